@@ -1,0 +1,274 @@
+"""Every exception that Understudy raises, in one tree.
+
+::
+
+    UnderstudyError
+    ├── InvalidTask            (TypeError)    cannot be run as a task; the message says what to change
+    ├── InvalidOption          (ValueError)   an option out of its range or of the wrong type
+    ├── InvalidValue           (ValueError)   what arrived is not a value of this codec
+    │   ├── UnencodableValue   (TypeError)    has .path, the place inside the value
+    │   └── ValueTooLarge                     has .size and .limit, in bytes
+    ├── NotInTask              (RuntimeError) needs a running task around it
+    ├── NoRuntime              (RuntimeError) needs a task or a `with Runtime` around it
+    ├── UnknownTask            (LookupError)  no task of this name in the supervisor's app; has .name
+    ├── TaskNotFound           (LookupError)  no task with this id; has .id
+    ├── MailboxClosed                         the receiver has ended, or its mailbox was closed; has .id
+    ├── MailboxFull                           has .id, .messages, .bytes
+    ├── TaskEnded                             what `result` raises for a task that did not complete
+    │   ├── TaskFailed                        has .id and .error (an ErrorInfo)
+    │   │   └── Poisoned                      its worker died under it too often
+    │   ├── TaskTimedOut
+    │   └── TaskCancelled
+    ├── Fail                                  raised *by* a task: fail now, no retry
+    ├── RetryLater                            raised *by* a task: next attempt after .delay seconds
+    ├── HomeError                             the home folder cannot be used; has .home
+    │   └── HomeInUse                         another supervisor serves it; has .pid
+    ├── NotRunning             (ConnectionError) no supervisor serves the home
+    ├── SupervisorLost         (ConnectionError) it went away with the call under way
+    ├── ShuttingDown           (ConnectionError) it is stopping and takes nothing new
+    ├── ProtocolError                         bytes on the socket that are not of this protocol
+    ├── AppFailed                             the app cannot be loaded; has .remote_traceback
+    └── StoreError                            the disk
+        ├── StoreFull                         no room left on the disk; nothing was written
+        ├── StoreForeign                      the file is not an Understudy store
+        ├── StoreVersion                      written by another schema version; has .found, .supported
+        └── StoreCorrupt                      damaged; has .problems
+
+    Interrupted (BaseException)  the runtime takes the task off its worker; let it pass
+
+Every one of them survives pickling and copying with its data. `TimeoutError` is Python's own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+class UnderstudyError(Exception):
+    """The root of every error raised by Understudy."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The default re-calls the class with `args`, which loses keyword data; restore both as they are.
+        return _restore, (type(self), self.args, self.__dict__)
+
+
+def _restore(kind: type[BaseException], args: tuple[Any, ...], data: dict[str, Any]) -> BaseException:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(data)
+    return error
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorInfo:
+    """Why an attempt did not complete, as data."""
+
+    type: str
+    """Name of the exception class, or `WorkerDied`, `MemoryLimit`, `Poisoned`, `Timeout`, `UnknownTask`."""
+    message: str
+    """One line for people."""
+    traceback: str = ""
+    """The remote traceback as Python prints it; empty where no Python code raised."""
+    details: dict[str, Any] = field(default_factory=dict)
+    """What is known in numbers: `pid`, `exit_code`, `signal`, `limit`, `rss`, `crashes`."""
+
+    def __str__(self) -> str:
+        return f"{self.type}: {self.message}" if self.message else self.type
+
+
+class InvalidTask(UnderstudyError, TypeError):
+    """This function or class cannot be run as a task."""
+
+
+class InvalidOption(UnderstudyError, ValueError):
+    """An option is out of its range or of the wrong type."""
+
+
+class InvalidValue(UnderstudyError, ValueError):
+    """The bytes are not a value of this codec, or the value breaks one of its rules."""
+
+
+class UnencodableValue(InvalidValue, TypeError):
+    """A value holds something that cannot be written as msgpack; `path` says where, e.g. `args[0]['x'][3]`."""
+
+    def __init__(self, message: str, path: str = "") -> None:
+        super().__init__(message)
+        self.path = path
+
+
+class ValueTooLarge(InvalidValue):
+    """A value takes more bytes than the limit."""
+
+    def __init__(self, message: str, size: int = 0, limit: int = 0) -> None:
+        super().__init__(message)
+        self.size = size
+        self.limit = limit
+
+
+class NotInTask(UnderstudyError, RuntimeError):
+    """Called outside a running task."""
+
+
+class NoRuntime(UnderstudyError, RuntimeError):
+    """Needs a runtime: call it inside a task or inside a `with Runtime(...)` block."""
+
+
+class UnknownTask(UnderstudyError, LookupError):
+    """The supervisor's app declares no task of this name."""
+
+    def __init__(self, message: str, name: str = "") -> None:
+        super().__init__(message)
+        self.name = name
+
+
+class TaskNotFound(UnderstudyError, LookupError):
+    """No task has this id (or it was pruned)."""
+
+    def __init__(self, message: str, id: str = "") -> None:
+        super().__init__(message)
+        self.id = id
+
+
+class MailboxClosed(UnderstudyError):
+    """The receiver has ended or its mailbox was closed: the message was not taken."""
+
+    def __init__(self, message: str, id: str = "") -> None:
+        super().__init__(message)
+        self.id = id
+
+
+class MailboxFull(UnderstudyError):
+    """The receiver's mailbox is at its limit: the message was not taken. Slow down, or raise the limit."""
+
+    def __init__(self, message: str, id: str = "", messages: int = 0, bytes: int = 0) -> None:
+        super().__init__(message)
+        self.id = id
+        self.messages = messages
+        self.bytes = bytes
+
+
+class TaskEnded(UnderstudyError):
+    """The task ended otherwise than by completing."""
+
+    def __init__(self, message: str, id: str = "", error: ErrorInfo | None = None) -> None:
+        super().__init__(message)
+        self.id = id
+        self.error = error
+
+
+class TaskFailed(TaskEnded):
+    """The task's last attempt failed; `error` has the type, message and remote traceback."""
+
+
+class Poisoned(TaskFailed):
+    """The task's worker died under it `max_crashes` times; it is not run again."""
+
+
+class TaskTimedOut(TaskEnded):
+    """The task's last attempt reached its deadline."""
+
+
+class TaskCancelled(TaskEnded):
+    """The task was cancelled."""
+
+
+class Fail(UnderstudyError):
+    """Raised by a task: fail this task now, whatever its retry policy says."""
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class RetryLater(UnderstudyError):
+    """Raised by a task: end this attempt and start the next one after `delay` seconds, if retries are left.
+
+    `delay=None` takes the delay from the task's retry policy.
+    """
+
+    def __init__(self, delay: float | None = None, reason: str = "") -> None:
+        super().__init__(reason or "retry asked for by the task")
+        self.delay = delay
+        self.reason = reason
+
+
+class HomeError(UnderstudyError):
+    """The home folder cannot be used."""
+
+    def __init__(self, message: str, home: str = "") -> None:
+        super().__init__(message)
+        self.home = home
+
+
+class HomeInUse(HomeError):
+    """Another supervisor serves this home."""
+
+    def __init__(self, message: str, home: str = "", pid: int = 0) -> None:
+        super().__init__(message, home)
+        self.pid = pid
+
+
+class NotRunning(UnderstudyError, ConnectionError):
+    """No supervisor serves this home."""
+
+
+class SupervisorLost(UnderstudyError, ConnectionError):
+    """The supervisor went away while the call was under way: whether it took effect is not known."""
+
+
+class ShuttingDown(UnderstudyError, ConnectionError):
+    """The supervisor is stopping and takes no new work."""
+
+
+class ProtocolError(UnderstudyError):
+    """The other side of the socket sent something that is not of this protocol."""
+
+
+class AppFailed(UnderstudyError):
+    """The app cannot be loaded; `remote_traceback` is what Python printed."""
+
+    def __init__(self, message: str, remote_traceback: str = "") -> None:
+        super().__init__(message)
+        self.remote_traceback = remote_traceback
+
+    def __str__(self) -> str:
+        message = super().__str__()
+        return f"{message}\n\n{self.remote_traceback}" if self.remote_traceback else message
+
+
+class StoreError(UnderstudyError):
+    """Something went wrong between us and the disk."""
+
+
+class StoreFull(StoreError):
+    """The disk has no room left. The write was not taken; running work and reads go on. Free space and try again."""
+
+
+class StoreForeign(StoreError):
+    """The file is there but is not an Understudy store. It was not touched."""
+
+
+class StoreVersion(StoreError):
+    """The store has a schema version that this release does not know. It was not touched."""
+
+    def __init__(self, message: str, found: object = None, supported: int = 0) -> None:
+        super().__init__(message)
+        self.found = found
+        self.supported = supported
+
+
+class StoreCorrupt(StoreError):
+    """The store is damaged; `problems` lists what was found."""
+
+    def __init__(self, message: str, problems: list[str] | None = None) -> None:
+        super().__init__(message)
+        self.problems = problems or []
+
+
+class Interrupted(BaseException):
+    """The runtime takes this task off its worker (a drain, a deploy); it goes on later from its checkpoint.
+
+    Raised at the task's next `receive`, `checkpoint` or `sleep`. Clean up in `finally` and let it pass. It is
+    a BaseException, like asyncio's CancelledError, so that `except Exception` does not swallow it.
+    """

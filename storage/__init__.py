@@ -1,0 +1,1 @@
+"""What is on disk: schema, group commit, prune. Knows tasks, not processes."""
