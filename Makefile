@@ -1,0 +1,66 @@
+# Every target sets up $(VENV) by itself and keeps it as long as pyproject.toml does not change.
+#
+#   make test TESTS=tests/actors PYTEST_ARGS="-x -k retry"
+#   make test PYTHON=python3.13 VENV=.venv-3.13
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+VENV ?= .venv
+PYTHON ?=
+TESTS ?=
+PYTEST_ARGS ?=
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help demo test lint format bench dist clean
+
+help: ## this list
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
+
+demo: $(STAMP) ## index Python's standard library on all cores, kill a worker on the way
+	$(BIN)/python examples/index_stdlib.py
+
+test: $(STAMP) ## run the tests; TESTS= picks some, PYTEST_ARGS= passes options on
+	$(BIN)/python -m pytest $(PYTEST_ARGS) $(TESTS)
+
+lint: $(STAMP) ## ruff, formatting, mypy
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: $(STAMP) ## mend what ruff can mend
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: $(STAMP) ## measure throughput on this machine
+	$(BIN)/python benchmarks/throughput.py
+
+dist: $(STAMP) ## build the sdist and the wheel into dist/
+	$(BIN)/python -m build
+
+clean: ## remove everything that is not source, virtual environments included
+	rm -rf .venv* build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	find . -name __pycache__ -type d -not -path './.git/*' -not -path './.typing/*' -prune -exec rm -rf {} +
+
+# The first Python that answers: a pyenv shim may be on PATH and yet refuse to run.
+$(STAMP): pyproject.toml
+	@python="$(PYTHON)"; \
+	for candidate in $${python:-python3.13 python3.12 python3.11 python3}; do \
+	    if $$candidate -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	        found=$$candidate; break; \
+	    fi; \
+	done; \
+	if [ -z "$${found:-}" ]; then \
+	    echo "no Python 3.11 or newer with venv found ($${python:-python3.13 python3.12 python3.11 python3});" \
+	        "install one, or name one: make PYTHON=/path/to/python3" >&2; \
+	    exit 1; \
+	fi; \
+	if [ -n "$$python" ] || [ ! -x $(BIN)/python ] || ! $(BIN)/python -c ''; then \
+	    echo "setting up $(VENV) with $$($$found --version)"; \
+	    $$found -m venv --clear $(VENV); \
+	fi
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@

@@ -1,0 +1,1 @@
+"""The command line: `understudy …`. One module per command; `main` puts them together."""
