@@ -1,0 +1,323 @@
+"""The actor that performs one attempt at a task.
+
+The life of a task actor, as Pykka's contract has it:
+
+1. It is made from an Assignment. Letters may be told to it from now on.
+2. Its loop is started: sync ones run on a slot thread of their host, async ones on the host's event loop.
+3. Pykka's loop takes the order to perform out of the inbox; the task's code runs inside `on_receive`.
+4. The code ends in whatever way; the host is told the outcome, exactly once.
+5. The actor stops; letters that nobody took are cleared away (their rows stay in the store until acknowledged).
+
+Task actors are not in Pykka's global registry: it is a list, so that leaving it takes time in proportion to the
+number of actors. Their host keeps them by id.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Final
+
+import pykka
+
+from . import values
+from .errors import Interrupted, NotInTask
+from .host import Assignment, Ending, Host, Outcome, error_outcome
+from .ids import id_text
+from .mailbox import Mailbox
+from .task import Task
+
+if TYPE_CHECKING:
+    from pykka._actor import ActorInbox
+
+#: After this many letters taken, the host is told although nothing is acknowledged: it keeps the letters coming.
+TAKEN_EVERY: Final = 128
+
+on_stage: ContextVar[TaskActor] = ContextVar("understudy_actor")
+"""The actor whose task's code runs here."""
+
+NOTHING: Final = object()
+
+
+class _Flag:
+    """The two methods of threading.Event that Pykka uses of `actor_stopped`, without an Event's condition and lock."""
+
+    __slots__ = ("_set",)
+
+    def __init__(self) -> None:
+        self._set = False
+
+    def is_set(self) -> bool:
+        return self._set
+
+    def set(self) -> None:
+        self._set = True
+
+
+class TaskActor(pykka.Actor):
+    """Performs a sync task on the thread that runs `_actor_loop`."""
+
+    # Defaults live on the class, so that making an actor for a task of a few microseconds stays cheap.
+    signal: str | None = None
+    """Why it should stop: "cancel" or "timeout"."""
+    interrupted = False
+    """The runtime wants its place back."""
+    taken = 0
+    """Number of the last letter that `receive` gave out."""
+    acked = 0
+    """Number of the last letter that is acknowledged."""
+    _told = 0
+    _signal_read = False
+    _bell: threading.Event | None = None
+    _partial: dict[str, str] | None = None
+
+    def __init__(self, assignment: Assignment, task: Task[..., Any], host: Host) -> None:
+        # Not super().__init__(): it draws a random URN and makes an Event and an ActorRef for every actor, which
+        # together cost more than a short task does. What its contract promises is set here or made when asked for.
+        self.assignment = assignment
+        self.task = task
+        self.host = host
+        self.id = assignment.id
+        self.inbox = Mailbox()
+        self.actor_inbox = self.inbox
+        self.actor_stopped = _Flag()  # type: ignore[assignment]  # see _Flag
+        self.started = 0.0
+        #: Whether messages are acknowledged by checkpoints alone.
+        self.stateful = assignment.ack == "checkpoint"
+        self.has_checkpoint = assignment.has_checkpoint
+
+    @property
+    def actor_urn(self) -> str:  # type: ignore[override]  # made from the id when asked for
+        return f"urn:uuid:{id_text(self.id)}"
+
+    @property
+    def actor_ref(self) -> pykka.ActorRef[Any]:  # type: ignore[override]  # as above
+        ref = self.__dict__.get("_ref")
+        if ref is None:
+            ref = self.__dict__["_ref"] = pykka.ActorRef(self)
+        return ref
+
+    @staticmethod
+    def _create_actor_inbox() -> ActorInbox:
+        return Mailbox()
+
+    @staticmethod
+    def _create_future() -> pykka.Future[Any]:
+        return pykka.ThreadingFuture()
+
+    def _start_actor_loop(self) -> None:
+        self._actor_loop()
+
+    def _stop(self) -> None:
+        self.actor_stopped.set()
+
+    # --- told by the host, from any thread ---
+
+    def tell(self, number: int, value: bytes) -> None:
+        """A letter has arrived."""
+        self.actor_ref.tell((number, value))
+
+    def stop_for(self, reason: str) -> None:
+        """Ask the task to stop, because of a "cancel" or a "timeout"; a cancel stays one."""
+        if self.signal != "cancel":
+            self.signal = reason
+        self.inbox.wake()
+
+    def interrupt(self) -> None:
+        """Let the task be interrupted at its next `receive`, `checkpoint` or `sleep`."""
+        self.interrupted = True
+        self.inbox.wake()
+
+    # --- the performance ---
+
+    def on_receive(self, message: Any) -> None:
+        self.started = time.time()
+        token = on_stage.set(self)
+        try:
+            outcome = self._perform()
+        finally:
+            on_stage.reset(token)
+        self._over(outcome)
+
+    def _perform(self) -> Outcome:
+        try:
+            args, kwargs = self._arguments()
+            value = self._play(args, kwargs) if self.task.is_class else self.task.body(*args, **kwargs)  # type: ignore[misc]
+            return self._completed(value)
+        except Interrupted:
+            return Outcome(Ending.INTERRUPTED)
+        except BaseException as error:  # noqa: BLE001 - SystemExit of a task ends the task, not its worker
+            return error_outcome(error)
+
+    def _play(self, args: Any, kwargs: Any) -> Any:
+        """Run an actor class: one instance, one call of on_receive per message, until cancelled or closed."""
+        assert self.task.body is not None
+        part = self.task.body(*args, **kwargs)
+        if hasattr(part, "on_start"):
+            part.on_start()
+        while (message := self.receive()) is not None and not self._signal_read:
+            part.on_receive(message)
+        return part.on_stop() if hasattr(part, "on_stop") else None
+
+    def _arguments(self) -> tuple[Any, Any]:
+        packed = self.assignment.args
+        if packed is None:
+            return (), {}
+        args, kwargs = values.unpack(packed)
+        return args, kwargs
+
+    def _completed(self, value: Any) -> Outcome:
+        packed = None if value is None else values.pack(value, "result")
+        if not self.stateful:
+            self.acked = self.taken
+        return Outcome(Ending.VALUE, packed)
+
+    def _over(self, outcome: Outcome) -> None:
+        self._flush_partial_lines()
+        self.host.ended(self, outcome)
+        self._stop()
+
+    # --- what the task's own code calls, on its own thread ---
+
+    def receive(self, timeout: float | None = None) -> Any:
+        """The next message; None when the mailbox is closed and empty; TimeoutError when `timeout` runs out."""
+        self._acknowledge_taken()
+        message = self._next()
+        if message is not NOTHING:
+            return message
+        if not self._wait(timeout, self._something_to_receive):
+            raise TimeoutError(f"no message within {timeout} seconds")
+        return self._next()
+
+    def sleep(self, seconds: float) -> bool:
+        """Wait; False if a cancel or timeout cut it short."""
+        self._wait(seconds, self._something_wrong)
+        if self.interrupted:
+            raise Interrupted
+        return self.signal is None
+
+    def checkpoint(self, value: Any, send: Any = ()) -> bool:
+        """Store the state and acknowledge what was received; True once it is on disk."""
+        self._ask_checkpoint(value, send).result()
+        return self._checkpointed()
+
+    def restore(self) -> Any:
+        """The last checkpoint, or None."""
+        self._guard_state()
+        return values.unpack(packed) if (packed := self._ask_restore().result()) is not None else None
+
+    def wait_future(self, future: Future[Any], timeout: float | None) -> bool:
+        """Wait for a future without holding a slot; False when `timeout` runs out. Raises Interrupted on a drain."""
+        future.add_done_callback(lambda _: self.inbox.wake())
+        done = self._wait(timeout, lambda: future.done() or self.interrupted)
+        if self.interrupted and not future.done():
+            raise Interrupted
+        return done
+
+    # --- shared with the async actor ---
+
+    def _next(self) -> Any:
+        if self.interrupted:
+            raise Interrupted
+        if self.signal is not None and not self._signal_read:
+            self._signal_read = True
+            return {"$cancel": True} if self.signal == "cancel" else {"$cancel": True, "reason": self.signal}
+        inbox = self.inbox
+        if inbox.letters:
+            self.taken, packed = inbox.letters.popleft()
+            if self.taken - self._told >= TAKEN_EVERY:
+                self._told = self.taken
+                self.host.mail_taken(self)
+            return values.unpack(packed)
+        return None if inbox.closed else NOTHING
+
+    def _acknowledge_taken(self) -> None:
+        if not self.stateful and self.taken > self.acked:
+            self.acked = self._told = self.taken
+            self.host.mail_taken(self)
+
+    def _guard_state(self) -> None:
+        """From now on only checkpoints acknowledge, unless the task was declared otherwise."""
+        if self.assignment.ack is None:
+            self.stateful = True
+
+    def _ask_checkpoint(self, value: Any, send: Any) -> Future[Any]:
+        from .ids import id_bytes
+
+        packed = values.pack(value, "checkpoint")
+        letters = [(id_bytes(id), values.pack(message, f"send[{n}]")) for n, (id, message) in enumerate(send)]
+        self._guard_state()
+        return self.host.checkpoint(self, packed, self.taken, letters)
+
+    def _checkpointed(self) -> bool:
+        self.acked = self._told = self.taken
+        self.has_checkpoint = True
+        if self.interrupted:
+            raise Interrupted
+        return True
+
+    def _ask_restore(self) -> Future[Any]:
+        if self.has_checkpoint:
+            return self.host.restore(self)
+        none: Future[Any] = Future()
+        none.set_result(None)
+        return none
+
+    def _something_to_receive(self) -> bool:
+        inbox = self.inbox
+        unread_signal = self.signal is not None and not self._signal_read
+        return bool(inbox.letters) or unread_signal or self.interrupted or inbox.closed
+
+    def _something_wrong(self) -> bool:
+        return self.signal is not None or self.interrupted
+
+    def _wait(self, timeout: float | None, ready: Callable[[], bool]) -> bool:
+        """Wait until `ready()`; False when `timeout` seconds run out. Holds no slot meanwhile."""
+        if ready():
+            return True
+        bell = self._bell
+        if bell is None:
+            bell = self._bell = threading.Event()
+            self.inbox.ring = bell.set
+        deadline = None if timeout is None else time.monotonic() + timeout
+        self.host.parked(self)
+        try:
+            while True:
+                # Clear, look, wait: a ring between the look and the wait is not lost.
+                bell.clear()
+                if ready():
+                    return True
+                left = None if deadline is None else deadline - time.monotonic()
+                if left is not None and left <= 0:
+                    return False
+                bell.wait(left if left is None else min(left, threading.TIMEOUT_MAX))
+        finally:
+            self.host.resumed(self)
+
+    # --- what the task prints ---
+
+    def write(self, level: str, text: str) -> None:
+        """Printed text: whole lines become log entries, the rest waits for its line's end."""
+        partial = self._partial
+        if partial is None:
+            partial = self._partial = {}
+        *lines, rest = (partial.get(level, "") + text).split("\n")
+        for line in lines:
+            self.host.log(self, level, line)
+        partial[level] = rest
+
+    def _flush_partial_lines(self) -> None:
+        for level, rest in (self._partial or {}).items():
+            if rest:
+                self.host.log(self, level, rest)
+
+
+def actor_here(what: str) -> TaskActor:
+    """The actor whose task's code is running; NotInTask outside one."""
+    actor = on_stage.get(None)
+    if actor is None:
+        raise NotInTask(f"{what} works only inside a running task")
+    return actor

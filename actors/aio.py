@@ -1,0 +1,62 @@
+"""The awaitable twins, for `async def` tasks: `from understudy import aio` and then `await aio.receive()`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+
+from . import ambient
+from .actor import actor_here
+from .async_actor import AsyncTaskActor
+from .context import cancelled, current, progress
+from .errors import NotInTask
+from .info import TaskInfo
+from .task import Task
+
+__all__ = ["cancelled", "checkpoint", "current", "progress", "receive", "restore", "result", "send", "sleep", "start"]
+
+
+async def receive(timeout: float | None = None) -> Any:
+    """Wait for the next message; see `understudy.receive`."""
+    return await _async_actor("receive").receive_async(timeout)
+
+
+async def checkpoint(value: Any, *, send: Iterable[tuple[str, Any]] = ()) -> bool:
+    """Store the state and acknowledge what was received; see `understudy.checkpoint`."""
+    return await _async_actor("checkpoint").checkpoint_async(value, send)
+
+
+async def restore(task_id: str | None = None) -> Any:
+    """The last checkpoint of this task or of another; see `understudy.restore`."""
+    if task_id is not None:
+        return await asyncio.to_thread(ambient.runtime().restore, task_id)
+    return await _async_actor("restore").restore_async()
+
+
+async def sleep(seconds: float) -> bool:
+    """Wait; False if a cancel or timeout cut it short."""
+    return await _async_actor("sleep").sleep_async(seconds)
+
+
+async def send(id: str, message: Any) -> None:
+    """Put a message into another task's mailbox; see `understudy.send`."""
+    await asyncio.to_thread(ambient.runtime().send, id, message)
+
+
+async def start(task: Task[..., Any] | str, /, *args: Any, **kwargs: Any) -> TaskInfo:
+    """Start a task on this task's supervisor."""
+    return await asyncio.to_thread(ambient.runtime().start, task, *args, **kwargs)
+
+
+async def result(id: str | TaskInfo, timeout: float | None = None) -> Any:
+    """Wait for another task's value; see `Runtime.result`."""
+    task_id = id.id if isinstance(id, TaskInfo) else id
+    return await asyncio.to_thread(ambient.runtime().result, task_id, timeout)
+
+
+def _async_actor(what: str) -> AsyncTaskActor:
+    actor = actor_here(what)
+    if not isinstance(actor, AsyncTaskActor):
+        raise NotInTask(f"aio.{what} belongs into an async def task; here use understudy.{what}")
+    return actor

@@ -1,0 +1,66 @@
+"""Which runtime `Task.start` and `send` go to when none is named.
+
+Inside a task: the task's own supervisor. Else the innermost `with Runtime(...)` block of this process. The stack
+is the process's, not a thread's: a thread started inside the block starts tasks on the block's runtime.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from .errors import NoRuntime
+
+if TYPE_CHECKING:
+    from .info import TaskInfo, TaskRecord
+    from .task import Task
+
+
+class RuntimeLike(Protocol):
+    """What the actors' room needs of a runtime; `supervisor.runtime.Runtime` is one."""
+
+    def start(self, task: Task[..., Any] | str, /, *args: Any, **kwargs: Any) -> TaskInfo: ...
+    def send(self, id: str, message: Any) -> None: ...
+    def close(self, id: str) -> None: ...
+    def cancel(self, id: str) -> bool: ...
+    def status(self, id: str) -> TaskRecord: ...
+    def result(self, id: str, timeout: float | None = None) -> Any: ...
+    def wait(self, id: str, timeout: float | None = None) -> TaskRecord: ...
+    def restore(self, id: str) -> Any: ...
+
+
+_entered: list[RuntimeLike] = []
+_own: Callable[[], RuntimeLike] | None = None
+_lock = threading.Lock()
+
+
+def enter(runtime: RuntimeLike) -> None:
+    """Make it the innermost one."""
+    with _lock:
+        _entered.append(runtime)
+
+
+def leave(runtime: RuntimeLike) -> None:
+    """Forget it, wherever in the stack it is."""
+    with _lock:
+        for index in reversed(range(len(_entered))):
+            if _entered[index] is runtime:
+                del _entered[index]
+                break
+
+
+def in_worker(own: Callable[[], RuntimeLike]) -> None:
+    """This process hosts tasks: `own()` gives the runtime of its supervisor, made when first asked for."""
+    global _own  # noqa: PLW0603 - a process is a worker or it is not
+    _own = own
+    _entered.clear()
+
+
+def runtime() -> RuntimeLike:
+    """The ambient runtime; NoRuntime where there is none."""
+    if _entered:
+        return _entered[-1]
+    if _own is not None:
+        return _own()
+    raise NoRuntime("no runtime here: call it inside a task or inside `with Runtime(...)`, or use Runtime.connect(home)")

@@ -1,0 +1,107 @@
+"""What a task can do while it runs. The awaitable twins are in `understudy.aio`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from . import ambient
+from .actor import TaskActor, actor_here, on_stage
+from .async_actor import AsyncTaskActor
+from .errors import NotInTask
+from .ids import id_text
+
+
+@dataclass(frozen=True, slots=True)
+class Current:
+    """The running task, as its own code sees it."""
+
+    id: str
+    task: str
+    attempt: int
+    """Number of this attempt, from 1."""
+    stream_id: str
+    origin_run: str | None
+    deadline: float | None
+    """When this attempt times out, in seconds since the epoch; None for never."""
+    interruptions: int
+    cancel_reason: str | None
+    """"cancel" or "timeout" once the task has been asked to stop."""
+
+
+def receive(timeout: float | None = None) -> Any:
+    """Wait for the next message and return it.
+
+    None when the mailbox is closed and empty; TimeoutError when `timeout` seconds run out. A cancel or a timeout
+    arrives as `{"$cancel": True}` before all other messages. The wait holds no slot of the worker.
+    """
+    return _sync_actor("receive").receive(timeout)
+
+
+def send(id: str, message: Any) -> None:
+    """Put a message into another task's mailbox; returns once it is on disk. Needs no task around it.
+
+    Raises MailboxClosed, MailboxFull, TaskNotFound, UnencodableValue.
+    """
+    ambient.runtime().send(id, message)
+
+
+def checkpoint(value: Any, *, send: Iterable[tuple[str, Any]] = ()) -> bool:
+    """Store the task's state and acknowledge every message received so far, in one commit; True once on disk.
+
+    `send=[(id, message), …]` delivers those messages in the same commit: either all of it happens or nothing.
+    """
+    return _sync_actor("checkpoint").checkpoint(value, send)
+
+
+def restore(task_id: str | None = None) -> Any:
+    """The last checkpoint of this task, or None; or that of another task, by id."""
+    if task_id is not None:
+        return ambient.runtime().restore(task_id)
+    return _sync_actor("restore").restore()
+
+
+def cancelled() -> bool:
+    """Whether this task has been asked to stop, by a cancel or by its timeout."""
+    return actor_here("cancelled").signal is not None
+
+
+def sleep(seconds: float) -> bool:
+    """Wait; a cancel or timeout cuts it short, and then it returns False. The wait holds no slot of the worker."""
+    return _sync_actor("sleep").sleep(seconds)
+
+
+def progress(done: float, total: float | None = None, note: str = "") -> None:
+    """Say how far the task is, for `status`, `ps` and `top`. Cheap: only the last call of a moment is stored."""
+    actor = actor_here("progress")
+    actor.host.progress(actor, float(done), None if total is None else float(total), str(note)[:1000])
+
+
+def current() -> Current:
+    """The running task: its id, attempt, deadline, stream and so on."""
+    actor = actor_here("current")
+    assignment = actor.assignment
+    return Current(
+        id=id_text(assignment.id),
+        task=assignment.task,
+        attempt=assignment.attempt,
+        stream_id=id_text(assignment.stream),
+        origin_run=None if assignment.origin is None else id_text(assignment.origin),
+        deadline=None if assignment.timeout is None else actor.started + assignment.timeout,
+        interruptions=assignment.interruptions,
+        cancel_reason=actor.signal,
+    )
+
+
+def lineage_here() -> tuple[bytes, bytes] | None:
+    """(id, stream) of the running task, for what it starts; None outside a task."""
+    actor = on_stage.get(None)
+    return None if actor is None else (actor.assignment.id, actor.assignment.stream)
+
+
+def _sync_actor(what: str) -> TaskActor:
+    actor = actor_here(what)
+    if isinstance(actor, AsyncTaskActor):
+        raise NotInTask(f"{what} would block the event loop of an async task: use `await aio.{what}(…)`")
+    return actor

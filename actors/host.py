@@ -1,0 +1,131 @@
+"""What an actor needs of the process that hosts it, and how its performance ended. No process is named here."""
+
+from __future__ import annotations
+
+import traceback
+from concurrent.futures import Future
+from enum import IntEnum
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+
+from .errors import Fail, RetryLater
+from .retry import lineage
+
+if TYPE_CHECKING:
+    from .actor import TaskActor
+
+#: Characters of an error's message and of its traceback that are kept.
+MESSAGE_LIMIT: Final = 10_000
+TRACEBACK_LIMIT: Final = 64_000
+
+_OWN_CODE: Final = str(Path(__file__).parent)
+
+
+class Ending(IntEnum):
+    """How a performance ended, as the actor saw it; what follows from it is decided by the supervisor."""
+
+    VALUE = 0
+    ERROR = 1
+    FAIL = 2
+    RETRY_LATER = 3
+    INTERRUPTED = 4
+
+
+class Outcome(NamedTuple):
+    """An ending with its data, as plain values."""
+
+    ending: Ending
+    value: bytes | None = None
+    """The encoded return value; None for None."""
+    error: tuple[str, str, str, list[str]] | None = None
+    """(type, message, traceback, names of the class and its bases)."""
+    delay: float | None = None
+    """Seconds that RetryLater asked for."""
+
+
+class Assignment(NamedTuple):
+    """One attempt at a task, as handed to a host. Ids are 16 bytes."""
+
+    id: bytes
+    task: str
+    attempt: int
+    args: bytes | None
+    """Encoded [args, kwargs]; None for none."""
+    stream: bytes
+    origin: bytes | None
+    ack: str | None
+    timeout: float | None
+    has_checkpoint: bool
+    interruptions: int
+
+
+class Host(Protocol):
+    """The hosting process, as an actor sees it. Every method may be called from any thread and returns at once."""
+
+    def ended(self, actor: TaskActor, outcome: Outcome) -> None:
+        """The performance is over."""
+
+    def parked(self, actor: TaskActor) -> None:
+        """The actor waits: it needs no slot now."""
+
+    def resumed(self, actor: TaskActor) -> None:
+        """The actor goes on."""
+
+    def mail_taken(self, actor: TaskActor) -> None:
+        """`actor.taken` or `actor.acked` has grown."""
+
+    def checkpoint(
+        self, actor: TaskActor, value: bytes, acked: int, letters: list[tuple[bytes, bytes]]
+    ) -> Future[Any]:
+        """Store the value, acknowledge up to `acked` and deliver the letters, all or nothing; done once on disk."""
+
+    def restore(self, actor: TaskActor) -> Future[Any]:
+        """The encoded last checkpoint, or None."""
+
+    def progress(self, actor: TaskActor, done: float, total: float | None, note: str) -> None:
+        """Note how far it is; only the last one counts."""
+
+    def log(self, actor: TaskActor, level: str, text: str) -> None:
+        """Add one entry to the task's log."""
+
+
+def error_outcome(error: BaseException) -> Outcome:
+    """What an exception that left the task's code means."""
+    if isinstance(error, RetryLater):
+        return Outcome(Ending.RETRY_LATER, error=describe(error), delay=error.delay)
+    return Outcome(Ending.FAIL if isinstance(error, Fail) else Ending.ERROR, error=describe(error))
+
+
+def describe(error: BaseException) -> tuple[str, str, str, list[str]]:
+    """(type, message, traceback without Understudy's own frames, lineage). Never raises, whatever `str(error)` does."""
+    try:
+        message = str(error)
+    except Exception as broken:  # noqa: BLE001 - a user's __str__ may raise anything; say that instead
+        message = f"<str() of the error raised {type(broken).__name__}>"
+    try:
+        text = "".join(traceback.format_exception(type(error), error, _users_part(error.__traceback__)))
+    except Exception as broken:  # noqa: BLE001 - as above
+        text = f"<the traceback cannot be printed: {type(broken).__name__}>"
+    return (
+        type(error).__qualname__,
+        _printable(message, MESSAGE_LIMIT),
+        _printable(text, TRACEBACK_LIMIT),
+        lineage(type(error)),
+    )
+
+
+def _users_part(trace: TracebackType | None) -> TracebackType | None:
+    """The traceback from the first frame that is not ours; all of it if every frame is."""
+    part = trace
+    while part is not None and part.tb_frame.f_code.co_filename.startswith(_OWN_CODE):
+        part = part.tb_next
+    return part or trace
+
+
+def _printable(text: str, limit: int) -> str:
+    """Text that can be stored: within the limit (its end matters most in a traceback) and valid UTF-8."""
+    if len(text) > limit:
+        text = text[: limit // 2] + "\n…\n" + text[-(limit // 2) :]
+    return text.encode("utf-8", "backslashreplace").decode()
+

@@ -1,0 +1,61 @@
+"""The inbox of a task's actor: Pykka's inbox on one side, the task's own `receive` on the other.
+
+Pykka's loop takes one envelope out of it, the order to perform; everything after that is mail for the task, which
+takes it when it wants to. Any thread may put; only the actor itself takes.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
+
+from pykka._envelope import Envelope
+
+PERFORM: Final[Envelope[Any]] = Envelope("perform")
+"""What the actor loop's first `get` gives: one envelope shared by all actors, since it says the same to each."""
+
+Letter = tuple[int, bytes]
+"""A message as it lies in the mailbox: its number in that mailbox, counted from 1, and its encoded value."""
+
+
+class Mailbox:
+    """An inbox that starts with the order to perform."""
+
+    __slots__ = ("_ordered", "closed", "letters", "ring")
+
+    def __init__(self) -> None:
+        self._ordered = False
+        #: Letters that arrived and were not taken, oldest first.
+        self.letters: deque[Letter] = deque()
+        #: No more letters will come.
+        self.closed = False
+        #: Wakes the actor, where it has ever waited; must be safe to call from any thread.
+        self.ring: Callable[[], object] | None = None
+
+    def put(self, envelope: Envelope[Any], /) -> None:
+        """Take in a letter (Pykka's `tell` comes here)."""
+        self.letters.append(envelope.message)
+        self.wake()
+
+    def get(self) -> Envelope[Any]:
+        """The next envelope for Pykka's loop. Never blocks: after the performance the actor has stopped."""
+        if not self._ordered:
+            self._ordered = True
+            return PERFORM
+        return Envelope(self.letters.popleft())
+
+    def empty(self) -> bool:
+        """Whether Pykka's loop has nothing left to clear away."""
+        return self._ordered and not self.letters
+
+    def close(self) -> None:
+        """No more letters: the task's `receive` gives None once it has taken what is there."""
+        self.closed = True
+        self.wake()
+
+    def wake(self) -> None:
+        """Let a waiting actor look again."""
+        ring = self.ring
+        if ring is not None:
+            ring()

@@ -1,0 +1,113 @@
+"""What can be set for a task, its defaults and its limits: the one place that says so."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields, replace
+from typing import Any, Final, Literal
+
+from .errors import InvalidOption
+from .retry import Retry
+
+#: Seconds an attempt may run, unless the task says otherwise.
+TIMEOUT_DEFAULT: Final = 30 * 60.0
+#: The longest timeout; `None` means no timeout at all.
+TIMEOUT_LIMIT: Final = 7 * 24 * 3600.0
+#: Seconds between asking a task to stop and killing it.
+GRACE_DEFAULT: Final = 10.0
+GRACE_LIMIT: Final = 24 * 3600.0
+#: Seconds that an ended task is kept for; `None` means for ever.
+KEEP_DEFAULT: Final = 7 * 24 * 3600.0
+#: Priorities run from -PRIORITY_LIMIT to PRIORITY_LIMIT, higher first.
+PRIORITY_LIMIT: Final = 100
+#: The smallest memory limit that a Python process can live in, in bytes.
+MEMORY_LIMIT_MIN: Final = 16 * 1024 * 1024
+
+Ack = Literal["receive", "checkpoint"]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The options of a task. Seconds are floats, sizes are bytes."""
+
+    timeout: float | None = TIMEOUT_DEFAULT
+    """Seconds one attempt may run, counted from its start; None for no limit."""
+    retry: Retry = Retry()  # noqa: RUF009 - frozen, so one shared instance is safe
+    grace: float = GRACE_DEFAULT
+    """Seconds between the signal (cancel or timeout) and the kill."""
+    priority: int = 0
+    """Higher runs first; equal ones by age."""
+    isolate: bool = False
+    """Run in a worker process of its own."""
+    memory_limit: int | None = None
+    """Bytes of memory its worker may take; implies `isolate`."""
+    keep: float | None = KEEP_DEFAULT
+    """Seconds the ended task is kept for; None for ever."""
+    ack: Ack | None = None
+    """When a message counts as dealt with; None lets the task's own use of checkpoints decide."""
+
+    def __post_init__(self) -> None:
+        _seconds("timeout", self.timeout, TIMEOUT_LIMIT, optional=True, positive=True)
+        _seconds("grace", self.grace, GRACE_LIMIT)
+        _seconds("keep", self.keep, math.inf, optional=True)
+        if not isinstance(self.retry, Retry):
+            object.__setattr__(self, "retry", Retry.of(self.retry))
+        if not _is_int(self.priority) or not -PRIORITY_LIMIT <= self.priority <= PRIORITY_LIMIT:
+            raise InvalidOption(f"priority must be a whole number from -{PRIORITY_LIMIT} to {PRIORITY_LIMIT}")
+        if not isinstance(self.isolate, bool):
+            raise InvalidOption(f"isolate must be True or False: {self.isolate!r}")
+        if self.memory_limit is not None and not (_is_int(self.memory_limit) and self.memory_limit >= MEMORY_LIMIT_MIN):
+            raise InvalidOption(f"memory_limit must be bytes, at least {MEMORY_LIMIT_MIN:,}: {self.memory_limit!r}")
+        if self.ack not in (None, "receive", "checkpoint"):
+            raise InvalidOption(f"ack must be 'receive', 'checkpoint' or None: {self.ack!r}")
+
+    @property
+    def alone(self) -> bool:
+        """Whether it needs a worker of its own."""
+        return self.isolate or self.memory_limit is not None
+
+    def changed(self, changes: dict[str, Any]) -> Options:
+        """A copy with these fields changed; InvalidOption names an unknown one."""
+        check_names(changes)
+        return replace(self, **changes) if changes else self
+
+    def pack(self, only: set[str] | None = None) -> dict[str, Any]:
+        """The fields (or `only` some) as plain data."""
+        packed = {field: getattr(self, field) for field in NAMES if only is None or field in only}
+        if "retry" in packed:
+            packed["retry"] = self.retry.pack()
+        return packed
+
+    @classmethod
+    def unpack(cls, data: Any, base: Options | None = None) -> Options:
+        """The inverse of `pack`, on top of `base` (default: the defaults)."""
+        if not isinstance(data, dict):
+            raise InvalidOption(f"options must be a mapping: {data!r}")
+        changes = dict(data)
+        if "retry" in changes:
+            changes["retry"] = Retry.unpack(changes["retry"])
+        return (base or cls()).changed(changes)
+
+
+NAMES: Final = tuple(field.name for field in fields(Options))
+
+
+def check_names(names: Any) -> None:
+    """InvalidOption for a name that is no option."""
+    unknown = [name for name in names if name not in NAMES]
+    if unknown:
+        raise InvalidOption(f"unknown option {unknown[0]!r}; the options of a task are {', '.join(NAMES)}")
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _seconds(name: str, value: object, most: float, *, optional: bool = False, positive: bool = False) -> None:
+    if value is None and optional:
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most or math.isnan(value):
+        bound = "" if math.isinf(most) else f", at most {most:,.0f}"
+        raise InvalidOption(f"{name} must be seconds{bound}{', or None' if optional else ''}: {value!r}")
+    if positive and value == 0:
+        raise InvalidOption(f"{name} must be more than 0 seconds")

@@ -1,0 +1,102 @@
+"""When to try again: backoff as pure functions, no clock and no process in them."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Final, Literal, get_args
+
+from .errors import InvalidOption
+
+Backoff = Literal["fixed", "linear", "exponential"]
+
+#: Retries after the first try that may be asked for.
+ATTEMPTS_LIMIT: Final = 1_000_000
+#: jitter spreads a delay by up to this part of it, up and down.
+JITTER: Final = 0.10
+
+_MULTIPLIER: Final[dict[str, Callable[[int], float]]] = {
+    "fixed": lambda n: 1.0,
+    "linear": lambda n: n + 1.0,
+    # 2.0**n overflows for n ≥ 1024; past 64 doublings any delay is at its cap.
+    "exponential": lambda n: 2.0 ** min(n, 64),
+}
+
+
+def class_name(kind: type[BaseException]) -> str:
+    """How an exception class is named in a stored policy: `module:qualname`."""
+    return f"{kind.__module__}:{kind.__qualname__}"
+
+
+def lineage(kind: type[BaseException]) -> list[str]:
+    """The names of an exception class and of all its bases, as `Retry.wants` compares them."""
+    return [class_name(base) for base in kind.__mro__ if issubclass(base, BaseException)]
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """How often and when a failed or timed-out attempt is tried again. Seconds are floats.
+
+    With n = 0 for the first retry the delay is `delay` (fixed), `delay·(n+1)` (linear) or `delay·2ⁿ`
+    (exponential), at most `max_delay`; `jitter` spreads it by ±10 %.
+    """
+
+    attempts: int = 0
+    """Retries after the first try."""
+    delay: float = 1.0
+    backoff: Backoff = "fixed"
+    max_delay: float = 300.0
+    jitter: bool = False
+    on: tuple[type[BaseException] | str, ...] = (Exception,)
+    """Exception classes (or their `module:qualname`) that are worth another try. A timeout counts as TimeoutError,
+    the death of a worker as Exception."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.attempts, bool) or not isinstance(self.attempts, int) or not (
+            0 <= self.attempts <= ATTEMPTS_LIMIT
+        ):
+            raise InvalidOption(f"retry attempts must be a whole number from 0 to {ATTEMPTS_LIMIT:,}: {self.attempts!r}")
+        for field in ("delay", "max_delay"):
+            seconds = getattr(self, field)
+            if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds < math.inf:
+                raise InvalidOption(f"retry {field} must be seconds, 0 or more: {seconds!r}")
+        if self.backoff not in get_args(Backoff):
+            raise InvalidOption(f"retry backoff must be one of {', '.join(get_args(Backoff))}: {self.backoff!r}")
+        kinds = self.on if isinstance(self.on, tuple) else tuple(self.on) if isinstance(self.on, Iterable) else (self.on,)
+        for kind in kinds:
+            if not isinstance(kind, str) and not (isinstance(kind, type) and issubclass(kind, BaseException)):
+                raise InvalidOption(f"retry on= takes exception classes: {kind!r}")
+        object.__setattr__(self, "on", kinds)
+
+    @classmethod
+    def of(cls, value: Retry | int) -> Retry:
+        """A policy; an int is short for that many retries."""
+        return value if isinstance(value, Retry) else cls(attempts=value)
+
+    def wait(self, n: int, rng: random.Random | None = None) -> float:
+        """Seconds before retry number n, counted from 0. `rng` gives the jitter (default: the module's)."""
+        seconds = min(self.delay * _MULTIPLIER[self.backoff](n), self.max_delay)
+        if self.jitter:
+            seconds *= 1 + JITTER * (2 * (rng or random).random() - 1)
+        return seconds
+
+    def wants(self, names: Iterable[str]) -> bool:
+        """Whether an error whose class and bases have these names is worth another try."""
+        wanted = {kind if isinstance(kind, str) else class_name(kind) for kind in self.on}
+        return not wanted.isdisjoint(names)
+
+    def pack(self) -> list[Any]:
+        """As plain data, exception classes by name."""
+        names = [kind if isinstance(kind, str) else class_name(kind) for kind in self.on]
+        return [self.attempts, float(self.delay), self.backoff, float(self.max_delay), self.jitter, names]
+
+    @classmethod
+    def unpack(cls, data: Any) -> Retry:
+        """The inverse of `pack`; InvalidOption for anything else."""
+        try:
+            attempts, delay, backoff, max_delay, jitter, names = data
+            return cls(attempts, delay, backoff, max_delay, bool(jitter), tuple(names))
+        except (TypeError, ValueError) as error:
+            raise InvalidOption(f"not a retry policy: {data!r}") from error
