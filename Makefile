@@ -23,8 +23,9 @@ help: ## this list
 demo: $(STAMP) ## index Python's standard library on all cores, kill a worker on the way
 	$(BIN)/python examples/index_stdlib.py
 
+# Not `python -m pytest`: that puts the root on sys.path, where actors/ is a package of that name.
 test: $(STAMP) ## run the tests; TESTS= picks some, PYTEST_ARGS= passes options on
-	$(BIN)/python -m pytest $(PYTEST_ARGS) $(TESTS)
+	$(BIN)/pytest $(PYTEST_ARGS) $(TESTS)
 
 lint: $(STAMP) ## ruff, formatting, mypy
 	$(BIN)/ruff check

@@ -1,0 +1,53 @@
+"""Shared by all tests: a home to work in, and a check that no test leaves a process behind.
+
+Helpers that are no fixtures live in tests/support, which pytest puts on sys.path (`pythonpath` in
+pyproject.toml): `from waiting import until`, `from needs import require`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from leftovers import left_behind, mark_session, ours
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    mark_session()
+
+
+@pytest.fixture
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The path of a home folder of this test's own; it does not exist yet.
+
+    Short, whatever the test is called: the socket's path inside it has to fit into 107 bytes.
+    """
+    return tmp_path_factory.mktemp("h") / "home"
+
+
+@pytest.fixture(autouse=True)
+def leaves_no_process(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fails a test after which a process is still there that was not there before it, and ends that process."""
+    folders: list[Path] = []
+    if "tmp_path" in request.fixturenames:
+        folders.append(request.getfixturevalue("tmp_path"))
+    if "home" in request.fixturenames:
+        folders.append(request.getfixturevalue("home").parent)
+    before = ours(folders)
+    yield
+    if lines := left_behind(before, folders):
+        pytest.fail("left behind:\n  " + "\n  ".join(lines), pytrace=False)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """The same for what fixtures of a wider scope have started."""
+    if lines := left_behind(set()):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is not None:
+            reporter.ensure_newline()
+            reporter.write_line("left behind at the end:", red=True)
+            for line in lines:
+                reporter.write_line(f"  {line}", red=True)

@@ -1,0 +1,89 @@
+"""Finding the processes that a test started and did not stop.
+
+Three marks tell that a process is ours: it descends from this process, it carries the session's mark in its
+environment (so it is found even when its parent has died and it was handed to init), or it works inside one of
+the test's folders. Other test sessions on the same machine carry other marks.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from collections.abc import Iterable
+from contextlib import suppress
+from multiprocessing import active_children
+from pathlib import Path
+
+import psutil
+
+#: Environment variable that every process started by this session inherits.
+MARK = "UNDERSTUDY_TEST_SESSION"
+#: Seconds that a process gets to end by itself before it counts as left behind.
+GRACE = 3.0
+#: Python's own helper: it lives as long as the process that first used multiprocessing.
+TOLERATED = "from multiprocessing.resource_tracker import main"
+
+
+def mark_session() -> str:
+    """Mark this process's environment, and by that every process that it will start; returns the mark."""
+    return os.environ.setdefault(MARK, uuid.uuid4().hex)
+
+
+def ours(folders: Iterable[Path] = ()) -> set[psutil.Process]:
+    """Every living process that this session started, directly or not."""
+    active_children()  # reaps what multiprocessing has started and not yet joined
+    found = set(psutil.Process().children(recursive=True))
+    places = [os.fspath(folder) for folder in folders]
+    mark = f"{MARK}={os.environ[MARK]}".encode()
+    for pid in psutil.pids():
+        if pid == os.getpid():
+            continue
+        try:
+            environ = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+            if mark in environ or _inside(str(Path(f"/proc/{pid}/cwd").readlink()), places):
+                found.add(psutil.Process(pid))
+        except (OSError, psutil.NoSuchProcess):
+            continue  # ended meanwhile, or not ours to read
+    return {process for process in found if not _tolerated(process)}
+
+
+def left_behind(before: set[psutil.Process], folders: Iterable[Path] = ()) -> list[str]:
+    """End what was started since `before` and is still there after the grace; one line for each process.
+
+    A process is named once: one that nobody waits for stays a zombie until this process ends.
+    """
+    deadline = time.monotonic() + GRACE
+    while (rest := ours(folders) - before - _named) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    _named.update(rest)
+    lines = sorted(_describe(process) for process in rest)
+    for process in rest:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    return lines
+
+
+_named: set[psutil.Process] = set()
+
+
+def _inside(path: str, places: Iterable[str]) -> bool:
+    return any(path == place or path.startswith(place + "/") for place in places)
+
+
+def _tolerated(process: psutil.Process) -> bool:
+    try:
+        return any(TOLERATED in part for part in process.cmdline())
+    except psutil.ZombieProcess:
+        return False  # nobody waited for it: that is a leak, too
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return True
+
+
+def _describe(process: psutil.Process) -> str:
+    try:
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return f"pid {process.pid} ({process.name()}, parent {process.ppid()}): ended, and nobody waited for it"
+        return f"pid {process.pid} (parent {process.ppid()}): {' '.join(process.cmdline()):.300}"
+    except psutil.Error as error:
+        return f"pid {process.pid}: {error}"
