@@ -1,0 +1,74 @@
+"""The file system under a home: how much room is left, and writes that outlive a power cut."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from pathlib import Path
+from typing import Final
+
+FULL_ERRNOS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""No space, over quota, over the process's file size limit: each ends when somebody makes room."""
+
+DENIED_ERRNOS: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+
+RESERVE_BYTES: Final = 32 << 20
+"""Room that new work may not take, so that what runs can still end. Of a small disk 5 % instead."""
+
+_CHUNK: Final = bytes(1 << 20)
+
+
+def below_reserve(path: Path) -> bool:
+    """Whether the file system has less free than min(32 MiB, 5 % of its size)."""
+    disk = os.statvfs(path)
+    return disk.f_bavail * disk.f_frsize < min(RESERVE_BYTES, disk.f_blocks * disk.f_frsize // 20)
+
+
+def has_room(path: Path, size: int) -> bool:
+    """Whether the file could grow by `size` bytes, found by doing it and taking it back.
+
+    LMDB reports a write that a full disk cut short as EIO, the same as a broken disk; and no call tells of quotas
+    and size limits beforehand. Only for the one process that writes the file, while no transaction writes it.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        end = os.fstat(descriptor).st_size
+        try:
+            for start in range(0, size, len(_CHUNK)):
+                wanted = min(len(_CHUNK), size - start)
+                if os.pwrite(descriptor, _CHUNK[:wanted], end + start) < wanted:
+                    return False
+        except OSError as error:
+            if error.errno in FULL_ERRNOS:
+                return False
+            raise
+        finally:
+            os.ftruncate(descriptor, end)
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def sync_file(path: Path) -> None:
+    """Bring a file's bytes to disk."""
+    _sync(path, os.O_RDONLY)
+
+
+def sync_folder(path: Path) -> None:
+    """Bring a folder's entries to disk, so that a rename in it outlives a power cut."""
+    _sync(path, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def _sync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove(path: Path) -> None:
+    """Remove a file that need not be there."""
+    with contextlib.suppress(FileNotFoundError):
+        path.unlink()

@@ -1,0 +1,277 @@
+"""The LMDB environment of the one process that writes a store.
+
+Guarantees:
+
+1. A file that is not ours, of another schema version or damaged is refused before anything is made or changed.
+2. A store comes to be whole: it is made under another name and renamed, so there is none without its schema row.
+3. `commit` is all or nothing. A full map grows and the same batch is applied again.
+4. The map never moves under a read: reads, growing and swapping exclude each other by one lock.
+
+Reads may come from any thread, `commit`, `swap` and `close` from one thread at a time.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from itertools import islice
+from pathlib import Path
+from typing import Final, Literal
+
+import lmdb
+
+from ..actors.errors import InvalidOption, StoreFull
+from .batch import Batch
+from .disk import has_room, remove, sync_folder
+from .header import Header, inspect
+from .layout import draft_file, gate, lock_file, remove_drafts, store_file
+from .rows import apply, walk
+from .schema import HOME_ROW, ID_BYTES, SCHEMA_ROW, SCHEMA_VERSION, Table
+from .trouble import errno_of, translate
+
+Durability = Literal["disk", "os"]
+"""What a commit waits for: the disk (survives a power cut), or the system (survives the death of this process)."""
+
+MAP_SIZE: Final = 256 << 20
+"""Bytes of address space to begin with; doubles when full. The file only takes what is used."""
+
+MAX_READERS: Final = 1024
+"""How many transactions may read at once, over all processes."""
+
+
+class Environment:
+    """An open store, read-write."""
+
+    def __init__(self, home: Path, map_size: int = MAP_SIZE, durability: Durability = "disk") -> None:
+        """Open the store of `home`, or make one.
+
+        Raises StoreForeign, StoreVersion, StoreCorrupt or HomeError with nothing changed; StoreFull.
+        """
+        if durability not in ("disk", "os"):
+            raise InvalidOption(f'durability must be "disk" or "os", not {durability!r}')
+        self.home = home
+        self.path = store_file(home)
+        self.durability = durability
+        self._lock = threading.Lock()
+        self._snapshot: lmdb.Transaction[bytes] | None = None
+        header = inspect(self.path)
+        try:
+            home.mkdir(mode=0o700, parents=True, exist_ok=True)
+            remove_drafts(home)
+            if header is None:
+                _create(home)
+                header = inspect(self.path)
+                assert header is not None, "it was just made"
+        except (OSError, lmdb.Error) as error:
+            raise translate(error, "make a store in", home) from error
+        #: Random bytes made with the store: tells one store from another.
+        self.home_id = header.home_id
+        self._open(max(map_size, header.map_size, _needed(header)))
+
+    def _open(self, map_size: int) -> None:
+        try:
+            self._env = lmdb.open(
+                os.fspath(self.path),
+                map_size=map_size,
+                subdir=False,
+                create=False,
+                # Without sync, the meta page need not be synced either: nothing would be in order after a power cut.
+                sync=self.durability == "disk",
+                metasync=self.durability == "disk",
+                mode=0o600,
+                max_readers=MAX_READERS,
+                max_dbs=len(Table),
+                lib_version=0,
+            )
+            try:
+                self._env.reader_check()
+                with self._env.begin(write=True) as transaction:
+                    self._tables = {
+                        table: self._env.open_db(table.encode(), txn=transaction, create=True)
+                        for table in Table
+                    }
+            except BaseException:
+                self._env.close()
+                raise
+        except (OSError, lmdb.Error) as error:
+            raise translate(error, "open", self.path) from error
+        self.map_size = map_size
+
+    # Reading. The snapshot is kept over calls: taking one for each would cost more than the look-up.
+
+    def get(self, table: Table, key: bytes) -> bytes | None:
+        """The value on disk, as of the last `refresh` or later."""
+        with self._lock:
+            try:
+                return self._reading().get(key, None, self._tables[table])
+            except lmdb.Error as error:
+                raise translate(error, "read", self.path) from error
+
+    def scan(
+        self,
+        table: Table,
+        start: bytes = b"",
+        stop: bytes | None = None,
+        limit: int | None = None,
+        reverse: bool = False,
+    ) -> list[tuple[bytes, bytes]]:
+        """Rows with start <= key < stop, by key; from the last one down if `reverse`."""
+        with self._lock:
+            try:
+                return list(islice(walk(self._reading(), self._tables[table], start, stop, reverse), limit))
+            except lmdb.Error as error:
+                raise translate(error, "read", self.path) from error
+
+    def count(self, table: Table) -> int:
+        """How many rows the table has."""
+        with self._lock:
+            try:
+                return self._reading().stat(self._tables[table])["entries"]
+            except lmdb.Error as error:
+                raise translate(error, "read", self.path) from error
+
+    def refresh(self) -> None:
+        """Read what is committed by now. Not doing so after commits keeps old pages from being used again."""
+        with self._lock:
+            self._drop_snapshot()
+
+    def _reading(self) -> lmdb.Transaction[bytes]:
+        if self._snapshot is None:
+            self._snapshot = self._env.begin()
+        return self._snapshot
+
+    def _drop_snapshot(self) -> None:
+        if self._snapshot is not None:
+            self._snapshot.abort()
+            self._snapshot = None
+
+    # Writing.
+
+    def commit(self, batch: Batch) -> None:
+        """Bring the batch to disk, all of it or nothing.
+
+        Raises StoreFull when there is no room (try again later), StoreCorrupt or StoreError when there is no hope.
+        """
+        reopened = False
+        while True:
+            try:
+                self._apply(batch)
+                return
+            except lmdb.MapFullError:
+                self._grow()
+            except lmdb.PanicError as error:
+                # A commit before this one failed at its last step, the meta page. Opening anew finds the meta page
+                # that counts; applying the batch again does no harm if it was in that commit after all.
+                if reopened:
+                    raise translate(error, "write", self.path) from error
+                reopened = True
+                with self._lock:
+                    self._reopen()
+            except lmdb.Error as error:
+                if errno_of(error) == errno.EIO and not self._has_room(batch):
+                    raise StoreFull(
+                        f"cannot write {self.path}: the disk is full. Free space on it"
+                    ) from error
+                raise translate(error, "write", self.path) from error
+
+    def _apply(self, batch: Batch) -> None:
+        with self._env.begin(write=True) as transaction:
+            for table, rows in batch.rows.items():
+                if rows:
+                    apply(transaction, self._tables[table], rows)
+
+    def _has_room(self, batch: Batch) -> bool:
+        try:
+            # Pages are copied on write: twice the batch and some for the branches.
+            return has_room(self.path, 2 * batch.size + (1 << 20))
+        except OSError as error:
+            raise translate(error, "write", self.path) from error
+
+    def _grow(self) -> None:
+        with self._lock:
+            self._drop_snapshot()
+            old = self.map_size
+            try:
+                self._env.set_mapsize(2 * old)
+            except (OSError, lmdb.Error) as error:
+                # LMDB has let go of the old map by now and would crash at the next read.
+                self._reopen()
+                raise translate(error, f"grow the memory map to {2 * old} bytes of", self.path) from error
+            self.map_size = 2 * old
+
+    def _reopen(self) -> None:
+        self._drop_snapshot()
+        self._env.close()
+        self._open(self.map_size)
+
+    def copy(self, target: Path) -> None:
+        """Write a compacted copy of the newest snapshot, and bring it to disk. The caller removes it on errors."""
+        try:
+            descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            try:
+                self._env.copyfd(descriptor, compact=True)
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        except (OSError, lmdb.Error) as error:
+            raise translate(error, "write", target) from error
+
+    def swap(self, copy: Path) -> None:
+        """Put a copy made by `copy`, with nothing committed since, in the place of the data file.
+
+        A crash at any step leaves the old store or the new one. Raises StoreError if the store cannot be opened
+        again; it cannot be used then.
+        """
+        with self._lock, gate(self.home, alone=True):
+            self._drop_snapshot()
+            self._env.close()
+            try:
+                remove(lock_file(self.home))  # before the rename: an old lock file misreads a new data file
+                copy.replace(self.path)
+                sync_folder(self.home)
+            except OSError as error:
+                raise translate(error, "replace", self.path) from error
+            finally:
+                self._open(self.map_size)
+
+    def close(self) -> None:
+        """Bring everything to disk and let go of the files."""
+        with self._lock:
+            self._drop_snapshot()
+            try:
+                if self.durability == "os":
+                    self._env.sync(True)
+            except lmdb.Error as error:
+                raise translate(error, "write", self.path) from error
+            finally:
+                self._env.close()
+
+
+def _create(home: Path) -> None:
+    draft = draft_file(home, "new")
+    remove(draft)
+    env = lmdb.open(
+        os.fspath(draft),
+        map_size=1 << 20,
+        subdir=False,
+        mode=0o600,
+        max_dbs=len(Table),
+        lock=False,
+        lib_version=0,
+    )
+    try:
+        with env.begin(write=True) as transaction:
+            tables = {table: env.open_db(table.encode(), txn=transaction) for table in Table}
+            transaction.put(SCHEMA_ROW, b"%d" % SCHEMA_VERSION, db=tables[Table.META])
+            transaction.put(HOME_ROW, os.urandom(ID_BYTES), db=tables[Table.META])
+    finally:
+        env.close()
+    # No data file, or an empty one: a lock file left from some other must not speak for this one.
+    remove(lock_file(home))
+    draft.replace(store_file(home))
+    sync_folder(home)
+
+
+def _needed(header: Header) -> int:
+    return (header.last_page + 1) * header.page_size

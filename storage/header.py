@@ -1,0 +1,198 @@
+"""What a file says it is, read byte by byte before LMDB is let near it.
+
+LMDB maps the file and trusts it: a file that was cut short ends the process by SIGBUS, and opening somebody else's
+writes into it. So this reads the few pages that tell whose file it is and whether it is whole, and changes nothing.
+Layout: LMDB 0.9, data version 1, 64 bit, this machine's byte order (see `lmdb/verify.py`, which checks everything).
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from lmdb import verify
+
+from ..actors.errors import StoreCorrupt, StoreError, StoreForeign, StoreVersion
+from .schema import HOME_ROW, ID_BYTES, SCHEMA_ROW, SCHEMA_VERSION, Table
+from .trouble import translate
+
+_MAGIC: Final = 0xBEEFC0DE
+_DATA_VERSION: Final = 1
+_PAGE_HEADER: Final = struct.Struct("=QHHHH")  # number, pad, flags, lower, upper
+_META: Final = struct.Struct(
+    "=IIQQ48s48sQQ"
+)  # magic, version, address, map size, free, main, last page, txnid
+_TREE: Final = struct.Struct("=IHHQQQQQ")  # pad, flags, depth, branch, leaf, overflow pages, entries, root
+_NODE: Final = struct.Struct("=HHHH")  # size low, size high, flags, key size
+_LEAF: Final = 0x02
+_NAMED: Final = 0x02
+_NO_PAGE: Final = 2**64 - 1
+_TRIES: Final = 50
+
+
+class Tree(NamedTuple):
+    """Where one LMDB database begins."""
+
+    depth: int
+    entries: int
+    root: int
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What the newest meta page says."""
+
+    page_size: int
+    map_size: int
+    last_page: int
+    txnid: int
+    main: Tree
+    home_id: bytes = b""
+
+
+class _Damaged(Exception):
+    """A page is not what it should be; so far it may also be a writer's work under our eyes."""
+
+
+def inspect(path: Path) -> Header | None:
+    """The header of a store that may be opened; None where there is no file or an empty one.
+
+    Raises StoreForeign, StoreVersion, StoreCorrupt, or HomeError for a file that may not be read. A writer may be
+    at work meanwhile: what looks wrong is looked at again if the store went on since.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise translate(error, "read", path) from error
+    try:
+        for _ in range(_TRIES):
+            header = _newest(descriptor, path)
+            if header is None:
+                return None
+            try:
+                return _identify(descriptor, path, header)
+            except (StoreError, _Damaged) as error:
+                again = _newest(descriptor, path)
+                if again is not None and again.txnid != header.txnid:
+                    continue
+                if isinstance(error, StoreError):
+                    raise
+                raise _corrupt(path, [str(error)]) from error
+        raise StoreError(f"{path} changes faster than it can be read; try again")
+    except OSError as error:
+        raise translate(error, "read", path) from error
+    finally:
+        os.close(descriptor)
+
+
+def _newest(descriptor: int, path: Path) -> Header | None:
+    """The newer of the two meta pages."""
+    head = os.pread(descriptor, _PAGE_HEADER.size + _META.size, 0)
+    if not head:
+        return None
+    first = _meta(head)
+    if first is None:
+        raise StoreForeign(
+            f"{path} is not an Understudy store; it was not touched. Use another home, or move it away"
+        )
+    if first.page_size not in (4096, 8192, 16384, 32768, 1024, 2048, 512):
+        raise _corrupt(path, [f"page size {first.page_size} is impossible"])
+    second = _meta(os.pread(descriptor, _PAGE_HEADER.size + _META.size, first.page_size))
+    if second is None:
+        raise _corrupt(path, ["the second meta page is missing or damaged"])
+    return second if second.txnid > first.txnid else first
+
+
+def _meta(head: bytes) -> Header | None:
+    if len(head) < _PAGE_HEADER.size + _META.size:
+        return None
+    magic, version, _, map_size, free, main, last_page, txnid = _META.unpack_from(head, _PAGE_HEADER.size)
+    if magic != _MAGIC or version != _DATA_VERSION:
+        return None
+    page_size = _TREE.unpack(free)[0]  # LMDB keeps the page size in the free list's pad
+    return Header(page_size, map_size, last_page, txnid, _tree(main))
+
+
+def _tree(raw: bytes) -> Tree:
+    fields = _TREE.unpack(raw)
+    return Tree(depth=fields[2], entries=fields[6], root=fields[7])
+
+
+def _identify(descriptor: int, path: Path, header: Header) -> Header:
+    foreign = StoreForeign(
+        f"{path} is an LMDB file of some other program; it was not touched. Use another home, or move it away"
+    )
+    if header.main.root == _NO_PAGE or header.main.depth != 1:
+        raise foreign  # none of our stores is without tables, and the list of ours fits one page
+    tables = _rows(descriptor, header, header.main.root)
+    flags, raw = tables.get(Table.META.encode(), (0, b""))
+    if flags != _NAMED or len(raw) != _TREE.size:
+        raise foreign
+    rows = _rows(descriptor, header, _tree(raw).root) if _tree(raw).depth == 1 else {}
+    version = rows.get(SCHEMA_ROW, (0, b""))[1]
+    home_id = rows.get(HOME_ROW, (0, b""))[1]
+    if not version or len(home_id) != ID_BYTES:
+        raise foreign
+    if version != b"%d" % SCHEMA_VERSION:
+        found = int(version) if version.isdigit() else version
+        raise StoreVersion(
+            f"{path} has schema version {found!r}, this release knows {SCHEMA_VERSION}; it was not touched. "
+            "Use the release that wrote it",
+            found=found,
+            supported=SCHEMA_VERSION,
+        )
+    if not tables.keys() <= {table.encode() for table in Table}:
+        raise foreign
+    _check_length(descriptor, path, header)
+    return Header(header.page_size, header.map_size, header.last_page, header.txnid, header.main, home_id)
+
+
+def _check_length(descriptor: int, path: Path, header: Header) -> None:
+    size = os.fstat(descriptor).st_size
+    needed = (header.last_page + 1) * header.page_size
+    if size >= needed:
+        return
+    # Pages that were taken and given back within one transaction are never written, so the tail may be short by
+    # right. Rare enough to read the whole file and be sure.
+    try:
+        problems = [str(problem) for problem in verify.verify(str(path))]  # type: ignore[no-untyped-call] # lmdb ships no types for it
+    except verify.VerifyError as error:
+        problems = [str(error)]
+    if problems:
+        raise _corrupt(path, [f"the file has {size} bytes of {needed}: it was cut short", *problems])
+
+
+def _rows(descriptor: int, header: Header, number: int) -> dict[bytes, tuple[int, bytes]]:
+    """Flags and value by key, of one leaf page."""
+    if not 2 <= number <= header.last_page:
+        raise _Damaged(f"page {number} is out of range")
+    page = os.pread(descriptor, header.page_size, number * header.page_size)
+    if len(page) < header.page_size:
+        raise _Damaged(f"page {number} is beyond the end of the file: it was cut short")
+    own, _, flags, lower, _ = _PAGE_HEADER.unpack_from(page)
+    if own != number or flags != _LEAF or not _PAGE_HEADER.size <= lower <= header.page_size:
+        raise _Damaged(f"page {number} is not a leaf page")
+    rows = {}
+    for (place,) in struct.iter_unpack("=H", page[_PAGE_HEADER.size : lower]):
+        if place + _NODE.size > len(page):
+            raise _Damaged(f"page {number} has a row outside of it")
+        low, high, row_flags, key_size = _NODE.unpack_from(page, place)
+        start = place + _NODE.size
+        middle = start + key_size
+        end = middle + (low | high << 16)
+        if end > len(page):
+            raise _Damaged(f"page {number} has a row outside of it")
+        rows[page[start:middle]] = (row_flags, page[middle:end])
+    return rows
+
+
+def _corrupt(path: Path, problems: list[str]) -> StoreCorrupt:
+    return StoreCorrupt(
+        f"{path} is damaged: {problems[0]}. It was not touched. Restore the last backup, or move it away to start anew",
+        problems=problems,
+    )

@@ -1,0 +1,253 @@
+"""What clients, the CLI and the dashboard ask of a store, with or without a supervisor running.
+
+Every answer comes from one snapshot of the disk and costs the supervisor nothing. It may lag behind the supervisor's
+own view by the commit under way.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Collection, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Final
+
+import msgpack
+
+from ..actors.errors import StoreCorrupt, StoreError
+from ..actors.state import TERMINAL, State
+from .record import Record, state_of
+from .schema import (
+    ID_BYTES,
+    Lane,
+    Table,
+    after_prefix,
+    idempotency_key,
+    live_id,
+    live_lane,
+    log_key,
+    log_seq,
+)
+from .view import Snapshot, release, view_of
+
+LogLine = tuple[float, str, str]
+"""Time in seconds since the epoch, level, text."""
+
+_CLOCK_SLACK: Final = 3600.0  # seconds by which a task's id and its time of creation may differ
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """The size of a store. All zero where there is none."""
+
+    #: Rows by table.
+    rows: dict[Table, int]
+    #: Bytes of the pages by table.
+    bytes: dict[Table, int]
+    #: Bytes of the file; what the tables do not fill is used again by later writes, or given back by a compaction.
+    file_size: int
+    #: Bytes of address space; grows by itself.
+    map_size: int
+    #: Reader slots taken, over all processes, stale ones included.
+    readers: int
+
+
+class Reader:
+    """Read-only access to the store of a home. Thread-safe; opens the files at the first question.
+
+    Every method may raise StoreForeign, StoreVersion, StoreCorrupt, HomeError or StoreError. A home without a store
+    reads as an empty one.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self._view = view_of(Path(home))
+        self._closed = False
+
+    def close(self) -> None:
+        """Let go of the store; may be called twice."""
+        if not self._closed:
+            self._closed = True
+            release(self._view)
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def record(self, id: bytes) -> Record | None:
+        """What is known of a task; None if there is none of this id."""
+        row = self._get(Table.TASKS, id)
+        return None if row is None else _unpack(id, row)
+
+    def records(
+        self,
+        *,
+        states: Collection[State] | None = None,
+        name: str | None = None,
+        stream: bytes | None = None,
+        older_than: float | None = None,
+        newer_than: float | None = None,
+        limit: int | None = 100,
+        before: bytes | None = None,
+    ) -> list[Record]:
+        """Tasks, newest first, at most `limit`; those with ids below `before` (to get the next page).
+
+        `older_than` and `newer_than` are times of creation, in seconds since the epoch. Only asking for queued or
+        running ones costs by how many of those there are, not by how many tasks are kept.
+        """
+        wanted = frozenset(State) if states is None else frozenset(states)
+        if limit is not None and limit <= 0:
+            return []
+
+        def fits(record: Record) -> bool:
+            return (
+                (name is None or record.name == name)
+                and (stream is None or record.stream == stream)
+                and (older_than is None or record.created < older_than)
+                and (newer_than is None or record.created > newer_than)
+            )
+
+        with self._read() as snapshot:
+            if not wanted & TERMINAL:
+                live = (record for record in _live(snapshot, wanted, before) if fits(record))
+                if limit is None:
+                    return sorted(live, key=_by_id, reverse=True)
+                return heapq.nlargest(limit, live, key=_by_id)
+            start = b"" if newer_than is None else _id_floor(newer_than - _CLOCK_SLACK)
+            stop = before
+            if older_than is not None:
+                ceiling = _id_floor(older_than + _CLOCK_SLACK)
+                stop = ceiling if stop is None else min(stop, ceiling)
+            found: list[Record] = []
+            for id, row in snapshot.rows(Table.TASKS, start, stop, reverse=True):
+                if _state(id, row) in wanted and fits(record := _unpack(id, row)):
+                    found.append(record)
+                    if len(found) == limit:
+                        break
+            return found
+
+    def result(self, id: bytes) -> bytes | None:
+        """The encoded value that the task returned; None for None, and for a task that has not returned."""
+        return self._get(Table.RESULTS, id)
+
+    def args(self, id: bytes) -> bytes | None:
+        """The encoded arguments; None for none."""
+        return self._get(Table.ARGS, id)
+
+    def checkpoint(self, id: bytes) -> bytes | None:
+        """The encoded value of the last checkpoint, None without one."""
+        return self._get(Table.CHECKPOINTS, id)
+
+    def mail_depth(self, id: bytes) -> int:
+        """How many messages are in the task's mailbox: sent and not yet acknowledged."""
+        with self._read() as snapshot:
+            return sum(1 for _ in snapshot.rows(Table.MAIL, id, after_prefix(id)))
+
+    def logs(self, id: bytes, after: int = 0, limit: int = 1000) -> list[tuple[int, list[LogLine]]]:
+        """Chunks of the task's log with a sequence number above `after`, oldest first; they count from 1."""
+        chunks: list[tuple[int, list[LogLine]]] = []
+        with self._read() as snapshot:
+            for key, row in snapshot.rows(Table.LOGS, log_key(id, after + 1), after_prefix(id)):
+                if len(chunks) >= limit:
+                    break
+                try:
+                    lines = [(time, level, text) for time, level, text in msgpack.unpackb(row)]
+                except (ValueError, TypeError, msgpack.UnpackException) as error:
+                    raise StoreCorrupt(
+                        f"the log of task {id.hex()} is damaged; run `understudy check`"
+                    ) from error
+                chunks.append((log_seq(key), lines))
+        return chunks
+
+    def resolve(self, prefix: str, limit: int = 10) -> list[bytes]:
+        """Ids whose UUID starts with these hex digits, dashes optional, in order; at most `limit`."""
+        digits = prefix.replace("-", "").strip().lower()
+        if not 0 < len(digits) <= 2 * ID_BYTES or not set(digits) <= set("0123456789abcdef"):
+            return []
+        start = bytes.fromhex(digits.ljust(2 * ID_BYTES, "0"))
+        last = bytes.fromhex(digits.ljust(2 * ID_BYTES, "f"))
+        found: list[bytes] = []
+        with self._read() as snapshot:
+            for id, _ in snapshot.rows(Table.TASKS, start, last + b"\0"):
+                if len(found) >= limit:
+                    break
+                found.append(id)
+        return found
+
+    def by_key(self, key: str) -> bytes | None:
+        """The id of the task that was started with this idempotency key."""
+        return self._get(Table.KEYS, idempotency_key(key))
+
+    def counts(self) -> dict[State, int]:
+        """How many tasks are in each state. Reads every task's row: about 1 s for a million."""
+        with self._read() as snapshot:
+            found = Counter(_state(id, row) for id, row in snapshot.rows(Table.TASKS))
+        return {state: found[state] for state in State}
+
+    def stats(self) -> Stats:
+        """Sizes and row counts."""
+        with self._read() as snapshot:
+            rows = dict.fromkeys(Table, 0)
+            sizes = dict.fromkeys(Table, 0)
+            if snapshot.transaction is None or snapshot.env is None:
+                return Stats(rows, sizes, 0, 0, 0)
+            for table, handle in snapshot.tables.items():
+                stat = snapshot.transaction.stat(handle)
+                rows[table] = stat["entries"]
+                pages = stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
+                sizes[table] = pages * stat["psize"]
+            info = snapshot.env.info()
+            return Stats(rows, sizes, self._view.path.stat().st_size, info["map_size"], info["num_readers"])
+
+    def _read(self) -> AbstractContextManager[Snapshot]:
+        if self._closed:
+            raise StoreError("the reader was closed; make a new one")
+        return self._view.read()
+
+    def _get(self, table: Table, key: bytes) -> bytes | None:
+        with self._read() as snapshot:
+            return snapshot.get(table, key)
+
+
+def _live(snapshot: Snapshot, wanted: frozenset[State], before: bytes | None) -> Iterator[Record]:
+    """The tasks that have not ended, in no useful order."""
+    start = b"" if State.RUNNING in wanted else bytes((Lane.RUNNING + 1,))
+    stop = None if State.QUEUED in wanted else bytes((Lane.RUNNING + 1,))
+    for key, _ in snapshot.rows(Table.LIVE, start, stop):
+        id = live_id(key)
+        if before is None or id < before:
+            row = snapshot.get(Table.TASKS, id)
+            if row is None:
+                raise StoreCorrupt(
+                    f"live task {id.hex()} ({live_lane(key).name}) has no record; run `understudy check`"
+                )
+            yield _unpack(id, row)
+
+
+def _by_id(record: Record) -> bytes:
+    return record.id
+
+
+def _id_floor(at: float) -> bytes:
+    """The smallest UUIDv7 made at this time, in seconds since the epoch."""
+    return min(max(int(at * 1000), 0), 2**48 - 1).to_bytes(6, "big")
+
+
+def _unpack(id: bytes, row: bytes) -> Record:
+    try:
+        return Record.unpack(id, row)
+    except ValueError as error:
+        raise StoreCorrupt(f"the record of task {id.hex()} is damaged; run `understudy check`") from error
+
+
+def _state(id: bytes, row: bytes) -> State:
+    try:
+        return state_of(row)
+    except ValueError as error:
+        raise StoreCorrupt(f"the record of task {id.hex()} is damaged; run `understudy check`") from error

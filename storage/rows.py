@@ -1,0 +1,51 @@
+"""Rows inside one LMDB transaction: walking over a range of them, and applying a batch's changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import lmdb
+
+_CHUNK_ROWS: Final = 500  # rows put in one call, which holds the GIL: about 0.1 ms
+
+
+def walk(
+    transaction: lmdb.Transaction[bytes],
+    table: lmdb._Database,
+    start: bytes = b"",
+    stop: bytes | None = None,
+    reverse: bool = False,
+) -> Iterator[tuple[bytes, bytes]]:
+    """Rows with start <= key < stop, by key; from the last one down if `reverse`."""
+    with transaction.cursor(table) as cursor:
+        if reverse:
+            # set_range stops at the first key not below `stop`; the row wanted is the one before.
+            if cursor.prev() if stop is not None and cursor.set_range(stop) else cursor.last():
+                for row in cursor.iterprev():
+                    if row[0] < start:
+                        return
+                    yield row
+        elif cursor.set_range(start) if start else cursor.first():
+            for row in cursor.iternext():
+                if stop is not None and row[0] >= stop:
+                    return
+                yield row
+
+
+def apply(
+    transaction: lmdb.Transaction[bytes], table: lmdb._Database, rows: dict[bytes, bytes | None]
+) -> None:
+    """Put these rows; delete those whose value is None, if they are there."""
+    puts = []
+    with transaction.cursor(table) as cursor:
+        for key, value in sorted(rows.items()):
+            if value is not None:
+                puts.append((key, value))
+            elif cursor.set_key(key):
+                cursor.delete()
+        for start in range(0, len(puts), _CHUNK_ROWS):
+            chunk = puts[start : start + _CHUNK_ROWS]
+            # Rows that all sort behind the last one go to the end without a search, and fill pages up.
+            behind = not cursor.last() or chunk[0][0] > cursor.key()
+            cursor.putmulti(chunk, append=behind)

@@ -1,0 +1,183 @@
+"""The store as the supervisor uses it: rows are changed in an open batch, and reading sees them at once.
+
+One batch is open, at most one is on its way to disk. `seal` sends the open one off when the way is free, so a batch
+holds whatever became dirty while the commit before was under way: that is the group commit.
+
+Used from one thread (the loop's). The callbacks given to `open` are called from the writer's thread, which is to have
+the loop call `committed(batch)` and then run `batch.acks`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from ..actors.errors import StoreError, StoreFull, UnderstudyError
+from .batch import MISSING, Batch
+from .disk import below_reserve, remove
+from .environment import MAP_SIZE, Durability, Environment
+from .layout import draft_file
+from .schema import Table
+from .writer import Writer
+
+RESERVE_CHECK: Final = 0.05
+"""Seconds for which the answer of the file system about its free space is good."""
+
+
+class Store:
+    """Durable tables with group commit. Make one by `Store.open`."""
+
+    def __init__(self, environment: Environment, writer: Writer) -> None:
+        self._environment = environment
+        self._writer = writer
+        #: The open batch: what `put`, `delete` and `after_commit` go into.
+        self.batch = Batch()
+        self._in_flight: Batch | None = None
+        self._reserve_checked = 0.0
+        self._below_reserve = False
+        self._closed = False
+
+    @classmethod
+    def open(
+        cls,
+        home: Path,
+        *,
+        map_size: int = MAP_SIZE,
+        durability: Durability = "disk",
+        on_commit: Callable[[Batch], None],
+        on_trouble: Callable[[StoreFull], None],
+        on_recovered: Callable[[], None],
+        on_fatal: Callable[[StoreError], None],
+    ) -> Store:
+        """Open the store of `home`, or make one. The caller holds the home's lock: a store has one writer.
+
+        Raises StoreForeign, StoreVersion, StoreCorrupt or HomeError with nothing changed.
+        """
+        environment = Environment(Path(home), map_size, durability)
+        writer = Writer(
+            environment,
+            on_commit=on_commit,
+            on_trouble=on_trouble,
+            on_recovered=on_recovered,
+            on_fatal=on_fatal,
+        )
+        return cls(environment, writer)
+
+    @property
+    def home_id(self) -> bytes:
+        """16 random bytes made with the store."""
+        return self._environment.home_id
+
+    def put(self, table: Table, key: bytes, value: bytes) -> None:
+        """Write a row with the open batch."""
+        self.batch.put(table, key, value)
+
+    def delete(self, table: Table, key: bytes) -> None:
+        """Delete a row with the open batch, if it is there."""
+        self.batch.delete(table, key)
+
+    def after_commit(self, callback: Callable[[], None]) -> None:
+        """Have this run by the loop once the open batch is on disk."""
+        self.batch.acks.append(callback)
+
+    def get(self, table: Table, key: bytes) -> bytes | None:
+        """The row's value, as changed by the batches that are not on disk yet."""
+        value = self.batch.rows[table].get(key, MISSING)
+        if value is MISSING:
+            if self._in_flight is not None:
+                value = self._in_flight.rows[table].get(key, MISSING)
+            if value is MISSING:
+                return self._environment.get(table, key)
+        return value
+
+    def scan(
+        self,
+        table: Table,
+        start: bytes = b"",
+        stop: bytes | None = None,
+        limit: int | None = None,
+        reverse: bool = False,
+    ) -> list[tuple[bytes, bytes]]:
+        """Committed rows with start <= key < stop, by key; from the last one down if `reverse`.
+
+        A batch's rows are among them when `committed` was called for it, or a little earlier.
+        """
+        return self._environment.scan(table, start, stop, limit, reverse)
+
+    def count(self, table: Table) -> int:
+        """How many committed rows the table has."""
+        return self._environment.count(table)
+
+    def seal(self) -> bool:
+        """Send the open batch to disk if it holds something and none is on its way; returns whether it did."""
+        if self._in_flight is not None or self.batch.empty:
+            return False
+        self._writer.submit(self.batch)
+        self._in_flight = self.batch
+        self.batch = Batch()
+        return True
+
+    def committed(self, batch: Batch) -> None:
+        """The loop has learned that this batch is on disk; from here on its rows are read from there."""
+        if batch is not self._in_flight:
+            raise ValueError("this batch is not the one on its way to disk")
+        self._environment.refresh()
+        self._in_flight = None
+
+    @property
+    def busy(self) -> bool:
+        """A batch is on its way to disk."""
+        return self._in_flight is not None
+
+    @property
+    def pending_bytes(self) -> int:
+        """Bytes of rows that are not on disk yet."""
+        return self.batch.size + (self._in_flight.size if self._in_flight is not None else 0)
+
+    @property
+    def full(self) -> bool:
+        """New work should be refused: the disk is full, or what is left of it is needed to end what runs."""
+        if self._writer.full:
+            return True
+        now = time.monotonic()
+        if now - self._reserve_checked >= RESERVE_CHECK:
+            self._reserve_checked = now
+            self._below_reserve = below_reserve(self._environment.home)
+        return self._below_reserve
+
+    def compact(self, done: Callable[[UnderstudyError | None], None]) -> None:
+        """Give the space of deleted rows back to the file system, between two batches.
+
+        Needs room for a copy meanwhile. `done` is called from the writer's thread: with None, or with an error
+        after which the store is as it was before.
+        """
+
+        def job() -> None:
+            copy = draft_file(self._environment.home, "compact")
+            try:
+                self._environment.copy(copy)
+            except UnderstudyError as error:
+                remove(copy)
+                done(error)
+                return
+            self._environment.swap(copy)
+            done(None)
+
+        self._writer.between(job)
+
+    def close(self, timeout: float) -> StoreError | None:
+        """Commit what is left, for at most `timeout` seconds, and let go of the files; may be called twice.
+
+        Returns what was lost as an error, None if nothing was.
+        """
+        if not self._closed and self._writer.failure is None and not self.batch.empty:
+            self._writer.submit(self.batch)
+            self.batch = Batch()
+        lost = self._writer.close(timeout)
+        # With the writer stuck in the disk the environment is its, and closing it would crash the process.
+        if not self._closed and self._writer.stopped:
+            self._environment.close()
+        self._closed = self._closed or self._writer.stopped
+        return lost

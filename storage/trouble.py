@@ -1,0 +1,44 @@
+"""What LMDB and the system say, in our own errors. The only place where they are translated."""
+
+from __future__ import annotations
+
+import lmdb
+
+from ..actors.errors import HomeError, StoreCorrupt, StoreError, StoreFull
+from .disk import DENIED_ERRNOS, FULL_ERRNOS
+
+_CORRUPT = (
+    lmdb.CorruptedError,
+    lmdb.InvalidError,
+    lmdb.PageNotFoundError,
+    lmdb.VersionMismatchError,
+    lmdb.IncompatibleError,
+)
+
+
+def errno_of(error: BaseException) -> int | None:
+    """The system's error number behind an error of LMDB or of Python, None where there is none."""
+    number = getattr(error, "code", None) if isinstance(error, lmdb.Error) else getattr(error, "errno", None)
+    # LMDB's own codes are negative.
+    return number if isinstance(number, int) and number > 0 else None
+
+
+def translate(error: BaseException, doing: str, path: object) -> StoreError | HomeError:
+    """Our error for one of LMDB's or the system's; raise it `from` that one.
+
+    `doing` completes "cannot ...", `path` is the file or folder that it was done to.
+    """
+    number = errno_of(error)
+    said = f"cannot {doing} {path}: {error}"
+    if number in FULL_ERRNOS:
+        return StoreFull(f"{said}. Free space on its file system, or raise the quota or limit, and try again")
+    if number in DENIED_ERRNOS:
+        return HomeError(f"{said}. Make it writable for this user, or use another home", home=str(path))
+    if isinstance(error, _CORRUPT):
+        advice = "Run `understudy check`, and restore the last backup if it finds damage"
+        return StoreCorrupt(f"{said}. The store is damaged. {advice}", problems=[str(error)])
+    if isinstance(error, lmdb.ReadersFullError):
+        return StoreError(f"{said}. Too many processes read this store at once; close some of them")
+    if isinstance(error, lmdb.TxnFullError):
+        return StoreError(f"{said}. Too much was written at once; write smaller values or fewer of them")
+    return StoreError(f"{said}. See the system log for errors of this disk, then start again")

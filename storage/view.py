@@ -1,0 +1,260 @@
+"""A store as other processes see it: read-only, opened when needed, at most once per process.
+
+LMDB's locks belong to a process and a file, so one file must not be opened twice in a process: all readers of a home
+share one View, kept in a registry with a count of its users. The supervisor's process never uses one.
+
+Guarantees:
+
+1. A store that is not there yet reads as empty, and is found once it is.
+2. Before each read the view looks whether the data file and the lock file are still the ones it has open, and opens
+   the new ones if not (the supervisor swaps both when it compacts). A read under way goes on in the old ones.
+3. When the writer has grown the file beyond the map, the map follows; never while a read of this process goes on.
+4. A fork closes the views in the child, which opens its own when it reads.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import lmdb
+
+from ..actors.errors import StoreError
+from .environment import MAP_SIZE, MAX_READERS
+from .header import inspect
+from .layout import gate, lock_file, store_file
+from .rows import walk
+from .schema import Table
+from .trouble import translate
+
+_FORK_PATIENCE: Final = 5.0  # seconds that a fork waits for reads under way
+
+_FileId = tuple[int, int] | None
+
+
+class Snapshot:
+    """One consistent state of the store, while it is read; empty if there is no store."""
+
+    __slots__ = ("env", "tables", "transaction")
+
+    def __init__(
+        self,
+        env: lmdb.Environment | None = None,
+        transaction: lmdb.Transaction[bytes] | None = None,
+        tables: dict[Table, lmdb._Database] | None = None,
+    ) -> None:
+        self.env = env
+        self.transaction = transaction
+        self.tables = tables or {}
+
+    def get(self, table: Table, key: bytes) -> bytes | None:
+        """The row's value."""
+        if self.transaction is None:
+            return None
+        return self.transaction.get(key, None, self.tables[table])
+
+    def rows(
+        self, table: Table, start: bytes = b"", stop: bytes | None = None, *, reverse: bool = False
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """Rows with start <= key < stop, by key; from the last one down if `reverse`."""
+        if self.transaction is None:
+            return
+        yield from walk(self.transaction, self.tables[table], start, stop, reverse)
+
+    def count(self, table: Table) -> int:
+        """How many rows the table has."""
+        return 0 if self.transaction is None else self.transaction.stat(self.tables[table])["entries"]
+
+
+class View:
+    """The open files of one home in this process. Take one by `view_of`, give it back by `release`."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.path = store_file(home)
+        self.users = 0
+        self._env: lmdb.Environment | None = None
+        self._tables: dict[Table, lmdb._Database] = {}
+        self._files: tuple[_FileId, _FileId] = (None, None)
+        # Readers count themselves in; who opens, remaps or closes waits until there are none.
+        self._condition = threading.Condition()
+        self._reads = 0
+
+    @contextmanager
+    def read(self) -> Iterator[Snapshot]:
+        """The newest committed state. Do not fork, and do not read again, inside the block."""
+        try:
+            env, transaction = self._begin()
+            if env is None or transaction is None:
+                yield Snapshot()
+                return
+            try:
+                yield Snapshot(env, transaction, self._tables)
+            finally:
+                transaction.abort()
+                self._leave()
+        except lmdb.Error as error:
+            raise translate(error, "read", self.path) from error
+
+    def _begin(self) -> tuple[lmdb.Environment | None, lmdb.Transaction[bytes] | None]:
+        while True:
+            with self._condition:
+                if self._env is None or self._files != self._current_files():
+                    self._wait_for_reads()
+                    self._open()
+                if self._env is None:
+                    return None, None
+                try:
+                    transaction = self._env.begin()
+                except lmdb.MapResizedError:
+                    self._wait_for_reads()
+                    self._env.set_mapsize(0)
+                    continue
+                self._reads += 1
+                return self._env, transaction
+
+    def _leave(self) -> None:
+        with self._condition:
+            self._reads -= 1
+            self._condition.notify_all()
+
+    def _wait_for_reads(self) -> None:
+        self._condition.wait_for(lambda: self._reads == 0)
+
+    def _current_files(self) -> tuple[_FileId, _FileId]:
+        return _file_id(self.path), _file_id(lock_file(self.home))
+
+    def _open(self) -> None:
+        """Open the files that are there now; none if there is no store. Raises what `inspect` raises."""
+        self._close()
+        if not self.path.exists():
+            return
+        with gate(self.home, alone=False):
+            header = inspect(self.path)
+            if header is None:
+                return
+            try:
+                env = lmdb.open(
+                    os.fspath(self.path),
+                    map_size=max(MAP_SIZE, header.map_size),
+                    subdir=False,
+                    readonly=True,
+                    create=False,
+                    max_readers=MAX_READERS,
+                    max_dbs=len(Table),
+                    lib_version=0,
+                )
+                try:
+                    env.reader_check()
+                    self._tables = {table: env.open_db(table.encode(), create=False) for table in Table}
+                except BaseException:
+                    env.close()
+                    raise
+            except (OSError, lmdb.Error) as error:
+                if "already open" in str(error):
+                    raise StoreError(
+                        f"{self.path} is open in this process already, by the store's writer or from before a fork; "
+                        "read it through that, or in another process"
+                    ) from error
+                raise translate(error, "open", self.path) from error
+            self._env = env
+            self._files = self._current_files()
+
+    def _close(self) -> None:
+        if self._env is not None:
+            self._env.close()
+        self._env = None
+        self._tables = {}
+        self._files = (None, None)
+
+    def close(self) -> None:
+        """Let go of the files, after the reads under way."""
+        with self._condition:
+            self._wait_for_reads()
+            self._close()
+
+    # A fork: no read may be under way, for closing in the child would end the parent's in the shared lock file.
+
+    def before_fork(self) -> bool:
+        """Wait for reads and keep new ones out; returns whether that worked."""
+        if not self._condition.acquire(timeout=_FORK_PATIENCE):
+            return False
+        if self._condition.wait_for(lambda: self._reads == 0, _FORK_PATIENCE):
+            return True
+        self._condition.release()
+        return False
+
+    def after_fork_in_parent(self) -> None:
+        """Let reads in again."""
+        self._condition.release()
+
+    def after_fork_in_child(self, calm: bool) -> None:
+        """Close the parent's files in the child. With a read under way (not `calm`) they must stay as they are."""
+        if calm:
+            self._close()
+            self._condition.release()  # held since `before_fork` by this thread, the one that the child has
+        else:
+            self._condition = threading.Condition()
+            self._reads = 0
+            self._env = None
+
+
+def _file_id(path: Path) -> _FileId:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+_views: dict[str, View] = {}
+_views_lock = threading.Lock()
+_calm: list[View] = []  # between a fork's two sides
+
+
+def view_of(home: Path) -> View:
+    """The process's view of this home, with one user more."""
+    key = os.path.realpath(home)
+    with _views_lock:
+        view = _views.get(key)
+        if view is None:
+            view = _views[key] = View(Path(key))
+        view.users += 1
+        return view
+
+
+def release(view: View) -> None:
+    """One user less; the last one closes the files."""
+    with _views_lock:
+        view.users -= 1
+        if view.users == 0:
+            _views.pop(str(view.home), None)
+            view.close()
+
+
+def _before_fork() -> None:
+    _views_lock.acquire()
+    _calm.extend(view for view in _views.values() if view.before_fork())
+
+
+def _after_fork_in_parent() -> None:
+    for view in _calm:
+        view.after_fork_in_parent()
+    _calm.clear()
+    _views_lock.release()
+
+
+def _after_fork_in_child() -> None:
+    for view in _views.values():
+        view.after_fork_in_child(view in _calm)
+    _calm.clear()
+    _views_lock.release()
+
+
+os.register_at_fork(
+    before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
+)

@@ -1,0 +1,158 @@
+"""The thread that is LMDB's only writer: group commit, a full disk waited out, the end told once.
+
+Guarantees:
+
+1. Batches are committed in the order of `submit`, each in one transaction; `on_commit` follows each of them.
+2. A full map or a full disk loses nothing: the same batch is tried again until there is room, or `close` gives up.
+3. After any other error nothing more is written, `on_fatal` is called once, and `submit` raises.
+4. An error raised by a callback is fatal too: it never ends the thread in silence.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+from ..actors.errors import StoreError, StoreFull, UnderstudyError
+from .batch import Batch
+from .environment import Environment
+
+FIRST_RETRY: Final = 0.1
+"""Seconds until a write to a full disk is tried again; doubles up to LAST_RETRY."""
+
+LAST_RETRY: Final = 1.0
+
+Job = Callable[[], None]
+"""Something to be done between two batches, in the writer's thread."""
+
+
+class Writer:
+    """Commits batches to an environment. All callbacks are called from the writer's thread."""
+
+    def __init__(
+        self,
+        environment: Environment,
+        *,
+        on_commit: Callable[[Batch], None],
+        on_trouble: Callable[[StoreFull], None],
+        on_recovered: Callable[[], None],
+        on_fatal: Callable[[StoreError], None],
+    ) -> None:
+        self._environment = environment
+        self._on_commit = on_commit
+        self._on_trouble = on_trouble
+        self._on_recovered = on_recovered
+        self._on_fatal = on_fatal
+        self._queue: queue.SimpleQueue[Batch | Job | None] = queue.SimpleQueue()
+        #: The disk is full, and the batch at hand is being tried again.
+        self.full = False
+        #: What ended the thread before its time.
+        self.failure: StoreError | None = None
+        self._lost = 0
+        self._closed = False
+        self._give_up_at = float("inf")
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="understudy-writer", daemon=True)
+        self._thread.start()
+
+    def submit(self, batch: Batch) -> None:
+        """Have this batch committed. Raises the fatal StoreError if there was one, StoreError after `close`."""
+        self._put(batch)
+
+    def between(self, job: Job) -> None:
+        """Have this called after the batches submitted so far, while nothing is being written."""
+        self._put(job)
+
+    def close(self, timeout: float) -> StoreError | None:
+        """Commit what was submitted, for at most `timeout` seconds; tolerates being called twice.
+
+        Returns what was lost as an error, None if nothing was. The environment may be closed if `stopped`.
+        """
+        if not self._closed:
+            self._closed = True
+            self._give_up_at = time.monotonic() + timeout
+            self._closing.set()
+            self._queue.put(None)
+        self._thread.join(timeout)
+        if self.failure is not None:
+            return self.failure
+        if self._thread.is_alive():
+            return StoreError(f"the disk did not take the last writes within {timeout:g} s; they may be lost")
+        if self._lost:
+            return StoreFull(
+                f"the disk stayed full: {self._lost} rows that nobody was told of as written are lost. "
+                "Free space and start again"
+            )
+        return None
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the thread has ended, so that nobody uses the environment."""
+        return not self._thread.is_alive()
+
+    def _put(self, item: Batch | Job) -> None:
+        if self.failure is not None:
+            raise self.failure
+        if self._closed:
+            raise StoreError("the store was closed; open it again")
+        self._queue.put(item)
+
+    def _run(self) -> None:
+        try:
+            while (item := self._queue.get()) is not None:
+                if isinstance(item, Batch):
+                    self._write(item)
+                else:
+                    item()
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the loop has to learn of it
+            self._fail(error)
+
+    def _write(self, batch: Batch) -> None:
+        if not self._lost and (len(batch) == 0 or self._commit(batch)):
+            self._on_commit(batch)
+        else:
+            self._lost += len(batch)  # what comes after a lost batch may build on it
+
+    def _commit(self, batch: Batch) -> bool:
+        """Returns False if the disk stayed full until it was time to give up."""
+        delay = FIRST_RETRY
+        while True:
+            try:
+                self._environment.commit(batch)
+            except StoreFull as error:
+                if not self.full:
+                    self.full = True
+                    self._on_trouble(error)
+                if not self._pause(delay):
+                    return False
+                delay = min(2 * delay, LAST_RETRY)
+            else:
+                if self.full:
+                    self.full = False
+                    self._on_recovered()
+                return True
+
+    def _pause(self, delay: float) -> bool:
+        """Wait for the next try; returns False when there is none left."""
+        if not self._closing.wait(delay):
+            return True
+        left = self._give_up_at - time.monotonic()
+        if left <= 0:
+            return False
+        time.sleep(min(FIRST_RETRY, left))
+        return True
+
+    def _fail(self, error: BaseException) -> None:
+        if isinstance(error, StoreError):
+            failure = error
+        else:
+            said = f"the store's writer stopped: {type(error).__name__}: {error}"
+            failure = StoreError(
+                said if isinstance(error, UnderstudyError) else f"{said}. Please report this"
+            )
+            failure.__cause__ = error
+        self.failure = failure
+        self._on_fatal(failure)
