@@ -1,0 +1,201 @@
+"""The app: which modules declare the user's tasks, and how a process loads them."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import os
+import sys
+import traceback
+import types
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from ..actors.errors import AppFailed
+
+#: The name under which the user's script runs where it is not the main program; as in multiprocessing.
+MP_MAIN = "__mp_main__"
+
+_state = {"loading": False}
+#: The module that ran as `__main__` before the user's script took the name: its globals must outlive that.
+_former_mains: list[types.ModuleType] = []
+
+
+@dataclass
+class AppSpec:
+    """What to import, and where from. Plain data: it travels to the supervisor and on to the fork server."""
+
+    modules: list[str] = field(default_factory=list)
+    """Importable names, in order."""
+    main_path: str | None = None
+    """A script to load as `__mp_main__`, so that its `if __name__ == "__main__":` stays shut."""
+    sys_path: list[str] = field(default_factory=list)
+    """Goes before what is on `sys.path` already."""
+    cwd: str | None = None
+    """Folder to change to first."""
+    argv: list[str] = field(default_factory=list)
+    """What the script finds in `sys.argv`; empty leaves it alone."""
+
+    def pack(self) -> dict[str, Any]:
+        """As a map of plain values."""
+        return asdict(self)
+
+    @classmethod
+    def unpack(cls, packed: dict[str, Any]) -> AppSpec:
+        """The reverse; unknown keys, of a later release, are left out."""
+        return cls(**{key: value for key, value in packed.items() if key in cls.__dataclass_fields__})
+
+    @classmethod
+    def of_main(cls, extra_modules: Iterable[str] = ()) -> AppSpec:
+        """Describe the program that runs in this process, as a worker has to load it.
+
+        `python -m pkg.mod` is the module pkg.mod; a script is its file; a REPL and `python -c` are nothing. A main
+        program that is only a launcher (an installed command, a `__main__.py`) and declares no task is left out.
+        """
+        main = sys.modules["__main__"]
+        spec = cls(sys_path=_absolute(sys.path), cwd=os.getcwd(), argv=list(sys.argv))
+        name = getattr(getattr(main, "__spec__", None), "name", None)
+        file = getattr(main, "__file__", None)
+        if name is not None and name != "__main__":
+            if name.rpartition(".")[2] != "__main__" or _declares_tasks(main):
+                spec.modules.append(name)
+        elif file is not None and os.path.isfile(file) and (file.endswith(".py") or _declares_tasks(main)):
+            spec.main_path = os.path.abspath(file)
+        spec.modules += [module for module in dict.fromkeys(extra_modules) if module not in spec.modules]
+        return spec
+
+    @classmethod
+    def parse(cls, text: str, cwd: str | os.PathLike[str] | None = None) -> AppSpec:
+        """From the command line: `module`, `pkg.module`, `module:attribute` (the attribute is ignored) or `path/file.py`.
+
+        AppFailed if it cannot be one of these.
+        """
+        folder = os.path.abspath(cwd or os.getcwd())
+        target, _, attribute = text.partition(":")
+        if attribute.endswith(".py") or "/" in attribute:  # A path with a colon in it.
+            target = text
+        if target.endswith(".py") or "/" in target:
+            path = os.path.join(folder, os.path.expanduser(target))
+            return cls([_module_of(path)], None, [os.path.dirname(os.path.abspath(path))], folder)
+        if not all(part.isidentifier() for part in target.split(".")):
+            raise AppFailed(f"{text!r} names no app; write it as module, package.module or path/to/file.py")
+        return cls([target], None, [folder], folder)
+
+
+def _module_of(path: str) -> str:
+    stem = os.path.basename(path).removesuffix(".py")
+    if not os.path.isfile(path):
+        raise AppFailed(f"there is no file {path}; give the path of a .py file, or the name of a module")
+    if "." in stem or not path.endswith(".py"):
+        raise AppFailed(f"{path} cannot be imported by that name; rename it to a plain name.py")
+    if stem in sys.stdlib_module_names or stem == __name__.partition(".")[0]:
+        raise AppFailed(f"{path} has the name of another module, {stem}, which would be loaded instead; rename it")
+    return stem
+
+
+def _absolute(entries: Iterable[str]) -> list[str]:
+    # '' on sys.path means wherever the process is at that moment; a worker may be elsewhere.
+    return [os.path.abspath(entry) if not entry or os.path.exists(entry) else entry for entry in entries]
+
+
+def _declares_tasks(main: types.ModuleType) -> bool:
+    from ..actors.task import Task
+
+    return any(isinstance(value, Task) for value in list(vars(main).values()))
+
+
+def loading() -> bool:
+    """True while this process imports an app for workers: the moment at which no runtime may be started.
+
+    A script without `if __name__ == "__main__":` around its runtime would start itself over and over.
+    """
+    return _state["loading"]
+
+
+def load_app(spec: AppSpec) -> None:
+    """Import everything in this process, whose `sys.path`, folder and `sys.argv` change for good.
+
+    Raises AppFailed, with the user's frames in `remote_traceback`, for whatever the app raises.
+    """
+    if spec.cwd is not None:
+        try:
+            os.chdir(spec.cwd)
+        except OSError as error:
+            raise AppFailed(f"the app's folder {spec.cwd} cannot be entered: {error.strerror}") from error
+    sys.path[:] = dict.fromkeys([*spec.sys_path, *sys.path])
+    if spec.argv:
+        sys.argv[:] = spec.argv
+    if spec.main_path is not None:
+        _guarded(spec.main_path, lambda: _load_main(str(spec.main_path)))
+    load_modules(spec.modules)
+
+
+def load_modules(modules: Iterable[str]) -> None:
+    """Import these, raising AppFailed like `load_app`."""
+    importlib.invalidate_caches()
+    for module in modules:
+        _guarded(module, lambda module=module: importlib.import_module(module))  # type: ignore[misc]
+
+
+def declared_tasks() -> dict[str, dict[str, Any]]:
+    """What this process has declared so far: task name -> options, as plain data."""
+    from ..actors.task import registry
+
+    return {name: task.declared() for name, task in registry.items()}
+
+
+def _guarded(what: str, load: Any) -> None:
+    _state["loading"] = True
+    try:
+        load()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise AppFailed(_message(what, error), user_traceback(error)) from error
+    finally:
+        _state["loading"] = False
+
+
+def _message(what: str, error: BaseException) -> str:
+    if isinstance(error, SystemExit):
+        return (
+            f"the app {what} ended the program while being imported (SystemExit: {error.code}); "
+            'put what it runs under `if __name__ == "__main__":`'
+        )
+    if isinstance(error, ModuleNotFoundError) and error.name and f"{what}.".startswith(f"{error.name}."):
+        return f"there is no module {error.name} to load the app {what} from; check the name and the folder"
+    summary = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
+    return f"the app {what} cannot be imported: {summary}"
+
+
+def user_traceback(error: BaseException) -> str:
+    """What Python would print for it, without the frames that lead from us into the user's code."""
+    trace = error.__traceback__
+    while trace is not None and _is_plumbing(trace.tb_frame.f_code.co_filename):
+        trace = trace.tb_next
+    return "".join(traceback.format_exception(type(error), error, trace))
+
+
+def _is_plumbing(filename: str) -> bool:
+    return filename in (__file__, importlib.__file__) or filename.startswith("<frozen ")
+
+
+def _load_main(path: str) -> None:
+    """Run a script as `__mp_main__`, which from then on is `__main__` too, as multiprocessing's spawn does.
+
+    Not by runpy, which runs it in a module it then throws away: a function's globals would be one dict and
+    `sys.modules["__main__"]` another.
+    """
+    module = types.ModuleType(MP_MAIN)
+    module.__file__ = path
+    former = sys.modules["__main__"]
+    _former_mains.append(former)
+    with io.open_code(path) as file:
+        code = compile(file.read(), path, "exec")
+    sys.modules["__main__"] = sys.modules[MP_MAIN] = module
+    try:
+        exec(code, vars(module))
+    except BaseException:
+        sys.modules["__main__"] = former
+        raise

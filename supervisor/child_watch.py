@@ -1,0 +1,68 @@
+"""The death of children, told at once by the kernel."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+
+from .processes import ExitStatus
+
+
+class ChildWatch:
+    """One pidfd for each child in the event loop: no polling, no SIGCHLD handler.
+
+    Guarantee: `on_exit(pid, status)` is called exactly once for every `watch`, later than that call, and the
+    child is reaped by then; unless `forget` or `close` came before.
+    """
+
+    def __init__(self, on_exit: Callable[[int, ExitStatus], None]) -> None:
+        self._on_exit = on_exit
+        self._pidfds: dict[int, int] = {}
+
+    @property
+    def pids(self) -> set[int]:
+        """Those watched now."""
+        return set(self._pidfds)
+
+    def watch(self, pid: int) -> None:
+        """Needs a running event loop. A child that somebody else reaped is told as of unknown status."""
+        if pid in self._pidfds:
+            return
+        loop = asyncio.get_running_loop()
+        try:
+            pidfd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            loop.call_soon(self._on_exit, pid, ExitStatus())
+            return
+        self._pidfds[pid] = pidfd
+        loop.add_reader(pidfd, self._ended, pid)
+
+    def forget(self, pid: int) -> None:
+        """Watch it no longer: it is not reaped here."""
+        pidfd = self._pidfds.pop(pid, None)
+        if pidfd is not None:
+            asyncio.get_running_loop().remove_reader(pidfd)
+            os.close(pidfd)
+
+    def close(self) -> None:
+        """Forget all."""
+        for pid in list(self._pidfds):
+            self.forget(pid)
+
+    def _ended(self, pid: int) -> None:
+        status = _reap(self._pidfds[pid])
+        self.forget(pid)
+        self._on_exit(pid, status)
+
+
+def _reap(pidfd: int) -> ExitStatus:
+    try:
+        result = os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG)
+    except ChildProcessError:
+        return ExitStatus()
+    if result is None:
+        return ExitStatus()
+    if result.si_code == os.CLD_EXITED:
+        return ExitStatus(code=result.si_status)
+    return ExitStatus(signal=result.si_status)

@@ -1,0 +1,277 @@
+"""The fork server: loads the app once and forks workers from that, so that one costs milliseconds.
+
+Run by the spawner as `python -P ...` with one end of a packet socket. What goes over it, supervisor to us:
+
+    {"supervisor": pid, "app": AppSpec, "entry": "module:function", "name": text}     first, once
+    {"spawn": n, "config": map} with 1 to 4 descriptors                              a worker, please
+    {"declare": n, "modules": [name]}                                                import these too
+
+and back:
+
+    {"loaded": {task: options}, "declare": n or None, "more": bool}      in portions, the last has more=False
+    {"failed": message, "traceback": text, "declare": n or None}
+    {"spawned": n, "pid": pid}
+    {"spawn_failed": n, "error": text}
+
+A worker is not our child but the supervisor's: we fork a middleman, which forks the worker and ends, and the
+kernel gives the orphan to the nearest subreaper. So this process can die without the workers' noticing, and
+the supervisor learns of a worker's death from the kernel. When the supervisor closes the socket or dies, this
+process sweeps up whatever of the home's processes is left, and ends.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+import traceback
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from ..actors.errors import AppFailed
+from . import packets
+from .app import AppSpec, declared_tasks, load_app, load_modules, user_traceback
+from .processes import COOKIE, become_subreaper, die_with_parent, kill_strays, outlive_parent, set_name
+
+#: What runs in a worker: called with the config and the descriptors, returns the exit code (None is 0).
+Entry = Callable[[dict[str, Any], list[int]], int | None]
+
+#: Exit codes of ours (sysexits.h): the app cannot be loaded; a worker ended by an error of the runtime's.
+EX_APP, EX_SOFTWARE = 65, 70
+#: Seconds the middleman may take to end.
+HANDOVER = 10.0
+#: Bytes of a traceback that are reported; the end is the part that tells.
+TRACEBACK_LIMIT = 24 * 1024
+#: Signals that others send to a whole group (Ctrl-C, systemd's stop): when to end is the supervisor's decision.
+_LEFT_TO_SUPERVISOR = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def main(fd: int) -> NoReturn:
+    """Serve until the other end of `fd` closes."""
+    # Not SIG_IGN: that would be inherited by every program that a task starts.
+    for number in _LEFT_TO_SUPERVISOR:
+        signal.signal(number, _pass)
+    os.set_inheritable(fd, False)
+    code = ForkServer(socket.socket(fileno=fd)).run()
+    _flush()
+    # Not sys.exit: threads and atexit hooks of the app have no say in when we end.
+    os._exit(code)
+
+
+def _pass(_number: int, _frame: object) -> None:
+    pass
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):  # A closed pipe, a closed or missing stream.
+            pass
+
+
+class ForkServer:
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._supervisor = 0
+        self._entry: Entry = _no_entry
+        self._name = "understudy"
+
+    def run(self) -> int:
+        """The whole life; returns the exit code."""
+        first = packets.receive(self._sock)
+        if first is None:
+            return 0
+        hello, _ = first
+        self._supervisor = hello["supervisor"]
+        self._name = hello["name"]
+        # An import may hang; nobody would tell it that the supervisor has died.
+        die_with_parent(self._supervisor)
+        set_name(f"{self._name}: fork server")
+        if not self._load(hello):
+            return EX_APP
+        _warn_of_threads()
+        outlive_parent()
+        while (request := packets.receive(self._sock)) is not None:
+            self._answer(*request)
+        kill_strays(os.environ[COOKIE])
+        return 0
+
+    # -- Loading ---------------------------------------------------------------------------------------------
+
+    def _load(self, hello: dict[str, Any]) -> bool:
+        try:
+            module, _, attribute = hello["entry"].partition(":")
+            self._entry = getattr(importlib.import_module(module), attribute)
+            load_app(AppSpec.unpack(hello["app"]))
+            self._report(declared_tasks(), None)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the supervisor has to hear of it
+            self._report_failure(error, None)
+            return False
+        _freeze()
+        return True
+
+    def _declare(self, request: int, modules: list[str]) -> None:
+        before = set(declared_tasks())
+        try:
+            load_modules(modules)
+            news = {name: options for name, options in declared_tasks().items() if name not in before}
+            self._report(news, request)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._report_failure(error, request)
+        _freeze()
+
+    def _report(self, tasks: dict[str, dict[str, Any]], request: int | None) -> None:
+        for portion in packets.portions(tasks.items()):
+            self._send({"loaded": portion, "declare": request, "more": True})
+        self._send({"loaded": {}, "declare": request, "more": False})
+
+    def _report_failure(self, error: Exception, request: int | None) -> None:
+        if isinstance(error, AppFailed):
+            message, trace = str(error.args[0]), error.remote_traceback
+        else:
+            message, trace = f"the fork server failed: {error!r}", user_traceback(error)
+        self._send(
+            {"failed": message[-TRACEBACK_LIMIT // 4 :], "traceback": trace[-TRACEBACK_LIMIT // 4 :], "declare": request}
+        )
+
+    def _send(self, message: dict[str, Any]) -> None:
+        try:
+            packets.send(self._sock, packets.pack(message))
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # The supervisor is gone; the next receive says so.
+
+    # -- Forking ---------------------------------------------------------------------------------------------
+
+    def _answer(self, request: dict[str, Any], fds: list[int]) -> None:
+        if "spawn" in request:
+            self._spawn(request["spawn"], request["config"], fds)
+        elif "declare" in request:
+            self._declare(request["declare"], request["modules"])
+        for fd in fds:
+            os.close(fd)
+
+    def _spawn(self, request: int, config: dict[str, Any], fds: list[int]) -> None:
+        _flush()  # What is buffered here would be printed by every worker again.
+        reader, writer = os.pipe()
+        try:
+            middleman = _fork()
+        except OSError as error:
+            os.close(reader)
+            os.close(writer)
+            self._send({"spawn_failed": request, "error": f"fork: {error.strerror}"})
+            return
+        if middleman == 0:
+            self._be_middleman(writer, (reader, writer, self._sock.detach()), config, fds)
+        os.close(writer)
+        said = os.read(reader, 1024)
+        os.close(reader)
+        try:
+            os.waitpid(middleman, 0)
+        except ChildProcessError:  # The app has SIGCHLD ignored: the kernel reaped it.
+            pass
+        if said.isdigit():
+            self._send({"spawned": request, "pid": int(said)})
+        else:
+            error_text = said.decode(errors="replace") or "the process between fork server and worker died"
+            self._send({"spawn_failed": request, "error": error_text})
+
+    def _be_middleman(self, writer: int, ours: Sequence[int], config: dict[str, Any], fds: list[int]) -> NoReturn:
+        try:
+            me = os.getpid()
+            worker = _fork()
+            if worker == 0:
+                # Only what is ours: what the app opened while it was imported (a log, say) it still writes to,
+                # and would write into whatever file gets the number next.
+                for fd in ours:
+                    os.close(fd)
+                self._be_worker(me, config, fds)
+            os.write(writer, b"%d" % worker)
+        except OSError as error:
+            os.write(writer, f"fork: {error.strerror}".encode())
+        finally:
+            os._exit(0)
+
+    def _be_worker(self, middleman: int, config: dict[str, Any], fds: list[int]) -> NoReturn:
+        code = EX_SOFTWARE
+        try:
+            _await_adoption(middleman, self._supervisor)
+            die_with_parent(self._supervisor)
+            os.setsid()  # A task that signals its process group must not hit other workers.
+            become_subreaper()
+            set_name(f"{self._name}: worker")
+            _reset_signals()
+            _reseed()
+            code = self._entry(config, fds) or 0
+        except SystemExit as error:
+            code = error.code if isinstance(error.code, int) else int(error.code is not None)
+        except BaseException:  # noqa: BLE001 - the last frame of the process
+            traceback.print_exc()
+        finally:
+            _flush()
+            os._exit(code)
+
+
+def _no_entry(_config: dict[str, Any], _fds: list[int]) -> int:
+    raise RuntimeError("no entry point was loaded")
+
+
+def _fork() -> int:
+    with warnings.catch_warnings():
+        # Python 3.12 warns when native threads run as well (OpenBLAS has some); of Python's own we have warned.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
+
+
+def _freeze() -> None:
+    # Keeps the collector of every worker from touching, and so from copying, the pages they share with us.
+    gc.collect()
+    gc.freeze()
+
+
+def _warn_of_threads() -> None:
+    names = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
+    if names:
+        print(
+            f"understudy: warning: the app left threads running when it was imported ({', '.join(names)}); workers are "
+            "forked without them, and a lock that one holds at that moment stays locked. Start them inside tasks.",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+def _await_adoption(middleman: int, supervisor: int) -> None:
+    """Wait until the middleman has ended and so the supervisor is our parent; end if it is not."""
+    if os.getppid() == middleman:
+        try:
+            fd = os.pidfd_open(middleman)
+        except ProcessLookupError:
+            pass
+        else:
+            poll = select.poll()
+            poll.register(fd, select.POLLIN)
+            poll.poll(HANDOVER * 1000)
+            os.close(fd)
+    if os.getppid() != supervisor:
+        os._exit(EX_SOFTWARE)
+
+
+def _reset_signals() -> None:
+    for number in signal.valid_signals():
+        if callable(signal.getsignal(number)):
+            signal.signal(number, signal.SIG_DFL)
+    signal.set_wakeup_fd(-1)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+
+
+def _reseed() -> None:
+    # Python's own random reseeds itself after a fork; numpy's global generator would give every worker the same.
+    numpy_random = sys.modules.get("numpy.random")
+    if numpy_random is not None:
+        numpy_random.seed()

@@ -1,0 +1,279 @@
+"""The supervisor's side of the fork server: start it, ask it for workers, notice every death at once."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+from ..actors.errors import AppFailed, UnderstudyError
+from . import packets
+from .app import AppSpec
+from .child_watch import ChildWatch
+from .packet_line import PacketLine
+from .processes import COOKIE, ExitStatus, become_subreaper, children_of, kill_tree
+
+#: Seconds for one fork, counted from when the fork server has loaded the app and all modules asked for.
+SPAWN_TIMEOUT = 10.0
+#: Seconds `stop` gives the fork server to sweep up and end.
+STOP_TIMEOUT = 10.0
+#: What a worker runs.
+ENTRY = "understudy.supervisor.worker:main"
+
+Tasks = dict[str, dict[str, Any]]
+
+
+class SpawnFailed(UnderstudyError):
+    """No worker came of a spawn: no memory, too many processes, or the fork server died. Stays in the supervisor."""
+
+
+class Spawner:
+    """Guarantees:
+
+    * every spawn ends, with the pid of a child of this process or with SpawnFailed;
+    * a worker whose spawn was cancelled or timed out does not live on;
+    * `on_exit` is called once for every `start`, after `on_failed` if the app did not load;
+    * the death of a fork server harms no worker; `start` may be called again from `on_exit`.
+    """
+
+    def __init__(
+        self,
+        spec: AppSpec,
+        cookie: str,
+        on_loaded: Callable[[Tasks], None],
+        on_failed: Callable[[AppFailed], None],
+        on_exit: Callable[[ExitStatus], None],
+        *,
+        entry: str = ENTRY,
+        name: str = "understudy",
+        spawn_timeout: float = SPAWN_TIMEOUT,
+    ) -> None:
+        self._spec, self._cookie = spec, cookie
+        self._on_loaded, self._on_failed, self._on_exit = on_loaded, on_failed, on_exit
+        self._entry, self._name, self._spawn_timeout = entry, name, spawn_timeout
+        self._process: subprocess.Popen[bytes] | None = None
+        self._line: PacketLine | None = None
+        self._watch = ChildWatch(self._child_exited)
+        self._number = 0
+        self._spawns: dict[int, asyncio.Future[int]] = {}
+        self._declares: dict[int, asyncio.Future[Tasks]] = {}
+        #: Tasks of a report whose last packet is not here yet.
+        self._portions: Tasks = {}
+        #: Whether this fork server has said how the loading of the app went, well or ill.
+        self._reported = False
+        #: Clear while a spawn would have to wait: the app, or further modules, are being imported.
+        self._ready = asyncio.Event()
+        self._ended = asyncio.Event()
+        #: Pids handed out that the caller has not yet named to `reap_orphans`.
+        self._fresh: set[int] = set()
+
+    @property
+    def pid(self) -> int | None:
+        """The fork server's, while it runs."""
+        return self._process.pid if self._process is not None else None
+
+    @property
+    def loaded(self) -> bool:
+        """Whether a spawn takes milliseconds now."""
+        return self._process is not None and self._ready.is_set()
+
+    # -- Life ------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Exec the fork server. Needs a running event loop. OSError if the system refuses."""
+        if self._process is not None:
+            raise RuntimeError("the fork server is running")
+        become_subreaper()
+        if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # Inherited; the kernel would hide how children end.
+        ours, theirs = packets.pair()
+        with theirs:
+            try:
+                self._process = subprocess.Popen(
+                    _command(theirs.fileno()),
+                    stdin=subprocess.DEVNULL,
+                    env={**os.environ, COOKIE: self._cookie},
+                    pass_fds=[theirs.fileno()],
+                    start_new_session=True,
+                )
+            except BaseException:
+                ours.close()
+                raise
+        self._reported = False
+        self._portions = {}
+        self._ready.clear()
+        self._ended.clear()
+        self._watch.watch(self._process.pid)
+        self._line = PacketLine(ours, self._take)
+        self._line.send(
+            {"supervisor": os.getpid(), "app": self._spec.pack(), "entry": self._entry, "name": self._name}
+        )
+
+    async def stop(self, timeout: float = STOP_TIMEOUT) -> None:  # noqa: ASYNC109 - for the process, not for the caller
+        """Close the socket, upon which the fork server kills every process of this home but us, and ends.
+
+        After `timeout` seconds it is killed. Fine when never started, and when stopped already.
+        """
+        if self._process is None:
+            return
+        if self._line is not None:
+            self._line.close()
+        try:
+            await asyncio.wait_for(self._ended.wait(), timeout)
+        except TimeoutError:
+            self.kill()
+            await self._ended.wait()
+
+    def kill(self) -> None:
+        """SIGKILL the fork server, and not the workers; `on_exit` follows."""
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                os.kill(self._process.pid, signal.SIGKILL)
+
+    # -- Requests --------------------------------------------------------------------------------------------
+
+    async def spawn(self, config: dict[str, Any], fds: Sequence[int]) -> int:
+        """A new worker's pid. `fds`, one to four, go to it as copies; they may be closed once this returns.
+
+        Waits for the app to be loaded, however long that takes. Raises SpawnFailed.
+        """
+        if not 1 <= len(fds) <= packets.MAX_FDS:
+            raise ValueError(f"a worker takes 1 to {packets.MAX_FDS} file descriptors, not {len(fds)}")
+        while not self.loaded:
+            if self._process is None:
+                raise SpawnFailed("the fork server is not running")
+            await self._ready.wait()
+        assert self._line is not None
+        number = self._next()
+        self._line.send({"spawn": number, "config": config}, fds)
+        answer = self._spawns[number] = asyncio.get_running_loop().create_future()
+        try:
+            return await asyncio.wait_for(answer, self._spawn_timeout)
+        except TimeoutError:
+            # A fork takes milliseconds: this one hangs, in a lock of the app's perhaps. Only a new server will do.
+            self.kill()
+            raise SpawnFailed(f"the fork server did not answer for {self._spawn_timeout:g} s; killed it") from None
+
+    def declare(self, modules: Sequence[str]) -> asyncio.Future[Tasks]:
+        """Import further modules; holds up spawns meanwhile. Workers that run already do not get them.
+
+        The future gives the new tasks, after `on_loaded` was called with them, or AppFailed. It may be ignored.
+        """
+        answer: asyncio.Future[Tasks] = asyncio.get_running_loop().create_future()
+        answer.add_done_callback(lambda done: done.cancelled() or done.exception())
+        if self._process is None or self._line is None:
+            answer.set_exception(AppFailed("the fork server is not running; try again when it has restarted"))
+            return answer
+        number = self._next()
+        self._line.send({"declare": number, "modules": list(modules)})
+        self._declares[number] = answer
+        self._ready.clear()
+        return answer
+
+    def _next(self) -> int:
+        self._number += 1
+        return self._number
+
+    # -- Answers ---------------------------------------------------------------------------------------------
+
+    def _take(self, packet: dict[str, Any]) -> None:
+        if "spawned" in packet:
+            self._take_worker(self._spawns.pop(packet["spawned"]), packet["pid"])
+        elif "spawn_failed" in packet:
+            error = SpawnFailed(f"no worker could be started: {packet['error']}")
+            _fail(self._spawns.pop(packet["spawn_failed"]), error)
+        elif "loaded" in packet:
+            self._portions.update(packet["loaded"])
+            if not packet["more"]:
+                self._take_tasks(packet["declare"])
+        elif "failed" in packet:
+            self._take_failure(packet["declare"], AppFailed(packet["failed"], packet["traceback"]))
+
+    def _take_worker(self, answer: asyncio.Future[int], pid: int) -> None:
+        if answer.done():  # Cancelled or timed out: nobody knows of this worker.
+            kill_tree(pid)
+            self._watch.watch(pid)
+        else:
+            self._fresh.add(pid)
+            answer.set_result(pid)
+
+    def _take_tasks(self, request: int | None) -> None:
+        tasks, self._portions = self._portions, {}
+        self._on_loaded(tasks)
+        if request is not None:
+            answer = self._declares.pop(request)
+            if not answer.done():
+                answer.set_result(tasks)
+        self._load_reported()
+
+    def _take_failure(self, request: int | None, error: AppFailed) -> None:
+        if request is None:
+            self._reported = True  # And it ends now.
+            self._on_failed(error)
+        else:
+            _fail(self._declares.pop(request), error)
+            self._load_reported()
+
+    def _load_reported(self) -> None:
+        self._reported = True
+        if not self._declares:
+            self._ready.set()
+
+    # -- Deaths ----------------------------------------------------------------------------------------------
+
+    def _child_exited(self, pid: int, status: ExitStatus) -> None:
+        process, line = self._process, self._line
+        if process is None or line is None or pid != process.pid:
+            return  # An orphan.
+        line.drain()  # Its last words.
+        line.close()
+        process.returncode = status.returncode
+        self._process = self._line = None
+        spawns, self._spawns = self._spawns, {}
+        for spawn in spawns.values():
+            _fail(spawn, SpawnFailed(f"the fork server died ({status}) before the worker was there"))
+        declares, self._declares = self._declares, {}
+        for declare in declares.values():
+            _fail(declare, AppFailed(f"the fork server died ({status}) while it imported modules"))
+        self._ready.set()  # Whoever waits for it has to look again.
+        self._ended.set()
+        if not self._reported:
+            self._on_failed(AppFailed(f"the app ended its process while being imported ({status})"))
+        self._on_exit(status)
+
+    def reap_orphans(self, known: set[int]) -> list[int]:
+        """Kill and reap what dead workers left to us: every child not in `known` and not ours; returns their pids.
+
+        `known` has all other children that this process means to keep. Does nothing while a spawn is under way,
+        for its worker is known to nobody yet.
+        """
+        if self._spawns:
+            return []
+        children = set(children_of(os.getpid()))
+        self._fresh = (self._fresh & children) - known
+        orphans = sorted(children - known - self._fresh - self._watch.pids)
+        for pid in orphans:
+            kill_tree(pid)
+            self._watch.watch(pid)
+        return orphans
+
+
+def _fail(answer: asyncio.Future[Any], error: Exception) -> None:
+    if not answer.done():
+        answer.set_exception(error)
+
+
+def _command(fd: int) -> list[str]:
+    """Python, set up like this one, importing this very package whatever the folder and environment there."""
+    flags: list[str] = getattr(subprocess, "_args_from_interpreter_flags", list)()  # As multiprocessing does.
+    package = __name__.rpartition(".")[0]
+    path = [os.path.abspath(entry) for entry in sys.path]
+    # Not `-m`: that runs a second copy of the module as __main__. Not PYTHONPATH: that would reach every
+    # program that a task starts, other Pythons among them.
+    code = f"import sys; sys.path[:] = {path!r}; from {package}.forkserver import main; main({fd})"
+    return [sys.executable, *flags, "-P", "-c", code]
