@@ -25,9 +25,12 @@ GRACE = 3.0
 TOLERATED = "from multiprocessing.resource_tracker import main"
 
 
-def mark_session() -> str:
-    """Mark this process's environment, and by that every process that it will start; returns the mark."""
-    return os.environ.setdefault(MARK, uuid.uuid4().hex)
+def mark_session() -> None:
+    """Mark this process's environment, and by that every process that it will start.
+
+    An inherited mark is replaced: workers that run tests side by side must not end each other's processes.
+    """
+    os.environ[MARK] = uuid.uuid4().hex
 
 
 def ours(folders: Iterable[Path] = ()) -> set[psutil.Process]:
