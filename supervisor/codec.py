@@ -1,0 +1,54 @@
+"""The frames on a socket, without the socket: msgpack arrays one after the other, each `[op, …]`.
+
+A frame has no length in front: msgpack says itself where a value ends. Values of users travel inside as bytes that
+nobody on the way looks into. Whatever is not an array that starts with an int, or grows past the limit, is a
+ProtocolError, after which the connection must be closed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import msgpack
+
+from ..actors.errors import ProtocolError
+from .settings import BATCH_BYTES, BATCH_LIMIT, FRAME_OVERHEAD
+
+#: The protocol's version, in the first frame each way.
+VERSION: Final = 1
+
+_packer = msgpack.Packer(autoreset=True)
+
+
+def encode(frame: Any) -> bytes:
+    """The bytes of one frame."""
+    encoded: bytes = _packer.pack(frame)
+    return encoded
+
+
+class Decoder:
+    """Takes bytes as they come and gives whole frames."""
+
+    def __init__(self, value_limit: int) -> None:
+        # One value or one batch, several of which may be waiting in what a single read brought in.
+        self._limit = 2 * (value_limit + BATCH_BYTES + FRAME_OVERHEAD)
+        self._unpacker = msgpack.Unpacker(
+            use_list=False,
+            strict_map_key=False,
+            max_buffer_size=self._limit,
+            max_array_len=4 * BATCH_LIMIT,
+            max_map_len=1000,
+            max_ext_len=0,
+        )
+
+    def feed(self, data: bytes) -> Iterator[tuple[Any, ...]]:
+        """The frames that are complete now. Raises ProtocolError at the first bytes that are none."""
+        try:
+            self._unpacker.feed(data)
+            for frame in self._unpacker:
+                if type(frame) is not tuple or not frame or type(frame[0]) is not int:
+                    raise ProtocolError(f"not a frame: {frame!r:.100}")
+                yield frame
+        except (msgpack.UnpackException, ValueError, TypeError, RecursionError, OverflowError) as error:
+            raise ProtocolError(f"not msgpack, or too large: {error or type(error).__name__}") from error

@@ -1,0 +1,103 @@
+"""What the frames on the sockets mean: the operations, by number. Ids are 16 bytes, values are encoded bytes."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class Ask(IntEnum):
+    """Client to supervisor. Every frame but HELLO is `[op, request, …]` and gets an Answer with that request."""
+
+    HELLO = 0
+    """[op, version]"""
+    START = 1
+    """[op, request, [(id, task, args, options, key, due, stream, origin), …]]: all of them in one commit, or none."""
+    SEND = 2
+    """[op, request, [(id, value), …]]: all in one commit, or none."""
+    CLOSE = 3
+    """[op, request, id]: take no more messages."""
+    CANCEL = 4
+    """[op, request, id] → bool: it had not ended."""
+    WAIT = 5
+    """[op, request, [id, …]]: answered by ENDED frames, and by OK once all have ended."""
+    UNWAIT = 6
+    """[op, request]: forget that WAIT."""
+    RETRY = 7
+    """[op, request, id, new id, from scratch]: start an ended task again."""
+    DECLARE = 8
+    """[op, request, [module, …]]: more modules that hold tasks (the owner of an embedded supervisor only)."""
+    TREE = 9
+    """[op, request] → the live process tree."""
+    STOP = 10
+    """[op, request, now]: stop the supervisor; the answer comes as it begins."""
+    PRUNE = 11
+    """[op, request, all] → number of tasks removed."""
+    COMPACT = 12
+    """[op, request]"""
+    SUBSCRIBE = 13
+    """[op, request, task or None, stream or None]: EVENT frames from now on."""
+    WAKE = 14
+    """[op, request] → None once everything that was under way is on disk."""
+
+
+class Answer(IntEnum):
+    """Supervisor to client."""
+
+    WELCOME = 0
+    """[op, version, {pid, home, settings…}]"""
+    OK = 1
+    """[op, request, payload]"""
+    ERROR = 2
+    """[op, request, error class, message, {attribute: value}]"""
+    ENDED = 3
+    """[op, request, [(id, state, result value, error), …]]"""
+    EVENT = 4
+    """[op, request, [(id, task, state, attempt, time, stream), …]]"""
+    GOODBYE = 5
+    """[op, reason]: the supervisor stops."""
+
+
+class Order(IntEnum):
+    """Supervisor to worker."""
+
+    RUN = 1
+    """[op, lane, [assignment, …]]: each may be begun once a token of that lane has been taken for it."""
+    DROP = 2
+    """[op, lane, count]: the last so many that were not begun are not the worker's any more."""
+    MAIL = 3
+    """[op, id, first number, [value, …]]"""
+    CLOSE = 4
+    """[op, id]"""
+    SIGNAL = 5
+    """[op, id, "cancel" | "timeout"]"""
+    INTERRUPT = 6
+    """[op, id or None]: that task, or all."""
+    STOP = 7
+    """[op]: exit once everything is told."""
+    OK = 8
+    """[op, request, payload]"""
+    ERROR = 9
+    """[op, request, error class, message, {attribute: value}]"""
+    DECLARE = 10
+    """[op, [module, …]]"""
+
+
+class Report(IntEnum):
+    """Worker to supervisor."""
+
+    READY = 1
+    """[op]"""
+    DONE = 2
+    """[op, [(id, ending, value, error, delay, acked, started, ended), …]]"""
+    PARKED = 3
+    """[op, [id, …], [id, …]]: those wait now, these go on."""
+    MAIL = 5
+    """[op, [(id, taken, acked), …]]"""
+    CHECKPOINT = 6
+    """[op, request, id, value, acked, [(id, value), …]]"""
+    RESTORE = 7
+    """[op, request, id] → value or None"""
+    PROGRESS = 8
+    """[op, [(id, done, total, note), …]]"""
+    LOG = 9
+    """[op, id, [(time, level, text), …]]"""

@@ -1,0 +1,112 @@
+"""A queue that is kept on disk and held in memory only as far as it is about to be needed.
+
+A lane holds keys of the `live` table, which sort in the order they are to be taken. In memory is a *window*: every
+key up to the `horizon`. What sorts behind the horizon lies on disk only, so that a million queued tasks cost disk,
+not memory. Rules that keep the two in step:
+
+1. `horizon is None` means that nothing is on disk only.
+2. A new key beyond the horizon is not taken in; one up to the horizon always is.
+3. When the window runs low, the next rows are read from the disk and the horizon moves to the last of them.
+4. Keys that were turned away but are not committed yet cannot be read back; they are remembered as `late` until
+   they are committed, and a refill takes them in where they fall under the new horizon.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable
+from typing import Final
+
+#: Keys held in memory; a window that grew to twice this is cut back.
+WINDOW: Final = 8192
+#: A window shorter than this is refilled.
+LOW: Final = 512
+#: Rows read by one refill.
+CHUNK: Final = 1024
+
+START: Final = b""
+"""A horizon before every key: nothing is in memory yet."""
+
+
+class Lane:
+    """One ordered queue of keys."""
+
+    def __init__(self, read_after: Callable[[bytes, int], list[bytes]], window: int = WINDOW) -> None:
+        """`read_after(key, count)` gives up to `count` committed keys of this lane that sort after `key`, in order."""
+        self._read_after = read_after
+        self._window = window
+        self._heap: list[bytes] = []
+        self._held: set[bytes] = set()
+        self._late: set[bytes] = set()
+        self.horizon: bytes | None = START
+
+    def __len__(self) -> int:
+        """Keys held in memory."""
+        return len(self._held)
+
+    def push(self, key: bytes) -> bool:
+        """Add a key; False if it now lies on disk only (tell `committed` of it later)."""
+        if self.horizon is None and len(self._held) >= self._window:
+            self.horizon = max(self._held)
+        if self.horizon is not None and key > self.horizon:
+            self._late.add(key)
+            return False
+        self._hold(key)
+        return True
+
+    def committed(self, key: bytes) -> None:
+        """A key that `push` turned away is on disk now."""
+        self._late.discard(key)
+
+    def discard(self, key: bytes) -> None:
+        """Take a key out, wherever it is."""
+        self._held.discard(key)
+        self._late.discard(key)
+
+    def peek(self, valid: Callable[[bytes], bool]) -> bytes | None:
+        """The first key, left in place; None when the lane is empty. `valid` is asked about keys read from disk."""
+        if len(self._held) < LOW and self.horizon is not None:
+            self._refill(valid)
+        heap, held = self._heap, self._held
+        while heap and heap[0] not in held:
+            heapq.heappop(heap)
+        return heap[0] if heap else None
+
+    def pop(self, valid: Callable[[bytes], bool]) -> bytes | None:
+        """The first key, taken out; None when the lane is empty."""
+        key = self.peek(valid)
+        if key is not None:
+            heapq.heappop(self._heap)
+            self._held.discard(key)
+        return key
+
+    def cut(self, committed: Callable[[bytes], bool]) -> list[bytes]:
+        """Keys let go of because the window has grown far too long. `committed` says whether a key is on disk yet."""
+        if len(self._held) <= 2 * self._window:
+            return []
+        ordered = sorted(self._held)
+        kept, dropped = ordered[: self._window], ordered[self._window :]
+        self._heap, self._held = kept, set(kept)
+        self.horizon = kept[-1]
+        self._late.update(key for key in dropped if not committed(key))
+        return dropped
+
+    def _hold(self, key: bytes) -> None:
+        if key not in self._held:
+            self._held.add(key)
+            heapq.heappush(self._heap, key)
+
+    def _refill(self, valid: Callable[[bytes], bool]) -> None:
+        """Read on from the horizon until the window is long enough or the disk has no more."""
+        while self.horizon is not None and len(self._held) < LOW:
+            rows = self._read_after(self.horizon, CHUNK)
+            reached = rows[-1] if len(rows) == CHUNK else None
+            self._take_in(rows, valid)
+            self._take_in([key for key in self._late if reached is None or key <= reached], valid)
+            self._late -= self._held
+            self.horizon = reached
+
+    def _take_in(self, keys: Iterable[bytes], valid: Callable[[bytes], bool]) -> None:
+        for key in keys:
+            if valid(key):
+                self._hold(key)

@@ -1,0 +1,106 @@
+"""What can be set for a supervisor, with its defaults and limits: the one place that says so."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Final, Literal
+
+from ..actors.errors import InvalidOption
+from ..actors.values import VALUE_LIMIT
+
+MIB: Final = 1024 * 1024
+
+Durability = Literal["disk", "os"]
+
+#: What fits into a frame beside the value it carries.
+FRAME_OVERHEAD: Final = 64 * 1024
+#: Tasks or messages in one frame, and so in one commit, of start_many and send_many.
+BATCH_LIMIT: Final = 10_000
+#: Bytes of values in one such frame.
+BATCH_BYTES: Final = 8 * MIB
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The settings of a supervisor. Seconds are floats, sizes are bytes."""
+
+    workers: int = 0
+    """Worker processes; 0 means one per processor."""
+    slots: int = 8
+    """Sync tasks that one worker works on at once; waiting ones do not count."""
+    async_slots: int = 1_000
+    """Async tasks that one worker has on its event loop at once; waiting ones do not count."""
+    isolated: int = 8
+    """Workers beyond `workers` that may run at once for tasks that need one of their own."""
+    drain: float = 30.0
+    """Seconds that running tasks have to reach a stopping point when the supervisor stops."""
+    max_crashes: int = 3
+    """Deaths of its worker after which a task is failed as Poisoned."""
+    mailbox_messages: int = 10_000
+    """Messages that may wait in one mailbox."""
+    mailbox_bytes: int = 64 * MIB
+    """Bytes that may wait in one mailbox."""
+    value_limit: int = VALUE_LIMIT
+    """Bytes of one encoded value."""
+    log_limit: int = 10 * MIB
+    """Bytes of log kept for one task; the oldest entries go first."""
+    worker_tasks: int = 0
+    """Tasks after which a worker is replaced; 0 means never."""
+    worker_memory: int = 0
+    """Bytes of memory past which a worker is replaced; 0 means never."""
+    restarts: int = 5
+    """Deaths of workers or of the fork server, with no task to blame, that are tolerated within `restarts_within`."""
+    restarts_within: float = 10.0
+    durability: Durability = "disk"
+    """`disk`: acknowledged is on disk. `os`: acknowledged survives the death of processes, not of the machine."""
+    map_size: int = 256 * MIB
+    """Bytes of address space the store starts with; it grows by itself."""
+    start_timeout: float = 60.0
+    """Seconds that loading the app may take."""
+
+    def __post_init__(self) -> None:
+        whole = {
+            "workers": (0, 1024),
+            "slots": (1, 1024),
+            "async_slots": (1, 1_000_000),
+            "isolated": (1, 1024),
+            "max_crashes": (1, 1_000_000),
+            "mailbox_messages": (1, 10_000_000),
+            "mailbox_bytes": (1, 1 << 40),
+            "value_limit": (1024, 1 << 31),
+            "log_limit": (64 * 1024, 1 << 40),
+            "worker_tasks": (0, 1 << 60),
+            "worker_memory": (0, 1 << 60),
+            "restarts": (0, 1_000_000),
+            "map_size": (MIB // 4, 1 << 46),
+        }
+        for name, (least, most) in whole.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+                raise InvalidOption(f"{name} must be a whole number from {least:,} to {most:,}: {value!r}")
+        for name in ("drain", "restarts_within", "start_timeout"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+                raise InvalidOption(f"{name} must be seconds, 0 or more: {value!r}")
+        if self.durability not in ("disk", "os"):
+            raise InvalidOption(f"durability must be 'disk' or 'os': {self.durability!r}")
+
+    @property
+    def worker_count(self) -> int:
+        """How many workers to run."""
+        return self.workers or len(os.sched_getaffinity(0))
+
+    def pack(self) -> dict[str, Any]:
+        """As plain data."""
+        return asdict(self)
+
+    @classmethod
+    def of(cls, changes: dict[str, Any]) -> Settings:
+        """Settings with some fields given; None means the default; InvalidOption names an unknown one."""
+        names = [field.name for field in fields(cls)]
+        for name in changes:
+            if name not in names:
+                raise InvalidOption(f"unknown setting {name!r}; the settings are {', '.join(names)}")
+        return cls(**{name: value for name, value in changes.items() if value is not None})

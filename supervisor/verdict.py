@@ -1,0 +1,94 @@
+"""What follows from the end of an attempt: one pure function, no clock and no process.
+
+The order of the rules is what makes `cancel` and its answer agree: an accepted cancel decides alone.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ..actors.host import Ending, Outcome
+from ..actors.options import Options
+from ..actors.retry import lineage
+from ..actors.state import Event
+
+ErrorRow = tuple[str, str, str, dict[str, Any]]
+"""(type, message, traceback, details), as a record keeps it."""
+
+TIMEOUT_LINEAGE: Final = tuple(lineage(TimeoutError))
+CRASH_LINEAGE: Final = tuple(lineage(Exception))
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What happens to the task now."""
+
+    event: Event
+    error: ErrorRow | None = None
+    delay: float | None = None
+    """Seconds before the next attempt, for a retry."""
+    keep_value: bool = False
+    """Whether the value that came with the outcome is stored."""
+
+
+def judge(
+    outcome: Outcome,
+    options: Options,
+    attempt: int,
+    *,
+    cancelled: bool,
+    timed_out: bool,
+    rng: random.Random | None = None,
+) -> Verdict:
+    """The verdict on an attempt whose code has ended (`attempt` counts from 1).
+
+    1. A task whose cancel was accepted is cancelled, whatever its code returned; the value is kept.
+    2. An attempt whose deadline had passed has timed out, whatever its code returned; it may be retried.
+    3. A value completes the task. An interruption queues it again and costs no attempt.
+    4. `Fail` fails it. `RetryLater` retries it as long as the policy has retries left; a task without a policy
+       (attempts=0) has asked for each of its retries itself and gets them.
+    5. Any other error is retried if the policy wants it and has retries left.
+    """
+    error = None if outcome.error is None else (*outcome.error[:3], {})
+    if cancelled:
+        return Verdict(Event.CANCEL, error, keep_value=outcome.ending is Ending.VALUE)
+    if timed_out:
+        late = ("Timeout", f"attempt {attempt} took longer than {options.timeout:g} seconds", "", {})
+        return _retried(options, attempt, TIMEOUT_LINEAGE, late, rng) or Verdict(Event.TIME_OUT, late)
+    match outcome.ending:
+        case Ending.VALUE:
+            return Verdict(Event.COMPLETE, keep_value=True)
+        case Ending.INTERRUPTED:
+            return Verdict(Event.INTERRUPT)
+        case Ending.FAIL:
+            return Verdict(Event.FAIL, error)
+        case Ending.RETRY_LATER:
+            policy = options.retry
+            if policy.attempts and attempt > policy.attempts:
+                return Verdict(Event.FAIL, error)
+            delay = policy.wait(attempt - 1, rng) if outcome.delay is None else max(0.0, outcome.delay)
+            return Verdict(Event.RETRY, error, delay)
+        case Ending.ERROR:
+            names = outcome.error[3] if outcome.error else []
+            return _retried(options, attempt, names, error, rng) or Verdict(Event.FAIL, error)
+
+
+def judge_crash(
+    error: ErrorRow, options: Options, attempt: int, *, crashes: int, max_crashes: int, rng: random.Random | None = None
+) -> Verdict:
+    """The verdict on the task whose worker died and who is to blame; `crashes` counts this death."""
+    if crashes >= max_crashes:
+        message = f"its worker died {crashes} times under it; the last time: {error[1]}"
+        return Verdict(Event.FAIL, ("Poisoned", message, "", {**error[3], "crashes": crashes}))
+    return _retried(options, attempt, CRASH_LINEAGE, error, rng) or Verdict(Event.FAIL, error)
+
+
+def _retried(
+    options: Options, attempt: int, names: Any, error: ErrorRow | None, rng: random.Random | None
+) -> Verdict | None:
+    policy = options.retry
+    if attempt <= policy.attempts and policy.wants(names):
+        return Verdict(Event.RETRY, error, policy.wait(attempt - 1, rng))
+    return None
