@@ -33,6 +33,7 @@ class Record:
         "options",
         "origin",
         "pid",
+        "place",
         "progress",
         "retry_of",
         "started",
@@ -89,6 +90,8 @@ class Record:
         self.cancel = False
         #: The ended task that this one tries again.
         self.retry_of = retry_of
+        #: (lane, sort) of its row in the `live` table; None once it has ended.
+        self.place: tuple[int, int] | None = None
 
     @property
     def terminal(self) -> bool:
@@ -119,6 +122,7 @@ class Record:
                 self.closed,
                 self.cancel,
                 self.retry_of,
+                self.place,
             )
         )
         return packed
@@ -151,6 +155,7 @@ class Record:
                 record.closed,
                 record.cancel,
                 record.retry_of,
+                record.place,
             ) = msgpack.unpackb(row, use_list=False)
             record.state = _STATES[code]
         except (ValueError, TypeError, IndexError, msgpack.UnpackException) as error:

@@ -54,7 +54,7 @@ class AppSpec:
         program that is only a launcher (an installed command, a `__main__.py`) and declares no task is left out.
         """
         main = sys.modules["__main__"]
-        spec = cls(sys_path=_absolute(sys.path), cwd=os.getcwd(), argv=list(sys.argv))
+        spec = cls(sys_path=absolute_entries(sys.path), cwd=os.getcwd(), argv=list(sys.argv))
         name = getattr(getattr(main, "__spec__", None), "name", None)
         file = getattr(main, "__file__", None)
         if name is not None and name != "__main__":
@@ -67,9 +67,9 @@ class AppSpec:
 
     @classmethod
     def parse(cls, text: str, cwd: str | os.PathLike[str] | None = None) -> AppSpec:
-        """From the command line: `module`, `pkg.module`, `module:attribute` (the attribute is ignored) or `path/file.py`.
+        """From the command line: `module`, `pkg.module`, `module:attribute` or `path/to/file.py`.
 
-        AppFailed if it cannot be one of these.
+        The attribute is ignored. AppFailed if it cannot be one of these.
         """
         folder = os.path.abspath(cwd or os.getcwd())
         target, _, attribute = text.partition(":")
@@ -90,12 +90,15 @@ def _module_of(path: str) -> str:
     if "." in stem or not path.endswith(".py"):
         raise AppFailed(f"{path} cannot be imported by that name; rename it to a plain name.py")
     if stem in sys.stdlib_module_names or stem == __name__.partition(".")[0]:
-        raise AppFailed(f"{path} has the name of another module, {stem}, which would be loaded instead; rename it")
+        raise AppFailed(
+            f"{path} has the name of another module, {stem}, which would be loaded instead; rename it"
+        )
     return stem
 
 
-def _absolute(entries: Iterable[str]) -> list[str]:
-    # '' on sys.path means wherever the process is at that moment; a worker may be elsewhere.
+def absolute_entries(entries: Iterable[str]) -> list[str]:
+    """Entries of `sys.path` as another process can use them: '' means wherever this one is at the moment."""
+    # What is no folder or file is left alone: import hooks have entries of their own.
     return [os.path.abspath(entry) if not entry or os.path.exists(entry) else entry for entry in entries]
 
 
@@ -135,7 +138,7 @@ def load_modules(modules: Iterable[str]) -> None:
     """Import these, raising AppFailed like `load_app`."""
     importlib.invalidate_caches()
     for module in modules:
-        _guarded(module, lambda module=module: importlib.import_module(module))  # type: ignore[misc]
+        _guarded(module, lambda module=module: importlib.import_module(module))
 
 
 def declared_tasks() -> dict[str, dict[str, Any]]:
@@ -195,7 +198,7 @@ def _load_main(path: str) -> None:
         code = compile(file.read(), path, "exec")
     sys.modules["__main__"] = sys.modules[MP_MAIN] = module
     try:
-        exec(code, vars(module))
+        exec(code, vars(module))  # noqa: S102 - the user's own program, that is what we are for
     except BaseException:
         sys.modules["__main__"] = former
         raise

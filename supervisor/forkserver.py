@@ -46,8 +46,8 @@ Entry = Callable[[dict[str, Any], list[int]], int | None]
 EX_APP, EX_SOFTWARE = 65, 70
 #: Seconds the middleman may take to end.
 HANDOVER = 10.0
-#: Bytes of a traceback that are reported; the end is the part that tells.
-TRACEBACK_LIMIT = 24 * 1024
+#: Characters (of up to four bytes) of a traceback that are reported; the end is the part that tells.
+TRACEBACK_LIMIT = 12_000
 #: Signals that others send to a whole group (Ctrl-C, systemd's stop): when to end is the supervisor's decision.
 _LEFT_TO_SUPERVISOR = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -96,7 +96,6 @@ class ForkServer:
         set_name(f"{self._name}: fork server")
         if not self._load(hello):
             return EX_APP
-        _warn_of_threads()
         outlive_parent()
         while (request := packets.receive(self._sock)) is not None:
             self._answer(*request)
@@ -114,7 +113,7 @@ class ForkServer:
         except Exception as error:  # noqa: BLE001 - whatever it is, the supervisor has to hear of it
             self._report_failure(error, None)
             return False
-        _freeze()
+        _settle()
         return True
 
     def _declare(self, request: int, modules: list[str]) -> None:
@@ -125,7 +124,7 @@ class ForkServer:
             self._report(news, request)
         except Exception as error:  # noqa: BLE001 - as above
             self._report_failure(error, request)
-        _freeze()
+        _settle()
 
     def _report(self, tasks: dict[str, dict[str, Any]], request: int | None) -> None:
         for portion in packets.portions(tasks.items()):
@@ -137,9 +136,7 @@ class ForkServer:
             message, trace = str(error.args[0]), error.remote_traceback
         else:
             message, trace = f"the fork server failed: {error!r}", user_traceback(error)
-        self._send(
-            {"failed": message[-TRACEBACK_LIMIT // 4 :], "traceback": trace[-TRACEBACK_LIMIT // 4 :], "declare": request}
-        )
+        self._send({"failed": message[:1000], "traceback": trace[-TRACEBACK_LIMIT:], "declare": request})
 
     def _send(self, message: dict[str, Any]) -> None:
         try:
@@ -182,7 +179,9 @@ class ForkServer:
             error_text = said.decode(errors="replace") or "the process between fork server and worker died"
             self._send({"spawn_failed": request, "error": error_text})
 
-    def _be_middleman(self, writer: int, ours: Sequence[int], config: dict[str, Any], fds: list[int]) -> NoReturn:
+    def _be_middleman(
+        self, writer: int, ours: Sequence[int], config: dict[str, Any], fds: list[int]
+    ) -> NoReturn:
         try:
             me = os.getpid()
             worker = _fork()
@@ -229,7 +228,8 @@ def _fork() -> int:
         return os.fork()
 
 
-def _freeze() -> None:
+def _settle() -> None:
+    _warn_of_threads()
     # Keeps the collector of every worker from touching, and so from copying, the pages they share with us.
     gc.collect()
     gc.freeze()

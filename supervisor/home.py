@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import hashlib
 import os
 import socket
 import stat
@@ -22,6 +21,8 @@ HOME_VARIABLE = "UNDERSTUDY_HOME"
 #: Folder name used when that is not set either.
 DEFAULT_HOME = ".understudy"
 
+#: Any of these shows that a folder is a home already.
+_OURS = {"supervisor.lock", "supervisor.sock", "store.lmdb"}
 #: Longest socket path the kernel takes, in bytes; sun_path holds one more for the NUL.
 _SUN_PATH = 107
 #: Connections that wait for accept; the kernel caps it at net.core.somaxconn.
@@ -40,11 +41,6 @@ class Home:
 
     def __repr__(self) -> str:
         return f"Home({str(self.path)!r})"
-
-    @property
-    def cookie(self) -> str:
-        """Hex name of this folder on this host; the same for every supervisor that will ever serve it."""
-        return hashlib.sha256(os.fsencode(os.path.realpath(self.path))).hexdigest()[:32]
 
     @property
     def socket_path(self) -> Path:
@@ -76,6 +72,13 @@ class Home:
             raise HomeError(
                 f"{self.path} is open to others (mode {stat.S_IMODE(found.st_mode):04o}) and belongs to uid "
                 f"{found.st_uid}, not to you: have its owner run `chmod 700` on it, or choose another home",
+                str(self.path),
+            )
+        names = set(os.listdir(self.path))
+        if names and not names & _OURS:
+            # The user's project, /tmp, /: to close these to everybody would do harm.
+            raise HomeError(
+                f"{self.path} is open to others and holds files that are not ours; name a folder of its own as home",
                 str(self.path),
             )
         try:
@@ -148,7 +151,8 @@ class Home:
         try:
             with suppress(FileNotFoundError):
                 os.unlink(self.socket_path)
-            os.fchmod(sock.fileno(), 0o600)  # On Linux bind takes the file's mode from here: never open, not even briefly.
+            # On Linux bind takes the file's mode from here: it is at no time open to others.
+            os.fchmod(sock.fileno(), 0o600)
             with self._address() as address:
                 sock.bind(address)
             sock.listen(_BACKLOG)
@@ -172,9 +176,12 @@ class Home:
                     try:
                         sock.connect(address)
                         break
-                    except BlockingIOError:  # Unix sockets say EAGAIN for a full backlog, and nothing wakes us.
+                    except BlockingIOError:
+                        # A Unix socket's word for a full backlog; nothing would wake us when it empties.
                         if time.monotonic() > deadline:
-                            raise TimeoutError(f"the supervisor of {self.path} accepts no connection") from None
+                            raise TimeoutError(
+                                f"the supervisor of {self.path} accepts no connection"
+                            ) from None
                         time.sleep(0.01)
             sock.setblocking(True)
         except TimeoutError:
@@ -182,7 +189,9 @@ class Home:
             raise
         except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError) as error:
             sock.close()
-            raise NotRunning(f"no supervisor serves {self.path}; start one with `understudy serve`") from error
+            raise NotRunning(
+                f"no supervisor serves {self.path}; start one with `understudy serve`"
+            ) from error
         except OSError as error:
             sock.close()
             raise self._refused("cannot be reached", error) from error
@@ -247,7 +256,9 @@ os.register_at_fork(after_in_child=_drop_in_child)
 def peer_uid_ok(sock: socket.socket) -> bool:
     """Whether the process at the other end runs as our user or as root."""
     credentials = struct.Struct("=iII")
-    _pid, uid, _gid = credentials.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, credentials.size))
+    _pid, uid, _gid = credentials.unpack(
+        sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, credentials.size)
+    )
     return uid in (os.geteuid(), 0)
 
 

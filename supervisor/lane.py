@@ -44,6 +44,10 @@ class Lane:
         """Keys held in memory."""
         return len(self._held)
 
+    def holds(self, key: bytes) -> bool:
+        """Whether the key is in memory."""
+        return key in self._held
+
     def push(self, key: bytes) -> bool:
         """Add a key; False if it now lies on disk only (tell `committed` of it later)."""
         if self.horizon is None and len(self._held) >= self._window:

@@ -46,7 +46,9 @@ def receive(sock: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
     """The next packet and its descriptors, which are closed on exec and now ours; None once the peer is gone."""
     size = struct.calcsize("i")
     try:
-        data, ancillary, flags, _ = sock.recvmsg(LIMIT, socket.CMSG_SPACE(MAX_FDS * size), socket.MSG_CMSG_CLOEXEC)
+        data, ancillary, flags, _ = sock.recvmsg(
+            LIMIT, socket.CMSG_SPACE(MAX_FDS * size), socket.MSG_CMSG_CLOEXEC
+        )
     except OSError as error:
         if error.errno in (errno.ECONNRESET, errno.EPIPE):
             return None
@@ -58,7 +60,9 @@ def receive(sock: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
     if not data:
         return None
     if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
-        raise ProtocolError("a packet, or its list of file descriptors, arrived cut off: is the limit of open files reached?")
+        raise ProtocolError(
+            "a packet, or its file descriptors, arrived cut off: is the limit of open files reached?"
+        )
     return msgpack.unpackb(data, unicode_errors="surrogateescape", strict_map_key=False), fds
 
 

@@ -153,6 +153,14 @@ def children_of(pid: int) -> list[int]:
     return found
 
 
+def has_ended(pid: int) -> bool:
+    """True if the process is gone, or a zombie: its parent need only reap it."""
+    try:
+        return _stat(pid)[0] in b"ZXx"
+    except (OSError, IndexError):
+        return True
+
+
 def tree_of(pids: Iterable[int]) -> list[int]:
     """The pids and all their descendants, parents first."""
     found = dict.fromkeys(pids)
@@ -192,6 +200,9 @@ def _stop_and_kill(roots: Callable[[], list[int]], spare: Collection[int]) -> li
     stopped: dict[int, None] = {}
     begin = last_news = time.monotonic()
     while True:
+        # A stop is not instantaneous, a thread on another core may be inside fork: so the last look is one taken
+        # after all were seen at rest. Some never rest (a parent in vfork whose child we stopped, a disk wait).
+        settled = all(map(_rests, stopped)) or time.monotonic() - last_news > SETTLE
         # Those stopped are roots too: they stay known when their parent has died meanwhile.
         news = [pid for pid in tree_of([*roots(), *stopped]) if pid not in stopped and pid not in spared]
         for pid in news:
@@ -199,17 +210,14 @@ def _stop_and_kill(roots: Callable[[], list[int]], spare: Collection[int]) -> li
                 stopped[pid] = None
             else:
                 spared.add(pid)
-        now = time.monotonic()
         if news:
-            last_news = now
-        # A stop is not instantaneous: a thread on another core may be inside fork. One more look after all rest.
-        # Some never rest (a parent in vfork whose child we stopped, a disk wait), so that look has its bound.
-        elif all(map(_rests, stopped)) or now - last_news > SETTLE:
+            last_news = time.monotonic()
+        elif settled:
             break
-        if now - begin > STOP_LIMIT:
-            break
-        if not news:
+        else:
             time.sleep(0.001)
+        if time.monotonic() - begin > STOP_LIMIT:
+            break
     return [pid for pid in stopped if _signal(pid, signal.SIGKILL)]
 
 

@@ -13,10 +13,10 @@ from typing import Any
 
 from ..actors.errors import AppFailed, UnderstudyError
 from . import packets
-from .app import AppSpec
+from .app import AppSpec, absolute_entries
 from .child_watch import ChildWatch
 from .packet_line import PacketLine
-from .processes import COOKIE, ExitStatus, become_subreaper, children_of, kill_tree
+from .processes import COOKIE, ExitStatus, become_subreaper, children_of, has_ended, kill_strays, kill_tree
 
 #: Seconds for one fork, counted from when the fork server has loaded the app and all modules asked for.
 SPAWN_TIMEOUT = 10.0
@@ -75,7 +75,7 @@ class Spawner:
     @property
     def pid(self) -> int | None:
         """The fork server's, while it runs."""
-        return self._process.pid if self._process is not None else None
+        return self._process.pid if self._process else None
 
     @property
     def loaded(self) -> bool:
@@ -90,7 +90,9 @@ class Spawner:
             raise RuntimeError("the fork server is running")
         become_subreaper()
         if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # Inherited; the kernel would hide how children end.
+            signal.signal(
+                signal.SIGCHLD, signal.SIG_DFL
+            )  # Inherited; the kernel would hide how children end.
         ours, theirs = packets.pair()
         with theirs:
             try:
@@ -114,20 +116,27 @@ class Spawner:
             {"supervisor": os.getpid(), "app": self._spec.pack(), "entry": self._entry, "name": self._name}
         )
 
-    async def stop(self, timeout: float = STOP_TIMEOUT) -> None:  # noqa: ASYNC109 - for the process, not for the caller
+    async def stop(self, timeout: float = STOP_TIMEOUT) -> None:
         """Close the socket, upon which the fork server kills every process of this home but us, and ends.
 
-        After `timeout` seconds it is killed. Fine when never started, and when stopped already.
+        If it does not within `timeout` seconds, or is busy with an import, it is killed and its work done here.
+        Fine when never started, and when stopped already.
         """
         if self._process is None:
             return
-        if self._line is not None:
+        swept = self.loaded
+        if not swept:
+            self.kill()
+        elif self._line is not None:
             self._line.close()
         try:
             await asyncio.wait_for(self._ended.wait(), timeout)
         except TimeoutError:
+            swept = False
             self.kill()
             await self._ended.wait()
+        if not swept:
+            await asyncio.to_thread(kill_strays, self._cookie)
 
     def kill(self) -> None:
         """SIGKILL the fork server, and not the workers; `on_exit` follows."""
@@ -157,7 +166,13 @@ class Spawner:
         except TimeoutError:
             # A fork takes milliseconds: this one hangs, in a lock of the app's perhaps. Only a new server will do.
             self.kill()
-            raise SpawnFailed(f"the fork server did not answer for {self._spawn_timeout:g} s; killed it") from None
+            self._abandon(answer)
+            raise SpawnFailed(
+                f"no answer from the fork server for {self._spawn_timeout:g} s; killed it"
+            ) from None
+        except asyncio.CancelledError:
+            self._abandon(answer)
+            raise
 
     def declare(self, modules: Sequence[str]) -> asyncio.Future[Tasks]:
         """Import further modules; holds up spawns meanwhile. Workers that run already do not get them.
@@ -195,12 +210,21 @@ class Spawner:
             self._take_failure(packet["declare"], AppFailed(packet["failed"], packet["traceback"]))
 
     def _take_worker(self, answer: asyncio.Future[int], pid: int) -> None:
-        if answer.done():  # Cancelled or timed out: nobody knows of this worker.
-            kill_tree(pid)
-            self._watch.watch(pid)
+        if answer.done():  # Cancelled or timed out.
+            self._end(pid)
         else:
             self._fresh.add(pid)
             answer.set_result(pid)
+
+    def _abandon(self, answer: asyncio.Future[int]) -> None:
+        """End the worker of an answer that came when its caller had just been cancelled."""
+        if answer.done() and not answer.cancelled() and answer.exception() is None:
+            self._fresh.discard(answer.result())
+            self._end(answer.result())
+
+    def _end(self, pid: int) -> None:
+        kill_tree(pid)
+        self._watch.watch(pid)
 
     def _take_tasks(self, request: int | None) -> None:
         tasks, self._portions = self._portions, {}
@@ -247,7 +271,7 @@ class Spawner:
         self._on_exit(status)
 
     def reap_orphans(self, known: set[int]) -> list[int]:
-        """Kill and reap what dead workers left to us: every child not in `known` and not ours; returns their pids.
+        """Kill and reap what dead workers left to us: every child not in `known` and not ours; returns pids killed.
 
         `known` has all other children that this process means to keep. Does nothing while a spawn is under way,
         for its worker is known to nobody yet.
@@ -257,10 +281,10 @@ class Spawner:
         children = set(children_of(os.getpid()))
         self._fresh = (self._fresh & children) - known
         orphans = sorted(children - known - self._fresh - self._watch.pids)
+        living = [pid for pid in orphans if not has_ended(pid)]
         for pid in orphans:
-            kill_tree(pid)
-            self._watch.watch(pid)
-        return orphans
+            self._end(pid)
+        return living
 
 
 def _fail(answer: asyncio.Future[Any], error: Exception) -> None:
@@ -272,7 +296,7 @@ def _command(fd: int) -> list[str]:
     """Python, set up like this one, importing this very package whatever the folder and environment there."""
     flags: list[str] = getattr(subprocess, "_args_from_interpreter_flags", list)()  # As multiprocessing does.
     package = __name__.rpartition(".")[0]
-    path = [os.path.abspath(entry) for entry in sys.path]
+    path = absolute_entries(sys.path)
     # Not `-m`: that runs a second copy of the module as __main__. Not PYTHONPATH: that would reach every
     # program that a task starts, other Pythons among them.
     code = f"import sys; sys.path[:] = {path!r}; from {package}.forkserver import main; main({fd})"

@@ -1,0 +1,321 @@
+"""The supervisor's book of tasks: those in memory, where each stands in line, and what of them is to be written.
+
+Only tasks that are about to run, run, or have just been changed are in memory. The others are rows on disk, which
+`find` reads when somebody asks for one of them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ..actors.errors import InvalidOption
+from ..actors.options import Options
+from ..actors.state import TERMINAL, Event, State, after
+from ..storage.prune import expire
+from ..storage.record import Record
+from ..storage.schema import Lane, Table, due_of, due_sort, live_id, live_key, mail_key, ready_sort
+from .entry import Entry
+from .journal import Journal
+from .lane import Lane as Line
+from .verdict import ErrorRow
+
+READY = (Lane.SYNC, Lane.ASYNC, Lane.ALONE)
+
+
+class Book:
+    """Every change of a task's record goes through here."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self.entries: dict[bytes, Entry] = {}
+        #: What the app declares, by task name: the options, and whether it is async.
+        self.tasks: dict[str, tuple[Options, bool]] = {}
+        self.lines = {lane: Line(self._reader_of(lane)) for lane in (*READY, Lane.DELAYED)}
+        self._dirty: list[Entry] = []
+        #: Called after the commit with the tasks that ended in it.
+        self.on_ended: Callable[[list[Entry]], None] = lambda _: None
+        #: Called with every change of state, as it is made.
+        self.on_change: Callable[[Entry], None] | None = None
+        #: Called when a task has been put in line.
+        self.on_queued: Callable[[], None] = lambda: None
+        journal.before_seal = self.write
+
+    # --- what the app declares ---
+
+    def declare(self, tasks: dict[str, dict[str, Any]]) -> None:
+        """Take in the app's tasks; what is in memory already keeps the options it was read with."""
+        for name, declared in tasks.items():
+            fields = dict(declared)
+            is_async = bool(fields.pop("is_async", False))
+            self.tasks[name] = (Options.unpack(fields), is_async)
+
+    def options_of(self, record: Record) -> tuple[Options, Lane]:
+        """The options in force for a task and the lane it runs in. A task the app does not know gets defaults."""
+        declared, is_async = self.tasks.get(record.name, _UNDECLARED)
+        try:
+            options = declared if record.options is None else Options.unpack(record.options, declared)
+        except InvalidOption:
+            # Written by a release with other options; its task must still be runnable.
+            options = declared
+        if record.alone or options.alone:
+            return options, Lane.ALONE
+        return options, Lane.ASYNC if is_async else Lane.SYNC
+
+    # --- finding ---
+
+    def find(self, id: bytes) -> Entry | None:
+        """The task with this id if it has not ended; read from disk if need be. None otherwise."""
+        entry = self.entries.get(id)
+        if entry is not None:
+            return entry if entry.record.ended is None else None
+        record = self.record(id)
+        return None if record is None or record.ended is not None else self._load(record)
+
+    def record(self, id: bytes) -> Record | None:
+        """The task's record as of now, ended or not."""
+        entry = self.entries.get(id)
+        if entry is not None:
+            return entry.record
+        row = self._journal.get(Table.TASKS, id)
+        return None if row is None else Record.unpack(id, row)
+
+    def result_of(self, id: bytes) -> bytes | None:
+        """The encoded value of an ended task."""
+        entry = self.entries.get(id)
+        if entry is not None and entry.result is not None:
+            return entry.result
+        return self._journal.get(Table.RESULTS, id)
+
+    def _load(self, record: Record) -> Entry:
+        options, lane = self.options_of(record)
+        entry = Entry(record, options, lane, stored=True)
+        if record.place is not None:
+            entry.key = entry.stored_key = live_key(*record.place, record.id)
+        entry.args = self._journal.get(Table.ARGS, record.id)
+        self.entries[record.id] = entry
+        return entry
+
+    # --- changing ---
+
+    def add(self, record: Record, args: bytes | None) -> Entry:
+        """A new task: put it in line and write it with the next commit."""
+        options, lane = self.options_of(record)
+        entry = Entry(record, options, lane, stored=False)
+        self.entries[record.id] = entry
+        if args is not None:
+            entry.args = args
+            self._journal.put(Table.ARGS, record.id, args)
+        self._stand(entry)
+        return entry
+
+    def touch(self, entry: Entry) -> None:
+        """Its record has changed: write it with the next commit."""
+        if not entry.dirty:
+            entry.dirty = True
+            self._dirty.append(entry)
+
+    def begin(self, entry: Entry, pid: int, now: float) -> None:
+        """It is handed to a worker."""
+        record = entry.record
+        record.state = after(record.state, Event.DISPATCH)
+        record.started = now
+        record.pid = pid
+        record.due = None
+        self._place(entry, (Lane.RUNNING, 0))
+        self._changed(entry)
+
+    def requeue(
+        self, entry: Entry, event: Event, *, error: ErrorRow | None = None, due: float | None = None
+    ) -> None:
+        """It is off its worker and stands in line again: an interruption, or a retry with its `due` time."""
+        record = entry.record
+        record.state = after(record.state, event)
+        record.pid = None
+        record.progress = None if event is Event.RETRY else record.progress
+        if event is Event.RETRY:
+            record.attempt += 1
+            record.error = error
+        else:
+            record.interruptions += 1
+        record.due = due
+        entry.off_worker()
+        entry.options, entry.lane = self.options_of(record)
+        self._stand(entry)
+
+    def take_back(self, entry: Entry) -> None:
+        """It was handed out and had not begun: it never left the line."""
+        record = entry.record
+        record.state = State.QUEUED
+        record.started = record.pid = None
+        entry.off_worker()
+        self._stand(entry)
+
+    def end(self, entry: Entry, event: Event, *, error: ErrorRow | None = None, value: bytes | None = None) -> None:
+        """It has ended; from here on its state never changes. Clears its mail; the record and the value stay."""
+        record = entry.record
+        record.state = after(record.state, event)
+        assert record.state in TERMINAL
+        record.ended = time.time()
+        record.pid = record.due = None
+        record.error = error
+        self._leave_line(entry)
+        entry.off_worker()
+        self._place(entry, None)
+        entry.result = value
+        if value is not None:
+            self._journal.put(Table.RESULTS, record.id, value)
+        self._clear_mail(entry)
+        expire(self._journal.store, record, entry.options.keep)
+        self._changed(entry)
+
+    def _clear_mail(self, entry: Entry) -> None:
+        mail, id = entry.mail, entry.id
+        if mail is not None:
+            for number in range(mail.first, mail.last + 1):
+                self._journal.delete(Table.MAIL, mail_key(id, number))
+        elif entry.stored:
+            for key, _ in self._journal.scan(Table.MAIL, mail_key(id, 0), mail_key(id, (1 << 64) - 1)):
+                self._journal.delete(Table.MAIL, key)
+
+    def _changed(self, entry: Entry) -> None:
+        self.touch(entry)
+        if self.on_change is not None:
+            self.on_change(entry)
+
+    # --- the lines ---
+
+    def next(self, lane: Lane) -> Entry | None:
+        """Take the first ready task of a lane out of its line."""
+        key = self.lines[lane].pop(self._stands)
+        return None if key is None else self._at(key)
+
+    def peek(self, lane: Lane) -> Entry | None:
+        """The first task of a lane, left where it is."""
+        key = self.lines[lane].peek(self._stands)
+        return None if key is None else self._at(key)
+
+    def next_due(self) -> float | None:
+        """When the first delayed task is due."""
+        key = self.lines[Lane.DELAYED].peek(self._stands)
+        return None if key is None else due_of(key)
+
+    def release_due(self, now: float, most: int) -> int:
+        """Let delayed tasks that are due by `now` stand in their lanes, up to `most` at a time; how many."""
+        line = self.lines[Lane.DELAYED]
+        for count in range(most):
+            key = line.peek(self._stands)
+            if key is None or due_of(key) > now:
+                return count
+            line.pop(self._stands)
+            entry = self._at(key)
+            entry.record.due = None
+            self._stand(entry)
+        return most
+
+    def reprioritise(self, entry: Entry) -> None:
+        """Its lane or its sort has changed while it stands in line."""
+        self._leave_line(entry)
+        self._stand(entry)
+
+    def running_at_boot(self) -> list[Entry]:
+        """The tasks that were running when the last supervisor of this home ended."""
+        rows = self._journal.scan(Table.LIVE, live_key(Lane.RUNNING, 0, b""), live_key(Lane.SYNC, 0, b""))
+        return [entry for key, _ in rows if (entry := self.find(live_id(key))) is not None]
+
+    def _stand(self, entry: Entry) -> None:
+        key = self._place(entry, _place_in_line(entry))
+        assert key is not None
+        self.lines[Lane(key[0])].push(key)
+        self._changed(entry)
+        self.on_queued()
+
+    def _place(self, entry: Entry, place: tuple[int, int] | None) -> bytes | None:
+        entry.record.place = place
+        entry.key = None if place is None else live_key(*place, entry.id)
+        return entry.key
+
+    def _leave_line(self, entry: Entry) -> None:
+        if entry.key is not None and entry.key[0] != Lane.RUNNING:
+            self.lines[Lane(entry.key[0])].discard(entry.key)
+
+    def _stands(self, key: bytes) -> bool:
+        """Whether a key read from disk still is where its task stands; changes not yet committed are in memory."""
+        entry = self.entries.get(live_id(key))
+        return entry is None or entry.key == key
+
+    def _at(self, key: bytes) -> Entry:
+        entry = self.find(live_id(key))
+        if entry is None:
+            raise LookupError(f"live row without a task: {key.hex()}; run `understudy check`")
+        return entry
+
+    def _reader_of(self, lane: Lane) -> Callable[[bytes, int], list[bytes]]:
+        first, end = live_key(lane, 0, b""), live_key(lane + 1, 0, b"")
+
+        def read_after(key: bytes, count: int) -> list[bytes]:
+            start = key + b"\0" if key else first
+            return [row for row, _ in self._journal.scan(Table.LIVE, start, end, count)]
+
+        return read_after
+
+    # --- writing ---
+
+    def write(self) -> None:
+        """Put what is dirty into the open batch; runs just before it is sealed."""
+        dirty = self._dirty
+        if not dirty:
+            return
+        self._dirty = []
+        put, delete = self._journal.put, self._journal.delete
+        for entry in dirty:
+            entry.dirty = False
+            put(Table.TASKS, entry.id, entry.record.pack())
+            key = entry.key
+            if key != entry.stored_key:
+                if entry.stored_key is not None:
+                    delete(Table.LIVE, entry.stored_key)
+                if key is not None:
+                    put(Table.LIVE, key, b"")
+                entry.stored_key = key
+        self._journal.after_commit(lambda: self._written(dirty))
+
+    def _written(self, entries: list[Entry]) -> None:
+        """After the commit: let go of what need not be in memory, and tell of the tasks that ended."""
+        ended = []
+        for entry in entries:
+            if entry.dirty:
+                continue
+            if entry.record.ended is not None:
+                ended.append(entry)
+                self.entries.pop(entry.id, None)
+            elif entry.key is not None and entry.key[0] != Lane.RUNNING:
+                self._let_go(entry, entry.key)
+        if ended:
+            self.on_ended(ended)
+        for line in self.lines.values():
+            for key in line.cut(self._is_written):
+                entry_there = self.entries.get(live_id(key))
+                if entry_there is not None and not entry_there.dirty:
+                    self.entries.pop(entry_there.id)
+
+    def _let_go(self, entry: Entry, key: bytes) -> None:
+        line = self.lines[Lane(key[0])]
+        line.committed(key)
+        if not line.holds(key) and entry.link is None:
+            self.entries.pop(entry.id, None)
+
+    def _is_written(self, key: bytes) -> bool:
+        entry = self.entries.get(live_id(key))
+        return entry is None or not entry.dirty
+
+
+_UNDECLARED = (Options(), False)
+
+
+def _place_in_line(entry: Entry) -> tuple[int, int]:
+    """Where a task that is on no worker belongs in the `live` table."""
+    if entry.record.due is not None:
+        return Lane.DELAYED, due_sort(entry.record.due)
+    return entry.lane, ready_sort(entry.options.priority)

@@ -1,0 +1,101 @@
+"""A task that has not ended, as the supervisor holds it in memory while it is about to run, runs, or is being changed."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from ..actors.host import Assignment
+from ..actors.options import Options
+from ..storage.record import Record
+from ..storage.schema import Lane
+
+if TYPE_CHECKING:
+    from .log_tail import LogTail
+    from .mail import Mail
+    from .worker_link import WorkerLink
+
+
+class Entry:
+    """One task. What is durable of it is its record; the rest is lost with the supervisor, and may be."""
+
+    __slots__ = (
+        "args",
+        "begun",
+        "deadline",
+        "dirty",
+        "handed_at",
+        "id",
+        "key",
+        "kill",
+        "lane",
+        "link",
+        "log",
+        "mail",
+        "options",
+        "parked",
+        "record",
+        "result",
+        "signal",
+        "stored",
+        "stored_key",
+    )
+
+    def __init__(self, record: Record, options: Options, lane: Lane, *, stored: bool) -> None:
+        self.id = record.id
+        self.record = record
+        self.options = options
+        #: Where it runs when it is ready.
+        self.lane = lane
+        #: Whether the disk may hold rows of it that this process has not written: mail, log, arguments.
+        self.stored = stored
+        #: Its row in the `live` table as it should be, and as it is or is about to be on disk.
+        self.key: bytes | None = None
+        self.stored_key: bytes | None = None
+        self.dirty = False
+        self.args: bytes | None = None
+        self.result: bytes | None = None
+        #: The worker it was handed to.
+        self.link: WorkerLink | None = None
+        self.handed_at = 0.0
+        #: Known to have begun on that worker; until then it may be taken back.
+        self.begun = False
+        #: Waits in `receive`, `sleep` and the like.
+        self.parked = False
+        #: Why it was asked to stop: "cancel" or "timeout".
+        self.signal: str | None = None
+        self.deadline: asyncio.TimerHandle | None = None
+        self.kill: asyncio.TimerHandle | None = None
+        self.mail: Mail | None = None
+        self.log: LogTail | None = None
+
+    @property
+    def queued(self) -> bool:
+        """Ready or delayed, and with no worker."""
+        return self.link is None and self.record.ended is None
+
+    def assignment(self) -> Assignment:
+        """What the worker is told."""
+        record, options = self.record, self.options
+        return Assignment(
+            record.id,
+            record.name,
+            record.attempt,
+            self.args,
+            record.stream,
+            record.origin,
+            options.ack,
+            options.timeout,
+            record.checkpoint is not None,
+            record.interruptions,
+        )
+
+    def off_worker(self) -> None:
+        """It is on no worker any more: forget what held only there."""
+        self.link = None
+        self.begun = self.parked = False
+        self.signal = None
+        for timer in (self.deadline, self.kill):
+            if timer is not None:
+                timer.cancel()
+        self.deadline = self.kill = None

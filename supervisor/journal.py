@@ -1,0 +1,133 @@
+"""The store in the supervisor's event loop: what became dirty in a turn of the loop is committed together.
+
+The order of a turn is fixed: first everything that was read from the sockets is worked through, then work is handed
+out, then what is dirty is sealed. So a task that is started and handed out in one turn is written once, as running.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from ..actors.errors import StoreError, StoreFull, UnderstudyError
+from ..storage.batch import Batch
+from ..storage.store import Store
+from .settings import MIB, Settings
+
+log = logging.getLogger("understudy")
+
+#: Bytes not yet on disk above which nothing more is read from the sockets.
+BACKLOG_HIGH: Final = 64 * MIB
+#: Bytes below which reading goes on.
+BACKLOG_LOW: Final = 16 * MIB
+
+
+class Journal:
+    """Owns the store. Everything here is called in the loop's thread, unless it says otherwise."""
+
+    def __init__(self, home: Path, settings: Settings) -> None:
+        self._loop = asyncio.get_running_loop()
+        #: Runs before every seal and writes what is dirty into the open batch.
+        self.before_seal: Callable[[], None] = lambda: None
+        #: Told when writing falls behind (True) and when it has caught up (False).
+        self.on_backlog: Callable[[bool], None] = lambda _: None
+        #: Told of an error after which nothing can be written any more.
+        self.on_fatal: Callable[[StoreError], None] = lambda _: None
+        self._behind = False
+        self.store = Store.open(
+            home,
+            map_size=settings.map_size,
+            durability=settings.durability,
+            on_commit=lambda batch: self._tell(self._committed, batch),
+            on_trouble=lambda error: self._tell(self._trouble, error),
+            on_recovered=lambda: self._tell(self._recovered),
+            on_fatal=lambda error: self._tell(self._fatal, error),
+        )
+        self.put = self.store.put
+        self.get = self.store.get
+        self.delete = self.store.delete
+        self.after_commit = self.store.after_commit
+        self.scan = self.store.scan
+
+    def _tell(self, callback: Callable[..., None], *args: object) -> None:
+        """From the writer's thread to the loop's."""
+        try:
+            self._loop.call_soon_threadsafe(callback, *args)
+        except RuntimeError:
+            # The loop is closed: the supervisor has stopped and waits for nobody's news.
+            log.debug("the writer spoke after the loop had closed")
+
+    @property
+    def full(self) -> bool:
+        """Whether new work must be refused because the disk has no room for it."""
+        return self.store.full
+
+    def refuse_when_full(self) -> None:
+        """StoreFull if new work must be refused."""
+        if self.store.full:
+            raise StoreFull(
+                "the disk that holds the home folder has no room left: nothing new is taken, running work goes on. "
+                "Free some space, or run `understudy prune` to drop ended tasks"
+            )
+
+    def seal(self) -> None:
+        """Send off what is dirty, if the commit before is done; else it goes with the next one."""
+        if self.store.busy:
+            if not self._behind and self.store.pending_bytes > BACKLOG_HIGH:
+                self._behind = True
+                self.on_backlog(True)
+            return
+        self.before_seal()
+        self.store.seal()
+
+    def _committed(self, batch: Batch) -> None:
+        self.store.committed(batch)
+        # What has waited meanwhile goes to the disk while the answers for this batch go out.
+        self.seal()
+        for ack in batch.acks:
+            try:
+                ack()
+            except Exception:
+                log.exception("an acknowledgement failed")
+        if self._behind and self.store.pending_bytes < BACKLOG_LOW:
+            self._behind = False
+            self.on_backlog(False)
+
+    def _trouble(self, error: StoreFull) -> None:
+        log.error("%s", error)
+
+    def _recovered(self) -> None:
+        log.warning("the disk has room again; writing goes on")
+
+    def _fatal(self, error: StoreError) -> None:
+        log.critical("%s", error)
+        self.on_fatal(error)
+
+    async def settled(self) -> None:
+        """Wait until everything that is dirty now is on disk."""
+        done = self._loop.create_future()
+        self.before_seal()
+        self.after_commit(lambda: None if done.done() else done.set_result(None))
+        self.store.seal()
+        await done
+
+    async def compact(self) -> None:
+        """Compact the store between two batches; raises what went wrong."""
+        done: asyncio.Future[None] = self._loop.create_future()
+
+        def finish(error: UnderstudyError | None) -> None:
+            if error is None:
+                done.set_result(None)
+            else:
+                done.set_exception(error)
+
+        self.store.compact(lambda error: self._tell(finish, error))
+        await done
+
+    def close(self, timeout: float = 10.0) -> StoreError | None:
+        """Write what is left and close; what could not be written is returned as an error."""
+        self.before_seal()
+        return self.store.close(timeout)

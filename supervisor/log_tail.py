@@ -1,0 +1,68 @@
+"""The log of one task on disk: capped, the oldest lines go first, and a line at the top says how many went."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Final
+
+import msgpack
+
+from ..storage.schema import Table, after_prefix, log_key, log_seq
+from .journal import Journal
+
+#: The row that says how much is missing stands before all others.
+NOTICE: Final = 0
+
+Line = tuple[float, str, str]
+"""(time in seconds since the epoch, level, text)"""
+
+
+class LogTail:
+    """Appends to a task's log."""
+
+    def __init__(self, journal: Journal, id: bytes, limit: int, *, stored: bool) -> None:
+        """`stored` says whether the disk may hold earlier lines."""
+        self._journal = journal
+        self._id = id
+        self._limit = limit
+        self._first = self._next = NOTICE + 1
+        self._bytes = 0
+        self._dropped = 0
+        if stored:
+            self._read()
+
+    def append(self, lines: list[Line]) -> None:
+        """Add lines; they are on disk with the next commit."""
+        row: bytes = msgpack.packb(lines)
+        self._journal.put(Table.LOGS, log_key(self._id, self._next), row)
+        self._next += 1
+        self._bytes += len(row)
+        if self._bytes > self._limit:
+            self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        while self._bytes > self._limit and self._first < self._next - 1:
+            key = log_key(self._id, self._first)
+            row = self._journal.get(Table.LOGS, key) or b""
+            self._journal.delete(Table.LOGS, key)
+            self._bytes -= len(row)
+            self._dropped += len(_lines(row))
+            self._first += 1
+        notice = f"{self._dropped:,} earlier lines were dropped: a task's log keeps {self._limit:,} bytes"
+        self._journal.put(
+            Table.LOGS, log_key(self._id, NOTICE), msgpack.packb([(time.time(), "notice", notice, self._dropped)])
+        )
+
+    def _read(self) -> None:
+        rows = self._journal.scan(Table.LOGS, self._id, after_prefix(self._id))
+        if rows and log_seq(rows[0][0]) == NOTICE:
+            (notice,) = _lines(rows.pop(0)[1])
+            self._dropped = notice[3]
+        if rows:
+            self._first, self._next = log_seq(rows[0][0]), log_seq(rows[-1][0]) + 1
+            self._bytes = sum(len(row) for _, row in rows)
+
+
+def _lines(row: bytes) -> list[Any]:
+    lines: list[Any] = msgpack.unpackb(row) if row else []
+    return lines

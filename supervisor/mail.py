@@ -1,0 +1,185 @@
+"""Mailboxes: what lies in them, what their readers have been given, and what is acknowledged.
+
+A message gets the next number of its mailbox and a row on disk, which stays until it is acknowledged. A running task
+is given messages ahead of its `receive`, but only so many: the rest waits on disk, however large the mailbox.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from ..actors.errors import MailboxClosed, MailboxFull, TaskNotFound
+from ..actors.ids import id_text
+from ..storage.schema import Table, after_prefix, mail_key, mail_seq
+from .book import Book
+from .entry import Entry
+from .journal import Journal
+from .settings import MIB, Settings
+
+#: Messages, and bytes of them, that a worker is given ahead of what its task has taken.
+AHEAD_MESSAGES: Final = 1024
+AHEAD_BYTES: Final = 4 * MIB
+
+
+class Mail:
+    """One mailbox. Numbers count from 1."""
+
+    __slots__ = ("ahead", "bytes", "first", "given", "last", "sizes", "taken")
+
+    def __init__(self) -> None:
+        #: The first number that is not acknowledged, and the last that was given out.
+        self.first = 1
+        self.last = 0
+        #: Bytes of each message that is not acknowledged, and of all of them.
+        self.sizes: dict[int, int] = {}
+        self.bytes = 0
+        #: In the current attempt: the last number given to the worker, and the last one that the task has taken.
+        self.given = 0
+        self.taken = 0
+        #: Bytes given and not taken.
+        self.ahead = 0
+
+    def rewind(self) -> None:
+        """A new attempt: everything that is not acknowledged is given again."""
+        self.given = self.taken = self.first - 1
+        self.ahead = 0
+
+
+class Mailroom:
+    """Every message goes through here."""
+
+    def __init__(self, journal: Journal, book: Book, settings: Settings) -> None:
+        self._journal = journal
+        self._book = book
+        self._most_messages = settings.mailbox_messages
+        self._most_bytes = settings.mailbox_bytes
+
+    def send(self, letters: Sequence[tuple[bytes, bytes]]) -> None:
+        """Put (id, value) pairs into mailboxes: all of them, or none and an error.
+
+        Raises TaskNotFound, MailboxClosed, MailboxFull.
+        """
+        checked = self.check(letters)
+        for entry, value in checked:
+            self._post(entry, value)
+
+    def check(self, letters: Sequence[tuple[bytes, bytes]]) -> list[tuple[Entry, bytes]]:
+        """The mailboxes of the letters, if every one of them can be posted; else the error, with nothing done."""
+        checked = []
+        more: dict[bytes, list[int]] = {}
+        for id, value in letters:
+            entry = self._book.find(id)
+            if entry is None:
+                raise self._no_mailbox(id)
+            if entry.record.closed:
+                raise MailboxClosed(f"the mailbox of task {id_text(id)} was closed", id_text(id))
+            mail = self.mail_of(entry)
+            count, size = more.setdefault(id, [0, 0])
+            if len(mail.sizes) + count >= self._most_messages or mail.bytes + size + len(value) > self._most_bytes:
+                raise MailboxFull(
+                    f"the mailbox of task {id_text(id)} is full: {len(mail.sizes):,} messages, {mail.bytes:,} bytes. "
+                    "Wait until the task has taken some, or raise mailbox_messages / mailbox_bytes",
+                    id_text(id),
+                    len(mail.sizes),
+                    mail.bytes,
+                )
+            more[id] = [count + 1, size + len(value)]
+            checked.append((entry, value))
+        return checked
+
+    def _no_mailbox(self, id: bytes) -> Exception:
+        record = self._book.record(id)
+        if record is None:
+            return TaskNotFound(f"no task has the id {id_text(id)}", id_text(id))
+        return MailboxClosed(f"task {id_text(id)} has ended ({record.state}) and takes no messages", id_text(id))
+
+    def mail_of(self, entry: Entry) -> Mail:
+        """The mailbox of a task, read from disk if rows may be there."""
+        mail = entry.mail
+        if mail is None:
+            mail = entry.mail = Mail()
+            if entry.stored:
+                self._read(entry.id, mail)
+        return mail
+
+    def _read(self, id: bytes, mail: Mail) -> None:
+        rows = self._journal.scan(Table.MAIL, id, after_prefix(id))
+        if rows:
+            mail.first, mail.last = mail_seq(rows[0][0]), mail_seq(rows[-1][0])
+            mail.sizes = {mail_seq(key): len(value) for key, value in rows}
+            mail.bytes = sum(mail.sizes.values())
+            mail.rewind()
+
+    def _post(self, entry: Entry, value: bytes) -> None:
+        mail = self.mail_of(entry)
+        number = mail.last = mail.last + 1
+        mail.sizes[number] = len(value)
+        mail.bytes += len(value)
+        self._journal.put(Table.MAIL, mail_key(entry.id, number), value)
+        if entry.link is None:
+            # It may be in memory for this message alone; once written, it can be let go.
+            self._book.touch(entry)
+        elif mail.given == number - 1 and self._has_room(mail):
+            self._give(entry, mail, number, value)
+
+    def open(self, entry: Entry) -> None:
+        """Its attempt has been handed to a worker: give it what is not acknowledged."""
+        if entry.mail is None and not entry.stored:
+            if entry.record.closed:
+                self._close_if_given(entry)
+            return
+        mail = self.mail_of(entry)
+        mail.rewind()
+        self._feed(entry, mail)
+        self._close_if_given(entry)
+
+    def progress(self, entry: Entry, taken: int, acked: int) -> None:
+        """The task has taken messages up to one number and acknowledged up to another."""
+        mail = entry.mail
+        if mail is None:
+            return
+        for number in range(mail.taken + 1, min(taken, mail.given) + 1):
+            mail.ahead -= mail.sizes.get(number, 0)
+        mail.taken = max(mail.taken, min(taken, mail.given))
+        self.acknowledge(entry, acked)
+        if entry.link is not None:
+            self._feed(entry, mail)
+            self._close_if_given(entry)
+
+    def acknowledge(self, entry: Entry, acked: int) -> None:
+        """Messages up to this number are dealt with: their rows go with the next commit."""
+        mail = entry.mail
+        if mail is None or acked < mail.first:
+            return
+        for number in range(mail.first, min(acked, mail.last) + 1):
+            mail.bytes -= mail.sizes.pop(number, 0)
+            self._journal.delete(Table.MAIL, mail_key(entry.id, number))
+        mail.first = min(acked, mail.last) + 1
+
+    def close(self, entry: Entry) -> None:
+        """Take no more messages; the task's `receive` gives None once it has had them all."""
+        if not entry.record.closed:
+            entry.record.closed = True
+            self._book.touch(entry)
+            self._close_if_given(entry)
+
+    def _has_room(self, mail: Mail) -> bool:
+        return mail.given - mail.taken < AHEAD_MESSAGES and mail.ahead < AHEAD_BYTES
+
+    def _feed(self, entry: Entry, mail: Mail) -> None:
+        while mail.given < mail.last and self._has_room(mail):
+            number = mail.given + 1
+            value = self._journal.get(Table.MAIL, mail_key(entry.id, number))
+            assert value is not None, "a message that is not acknowledged has a row"
+            self._give(entry, mail, number, value)
+
+    def _give(self, entry: Entry, mail: Mail, number: int, value: bytes) -> None:
+        assert entry.link is not None
+        mail.given = number
+        mail.ahead += len(value)
+        entry.link.give_letter(entry.id, number, value)
+
+    def _close_if_given(self, entry: Entry) -> None:
+        if entry.record.closed and entry.link is not None and (entry.mail is None or entry.mail.given == entry.mail.last):
+            entry.link.close_mailbox(entry.id)
