@@ -8,7 +8,7 @@ Run by the spawner as `python -P ...` with one end of a packet socket. What goes
 
 and back:
 
-    {"loaded": {task: options}, "declare": n or None, "more": bool}      in portions, the last has more=False
+    {"loaded": {task: options}, "declare": n or None}
     {"failed": message, "traceback": text, "declare": n or None}
     {"spawned": n, "pid": pid}
     {"spawn_failed": n, "error": text}
@@ -46,8 +46,6 @@ Entry = Callable[[dict[str, Any], list[int]], int | None]
 EX_APP, EX_SOFTWARE = 65, 70
 #: Seconds the middleman may take to end.
 HANDOVER = 10.0
-#: Characters (of up to four bytes) of a traceback that are reported; the end is the part that tells.
-TRACEBACK_LIMIT = 12_000
 #: Signals that others send to a whole group (Ctrl-C, systemd's stop): when to end is the supervisor's decision.
 _LEFT_TO_SUPERVISOR = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -85,7 +83,8 @@ class ForkServer:
 
     def run(self) -> int:
         """The whole life; returns the exit code."""
-        first = packets.receive(self._sock)
+        inlet = packets.Inlet(self._sock)
+        first = inlet.receive()
         if first is None:
             return 0
         hello, _ = first
@@ -97,7 +96,7 @@ class ForkServer:
         if not self._load(hello):
             return EX_APP
         outlive_parent()
-        while (request := packets.receive(self._sock)) is not None:
+        while (request := inlet.receive()) is not None:
             self._answer(*request)
         kill_strays(os.environ[COOKIE])
         return 0
@@ -127,20 +126,18 @@ class ForkServer:
         _settle()
 
     def _report(self, tasks: dict[str, dict[str, Any]], request: int | None) -> None:
-        for portion in packets.portions(tasks.items()):
-            self._send({"loaded": portion, "declare": request, "more": True})
-        self._send({"loaded": {}, "declare": request, "more": False})
+        self._send({"loaded": tasks, "declare": request})
 
     def _report_failure(self, error: Exception, request: int | None) -> None:
         if isinstance(error, AppFailed):
             message, trace = str(error.args[0]), error.remote_traceback
         else:
             message, trace = f"the fork server failed: {error!r}", user_traceback(error)
-        self._send({"failed": message[:1000], "traceback": trace[-TRACEBACK_LIMIT:], "declare": request})
+        self._send({"failed": message, "traceback": trace, "declare": request})
 
     def _send(self, message: dict[str, Any]) -> None:
         try:
-            packets.send(self._sock, packets.pack(message))
+            packets.send(self._sock, message)
         except (BrokenPipeError, ConnectionResetError):
             pass  # The supervisor is gone; the next receive says so.
 

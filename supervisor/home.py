@@ -22,7 +22,7 @@ HOME_VARIABLE = "UNDERSTUDY_HOME"
 DEFAULT_HOME = ".understudy"
 
 #: Any of these shows that a folder is a home already.
-_OURS = {"supervisor.lock", "supervisor.sock", "store.lmdb"}
+_OURS = {"supervisor.lock", "supervisor.sock", "store.mdb"}
 #: Longest socket path the kernel takes, in bytes; sun_path holds one more for the NUL.
 _SUN_PATH = 107
 #: Connections that wait for accept; the kernel caps it at net.core.somaxconn.

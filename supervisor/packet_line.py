@@ -19,24 +19,26 @@ class PacketLine:
         """Needs a running event loop. The socket is this object's from now on."""
         self._sock: socket.socket | None = sock
         self._on_packet = on_packet
+        self._inlet = packets.Inlet(sock)
         self._outbox: deque[tuple[bytes, list[int]]] = deque()
         self._loop = asyncio.get_running_loop()
         sock.setblocking(False)
         self._loop.add_reader(sock, self.drain)
 
     def send(self, message: dict[str, Any], fds: Sequence[int] = ()) -> None:
-        """Send, or keep for later; ProtocolError if too large. To a peer that is gone it is silently lost."""
-        packed = packets.pack(message)
+        """Send, or keep for later. To a peer that is gone it is silently lost."""
+        first, *others = packets.cut(message)
         if self._sock is not None:
             # Copies: the caller may close its own before this packet goes out.
-            self._outbox.append((packed, [os.dup(fd) for fd in fds]))
+            self._outbox.append((first, [os.dup(fd) for fd in fds]))
+            self._outbox += ((packet, []) for packet in others)
             self._flush()
 
     def drain(self) -> None:
         """Take in what has arrived; closes the line once the peer has."""
         while self._sock is not None:
             try:
-                received = packets.receive(self._sock)
+                received = self._inlet.receive()
             except BlockingIOError:
                 return
             if received is None:
@@ -57,9 +59,9 @@ class PacketLine:
 
     def _flush(self) -> None:
         while self._outbox and self._sock is not None:
-            packed, fds = self._outbox[0]
+            packet, fds = self._outbox[0]
             try:
-                packets.send(self._sock, packed, fds)
+                packets.send_packet(self._sock, packet, fds)
             except BlockingIOError:
                 self._loop.add_writer(self._sock, self._flush)
                 return

@@ -1,14 +1,14 @@
-"""Packets between the supervisor and its fork server: one msgpack map each, with file descriptors if need be.
+"""Messages between the supervisor and its fork server: msgpack maps, with file descriptors if need be.
 
-The socket is a SOCK_SEQPACKET pair, so the kernel keeps the borders between packets.
+The socket is a SOCK_SEQPACKET pair, so the kernel keeps the borders between packets and never cuts one in two.
+A message that is too large for one packet goes as several: the first byte of each says whether more follow.
 """
 
 from __future__ import annotations
 
-import errno
 import socket
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgpack
@@ -17,8 +17,11 @@ from ..actors.errors import ProtocolError
 
 #: Bytes of the largest packet; the kernel's default send buffer takes it about three times.
 LIMIT = 64 * 1024
-#: File descriptors that may go with one packet.
+#: File descriptors that may go with one message.
 MAX_FDS = 4
+
+_LAST, _MORE = b"\0", b"\1"
+_INT = struct.calcsize("i")
 
 
 def pair() -> tuple[socket.socket, socket.socket]:
@@ -26,55 +29,60 @@ def pair() -> tuple[socket.socket, socket.socket]:
     return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
 
-def pack(message: dict[str, Any]) -> bytes:
-    """ProtocolError if it is over the limit. Text may hold the surrogates of undecodable file names."""
+def cut(message: dict[str, Any]) -> list[bytes]:
+    """The message as packets. Text may hold the surrogates of undecodable file names."""
     packed: bytes = msgpack.packb(message, unicode_errors="surrogateescape")
-    if len(packed) > LIMIT:
-        raise ProtocolError(f"a packet of {len(packed):,} bytes is over the limit of {LIMIT:,}")
-    return packed
+    step = LIMIT - 1
+    pieces = [packed[start : start + step] for start in range(0, len(packed), step)]
+    return [*(_MORE + piece for piece in pieces[:-1]), _LAST + pieces[-1]]
 
 
-def send(sock: socket.socket, packed: bytes, fds: Sequence[int] = ()) -> None:
-    """Send one packet. BlockingIOError if the socket is non-blocking and full; OSError if the peer is gone."""
+def send_packet(sock: socket.socket, packet: bytes, fds: Sequence[int] = ()) -> None:
+    """BlockingIOError if the socket is non-blocking and full; another OSError if the peer is gone."""
     if fds:
-        socket.send_fds(sock, [packed], fds, socket.MSG_NOSIGNAL)
+        socket.send_fds(sock, [packet], fds, socket.MSG_NOSIGNAL)
     else:
-        sock.send(packed, socket.MSG_NOSIGNAL)
+        sock.send(packet, socket.MSG_NOSIGNAL)
 
 
-def receive(sock: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
-    """The next packet and its descriptors, which are closed on exec and now ours; None once the peer is gone."""
-    size = struct.calcsize("i")
-    try:
-        data, ancillary, flags, _ = sock.recvmsg(
-            LIMIT, socket.CMSG_SPACE(MAX_FDS * size), socket.MSG_CMSG_CLOEXEC
-        )
-    except OSError as error:
-        if error.errno in (errno.ECONNRESET, errno.EPIPE):
-            return None
-        raise
-    fds: list[int] = []
-    for level, kind, payload in ancillary:
-        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-            fds += struct.unpack(f"{len(payload) // size}i", payload[: len(payload) // size * size])
-    if not data:
-        return None
-    if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
-        raise ProtocolError(
-            "a packet, or its file descriptors, arrived cut off: is the limit of open files reached?"
-        )
-    return msgpack.unpackb(data, unicode_errors="surrogateescape", strict_map_key=False), fds
+def send(sock: socket.socket, message: dict[str, Any]) -> None:
+    """Send over a blocking socket. OSError if the peer is gone."""
+    for packet in cut(message):
+        send_packet(sock, packet)
 
 
-def portions(items: Iterable[tuple[str, Any]], limit: int = LIMIT // 2) -> Iterator[dict[str, Any]]:
-    """Cut a large map into maps of about `limit` packed bytes at most; an empty map gives one empty portion."""
-    portion: dict[str, Any] = {}
-    size = 0
-    for key, value in items:
-        packed = len(pack({key: value}))
-        if portion and size + packed > limit:
-            yield portion
-            portion, size = {}, 0
-        portion[key] = value
-        size += packed
-    yield portion
+class Inlet:
+    """The receiving half of a socket, blocking or not: keeps the packets of a message whose last is not here yet."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._pieces: list[bytes] = []
+        self._fds: list[int] = []
+
+    def receive(self) -> tuple[dict[str, Any], list[int]] | None:
+        """The next message and its descriptors, which are closed on exec and now the caller's.
+
+        None once the peer is gone; BlockingIOError if the socket is non-blocking and the message is not here yet.
+        """
+        while True:
+            try:
+                data, ancillary, flags, _ = self._sock.recvmsg(
+                    LIMIT, socket.CMSG_SPACE(MAX_FDS * _INT), socket.MSG_CMSG_CLOEXEC
+                )
+            except ConnectionResetError:  # It went without having read everything.
+                return None
+            if not data:
+                return None
+            for level, kind, payload in ancillary:
+                if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                    self._fds += struct.unpack(f"{len(payload) // _INT}i", payload)
+            if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+                raise ProtocolError(
+                    "a packet or its descriptors arrived cut off; is the limit of open files reached?"
+                )
+            self._pieces.append(data[1:])
+            if data[:1] == _LAST:
+                break
+        packed, self._pieces = b"".join(self._pieces), []
+        fds, self._fds = self._fds, []
+        return msgpack.unpackb(packed, unicode_errors="surrogateescape", strict_map_key=False), fds

@@ -62,8 +62,6 @@ class Spawner:
         self._number = 0
         self._spawns: dict[int, asyncio.Future[int]] = {}
         self._declares: dict[int, asyncio.Future[Tasks]] = {}
-        #: Tasks of a report whose last packet is not here yet.
-        self._portions: Tasks = {}
         #: Whether this fork server has said how the loading of the app went, well or ill.
         self._reported = False
         #: Clear while a spawn would have to wait: the app, or further modules, are being imported.
@@ -90,9 +88,8 @@ class Spawner:
             raise RuntimeError("the fork server is running")
         become_subreaper()
         if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
-            signal.signal(
-                signal.SIGCHLD, signal.SIG_DFL
-            )  # Inherited; the kernel would hide how children end.
+            # Inherited; the kernel would hide how children end.
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         ours, theirs = packets.pair()
         with theirs:
             try:
@@ -107,7 +104,6 @@ class Spawner:
                 ours.close()
                 raise
         self._reported = False
-        self._portions = {}
         self._ready.clear()
         self._ended.clear()
         self._watch.watch(self._process.pid)
@@ -203,9 +199,7 @@ class Spawner:
             error = SpawnFailed(f"no worker could be started: {packet['error']}")
             _fail(self._spawns.pop(packet["spawn_failed"]), error)
         elif "loaded" in packet:
-            self._portions.update(packet["loaded"])
-            if not packet["more"]:
-                self._take_tasks(packet["declare"])
+            self._take_tasks(packet["loaded"], packet["declare"])
         elif "failed" in packet:
             self._take_failure(packet["declare"], AppFailed(packet["failed"], packet["traceback"]))
 
@@ -226,8 +220,7 @@ class Spawner:
         kill_tree(pid)
         self._watch.watch(pid)
 
-    def _take_tasks(self, request: int | None) -> None:
-        tasks, self._portions = self._portions, {}
+    def _take_tasks(self, tasks: Tasks, request: int | None) -> None:
         self._on_loaded(tasks)
         if request is not None:
             answer = self._declares.pop(request)
