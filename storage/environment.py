@@ -54,6 +54,7 @@ class Environment:
         self.path = store_file(home)
         self.durability = durability
         self._lock = threading.Lock()
+        self._closed = False
         self._snapshot: lmdb.Transaction[bytes] | None = None
         header = inspect(self.path)
         try:
@@ -236,8 +237,11 @@ class Environment:
                 self._open(self.map_size)
 
     def close(self) -> None:
-        """Bring everything to disk and let go of the files."""
+        """Bring everything to disk and let go of the files; may be called twice."""
         with self._lock:
+            if self._closed:
+                return
+            self._closed = True
             self._drop_snapshot()
             try:
                 if self.durability == "os":

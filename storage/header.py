@@ -8,6 +8,7 @@ Layout: LMDB 0.9, data version 1, 64 bit, this machine's byte order (see `lmdb/v
 from __future__ import annotations
 
 import os
+import stat
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,12 +65,14 @@ def inspect(path: Path) -> Header | None:
     at work meanwhile: what looks wrong is looked at again if the store went on since.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe must not block
     except FileNotFoundError:
         return None
     except OSError as error:
         raise translate(error, "read", path) from error
     try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise _foreign(path, "is no file")
         for _ in range(_TRIES):
             header = _newest(descriptor, path)
             if header is None:
@@ -124,9 +127,7 @@ def _tree(raw: bytes) -> Tree:
 
 
 def _identify(descriptor: int, path: Path, header: Header) -> Header:
-    foreign = StoreForeign(
-        f"{path} is an LMDB file of some other program; it was not touched. Use another home, or move it away"
-    )
+    foreign = _foreign(path, "is an LMDB file of some other program")
     if header.main.root == _NO_PAGE or header.main.depth != 1:
         raise foreign  # none of our stores is without tables, and the list of ours fits one page
     tables = _rows(descriptor, header, header.main.root)
@@ -189,6 +190,10 @@ def _rows(descriptor: int, header: Header, number: int) -> dict[bytes, tuple[int
             raise _Damaged(f"page {number} has a row outside of it")
         rows[page[start:middle]] = (row_flags, page[middle:end])
     return rows
+
+
+def _foreign(path: Path, said: str) -> StoreForeign:
+    return StoreForeign(f"{path} {said}; it was not touched. Use another home, or move it away")
 
 
 def _corrupt(path: Path, problems: list[str]) -> StoreCorrupt:

@@ -110,12 +110,22 @@ class Store:
         """How many committed rows the table has."""
         return self._environment.count(table)
 
+    def pending_puts(self, table: Table) -> list[bytes]:
+        """Keys of rows that `get` sees and `scan` may not see yet."""
+        puts = dict(self._in_flight.rows[table]) if self._in_flight is not None else {}
+        puts.update(self.batch.rows[table])
+        return [key for key, value in puts.items() if value is not None]
+
     def seal(self) -> bool:
         """Send the open batch to disk if it holds something and none is on its way; returns whether it did."""
         if self._in_flight is not None or self.batch.empty:
             return False
-        self._writer.submit(self.batch)
-        self._in_flight = self.batch
+        batch, self._in_flight = self.batch, self.batch  # before the writer can have told of the commit
+        try:
+            self._writer.submit(batch)
+        except StoreError:
+            self._in_flight = None
+            raise
         self.batch = Batch()
         return True
 
@@ -178,6 +188,9 @@ class Store:
         lost = self._writer.close(timeout)
         # With the writer stuck in the disk the environment is its, and closing it would crash the process.
         if not self._closed and self._writer.stopped:
-            self._environment.close()
+            try:
+                self._environment.close()
+            except StoreError as error:
+                lost = lost or error
         self._closed = self._closed or self._writer.stopped
         return lost

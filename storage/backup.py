@@ -1,0 +1,81 @@
+"""Copies of a store: online for keeping elsewhere, offline for giving space back."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import lmdb
+
+from ..actors.errors import HomeError
+from .disk import remove, sync_folder
+from .environment import Environment
+from .header import inspect
+from .layout import draft_file, store_file
+from .trouble import translate
+from .view import release, view_of
+
+
+def backup(home: Path, dest: Path) -> int:
+    """Write a consistent, compacted copy of the store, as of now, to the new folder `dest`; returns its bytes.
+
+    Any process may do so while a supervisor works. `dest` can be used as a home. It appears when the copy is whole
+    and on disk, never before. Raises HomeError if `dest` exists or there is no store, StoreFull, StoreError.
+    """
+    home, dest = Path(home), Path(os.path.abspath(dest))
+    if os.path.lexists(dest):
+        raise HomeError(f"{dest} exists; a backup never overwrites, so name a new folder", home=str(home))
+    draft = dest.with_name(f".{dest.name}.{os.getpid()}.draft")
+    view = view_of(home)
+    try:
+        with view.read() as snapshot:
+            if snapshot.env is None:
+                raise HomeError(f"{home} holds no store, so there is nothing to back up", home=str(home))
+            try:
+                draft.mkdir(mode=0o700, parents=True)
+                size = write_copy(snapshot.env, store_file(draft))
+                sync_folder(draft)
+                draft.rename(dest)
+                sync_folder(dest.parent)
+            except (OSError, lmdb.Error) as error:
+                raise translate(error, "write the backup", dest) from error
+    finally:
+        release(view)
+        shutil.rmtree(draft, ignore_errors=True)
+    return size
+
+
+def compact_offline(home: Path) -> tuple[int, int]:
+    """Give the space of deleted rows back to the file system; returns the file's bytes before and after.
+
+    The caller holds the home's lock: no supervisor may run. Raises HomeError if there is no store, and what opening
+    one raises; StoreFull when there is no room for the copy. The store is as before then.
+    """
+    home = Path(home)
+    path = store_file(home)
+    if inspect(path) is None:
+        raise HomeError(f"{home} holds no store, so there is nothing to compact", home=str(home))
+    before = path.stat().st_size
+    environment = Environment(home)
+    try:
+        copy = draft_file(home, "compact")
+        try:
+            environment.copy(copy)
+            environment.swap(copy)
+        finally:
+            remove(copy)
+    finally:
+        environment.close()
+    return before, path.stat().st_size
+
+
+def write_copy(env: lmdb.Environment, target: Path, *, compact: bool = True) -> int:
+    """Write the newest snapshot to a new file and bring it to disk; returns its bytes. Raises OSError, lmdb.Error."""
+    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        env.copyfd(descriptor, compact=compact)
+        os.fsync(descriptor)
+        return os.fstat(descriptor).st_size
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,235 @@
+"""Whether a store is sound: first its pages, then that its rows agree with each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+import lmdb
+from lmdb import verify
+
+from ..actors.errors import StoreCorrupt
+from ..actors.state import TERMINAL, State
+from .backup import write_copy
+from .disk import remove
+from .header import inspect
+from .layout import draft_file, store_file
+from .record import Record
+from .schema import ID_BYTES, Lane, Table, expiry_id, idempotency_key, live_id
+from .trouble import translate
+from .view import Snapshot, View, release, view_of
+
+Progress = Callable[[int, int], None]
+"""Called with rows looked at and rows in all."""
+
+MAX_PROBLEMS: Final = 1000
+"""More than these are only counted."""
+
+_CHUNK: Final = 100_000  # live tasks matched with their rows at a time; bounds the memory, to about 20 MB
+_PROGRESS_ROWS: Final = 10_000
+
+
+@dataclass(slots=True)
+class Report:
+    """What a check found."""
+
+    #: One line for each problem, at most MAX_PROBLEMS and a last one that counts the rest. Empty for a sound store.
+    problems: list[str] = field(default_factory=list)
+    #: Rows by table; empty if the pages are too damaged to look.
+    counts: dict[Table, int] = field(default_factory=dict)
+
+    @property
+    def sound(self) -> bool:
+        return not self.problems
+
+
+def check(home: Path, progress: Progress | None = None) -> Report:
+    """Look at every page and every row. Changes nothing; a supervisor may be at work meanwhile.
+
+    A home without a store is sound. Raises StoreForeign or StoreVersion where there is nothing to look at, and
+    HomeError or StoreError where it cannot be read. May need room for a copy of the store, in its home.
+    """
+    home = Path(home)
+    try:
+        if inspect(store_file(home)) is None:
+            return Report(counts=dict.fromkeys(Table, 0))
+    except StoreCorrupt as error:
+        return Report(problems=error.problems)
+    view = view_of(home)
+    try:
+        if problems := _page_problems(view):
+            return Report(problems=problems)  # LMDB trusts pages, so it must not walk these
+        with view.read() as snapshot:
+            return _Rows(snapshot, progress).report()
+    finally:
+        release(view)
+
+
+def _page_problems(view: View) -> list[str]:
+    path = view.path
+    before = inspect(path)
+    problems = _verify(path)
+    after = inspect(path)
+    if not problems or before is None or after is None or before.txnid == after.txnid:
+        return problems
+    # A writer was at work between our looks at one page and the next: look at a copy that stands still.
+    copy = draft_file(view.home, "check")
+    try:
+        with view.read() as snapshot:
+            if snapshot.env is None:
+                return []
+            write_copy(snapshot.env, copy, compact=False)
+        return _verify(copy)
+    except (OSError, lmdb.Error) as error:
+        raise translate(error, "copy the store to", copy) from error
+    finally:
+        remove(copy)
+
+
+def _verify(path: Path) -> list[str]:
+    try:
+        return [
+            str(problem)
+            for problem in verify.verify(str(path))  # type: ignore[no-untyped-call] # lmdb ships no types for it
+        ]
+    except verify.VerifyError as error:
+        return [str(error)]
+
+
+class _Rows:
+    """The rules between tables, looked at in one snapshot."""
+
+    def __init__(self, snapshot: Snapshot, progress: Progress | None) -> None:
+        self._snapshot = snapshot
+        self._progress = progress
+        self._counts = {table: snapshot.count(table) for table in Table}
+        self._total = sum(self._counts.values())
+        self._done = 0
+        self._problems: list[str] = []
+        self._unlisted = 0
+
+    def report(self) -> Report:
+        self._tasks()
+        self._live()
+        for table in (Table.ARGS, Table.CHECKPOINTS, Table.RESULTS, Table.MAIL, Table.LOGS):
+            self._belongings(table)
+        self._keys()
+        self._expiry()
+        self._tell(self._total)
+        if self._unlisted:
+            self._problems.append(f"and {self._unlisted} more")
+        return Report(self._problems, self._counts)
+
+    def _problem(self, line: str) -> None:
+        if len(self._problems) < MAX_PROBLEMS:
+            self._problems.append(line)
+        else:
+            self._unlisted += 1
+
+    def _tell(self, done: int) -> None:
+        if self._progress is not None:
+            self._progress(done, self._total)
+
+    def _walk(self, table: Table) -> Iterator[tuple[bytes, bytes]]:
+        for row in self._snapshot.rows(table):
+            if self._done % _PROGRESS_ROWS == 0:
+                self._tell(self._done)
+            self._done += 1
+            yield row
+
+    def _record(self, id: bytes) -> Record | None:
+        """The task's record, None if there is none or an unreadable one (which `_tasks` tells of)."""
+        row = self._snapshot.get(Table.TASKS, id) if id else None
+        try:
+            return None if row is None else Record.unpack(id, row)
+        except ValueError:
+            return None
+
+    def _exists(self, id: bytes) -> bool:
+        return bool(id) and self._snapshot.get(Table.TASKS, id) is not None
+
+    def _tasks(self) -> None:
+        """Every record parses, and every one that has not ended has exactly one live row."""
+        unended = self._unended()
+        while chunk := set(islice(unended, _CHUNK)):
+            seen: set[bytes] = set()
+            for key, _ in self._snapshot.rows(Table.LIVE):
+                id = live_id(key)
+                if id in chunk:
+                    if id in seen:
+                        self._problem(f"task {id.hex()} has more than one live row")
+                    seen.add(id)
+            for id in sorted(chunk - seen):
+                self._problem(f"task {id.hex()} has not ended and has no live row: it would never run again")
+
+    def _unended(self) -> Iterator[bytes]:
+        for id, row in self._walk(Table.TASKS):
+            if len(id) != ID_BYTES:
+                self._problem(f"task {id.hex()} has an id of {len(id)} bytes")
+            try:
+                record = Record.unpack(id, row)
+            except ValueError as error:
+                self._problem(f"task {id.hex()}: {error}")
+                continue
+            if _ended(record) != record.terminal:
+                self._problem(
+                    f"task {id.hex()} is {record.state} and has the time of its end as {record.ended}"
+                )
+            if not _ended(record):
+                yield id
+
+    def _live(self) -> None:
+        """Every live row has a task that has not ended, in a lane for its state."""
+        for key, _ in self._walk(Table.LIVE):
+            id = live_id(key)
+            record = self._record(id)
+            if len(key) != 9 + ID_BYTES or key[0] not in set(Lane):
+                self._problem(f"live row {key.hex()} is malformed")
+            elif not self._exists(id):
+                self._problem(f"live row {key.hex()} has no task")
+            elif record is not None and _ended(record):
+                self._problem(f"task {id.hex()} is {record.state} and has a live row")
+            elif record is not None and (record.state is State.RUNNING) != (key[0] == Lane.RUNNING):
+                self._problem(f"task {id.hex()} is {record.state} and in the lane {Lane(key[0]).name}")
+
+    def _belongings(self, table: Table) -> None:
+        """Every row of a table that is keyed by tasks has one, and one in the right state."""
+        owner: Record | None = None
+        known = False
+        for key, _ in self._walk(table):
+            id = key[:ID_BYTES]
+            if owner is None or owner.id != id:
+                owner = self._record(id)
+                known = self._exists(id)
+            if not known:
+                self._problem(f"row {key.hex()} of {table} has no task")
+            elif owner is not None and table is Table.MAIL and _ended(owner):
+                self._problem(f"task {id.hex()} is {owner.state} and has the message {key.hex()}")
+            elif owner is not None and table is Table.RESULTS and not _ended(owner):
+                self._problem(f"task {id.hex()} is {owner.state} and has a result")
+
+    def _keys(self) -> None:
+        for key, id in self._walk(Table.KEYS):
+            record = self._record(id)
+            if not self._exists(id):
+                self._problem(f"idempotency key {key!r} points to task {id.hex()}, which is not there")
+            elif record is not None and (not record.key or idempotency_key(record.key) != key):
+                self._problem(
+                    f"idempotency key {key!r} points to task {id.hex()}, whose key is {record.key!r}"
+                )
+
+    def _expiry(self) -> None:
+        for key, _ in self._walk(Table.EXPIRY):
+            id = expiry_id(key)
+            record = self._record(id)
+            if not self._exists(id):
+                self._problem(f"expiry row {key.hex()} has no task")
+            elif record is not None and not _ended(record):
+                self._problem(f"task {id.hex()} is {record.state} and has an expiry row")
+
+
+def _ended(record: Record) -> bool:
+    return record.state in TERMINAL

@@ -1,0 +1,144 @@
+"""The store's interface without a disk: for tests of what is built on it, and for runs that need not survive."""
+
+from __future__ import annotations
+
+import os
+from bisect import bisect_left, insort
+from collections.abc import Callable
+from pathlib import Path
+
+from ..actors.errors import StoreError, StoreFull, UnderstudyError
+from .batch import MISSING, Batch
+from .environment import MAP_SIZE, Durability
+from .schema import HOME_ROW, ID_BYTES, SCHEMA_ROW, SCHEMA_VERSION, Table
+
+
+class MemoryStore:
+    """What `Store` does, in memory: `seal` commits at once and calls `on_commit` before it returns.
+
+    Everything else is as there: the batch is in flight until `committed`, and reading sees it all along.
+    """
+
+    def __init__(self, on_commit: Callable[[Batch], None]) -> None:
+        self._on_commit = on_commit
+        self._rows: dict[Table, dict[bytes, bytes]] = {table: {} for table in Table}
+        self._keys: dict[Table, list[bytes]] = {table: [] for table in Table}
+        self._in_flight: Batch | None = None
+        self._closed = False
+        #: The open batch: what `put`, `delete` and `after_commit` go into.
+        self.batch = Batch()
+        #: New work should be refused. Never by itself; a test may set it.
+        self.full = False
+        #: 16 random bytes made with the store.
+        self.home_id = os.urandom(ID_BYTES)
+        self._set(Table.META, SCHEMA_ROW, b"%d" % SCHEMA_VERSION)
+        self._set(Table.META, HOME_ROW, self.home_id)
+
+    @classmethod
+    def open(
+        cls,
+        home: Path,
+        *,
+        map_size: int = MAP_SIZE,
+        durability: Durability = "disk",
+        on_commit: Callable[[Batch], None],
+        on_trouble: Callable[[StoreFull], None],
+        on_recovered: Callable[[], None],
+        on_fatal: Callable[[StoreError], None],
+    ) -> MemoryStore:
+        """A new, empty store. Takes what `Store.open` takes; only `on_commit` is ever used."""
+        return cls(on_commit)
+
+    def put(self, table: Table, key: bytes, value: bytes) -> None:
+        """Write a row with the open batch."""
+        self.batch.put(table, key, value)
+
+    def delete(self, table: Table, key: bytes) -> None:
+        """Delete a row with the open batch, if it is there."""
+        self.batch.delete(table, key)
+
+    def after_commit(self, callback: Callable[[], None]) -> None:
+        """Have this run by the loop once the open batch is committed."""
+        self.batch.acks.append(callback)
+
+    def get(self, table: Table, key: bytes) -> bytes | None:
+        """The row's value, as changed by the open batch."""
+        value = self.batch.get(table, key)
+        return self._rows[table].get(key) if value is MISSING else value
+
+    def scan(
+        self,
+        table: Table,
+        start: bytes = b"",
+        stop: bytes | None = None,
+        limit: int | None = None,
+        reverse: bool = False,
+    ) -> list[tuple[bytes, bytes]]:
+        """Committed rows with start <= key < stop, by key; from the last one down if `reverse`."""
+        keys = self._keys[table]
+        found = keys[bisect_left(keys, start) : len(keys) if stop is None else bisect_left(keys, stop)]
+        if reverse:
+            found.reverse()
+        rows = self._rows[table]
+        return [(key, rows[key]) for key in found[:limit]]
+
+    def count(self, table: Table) -> int:
+        """How many committed rows the table has."""
+        return len(self._keys[table])
+
+    def pending_puts(self, table: Table) -> list[bytes]:
+        """Keys of rows that `get` sees and `scan` may not see yet."""
+        return [key for key, value in self.batch.rows[table].items() if value is not None]
+
+    def seal(self) -> bool:
+        """Commit the open batch if it holds something and none is in flight; returns whether it did."""
+        if self._in_flight is not None or self.batch.empty:
+            return False
+        if self._closed:
+            raise StoreError("the store was closed; open it again")
+        self._in_flight, self.batch = self.batch, Batch()
+        self._apply(self._in_flight)
+        self._on_commit(self._in_flight)
+        return True
+
+    def committed(self, batch: Batch) -> None:
+        """The loop has learned that this batch is committed."""
+        if batch is not self._in_flight:
+            raise ValueError("this batch is not the one on its way to disk")
+        self._in_flight = None
+
+    @property
+    def busy(self) -> bool:
+        """A batch is in flight: `committed` was not called for it yet."""
+        return self._in_flight is not None
+
+    @property
+    def pending_bytes(self) -> int:
+        """Bytes of rows in the batches that are open or in flight."""
+        return self.batch.size + (self._in_flight.size if self._in_flight is not None else 0)
+
+    def compact(self, done: Callable[[UnderstudyError | None], None]) -> None:
+        """Nothing to do."""
+        done(None)
+
+    def close(self, timeout: float) -> StoreError | None:
+        """Commit what is left; may be called twice."""
+        if not self._closed and not self.batch.empty:
+            batch, self.batch = self.batch, Batch()
+            self._apply(batch)
+            self._on_commit(batch)
+        self._closed = True
+        return None
+
+    def _apply(self, batch: Batch) -> None:
+        for table, rows in batch.rows.items():
+            for key, value in rows.items():
+                if value is not None:
+                    self._set(table, key, value)
+                elif self._rows[table].pop(key, None) is not None:
+                    del self._keys[table][bisect_left(self._keys[table], key)]
+
+    def _set(self, table: Table, key: bytes, value: bytes) -> None:
+        if key not in self._rows[table]:
+            insort(self._keys[table], key)
+        self._rows[table][key] = value

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from understudy.storage import disk
+from understudy.storage.disk import below_reserve, has_room, remove, sync_file, sync_folder
+
+MIB = 1 << 20
+
+
+def statvfs(monkeypatch: pytest.MonkeyPatch, size: int, free: int) -> None:
+    found = SimpleNamespace(f_frsize=4096, f_blocks=size // 4096, f_bavail=free // 4096)
+    monkeypatch.setattr(disk.os, "statvfs", lambda path: found)
+
+
+@pytest.mark.parametrize(
+    ("size", "free", "below"),
+    [
+        (100 << 30, 32 * MIB, False),
+        (100 << 30, 32 * MIB - 4096, True),
+        (100 * MIB, 5 * MIB, False),
+        (100 * MIB, 5 * MIB - 4096, True),
+    ],
+)
+def test_the_reserve_is_32_mib_or_5_percent(monkeypatch, size: int, free: int, below: bool):
+    statvfs(monkeypatch, size, free)
+    assert below_reserve(Path("/")) is below
+
+
+def test_asking_for_room_leaves_the_file_as_it_was(tmp_path: Path):
+    path = tmp_path / "file"
+    path.write_bytes(b"abc")
+    assert has_room(path, 3 * MIB + 5)
+    assert path.read_bytes() == b"abc"
+
+
+def test_a_full_disk_has_no_room(small_disk: Path):
+    path = small_disk / "file"
+    path.write_bytes(b"abc")
+    assert has_room(path, 2 * MIB)
+    assert not has_room(path, 8 * MIB)
+    assert path.read_bytes() == b"abc"
+
+
+def test_a_size_limit_of_the_process_counts_as_no_room(tmp_path: Path, program):
+    path = tmp_path / "file"
+    path.write_bytes(b"abc")
+    process = program(
+        """
+        import resource, sys
+        from pathlib import Path
+        from understudy.storage.disk import has_room
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+        print(has_room(Path(sys.argv[1]), 1 << 19), has_room(Path(sys.argv[1]), 2 << 20))
+        """,
+        path,
+    )
+    assert process.communicate()[0].split() == ["True", "False"]
+    assert path.read_bytes() == b"abc"
+
+
+def test_a_broken_disk_is_not_a_full_one(monkeypatch, tmp_path: Path):
+    def broken(*_):
+        raise OSError(5, "Input/output error")
+
+    path = tmp_path / "file"
+    path.touch()
+    monkeypatch.setattr(disk.os, "pwrite", broken)
+    with pytest.raises(OSError, match="Input/output"):
+        has_room(path, 1)
+
+
+def test_syncing_and_removing(tmp_path: Path):
+    path = tmp_path / "file"
+    path.touch()
+    sync_file(path)
+    sync_folder(tmp_path)
+    with pytest.raises(NotADirectoryError):
+        sync_folder(path)
+    remove(path)
+    remove(path)
+    assert os.listdir(tmp_path) == []

@@ -1,0 +1,208 @@
+"""Files that are not, or no longer, a store: each is told apart, and none is touched."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import struct
+from pathlib import Path
+
+import lmdb
+import pytest
+
+from understudy.actors.errors import HomeError, StoreCorrupt, StoreForeign, StoreVersion
+from understudy.storage.environment import Environment
+from understudy.storage.header import inspect
+from understudy.storage.layout import store_file
+from understudy.storage.schema import HOME_ROW, SCHEMA_ROW, Table
+
+
+@pytest.fixture
+def path(home: Path) -> Path:
+    home.mkdir()
+    return store_file(home)
+
+
+@pytest.fixture
+def store(home: Path, path: Path) -> Path:
+    environment = Environment(home, 1 << 20)
+    environment.close()
+    return path
+
+
+def change(path: Path, rows: dict[bytes, bytes | None], tables: tuple[str, ...] = ()) -> None:
+    with lmdb.open(str(path), subdir=False, lock=False, max_dbs=20, map_size=1 << 24) as env:
+        meta = env.open_db(b"meta")
+        for table in tables:
+            env.open_db(table.encode())
+        with env.begin(write=True) as transaction:
+            for key, value in rows.items():
+                if value is None:
+                    transaction.delete(key, db=meta)
+                else:
+                    transaction.put(key, value, db=meta)
+
+
+def refused(path: Path, kind: type[Exception]) -> Exception:
+    """What opening raises; sees to it that nothing in the home has changed."""
+    before = {file.name: file.read_bytes() for file in path.parent.iterdir()}
+    with pytest.raises(kind) as caught:
+        inspect(path)
+    with pytest.raises(kind) as caught:
+        Environment(path.parent, 1 << 20)
+    assert type(caught.value) is kind
+    assert {file.name: file.read_bytes() for file in path.parent.iterdir()} == before
+    return caught.value
+
+
+def test_no_file_and_an_empty_one_are_no_store_yet(path: Path):
+    assert inspect(path) is None
+    path.touch()
+    assert inspect(path) is None
+
+
+def test_a_store_is_recognised(store: Path):
+    header = inspect(store)
+    assert header is not None
+    assert len(header.home_id) == 16
+    assert header.page_size == 4096
+
+
+@pytest.mark.parametrize("length", [1, 100, 5000, 100_000])
+def test_random_bytes_are_foreign(path: Path, length: int):
+    path.write_bytes(os.urandom(length))
+    refused(path, StoreForeign)
+
+
+def test_zeros_are_foreign(path: Path):
+    path.write_bytes(bytes(8192))
+    refused(path, StoreForeign)
+
+
+def test_an_sqlite_file_is_foreign(path: Path):
+    connection = sqlite3.connect(path)
+    connection.execute("create table meta (x)")
+    connection.commit()
+    connection.close()
+    refused(path, StoreForeign)
+
+
+@pytest.mark.parametrize("names", [(), ("users",), ("meta",), tuple(f"table{n}" for n in range(200))])
+def test_lmdb_files_of_others_are_foreign(path: Path, names: tuple[str, ...]):
+    with lmdb.open(str(path), subdir=False, lock=False, max_dbs=300) as env:
+        for name in names:
+            env.open_db(name.encode())
+    refused(path, StoreForeign)
+
+
+def test_an_lmdb_file_with_plain_rows_is_foreign(path: Path):
+    with lmdb.open(str(path), subdir=False, lock=False) as env, env.begin(write=True) as transaction:
+        transaction.put(b"meta", b"schema")
+    refused(path, StoreForeign)
+
+
+def test_an_lmdb_file_of_the_next_format_is_foreign(path: Path):
+    with lmdb.open(str(path), subdir=False, lock=False, lib_version=1) as env, env.begin(write=True) as transaction:
+        transaction.put(b"a", b"b")
+    refused(path, StoreForeign)
+
+
+@pytest.mark.parametrize("rows", [{SCHEMA_ROW: None}, {HOME_ROW: None}, {HOME_ROW: b"short"}])
+def test_a_file_without_our_meta_rows_is_foreign(store: Path, rows):
+    change(store, rows)
+    refused(store, StoreForeign)
+
+
+def test_a_file_with_a_table_more_is_foreign(store: Path):
+    change(store, {}, tables=("somebody else's",))
+    refused(store, StoreForeign)
+
+
+@pytest.mark.parametrize(("written", "found"), [(b"2", 2), (b"0", 0), (b"99", 99), (b"next", b"next")])
+def test_another_schema_version_is_refused_and_named(store: Path, written: bytes, found: object):
+    change(store, {SCHEMA_ROW: written}, tables=("a table of that version",))
+    error = refused(store, StoreVersion)
+    assert isinstance(error, StoreVersion)
+    assert (error.found, error.supported) == (found, 1)
+
+
+def filled(path: Path) -> bytes:
+    """A store with a megabyte of rows, as bytes."""
+    with lmdb.open(str(path), subdir=False, lock=False, max_dbs=20, map_size=1 << 24) as env:
+        tasks = env.open_db(Table.TASKS.encode())
+        with env.begin(write=True) as transaction:
+            for number in range(1000):
+                transaction.put(b"%016d" % number, bytes(1000), db=tasks)
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("share", [0.001, 0.002, 0.003, 0.005, 0.01, 0.3, 0.9, 0.999])
+def test_a_file_cut_short_is_corrupt(store: Path, share: float):
+    whole = filled(store)
+    store.write_bytes(whole[: int(len(whole) * share)])
+    error = refused(store, StoreCorrupt)
+    assert isinstance(error, StoreCorrupt)
+    assert error.problems
+
+
+def test_a_file_of_less_than_its_first_page_header_is_foreign(store: Path):
+    store.write_bytes(filled(store)[:100])
+    refused(store, StoreForeign)
+
+
+def test_a_tail_of_pages_that_hold_nothing_may_be_missing(store: Path):
+    # LMDB may count a page as used that was taken and given back in one transaction, and never writes it.
+    whole = bytearray(filled(store))
+    for meta in (0, 4096):
+        (last,) = struct.unpack_from("=Q", whole, meta + 16 + 120)
+        struct.pack_into("=Q", whole, meta + 16 + 120, last + 1)
+    store.write_bytes(whole)
+    # The list of free pages does not have the page either, which makes this forged file faulty after all; LMDB's own
+    # is in the next test.
+    refused(store, StoreCorrupt)
+
+
+@pytest.mark.parametrize("offset", [16, 20, 40, 4096 + 16, 4096 + 20])
+def test_a_damaged_meta_page_is_never_taken_for_a_store(store: Path, offset: int):
+    whole = bytearray(filled(store))
+    whole[offset : offset + 4] = b"\xff\xff\xff\xff"
+    store.write_bytes(whole)
+    with pytest.raises((StoreForeign, StoreCorrupt)):
+        inspect(store)
+
+
+def test_a_root_page_out_of_range_is_corrupt(store: Path):
+    whole = bytearray(filled(store))
+    for meta in (0, 4096):
+        struct.pack_into("=Q", whole, meta + 16 + 72 + 40, 10**9)
+    store.write_bytes(whole)
+    refused(store, StoreCorrupt)
+
+
+def test_flipped_bytes_never_get_past_with_anything_but_our_errors(store: Path):
+    """Whatever the pages say that are looked at, looking ends in an answer."""
+    whole = filled(store)
+    for place in [*range(0, 160), *range(4096, 4096 + 160), *range(8192, 12288, 7)]:
+        flipped = bytearray(whole)
+        flipped[place] ^= 0xFF
+        store.write_bytes(flipped)
+        try:
+            inspect(store)
+        except (StoreForeign, StoreCorrupt, StoreVersion):
+            pass
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+def test_what_is_no_file_is_foreign(path: Path, make):
+    make(path)
+    with pytest.raises(StoreForeign, match="is no file"):
+        inspect(path)
+
+
+def test_a_file_that_may_not_be_read(store: Path, monkeypatch):
+    def denied(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "open", denied)
+    with pytest.raises(HomeError, match="Permission denied"):
+        inspect(store)
