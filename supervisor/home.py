@@ -92,6 +92,7 @@ class Home:
             errno.EACCES: "you have no rights there; change its owner or choose another home",
             errno.EPERM: "you have no rights there; change its owner or choose another home",
             errno.ENOTDIR: "a part of its path is not a folder; choose another home",
+            errno.EEXIST: "a part of its path is not a folder; choose another home",
             errno.ENOSPC: "no room is left on its disk; free some",
             errno.ENOENT: "it does not exist; start a supervisor there first",
         }.get(error.errno or 0, error.strerror or str(error))

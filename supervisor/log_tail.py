@@ -50,14 +50,14 @@ class LogTail:
             self._first += 1
         notice = f"{self._dropped:,} earlier lines were dropped: a task's log keeps {self._limit:,} bytes"
         self._journal.put(
-            Table.LOGS, log_key(self._id, NOTICE), msgpack.packb([(time.time(), "notice", notice, self._dropped)])
+            Table.LOGS, log_key(self._id, NOTICE), msgpack.packb([(time.time(), "notice", notice)])
         )
 
     def _read(self) -> None:
         rows = self._journal.scan(Table.LOGS, self._id, after_prefix(self._id))
         if rows and log_seq(rows[0][0]) == NOTICE:
             (notice,) = _lines(rows.pop(0)[1])
-            self._dropped = notice[3]
+            self._dropped = int(notice[2].split()[0].replace(",", ""))
         if rows:
             self._first, self._next = log_seq(rows[0][0]), log_seq(rows[-1][0]) + 1
             self._bytes = sum(len(row) for _, row in rows)

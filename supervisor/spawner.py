@@ -64,6 +64,8 @@ class Spawner:
         self._declares: dict[int, asyncio.Future[Tasks]] = {}
         #: Whether this fork server has said how the loading of the app went, well or ill.
         self._reported = False
+        #: Whether no process can be left of what was started.
+        self._clean = True
         #: Clear while a spawn would have to wait: the app, or further modules, are being imported.
         self._ready = asyncio.Event()
         self._ended = asyncio.Event()
@@ -103,7 +105,7 @@ class Spawner:
             except BaseException:
                 ours.close()
                 raise
-        self._reported = False
+        self._reported = self._clean = False
         self._ready.clear()
         self._ended.clear()
         self._watch.watch(self._process.pid)
@@ -115,24 +117,26 @@ class Spawner:
     async def stop(self, timeout: float = STOP_TIMEOUT) -> None:
         """Close the socket, upon which the fork server kills every process of this home but us, and ends.
 
-        If it does not within `timeout` seconds, or is busy with an import, it is killed and its work done here.
+        If it does not within `timeout` seconds, is busy with an import or dead, that is done from here.
         Fine when never started, and when stopped already.
         """
-        if self._process is None:
+        if self._clean:
             return
         swept = self.loaded
-        if not swept:
-            self.kill()
-        elif self._line is not None:
+        if swept and self._line is not None:
             self._line.close()
-        try:
-            await asyncio.wait_for(self._ended.wait(), timeout)
-        except TimeoutError:
-            swept = False
+        else:
             self.kill()
-            await self._ended.wait()
+        if self._process is not None:
+            try:
+                await asyncio.wait_for(self._ended.wait(), timeout)
+            except TimeoutError:
+                swept = False
+                self.kill()
+                await self._ended.wait()
         if not swept:
             await asyncio.to_thread(kill_strays, self._cookie)
+        self._clean = True
 
     def kill(self) -> None:
         """SIGKILL the fork server, and not the workers; `on_exit` follows."""

@@ -1,0 +1,92 @@
+"""`python -m understudy.supervisor FD`: a supervisor that lives as long as the program that embeds it.
+
+FD is one end of a socket pair. The owner sends one frame, `{home, app, settings}`, and gets one back: `[True]` when
+the home is served, or `[False, error class, message, data]`. When the owner's end closes, the supervisor stops.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import sys
+from typing import Any
+
+import msgpack
+
+from ..actors.errors import UnderstudyError
+from .app import AppSpec
+from .error_frame import error_fields
+from .home import Home
+from .processes import set_name
+from .root import Supervisor
+from .settings import Settings
+
+#: Exit code when the supervisor could not start or had to give up.
+FAILED = 1
+
+
+def main() -> int:
+    """Run until stopped; the exit code."""
+    owner = socket.socket(fileno=int(sys.argv[1]))
+    owner.set_inheritable(False)
+    logging.basicConfig(level=logging.WARNING, format="understudy: %(message)s")
+    set_name("understudy")
+    unpacker = msgpack.Unpacker(strict_map_key=False)
+    while data := owner.recv(65536):
+        unpacker.feed(data)
+        for config in unpacker:
+            return asyncio.run(_run(owner, config))
+    return FAILED
+
+
+async def _run(owner: socket.socket, config: dict[str, Any]) -> int:
+    try:
+        supervisor = Supervisor(
+            Home(config["home"]),
+            AppSpec.unpack(config["app"]),
+            Settings.of(config["settings"]),
+            embedded=True,
+        )
+        supervisor.handle_signals()
+        owner.setblocking(False)
+        await supervisor.run(lambda: _ready(owner, supervisor))
+    except UnderstudyError as error:
+        _tell(owner, [False, *error_fields(error)])
+        return FAILED
+    finally:
+        asyncio.get_running_loop().remove_reader(owner)
+    return 0
+
+
+def _ready(owner: socket.socket, supervisor: Supervisor) -> None:
+    _tell(owner, [True])
+    asyncio.get_running_loop().add_reader(owner, _listen, owner, supervisor)
+
+
+def _listen(owner: socket.socket, supervisor: Supervisor) -> None:
+    try:
+        if owner.recv(1024):
+            return
+    except BlockingIOError:
+        return
+    except OSError:
+        pass
+    asyncio.get_running_loop().remove_reader(owner)
+    supervisor.orphaned()
+
+
+def _tell(owner: socket.socket, answer: list[Any]) -> None:
+    try:
+        owner.send(msgpack.packb(answer))
+    except OSError:
+        # The owner is gone; nobody is left to be told.
+        return
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

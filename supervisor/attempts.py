@@ -1,0 +1,310 @@
+"""The attempts under way: begun, timed, signalled, killed, and judged when they end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from ..actors.errors import TaskNotFound, UnderstudyError
+from ..actors.host import Ending, Outcome
+from ..actors.ids import id_text
+from ..actors.state import Event
+from ..storage.schema import Lane, Table
+from .blame import Share, blame
+from .book import Book
+from .entry import Entry
+from .frames import Report
+from .journal import Journal
+from .log_tail import LogTail
+from .mail import Mailroom
+from .processes import ExitStatus
+from .settings import Settings
+from .verdict import ErrorRow, Verdict, judge, judge_crash
+from .worker_link import WorkerLink
+
+log = logging.getLogger("understudy")
+
+#: The weight of the last attempt in a task's pace.
+PACE_WEIGHT: Final = 0.2
+#: The pace, in seconds, of a task that was never seen: long, so that it is not handed out ahead.
+PACE_UNKNOWN: Final = 0.1
+
+
+class Attempts:
+    """What workers report arrives here, and so does what users and clocks demand of running tasks."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        book: Book,
+        mailroom: Mailroom,
+        settings: Settings,
+        kill_worker: Callable[[WorkerLink], None],
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._journal = journal
+        self._book = book
+        self._mailroom = mailroom
+        self._settings = settings
+        self._kill_worker = kill_worker
+        #: Seconds that attempts of each task lately took.
+        self.pace: dict[str, float] = {}
+        self._on: dict[int, Callable[[WorkerLink, tuple[Any, ...]], None]] = {
+            Report.DONE: self._done,
+            Report.PARKED: self._parked,
+            Report.MAIL: self._mail,
+            Report.CHECKPOINT: self._checkpoint,
+            Report.RESTORE: self._restore,
+            Report.PROGRESS: self._progress,
+            Report.LOG: self._log,
+        }
+
+    # --- out to a worker, and back without having begun ---
+
+    def hand(self, link: WorkerLink, lane: Lane, entries: list[Entry]) -> None:
+        """Hand ready tasks to a worker."""
+        now = time.time()
+        link.hand(lane, entries, self._loop.time())
+        for entry in entries:
+            self._book.begin(entry, link.pid, now)
+            if entry.stored or entry.mail is not None or entry.record.closed:
+                self._mailroom.open(entry)
+
+    def take_back(self, link: WorkerLink, lane: Lane) -> list[Entry]:
+        """Put every task of the lane that the worker has not begun back into line."""
+        back = link.take_back(lane)
+        for entry in back:
+            link.drop(entry)
+            self._book.take_back(entry)
+        for entry in list(link.handed[lane].values()):
+            self.begun(link, lane, entry)
+        return back
+
+    def begun(self, link: WorkerLink, lane: Lane, entry: Entry) -> None:
+        """A task handed out has begun: its time runs."""
+        del link.handed[lane][entry.id]
+        entry.begun = True
+        timeout = entry.options.timeout
+        if timeout is not None and entry.signal is None:
+            entry.deadline = self._loop.call_at(entry.handed_at + timeout, self._time_out, entry)
+
+    # --- stopping ---
+
+    def cancel(self, id: bytes) -> bool:
+        """Cancel a task; whether it had not ended. TaskNotFound."""
+        entry = self._book.find(id)
+        if entry is None:
+            if self._book.record(id) is None:
+                raise TaskNotFound(f"no task has the id {id_text(id)}", id_text(id))
+            return False
+        if entry.link is not None and not entry.begun:
+            lane = Lane.ASYNC if id in entry.link.handed[Lane.ASYNC] else Lane.SYNC
+            self.take_back(entry.link, lane)
+        if entry.link is None:
+            self._book.end(entry, Event.CANCEL)
+            return True
+        if not entry.record.cancel:
+            entry.record.cancel = True
+            self._book.touch(entry)
+            self._signal(entry, "cancel")
+        return True
+
+    def _time_out(self, entry: Entry) -> None:
+        if entry.link is not None and entry.signal is None:
+            self._signal(entry, "timeout")
+
+    def _signal(self, entry: Entry, reason: str) -> None:
+        """Ask the task to stop, and have it killed after its grace. A cancel overrides a timeout, not its clock."""
+        assert entry.link is not None
+        entry.signal = reason
+        entry.link.signal(entry.id, reason)
+        entry.link.flush()
+        if entry.kill is None:
+            entry.kill = self._loop.call_later(entry.options.grace, self._condemn, entry, reason)
+
+    def _condemn(self, entry: Entry, reason: str) -> None:
+        link = entry.link
+        if link is not None:
+            log.warning(
+                "task %s (%s) did not stop within its grace of %g s after its %s: killing worker %d",
+                entry.record.name, id_text(entry.id), entry.options.grace, entry.signal or reason, link.pid,
+            )  # fmt: skip
+            self.kill(link, entry, entry.signal or reason)
+
+    def kill(self, link: WorkerLink, entry: Entry, reason: str) -> None:
+        """Kill a worker for the sake of one task; the others on it are interrupted."""
+        link.condemned[entry.id] = reason
+        self._kill_worker(link)
+
+    # --- reports ---
+
+    def report(self, link: WorkerLink, frame: tuple[Any, ...]) -> None:
+        """A frame from a worker."""
+        self._on[frame[0]](link, frame)
+
+    def _done(self, link: WorkerLink, frame: tuple[Any, ...]) -> None:
+        for id, ending, value, error, delay, acked, started, ended in frame[1]:
+            entry = link.tasks.get(id)
+            if entry is None:
+                continue
+            link.drop(entry)
+            link.done += 1
+            name = entry.record.name
+            pace = self.pace.get(name, PACE_UNKNOWN)
+            self.pace[name] = pace + (ended - started - pace) * PACE_WEIGHT
+            entry.record.started = started
+            self._mailroom.acknowledge(entry, acked)
+            verdict = judge(
+                Outcome(Ending(ending), value, error, delay),
+                entry.options,
+                entry.record.attempt,
+                cancelled=entry.record.cancel,
+                timed_out=entry.signal == "timeout",
+            )
+            self._carry_out(entry, verdict, value)
+
+    def _carry_out(self, entry: Entry, verdict: Verdict, value: bytes | None = None) -> None:
+        if verdict.event is Event.RETRY:
+            due = time.time() + verdict.delay if verdict.delay else None
+            self._book.requeue(entry, Event.RETRY, error=verdict.error, due=due)
+        elif verdict.event is Event.INTERRUPT:
+            self._book.requeue(entry, Event.INTERRUPT)
+        else:
+            kept = value if verdict.keep_value else None
+            self._book.end(entry, verdict.event, error=verdict.error, value=kept)
+
+    def _parked(self, link: WorkerLink, frame: tuple[Any, ...]) -> None:
+        for ids, parked in ((frame[1], True), (frame[2], False)):
+            for id in ids:
+                entry = link.tasks.get(id)
+                if entry is not None:
+                    link.set_parked(entry, parked)
+
+    def _mail(self, link: WorkerLink, frame: tuple[Any, ...]) -> None:
+        for id, taken, acked in frame[1]:
+            entry = link.tasks.get(id)
+            if entry is not None:
+                self._mailroom.progress(entry, taken, acked)
+
+    def _checkpoint(self, link: WorkerLink, frame: tuple[Any, ...]) -> None:
+        _, request, id, value, acked, letters = frame
+        entry = link.tasks.get(id)
+        if entry is None:
+            return
+        try:
+            self._mailroom.send(letters)
+        except UnderstudyError as error:
+            link.refuse(request, error)
+            return
+        self._journal.put(Table.CHECKPOINTS, id, value)
+        entry.record.checkpoint = (time.time(), len(value))
+        self._mailroom.progress(entry, acked, acked)
+        self._book.touch(entry)
+        self._journal.after_commit(lambda: self._answer(link, request))
+
+    def _answer(self, link: WorkerLink, request: int) -> None:
+        link.answer(request, None)
+        link.flush()
+
+    def _restore(self, link: WorkerLink, frame: tuple[Any, ...]) -> None:
+        _, request, id = frame
+        link.answer(request, self._journal.get(Table.CHECKPOINTS, id))
+
+    def _progress(self, link: WorkerLink, frame: tuple[Any, ...]) -> None:
+        for id, done, total, note in frame[1]:
+            entry = link.tasks.get(id)
+            if entry is not None:
+                entry.record.progress = (done, total, note)
+                self._book.touch(entry)
+
+    def _log(self, link: WorkerLink, frame: tuple[Any, ...]) -> None:
+        _, id, lines = frame
+        entry = link.tasks.get(id)
+        if entry is not None:
+            if entry.log is None:
+                entry.log = LogTail(self._journal, id, self._settings.log_limit, stored=entry.stored)
+            entry.log.append(lines)
+
+    # --- the death of a worker ---
+
+    def worker_died(self, link: WorkerLink, status: ExitStatus) -> bool:
+        """Settle what a dead worker had; whether a task explains the death."""
+        for lane in link.handed:
+            self.take_back(link, lane)
+        lost = list(link.tasks.values())
+        condemned = [(entry, link.condemned[entry.id]) for entry in lost if entry.id in link.condemned]
+        others = [entry for entry in lost if entry.id not in link.condemned]
+        for entry in lost:
+            link.drop(entry)
+        for entry, reason in condemned:
+            self._killed(entry, reason, link)
+        if condemned or link.condemned or link.retiring:
+            for entry in others:
+                self._interrupt(entry)
+            return True
+        shares = blame([e for e in others if not e.parked], [e for e in others if e.parked]).shares
+        for entry, share in shares:
+            self._share(entry, share, link, status)
+        return bool(shares)
+
+    def _killed(self, entry: Entry, reason: str, link: WorkerLink) -> None:
+        if reason.startswith("memory"):
+            limit = entry.options.memory_limit
+            message = f"its worker (pid {link.pid}) took more than memory_limit={limit:,} bytes and was killed"
+            error: ErrorRow = ("MemoryLimit", message, "", {"pid": link.pid, "limit": limit, "signal": "SIGKILL"})
+            verdict = judge_crash(error, entry.options, entry.record.attempt, crashes=0, max_crashes=1)
+            self._carry_out(entry, Verdict(Event.CANCEL) if entry.record.cancel else verdict)
+            return
+        self._carry_out(
+            entry,
+            judge(
+                Outcome(Ending.INTERRUPTED),
+                entry.options,
+                entry.record.attempt,
+                cancelled=entry.record.cancel,
+                timed_out=reason == "timeout",
+            ),
+        )
+
+    def _share(self, entry: Entry, share: Share, link: WorkerLink, status: ExitStatus) -> None:
+        record = entry.record
+        if share is not Share.BYSTANDER:
+            record.crashes += 1
+        if share is Share.SUSPECT or (share is Share.WITNESS and record.crashes >= self._settings.max_crashes):
+            record.alone = True
+        if share is not Share.CULPRIT or record.cancel:
+            self._interrupt(entry)
+            return
+        details: dict[str, Any] = {"pid": link.pid}
+        if status.signal is not None:
+            details["signal"] = str(status)
+        else:
+            details["exit_code"] = status.code
+        error: ErrorRow = ("WorkerDied", f"its worker (pid {link.pid}) died: {status}", "", details)
+        self._carry_out(
+            entry,
+            judge_crash(
+                error, entry.options, record.attempt, crashes=record.crashes, max_crashes=self._settings.max_crashes
+            ),
+        )
+
+    def _interrupt(self, entry: Entry) -> None:
+        """Off its worker through no fault of its own; unless its cancel or timeout was under way, which stands."""
+        verdict = judge(
+            Outcome(Ending.INTERRUPTED),
+            entry.options,
+            entry.record.attempt,
+            cancelled=entry.record.cancel,
+            timed_out=entry.signal == "timeout",
+        )
+        self._carry_out(entry, verdict)
+
+    def recover(self) -> int:
+        """At boot: what was running under the last supervisor is interrupted; how many."""
+        entries = self._book.running_at_boot()
+        for entry in entries:
+            self._interrupt(entry)
+        return len(entries)

@@ -1,0 +1,183 @@
+"""Who runs what, where: ready tasks meet free workers.
+
+Tasks known to be quick are handed out ahead of free slots, so that a worker need not wait for the supervisor between
+two of them. Whatever was handed out and has not begun after a moment is looked at: if another worker has room for it,
+it is taken back and goes there. So no task waits behind a busy worker while a slot is free, however much is ahead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Final
+
+from ..storage.schema import Lane
+from .attempts import PACE_UNKNOWN, Attempts
+from .book import Book
+from .entry import Entry
+from .pool import Pool
+from .settings import Settings
+from .worker_link import HANDED, WorkerLink
+
+#: Seconds an attempt may take to count as quick.
+QUICK: Final = 0.002
+#: Quick tasks handed to one worker ahead of its free slots, and seconds of work they may add up to.
+AHEAD: Final = 256
+AHEAD_SECONDS: Final = 0.02
+#: Seconds after which a task that was handed out is expected to have begun. A quarter of what is promised.
+LOOK_AFTER: Final = 0.025
+#: Delayed tasks released, and isolated workers asked for, in one go.
+AT_ONCE: Final = 1_000
+
+
+class Dispatcher:
+    """Hands out ready tasks whenever something has changed; owns the two timers that dispatching needs."""
+
+    def __init__(
+        self, book: Book, attempts: Attempts, pool: Pool, settings: Settings, turn: Callable[[], None]
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._book = book
+        self._attempts = attempts
+        self._pool = pool
+        self._settings = settings
+        #: Asks for a turn of the loop, in which `dispatch` is called.
+        self._turn = turn
+        self._look: asyncio.TimerHandle | None = None
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at = 0.0
+        self.paused = False
+
+    def stop(self) -> None:
+        """Hand out nothing more."""
+        self.paused = True
+        for timer in (self._look, self._alarm):
+            if timer is not None:
+                timer.cancel()
+
+    def dispatch(self) -> None:
+        """Hand out what can be handed out now."""
+        if self.paused:
+            return
+        self._release_due()
+        links = [link for link in self._pool.links if link.pid and not link.retiring and not link.alone]
+        if links:
+            self._fill_slots(links)
+            self._fill_loops(links)
+        self._ask_for_isolated()
+        if self._look is None and any(link.handed[lane] for link in self._pool.links for lane in HANDED):
+            self._look = self._loop.call_later(LOOK_AFTER, self._look_at_handed)
+
+    # --- sync tasks ---
+
+    def _fill_slots(self, links: list[WorkerLink]) -> None:
+        slots = self._settings.slots
+        given: dict[WorkerLink, list[Entry]] = {}
+        while (entry := self._next(Lane.SYNC)) is not None:
+            link = min(links, key=lambda link: link.working(Lane.SYNC) + len(given.get(link, ())))
+            load = link.working(Lane.SYNC) + len(given.get(link, ()))
+            pace = self._attempts.pace.get(entry.record.name, PACE_UNKNOWN)
+            if load >= slots and not self._may_go_ahead(pace, load - slots):
+                break
+            self._book.next(Lane.SYNC)
+            batch = given.setdefault(link, [])
+            batch.append(entry)
+            if pace < QUICK and load >= slots:
+                # The workers' loads are even by now; a run of quick tasks for each saves looking for every one.
+                self._add_run(batch, pace, load + 1 - slots)
+        for link, entries in given.items():
+            self._attempts.hand(link, Lane.SYNC, entries)
+
+    def _add_run(self, batch: list[Entry], pace: float, ahead: int) -> None:
+        for _ in range(15):
+            entry = self._next(Lane.SYNC)
+            if entry is None or self._attempts.pace.get(entry.record.name, PACE_UNKNOWN) >= QUICK:
+                return
+            if not self._may_go_ahead(pace, ahead):
+                return
+            self._book.next(Lane.SYNC)
+            batch.append(entry)
+            ahead += 1
+
+    def _may_go_ahead(self, pace: float, ahead: int) -> bool:
+        return pace < QUICK and ahead < AHEAD and (ahead + 1) * pace <= AHEAD_SECONDS
+
+    def _next(self, lane: Lane) -> Entry | None:
+        """The first of a lane, left in place; one whose lane has changed since it was stored moves on to that."""
+        while (entry := self._book.peek(lane)) is not None and entry.lane is not lane:
+            self._book.reprioritise(entry)
+        return entry
+
+    # --- async tasks ---
+
+    def _fill_loops(self, links: list[WorkerLink]) -> None:
+        room = self._settings.async_slots
+        given: dict[WorkerLink, list[Entry]] = {}
+        while self._next(Lane.ASYNC) is not None:
+            link = min(links, key=lambda link: link.counts[Lane.ASYNC] + len(given.get(link, ())))
+            if link.working(Lane.ASYNC) + len(given.get(link, ())) >= room:
+                link = min(links, key=lambda link: link.working(Lane.ASYNC) + len(given.get(link, ())))
+                if link.working(Lane.ASYNC) + len(given.get(link, ())) >= room:
+                    break
+            entry = self._book.next(Lane.ASYNC)
+            assert entry is not None
+            given.setdefault(link, []).append(entry)
+        for link, entries in given.items():
+            self._attempts.hand(link, Lane.ASYNC, entries)
+
+    # --- tasks that need a worker of their own ---
+
+    def _ask_for_isolated(self) -> None:
+        for link in self._pool.idle_isolated():
+            if self._next(Lane.ALONE) is None:
+                # The task it was started for has been cancelled meanwhile.
+                self._pool.retire(link)
+                continue
+            entry = self._book.next(Lane.ALONE)
+            assert entry is not None
+            self._attempts.hand(link, Lane.SYNC, [entry])
+        wanted = len(self._book.lines[Lane.ALONE])
+        if wanted:
+            self._pool.want_isolated(min(wanted, AT_ONCE))
+
+    # --- what was handed out and has not begun ---
+
+    def _look_at_handed(self) -> None:
+        self._look = None
+        if self.paused:
+            return
+        overdue = self._loop.time() - LOOK_AFTER
+        for link in list(self._pool.links):
+            for lane in HANDED:
+                if not link.handed[lane]:
+                    continue
+                begun, not_begun = link.not_begun(lane)
+                for entry in begun:
+                    self._attempts.begun(link, lane, entry)
+                if not_begun and not_begun[0].handed_at <= overdue and self._room_elsewhere(link, lane):
+                    self._attempts.take_back(link, lane)
+        self._turn()
+
+    def _room_elsewhere(self, busy: WorkerLink, lane: Lane) -> bool:
+        most = self._settings.slots if lane is Lane.SYNC else self._settings.async_slots
+        return any(
+            link is not busy and link.pid and not link.retiring and not link.alone and link.working(lane) < most
+            for link in self._pool.links
+        )
+
+    # --- delayed tasks ---
+
+    def _release_due(self) -> None:
+        released = self._book.release_due(time.time(), AT_ONCE)
+        if released == AT_ONCE:
+            self._turn()
+        due = self._book.next_due()
+        if due is None:
+            return
+        if self._alarm is not None:
+            if self._alarm_at <= due and not self._alarm.cancelled() and self._alarm.when() > self._loop.time():
+                return
+            self._alarm.cancel()
+        self._alarm_at = due
+        self._alarm = self._loop.call_later(max(0.0, due - time.time()), self._turn)

@@ -1,0 +1,45 @@
+"""Errors across a socket: class name, message and data on one side, the same exception on the other."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgpack
+
+from ..actors import errors
+from ..actors.errors import ErrorInfo, UnderstudyError
+
+_KINDS: Final[dict[str, type[UnderstudyError]]] = {
+    name: kind
+    for name, kind in vars(errors).items()
+    if isinstance(kind, type) and issubclass(kind, UnderstudyError)
+}
+
+
+def error_fields(error: UnderstudyError) -> tuple[str, str, dict[str, Any]]:
+    """(class name, message, data) of an error."""
+    return type(error).__name__, str(error.args[0]) if error.args else str(error), _plain(error.__dict__)
+
+
+def error_of(kind: str, message: str, data: dict[str, Any]) -> UnderstudyError:
+    """The error that `error_fields` described; an unknown class becomes the root one."""
+    error = _KINDS.get(kind, UnderstudyError).__new__(_KINDS.get(kind, UnderstudyError), message)
+    error.args = (message,)
+    error.__dict__.update(data)
+    return error
+
+
+def info_of(row: Any) -> ErrorInfo | None:
+    """The ErrorInfo of a record's error row."""
+    return None if row is None else ErrorInfo(row[0], row[1], row[2], dict(row[3]))
+
+
+def _plain(data: dict[str, Any]) -> dict[str, Any]:
+    plain = {}
+    for name, value in data.items():
+        try:
+            msgpack.packb(value)
+        except (TypeError, ValueError, OverflowError):
+            continue
+        plain[name] = value
+    return plain

@@ -1,0 +1,291 @@
+"""The workers: as many as are wanted, each watched, replaced when it dies, retired when it has grown or aged."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, Final
+
+from ..actors.errors import AppFailed, UnderstudyError
+from ..storage.schema import Lane
+from .app import AppSpec
+from .child_watch import ChildWatch
+from .processes import ExitStatus, kill_tree, rss_of_tree
+from .restarts import Restarts
+from .settings import Settings
+from .spawner import Spawner, SpawnFailed
+from .worker_link import HANDED, Reports, WorkerLink
+
+log = logging.getLogger("understudy")
+
+#: Seconds between two looks at the memory of workers that have work.
+MEMORY_LOOK: Final = 0.1
+#: Seconds between two looks where only the replacement of grown workers depends on it.
+RECYCLE_LOOK: Final = 1.0
+
+
+class Pool:
+    """Owns the fork server and every worker. Started with `start`, ended with `stop`."""
+
+    def __init__(
+        self, settings: Settings, spec: AppSpec, home: str, cookie: str, reports: Reports, turn: Callable[[], None]
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._settings = settings
+        self._home = home
+        self._reports = reports
+        self._turn = turn
+        self._modules: list[str] = []
+        self.links: list[WorkerLink] = []
+        #: Set once the app is loaded, or has failed to.
+        self.app_ready = asyncio.Event()
+        self.app_error: AppFailed | None = None
+        #: Told what the app declares, whenever it does.
+        self.on_loaded: Callable[[dict[str, dict[str, Any]]], None] = lambda _: None
+        #: Told when a worker has died, with how: whether a task explains it.
+        self.on_death: Callable[[WorkerLink, ExitStatus], bool] = lambda _link, _status: False
+        #: Told when it makes no sense to go on.
+        self.on_hopeless: Callable[[UnderstudyError], None] = lambda _: None
+        #: Told of a task that has taken more memory than it may, with its worker.
+        self.on_memory: Callable[[WorkerLink], None] = lambda _: None
+        self._spawner = Spawner(spec, cookie, self._loaded, self._app_failed, self._fork_server_ended)
+        self._watch = ChildWatch(self._died)
+        self._restarts = Restarts(settings.restarts, max(settings.restarts_within, 0.001))
+        self._spawns: set[asyncio.Task[None]] = set()
+        self._kills: set[asyncio.Future[Any]] = set()
+        self._number = 0
+        self._stopping = False
+        self._looking: asyncio.TimerHandle | None = None
+        self.empty = asyncio.Event()
+        self.empty.set()
+
+    # --- life ---
+
+    def start(self) -> None:
+        """Start the fork server; workers follow when the app is loaded."""
+        self._spawner.start()
+
+    @property
+    def fork_server_pid(self) -> int | None:
+        """The fork server's pid, while it runs."""
+        return self._spawner.pid
+
+    def interrupt_all(self) -> None:
+        """Ask every running task to let go at its next chance, and workers with nothing left to exit."""
+        self._stopping = True
+        for link in self.links:
+            self.retire(link)
+
+    async def stop(self) -> None:
+        """Kill what is left, and the fork server with it."""
+        self._stopping = True
+        if self._looking is not None:
+            self._looking.cancel()
+        for link in list(self.links):
+            if link.pid:
+                self.kill(link)
+        for spawn in list(self._spawns):
+            spawn.cancel()
+        await asyncio.gather(*self._spawns, *self._kills, return_exceptions=True)
+        await self.empty.wait()
+        await self._spawner.stop()
+        self._watch.close()
+
+    # --- the app ---
+
+    def _loaded(self, tasks: dict[str, dict[str, Any]]) -> None:
+        self.app_error = None
+        self.on_loaded(tasks)
+        self.app_ready.set()
+        self.ensure()
+
+    def _app_failed(self, error: AppFailed) -> None:
+        self.app_error = error
+        self.app_ready.set()
+        self.on_hopeless(error)
+
+    def _fork_server_ended(self, status: ExitStatus) -> None:
+        if self._stopping or self.app_error is not None:
+            return
+        log.error("the fork server ended with %s; starting another", status)
+        if self._restarts.note(self._loop.time()):
+            self.on_hopeless(
+                AppFailed(f"the fork server died {len(self._restarts)} times in a row, the last time with {status}")
+            )
+            return
+        self._spawner.start()
+        if self._modules:
+            self._spawner.declare(self._modules)
+
+    async def declare(self, modules: Sequence[str]) -> None:
+        """More modules hold tasks; AppFailed if one cannot be imported."""
+        fresh = [module for module in modules if module not in self._modules]
+        if fresh:
+            await self._spawner.declare(fresh)
+            self._modules += fresh
+            for link in self.links:
+                link.declare(fresh)
+
+    # --- spawning ---
+
+    def ensure(self) -> None:
+        """Have as many workers as are wanted."""
+        if self._stopping or not self.app_ready.is_set() or self.app_error is not None:
+            return
+        shared = sum(not link.alone and not link.retiring for link in self.links)
+        for _ in range(self._settings.worker_count - shared):
+            self._spawn(alone=False)
+
+    def want_isolated(self, count: int) -> None:
+        """So many tasks wait for a worker of their own."""
+        idle = sum(link.alone and not link.retiring and not link.tasks for link in self.links)
+        busy = sum(link.alone and bool(link.tasks) for link in self.links)
+        for _ in range(min(count - idle, self._settings.isolated - busy - idle)):
+            self._spawn(alone=True)
+
+    def idle_isolated(self) -> list[WorkerLink]:
+        """Workers for one task that have not got theirs yet."""
+        return [link for link in self.links if link.alone and link.pid and not link.retiring and not link.tasks]
+
+    def _spawn(self, *, alone: bool) -> None:
+        self._number += 1
+        link = WorkerLink(self._number, self._settings, self._reports, alone=alone)
+        self.links.append(link)
+        self.empty.clear()
+        spawn = self._loop.create_task(self._bring_up(link))
+        self._spawns.add(spawn)
+        spawn.add_done_callback(self._spawns.discard)
+
+    async def _bring_up(self, link: WorkerLink) -> None:
+        ours, theirs = socket.socketpair()
+        config = {
+            "number": link.number,
+            "home": self._home,
+            "slots": 1 if link.alone else self._settings.slots,
+            "value_limit": self._settings.value_limit,
+            "modules": self._modules,
+        }
+        try:
+            with theirs:
+                fds = [theirs.fileno(), *(link.tokens[lane].fd for lane in HANDED)]
+                link.pid = await self._spawner.spawn(config, fds)
+            ours.setblocking(False)
+            await self._loop.connect_accepted_socket(lambda: link, ours)
+        except (SpawnFailed, OSError, asyncio.CancelledError) as error:
+            ours.close()
+            if link.pid == 0:
+                self._forget(link)
+            if isinstance(error, asyncio.CancelledError):
+                raise
+            log.error("no worker could be started: %s", error)
+            self._count_death(f"no worker could be started: {error}")
+            self._loop.call_later(1.0, self.ensure)
+            return
+        self._watch.watch(link.pid)
+        if self._stopping:
+            self.kill(link)
+        self._look_at_memory()
+        self._turn()
+
+    # --- ends ---
+
+    def kill(self, link: WorkerLink) -> None:
+        """SIGKILL a worker with everything it has started; its death is told by the watch."""
+        if link.pid:
+            kill = self._loop.run_in_executor(None, kill_tree, link.pid)
+            self._kills.add(kill)
+            kill.add_done_callback(self._kills.discard)
+
+    def retire(self, link: WorkerLink) -> None:
+        """Give it nothing new, interrupt what it has, and let it exit when it has nothing left."""
+        if link.retiring:
+            return
+        link.retiring = True
+        link.interrupt()
+        if not link.tasks:
+            link.stop()
+        self._turn()
+
+    def settle(self, link: WorkerLink) -> None:
+        """After reports: a worker that has served its purpose stops."""
+        if link.tasks:
+            return
+        if link.retiring or link.alone:
+            if link.done or link.retiring:
+                link.retiring = True
+                link.stop()
+        elif 0 < self._settings.worker_tasks <= link.done:
+            log.info("worker %d has done %d tasks and is replaced", link.pid, link.done)
+            self.retire(link)
+            self.ensure()
+
+    def _died(self, pid: int, status: ExitStatus) -> None:
+        link = next((link for link in self.links if link.pid == pid), None)
+        if link is None:
+            return
+        self.links.remove(link)
+        explained = self.on_death(link, status)
+        link.close()
+        if not link.retiring:
+            log.warning("worker %d ended with %s", pid, status)
+        self._forget(link)
+        self._reap()
+        if not explained and not link.retiring and not self._stopping:
+            self._count_death(f"worker {pid} ended with {status} without a task to explain it")
+        self.ensure()
+        self._turn()
+
+    def _reap(self) -> None:
+        """Kill what a dead worker's tasks have left behind; it is a child of ours now."""
+        known = {link.pid for link in self.links if link.pid}
+        with suppress(OSError):
+            self._spawner.reap_orphans(known)
+
+    def _forget(self, link: WorkerLink) -> None:
+        if link in self.links:
+            self.links.remove(link)
+            link.close()
+        if not self.links:
+            self.empty.set()
+
+    def _count_death(self, message: str) -> None:
+        if self._restarts.note(self._loop.time()) and not self._stopping:
+            self.on_hopeless(
+                UnderstudyError(
+                    f"workers die faster than restarting them helps: {len(self._restarts)} deaths within "
+                    f"{self._restarts.within:g} s. The last: {message}"
+                )
+            )
+
+    # --- memory ---
+
+    def _look_at_memory(self) -> None:
+        """Look at the memory of workers, but only while somebody has set a limit and there is work."""
+        if self._looking is not None:
+            self._looking.cancel()
+            self._looking = None
+        if self._stopping:
+            return
+        again: float | None = None
+        for link in self.links:
+            limits = [entry.options.memory_limit for entry in link.tasks.values()] if link.alone else []
+            if link.alone and (not link.tasks or limits[0] is not None):
+                again = MEMORY_LOOK
+                if limits and limits[0] is not None and rss_of_tree(link.pid) > limits[0]:
+                    self.on_memory(link)
+            elif self._settings.worker_memory and link.pid and not link.retiring:
+                again = again or RECYCLE_LOOK
+                if link.counts[Lane.SYNC] or link.counts[Lane.ASYNC] or link.done:
+                    self._retire_if_grown(link)
+        if again is not None:
+            self._looking = self._loop.call_later(again, self._look_at_memory)
+
+    def _retire_if_grown(self, link: WorkerLink) -> None:
+        rss = rss_of_tree(link.pid)
+        if rss > self._settings.worker_memory:
+            log.warning("worker %d takes %d MiB and is replaced", link.pid, rss >> 20)
+            self.retire(link)
+            self.ensure()

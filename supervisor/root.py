@@ -1,0 +1,286 @@
+"""The supervisor: the root of the tree. It boots, it serves, it stops; what it owns it starts and stops in order.
+
+::
+
+    Supervisor (lock on the home, signals)
+    ├── Journal → Store → writer thread
+    ├── Book, Mailroom, Attempts       the state, and what changes it; no threads of their own
+    ├── Pool → fork server, workers → task actors
+    ├── Dispatcher                     two timers
+    └── Service → connections
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final
+
+from ..actors.errors import StoreError, UnderstudyError
+from ..actors.ids import id_text
+from .app import AppSpec
+from .attempts import Attempts
+from .book import Book
+from .dispatcher import Dispatcher
+from .home import Home, HomeLock
+from .journal import Journal
+from .mail import Mailroom
+from .pool import Pool
+from .processes import ExitStatus, become_subreaper, children_of, kill_strays
+from .service import Service
+from .settings import Settings
+from .worker_link import WorkerLink
+
+log = logging.getLogger("understudy")
+
+#: Seconds between two rounds of pruning.
+PRUNE_EVERY: Final = 60.0
+#: Tasks of one worker that the tree names.
+TREE_TASKS: Final = 50
+#: Seconds that running tasks get when the program that embeds the supervisor has died.
+ORPHAN_DRAIN: Final = 2.0
+
+
+class Supervisor:
+    """Serves one home. `run` returns when it has been stopped; it raises what made it impossible to go on."""
+
+    def __init__(self, home: Home, spec: AppSpec, settings: Settings, *, embedded: bool = False) -> None:
+        self._home = home
+        self._spec = spec
+        self._settings = settings
+        self._embedded = embedded
+        self._started = time.time()
+        self._turn_asked = False
+        self._failure: UnderstudyError | None = None
+        self._drain = settings.drain
+
+    async def run(self, on_ready: Callable[[], None] = lambda: None) -> None:
+        """Boot, serve until stopped, and stop. Raises HomeError, HomeInUse, StoreError, AppFailed."""
+        self._home.create()
+        with self._home.lock() as lock:
+            self._boot(lock)
+            try:
+                server = await self._listen()
+                on_ready()
+                await self._serve()
+                server.close()
+            finally:
+                await self._shut_down()
+        if self._failure is not None:
+            raise self._failure
+
+    # --- boot ---
+
+    def _boot(self, lock: HomeLock) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stop_asked = asyncio.Event()
+        self._stop_now = asyncio.Event()
+        become_subreaper()
+        # Whoever is left over from a supervisor that was killed would run the same tasks as our workers.
+        killed = kill_strays(self._home.cookie, {os.getpid()})
+        if killed:
+            log.warning("killed %d processes that the last supervisor of this home left behind", len(killed))
+        self._journal = Journal(self._home.path, self._settings)
+        self._journal.on_fatal = self._fail
+        self._journal.on_backlog = self._throttle
+        self._book = Book(self._journal)
+        self._mailroom = Mailroom(self._journal, self._book, self._settings)
+        self._pool = Pool(
+            self._settings, self._spec, str(self._home.path), self._home.cookie, self, self.turn
+        )
+        self._attempts = Attempts(self._journal, self._book, self._mailroom, self._settings, self._pool.kill)
+        self._dispatcher = Dispatcher(self._book, self._attempts, self._pool, self._settings, self.turn)
+        self._service = Service(
+            self._journal,
+            self._book,
+            self._mailroom,
+            self._attempts,
+            self._pool,
+            self._settings,
+            {"pid": os.getpid(), "embedded": self._embedded, "settings": self._settings.pack()},
+            self.turn,
+        )
+        self._connect()
+        interrupted = self._attempts.recover()
+        if interrupted:
+            log.warning("%d tasks that the last supervisor was running are queued again", interrupted)
+        self._pool.start()
+        self.turn()
+
+    def _connect(self) -> None:
+        self._book.on_queued = self.turn
+        self._pool.on_loaded = self._book.declare
+        self._pool.on_death = self._worker_died
+        self._pool.on_hopeless = self._hopeless
+        self._pool.on_memory = self._over_memory
+        self._service.on_stop = self.stop
+        self._service.tree = self.tree
+
+    async def _listen(self) -> asyncio.Server:
+        return await self._loop.create_unix_server(self._service.connection, sock=self._home.listen())
+
+    # --- service ---
+
+    async def _serve(self) -> None:
+        pruning = self._loop.create_task(self._prune_for_ever())
+        try:
+            await self._stop_asked.wait()
+        finally:
+            pruning.cancel()
+            with suppress(asyncio.CancelledError):
+                await pruning
+
+    async def _prune_for_ever(self) -> None:
+        while True:
+            try:
+                await self._service.prune(time.time())
+            except UnderstudyError:
+                log.exception("pruning failed; it is tried again")
+            await asyncio.sleep(PRUNE_EVERY)
+
+    def handle_signals(self) -> None:
+        """The first SIGTERM or SIGINT drains, the second stops now; children that nobody waits for are reaped."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop_now().add_signal_handler(number, self.stop, False)
+        self._loop_now().add_signal_handler(signal.SIGCHLD, self._reap)
+
+    def _loop_now(self) -> asyncio.AbstractEventLoop:
+        return asyncio.get_running_loop()
+
+    def stop(self, now: bool = False) -> None:
+        """Drain and stop; asked a second time, or with `now`, without waiting for running tasks."""
+        if now or self._stop_asked.is_set():
+            self._stop_now.set()
+        self._stop_asked.set()
+
+    def orphaned(self) -> None:
+        """The program that embeds this supervisor is gone."""
+        self._drain = min(self._drain, ORPHAN_DRAIN)
+        self.stop()
+
+    def turn(self) -> None:
+        """Have the changes of this turn of the loop carried out, once, after everything that has come in."""
+        if not self._turn_asked:
+            self._turn_asked = True
+            self._loop.call_soon(self._take_turn)
+
+    def _take_turn(self) -> None:
+        self._turn_asked = False
+        self._dispatcher.dispatch()
+        for link in list(self._pool.links):
+            self._pool.settle(link)
+            link.flush()
+        self._journal.seal()
+        self._service.flush()
+
+    def report(self, link: WorkerLink, frame: tuple[Any, ...]) -> None:
+        """A worker reports (see `Reports`)."""
+        self._attempts.report(link, frame)
+        self.turn()
+
+    def hung_up(self, link: WorkerLink) -> None:
+        """A worker without a connection is of no use, should it still live."""
+        if link in self._pool.links and not link.stopping:
+            self._pool.kill(link)
+
+    def _worker_died(self, link: WorkerLink, status: ExitStatus) -> bool:
+        return self._attempts.worker_died(link, status)
+
+    def _over_memory(self, link: WorkerLink) -> None:
+        for entry in list(link.tasks.values()):
+            self._attempts.kill(link, entry, "memory")
+
+    def _throttle(self, behind: bool) -> None:
+        """Read nothing more while the disk is behind: what comes in waits in the sockets, not in memory."""
+        self._service.read(not behind)
+        for link in self._pool.links:
+            link.read(not behind)
+
+    def _reap(self) -> None:
+        known = {link.pid for link in self._pool.links} | {self._pool.fork_server_pid}
+        for pid in children_of(os.getpid()):
+            if pid not in known:
+                with suppress(ChildProcessError):
+                    os.waitpid(pid, os.WNOHANG)
+
+    def _hopeless(self, error: UnderstudyError) -> None:
+        if self._embedded:
+            # The program that embeds us is told at its next call, which is more use to it than our exit.
+            log.error("%s", error)
+        else:
+            self._fail(error)
+
+    def _fail(self, error: UnderstudyError | StoreError) -> None:
+        self._failure = self._failure or error
+        self.stop(now=True)
+
+    # --- the end ---
+
+    async def _shut_down(self) -> None:
+        self._dispatcher.stop()
+        if self._pool.links and not self._stop_now.is_set():
+            log.info("draining: running tasks have %g s", self._drain)
+            self._pool.interrupt_all()
+            await self._empty_or_now()
+        await self._pool.stop()
+        if self._failure is None:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._journal.settled(), 10)
+        await self._service.close(str(self._failure or "the supervisor was stopped"))
+        lost = self._journal.close()
+        if lost is not None and self._failure is None:
+            self._failure = lost
+
+    async def _empty_or_now(self) -> None:
+        waits = [
+            self._loop.create_task(self._pool.empty.wait()),
+            self._loop.create_task(self._stop_now.wait()),
+        ]
+        await asyncio.wait(waits, timeout=self._drain, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+
+    # --- the tree ---
+
+    def tree(self) -> dict[str, Any]:
+        """The live processes and what each runs, as plain data."""
+        return {
+            "pid": os.getpid(),
+            "home": str(self._home.path),
+            "started": self._started,
+            "embedded": self._embedded,
+            "draining": self._stop_asked.is_set(),
+            "fork_server": self._pool.fork_server_pid,
+            "tasks_declared": sorted(self._book.tasks),
+            "disk_full": self._journal.full,
+            "workers": [_branch(link) for link in self._pool.links],
+        }
+
+
+def _branch(link: WorkerLink) -> dict[str, Any]:
+    tasks = list(link.tasks.values())
+    return {
+        "number": link.number,
+        "pid": link.pid,
+        "started": link.spawned_at,
+        "alone": link.alone,
+        "retiring": link.retiring,
+        "done": link.done,
+        "task_count": len(tasks),
+        "parked": sum(entry.parked for entry in tasks),
+        "tasks": [
+            {
+                "id": id_text(entry.id),
+                "task": entry.record.name,
+                "attempt": entry.record.attempt,
+                "started": entry.record.started,
+                "parked": entry.parked,
+            }
+            for entry in tasks[:TREE_TASKS]
+        ],
+    }

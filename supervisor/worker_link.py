@@ -1,0 +1,212 @@
+"""One worker, seen from the supervisor: its connection, what it was handed, and how much of it is free."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable
+from typing import Any, Final, Protocol
+
+from ..actors.errors import ProtocolError, UnderstudyError
+from ..storage.schema import Lane
+from .codec import Decoder, encode
+from .entry import Entry
+from .error_frame import error_fields
+from .frames import Order, Report
+from .settings import Settings
+from .tokens import Tokens
+
+log = logging.getLogger("understudy")
+
+#: The lanes in which tasks are handed to a worker; one that needs a worker of its own comes in the first.
+HANDED: Final = (Lane.SYNC, Lane.ASYNC)
+
+
+class Reports(Protocol):
+    """Who is told what a worker reports."""
+
+    def report(self, link: WorkerLink, frame: tuple[Any, ...]) -> None:
+        """A frame has come in."""
+
+    def hung_up(self, link: WorkerLink) -> None:
+        """The connection is gone; the worker's death is told by its own watch."""
+
+
+class WorkerLink(asyncio.Protocol):
+    """A worker process. Made when the spawn is asked for; `pid` is known when it has come."""
+
+    def __init__(self, number: int, settings: Settings, reports: Reports, *, alone: bool) -> None:
+        self.number = number
+        #: For one task that needs a worker of its own.
+        self.alone = alone
+        self.pid = 0
+        self.spawned_at = time.time()
+        self.ready = False
+        #: Gets nothing new; stops when it has nothing left.
+        self.retiring = False
+        #: Was told to exit.
+        self.stopping = False
+        #: The tasks for whose sake it is being killed, with the reason; the others are interrupted.
+        self.condemned: dict[bytes, str] = {}
+        self.tokens = {lane: Tokens() for lane in HANDED}
+        #: Everything it has, by id, and of that what has not been seen to begin, in the order handed out.
+        self.tasks: dict[bytes, Entry] = {}
+        self.handed: dict[Lane, dict[bytes, Entry]] = {lane: {} for lane in HANDED}
+        #: How many of its tasks wait, by lane.
+        self.waiting = dict.fromkeys(HANDED, 0)
+        self.counts = dict.fromkeys(HANDED, 0)
+        self.done = 0
+        self._reports = reports
+        self._decoder = Decoder(settings.value_limit)
+        self._transport: asyncio.Transport | None = None
+        self._frames: list[Any] = []
+        self._letters: dict[bytes, tuple[int, list[bytes]]] = {}
+        self._late_frames: list[Any] = []
+
+    # --- what it has ---
+
+    def working(self, lane: Lane) -> int:
+        """Tasks of a lane that are not waiting."""
+        return self.counts[lane] - self.waiting[lane]
+
+    def hand(self, lane: Lane, entries: list[Entry], now: float) -> None:
+        """Hand out tasks: the tokens first, so that a task without a token has been taken back."""
+        handed, tasks = self.handed[lane], self.tasks
+        for entry in entries:
+            entry.link = self
+            entry.handed_at = now
+            handed[entry.id] = tasks[entry.id] = entry
+        self.counts[lane] += len(entries)
+        self.tokens[lane].add(len(entries))
+        self._frames.append((Order.RUN, lane, [entry.assignment() for entry in entries]))
+
+    def drop(self, entry: Entry) -> Lane:
+        """A task is not its any more."""
+        del self.tasks[entry.id]
+        lane = Lane.ASYNC if entry.lane is Lane.ASYNC and not self.alone else Lane.SYNC
+        self.handed[lane].pop(entry.id, None)
+        self.counts[lane] -= 1
+        if entry.parked:
+            self.waiting[lane] -= 1
+        self._letters.pop(entry.id, None)
+        return lane
+
+    def take_back(self, lane: Lane) -> list[Entry]:
+        """Take back everything of a lane that has not begun, oldest first. The rest has, and is marked so."""
+        handed = self.handed[lane]
+        if not handed:
+            return []
+        count = self.tokens[lane].drain()
+        entries = list(handed.values())
+        back = entries[len(entries) - count :]
+        if back:
+            self._frames.append((Order.DROP, lane, len(back)))
+        return back
+
+    def not_begun(self, lane: Lane) -> tuple[list[Entry], list[Entry]]:
+        """(those that have begun since the last look, those that have not), both oldest first."""
+        entries = list(self.handed[lane].values())
+        begun = len(entries) - min(self.tokens[lane].count(), len(entries))
+        return entries[:begun], entries[begun:]
+
+    def set_parked(self, entry: Entry, parked: bool) -> None:
+        """A task waits now, or goes on."""
+        if entry.parked != parked:
+            entry.parked = parked
+            lane = Lane.ASYNC if entry.lane is Lane.ASYNC and not self.alone else Lane.SYNC
+            self.waiting[lane] += 1 if parked else -1
+
+    # --- what it is told ---
+
+    def give_letter(self, id: bytes, number: int, value: bytes) -> None:
+        """A message for a task; goes out with the turn."""
+        first, values = self._letters.setdefault(id, (number, []))
+        if number == first + len(values):
+            values.append(value)
+        else:
+            # A new attempt on the same worker within one turn: what was given before is given again.
+            self._letters[id] = (number, [value])
+
+    def close_mailbox(self, id: bytes) -> None:
+        """No more messages for a task, after those given."""
+        self._late_frames.append((Order.CLOSE, id))
+
+    def signal(self, id: bytes, reason: str) -> None:
+        """Ask a task to stop."""
+        self._late_frames.append((Order.SIGNAL, id, reason))
+
+    def interrupt(self, id: bytes | None = None) -> None:
+        """Interrupt a task, or all."""
+        self._late_frames.append((Order.INTERRUPT, id))
+
+    def answer(self, request: int, payload: Any) -> None:
+        """The answer to a request of the worker."""
+        self._late_frames.append((Order.OK, request, payload))
+
+    def refuse(self, request: int, error: UnderstudyError) -> None:
+        """A request of the worker was refused."""
+        self._late_frames.append((Order.ERROR, request, *error_fields(error)))
+
+    def declare(self, modules: Iterable[str]) -> None:
+        """More modules hold tasks; before any task of theirs is handed out."""
+        self._frames.append((Order.DECLARE, list(modules)))
+
+    def stop(self) -> None:
+        """Let it exit; said once."""
+        if self.stopping:
+            return
+        self.stopping = True
+        self._late_frames.append((Order.STOP,))
+
+    def flush(self) -> None:
+        """Send what has gathered in this turn: tasks before their messages, messages before a close."""
+        if self._transport is None or not (self._frames or self._letters or self._late_frames):
+            return
+        letters = [(Order.MAIL, id, first, values) for id, (first, values) in self._letters.items()]
+        frames = [*self._frames, *letters, *self._late_frames]
+        self._frames, self._letters, self._late_frames = [], {}, []
+        self._transport.write(b"".join(map(encode, frames)))
+
+    # --- asyncio's side ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            for frame in self._decoder.feed(data):
+                if frame[0] == Report.READY:
+                    self.ready = True
+                else:
+                    self._reports.report(self, frame)
+        except ProtocolError as error:
+            log.error("worker %d speaks nonsense and is dropped: %s", self.pid, error)
+            self.hang_up()
+        except (ValueError, TypeError, IndexError, KeyError):
+            log.exception("worker %d sent a frame that cannot be", self.pid)
+            self.hang_up()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._transport = None
+        self._reports.hung_up(self)
+
+    def read(self, go_on: bool) -> None:
+        """Stop or go on reading what it reports."""
+        if self._transport is not None and not self._transport.is_closing():
+            if go_on:
+                self._transport.resume_reading()
+            else:
+                self._transport.pause_reading()
+
+    def hang_up(self) -> None:
+        """Close the connection at once; the worker exits when it notices."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def close(self) -> None:
+        """The worker is dead: let go of its connection and tokens."""
+        self.hang_up()
+        for tokens in self.tokens.values():
+            tokens.close()
