@@ -168,8 +168,8 @@ def _message(what: str, error: BaseException) -> str:
         )
     if isinstance(error, ModuleNotFoundError) and error.name and f"{what}.".startswith(f"{error.name}."):
         return f"there is no module {error.name} to load the app {what} from; check the name and the folder"
-    summary = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
-    return f"the app {what} cannot be imported: {summary}"
+    summary = str(error).strip().partition("\n")[0]
+    return f"the app {what} cannot be imported: {type(error).__name__}{summary and ': '}{summary}"
 
 
 def user_traceback(error: BaseException) -> str:

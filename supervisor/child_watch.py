@@ -8,6 +8,9 @@ from collections.abc import Callable
 
 from .processes import ExitStatus
 
+#: In the place of a pidfd: somebody else has reaped that child.
+_GONE = -1
+
 
 class ChildWatch:
     """One pidfd for each child in the event loop: no polling, no SIGCHLD handler.
@@ -33,15 +36,16 @@ class ChildWatch:
         try:
             pidfd = os.pidfd_open(pid)
         except ProcessLookupError:
-            loop.call_soon(self._on_exit, pid, ExitStatus())
+            self._pidfds[pid] = _GONE
+            loop.call_soon(self._ended, pid)
             return
         self._pidfds[pid] = pidfd
         loop.add_reader(pidfd, self._ended, pid)
 
     def forget(self, pid: int) -> None:
         """Watch it no longer: it is not reaped here."""
-        pidfd = self._pidfds.pop(pid, None)
-        if pidfd is not None:
+        pidfd = self._pidfds.pop(pid, _GONE)
+        if pidfd != _GONE:
             asyncio.get_running_loop().remove_reader(pidfd)
             os.close(pidfd)
 
@@ -51,9 +55,11 @@ class ChildWatch:
             self.forget(pid)
 
     def _ended(self, pid: int) -> None:
-        status = _reap(self._pidfds[pid])
-        self.forget(pid)
-        self._on_exit(pid, status)
+        if pid in self._pidfds:  # Else forgotten meanwhile.
+            pidfd = self._pidfds[pid]
+            status = ExitStatus() if pidfd == _GONE else _reap(pidfd)
+            self.forget(pid)
+            self._on_exit(pid, status)
 
 
 def _reap(pidfd: int) -> ExitStatus:

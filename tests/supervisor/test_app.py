@@ -1,0 +1,261 @@
+"""What the app is, and loading it: each load in a process of its own, for it changes that process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from puppets import end, program, said
+from understudy.actors.errors import AppFailed
+from understudy.supervisor.app import AppSpec, absolute_entries
+
+LOAD = """
+import ast, sys
+from understudy.actors.errors import AppFailed
+from understudy.supervisor.app import AppSpec, declared_tasks, load_app, loading
+try:
+    load_app(AppSpec.unpack(ast.literal_eval(sys.argv[1])))
+except AppFailed as error:
+    result = {"failed": error.args[0], "traceback": error.remote_traceback}
+else:
+    result = {"tasks": sorted(declared_tasks())}
+assert not loading()
+"""
+
+
+def load(spec: AppSpec, then: str = "") -> Any:
+    """Load it elsewhere: {"tasks"} or {"failed", "traceback"}, plus what `then` puts into `result`."""
+    source = LOAD + textwrap.dedent(then) + "\nprint(result, flush=True)"
+    process = program(source, repr(spec.pack()), stderr=subprocess.PIPE)
+    try:
+        return said(process)
+    finally:
+        end(process)
+
+
+def write(path: Path, source: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(textwrap.dedent(source), encoding="utf-8")
+    return path
+
+
+def describe(*command: str, cwd: Path) -> AppSpec:
+    """What AppSpec.of_main says in a program run by this command line; it has to print it."""
+    found = [os.path.abspath(entry) for entry in sys.path]
+    done = subprocess.run(
+        [sys.executable, *command],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(found)},
+    )
+    assert done.returncode == 0, done.stderr
+    import ast
+
+    return AppSpec.unpack(ast.literal_eval(done.stdout))
+
+
+SCRIPT = """
+from understudy import task
+from understudy.supervisor.app import AppSpec
+
+@task
+def play(): pass
+
+if __name__ == "__main__":
+    print(AppSpec.of_main(["extra"]).pack())
+"""
+
+
+class TestSpec:
+    def test_survives_packing(self):
+        spec = AppSpec(["a"], "/m.py", ["/p"], "/c", ["x"])
+        assert AppSpec.unpack(spec.pack()) == spec
+        assert AppSpec.unpack({**spec.pack(), "of_a_later_release": 1}) == spec
+
+    @pytest.mark.parametrize("text", ["tasks", "pkg.tasks", "pkg.tasks:app"])
+    def test_a_module_by_name(self, text: str, tmp_path: Path):
+        spec = AppSpec.parse(text, tmp_path)
+        assert spec == AppSpec([text.partition(":")[0]], None, [str(tmp_path)], str(tmp_path))
+
+    @pytest.mark.parametrize(
+        "text", ["sub/tasks.py", "./sub/tasks.py", "{}/sub/tasks.py", "sub/tasks.py:app"]
+    )
+    def test_a_file(self, text: str, tmp_path: Path):
+        write(tmp_path / "sub/tasks.py", "")
+        spec = AppSpec.parse(text.format(tmp_path), tmp_path)
+        assert spec == AppSpec(["tasks"], None, [str(tmp_path / "sub")], str(tmp_path))
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("missing.py", "no file"),
+            ("json.py", "name of another module"),
+            ("understudy.py", "name of another module"),
+            ("a.b.py", "rename"),
+            ("sub/", "no file"),
+            ("not a name", "names no app"),
+            ("pkg..tasks", "names no app"),
+            ("", "names no app"),
+        ],
+    )
+    def test_what_is_no_app(self, text: str, message: str, tmp_path: Path):
+        for name in ("json.py", "understudy.py", "a.b.py"):
+            write(tmp_path / name, "")
+        with pytest.raises(AppFailed, match=message):
+            AppSpec.parse(text, tmp_path)
+
+    def test_entries_for_another_process(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "sub").mkdir()
+        assert absolute_entries(["", "sub", "/x", "__hook__"]) == [
+            str(tmp_path),
+            str(tmp_path / "sub"),
+            "/x",
+            "__hook__",
+        ]
+
+
+class TestOfMain:
+    def test_a_script(self, tmp_path: Path):
+        script = write(tmp_path / "play.py", SCRIPT)
+        spec = describe("play.py", "--loud", cwd=tmp_path)
+        assert spec.main_path == str(script)
+        assert spec.modules == ["extra"]
+        assert spec.cwd == str(tmp_path)
+        assert spec.argv == ["play.py", "--loud"]
+        assert str(tmp_path) in spec.sys_path
+
+    def test_a_module(self, tmp_path: Path):
+        write(tmp_path / "pkg/__init__.py", "")
+        write(tmp_path / "pkg/play.py", SCRIPT)
+        spec = describe("-m", "pkg.play", cwd=tmp_path)
+        assert (spec.main_path, spec.modules) == (None, ["pkg.play", "extra"])
+
+    def test_a_package_that_declares_tasks_in_its_main(self, tmp_path: Path):
+        write(tmp_path / "pkg/__init__.py", "")
+        write(tmp_path / "pkg/__main__.py", SCRIPT)
+        spec = describe("-m", "pkg", cwd=tmp_path)
+        assert (spec.main_path, spec.modules) == (None, ["pkg.__main__", "extra"])
+
+    def test_a_package_that_only_launches(self, tmp_path: Path):
+        write(tmp_path / "pkg/__init__.py", "")
+        write(tmp_path / "pkg/__main__.py", SCRIPT.replace("@task", ""))
+        spec = describe("-m", "pkg", cwd=tmp_path)
+        assert (spec.main_path, spec.modules) == (None, ["extra"])
+
+    def test_a_folder(self, tmp_path: Path):
+        main = write(tmp_path / "folder/__main__.py", SCRIPT)
+        spec = describe("folder", cwd=tmp_path)
+        assert (spec.main_path, spec.modules) == (str(main), ["extra"])
+
+    @pytest.mark.parametrize("declares", [True, False])
+    def test_an_installed_command(self, declares: bool, tmp_path: Path):
+        command = write(tmp_path / "play", SCRIPT if declares else SCRIPT.replace("@task", ""))
+        spec = describe("play", cwd=tmp_path)
+        assert spec.main_path == (str(command) if declares else None)
+
+    def test_no_file_at_all(self, tmp_path: Path):
+        spec = describe("-c", SCRIPT, cwd=tmp_path)
+        assert (spec.main_path, spec.modules) == (None, ["extra"])
+
+
+class TestLoad:
+    def test_a_module_with_its_neighbours(self, tmp_path: Path):
+        write(tmp_path / "props.py", "NAME = 'skull'")
+        write(
+            tmp_path / "drama.py",
+            """
+            import os, props
+            from understudy import task
+            from understudy.supervisor.app import loading
+            assert loading() and os.getcwd() == os.path.dirname(__file__)
+            @task
+            def play(): pass
+            """,
+        )
+        assert load(AppSpec.parse("drama", tmp_path)) == {"tasks": ["drama:play"]}
+
+    def test_a_script_keeps_its_guard_shut_and_its_names(self, tmp_path: Path):
+        script = write(
+            tmp_path / "play.py",
+            """
+            import sys
+            from understudy import task
+            assert __name__ == "__mp_main__" and sys.argv == ["play.py", "--loud"]
+            acts = 0
+            @task
+            def play():
+                global acts
+                acts += 1
+            if __name__ == "__main__":
+                raise AssertionError
+            """,
+        )
+        spec = AppSpec(main_path=str(script), argv=["play.py", "--loud"])
+        then = """
+            import __main__, __mp_main__
+            from understudy.actors.task import registry
+            assert __main__ is __mp_main__
+            registry["__main__:play"]()
+            result["acts"] = __main__.acts
+            """
+        assert load(spec, then) == {"tasks": ["__main__:play"], "acts": 1}
+
+    def test_a_script_and_a_module_together(self, tmp_path: Path):
+        declare = "from understudy import task\n@task\ndef {}(): pass\n"
+        script = write(tmp_path / "main.py", declare.format("one"))
+        write(tmp_path / "more.py", declare.format("two"))
+        spec = AppSpec(["more"], str(script), [str(tmp_path)])
+        assert load(spec) == {"tasks": ["__main__:one", "more:two"]}
+
+    def test_a_failure_shows_the_users_frames_only(self, tmp_path: Path):
+        write(tmp_path / "props.py", "def fetch():\n    raise KeyError('skull')\n")
+        write(tmp_path / "drama.py", "import props\nprops.fetch()\n")
+        found = load(AppSpec.parse("drama", tmp_path))
+        assert found["failed"] == "the app drama cannot be imported: KeyError: 'skull'"
+        lines = found["traceback"].splitlines()
+        assert lines[0] == "Traceback (most recent call last):"
+        assert lines[1] == f'  File "{tmp_path}/drama.py", line 2, in <module>'
+        assert lines[-1] == "KeyError: 'skull'"
+        assert "supervisor/app.py" not in found["traceback"]
+        assert "importlib" not in found["traceback"]
+
+    @pytest.mark.parametrize(
+        ("source", "message"),
+        [
+            ("raise SystemExit(3)", r'SystemExit: 3.*if __name__ == "__main__"'),
+            ("import sys; sys.exit()", r'if __name__ == "__main__"'),
+            ("def broken(:", "SyntaxError"),
+            ("import no_such_thing", "No module named 'no_such_thing'"),
+            ("class Odd(BaseException): pass\nraise Odd('x')", "Odd: x"),
+            ("raise ValueError('two\\nlines')", "ValueError: two"),
+        ],
+    )
+    @pytest.mark.parametrize("how", ["module", "script"])
+    def test_whatever_it_raises(self, source: str, message: str, how: str, tmp_path: Path):
+        path = write(tmp_path / "drama.py", source)
+        spec = AppSpec.parse("drama", tmp_path) if how == "module" else AppSpec(main_path=str(path))
+        found = load(spec)
+        with pytest.raises(AppFailed, match=message):
+            raise AppFailed(found["failed"])
+        assert "drama.py" in found["traceback"]
+        assert "app.py" not in found["traceback"]
+
+    def test_no_such_module(self, tmp_path: Path):
+        assert "no module drama" in load(AppSpec.parse("drama", tmp_path))["failed"]
+        assert "no module drama" in load(AppSpec.parse("drama.acts", tmp_path))["failed"]
+
+    def test_no_such_folder(self, tmp_path: Path):
+        found = load(AppSpec(cwd=str(tmp_path / "gone")))
+        assert "cannot be entered" in found["failed"]
+
+    def test_no_such_script(self, tmp_path: Path):
+        found = load(AppSpec(main_path=str(tmp_path / "gone.py")))
+        assert "FileNotFoundError" in found["failed"]
