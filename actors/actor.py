@@ -26,7 +26,8 @@ import pykka
 from . import values
 from .errors import Interrupted, NotInTask
 from .host import Assignment, Ending, Host, Outcome, error_outcome
-from .ids import id_text
+from .ids import id_bytes, id_text
+from .lines import Lines
 from .mailbox import Mailbox
 from .task import Task
 
@@ -40,6 +41,9 @@ on_stage: ContextVar[TaskActor] = ContextVar("understudy_actor")
 """The actor whose task's code runs here."""
 
 NOTHING: Final = object()
+"""No message yet."""
+CLOSED: Final = object()
+"""No message any more."""
 
 
 class _Flag:
@@ -72,7 +76,7 @@ class TaskActor(pykka.Actor):
     _told = 0
     _signal_read = False
     _bell: threading.Event | None = None
-    _partial: dict[str, str] | None = None
+    _lines: Lines | None = None
 
     def __init__(self, assignment: Assignment, task: Task[..., Any], host: Host) -> None:
         # Not super().__init__(): it draws a random URN and makes an Event and an ActorRef for every actor, which
@@ -90,11 +94,12 @@ class TaskActor(pykka.Actor):
         self.has_checkpoint = assignment.has_checkpoint
 
     @property
-    def actor_urn(self) -> str:  # type: ignore[override]  # made from the id when asked for
+    def actor_urn(self) -> str:  # type: ignore[override]  # an attribute there; made from the id when asked for
         return f"urn:uuid:{id_text(self.id)}"
 
     @property
-    def actor_ref(self) -> pykka.ActorRef[Any]:  # type: ignore[override]  # as above
+    def actor_ref(self) -> pykka.ActorRef[Any]:
+        """Made when asked for."""
         ref = self.__dict__.get("_ref")
         if ref is None:
             ref = self.__dict__["_ref"] = pykka.ActorRef(self)
@@ -117,8 +122,11 @@ class TaskActor(pykka.Actor):
     # --- told by the host, from any thread ---
 
     def tell(self, number: int, value: bytes) -> None:
-        """A letter has arrived."""
-        self.actor_ref.tell((number, value))
+        """A letter has arrived. One that comes too late is dropped: its row stays in the store."""
+        try:
+            self.actor_ref.tell((number, value))
+        except pykka.ActorDeadError:
+            pass
 
     def stop_for(self, reason: str) -> None:
         """Ask the task to stop, because of a "cancel" or a "timeout"; a cancel stays one."""
@@ -147,10 +155,14 @@ class TaskActor(pykka.Actor):
             args, kwargs = self._arguments()
             value = self._play(args, kwargs) if self.task.is_class else self.task.body(*args, **kwargs)  # type: ignore[misc]
             return self._completed(value)
-        except Interrupted:
-            return Outcome(Ending.INTERRUPTED)
         except BaseException as error:  # noqa: BLE001 - SystemExit of a task ends the task, not its worker
-            return error_outcome(error)
+            return self._broken_off(error)
+
+    def _broken_off(self, error: BaseException) -> Outcome:
+        # One that the runtime did not ask for is an error like any other: it would go round for ever.
+        if isinstance(error, Interrupted) and self.interrupted:
+            return Outcome(Ending.INTERRUPTED)
+        return error_outcome(error)
 
     def _play(self, args: Any, kwargs: Any) -> Any:
         """Run an actor class: one instance, one call of on_receive per message, until cancelled or closed."""
@@ -158,7 +170,11 @@ class TaskActor(pykka.Actor):
         part = self.task.body(*args, **kwargs)
         if hasattr(part, "on_start"):
             part.on_start()
-        while (message := self.receive()) is not None and not self._signal_read:
+        # The signal may have been read inside on_receive: then no further message is taken.
+        while not self._signal_read:
+            message = self._receive(None)
+            if message is CLOSED or self._signal_read:
+                break
             part.on_receive(message)
         return part.on_stop() if hasattr(part, "on_stop") else None
 
@@ -176,7 +192,8 @@ class TaskActor(pykka.Actor):
         return Outcome(Ending.VALUE, packed)
 
     def _over(self, outcome: Outcome) -> None:
-        self._flush_partial_lines()
+        if self._lines is not None:
+            self._log_partial_lines()
         self.host.ended(self, outcome)
         self._stop()
 
@@ -184,6 +201,11 @@ class TaskActor(pykka.Actor):
 
     def receive(self, timeout: float | None = None) -> Any:
         """The next message; None when the mailbox is closed and empty; TimeoutError when `timeout` runs out."""
+        message = self._receive(timeout)
+        return None if message is CLOSED else message
+
+    def _receive(self, timeout: float | None) -> Any:
+        """As `receive`, but a message that says None is not taken for the end."""
         self._acknowledge_taken()
         message = self._next()
         if message is not NOTHING:
@@ -201,7 +223,9 @@ class TaskActor(pykka.Actor):
 
     def checkpoint(self, value: Any, send: Any = ()) -> bool:
         """Store the state and acknowledge what was received; True once it is on disk."""
-        self._ask_checkpoint(value, send).result()
+        future, received = self._ask_checkpoint(value, send)
+        future.result()
+        self._stored(received)
         return self._checkpointed()
 
     def restore(self) -> Any:
@@ -232,7 +256,7 @@ class TaskActor(pykka.Actor):
                 self._told = self.taken
                 self.host.mail_taken(self)
             return values.unpack(packed)
-        return None if inbox.closed else NOTHING
+        return CLOSED if inbox.closed else NOTHING
 
     def _acknowledge_taken(self) -> None:
         if not self.stateful and self.taken > self.acked:
@@ -244,17 +268,20 @@ class TaskActor(pykka.Actor):
         if self.assignment.ack is None:
             self.stateful = True
 
-    def _ask_checkpoint(self, value: Any, send: Any) -> Future[Any]:
-        from .ids import id_bytes
-
+    def _ask_checkpoint(self, value: Any, send: Any) -> tuple[Future[Any], int]:
+        """The host's answer to come, and up to which letter it acknowledges."""
         packed = values.pack(value, "checkpoint")
         letters = [(id_bytes(id), values.pack(message, f"send[{n}]")) for n, (id, message) in enumerate(send)]
         self._guard_state()
-        return self.host.checkpoint(self, packed, self.taken, letters)
+        # Before the answer: if that is not waited for, `restore` still asks the host.
+        self.has_checkpoint = True
+        return self.host.checkpoint(self, packed, self.taken, letters), self.taken
+
+    def _stored(self, received: int) -> None:
+        self.acked = max(self.acked, received)
+        self._told = max(self._told, received)
 
     def _checkpointed(self) -> bool:
-        self.acked = self._told = self.taken
-        self.has_checkpoint = True
         if self.interrupted:
             raise Interrupted
         return True
@@ -278,10 +305,12 @@ class TaskActor(pykka.Actor):
         """Wait until `ready()`; False when `timeout` seconds run out. Holds no slot meanwhile."""
         if ready():
             return True
+        if timeout is not None and timeout <= 0:
+            return False
         bell = self._bell
         if bell is None:
             bell = self._bell = threading.Event()
-            self.inbox.ring = bell.set
+        self.inbox.listen(bell.set)
         deadline = None if timeout is None else time.monotonic() + timeout
         self.host.parked(self)
         try:
@@ -295,24 +324,23 @@ class TaskActor(pykka.Actor):
                     return False
                 bell.wait(left if left is None else min(left, threading.TIMEOUT_MAX))
         finally:
+            self.inbox.unlisten(bell.set)
             self.host.resumed(self)
 
     # --- what the task prints ---
 
     def write(self, level: str, text: str) -> None:
         """Printed text: whole lines become log entries, the rest waits for its line's end."""
-        partial = self._partial
-        if partial is None:
-            partial = self._partial = {}
-        *lines, rest = (partial.get(level, "") + text).split("\n")
-        for line in lines:
+        lines = self._lines
+        if lines is None:
+            lines = self.__dict__.setdefault("_lines", Lines())
+        for line in lines.add(level, text):
             self.host.log(self, level, line)
-        partial[level] = rest
 
-    def _flush_partial_lines(self) -> None:
-        for level, rest in (self._partial or {}).items():
-            if rest:
-                self.host.log(self, level, rest)
+    def _log_partial_lines(self) -> None:
+        assert self._lines is not None
+        for level, rest in self._lines.rest():
+            self.host.log(self, level, rest)
 
 
 def actor_here(what: str) -> TaskActor:

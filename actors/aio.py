@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
-from typing import Any
+import contextvars
+import functools
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Final, TypeVar
 
 from . import ambient
 from .actor import actor_here
@@ -14,7 +17,24 @@ from .errors import NotInTask
 from .info import TaskInfo
 from .task import Task
 
-__all__ = ["cancelled", "checkpoint", "current", "progress", "receive", "restore", "result", "send", "sleep", "start"]
+__all__ = [
+    "cancelled",
+    "checkpoint",
+    "current",
+    "progress",
+    "receive",
+    "restore",
+    "result",
+    "send",
+    "sleep",
+    "start",
+]
+
+T = TypeVar("T")
+
+#: Threads for calls that wait for the supervisor. Not asyncio's own few: tasks that wait for the results of other
+#: tasks would fill those, and the others could then neither start nor send anything. Made as they are needed.
+_CALLS_AT_ONCE: Final = 10_000
 
 
 async def receive(timeout: float | None = None) -> Any:
@@ -30,7 +50,7 @@ async def checkpoint(value: Any, *, send: Iterable[tuple[str, Any]] = ()) -> boo
 async def restore(task_id: str | None = None) -> Any:
     """The last checkpoint of this task or of another; see `understudy.restore`."""
     if task_id is not None:
-        return await asyncio.to_thread(ambient.runtime().restore, task_id)
+        return await _call(ambient.runtime().restore, task_id)
     return await _async_actor("restore").restore_async()
 
 
@@ -41,18 +61,31 @@ async def sleep(seconds: float) -> bool:
 
 async def send(id: str, message: Any) -> None:
     """Put a message into another task's mailbox; see `understudy.send`."""
-    await asyncio.to_thread(ambient.runtime().send, id, message)
+    await _call(ambient.runtime().send, id, message)
 
 
 async def start(task: Task[..., Any] | str, /, *args: Any, **kwargs: Any) -> TaskInfo:
     """Start a task on this task's supervisor."""
-    return await asyncio.to_thread(ambient.runtime().start, task, *args, **kwargs)
+    return await _call(ambient.runtime().start, task, *args, **kwargs)
 
 
 async def result(id: str | TaskInfo, timeout: float | None = None) -> Any:
     """Wait for another task's value; see `Runtime.result`."""
     task_id = id.id if isinstance(id, TaskInfo) else id
-    return await asyncio.to_thread(ambient.runtime().result, task_id, timeout)
+    return await _call(ambient.runtime().result, task_id, timeout)
+
+
+async def _call(function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
+    """A blocking call on a thread of its own, in this task's context."""
+    context = contextvars.copy_context()
+    call = functools.partial(context.run, function, *args, **kwargs)
+    made: Future[T] = _threads().submit(call)
+    return await asyncio.wrap_future(made)
+
+
+@functools.cache
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(_CALLS_AT_ONCE, thread_name_prefix="understudy-aio")
 
 
 def _async_actor(what: str) -> AsyncTaskActor:

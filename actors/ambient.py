@@ -1,7 +1,9 @@
 """Which runtime `Task.start` and `send` go to when none is named.
 
-Inside a task: the task's own supervisor. Else the innermost `with Runtime(...)` block of this process. The stack
-is the process's, not a thread's: a thread started inside the block starts tasks on the block's runtime.
+In a process that hosts tasks: the tasks' own supervisor, even inside a `with Runtime(...)` of one task's code, since
+many tasks share the process and one must not redirect the others. Else the innermost `with Runtime(...)` block of
+this process. The stack is the process's, not a thread's: a thread started inside the block starts tasks on the
+block's runtime.
 """
 
 from __future__ import annotations
@@ -59,8 +61,10 @@ def in_worker(own: Callable[[], RuntimeLike]) -> None:
 
 def runtime() -> RuntimeLike:
     """The ambient runtime; NoRuntime where there is none."""
-    if _entered:
-        return _entered[-1]
     if _own is not None:
         return _own()
-    raise NoRuntime("no runtime here: call it inside a task or inside `with Runtime(...)`, or use Runtime.connect(home)")
+    if _entered:
+        return _entered[-1]
+    raise NoRuntime(
+        "no runtime here: call it inside a task or inside `with Runtime(...)`, or use Runtime.connect(home)"
+    )

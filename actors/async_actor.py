@@ -1,30 +1,45 @@
-"""The actor that performs an async task on its host's event loop."""
+"""The actor that performs an async task on its host's event loop.
+
+What differs from the sync one:
+
+1. A cancel or a timeout reaches the code twice: as CancelledError at the `await` it stands at (or, before it has
+   begun, at its first one), and as the message at the front of the mailbox. Each comes once, also when a cancel
+   follows a timeout. An actor class that waits for its next message is not thrown at: it just goes on to `on_stop`.
+2. Several asyncio tasks of one task may receive, sleep and wait at the same time. The actor counts as waiting
+   from the first of these to the last.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import inspect
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from concurrent.futures import wait as wait_here
 from typing import Any
 
 from . import values
-from .actor import NOTHING, TaskActor, on_stage
-from .errors import Interrupted
-from .host import Assignment, Ending, Host, Outcome, error_outcome
+from .actor import CLOSED, NOTHING, TaskActor, on_stage
+from .errors import Interrupted, NotInTask
+from .host import Assignment, Host, Outcome
 from .task import Task
 
 
 class AsyncTaskActor(TaskActor):
     """Performs an async task; `_actor_loop` must be called on the event loop's thread."""
 
+    _coroutine: asyncio.Task[None] | None = None
+    _begun = False
+    _thrown = False
+    """CancelledError is on its way, or has been."""
+    _waits = 0
+
     def __init__(
         self, assignment: Assignment, task: Task[..., Any], host: Host, loop: asyncio.AbstractEventLoop
     ) -> None:
         super().__init__(assignment, task, host)
         self.loop = loop
-        self._coroutine: asyncio.Task[None] | None = None
-        self._waiter: asyncio.Future[None] | None = None
 
     def _start_actor_loop(self) -> None:
         self.loop.call_soon_threadsafe(self._actor_loop)
@@ -42,47 +57,85 @@ class AsyncTaskActor(TaskActor):
 
     def stop_for(self, reason: str) -> None:
         super().stop_for(reason)
-        self.loop.call_soon_threadsafe(self._cancel)
+        self._on_loop(self._throw)
 
-    def _cancel(self) -> None:
-        if self._coroutine is not None:
+    def _throw(self) -> None:
+        # A coroutine cancelled before its first step never runs at all: nobody would learn of its end.
+        if self._begun and not self._thrown and self._coroutine is not None:
+            self._thrown = True
             self._coroutine.cancel()
 
     async def _perform_async(self) -> None:
         self.started = time.time()
         # A coroutine has a context of its own, so nothing has to be reset.
         on_stage.set(self)
+        self._coroutine = asyncio.current_task()  # with an eager task factory on_receive has not set it yet
+        self._begun = True
+        if self.signal is not None:
+            self._throw()
+        outcome = await self._outcome()
+        self._coroutine = None
+        self._over(outcome)
+        super()._actor_loop_teardown()
+
+    async def _outcome(self) -> Outcome:
         try:
             args, kwargs = self._arguments()
             if self.task.is_class:
                 value = await self._play_async(args, kwargs)
             else:
-                value = await self.task.body(*args, **kwargs)  # type: ignore[misc]
-            outcome = self._completed(value)
-        except Interrupted:
-            outcome = Outcome(Ending.INTERRUPTED)
+                value = await self.task.body(*args, **kwargs)  # type: ignore[misc]  # an actor's task has a body
+            return self._completed(value)
         except BaseException as error:  # noqa: BLE001 - whatever it is ends the task, never the event loop
-            outcome = error_outcome(error)
-        self._over(outcome)
+            return self._broken_off(error)
 
     async def _play_async(self, args: Any, kwargs: Any) -> Any:
         assert self.task.body is not None
         part = self.task.body(*args, **kwargs)
         if hasattr(part, "on_start"):
             await _maybe(part.on_start())
-        while (message := await self.receive_async()) is not None and not self._signal_read:
+        while not self._signal_read:
+            message = await self._receive_between()
+            if message is CLOSED or self._signal_read:
+                break
             await part.on_receive(message)
+        if self._signal_read:
+            await self._calm()
         return await _maybe(part.on_stop()) if hasattr(part, "on_stop") else None
+
+    async def _receive_between(self) -> Any:
+        """The next message for an actor class, the signal included, which ends its wait without an error."""
+        try:
+            return await self._receive_async(None)
+        except asyncio.CancelledError:
+            if self.signal is None or self._signal_read or self._coroutine is None:
+                raise
+            self._coroutine.uncancel()
+            return self._next()
+
+    async def _calm(self) -> None:
+        """The signal has been read: no CancelledError that says the same is to break into `on_stop`."""
+        self._thrown = True
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            if self._coroutine is not None:
+                self._coroutine.uncancel()
 
     async def receive_async(self, timeout: float | None = None) -> Any:
         """As `receive`."""
+        message = await self._receive_async(timeout)
+        return None if message is CLOSED else message
+
+    async def _receive_async(self, timeout: float | None) -> Any:
         self._acknowledge_taken()
-        message = self._next()
-        if message is not NOTHING:
-            return message
-        if not await self._wait_async(timeout, self._something_to_receive):
-            raise TimeoutError(f"no message within {timeout} seconds")
-        return self._next()
+        deadline = None if timeout is None else self.loop.time() + timeout
+        while (message := self._next()) is NOTHING:
+            left = None if deadline is None else deadline - self.loop.time()
+            # Another asyncio task of this task may be faster: then it is waited for once more.
+            if not await self._wait_async(left, self._something_to_receive):
+                raise TimeoutError(f"no message within {timeout} seconds")
+        return message
 
     async def sleep_async(self, seconds: float) -> bool:
         """As `sleep`."""
@@ -93,17 +146,23 @@ class AsyncTaskActor(TaskActor):
 
     async def checkpoint_async(self, value: Any, send: Any = ()) -> bool:
         """As `checkpoint`."""
-        # Shielded: a cancel that arrives while the state is on its way to the disk does not leave it unknown.
-        await asyncio.shield(asyncio.wrap_future(self._ask_checkpoint(value, send)))
+        future, received = self._ask_checkpoint(value, send)
+        # Noted by a callback: a CancelledError may arrive while the state is on its way to the disk.
+        future.add_done_callback(lambda done: self._stored(received if _succeeded(done) else 0))
+        await _answer(future)
         return self._checkpointed()
 
     async def restore_async(self) -> Any:
         """As `restore`."""
         self._guard_state()
-        packed = await asyncio.wrap_future(self._ask_restore())
+        packed = await _answer(self._ask_restore())
         return None if packed is None else values.unpack(packed)
 
-    async def wait_future_async(self, future: Future[Any], timeout: float | None) -> bool:
+    async def wait_future_async(
+        self,
+        future: Future[Any],
+        timeout: float | None,
+    ) -> bool:
         """As `wait_future`."""
         future.add_done_callback(lambda _: self.inbox.wake())
         done = await self._wait_async(timeout, lambda: future.done() or self.interrupted)
@@ -111,33 +170,71 @@ class AsyncTaskActor(TaskActor):
             raise Interrupted
         return done
 
+    def wait_future(self, future: Future[Any], timeout: float | None) -> bool:
+        """For code of this task that runs on another thread (`asyncio.to_thread`); NotInTask on the loop's own."""
+        if asyncio._get_running_loop() is self.loop:
+            raise NotInTask(
+                "this would block the event loop of an async task: use its twin in understudy.aio"
+            )
+        wait_here([future], timeout)
+        return future.done()
+
     async def _wait_async(self, timeout: float | None, ready: Callable[[], bool]) -> bool:
         if ready():
             return True
-        self.inbox.ring = self._ring
-        self.host.parked(self)
+        if timeout is not None and timeout <= 0:
+            await asyncio.sleep(0)  # who polls in a loop must not keep the loop from everybody else
+            return ready()
+        waiter = _Waiter(self._on_loop)
+        self.inbox.listen(waiter.ring)
+        self._waits += 1
+        if self._waits == 1:
+            self.host.parked(self)
         try:
             async with asyncio.timeout(timeout):
-                while True:
-                    waiter = self._waiter = self.loop.create_future()
-                    if ready():
-                        return True
-                    await waiter
+                while not ready():
+                    await waiter.wait()
+            return True
         except TimeoutError:
             return ready()
         finally:
-            self._waiter = None
-            self.host.resumed(self)
+            self.inbox.unlisten(waiter.ring)
+            self._waits -= 1
+            if self._waits == 0:
+                self.host.resumed(self)
 
-    def _ring(self) -> None:
-        self.loop.call_soon_threadsafe(self._wake)
+    def _on_loop(self, call: Callable[[], object]) -> None:
+        try:
+            self.loop.call_soon_threadsafe(call)
+        except RuntimeError:
+            # The loop is closed: nobody is left to hear it.
+            pass
 
-    def _wake(self) -> None:
-        waiter = self._waiter
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
+
+class _Waiter:
+    """Wakes one wait of an async actor, from any thread. A ring before the wait is not lost."""
+
+    def __init__(self, on_loop: Callable[[Callable[[], object]], None]) -> None:
+        self._on_loop = on_loop
+        self._rung = asyncio.Event()
+
+    def ring(self) -> None:
+        self._on_loop(self._rung.set)
+
+    async def wait(self) -> None:
+        await self._rung.wait()
+        self._rung.clear()
+
+
+async def _answer(future: Future[Any]) -> Any:
+    """A host's answer. Shielded: cancelling the wait must not cancel the host's own future under its hands."""
+    return await asyncio.shield(asyncio.wrap_future(future))
+
+
+def _succeeded(future: Future[Any]) -> bool:
+    return not future.cancelled() and future.exception() is None
 
 
 async def _maybe(value: Any) -> Any:
     """The value, awaited if it has to be: the hooks of an async actor class may be plain methods."""
-    return await value if hasattr(value, "__await__") else value
+    return await value if inspect.isawaitable(value) else value

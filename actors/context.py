@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from . import ambient
 from .actor import TaskActor, actor_here, on_stage
 from .async_actor import AsyncTaskActor
 from .errors import NotInTask
+from .host import printable
 from .ids import id_text
+
+#: Characters of a progress note that are kept.
+NOTE_LIMIT: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,8 @@ def sleep(seconds: float) -> bool:
 def progress(done: float, total: float | None = None, note: str = "") -> None:
     """Say how far the task is, for `status`, `ps` and `top`. Cheap: only the last call of a moment is stored."""
     actor = actor_here("progress")
-    actor.host.progress(actor, float(done), None if total is None else float(total), str(note)[:1000])
+    total = None if total is None else float(total)
+    actor.host.progress(actor, float(done), total, printable(str(note), NOTE_LIMIT))
 
 
 def current() -> Current:

@@ -36,11 +36,13 @@
 
     Interrupted (BaseException)  the runtime takes the task off its worker; let it pass
 
-Every one of them survives pickling and copying with its data. `TimeoutError` is Python's own.
+Every one of them survives pickling and copying with its data. `TimeoutError` is Python's own; `IllegalTransition`
+in state.py is not here because it is a defect of Understudy and nothing to catch.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -184,11 +186,15 @@ class Fail(UnderstudyError):
 class RetryLater(UnderstudyError):
     """Raised by a task: end this attempt and start the next one after `delay` seconds, if retries are left.
 
-    `delay=None` takes the delay from the task's retry policy.
+    `delay=None` takes the delay from the task's retry policy. InvalidOption for what is no number of seconds.
     """
 
     def __init__(self, delay: float | None = None, reason: str = "") -> None:
         super().__init__(reason or "retry asked for by the task")
+        if delay is not None and (
+            isinstance(delay, bool) or not isinstance(delay, int | float) or not 0 <= delay < math.inf
+        ):
+            raise InvalidOption(f"the delay of RetryLater must be seconds, 0 or more, or None: {delay!r}")
         self.delay = delay
         self.reason = reason
 

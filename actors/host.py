@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import traceback
 from concurrent.futures import Future
 from enum import IntEnum
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from .errors import Fail, RetryLater
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 MESSAGE_LIMIT: Final = 10_000
 TRACEBACK_LIMIT: Final = 64_000
 
-_OWN_CODE: Final = str(Path(__file__).parent)
+_OWN_CODE: Final = str(Path(__file__).parent) + os.sep
 
 
 class Ending(IntEnum):
@@ -91,7 +91,7 @@ class Host(Protocol):
 
 
 def error_outcome(error: BaseException) -> Outcome:
-    """What an exception that left the task's code means."""
+    """What an exception that left the task's code means; whether it is tried again is decided by its policy."""
     if isinstance(error, RetryLater):
         return Outcome(Ending.RETRY_LATER, error=describe(error), delay=error.delay)
     return Outcome(Ending.FAIL if isinstance(error, Fail) else Ending.ERROR, error=describe(error))
@@ -101,31 +101,38 @@ def describe(error: BaseException) -> tuple[str, str, str, list[str]]:
     """(type, message, traceback without Understudy's own frames, lineage). Never raises, whatever `str(error)` does."""
     try:
         message = str(error)
-    except Exception as broken:  # noqa: BLE001 - a user's __str__ may raise anything; say that instead
+    except BaseException as broken:  # noqa: BLE001 - a user's __str__ may raise anything; say that instead
         message = f"<str() of the error raised {type(broken).__name__}>"
     try:
-        text = "".join(traceback.format_exception(type(error), error, _users_part(error.__traceback__)))
-    except Exception as broken:  # noqa: BLE001 - as above
+        told = traceback.TracebackException.from_exception(error)
+        _leave_out_own_frames(told)
+        text = "".join(told.format())
+    except BaseException as broken:  # noqa: BLE001 - as above
         text = f"<the traceback cannot be printed: {type(broken).__name__}>"
     return (
         type(error).__qualname__,
-        _printable(message, MESSAGE_LIMIT),
-        _printable(text, TRACEBACK_LIMIT),
+        printable(message, MESSAGE_LIMIT),
+        printable(text, TRACEBACK_LIMIT),
         lineage(type(error)),
     )
 
 
-def _users_part(trace: TracebackType | None) -> TracebackType | None:
-    """The traceback from the first frame that is not ours; all of it if every frame is."""
-    part = trace
-    while part is not None and part.tb_frame.f_code.co_filename.startswith(_OWN_CODE):
-        part = part.tb_next
-    return part or trace
+def _leave_out_own_frames(told: traceback.TracebackException) -> None:
+    """In the error, in its causes and in the members of a group; an error all of whose frames are ours keeps them."""
+    waiting: list[traceback.TracebackException | None] = [told]
+    while waiting:
+        part = waiting.pop()
+        if part is None:
+            continue
+        users = [frame for frame in part.stack if not frame.filename.startswith(_OWN_CODE)]
+        if users:
+            part.stack[:] = users
+        waiting += [part.__cause__, part.__context__, *(part.exceptions or ())]
 
 
-def _printable(text: str, limit: int) -> str:
+def printable(text: str, limit: int) -> str:
     """Text that can be stored: within the limit (its end matters most in a traceback) and valid UTF-8."""
     if len(text) > limit:
-        text = text[: limit // 2] + "\n…\n" + text[-(limit // 2) :]
+        half = (limit - 3) // 2
+        text = f"{text[:half]}\n…\n{text[-half:]}"
     return text.encode("utf-8", "backslashreplace").decode()
-

@@ -81,7 +81,7 @@ class TaskInfo:
     def _runtime(self) -> RuntimeLike:
         from .ambient import runtime
 
-        return self.runtime or runtime()
+        return runtime() if self.runtime is None else self.runtime
 
     def status(self) -> TaskRecord:
         """What is known of it now."""

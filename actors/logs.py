@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import sys
-from typing import TextIO
+from typing import Any, TextIO
 
 from .actor import on_stage
 
@@ -13,21 +13,31 @@ from .actor import on_stage
 class TaskStream(io.TextIOBase):
     """A stand-in for sys.stdout or sys.stderr: text from a task's code goes to the task's log, the rest through."""
 
+    encoding: str = "utf-8"
+    errors: str | None = "backslashreplace"
+
     def __init__(self, level: str, beyond: TextIO) -> None:
         super().__init__()
         self._level = level
         self._beyond = beyond
+        #: For those who write bytes: `sys.stdout.buffer.write(…)`.
+        self.buffer = _TaskBytes(level, beyond)
 
     def write(self, text: str, /) -> int:
+        if not isinstance(text, str):
+            raise TypeError(f"write() argument must be str, not {type(text).__name__}")
         actor = on_stage.get(None)
         if actor is None:
             return self._beyond.write(text)
-        actor.write(self._level, str(text))
+        actor.write(self._level, text)
         return len(text)
 
     def flush(self) -> None:
         if on_stage.get(None) is None:
             self._beyond.flush()
+
+    def close(self) -> None:
+        """Nothing: it belongs to all tasks of the process, so none of them may close it."""
 
     def writable(self) -> bool:
         return True
@@ -35,13 +45,36 @@ class TaskStream(io.TextIOBase):
     def fileno(self) -> int:
         return self._beyond.fileno()
 
-    @property
-    def encoding(self) -> str:  # type: ignore[override]  # a property here, an attribute there
-        return "utf-8"
 
-    @property
-    def errors(self) -> str:  # type: ignore[override]  # as above
-        return "backslashreplace"
+class _TaskBytes(io.RawIOBase):
+    """The same for bytes."""
+
+    def __init__(self, level: str, beyond: TextIO) -> None:
+        super().__init__()
+        self._level = level
+        self._beyond = beyond
+
+    def write(self, data: Any, /) -> int:
+        text = bytes(data).decode("utf-8", "backslashreplace")
+        actor = on_stage.get(None)
+        if actor is None:
+            self._beyond.write(text)
+        else:
+            actor.write(self._level, text)
+        return memoryview(data).nbytes
+
+    def flush(self) -> None:
+        if on_stage.get(None) is None:
+            self._beyond.flush()
+
+    def close(self) -> None:
+        """Nothing, as for the text."""
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._beyond.fileno()
 
 
 class TaskLogHandler(logging.Handler):
@@ -55,7 +88,7 @@ class TaskLogHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         actor = on_stage.get(None)
         if actor is None:
-            self._beyond.emit(record)
+            self._beyond.handle(record)
             return
         try:
             actor.host.log(actor, record.levelname.lower(), self.format(record))
@@ -64,13 +97,25 @@ class TaskLogHandler(logging.Handler):
 
 
 def capture() -> None:
-    """From now on, route this process's stdout, stderr and root logger to the tasks that write to them."""
-    fallback = logging.StreamHandler(sys.stderr)
-    fallback.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+    """From now on, route this process's stdout, stderr and root logger to the tasks that write to them.
+
+    What no task writes goes where it went before. Calling it again changes nothing.
+    """
     root = logging.getLogger()
-    root.addHandler(TaskLogHandler(fallback))
-    if root.level == logging.WARNING:
-        # Python's default; a task's own info() lines are worth keeping.
-        root.setLevel(logging.INFO)
-    sys.stdout = TaskStream("stdout", sys.stdout)
-    sys.stderr = TaskStream("stderr", sys.stderr)
+    if not any(isinstance(handler, TaskLogHandler) for handler in root.handlers):
+        fallback = logging.StreamHandler(_beyond(sys.stderr))
+        fallback.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+        root.addHandler(TaskLogHandler(fallback))
+        if root.level == logging.WARNING:
+            # Python's default; a task's own info() lines are worth keeping.
+            root.setLevel(logging.INFO)
+    if not isinstance(sys.stdout, TaskStream):
+        sys.stdout = TaskStream("stdout", sys.stdout)
+    if not isinstance(sys.stderr, TaskStream):
+        sys.stderr = TaskStream("stderr", sys.stderr)
+
+
+def _beyond(stream: Any) -> TextIO:
+    """Where a stream's text goes that no task writes."""
+    beyond: TextIO = stream._beyond if isinstance(stream, TaskStream) else stream
+    return beyond

@@ -6,6 +6,7 @@ takes it when it wants to. Any thread may put; only the actor itself takes.
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
@@ -15,6 +16,9 @@ from pykka._envelope import Envelope
 PERFORM: Final[Envelope[Any]] = Envelope("perform")
 """What the actor loop's first `get` gives: one envelope shared by all actors, since it says the same to each."""
 
+#: Guards the change of any mailbox's `rings`: too short to be worth a lock for each.
+_listening: Final = threading.Lock()
+
 Letter = tuple[int, bytes]
 """A message as it lies in the mailbox: its number in that mailbox, counted from 1, and its encoded value."""
 
@@ -22,7 +26,7 @@ Letter = tuple[int, bytes]
 class Mailbox:
     """An inbox that starts with the order to perform."""
 
-    __slots__ = ("_ordered", "closed", "letters", "ring")
+    __slots__ = ("_ordered", "closed", "letters", "rings")
 
     def __init__(self) -> None:
         self._ordered = False
@@ -30,8 +34,8 @@ class Mailbox:
         self.letters: deque[Letter] = deque()
         #: No more letters will come.
         self.closed = False
-        #: Wakes the actor, where it has ever waited; must be safe to call from any thread.
-        self.ring: Callable[[], object] | None = None
+        #: Called on every change while somebody waits; each must be safe to call from any thread.
+        self.rings: tuple[Callable[[], object], ...] = ()
 
     def put(self, envelope: Envelope[Any], /) -> None:
         """Take in a letter (Pykka's `tell` comes here)."""
@@ -56,6 +60,17 @@ class Mailbox:
 
     def wake(self) -> None:
         """Let a waiting actor look again."""
-        ring = self.ring
-        if ring is not None:
+        for ring in self.rings:
             ring()
+
+    def listen(self, ring: Callable[[], object]) -> None:
+        """Call `ring` on every change from now on."""
+        with _listening:
+            self.rings = (*self.rings, ring)
+
+    def unlisten(self, ring: Callable[[], object]) -> None:
+        """Leave `ring` alone again."""
+        with _listening:
+            rings = list(self.rings)
+            rings.remove(ring)
+            self.rings = tuple(rings)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final, Literal
 
@@ -47,17 +47,26 @@ class Options:
     """When a message counts as dealt with; None lets the task's own use of checkpoints decide."""
 
     def __post_init__(self) -> None:
-        _seconds("timeout", self.timeout, TIMEOUT_LIMIT, optional=True, positive=True)
-        _seconds("grace", self.grace, GRACE_LIMIT)
-        _seconds("keep", self.keep, math.inf, optional=True)
-        if not isinstance(self.retry, Retry):
-            object.__setattr__(self, "retry", Retry.of(self.retry))
+        seconds = {
+            "timeout": _seconds("timeout", self.timeout, TIMEOUT_LIMIT, optional=True, positive=True),
+            "grace": _seconds("grace", self.grace, GRACE_LIMIT),
+            "keep": _seconds("keep", self.keep, sys.float_info.max, optional=True),
+        }
+        for name, value in seconds.items():
+            object.__setattr__(self, name, value)
+        object.__setattr__(self, "retry", Retry.of(self.retry))  # an int is short for that many retries
         if not _is_int(self.priority) or not -PRIORITY_LIMIT <= self.priority <= PRIORITY_LIMIT:
-            raise InvalidOption(f"priority must be a whole number from -{PRIORITY_LIMIT} to {PRIORITY_LIMIT}")
+            raise InvalidOption(
+                f"priority must be a whole number from -{PRIORITY_LIMIT} to {PRIORITY_LIMIT}: {self.priority!r}"
+            )
         if not isinstance(self.isolate, bool):
             raise InvalidOption(f"isolate must be True or False: {self.isolate!r}")
-        if self.memory_limit is not None and not (_is_int(self.memory_limit) and self.memory_limit >= MEMORY_LIMIT_MIN):
-            raise InvalidOption(f"memory_limit must be bytes, at least {MEMORY_LIMIT_MIN:,}: {self.memory_limit!r}")
+        if self.memory_limit is not None and not (
+            _is_int(self.memory_limit) and self.memory_limit >= MEMORY_LIMIT_MIN
+        ):
+            raise InvalidOption(
+                f"memory_limit must be bytes, at least {MEMORY_LIMIT_MIN:,}: {self.memory_limit!r}"
+            )
         if self.ack not in (None, "receive", "checkpoint"):
             raise InvalidOption(f"ack must be 'receive', 'checkpoint' or None: {self.ack!r}")
 
@@ -103,11 +112,14 @@ def _is_int(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _seconds(name: str, value: object, most: float, *, optional: bool = False, positive: bool = False) -> None:
+def _seconds(
+    name: str, value: object, most: float, *, optional: bool = False, positive: bool = False
+) -> float | None:
     if value is None and optional:
-        return
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most or math.isnan(value):
-        bound = "" if math.isinf(most) else f", at most {most:,.0f}"
-        raise InvalidOption(f"{name} must be seconds{bound}{', or None' if optional else ''}: {value!r}")
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
+        bound = "" if most == sys.float_info.max else f", at most {most:,.0f}"
+        raise InvalidOption(f"{name} must be seconds{bound}{', or None' if optional else ''}: {value!r:.80}")
     if positive and value == 0:
         raise InvalidOption(f"{name} must be more than 0 seconds")
+    return float(value)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import random
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal
 
 from .errors import InvalidOption
+from .names import class_name
 
 Backoff = Literal["fixed", "linear", "exponential"]
 
@@ -23,11 +24,6 @@ _MULTIPLIER: Final[dict[str, Callable[[int], float]]] = {
     # 2.0**n overflows for n ≥ 1024; past 64 doublings any delay is at its cap.
     "exponential": lambda n: 2.0 ** min(n, 64),
 }
-
-
-def class_name(kind: type[BaseException]) -> str:
-    """How an exception class is named in a stored policy: `module:qualname`."""
-    return f"{kind.__module__}:{kind.__qualname__}"
 
 
 def lineage(kind: type[BaseException]) -> list[str]:
@@ -54,21 +50,18 @@ class Retry:
     the death of a worker as Exception."""
 
     def __post_init__(self) -> None:
-        if isinstance(self.attempts, bool) or not isinstance(self.attempts, int) or not (
-            0 <= self.attempts <= ATTEMPTS_LIMIT
-        ):
-            raise InvalidOption(f"retry attempts must be a whole number from 0 to {ATTEMPTS_LIMIT:,}: {self.attempts!r}")
+        attempts: object = self.attempts
+        if isinstance(attempts, bool) or not isinstance(attempts, int) or not 0 <= attempts <= ATTEMPTS_LIMIT:
+            raise InvalidOption(
+                f"retry attempts must be a whole number from 0 to {ATTEMPTS_LIMIT:,}: {attempts!r}"
+            )
         for field in ("delay", "max_delay"):
-            seconds = getattr(self, field)
-            if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds < math.inf:
-                raise InvalidOption(f"retry {field} must be seconds, 0 or more: {seconds!r}")
-        if self.backoff not in get_args(Backoff):
-            raise InvalidOption(f"retry backoff must be one of {', '.join(get_args(Backoff))}: {self.backoff!r}")
-        kinds = self.on if isinstance(self.on, tuple) else tuple(self.on) if isinstance(self.on, Iterable) else (self.on,)
-        for kind in kinds:
-            if not isinstance(kind, str) and not (isinstance(kind, type) and issubclass(kind, BaseException)):
-                raise InvalidOption(f"retry on= takes exception classes: {kind!r}")
-        object.__setattr__(self, "on", kinds)
+            object.__setattr__(self, field, _seconds(field, getattr(self, field)))
+        if self.backoff not in _MULTIPLIER:
+            raise InvalidOption(f"retry backoff must be one of {', '.join(_MULTIPLIER)}: {self.backoff!r}")
+        if not isinstance(self.jitter, bool):
+            raise InvalidOption(f"retry jitter must be True or False: {self.jitter!r}")
+        object.__setattr__(self, "on", _kinds(self.on))
 
     @classmethod
     def of(cls, value: Retry | int) -> Retry:
@@ -90,13 +83,32 @@ class Retry:
     def pack(self) -> list[Any]:
         """As plain data, exception classes by name."""
         names = [kind if isinstance(kind, str) else class_name(kind) for kind in self.on]
-        return [self.attempts, float(self.delay), self.backoff, float(self.max_delay), self.jitter, names]
+        return [self.attempts, self.delay, self.backoff, self.max_delay, self.jitter, names]
 
     @classmethod
     def unpack(cls, data: Any) -> Retry:
         """The inverse of `pack`; InvalidOption for anything else."""
         try:
             attempts, delay, backoff, max_delay, jitter, names = data
-            return cls(attempts, delay, backoff, max_delay, bool(jitter), tuple(names))
+            return cls(attempts, delay, backoff, max_delay, jitter, tuple(names))
         except (TypeError, ValueError) as error:
             raise InvalidOption(f"not a retry policy: {data!r}") from error
+
+
+def _seconds(field: str, value: object) -> float:
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= sys.float_info.max:
+        return float(value)
+    raise InvalidOption(f"retry {field} must be seconds, 0 or more: {value!r:.80}")
+
+
+def _kinds(on: object) -> tuple[type[BaseException] | str, ...]:
+    """What `on=` names: one class or several. A name without its module would match nothing, so it is refused."""
+    kinds = tuple(on) if isinstance(on, Iterable) and not isinstance(on, str | type) else (on,)
+    for kind in kinds:
+        if isinstance(kind, str) and ":" in kind:
+            continue
+        if not (isinstance(kind, type) and issubclass(kind, BaseException)):
+            raise InvalidOption(
+                f"retry on= takes exception classes, or their names as module:qualname: {kind!r:.80}"
+            )
+    return kinds

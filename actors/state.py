@@ -73,6 +73,9 @@ class IllegalTransition(RuntimeError):
         self.state = state
         self.event = event
 
+    def __reduce__(self) -> tuple[type[IllegalTransition], tuple[State, Event]]:
+        return type(self), (self.state, self.event)
+
 
 def after(state: State, event: Event) -> State:
     """The state that follows; raises IllegalTransition where the table has none."""

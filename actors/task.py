@@ -8,14 +8,15 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar, cast, overload
 
 from .errors import InvalidOption, InvalidTask
+from .ids import id_bytes
+from .names import module_name
 from .options import Options
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from .info import TaskInfo
 
 P = ParamSpec("P")
@@ -44,6 +45,11 @@ class Launch:
     """Earliest time of the first attempt, in seconds since the epoch."""
     stream_id: str | None = None
     """Correlation id; by default the starter's own, else a new one."""
+
+    def then(self, later: Launch) -> Launch:
+        """This one with what `later` sets."""
+        when = (later.delay, later.at) if later.due(0) is not None else (self.delay, self.at)
+        return Launch(later.key or self.key, *when, later.stream_id or self.stream_id)
 
     def due(self, now: float) -> float | None:
         """The earliest start as a time since the epoch, or None for at once."""
@@ -87,14 +93,17 @@ class Task(Generic[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         if self.body is None:
-            raise InvalidTask(f"{self.name} is known here by name only and cannot be called; start it instead")
+            raise InvalidTask(
+                f"{self.name} is known here by name only and cannot be called; start it instead"
+            )
         return self.body(*args, **kwargs)
 
     def __repr__(self) -> str:
         return f"<task {self.name}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Task.named, (self.name,)
+        # The declaration is looked up where it arrives; what `.options()` has added travels along.
+        return _revive, (self.name, self.packed_changes(), self.launch)
 
     def options(
         self,
@@ -105,17 +114,31 @@ class Task(Generic[P, R]):
         stream_id: str | None = None,
         **changes: Any,
     ) -> Task[P, R]:
-        """A copy with other options: any of `@task`'s, plus `key`, `delay`, `at` and `stream_id` for its starts."""
+        """A copy with other options: any of `@task`'s, plus `key`, `delay`, `at` and `stream_id` for its starts.
+
+        What earlier calls of `.options()` have set stays. A `name` makes it a task of its own, to be declared where
+        workers import it, like any other.
+        """
         name = changes.pop("name", None)
-        copy = Task(
-            self.body,
-            self.name if name is None else name,
-            self.options_in_force.changed(changes),
-            changes=self.changes | frozenset(changes),
-            launch=_launch(key, delay, at, stream_id),
-            refusal=self.refusal,
+        given = _launch(key, delay, at, stream_id)
+        copy = self._changed(
+            self.options_in_force.changed(changes), frozenset(changes), self.launch.then(given)
         )
-        _check_name(copy.name)
+        if name is not None and name != self.name:
+            _check_name(name)
+            copy.name = name
+            if self.body is not None and self.refusal is None and name not in registry:
+                registry[name] = copy
+        return copy
+
+    def _changed(self, options: Options, changes: frozenset[str], launch: Launch) -> Task[P, R]:
+        copy: Task[P, R] = Task.__new__(Task)
+        # Not __init__ once more: the signature has been looked at, and a copy for each start is common.
+        copy.__dict__.update(self.__dict__)
+        copy.options_in_force = options
+        copy.changes = self.changes | changes
+        copy.launch = launch
+        copy.quick = 0
         return copy
 
     def start(self, *args: P.args, **kwargs: P.kwargs) -> TaskInfo:
@@ -133,6 +156,8 @@ class Task(Generic[P, R]):
         least, most = self._positional
         if not kwargs and least <= len(args) <= most:
             return
+        if self._signature is None:
+            return
         try:
             self._signature.bind(*args, **kwargs)
         except TypeError as error:
@@ -147,13 +172,19 @@ class Task(Generic[P, R]):
         return self.options_in_force.pack(set(self.changes)) if self.changes else None
 
     @functools.cached_property
-    def _signature(self) -> inspect.Signature:
+    def _signature(self) -> inspect.Signature | None:
+        """None where Python knows none, as for some functions written in C."""
         assert self.body is not None
-        return inspect.signature(self.body)
+        try:
+            return inspect.signature(self.body)
+        except ValueError:
+            return None
 
     @functools.cached_property
     def _positional(self) -> tuple[int, int]:
         """How few and how many positional arguments alone make a valid call; (1, 0) if none do."""
+        if self._signature is None:
+            return 0, sys.maxsize
         kinds = inspect.Parameter
         positional = [
             parameter
@@ -170,11 +201,10 @@ class Task(Generic[P, R]):
 @overload
 def task(body: Callable[P, R], /) -> Task[P, R]: ...
 @overload
-def task(
-    *, name: str | None = None, **options: Any
-) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+def task(*, name: str | None = None, **options: Any) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 def task(body: Callable[..., Any] | None = None, /, *, name: str | None = None, **options: Any) -> Any:
-    """Declare a task: `@task` or `@task(name=, timeout=, retry=, grace=, priority=, isolate=, memory_limit=, keep=, ack=)`.
+    """Declare a task: `@task`, or `@task(name=…)` with any of timeout, retry, grace, priority, isolate, memory_limit,
+    keep and ack.
 
     Works on functions, `async def` functions and actor classes (a class with `on_receive(message)`, and if it likes
     `on_start()` and `on_stop()`, whose return value is the task's result). The default name is `module:qualname`.
@@ -191,29 +221,60 @@ def _declare(body: Callable[..., Any], name: str | None, options: Options) -> Ta
         raise InvalidTask(f"{body.name} is a task already")
     if not callable(body) or not hasattr(body, "__qualname__"):
         raise InvalidTask(f"@task goes on a function or a class, not on {body!r}")
-    if inspect.isgeneratorfunction(body) or inspect.isasyncgenfunction(body):
-        raise InvalidTask(f"{body.__qualname__} is a generator: a task returns one value (send messages for more)")
-    if inspect.isclass(body) and not callable(getattr(body, "on_receive", None)):
-        raise InvalidTask(f"class {body.__qualname__} needs a method on_receive(self, message) to be a task")
-    declared = Task(body, name or default_name(body), options, refusal=None if name else _refusal(body))
-    if "<locals>" in body.__qualname__:
-        declared.refusal = _refusal(body)
+    _check_no_generator(body)
+    if inspect.isclass(body):
+        _check_class(body)
+    declared = Task(body, default_name(body) if name is None else name, options, refusal=_refusal(body, name))
     _check_name(declared.name)
     if declared.refusal is None:
+        present = registry.get(declared.name)
+        if present is not None and present.body is not None and _source(present.body) != _source(body):
+            raise InvalidTask(
+                f"two tasks have the name {declared.name}: {present.body.__qualname__} in {_source(present.body)[0]} "
+                f"and {body.__qualname__} in {_source(body)[0]}; give one of them another name"
+            )
         registry[declared.name] = declared
     return declared
 
 
-def module_name(module: str) -> str:
-    """A module's name as every process of the app knows it: a script stays `__main__`, `python -m x` is `x`."""
-    if module == "__mp_main__":
-        return "__main__"
-    if module == "__main__":
-        spec = getattr(sys.modules["__main__"], "__spec__", None)
-        if spec is not None:
-            name: str = spec.name
-            return name
-    return module
+def _check_no_generator(body: Callable[..., Any]) -> None:
+    if inspect.isgeneratorfunction(body) or inspect.isasyncgenfunction(body):
+        raise InvalidTask(
+            f"{body.__qualname__} is a generator: a task returns one value (send messages for more)"
+        )
+
+
+def _check_class(body: type) -> None:
+    on_receive = getattr(body, "on_receive", None)
+    if not callable(on_receive):
+        raise InvalidTask(f"class {body.__qualname__} needs a method on_receive(self, message) to be a task")
+    for method in ("on_start", "on_receive", "on_stop"):
+        hook = getattr(body, method, None)
+        if hook is None:
+            continue
+        _check_no_generator(hook)
+        if inspect.iscoroutinefunction(hook) and not inspect.iscoroutinefunction(on_receive):
+            raise InvalidTask(
+                f"{hook.__qualname__} is async and nobody would await it: make on_receive async, too"
+            )
+
+
+def _source(body: Callable[..., Any]) -> tuple[str, str]:
+    """Where it is written: the same for a function whose module is loaded twice, as `__main__` and by its name."""
+    code = getattr(body, "__code__", None)
+    module = sys.modules.get(body.__module__)
+    file = getattr(module, "__file__", None) if code is None else code.co_filename
+    return str(file or body.__module__), body.__qualname__
+
+
+def _revive(name: str, changes: dict[str, Any] | None, launch: Launch) -> Task[..., Any]:
+    """The other half of pickling a task."""
+    declared = Task.named(name)
+    if changes is None and launch == Launch():
+        return declared
+    options = declared.options_in_force
+    options = options if changes is None else Options.unpack(changes, options)
+    return declared._changed(options, frozenset(changes or ()), launch)
 
 
 def default_name(body: Callable[..., Any]) -> str:
@@ -221,9 +282,12 @@ def default_name(body: Callable[..., Any]) -> str:
     return f"{module_name(body.__module__)}:{body.__qualname__}"
 
 
-def _refusal(body: Callable[..., Any]) -> str | None:
-    if "<lambda>" in body.__qualname__:
-        return "a lambda cannot be started: workers find tasks by name. Write a function at the top of a module"
+def _refusal(body: Callable[..., Any], name: str | None) -> str | None:
+    """Why a worker would not find this one; a name of its own helps a lambda at the top of a module, nothing else."""
+    if body.__qualname__.endswith("<lambda>") and (name is None or "<locals>" in body.__qualname__):
+        return (
+            "a lambda cannot be started: workers find tasks by name. Write a function at the top of a module"
+        )
     if "<locals>" in body.__qualname__:
         return (
             f"{body.__qualname__} is defined inside a function, where workers cannot find it. "
@@ -244,24 +308,41 @@ def _check_name(name: object) -> None:
         raise InvalidOption(f"a task name is 1 to {NAME_LIMIT} printable characters: {name!r:.80}")
 
 
-def _launch(key: str | None, delay: float | None, at: float | datetime | None, stream_id: str | None) -> Launch:
-    from .ids import id_bytes
-
-    if key is not None and (not isinstance(key, str) or not 0 < len(key.encode("utf-8", "replace")) <= KEY_LIMIT):
+def _launch(
+    key: str | None, delay: float | None, at: float | datetime | None, stream_id: str | None
+) -> Launch:
+    if key is not None and not (isinstance(key, str) and 0 < _utf8_length(key) <= KEY_LIMIT):
         raise InvalidOption(f"key must be text of 1 to {KEY_LIMIT:,} bytes: {key!r:.80}")
     if delay is not None and at is not None:
         raise InvalidOption("give delay= or at=, not both")
-    if delay is not None and (isinstance(delay, bool) or not isinstance(delay, int | float) or not 0 <= delay <= DELAY_LIMIT):
+    if delay is not None and not (_is_number(delay) and 0 <= delay <= DELAY_LIMIT):
         raise InvalidOption(f"delay must be seconds from 0 to ten years: {delay!r}")
-    if at is not None and not isinstance(at, int | float):
-        if getattr(at, "tzinfo", None) is None:
+    if at is not None and not _is_number(at):
+        if not isinstance(at, datetime) or at.tzinfo is None:
             raise InvalidOption(f"at must be seconds since the epoch or a datetime with a time zone: {at!r}")
         at = at.timestamp()
-    if at is not None and not 0 <= at <= time.time() + DELAY_LIMIT:
+    if at is not None and not 0 <= cast("float", at) <= time.time() + DELAY_LIMIT:
         raise InvalidOption(f"at must be a time before ten years from now: {at!r}")
     if stream_id is not None:
         id_bytes(stream_id)
-    return Launch(key, None if delay is None else float(delay), None if at is None else float(at), stream_id)
+    return Launch(
+        key,
+        None if delay is None else float(delay),
+        None if at is None else float(cast("float", at)),
+        stream_id,
+    )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _utf8_length(text: str) -> int:
+    """0 for text that is none, with half a surrogate pair in it."""
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError:
+        return 0
 
 
 __all__ = ["Launch", "Task", "default_name", "module_name", "registry", "task"]

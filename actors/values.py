@@ -14,12 +14,16 @@ code   type                        payload
 =====  ==========================  =========================================
 
 As in JSON, a tuple comes back as a list, and a subclass of a plain type (an IntEnum, an OrderedDict) as that type.
+Inside a set and as a key of a dict a tuple stays a tuple. msgpack's own timestamp (code -1) is read as a datetime
+in UTC and never written.
+
+What `unpack` guarantees for any bytes whatever: a value or InvalidValue, in memory proportional to their number.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+import functools
+from collections.abc import Callable, Iterator
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final, TypeVar
@@ -28,21 +32,28 @@ from uuid import UUID
 import msgpack
 
 from .errors import InvalidOption, InvalidValue, UnencodableValue, ValueTooLarge
+from .names import module_name
 
 T = TypeVar("T")
 
 #: Bytes that one encoded value (arguments, message, checkpoint, result) may take.
 VALUE_LIMIT: Final = 64 * 1024 * 1024
-#: Levels of nesting; msgpack's own packer stops at 511.
+#: Levels of lists and dicts that are always taken; msgpack's packer stops at 511 or 1,024, as its version has it.
 DEPTH_LIMIT: Final = 500
+#: Levels of sets and registered types within each other. Each one takes 40 KB of the C stack while it is read.
+EXTENSION_DEPTH_LIMIT: Final = 32
 #: Digits of an integer beyond 64 bits: Python's own limit for text conversion is 4,300.
 DIGITS_LIMIT: Final = 4_000
 
+#: Bytes above which declared lengths are checked before anything is allocated for them: msgpack before 1.2 makes
+#: an array as long as its header says, level by level. Below it that is 30 MB at worst.
+_TRUSTED: Final = 4096
+_INT_BOUND: Final = 10**DIGITS_LIMIT
 _DATETIME, _DATE, _TIMEDELTA, _DECIMAL, _UUID, _SET, _FROZENSET, _BIGINT, _REGISTERED = range(1, 10)
 _PLAIN: Final = (bool, int, float, str, bytes, bytearray, memoryview, list, tuple, dict, type(None))
 
 _by_type: dict[type, tuple[str, Callable[[Any], Any]]] = {}
-_by_name: dict[str, Callable[[Any], Any]] = {}
+_by_name: dict[str, tuple[type, Callable[[Any], Any]]] = {}
 
 
 def register(kind: type[T], name: str, encode: Callable[[T], Any], decode: Callable[[Any], T]) -> None:
@@ -51,13 +62,27 @@ def register(kind: type[T], name: str, encode: Callable[[T], Any], decode: Calla
     `encode(obj)` gives a plain value (which may hold other registered types), `decode(value)` the object again.
     `name` is what is stored: keep it when the class moves. Call it where both the app and its clients import it.
     Subclasses of plain types (a namedtuple, say) are always stored as that plain type and are refused here.
+    Registering the same class again, or the one that a reload has made of it, replaces it.
     """
+    if not isinstance(kind, type):
+        raise InvalidOption(f"register takes a class, not {kind!r:.80}")
     if issubclass(kind, _PLAIN):
         raise InvalidOption(f"{kind.__qualname__} is a subclass of a plain type and is stored as such")
-    if not name or (name in _by_name and _by_type.get(kind, ("",))[0] != name):
+    if (
+        not isinstance(name, str)
+        or not name
+        or (name in _by_name and not _same_class(_by_name[name][0], kind))
+    ):
         raise InvalidOption(f"the name {name!r} is empty or already registered for another type")
     _by_type[kind] = (name, encode)
-    _by_name[name] = decode
+    _by_name[name] = (kind, decode)
+
+
+def _same_class(one: type, other: type) -> bool:
+    return (module_name(one.__module__), one.__qualname__) == (
+        module_name(other.__module__),
+        other.__qualname__,
+    )
 
 
 def pack(value: Any, what: str = "value", limit: int = VALUE_LIMIT) -> bytes:
@@ -67,15 +92,11 @@ def pack(value: Any, what: str = "value", limit: int = VALUE_LIMIT) -> bytes:
     and ValueTooLarge above `limit` bytes.
     """
     try:
-        packed: bytes = msgpack.packb(value, default=_extend)
-    except UnencodableValue:
-        raise _explain(value, what) from None
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        # Integers beyond 64 bits are the one plain value that needs help from us; a second try with them wrapped.
-        try:
-            packed = msgpack.packb(_wrap_big(value, 0), default=_extend)
-        except (TypeError, ValueError, OverflowError, RecursionError):
-            raise _explain(value, what) from error
+        packed: bytes = msgpack.packb(value, default=_EXTEND[0])
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise _explain(value, what) from error
     if len(packed) > limit:
         raise ValueTooLarge(
             f"{what} takes {len(packed):,} bytes; the limit is {limit:,}. Store the data in a file and pass its path",
@@ -88,22 +109,35 @@ def pack(value: Any, what: str = "value", limit: int = VALUE_LIMIT) -> bytes:
 def unpack(packed: bytes) -> Any:
     """The value of these bytes; InvalidValue for bytes that are none."""
     try:
-        return msgpack.unpackb(packed, ext_hook=_unextend, strict_map_key=False)
-    except TypeError:
-        # A tuple used as a key comes back as a list; only then is the slower hook needed.
+        if len(packed) > _TRUSTED:
+            _check_lengths(packed)
         try:
-            return msgpack.unpackb(packed, ext_hook=_unextend, strict_map_key=False, object_pairs_hook=_with_tuple_keys)
-        except (TypeError, ValueError, msgpack.UnpackException) as error:
-            raise InvalidValue(f"not an encoded value: {error}") from error
-    except (ValueError, msgpack.UnpackException, RecursionError, ArithmeticError) as error:
-        raise InvalidValue(f"not an encoded value: {error}") from error
+            return msgpack.unpackb(packed, ext_hook=_UNEXTEND[0], strict_map_key=False, timestamp=3)
+        except TypeError:
+            # A tuple used as a key comes back as a list; only then is the slower hook needed.
+            return msgpack.unpackb(
+                packed,
+                ext_hook=_UNEXTEND[0],
+                strict_map_key=False,
+                timestamp=3,
+                object_pairs_hook=_with_tuple_keys,
+            )
+    except InvalidValue:
+        raise
+    except _FOREIGN as error:
+        raise InvalidValue(f"not an encoded value: {error or type(error).__name__}") from error
 
 
-def _extend(value: Any) -> msgpack.ExtType:
+_FOREIGN: Final = (TypeError, ValueError, ArithmeticError, RecursionError, msgpack.UnpackException)
+"""What msgpack and the constructors of the extension types raise for bytes that are no value."""
+
+
+def _extend(depth: int, value: Any) -> msgpack.ExtType:
+    """What msgpack cannot write by itself, `depth` extensions deep."""
     registered = _by_type.get(type(value))
     if registered is not None:
         name, encode = registered
-        return msgpack.ExtType(_REGISTERED, msgpack.packb([name, encode(value)], default=_extend))
+        return msgpack.ExtType(_REGISTERED, msgpack.packb([name, encode(value)], default=_inner(depth)))
     match value:
         case datetime():
             return msgpack.ExtType(_DATETIME, value.isoformat().encode())
@@ -116,38 +150,100 @@ def _extend(value: Any) -> msgpack.ExtType:
         case UUID():
             return msgpack.ExtType(_UUID, value.bytes)
         case set():
-            return msgpack.ExtType(_SET, msgpack.packb(list(value), default=_extend))
+            return msgpack.ExtType(_SET, msgpack.packb(list(value), default=_inner(depth)))
         case frozenset():
-            return msgpack.ExtType(_FROZENSET, msgpack.packb(list(value), default=_extend))
-    raise UnencodableValue(type(value).__qualname__)
+            return msgpack.ExtType(_FROZENSET, msgpack.packb(list(value), default=_inner(depth)))
+        case int():
+            # msgpack asks only for those beyond 64 bits.
+            if not -_INT_BOUND < value < _INT_BOUND:
+                raise ValueError(f"an integer of more than {DIGITS_LIMIT:,} digits")
+            return msgpack.ExtType(_BIGINT, int.__repr__(value).encode())
+    raise TypeError("not plain data and not registered")
 
 
-def _unextend(code: int, data: bytes) -> Any:
-    match code:
-        case 1:
-            return datetime.fromisoformat(data.decode())
-        case 2:
-            return date.fromisoformat(data.decode())
-        case 3:
-            return timedelta(*msgpack.unpackb(data))
-        case 4:
-            return Decimal(data.decode())
-        case 5:
-            return UUID(bytes=data)
-        case 6:
-            return set(msgpack.unpackb(data, ext_hook=_unextend, use_list=False, strict_map_key=False))
-        case 7:
-            return frozenset(msgpack.unpackb(data, ext_hook=_unextend, use_list=False, strict_map_key=False))
-        case 8:
-            if len(data) > DIGITS_LIMIT + 1:
-                raise ValueError("an integer with too many digits")
-            return int(data)
-        case 9:
-            name, value = msgpack.unpackb(data, ext_hook=_unextend, strict_map_key=False)
-            if name not in _by_name:
-                raise ValueError(f"type {name!r} is not registered in this process; call understudy.register first")
-            return _by_name[name](value)
-    raise ValueError(f"unknown extension type {code}")
+_EXTEND: Final = [functools.partial(_extend, depth) for depth in range(EXTENSION_DEPTH_LIMIT + 1)]
+
+
+def _inner(depth: int) -> Callable[[Any], Any]:
+    if depth >= EXTENSION_DEPTH_LIMIT:
+        raise ValueError(f"sets or registered types nested deeper than {EXTENSION_DEPTH_LIMIT} levels")
+    return _EXTEND[depth + 1]
+
+
+def _unextend(depth: int, code: int, data: bytes) -> Any:
+    """The value of one extension, `depth` extensions deep. Never raises TypeError: that is the sign of a tuple key."""
+    try:
+        match code:
+            case 1:
+                return datetime.fromisoformat(data.decode())
+            case 2:
+                return date.fromisoformat(data.decode())
+            case 3:
+                days, seconds, microseconds = msgpack.unpackb(data, max_array_len=3)
+                return timedelta(days, seconds, microseconds)
+            case 4:
+                return Decimal(data.decode())
+            case 5:
+                return UUID(bytes=data)
+            case 6:
+                return set(_unpack_inner(depth, data, use_list=False))
+            case 7:
+                return frozenset(_unpack_inner(depth, data, use_list=False))
+            case 8:
+                if len(data) > DIGITS_LIMIT + 1:
+                    raise InvalidValue(f"an integer of more than {DIGITS_LIMIT:,} digits")
+                return int(data)
+            case 9:
+                name, value = _unpack_inner(depth, data, use_list=True)
+                return _revive(name, value)
+    except InvalidValue:
+        raise
+    except _FOREIGN as error:
+        raise InvalidValue(f"not an encoded value: extension type {code}: {error}") from error
+    raise InvalidValue(f"not an encoded value: unknown extension type {code}")
+
+
+_UNEXTEND: Final = [functools.partial(_unextend, depth) for depth in range(EXTENSION_DEPTH_LIMIT + 1)]
+
+
+def _unpack_inner(depth: int, data: bytes, *, use_list: bool) -> Any:
+    if depth >= EXTENSION_DEPTH_LIMIT:
+        raise InvalidValue(f"sets or registered types nested deeper than {EXTENSION_DEPTH_LIMIT} levels")
+    if len(data) > _TRUSTED:
+        _check_lengths(data)
+    # With the hook for tuple keys at once: trying without it first would double the work at every level.
+    return msgpack.unpackb(
+        data,
+        ext_hook=_UNEXTEND[depth + 1],
+        use_list=use_list,
+        strict_map_key=False,
+        timestamp=3,
+        object_pairs_hook=_with_tuple_keys,
+    )
+
+
+def _revive(name: object, value: Any) -> Any:
+    if not isinstance(name, str) or name not in _by_name:
+        raise InvalidValue(
+            f"type {name!r:.80} is not registered in this process; call understudy.register first"
+        )
+    kind, decode = _by_name[name]
+    try:
+        return decode(value)
+    except Exception as error:
+        raise InvalidValue(
+            f"a stored {kind.__qualname__} ({name}) cannot be decoded: {error!r:.200}"
+        ) from error
+
+
+def _check_lengths(packed: bytes) -> None:
+    """Raise what `unpackb` would, but before it allocates what the headers ask for: skipping builds nothing."""
+    unpacker = msgpack.Unpacker(max_buffer_size=len(packed))
+    unpacker.feed(packed)
+    try:
+        unpacker.skip()
+    except msgpack.OutOfData:
+        raise InvalidValue("not an encoded value: it ends too early") from None
 
 
 def _with_tuple_keys(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
@@ -158,62 +254,76 @@ def _hashable(key: Any) -> Any:
     return tuple(_hashable(part) for part in key) if isinstance(key, list) else key
 
 
-def _is_big(value: Any) -> bool:
-    return isinstance(value, int) and not -(1 << 63) <= value < (1 << 64)
-
-
-def _wrap_big(value: Any, depth: int) -> Any:
-    """The value with every integer beyond 64 bits as an extension; ValueError for one that is far too long."""
-    if depth > DEPTH_LIMIT:
-        raise ValueError("too deep")
-    match value:
-        case int() if _is_big(value):
-            if value.bit_length() > DIGITS_LIMIT * math.log2(10):
-                raise ValueError("too many digits")
-            return msgpack.ExtType(_BIGINT, str(value).encode())
-        case Mapping():
-            return {_wrap_big(key, depth + 1): _wrap_big(part, depth + 1) for key, part in value.items()}
-        case list() | tuple():
-            return tuple(_wrap_big(part, depth + 1) for part in value)
-        case set():
-            return {_wrap_big(part, depth + 1) for part in value}
-        case frozenset():
-            return frozenset(_wrap_big(part, depth + 1) for part in value)
-    return value
-
-
 def _explain(value: Any, what: str) -> UnencodableValue:
     """Find the part that cannot be encoded, and say where it is. Only runs once encoding has failed."""
-    path, part, why = _culprit(value, what, 0) or (what, value, "cannot be encoded")
+    path, part, why = _culprit(value, what)
     return UnencodableValue(
-        f"{path} is of type {type(part).__qualname__}: {why}. Pass plain data (None, bool, int, float, str, bytes, "
-        "list, dict, datetime, Decimal, UUID, set), or register the type with understudy.register",
+        f"{path} is of type {type(part).__qualname__}: cannot be encoded ({why}). Pass plain data (None, bool, int, "
+        "float, str, bytes, list, dict, datetime, date, timedelta, Decimal, UUID, set), or register the type with "
+        "understudy.register",
         path,
     )
 
 
-def _culprit(value: Any, path: str, depth: int) -> tuple[str, Any, str] | None:
-    if depth > DEPTH_LIMIT:
-        return path[:200] + "…", value, f"nested deeper than {DEPTH_LIMIT} levels"
-    children: list[tuple[str, Any]] = []
-    match value:
-        case Mapping() if isinstance(value, dict):
-            children = [(f"{path}.key({key!r:.40})", key) for key in value]
-            children += [(f"{path}[{key!r:.40}]", part) for key, part in value.items()]
+_Place = tuple[str, Any, int]
+"""A path, what is there, and how many extensions deep that is."""
+
+
+def _culprit(value: Any, what: str) -> tuple[str, Any, str]:
+    """(path, part, reason) of the first part that cannot be encoded. A loop, since the value may be very deep."""
+    open_places: list[Iterator[_Place]] = [iter([(what, value, 0)])]
+    while open_places:
+        path, part, depth = next(open_places[-1], ("", None, -1))
+        if depth < 0:
+            open_places.pop()
+            continue
+        if len(open_places) > DEPTH_LIMIT:
+            return f"{path[:200]}…", part, f"nested deeper than {DEPTH_LIMIT} levels, or it contains itself"
+        if depth > EXTENSION_DEPTH_LIMIT:
+            return path, part, f"sets or registered types nested deeper than {EXTENSION_DEPTH_LIMIT} levels"
+        children = None
+        try:
+            children = _children(path, part, depth)
+            if children is None:
+                msgpack.packb(part, default=_EXTEND[depth])
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the reason that is looked for
+            return path, part, _one_line(error)
+        if children is not None:
+            open_places.append(children)
+    return what, value, "it changed while it was being encoded"
+
+
+def _children(path: str, part: Any, depth: int) -> Iterator[_Place] | None:
+    """The parts of a container; None for what is none."""
+    registered = _by_type.get(type(part))
+    if registered is not None:
+        name, encode = registered
+        return iter([(f"{path}<{name}>", encode(part), depth + 1)])
+    match part:
+        case dict():
+            return _dict_children(path, part, depth)
         case list() | tuple():
-            children = [(f"{path}[{index}]", part) for index, part in enumerate(value)]
+            return ((f"{path}[{index}]", child, depth) for index, child in enumerate(part))
         case set() | frozenset():
-            children = [(f"{path}.element({part!r:.40})", part) for part in value]
-        case _:
-            try:
-                msgpack.packb(_wrap_big(value, depth), default=_extend)
-            except UnencodableValue:
-                return path, value, "cannot be encoded"
-            except (TypeError, ValueError, OverflowError, RecursionError) as error:
-                return path, value, f"cannot be encoded ({error})"
-            return None
-    for child_path, part in children:
-        found = _culprit(part, child_path, depth + 1)
-        if found is not None:
-            return found
+            return ((f"{path}.element({_short(child)})", child, depth + 1) for child in part)
     return None
+
+
+def _dict_children(path: str, part: dict[Any, Any], depth: int) -> Iterator[_Place]:
+    for key, child in part.items():
+        yield f"{path}.key({_short(key)})", key, depth
+        yield f"{path}[{_short(key)}]", child, depth
+
+
+def _short(value: object) -> str:
+    try:
+        return f"{value!r:.40}"
+    except Exception:  # noqa: BLE001 - a user's __repr__ may raise anything
+        return f"<{type(value).__qualname__}>"
+
+
+def _one_line(error: Exception) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"[:300]
+    except Exception:  # noqa: BLE001 - as in _short
+        return type(error).__name__
