@@ -303,7 +303,8 @@ class TestOrphans:
     def test_one_that_ended_is_reaped_silently(self):
         async def act(it: Stage) -> None:
             await it.puppet()
-            pid = os.posix_spawn("/bin/true", ["true"], {})
+            if (pid := os.fork()) == 0:
+                os._exit(0)
             until(lambda: has_ended(pid))
             assert it.spawner.reap_orphans(it.before) == []
             await it.until(lambda: not Path(f"/proc/{pid}").exists())
@@ -466,6 +467,7 @@ class TestStop:
 
 SUPERVISOR = """
 import asyncio, os, signal, socket, sys
+PROPS = "import subprocess as s; result = [s.Popen([*c, 'sleep', '99']).pid for c in ((), ('setsid',))]"
 sys.path.insert(0, sys.argv[2])
 from puppets import Stage
 from understudy.supervisor.app import AppSpec
@@ -481,7 +483,7 @@ async def main():
     for _ in range(3):
         puppet = await it.puppet()
         pids += [puppet.pid, puppet.ask(DAEMON)]
-        pids += puppet.ask("import subprocess as s; result = [s.Popen([*c, 'sleep', '99']).pid for c in ((), ('setsid',))]")
+        pids += puppet.ask(PROPS)
     pids.append(it.spawner.pid)
     if sys.argv[1] == "without fork server":
         it.spawner.kill()

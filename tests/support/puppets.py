@@ -103,7 +103,7 @@ class Stage:
 async def async_until(condition: Callable[[], object]) -> None:
     """Like waiting.until, with the loop running meanwhile."""
     async with asyncio.timeout(PATIENCE):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - what is waited for happens in other processes
             await asyncio.sleep(0.002)
 
 
