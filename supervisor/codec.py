@@ -7,6 +7,7 @@ ProtocolError, after which the connection must be closed.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -18,12 +19,16 @@ from .settings import BATCH_BYTES, BATCH_LIMIT, FRAME_OVERHEAD
 #: The protocol's version, in the first frame each way.
 VERSION: Final = 1
 
-_packer = msgpack.Packer(autoreset=True)
+_local = threading.local()
 
 
 def encode(frame: Any) -> bytes:
-    """The bytes of one frame."""
-    encoded: bytes = _packer.pack(frame)
+    """The bytes of one frame. Any thread may call it: each has a packer of its own, since packers are not shared."""
+    try:
+        packer = _local.packer
+    except AttributeError:
+        packer = _local.packer = msgpack.Packer(autoreset=True)
+    encoded: bytes = packer.pack(frame)
     return encoded
 
 

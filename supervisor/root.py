@@ -58,9 +58,12 @@ class Supervisor:
         self._turn_asked = False
         self._failure: UnderstudyError | None = None
         self._drain = settings.drain
+        self._stop_asked = asyncio.Event()
+        self._stop_now = asyncio.Event()
 
     async def run(self, on_ready: Callable[[], None] = lambda: None) -> None:
         """Boot, serve until stopped, and stop. Raises HomeError, HomeInUse, StoreError, AppFailed."""
+        self._handle_signals()
         self._home.create()
         with self._home.lock() as lock:
             self._boot(lock)
@@ -78,20 +81,19 @@ class Supervisor:
 
     def _boot(self, lock: HomeLock) -> None:
         self._loop = asyncio.get_running_loop()
-        self._stop_asked = asyncio.Event()
-        self._stop_now = asyncio.Event()
         become_subreaper()
+        self._journal = Journal(self._home.path, self._settings)
+        cookie = self._journal.store.home_id.hex()
         # Whoever is left over from a supervisor that was killed would run the same tasks as our workers.
-        killed = kill_strays(self._home.cookie, {os.getpid()})
+        killed = kill_strays(cookie)
         if killed:
             log.warning("killed %d processes that the last supervisor of this home left behind", len(killed))
-        self._journal = Journal(self._home.path, self._settings)
         self._journal.on_fatal = self._fail
         self._journal.on_backlog = self._throttle
         self._book = Book(self._journal)
         self._mailroom = Mailroom(self._journal, self._book, self._settings)
         self._pool = Pool(
-            self._settings, self._spec, str(self._home.path), self._home.cookie, self, self.turn
+            self._settings, self._spec, str(self._home.path), cookie, self, self.turn
         )
         self._attempts = Attempts(self._journal, self._book, self._mailroom, self._settings, self._pool.kill)
         self._dispatcher = Dispatcher(self._book, self._attempts, self._pool, self._settings, self.turn)
@@ -106,6 +108,8 @@ class Supervisor:
             self.turn,
         )
         self._connect()
+        # As the first process of a container, and for orphans of tasks, there is nobody else to reap them.
+        self._loop.add_signal_handler(signal.SIGCHLD, self._reap)
         interrupted = self._attempts.recover()
         if interrupted:
             log.warning("%d tasks that the last supervisor was running are queued again", interrupted)
@@ -143,14 +147,10 @@ class Supervisor:
                 log.exception("pruning failed; it is tried again")
             await asyncio.sleep(PRUNE_EVERY)
 
-    def handle_signals(self) -> None:
-        """The first SIGTERM or SIGINT drains, the second stops now; children that nobody waits for are reaped."""
+    def _handle_signals(self) -> None:
+        """The first SIGTERM or SIGINT drains, the second stops now."""
         for number in (signal.SIGTERM, signal.SIGINT):
-            self._loop_now().add_signal_handler(number, self.stop, False)
-        self._loop_now().add_signal_handler(signal.SIGCHLD, self._reap)
-
-    def _loop_now(self) -> asyncio.AbstractEventLoop:
-        return asyncio.get_running_loop()
+            asyncio.get_running_loop().add_signal_handler(number, self.stop, False)
 
     def stop(self, now: bool = False) -> None:
         """Drain and stop; asked a second time, or with `now`, without waiting for running tasks."""

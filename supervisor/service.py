@@ -247,6 +247,10 @@ class Service:
             raise InvalidOption(f"task {id_text(old_id)} is {old.state}: only an ended task can be tried again")
         if not is_task_id(new_id):
             raise InvalidValue("a task's id must be a UUID of version 7")
+        if self._book.record(new_id) is not None:
+            # The client asks a second time, because the first answer was lost.
+            self._once_on_disk(client, request)
+            return
         record = Record(new_id, old.name, time.time(), old.stream, old.origin, old.options, retry_of=old_id)
         state = None if from_scratch else self._journal.get(Table.CHECKPOINTS, old_id)
         if state is not None:
@@ -374,6 +378,8 @@ class Service:
         self._in_background(client, request, self._declared(modules))
 
     async def _declared(self, modules: Any) -> None:
+        if not self._facts["embedded"]:
+            raise UnknownTask("this supervisor serves a fixed app; start it with the app that has the task")
         await self._pool.app_ready.wait()
         if self._pool.app_error is not None:
             raise self._pool.app_error

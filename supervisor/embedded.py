@@ -1,6 +1,6 @@
-"""`python -m understudy.supervisor FD`: a supervisor that lives as long as the program that embeds it.
+"""The process of a supervisor that lives as long as the program that embeds it.
 
-FD is one end of a socket pair. The owner sends one frame, `{home, app, settings}`, and gets one back: `[True]` when
+It is given one end of a socket pair. The owner sends one frame, `{home, app, settings}`, and gets one back: `[True]` when
 the home is served, or `[False, error class, message, data]`. When the owner's end closes, the supervisor stops.
 """
 
@@ -11,7 +11,7 @@ import logging
 import os
 import socket
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 import msgpack
 
@@ -27,9 +27,15 @@ from .settings import Settings
 FAILED = 1
 
 
-def main() -> int:
-    """Run until stopped; the exit code."""
-    owner = socket.socket(fileno=int(sys.argv[1]))
+def main(fd: int) -> NoReturn:
+    """Run until stopped; `fd` is the end of the socket pair."""
+    code = _serve(socket.socket(fileno=fd))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _serve(owner: socket.socket) -> int:
     owner.set_inheritable(False)
     logging.basicConfig(level=logging.WARNING, format="understudy: %(message)s")
     set_name("understudy")
@@ -49,7 +55,6 @@ async def _run(owner: socket.socket, config: dict[str, Any]) -> int:
             Settings.of(config["settings"]),
             embedded=True,
         )
-        supervisor.handle_signals()
         owner.setblocking(False)
         await supervisor.run(lambda: _ready(owner, supervisor))
     except UnderstudyError as error:
@@ -84,9 +89,3 @@ def _tell(owner: socket.socket, answer: list[Any]) -> None:
         # The owner is gone; nobody is left to be told.
         return
 
-
-if __name__ == "__main__":
-    code = main()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)

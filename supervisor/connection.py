@@ -1,0 +1,160 @@
+"""A client's connection to a supervisor: one socket's life. What comes after its end is the Runtime's concern."""
+
+from __future__ import annotations
+
+import itertools
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Any, Final
+
+from ..actors.errors import NotRunning, ProtocolError, SupervisorLost, UnderstudyError
+from ..actors.values import VALUE_LIMIT
+from .codec import VERSION, Decoder, encode
+from .error_frame import error_of
+from .frames import Answer, Ask
+from .home import Home
+
+#: Bytes read from the socket at once.
+READ_SIZE: Final = 256 * 1024
+#: Seconds that connecting and the first answer may take.
+CONNECT_TIMEOUT: Final = 10.0
+
+Rows = Sequence[tuple[bytes, str, bytes | None, Any]]
+"""(id, state, encoded value, error row) of tasks that have ended."""
+
+
+class Connection:
+    """Pipelined requests from any number of threads; a thread of its own reads the answers.
+
+    Guarantee: every request's future is set, with the answer or with SupervisorLost, whatever becomes of the socket.
+    """
+
+    def __init__(self, home: Home, on_lost: Callable[[Connection, UnderstudyError], None]) -> None:
+        """Connect and greet. Raises NotRunning, ProtocolError."""
+        self._on_lost = on_lost
+        self._sock = home.connect(CONNECT_TIMEOUT)
+        self._decoder = Decoder(VALUE_LIMIT)
+        self._sending = threading.Lock()
+        self._numbers = itertools.count(1)
+        self._requests: dict[int, Future[Any]] = {}
+        self._waits: dict[int, Callable[[Rows], None]] = {}
+        self._on_event: Callable[[Rows], None] | None = None
+        self._reason = ""
+        #: What went wrong, once the connection is of no more use.
+        self.lost: UnderstudyError | None = None
+        self._closing = False
+        #: What the supervisor said of itself: pid, embedded, settings.
+        self.facts: dict[str, Any] = self._greet()
+        self._thread = threading.Thread(target=self._read, name="understudy-client", daemon=True)
+        self._thread.start()
+
+    def _greet(self) -> dict[str, Any]:
+        self._sock.settimeout(CONNECT_TIMEOUT)
+        try:
+            self._sock.sendall(encode((Ask.HELLO, VERSION)))
+            while data := self._sock.recv(READ_SIZE):
+                for frame in self._decoder.feed(data):
+                    if frame[0] == Answer.WELCOME:
+                        self._sock.settimeout(None)
+                        return dict(frame[2])
+                    if frame[0] == Answer.ERROR:
+                        raise error_of(*frame[2:5])
+        except OSError as error:
+            self._sock.close()
+            raise NotRunning(f"the supervisor does not answer: {error}") from error
+        except ProtocolError:
+            self._sock.close()
+            raise
+        self._sock.close()
+        raise NotRunning("the supervisor closed the connection at once; it is stopping, or runs as another user")
+
+    def request(self, op: Ask, *fields: Any, on_rows: Callable[[Rows], None] | None = None) -> Future[Any]:
+        """Send a request; the future gives the answer. `on_rows` is called by the reading thread with ENDED rows."""
+        number = next(self._numbers)
+        future: Future[Any] = Future()
+        data = encode((op, number, *fields))
+        with self._sending:
+            if self.lost is not None:
+                future.set_exception(self.lost)
+                return future
+            self._requests[number] = future
+            if on_rows is not None:
+                self._waits[number] = on_rows
+            try:
+                self._sock.sendall(data)
+            except OSError:
+                # The reading thread finds the same, and sets this future with all the others.
+                self._hang_up()
+        return future
+
+    def subscribe(self, task: str | None, stream: bytes | None, on_event: Callable[[Rows], None]) -> None:
+        """From now on give events to `on_event`, in the reading thread."""
+        self._on_event = on_event
+        with self._sending:
+            self._sock.sendall(encode((Ask.SUBSCRIBE, next(self._numbers), task, stream)))
+
+    def close(self) -> None:
+        """Hang up and wait for the reading thread."""
+        self._closing = True
+        self._hang_up()
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+
+    def _hang_up(self) -> None:
+        try:
+            self._sock.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            # Already disconnected, which is what was wanted.
+            return
+
+    def _read(self) -> None:
+        error: UnderstudyError | None = None
+        try:
+            while data := self._sock.recv(READ_SIZE):
+                for frame in self._decoder.feed(data):
+                    self._take(frame)
+        except OSError:
+            pass
+        except UnderstudyError as broken:
+            error = broken
+        self._end(error)
+
+    def _take(self, frame: tuple[Any, ...]) -> None:
+        match frame[0]:
+            case Answer.OK:
+                self._waits.pop(frame[1], None)
+                future = self._requests.pop(frame[1], None)
+                if future is not None:
+                    future.set_result(frame[2])
+            case Answer.ENDED:
+                on_rows = self._waits.get(frame[1])
+                if on_rows is not None:
+                    on_rows(frame[2])
+            case Answer.ERROR:
+                error = error_of(*frame[2:5])
+                self._waits.pop(frame[1], None)
+                future = self._requests.pop(frame[1], None)
+                if future is None:
+                    raise error
+                future.set_exception(error)
+            case Answer.EVENT:
+                if self._on_event is not None:
+                    self._on_event(frame[2])
+            case Answer.GOODBYE:
+                self._reason = frame[1]
+
+    def _end(self, error: UnderstudyError | None) -> None:
+        if error is None:
+            why = self._reason or ("the connection was closed" if self._closing else "its connection broke")
+            error = SupervisorLost(f"the supervisor went away ({why}); whether the call took effect is not known")
+        with self._sending:
+            self.lost = error
+            pending, self._requests = self._requests, {}
+            self._waits.clear()
+        self._sock.close()
+        for future in pending.values():
+            future.set_exception(error)
+        if not self._closing:
+            self._on_lost(self, error)

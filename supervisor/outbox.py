@@ -1,0 +1,162 @@
+"""What a worker has to report, gathered so that one send carries much, and sent before anybody waits for it.
+
+Sent at once: what somebody waits for (requests, the results of a worker that has run out of tasks). Sent within
+`LINGER` seconds: everything else, by a thread that sleeps while there is nothing. Log lines may gather longer.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from typing import Any, Final
+
+from .codec import encode
+from .frames import Report
+
+#: Seconds that results, acknowledgements and news of waiting tasks may gather.
+LINGER: Final = 0.005
+#: Seconds, and characters, of log lines that may gather.
+LOG_LINGER: Final = 0.05
+LOG_GATHERED: Final = 64 * 1024
+#: Results after which the thread that made the last one sends them itself.
+DONE_GATHERED: Final = 64
+
+
+class Outbox:
+    """Everything may be called from any thread."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        # Guards what is gathered; held for moments.
+        self._mutex = threading.Lock()
+        # Held while sending, so that what was gathered first is sent first.
+        self._sending = threading.Lock()
+        self._some = threading.Event()
+        self._done: list[Any] = []
+        self._parked: dict[bytes, bool] = {}
+        self._mail: dict[bytes, tuple[int, int]] = {}
+        self._progress: dict[bytes, tuple[float, float | None, str]] = {}
+        self._requests: list[Any] = []
+        self._logs: dict[bytes, list[tuple[float, str, str]]] = {}
+        self._log_size = 0
+        self._log_due = 0.0
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="understudy-outbox", daemon=True)
+        self._thread.start()
+
+    # --- gathering ---
+
+    def done(self, row: tuple[Any, ...]) -> None:
+        """An attempt is over."""
+        self._done.append(row)
+        if len(self._done) >= DONE_GATHERED:
+            self.flush()
+        else:
+            self._some.set()
+
+    def parked(self, id: bytes, parked: bool) -> None:
+        """A task waits now, or goes on. Only the last word counts."""
+        with self._mutex:
+            self._parked[id] = parked
+        self._some.set()
+
+    def mail(self, id: bytes, taken: int, acked: int) -> None:
+        """How far a task has come in its mailbox."""
+        with self._mutex:
+            self._mail[id] = (taken, acked)
+        self._some.set()
+
+    def progress(self, id: bytes, done: float, total: float | None, note: str) -> None:
+        """How far a task says it is."""
+        with self._mutex:
+            self._progress[id] = (done, total, note)
+        self._some.set()
+
+    def log(self, id: bytes, level: str, text: str) -> None:
+        """A line of a task's log. A task that prints faster than the disk takes it is slowed down here."""
+        now = time.time()
+        with self._mutex:
+            if not self._logs:
+                self._log_due = time.monotonic() + LOG_LINGER
+            self._logs.setdefault(id, []).append((now, level, text))
+            self._log_size += len(text) + 16
+            much = self._log_size >= LOG_GATHERED
+        if much:
+            self.flush()
+        else:
+            self._some.set()
+
+    def request(self, frame: tuple[Any, ...]) -> None:
+        """A request to the supervisor: goes out at once."""
+        with self._mutex:
+            self._requests.append(frame)
+        self.flush()
+
+    @property
+    def has_results(self) -> bool:
+        """Whether results wait to be sent."""
+        return bool(self._done)
+
+    # --- sending ---
+
+    def flush(self) -> None:
+        """Send everything now."""
+        with self._sending:
+            data = self._gathered(logs=True)
+            if data:
+                self._send(data)
+
+    def _gathered(self, *, logs: bool) -> bytes:
+        """Frames in the order that the supervisor needs: what is about a task comes before the task's end."""
+        with self._mutex:
+            done, self._done = self._done, []
+            parked, self._parked = self._parked, {}
+            mail, self._mail = self._mail, {}
+            progress, self._progress = self._progress, {}
+            requests, self._requests = self._requests, []
+            ended = {row[0] for row in done} if self._logs else ()
+            lines = {id: self._logs[id] for id in list(self._logs) if logs or id in ended}
+            if lines:
+                self._logs = {id: kept for id, kept in self._logs.items() if id not in lines}
+                self._log_size = 0
+        frames: list[Any] = [(Report.LOG, id, entries) for id, entries in lines.items()]
+        if progress:
+            frames.append((Report.PROGRESS, [(id, *said) for id, said in progress.items()]))
+        if parked:
+            waiting = [id for id, waits in parked.items() if waits]
+            frames.append((Report.PARKED, waiting, [id for id, waits in parked.items() if not waits]))
+        if mail:
+            frames.append((Report.MAIL, [(id, *numbers) for id, numbers in mail.items()]))
+        frames += requests
+        if done:
+            frames.append((Report.DONE, done))
+        return b"".join(map(encode, frames))
+
+    def _send(self, data: bytes) -> None:
+        try:
+            self._sock.sendall(data)
+        except OSError:
+            # The supervisor is gone. The reading side notices and ends the process.
+            self._closed = True
+
+    def _run(self) -> None:
+        while not self._closed:
+            self._some.wait()
+            self._some.clear()
+            time.sleep(LINGER)
+            with self._sending:
+                data = self._gathered(logs=time.monotonic() >= self._log_due)
+                if data:
+                    self._send(data)
+            if self._logs:
+                time.sleep(max(0.0, self._log_due - time.monotonic()))
+                self._some.set()
+
+    def close(self) -> None:
+        """Send what is left and end the thread."""
+        self.flush()
+        self._closed = True
+        self._some.set()
+        self._thread.join()
+

@@ -1,0 +1,541 @@
+"""The client: `Runtime`, for threads; `AsyncRuntime` beside it wraps it for asyncio."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future
+from types import TracebackType
+from typing import Any, Final, Self
+
+from ..actors import ambient, values
+from ..actors.actor import on_stage
+from ..actors.async_actor import AsyncTaskActor
+from ..actors.context import lineage_here
+from ..actors.errors import (
+    HomeInUse,
+    InvalidOption,
+    NotRunning,
+    SupervisorLost,
+    TaskCancelled,
+    TaskNotFound,
+    UnderstudyError,
+    UnencodableValue,
+)
+from ..actors.ids import id_bytes, id_text, new_id
+from ..actors.info import TaskInfo, TaskRecord
+from ..actors.state import State
+from ..actors.task import Task, module_name, registry
+from ..storage.reader import Reader
+from .app import AppSpec
+from .connection import Connection
+from .embedding import Embedded
+from .frames import Ask
+from .home import Home
+from .restarts import Restarts
+from .settings import BATCH_BYTES, BATCH_LIMIT, Settings
+from .subscription import Subscription
+from .views import value_of, view
+from .wait import Wait
+
+log = logging.getLogger("understudy")
+
+#: Seconds a call waits for a supervisor that went away to come back.
+PATIENCE: Final = 10.0
+#: Seconds between two tries to reach it.
+RETRY_EVERY: Final = 0.05
+#: Seconds that an embedded supervisor gives running tasks when the block ends, unless told otherwise.
+EMBEDDED_DRAIN: Final = 5.0
+
+TaskLike = Task[..., Any] | str
+IdLike = str | TaskInfo
+StartRow = tuple[Any, ...]
+
+
+class Runtime:
+    """The way to a supervisor. Thread-safe; calls of several threads share commits.
+
+    `Runtime(home)` attaches to the supervisor that serves `home`, else starts one as a child process and stops it at
+    `close`, at the end of the `with` block, or at exit. `Runtime.connect(home)` only attaches.
+
+    Waiting for a task survives a restart of the supervisor. So do starting, closing and cancelling: they are asked
+    again. A `send` under way when the supervisor goes away raises SupervisorLost, since asking again might deliver
+    the message twice. Errors: NotRunning when the supervisor stays away; those of the error tree otherwise.
+    """
+
+    def __init__(
+        self,
+        home: str | os.PathLike[str] | None = None,
+        *,
+        app: str | None = None,
+        workers: int | None = None,
+        slots: int = 8,
+        **settings: Any,
+    ) -> None:
+        """`app` names what holds the tasks ("module", "package.module", "path/to/file.py"); by default the program
+        itself and every module it has declared tasks in. `settings` are those of `Settings`."""
+        settings.setdefault("drain", EMBEDDED_DRAIN)
+        self._set_up(home, Settings.of({"workers": workers, "slots": slots, **settings}))
+        self._app = app
+        self._owner = True
+        self._connection = self._reach()
+        atexit.register(self.close)
+
+    @classmethod
+    def connect(cls, home: str | os.PathLike[str] | None = None) -> Self:
+        """Attach to the supervisor that serves `home`; NotRunning if there is none."""
+        runtime = cls.__new__(cls)
+        runtime._set_up(home, Settings())
+        runtime._app = None
+        runtime._owner = False
+        runtime._connection = Connection(runtime._home, runtime._lost)
+        atexit.register(runtime.close)
+        return runtime
+
+    def _set_up(self, home: str | os.PathLike[str] | None, settings: Settings) -> None:
+        self._home = Home(home)
+        self._settings = settings
+        self._pid = os.getpid()
+        self._embedded: Embedded | None = None
+        self._known: set[str] = set()
+        self._reader = Reader(self._home.path)
+        self._waits: set[Wait] = set()
+        self._changing = threading.RLock()
+        self._closed = False
+        self._restarts = Restarts(settings.restarts, max(settings.restarts_within, 0.001))
+
+    @property
+    def home(self) -> str:
+        """The home folder's absolute path."""
+        return str(self._home.path)
+
+    @property
+    def supervisor_pid(self) -> int:
+        """Pid of the supervisor."""
+        return int(self._connected().facts["pid"])
+
+    # --- starting tasks ---
+
+    def start(self, task: TaskLike, /, *args: Any, **kwargs: Any) -> TaskInfo:
+        """Start a task; returns as soon as it is on disk.
+
+        `task` is a Task or a name ("module:function"). Raises UnknownTask, InvalidTask, UnencodableValue,
+        ValueTooLarge, StoreFull, AppFailed, and TypeError for arguments that do not fit.
+        """
+        declared = self._task(task)
+        row = self._row(declared, args, kwargs)
+        there = self._ask(Ask.START, [row])
+        return self._info(declared, row, None if there is None else there[0])
+
+    def start_many(self, task: TaskLike, calls: Iterable[Any]) -> list[TaskInfo]:
+        """Start one task per element of `calls`, each the argument (a tuple: the arguments; a dict: the keyword
+        arguments). One commit per 10,000 tasks or 8 MiB: each such part is started as a whole or not at all."""
+        declared = self._task(task)
+        infos: list[TaskInfo] = []
+        rows: list[StartRow] = []
+        size = 0
+        pending: list[tuple[list[StartRow], Future[Any]]] = []
+        for call in calls:
+            args, kwargs = _arguments(call)
+            row = self._row(declared, args, kwargs)
+            rows.append(row)
+            size += len(row[2] or b"") + 100
+            if len(rows) >= BATCH_LIMIT or size >= BATCH_BYTES:
+                pending.append((rows, self._request(Ask.START, rows)))
+                rows, size = [], 0
+        if rows:
+            pending.append((rows, self._request(Ask.START, rows)))
+        for part, future in pending:
+            there = self._answer(future, Ask.START, part)
+            infos += [
+                self._info(declared, row, None if there is None else there[n]) for n, row in enumerate(part)
+            ]
+        return infos
+
+    def run(self, task: TaskLike, /, *args: Any, timeout: float | None = None, **kwargs: Any) -> Any:
+        """Start a task, wait for it and return its value; see `result`."""
+        return self.result(self.start(task, *args, **kwargs), timeout)
+
+    def retry(self, id: IdLike, *, from_scratch: bool = False) -> TaskInfo:
+        """Try an ended task again: a new task with the same arguments that starts from the old one's checkpoint."""
+        old = self.status(id)
+        made = new_id()
+        self._ask(Ask.RETRY, id_bytes(old.id), made, from_scratch)
+        return TaskInfo(id_text(made), old.stream_id, old.task, old.origin_run, self)
+
+    def _task(self, task: TaskLike) -> Task[..., Any]:
+        if isinstance(task, str):
+            return Task.named(task)
+        if not isinstance(task, Task):
+            raise InvalidOption(f"start takes a task (a function with @task) or a name, not {task!r:.80}")
+        body = task.body
+        if body is not None and body.__module__ not in self._known:
+            self._declare(task)
+        return task
+
+    def _declare(self, task: Task[..., Any]) -> None:
+        """Let an embedded supervisor know of a module that was imported after it had started."""
+        assert task.body is not None
+        if task.refusal is None and self._connected().facts["embedded"]:
+            module = module_name(task.body.__module__)
+            if module != "__main__":
+                self._ask(Ask.DECLARE, [module])
+        self._known.add(task.body.__module__)
+
+    def _row(self, task: Task[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> StartRow:
+        task.check_start(args, dict(kwargs))
+        packed = None
+        if args or kwargs:
+            try:
+                packed = values.pack([args, kwargs], "arguments")
+            except UnencodableValue:
+                # Named once more, so that the path in the message starts where the caller's own words do.
+                values.pack(args, "args")
+                values.pack(kwargs, "kwargs")
+                raise
+        launch, here, id = task.launch, lineage_here(), new_id()
+        stream = id_bytes(launch.stream_id) if launch.stream_id else here[1] if here else id
+        due = launch.due(time.time())
+        return id, task.name, packed, task.packed_changes(), launch.key, due, stream, here[0] if here else None
+
+    def _info(self, task: Task[..., Any], row: StartRow, there: bytes | None) -> TaskInfo:
+        id, stream, origin = row[0], row[6], row[7]
+        if there is not None and there != id:
+            record = self.status(id_text(there))
+            return TaskInfo(record.id, record.stream_id, record.task, record.origin_run, self)
+        return TaskInfo(id_text(id), id_text(stream), task.name, None if origin is None else id_text(origin), self)
+
+    # --- messages ---
+
+    def send(self, id: IdLike, message: Any) -> None:
+        """Put a message into a task's mailbox; returns once it is on disk.
+
+        Raises TaskNotFound, MailboxClosed, MailboxFull, UnencodableValue, ValueTooLarge, SupervisorLost.
+        """
+        self._request(Ask.SEND, [(_id(id), values.pack(message, "message"))]).result()
+
+    def send_many(self, letters: Iterable[tuple[IdLike, Any]]) -> None:
+        """Put (id, message) pairs into mailboxes, in this order; one commit per 10,000 messages or 8 MiB."""
+        pending: list[Future[Any]] = []
+        rows: list[tuple[bytes, bytes]] = []
+        size = 0
+        for number, (id, message) in enumerate(letters):
+            value = values.pack(message, f"messages[{number}]")
+            rows.append((_id(id), value))
+            size += len(value) + 50
+            if len(rows) >= BATCH_LIMIT or size >= BATCH_BYTES:
+                pending.append(self._request(Ask.SEND, rows))
+                rows, size = [], 0
+        if rows:
+            pending.append(self._request(Ask.SEND, rows))
+        for future in pending:
+            future.result()
+
+    def close_mailbox(self, id: IdLike) -> None:
+        """Let a task's mailbox take no more messages: its `receive` gives None once it is empty."""
+        self._ask(Ask.CLOSE, _id(id))
+
+    def cancel(self, id: IdLike) -> bool:
+        """Cancel a task; True if it had not ended, and then its state will be `cancelled`."""
+        return bool(self._ask(Ask.CANCEL, _id(id)))
+
+    # --- ends ---
+
+    def result(self, id: IdLike, timeout: float | None = None) -> Any:
+        """Wait for a task's end; its value, or TaskFailed, Poisoned, TaskTimedOut, TaskCancelled, TimeoutError."""
+        key = _id(id)
+        wait = self._wait_for([key])
+        try:
+            self._await(wait, timeout, f"task {id_text(key)} has not ended within {timeout} seconds")
+        finally:
+            self._waits.discard(wait)
+        return value_of(*wait.rows[key])
+
+    def results(self, ids: Iterable[IdLike], timeout: float | None = None) -> Iterator[Any]:
+        """The values of several tasks, in the order given, each as soon as it and those before it are there."""
+        keys = [_id(id) for id in ids]
+        wait = self._wait_for(keys)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        try:
+            for key in keys:
+                if key not in wait.rows:
+                    self._await_row(wait, key, deadline)
+                yield value_of(*wait.rows[key])
+        finally:
+            self._waits.discard(wait)
+
+    def wait(self, id: IdLike, timeout: float | None = None) -> TaskRecord:
+        """Wait for a task's end, whatever it is; its record. TimeoutError when `timeout` seconds run out."""
+        key = _id(id)
+        wait = self._wait_for([key])
+        try:
+            self._await(wait, timeout, f"task {id_text(key)} has not ended within {timeout} seconds")
+        finally:
+            self._waits.discard(wait)
+        return self.status(id)
+
+    def wait_for(self, id: IdLike) -> Future[Any]:
+        """A future with what `result` would give."""
+        key = _id(id)
+        wait = self._wait_for([key])
+        future: Future[Any] = Future()
+
+        def over(ended: Future[None]) -> None:
+            self._waits.discard(wait)
+            try:
+                ended.result()
+                value = value_of(*wait.rows[key])
+            except UnderstudyError as error:
+                if not future.cancelled():
+                    future.set_exception(error)
+            else:
+                if not future.cancelled():
+                    future.set_result(value)
+
+        wait.future.add_done_callback(over)
+        return future
+
+    def _wait_for(self, keys: Iterable[bytes]) -> Wait:
+        wait = Wait(keys)
+        self._waits.add(wait)
+        wait.ask(self._connected())
+        return wait
+
+    def _await(self, wait: Wait, timeout: float | None, message: str) -> None:
+        actor = on_stage.get(None)
+        if actor is None or isinstance(actor, AsyncTaskActor):
+            try:
+                wait.future.result(timeout)
+            except TimeoutError:
+                raise TimeoutError(message) from None
+            return
+        # Inside a task the wait holds no slot, or parents that wait for children would starve them.
+        before = actor.signal
+        if not actor.wait_future(wait.future, timeout):
+            raise TimeoutError(message)
+        if not wait.future.done() and actor.signal != before:
+            raise TaskCancelled("this task was asked to stop while it waited for another", id_text(actor.id))
+        wait.future.result()
+
+    def _await_row(self, wait: Wait, key: bytes, deadline: float | None) -> None:
+        actor = on_stage.get(None)
+        if actor is not None and not isinstance(actor, AsyncTaskActor):
+            left = None if deadline is None else deadline - time.monotonic()
+            self._await(wait, left, "the tasks have not ended in time")
+            return
+        with wait.news:
+            while key not in wait.rows:
+                if wait.future.done():
+                    wait.future.result()
+                left = None if deadline is None else deadline - time.monotonic()
+                if left is not None and left <= 0:
+                    raise TimeoutError(f"task {id_text(key)} has not ended in time")
+                wait.news.wait(left)
+
+    # --- reading; straight from disk, the supervisor has no part in it ---
+
+    def status(self, id: IdLike) -> TaskRecord:
+        """What is known of a task; TaskNotFound."""
+        key = _id(id)
+        record = self._reader.record(key)
+        if record is None:
+            raise TaskNotFound(f"no task has the id {id_text(key)}", id_text(key))
+        return view(record, self._reader.mail_depth(key))
+
+    def list(
+        self,
+        *,
+        state: State | str | Iterable[State | str] | None = None,
+        task: str | None = None,
+        stream: str | None = None,
+        limit: int = 100,
+        before: str | None = None,
+    ) -> list[TaskRecord]:
+        """Tasks, newest first; `before=id` goes on after the last one of the call before."""
+        wanted = None if state is None else {State(s) for s in ([state] if isinstance(state, str) else state)}
+        records = self._reader.records(
+            states=wanted,
+            name=task,
+            stream=None if stream is None else id_bytes(stream),
+            limit=limit,
+            before=None if before is None else id_bytes(before),
+        )
+        return [view(record) for record in records]
+
+    def restore(self, id: IdLike) -> Any:
+        """A task's last checkpoint, or None; TaskNotFound."""
+        key = _id(id)
+        packed = self._reader.checkpoint(key)
+        if packed is None:
+            if self._reader.record(key) is None:
+                raise TaskNotFound(f"no task has the id {id_text(key)}", id_text(key))
+            return None
+        return values.unpack(packed)
+
+    def subscribe(self, *, task: str | None = None, stream: str | None = None) -> Subscription:
+        """Every change of state from now on (of one task by name, or of one stream), as an iterator of events."""
+        self._connected()
+        return Subscription(self._home, task, None if stream is None else id_bytes(stream))
+
+    # --- running the supervisor ---
+
+    def tree(self) -> dict[str, Any]:
+        """The live processes and what each runs, as plain data."""
+        return dict(self._ask(Ask.TREE))
+
+    def prune(self, *, all: bool = False) -> int:
+        """Remove ended tasks that need not be kept any longer (`all`: every ended one); how many."""
+        return int(self._ask(Ask.PRUNE, all))
+
+    def compact(self) -> None:
+        """Give the space of removed tasks back to the file system."""
+        self._ask(Ask.COMPACT)
+
+    def stop_supervisor(self, *, now: bool = False) -> None:
+        """Stop the supervisor, whoever started it; `now` without waiting for running tasks."""
+        self._request(Ask.STOP, now).result()
+
+    def close(self, id: IdLike | None = None) -> None:
+        """With an id: see `close_mailbox`. Without: let go of the supervisor, and stop it if this runtime started it.
+
+        May be called twice.
+        """
+        if id is not None:
+            self.close_mailbox(id)
+            return
+        atexit.unregister(self.close)
+        with self._changing:
+            if self._closed:
+                return
+            self._closed = True
+        if os.getpid() != self._pid:
+            return
+        self._connection.close()
+        if self._embedded is not None:
+            self._embedded.stop()
+        error = NotRunning("this runtime was closed")
+        for wait in list(self._waits):
+            wait.fail(error)
+        self._reader.close()
+
+    def __enter__(self) -> Self:
+        ambient.enter(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        ambient.leave(self)
+        self.close()
+
+    # --- the connection ---
+
+    def _ask(self, op: Ask, *fields: Any) -> Any:
+        """A request that may be asked again: asking twice does what asking once does."""
+        return self._answer(self._request(op, *fields), op, *fields)
+
+    def _answer(self, future: Future[Any], op: Ask, *fields: Any) -> Any:
+        while True:
+            try:
+                return future.result()
+            except SupervisorLost:
+                future = self._request(op, *fields)
+
+    def _request(self, op: Ask, *fields: Any) -> Future[Any]:
+        return self._connected().request(op, *fields)
+
+    def _connected(self) -> Connection:
+        """The connection, made anew if it broke."""
+        connection = self._connection
+        if connection.lost is None and os.getpid() == self._pid:
+            return connection
+        with self._changing:
+            if self._closed:
+                raise NotRunning("this runtime was closed")
+            if os.getpid() != self._pid:
+                self._after_fork()
+            if self._connection.lost is not None or self._connection is connection:
+                if self._connection.lost is None and os.getpid() == self._pid and self._connection is not connection:
+                    return self._connection
+                self._connection = self._reach()
+                self._known.clear()
+            return self._connection
+
+    def _after_fork(self) -> None:
+        """This is a fork of the process that made the runtime: the supervisor and the socket are the parent's."""
+        self._pid = os.getpid()
+        self._owner = False
+        if self._embedded is not None:
+            self._embedded.abandon()
+            self._embedded = None
+        self._waits = set()
+        self._changing = threading.RLock()
+
+    def _reach(self) -> Connection:
+        """Connect; start a supervisor if this runtime is to; wait for one that is restarting."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return Connection(self._home, self._lost)
+            except NotRunning as error:
+                if self._owner and self._home.served() is None:
+                    self._embed()
+                elif time.monotonic() >= deadline:
+                    raise NotRunning(f"{error} (waited {PATIENCE:g} s for it to come back)") from error
+                else:
+                    time.sleep(RETRY_EVERY)
+
+    def _embed(self) -> None:
+        if self._embedded is not None:
+            self._embedded.kill()
+            self._embedded = None
+            if self._restarts.note(time.monotonic()):
+                raise NotRunning(
+                    f"the embedded supervisor died {len(self._restarts)} times within {self._restarts.within:g} s; "
+                    "see its output"
+                )
+        try:
+            self._embedded = Embedded(self._home, self._spec(), self._settings)
+        except HomeInUse:
+            # Another program was faster: it serves us as well.
+            log.info("another supervisor serves %s by now", self.home)
+
+    def _spec(self) -> AppSpec:
+        if self._app is not None:
+            return AppSpec.parse(self._app)
+        modules = {module_name(task.body.__module__) for task in registry.values() if task.body is not None}
+        return AppSpec.of_main(sorted(modules - {"__main__"}))
+
+    def _lost(self, connection: Connection, error: UnderstudyError) -> None:
+        """Called by the reading thread of a connection that broke: bring back what is waited for."""
+        if self._closed:
+            return
+        log.debug("%s", error)
+        if self._waits or self._embedded is not None:
+            threading.Thread(target=self._resume, name="understudy-resume", daemon=True).start()
+
+    def _resume(self) -> None:
+        try:
+            connection = self._connected()
+        except UnderstudyError as error:
+            for wait in list(self._waits):
+                wait.fail(error)
+            return
+        for wait in list(self._waits):
+            wait.ask(connection)
+
+
+def _id(id: IdLike) -> bytes:
+    return id_bytes(id.id if isinstance(id, TaskInfo) else id)
+
+
+def _arguments(call: Any) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+    if isinstance(call, tuple):
+        return call, {}
+    if isinstance(call, dict):
+        return (), call
+    return (call,), {}

@@ -1,0 +1,61 @@
+"""Rows as users see them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..actors import values
+from ..actors.errors import ErrorInfo, Poisoned, TaskCancelled, TaskEnded, TaskFailed, TaskTimedOut
+from ..actors.ids import id_text
+from ..actors.info import Progress, TaskRecord
+from ..actors.state import State
+from ..storage.record import Record
+from .error_frame import info_of
+
+
+def view(record: Record, mailbox_depth: int = 0) -> TaskRecord:
+    """A stored record as a TaskRecord."""
+    checkpoint = record.checkpoint or (None, None)
+    return TaskRecord(
+        id=id_text(record.id),
+        stream_id=id_text(record.stream),
+        task=record.name,
+        state=record.state,
+        attempt=record.attempt,
+        interruptions=record.interruptions,
+        created=record.created,
+        origin_run=None if record.origin is None else id_text(record.origin),
+        started=record.started,
+        ended=record.ended,
+        worker_pid=record.pid,
+        error=info_of(record.error),
+        progress=None if record.progress is None else Progress(*record.progress),
+        next_attempt=record.due,
+        checkpoint_time=checkpoint[0],
+        checkpoint_size=checkpoint[1],
+        mailbox_depth=mailbox_depth,
+        key=record.key,
+        retry_of=None if record.retry_of is None else id_text(record.retry_of),
+        cancel_requested=record.cancel,
+        closed=record.closed,
+        options=record.options or {},
+    )
+
+
+def value_of(id: bytes, state: str, value: bytes | None, error: Any) -> Any:
+    """The value of a task that has completed; raises for any other end."""
+    if state == State.COMPLETED:
+        return None if value is None else values.unpack(value)
+    raise ended_error(id_text(id), state, info_of(error))
+
+
+def ended_error(id: str, state: str, error: ErrorInfo | None) -> TaskEnded:
+    """What `result` raises for a task that ended otherwise."""
+    if state == State.CANCELLED:
+        return TaskCancelled(f"task {id} was cancelled", id, error)
+    if state == State.TIMED_OUT:
+        return TaskTimedOut(f"task {id} timed out{f': {error.message}' if error else ''}", id, error)
+    message = f"task {id} failed: {error}" if error else f"task {id} failed"
+    if error is not None and error.type == "Poisoned":
+        return Poisoned(message, id, error)
+    return TaskFailed(message, id, error)

@@ -1,0 +1,58 @@
+"""Waiting for tasks to end, across reconnections."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from concurrent.futures import Future
+from typing import Any
+
+from ..actors.errors import SupervisorLost, UnderstudyError
+from .connection import Connection, Rows
+from .frames import Ask
+
+Row = tuple[bytes, str, bytes | None, Any]
+
+
+class Wait:
+    """The ends of some tasks: `rows` fills as they end, `future` is set when all have (or with an error)."""
+
+    def __init__(self, ids: Iterable[bytes]) -> None:
+        self.left = set(ids)
+        self.rows: dict[bytes, Row] = {}
+        self.future: Future[None] = Future()
+        #: Notified whenever rows have come in or the future is set.
+        self.news = threading.Condition()
+        if not self.left:
+            self.future.set_result(None)
+
+    def ask(self, connection: Connection) -> None:
+        """Ask for what is left; asked again on the next connection if this one breaks."""
+        if self.future.done():
+            return
+        answer = connection.request(Ask.WAIT, list(self.left), on_rows=self._take)
+        answer.add_done_callback(self._answered)
+
+    def fail(self, error: UnderstudyError) -> None:
+        """There will be no news."""
+        with self.news:
+            if not self.future.done():
+                self.future.set_exception(error)
+            self.news.notify_all()
+
+    def _take(self, rows: Rows) -> None:
+        with self.news:
+            for row in rows:
+                self.rows[row[0]] = (row[0], row[1], row[2], row[3])
+                self.left.discard(row[0])
+            if not self.left and not self.future.done():
+                self.future.set_result(None)
+            self.news.notify_all()
+
+    def _answered(self, answer: Future[Any]) -> None:
+        error = answer.exception()
+        if error is None or isinstance(error, SupervisorLost):
+            # All rows have come, or the next connection will bring them.
+            return
+        assert isinstance(error, UnderstudyError)
+        self.fail(error)

@@ -1,0 +1,294 @@
+"""A worker process: hosts task actors, hears from the supervisor over one socket, and dies with it."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import itertools
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+import pykka
+
+from ..actors import ambient, logs
+from ..actors.actor import TaskActor
+from ..actors.async_actor import AsyncTaskActor
+from ..actors.errors import ProtocolError, UnknownTask
+from ..actors.host import Assignment, Outcome
+from ..actors.options import Options
+from ..actors.task import Task, registry
+from ..storage.schema import Lane
+from .codec import Decoder
+from .error_frame import error_of
+from .frames import Order, Report
+from .outbox import Outbox
+from .processes import children_of, kill_tree
+from .slots import Slots
+from .tokens import Tokens
+
+if TYPE_CHECKING:
+    from ..actors.ambient import RuntimeLike
+
+#: Bytes read from the socket at once.
+READ_SIZE: Final = 256 * 1024
+#: Seconds an attempt may take to count as quick, and quick ones in a row after which a task is trusted to be.
+QUICK: Final = 0.001
+QUICK_RUNS: Final = 8
+#: Exit codes.
+STOPPED: Final = 0
+ORPHANED: Final = 70
+
+
+def main(config: dict[str, Any], fds: list[int]) -> int:
+    """Run until told to stop; called in a fresh fork. `fds` are the socket and the tokens of the two lanes."""
+    return Worker(config, socket.socket(fileno=fds[0]), Tokens(fds[1]), Tokens(fds[2])).run()
+
+
+class Worker:
+    """Implements `Host` for its actors. The main thread reads; slot threads and the event loop perform."""
+
+    def __init__(
+        self, config: dict[str, Any], sock: socket.socket, sync_tokens: Tokens, async_tokens: Tokens
+    ) -> None:
+        self._sock = sock
+        self._home: str = config["home"]
+        self._modules: list[str] = list(config["modules"])
+        self._decoder = Decoder(config["value_limit"])
+        self._outbox = Outbox(sock)
+        self._async_tokens = async_tokens
+        self._slots = Slots(config["slots"], sync_tokens, self._perform, self._before_idle)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        # Guards the moment in which an assignment becomes an actor, so that nothing told to it falls between.
+        self._casting = threading.Lock()
+        self._actors: dict[bytes, TaskActor] = {}
+        self._expected: dict[bytes, list[Callable[[TaskActor], None]]] = {}
+        self._draining = False
+        self._requests: dict[int, Future[Any]] = {}
+        self._numbers = itertools.count(1)
+        self._runtime: RuntimeLike | None = None
+        self._runtime_lock = threading.Lock()
+        self._on: dict[int, Callable[..., None]] = {
+            Order.RUN: self._run_these,
+            Order.DROP: self._drop,
+            Order.MAIL: self._letters,
+            Order.CLOSE: self._close_mailbox,
+            Order.SIGNAL: self._signal,
+            Order.INTERRUPT: self._interrupt,
+            Order.OK: self._answered,
+            Order.ERROR: self._refused,
+            Order.DECLARE: self._declare,
+        }
+
+    def run(self) -> int:
+        """Hear the supervisor until it says stop or is gone; the exit code."""
+        logs.capture()
+        ambient.in_worker(self._own_runtime)
+        self._outbox.request((Report.READY,))
+        while True:
+            try:
+                data = self._sock.recv(READ_SIZE)
+            except OSError:
+                data = b""
+            if not data:
+                return self._orphaned()
+            try:
+                for frame in self._decoder.feed(data):
+                    if frame[0] == Order.STOP:
+                        self._outbox.close()
+                        return STOPPED
+                    self._on[frame[0]](*frame[1:])
+            except ProtocolError:
+                return self._orphaned()
+
+    def _orphaned(self) -> int:
+        """Without a supervisor nothing that runs here can be recorded, and the next one will run it again."""
+        for pid in children_of(os.getpid()):
+            kill_tree(pid)
+        return ORPHANED
+
+    def _own_runtime(self) -> RuntimeLike:
+        from .runtime import Runtime
+
+        with self._runtime_lock:
+            if self._runtime is None:
+                self._runtime = Runtime.connect(self._home)
+            return self._runtime
+
+    # --- orders ---
+
+    def _run_these(self, lane: int, rows: tuple[Any, ...]) -> None:
+        assignments = [Assignment(*row) for row in rows]
+        with self._casting:
+            for assignment in assignments:
+                self._expected[assignment.id] = []
+        if lane == Lane.SYNC:
+            self._slots.add(assignments)
+            return
+        # An async task begins as soon as it is read; one without a token has been taken back.
+        mine = [assignment for assignment in assignments if self._async_tokens.take()]
+        for assignment in assignments[len(mine) :]:
+            self._expected.pop(assignment.id, None)
+        for assignment in mine:
+            self._perform(assignment)
+
+    def _drop(self, lane: int, count: int) -> None:
+        if lane == Lane.SYNC:
+            for assignment in self._slots.drop(count):
+                self._expected.pop(assignment.id, None)
+
+    def _letters(self, id: bytes, first: int, values: tuple[bytes, ...]) -> None:
+        def tell(actor: TaskActor) -> None:
+            # The task may have ended a moment ago; its unread letters stay in the store.
+            with suppress(pykka.ActorDeadError):
+                for number, value in enumerate(values, first):
+                    actor.tell(number, value)
+
+        self._to_actor(id, tell)
+
+    def _close_mailbox(self, id: bytes) -> None:
+        self._to_actor(id, lambda actor: actor.inbox.close())
+
+    def _signal(self, id: bytes, reason: str) -> None:
+        self._to_actor(id, lambda actor: actor.stop_for(reason))
+
+    def _interrupt(self, id: bytes | None) -> None:
+        if id is not None:
+            self._to_actor(id, lambda actor: actor.interrupt())
+            return
+        with self._casting:
+            self._draining = True
+            actors = list(self._actors.values())
+        for actor in actors:
+            actor.interrupt()
+
+    def _declare(self, modules: tuple[str, ...]) -> None:
+        self._modules += modules
+
+    def _to_actor(self, id: bytes, tell: Callable[[TaskActor], None]) -> None:
+        with self._casting:
+            actor = self._actors.get(id)
+            if actor is None:
+                waiting = self._expected.get(id)
+                if waiting is not None:
+                    waiting.append(tell)
+                return
+        tell(actor)
+
+    # --- performing ---
+
+    def _perform(self, assignment: Assignment) -> None:
+        task = registry.get(assignment.task) or self._import_late(assignment.task)
+        if self._outbox.has_results and (task is None or task.quick < QUICK_RUNS):
+            # What comes now may take its time; nobody should wait that long for what is done.
+            self._outbox.flush()
+        actor = self._cast(assignment, task or _UNKNOWN)
+        actor._start_actor_loop()  # noqa: SLF001 - as Pykka's own Actor.start does, less the global registry
+
+    def _cast(self, assignment: Assignment, task: Task[..., Any]) -> TaskActor:
+        actor: TaskActor
+        if task.is_async:
+            actor = AsyncTaskActor(assignment, task, self, self._event_loop())
+        else:
+            actor = TaskActor(assignment, task, self)
+        with self._casting:
+            self._actors[assignment.id] = actor
+            waiting = self._expected.pop(assignment.id, ())
+            draining = self._draining
+        for tell in waiting:
+            tell(actor)
+        if draining:
+            actor.interrupt()
+        return actor
+
+    def _import_late(self, name: str) -> Task[..., Any] | None:
+        """A task of a module that was declared after this worker was forked."""
+        module = name.partition(":")[0]
+        if module in self._modules:
+            with suppress(Exception):
+                importlib.import_module(module)
+        return registry.get(name)
+
+    def _event_loop(self) -> asyncio.AbstractEventLoop:
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+            threading.Thread(target=self._loop.run_forever, name="understudy-loop", daemon=True).start()
+        return self._loop
+
+    def _before_idle(self) -> None:
+        if self._outbox.has_results:
+            self._outbox.flush()
+
+    # --- what actors ask of their host ---
+
+    def ended(self, actor: TaskActor, outcome: Outcome) -> None:
+        """See `Host`."""
+        now = time.time()
+        task = actor.task
+        task.quick = task.quick + 1 if now - actor.started < QUICK else 0
+        self._actors.pop(actor.id, None)
+        self._outbox.done(
+            (actor.id, outcome.ending, outcome.value, outcome.error, outcome.delay, actor.acked, actor.started, now)
+        )
+
+    def parked(self, actor: TaskActor) -> None:
+        """See `Host`."""
+        self._outbox.parked(actor.id, True)
+        if not actor.task.is_async:
+            self._slots.parked()
+
+    def resumed(self, actor: TaskActor) -> None:
+        """See `Host`."""
+        if not actor.task.is_async:
+            self._slots.resumed()
+        self._outbox.parked(actor.id, False)
+
+    def mail_taken(self, actor: TaskActor) -> None:
+        """See `Host`."""
+        self._outbox.mail(actor.id, actor.taken, actor.acked)
+
+    def checkpoint(
+        self, actor: TaskActor, value: bytes, acked: int, letters: list[tuple[bytes, bytes]]
+    ) -> Future[Any]:
+        """See `Host`."""
+        number, future = self._request()
+        self._outbox.request((Report.CHECKPOINT, number, actor.id, value, acked, letters))
+        return future
+
+    def restore(self, actor: TaskActor) -> Future[Any]:
+        """See `Host`."""
+        number, future = self._request()
+        self._outbox.request((Report.RESTORE, number, actor.id))
+        return future
+
+    def progress(self, actor: TaskActor, done: float, total: float | None, note: str) -> None:
+        """See `Host`."""
+        self._outbox.progress(actor.id, done, total, note)
+
+    def log(self, actor: TaskActor, level: str, text: str) -> None:
+        """See `Host`."""
+        self._outbox.log(actor.id, level, text)
+
+    def _request(self) -> tuple[int, Future[Any]]:
+        number: int = next(self._numbers)
+        future: Future[Any] = Future()
+        self._requests[number] = future
+        return number, future
+
+    def _answered(self, number: int, payload: Any) -> None:
+        self._requests.pop(number).set_result(payload)
+
+    def _refused(self, number: int, kind: str, message: str, data: dict[str, Any]) -> None:
+        self._requests.pop(number).set_exception(error_of(kind, message, data))
+
+
+def _not_declared(*_args: Any, **_kwargs: Any) -> None:
+    raise UnknownTask("this worker's app declares no task of this name; was it removed or renamed?")
+
+
+_UNKNOWN: Final[Task[..., Any]] = Task(_not_declared, "unknown", Options())
