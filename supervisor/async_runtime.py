@@ -1,0 +1,157 @@
+"""The client for asyncio programs: `Runtime`'s calls, awaitable."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+from collections.abc import AsyncIterator, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+
+from ..actors import ambient
+from ..actors.info import TaskInfo, TaskRecord
+from ..actors.state import State
+from .runtime import IdLike, Runtime, TaskLike
+from .subscription import TaskEvent
+
+T = TypeVar("T")
+
+#: Calls that may be under way at once; each waits for a commit, which they share. Waiting for tasks takes no thread.
+THREADS: Final = 32
+
+
+class AsyncRuntime:
+    """As `Runtime`, for `async with AsyncRuntime(home) as rt:`. Belongs to one event loop at a time."""
+
+    def __init__(self, home: str | os.PathLike[str] | None = None, **settings: Any) -> None:
+        """Takes what `Runtime` takes; connects when the block is entered, or at `open`."""
+        self._make: Callable[[], Runtime] = functools.partial(Runtime, home, **settings)
+        self._sync: Runtime | None = None
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="understudy-async")
+
+    @classmethod
+    def connect(cls, home: str | os.PathLike[str] | None = None) -> Self:
+        """Only attach: entering the block raises NotRunning where no supervisor serves `home`."""
+        runtime = cls(home)
+        runtime._make = functools.partial(Runtime.connect, home)
+        return runtime
+
+    async def open(self) -> Self:
+        """Connect; starts a supervisor if need be."""
+        if self._sync is None:
+            self._sync = await self._call(self._make)
+        return self
+
+    @property
+    def sync(self) -> Runtime:
+        """The runtime behind it, which other threads may use."""
+        if self._sync is None:
+            raise RuntimeError("not connected: use `async with`, or await open() first")
+        return self._sync
+
+    async def start(self, task: TaskLike, /, *args: Any, **kwargs: Any) -> TaskInfo:
+        """See `Runtime.start`."""
+        return await self._call(self.sync.start, task, *args, **kwargs)
+
+    async def start_many(self, task: TaskLike, calls: Iterable[Any]) -> list[TaskInfo]:
+        """See `Runtime.start_many`."""
+        return await self._call(self.sync.start_many, task, calls)
+
+    async def run(self, task: TaskLike, /, *args: Any, timeout: float | None = None, **kwargs: Any) -> Any:  # noqa: ASYNC109 - mirrors Runtime
+        """See `Runtime.run`."""
+        return await self.result(await self.start(task, *args, **kwargs), timeout)
+
+    async def retry(self, id: IdLike, *, from_scratch: bool = False) -> TaskInfo:
+        """See `Runtime.retry`."""
+        return await self._call(self.sync.retry, id, from_scratch=from_scratch)
+
+    async def send(self, id: IdLike, message: Any) -> None:
+        """See `Runtime.send`."""
+        await self._call(self.sync.send, id, message)
+
+    async def send_many(self, letters: Iterable[tuple[IdLike, Any]]) -> None:
+        """See `Runtime.send_many`."""
+        await self._call(self.sync.send_many, letters)
+
+    async def cancel(self, id: IdLike) -> bool:
+        """See `Runtime.cancel`."""
+        return await self._call(self.sync.cancel, id)
+
+    async def result(self, id: IdLike, timeout: float | None = None) -> Any:  # noqa: ASYNC109 - mirrors Runtime
+        """See `Runtime.result`."""
+        future = await self._call(self.sync.wait_for, id)
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(future), timeout)
+        except TimeoutError:
+            if future.done() and not future.cancelled():
+                raise
+            raise TimeoutError(f"the task has not ended within {timeout} seconds") from None
+
+    async def results(self, ids: Iterable[IdLike], timeout: float | None = None) -> AsyncIterator[Any]:  # noqa: ASYNC109 - mirrors Runtime
+        """See `Runtime.results`."""
+        values = self.sync.results(ids, timeout)
+        nothing = object()
+        while (value := await self._call(next, values, nothing)) is not nothing:
+            yield value
+
+    async def wait(self, id: IdLike, timeout: float | None = None) -> TaskRecord:  # noqa: ASYNC109 - mirrors Runtime
+        """See `Runtime.wait`."""
+        return await self._call(self.sync.wait, id, timeout)
+
+    async def status(self, id: IdLike) -> TaskRecord:
+        """See `Runtime.status`."""
+        return await self._call(self.sync.status, id)
+
+    async def list(
+        self,
+        *,
+        state: State | str | Iterable[State | str] | None = None,
+        task: str | None = None,
+        stream: str | None = None,
+        limit: int = 100,
+        before: str | None = None,
+    ) -> list[TaskRecord]:
+        """See `Runtime.list`."""
+        return await self._call(
+            self.sync.list, state=state, task=task, stream=stream, limit=limit, before=before
+        )
+
+    async def restore(self, id: IdLike) -> Any:
+        """See `Runtime.restore`."""
+        return await self._call(self.sync.restore, id)
+
+    async def subscribe(self, *, task: str | None = None, stream: str | None = None) -> AsyncIterator[TaskEvent]:
+        """See `Runtime.subscribe`."""
+        subscription = await self._call(self.sync.subscribe, task=task, stream=stream)
+        try:
+            while (event := await self._call(subscription.next)) is not None:
+                yield event
+        finally:
+            await self._call(subscription.close)
+
+    async def close(self, id: IdLike | None = None) -> None:
+        """See `Runtime.close`."""
+        if id is not None:
+            await self._call(self.sync.close, id)
+            return
+        if self._sync is not None:
+            await self._call(self._sync.close)
+            self._sync = None
+        self._threads.shutdown(wait=False)
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        ambient.enter(self.sync)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        ambient.leave(self.sync)
+        await self.close()
+
+    async def _call(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, functools.partial(function, *args, **kwargs))
