@@ -280,7 +280,9 @@ class Spawner:
         orphans = sorted(children - known - self._fresh - self._watch.pids)
         living = [pid for pid in orphans if not has_ended(pid)]
         for pid in orphans:
-            self._end(pid)
+            if pid in living:
+                kill_tree(pid)
+            self._watch.watch(pid)
         return living
 
 
