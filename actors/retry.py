@@ -57,7 +57,7 @@ class Retry:
             )
         for field in ("delay", "max_delay"):
             object.__setattr__(self, field, _seconds(field, getattr(self, field)))
-        if self.backoff not in _MULTIPLIER:
+        if self.backoff not in tuple(_MULTIPLIER):
             raise InvalidOption(f"retry backoff must be one of {', '.join(_MULTIPLIER)}: {self.backoff!r}")
         if not isinstance(self.jitter, bool):
             raise InvalidOption(f"retry jitter must be True or False: {self.jitter!r}")

@@ -251,7 +251,7 @@ def _with_tuple_keys(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
 
 
 def _hashable(key: Any) -> Any:
-    return tuple(_hashable(part) for part in key) if isinstance(key, list) else key
+    return tuple(map(_hashable, key)) if isinstance(key, list) else key
 
 
 def _explain(value: Any, what: str) -> UnencodableValue:

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import threading
+
+from pykka._envelope import Envelope
+
+from understudy.actors.mailbox import PERFORM, Mailbox
+
+
+def test_the_first_envelope_is_the_order_to_perform_the_rest_is_mail() -> None:
+    mailbox = Mailbox()
+    mailbox.put(Envelope((1, b"a")))
+    assert mailbox.get() is PERFORM
+    mailbox.put(Envelope((2, b"b")))
+    assert list(mailbox.letters) == [(1, b"a"), (2, b"b")]
+    assert [mailbox.get().message, mailbox.get().message] == [(1, b"a"), (2, b"b")]
+
+
+def test_empty_means_that_nothing_is_left_to_clear_away() -> None:
+    mailbox = Mailbox()
+    assert not mailbox.empty()
+    mailbox.get()
+    assert mailbox.empty()
+    mailbox.put(Envelope((1, b"a")))
+    assert not mailbox.empty()
+    mailbox.get()
+    assert mailbox.empty()
+
+
+def test_every_change_rings_for_all_who_listen() -> None:
+    mailbox, rung = Mailbox(), []
+
+    def one() -> None:
+        rung.append(1)
+
+    def two() -> None:
+        rung.append(2)
+
+    mailbox.wake()
+    mailbox.listen(one)
+    mailbox.listen(two)
+    mailbox.put(Envelope((1, b"a")))
+    assert rung == [1, 2]
+    mailbox.unlisten(one)
+    mailbox.close()
+    assert mailbox.closed
+    mailbox.unlisten(two)
+    mailbox.wake()
+    assert rung == [1, 2, 2]
+    assert mailbox.rings == ()
+
+
+def test_one_who_stops_listening_while_it_rings() -> None:
+    mailbox = Mailbox()
+
+    def once() -> None:
+        mailbox.unlisten(once)
+
+    for _ in range(3):
+        mailbox.listen(once)
+    mailbox.wake()
+    assert mailbox.rings == ()
+
+
+def test_letters_of_one_thread_stay_in_order() -> None:
+    mailbox = Mailbox()
+    threads = [
+        threading.Thread(target=lambda n=n: [mailbox.put(Envelope((i, b"%d" % n))) for i in range(2_000)])
+        for n in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for n in range(4):
+        assert [i for i, who in mailbox.letters if who == b"%d" % n] == list(range(2_000))
+
+
+def test_listeners_come_and_go_on_many_threads() -> None:
+    mailbox = Mailbox()
+
+    def come_and_go() -> None:
+        def ring() -> None: ...
+
+        for _ in range(2_000):
+            mailbox.listen(ring)
+            mailbox.wake()
+            mailbox.unlisten(ring)
+
+    threads = [threading.Thread(target=come_and_go) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert mailbox.rings == ()
