@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import signal
 import subprocess
@@ -59,7 +60,7 @@ class Spawner:
         self._process: subprocess.Popen[bytes] | None = None
         self._line: PacketLine | None = None
         self._watch = ChildWatch(self._child_exited)
-        self._number = 0
+        self._numbers = itertools.count(1)
         self._spawns: dict[int, asyncio.Future[int]] = {}
         self._declares: dict[int, asyncio.Future[Tasks]] = {}
         #: Whether this fork server has said how the loading of the app went, well or ill.
@@ -158,7 +159,7 @@ class Spawner:
                 raise SpawnFailed("the fork server is not running")
             await self._ready.wait()
         assert self._line is not None
-        number = self._next()
+        number = next(self._numbers)
         self._line.send({"spawn": number, "config": config}, fds)
         answer = self._spawns[number] = asyncio.get_running_loop().create_future()
         try:
@@ -184,15 +185,11 @@ class Spawner:
         if self._process is None or self._line is None:
             answer.set_exception(AppFailed("the fork server is not running; try again when it has restarted"))
             return answer
-        number = self._next()
+        number = next(self._numbers)
         self._line.send({"declare": number, "modules": list(modules)})
         self._declares[number] = answer
         self._ready.clear()
         return answer
-
-    def _next(self) -> int:
-        self._number += 1
-        return self._number
 
     # -- Answers ---------------------------------------------------------------------------------------------
 
