@@ -176,7 +176,8 @@ def _rows(descriptor: int, header: Header, number: int) -> dict[bytes, tuple[int
     if len(page) < header.page_size:
         raise _Damaged(f"page {number} is beyond the end of the file: it was cut short")
     own, _, flags, lower, _ = _PAGE_HEADER.unpack_from(page)
-    if own != number or flags != _LEAF or not _PAGE_HEADER.size <= lower <= header.page_size:
+    sane = _PAGE_HEADER.size <= lower <= header.page_size and lower % 2 == 0
+    if own != number or flags != _LEAF or not sane:
         raise _Damaged(f"page {number} is not a leaf page")
     rows = {}
     for (place,) in struct.iter_unpack("=H", page[_PAGE_HEADER.size : lower]):

@@ -83,6 +83,7 @@ class View:
         # Readers count themselves in; who opens, remaps or closes waits until there are none.
         self._condition = threading.Condition()
         self._reads = 0
+        self._waiting = 0
 
     @contextmanager
     def read(self) -> Iterator[Snapshot]:
@@ -103,6 +104,7 @@ class View:
     def _begin(self) -> tuple[lmdb.Environment | None, lmdb.Transaction[bytes] | None]:
         while True:
             with self._condition:
+                self._condition.wait_for(lambda: not self._waiting)
                 if self._env is None or self._files != self._current_files():
                     self._wait_for_reads()
                     self._open()
@@ -122,8 +124,14 @@ class View:
             self._reads -= 1
             self._condition.notify_all()
 
-    def _wait_for_reads(self) -> None:
-        self._condition.wait_for(lambda: self._reads == 0)
+    def _wait_for_reads(self, timeout: float | None = None) -> bool:
+        """Wait until no read is under way, keeping new ones out; returns whether it came to that in time."""
+        self._waiting += 1
+        try:
+            return self._condition.wait_for(lambda: self._reads == 0, timeout)
+        finally:
+            self._waiting -= 1
+            self._condition.notify_all()
 
     def _current_files(self) -> tuple[_FileId, _FileId]:
         return _file_id(self.path), _file_id(lock_file(self.home))
@@ -183,7 +191,7 @@ class View:
         """Wait for reads and keep new ones out; returns whether that worked."""
         if not self._condition.acquire(timeout=_FORK_PATIENCE):
             return False
-        if self._condition.wait_for(lambda: self._reads == 0, _FORK_PATIENCE):
+        if self._wait_for_reads(_FORK_PATIENCE):
             return True
         self._condition.release()
         return False
@@ -194,12 +202,12 @@ class View:
 
     def after_fork_in_child(self, calm: bool) -> None:
         """Close the parent's files in the child. With a read under way (not `calm`) they must stay as they are."""
+        # The parent's other threads, which may have been waiting, do not exist here.
+        self._condition = threading.Condition()
+        self._reads = self._waiting = 0
         if calm:
             self._close()
-            self._condition.release()  # held since `before_fork` by this thread, the one that the child has
         else:
-            self._condition = threading.Condition()
-            self._reads = 0
             self._env = None
 
 

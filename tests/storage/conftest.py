@@ -1,9 +1,8 @@
-"""A store with the part of the supervisor's loop that it needs, programs in processes of their own, a small disk."""
+"""Stores that are closed at the end, programs in processes of their own, a small disk."""
 
 from __future__ import annotations
 
 import os
-import queue
 import subprocess
 import sys
 import textwrap
@@ -13,57 +12,10 @@ from typing import Any
 
 import pytest
 
-from understudy.actors.errors import StoreError, UnderstudyError
-from understudy.storage.batch import Batch
+from desk import Desk
 from understudy.storage.environment import Environment
 from understudy.storage.memory import MemoryStore
 from understudy.storage.store import Store
-from waiting import until
-
-
-class Desk:
-    """A store and its loop: tells it of commits and runs the acks, in the thread that calls."""
-
-    def __init__(self, kind: type[Store] | type[MemoryStore], home: Path, **options: Any) -> None:
-        self.commits: queue.SimpleQueue[Batch] = queue.SimpleQueue()
-        self.troubles: list[StoreError] = []
-        self.recoveries = 0
-        self.failures: list[StoreError] = []
-        self.store = kind.open(
-            home,
-            on_commit=self.commits.put,
-            on_trouble=self.troubles.append,
-            on_recovered=self._recovered,
-            on_fatal=self.failures.append,
-            **options,
-        )
-
-    def _recovered(self) -> None:
-        self.recoveries += 1
-
-    def pump(self) -> None:
-        """What the loop does after each wake: learn of commits, send the next batch."""
-        while not self.commits.empty():
-            batch = self.commits.get()
-            self.store.committed(batch)
-            for ack in batch.acks:
-                ack()
-        self.store.seal()
-
-    def flush(self, timeout: float = 20) -> None:
-        """Until everything is committed and told."""
-
-        def idle() -> bool:
-            self.pump()
-            assert not self.failures, self.failures
-            return not self.store.busy and self.store.batch.empty
-
-        until(idle, timeout)
-
-    def compact(self) -> UnderstudyError | None:
-        done: queue.SimpleQueue[UnderstudyError | None] = queue.SimpleQueue()
-        self.store.compact(done.put)
-        return done.get(timeout=20)
 
 
 @pytest.fixture
@@ -113,7 +65,7 @@ def program() -> Iterator[Callable[..., subprocess.Popen[str]]]:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])},
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
             )
         )
         return started[-1]
@@ -129,9 +81,12 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 4 MiB; only root can have one."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    if os.geteuid() != 0 or subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=4m", "understudy-test", str(folder)], capture_output=True
-    ).returncode:
+    if (
+        os.geteuid() != 0
+        or subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=4m", "understudy-test", str(folder)], capture_output=True
+        ).returncode
+    ):
         pytest.skip("mounting a small tmpfs takes root; the test with RLIMIT_FSIZE covers most of this")
     yield folder
     subprocess.run(["umount", "--lazy", str(folder)], check=True)

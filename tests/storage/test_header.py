@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import struct
@@ -11,6 +12,7 @@ import lmdb
 import pytest
 
 from understudy.actors.errors import HomeError, StoreCorrupt, StoreForeign, StoreVersion
+from understudy.storage import header
 from understudy.storage.environment import Environment
 from understudy.storage.header import inspect
 from understudy.storage.layout import store_file
@@ -62,10 +64,10 @@ def test_no_file_and_an_empty_one_are_no_store_yet(path: Path):
 
 
 def test_a_store_is_recognised(store: Path):
-    header = inspect(store)
-    assert header is not None
-    assert len(header.home_id) == 16
-    assert header.page_size == 4096
+    found = inspect(store)
+    assert found is not None
+    assert len(found.home_id) == 16
+    assert found.page_size == 4096
 
 
 @pytest.mark.parametrize("length", [1, 100, 5000, 100_000])
@@ -87,7 +89,7 @@ def test_an_sqlite_file_is_foreign(path: Path):
     refused(path, StoreForeign)
 
 
-@pytest.mark.parametrize("names", [(), ("users",), ("meta",), tuple(f"table{n}" for n in range(200))])
+@pytest.mark.parametrize("names", [(), ("users",), ("meta",), tuple(f"table{n}" for n in range(100))])
 def test_lmdb_files_of_others_are_foreign(path: Path, names: tuple[str, ...]):
     with lmdb.open(str(path), subdir=False, lock=False, max_dbs=300) as env:
         for name in names:
@@ -102,7 +104,10 @@ def test_an_lmdb_file_with_plain_rows_is_foreign(path: Path):
 
 
 def test_an_lmdb_file_of_the_next_format_is_foreign(path: Path):
-    with lmdb.open(str(path), subdir=False, lock=False, lib_version=1) as env, env.begin(write=True) as transaction:
+    with (
+        lmdb.open(str(path), subdir=False, lock=False, lib_version=1) as env,
+        env.begin(write=True) as transaction,
+    ):
         transaction.put(b"a", b"b")
     refused(path, StoreForeign)
 
@@ -150,16 +155,20 @@ def test_a_file_of_less_than_its_first_page_header_is_foreign(store: Path):
     refused(store, StoreForeign)
 
 
-def test_a_tail_of_pages_that_hold_nothing_may_be_missing(store: Path):
-    # LMDB may count a page as used that was taken and given back in one transaction, and never writes it.
+@pytest.mark.parametrize("sound", [True, False])
+def test_a_tail_of_pages_that_hold_nothing_may_be_missing(store: Path, monkeypatch, sound: bool):
+    # LMDB counts a page as used that was taken and given back in one transaction, and need not write it: whether
+    # the missing pages matter is for the verifier to say.
     whole = bytearray(filled(store))
     for meta in (0, 4096):
         (last,) = struct.unpack_from("=Q", whole, meta + 16 + 120)
         struct.pack_into("=Q", whole, meta + 16 + 120, last + 1)
     store.write_bytes(whole)
-    # The list of free pages does not have the page either, which makes this forged file faulty after all; LMDB's own
-    # is in the next test.
-    refused(store, StoreCorrupt)
+    monkeypatch.setattr(header.verify, "verify", lambda path: [] if sound else ["page 7 is beyond the end"])
+    if sound:
+        assert inspect(store) is not None
+    else:
+        refused(store, StoreCorrupt)
 
 
 @pytest.mark.parametrize("offset", [16, 20, 40, 4096 + 16, 4096 + 20])
@@ -182,14 +191,18 @@ def test_a_root_page_out_of_range_is_corrupt(store: Path):
 def test_flipped_bytes_never_get_past_with_anything_but_our_errors(store: Path):
     """Whatever the pages say that are looked at, looking ends in an answer."""
     whole = filled(store)
-    for place in [*range(0, 160), *range(4096, 4096 + 160), *range(8192, 12288, 7)]:
-        flipped = bytearray(whole)
-        flipped[place] ^= 0xFF
-        store.write_bytes(flipped)
-        try:
-            inspect(store)
-        except (StoreForeign, StoreCorrupt, StoreVersion):
-            pass
+    found = inspect(store)
+    assert found is not None
+    root = found.main.root * found.page_size
+    for place in [*range(160), *range(4096, 4096 + 160), *range(root, root + 4096)]:
+        with store.open("r+b") as file:
+            file.seek(place)
+            file.write(bytes([whole[place] ^ 0xFF]))
+            file.flush()
+            with contextlib.suppress(StoreForeign, StoreCorrupt, StoreVersion):
+                inspect(store)
+            file.seek(place)
+            file.write(whole[place : place + 1])
 
 
 @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])

@@ -41,7 +41,9 @@ def test_other_bytes_are_refused_with_a_value_error(row: bytes):
         Record.unpack(SOME_ID, row)
 
 
-@pytest.mark.parametrize("row", [b"", b"\xdc", b"\xdc\x00\x15", b"\xdc\x00\x15\xa1n", b"\xdc\x00\x15\xa1n\x7f"])
+@pytest.mark.parametrize(
+    "row", [b"", b"\xdc", b"\xdc\x00\x15", b"\xdc\x00\x15\xa1n", b"\xdc\x00\x15\xa1n\x7f"]
+)
 def test_a_row_without_a_state_is_refused(row: bytes):
     with pytest.raises(ValueError, match="not a task record"):
         state_of(row)

@@ -33,7 +33,19 @@ SEQS = st.integers(0, 2**64 - 1)
 
 def test_the_names_of_tables_and_lanes_stay_what_is_on_disk():
     assert [table.value for table in Table] == (
-        "tasks args live mail checkpoints results logs keys expiry schedules meta".split()
+        [
+            "tasks",
+            "args",
+            "live",
+            "mail",
+            "checkpoints",
+            "results",
+            "logs",
+            "keys",
+            "expiry",
+            "schedules",
+            "meta",
+        ]
     )
     assert list(Lane) == [0, 1, 2, 3, 4]
 
@@ -89,7 +101,7 @@ def test_expiry_keys_give_back_the_id(at: float, id: bytes):
     assert expiry_id(expiry_key(at, id)) == id
 
 
-@given(st.text(min_size=1).filter(lambda text: text.isascii() or "\ud800" > max(text)))
+@given(st.text(min_size=1).filter(lambda text: text.isascii() or max(text) < "\ud800"))
 def test_a_short_idempotency_key_is_its_utf8(text: str):
     if len(text.encode()) <= MAX_KEY_BYTES:
         assert idempotency_key(text) == text.encode()

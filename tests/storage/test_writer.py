@@ -41,7 +41,7 @@ class Scene:
         self.failures: list[StoreError] = []
         self.writer = Writer(
             self.environment,  # type: ignore[arg-type]
-            on_commit=lambda batch: self.committed.append(batch),
+            on_commit=self.committed.append,
             on_trouble=self.troubles.append,
             on_recovered=lambda: self.recovered.append(None),
             on_fatal=self.failures.append,

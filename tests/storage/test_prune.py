@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from desk import Desk
+from tasks import EPOCH, add_task
+from understudy.actors.state import State
+from understudy.storage import prune as module
+from understudy.storage.memory import MemoryStore
+from understudy.storage.prune import expire, forget, prune
+from understudy.storage.record import Record
+from understudy.storage.schema import Table, expiry_key, idempotency_key, log_key, mail_key
+from understudy.storage.store import Store
+
+BY_TASK = (
+    Table.TASKS,
+    Table.ARGS,
+    Table.RESULTS,
+    Table.CHECKPOINTS,
+    Table.LOGS,
+    Table.MAIL,
+    Table.KEYS,
+    Table.EXPIRY,
+)
+
+
+@pytest.fixture(params=[Store, MemoryStore])
+def desk(request: pytest.FixtureRequest, open_desk: Any) -> Desk:
+    return open_desk(request.param)
+
+
+def add_ended(desk: Desk, at: float, keep: float | None, key: str | None = None) -> Record:
+    record = add_task(desk.store, State.COMPLETED, at, key=key)
+    for seq in range(3):
+        desk.store.put(Table.LOGS, log_key(record.id, seq), b"log")
+        desk.store.put(Table.MAIL, mail_key(record.id, seq), b"mail")
+    expire(desk.store, record, keep)
+    return record
+
+
+def left(desk: Desk) -> dict[Table, int]:
+    return {table: desk.store.count(table) for table in BY_TASK if desk.store.count(table)}
+
+
+def test_a_task_is_forgotten_with_everything_of_it_once_it_is_due(desk: Desk):
+    add_ended(desk, EPOCH, keep=60, key="nightly")
+    desk.flush()
+    assert prune(desk.store, EPOCH + 60.9) == 0  # it ended a second after it was made
+    assert prune(desk.store, EPOCH + 61) == 1
+    desk.flush()
+    assert left(desk) == {}
+    assert prune(desk.store, EPOCH + 61) == 0
+
+
+def test_others_are_left_alone(desk: Desk):
+    due = [add_ended(desk, EPOCH + number, keep=10) for number in range(3)]
+    add_ended(desk, EPOCH, keep=1000)
+    add_ended(desk, EPOCH, keep=None)
+    live = add_task(desk.store, State.RUNNING)
+    desk.flush()
+    assert prune(desk.store, EPOCH + 100) == len(due)
+    desk.flush()
+    assert left(desk)[Table.TASKS] == 3
+    assert left(desk)[Table.LOGS] == left(desk)[Table.MAIL] == 6
+    assert left(desk)[Table.EXPIRY] == 1
+    assert desk.store.get(Table.TASKS, live.id)
+
+
+def test_what_is_deleted_already_is_not_counted_again(desk: Desk):
+    for number in range(5):
+        add_ended(desk, EPOCH + number, keep=0)
+    desk.flush()
+    assert prune(desk.store, EPOCH + 100, limit=3) == 3
+    assert prune(desk.store, EPOCH + 100, limit=3) == 0
+    desk.flush()
+    assert prune(desk.store, EPOCH + 100, limit=3) == 2
+    desk.flush()
+    assert left(desk) == {}
+
+
+def test_one_call_deletes_a_bounded_number_of_rows(desk: Desk, monkeypatch):
+    monkeypatch.setattr(module, "MAX_ROWS", 10)
+    for number in range(5):
+        add_ended(desk, EPOCH + number, keep=0)
+    desk.flush()
+    assert prune(desk.store, EPOCH + 100) == 1
+    desk.flush()
+    assert left(desk)[Table.TASKS] == 4
+
+
+def test_rows_on_their_way_to_disk_go_too(desk: Desk):
+    record = add_ended(desk, EPOCH, keep=0)
+    desk.flush()
+    desk.store.put(Table.LOGS, log_key(record.id, 10), b"in flight")
+    desk.store.seal()
+    desk.store.put(Table.LOGS, log_key(record.id, 11), b"open")
+    other = log_key(b"\1" * 16, 1)
+    desk.store.put(Table.LOGS, other, b"of another task")
+    assert prune(desk.store, EPOCH + 100) == 1
+    desk.flush()
+    assert desk.store.scan(Table.LOGS) == [(other, b"of another task")]
+
+
+def test_a_key_that_a_later_task_took_over_stays(desk: Desk):
+    add_ended(desk, EPOCH, keep=0, key="nightly")
+    later = add_task(desk.store, State.QUEUED, EPOCH + 5, key="nightly")
+    desk.flush()
+    prune(desk.store, EPOCH + 100)
+    desk.flush()
+    assert desk.store.get(Table.KEYS, idempotency_key("nightly")) == later.id
+
+
+def test_an_expiry_row_never_costs_a_task_that_has_not_ended(desk: Desk):
+    record = add_task(desk.store, State.RUNNING)
+    desk.store.put(Table.EXPIRY, expiry_key(EPOCH, record.id), b"")
+    desk.store.put(Table.EXPIRY, expiry_key(EPOCH, b"\1" * 16), b"")  # and one without a task is just removed
+    desk.flush()
+    assert prune(desk.store, EPOCH + 100) == 1
+    desk.flush()
+    assert desk.store.get(Table.TASKS, record.id)
+    assert desk.store.count(Table.EXPIRY) == 0
+
+
+def test_a_damaged_record_can_be_forgotten(desk: Desk):
+    desk.store.put(Table.TASKS, b"\1" * 16, b"damaged")
+    desk.store.put(Table.EXPIRY, expiry_key(EPOCH, b"\1" * 16), b"")
+    desk.flush()
+    assert prune(desk.store, EPOCH + 100) == 1
+    desk.flush()
+    assert left(desk) == {}
+
+
+def test_forgetting_one_task(desk: Desk):
+    record = add_ended(desk, EPOCH, keep=None, key="nightly")
+    other = add_ended(desk, EPOCH + 1, keep=None)
+    desk.flush()
+    forget(desk.store, record)
+    desk.flush()
+    assert left(desk)[Table.TASKS] == 1
+    assert desk.store.get(Table.TASKS, other.id)
+    assert Table.KEYS not in left(desk)
+
+
+def test_only_an_ended_task_expires(desk: Desk):
+    with pytest.raises(ValueError, match="ended"):
+        expire(desk.store, add_task(desk.store), 10)

@@ -1,0 +1,58 @@
+"""A store with the part of the supervisor's loop that it needs."""
+
+from __future__ import annotations
+
+import queue
+from pathlib import Path
+from typing import Any
+
+from understudy.actors.errors import StoreError, UnderstudyError
+from understudy.storage.batch import Batch
+from understudy.storage.memory import MemoryStore
+from understudy.storage.store import Store
+from waiting import until
+
+
+class Desk:
+    """A store and its loop: tells it of commits and runs the acks, in the thread that calls."""
+
+    def __init__(self, kind: type[Store] | type[MemoryStore], home: Path, **options: Any) -> None:
+        self.commits: queue.SimpleQueue[Batch] = queue.SimpleQueue()
+        self.troubles: list[StoreError] = []
+        self.recoveries = 0
+        self.failures: list[StoreError] = []
+        self.store = kind.open(
+            home,
+            on_commit=self.commits.put,
+            on_trouble=self.troubles.append,
+            on_recovered=self._recovered,
+            on_fatal=self.failures.append,
+            **options,
+        )
+
+    def _recovered(self) -> None:
+        self.recoveries += 1
+
+    def pump(self) -> None:
+        """What the loop does after each wake: learn of commits, send the next batch."""
+        while not self.commits.empty():
+            batch = self.commits.get()
+            self.store.committed(batch)
+            for ack in batch.acks:
+                ack()
+        self.store.seal()
+
+    def flush(self, timeout: float = 20) -> None:
+        """Until everything is committed and told."""
+
+        def idle() -> bool:
+            self.pump()
+            assert not self.failures, self.failures
+            return not self.store.busy and self.store.batch.empty
+
+        until(idle, timeout)
+
+    def compact(self) -> UnderstudyError | None:
+        done: queue.SimpleQueue[UnderstudyError | None] = queue.SimpleQueue()
+        self.store.compact(done.put)
+        return done.get(timeout=20)

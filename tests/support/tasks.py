@@ -1,0 +1,45 @@
+"""Tasks as the supervisor would have put them into a store."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from understudy.actors.state import TERMINAL, State
+from understudy.storage.record import Record
+from understudy.storage.schema import Lane, Table, idempotency_key, live_key, ready_sort
+
+#: Creation time of the first task, in seconds since the epoch.
+EPOCH = 1_700_000_000.0
+
+
+def new_id(at: float) -> bytes:
+    """A UUIDv7 of this time."""
+    raw = int(at * 1000).to_bytes(6, "big") + os.urandom(10)
+    return raw[:6] + bytes([0x70 | raw[6] & 0x0F, raw[7], 0x80 | raw[8] & 0x3F]) + raw[9:]
+
+
+def add_task(
+    store: Any,
+    state: State = State.QUEUED,
+    at: float = EPOCH,
+    name: str = "etl",
+    key: str | None = None,
+    stream: bytes | None = None,
+) -> Record:
+    """Put a task with all rows that belong to its state; returns its record."""
+    id = new_id(at)
+    record = Record(id, name, at, stream or id, key=key)
+    record.state = state
+    if state in TERMINAL:
+        record.ended = at + 1
+        store.put(Table.RESULTS, id, b"result")
+    else:
+        lane = Lane.RUNNING if state is State.RUNNING else Lane.SYNC
+        store.put(Table.LIVE, live_key(lane, ready_sort(0), id), b"")
+    if key is not None:
+        store.put(Table.KEYS, idempotency_key(key), id)
+    store.put(Table.TASKS, id, record.pack())
+    store.put(Table.ARGS, id, b"args")
+    store.put(Table.CHECKPOINTS, id, b"checkpoint")
+    return record
