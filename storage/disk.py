@@ -13,6 +13,8 @@ FULL_ERRNOS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 DENIED_ERRNOS: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
+PATH_ERRNOS: Final = frozenset({errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EEXIST})
+
 RESERVE_BYTES: Final = 32 << 20
 """Room that new work may not take, so that what runs can still end. Of a small disk 5 % instead."""
 
@@ -20,8 +22,11 @@ _CHUNK: Final = bytes(1 << 20)
 
 
 def below_reserve(path: Path) -> bool:
-    """Whether the file system has less free than min(32 MiB, 5 % of its size)."""
-    disk = os.statvfs(path)
+    """Whether the file system has less free than min(32 MiB, 5 % of its size); False if it does not say."""
+    try:
+        disk = os.statvfs(path)
+    except OSError:
+        return False  # a disk that fails is for the next write to tell
     return disk.f_bavail * disk.f_frsize < min(RESERVE_BYTES, disk.f_blocks * disk.f_frsize // 20)
 
 

@@ -15,13 +15,14 @@ from __future__ import annotations
 import errno
 import os
 import threading
+import time
 from itertools import islice
 from pathlib import Path
 from typing import Final, Literal
 
 import lmdb
 
-from ..actors.errors import InvalidOption, StoreFull
+from ..actors.errors import InvalidOption, StoreError, StoreFull
 from .batch import Batch
 from .disk import has_room, remove, sync_folder
 from .header import Header, inspect
@@ -35,6 +36,9 @@ Durability = Literal["disk", "os"]
 
 MAP_SIZE: Final = 256 << 20
 """Bytes of address space to begin with; doubles when full. The file only takes what is used."""
+
+READER_CHECK: Final = 10.0
+"""Seconds after which a commit looks for readers that died."""
 
 MAX_READERS: Final = 1024
 """How many transactions may read at once, over all processes."""
@@ -86,7 +90,7 @@ class Environment:
                 lib_version=0,
             )
             try:
-                self._env.reader_check()
+                self._forget_dead_readers()
                 with self._env.begin(write=True) as transaction:
                     self._tables = {
                         table: self._env.open_db(table.encode(), txn=transaction, create=True)
@@ -139,6 +143,8 @@ class Environment:
 
     def _reading(self) -> lmdb.Transaction[bytes]:
         if self._snapshot is None:
+            if self._closed:
+                raise StoreError("the store was closed; open it again")
             self._snapshot = self._env.begin()
         return self._snapshot
 
@@ -157,6 +163,8 @@ class Environment:
         reopened = False
         while True:
             try:
+                if time.monotonic() - self._readers_checked > READER_CHECK:
+                    self._forget_dead_readers()
                 self._apply(batch)
                 return
             except lmdb.MapFullError:
@@ -175,6 +183,11 @@ class Environment:
                         f"cannot write {self.path}: the disk is full. Free space on it"
                     ) from error
                 raise translate(error, "write", self.path) from error
+
+    def _forget_dead_readers(self) -> None:
+        # A process killed while it read keeps the pages that it saw from being used again.
+        self._env.reader_check()
+        self._readers_checked = time.monotonic()
 
     def _apply(self, batch: Batch) -> None:
         with self._env.begin(write=True) as transaction:
@@ -224,17 +237,20 @@ class Environment:
         A crash at any step leaves the old store or the new one. Raises StoreError if the store cannot be opened
         again; it cannot be used then.
         """
-        with self._lock, gate(self.home, alone=True):
-            self._drop_snapshot()
-            self._env.close()
-            try:
-                remove(lock_file(self.home))  # before the rename: an old lock file misreads a new data file
-                copy.replace(self.path)
-                sync_folder(self.home)
-            except OSError as error:
-                raise translate(error, "replace", self.path) from error
-            finally:
-                self._open(self.map_size)
+        try:
+            with self._lock, gate(self.home, alone=True):
+                self._drop_snapshot()
+                self._env.close()
+                try:
+                    remove(
+                        lock_file(self.home)
+                    )  # before the rename: an old lock file misreads a new data file
+                    copy.replace(self.path)
+                    sync_folder(self.home)
+                finally:
+                    self._open(self.map_size)
+        except OSError as error:
+            raise translate(error, "replace", self.path) from error
 
     def close(self) -> None:
         """Bring everything to disk and let go of the files; may be called twice."""

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from .disk import remove
+
+PATIENCE: Final = 5.0
+"""Seconds that a swap waits for those who are opening the files."""
 
 
 def store_file(home: Path) -> Path:
@@ -49,6 +54,9 @@ def gate(home: Path, *, alone: bool) -> Iterator[None]:
     LMDB's lock file remembers the number of the last transaction, which picks one of the data file's two meta pages.
     An old lock file beside a new data file would pick the wrong one, and with it lose the data. Nobody may open the
     two while they are being swapped; who has them open already keeps the old pair and notices later.
+
+    Opening waits for a swap, which takes milliseconds. A swap waits for at most PATIENCE seconds and then raises
+    TimeoutError: a process that was stopped while it opened must not stop the writer.
     """
     try:
         descriptor = os.open(gate_file(home), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -59,7 +67,24 @@ def gate(home: Path, *, alone: bool) -> Iterator[None]:
         yield
         return
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        if alone:
+            _lock_alone(descriptor)
+        else:
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
         yield
     finally:
         os.close(descriptor)
+
+
+def _lock_alone(descriptor: int) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError as error:
+            if time.monotonic() > deadline:
+                raise TimeoutError(
+                    f"another process has been opening the store for {PATIENCE:g} s"
+                ) from error
+            time.sleep(0.001)

@@ -160,20 +160,21 @@ class Store:
     def compact(self, done: Callable[[UnderstudyError | None], None]) -> None:
         """Give the space of deleted rows back to the file system, between two batches.
 
-        Needs room for a copy meanwhile. `done` is called from the writer's thread: with None, or with an error
-        after which the store is as it was before.
+        Needs room for a copy meanwhile. `done` is called from the writer's thread: with None, or with an error and
+        the store as it was before. Should the disk fail so badly that the store cannot be opened again, the next
+        commit is fatal.
         """
 
         def job() -> None:
             copy = draft_file(self._environment.home, "compact")
+            failure: UnderstudyError | None = None
             try:
                 self._environment.copy(copy)
+                self._environment.swap(copy)
             except UnderstudyError as error:
                 remove(copy)
-                done(error)
-                return
-            self._environment.swap(copy)
-            done(None)
+                failure = error
+            done(failure)
 
         self._writer.between(job)
 

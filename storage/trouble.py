@@ -5,7 +5,7 @@ from __future__ import annotations
 import lmdb
 
 from ..actors.errors import HomeError, StoreCorrupt, StoreError, StoreFull
-from .disk import DENIED_ERRNOS, FULL_ERRNOS
+from .disk import DENIED_ERRNOS, FULL_ERRNOS, PATH_ERRNOS
 
 _CORRUPT = (
     lmdb.CorruptedError,
@@ -34,6 +34,10 @@ def translate(error: BaseException, doing: str, path: object) -> StoreError | Ho
         return StoreFull(f"{said}. Free space on its file system, or raise the quota or limit, and try again")
     if number in DENIED_ERRNOS:
         return HomeError(f"{said}. Make it writable for this user, or use another home", home=str(path))
+    if number in PATH_ERRNOS:
+        return HomeError(f"{said}. Choose another path", home=str(path))
+    if isinstance(error, TimeoutError):
+        return StoreError(f"{said}. Try again; if it stays, end that process")
     if isinstance(error, _CORRUPT):
         advice = "Run `understudy check`, and restore the last backup if it finds damage"
         return StoreCorrupt(f"{said}. The store is damaged. {advice}", problems=[str(error)])

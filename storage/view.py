@@ -90,16 +90,18 @@ class View:
         """The newest committed state. Do not fork, and do not read again, inside the block."""
         try:
             env, transaction = self._begin()
-            if env is None or transaction is None:
-                yield Snapshot()
-                return
-            try:
-                yield Snapshot(env, transaction, self._tables)
-            finally:
-                transaction.abort()
-                self._leave()
+        except (OSError, lmdb.Error) as error:
+            raise translate(error, "read", self.path) from error
+        if env is None or transaction is None:
+            yield Snapshot()
+            return
+        try:
+            yield Snapshot(env, transaction, self._tables)
         except lmdb.Error as error:
             raise translate(error, "read", self.path) from error
+        finally:
+            transaction.abort()
+            self._leave()
 
     def _begin(self) -> tuple[lmdb.Environment | None, lmdb.Transaction[bytes] | None]:
         while True:

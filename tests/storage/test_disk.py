@@ -31,6 +31,10 @@ def test_the_reserve_is_32_mib_or_5_percent(monkeypatch, size: int, free: int, b
     assert below_reserve(Path("/")) is below
 
 
+def test_a_disk_that_does_not_say_is_not_taken_as_full(tmp_path: Path):
+    assert not below_reserve(tmp_path / "not there")
+
+
 def test_asking_for_room_leaves_the_file_as_it_was(tmp_path: Path):
     path = tmp_path / "file"
     path.write_bytes(b"abc")

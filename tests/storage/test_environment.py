@@ -6,12 +6,15 @@ import random
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import lmdb
 import pytest
 from lmdb import verify
 
 from understudy.actors.errors import HomeError, InvalidOption, StoreCorrupt, StoreError, StoreFull
+from understudy.storage import environment as module
+from understudy.storage import layout
 from understudy.storage.batch import Batch
 from understudy.storage.environment import Environment
 from understudy.storage.layout import draft_file, lock_file, store_file
@@ -239,8 +242,59 @@ def test_what_a_dead_process_left_in_the_making_is_removed(home: Path, open_envi
 
 def test_a_home_that_cannot_be_made_says_so(tmp_path: Path):
     (tmp_path / "file").touch()
-    with pytest.raises((HomeError, StoreError), match="file"):
-        Environment(tmp_path / "file" / "home")
+    for home in (tmp_path / "file", tmp_path / "file" / "home"):
+        with pytest.raises(HomeError, match="another path"):
+            Environment(home)
+
+
+def test_a_closed_store_says_so(open_environment: Open):
+    environment = open_environment()
+    environment.close()
+    with pytest.raises(StoreError, match="closed"):
+        environment.get(Table.TASKS, b"a")
+
+
+def test_a_reader_that_was_killed_does_not_keep_old_pages_for_ever(
+    home: Path, open_environment: Open, program: Callable[..., Any], monkeypatch
+):
+    environment = open_environment()
+    environment.commit(batch({b"a": b"1"}))
+    process = program(
+        """
+        import sys
+        from pathlib import Path
+        from understudy.storage.view import view_of
+
+        with view_of(Path(sys.argv[1])).read():
+            print("reads", flush=True)
+            sys.stdin.read()
+        """,
+        home,
+    )
+    process.stdout.readline()
+    process.kill()
+    process.wait()
+    assert str(process.pid) in environment._env.readers()
+    environment.commit(batch({b"b": b"1"}))
+    assert str(process.pid) in environment._env.readers()
+    monkeypatch.setattr(module, "READER_CHECK", 0.0)
+    environment.commit(batch({b"c": b"1"}))
+    assert str(process.pid) not in environment._env.readers()
+
+
+def test_a_process_that_stopped_while_it_opened_does_not_stop_the_writer(
+    home: Path, open_environment: Open, monkeypatch
+):
+    monkeypatch.setattr(layout, "PATIENCE", 0.02)
+    environment = open_environment()
+    environment.commit(batch({b"a": b"1"}))
+    copy = draft_file(home, "compact")
+    environment.copy(copy)
+    with layout.gate(home, alone=False), pytest.raises(StoreError, match="opening the store"):
+        environment.swap(copy)
+    assert environment.get(Table.TASKS, b"a") == b"1"
+    environment.swap(copy)
+    assert environment.get(Table.TASKS, b"a") == b"1"
 
 
 def test_an_unknown_durability_is_refused_before_anything_is_made(home: Path):
