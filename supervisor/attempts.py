@@ -27,6 +27,8 @@ from .worker_link import WorkerLink
 
 log = logging.getLogger("understudy")
 
+_ENDINGS: Final = tuple(Ending)
+
 #: The weight of the last attempt in a task's pace.
 PACE_WEIGHT: Final = 0.2
 #: The pace, in seconds, of a task that was never seen: long, so that it is not handed out ahead.
@@ -68,8 +70,9 @@ class Attempts:
         """Hand ready tasks to a worker."""
         now = time.time()
         link.hand(lane, entries, self._loop.time())
+        begin = self._book.begin
         for entry in entries:
-            self._book.begin(entry, link.pid, now)
+            begin(entry, link.pid, now)
             if entry.stored or entry.mail is not None or entry.record.closed:
                 self._mailroom.open(entry)
 
@@ -87,6 +90,7 @@ class Attempts:
         """A task handed out has begun: its time runs."""
         del link.handed[lane][entry.id]
         entry.begun = True
+        self._book.touch(entry)
         timeout = entry.options.timeout
         if timeout is not None and entry.signal is None:
             entry.deadline = self._loop.call_at(entry.handed_at + timeout, self._time_out, entry)
@@ -158,7 +162,7 @@ class Attempts:
             entry.record.started = started
             self._mailroom.acknowledge(entry, acked)
             verdict = judge(
-                Outcome(Ending(ending), value, error, delay),
+                Outcome(_ENDINGS[ending], value, error, delay),
                 entry.options,
                 entry.record.attempt,
                 cancelled=entry.record.cancel,

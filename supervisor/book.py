@@ -32,7 +32,9 @@ class Book:
         self.entries: dict[bytes, Entry] = {}
         #: What the app declares, by task name: the options, and whether it is async.
         self.tasks: dict[str, tuple[Options, bool]] = {}
-        self.lines = {lane: Line(self._reader_of(lane)) for lane in (*READY, Lane.DELAYED)}
+        #: Of tasks started as they were declared: options, lane and place in line.
+        self._usual: dict[str, tuple[Options, Lane, tuple[int, int]]] = {}
+        self.lines: dict[int, Line] = {lane: Line(self._reader_of(lane)) for lane in (*READY, Lane.DELAYED)}
         self._dirty: list[Entry] = []
         #: Called after the commit with the tasks that ended in it.
         self.on_ended: Callable[[list[Entry]], None] = lambda _: None
@@ -49,7 +51,10 @@ class Book:
         for name, declared in tasks.items():
             fields = dict(declared)
             is_async = bool(fields.pop("is_async", False))
-            self.tasks[name] = (Options.unpack(fields), is_async)
+            options = Options.unpack(fields)
+            lane = Lane.ALONE if options.alone else Lane.ASYNC if is_async else Lane.SYNC
+            self.tasks[name] = (options, is_async)
+            self._usual[name] = (options, lane, (int(lane), ready_sort(options.priority)))
 
     def options_of(self, record: Record) -> tuple[Options, Lane]:
         """The options in force for a task and the lane it runs in. A task the app does not know gets defaults."""
@@ -101,13 +106,14 @@ class Book:
 
     def add(self, record: Record, args: bytes | None) -> Entry:
         """A new task: put it in line and write it with the next commit."""
-        options, lane = self.options_of(record)
+        usual = self._usual.get(record.name) if record.options is None and record.due is None else None
+        options, lane = usual[:2] if usual is not None else self.options_of(record)
         entry = Entry(record, options, lane, stored=False)
         self.entries[record.id] = entry
         if args is not None:
             entry.args = args
             self._journal.put(Table.ARGS, record.id, args)
-        self._stand(entry)
+        self._stand_at(entry, usual[2] if usual is not None else _place_in_line(entry))
         return entry
 
     def touch(self, entry: Entry) -> None:
@@ -123,8 +129,11 @@ class Book:
         record.started = now
         record.pid = pid
         record.due = None
-        self._place(entry, (Lane.RUNNING, 0))
-        self._changed(entry)
+        self._place(entry, _RUNNING)
+        # Not dirty by that: most tasks end before anybody could read that they run. `touch` follows if this one
+        # does not; until then the disk says that it is queued, which is how it would be taken up after a crash.
+        if self.on_change is not None:
+            self.on_change(entry)
 
     def requeue(
         self, entry: Entry, event: Event, *, error: ErrorRow | None = None, due: float | None = None
@@ -142,7 +151,7 @@ class Book:
         record.due = due
         entry.off_worker()
         entry.options, entry.lane = self.options_of(record)
-        self._stand(entry)
+        self.stand(entry)
 
     def take_back(self, entry: Entry) -> None:
         """It was handed out and had not begun: it never left the line."""
@@ -150,7 +159,7 @@ class Book:
         record.state = State.QUEUED
         record.started = record.pid = None
         entry.off_worker()
-        self._stand(entry)
+        self.stand(entry)
 
     def end(self, entry: Entry, event: Event, *, error: ErrorRow | None = None, value: bytes | None = None) -> None:
         """It has ended; from here on its state never changes. Clears its mail; the record and the value stay."""
@@ -162,7 +171,7 @@ class Book:
         record.error = error
         self._leave_line(entry)
         entry.off_worker()
-        self._place(entry, None)
+        record.place = entry.key = None
         entry.result = value
         if value is not None:
             self._journal.put(Table.RESULTS, record.id, value)
@@ -189,12 +198,15 @@ class Book:
     def next(self, lane: Lane) -> Entry | None:
         """Take the first ready task of a lane out of its line."""
         key = self.lines[lane].pop(self._stands)
-        return None if key is None else self._at(key)
+        if key is None:
+            return None
+        entry = self.entries.get(key[9:])
+        return self._at(key) if entry is None else entry
 
-    def peek(self, lane: Lane) -> Entry | None:
-        """The first task of a lane, left where it is."""
-        key = self.lines[lane].peek(self._stands)
-        return None if key is None else self._at(key)
+    def put_back(self, lane: Lane, entry: Entry) -> None:
+        """A task that `next` gave is not wanted after all: it stands first again."""
+        assert entry.key is not None
+        self.lines[lane].put_back(entry.key)
 
     def next_due(self) -> float | None:
         """When the first delayed task is due."""
@@ -211,34 +223,38 @@ class Book:
             line.pop(self._stands)
             entry = self._at(key)
             entry.record.due = None
-            self._stand(entry)
+            self.stand(entry)
         return most
 
     def reprioritise(self, entry: Entry) -> None:
         """Its lane or its sort has changed while it stands in line."""
         self._leave_line(entry)
-        self._stand(entry)
+        self.stand(entry)
 
     def running_at_boot(self) -> list[Entry]:
         """The tasks that were running when the last supervisor of this home ended."""
         rows = self._journal.scan(Table.LIVE, live_key(Lane.RUNNING, 0, b""), live_key(Lane.SYNC, 0, b""))
         return [entry for key, _ in rows if (entry := self.find(live_id(key))) is not None]
 
-    def _stand(self, entry: Entry) -> None:
-        key = self._place(entry, _place_in_line(entry))
-        assert key is not None
-        self.lines[Lane(key[0])].push(key)
+    def stand(self, entry: Entry) -> None:
+        """Put a task that is on no worker where it belongs."""
+        self._stand_at(entry, _place_in_line(entry))
+
+    def _stand_at(self, entry: Entry, place: tuple[int, int]) -> None:
+        key = self._place(entry, place)
+        self.lines[place[0]].push(key)
         self._changed(entry)
         self.on_queued()
 
-    def _place(self, entry: Entry, place: tuple[int, int] | None) -> bytes | None:
+    def _place(self, entry: Entry, place: tuple[int, int]) -> bytes:
         entry.record.place = place
-        entry.key = None if place is None else live_key(*place, entry.id)
-        return entry.key
+        entry.key = key = live_key(place[0], place[1], entry.id)
+        return key
 
     def _leave_line(self, entry: Entry) -> None:
-        if entry.key is not None and entry.key[0] != Lane.RUNNING:
-            self.lines[Lane(entry.key[0])].discard(entry.key)
+        key = entry.key
+        if key is not None and key[0]:
+            self.lines[key[0]].discard(key)
 
     def _stands(self, key: bytes) -> bool:
         """Whether a key read from disk still is where its task stands; changes not yet committed are in memory."""
@@ -269,15 +285,16 @@ class Book:
             return
         self._dirty = []
         put, delete = self._journal.put, self._journal.delete
+        tasks, live = Table.TASKS, Table.LIVE
         for entry in dirty:
             entry.dirty = False
-            put(Table.TASKS, entry.id, entry.record.pack())
+            put(tasks, entry.id, entry.record.pack())
             key = entry.key
             if key != entry.stored_key:
                 if entry.stored_key is not None:
-                    delete(Table.LIVE, entry.stored_key)
+                    delete(live, entry.stored_key)
                 if key is not None:
-                    put(Table.LIVE, key, b"")
+                    put(live, key, b"")
                 entry.stored_key = key
         self._journal.after_commit(lambda: self._written(dirty))
 
@@ -290,7 +307,7 @@ class Book:
             if entry.record.ended is not None:
                 ended.append(entry)
                 self.entries.pop(entry.id, None)
-            elif entry.key is not None and entry.key[0] != Lane.RUNNING:
+            elif entry.key is not None and entry.key[0]:
                 self._let_go(entry, entry.key)
         if ended:
             self.on_ended(ended)
@@ -301,7 +318,7 @@ class Book:
                     self.entries.pop(entry_there.id)
 
     def _let_go(self, entry: Entry, key: bytes) -> None:
-        line = self.lines[Lane(key[0])]
+        line = self.lines[key[0]]
         line.committed(key)
         if not line.holds(key) and entry.link is None:
             self.entries.pop(entry.id, None)
@@ -312,6 +329,7 @@ class Book:
 
 
 _UNDECLARED = (Options(), False)
+_RUNNING = (int(Lane.RUNNING), 0)
 
 
 def _place_in_line(entry: Entry) -> tuple[int, int]:

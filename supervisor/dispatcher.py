@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from ..storage.schema import Lane
 from .attempts import PACE_UNKNOWN, Attempts
@@ -27,6 +27,8 @@ AHEAD: Final = 256
 AHEAD_SECONDS: Final = 0.02
 #: Seconds after which a task that was handed out is expected to have begun. A quarter of what is promised.
 LOOK_AFTER: Final = 0.025
+#: Quick tasks given to one worker before the loads are compared again.
+STRIDE: Final = 16
 #: Delayed tasks released, and isolated workers asked for, in one go.
 AT_ONCE: Final = 1_000
 
@@ -73,40 +75,30 @@ class Dispatcher:
 
     def _fill_slots(self, links: list[WorkerLink]) -> None:
         slots = self._settings.slots
-        given: dict[WorkerLink, list[Entry]] = {}
+        paces = self._attempts.pace
+        loads = [[link.working(Lane.SYNC), []] for link in links]
+        least = min(loads, key=_load)
         while (entry := self._next(Lane.SYNC)) is not None:
-            link = min(links, key=lambda link: link.working(Lane.SYNC) + len(given.get(link, ())))
-            load = link.working(Lane.SYNC) + len(given.get(link, ()))
-            pace = self._attempts.pace.get(entry.record.name, PACE_UNKNOWN)
-            if load >= slots and not self._may_go_ahead(pace, load - slots):
-                break
-            self._book.next(Lane.SYNC)
-            batch = given.setdefault(link, [])
-            batch.append(entry)
-            if pace < QUICK and load >= slots:
-                # The workers' loads are even by now; a run of quick tasks for each saves looking for every one.
-                self._add_run(batch, pace, load + 1 - slots)
-        for link, entries in given.items():
-            self._attempts.hand(link, Lane.SYNC, entries)
-
-    def _add_run(self, batch: list[Entry], pace: float, ahead: int) -> None:
-        for _ in range(15):
-            entry = self._next(Lane.SYNC)
-            if entry is None or self._attempts.pace.get(entry.record.name, PACE_UNKNOWN) >= QUICK:
-                return
-            if not self._may_go_ahead(pace, ahead):
-                return
-            self._book.next(Lane.SYNC)
-            batch.append(entry)
-            ahead += 1
-
-    def _may_go_ahead(self, pace: float, ahead: int) -> bool:
-        return pace < QUICK and ahead < AHEAD and (ahead + 1) * pace <= AHEAD_SECONDS
+            load = least[0]
+            if load >= slots:
+                pace = paces.get(entry.record.name, PACE_UNKNOWN)
+                ahead = load - slots
+                if pace >= QUICK or ahead >= AHEAD or ahead * pace > AHEAD_SECONDS:
+                    self._book.put_back(Lane.SYNC, entry)
+                    break
+            least[0] = load + 1
+            least[1].append(entry)
+            # Ahead of the slots the loads are evened out in strides, which saves looking at them for every task.
+            if load < slots or not load % STRIDE:
+                least = min(loads, key=_load)
+        for link, (_, entries) in zip(links, loads, strict=True):
+            if entries:
+                self._attempts.hand(link, Lane.SYNC, entries)
 
     def _next(self, lane: Lane) -> Entry | None:
-        """The first of a lane, left in place; one whose lane has changed since it was stored moves on to that."""
-        while (entry := self._book.peek(lane)) is not None and entry.lane is not lane:
-            self._book.reprioritise(entry)
+        """The first of a lane, taken out; one whose lane has changed since it was stored moves on to that."""
+        while (entry := self._book.next(lane)) is not None and entry.lane is not lane:
+            self._book.stand(entry)
         return entry
 
     # --- async tasks ---
@@ -114,14 +106,13 @@ class Dispatcher:
     def _fill_loops(self, links: list[WorkerLink]) -> None:
         room = self._settings.async_slots
         given: dict[WorkerLink, list[Entry]] = {}
-        while self._next(Lane.ASYNC) is not None:
+        while (entry := self._next(Lane.ASYNC)) is not None:
             link = min(links, key=lambda link: link.counts[Lane.ASYNC] + len(given.get(link, ())))
             if link.working(Lane.ASYNC) + len(given.get(link, ())) >= room:
                 link = min(links, key=lambda link: link.working(Lane.ASYNC) + len(given.get(link, ())))
                 if link.working(Lane.ASYNC) + len(given.get(link, ())) >= room:
+                    self._book.put_back(Lane.ASYNC, entry)
                     break
-            entry = self._book.next(Lane.ASYNC)
-            assert entry is not None
             given.setdefault(link, []).append(entry)
         for link, entries in given.items():
             self._attempts.hand(link, Lane.ASYNC, entries)
@@ -130,13 +121,12 @@ class Dispatcher:
 
     def _ask_for_isolated(self) -> None:
         for link in self._pool.idle_isolated():
-            if self._next(Lane.ALONE) is None:
+            entry = self._next(Lane.ALONE)
+            if entry is None:
                 # The task it was started for has been cancelled meanwhile.
                 self._pool.retire(link)
-                continue
-            entry = self._book.next(Lane.ALONE)
-            assert entry is not None
-            self._attempts.hand(link, Lane.SYNC, [entry])
+            else:
+                self._attempts.hand(link, Lane.SYNC, [entry])
         wanted = len(self._book.lines[Lane.ALONE])
         if wanted:
             self._pool.want_isolated(min(wanted, AT_ONCE))
@@ -181,3 +171,8 @@ class Dispatcher:
             self._alarm.cancel()
         self._alarm_at = due
         self._alarm = self._loop.call_later(max(0.0, due - time.time()), self._turn)
+
+
+def _load(link_load: list[Any]) -> int:
+    load: int = link_load[0]
+    return load

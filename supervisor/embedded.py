@@ -19,7 +19,7 @@ from ..actors.errors import UnderstudyError
 from .app import AppSpec
 from .error_frame import error_fields
 from .home import Home
-from .processes import set_name
+from .processes import set_name, tune_garbage_collection
 from .root import Supervisor
 from .settings import Settings
 
@@ -37,6 +37,7 @@ def main(fd: int) -> NoReturn:
 
 def _serve(owner: socket.socket) -> int:
     owner.set_inheritable(False)
+    tune_garbage_collection()
     logging.basicConfig(level=logging.WARNING, format="understudy: %(message)s")
     set_name("understudy")
     unpacker = msgpack.Unpacker(strict_map_key=False)

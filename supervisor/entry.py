@@ -95,7 +95,9 @@ class Entry:
         self.link = None
         self.begun = self.parked = False
         self.signal = None
-        for timer in (self.deadline, self.kill):
-            if timer is not None:
-                timer.cancel()
-        self.deadline = self.kill = None
+        if self.deadline is not None:
+            self.deadline.cancel()
+            self.deadline = None
+        if self.kill is not None:
+            self.kill.cancel()
+            self.kill = None

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 #: Keys held in memory; a window that grew to twice this is cut back.
-WINDOW: Final = 8192
+WINDOW: Final = 32_768
 #: A window shorter than this is refilled.
 LOW: Final = 512
 #: Rows read by one refill.
@@ -78,11 +78,20 @@ class Lane:
 
     def pop(self, valid: Callable[[bytes], bool]) -> bytes | None:
         """The first key, taken out; None when the lane is empty."""
-        key = self.peek(valid)
-        if key is not None:
-            heapq.heappop(self._heap)
-            self._held.discard(key)
-        return key
+        held = self._held
+        if len(held) < LOW and self.horizon is not None:
+            self._refill(valid)
+        heap = self._heap
+        while heap:
+            key = heapq.heappop(heap)
+            if key in held:
+                held.discard(key)
+                return key
+        return None
+
+    def put_back(self, key: bytes) -> None:
+        """A key that was just popped is not wanted after all."""
+        self._hold(key)
 
     def cut(self, committed: Callable[[bytes], bool]) -> list[bytes]:
         """Keys let go of because the window has grown far too long. `committed` says whether a key is on disk yet."""

@@ -289,23 +289,29 @@ class Service:
         _, request, ids = frame
         over: list[Record] = []
         left: set[bytes] = set()
+        entries = self._book.entries
         for id in ids:
+            # What is in memory is told of once its end is on disk, even if it has ended already.
+            if id in entries:
+                left.add(id)
+                continue
             record = self._book.record(_checked_id(id))
             if record is None:
                 raise TaskNotFound(f"no task has the id {id_text(id)}", id_text(id))
-            # An entry that has ended but is still in memory is told of once its end is on disk.
-            if record.ended is not None and id not in self._book.entries:
-                over.append(record)
-            else:
+            if record.ended is None:
                 left.add(id)
+            else:
+                over.append(record)
         if over:
             client.ended(request, [self._row(record) for record in over])
         if not left:
             client.answer(request)
             return
         client.waits[request] = left
+        who = (client, request)
+        waiting = self._waiting
         for id in left:
-            self._waiting.setdefault(id, []).append((client, request))
+            waiting.setdefault(id, []).append(who)
 
     def _row(self, record: Record) -> tuple[Any, ...]:
         return record.id, record.state, self._book.result_of(record.id), record.error

@@ -33,6 +33,9 @@ class Verdict:
     """Whether the value that came with the outcome is stored."""
 
 
+_COMPLETED: Final = Verdict(Event.COMPLETE, keep_value=True)
+
+
 def judge(
     outcome: Outcome,
     options: Options,
@@ -59,7 +62,7 @@ def judge(
         return _retried(options, attempt, TIMEOUT_LINEAGE, late, rng) or Verdict(Event.TIME_OUT, late)
     match outcome.ending:
         case Ending.VALUE:
-            return Verdict(Event.COMPLETE, keep_value=True)
+            return _COMPLETED
         case Ending.INTERRUPTED:
             return Verdict(Event.INTERRUPT)
         case Ending.FAIL:

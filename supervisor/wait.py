@@ -10,6 +10,7 @@ from typing import Any
 from ..actors.errors import SupervisorLost, UnderstudyError
 from .connection import Connection, Rows
 from .frames import Ask
+from .settings import BATCH_LIMIT
 
 Row = tuple[bytes, str, bytes | None, Any]
 
@@ -30,8 +31,10 @@ class Wait:
         """Ask for what is left; asked again on the next connection if this one breaks."""
         if self.future.done():
             return
-        answer = connection.request(Ask.WAIT, list(self.left), on_rows=self._take)
-        answer.add_done_callback(self._answered)
+        left = list(self.left)
+        for start in range(0, len(left), BATCH_LIMIT):
+            part = left[start : start + BATCH_LIMIT]
+            connection.request(Ask.WAIT, part, on_rows=self._take).add_done_callback(self._answered)
 
     def fail(self, error: UnderstudyError) -> None:
         """There will be no news."""

@@ -83,13 +83,15 @@ class WorkerLink(asyncio.Protocol):
 
     def drop(self, entry: Entry) -> Lane:
         """A task is not its any more."""
-        del self.tasks[entry.id]
+        id = entry.id
+        del self.tasks[id]
         lane = Lane.ASYNC if entry.lane is Lane.ASYNC and not self.alone else Lane.SYNC
-        self.handed[lane].pop(entry.id, None)
+        self.handed[lane].pop(id, None)
         self.counts[lane] -= 1
         if entry.parked:
             self.waiting[lane] -= 1
-        self._letters.pop(entry.id, None)
+        if self._letters:
+            self._letters.pop(id, None)
         return lane
 
     def take_back(self, lane: Lane) -> list[Entry]:
