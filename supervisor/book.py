@@ -36,6 +36,8 @@ class Book:
         self._usual: dict[str, tuple[Options, Lane, tuple[int, int]]] = {}
         self.lines: dict[int, Line] = {lane: Line(self._reader_of(lane)) for lane in (*READY, Lane.DELAYED)}
         self._dirty: list[Entry] = []
+        #: Number of the last batch that was given rows, and of the last one known to be on disk.
+        self._batch = self._on_disk = 0
         #: Called after the commit with the tasks that ended in it.
         self.on_ended: Callable[[list[Entry]], None] = lambda _: None
         #: Called with every change of state, as it is made.
@@ -284,10 +286,12 @@ class Book:
         if not dirty:
             return
         self._dirty = []
+        self._batch = batch = self._batch + 1
         put, delete = self._journal.put, self._journal.delete
         tasks, live = Table.TASKS, Table.LIVE
         for entry in dirty:
             entry.dirty = False
+            entry.batch = batch
             put(tasks, entry.id, entry.record.pack())
             key = entry.key
             if key != entry.stored_key:
@@ -296,13 +300,15 @@ class Book:
                 if key is not None:
                     put(live, key, b"")
                 entry.stored_key = key
-        self._journal.after_commit(lambda: self._written(dirty))
+        self._journal.after_commit(lambda: self._written(dirty, batch))
 
-    def _written(self, entries: list[Entry]) -> None:
+    def _written(self, entries: list[Entry], batch: int) -> None:
         """After the commit: let go of what need not be in memory, and tell of the tasks that ended."""
+        self._on_disk = batch
         ended = []
         for entry in entries:
-            if entry.dirty:
+            if entry.dirty or entry.batch != batch:
+                # It has changed since; what holds now is not on disk yet.
                 continue
             if entry.record.ended is not None:
                 ended.append(entry)
@@ -313,9 +319,8 @@ class Book:
             self.on_ended(ended)
         for line in self.lines.values():
             for key in line.cut(self._is_written):
-                entry_there = self.entries.get(live_id(key))
-                if entry_there is not None and not entry_there.dirty:
-                    self.entries.pop(entry_there.id)
+                if self._is_written(key):
+                    self.entries.pop(live_id(key), None)
 
     def _let_go(self, entry: Entry, key: bytes) -> None:
         line = self.lines[key[0]]
@@ -325,7 +330,7 @@ class Book:
 
     def _is_written(self, key: bytes) -> bool:
         entry = self.entries.get(live_id(key))
-        return entry is None or not entry.dirty
+        return entry is None or (not entry.dirty and entry.batch <= self._on_disk)
 
 
 _UNDECLARED = (Options(), False)

@@ -21,6 +21,7 @@ class Entry:
 
     __slots__ = (
         "args",
+        "batch",
         "begun",
         "deadline",
         "dirty",
@@ -53,6 +54,8 @@ class Entry:
         self.key: bytes | None = None
         self.stored_key: bytes | None = None
         self.dirty = False
+        #: Number of the last batch that its rows went into.
+        self.batch = 0
         self.args: bytes | None = None
         self.result: bytes | None = None
         #: The worker it was handed to.
