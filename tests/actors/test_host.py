@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from understudy.actors import host
+from understudy.actors.errors import Fail, RetryLater
+from understudy.actors.host import (
+    MESSAGE_LIMIT,
+    TRACEBACK_LIMIT,
+    Assignment,
+    Ending,
+    Outcome,
+    describe,
+    error_outcome,
+)
+
+
+def raised(error: BaseException) -> BaseException:
+    try:
+        raise error
+    except BaseException as caught:  # noqa: BLE001 - any
+        return caught
+
+
+class BrokenStr(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+class ExitingStr(Exception):
+    def __str__(self) -> str:
+        raise SystemExit
+
+
+@pytest.mark.parametrize(("kind", "why"), [(BrokenStr, "RuntimeError"), (ExitingStr, "SystemExit")])
+def test_an_error_that_cannot_be_printed(kind: type[Exception], why: str) -> None:
+    name, message, traceback, lineage = describe(raised(kind()))
+    assert name == kind.__name__
+    assert message == f"<str() of the error raised {why}>"
+    assert traceback
+    assert lineage[0] == f"{__name__}:{kind.__name__}"
+
+
+def test_text_that_cannot_be_stored_is_made_so() -> None:
+    _, message, traceback, _ = describe(raised(ValueError("\ud800" + "x" * 3 * MESSAGE_LIMIT + "the end")))
+    assert len(message) <= MESSAGE_LIMIT + 10
+    assert message.startswith("\\ud800xxx")
+    assert message.endswith("the end")
+    assert "\n…\n" in message
+    assert len(traceback) <= TRACEBACK_LIMIT + 10
+    traceback.encode()
+
+
+def deep(levels: int) -> None:
+    if levels == 0:
+        raise ValueError("deep down")
+    other(levels - 1)
+
+
+def other(levels: int) -> None:
+    deep(levels)
+
+
+def test_a_long_traceback_keeps_both_ends() -> None:
+    try:
+        deep(450)
+    except ValueError as error:
+        text = describe(error)[2]
+    assert len(text) <= TRACEBACK_LIMIT + 10
+    assert text.startswith("Traceback (most recent call last)")
+    assert text.endswith("ValueError: deep down\n")
+
+
+def test_own_frames_are_left_out_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    scope: dict[str, Any] = {}
+    exec(compile("def ours(call):\n    return call()\n", f"{host._OWN_CODE}actor.py", "exec"), scope)
+    beside = host._OWN_CODE.rstrip("/") + "_of_mine/play.py"
+    exec(compile("def theirs(call):\n    return call()\n", beside, "exec"), scope)
+    ours, theirs = scope["ours"], scope["theirs"]
+
+    def fail() -> None:
+        try:
+            ours(lambda: ours(lambda: theirs(lambda: 1 / 0)))
+        except ZeroDivisionError as error:
+            raise ExceptionGroup("all", [raised_within(ours), error]) from error
+
+    text = describe(raised_by(lambda: ours(fail)))[2]
+    assert f'{host._OWN_CODE}actor.py"' not in text
+    assert beside in text
+    assert text.count("ZeroDivisionError") >= 2
+    assert "in fail" in text
+    assert "in users_part" in text
+
+
+def raised_within(ours: Any) -> Exception:
+    def users_part() -> None:
+        raise KeyError("x")
+
+    return raised_by(lambda: ours(users_part))
+
+
+def raised_by(call: Any) -> Exception:
+    try:
+        call()
+    except Exception as error:  # noqa: BLE001 - any
+        return error
+    raise AssertionError("nothing was raised")
+
+
+def test_an_error_with_our_frames_only_keeps_them() -> None:
+    scope: dict[str, Any] = {}
+    exec(
+        compile(
+            "def ours():\n    try:\n        1 / 0\n    except Exception as e:\n        return e\n",
+            f"{host._OWN_CODE}actor.py",
+            "exec",
+        ),
+        scope,
+    )
+    assert "in ours" in describe(scope["ours"]())[2]
+
+
+@pytest.mark.parametrize(
+    ("error", "ending", "delay"),
+    [
+        (ValueError("x"), Ending.ERROR, None),
+        (Fail("x"), Ending.FAIL, None),
+        (RetryLater(3, "x"), Ending.RETRY_LATER, 3),
+        (RetryLater(), Ending.RETRY_LATER, None),
+    ],
+)
+def test_what_an_error_means(error: Exception, ending: Ending, delay: Any) -> None:
+    outcome = error_outcome(error)
+    assert (outcome.ending, outcome.delay, outcome.value) == (ending, delay, None)
+    assert outcome.error == describe(error)
+
+
+def test_notes_and_causes_are_told() -> None:
+    error = raised(ValueError("no"))
+    error.add_note("look at line 7")
+    error.__cause__ = raised(KeyError("x"))
+    text = describe(error)[2]
+    assert "look at line 7" in text
+    assert "KeyError: 'x'\n\nThe above exception was the direct cause" in text
+
+
+def test_the_shapes_the_rooms_agree_on() -> None:
+    assert Outcome(Ending.VALUE) == (0, None, None, None)
+    assert [ending.value for ending in Ending] == [0, 1, 2, 3, 4]
+    assert Assignment._fields == (
+        "id", "task", "attempt", "args", "stream", "origin", "ack", "timeout", "has_checkpoint", "interruptions",
+    )  # fmt: skip
