@@ -110,7 +110,9 @@ class Outbox:
     def _gathered(self, *, logs: bool) -> bytes:
         """Frames in the order that the supervisor needs: what is about a task comes before the task's end."""
         with self._mutex:
-            done, self._done = self._done, []
+            # Never a new list: another thread may have looked the old one up and be about to append to it.
+            done = self._done[:]
+            del self._done[: len(done)]
             parked, self._parked = self._parked, {}
             mail, self._mail = self._mail, {}
             progress, self._progress = self._progress, {}
