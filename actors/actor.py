@@ -132,6 +132,9 @@ class TaskActor(pykka.Actor):
         """Ask the task to stop, because of a "cancel" or a "timeout"; a cancel stays one."""
         if self.signal != "cancel":
             self.signal = reason
+        self._signalled()
+
+    def _signalled(self) -> None:
         self.inbox.wake()
 
     def interrupt(self) -> None:

@@ -55,9 +55,14 @@ class AsyncTaskActor(TaskActor):
     def on_receive(self, message: Any) -> None:
         self._coroutine = self.loop.create_task(self._perform_async())
 
-    def stop_for(self, reason: str) -> None:
-        super().stop_for(reason)
-        self._on_loop(self._throw)
+    def _signalled(self) -> None:
+        self._on_loop(self._throw_and_wake)
+
+    def _throw_and_wake(self) -> None:
+        # In this order: a wait that was woken first would give out the message, and the error would break into
+        # whatever comes after it.
+        self._throw()
+        self.inbox.wake()
 
     def _throw(self) -> None:
         # A coroutine cancelled before its first step never runs at all: nobody would learn of its end.

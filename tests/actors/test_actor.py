@@ -12,7 +12,7 @@ import pykka
 import pytest
 
 from understudy.actors import context, values
-from understudy.actors.actor import TAKEN_EVERY, TaskActor, actor_here, on_stage
+from understudy.actors.actor import TAKEN_EVERY, actor_here, on_stage
 from understudy.actors.errors import (
     Fail,
     Interrupted,
@@ -128,7 +128,7 @@ def test_letters_that_come_too_late_are_dropped(stage: Any) -> None:
 
 
 def test_it_is_a_pykka_actor_outside_of_its_registry(stage: Any) -> None:
-    play = stage.perform(lambda: context.receive())
+    play = stage.perform(context.receive)
     play.until_waiting()
     actor = play.actor
     assert isinstance(actor, pykka.Actor)
@@ -467,7 +467,7 @@ def test_an_interruption_ends_a_wait(stage: Any, flavour: Any, call: str, argume
     async def scenario(api: Any) -> Any:
         try:
             await getattr(api, call)(argument)
-        except Exception:
+        except Exception:  # noqa: BLE001 - what must not catch it
             return "swallowed"
         finally:
             here().mark("cleaned up")
@@ -618,7 +618,8 @@ def test_a_class_is_interrupted(stage: Any, kind: type) -> None:
 
 def test_a_class_that_reads_the_signal_itself_loses_no_message(stage: Any) -> None:
     class Nosy:
-        got: list[Any] = []
+        def __init__(self) -> None:
+            self.got: list[Any] = []
 
         def on_receive(self, message: Any) -> None:
             here().mark("in on_receive")

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from typing import Any, cast
 
 import pytest
@@ -12,10 +11,9 @@ from understudy.actors.errors import NoRuntime
 
 
 @pytest.fixture(autouse=True)
-def nothing_entered(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def nothing_entered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ambient, "_entered", [])
     monkeypatch.setattr(ambient, "_own", None)
-    yield
 
 
 def made(count: int) -> list[RuntimeLike]:

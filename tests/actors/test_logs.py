@@ -15,7 +15,6 @@ import pytest
 
 from understudy.actors import aio, context, logs
 
-
 Captured = tuple[io.StringIO, io.StringIO]
 
 
@@ -55,7 +54,7 @@ def test_a_task_s_prints_and_logs_are_its_own(stage: Any, captured: Captured) ->
         try:
             1 / 0  # noqa: B018 - for its error
         except ZeroDivisionError:
-            logging.exception("broken")
+            logging.getLogger().exception("broken")
 
     play = stage.perform(body)
     play.value()
@@ -124,7 +123,7 @@ def test_capture_twice_is_capture_once(stage: Any, captured: Captured) -> None:
     out, err, handlers = sys.stdout, sys.stderr, logging.getLogger().handlers[:]
     logs.capture()
     assert (sys.stdout, sys.stderr, logging.getLogger().handlers) == (out, err, handlers)
-    play = stage.perform(lambda: logging.warning("once"))
+    play = stage.perform(lambda: logging.getLogger().warning("once"))
     play.value()
     assert play.logged == [("warning", "root: once")]
 
@@ -148,7 +147,7 @@ def test_capture_leaves_the_app_s_handlers_alone(stage: Any, captured: Captured)
             seen.append(record.getMessage())
 
     logging.getLogger().addHandler(Own())
-    play = stage.perform(lambda: logging.warning("both"))
+    play = stage.perform(lambda: logging.getLogger().warning("both"))
     play.value()
     assert seen == ["both"]
     assert play.logged == [("warning", "root: both")]
@@ -156,7 +155,7 @@ def test_capture_leaves_the_app_s_handlers_alone(stage: Any, captured: Captured)
 
 @capturing
 def test_a_record_that_cannot_be_formatted_does_not_break_the_task(stage: Any, captured: Captured) -> None:
-    play = stage.perform(lambda: logging.warning("%d", "no number") or 7)
+    play = stage.perform(lambda: logging.getLogger().warning("%d", "no number") or 7)
     assert play.value() == 7
     assert any("Logging error" in text for level, text in play.logged if level == "stderr")
 

@@ -118,7 +118,7 @@ def test_unknown_names_are_named_with_those_there_are() -> None:
         lambda: Options().changed({"timout": 3}),
         lambda: Options.unpack({"timout": 3}),
     ):
-        with pytest.raises(InvalidOption, match="unknown option 'timout'.*timeout, retry, grace"):
+        with pytest.raises(InvalidOption, match=r"unknown option 'timout'.*timeout, retry, grace"):
             refuse()
     check_names(NAMES)
 

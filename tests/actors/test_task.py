@@ -195,7 +195,7 @@ def test_good_names(name: str) -> None:
 
 def test_two_functions_cannot_have_one_name() -> None:
     task(name="both")(generator_free)
-    with pytest.raises(InvalidTask, match="two tasks have the name both: generator_free in .*and other in"):
+    with pytest.raises(InvalidTask, match=r"two tasks have the name both: generator_free in .*and other in"):
         task(name="both")(other)
     assert registry["both"].body is generator_free
     task(name="both", timeout=3)(generator_free)  # the same one once more, as after a reload
@@ -228,7 +228,7 @@ def test_a_nested_function_is_refused_when_it_is_started(name: str | None) -> No
     for body in (inner, lambda: 7):
         declared = task(name=name)(body)
         assert declared() == 7
-        with pytest.raises(InvalidTask, match="defined inside a function|lambda cannot"):
+        with pytest.raises(InvalidTask, match=r"defined inside a function|lambda cannot"):
             declared.check_start((), {})
         with pytest.raises(InvalidTask):
             declared.options(priority=3).check_start((), {})
@@ -326,7 +326,7 @@ LATER = datetime.now(UTC) + timedelta(days=1)
         {"at": float("inf")},
         {"at": True},
         {"at": "tomorrow"},
-        {"at": datetime(2030, 1, 1)},
+        {"at": datetime(2030, 1, 1)},  # noqa: DTZ001 - the mistake that is tried
         {"at": LATER.date()},
         {"at": LATER.timetz()},
         {"at": time.time() + DELAY_LIMIT + 1000},
@@ -334,7 +334,7 @@ LATER = datetime.now(UTC) + timedelta(days=1)
     ],
 )
 def test_bad_launches(launch: dict[str, Any]) -> None:
-    with pytest.raises(InvalidOption, match="|".join(launch)):
+    with pytest.raises(InvalidOption, match=r"|".join(launch)):
         plain.options(**launch)
 
 

@@ -7,7 +7,6 @@ import resource
 import subprocess
 import sys
 from collections import OrderedDict, defaultdict, namedtuple
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
@@ -47,11 +46,10 @@ class Broken:
 
 
 @pytest.fixture(autouse=True)
-def registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def registry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(values, "_by_type", {})
     monkeypatch.setattr(values, "_by_name", {})
     register(Point, "point", lambda point: [point.x, point.y], lambda data: Point(*data))
-    yield
 
 
 def nested(levels: int, inner: Any = 1) -> Any:
@@ -139,7 +137,7 @@ class Level(enum.IntEnum):
     HIGH = 3
 
 
-class Colour(str, enum.Enum):
+class Colour(str, enum.Enum):  # noqa: UP042 - as users have them
     RED = "red"
 
 
@@ -161,7 +159,7 @@ Pair = namedtuple("Pair", "a b")
         (defaultdict(list, a=[1]), {"a": [1]}),
         (bytearray(b"ab"), b"ab"),
         (memoryview(b"abcd")[1:3], b"bc"),
-        (When(2026, 1, 2), datetime(2026, 1, 2)),
+        (When(2026, 1, 2), datetime(2026, 1, 2)),  # noqa: DTZ001 - naive ones are values, too
         ({(1, 2): 3}, {(1, 2): 3}),
         ({((1,), 2): {(3,): 4}}, {((1,), 2): {(3,): 4}}),
         ({1.5: 1, None: 2, b"x": 3, False: 4}, {1.5: 1, None: 2, b"x": 3, False: 4}),
@@ -246,7 +244,7 @@ def test_the_place_of_what_cannot_be_encoded(value: Any, path: str) -> None:
 
 def test_the_reason_is_told() -> None:
     register(Broken, "broken", lambda broken: broken.missing, Broken)
-    with pytest.raises(UnencodableValue, match="AttributeError: 'Broken' object has no attribute 'missing'"):
+    with pytest.raises(UnencodableValue, match=r"AttributeError: 'Broken' object has no attribute 'missing'"):
         pack(Broken("x"))
 
 
@@ -291,7 +289,9 @@ def test_size() -> None:
     text = "x" * 95
     size = len(pack(text))
     assert unpack(pack(text, limit=size)) == text
-    with pytest.raises(ValueTooLarge, match=f"message takes {size} bytes; the limit is {size - 1}") as caught:
+    with pytest.raises(
+        ValueTooLarge, match=rf"message takes {size} bytes; the limit is {size - 1}"
+    ) as caught:
         pack(text, "message", limit=size - 1)
     assert (caught.value.size, caught.value.limit) == (size, size - 1)
 
@@ -316,7 +316,7 @@ def test_unregistered_where_it_arrives() -> None:
     packed = pack({"a": [Point(1, 2)]})
     values._by_name.clear()
     with pytest.raises(
-        InvalidValue, match="'point' is not registered in this process; call understudy.register"
+        InvalidValue, match=r"'point' is not registered in this process; call understudy.register"
     ):
         unpack(packed)
 
@@ -324,7 +324,7 @@ def test_unregistered_where_it_arrives() -> None:
 def test_a_decoder_that_raises() -> None:
     packed = pack(Point(1, 2))
     register(Point, "point", lambda point: 1, lambda data: data["x"])
-    with pytest.raises(InvalidValue, match="stored Point .*TypeError") as caught:
+    with pytest.raises(InvalidValue, match=r"stored Point .*TypeError") as caught:
         unpack(packed)
     assert isinstance(caught.value.__cause__, TypeError)
 
