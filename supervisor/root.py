@@ -158,6 +158,13 @@ class Supervisor:
             self._stop_now.set()
         self._stop_asked.set()
 
+    async def loaded(self) -> list[str]:
+        """The names of the app's tasks, once it is loaded; AppFailed if it cannot be, which `run` raises as well."""
+        await self._pool.app_ready.wait()
+        if self._pool.app_error is not None:
+            raise self._pool.app_error
+        return sorted(self._book.tasks)
+
     def orphaned(self) -> None:
         """The program that embeds this supervisor is gone."""
         self._drain = min(self._drain, ORPHAN_DRAIN)
