@@ -24,11 +24,12 @@ import lmdb
 
 from ..actors.errors import InvalidOption, StoreError, StoreFull
 from .batch import Batch
+from .blank import make_blank
 from .disk import has_room, remove, sync_folder
 from .header import Header, inspect
-from .layout import draft_file, gate, lock_file, remove_drafts, store_file
+from .layout import gate, lock_file, remove_drafts, store_file
 from .rows import apply, walk
-from .schema import HOME_ROW, ID_BYTES, SCHEMA_ROW, SCHEMA_VERSION, Table
+from .schema import Table
 from .trouble import errno_of, translate
 
 Durability = Literal["disk", "os"]
@@ -42,6 +43,10 @@ READER_CHECK: Final = 10.0
 
 MAX_READERS: Final = 1024
 """How many transactions may read at once, over all processes."""
+
+_PAGE: Final = 4096
+_PAGES_A_ROW: Final = 4  # depth of the tree of a table of a million rows
+_LARGEST_PROBE: Final = 256 << 20
 
 
 class Environment:
@@ -65,7 +70,7 @@ class Environment:
             home.mkdir(mode=0o700, parents=True, exist_ok=True)
             remove_drafts(home)
             if header is None:
-                _create(home)
+                make_blank(home)
                 header = inspect(self.path)
                 assert header is not None, "it was just made"
         except (OSError, lmdb.Error) as error:
@@ -196,9 +201,10 @@ class Environment:
                     apply(transaction, self._tables[table], rows)
 
     def _has_room(self, batch: Batch) -> bool:
+        # LMDB copies the pages that it changes, so a small row may take some large pages: at most one a level.
+        wanted = 2 * batch.size + len(batch) * _PAGES_A_ROW * _PAGE + (1 << 20)
         try:
-            # Pages are copied on write: twice the batch and some for the branches.
-            return has_room(self.path, 2 * batch.size + (1 << 20))
+            return has_room(self.path, min(wanted, _LARGEST_PROBE))
         except OSError as error:
             raise translate(error, "write", self.path) from error
 
@@ -234,21 +240,22 @@ class Environment:
     def swap(self, copy: Path) -> None:
         """Put a copy made by `copy`, with nothing committed since, in the place of the data file.
 
-        A crash at any step leaves the old store or the new one. Raises StoreError if the store cannot be opened
-        again; it cannot be used then.
+        A crash at any step leaves the old store or the new one. Raises StoreError: caused by TimeoutError, nothing
+        has happened; else the store must not be written any more.
         """
         try:
-            with self._lock, gate(self.home, alone=True):
-                self._drop_snapshot()
-                self._env.close()
-                try:
-                    remove(
-                        lock_file(self.home)
-                    )  # before the rename: an old lock file misreads a new data file
-                    copy.replace(self.path)
-                    sync_folder(self.home)
-                finally:
-                    self._open(self.map_size)
+            # The descriptor keeps the old file's blocks from being freed while the loop waits for the lock: of a
+            # large file that takes long. The folder may be synced after the lock, for nothing is committed before.
+            with gate(self.home, alone=True), self.path.open("rb"):
+                with self._lock:
+                    self._drop_snapshot()
+                    self._env.close()
+                    try:
+                        remove(lock_file(self.home))  # first: an old lock file misreads a new data file
+                        copy.replace(self.path)
+                    finally:
+                        self._open(self.map_size)
+                sync_folder(self.home)
         except OSError as error:
             raise translate(error, "replace", self.path) from error
 
@@ -266,31 +273,6 @@ class Environment:
                 raise translate(error, "write", self.path) from error
             finally:
                 self._env.close()
-
-
-def _create(home: Path) -> None:
-    draft = draft_file(home, "new")
-    remove(draft)
-    env = lmdb.open(
-        os.fspath(draft),
-        map_size=1 << 20,
-        subdir=False,
-        mode=0o600,
-        max_dbs=len(Table),
-        lock=False,
-        lib_version=0,
-    )
-    try:
-        with env.begin(write=True) as transaction:
-            tables = {table: env.open_db(table.encode(), txn=transaction) for table in Table}
-            transaction.put(SCHEMA_ROW, b"%d" % SCHEMA_VERSION, db=tables[Table.META])
-            transaction.put(HOME_ROW, os.urandom(ID_BYTES), db=tables[Table.META])
-    finally:
-        env.close()
-    # No data file, or an empty one: a lock file left from some other must not speak for this one.
-    remove(lock_file(home))
-    draft.replace(store_file(home))
-    sync_folder(home)
 
 
 def _needed(header: Header) -> int:

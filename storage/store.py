@@ -161,20 +161,23 @@ class Store:
         """Give the space of deleted rows back to the file system, between two batches.
 
         Needs room for a copy meanwhile. `done` is called from the writer's thread: with None, or with an error and
-        the store as it was before. Should the disk fail so badly that the store cannot be opened again, the next
-        commit is fatal.
+        the store as it was before. If the disk fails between the two, that is fatal as well.
         """
 
         def job() -> None:
             copy = draft_file(self._environment.home, "compact")
-            failure: UnderstudyError | None = None
+            swapping = False
             try:
                 self._environment.copy(copy)
+                swapping = True
                 self._environment.swap(copy)
             except UnderstudyError as error:
                 remove(copy)
-                failure = error
-            done(failure)
+                done(error)
+                if swapping and not isinstance(error.__cause__, TimeoutError):
+                    raise
+            else:
+                done(None)
 
         self._writer.between(job)
 

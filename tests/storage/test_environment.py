@@ -135,6 +135,22 @@ def test_a_full_disk_is_told_and_the_same_batch_goes_through_once_there_is_room(
     assert verify.verify(str(store_file(small_disk / "home"))) == []
 
 
+def test_small_rows_that_change_many_pages_meet_a_full_disk_not_a_broken_one(small_disk: Path):
+    """LMDB says EIO for a write that was cut short, and the room that was missing is many times the batch's size."""
+    environment = Environment(small_disk / "home", 16 << 20)
+    try:
+        keys = [b"%016d" % number for number in range(10_000)]
+        environment.commit(batch(dict.fromkeys(keys, bytes(100))))
+        free = os.statvfs(small_disk).f_bavail * 4096
+        (small_disk / "ballast").write_bytes(bytes(free - 1_170_000))
+        with pytest.raises(StoreFull):
+            environment.commit(batch(dict.fromkeys(keys[::20], b"new")))
+        (small_disk / "ballast").unlink()
+        environment.commit(batch(dict.fromkeys(keys[::20], b"new")))
+    finally:
+        environment.close()
+
+
 def test_a_full_disk_at_the_making_leaves_no_half_store(small_disk: Path):
     ballast = small_disk / "ballast"
     with contextlib.suppress(OSError):

@@ -24,6 +24,7 @@ from lmdb import verify
 
 from desk import Desk
 from understudy.actors.errors import StoreError, StoreFull
+from understudy.storage import environment, layout
 from understudy.storage import store as module
 from understudy.storage.batch import Batch
 from understudy.storage.layout import store_file
@@ -321,6 +322,25 @@ def test_a_compaction_without_room_leaves_the_store_as_it_was(small_disk: Path, 
     desk.store.put(Table.TASKS, b"a", b"1")
     desk.flush()
     assert len(desk.store.get(Table.RESULTS, b"a") or b"") == 1 << 20
+
+
+def test_a_compaction_that_finds_somebody_in_the_way_changes_nothing(home: Path, desk: Desk, monkeypatch):
+    monkeypatch.setattr(layout, "PATIENCE", 0.02)
+    with layout.gate(home, alone=False):
+        assert "opening the store" in str(desk.compact())
+    assert not list(home.glob("*.draft"))
+    desk.store.put(Table.TASKS, b"a", b"1")
+    desk.flush()
+    assert desk.compact() is None
+
+
+def test_a_disk_that_fails_in_the_swap_is_fatal(desk: Desk, monkeypatch):
+    def broken(path: Path) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(environment, "sync_folder", broken)
+    assert "Input/output" in str(desk.compact())
+    until(lambda: desk.failures)
 
 
 def test_a_real_full_disk_stops_nothing_but_writes(small_disk: Path, open_desk: OpenDesk):

@@ -1,0 +1,41 @@
+"""A new store: all tables, and in them nothing but what it is and which one it is."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import lmdb
+
+from .disk import remove, sync_folder
+from .layout import draft_file, lock_file, store_file
+from .schema import HOME_ROW, ID_BYTES, SCHEMA_ROW, SCHEMA_VERSION, Table
+
+
+def make_blank(home: Path) -> None:
+    """Put a new store into a home that has none. It appears whole, under its name, or not at all.
+
+    Raises OSError and lmdb.Error.
+    """
+    draft = draft_file(home, "new")
+    remove(draft)
+    env = lmdb.open(
+        os.fspath(draft),
+        map_size=1 << 20,
+        subdir=False,
+        mode=0o600,
+        max_dbs=len(Table),
+        lock=False,
+        lib_version=0,
+    )
+    try:
+        with env.begin(write=True) as transaction:
+            tables = {table: env.open_db(table.encode(), txn=transaction) for table in Table}
+            transaction.put(SCHEMA_ROW, b"%d" % SCHEMA_VERSION, db=tables[Table.META])
+            transaction.put(HOME_ROW, os.urandom(ID_BYTES), db=tables[Table.META])
+    finally:
+        env.close()
+    # No data file, or an empty one: a lock file left from some other must not speak for this one.
+    remove(lock_file(home))
+    draft.replace(store_file(home))
+    sync_folder(home)
