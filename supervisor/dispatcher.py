@@ -127,9 +127,11 @@ class Dispatcher:
                 self._pool.retire(link)
             else:
                 self._attempts.hand(link, Lane.SYNC, [entry])
-        wanted = len(self._book.lines[Lane.ALONE])
-        if wanted:
-            self._pool.want_isolated(min(wanted, AT_ONCE))
+        entry = self._next(Lane.ALONE)
+        if entry is not None:
+            # A line counts what it has in memory, and reads on from the disk only when it is asked for the next one.
+            self._book.put_back(Lane.ALONE, entry)
+            self._pool.want_isolated(min(len(self._book.lines[Lane.ALONE]), AT_ONCE))
 
     # --- what was handed out and has not begun ---
 
