@@ -49,7 +49,10 @@ class Book:
     # --- what the app declares ---
 
     def declare(self, tasks: dict[str, dict[str, Any]]) -> None:
-        """Take in the app's tasks; what is in memory already keeps the options it was read with."""
+        """Take in the app's tasks. What stands in line gets their options: it may have been read before they were known.
+
+        What a worker has keeps the options it was handed out with.
+        """
         for name, declared in tasks.items():
             fields = dict(declared)
             is_async = bool(fields.pop("is_async", False))
@@ -57,6 +60,11 @@ class Book:
             lane = Lane.ALONE if options.alone else Lane.ASYNC if is_async else Lane.SYNC
             self.tasks[name] = (options, is_async)
             self._usual[name] = (options, lane, (int(lane), ready_sort(options.priority)))
+        for entry in list(self.entries.values()):
+            if entry.queued and entry.record.name in tasks:
+                entry.options, entry.lane = self.options_of(entry.record)
+                if entry.record.place != _place_in_line(entry):
+                    self.reprioritise(entry)
 
     def options_of(self, record: Record) -> tuple[Options, Lane]:
         """The options in force for a task and the lane it runs in. A task the app does not know gets defaults."""
