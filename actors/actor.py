@@ -89,9 +89,10 @@ class TaskActor(pykka.Actor):
         self.actor_inbox = self.inbox
         self.actor_stopped = _Flag()  # type: ignore[assignment]  # see _Flag
         self.started = 0.0
-        #: Whether messages are acknowledged by checkpoints alone.
-        self.stateful = assignment.ack == "checkpoint"
         self.has_checkpoint = assignment.has_checkpoint
+        #: Whether messages are acknowledged by checkpoints alone. An earlier attempt's checkpoint decides that, too:
+        #: what this one receives before it looks back belongs to the state as well.
+        self.stateful = assignment.ack == "checkpoint" or (assignment.ack is None and self.has_checkpoint)
 
     @property
     def actor_urn(self) -> str:  # type: ignore[override]  # an attribute there; made from the id when asked for
