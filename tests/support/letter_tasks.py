@@ -1,0 +1,235 @@
+"""The app of the scenarios about messages and state: every task here is small and does what its name says."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+from typing import Any
+
+from understudy import Retry, aio, cancelled, checkpoint, current, progress, receive, restore, task
+
+#: Retries that no test exhausts, at once.
+AGAIN = Retry(attempts=1_000_000, delay=0)
+
+
+def die() -> None:
+    """End this worker as the OOM killer would."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@task
+def noop() -> None:
+    pass
+
+
+@task
+def add(a: Any, b: Any) -> Any:
+    return a + b
+
+
+@task
+def echo(value: Any) -> Any:
+    return value
+
+
+@task
+async def echo_async(value: Any) -> Any:
+    return value
+
+
+@task
+def wait_for_end(value: Any = None) -> Any:
+    """Takes messages until its mailbox is closed; how many there were, and the last."""
+    count = 0
+    while (message := receive()) is not None:
+        if cancelled():
+            break
+        count += 1
+        value = message
+    return [count, value]
+
+
+@task
+def collect() -> list[Any]:
+    """Every message, in the order received. It has no state, so each receive acknowledges the one before."""
+    messages = []
+    while (message := receive()) is not None:
+        messages.append(message)
+    return messages
+
+
+@task(retry=AGAIN)
+def add_up(every: int, deadly: list[int]) -> dict[str, Any]:
+    """Sums messages, with a checkpoint after each `every`; dies after each of the message counts in `deadly`."""
+    state = restore() or {"sum": 0, "count": 0}
+    mark = deadly[current().attempt - 1] if current().attempt <= len(deadly) else None
+    handled = 0
+    while (message := receive()) is not None:
+        state["sum"] += message
+        state["count"] += 1
+        handled += 1
+        if handled == mark:
+            die()
+        if state["count"] % every == 0:
+            checkpoint(state)
+    return {**state, "attempts": current().attempt}
+
+
+@task(retry=AGAIN)
+async def add_up_async(every: int, deadly: list[int]) -> dict[str, Any]:
+    """As `add_up`."""
+    state = await aio.restore() or {"sum": 0, "count": 0}
+    mark = deadly[current().attempt - 1] if current().attempt <= len(deadly) else None
+    handled = 0
+    while (message := await aio.receive()) is not None:
+        state["sum"] += message
+        state["count"] += 1
+        handled += 1
+        if handled == mark:
+            die()
+        if state["count"] % every == 0:
+            await aio.checkpoint(state)
+    return {**state, "attempts": current().attempt}
+
+
+@task(retry=AGAIN)
+def write_down(path: str, deadly: list[int]) -> int:
+    """Appends each message to a file; dies on its way after each of the message counts in `deadly`."""
+    mark = deadly[current().attempt - 1] if current().attempt <= len(deadly) else None
+    handled = 0
+    while (message := receive()) is not None:
+        with open(path, "a", encoding="ascii") as file:
+            file.write(f"{current().attempt} {message}\n")
+        handled += 1
+        if handled == mark:
+            die()
+    return handled
+
+
+@task(retry=AGAIN)
+def look_back(path: str) -> None:
+    """Looks at its state once, then appends messages to a file; dies after the third, on the first attempt only."""
+    restore()
+    handled = 0
+    while (message := receive()) is not None:
+        with open(path, "a", encoding="ascii") as file:
+            file.write(f"{current().attempt} {message}\n")
+        handled += 1
+        if current().attempt == 1 and handled == 3:
+            die()
+
+
+@task(retry=AGAIN)
+def save_and_write_down(path: str) -> None:
+    """As `look_back`, with a checkpoint after the first message."""
+    handled = 0
+    while (message := receive()) is not None:
+        with open(path, "a", encoding="ascii") as file:
+            file.write(f"{current().attempt} {message}\n")
+        handled += 1
+        if handled == 1:
+            checkpoint(message)
+        if current().attempt == 1 and handled == 3:
+            die()
+
+
+@task(retry=AGAIN)
+def stage(every: int, next_id: str | None, deadly: list[int]) -> Any:
+    """One stage of a pipeline: doubles what comes and sends it on with the checkpoint that acknowledges it.
+
+    None is passed on and ends the stage; the last stage gives back everything that has come. Dies after each of the
+    message counts in `deadly`.
+    """
+    state: dict[str, Any] = restore() or {"count": 0, "got": []}
+    mark = deadly[current().attempt - 1] if current().attempt <= len(deadly) else None
+    handled, letters = 0, []
+    while True:
+        message = receive()
+        over = message == "end"
+        state["count"] += 1
+        if next_id is None:
+            state["got"].append(message)
+        else:
+            letters.append((next_id, message if over else message * 2))
+        handled += 1
+        if handled == mark:
+            die()
+        if over or state["count"] % every == 0:
+            checkpoint(state, send=letters)
+            letters = []
+        if handled == mark:
+            die()
+        if over:
+            return state["got"] if next_id is None else state["count"]
+
+
+@task
+def try_to_checkpoint(first: Any, second: Any, receivers: list[str]) -> list[Any]:
+    """Checkpoints `first`; then, for each message, tries `second` with a letter to all `receivers`.
+
+    The error's class name and message for each try that was refused, True for one that was not.
+    """
+    checkpoint(first)
+    said: list[Any] = []
+    while (message := receive()) is not None:
+        try:
+            said.append(checkpoint(second, send=[(id, message) for id in receivers]))
+        except Exception as error:
+            said.append([type(error).__name__, str(error), restore()])
+        progress(len(said))
+    return said
+
+
+@task
+def take(count: int, how: str) -> None:
+    """Receives so many messages, says so by its progress, and waits for one more. `how` looks back or saves first."""
+    if how == "restore":
+        restore()
+    for number in range(count):
+        message = receive()
+        if how == "checkpoint" and number == 0:
+            checkpoint(message)
+        progress(number + 1)
+    receive()
+
+
+@task(isolate=True, grace=0.5, timeout=None, retry=AGAIN)
+def puppet(address: str) -> Any:
+    """Does what comes over a socket, one JSON list per line, and answers with one: so a test decides every step."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(address)
+        lines = sock.makefile("rwb")
+        answer: Any = [current().id, current().attempt]
+        while True:
+            lines.write(json.dumps(answer).encode() + b"\n")
+            lines.flush()
+            while not select.select([sock], [], [], 0.01)[0]:
+                if cancelled():
+                    return "cancelled"
+            line = lines.readline()
+            if not line:
+                return "let go"
+            what, *args = json.loads(line)
+            if what == "end":
+                return args[0]
+            answer = obey(what, args)
+
+
+def obey(what: str, args: list[Any]) -> Any:
+    """One order of a puppet's."""
+    try:
+        match what:
+            case "receive":
+                return ["got", receive(timeout=args[0])]
+            case "checkpoint":
+                return ["saved", checkpoint(args[0], send=args[1])]
+            case "restore":
+                return ["restored", restore()]
+            case "die":
+                die()
+    except Exception as error:
+        return ["raised", type(error).__name__]
+    raise AssertionError(what)
