@@ -238,9 +238,13 @@ class TaskActor(pykka.Actor):
         return values.unpack(packed) if (packed := self._ask_restore().result()) is not None else None
 
     def wait_future(self, future: Future[Any], timeout: float | None) -> bool:
-        """Wait for a future without holding a slot; False when `timeout` runs out. Raises Interrupted on a drain."""
+        """Wait for a future without holding a slot; False when `timeout` runs out. Raises Interrupted on a drain.
+
+        A cancel or timeout that comes meanwhile ends the wait with the future not done.
+        """
         future.add_done_callback(lambda _: self.inbox.wake())
-        done = self._wait(timeout, lambda: future.done() or self.interrupted)
+        before = self.signal
+        done = self._wait(timeout, lambda: future.done() or self.interrupted or self.signal != before)
         if self.interrupted and not future.done():
             raise Interrupted
         return done

@@ -72,7 +72,15 @@ async def start(task: Task[..., Any] | str, /, *args: Any, **kwargs: Any) -> Tas
 async def result(id: str | TaskInfo, timeout: float | None = None) -> Any:
     """Wait for another task's value; see `Runtime.result`."""
     task_id = id.id if isinstance(id, TaskInfo) else id
-    return await _call(ambient.runtime().result, task_id, timeout)
+    actor = _async_actor("result")
+    # No thread and no place on the event loop is held, or parents that wait for children would starve them.
+    future: Future[Any] = await _call(ambient.runtime().wait_for, task_id)
+    try:
+        if not await actor.wait_future_async(future, timeout):
+            raise TimeoutError(f"task {task_id} has not ended within {timeout} seconds")
+    finally:
+        future.cancel()
+    return future.result()
 
 
 async def _call(function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:

@@ -31,6 +31,9 @@ _ENDINGS: Final = tuple(Ending)
 
 #: The weight of the last attempt in a task's pace.
 PACE_WEIGHT: Final = 0.2
+#: Seconds after which a task that was handed out is expected to have begun, and between two looks at that. A quarter
+#: of what is promised.
+LOOK_AFTER: Final = 0.025
 #: The pace, in seconds, of a task that was never seen: long, so that it is not handed out ahead.
 PACE_UNKNOWN: Final = 0.1
 
@@ -62,6 +65,7 @@ class Attempts:
             Report.RESTORE: self._restore,
             Report.PROGRESS: self._progress,
             Report.LOG: self._log,
+            Report.DROPPED: self._dropped,
         }
 
     # --- out to a worker, and back without having begun ---
@@ -93,7 +97,9 @@ class Attempts:
         self._book.touch(entry)
         timeout = entry.options.timeout
         if timeout is not None and entry.signal is None:
-            entry.deadline = self._loop.call_at(entry.handed_at + timeout, self._time_out, entry)
+            # It may have waited on the worker, but not begun before the last look.
+            begun_at = max(entry.handed_at, self._loop.time() - LOOK_AFTER)
+            entry.deadline = self._loop.call_at(begun_at + timeout, self._time_out, entry)
 
     # --- stopping ---
 
@@ -141,6 +147,7 @@ class Attempts:
     def kill(self, link: WorkerLink, entry: Entry, reason: str) -> None:
         """Kill a worker for the sake of one task; the others on it are interrupted."""
         link.condemned[entry.id] = reason
+        link.retiring = True
         self._kill_worker(link)
 
     # --- reports ---
@@ -232,6 +239,9 @@ class Attempts:
                 entry.log = LogTail(self._journal, id, self._settings.log_limit, stored=entry.stored)
             entry.log.append(lines)
 
+    def _dropped(self, link: WorkerLink, frame: tuple[Any, ...]) -> None:
+        link.dropping[Lane(frame[1])] -= 1
+
     # --- the death of a worker ---
 
     def worker_died(self, link: WorkerLink, status: ExitStatus) -> bool:
@@ -249,7 +259,9 @@ class Attempts:
             for entry in others:
                 self._interrupt(entry)
             return True
-        shares = blame([e for e in others if not e.parked], [e for e in others if e.parked]).shares
+        waits = link.marks.read()
+        parked = {entry.id for entry in others if waits.get(entry.id, entry.parked)}
+        shares = blame([e for e in others if e.id not in parked], [e for e in others if e.id in parked]).shares
         for entry, share in shares:
             self._share(entry, share, link, status)
         return bool(shares)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from ..storage.schema import Lane
-from .attempts import PACE_UNKNOWN, Attempts
+from .attempts import LOOK_AFTER, PACE_UNKNOWN, Attempts
 from .book import Book
 from .entry import Entry
 from .pool import Pool
@@ -25,8 +25,6 @@ QUICK: Final = 0.002
 #: Quick tasks handed to one worker ahead of its free slots, and seconds of work they may add up to.
 AHEAD: Final = 256
 AHEAD_SECONDS: Final = 0.02
-#: Seconds after which a task that was handed out is expected to have begun. A quarter of what is promised.
-LOOK_AFTER: Final = 0.025
 #: Quick tasks given to one worker before the loads are compared again.
 STRIDE: Final = 16
 #: Delayed tasks released, and isolated workers asked for, in one go.
@@ -63,9 +61,10 @@ class Dispatcher:
         if self.paused:
             return
         self._release_due()
-        links = [link for link in self._pool.links if link.pid and not link.retiring and not link.alone]
-        if links:
+        shared = [link for link in self._pool.links if not link.alone]
+        if links := [link for link in shared if link.takes(Lane.SYNC)]:
             self._fill_slots(links)
+        if links := [link for link in shared if link.takes(Lane.ASYNC)]:
             self._fill_loops(links)
         self._ask_for_isolated()
         if self._look is None and any(link.handed[lane] for link in self._pool.links for lane in HANDED):
@@ -154,7 +153,7 @@ class Dispatcher:
     def _room_elsewhere(self, busy: WorkerLink, lane: Lane) -> bool:
         most = self._settings.slots if lane is Lane.SYNC else self._settings.async_slots
         return any(
-            link is not busy and link.pid and not link.retiring and not link.alone and link.working(lane) < most
+            link is not busy and not link.alone and link.takes(lane) and link.working(lane) < most
             for link in self._pool.links
         )
 

@@ -63,7 +63,7 @@ class Order(IntEnum):
     RUN = 1
     """[op, lane, [assignment, …]]: each may be begun once a token of that lane has been taken for it."""
     DROP = 2
-    """[op, lane, count]: the last so many that were not begun are not the worker's any more."""
+    """[op, lane, count]: the last so many that were not begun are not the worker's any more. Confirmed by DROPPED."""
     MAIL = 3
     """[op, id, first number, [value, …]]"""
     CLOSE = 4
@@ -101,3 +101,5 @@ class Report(IntEnum):
     """[op, [(id, done, total, note), …]]"""
     LOG = 9
     """[op, id, [(time, level, text), …]]"""
+    DROPPED = 10
+    """[op, lane]: a DROP has been carried out; tokens of that lane stand for later tasks from here on."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
-from ..actors.errors import AppFailed, UnderstudyError
+from ..actors.errors import AppFailed
 from ..storage.schema import Lane
 from .app import AppSpec
 from .child_watch import ChildWatch
@@ -48,10 +48,12 @@ class Pool:
         #: Told when a worker has died, with how: whether a task explains it.
         self.on_death: Callable[[WorkerLink, ExitStatus], bool] = lambda _link, _status: False
         #: Told when it makes no sense to go on.
-        self.on_hopeless: Callable[[UnderstudyError], None] = lambda _: None
+        self.on_hopeless: Callable[[AppFailed], None] = lambda _: None
+        #: Told of a worker that gets nothing new and is to let go of what it has.
+        self.on_retire: Callable[[WorkerLink], None] = lambda _: None
         #: Told of a task that has taken more memory than it may, with its worker.
         self.on_memory: Callable[[WorkerLink], None] = lambda _: None
-        self._spawner = Spawner(spec, cookie, self._loaded, self._app_failed, self._fork_server_ended)
+        self._spawner = Spawner(spec, cookie, self._loaded, self._give_up, self._fork_server_ended)
         self._watch = ChildWatch(self._died)
         self._restarts = Restarts(settings.restarts, max(settings.restarts_within, 0.001))
         self._spawns: set[asyncio.Task[None]] = set()
@@ -102,17 +104,19 @@ class Pool:
         self.app_ready.set()
         self.ensure()
 
-    def _app_failed(self, error: AppFailed) -> None:
-        self.app_error = error
-        self.app_ready.set()
-        self.on_hopeless(error)
+    def _give_up(self, error: AppFailed) -> None:
+        """Start nothing more. Workers that run may end what they have."""
+        if self.app_error is None:
+            self.app_error = error
+            self.app_ready.set()
+            self.on_hopeless(error)
 
     def _fork_server_ended(self, status: ExitStatus) -> None:
         if self._stopping or self.app_error is not None:
             return
         log.error("the fork server ended with %s; starting another", status)
         if self._restarts.note(self._loop.time()):
-            self.on_hopeless(
+            self._give_up(
                 AppFailed(f"the fork server died {len(self._restarts)} times in a row, the last time with {status}")
             )
             return
@@ -148,7 +152,7 @@ class Pool:
 
     def idle_isolated(self) -> list[WorkerLink]:
         """Workers for one task that have not got theirs yet."""
-        return [link for link in self.links if link.alone and link.pid and not link.retiring and not link.tasks]
+        return [link for link in self.links if link.alone and link.takes(Lane.SYNC) and not link.tasks]
 
     def _spawn(self, *, alone: bool) -> None:
         self._number += 1
@@ -170,7 +174,7 @@ class Pool:
         }
         try:
             with theirs:
-                fds = [theirs.fileno(), *(link.tokens[lane].fd for lane in HANDED)]
+                fds = [theirs.fileno(), *(link.tokens[lane].fd for lane in HANDED), link.marks.fd]
                 link.pid = await self._spawner.spawn(config, fds)
             ours.setblocking(False)
             await self._loop.connect_accepted_socket(lambda: link, ours)
@@ -178,6 +182,9 @@ class Pool:
             ours.close()
             if link.pid == 0:
                 self._forget(link)
+            else:
+                self._watch.watch(link.pid)
+                self.kill(link)
             if isinstance(error, asyncio.CancelledError):
                 raise
             log.error("no worker could be started: %s", error)
@@ -185,6 +192,8 @@ class Pool:
             self._loop.call_later(1.0, self.ensure)
             return
         self._watch.watch(link.pid)
+        # Held back while this spawn was under way.
+        self._reap()
         if self._stopping:
             self.kill(link)
         self._look_at_memory()
@@ -204,6 +213,7 @@ class Pool:
         if link.retiring:
             return
         link.retiring = True
+        self.on_retire(link)
         link.interrupt()
         if not link.tasks:
             link.stop()
@@ -211,22 +221,21 @@ class Pool:
 
     def settle(self, link: WorkerLink) -> None:
         """After reports: a worker that has served its purpose stops."""
-        if link.tasks:
-            return
-        if link.retiring or link.alone:
-            if link.done or link.retiring:
-                link.retiring = True
-                link.stop()
-        elif 0 < self._settings.worker_tasks <= link.done:
+        if not link.retiring and not link.alone and 0 < self._settings.worker_tasks <= link.done:
             log.info("worker %d has done %d tasks and is replaced", link.pid, link.done)
             self.retire(link)
             self.ensure()
+        if not link.tasks and (link.retiring or (link.alone and link.done)):
+            link.retiring = True
+            link.stop()
 
     def _died(self, pid: int, status: ExitStatus) -> None:
         link = next((link for link in self.links if link.pid == pid), None)
         if link is None:
             return
         self.links.remove(link)
+        # What it had said before it died still counts: results, and who waited.
+        link.hear_last_words()
         explained = self.on_death(link, status)
         link.close()
         if not link.retiring:
@@ -253,8 +262,8 @@ class Pool:
 
     def _count_death(self, message: str) -> None:
         if self._restarts.note(self._loop.time()) and not self._stopping:
-            self.on_hopeless(
-                UnderstudyError(
+            self._give_up(
+                AppFailed(
                     f"workers die faster than restarting them helps: {len(self._restarts)} deaths within "
                     f"{self._restarts.within:g} s. The last: {message}"
                 )

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
-from ..actors.errors import StoreError, UnderstudyError
+from ..actors.errors import AppFailed, StoreError, UnderstudyError
 from ..actors.ids import id_text
 from .app import AppSpec
 from .attempts import Attempts
@@ -34,7 +34,7 @@ from .pool import Pool
 from .processes import ExitStatus, become_subreaper, children_of, kill_strays
 from .service import Service
 from .settings import Settings
-from .worker_link import WorkerLink
+from .worker_link import HANDED, WorkerLink
 
 log = logging.getLogger("understudy")
 
@@ -122,6 +122,7 @@ class Supervisor:
         self._pool.on_death = self._worker_died
         self._pool.on_hopeless = self._hopeless
         self._pool.on_memory = self._over_memory
+        self._pool.on_retire = self._take_back
         self._service.on_stop = self.stop
         self._service.tree = self.tree
 
@@ -198,6 +199,10 @@ class Supervisor:
     def _worker_died(self, link: WorkerLink, status: ExitStatus) -> bool:
         return self._attempts.worker_died(link, status)
 
+    def _take_back(self, link: WorkerLink) -> None:
+        for lane in HANDED:
+            self._attempts.take_back(link, lane)
+
     def _over_memory(self, link: WorkerLink) -> None:
         for entry in list(link.tasks.values()):
             self._attempts.kill(link, entry, "memory")
@@ -215,10 +220,11 @@ class Supervisor:
                 with suppress(ChildProcessError):
                     os.waitpid(pid, os.WNOHANG)
 
-    def _hopeless(self, error: UnderstudyError) -> None:
+    def _hopeless(self, error: AppFailed) -> None:
         if self._embedded:
             # The program that embeds us is told at its next call, which is more use to it than our exit.
             log.error("%s", error)
+            self._service.give_up(error)
         else:
             self._fail(error)
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from ..actors.errors import InvalidOption, InvalidValue, TaskNotFound, UnderstudyError, UnknownTask
+from ..actors.errors import AppFailed, InvalidOption, InvalidValue, TaskNotFound, UnderstudyError, UnknownTask
 from ..actors.ids import id_text, is_task_id
 from ..actors.options import Options
 from ..actors.task import DELAY_LIMIT, NAME_LIMIT
@@ -307,11 +307,21 @@ class Service:
         if not left:
             client.answer(request)
             return
+        if self._pool.app_error is not None:
+            raise self._pool.app_error
         client.waits[request] = left
         who = (client, request)
         waiting = self._waiting
         for id in left:
             waiting.setdefault(id, []).append(who)
+
+    def give_up(self, error: AppFailed) -> None:
+        """No task will begin any more: tell everybody who waits for one."""
+        for client in self._clients:
+            for request in list(client.waits):
+                self._forget_wait(client, request)
+                client.refuse(request, error)
+            client.flush()
 
     def _row(self, record: Record) -> tuple[Any, ...]:
         return record.id, record.state, self._book.result_of(record.id), record.error

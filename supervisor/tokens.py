@@ -5,6 +5,9 @@ than the tasks. Each task handed out comes with a token in an eventfd semaphore 
 a token before it begins the next task, in the order they were handed out; the supervisor takes tokens to get the last
 ones back. Every token is taken once, by one side. That holds even while the worker's interpreter is stuck in a C call
 or the worker is stopped or dead, which is when tasks have to be taken back.
+
+A token does not say which task it stands for: the order does. So once tasks were taken back, no token is added until
+the worker has confirmed that it has forgotten them, or it would take the next one for a task that runs elsewhere.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ import os
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
@@ -27,6 +28,7 @@ from ..storage.schema import Lane
 from .codec import Decoder
 from .error_frame import error_of
 from .frames import Order, Report
+from .marks import Marks
 from .outbox import Outbox
 from .processes import children_of, kill_tree
 from .slots import Slots
@@ -46,15 +48,20 @@ ORPHANED: Final = 70
 
 
 def main(config: dict[str, Any], fds: list[int]) -> int:
-    """Run until told to stop; called in a fresh fork. `fds` are the socket and the tokens of the two lanes."""
-    return Worker(config, socket.socket(fileno=fds[0]), Tokens(fds[1]), Tokens(fds[2])).run()
+    """Run until told to stop; called in a fresh fork. `fds`: the socket, the tokens of the two lanes, the marks."""
+    return Worker(config, socket.socket(fileno=fds[0]), Tokens(fds[1]), Tokens(fds[2]), Marks(fds[3])).run()
 
 
 class Worker:
     """Implements `Host` for its actors. The main thread reads; slot threads and the event loop perform."""
 
     def __init__(
-        self, config: dict[str, Any], sock: socket.socket, sync_tokens: Tokens, async_tokens: Tokens
+        self,
+        config: dict[str, Any],
+        sock: socket.socket,
+        sync_tokens: Tokens,
+        async_tokens: Tokens,
+        marks: Marks,
     ) -> None:
         self._sock = sock
         self._home: str = config["home"]
@@ -62,8 +69,11 @@ class Worker:
         self._decoder = Decoder(config["value_limit"])
         self._outbox = Outbox(sock)
         self._async_tokens = async_tokens
+        self._marks = marks
         self._slots = Slots(config["slots"], sync_tokens, self._perform, self._before_idle)
         self._loop: asyncio.AbstractEventLoop | None = None
+        #: Async tasks that have not begun; guarded by `_casting`.
+        self._async_queue: deque[Assignment] = deque()
         # Guards the moment in which an assignment becomes an actor, so that nothing told to it falls between.
         self._casting = threading.Lock()
         self._actors: dict[bytes, TaskActor] = {}
@@ -130,17 +140,37 @@ class Worker:
         if lane == Lane.SYNC:
             self._slots.add(assignments)
             return
-        # An async task begins as soon as it is read; one without a token has been taken back.
-        mine = [assignment for assignment in assignments if self._async_tokens.take()]
-        for assignment in assignments[len(mine) :]:
-            self._expected.pop(assignment.id, None)
-        for assignment in mine:
-            self._perform(assignment)
+        with self._casting:
+            begin = not self._async_queue
+            self._async_queue.extend(assignments)
+        if begin:
+            self._event_loop().call_soon_threadsafe(self._begin_next)
+
+    def _begin_next(self) -> None:
+        """Begin an async task, and the next one after its first step: behind one that blocks the event loop nothing
+        has begun, so that all of it can be taken back."""
+        with self._casting:
+            # A failed take means that the supervisor has taken the rest of the queue back and says so soon.
+            if not self._async_queue or not self._async_tokens.take():
+                return
+            assignment = self._async_queue.popleft()
+            more = bool(self._async_queue)
+        # Directly, as this is the loop's own thread: the first step is to come before the next task.
+        self._actor_for(assignment)._actor_loop()  # noqa: SLF001 - see `_perform`
+        if more:
+            self._event_loop().call_soon(self._begin_next)
 
     def _drop(self, lane: int, count: int) -> None:
         if lane == Lane.SYNC:
             for assignment in self._slots.drop(count):
                 self._expected.pop(assignment.id, None)
+            self._outbox.request((Report.DROPPED, lane))
+            return
+        with self._casting:
+            for _ in range(min(count, len(self._async_queue))):
+                self._expected.pop(self._async_queue.pop().id, None)
+        # Confirmed by the event loop, so that one that is blocked gets nothing new.
+        self._event_loop().call_soon_threadsafe(self._outbox.request, (Report.DROPPED, lane))
 
     def _letters(self, id: bytes, first: int, values: tuple[bytes, ...]) -> None:
         def tell(actor: TaskActor) -> None:
@@ -183,12 +213,14 @@ class Worker:
     # --- performing ---
 
     def _perform(self, assignment: Assignment) -> None:
+        self._actor_for(assignment)._start_actor_loop()  # noqa: SLF001 - as Pykka's own Actor.start does, less the registry
+
+    def _actor_for(self, assignment: Assignment) -> TaskActor:
         task = registry.get(assignment.task) or self._import_late(assignment.task)
         if self._outbox.has_results and (task is None or task.quick < QUICK_RUNS):
             # What comes now may take its time; nobody should wait that long for what is done.
             self._outbox.flush()
-        actor = self._cast(assignment, task or _UNKNOWN)
-        actor._start_actor_loop()  # noqa: SLF001 - as Pykka's own Actor.start does, less the global registry
+        return self._cast(assignment, task or _UNKNOWN)
 
     def _cast(self, assignment: Assignment, task: Task[..., Any]) -> TaskActor:
         actor: TaskActor
@@ -232,18 +264,21 @@ class Worker:
         task = actor.task
         task.quick = task.quick + 1 if now - actor.started < QUICK else 0
         self._actors.pop(actor.id, None)
+        self._marks.ended(actor.id)
         self._outbox.done(
             (actor.id, outcome.ending, outcome.value, outcome.error, outcome.delay, actor.acked, actor.started, now)
         )
 
     def parked(self, actor: TaskActor) -> None:
         """See `Host`."""
+        self._marks.waits(actor.id)
         self._outbox.parked(actor.id, True)
         if not actor.task.is_async:
             self._slots.parked()
 
     def resumed(self, actor: TaskActor) -> None:
         """See `Host`."""
+        self._marks.works(actor.id)
         if not actor.task.is_async:
             self._slots.resumed()
         self._outbox.parked(actor.id, False)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any, Final, Protocol
 
 from ..actors.errors import ProtocolError, UnderstudyError
@@ -14,6 +16,7 @@ from .codec import Decoder, encode
 from .entry import Entry
 from .error_frame import error_fields
 from .frames import Order, Report
+from .marks import Marks
 from .settings import Settings
 from .tokens import Tokens
 
@@ -21,6 +24,10 @@ log = logging.getLogger("understudy")
 
 #: The lanes in which tasks are handed to a worker; one that needs a worker of its own comes in the first.
 HANDED: Final = (Lane.SYNC, Lane.ASYNC)
+
+
+#: Bytes read at once of what a dead worker had sent.
+LAST_WORDS: Final = 256 * 1024
 
 
 class Reports(Protocol):
@@ -50,9 +57,12 @@ class WorkerLink(asyncio.Protocol):
         #: The tasks for whose sake it is being killed, with the reason; the others are interrupted.
         self.condemned: dict[bytes, str] = {}
         self.tokens = {lane: Tokens() for lane in HANDED}
+        self.marks = Marks()
         #: Everything it has, by id, and of that what has not been seen to begin, in the order handed out.
         self.tasks: dict[bytes, Entry] = {}
         self.handed: dict[Lane, dict[bytes, Entry]] = {lane: {} for lane in HANDED}
+        #: Drops that it has not confirmed, by lane.
+        self.dropping = dict.fromkeys(HANDED, 0)
         #: How many of its tasks wait, by lane.
         self.waiting = dict.fromkeys(HANDED, 0)
         self.counts = dict.fromkeys(HANDED, 0)
@@ -69,6 +79,11 @@ class WorkerLink(asyncio.Protocol):
     def working(self, lane: Lane) -> int:
         """Tasks of a lane that are not waiting."""
         return self.counts[lane] - self.waiting[lane]
+
+    def takes(self, lane: Lane) -> bool:
+        """Whether it may be handed tasks of a lane: not while a drop is unconfirmed (see tokens.py), which also keeps
+        new work from one that is stuck in a C call."""
+        return self.pid != 0 and not self.retiring and not self.dropping[lane]
 
     def hand(self, lane: Lane, entries: list[Entry], now: float) -> None:
         """Hand out tasks: the tokens first, so that a task without a token has been taken back."""
@@ -103,6 +118,7 @@ class WorkerLink(asyncio.Protocol):
         entries = list(handed.values())
         back = entries[len(entries) - count :]
         if back:
+            self.dropping[lane] += 1
             self._frames.append((Order.DROP, lane, len(back)))
         return back
 
@@ -190,6 +206,15 @@ class WorkerLink(asyncio.Protocol):
             log.exception("worker %d sent a frame that cannot be", self.pid)
             self.hang_up()
 
+    def hear_last_words(self) -> None:
+        """It is dead: take in what it had sent and nobody has read yet."""
+        if self._transport is None or self._transport.is_closing():
+            return
+        fd = self._transport.get_extra_info("socket").fileno()
+        with suppress(OSError):
+            while data := os.read(fd, LAST_WORDS):
+                self.data_received(data)
+
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
         self._reports.hung_up(self)
@@ -212,3 +237,4 @@ class WorkerLink(asyncio.Protocol):
         self.hang_up()
         for tokens in self.tokens.values():
             tokens.close()
+        self.marks.close()
