@@ -1,0 +1,117 @@
+"""`send`, `close`, `cancel`, `retry`, `stop`: what changes the course of things. All of them need a supervisor."""
+
+from __future__ import annotations
+
+import os
+import select
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from ...actors.ids import id_text
+from . import lookup, screen
+from .command import command
+from .exit_codes import ExitCode
+from .params import DURATION, JSON, id_argument, json_option
+from .session import current
+from .trouble import Trouble, code_of, text_of
+
+
+@command("send", context_settings={"ignore_unknown_options": True})
+@id_argument()
+@click.argument("message", type=JSON, metavar="JSON")
+def send(id: str, message: Any) -> None:
+    """Put a message into a task's mailbox; "-" reads it from standard input."""
+    with current().reader() as reader, current().runtime() as runtime:
+        runtime.send(_id(reader, id), message)
+
+
+@command("close")
+@id_argument()
+def close(id: str) -> None:
+    """Let a task's mailbox take no more messages."""
+    with current().reader() as reader, current().runtime() as runtime:
+        runtime.close_mailbox(_id(reader, id))
+
+
+@command("cancel")
+@id_argument("ids", metavar="ID...", nargs=-1, required=True)
+@json_option("Print a JSON object for each task, one on each line.")
+def cancel(ids: Sequence[str], as_json: bool) -> int:
+    """Cancel tasks: a queued one at once, a running one when it listens, or is killed after its grace."""
+    code = ExitCode.OK
+    with current().reader() as reader, current().runtime() as runtime:
+        for text in ids:
+            try:
+                id = _id(reader, text)
+                taken = runtime.cancel(id)
+            except Trouble as trouble:
+                # The others are cancelled all the same.
+                screen.note(text_of(trouble))
+                code = code_of(trouble)
+                continue
+            if not taken:
+                code = ExitCode.ENDED
+            state = runtime.status(id).state
+            if as_json:
+                screen.json({"id": id, "cancelled": taken, "state": state})
+            elif taken:
+                screen.line(f"{id} {'is cancelled' if state == 'cancelled' else 'is asked to stop'}")
+            else:
+                screen.line(f"{id} had ended already: {state}")
+    return code
+
+
+@command("retry")
+@id_argument()
+@click.option("--from-scratch", is_flag=True, help="Without the old task's checkpoint.")
+@json_option("Print the new task's id, name and stream as JSON.")
+def retry(id: str, from_scratch: bool, as_json: bool) -> None:
+    """Try an ended task again: print the id of a new one that goes on from the old one's checkpoint."""
+    with current().reader() as reader, current().runtime() as runtime:
+        old = lookup.find(reader, id)
+        if not old.terminal:
+            raise Trouble(
+                ExitCode.NOT_ENDED,
+                f"task {id_text(old.id)} is {old.state}, and only an ended one can be tried again; "
+                f"cancel it first: understudy cancel {id_text(old.id)}",
+            )
+        info = runtime.retry(id_text(old.id), from_scratch=from_scratch)
+    if as_json:
+        screen.json(
+            {"id": info.id, "stream_id": info.stream_id, "task": info.task, "retry_of": id_text(old.id)}
+        )
+    else:
+        screen.line(info.id)
+
+
+@command("stop")
+@click.option("--now", is_flag=True, help="Do not wait for running tasks; they go on at the next start, too.")
+@click.option("--timeout", type=DURATION, metavar="TIME", help="Wait for the end no longer than this.")
+def stop(now: bool, timeout: float | None) -> None:
+    """Stop the supervisor and wait for its end.
+
+    Running tasks get the supervisor's --drain seconds to reach a stopping point. Whatever has not ended is queued
+    again and goes on at the next start. A second stop is a stop --now.
+    """
+    with current().runtime() as runtime:
+        pid = runtime.supervisor_pid
+        end = os.pidfd_open(pid)
+        try:
+            runtime.stop_supervisor(now=now)
+            poll = select.poll()
+            poll.register(end, select.POLLIN)
+            if not poll.poll(None if timeout is None else timeout * 1000):
+                raise Trouble(
+                    ExitCode.WAIT_TIMED_OUT,
+                    f"the supervisor (pid {pid}) has not ended within {timeout:g} s; it is draining. "
+                    "`understudy stop --now` ends it at once",
+                )
+        finally:
+            os.close(end)
+    screen.note(f"the supervisor (pid {pid}) has stopped")
+
+
+def _id(reader: Any, text: str) -> str:
+    return id_text(lookup.find(reader, text).id)

@@ -1,0 +1,216 @@
+"""The live processes as a tree and as a changing page. Pure: from plain data to renderables and JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
+
+from . import escape, tables, units
+from .gauges import Gauge
+
+#: Characters of an id beside a task.
+ID_SHOWN: Final = 23
+
+_NOTHING: Final = Gauge()
+
+
+def tree(
+    live: Mapping[str, Any], gauges: Mapping[int, Gauge], progress: Mapping[str, str], now: float
+) -> Tree:
+    """`live` as `Runtime.tree` gives it, `progress` by task id."""
+    root = Tree(
+        _line(
+            ("supervisor", "bold"),
+            (f"{live['pid']}", ""),
+            *_figures(gauges, live["pid"], live["started"], now),
+        )
+    )
+    root.label.append(f"  {escape.one_line(live['home'])}", "dim")  # type: ignore[union-attr]
+    for text in remarks(live):
+        root.label.append(f"  {text}", "yellow")  # type: ignore[union-attr]
+    if live["fork_server"]:
+        root.add(
+            _line(
+                ("fork server", ""),
+                (f"{live['fork_server']}", ""),
+                *_figures(gauges, live["fork_server"], None, now),
+            )
+        )
+    for worker in live["workers"]:
+        branch = root.add(_worker(worker, gauges, now))
+        for task in worker["tasks"]:
+            branch.add(_task(task, progress, now))
+        more = worker["task_count"] - len(worker["tasks"])
+        if more > 0:
+            branch.add(Text(f"… and {more:,} more", "dim"))
+    return root
+
+
+def remarks(live: Mapping[str, Any]) -> list[str]:
+    """What is out of the ordinary with the supervisor."""
+    return [
+        text
+        for is_so, text in (
+            (live["draining"], "draining"),
+            (live["embedded"], "embedded"),
+            (live["disk_full"], "the disk is full"),
+        )
+        if is_so
+    ]
+
+
+def _worker(worker: Mapping[str, Any], gauges: Mapping[int, Gauge], now: float) -> Text:
+    if not worker["pid"]:
+        return _line(("worker", ""), ("starting", "dim"))
+    line = _line(
+        ("worker", ""),
+        (f"{worker['pid']}", ""),
+        *_figures(gauges, worker["pid"], worker["started"], now),
+        (f"{worker['done']:,} done", ""),
+    )
+    extra = gauges.get(worker["pid"], _NOTHING).processes - 1
+    for is_so, text in (
+        (extra > 0, f"{extra} child process{'es' if extra > 1 else ''}"),
+        (worker["alone"], "for one task"),
+        (worker["retiring"], "retiring"),
+    ):
+        if is_so:
+            line.append(f"  {text}", "yellow" if text == "retiring" else "dim")
+    return line
+
+
+def _task(task: Mapping[str, Any], progress: Mapping[str, str], now: float) -> Text:
+    line = _line(
+        (escape.one_line(task["task"]), "bold" if not task["parked"] else ""),
+        (task["id"][:ID_SHOWN], "dim"),
+        (activity(task, now), "green" if not task["parked"] else "cyan"),
+        (f"try {task['attempt']}", ""),
+    )
+    if task["id"] in progress:
+        line.append(f"  {progress[task['id']]}")
+    return line
+
+
+def activity(task: Mapping[str, Any], now: float) -> str:
+    """ "working 3m12s" or "waiting 2h05m", since the attempt began."""
+    if task["started"] is None:
+        return "about to run"
+    return f"{'waiting' if task['parked'] else 'working'} {units.duration(now - task['started'])}"
+
+
+def _figures(
+    gauges: Mapping[int, Gauge], pid: int, started: float | None, now: float
+) -> list[tuple[str, str]]:
+    gauge = gauges.get(pid, _NOTHING)
+    figures = [(f"{gauge.cpu:.0f}% CPU", ""), (units.size(gauge.rss), "")]
+    return figures if started is None else [*figures, (f"up {units.duration(now - started)}", "")]
+
+
+def _line(*parts: tuple[str, str]) -> Text:
+    line = Text(no_wrap=True, overflow="ellipsis")
+    for number, (text, style) in enumerate(parts):
+        line.append("  " if number > 1 else " " if number else "")
+        line.append(text, style)
+    return line
+
+
+def document(
+    live: Mapping[str, Any], gauges: Mapping[int, Gauge], progress: Mapping[str, str]
+) -> dict[str, Any]:
+    """The tree for --json."""
+    return {
+        **live,
+        "started": units.iso(live["started"]),
+        **_figures_json(gauges, live["pid"]),
+        "fork_server": live["fork_server"]
+        and {"pid": live["fork_server"], **_figures_json(gauges, live["fork_server"])},
+        "workers": [
+            {
+                **worker,
+                "started": units.iso(worker["started"]),
+                **_figures_json(gauges, worker["pid"]),
+                "tasks": [
+                    {**task, "started": units.iso(task["started"]), "progress": progress.get(task["id"])}
+                    for task in worker["tasks"]
+                ],
+            }
+            for worker in live["workers"]
+        ],
+    }
+
+
+def _figures_json(gauges: Mapping[int, Gauge], pid: int) -> dict[str, Any]:
+    gauge = gauges.get(pid, _NOTHING)
+    return {"cpu_percent": round(gauge.cpu, 1), "rss": gauge.rss, "processes": gauge.processes}
+
+
+def page(
+    live: Mapping[str, Any],
+    gauges: Mapping[int, Gauge],
+    progress: Mapping[str, str],
+    unended: int,
+    rate: float | None,
+    size: tuple[int, int],
+    now: float,
+) -> RenderableType:
+    """One page of `top`: a head, the workers, and the tasks that run, those that work longest first."""
+    width, height = size
+    running = sum(worker["task_count"] for worker in live["workers"])
+    head = [
+        f"{escape.one_line(live['home'])}  pid {live['pid']}  up {units.duration(now - live['started'])}",
+        f"{running:,} running, {max(unended - running, 0):,} queued"
+        + ("" if rate is None else f", {rate:,.1f} done/s")
+        + "".join(f", {text}" for text in remarks(live)),
+    ]
+    workers = _workers(live, gauges, now)
+    rows = sorted(
+        ((task, worker) for worker in live["workers"] for task in worker["tasks"]),
+        key=lambda row: (row[0]["parked"], row[0]["started"] or now),
+    )
+    room = max(height - len(head) - len(live["workers"]) - 5, 1)
+    parts: list[RenderableType] = [tables.cut(Text(text), width) for text in head]
+    parts += [Text(), workers, Text(), _running(rows[:room], progress, width, now)]
+    if running > room:
+        parts.append(Text(f"… and {running - room:,} more", "dim"))
+    return Group(*parts)
+
+
+def _workers(live: Mapping[str, Any], gauges: Mapping[int, Gauge], now: float) -> Table:
+    table = tables.plain_table()
+    for title in ("WORKER", "CPU", "MEMORY", "UP", "TASKS", "WAITING", "DONE"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for worker in live["workers"]:
+        gauge = gauges.get(worker["pid"], _NOTHING)
+        table.add_row(
+            str(worker["pid"] or "…"),
+            f"{gauge.cpu:.0f}%",
+            units.size(gauge.rss),
+            units.duration(now - worker["started"]) if worker["pid"] else "",
+            f"{worker['task_count']:,}",
+            f"{worker['parked']:,}",
+            f"{worker['done']:,}",
+            Text("retiring" if worker["retiring"] else "for one task" if worker["alone"] else "", "dim"),
+        )
+    return table
+
+
+def _running(rows: list[tuple[Any, Any]], progress: Mapping[str, str], width: int, now: float) -> Table:
+    cells = [
+        (
+            Text(task["id"][:ID_SHOWN]),
+            Text(escape.one_line(task["task"])),
+            Text(activity(task, now), "cyan" if task["parked"] else "green"),
+            Text(str(task["attempt"])),
+            Text(str(worker["pid"])),
+            Text(progress.get(task["id"], "")),
+        )
+        for task, worker in rows
+    ]
+    titles = ("ID", "TASK", "NOW", "TRY", "WORKER", "PROGRESS")
+    return tables.fitted(titles, cells, width, name="TASK", detail="PROGRESS", right={"TRY", "WORKER"})

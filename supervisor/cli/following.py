@@ -1,0 +1,150 @@
+"""`logs`: what a task has printed and logged, and what it goes on to."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import click
+
+from ...actors.errors import UnderstudyError
+from ...actors.ids import id_text
+from ...actors.state import TERMINAL
+from ...storage.reader import LogLine, Reader
+from ..home import Home
+from . import escape, lookup, screen, units
+from .command import command
+from .params import id_argument, json_option
+from .session import current
+
+if TYPE_CHECKING:
+    from ..subscription import Subscription
+
+#: Seconds between two looks at the store while a task runs; its end is told by the supervisor at once.
+LOOK_EVERY: Final = 0.25
+#: Chunks of log that are read at once.
+CHUNKS: Final = 500
+#: Before the first row, which is number 0 and says how many lines were dropped.
+BEGINNING: Final = -1
+
+_STYLES: Final = {
+    "ERROR": "red",
+    "CRITICAL": "bold red",
+    "WARNING": "yellow",
+    "DEBUG": "dim",
+    "stderr": "yellow",
+}
+
+
+@command("logs")
+@id_argument()
+@click.option("-f", "--follow", is_flag=True, help="Go on with what comes, until the task ends.")
+@json_option("Print a JSON object for each line.")
+def logs(id: str, follow: bool, as_json: bool) -> None:
+    """Print what a task has printed and logged: time, level, text."""
+    printer = Printer(as_json=as_json)
+    with current().reader() as reader:
+        task = lookup.find(reader, id).id
+        if not follow:
+            printer.print(new_lines(reader, task, BEGINNING))
+            return
+        with Bell(current().home, reader, task) as bell:
+            last = BEGINNING
+            while True:
+                # Looked at first: whatever a task has said is on disk once its end is.
+                record = reader.record(task)
+                last = printer.print(new_lines(reader, task, last), last)
+                if record is None or record.terminal:
+                    return
+                bell.wait(LOOK_EVERY)
+
+
+def new_lines(reader: Reader, id: bytes, last: int) -> Iterator[tuple[int, list[LogLine]]]:
+    """Numbered chunks of the task's log after the one numbered `last`."""
+    while chunks := reader.logs(id, after=last, limit=CHUNKS):
+        yield from chunks
+        last = chunks[-1][0]
+
+
+class Printer:
+    """Prints log lines, one after the other."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self._as_json = as_json
+        self._console: Any = None if as_json else screen.console(screen.BOUNDLESS)
+
+    def print(self, chunks: Iterator[tuple[int, list[LogLine]]], last: int = BEGINNING) -> int:
+        """Print these; the number of the last one, else `last`."""
+        for number, lines in chunks:
+            last = number
+            for at, level, text in lines:
+                if self._as_json:
+                    screen.json({"time": units.iso(at), "level": level, "text": text})
+                else:
+                    self._print(at, level, text)
+        return last
+
+    def _print(self, at: float, level: str, text: str) -> None:
+        from rich.text import Text
+
+        first, *rest = escape.lines(text) or [""]
+        level = escape.one_line(level)
+        stamp = units.clock(at, time.time())
+        head = f"{stamp}  {level:<7}  "
+        line = Text.assemble((stamp, "dim"), "  ", (f"{level:<7}", _STYLES.get(level, "")), "  ", first)
+        for more in rest:
+            line.append("\n" + " " * len(head) + more)
+        # By way of a string: rich would wrap at its width, and print nothing for a terminal that is gone.
+        with self._console.capture() as capture:
+            self._console.print(line, soft_wrap=True)
+        screen.write(capture.get())
+
+
+class Bell:
+    """Waits for a task's end: by the supervisor's word where one runs, and it may come and go meanwhile."""
+
+    def __init__(self, home: Home, reader: Reader, id: bytes) -> None:
+        self._home = home
+        self._id = id_text(id)
+        record = reader.record(id)
+        self._stream = None if record is None else record.stream
+        self._events: Subscription | None = None
+
+    def wait(self, seconds: float) -> None:
+        """Return at the task's end, after `seconds` at the latest."""
+        deadline = time.monotonic() + seconds
+        try:
+            events = self._subscribed()
+            while (left := deadline - time.monotonic()) > 0:
+                event = events.next(timeout=left)
+                if event is None or (event.id == self._id and event.state in TERMINAL):
+                    return
+        except TimeoutError:
+            return
+        except UnderstudyError:
+            # No supervisor now. The lines that are on disk can be read all the same, and another one may come.
+            self.close()
+            time.sleep(max(deadline - time.monotonic(), 0))
+
+    def _subscribed(self) -> Subscription:
+        if self._events is None:
+            from ..subscription import Subscription
+
+            self._events = Subscription(self._home, None, self._stream)
+        return self._events
+
+    def close(self) -> None:
+        """End the subscription."""
+        if self._events is not None:
+            self._events.close()
+            self._events = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

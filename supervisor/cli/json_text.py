@@ -1,0 +1,145 @@
+"""Values as JSON text. What JSON cannot say is rendered by one table, which docs/cli.md repeats word for word."""
+
+from __future__ import annotations
+
+import json
+import math
+from base64 import b64encode
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Any, Final
+from uuid import UUID
+
+import msgpack
+
+from ...actors import values
+from ...actors.errors import InvalidValue
+from . import escape
+
+RENDERINGS: Final = {
+    "datetime, date": "ISO 8601 text",
+    "timedelta": "seconds, a number",
+    "Decimal, UUID": "their text",
+    "tuple": "an array",
+    "set, frozenset": "an array, sorted",
+    "bytes": '`{"$bytes": "…"}`, in base64',
+    "NaN and the infinities": '`"NaN"`, `"Infinity"`, `"-Infinity"`',
+    "a key that is no text": "its JSON text; if two keys become the same, the mapping becomes an array of pairs",
+    "a registered type": '`{"$type": "name", "value": …}`: the command line does not load the app',
+}
+
+_SET, _FROZENSET, _REGISTERED = 6, 7, 9
+
+
+class _Foreign:
+    """A value of a type that the app has registered and this process does not know."""
+
+    name = ""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+def as_table() -> str:
+    """The renderings as a Markdown table; docs/cli.md holds exactly this."""
+    rows = [f"| {what} | {how} |" for what, how in RENDERINGS.items()]
+    return "\n".join(["| value | in JSON |", "| --- | --- |", *rows])
+
+
+def unpack(packed: bytes | None) -> Any:
+    """A stored value, for `dumps`: types that the app has registered are stand-ins. InvalidValue."""
+    if packed is None:
+        return None
+    try:
+        return values.unpack(packed)
+    except InvalidValue:
+        names = _registered_names(packed)
+        if not names:
+            raise
+        for name in names:
+            kind = type("Foreign", (_Foreign,), {"name": name, "__qualname__": f"Foreign.{name}"})
+            values.register(kind, name, lambda foreign: foreign.value, kind)
+        return values.unpack(packed)
+
+
+def dumps(value: Any, *, indent: bool = False) -> str:
+    """JSON text, in printable characters only; on one line unless `indent`."""
+    text = json.dumps(plain(value), ensure_ascii=False, indent=2 if indent else None, allow_nan=False)
+    return escape.in_json(text)
+
+
+def plain(value: Any) -> Any:
+    """The value in JSON's own types. One frame for each level, so that the deepest value that is stored fits."""
+    if value is None or isinstance(value, bool | str):
+        return str(value) if isinstance(value, str) else value
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        if math.isfinite(value):
+            return float(value)
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, dict):
+        pairs = []
+        for key, item in value.items():
+            pairs.append((key if isinstance(key, str) else _key(key), plain(item)))
+        return _mapping(value, pairs)
+    if isinstance(value, list | tuple | set | frozenset):
+        items = []
+        for item in value:
+            items.append(plain(item))  # noqa: PERF401 - a comprehension is a second frame
+        return sorted(items, key=_order) if isinstance(value, set | frozenset) else items
+    return _special(value)
+
+
+def _mapping(value: dict[Any, Any], pairs: list[tuple[str, Any]]) -> Any:
+    mapping = dict(pairs)
+    if len(mapping) == len(pairs):
+        return mapping
+    return [[plain(key), item] for key, (_, item) in zip(value, pairs, strict=True)]
+
+
+def _key(key: Any) -> str:
+    rendered = plain(key)
+    return rendered if isinstance(rendered, str) else json.dumps(rendered, ensure_ascii=False)
+
+
+def _order(item: Any) -> tuple[str, Any, str]:
+    """Numbers by size, the rest by their text, for an order that does not change from run to run."""
+    if isinstance(item, int | float):
+        return "", item, ""
+    return type(item).__name__, 0, json.dumps(item, ensure_ascii=False, sort_keys=True)
+
+
+def _special(value: Any) -> Any:
+    match value:
+        case datetime() | date():
+            return value.isoformat()
+        case timedelta():
+            return value.total_seconds()
+        case Decimal() | UUID():
+            return str(value)
+        case bytes() | bytearray() | memoryview():
+            return {"$bytes": b64encode(value).decode("ascii")}
+        case _Foreign():
+            return {"$type": value.name, "value": plain(value.value)}
+    return {"$type": type(value).__qualname__, "value": repr(value)}
+
+
+def _registered_names(packed: bytes) -> set[str]:
+    names: set[str] = set()
+
+    def hook(code: int, data: bytes) -> None:
+        if code in (_SET, _FROZENSET, _REGISTERED):
+            inner = _skim(data, hook)
+            if code == _REGISTERED and isinstance(inner, list) and inner and isinstance(inner[0], str):
+                names.add(inner[0])
+
+    try:
+        _skim(packed, hook)
+    except (ValueError, TypeError, RecursionError, msgpack.UnpackException):
+        return set()
+    return {name for name in names if name}
+
+
+def _skim(packed: bytes, hook: Any) -> Any:
+    return msgpack.unpackb(packed, ext_hook=hook, strict_map_key=False, object_pairs_hook=list)

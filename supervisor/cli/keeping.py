@@ -1,0 +1,121 @@
+"""`prune`, `backup`, `compact`, `check`: looking after the store."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from ...actors.errors import NotRunning
+from ...storage.backup import backup as write_backup
+from ...storage.backup import compact_offline
+from ...storage.layout import store_file
+from ...storage.schema import Table
+from . import escape, screen, units
+from .command import command
+from .exit_codes import ExitCode
+from .params import json_option
+from .session import current
+
+
+@command("prune")
+@click.option(
+    "--all", "everything", is_flag=True, help="Every ended task that is not kept for ever, whatever its age."
+)
+@json_option('Print {"removed": N}.')
+def prune(everything: bool, as_json: bool) -> None:
+    """Remove ended tasks whose time to be kept is over.
+
+    The supervisor does so by itself once a minute; how long a task is kept is its option "keep".
+    """
+    with current().runtime() as runtime:
+        removed = runtime.prune(all=everything)
+    if as_json:
+        screen.json({"removed": removed})
+    else:
+        screen.line(f"removed {_count(removed, 'task')}")
+
+
+@command("backup")
+@click.argument("dest", type=click.Path(path_type=Path))
+@json_option('Print {"path": PATH, "bytes": N}.')
+def backup(dest: Path, as_json: bool) -> None:
+    """Write a consistent copy of the store to the new folder DEST, which can be used as a home.
+
+    Works while a supervisor does.
+    """
+    with current().reader():
+        written = write_backup(current().home.path, dest)
+    if as_json:
+        screen.json({"path": str(dest.absolute()), "bytes": written})
+    else:
+        screen.line(f"wrote {units.size(written)} to {escape.one_line(dest)}")
+
+
+@command("compact")
+@json_option('Print {"before": N, "after": N}, the bytes of the store.')
+def compact(as_json: bool) -> None:
+    """Give the space of removed tasks back to the file system.
+
+    Works while a supervisor does, and without one.
+    """
+    with current().reader():
+        before, after = _compact()
+    if as_json:
+        screen.json({"before": before, "after": after})
+    else:
+        screen.line(f"{units.size(before)} before, {units.size(after)} now")
+
+
+def _compact() -> tuple[int, int]:
+    home = current().home
+    try:
+        with current().runtime() as runtime:
+            before = store_file(home.path).stat().st_size
+            runtime.compact()
+            return before, store_file(home.path).stat().st_size
+    except NotRunning:
+        # The lock keeps a supervisor from starting meanwhile, and refuses us if one was faster.
+        with home.lock():
+            return compact_offline(home.path)
+
+
+@command("check")
+@json_option('Print {"sound": BOOL, "problems": […], "rows": {table: N}}.')
+def check(as_json: bool) -> int:
+    """Look at every page and row of the store for damage.
+
+    Changes nothing, and works while a supervisor does. The exit code tells whether problems were found.
+    """
+    from ...storage.check import check as look
+
+    with current().reader():
+        report = look(current().home.path, _tell if sys.stderr.isatty() else None)
+    if sys.stderr.isatty():
+        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+    code = ExitCode.OK if report.sound else ExitCode.PROBLEMS_FOUND
+    if as_json:
+        rows = {str(table): count for table, count in report.counts.items()}
+        screen.json({"sound": report.sound, "problems": report.problems, "rows": rows})
+        return code
+    for problem in report.problems:
+        screen.line(escape.one_line(problem))
+    if report.sound:
+        screen.line(
+            f"sound: {_count(report.counts.get(Table.TASKS, 0), 'task')}, {_count(sum(report.counts.values()), 'row')}"
+        )
+    else:
+        found = _count(len(report.problems), "problem")
+        screen.note(
+            f"error: {found} found. Keep a copy of the folder, then restore a backup (`understudy backup` wrote it)"
+        )
+    return code
+
+
+def _tell(done: int, total: int) -> None:
+    print(f"\r\x1b[K{done:,} of {total:,} rows", end="", file=sys.stderr, flush=True)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

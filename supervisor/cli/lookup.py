@@ -1,0 +1,60 @@
+"""From what the user types to a task: its id, or the beginning of one that no other task shares."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ...actors.ids import id_text
+from ...storage.reader import Reader
+from ...storage.record import Record
+from . import escape
+from .exit_codes import ExitCode
+from .trouble import Trouble
+
+#: Tasks that an error lists when several fit.
+CANDIDATES: Final = 10
+#: The shortest prefix that is shown: below it an id says less than a nickname would.
+SHORTEST: Final = 13
+
+
+def find(reader: Reader, text: str) -> Record:
+    """The task that `text` names; Trouble if there is none, or more than one."""
+    if not text.strip("-") or set(text.lower()) - set("0123456789abcdef-"):
+        raise Trouble(
+            ExitCode.NOT_FOUND,
+            f"{escape.one_line(text)!r:.80} is no task id, nor the beginning of one; `understudy ps` lists them",
+        )
+    ids = reader.resolve(text, CANDIDATES + 1)
+    record = reader.record(ids[0]) if len(ids) == 1 else None
+    if record is not None:
+        return record
+    if len(ids) < 2:
+        raise Trouble(
+            ExitCode.NOT_FOUND,
+            f"no task has an id that starts with {text}; `understudy ps` lists them. It may have been pruned",
+        )
+    raise Trouble(ExitCode.AMBIGUOUS, _candidates(reader, text, ids))
+
+
+def _candidates(reader: Reader, text: str, ids: list[bytes]) -> str:
+    lines = [f"several tasks have an id that starts with {text}; give more of it:"]
+    for id in ids[:CANDIDATES]:
+        record = reader.record(id)
+        if record is not None:
+            lines.append(f"  {id_text(id)}  {record.state:<9}  {escape.one_line(record.name)}")
+    if len(ids) > CANDIDATES:
+        lines.append("  … and more")
+    return "\n".join(lines)
+
+
+def shorten(reader: Reader, id: bytes) -> str:
+    """The shortest beginning of this id that `find` takes for it, SHORTEST characters at least."""
+    text = id_text(id)
+    low, high = SHORTEST, len(text)
+    while low < high:
+        middle = (low + high) // 2
+        if len(reader.resolve(text[:middle], 2)) > 1:
+            low = middle + 1
+        else:
+            high = middle
+    return text[:low].rstrip("-") if low > SHORTEST else text[:low]

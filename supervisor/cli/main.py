@@ -1,0 +1,108 @@
+"""`understudy`: puts the commands together, and turns whatever happens into an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Final, NoReturn
+
+import click
+
+from .command import LazyGroup
+from .exit_codes import ExitCode
+from .session import Session
+from .trouble import code_of, text_of
+
+#: Each command and the module of this package that holds it.
+COMMANDS: Final = {
+    "serve": "serving",
+    "start": "starting",
+    "run": "starting",
+    "ps": "reading",
+    "show": "reading",
+    "logs": "following",
+    "result": "reading",
+    "checkpoint": "reading",
+    "send": "acting",
+    "close": "acting",
+    "cancel": "acting",
+    "retry": "acting",
+    "tree": "watching",
+    "top": "watching",
+    "stop": "acting",
+    "prune": "keeping",
+    "backup": "keeping",
+    "compact": "keeping",
+    "check": "keeping",
+}
+
+PROGRAM: Final = "understudy"
+
+
+def _print_version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        from ... import __version__
+
+        click.echo(f"{PROGRAM} {__version__}")
+        ctx.exit()
+
+
+@click.group(PROGRAM, cls=LazyGroup, homes=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Print the version.",
+)
+def cli() -> None:
+    """Durable, long-running tasks on one host.
+
+    A supervisor serves a home folder ("understudy serve APP"); the other commands talk to it or read the folder,
+    which works without a supervisor, too. Wherever an ID is asked for, the beginning of one will do.
+    """
+
+
+def main() -> NoReturn:
+    """The installed command."""
+    code = run(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except OSError:
+        code = _hang_up()
+    sys.exit(code)
+
+
+def run(args: Sequence[str]) -> int:
+    """Carry out one command line; its exit code."""
+    session = Session()
+    for stream in (sys.stdout, sys.stderr):
+        # Where the locale has no such character, a question of encoding must not end the command.
+        getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")
+    try:
+        code = cli.main(list(args), prog_name=PROGRAM, standalone_mode=False, obj=session)
+        sys.stdout.flush()
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        return _hang_up()
+    except Exception as error:  # noqa: BLE001 - the last line of defence; every kind of error has its words
+        if session.debug:
+            traceback.print_exc()
+        print(text_of(error), file=sys.stderr)
+        return code_of(error)
+    return code if isinstance(code, int) else ExitCode.OK
+
+
+def _hang_up() -> int:
+    """Nobody reads on: keep the interpreter's last flush from complaining."""
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, sys.stdout.fileno())
+    os.close(devnull)
+    return ExitCode.BROKEN_PIPE

@@ -1,0 +1,137 @@
+"""What arguments and options hold, and the options that several commands share."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
+
+import click
+from click.shell_completion import CompletionItem
+
+from ...actors.ids import id_text
+from ...actors.state import State
+from . import units
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+if TYPE_CHECKING:
+    ParamType = click.ParamType[Any]
+    Choice = click.Choice[str]
+else:  # generic only in later releases of click
+    ParamType, Choice = click.ParamType, click.Choice
+
+#: Ids that completion offers, the newest ones.
+COMPLETIONS: Final = 50
+
+
+class _Parsed(ParamType):
+    """A type whose text a function of units.py reads."""
+
+    def __init__(self, name: str, parse: Callable[[str], float | int], none: bool = False) -> None:
+        self.name = name
+        self._parse = parse
+        self._none = none
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        if self._none and value.strip().lower() == "none":
+            return math.inf
+        try:
+            return self._parse(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+DURATION: Final = _Parsed("duration", units.parse_duration)
+#: As DURATION; infinity for the word "none".
+DURATION_OR_NONE: Final = _Parsed("duration", units.parse_duration, none=True)
+SIZE: Final = _Parsed("size", units.parse_size)
+MOMENT: Final = _Parsed("time", units.parse_moment)
+
+
+class JsonType(ParamType):
+    """A value written as JSON; `-` reads it from standard input."""
+
+    name = "json"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        text = sys.stdin.read() if value == "-" else value
+        try:
+            return json.loads(text, parse_constant=_no_constant)
+        except (ValueError, RecursionError) as error:
+            self.fail(self._advice(value, error), param, ctx)
+
+    @staticmethod
+    def _advice(value: str, error: Exception) -> str:
+        if value == "-":
+            return f"what came on standard input is not JSON: {error}"
+        if value.startswith("--"):
+            return f"no such option: {value}"
+        if any(char in value for char in '{["'):
+            return f"{value!r:.200} is not JSON: {error}. Put the whole value in single quotes: '{{\"a\": [1, 2]}}'"
+        return (
+            f"{value!r:.200} is not JSON. Text needs quotes of its own inside the shell's: '\"{value:.100}\"'"
+        )
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"JSON has no {name}")
+
+
+JSON: Final = JsonType()
+
+
+class StateType(Choice):
+    """A state, by its name; `timed-out` will do."""
+
+    def __init__(self) -> None:
+        super().__init__([str(state) for state in State], case_sensitive=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return super().convert(str(value).replace("-", "_"), param, ctx)
+
+
+STATE: Final = StateType()
+
+
+class TaskIdType(ParamType):
+    """A task's id, or the beginning of one; see lookup.py, which turns it into a task."""
+
+    name = "id"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        from ...storage.reader import Reader
+        from .session import Session
+
+        session = ctx.find_object(Session) or Session()
+        with Reader(session.home.path) as reader:
+            ids = reader.resolve(incomplete, COMPLETIONS) if incomplete else None
+            records = (
+                reader.records(limit=COMPLETIONS)
+                if ids is None
+                else [r for id in ids if (r := reader.record(id))]
+            )
+        return [
+            CompletionItem(id_text(record.id), help=f"{record.name} {record.state}") for record in records
+        ]
+
+
+TASK_ID: Final = TaskIdType()
+
+
+def json_option(help: str = "Print JSON, for programs.") -> Callable[[F], F]:
+    """`--json`."""
+    return click.option("--json", "as_json", is_flag=True, help=help)
+
+
+def id_argument(name: str = "id", **attrs: Any) -> Callable[[F], F]:
+    """`ID`."""
+    return click.argument(name, type=TASK_ID, metavar=attrs.pop("metavar", "ID"), **attrs)

@@ -1,0 +1,208 @@
+"""`ps`, `show`, `result`, `checkpoint`: what the store says of tasks. None of them needs a supervisor."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from ...actors.ids import id_bytes
+from ...actors.info import TaskRecord
+from ...actors.state import State
+from ...storage.reader import Reader
+from ..error_frame import info_of
+from ..views import ended_error, view
+from . import escape, json_text, lookup, records, screen
+from .command import command
+from .exit_codes import ExitCode
+from .params import DURATION, STATE, id_argument, json_option
+from .session import current
+from .trouble import Trouble
+
+#: Columns from which `ps` shows whole ids.
+WIDE = 120
+
+
+@command("ps")
+@click.option(
+    "-s",
+    "--state",
+    "states",
+    type=STATE,
+    multiple=True,
+    metavar="STATE",
+    help=f"Only tasks in this state ({', '.join(State)}); may be given several times.",
+)
+@click.option("--task", metavar="NAME", help="Only tasks of this name, as module:function.")
+@click.option("--stream", metavar="ID", help="Only the task with this id and what was started from it.")
+@click.option(
+    "--older", type=DURATION, metavar="AGE", help="Only tasks created longer ago than this: 10m, 2h, 1d."
+)
+@click.option("--newer", type=DURATION, metavar="AGE", help="Only tasks created since then.")
+@click.option(
+    "-n",
+    "--limit",
+    type=click.IntRange(min=0),
+    default=50,
+    show_default=True,
+    metavar="N",
+    help="At most so many; 0 for all.",
+)
+@click.option("--watch", is_flag=True, help="Show the list again and again, until Ctrl-C.")
+@click.option(
+    "--interval",
+    type=DURATION,
+    default="1s",
+    show_default=True,
+    metavar="TIME",
+    help="Time between two looks of --watch.",
+)
+@json_option("Print a JSON array of tasks; with --watch one on each line.")
+def ps(
+    states: Sequence[str],
+    task: str | None,
+    stream: str | None,
+    older: float | None,
+    newer: float | None,
+    limit: int,
+    watch: bool,
+    interval: float,
+    as_json: bool,
+) -> None:
+    """List tasks, newest first."""
+    with current().reader() as reader:
+        wanted = {State(state) for state in states} or None
+        root = None if stream is None else _stream(reader, stream)
+
+        def look() -> tuple[list[TaskRecord], bool]:
+            now = time.time()
+            found = reader.records(
+                states=wanted,
+                name=task,
+                stream=root,
+                older_than=None if older is None else now - older,
+                newer_than=None if newer is None else now - newer,
+                limit=limit + 1 if limit else None,
+            )
+            return [view(record) for record in found[: limit or None]], bool(limit) and len(found) > limit
+
+        if watch:
+            from .watching import watch_tasks
+
+            watch_tasks(reader, look, interval, as_json=as_json)
+            return
+        found, more = look()
+        if as_json:
+            screen.json([records.document(record) for record in found])
+            return
+        if not found:
+            screen.note(
+                f"no tasks in {current().home.path}"
+                if not any([states, task, stream, older, newer])
+                else "no such tasks"
+            )
+            return
+        show_tasks(reader, found)
+        if more:
+            screen.note(f"… and more: only the newest {limit} are shown, see --limit")
+
+
+def show_tasks(reader: Reader, found: Sequence[TaskRecord]) -> None:
+    """The table, for the width there is."""
+    from . import tables
+
+    width = screen.console().width
+    screen.show(tables.tasks(with_ids(reader, found, width), width, time.time()))
+
+
+def with_ids(reader: Reader, found: Sequence[TaskRecord], width: int) -> list[tuple[str, TaskRecord]]:
+    """Whole ids where there is room, else as much of each as tells it from all others."""
+    return [(r.id if width >= WIDE else lookup.shorten(reader, id_bytes(r.id)), r) for r in found]
+
+
+def _stream(reader: Reader, text: str) -> bytes:
+    """A stream's id: that of the task it began with, which may have been pruned."""
+    try:
+        return lookup.find(reader, text).stream
+    except Trouble:
+        if len(text.replace("-", "")) == 32:
+            return id_bytes(text)
+        raise
+
+
+@command("show")
+@id_argument()
+@json_option()
+def show(id: str, as_json: bool) -> None:
+    """Show all that is known of a task, its arguments and its result."""
+    with current().reader() as reader:
+        record = lookup.find(reader, id)
+        seen = view(record, reader.mail_depth(record.id))
+        extra = _values(reader, record.id, seen.state)
+    if as_json:
+        screen.json({**records.document(seen), **extra})
+        return
+    from . import tables
+
+    screen.show(tables.sheet(seen, extra, time.time()))
+
+
+def _values(reader: Reader, id: bytes, state: State) -> dict[str, Any]:
+    extra: dict[str, Any] = {}
+    packed = reader.args(id)
+    args, kwargs = ([], {}) if packed is None else json_text.unpack(packed)
+    extra["args"] = args
+    if kwargs:
+        extra["kwargs"] = kwargs
+    if state is State.COMPLETED:
+        extra["result"] = json_text.unpack(reader.result(id))
+    return extra
+
+
+@command("checkpoint")
+@id_argument()
+@json_option("Print it on one line.")
+def checkpoint(id: str, as_json: bool) -> None:
+    """Print a task's last checkpoint, as JSON; null without one."""
+    with current().reader() as reader:
+        packed = reader.checkpoint(lookup.find(reader, id).id)
+    screen.value(json_text.unpack(packed), as_json=as_json)
+
+
+@command("result")
+@id_argument()
+@click.option("--wait", is_flag=True, help="Wait for the task's end.")
+@click.option("--timeout", type=DURATION, metavar="TIME", help="Wait no longer than this; implies --wait.")
+@json_option("Print it on one line.")
+def result(id: str, wait: bool, timeout: float | None, as_json: bool) -> None:
+    """Print what a task returned, as JSON.
+
+    The exit code tells how the task ended. Without --wait, a task that has not ended is an error.
+    """
+    with current().reader() as reader:
+        record = lookup.find(reader, id)
+        if not record.terminal:
+            if not wait and timeout is None:
+                raise Trouble(
+                    ExitCode.NOT_ENDED,
+                    f"task {view(record).id} is {record.state}; wait for it with --wait, or see `understudy show`",
+                )
+            with current().runtime() as runtime:
+                runtime.wait(view(record).id, timeout)
+        print_end(reader, record.id, as_json=as_json)
+
+
+def print_end(reader: Reader, id: bytes, *, as_json: bool = False) -> None:
+    """The value of a task that has ended, or what its other end raises, after its own traceback on stderr."""
+    record = reader.record(id)
+    if record is None:
+        raise Trouble(ExitCode.NOT_FOUND, "the task was pruned as soon as it had ended; its result is gone")
+    if record.state is State.COMPLETED:
+        screen.value(json_text.unpack(reader.result(id)), as_json=as_json)
+        return
+    error = info_of(record.error)
+    if error is not None and error.traceback:
+        screen.note(escape.block(error.traceback))
+    raise ended_error(view(record).id, record.state, error)

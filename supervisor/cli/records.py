@@ -1,0 +1,51 @@
+"""A task as JSON, and the few words that lists say of it. Pure: what is shown is decided here, nothing is printed."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from ...actors.info import Progress, TaskRecord
+from ...actors.state import State
+from . import escape, units
+
+_TIMES: Final = ("created", "started", "ended", "next_attempt", "checkpoint_time")
+
+
+def document(record: TaskRecord) -> dict[str, Any]:
+    """The record for --json: times are ISO 8601 in UTC."""
+    return {name: units.iso(value) if name in _TIMES else value for name, value in record.as_dict().items()}
+
+
+def run_time(record: TaskRecord, now: float) -> float | None:
+    """Seconds that the last attempt has run; None if none has begun."""
+    if record.started is None or record.state is State.QUEUED:
+        return None
+    return (now if record.ended is None else record.ended) - record.started
+
+
+def detail(record: TaskRecord, now: float) -> str:
+    """What there is to say beyond the state, on one line, escaped."""
+    parts = []
+    if record.state is State.QUEUED and record.next_attempt is not None and record.next_attempt > now:
+        parts.append(f"due in {units.duration(record.next_attempt - now)}")
+    if record.state is State.RUNNING and record.cancel_requested:
+        parts.append("asked to stop")
+    if record.progress is not None and not record.ended_already:
+        parts.append(progress(record.progress))
+    if record.error is not None and record.state is not State.COMPLETED:
+        parts.append(str(record.error))
+    return escape.one_line(", ".join(part for part in parts if part))
+
+
+def progress(done: Progress) -> str:
+    """ "40/100 (40%), downloading", escaped."""
+    text = _number(done.done)
+    if done.total is not None:
+        text += f"/{_number(done.total)}"
+        if done.total > 0:
+            text += f" ({done.done / done.total:.0%})"
+    return escape.one_line(f"{text}, {done.note}" if done.note else text)
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.2f}"

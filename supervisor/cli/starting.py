@@ -1,0 +1,142 @@
+"""`start` and `run`: new tasks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ...actors.ids import id_bytes
+from . import lookup, screen
+from .command import command
+from .params import DURATION, DURATION_OR_NONE, JSON, MOMENT, json_option
+from .reading import print_end
+from .session import Session, current
+
+if TYPE_CHECKING:
+    from ...actors.info import TaskInfo
+    from ..runtime import Runtime
+
+#: `-5` is a number here and no option.
+_NUMBERS = {"ignore_unknown_options": True}
+
+
+def launch_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """What `start` and `run` have in common."""
+    for option in reversed(
+        (
+            click.argument("task", metavar="TASK"),
+            click.argument("args", type=JSON, nargs=-1, metavar="[JSON]..."),
+            click.option("--kwargs", type=JSON, metavar="JSON", help="Keyword arguments, as a JSON object."),
+            click.option(
+                "--key", metavar="TEXT", help="A second start with the same key gives the first one's task."
+            ),
+            click.option(
+                "--delay", type=DURATION, metavar="TIME", help="Not before so long from now: 90, 10m, 2h, 1d."
+            ),
+            click.option("--at", type=MOMENT, metavar="TIME", help="Not before this time: 2030-01-31T08:00."),
+            click.option(
+                "--timeout",
+                type=DURATION_OR_NONE,
+                metavar="TIME",
+                help='Limit of an attempt; "none" for no limit.',
+            ),
+            click.option(
+                "--retry",
+                type=click.IntRange(min=0),
+                metavar="N",
+                help="Try again N times, in place of the task's own policy; 1 s apart.",
+            ),
+            click.option(
+                "--priority",
+                type=click.IntRange(-100, 100),
+                metavar="N",
+                help="From -100 to 100; higher runs first.",
+            ),
+            click.option("--stream", metavar="ID", help="Make it part of this task's stream."),
+            click.option("--isolate", is_flag=True, help="Run it in a worker process of its own."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+@command("start", context_settings=_NUMBERS)
+@launch_options
+@json_option("Print the task's id, name and stream as JSON.")
+def start(as_json: bool, **launch: Any) -> None:
+    """Start a task and print its id.
+
+    TASK is its name, as module:function. Each JSON is one positional argument; "-" reads it from standard input.
+    Text needs quotes of its own: understudy start app:etl '"data.csv"' 3
+    """
+    with current().runtime() as runtime:
+        info = _launch(current(), runtime, **launch)
+    if as_json:
+        names = ("id", "stream_id", "task", "origin_run")
+        screen.json({name: getattr(info, name) for name in names})
+    else:
+        screen.line(info.id)
+
+
+@command("run", context_settings=_NUMBERS)
+@launch_options
+@click.option(
+    "--wait-timeout",
+    type=DURATION,
+    metavar="TIME",
+    help="Wait no longer than this; the task goes on nevertheless.",
+)
+@json_option("Print the value on one line.")
+def run(wait_timeout: float | None, as_json: bool, **launch: Any) -> None:
+    """Start a task, wait for it and print its value as JSON.
+
+    The exit code tells how the task ended. Ctrl-C cancels the task; once more leaves it to itself.
+    """
+    session = current()
+    with session.runtime() as runtime:
+        info = _launch(session, runtime, **launch)
+        try:
+            runtime.wait(info.id, wait_timeout)
+        except KeyboardInterrupt:
+            screen.note(f"\ncancelling task {info.id}; Ctrl-C once more to let it finish by itself")
+            runtime.cancel(info.id)
+            runtime.wait(info.id)
+        except TimeoutError:
+            raise TimeoutError(
+                f"task {info.id} has not ended within {wait_timeout:g} s and goes on; "
+                f"wait for it with `understudy result --wait {info.id}`"
+            ) from None
+    with session.reader() as reader:
+        print_end(reader, id_bytes(info.id), as_json=as_json)
+
+
+def _launch(
+    session: Session,
+    runtime: Runtime,
+    task: str,
+    args: tuple[Any, ...],
+    kwargs: Any,
+    stream: str | None,
+    **given: Any,
+) -> TaskInfo:
+    from ...actors.task import Task
+
+    if kwargs is not None and not isinstance(kwargs, dict):
+        raise click.BadParameter("--kwargs takes a JSON object, such as '{\"limit\": 3}'")
+    if stream is not None:
+        with session.reader() as reader:
+            given["stream_id"] = _stream_id(lookup.find(reader, stream).stream)
+    changes = {name: value for name, value in given.items() if value is not None and value is not False}
+    if changes.get("timeout") == math.inf:
+        changes["timeout"] = None
+    declared = Task.named(task)
+    return runtime.start(declared.options(**changes) if changes else declared, *args, **(kwargs or {}))
+
+
+def _stream_id(stream: bytes) -> str:
+    from ...actors.ids import id_text
+
+    return id_text(stream)

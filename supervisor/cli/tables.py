@@ -1,0 +1,190 @@
+"""Tasks as a table, and one task as a sheet. Pure: from records to renderables, for a given width and time."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Final
+
+from rich.cells import cell_len
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from ...actors.info import TaskRecord
+from ...actors.state import State
+from . import escape, json_text, records, units
+
+STYLES: Final[dict[State, str]] = {
+    State.QUEUED: "cyan",
+    State.RUNNING: "bold green",
+    State.COMPLETED: "",
+    State.FAILED: "red",
+    State.TIMED_OUT: "yellow",
+    State.CANCELLED: "magenta",
+}
+
+#: Columns between two cells.
+GAP: Final = 2
+#: A task's name is cut to this many columns at the least, its detail is left out below that.
+NAME_MIN, DETAIL_MIN = 12, 12
+#: Columns that a name may take before the detail gets its share.
+NAME_SHARE: Final = 0.45
+
+
+def tasks(rows: Sequence[tuple[str, TaskRecord]], width: int, now: float) -> Table:
+    """(id as it is to be shown, record) pairs, newest first."""
+    cells = [
+        (
+            Text(id),
+            Text(escape.one_line(record.task)),
+            Text(str(record.state), STYLES[record.state]),
+            Text(str(record.attempt)),
+            Text(units.age(now - record.created)),
+            Text(_ran(record, now)),
+            Text(records.detail(record, now)),
+        )
+        for id, record in rows
+    ]
+    titles = ("ID", "TASK", "STATE", "TRY", "AGE", "RAN", "DETAIL")
+    return fitted(titles, cells, width, name="TASK", detail="DETAIL", right={"TRY", "AGE", "RAN"})
+
+
+def fitted(
+    titles: Sequence[str],
+    rows: Sequence[Sequence[Text]],
+    width: int,
+    *,
+    name: str,
+    detail: str,
+    right: Collection[str] = (),
+) -> Table:
+    """A table for this width: the columns `name` and `detail` are cut, and `detail` left out where it has no room."""
+    widths = [
+        max([cell_len(title), *(row[column].cell_len for row in rows)]) for column, title in enumerate(titles)
+    ]
+    at_name, at_detail = titles.index(name), titles.index(detail)
+    taken = sum(width + GAP for column, width in enumerate(widths) if column not in {at_name, at_detail})
+    if not any(row[at_detail] for row in rows):
+        widths[at_detail] = 0
+    widths[at_name], widths[at_detail] = shares(width - taken, widths[at_name], widths[at_detail])
+    shown = [column for column in range(len(titles)) if column != at_detail or widths[at_detail]]
+    table = plain_table()
+    for column in shown:
+        title = titles[column]
+        table.add_column(
+            title, width=widths[column], no_wrap=True, justify="right" if title in right else "left"
+        )
+    for row in rows:
+        table.add_row(*(cut(row[column], widths[column]) for column in shown))
+    return table
+
+
+def shares(room: int, name: int, detail: int) -> tuple[int, int]:
+    """Columns for the name and for the detail out of `room`, given what each would like; 0 leaves the detail out."""
+    if not detail:
+        return max(min(name, room), 1), 0
+    if name + GAP + detail <= room:
+        return name, detail
+    name = max(min(name, NAME_MIN), min(name, room - GAP - detail), min(name, int(room * NAME_SHARE)))
+    left = room - name - GAP
+    return (name, left) if left >= DETAIL_MIN else (max(min(name, room), 1), 0)
+
+
+def cut(text: Text, width: int) -> Text:
+    """At most `width` columns of escaped text; an ellipsis shows that there is more."""
+    cell = text.copy()
+    cell.no_wrap = True
+    cell.truncate(width, overflow="ellipsis")
+    return cell
+
+
+def sheet(record: TaskRecord, extra: Mapping[str, Any], now: float) -> RenderableType:
+    """Everything about one task. `extra` has values to show as JSON: arguments, result."""
+    grid = plain_table(header=False)
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for label, text in _facts(record, now):
+        grid.add_row(label, text)
+    for label, value in extra.items():
+        grid.add_row(label, Text(json_text.dumps(value, indent=True)))
+    if record.error is None:
+        return grid
+    style = "red" if record.state in {State.FAILED, State.TIMED_OUT} else "yellow"
+    parts: list[RenderableType] = [grid, Text(), Text(escape.one_line(record.error), style, overflow="fold")]
+    if record.error.details:
+        parts.append(Text(json_text.dumps(record.error.details), overflow="fold"))
+    if record.error.traceback:
+        parts.append(Text(escape.block(record.error.traceback), "dim", overflow="fold"))
+    return Group(*parts)
+
+
+def _facts(record: TaskRecord, now: float) -> list[tuple[str, Text]]:
+    state = Text(str(record.state), STYLES[record.state])
+    if record.cancel_requested and not record.ended_already:
+        state.append(" (asked to stop)", "magenta")
+    facts: list[tuple[str, Text | str | None]] = [
+        ("id", record.id),
+        ("task", escape.one_line(record.task)),
+        ("state", state),
+        ("attempt", _attempts(record)),
+        ("created", _when(record.created, now)),
+        ("started", _when(record.started, now)),
+        ("ended", _when(record.ended, now)),
+        ("ran", _ran(record, now)),
+        ("next attempt", _when(None if record.ended_already else record.next_attempt, now)),
+        (
+            "worker",
+            None
+            if record.worker_pid is None or record.state is not State.RUNNING
+            else str(record.worker_pid),
+        ),
+        ("progress", None if record.progress is None else records.progress(record.progress)),
+        ("checkpoint", _checkpoint(record, now)),
+        ("mailbox", _mailbox(record)),
+        ("stream", None if record.stream_id == record.id else record.stream_id),
+        ("started by", record.origin_run),
+        ("retry of", record.retry_of),
+        ("key", None if record.key is None else escape.one_line(record.key)),
+        ("options", json_text.dumps(record.options) if record.options else None),
+    ]
+    return [(label, text if isinstance(text, Text) else Text(text)) for label, text in facts if text]
+
+
+def _attempts(record: TaskRecord) -> str:
+    if not record.interruptions:
+        return str(record.attempt)
+    times = "once" if record.interruptions == 1 else f"{record.interruptions:,} times"
+    return f"{record.attempt}, interrupted {times}"
+
+
+def _checkpoint(record: TaskRecord, now: float) -> str | None:
+    if record.checkpoint_time is None:
+        return None
+    return f"{units.size(record.checkpoint_size or 0)}, {_when(record.checkpoint_time, now)}"
+
+
+def _mailbox(record: TaskRecord) -> str | None:
+    if record.ended_already:
+        return None
+    waiting = f"{record.mailbox_depth:,} waiting" if record.mailbox_depth else "empty"
+    return f"{waiting}, closed" if record.closed else waiting
+
+
+def _when(at: float | None, now: float) -> str | None:
+    if at is None:
+        return None
+    return (
+        f"{units.local(at)} ({units.age(now - at)} ago)"
+        if at <= now
+        else f"{units.local(at)} (in {units.age(at - now)})"
+    )
+
+
+def _ran(record: TaskRecord, now: float) -> str:
+    seconds = records.run_time(record, now)
+    return "" if seconds is None else units.duration(seconds)
+
+
+def plain_table(*, header: bool = True) -> Table:
+    """A table without lines, which a terminal and a pipe take alike."""
+    return Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), show_header=header, header_style="bold")

@@ -1,0 +1,65 @@
+"""From an exception to what the user gets: an exit code and one line that says what to do next."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ...actors import errors
+from . import escape
+from .exit_codes import ExitCode
+
+
+class Trouble(Exception):
+    """The command cannot be carried out; shown as it is."""
+
+    def __init__(self, code: ExitCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+#: The first class that fits counts, so the narrower ones come first.
+_CODES: Final[tuple[tuple[type[BaseException], ExitCode], ...]] = (
+    (errors.NotRunning, ExitCode.NOT_RUNNING),
+    (errors.ShuttingDown, ExitCode.NOT_RUNNING),
+    (errors.SupervisorLost, ExitCode.SUPERVISOR_LOST),
+    (errors.TaskFailed, ExitCode.TASK_FAILED),
+    (errors.TaskTimedOut, ExitCode.TASK_TIMED_OUT),
+    (errors.TaskCancelled, ExitCode.TASK_CANCELLED),
+    (errors.TaskNotFound, ExitCode.NOT_FOUND),
+    (errors.UnknownTask, ExitCode.NOT_FOUND),
+    (errors.MailboxClosed, ExitCode.ENDED),
+    (errors.MailboxFull, ExitCode.MAILBOX_FULL),
+    (errors.InvalidTask, ExitCode.USAGE),
+    (errors.InvalidOption, ExitCode.USAGE),
+    (errors.InvalidValue, ExitCode.USAGE),
+    (errors.AppFailed, ExitCode.APP_FAILED),
+    (errors.HomeInUse, ExitCode.HOME_IN_USE),
+    (errors.HomeError, ExitCode.HOME_UNUSABLE),
+    (errors.StoreError, ExitCode.STORE_FAILED),
+    (TimeoutError, ExitCode.WAIT_TIMED_OUT),
+)
+
+
+def code_of(error: BaseException) -> ExitCode:
+    """The exit code for an error; FAILED for one that has none of its own."""
+    if isinstance(error, Trouble):
+        return error.code
+    return next((code for kind, code in _CODES if isinstance(error, kind)), ExitCode.FAILED)
+
+
+def text_of(error: BaseException) -> str:
+    """What goes to stderr: one line, before it the app's own traceback where the app is at fault."""
+    if isinstance(error, errors.AppFailed):
+        trace = escape.block(error.remote_traceback)
+        line = f"error: {escape.one_line(error.args[0] if error.args else 'the app cannot be loaded')}"
+        return f"{trace}\n{line}" if trace else line
+    if isinstance(error, (Trouble, errors.UnderstudyError, TimeoutError)):
+        # A message of several lines is one that lists something: it was written for people, by us.
+        first, *rest = escape.lines(error) or [type(error).__name__]
+        return "\n".join([f"error: {first}", *rest])
+    if isinstance(error, OSError):
+        return f"error: {escape.one_line(error)}"
+    return (
+        f"error: {type(error).__name__}: {escape.one_line(error)}. This is a defect of Understudy; "
+        "run it again with --debug and report what that shows"
+    )

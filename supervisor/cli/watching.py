@@ -1,0 +1,166 @@
+"""`tree` and `top`, and the changing view of `ps`: the supervisor and its workers as they are now."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from ...actors.ids import id_bytes
+from ...actors.info import Progress, TaskRecord
+from ...storage.reader import Reader
+from ...storage.schema import Table
+from . import records, screen
+from .command import command
+from .params import DURATION, json_option
+from .session import current
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from ..runtime import Runtime
+    from .gauges import Gauge, Gauges
+
+#: Seconds over which `tree` measures CPU: below that the kernel's ticks show.
+SAMPLE: Final = 0.2
+#: Lines of the screen that `ps --watch` leaves to its head.
+HEAD: Final = 2
+
+
+@command("tree")
+@json_option()
+def tree(as_json: bool) -> None:
+    """Show the live processes, what they take and what each runs."""
+    from . import branches
+
+    with current().reader() as reader, current().runtime() as runtime:
+        stage = Stage(runtime, reader)
+        live, gauges, progress = stage.look(sample=SAMPLE)
+    if as_json:
+        screen.json(branches.document(live, gauges, progress))
+    else:
+        screen.show(branches.tree(live, gauges, progress, time.time()))
+
+
+@command("top")
+@click.option(
+    "--interval",
+    type=DURATION,
+    default="2s",
+    show_default=True,
+    metavar="TIME",
+    help="Time between two looks.",
+)
+@click.option("-n", "--count", type=click.IntRange(min=1), metavar="N", help="End after so many looks.")
+@json_option("Print the tree as JSON at each look, one on each line.")
+def top(interval: float, count: int | None, as_json: bool) -> None:
+    """Show workers and running tasks, again and again, until Ctrl-C."""
+    from . import branches
+
+    with current().reader() as reader, current().runtime() as runtime, page_view(as_json=as_json) as show:
+        stage = Stage(runtime, reader)
+        sample = SAMPLE
+        for _ in repeated(interval, count):
+            live, gauges, progress = stage.look(sample)
+            sample = 0.0  # from now on the time between two looks is what is measured
+            if as_json:
+                screen.json(branches.document(live, gauges, progress))
+                continue
+            size = screen.console().size
+            unended = reader.stats().rows[Table.LIVE]
+            show(
+                branches.page(
+                    live, gauges, progress, unended, stage.rate, (size.width, size.height), time.time()
+                )
+            )
+
+
+class Stage:
+    """Looks at a supervisor and its processes, again and again."""
+
+    def __init__(self, runtime: Runtime, reader: Reader) -> None:
+        from .gauges import Gauges
+
+        self._runtime = runtime
+        self._reader = reader
+        self._gauges: Gauges = Gauges()
+        self._done: dict[int, int] = {}
+        self._at = 0.0
+        #: Tasks done per second between the last two looks.
+        self.rate: float | None = None
+
+    def look(self, sample: float) -> tuple[dict[str, Any], dict[int, Gauge], dict[str, str]]:
+        """The tree, what its processes take, and how far its tasks say they are, by id."""
+        from .gauges import pids_of
+
+        live = self._runtime.tree()
+        if sample:
+            self._gauges.look(*pids_of(live))
+            time.sleep(sample)
+            live = self._runtime.tree()
+        self._count(live)
+        progress: dict[str, str] = {}
+        for worker in live["workers"]:
+            for task in worker["tasks"]:
+                record = self._reader.record(id_bytes(task["id"]))
+                if record is not None and record.progress is not None:
+                    progress[task["id"]] = records.progress(Progress(*record.progress))
+        return live, self._gauges.look(*pids_of(live)), progress
+
+    def _count(self, live: dict[str, Any]) -> None:
+        now = time.monotonic()
+        done = {worker["number"]: worker["done"] for worker in live["workers"]}
+        if self._at:
+            self.rate = sum(count - self._done.get(number, 0) for number, count in done.items()) / (
+                now - self._at
+            )
+        self._done, self._at = done, now
+
+
+def watch_tasks(
+    reader: Reader, look: Callable[[], tuple[list[TaskRecord], bool]], interval: float, *, as_json: bool
+) -> None:
+    """`ps --watch`."""
+    from .reading import with_ids
+
+    with page_view(as_json=as_json) as show:
+        for _ in repeated(interval, None):
+            found, _more = look()
+            if as_json:
+                screen.json([records.document(record) for record in found])
+                continue
+            from . import tables
+
+            size = screen.console().size
+            if screen.is_terminal():
+                found = found[: max(size.height - HEAD, 1)]
+            show(tables.tasks(with_ids(reader, found, size.width), size.width, time.time()))
+
+
+def repeated(interval: float, count: int | None) -> Iterator[int]:
+    """0, 1, 2 …, `interval` seconds apart; ends after `count`, or quietly at Ctrl-C, the one way out of such a view."""
+    number = 0
+    while count is None or number < count:
+        if number:
+            time.sleep(interval)
+        yield number
+        number += 1
+
+
+@contextmanager
+def page_view(*, as_json: bool) -> Iterator[Callable[[RenderableType], None]]:
+    """A function that shows a page: in place on a terminal, one after the other elsewhere. Ends quietly at Ctrl-C."""
+    if as_json or not screen.is_terminal():
+        live: Any = nullcontext()
+    else:
+        from rich.live import Live
+
+        live = Live(console=screen.console(), screen=True, auto_refresh=False)
+    try:
+        with live:
+            yield (lambda page: live.update(page, refresh=True)) if hasattr(live, "update") else screen.show
+    except KeyboardInterrupt:
+        return
