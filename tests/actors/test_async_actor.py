@@ -367,7 +367,7 @@ def test_letters_nobody_took_are_cleared_away(stage: Any) -> None:
     play.tell(1, 2)
     stage.begin(play)
     play.outcome()
-    play.until(lambda: play.actor.actor_stopped.is_set())
+    play.until(play.actor.actor_stopped.is_set)
     asyncio.run_coroutine_threadsafe(asyncio.sleep(0), stage.loop).result()
     assert not play.actor.inbox.letters
 
