@@ -44,10 +44,6 @@ READER_CHECK: Final = 10.0
 MAX_READERS: Final = 1024
 """How many transactions may read at once, over all processes."""
 
-_PAGE: Final = 4096
-_PAGES_A_ROW: Final = 4  # depth of the tree of a table of a million rows
-_LARGEST_PROBE: Final = 256 << 20
-
 
 class Environment:
     """An open store, read-write."""
@@ -201,10 +197,9 @@ class Environment:
                     apply(transaction, self._tables[table], rows)
 
     def _has_room(self, batch: Batch) -> bool:
-        # LMDB copies the pages that it changes, so a small row may take some large pages: at most one a level.
-        wanted = 2 * batch.size + len(batch) * _PAGES_A_ROW * _PAGE + (1 << 20)
+        # The write that was cut short has taken what room there was, so asking for little tells.
         try:
-            return has_room(self.path, min(wanted, _LARGEST_PROBE))
+            return has_room(self.path, 2 * batch.size + (1 << 20))
         except OSError as error:
             raise translate(error, "write", self.path) from error
 

@@ -105,7 +105,7 @@ def ready_sort(priority: int) -> int:
 
 def due_sort(at: float) -> int:
     """The sort of a delayed task: microseconds since the epoch."""
-    return min(max(round(at * 1e6), 0), _MAX_U64)
+    return _u64(at * 1e6)
 
 
 def due_of(key: bytes) -> float:
@@ -135,7 +135,12 @@ def log_seq(key: bytes) -> int:
 
 def expiry_key(at: float, id: bytes) -> bytes:
     """The key of a task that may be pruned from `at`, in seconds since the epoch (kept in whole milliseconds)."""
-    return _U64.pack(min(max(int(at * 1000), 0), _MAX_U64)) + id
+    return _U64.pack(_u64(at * 1000 // 1)) + id
+
+
+def _u64(number: float) -> int:
+    """The nearest number that a key can hold; infinity is the last one, and means never."""
+    return _MAX_U64 if number >= _MAX_U64 else max(round(number), 0)
 
 
 def expiry_id(key: bytes) -> bytes:

@@ -136,7 +136,7 @@ def test_a_full_disk_is_told_and_the_same_batch_goes_through_once_there_is_room(
 
 
 def test_small_rows_that_change_many_pages_meet_a_full_disk_not_a_broken_one(small_disk: Path):
-    """LMDB says EIO for a write that was cut short, and the room that was missing is many times the batch's size."""
+    """LMDB says EIO for a write that was cut short; what it needed may be many times the size of the batch."""
     environment = Environment(small_disk / "home", 16 << 20)
     try:
         keys = [b"%016d" % number for number in range(10_000)]
