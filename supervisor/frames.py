@@ -21,7 +21,7 @@ class Ask(IntEnum):
     WAIT = 5
     """[op, request, [id, …]]: answered by ENDED frames, and by OK once all have ended."""
     UNWAIT = 6
-    """[op, request]: forget that WAIT."""
+    """[op, request]: forget the WAIT of this number; not answered."""
     RETRY = 7
     """[op, request, id, new id, from scratch]: start an ended task again."""
     DECLARE = 8
@@ -35,7 +35,7 @@ class Ask(IntEnum):
     COMPACT = 12
     """[op, request]"""
     SUBSCRIBE = 13
-    """[op, request, task or None, stream or None]: EVENT frames from now on."""
+    """[op, request, task or None, stream or None]: EVENT frames with this request once OK has come."""
     WAKE = 14
     """[op, request] → None once everything that was under way is on disk."""
 

@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 
 from ..actors.errors import ProtocolError, UnderstudyError
 from ..storage.schema import Lane
-from .codec import Decoder, encode
+from .codec import Decoder, encode, parts
 from .entry import Entry
 from .error_frame import error_fields
 from .frames import Order, Report
@@ -94,7 +94,8 @@ class WorkerLink(asyncio.Protocol):
             handed[entry.id] = tasks[entry.id] = entry
         self.counts[lane] += len(entries)
         self.tokens[lane].add(len(entries))
-        self._frames.append((Order.RUN, lane, [entry.assignment() for entry in entries]))
+        for part in parts(entries, _size):
+            self._frames.append((Order.RUN, lane, [entry.assignment() for entry in part]))
 
     def drop(self, entry: Entry) -> Lane:
         """A task is not its any more."""
@@ -110,13 +111,13 @@ class WorkerLink(asyncio.Protocol):
         return lane
 
     def take_back(self, lane: Lane) -> list[Entry]:
-        """Take back everything of a lane that has not begun, oldest first. The rest has, and is marked so."""
+        """Take back everything of a lane that has not begun, oldest first; what stays in `handed` has begun."""
         handed = self.handed[lane]
         if not handed:
             return []
         count = self.tokens[lane].drain()
         entries = list(handed.values())
-        back = entries[len(entries) - count :]
+        back = entries[max(0, len(entries) - count) :]
         if back:
             self.dropping[lane] += 1
             self._frames.append((Order.DROP, lane, len(back)))
@@ -238,3 +239,8 @@ class WorkerLink(asyncio.Protocol):
         for tokens in self.tokens.values():
             tokens.close()
         self.marks.close()
+
+
+def _size(entry: Entry) -> int:
+    """Bytes of its assignment, roughly."""
+    return 200 + len(entry.args or b"")
