@@ -150,10 +150,14 @@ class Reader:
             return sum(1 for _ in snapshot.rows(Table.MAIL, id, after_prefix(id)))
 
     def logs(self, id: bytes, after: int = 0, limit: int = 1000) -> list[tuple[int, list[LogLine]]]:
-        """Chunks of the task's log with a sequence number above `after`, oldest first; they count from 1."""
+        """Chunks of the task's log with a sequence number above `after`, oldest first; all of them for 0.
+
+        Chunks count from 1. One numbered 0 stands before them if the log lost its oldest lines, and says how many.
+        """
+        first = after + 1 if after > 0 else 0
         chunks: list[tuple[int, list[LogLine]]] = []
         with self._read() as snapshot:
-            for key, row in snapshot.rows(Table.LOGS, log_key(id, after + 1), after_prefix(id)):
+            for key, row in snapshot.rows(Table.LOGS, log_key(id, first), after_prefix(id)):
                 if len(chunks) >= limit:
                     break
                 try:

@@ -13,7 +13,7 @@ live       lane (1), sort (8), id       empty; one row for each task that has no
 mail       id, seq (8)                  a message
 checkpoints id                          the last checkpoint's value
 results    id                           the value; no row for None
-logs       id, seq (8)                  msgpack array of [time, level, text]
+logs       id, seq (8)                  msgpack array of lines, each [time, level, text]
 keys       idempotency key              id
 expiry     ms (8), id                   empty; ended tasks that are to be pruned, by when
 schedules  name                         owned by the supervisor

@@ -155,6 +155,20 @@ def test_mail_and_logs_are_the_tasks_own(fill: Fill, reader: Reader):
     assert reader.logs(made[2].id, after=3) == []
 
 
+def test_the_notice_before_the_first_chunk_is_part_of_the_whole_log_only(fill: Fill, reader: Reader):
+    id = b"\1" * 16
+
+    def write(store: Any) -> None:
+        store.put(
+            Table.LOGS, log_key(id, 0), msgpack.packb([[EPOCH, "notice", "7 earlier lines were dropped"]])
+        )
+        store.put(Table.LOGS, log_key(id, 8), msgpack.packb([[EPOCH, "info", "the eighth"]]))
+
+    fill(write)
+    assert [seq for seq, _ in reader.logs(id)] == [0, 8]
+    assert [seq for seq, _ in reader.logs(id, after=7)] == [8]
+
+
 def test_ids_are_found_by_the_beginning_of_their_uuid(cast: list[Record], reader: Reader):
     for task in cast:
         text = str(uuid.UUID(bytes=task.id))
