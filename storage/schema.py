@@ -4,21 +4,21 @@ LMDB keeps each table sorted by key, bytewise. So every key is built to make the
 are big-endian and unsigned, ids are UUIDv7 (which sort by time of creation), and what is asked for together shares a
 prefix.
 
-========== ============================ ================================================================
-table      key                          value
-========== ============================ ================================================================
-tasks      id (16)                      `Record.pack()`
-args       id                           msgpack of the arguments; no row for none
-live       lane (1), sort (8), id       empty; one row for each task that has not ended
-mail       id, seq (8)                  a message
-checkpoints id                          the last checkpoint's value
-results    id                           the value; no row for None
-logs       id, seq (8)                  msgpack array of lines, each [time, level, text]
-keys       idempotency key              id
-expiry     ms (8), id                   empty; ended tasks that are to be pruned, by when
-schedules  name                         owned by the supervisor
-meta       b"schema", b"home"           schema version in decimal; 16 random bytes made with the store
-========== ============================ ================================================================
+=========== ======================= ================================================================
+table       key                     value
+=========== ======================= ================================================================
+tasks       id (16)                 `Record.pack()`
+args        id                      msgpack of the arguments; no row for none
+live        lane (1), sort (8), id  empty; one row for each task that has not ended
+mail        id, seq (8)             a message
+checkpoints id                      the last checkpoint's value
+results     id                      the value; no row for None
+logs        id, seq (8)             msgpack array of lines, each [time, level, text]
+keys        idempotency key         id
+expiry      ms (8), id              empty; ended tasks that are to be pruned, by when
+schedules   name                    owned by the supervisor
+meta        b"schema", b"home"      schema version in decimal; 16 random bytes made with the store
+=========== ======================= ================================================================
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def ready_sort(priority: int) -> int:
 
 def due_sort(at: float) -> int:
     """The sort of a delayed task: microseconds since the epoch."""
-    return _u64(at * 1e6)
+    return _u64(at * 1e6 + 0.5)
 
 
 def due_of(key: bytes) -> float:
@@ -135,12 +135,12 @@ def log_seq(key: bytes) -> int:
 
 def expiry_key(at: float, id: bytes) -> bytes:
     """The key of a task that may be pruned from `at`, in seconds since the epoch (kept in whole milliseconds)."""
-    return _U64.pack(_u64(at * 1000 // 1)) + id
+    return _U64.pack(_u64(at * 1000)) + id
 
 
 def _u64(number: float) -> int:
-    """The nearest number that a key can hold; infinity is the last one, and means never."""
-    return _MAX_U64 if number >= _MAX_U64 else max(round(number), 0)
+    """The whole number below it that a key can hold; infinity becomes the last one, and means never."""
+    return _MAX_U64 if number >= _MAX_U64 else max(int(number), 0)
 
 
 def expiry_id(key: bytes) -> bytes:
