@@ -1,0 +1,101 @@
+"""Real runtimes for the scenarios, and looks behind their scenes."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from understudy import Runtime
+from understudy.actors.info import TaskInfo, TaskRecord
+from understudy.supervisor.processes import COOKIE, has_ended
+from waiting import until
+
+#: Seconds that anything may take that should take next to none.
+PATIENCE = 20.0
+
+
+def runtime(home: Path, **settings: Any) -> Runtime:
+    """An embedded supervisor with the tasks of `stage_tasks`; to be used in a `with`."""
+    return Runtime(home, **{"app": "stage_tasks", "workers": 1, "drain": 1.0, **settings})
+
+
+def seen(folder: Path, name: str) -> str:
+    """What a task has left in a file, once it is there."""
+    file = folder / name
+    until(file.exists, PATIENCE, lambda: f"{name} among {sorted(path.name for path in folder.iterdir())}")
+    return file.read_text()
+
+
+def running(infos: Iterable[TaskInfo], rt: Runtime) -> list[dict[str, Any]]:
+    """The tree's rows of these tasks, once all of them are on workers."""
+    ids = {info.id for info in infos}
+
+    def rows() -> list[dict[str, Any]]:
+        found = [
+            {**row, "pid": worker["pid"], "alone": worker["alone"]}
+            for worker in rt.tree()["workers"]
+            for row in worker["tasks"]
+            if row["id"] in ids
+        ]
+        return found if len(found) == len(ids) else []
+
+    return until(rows, PATIENCE, lambda: str(rt.tree()))
+
+
+def parked(infos: list[TaskInfo], rt: Runtime) -> None:
+    """Returns once all of these wait."""
+    until(lambda: all(row["parked"] for row in running(infos, rt)), PATIENCE)
+
+
+def ready(rt: Runtime, workers: int) -> list[int]:
+    """The pids of the workers, once there are so many."""
+
+    def pids() -> list[int]:
+        found = [worker["pid"] for worker in rt.tree()["workers"] if worker["pid"]]
+        return found if len(found) == workers else []
+
+    return until(pids, PATIENCE)
+
+
+def ended(infos: Iterable[TaskInfo], timeout: float = PATIENCE) -> list[TaskRecord]:
+    return [info.wait(timeout) for info in infos]
+
+
+def kill(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+
+
+def gone(pids: Iterable[int]) -> None:
+    """Returns once all of these processes have ended."""
+    left = set(pids)
+
+    def none_left() -> bool:
+        left.difference_update([pid for pid in left if has_ended(pid)])
+        return not left
+
+    until(none_left, PATIENCE, lambda: f"still there: {left}")
+
+
+def processes_of(home_cookie: str) -> list[int]:
+    """Pids of everything below the supervisor of a home: fork server, workers and what tasks have started."""
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                if f"{COOKIE}={home_cookie}".encode() in Path("/proc", entry, "environ").read_bytes().split(
+                    b"\0"
+                ):
+                    found.append(int(entry))
+            except OSError:
+                continue
+    return found
+
+
+def cookie(rt: Runtime) -> str:
+    """What marks every process of this runtime's home."""
+    fork_server = until(lambda: rt.tree()["fork_server"], PATIENCE)
+    environ = Path("/proc", str(fork_server), "environ").read_bytes().split(b"\0")
+    return next(item for item in environ if item.startswith(COOKIE.encode())).partition(b"=")[2].decode()
