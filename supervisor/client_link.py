@@ -8,7 +8,7 @@ import socket
 from typing import Any, Final, Protocol
 
 from ..actors.errors import ProtocolError, UnderstudyError
-from .codec import VERSION, Decoder, encode
+from .codec import VERSION, Decoder, encode, parts
 from .error_frame import error_fields
 from .frames import Answer, Ask
 from .home import peer_uid_ok
@@ -18,6 +18,8 @@ log = logging.getLogger("understudy")
 
 #: Bytes of answers that may wait for a client that does not read; past that it is dropped.
 UNREAD_LIMIT: Final = 256 * MIB
+#: What handling a frame with fields of the wrong number or kind raises.
+MALFORMED: Final = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
 
 
 class Asked(Protocol):
@@ -64,12 +66,14 @@ class ClientLink(asyncio.Protocol):
 
     def ended(self, request: int, rows: list[Any]) -> None:
         """Tasks that a WAIT is about have ended."""
-        self._push((Answer.ENDED, request, rows))
+        for part in parts(rows, _size):
+            self._push((Answer.ENDED, request, part))
 
     def event(self, rows: list[Any]) -> None:
         """Changes that the subscription is about."""
         if self.subscription is not None:
-            self._push((Answer.EVENT, self.subscription[0], rows))
+            for part in parts(rows, _size):
+                self._push((Answer.EVENT, self.subscription[0], part))
 
     def goodbye(self, reason: str) -> None:
         """The supervisor stops."""
@@ -109,9 +113,13 @@ class ClientLink(asyncio.Protocol):
         except ProtocolError as error:
             log.warning("a client sent what is not of this protocol: %s", error)
             self._end(error)
-        except (ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
-            log.warning("a client sent a frame that cannot be: %r", error)
-            self._end(ProtocolError(f"a frame that cannot be: {error!r:.200}"))
+        except MALFORMED as error:
+            self.reject(error)
+
+    def reject(self, error: Exception) -> None:
+        """Its frame had fields of the wrong number or kind: tell it, and end the connection."""
+        log.warning("a client sent a frame that cannot be: %r", error)
+        self._end(ProtocolError(f"a frame that cannot be: {error!r:.200}"))
 
     def _take(self, frame: tuple[Any, ...]) -> None:
         if self._transport is None or self._transport.is_closing():
@@ -155,3 +163,8 @@ class ClientLink(asyncio.Protocol):
         self.flush()
         if self._transport is not None:
             self._transport.close()
+
+
+def _size(row: Any) -> int:
+    """Bytes of a row of ENDED or EVENT, roughly; the large part of it is the third of ENDED, the task's value."""
+    return 200 + (len(row[2]) if isinstance(row[2], bytes) else 0)

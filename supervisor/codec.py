@@ -8,8 +8,8 @@ ProtocolError, after which the connection must be closed.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final, TypeVar
 
 import msgpack
 
@@ -18,6 +18,8 @@ from .settings import BATCH_BYTES, BATCH_LIMIT, FRAME_OVERHEAD
 
 #: The protocol's version, in the first frame each way.
 VERSION: Final = 1
+
+T = TypeVar("T")
 
 _local = threading.local()
 
@@ -30,6 +32,24 @@ def encode(frame: Any) -> bytes:
         packer = _local.packer = msgpack.Packer(autoreset=True)
     encoded: bytes = packer.pack(frame)
     return encoded
+
+
+def parts(rows: Iterable[T], size: Callable[[T], int]) -> Iterator[list[T]]:
+    """The rows in lists that fit into one frame each: no limit bounds how much there is to tell at one time.
+
+    `size` gives the bytes of a row, roughly. A row larger than a batch may be has a list of its own.
+    """
+    part: list[T] = []
+    total = 0
+    for row in rows:
+        more = size(row)
+        if part and (len(part) >= BATCH_LIMIT or total + more > BATCH_BYTES):
+            yield part
+            part, total = [], 0
+        part.append(row)
+        total += more
+    if part:
+        yield part
 
 
 class Decoder:

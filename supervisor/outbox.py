@@ -11,7 +11,7 @@ import threading
 import time
 from typing import Any, Final
 
-from .codec import encode
+from .codec import encode, parts
 from .frames import Report
 
 #: Seconds that results, acknowledgements and news of waiting tasks may gather.
@@ -21,6 +21,8 @@ LOG_LINGER: Final = 0.05
 LOG_GATHERED: Final = 64 * 1024
 #: Results after which the thread that made the last one sends them itself.
 DONE_GATHERED: Final = 64
+#: Bytes of a log line beside its text, roughly.
+_LINE: Final = 16
 
 
 class Outbox:
@@ -77,14 +79,16 @@ class Outbox:
         """A line of a task's log. A task that prints faster than the disk takes it is slowed down here."""
         now = time.time()
         with self._mutex:
-            if not self._logs:
+            first = not self._logs
+            if first:
                 self._log_due = time.monotonic() + LOG_LINGER
             self._logs.setdefault(id, []).append((now, level, text))
-            self._log_size += len(text) + 16
+            self._log_size += _LINE + len(text)
             much = self._log_size >= LOG_GATHERED
         if much:
             self.flush()
-        else:
+        elif first:
+            # The thread has to know until when it may sleep.
             self._some.set()
 
     def request(self, frame: tuple[Any, ...]) -> None:
@@ -121,7 +125,7 @@ class Outbox:
             lines = {id: self._logs[id] for id in list(self._logs) if logs or id in ended}
             if lines:
                 self._logs = {id: kept for id, kept in self._logs.items() if id not in lines}
-                self._log_size = 0
+                self._log_size -= sum(_LINE + len(text) for kept in lines.values() for _, _, text in kept)
         frames: list[Any] = [(Report.LOG, id, entries) for id, entries in lines.items()]
         if progress:
             frames.append((Report.PROGRESS, [(id, *said) for id, said in progress.items()]))
@@ -131,8 +135,7 @@ class Outbox:
         if mail:
             frames.append((Report.MAIL, [(id, *numbers) for id, numbers in mail.items()]))
         frames += requests
-        if done:
-            frames.append((Report.DONE, done))
+        frames += [(Report.DONE, part) for part in parts(done, _size)]
         return b"".join(map(encode, frames))
 
     def _send(self, data: bytes) -> None:
@@ -144,16 +147,13 @@ class Outbox:
 
     def _run(self) -> None:
         while not self._closed:
-            self._some.wait()
+            self._some.wait(max(0.0, self._log_due - time.monotonic()) if self._logs else None)
             self._some.clear()
             time.sleep(LINGER)
             with self._sending:
                 data = self._gathered(logs=time.monotonic() >= self._log_due)
                 if data:
                     self._send(data)
-            if self._logs:
-                time.sleep(max(0.0, self._log_due - time.monotonic()))
-                self._some.set()
 
     def close(self) -> None:
         """Send what is left and end the thread."""
@@ -162,3 +162,8 @@ class Outbox:
         self._some.set()
         self._thread.join()
 
+
+def _size(row: tuple[Any, ...]) -> int:
+    """Bytes of a result, roughly."""
+    _, _, value, error, *_ = row
+    return 200 + len(value or b"") + (len(error[1]) + len(error[2]) if error else 0)

@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import functools
 import logging
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from ..actors.errors import AppFailed, InvalidOption, InvalidValue, TaskNotFound, UnderstudyError, UnknownTask
+from ..actors.errors import (
+    AppFailed,
+    InvalidOption,
+    InvalidValue,
+    TaskNotFound,
+    UnderstudyError,
+    UnknownTask,
+    ValueTooLarge,
+)
 from ..actors.ids import id_text, is_task_id
 from ..actors.options import Options
-from ..actors.task import DELAY_LIMIT, NAME_LIMIT
+from ..actors.task import DELAY_LIMIT, KEY_LIMIT, NAME_LIMIT
+from ..storage.batch import Batch
 from ..storage.prune import prune
 from ..storage.record import Record
 from ..storage.schema import Table, idempotency_key
 from .attempts import Attempts
 from .book import Book
-from .client_link import ClientLink
+from .client_link import MALFORMED, ClientLink
 from .entry import Entry
 from .frames import Ask
 from .journal import Journal
@@ -57,7 +68,10 @@ class Service:
         self._clients: set[ClientLink] = set()
         self._waiting: dict[bytes, list[tuple[ClientLink, int]]] = {}
         self._jobs: set[asyncio.Task[None]] = set()
+        self._reading = True
+        #: The changes that go to disk with the open batch, and which batch that is.
         self._changes: list[tuple[Any, ...]] = []
+        self._changes_in: Batch | None = None
         #: Asked to stop the supervisor; True means now.
         self.on_stop: Callable[[bool], None] = lambda _: None
         #: Gives the live process tree.
@@ -92,6 +106,8 @@ class Service:
         """A client has said hello."""
         self._clients.add(client)
         client.welcome(self._facts)
+        if not self._reading:
+            client.read(False)
 
     def gone(self, client: ClientLink) -> None:
         """A client has gone; its waits are forgotten, what it asked for is done all the same."""
@@ -119,6 +135,7 @@ class Service:
 
     def read(self, go_on: bool) -> None:
         """Stop or go on reading requests."""
+        self._reading = go_on
         for client in self._clients:
             client.read(go_on)
 
@@ -132,9 +149,13 @@ class Service:
             client.close()
 
     def _refuse_new_work(self) -> None:
-        if self._pool.app_error is not None:
-            raise self._pool.app_error
+        self._check_app()
         self._journal.refuse_when_full()
+
+    def _check_app(self) -> None:
+        if self._pool.app_error is not None:
+            # A copy: an error that is raised again and again gathers a longer traceback each time.
+            raise copy.copy(self._pool.app_error)
 
     def _in_background(self, client: ClientLink, request: int, job: Coroutine[Any, Any, Any]) -> None:
         async def answered() -> None:
@@ -142,10 +163,27 @@ class Service:
                 client.answer(request, await job)
             except UnderstudyError as error:
                 client.refuse(request, error)
+            except MALFORMED as error:
+                client.reject(error)
             client.flush()
             self._turn()
 
-        task = self._loop.create_task(answered())
+        self._begin(answered())
+
+    def _once_loaded(self, client: ClientLink, frame: tuple[Any, ...]) -> None:
+        """Take the request up again when it is known which tasks there are."""
+
+        async def asked_again() -> None:
+            await self._pool.app_ready.wait()
+            try:
+                self.asked(client, frame)
+            except MALFORMED as error:
+                client.reject(error)
+
+        self._begin(asked_again())
+
+    def _begin(self, job: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(job)
         self._jobs.add(task)
         task.add_done_callback(self._jobs.discard)
 
@@ -161,42 +199,29 @@ class Service:
     def _start(self, client: ClientLink, frame: tuple[Any, ...]) -> None:
         _, request, rows = frame
         self._refuse_new_work()
-        if not self._pool.app_ready.is_set():
-            # Which tasks there are is not known before the app is loaded; the answer waits for it.
-            self._in_background(client, request, self._start_later(client, frame))
-            return
-        self._start_now(client, request, rows)
-
-    async def _start_later(self, client: ClientLink, frame: tuple[Any, ...]) -> Any:
-        await self._pool.app_ready.wait()
-        self._refuse_new_work()
-        _, request, rows = frame
-        ids = self._admit(rows)
-        self._turn()
-        await self._journal.settled()
-        return ids
-
-    def _start_now(self, client: ClientLink, request: int, rows: Any) -> None:
-        self._once_on_disk(client, request, self._admit(rows))
+        if self._pool.app_ready.is_set():
+            self._once_on_disk(client, request, self._admit(rows))
+        else:
+            self._once_loaded(client, frame)
 
     def _admit(self, rows: Any) -> list[bytes] | None:
         """Start all of the rows, or none; the ids where a key led to a task that was there already, else None."""
         now = time.time()
-        admitted: list[tuple[Record, bytes | None]] = []
+        admitted: dict[bytes, tuple[Record, bytes | None]] = {}
         keys: dict[str, bytes] = {}
         ids: list[bytes] = []
         others = False
         for row in rows:
             id, key = row[0], row[4]
-            there = self._already(id, key, keys)
+            there = id if id in admitted else self._already(id, key, keys)
             ids.append(there or id)
             if there is not None:
                 others = others or there != id
                 continue
-            admitted.append((self._checked(row, now), row[2]))
+            admitted[id] = (self._checked(row, now), row[2])
             if key is not None:
                 keys[key] = id
-        for record, args in admitted:
+        for record, args in admitted.values():
             if record.key is not None:
                 self._journal.put(Table.KEYS, idempotency_key(record.key), record.id)
             self._book.add(record, args)
@@ -204,9 +229,15 @@ class Service:
 
     def _already(self, id: bytes, key: str | None, keys: dict[str, bytes]) -> bytes | None:
         """The task that this start has led to before: by its key, or because the client asks a second time."""
+        if not is_task_id(id):
+            raise InvalidValue("a task's id must be a UUID of version 7")
         if key is not None:
-            there = keys.get(key) or self._journal.get(Table.KEYS, idempotency_key(key))
-            if there is not None and (there in keys.values() or self._book.record(there) is not None):
+            if key in keys:
+                return keys[key]
+            if not isinstance(key, str) or len(key.encode()) > KEY_LIMIT:
+                raise InvalidOption(f"a key must be text of at most {KEY_LIMIT:,} bytes: {key!r:.80}")
+            there = self._journal.get(Table.KEYS, idempotency_key(key))
+            if there is not None and self._book.record(there) is not None:
                 return there
         if id in self._book.entries:
             return id
@@ -218,17 +249,9 @@ class Service:
 
     def _checked(self, row: tuple[Any, ...], now: float) -> Record:
         id, name, args, options, key, due, stream, origin = row
-        if not is_task_id(id):
-            raise InvalidValue("a task's id must be a UUID of version 7")
-        if name not in self._book.tasks:
-            known = ", ".join(sorted(self._book.tasks)[:10]) or "none at all"
-            raise UnknownTask(
-                f"the supervisor's app declares no task {name!r:.{NAME_LIMIT}}; it knows {known}. "
-                "Start the supervisor with the app that has it",
-                str(name),
-            )
-        if args is not None and (not isinstance(args, bytes) or len(args) > self._settings.value_limit):
-            raise InvalidValue(f"arguments must be encoded and take at most {self._settings.value_limit:,} bytes")
+        self._check_declared(name)
+        if args is not None:
+            self._check_value(args, "arguments")
         if due is not None and not (isinstance(due, int | float) and 0 <= due <= now + DELAY_LIMIT + 1):
             raise InvalidOption(f"the time of the first attempt must lie within ten years: {due!r:.40}")
         if options is not None:
@@ -237,9 +260,33 @@ class Service:
             raise InvalidValue("stream and origin must be ids of 16 bytes")
         return Record(id, name, now, stream, origin, options, key, due if due is None or due > now else None)
 
+    def _check_declared(self, name: Any) -> None:
+        if name not in self._book.tasks:
+            known = ", ".join(sorted(self._book.tasks)[:10]) or "none at all"
+            raise UnknownTask(
+                f"the supervisor's app declares no task {name!r:.{NAME_LIMIT}}; it knows {known}. "
+                "Start the supervisor with the app that has it",
+                str(name),
+            )
+
+    def _check_value(self, value: Any, what: str) -> None:
+        limit = self._settings.value_limit
+        if not isinstance(value, bytes):
+            raise InvalidValue(f"{what} must be encoded, not {type(value).__name__}")
+        if len(value) > limit:
+            raise ValueTooLarge(
+                f"{what} takes {len(value):,} bytes; the limit of this supervisor is {limit:,}. "
+                "Store the data in a file and pass its path, or raise value_limit",
+                len(value),
+                limit,
+            )
+
     def _retry(self, client: ClientLink, frame: tuple[Any, ...]) -> None:
         _, request, old_id, new_id, from_scratch = frame
         self._refuse_new_work()
+        if not self._pool.app_ready.is_set():
+            self._once_loaded(client, frame)
+            return
         old = self._book.record(_checked_id(old_id))
         if old is None:
             raise TaskNotFound(f"no task has the id {id_text(old_id)}", id_text(old_id))
@@ -251,6 +298,8 @@ class Service:
             # The client asks a second time, because the first answer was lost.
             self._once_on_disk(client, request)
             return
+        self._check_declared(old.name)
+        self._newest = max(self._newest, new_id)
         record = Record(new_id, old.name, time.time(), old.stream, old.origin, old.options, retry_of=old_id)
         state = None if from_scratch else self._journal.get(Table.CHECKPOINTS, old_id)
         if state is not None:
@@ -265,8 +314,8 @@ class Service:
         _, request, letters = frame
         self._refuse_new_work()
         for id, value in letters:
-            if not _is_id(id) or not isinstance(value, bytes) or len(value) > self._settings.value_limit:
-                raise InvalidValue(f"a message goes to an id and takes at most {self._settings.value_limit:,} bytes")
+            _checked_id(id)
+            self._check_value(value, "a message")
         self._mailroom.send(letters)
         self._once_on_disk(client, request)
 
@@ -307,8 +356,8 @@ class Service:
         if not left:
             client.answer(request)
             return
-        if self._pool.app_error is not None:
-            raise self._pool.app_error
+        self._check_app()
+        self._forget_wait(client, request)
         client.waits[request] = left
         who = (client, request)
         waiting = self._waiting
@@ -364,21 +413,22 @@ class Service:
         _, request, task, stream = frame
         client.subscription = (request, task, stream)
         self._book.on_change = self._changed
+        client.answer(request)
 
     def _unsubscribe(self, client: ClientLink) -> None:
         client.subscription = None
         if not any(other.subscription for other in self._clients):
             self._book.on_change = None
-            self._changes.clear()
 
     def _changed(self, entry: Entry) -> None:
         record = entry.record
-        if not self._changes:
-            self._journal.after_commit(self._tell_changes)
+        batch = self._journal.store.batch
+        if batch is not self._changes_in:
+            self._changes_in, self._changes = batch, []
+            self._journal.after_commit(functools.partial(self._tell_changes, self._changes))
         self._changes.append((record.id, record.name, record.state, record.attempt, time.time(), record.stream))
 
-    def _tell_changes(self) -> None:
-        changes, self._changes = self._changes, []
+    def _tell_changes(self, changes: list[tuple[Any, ...]]) -> None:
         for client in list(self._clients):
             if client.subscription is not None:
                 _, task, stream = client.subscription
@@ -397,8 +447,7 @@ class Service:
         if not self._facts["embedded"]:
             raise UnknownTask("this supervisor serves a fixed app; start it with the app that has the task")
         await self._pool.app_ready.wait()
-        if self._pool.app_error is not None:
-            raise self._pool.app_error
+        self._check_app()
         await self._pool.declare([str(module) for module in modules])
 
     def _tree(self, client: ClientLink, frame: tuple[Any, ...]) -> None:

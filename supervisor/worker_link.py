@@ -200,10 +200,7 @@ class WorkerLink(asyncio.Protocol):
                     self.ready = True
                 else:
                     self._reports.report(self, frame)
-        except ProtocolError as error:
-            log.error("worker %d speaks nonsense and is dropped: %s", self.pid, error)
-            self.hang_up()
-        except (ValueError, TypeError, IndexError, KeyError):
+        except (ProtocolError, ValueError, TypeError, LookupError, AttributeError):
             log.exception("worker %d sent a frame that cannot be", self.pid)
             self.hang_up()
 
