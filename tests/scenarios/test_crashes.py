@@ -52,7 +52,7 @@ def test_what_it_leaves_behind_dies_with_it(home: Path) -> None:
 
 @pytest.mark.parametrize("crashes", [2, 3])
 def test_the_third_death_poisons(home: Path, crashes: int) -> None:
-    with runtime(home) as rt:
+    with runtime(home):
         info = stage.dies.options(retry=Retry(attempts=10, delay=0.01)).start("exit", crashes)
         if crashes == 2:
             assert info.result(PATIENCE) == [3, 0]

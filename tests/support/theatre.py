@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
-from collections.abc import Iterable
+import subprocess
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from puppets import end, program
 from understudy import Runtime
 from understudy.actors.info import TaskInfo, TaskRecord
 from understudy.supervisor.processes import COOKIE, has_ended
@@ -99,3 +103,36 @@ def cookie(rt: Runtime) -> str:
     fork_server = until(lambda: rt.tree()["fork_server"], PATIENCE)
     environ = Path("/proc", str(fork_server), "environ").read_bytes().split(b"\0")
     return next(item for item in environ if item.startswith(COOKIE.encode())).partition(b"=")[2].decode()
+
+
+#: A supervisor that nobody embeds: serves until it is told to stop, then says how that went.
+SERVE = """
+import asyncio, json
+from understudy.supervisor.app import AppSpec
+from understudy.supervisor.home import Home
+from understudy.supervisor.root import Supervisor
+from understudy.supervisor.settings import Settings
+
+async def serve(home, app, settings):
+    supervisor = Supervisor(Home(home), AppSpec.parse(app), Settings.of(settings))
+    await supervisor.run(lambda: print(["ready"], flush=True))
+
+home, app, settings = json.loads(sys.argv[1])
+try:
+    asyncio.run(serve(home, app, settings))
+except Exception as error:
+    print([type(error).__name__, str(error), getattr(error, "pid", None)], flush=True)
+else:
+    print(["stopped"], flush=True)
+"""
+
+
+@contextmanager
+def serving(home: Path, app: str = "stage_tasks", **settings: Any) -> Iterator[subprocess.Popen[str]]:
+    """A supervisor in a process of its own; what it says comes through `puppets.said`. Killed at the end."""
+    arguments = [str(home), app, {"workers": 1, "drain": 10.0, **settings}]
+    process = program(SERVE, json.dumps(arguments))
+    try:
+        yield process
+    finally:
+        end(process)
