@@ -3,16 +3,25 @@
 At most `limit` tasks work at once. A waiting task keeps its thread (its stack is there) but holds no slot, so another
 task may begin; when it wakes it goes on at once, and for that moment there may be more at work than slots. Nothing
 new begins until there are fewer again.
+
+Tasks that are known to take microseconds are run by one thread in a row: threads that hand the interpreter to each
+other for every one of them cost more than the tasks. Should one of those take its time after all, a watching thread
+notices within `PATIENCE` seconds and wakes another for what is queued behind it.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
+from typing import Final
 
 from ..actors.host import Assignment
 from .tokens import Tokens
+
+#: Seconds without a new beginning after which what is queued gets another thread.
+PATIENCE: Final = 0.005
 
 
 class Slots:
@@ -24,6 +33,7 @@ class Slots:
         tokens: Tokens,
         perform: Callable[[Assignment], None],
         before_idle: Callable[[], None],
+        quick: Callable[[Assignment], bool] = lambda _: False,
     ) -> None:
         self._limit = limit
         self._tokens = tokens
@@ -36,6 +46,14 @@ class Slots:
         #: Threads that sleep, or are on their way to their first assignment.
         self._free = 0
         self._threads = 0
+        #: Whether an assignment is known to take microseconds.
+        self._quick = quick
+        #: Threads that work on such ones, and assignments begun so far.
+        self._sprinting = 0
+        self._begun = 0
+        #: Set when something is queued behind a thread that works on quick ones.
+        self._crowded = threading.Event()
+        threading.Thread(target=self._watch, name="understudy-slots", daemon=True).start()
 
     def add(self, assignments: list[Assignment]) -> None:
         """More to do."""
@@ -60,7 +78,14 @@ class Slots:
             self._working += 1
 
     def _rouse(self) -> None:
-        """Have a thread look at the queue if it may find work there."""
+        """Have a thread look at the queue if it may find work there, and none is about to."""
+        if self._queue and self._working < self._limit:
+            if self._sprinting:
+                self._crowded.set()
+            else:
+                self._rouse_another()
+
+    def _rouse_another(self) -> None:
         if self._queue and self._working < self._limit:
             if self._free:
                 self._change.notify()
@@ -69,27 +94,46 @@ class Slots:
                 self._threads += 1
                 threading.Thread(target=self._run, name="understudy-slot", daemon=True).start()
 
-    def _run(self) -> None:
-        while (assignment := self._next()) is not None:
-            try:
-                self._perform(assignment)
-            finally:
-                with self._change:
-                    self._working -= 1
-                    self._free += 1
+    def _watch(self) -> None:
+        """Wake another thread when one that runs quick tasks has stopped getting anywhere."""
+        while True:
+            self._crowded.wait()
+            self._crowded.clear()
+            begun = -1
+            while begun != self._begun:
+                begun = self._begun
+                time.sleep(PATIENCE)
+            with self._change:
+                self._rouse_another()
 
-    def _next(self) -> Assignment | None:
-        """Wait for the next assignment; None if there are threads enough without this one."""
+    def _run(self) -> None:
+        quick: bool | None = None
+        while (found := self._next(quick)) is not None:
+            assignment, quick = found
+            self._perform(assignment)
+
+    def _next(self, quick: bool | None) -> tuple[Assignment, bool] | None:
+        """Wait for the next assignment and whether it is quick; None if there are threads enough without this one.
+
+        `quick` says what the one that this thread has just performed was; None if it has performed none.
+        """
         with self._change:
+            if quick is not None:
+                self._working -= 1
+                self._free += 1
+                self._sprinting -= quick
             reported = False
             while True:
                 # A failed take means that the supervisor has taken the rest of the queue back and says so soon.
                 if self._queue and self._working < self._limit and self._tokens.take():
                     self._free -= 1
                     self._working += 1
+                    self._begun += 1
                     assignment = self._queue.popleft()
+                    quick = self._quick(assignment)
+                    self._sprinting += quick
                     self._rouse()
-                    return assignment
+                    return assignment, quick
                 if not reported:
                     self._change.release()
                     try:

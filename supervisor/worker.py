@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 #: Bytes read from the socket at once.
 READ_SIZE: Final = 256 * 1024
 #: Seconds an attempt may take to count as quick, and quick ones in a row after which a task is trusted to be.
-QUICK: Final = 0.001
+QUICK: Final = 0.0002
 QUICK_RUNS: Final = 8
 #: Exit codes.
 STOPPED: Final = 0
@@ -70,7 +70,7 @@ class Worker:
         self._outbox = Outbox(sock)
         self._async_tokens = async_tokens
         self._marks = marks
-        self._slots = Slots(config["slots"], sync_tokens, self._perform, self._before_idle)
+        self._slots = Slots(config["slots"], sync_tokens, self._perform, self._before_idle, self._quick)
         self._loop: asyncio.AbstractEventLoop | None = None
         #: Async tasks that have not begun; guarded by `_casting`.
         self._async_queue: deque[Assignment] = deque()
@@ -211,6 +211,10 @@ class Worker:
         tell(actor)
 
     # --- performing ---
+
+    def _quick(self, assignment: Assignment) -> bool:
+        task = registry.get(assignment.task)
+        return task is not None and task.quick >= QUICK_RUNS
 
     def _perform(self, assignment: Assignment) -> None:
         self._actor_for(assignment)._start_actor_loop()  # noqa: SLF001 - as Pykka's own Actor.start does, less the registry
