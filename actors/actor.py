@@ -214,6 +214,7 @@ class TaskActor(pykka.Actor):
         message = self._next()
         if message is not NOTHING:
             return message
+        self._tell_taken()
         if not self._wait(timeout, self._something_to_receive):
             raise TimeoutError(f"no message within {timeout} seconds")
         return self._next()
@@ -265,6 +266,12 @@ class TaskActor(pykka.Actor):
                 self.host.mail_taken(self)
             return values.unpack(packed)
         return CLOSED if inbox.closed else NOTHING
+
+    def _tell_taken(self) -> None:
+        """Before a wait: the host may hold letters back because it believes these to lie here still."""
+        if self.taken > self._told:
+            self._told = self.taken
+            self.host.mail_taken(self)
 
     def _acknowledge_taken(self) -> None:
         if not self.stateful and self.taken > self.acked:

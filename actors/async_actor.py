@@ -136,6 +136,7 @@ class AsyncTaskActor(TaskActor):
         self._acknowledge_taken()
         deadline = None if timeout is None else self.loop.time() + timeout
         while (message := self._next()) is NOTHING:
+            self._tell_taken()
             left = None if deadline is None else deadline - self.loop.time()
             # Another asyncio task of this task may be faster: then it is waited for once more.
             if not await self._wait_async(left, self._something_to_receive):
