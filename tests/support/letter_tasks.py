@@ -190,6 +190,8 @@ def take(count: int, how: str) -> None:
         restore()
     for number in range(count):
         message = receive()
+        if cancelled():
+            return
         if how == "checkpoint" and number == 0:
             checkpoint(message)
         progress(number + 1)
@@ -233,3 +235,59 @@ def obey(what: str, args: list[Any]) -> Any:
     except Exception as error:
         return ["raised", type(error).__name__]
     raise AssertionError(what)
+
+
+@task(retry=AGAIN)
+def count_down(start: int) -> list[int]:
+    """Sends itself one less than what came, with the checkpoint that takes it in; dies twice on the way."""
+    seen: list[int] | None = restore()
+    if seen is None:
+        seen = []
+        checkpoint(seen, send=[(current().id, start)])
+    while not seen or seen[-1] > 0:
+        number = receive()
+        seen.append(number)
+        checkpoint(seen, send=[(current().id, number - 1)] if number else [])
+        if current().attempt == 1 and number == start - 5:
+            die()
+    return seen
+
+
+@task
+def hold_a_slot() -> None:
+    """Works, as far as anybody can tell, until it is cancelled."""
+    while not cancelled():
+        select.select([], [], [], 0.01)
+
+
+@task
+def fail_after_one() -> None:
+    """Takes one message and fails over it."""
+    raise ValueError(f"cannot do anything with {receive()!r}")
+
+
+@task
+class Listener:
+    """An actor class that remembers every message."""
+
+    def __init__(self) -> None:
+        self.heard: list[Any] = []
+
+    def on_receive(self, message: Any) -> None:
+        self.heard.append(message)
+
+    def on_stop(self) -> list[Any]:
+        return self.heard
+
+
+@task
+def checksum(stateful: bool = False) -> list[int]:
+    """Number of messages, sum of their numbers, length of their bodies."""
+    count = total = size = 0
+    if stateful:
+        restore()
+    while (message := receive()) is not None:
+        count, total, size = count + 1, total + message[0], size + len(message[1])
+        if stateful and count % 500 == 0:
+            checkpoint(count)
+    return [count, total, size]

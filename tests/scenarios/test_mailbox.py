@@ -1,0 +1,204 @@
+"""Mailboxes: nothing sent is lost, order is kept, limits are exact, and nothing stays behind."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+import letter_tasks
+from letters import PATIENCE, assert_sound, kill_supervisor, rows, runtime
+from understudy import MailboxClosed, MailboxFull, State, TaskNotFound
+from understudy.actors import values
+from understudy.supervisor.mail import AHEAD_BYTES, AHEAD_MESSAGES
+from waiting import until
+
+UNKNOWN = "0198f1c2-7b3e-7c11-9d1a-5f3c2b1a0e4d"
+
+
+def test_what_is_sent_before_the_task_starts_is_not_lost(home: Path):
+    with runtime(home, workers=1, slots=1) as rt:
+        gate = rt.start(letter_tasks.hold_a_slot)
+        until(lambda: gate.status().state is State.RUNNING, PATIENCE)
+        queued = rt.start(letter_tasks.collect)
+        delayed = rt.start(letter_tasks.collect.options(delay=3600))
+        for info in (queued, delayed):
+            for number in range(10):
+                info.send(number)
+        assert queued.status().mailbox_depth == delayed.status().mailbox_depth == 10
+        kill_supervisor(rt)
+        for info in (queued, delayed):
+            rt.send_many((info.id, number) for number in range(10, 20))
+            info.close()
+        gate.cancel()
+        assert queued.result(PATIENCE) == list(range(20))
+        assert delayed.status().mailbox_depth == 20
+        assert delayed.cancel()
+        assert delayed.status().mailbox_depth == 0
+    assert_sound(home)
+
+
+def test_messages_of_one_sender_stay_in_order_among_many(home: Path):
+    with runtime(home) as rt:
+        info = rt.start(letter_tasks.collect)
+
+        def send(sender: int) -> None:
+            for number in range(100):
+                if number % 3:
+                    info.send([sender, number])
+                else:
+                    rt.send_many([(info.id, [sender, number])])
+
+        threads = [threading.Thread(target=send, args=(sender,)) for sender in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        info.close()
+        received = info.result(PATIENCE)
+        for sender in range(8):
+            assert [number for who, number in received if who == sender] == list(range(100))
+
+
+def test_a_closed_mailbox_gives_what_is_in_it_and_takes_no_more(home: Path):
+    with runtime(home) as rt:
+        open_one = rt.start(letter_tasks.collect)
+        open_one.send(1)
+        open_one.close()
+        open_one.close()
+        assert open_one.result(PATIENCE) == [1]
+        with pytest.raises(MailboxClosed, match="ended") as ended:
+            open_one.send(2)
+        assert ended.value.id == open_one.id
+        open_one.close()  # an ended task's mailbox is closed already
+
+        late = rt.start(letter_tasks.collect.options(delay=3600))
+        late.send(1)
+        late.close()
+        assert late.status().closed
+        with pytest.raises(MailboxClosed, match="closed") as closed:
+            late.send(2)
+        assert closed.value.id == late.id
+        kill_supervisor(rt)
+        with pytest.raises(MailboxClosed):
+            late.send(2)
+        late.cancel()
+
+        empty = rt.start(letter_tasks.collect)
+        empty.close()
+        assert empty.result(PATIENCE) == []
+        for call in (
+            lambda: rt.send(UNKNOWN, 1),
+            lambda: rt.close(UNKNOWN),
+            lambda: rt.send_many([(late.id, 1), (UNKNOWN, 1)]),
+        ):
+            with pytest.raises((TaskNotFound, MailboxClosed)):
+                call()
+        with pytest.raises(TaskNotFound, match=UNKNOWN) as unknown:
+            rt.send(UNKNOWN, 1)
+        assert unknown.value.id == UNKNOWN
+    assert_sound(home)
+
+
+def test_none_is_a_message_like_any_other(home: Path):
+    with runtime(home) as rt:
+        actor = rt.start(letter_tasks.Listener)
+        rt.send_many((actor.id, message) for message in [1, None, 2])
+        actor.close()
+        assert actor.result(PATIENCE) == [1, None, 2]
+
+
+def test_the_limits_are_exact(home: Path):
+    message = "x" * 1_000
+    size = len(values.pack(message))
+    with runtime(home, mailbox_messages=5, mailbox_bytes=3 * size + 10) as rt:
+        few = rt.start(letter_tasks.collect.options(delay=3600))
+        for number in range(5):
+            few.send(number)
+        with pytest.raises(MailboxFull, match="5 messages") as full:
+            few.send(5)
+        assert (full.value.id, full.value.messages) == (few.id, 5)
+        assert few.status().mailbox_depth == 5
+
+        big = rt.start(letter_tasks.collect.options(delay=3600))
+        for _ in range(3):
+            big.send(message)
+        with pytest.raises(MailboxFull) as full:
+            big.send("y" * 10)  # 11 bytes, and 10 are left
+        assert (full.value.messages, full.value.bytes) == (3, 3 * size)
+        big.send("y" * 9)
+        with pytest.raises(MailboxFull):
+            big.send(0)
+
+        # A batch is taken as a whole or not at all, whoever in it has no room.
+        other = rt.start(letter_tasks.collect.options(delay=3600))
+        with pytest.raises(MailboxFull):
+            rt.send_many([(other.id, 1), (few.id, 1), (other.id, 2)])
+        with pytest.raises(MailboxFull):
+            rt.send_many([(other.id, number) for number in range(6)])
+        assert other.status().mailbox_depth == 0
+        rt.send_many([(other.id, number) for number in range(5)])
+        kill_supervisor(rt)
+        for info in (few, big, other):
+            with pytest.raises(MailboxFull):
+                info.send(0)
+            info.cancel()
+
+        # Room comes back as the task acknowledges.
+        reader = rt.start(letter_tasks.collect)
+        for number in range(50):
+            until(lambda number=number: _sent(reader.send, number), PATIENCE)
+        reader.close()
+        assert reader.result(PATIENCE) == list(range(50))
+    assert_sound(home)
+
+
+def _sent(send: object, number: int) -> bool:
+    try:
+        send(number)  # type: ignore[operator]
+    except MailboxFull:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("kind", ["many", "large"])
+def test_a_mailbox_far_beyond_what_is_given_ahead(home: Path, kind: str):
+    count = 3 * AHEAD_MESSAGES + 7 if kind == "many" else 30
+    body = "" if kind == "many" else "x" * (AHEAD_BYTES // 8)
+    with runtime(home) as rt:
+        sleepy = rt.start(letter_tasks.checksum)
+        spilled = rt.start(letter_tasks.checksum.options(delay=3600))
+        for info in (sleepy, spilled):
+            rt.send_many((info.id, [number, body]) for number in range(count))
+        assert spilled.status().mailbox_depth == count
+        sleepy.close()
+        assert sleepy.result(PATIENCE) == [count, sum(range(count)), count * len(body)]
+        stateful = rt.start(letter_tasks.checksum, True)
+        rt.send_many((stateful.id, [number, body]) for number in range(count))
+        stateful.close()
+        assert stateful.result(PATIENCE) == [count, sum(range(count)), count * len(body)]
+        spilled.cancel()
+    assert_sound(home)
+
+
+def test_nothing_stays_in_the_mailboxes_of_ended_tasks(home: Path):
+    with runtime(home, max_crashes=1_000_000) as rt:
+        ends = [
+            rt.start(letter_tasks.noop),  # most of these end with their messages unread, or before they come
+            rt.start(letter_tasks.fail_after_one),
+            rt.start(letter_tasks.take, 10, "checkpoint"),
+            rt.start(letter_tasks.collect.options(delay=3600)),
+            rt.start(letter_tasks.add_up, 3, [2, 5]),
+        ]
+        for info in ends[1:]:
+            rt.send_many((info.id, number) for number in range(10))
+        ends[1].wait(PATIENCE)
+        ends[4].close()
+        ends[4].wait(PATIENCE)
+        for info in ends[2:4]:
+            info.cancel()
+        states = [info.wait(PATIENCE).state for info in ends]
+        assert states == [State.COMPLETED, State.FAILED, State.CANCELLED, State.CANCELLED, State.COMPLETED]
+    assert rows(home)["mail"] == 0
+    assert rows(home)["live"] == 0
