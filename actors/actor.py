@@ -241,7 +241,7 @@ class TaskActor(pykka.Actor):
     def wait_future(self, future: Future[Any], timeout: float | None) -> bool:
         """Wait for a future without holding a slot; False when `timeout` runs out. Raises Interrupted on a drain.
 
-        A cancel or timeout that comes meanwhile ends the wait with the future not done.
+        A cancel or timeout that comes meanwhile ends the wait, too: then this is True and the future not done.
         """
         future.add_done_callback(lambda _: self.inbox.wake())
         before = self.signal

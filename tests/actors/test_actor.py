@@ -275,6 +275,17 @@ def test_what_is_acknowledged(
     assert play.actor.acked == acked
 
 
+@pytest.mark.parametrize(("ack", "acked"), [(None, 0), ("checkpoint", 0), ("receive", 3)])
+def test_an_earlier_attempts_checkpoint_decides_from_the_first_receive(
+    stage: Any, flavour: Any, ack: Any, acked: int
+) -> None:
+    play = stage.perform(flavour(takes_three), ack=ack, has_checkpoint=True, now=False)
+    play.tell(1, 2, 3)
+    stage.begin(play)
+    play.outcome()
+    assert play.actor.acked == acked
+
+
 def test_a_checkpoint_acknowledges_all_that_was_received_and_sends(stage: Any, flavour: Any) -> None:
     other = new_id()
 
@@ -529,6 +540,24 @@ def test_wait_future(stage: Any) -> None:
     play.until_waiting()
     play.actor.interrupt()
     assert play.outcome().ending is Ending.INTERRUPTED
+
+
+def test_a_signal_ends_the_wait_for_a_future_once(stage: Any) -> None:
+    future: Future[Any] = Future()
+
+    def body() -> Any:
+        actor = actor_here("test")
+        ended = [actor.wait_future(future, 60), future.done()]
+        here().mark("once more")
+        return [*ended, actor.wait_future(future, None), context.receive()]
+
+    play = stage.perform(body)
+    play.until_waiting()
+    play.actor.stop_for("cancel")
+    play.until_marked("once more")
+    play.until_waiting()
+    future.set_result(1)
+    assert play.value() == [True, False, True, {"$cancel": True}]
 
 
 # --- actor classes ---

@@ -2,14 +2,16 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import defaultdict
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
 
 from understudy.actors import aio, ambient, context
 from understudy.actors.context import lineage_here
-from understudy.actors.errors import NotInTask, TaskNotFound
+from understudy.actors.errors import NotInTask, TaskFailed, TaskNotFound
 from understudy.actors.info import TaskInfo
 
 CALLS: dict[str, Callable[[], Any]] = {
@@ -42,13 +44,15 @@ def test_every_public_name_is_there() -> None:
 
 
 class Runtime:
-    """Answers on whatever thread it is asked, and blocks in `result` until all have asked."""
+    """Answers on whatever thread it is asked; the results come when the test says so."""
 
-    def __init__(self, parties: int = 1) -> None:
-        self.barrier = threading.Barrier(parties)
+    def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []
+        self.results: dict[str, Future[Any]] = defaultdict(Future)
+        self.threads: set[threading.Thread] = set()
 
     def send(self, id: str, message: Any) -> None:
+        self.threads.add(threading.current_thread())
         if id == "nobody":
             raise TaskNotFound("no such task", id)
         self.calls.append(("send", id, message))
@@ -60,9 +64,8 @@ class Runtime:
         self.calls.append(("start", task, args, kwargs, lineage_here()))
         return TaskInfo("i", "s", task)
 
-    def result(self, id: str, timeout: float | None = None) -> Any:
-        self.barrier.wait(20)
-        return [id, timeout, threading.current_thread() is threading.main_thread()]
+    def wait_for(self, id: str) -> Future[Any]:
+        return self.results[id]
 
 
 def use(monkeypatch: pytest.MonkeyPatch, runtime: Runtime) -> None:
@@ -72,49 +75,77 @@ def use(monkeypatch: pytest.MonkeyPatch, runtime: Runtime) -> None:
 def test_calls_of_the_runtime(stage: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     runtime = Runtime()
     use(monkeypatch, runtime)
+    runtime.results["k"].set_result(7)
+    runtime.results["i"].set_exception(TaskFailed("no", "i"))
 
     async def body() -> Any:
         await aio.send("i", {"x": 1})
         started = await aio.start("app:etl", 1, b=2)
         with pytest.raises(TaskNotFound):
             await aio.send("nobody", 1)
-        return [await aio.restore("j"), await aio.result("k", 3), await aio.result(started)]
+        with pytest.raises(TaskFailed):
+            await aio.result(started)
+        return [await aio.restore("j"), await aio.result("k", 3)]
 
     play = stage.perform(body)
-    assert play.value() == [{"of": "j"}, ["k", 3, False], ["i", None, False]]
+    assert play.value() == [{"of": "j"}, 7]
     actor = play.actor
     assert runtime.calls == [
         ("send", "i", {"x": 1}),
         ("start", "app:etl", (1,), {"b": 2}, (actor.id, actor.assignment.stream)),
     ]
+    # Never on the event loop, which the call would block.
+    assert all(thread.name.startswith("understudy-aio") for thread in runtime.threads)
 
 
-def test_many_may_wait_for_results_and_still_call(stage: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    # More than asyncio's own threads: each result comes only once all have been asked for and a send got through.
-    waiting = 60
-    runtime = Runtime(waiting + 1)
+def test_a_result_outside_of_an_async_task() -> None:
+    with pytest.raises(NotInTask):
+        asyncio.run(aio.result("i"))
+
+
+def test_a_result_that_does_not_come_in_time(stage: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    runtime = Runtime()
     use(monkeypatch, runtime)
 
-    async def body() -> Any:
-        results = asyncio.gather(*(aio.result(str(n)) for n in range(waiting)))
-        while runtime.barrier.n_waiting < waiting:  # noqa: ASYNC110 - a barrier has no event
-            await asyncio.sleep(0.001)
+    async def body() -> None:
+        await aio.result("i", timeout=0.01)
+
+    outcome = stage.perform(body).outcome()
+    assert outcome.error[:2] == ("TimeoutError", "task i has not ended within 0.01 seconds")
+    assert runtime.results["i"].cancelled()
+
+
+def test_any_number_may_wait_for_results_and_still_call(stage: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    runtime = Runtime()
+    use(monkeypatch, runtime)
+
+    async def waits(n: int) -> Any:
+        return await aio.result(str(n))
+
+    async def sends() -> None:
         await aio.send("i", 1)
-        await asyncio.to_thread(runtime.barrier.wait, 20)
-        return len(await results)
 
-    assert stage.perform(body).value() == waiting
+    waiting = [stage.perform(waits, n) for n in range(100)]
+    for play in waiting:
+        play.until_waiting()
+    stage.perform(sends).value()
+    for n in range(100):
+        runtime.results[str(n)].set_result(n)
+    assert [play.value() for play in waiting] == list(range(100))
 
 
-def test_a_cancel_does_not_wait_for_the_runtime(stage: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    runtime = Runtime(2)
+@pytest.mark.parametrize("reason", ["cancel", "timeout"])
+def test_a_signal_ends_the_wait_for_a_result(
+    stage: Any, monkeypatch: pytest.MonkeyPatch, reason: str
+) -> None:
+    runtime = Runtime()
     use(monkeypatch, runtime)
 
     async def body() -> None:
         await aio.result("i")
 
     play = stage.perform(body)
-    play.until(lambda: play.actor._begun)
-    play.actor.stop_for("cancel")
+    play.until_waiting()
+    play.actor.stop_for(reason)
     assert play.outcome().error[0] == "CancelledError"
-    runtime.barrier.abort()
+    assert runtime.results["i"].cancelled()
