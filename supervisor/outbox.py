@@ -54,7 +54,7 @@ class Outbox:
         self._done.append(row)
         if len(self._done) >= DONE_GATHERED:
             self.flush()
-        else:
+        elif not self._some.is_set():
             self._some.set()
 
     def parked(self, id: bytes, parked: bool) -> None:

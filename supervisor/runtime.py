@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Final, Self
@@ -127,7 +127,7 @@ class Runtime:
         ValueTooLarge, StoreFull, AppFailed, and TypeError for arguments that do not fit.
         """
         declared = self._task(task)
-        row = self._row(declared, args, kwargs)
+        row = self._rows_of(declared)(args, kwargs)
         there = self._ask(Ask.START, [row])
         return self._info(declared, row, None if there is None else there[0])
 
@@ -139,9 +139,9 @@ class Runtime:
         rows: list[StartRow] = []
         size = 0
         pending: list[tuple[list[StartRow], Future[Any]]] = []
+        make_row = self._rows_of(declared)
         for call in calls:
-            args, kwargs = _arguments(call)
-            row = self._row(declared, args, kwargs)
+            row = make_row(*_arguments(call))
             rows.append(row)
             size += len(row[2] or b"") + 100
             if len(rows) >= BATCH_LIMIT or size >= BATCH_BYTES:
@@ -186,28 +186,29 @@ class Runtime:
                 self._ask(Ask.DECLARE, [module])
         self._known.add(task.body.__module__)
 
-    def _row(self, task: Task[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> StartRow:
-        task.check_start(args, dict(kwargs))
-        packed = None
-        if args or kwargs:
-            try:
-                packed = values.pack([args, kwargs], "arguments")
-            except UnencodableValue:
-                # Named once more, so that the path in the message starts where the caller's own words do.
-                values.pack(args, "args")
-                values.pack(kwargs, "kwargs")
-                raise
-        launch, here, id = task.launch, lineage_here(), new_id()
-        stream = id_bytes(launch.stream_id) if launch.stream_id else here[1] if here else id
-        due = launch.due(time.time())
-        return id, task.name, packed, task.packed_changes(), launch.key, due, stream, here[0] if here else None
+    def _rows_of(self, task: Task[..., Any]) -> Callable[[tuple[Any, ...], dict[str, Any]], StartRow]:
+        """What makes the rows of a task's starts from their arguments; the rest is the same for all of them."""
+        launch, here, name, changes = task.launch, lineage_here(), task.name, task.packed_changes()
+        key, due, check = launch.key, launch.due(time.time()), task.check_start
+        stream = id_bytes(launch.stream_id) if launch.stream_id else here[1] if here else None
+        origin = here[0] if here else None
+
+        def make_row(args: tuple[Any, ...], kwargs: dict[str, Any]) -> StartRow:
+            check(args, kwargs)
+            id = new_id()
+            packed = _pack_arguments(args, kwargs) if args or kwargs else None
+            return id, name, packed, changes, key, due, stream or id, origin
+
+        return make_row
 
     def _info(self, task: Task[..., Any], row: StartRow, there: bytes | None) -> TaskInfo:
         id, stream, origin = row[0], row[6], row[7]
         if there is not None and there != id:
             record = self.status(id_text(there))
             return TaskInfo(record.id, record.stream_id, record.task, record.origin_run, self)
-        return TaskInfo(id_text(id), id_text(stream), task.name, None if origin is None else id_text(origin), self)
+        text = id_text(id)
+        stream_text = text if stream is id else id_text(stream)
+        return TaskInfo(text, stream_text, task.name, None if origin is None else id_text(origin), self)
 
     # --- messages ---
 
@@ -533,7 +534,17 @@ def _id(id: IdLike) -> bytes:
     return id_bytes(id.id if isinstance(id, TaskInfo) else id)
 
 
-def _arguments(call: Any) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+def _pack_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
+    try:
+        return values.pack([args, kwargs], "arguments")
+    except UnencodableValue:
+        # Named once more, so that the path in the message starts where the caller's own words do.
+        values.pack(args, "args")
+        values.pack(kwargs, "kwargs")
+        raise
+
+
+def _arguments(call: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     if isinstance(call, tuple):
         return call, {}
     if isinstance(call, dict):
