@@ -161,15 +161,19 @@ class Attempts:
             entry = link.tasks.get(id)
             if entry is None:
                 continue
+            # Before anything is changed: a row that cannot be costs the worker, and must not cost the task.
+            outcome = Outcome(_ENDINGS[ending], value, error, delay)
+            # The worker's clock may have been set back meanwhile.
+            seconds = max(0.0, ended - started)
             link.drop(entry)
             link.done += 1
             name = entry.record.name
             pace = self.pace.get(name, PACE_UNKNOWN)
-            self.pace[name] = pace + (ended - started - pace) * PACE_WEIGHT
+            self.pace[name] = pace + (seconds - pace) * PACE_WEIGHT
             entry.record.started = started
             self._mailroom.acknowledge(entry, acked)
             verdict = judge(
-                Outcome(_ENDINGS[ending], value, error, delay),
+                outcome,
                 entry.options,
                 entry.record.attempt,
                 cancelled=entry.record.cancel,
@@ -204,6 +208,8 @@ class Attempts:
         _, request, id, value, acked, letters = frame
         entry = link.tasks.get(id)
         if entry is None:
+            # A thread that the task has left behind; it must not wait for ever.
+            link.refuse(request, TaskNotFound(f"this attempt at task {id_text(id)} is over", id_text(id)))
             return
         try:
             self._mailroom.send(letters)

@@ -6,6 +6,7 @@ Only tasks that are about to run, run, or have just been changed are in memory. 
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from typing import Any
@@ -20,6 +21,8 @@ from .entry import Entry
 from .journal import Journal
 from .lane import Lane as Line
 from .verdict import ErrorRow
+
+log = logging.getLogger("understudy")
 
 READY = (Lane.SYNC, Lane.ASYNC, Lane.ALONE)
 
@@ -36,6 +39,8 @@ class Book:
         self._usual: dict[str, tuple[Options, Lane, tuple[int, int]]] = {}
         self.lines: dict[int, Line] = {lane: Line(self._reader_of(lane)) for lane in (*READY, Lane.DELAYED)}
         self._dirty: list[Entry] = []
+        #: Read from disk since the last write.
+        self._loaded: list[Entry] = []
         #: Number of the last batch that was given rows, and of the last one known to be on disk.
         self._batch = self._on_disk = 0
         #: Called after the commit with the tasks that ended in it.
@@ -49,7 +54,7 @@ class Book:
     # --- what the app declares ---
 
     def declare(self, tasks: dict[str, dict[str, Any]]) -> None:
-        """Take in the app's tasks. What stands in line gets their options: it may have been read before they were known.
+        """Take in the app's tasks. What stands in line gets their options: it may have been read before.
 
         What a worker has keeps the options it was handed out with.
         """
@@ -110,6 +115,7 @@ class Book:
             entry.key = entry.stored_key = live_key(*record.place, record.id)
         entry.args = self._journal.get(Table.ARGS, record.id)
         self.entries[record.id] = entry
+        self._loaded.append(entry)
         return entry
 
     # --- changing ---
@@ -207,11 +213,12 @@ class Book:
 
     def next(self, lane: Lane) -> Entry | None:
         """Take the first ready task of a lane out of its line."""
-        key = self.lines[lane].pop(self._stands)
-        if key is None:
-            return None
-        entry = self.entries.get(key[9:])
-        return self._at(key) if entry is None else entry
+        pop = self.lines[lane].pop
+        while (key := pop(self._stands)) is not None:
+            entry = self.entries.get(key[9:]) or self._at(key)
+            if entry is not None:
+                return entry
+        return None
 
     def put_back(self, lane: Lane, entry: Entry) -> None:
         """A task that `next` gave is not wanted after all: it stands first again."""
@@ -232,8 +239,9 @@ class Book:
                 return count
             line.pop(self._stands)
             entry = self._at(key)
-            entry.record.due = None
-            self.stand(entry)
+            if entry is not None:
+                entry.record.due = None
+                self.stand(entry)
         return most
 
     def reprioritise(self, entry: Entry) -> None:
@@ -244,7 +252,7 @@ class Book:
     def running_at_boot(self) -> list[Entry]:
         """The tasks that were running when the last supervisor of this home ended."""
         rows = self._journal.scan(Table.LIVE, live_key(Lane.RUNNING, 0, b""), live_key(Lane.SYNC, 0, b""))
-        return [entry for key, _ in rows if (entry := self.find(live_id(key))) is not None]
+        return [entry for key, _ in rows if (entry := self._at(key)) is not None]
 
     def stand(self, entry: Entry) -> None:
         """Put a task that is on no worker where it belongs."""
@@ -271,10 +279,13 @@ class Book:
         entry = self.entries.get(live_id(key))
         return entry is None or entry.key == key
 
-    def _at(self, key: bytes) -> Entry:
+    def _at(self, key: bytes) -> Entry | None:
+        """The task of a live row. A row that belongs to none is damage; it is removed, so as not to stop the line."""
         entry = self.find(live_id(key))
-        if entry is None:
-            raise LookupError(f"live row without a task: {key.hex()}; run `understudy check`")
+        if entry is None or entry.key != key:
+            log.error("a row of the line belongs to no task that stands there, and is removed: %s", key.hex())
+            self._journal.delete(Table.LIVE, key)
+            return None
         return entry
 
     def _reader_of(self, lane: Lane) -> Callable[[bytes, int], list[bytes]]:
@@ -290,6 +301,8 @@ class Book:
 
     def write(self) -> None:
         """Put what is dirty into the open batch; runs just before it is sealed."""
+        if self._loaded:
+            self._let_go_of_loaded()
         dirty = self._dirty
         if not dirty:
             return
@@ -329,6 +342,14 @@ class Book:
             for key in line.cut(self._is_written):
                 if self._is_written(key):
                     self.entries.pop(live_id(key), None)
+
+    def _let_go_of_loaded(self) -> None:
+        """What was only looked at need not stay; what was changed is let go of after its commit."""
+        loaded, self._loaded = self._loaded, []
+        for entry in loaded:
+            key = entry.key
+            if key is not None and key[0] and not entry.dirty and entry.batch <= self._on_disk:
+                self._let_go(entry, key)
 
     def _let_go(self, entry: Entry, key: bytes) -> None:
         line = self.lines[key[0]]

@@ -29,6 +29,8 @@ AHEAD_SECONDS: Final = 0.02
 STRIDE: Final = 16
 #: Delayed tasks released, and isolated workers asked for, in one go.
 AT_ONCE: Final = 1_000
+#: Seconds after which the clock is looked at again for delayed tasks: it may have been set, or the machine asleep.
+CLOCK_LOOK: Final = 60.0
 
 
 class Dispatcher:
@@ -58,7 +60,8 @@ class Dispatcher:
 
     def dispatch(self) -> None:
         """Hand out what can be handed out now."""
-        if self.paused:
+        if self.paused or not self._pool.app_ready.is_set():
+            # Before the app has said so, it is not known where its tasks run, and how.
             return
         self._release_due()
         shared = [link for link in self._pool.links if not link.alone]
@@ -75,7 +78,7 @@ class Dispatcher:
     def _fill_slots(self, links: list[WorkerLink]) -> None:
         slots = self._settings.slots
         paces = self._attempts.pace
-        loads = [[link.working(Lane.SYNC), []] for link in links]
+        loads: list[list[Any]] = [[link.working(Lane.SYNC), []] for link in links]
         least = min(loads, key=_load)
         while (entry := self._next(Lane.SYNC)) is not None:
             load = least[0]
@@ -171,7 +174,7 @@ class Dispatcher:
                 return
             self._alarm.cancel()
         self._alarm_at = due
-        self._alarm = self._loop.call_later(max(0.0, due - time.time()), self._turn)
+        self._alarm = self._loop.call_later(min(max(0.0, due - time.time()), CLOCK_LOOK), self._turn)
 
 
 def _load(link_load: list[Any]) -> int:

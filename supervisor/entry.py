@@ -1,4 +1,4 @@
-"""A task that has not ended, as the supervisor holds it in memory while it is about to run, runs, or is being changed."""
+"""A task that has not ended, as the supervisor holds it in memory while it waits its turn, runs, or is changed."""
 
 from __future__ import annotations
 

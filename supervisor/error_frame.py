@@ -18,7 +18,10 @@ _KINDS: Final[dict[str, type[UnderstudyError]]] = {
 
 def error_fields(error: UnderstudyError) -> tuple[str, str, dict[str, Any]]:
     """(class name, message, data) of an error."""
-    return type(error).__name__, str(error.args[0]) if error.args else str(error), _plain(error.__dict__)
+    message = str(error.args[0]) if error.args else str(error)
+    # A path may hold bytes that are no text, which a frame cannot carry.
+    message = message.encode("utf-8", "backslashreplace").decode()
+    return type(error).__name__, message, _plain(error.__dict__)
 
 
 def error_of(kind: str, message: str, data: dict[str, Any]) -> UnderstudyError:

@@ -109,9 +109,8 @@ class Journal:
     async def settled(self) -> None:
         """Wait until everything that is dirty now is on disk."""
         done = self._loop.create_future()
-        self.before_seal()
         self.after_commit(lambda: None if done.done() else done.set_result(None))
-        self.store.seal()
+        self.seal()
         await done
 
     async def compact(self) -> None:
@@ -119,6 +118,9 @@ class Journal:
         done: asyncio.Future[None] = self._loop.create_future()
 
         def finish(error: UnderstudyError | None) -> None:
+            if done.done():
+                # Nobody waits any more.
+                return
             if error is None:
                 done.set_result(None)
             else:

@@ -66,6 +66,9 @@ class Lane:
         """Take a key out, wherever it is."""
         self._held.discard(key)
         self._late.discard(key)
+        if len(self._heap) > 2 * len(self._held) + CHUNK:
+            # What was taken out lies in the heap until it comes to the top, which may never happen.
+            self._heap = sorted(self._held)
 
     def peek(self, valid: Callable[[bytes], bool]) -> bytes | None:
         """The first key, left in place; None when the lane is empty. `valid` is asked about keys read from disk."""

@@ -69,6 +69,7 @@ class Pool:
     def start(self) -> None:
         """Start the fork server; workers follow when the app is loaded."""
         self._spawner.start()
+        self._loop.call_later(self._settings.start_timeout, self._loads_too_long)
 
     @property
     def fork_server_pid(self) -> int | None:
@@ -104,6 +105,11 @@ class Pool:
         self.app_ready.set()
         self.ensure()
 
+    def _loads_too_long(self) -> None:
+        if not self.app_ready.is_set() and not self._stopping:
+            limit = self._settings.start_timeout
+            self._give_up(AppFailed(f"the app was not loaded within start_timeout={limit:g} seconds"))
+
     def _give_up(self, error: AppFailed) -> None:
         """Start nothing more. Workers that run may end what they have."""
         if self.app_error is None:
@@ -122,7 +128,8 @@ class Pool:
             return
         self._spawner.start()
         if self._modules:
-            self._spawner.declare(self._modules)
+            # They could be imported before; if that fails now, their tasks are told at their start.
+            self._spawner.declare(self._modules).add_done_callback(_looked_at)
 
     async def declare(self, modules: Sequence[str]) -> None:
         """More modules hold tasks; AppFailed if one cannot be imported."""
@@ -145,6 +152,8 @@ class Pool:
 
     def want_isolated(self, count: int) -> None:
         """So many tasks wait for a worker of their own."""
+        if self._stopping or self.app_error is not None:
+            return
         idle = sum(link.alone and not link.retiring and not link.tasks for link in self.links)
         busy = sum(link.alone and bool(link.tasks) for link in self.links)
         for _ in range(min(count - idle, self._settings.isolated - busy - idle)):
@@ -187,7 +196,7 @@ class Pool:
                 self.kill(link)
             if isinstance(error, asyncio.CancelledError):
                 raise
-            log.error("no worker could be started: %s", error)
+            log.error("no worker could be started: %s", error)  # noqa: TRY400 - the message says it all
             self._count_death(f"no worker could be started: {error}")
             self._loop.call_later(1.0, self.ensure)
             return
@@ -298,3 +307,9 @@ class Pool:
             log.warning("worker %d takes %d MiB and is replaced", link.pid, rss >> 20)
             self.retire(link)
             self.ensure()
+
+
+def _looked_at(done: asyncio.Future[Any]) -> None:
+    """An error that nobody waits for."""
+    if not done.cancelled() and (error := done.exception()) is not None:
+        log.error("%s", error)

@@ -54,11 +54,11 @@ def judge(
        (attempts=0) has asked for each of its retries itself and gets them.
     5. Any other error is retried if the policy wants it and has retries left.
     """
-    error = None if outcome.error is None else (*outcome.error[:3], {})
+    error: ErrorRow | None = None if outcome.error is None else (*outcome.error[:3], {})
     if cancelled:
         return Verdict(Event.CANCEL, error, keep_value=outcome.ending is Ending.VALUE)
     if timed_out:
-        late = ("Timeout", f"attempt {attempt} took longer than {options.timeout:g} seconds", "", {})
+        late: ErrorRow = ("Timeout", f"attempt {attempt} took longer than {options.timeout:g} seconds", "", {})
         return _retried(options, attempt, TIMEOUT_LINEAGE, late, rng) or Verdict(Event.TIME_OUT, late)
     match outcome.ending:
         case Ending.VALUE:
