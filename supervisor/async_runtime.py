@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import builtins
 import functools
 import os
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -15,6 +16,7 @@ from ..actors.info import TaskInfo, TaskRecord
 from ..actors.state import State
 from .runtime import IdLike, Runtime, TaskLike
 from .subscription import TaskEvent
+from .views import LogLine
 
 T = TypeVar("T")
 
@@ -59,7 +61,7 @@ class AsyncRuntime:
         """See `Runtime.start_many`."""
         return await self._call(self.sync.start_many, task, calls)
 
-    async def run(self, task: TaskLike, /, *args: Any, timeout: float | None = None, **kwargs: Any) -> Any:  # noqa: ASYNC109 - mirrors Runtime
+    async def run(self, task: TaskLike, /, *args: Any, timeout: float | None = None, **kwargs: Any) -> Any:
         """See `Runtime.run`."""
         return await self.result(await self.start(task, *args, **kwargs), timeout)
 
@@ -79,7 +81,7 @@ class AsyncRuntime:
         """See `Runtime.cancel`."""
         return await self._call(self.sync.cancel, id)
 
-    async def result(self, id: IdLike, timeout: float | None = None) -> Any:  # noqa: ASYNC109 - mirrors Runtime
+    async def result(self, id: IdLike, timeout: float | None = None) -> Any:
         """See `Runtime.result`."""
         future = await self._call(self.sync.wait_for, id)
         try:
@@ -89,14 +91,14 @@ class AsyncRuntime:
                 raise
             raise TimeoutError(f"the task has not ended within {timeout} seconds") from None
 
-    async def results(self, ids: Iterable[IdLike], timeout: float | None = None) -> AsyncIterator[Any]:  # noqa: ASYNC109 - mirrors Runtime
+    async def results(self, ids: Iterable[IdLike], timeout: float | None = None) -> AsyncIterator[Any]:
         """See `Runtime.results`."""
         values = self.sync.results(ids, timeout)
         nothing = object()
         while (value := await self._call(next, values, nothing)) is not nothing:
             yield value
 
-    async def wait(self, id: IdLike, timeout: float | None = None) -> TaskRecord:  # noqa: ASYNC109 - mirrors Runtime
+    async def wait(self, id: IdLike, timeout: float | None = None) -> TaskRecord:
         """See `Runtime.wait`."""
         return await self._call(self.sync.wait, id, timeout)
 
@@ -121,6 +123,10 @@ class AsyncRuntime:
     async def restore(self, id: IdLike) -> Any:
         """See `Runtime.restore`."""
         return await self._call(self.sync.restore, id)
+
+    async def logs(self, id: IdLike, *, after: int = -1) -> builtins.list[LogLine]:
+        """See `Runtime.logs`."""
+        return await self._call(self.sync.logs, id, after=after)
 
     async def subscribe(self, *, task: str | None = None, stream: str | None = None) -> AsyncIterator[TaskEvent]:
         """See `Runtime.subscribe`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import builtins
 import logging
 import os
 import threading
@@ -39,7 +40,7 @@ from .home import Home
 from .restarts import Restarts
 from .settings import BATCH_BYTES, BATCH_LIMIT, Settings
 from .subscription import Subscription
-from .views import value_of, view
+from .views import LogLine, value_of, view
 from .wait import Wait
 
 log = logging.getLogger("understudy")
@@ -50,6 +51,9 @@ PATIENCE: Final = 10.0
 RETRY_EVERY: Final = 0.05
 #: Seconds that an embedded supervisor gives running tasks when the block ends, unless told otherwise.
 EMBEDDED_DRAIN: Final = 5.0
+
+#: Chunks of a task's log that one call reads; more than its limit allows there to be.
+LOG_CHUNKS: Final = 1_000_000
 
 TaskLike = Task[..., Any] | str
 IdLike = str | TaskInfo
@@ -253,7 +257,7 @@ class Runtime:
         try:
             self._await(wait, timeout, f"task {id_text(key)} has not ended within {timeout} seconds")
         finally:
-            self._waits.discard(wait)
+            self._forget(wait)
         return value_of(*wait.rows[key])
 
     def results(self, ids: Iterable[IdLike], timeout: float | None = None) -> Iterator[Any]:
@@ -267,7 +271,7 @@ class Runtime:
                     self._await_row(wait, key, deadline)
                 yield value_of(*wait.rows[key])
         finally:
-            self._waits.discard(wait)
+            self._forget(wait)
 
     def wait(self, id: IdLike, timeout: float | None = None) -> TaskRecord:
         """Wait for a task's end, whatever it is; its record. TimeoutError when `timeout` seconds run out."""
@@ -276,7 +280,7 @@ class Runtime:
         try:
             self._await(wait, timeout, f"task {id_text(key)} has not ended within {timeout} seconds")
         finally:
-            self._waits.discard(wait)
+            self._forget(wait)
         return self.status(id)
 
     def wait_for(self, id: IdLike) -> Future[Any]:
@@ -286,25 +290,34 @@ class Runtime:
         future: Future[Any] = Future()
 
         def over(ended: Future[None]) -> None:
-            self._waits.discard(wait)
+            self._forget(wait)
+            if not future.set_running_or_notify_cancel():
+                return
             try:
                 ended.result()
                 value = value_of(*wait.rows[key])
-            except UnderstudyError as error:
-                if not future.cancelled():
-                    future.set_exception(error)
+            except Exception as error:  # noqa: BLE001 - a value's own decoder may raise anything
+                future.set_exception(error)
             else:
-                if not future.cancelled():
-                    future.set_result(value)
+                future.set_result(value)
 
         wait.future.add_done_callback(over)
+        future.add_done_callback(lambda done: self._forget(wait) if done.cancelled() else None)
         return future
 
     def _wait_for(self, keys: Iterable[bytes]) -> Wait:
         wait = Wait(keys)
         self._waits.add(wait)
-        wait.ask(self._connected())
+        try:
+            wait.ask(self._connected())
+        except BaseException:
+            self._forget(wait)
+            raise
         return wait
+
+    def _forget(self, wait: Wait) -> None:
+        self._waits.discard(wait)
+        wait.forget()
 
     def _await(self, wait: Wait, timeout: float | None, message: str) -> None:
         actor = on_stage.get(None)
@@ -376,6 +389,20 @@ class Runtime:
                 raise TaskNotFound(f"no task has the id {id_text(key)}", id_text(key))
             return None
         return values.unpack(packed)
+
+    def logs(self, id: IdLike, *, after: int = -1) -> builtins.list[LogLine]:
+        """What a task has printed and logged so far, oldest first; TaskNotFound.
+
+        Lines belong to chunks that are numbered from 1; `after` leaves out the chunks up to that number. Chunk 0 is
+        there once the log has reached its limit, and says how many lines were dropped.
+        """
+        key = _id(id)
+        lines = [
+            LogLine(chunk, *line) for chunk, found in self._reader.logs(key, after, LOG_CHUNKS) for line in found
+        ]
+        if not lines and self._reader.record(key) is None:
+            raise TaskNotFound(f"no task has the id {id_text(key)}", id_text(key))
+        return lines
 
     def subscribe(self, *, task: str | None = None, stream: str | None = None) -> Subscription:
         """Every change of state from now on (of one task by name, or of one stream), as an iterator of events."""
@@ -454,14 +481,13 @@ class Runtime:
         connection = self._connection
         if connection.lost is None and os.getpid() == self._pid:
             return connection
+        if os.getpid() != self._pid:
+            # Before the lock: another thread may have held it when this process was forked.
+            self._after_fork()
         with self._changing:
             if self._closed:
                 raise NotRunning("this runtime was closed")
-            if os.getpid() != self._pid:
-                self._after_fork()
-            if self._connection.lost is not None or self._connection is connection:
-                if self._connection.lost is None and os.getpid() == self._pid and self._connection is not connection:
-                    return self._connection
+            if self._connection is connection or self._connection.lost is not None:
                 self._connection = self._reach()
                 self._known.clear()
             return self._connection
@@ -522,9 +548,10 @@ class Runtime:
     def _resume(self) -> None:
         try:
             connection = self._connected()
-        except UnderstudyError as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, nobody may be left waiting
+            failure = error if isinstance(error, UnderstudyError) else NotRunning(f"no supervisor can be reached: {error}")
             for wait in list(self._waits):
-                wait.fail(error)
+                wait.fail(failure)
             return
         for wait in list(self._waits):
             wait.ask(connection)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..actors import values
 from ..actors.errors import ErrorInfo, Poisoned, TaskCancelled, TaskEnded, TaskFailed, TaskTimedOut
@@ -11,6 +11,18 @@ from ..actors.info import Progress, TaskRecord
 from ..actors.state import State
 from ..storage.record import Record
 from .error_frame import info_of
+
+
+class LogLine(NamedTuple):
+    """One entry of a task's log."""
+
+    chunk: int
+    """Number of the chunk it is in."""
+    time: float
+    """Seconds since the epoch."""
+    level: str
+    """"stdout", "stderr", the level of a logging record in lower case, or "notice"."""
+    text: str
 
 
 def view(record: Record, mailbox_depth: int = 0) -> TaskRecord:

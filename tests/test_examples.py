@@ -1,0 +1,27 @@
+"""The examples run, as a user would run them, and do what they say."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from checkout import ROOT
+
+
+def run(example: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(ROOT / "examples" / example), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+
+
+def test_the_index_is_right_although_everybody_is_killed(tmp_path: Path) -> None:
+    ended = run("index_stdlib.py", "--limit", "400", "--home", str(tmp_path / "home"))
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert ended.stdout.count("SIGKILL to the worker") == 2
+    assert ended.stdout.count("SIGKILL to the supervisor") == 1
+    assert "equal to the plain computation: 400 files" in ended.stdout
