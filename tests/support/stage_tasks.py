@@ -329,3 +329,13 @@ def resumes() -> Any:
     if current().attempt < 3:
         raise ValueError("again")
     return [state, current().id]
+
+
+_hoard: list[bytearray] = []
+
+
+@task
+def hoards(megabytes: int) -> int:
+    """Leaves memory behind in its worker, as a leak does."""
+    _hoard.append(bytearray(b"x") * (megabytes * 1024 * 1024))
+    return os.getpid()

@@ -1,0 +1,178 @@
+"""SIGKILL of the supervisor: nothing acknowledged is missing, and everything goes on under the next one."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import stage_tasks as stage
+from puppets import end, said
+from theatre import PATIENCE, cookie, gone, kill, parked, processes_of, ready, runtime, seen, serving
+from understudy import NotRunning, Runtime, SupervisorLost
+from waiting import until
+
+KILLS = 5
+
+
+def under_fire(rt: Runtime, seed: int, act: Callable[[], None]) -> int:
+    """Repeats `act` while the supervisor is killed at random instants; how often it was."""
+    chance = random.Random(seed)
+    over = threading.Event()
+    failures: list[BaseException] = []
+
+    def go_on() -> None:
+        try:
+            while not over.is_set():
+                act()
+        except BaseException as error:  # noqa: BLE001 - raised again by the test's own thread
+            failures.append(error)
+
+    actor = threading.Thread(target=go_on)
+    actor.start()
+    killed = set()
+    try:
+        while len(killed) < KILLS and not failures:
+            pid = rt.supervisor_pid
+            if pid not in killed:
+                over.wait(chance.uniform(0.0, 0.15))
+                kill(pid)
+                killed.add(pid)
+            until(lambda pid=pid: failures or rt.supervisor_pid != pid, PATIENCE)
+    finally:
+        over.set()
+        actor.join()
+    if failures:
+        raise failures[0]
+    return len(killed)
+
+
+def test_during_start_many(home: Path) -> None:
+    acknowledged: list[Any] = []
+    with runtime(home, restarts=1000) as rt:
+
+        def act() -> None:
+            first = len(acknowledged)
+            acknowledged.extend(rt.start_many(stage.add, [(first + n, 1) for n in range(50)]))
+
+        assert under_fire(rt, 1, act) == KILLS
+        assert len(acknowledged) >= 50
+        # Asked again after a loss, but never started twice: as many tasks as handles.
+        assert list(rt.results(acknowledged, 60)) == list(range(1, len(acknowledged) + 1))
+        everything = rt.list(limit=len(acknowledged) * 2)
+        assert {record.id for record in everything} == {info.id for info in acknowledged}
+        assert {record.attempt for record in everything} == {1}
+
+
+def test_during_send_many_and_checkpoint(home: Path, tmp_path: Path) -> None:
+    """What was acknowledged arrives, once and in order; of what was lost with a call each message may or may not."""
+    acknowledged: set[int] = set()
+    sent = 0
+    with runtime(home, restarts=1000, mailbox_messages=1_000_000) as rt:
+        book = stage.ledger.start(str(tmp_path))
+        seen(tmp_path, "begun-0")
+
+        def act() -> None:
+            nonlocal sent
+            numbers = range(sent, sent + 10)
+            sent += 10
+            try:
+                rt.send_many((book.id, n) for n in numbers)
+            except SupervisorLost:
+                return
+            acknowledged.update(numbers)
+
+        under_fire(rt, 2, act)
+        book.close()
+        got = book.result(40)
+        assert got == sorted(set(got)), "in order, and none twice"
+        assert acknowledged <= set(got)
+        assert len(list(tmp_path.glob("begun-*"))) > 1
+        record = book.status()
+        assert record.attempt == 1
+        assert record.interruptions >= 1
+        assert rt.restore(book.id) == got
+
+
+def test_waits_and_calls_survive_it(home: Path, tmp_path: Path) -> None:
+    with runtime(home) as rt:
+        info = stage.working.start(str(tmp_path), "works")
+        waits = stage.total.start()
+        seen(tmp_path, "works")
+        parked([waits], rt)
+        until(lambda: {info.status().state, waits.status().state} == {"running"}, PATIENCE)
+        results: list[Any] = []
+        waiting = [
+            threading.Thread(target=lambda info=info: results.append(info.result(PATIENCE)))
+            for info in (info, waits)
+        ]
+        for thread in waiting:
+            thread.start()
+        until(lambda: len(rt._waits) == 2, PATIENCE)
+        kill(rt.supervisor_pid)
+        # The very next call works: it waits for the next supervisor.
+        assert stage.add.start(1, 1).result(PATIENCE) == 2
+        waits.send(1)
+        waits.close()
+        (tmp_path / "go").touch()
+        for thread in waiting:
+            thread.join(PATIENCE)
+        assert sorted(map(str, results)) == ["1", "[1, 1]"]
+        assert waits.status().interruptions == 1
+
+
+def test_a_cancel_that_was_answered_stands(home: Path, tmp_path: Path) -> None:
+    with runtime(home) as rt:
+        info = stage.blocks_in_c.options(grace=60).start(str(tmp_path))
+        seen(tmp_path, "begun")
+        assert info.cancel()
+        kill(rt.supervisor_pid)
+        assert info.wait(PATIENCE).state == "cancelled"
+
+
+def test_workers_and_their_children_die_with_it(home: Path, tmp_path: Path) -> None:
+    with serving(home) as supervisor:
+        assert said(supervisor) == ["ready"]
+        with Runtime.connect(home) as rt:
+            workers = ready(rt, 1)
+            breeds = stage.breeds.start(str(tmp_path))
+            pids = [int(seen(tmp_path, name)) for name in ("child", "daemon", "begun")]
+            mark = cookie(rt)
+            kill(supervisor.pid)
+            began = time.monotonic()
+            gone([*workers, *pids])
+            until(lambda: not processes_of(mark), PATIENCE)
+            assert time.monotonic() - began < 5
+    for path in tmp_path.iterdir():
+        path.unlink()
+    # Its lock and socket are still there; both count for nothing.
+    assert (home / "socket").exists() or any(path.is_socket() for path in home.iterdir())
+    with pytest.raises(NotRunning):
+        Runtime.connect(home)
+    with runtime(home) as rt:
+        seen(tmp_path, "begun")
+        assert rt.status(breeds.id).interruptions == 1
+        assert rt.cancel(breeds.id)
+        assert rt.wait(breeds.id, PATIENCE).state == "cancelled"
+
+
+def test_a_second_supervisor_is_refused(home: Path) -> None:
+    with serving(home) as first, Runtime.connect(home) if said(first) == ["ready"] else pytest.fail() as rt:
+        with serving(home) as second:
+            kind, message, pid = said(second)
+            assert (kind, pid) == ("HomeInUse", first.pid)
+            assert str(first.pid) in message
+            assert second.wait(PATIENCE) == 0
+        assert rt.run(stage.add, 1, 1, timeout=PATIENCE) == 2
+        with runtime(home) as attached:
+            assert attached.supervisor_pid == first.pid
+            assert attached.run(stage.add, 1, 1, timeout=PATIENCE) == 2
+        assert rt.run(stage.add, 1, 1, timeout=PATIENCE) == 2, "it was not ours to stop"
+        end(first)
+    with serving(home) as third:
+        assert said(third) == ["ready"]
