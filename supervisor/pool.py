@@ -161,7 +161,7 @@ class Pool:
 
     def idle_isolated(self) -> list[WorkerLink]:
         """Workers for one task that have not got theirs yet."""
-        return [link for link in self.links if link.alone and link.takes(Lane.SYNC) and not link.tasks]
+        return [link for link in self.links if link.alone and link.takes(Lane.SYNC) and not link.tasks and not link.done]
 
     def _spawn(self, *, alone: bool) -> None:
         self._number += 1
@@ -202,7 +202,7 @@ class Pool:
             return
         self._watch.watch(link.pid)
         # Held back while this spawn was under way.
-        self._reap()
+        self.reap()
         if self._stopping:
             self.kill(link)
         self._look_at_memory()
@@ -250,14 +250,15 @@ class Pool:
         if not link.retiring:
             log.warning("worker %d ended with %s", pid, status)
         self._forget(link)
-        self._reap()
+        self.reap()
         if not explained and not link.retiring and not self._stopping:
             self._count_death(f"worker {pid} ended with {status} without a task to explain it")
         self.ensure()
         self._turn()
 
-    def _reap(self) -> None:
-        """Kill what a dead worker's tasks have left behind; it is a child of ours now."""
+    def reap(self) -> None:
+        """Kill and reap what dead workers' tasks have left behind; it is our child now. Not while a spawn is under
+        way, whose worker nobody knows yet: how that one ends is for its watch to see."""
         known = {link.pid for link in self.links if link.pid}
         with suppress(OSError):
             self._spawner.reap_orphans(known)

@@ -31,7 +31,7 @@ from .home import Home, HomeLock
 from .journal import Journal
 from .mail import Mailroom
 from .pool import Pool
-from .processes import ExitStatus, become_subreaper, children_of, kill_strays
+from .processes import ExitStatus, become_subreaper, kill_strays
 from .service import Service
 from .settings import Settings
 from .worker_link import HANDED, WorkerLink
@@ -214,11 +214,7 @@ class Supervisor:
             link.read(not behind)
 
     def _reap(self) -> None:
-        known = {link.pid for link in self._pool.links} | {self._pool.fork_server_pid}
-        for pid in children_of(os.getpid()):
-            if pid not in known:
-                with suppress(ChildProcessError):
-                    os.waitpid(pid, os.WNOHANG)
+        self._pool.reap()
 
     def _hopeless(self, error: AppFailed) -> None:
         if self._embedded:

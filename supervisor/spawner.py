@@ -273,7 +273,8 @@ class Spawner:
         if self._spawns:
             return []
         children = set(children_of(os.getpid()))
-        self._fresh = (self._fresh & children) - known
+        # Not by `children`: that listing may miss one that is there, while others come and go.
+        self._fresh = {pid for pid in self._fresh - known if os.path.exists(f"/proc/{pid}")}
         orphans = sorted(children - known - self._fresh - self._watch.pids)
         living = [pid for pid in orphans if not has_ended(pid)]
         for pid in orphans:
