@@ -25,20 +25,31 @@ Rows = Sequence[tuple[bytes, str, bytes | None, Any]]
 """(id, state, encoded value, error row) of tasks that have ended."""
 
 
+class Reply(Future[Any]):
+    """The answer to come."""
+
+    number = 0
+    """The request's number on its connection."""
+
+
 class Connection:
     """Pipelined requests from any number of threads; a thread of its own reads the answers.
 
-    Guarantee: every request's future is set, with the answer or with SupervisorLost, whatever becomes of the socket.
+    Guarantee: every request's reply is set, with the answer or with SupervisorLost, whatever becomes of the socket;
+    but for those that were forgotten.
     """
 
     def __init__(self, home: Home, on_lost: Callable[[Connection, UnderstudyError], None]) -> None:
-        """Connect and greet. Raises NotRunning, ProtocolError."""
+        """Connect and greet. Raises NotRunning, HomeError, ProtocolError."""
         self._on_lost = on_lost
-        self._sock = home.connect(CONNECT_TIMEOUT)
+        try:
+            self._sock = home.connect(CONNECT_TIMEOUT)
+        except TimeoutError as error:
+            raise NotRunning(f"the supervisor does not answer: {error}") from error
         self._decoder = Decoder(VALUE_LIMIT)
         self._sending = threading.Lock()
         self._numbers = itertools.count(1)
-        self._requests: dict[int, Future[Any]] = {}
+        self._requests: dict[int, Reply] = {}
         self._waits: dict[int, Callable[[Rows], None]] = {}
         self._on_event: Callable[[Rows], None] | None = None
         self._reason = ""
@@ -64,16 +75,16 @@ class Connection:
         except OSError as error:
             self._sock.close()
             raise NotRunning(f"the supervisor does not answer: {error}") from error
-        except ProtocolError:
+        except UnderstudyError:
             self._sock.close()
             raise
         self._sock.close()
         raise NotRunning("the supervisor closed the connection at once; it is stopping, or runs as another user")
 
-    def request(self, op: Ask, *fields: Any, on_rows: Callable[[Rows], None] | None = None) -> Future[Any]:
-        """Send a request; the future gives the answer. `on_rows` is called by the reading thread with ENDED rows."""
-        number = next(self._numbers)
-        future: Future[Any] = Future()
+    def request(self, op: Ask, *fields: Any, on_rows: Callable[[Rows], None] | None = None) -> Reply:
+        """Send a request; the reply gives the answer. `on_rows` is called by the reading thread with ENDED rows."""
+        future = Reply()
+        future.number = number = next(self._numbers)
         data = encode((op, number, *fields))
         with self._sending:
             if self.lost is not None:
@@ -90,10 +101,20 @@ class Connection:
         return future
 
     def subscribe(self, task: str | None, stream: bytes | None, on_event: Callable[[Rows], None]) -> None:
-        """From now on give events to `on_event`, in the reading thread."""
+        """Give events to `on_event`, in the reading thread; what happens after the return is among them."""
         self._on_event = on_event
+        self.request(Ask.SUBSCRIBE, task, stream).result()
+
+    def forget(self, wait: Reply) -> None:
+        """Nobody wants to know any more: neither side keeps this WAIT, and its reply is not set."""
         with self._sending:
-            self._sock.sendall(encode((Ask.SUBSCRIBE, next(self._numbers), task, stream)))
+            if self._requests.pop(wait.number, None) is None or self.lost is not None:
+                return
+            self._waits.pop(wait.number, None)
+            try:
+                self._sock.sendall(encode((Ask.UNWAIT, wait.number)))
+            except OSError:
+                self._hang_up()
 
     def close(self) -> None:
         """Hang up and wait for the reading thread."""
@@ -119,6 +140,8 @@ class Connection:
             pass
         except UnderstudyError as broken:
             error = broken
+        except Exception as broken:  # noqa: BLE001 - whatever it is, nobody may be left waiting for an answer
+            error = ProtocolError(f"the supervisor sent what cannot be: {broken!r}")
         self._end(error)
 
     def _take(self, frame: tuple[Any, ...]) -> None:
@@ -136,9 +159,11 @@ class Connection:
                 error = error_of(*frame[2:5])
                 self._waits.pop(frame[1], None)
                 future = self._requests.pop(frame[1], None)
-                if future is None:
+                if future is not None:
+                    future.set_exception(error)
+                elif frame[1] == 0:
+                    # About the connection, which the supervisor closes now.
                     raise error
-                future.set_exception(error)
             case Answer.EVENT:
                 if self._on_event is not None:
                     self._on_event(frame[2])

@@ -549,7 +549,8 @@ class Runtime:
         try:
             connection = self._connected()
         except Exception as error:  # noqa: BLE001 - whatever it is, nobody may be left waiting
-            failure = error if isinstance(error, UnderstudyError) else NotRunning(f"no supervisor can be reached: {error}")
+            known = isinstance(error, UnderstudyError)
+            failure = error if known else NotRunning(f"no supervisor can be reached: {error}")
             for wait in list(self._waits):
                 wait.fail(failure)
             return

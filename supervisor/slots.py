@@ -11,6 +11,7 @@ notices within `PATIENCE` seconds and wakes another for what is queued behind it
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
@@ -22,6 +23,9 @@ from .tokens import Tokens
 
 #: Seconds without a new beginning after which what is queued gets another thread.
 PATIENCE: Final = 0.005
+
+
+log = logging.getLogger("understudy")
 
 
 class Slots:
@@ -110,7 +114,10 @@ class Slots:
         quick: bool | None = None
         while (found := self._next(quick)) is not None:
             assignment, quick = found
-            self._perform(assignment)
+            try:
+                self._perform(assignment)
+            except BaseException:
+                log.exception("task %s could not be performed", assignment.task)
 
     def _next(self, quick: bool | None) -> tuple[Assignment, bool] | None:
         """Wait for the next assignment and whether it is quick; None if there are threads enough without this one.

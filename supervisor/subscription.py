@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import queue
+import threading
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
@@ -39,13 +40,32 @@ class Subscription:
     """
 
     def __init__(self, home: Home, task: str | None, stream: bytes | None) -> None:
-        self._events: queue.Queue[TaskEvent | UnderstudyError | None] = queue.Queue(AHEAD)
-        self._connection = Connection(home, lambda _connection, error: self._events.put(error))
-        self._connection.subscribe(task, stream, self._take)
+        self._events: deque[TaskEvent] = deque()
+        #: Notified when an event has come or gone, and at the end.
+        self._change = threading.Condition()
+        self._closed = False
+        self._error: UnderstudyError | None = None
+        self._connection = Connection(home, self._lost)
+        try:
+            self._connection.subscribe(task, stream, self._take)
+        except BaseException:
+            self.close()
+            raise
+
+    def _lost(self, _connection: Connection, error: UnderstudyError) -> None:
+        with self._change:
+            self._error = error
+            self._change.notify_all()
 
     def _take(self, rows: Any) -> None:
         for id, task, state, attempt, time, stream in rows:
-            self._events.put(TaskEvent(id_text(id), task, State(state), attempt, time, id_text(stream)))
+            event = TaskEvent(id_text(id), task, State(state), attempt, time, id_text(stream))
+            with self._change:
+                self._change.wait_for(lambda: self._closed or len(self._events) < AHEAD)
+                if self._closed:
+                    return
+                self._events.append(event)
+                self._change.notify_all()
 
     def __iter__(self) -> Iterator[TaskEvent]:
         return self
@@ -58,24 +78,23 @@ class Subscription:
 
     def next(self, timeout: float | None = None) -> TaskEvent | None:
         """The next event; None once closed; TimeoutError when `timeout` seconds run out."""
-        try:
-            event = self._events.get(timeout=timeout)
-        except queue.Empty:
-            raise TimeoutError(f"no event within {timeout} seconds") from None
-        if isinstance(event, UnderstudyError):
-            raise event
-        return event
+        with self._change:
+            if not self._change.wait_for(lambda: self._events or self._closed or self._error, timeout):
+                raise TimeoutError(f"no event within {timeout} seconds")
+            if self._closed:
+                return None
+            if self._events:
+                self._change.notify_all()
+                return self._events.popleft()
+            assert self._error is not None
+            raise self._error
 
     def close(self) -> None:
         """End the subscription; may be called twice."""
-        while True:
-            # The reading thread may be waiting for room in the queue.
-            try:
-                self._events.get_nowait()
-            except queue.Empty:
-                break
+        with self._change:
+            self._closed = True
+            self._change.notify_all()
         self._connection.close()
-        self._events.put(None)
 
     def __enter__(self) -> Self:
         return self

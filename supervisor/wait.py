@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from ..actors.errors import SupervisorLost, UnderstudyError
-from .connection import Connection, Rows
+from .connection import Connection, Reply, Rows
 from .frames import Ask
 from .settings import BATCH_LIMIT
 
@@ -22,6 +22,7 @@ class Wait:
         self.left = set(ids)
         self.rows: dict[bytes, Row] = {}
         self.future: Future[None] = Future()
+        self._asked: list[tuple[Connection, Reply]] = []
         #: Notified whenever rows have come in or the future is set.
         self.news = threading.Condition()
         if not self.left:
@@ -34,7 +35,16 @@ class Wait:
         left = list(self.left)
         for start in range(0, len(left), BATCH_LIMIT):
             part = left[start : start + BATCH_LIMIT]
-            connection.request(Ask.WAIT, part, on_rows=self._take).add_done_callback(self._answered)
+            reply = connection.request(Ask.WAIT, part, on_rows=self._take)
+            self._asked.append((connection, reply))
+            reply.add_done_callback(self._answered)
+
+    def forget(self) -> None:
+        """Nobody waits any more."""
+        asked, self._asked = self._asked, []
+        for connection, reply in asked:
+            if not reply.done():
+                connection.forget(reply)
 
     def fail(self, error: UnderstudyError) -> None:
         """There will be no news."""

@@ -156,7 +156,7 @@ class Worker:
             assignment = self._async_queue.popleft()
             more = bool(self._async_queue)
         # Directly, as this is the loop's own thread: the first step is to come before the next task.
-        self._actor_for(assignment)._actor_loop()  # noqa: SLF001 - see `_perform`
+        self._actor_for(assignment)._actor_loop()
         if more:
             self._event_loop().call_soon(self._begin_next)
 
@@ -217,7 +217,7 @@ class Worker:
         return task is not None and task.quick >= QUICK_RUNS
 
     def _perform(self, assignment: Assignment) -> None:
-        self._actor_for(assignment)._start_actor_loop()  # noqa: SLF001 - as Pykka's own Actor.start does, less the registry
+        self._actor_for(assignment)._start_actor_loop()
 
     def _actor_for(self, assignment: Assignment) -> TaskActor:
         task = registry.get(assignment.task) or self._import_late(assignment.task)
