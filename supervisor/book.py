@@ -16,13 +16,16 @@ from ..actors.options import Options
 from ..actors.state import TERMINAL, Event, State, after
 from ..storage.prune import expire
 from ..storage.record import Record
-from ..storage.schema import Lane, Table, due_of, due_sort, live_id, live_key, mail_key, ready_sort
+from ..storage.schema import ID_BYTES, Lane, Table, due_of, due_sort, live_id, live_key, mail_key, ready_sort
 from .entry import Entry
 from .journal import Journal
 from .lane import Lane as Line
 from .verdict import ErrorRow
 
 log = logging.getLogger("understudy")
+
+#: Lane and sort of a task's row in the `live` table.
+Place = tuple[int, int]
 
 READY = (Lane.SYNC, Lane.ASYNC, Lane.ALONE)
 
@@ -36,7 +39,7 @@ class Book:
         #: What the app declares, by task name: the options, and whether it is async.
         self.tasks: dict[str, tuple[Options, bool]] = {}
         #: Of tasks started as they were declared: options, lane and place in line.
-        self._usual: dict[str, tuple[Options, Lane, tuple[int, int]]] = {}
+        self._usual: dict[str, tuple[Options, Lane, Place]] = {}
         self.lines: dict[int, Line] = {lane: Line(self._reader_of(lane)) for lane in (*READY, Lane.DELAYED)}
         self._dirty: list[Entry] = []
         #: Read from disk since the last write.
@@ -145,7 +148,8 @@ class Book:
         record.started = now
         record.pid = pid
         record.due = None
-        self._place(entry, _RUNNING)
+        record.place = _RUNNING
+        entry.key = _RUNNING_PREFIX + entry.id
         # Not dirty by that: most tasks end before anybody could read that they run. `touch` follows if this one
         # does not; until then the disk says that it is queued, which is how it would be taken up after a crash.
         if self.on_change is not None:
@@ -258,16 +262,12 @@ class Book:
         """Put a task that is on no worker where it belongs."""
         self._stand_at(entry, _place_in_line(entry))
 
-    def _stand_at(self, entry: Entry, place: tuple[int, int]) -> None:
-        key = self._place(entry, place)
+    def _stand_at(self, entry: Entry, place: Place) -> None:
+        entry.record.place = place
+        entry.key = key = live_key(place[0], place[1], entry.id)
         self.lines[place[0]].push(key)
         self._changed(entry)
         self.on_queued()
-
-    def _place(self, entry: Entry, place: tuple[int, int]) -> bytes:
-        entry.record.place = place
-        entry.key = key = live_key(place[0], place[1], entry.id)
-        return key
 
     def _leave_line(self, entry: Entry) -> None:
         key = entry.key
@@ -308,7 +308,8 @@ class Book:
             return
         self._dirty = []
         self._batch = batch = self._batch + 1
-        put, delete = self._journal.put, self._journal.delete
+        rows = self._journal.store.batch
+        put, delete = rows.put, rows.delete
         tasks, live = Table.TASKS, Table.LIVE
         for entry in dirty:
             entry.dirty = False
@@ -363,10 +364,11 @@ class Book:
 
 
 _UNDECLARED = (Options(), False)
-_RUNNING = (int(Lane.RUNNING), 0)
+_RUNNING: Place = (int(Lane.RUNNING), 0)
+_RUNNING_PREFIX = live_key(*_RUNNING, b"")[:-ID_BYTES]
 
 
-def _place_in_line(entry: Entry) -> tuple[int, int]:
+def _place_in_line(entry: Entry) -> Place:
     """Where a task that is on no worker belongs in the `live` table."""
     if entry.record.due is not None:
         return Lane.DELAYED, due_sort(entry.record.due)

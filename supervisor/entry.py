@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ..actors.host import Assignment
 from ..actors.options import Options
 from ..storage.record import Record
 from ..storage.schema import Lane
@@ -77,10 +76,10 @@ class Entry:
         """Ready or delayed, and with no worker."""
         return self.link is None and self.record.ended is None
 
-    def assignment(self) -> Assignment:
-        """What the worker is told."""
+    def assignment(self) -> tuple[Any, ...]:
+        """What the worker is told: the fields of an Assignment, in their order (a plain tuple is made faster)."""
         record, options = self.record, self.options
-        return Assignment(
+        return (
             record.id,
             record.name,
             record.attempt,

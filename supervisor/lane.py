@@ -14,6 +14,7 @@ not memory. Rules that keep the two in step:
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final
 
@@ -35,6 +36,9 @@ class Lane:
         """`read_after(key, count)` gives up to `count` committed keys of this lane that sort after `key`, in order."""
         self._read_after = read_after
         self._window = window
+        # Most keys come in the order they are to be taken, as ids grow with time: those queue up, the others go to
+        # a heap, and the smaller of the two heads is next.
+        self._queue: deque[bytes] = deque()
         self._heap: list[bytes] = []
         self._held: set[bytes] = set()
         self._late: set[bytes] = set()
@@ -66,31 +70,38 @@ class Lane:
         """Take a key out, wherever it is."""
         self._held.discard(key)
         self._late.discard(key)
-        if len(self._heap) > 2 * len(self._held) + CHUNK:
-            # What was taken out lies in the heap until it comes to the top, which may never happen.
-            self._heap = sorted(self._held)
+        if len(self._queue) + len(self._heap) > 2 * len(self._held) + CHUNK:
+            # What was taken out lies there until it comes to the top, which may never happen.
+            self._queue, self._heap = deque(sorted(self._held)), []
 
     def peek(self, valid: Callable[[bytes], bool]) -> bytes | None:
         """The first key, left in place; None when the lane is empty. `valid` is asked about keys read from disk."""
         if len(self._held) < LOW and self.horizon is not None:
             self._refill(valid)
-        heap, held = self._heap, self._held
-        while heap and heap[0] not in held:
-            heapq.heappop(heap)
-        return heap[0] if heap else None
+        while (key := self._take_head()) is not None:
+            if key in self._held:
+                # Whatever its place was, it comes before everything else now.
+                self._queue.appendleft(key)
+                return key
+        return None
 
     def pop(self, valid: Callable[[bytes], bool]) -> bytes | None:
         """The first key, taken out; None when the lane is empty."""
         held = self._held
         if len(held) < LOW and self.horizon is not None:
             self._refill(valid)
-        heap = self._heap
-        while heap:
-            key = heapq.heappop(heap)
+        while (key := self._take_head()) is not None:
             if key in held:
                 held.discard(key)
                 return key
         return None
+
+    def _take_head(self) -> bytes | None:
+        """The smallest key of queue and heap, held or not."""
+        queue, heap = self._queue, self._heap
+        if heap and (not queue or heap[0] < queue[0]):
+            return heapq.heappop(heap)
+        return queue.popleft() if queue else None
 
     def put_back(self, key: bytes) -> None:
         """A key that was just popped is not wanted after all."""
@@ -102,7 +113,7 @@ class Lane:
             return []
         ordered = sorted(self._held)
         kept, dropped = ordered[: self._window], ordered[self._window :]
-        self._heap, self._held = kept, set(kept)
+        self._queue, self._heap, self._held = deque(kept), [], set(kept)
         self.horizon = kept[-1]
         self._late.update(key for key in dropped if not committed(key))
         return dropped
@@ -110,7 +121,10 @@ class Lane:
     def _hold(self, key: bytes) -> None:
         if key not in self._held:
             self._held.add(key)
-            heapq.heappush(self._heap, key)
+            if not self._queue or key > self._queue[-1]:
+                self._queue.append(key)
+            else:
+                heapq.heappush(self._heap, key)
 
     def _refill(self, valid: Callable[[bytes], bool]) -> None:
         """Read on from the horizon until the window is long enough or the disk has no more."""
