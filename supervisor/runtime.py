@@ -548,14 +548,17 @@ class Runtime:
     def _resume(self) -> None:
         try:
             connection = self._connected()
+        except UnderstudyError as error:
+            self._fail_waits(error)
         except Exception as error:  # noqa: BLE001 - whatever it is, nobody may be left waiting
-            known = isinstance(error, UnderstudyError)
-            failure = error if known else NotRunning(f"no supervisor can be reached: {error}")
+            self._fail_waits(NotRunning(f"no supervisor can be reached: {error!r}"))
+        else:
             for wait in list(self._waits):
-                wait.fail(failure)
-            return
+                wait.ask(connection)
+
+    def _fail_waits(self, error: UnderstudyError) -> None:
         for wait in list(self._waits):
-            wait.ask(connection)
+            wait.fail(error)
 
 
 def _id(id: IdLike) -> bytes:
