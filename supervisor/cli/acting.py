@@ -18,7 +18,11 @@ from .session import current
 from .trouble import Trouble, code_of, text_of
 
 
-@command("send", context_settings={"ignore_unknown_options": True})
+@command(
+    "send",
+    short_help="Put a message into a task's mailbox.",
+    context_settings={"ignore_unknown_options": True},
+)
 @id_argument()
 @click.argument("message", type=JSON, metavar="JSON")
 def send(id: str, message: Any) -> None:
@@ -35,7 +39,7 @@ def close(id: str) -> None:
         runtime.close_mailbox(_id(reader, id))
 
 
-@command("cancel")
+@command("cancel", short_help="Cancel tasks.")
 @id_argument("ids", metavar="ID...", nargs=-1, required=True)
 @json_option("Print a JSON object for each task, one on each line.")
 def cancel(ids: Sequence[str], as_json: bool) -> int:
@@ -63,7 +67,7 @@ def cancel(ids: Sequence[str], as_json: bool) -> int:
     return code
 
 
-@command("retry")
+@command("retry", short_help="Try an ended task again.")
 @id_argument()
 @click.option("--from-scratch", is_flag=True, help="Without the old task's checkpoint.")
 @json_option("Print the new task's id, name and stream as JSON.")

@@ -53,7 +53,7 @@ MEANINGS: Final[dict[ExitCode, str]] = {
     ExitCode.STORE_FAILED: "the store cannot be read or written",
     ExitCode.PROBLEMS_FOUND: "`check` found problems in the store",
     ExitCode.INTERRUPTED: "ended by Ctrl-C",
-    ExitCode.BROKEN_PIPE: "the reader of the output went away (`| head`)",
+    ExitCode.BROKEN_PIPE: "the reader of the output went away, as with `head`",
 }
 
 

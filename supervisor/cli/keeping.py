@@ -37,7 +37,7 @@ def prune(everything: bool, as_json: bool) -> None:
         screen.line(f"removed {_count(removed, 'task')}")
 
 
-@command("backup")
+@command("backup", short_help="Write a copy of the store to a new folder.")
 @click.argument("dest", type=click.Path(path_type=Path))
 @json_option('Print {"path": PATH, "bytes": N}.')
 def backup(dest: Path, as_json: bool) -> None:
@@ -53,7 +53,7 @@ def backup(dest: Path, as_json: bool) -> None:
         screen.line(f"wrote {units.size(written)} to {escape.one_line(dest)}")
 
 
-@command("compact")
+@command("compact", short_help="Give the space of removed tasks back.")
 @json_option('Print {"before": N, "after": N}, the bytes of the store.')
 def compact(as_json: bool) -> None:
     """Give the space of removed tasks back to the file system.
@@ -108,7 +108,7 @@ def check(as_json: bool) -> int:
     else:
         found = _count(len(report.problems), "problem")
         screen.note(
-            f"error: {found} found. Keep a copy of the folder, then restore a backup (`understudy backup` wrote it)"
+            f"Error: {found} found. Keep a copy of the folder, then restore a backup (`understudy backup` wrote it)"
         )
     return code
 

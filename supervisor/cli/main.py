@@ -61,8 +61,8 @@ def _print_version(ctx: click.Context, _param: click.Parameter, value: bool) -> 
 def cli() -> None:
     """Durable, long-running tasks on one host.
 
-    A supervisor serves a home folder ("understudy serve APP"); the other commands talk to it or read the folder,
-    which works without a supervisor, too. Wherever an ID is asked for, the beginning of one will do.
+    A supervisor serves a home folder ("understudy serve APP"); the other commands talk to it, or only read the
+    folder, which works without a supervisor, too. Wherever an ID is asked for, the beginning of one will do.
     """
 
 

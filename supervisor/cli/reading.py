@@ -132,7 +132,7 @@ def _stream(reader: Reader, text: str) -> bytes:
         raise
 
 
-@command("show")
+@command("show", short_help="Show all that is known of a task.")
 @id_argument()
 @json_option()
 def show(id: str, as_json: bool) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import click
 
+from ...actors.errors import AppFailed
 from ..app import AppSpec
 from ..home import Home
 from ..processes import set_name
@@ -42,8 +43,7 @@ def setting(
         type=kind,
         metavar=metavar,
         envvar=f"UNDERSTUDY_{name.upper()}",
-        show_envvar=True,
-        help=f"{help}  [default: {shown}]",
+        help=f"{help}  [$UNDERSTUDY_{name.upper()}; default: {shown}]",
     )
 
 
@@ -83,11 +83,9 @@ def setting(
     "--log-level",
     type=click.Choice(LEVELS, case_sensitive=False),
     default="info",
-    show_default=True,
     envvar="UNDERSTUDY_LOG_LEVEL",
-    show_envvar=True,
     metavar=f"[{'|'.join(LEVELS)}]",
-    help="What the supervisor tells of itself, on stderr.",
+    help="What the supervisor tells of itself, on stderr.  [$UNDERSTUDY_LOG_LEVEL; default: info]",
 )
 def serve(app: str, app_dir: str, log_level: str, **settings: Any) -> None:
     """Serve a home: run the tasks that APP declares.
@@ -123,7 +121,10 @@ class Served(Supervisor):
 
     async def greet(self) -> None:
         """Say that we serve, once the app is loaded; if it cannot be, `run` raises that."""
-        names = await self.loaded()
+        try:
+            names = await self.loaded()
+        except AppFailed:
+            return
         if self._told:
             return
         line = ready_line(self._place, os.getpid(), self._shown_settings.worker_count, names)

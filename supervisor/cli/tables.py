@@ -27,6 +27,8 @@ STYLES: Final[dict[State, str]] = {
 GAP: Final = 2
 #: A task's name is cut to this many columns at the least, its detail is left out below that.
 NAME_MIN, DETAIL_MIN = 12, 12
+#: Characters of JSON that stay on one line of a sheet.
+SHORT: Final = 60
 #: Columns that a name may take before the detail gets its share.
 NAME_SHARE: Final = 0.45
 
@@ -106,7 +108,8 @@ def sheet(record: TaskRecord, extra: Mapping[str, Any], now: float) -> Renderabl
     for label, text in _facts(record, now):
         grid.add_row(label, text)
     for label, value in extra.items():
-        grid.add_row(label, Text(json_text.dumps(value, indent=True)))
+        short = json_text.dumps(value)
+        grid.add_row(label, Text(short if len(short) <= SHORT else json_text.dumps(value, indent=True)))
     if record.error is None:
         return grid
     style = "red" if record.state in {State.FAILED, State.TIMED_OUT} else "yellow"

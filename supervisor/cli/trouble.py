@@ -51,15 +51,15 @@ def text_of(error: BaseException) -> str:
     """What goes to stderr: one line, before it the app's own traceback where the app is at fault."""
     if isinstance(error, errors.AppFailed):
         trace = escape.block(error.remote_traceback)
-        line = f"error: {escape.one_line(error.args[0] if error.args else 'the app cannot be loaded')}"
+        line = f"Error: {escape.one_line(error.args[0] if error.args else 'the app cannot be loaded')}"
         return f"{trace}\n{line}" if trace else line
     if isinstance(error, (Trouble, errors.UnderstudyError, TimeoutError)):
         # A message of several lines is one that lists something: it was written for people, by us.
         first, *rest = escape.lines(error) or [type(error).__name__]
-        return "\n".join([f"error: {first}", *rest])
+        return "\n".join([f"Error: {first}", *rest])
     if isinstance(error, OSError):
-        return f"error: {escape.one_line(error)}"
+        return f"Error: {escape.one_line(error)}"
     return (
-        f"error: {type(error).__name__}: {escape.one_line(error)}. This is a defect of Understudy; "
+        f"Error: {type(error).__name__}: {escape.one_line(error)}. This is a defect of Understudy; "
         "run it again with --debug and report what that shows"
     )

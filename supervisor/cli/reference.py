@@ -1,0 +1,89 @@
+"""docs/cli.md, made from what the code knows: the help of every command and the tables of codes and renderings.
+
+`python -m understudy.supervisor.cli.reference > docs/cli.md` writes it; a test fails when it is stale.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import click
+
+from . import exit_codes, json_text
+from .command import Command
+from .main import COMMANDS, PROGRAM, cli
+
+#: Columns of the help texts.
+WIDTH: Final = 100
+
+_HEAD: Final = """\
+# The command line
+
+<!-- Made by `python -m understudy.supervisor.cli.reference > docs/cli.md`; a test fails when it is stale. -->
+
+`understudy` serves a home, starts tasks, looks at them and changes their course. [Running it](running.md) tells how to
+run a supervisor as a service.
+
+- **The home** is named by `--home PATH` before or after the command, else by `$UNDERSTUDY_HOME`, else it is
+  `.understudy` in the working directory.
+- **An ID** may be cut short: any beginning that no other task shares will do.
+- **Reading needs no supervisor**: `ps`, `show`, `logs`, `result`, `checkpoint`, `backup` and `check` read the folder;
+  `compact` works either way. The others need one that serves the home.
+- **`--json`** is for programs: one document, or one on each line where there are several over time (`logs`, `top`,
+  `ps --watch`, `cancel`). Times in it are ISO 8601 in UTC; what people see is local time.
+- **A JSON argument is a value**: `3`, `true`, `null`, `'{"a": [1, 2]}'`. Text needs quotes of its own inside the
+  shell's: `'"data.csv"'`. `-` reads the value from standard input.
+- **Durations** are seconds or have units: `90`, `10m`, `1h30m`, `2d`. **Sizes** are bytes or have units, which are powers
+  of 1,024: `512M`, `1.5G`.
+- **Text from tasks is shown escaped**: no name, log line or error can move the cursor or colour the screen.
+- **Colour** only on a terminal, and not where `NO_COLOR` is set. Without a terminal, tables are as wide as their text.
+- **Errors** are one line on stderr; `--debug` adds the traceback.
+
+Completion of commands, options and ids in the shell, for Bash (4.4 or newer), Zsh and Fish:
+
+```console
+$ echo 'eval "$(_UNDERSTUDY_COMPLETE=bash_source understudy)"' >> ~/.bashrc
+$ echo 'eval "$(_UNDERSTUDY_COMPLETE=zsh_source understudy)"' >> ~/.zshrc
+$ echo '_UNDERSTUDY_COMPLETE=fish_source understudy | source' > ~/.config/fish/completions/understudy.fish
+```
+"""
+
+
+def page() -> str:
+    """The whole page, Markdown."""
+    parts = [
+        _HEAD,
+        f"## Exit codes\n\n{exit_codes.as_table()}\n",
+        "## Values as JSON\n\nWhat `run`, `result`, `checkpoint` and `show` print is JSON. "
+        f"What JSON cannot say is written so:\n\n{json_text.as_table()}\n",
+        "## Commands\n\nEvery command takes `--home PATH`, `--debug` and `--help` as well.\n",
+    ]
+    root = click.Context(cli, info_name=PROGRAM, terminal_width=WIDTH)
+    for name in COMMANDS:
+        command = cli.get_command(root, name)
+        assert isinstance(command, Command)
+        parts.append(f"### {name}\n\n```text\n{help_of(command, name, root)}\n```\n")
+    return "\n".join(parts)
+
+
+def help_of(command: Command, name: str, root: click.Context) -> str:
+    """The command's help without what all have in common."""
+    context = click.Context(command, info_name=name, parent=root, terminal_width=WIDTH)
+    formatter = context.make_formatter()
+    command.format_usage(context, formatter)
+    command.format_help_text(context, formatter)
+    rows = [
+        row
+        for param in command.params
+        if isinstance(param, click.Option)
+        and param.name not in {"home", "debug"}
+        and (row := param.get_help_record(context))
+    ]
+    if rows:
+        with formatter.section("Options"):
+            formatter.write_dl(rows)
+    return formatter.getvalue().rstrip("\n")
+
+
+if __name__ == "__main__":
+    print(page(), end="")
