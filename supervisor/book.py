@@ -328,6 +328,8 @@ class Book:
         """After the commit: let go of what need not be in memory, and tell of the tasks that ended."""
         self._on_disk = batch
         ended = []
+        # A lane with nothing on disk only has nothing to let go of.
+        spilling = {lane for lane, line in self.lines.items() if line.horizon is not None}
         for entry in entries:
             if entry.dirty or entry.batch != batch:
                 # It has changed since; what holds now is not on disk yet.
@@ -335,7 +337,7 @@ class Book:
             if entry.record.ended is not None:
                 ended.append(entry)
                 self.entries.pop(entry.id, None)
-            elif entry.key is not None and entry.key[0]:
+            elif entry.key is not None and entry.key[0] in spilling:
                 self._let_go(entry, entry.key)
         if ended:
             self.on_ended(ended)

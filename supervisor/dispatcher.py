@@ -23,7 +23,7 @@ from .worker_link import HANDED, WorkerLink
 #: Seconds an attempt may take to count as quick.
 QUICK: Final = 0.002
 #: Quick tasks handed to one worker ahead of its free slots, and seconds of work they may add up to.
-AHEAD: Final = 256
+AHEAD: Final = 1024
 AHEAD_SECONDS: Final = 0.02
 #: Quick tasks given to one worker before the loads are compared again.
 STRIDE: Final = 16
