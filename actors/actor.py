@@ -40,6 +40,12 @@ TAKEN_EVERY: Final = 128
 on_stage: ContextVar[TaskActor] = ContextVar("understudy_actor")
 """The actor whose task's code runs here."""
 
+
+def leave_stage() -> None:
+    """From here on this thread's code belongs to no task."""
+    on_stage.set(None)  # type: ignore[arg-type]  # what `get(None)` gives where it was never set
+
+
 NOTHING: Final = object()
 """No message yet."""
 CLOSED: Final = object()

@@ -6,22 +6,24 @@ import asyncio
 import importlib
 import itertools
 import os
+import signal
 import socket
+import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import pykka
 
 from ..actors import ambient, logs
-from ..actors.actor import TaskActor
+from ..actors.actor import TaskActor, leave_stage
 from ..actors.async_actor import AsyncTaskActor
 from ..actors.errors import ProtocolError, UnknownTask
-from ..actors.host import Assignment, Outcome
+from ..actors.host import Assignment, Ending, Outcome
 from ..actors.options import Options
 from ..actors.task import Task, registry
 from ..storage.schema import Lane
@@ -42,6 +44,9 @@ READ_SIZE: Final = 256 * 1024
 #: Seconds an attempt may take to count as quick, and quick ones in a row after which a task is trusted to be.
 QUICK: Final = 0.0002
 QUICK_RUNS: Final = 8
+#: Signals that others send to a whole group (systemd stops a unit so): when to end is the supervisor's decision. Not
+#: ignored but handled, since programs that a task starts would inherit the former.
+LEFT_TO_SUPERVISOR: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 #: Exit codes.
 STOPPED: Final = 0
 ORPHANED: Final = 70
@@ -79,6 +84,7 @@ class Worker:
         self._actors: dict[bytes, TaskActor] = {}
         self._expected: dict[bytes, list[Callable[[TaskActor], None]]] = {}
         self._draining = False
+        self._is_fork = False
         self._requests: dict[int, Future[Any]] = {}
         self._numbers = itertools.count(1)
         self._runtime: RuntimeLike | None = None
@@ -97,6 +103,9 @@ class Worker:
 
     def run(self) -> int:
         """Hear the supervisor until it says stop or is gone; the exit code."""
+        for number in LEFT_TO_SUPERVISOR:
+            signal.signal(number, _pass)
+        os.register_at_fork(after_in_child=self._become_fork)
         logs.capture()
         ambient.in_worker(self._own_runtime)
         self._outbox.request((Report.READY,))
@@ -115,6 +124,15 @@ class Worker:
                     self._on[frame[0]](*frame[1:])
             except ProtocolError:
                 return self._orphaned()
+
+    def _become_fork(self) -> None:
+        """This is a child that a task has forked: it is no worker, and must not speak for one."""
+        self._is_fork = True
+        self._sock.close()
+        self._runtime_lock = threading.Lock()
+        leave_stage()
+        for number in LEFT_TO_SUPERVISOR:
+            signal.signal(number, signal.SIG_DFL)
 
     def _orphaned(self) -> int:
         """Without a supervisor nothing that runs here can be recorded, and the next one will run it again."""
@@ -264,6 +282,8 @@ class Worker:
 
     def ended(self, actor: TaskActor, outcome: Outcome) -> None:
         """See `Host`."""
+        if self._is_fork:
+            _end_fork(outcome)
         now = time.time()
         task = actor.task
         task.quick = task.quick + 1 if now - actor.started < QUICK else 0
@@ -324,6 +344,20 @@ class Worker:
 
     def _refused(self, number: int, kind: str, message: str, data: dict[str, Any]) -> None:
         self._requests.pop(number).set_exception(error_of(kind, message, data))
+
+
+def _pass(_number: int, _frame: object) -> None:
+    pass
+
+
+def _end_fork(outcome: Outcome) -> NoReturn:
+    """A task has forked, and its child came to the end of the task's code: the task itself ends in the parent."""
+    if outcome.error is not None:
+        sys.stderr.write(outcome.error[2])
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(0 if outcome.ending is Ending.VALUE else 1)
 
 
 def _not_declared(*_args: Any, **_kwargs: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from pathlib import Path
@@ -55,6 +56,25 @@ def test_a_drain_interrupts_and_the_next_supervisor_goes_on(home: Path, tmp_path
             assert rt.status(delayed.id).next_attempt is not None
             assert rt.cancel(delayed.id)
             assert rt.cancel(waits[2].id)
+
+
+def test_a_signal_to_all_processes_is_a_drain(home: Path, tmp_path: Path) -> None:
+    """systemd stops a unit by signalling everything in it at once."""
+    with serving(home) as supervisor:
+        assert said(supervisor) == ["ready"]
+        with Runtime.connect(home) as rt:
+            ready(rt, 1)
+            works, waits = stage.working.start(str(tmp_path), "works"), stage.total.start()
+            seen(tmp_path, "works")
+            parked([waits], rt)
+            for pid in [*processes_of(cookie(rt)), supervisor.pid]:
+                os.kill(pid, signal.SIGTERM)
+            until(lambda: waits.status().state == "queued", PATIENCE)
+            (tmp_path / "go").touch()
+            assert said(supervisor) == ["stopped"]
+            assert (works.status().state, works.status().interruptions) == ("completed", 0)
+    with runtime(home) as rt:
+        assert rt.cancel(waits.id)
 
 
 def test_a_second_signal_does_not_wait(home: Path, tmp_path: Path) -> None:

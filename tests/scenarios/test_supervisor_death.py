@@ -162,7 +162,9 @@ def test_workers_and_their_children_die_with_it(home: Path, tmp_path: Path) -> N
 
 
 def test_a_second_supervisor_is_refused(home: Path) -> None:
-    with serving(home) as first, Runtime.connect(home) if said(first) == ["ready"] else pytest.fail() as rt:
+    with serving(home) as first:
+        assert said(first) == ["ready"]
+        rt = Runtime.connect(home)
         with serving(home) as second:
             kind, message, pid = said(second)
             assert (kind, pid) == ("HomeInUse", first.pid)
@@ -173,6 +175,7 @@ def test_a_second_supervisor_is_refused(home: Path) -> None:
             assert attached.supervisor_pid == first.pid
             assert attached.run(stage.add, 1, 1, timeout=PATIENCE) == 2
         assert rt.run(stage.add, 1, 1, timeout=PATIENCE) == 2, "it was not ours to stop"
+        rt.close()
         end(first)
     with serving(home) as third:
         assert said(third) == ["ready"]

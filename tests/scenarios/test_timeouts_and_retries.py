@@ -75,7 +75,7 @@ CASES: list[tuple[str, tuple[Any, ...], bool]] = [
 
 
 def test_which_errors_are_worth_another_try(home: Path) -> None:
-    with runtime(home) as rt:
+    with runtime(home):
         infos = [
             stage.fails.options(retry=Retry(attempts=2, delay=0, on=on)).start(kind, 2)
             for kind, on, _ in CASES

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -339,3 +340,36 @@ def hoards(megabytes: int) -> int:
     """Leaves memory behind in its worker, as a leak does."""
     _hoard.append(bytearray(b"x") * (megabytes * 1024 * 1024))
     return os.getpid()
+
+
+# --- that fork ---
+
+
+@task
+def forks_and_forgets(folder: str) -> int:
+    """The child runs on out of the task's code, as if it were the worker."""
+    child = os.fork()
+    if child == 0:
+        print("from the child")
+        try:
+            checkpoint("from the child")
+        except Exception as error:  # noqa: BLE001 - the test looks at what it is
+            note(folder, "refused", type(error).__name__)
+        return -1
+    _, status = os.waitpid(child, 0)
+    print("from the parent")
+    return os.waitstatus_to_exitcode(status)
+
+
+@task
+def multiprocesses() -> list[int | None]:
+    """A child that ends by itself, and one that is terminated."""
+    context = multiprocessing.get_context("fork")
+    short = context.Process(target=print, args=("from the child",))
+    long = context.Process(target=time.sleep, args=(600,))
+    short.start()
+    long.start()
+    short.join()
+    long.terminate()
+    long.join()
+    return [short.exitcode, long.exitcode]
