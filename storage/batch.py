@@ -50,6 +50,14 @@ class Batch:
             self.size += len(value) - (len(old) if old else 0)
         rows[key] = value
 
+    def merge(self, table: Table, rows: dict[bytes, bytes | None], size: int) -> None:
+        """Take over many rows at once, None for a delete. `size` is what their keys and values take together.
+
+        The caller vouches for the keys' lengths. A row that the batch had is counted twice, which does no harm.
+        """
+        self.rows[table].update(rows)
+        self.size += size
+
     def delete(self, table: Table, key: bytes) -> None:
         """Delete this row, if it is there."""
         rows = self.rows[table]

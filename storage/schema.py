@@ -78,6 +78,8 @@ class Lane(IntEnum):
 
 _LIVE: Final = struct.Struct(">BQ16s")
 _U64: Final = struct.Struct(">Q")
+LIVE_KEY_BYTES: Final = _LIVE.size
+"""Length of a live key."""
 _MAX_U64: Final = 2**64 - 1
 
 

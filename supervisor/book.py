@@ -16,7 +16,7 @@ from ..actors.options import Options
 from ..actors.state import TERMINAL, Event, State, after
 from ..storage.prune import expire
 from ..storage.record import Record
-from ..storage.schema import ID_BYTES, Lane, Table, due_of, due_sort, live_id, live_key, mail_key, ready_sort
+from ..storage.schema import ID_BYTES, LIVE_KEY_BYTES, Lane, Table, due_of, due_sort, live_id, live_key, mail_key, ready_sort
 from .entry import Entry
 from .journal import Journal
 from .lane import Lane as Line
@@ -189,13 +189,16 @@ class Book:
         record.ended = time.time()
         record.pid = record.due = None
         record.error = error
-        self._leave_line(entry)
-        entry.off_worker()
+        if entry.link is None:
+            self._leave_line(entry)
+        else:
+            entry.off_worker()
         record.place = entry.key = None
         entry.result = value
         if value is not None:
             self._journal.put(Table.RESULTS, record.id, value)
-        self._clear_mail(entry)
+        if entry.mail is not None or entry.stored:
+            self._clear_mail(entry)
         expire(self._journal.store, record, entry.options.keep)
         self._changed(entry)
 
@@ -308,20 +311,24 @@ class Book:
             return
         self._dirty = []
         self._batch = batch = self._batch + 1
-        rows = self._journal.store.batch
-        put, delete = rows.put, rows.delete
-        tasks, live = Table.TASKS, Table.LIVE
+        tasks: dict[bytes, bytes | None] = {}
+        live: dict[bytes, bytes | None] = {}
+        size = 0
         for entry in dirty:
             entry.dirty = False
             entry.batch = batch
-            put(tasks, entry.id, entry.record.pack())
+            tasks[entry.id] = row = entry.record.pack()
+            size += len(row)
             key = entry.key
             if key != entry.stored_key:
                 if entry.stored_key is not None:
-                    delete(live, entry.stored_key)
+                    live[entry.stored_key] = None
                 if key is not None:
-                    put(live, key, b"")
+                    live[key] = b""
                 entry.stored_key = key
+        rows = self._journal.store.batch
+        rows.merge(Table.TASKS, tasks, size + ID_BYTES * len(tasks))
+        rows.merge(Table.LIVE, live, LIVE_KEY_BYTES * len(live))
         self._journal.after_commit(lambda: self._written(dirty, batch))
 
     def _written(self, entries: list[Entry], batch: int) -> None:
