@@ -36,8 +36,6 @@ class Ask(IntEnum):
     """[op, request]"""
     SUBSCRIBE = 13
     """[op, request, task or None, stream or None]: EVENT frames with this request once OK has come."""
-    WAKE = 14
-    """[op, request] → None once everything that was under way is on disk."""
 
 
 class Answer(IntEnum):

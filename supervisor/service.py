@@ -90,7 +90,6 @@ class Service:
             Ask.PRUNE: self._prune,
             Ask.COMPACT: self._compact,
             Ask.SUBSCRIBE: self._subscribe,
-            Ask.WAKE: self._wake,
         }
         newest = journal.scan(Table.TASKS, limit=1, reverse=True)
         self._newest = newest[0][0] if newest else b""
@@ -457,9 +456,6 @@ class Service:
         client.answer(frame[1])
         client.flush()
         self.on_stop(bool(frame[2]))
-
-    def _wake(self, client: ClientLink, frame: tuple[Any, ...]) -> None:
-        self._once_on_disk(client, frame[1])
 
     def _prune(self, client: ClientLink, frame: tuple[Any, ...]) -> None:
         self._in_background(client, frame[1], self.prune(float("inf") if frame[2] else time.time()))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import os
+import sys
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Final, Literal
 
@@ -82,8 +82,10 @@ class Settings:
                 raise InvalidOption(f"{name} must be a whole number from {least:,} to {most:,}: {value!r}")
         for name in ("drain", "restarts_within", "start_timeout"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-                raise InvalidOption(f"{name} must be seconds, 0 or more: {value!r}")
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not number or not 0 <= value <= sys.float_info.max:
+                raise InvalidOption(f"{name} must be seconds, 0 or more: {value!r:.80}")
+            object.__setattr__(self, name, float(value))
         if self.durability not in ("disk", "os"):
             raise InvalidOption(f"durability must be 'disk' or 'os': {self.durability!r}")
 

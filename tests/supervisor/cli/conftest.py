@@ -1,0 +1,175 @@
+"""A served home, and the command line as a user calls it: another process, its output and its exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from waiting import until
+
+CODE = "from understudy.supervisor.cli.main import main; main()"
+#: As a process: no PATH is needed, nothing of the working directory is imported.
+UNDERSTUDY = [sys.executable, "-W", "error", "-P", "-c", CODE]
+
+APP = '''
+import logging
+from datetime import date
+from understudy import Fail, checkpoint, progress, receive, restore, sleep, task
+
+@task
+def add(a, b=1):
+    print("adding", a, "and", b)
+    return a + b
+
+@task(name="tale:[red]wolf[/red]")
+def wolf():
+    print("\\x1b[2J\\x1b]0;title\\x07[bold]huff[/bold]")
+    logging.getLogger("pig").warning("first\\nsecond")
+    raise ValueError("\\x1b[31mpuff\\x1b[0m [bold]")
+
+@task
+def odd():
+    return {"day": date(2030, 1, 31), "raw": b"ab", 7: {3, 1, 2}}
+
+@task(timeout=None)
+def post():
+    count = restore() or 0
+    while (letter := receive()) is not None:
+        count += 1
+        print("letter", letter)
+        progress(count, 10, "reading")
+        checkpoint(count)
+    return count
+
+@task(grace=5)
+def hours():
+    sleep(3600)
+'''
+
+
+@dataclass
+class Answer:
+    """What a command has said."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@dataclass
+class Stage:
+    """A home, the app beside it, and processes that work on it."""
+
+    home: Path
+    serves: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    @property
+    def folder(self) -> Path:
+        return self.home.parent
+
+    def environment(self, **more: str) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("UNDERSTUDY_H")}
+        for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "NOTIFY_SOCKET"):
+            kept.pop(name, None)
+        return {**kept, "UNDERSTUDY_HOME": str(self.home), "TERM": "xterm-256color", **more}
+
+    def popen(self, *args: str, **environ: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [*UNDERSTUDY, *args],
+            cwd=self.folder,
+            env=self.environment(**environ),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def __call__(self, *args: str, input: str | None = None, **environ: str) -> Answer:
+        done = subprocess.run(
+            [*UNDERSTUDY, *args],
+            cwd=self.folder,
+            env=self.environment(**environ),
+            input=input or "",
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+        assert "Traceback" not in done.stderr or "app.py" in done.stderr, done.stderr
+        return Answer(done.returncode, done.stdout, done.stderr)
+
+    def write(self, source: str = APP, name: str = "app") -> None:
+        self.folder.joinpath(f"{name}.py").write_text(textwrap.dedent(source), encoding="utf-8")
+
+    def serve(self, *options: str, app: str = "app", **environ: str) -> tuple[subprocess.Popen[str], str]:
+        """A supervisor that serves, and the line it has said so with."""
+        process = self.popen("serve", app, "--workers", "1", *options, **environ)
+        self.serves.append(process)
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line.startswith("serving"), process.communicate(timeout=10)
+        return process, line
+
+    def start(self, *args: str) -> str:
+        answer = self("start", *args)
+        assert answer.code == 0, answer
+        return answer.out.strip()
+
+    def state(self, id: str) -> str:
+        return str(self("show", id, "--json").json["state"])
+
+    def until_state(self, id: str, state: str) -> None:
+        until(lambda: self.state(id) == state, message=lambda: self.state(id))
+
+    def close(self) -> None:
+        for process in self.serves:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+                process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=20)
+
+
+@pytest.fixture
+def stage(home: Path) -> Iterator[Stage]:
+    """A home of this test's own, with nobody serving it yet."""
+    made = Stage(home)
+    made.write()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="package")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """One served home for all tests that need no other."""
+    made = Stage(tmp_path_factory.mktemp("s") / "home")
+    made.write()
+    made.serve()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def quietly(served: Stage) -> Iterator[Callable[..., str]]:
+    """Starts tasks that are cancelled after the test."""
+    ids: list[str] = []
+
+    def start(*args: str) -> str:
+        ids.append(served.start(*args))
+        return ids[-1]
+
+    yield start
+    if ids:
+        served("cancel", *ids)

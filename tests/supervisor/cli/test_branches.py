@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from rich.console import Console, RenderableType
+
+from understudy.supervisor.cli import branches
+from understudy.supervisor.cli.gauges import Gauge
+
+NOW = 1_900_000_000.0
+ID = "0198f1c2-7b3e-7c11-9d1a-5f3c2b1a0e4d"
+
+
+def task(**fields: Any) -> dict[str, Any]:
+    return {"id": ID, "task": "app:[red]\x1b[2J", "attempt": 2, "started": NOW - 125, "parked": False, **fields}
+
+
+def live(**fields: Any) -> dict[str, Any]:
+    worker = {
+        "number": 1, "pid": 12, "started": NOW - 7200, "alone": False, "retiring": False, "done": 1234,
+        "task_count": 60, "parked": 1, "tasks": [task(), task(parked=True), task(started=None)],
+    }
+    starting = {**worker, "number": 2, "pid": 0, "tasks": [], "task_count": 0, "parked": 0}
+    known = {
+        "pid": 10, "home": "/srv/[bold]jobs", "started": NOW - 9000, "embedded": False, "draining": True,
+        "fork_server": 11, "tasks_declared": ["app:x"], "disk_full": False, "workers": [worker, starting],
+    }
+    return {**known, **fields}
+
+
+GAUGES = {10: Gauge(1.2, 1 << 20, 1), 11: Gauge(0, 1 << 20, 1), 12: Gauge(97.6, 5 << 20, 3)}
+
+
+def shown(renderable: RenderableType, width: int) -> str:
+    console = Console(width=width, force_terminal=True, color_system=None, markup=False, emoji=False)
+    with console.capture() as capture:
+        console.print(renderable)
+    return capture.get()
+
+
+def test_the_tree_names_each_process_and_what_it_runs():
+    text = shown(branches.tree(live(), GAUGES, {ID: "3/10 (30%)"}, NOW), 200)
+    for part in (
+        "supervisor 10  1% CPU  1.0 MiB  up 2h30m  /srv/[bold]jobs  draining",
+        "fork server 11",
+        "worker 12  98% CPU  5.0 MiB  up 2h00m  1,234 done  2 child processes",
+        "app:[red]\\x1b[2J 0198f1c2-7b3e-7c11-9d1a  working 2m05s  try 2  3/10 (30%)",
+        "waiting 2m05s",
+        "about to run",
+        "… and 57 more",
+        "worker starting",
+    ):
+        assert part in text
+    assert "\x1b" not in text
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_a_branch_is_one_line_however_narrow(width: int):
+    lines = shown(branches.tree(live(), GAUGES, {}, NOW), width).splitlines()
+    assert len(lines) == len(shown(branches.tree(live(), GAUGES, {}, NOW), 300).splitlines())
+
+
+def test_a_fork_server_that_is_being_replaced_is_left_out():
+    assert "fork server" not in shown(branches.tree(live(fork_server=None), GAUGES, {}, NOW), 200)
+
+
+def test_the_document_is_json():
+    document = json.loads(json.dumps(branches.document(live(), GAUGES, {ID: "3/10"})))
+    assert document["started"].endswith("+00:00")
+    assert document["fork_server"] == {"pid": 11, "cpu_percent": 0, "rss": 1 << 20, "processes": 1}
+    assert document["workers"][0]["cpu_percent"] == 97.6
+    assert document["workers"][0]["tasks"][0]["progress"] == "3/10"
+    assert branches.document(live(fork_server=None), GAUGES, {})["fork_server"] is None
+
+
+@pytest.mark.parametrize("size", [(80, 12), (160, 40)])
+def test_a_page_fits_its_screen(size: tuple[int, int]):
+    many = live()
+    many["workers"][0]["tasks"] = [task() for _ in range(50)]
+    text = shown(branches.page(many, GAUGES, {ID: "note " * 40}, 100, 12.34, size, NOW), size[0])
+    assert len(text.splitlines()) <= size[1]
+    assert "60 running, 40 queued, 12.3 done/s, draining" in text
+    assert "more" in text

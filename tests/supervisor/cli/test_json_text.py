@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from understudy.actors import values
+from understudy.actors.errors import InvalidValue
+from understudy.supervisor.cli import json_text
+
+from checkout import ROOT
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "null"),
+        ([True, 1, 1.5, "x"], '[true, 1, 1.5, "x"]'),
+        (datetime(2030, 1, 31, 8, tzinfo=UTC), '"2030-01-31T08:00:00+00:00"'),
+        (date(2030, 1, 31), '"2030-01-31"'),
+        (timedelta(minutes=1.5), "90.0"),
+        (Decimal("1.50"), '"1.50"'),
+        (UUID(int=1), '"00000000-0000-0000-0000-000000000001"'),
+        ({3, 1, 2}, "[1, 2, 3]"),
+        (frozenset({"b", "a"}), '["a", "b"]'),
+        ((1, (2,)), "[1, [2]]"),
+        (b"ab", '{"$bytes": "YWI="}'),
+        ([float("nan"), float("inf"), float("-inf")], '["NaN", "Infinity", "-Infinity"]'),
+        ({1: "a", None: "b", (1, 2): "c"}, '{"1": "a", "null": "b", "[1, 2]": "c"}'),
+        ({1: "a", "1": "b"}, '[[1, "a"], ["1", "b"]]'),
+        (2**80, str(2**80)),
+        ("\x1b[2J\u202eé", '"\\u001b[2J\\u202eé"'),
+    ],
+)
+def test_every_value_has_a_rendering(value: Any, text: str):
+    assert json_text.dumps(value) == text
+    assert json.loads(json_text.dumps(value, indent=True)) == json.loads(text)
+
+
+@pytest.mark.parametrize("indent", [False, True])
+def test_the_deepest_value_that_can_be_stored(indent: bool):
+    value: Any = 1
+    for level in range(values.DEPTH_LIMIT - 10):
+        value = [value] if level % 2 else {"x": value}
+    stored = values.pack(value)
+    assert json.loads(json_text.dumps(json_text.unpack(stored), indent=indent)) == value
+
+
+def test_types_that_only_the_app_knows_are_shown_by_name():
+    @dataclass(frozen=True)
+    class Point:
+        x: int
+
+    # What the app's process would have written.
+    values.register(Point, "tests.point", lambda point: {"x": point.x}, lambda value: Point(**value))
+    stored = values.pack([Point(1), {"in": {Point(2)}}])
+    del values._by_type[Point], values._by_name["tests.point"]
+    shown = json_text.plain(json_text.unpack(stored))
+    assert shown == [
+        {"$type": "tests.point", "value": {"x": 1}},
+        {"in": [{"$type": "tests.point", "value": {"x": 2}}]},
+    ]
+    del values._by_name["tests.point"]
+
+
+def test_bytes_that_are_no_value_are_an_error():
+    with pytest.raises(InvalidValue):
+        json_text.unpack(b"\xc1")
+
+
+def test_no_row_is_none():
+    assert json_text.unpack(None) is None
+
+
+def test_the_documented_table_is_the_code():
+    assert json_text.as_table() in (ROOT / "docs/cli.md").read_text(encoding="utf-8")

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from understudy.actors.errors import ErrorInfo
+from understudy.actors.info import Progress, TaskRecord
+from understudy.actors.state import State
+from understudy.supervisor.cli import records
+
+NOW = 1_900_000_000.0
+
+
+def record(state: State = State.RUNNING, **fields: Any) -> TaskRecord:
+    known = {"id": "0198f1c2-7b3e-7c11-9d1a-5f3c2b1a0e4d", "stream_id": "s", "task": "app:x", "attempt": 1}
+    return TaskRecord(**{**known, "interruptions": 0, "created": NOW - 60, "state": state, **fields})
+
+
+def test_the_document_is_plain_and_its_times_are_iso():
+    shown = records.document(record(started=NOW, progress=Progress(1, 2, "n"), error=ErrorInfo("E", "m")))
+    assert shown["state"] == "running"
+    assert shown["started"] == "2030-03-17T17:46:40.000+00:00"
+    assert shown["ended"] is None
+    assert shown["progress"] == {"done": 1, "total": 2, "note": "n"}
+    assert shown["error"]["type"] == "E"
+
+
+@pytest.mark.parametrize(
+    ("shown", "text"),
+    [
+        (record(), ""),
+        (record(State.QUEUED, next_attempt=NOW + 60, error=ErrorInfo("E", "m")), "due in 1m00s, E: m"),
+        (record(State.QUEUED, next_attempt=NOW - 1), ""),
+        (record(cancel_requested=True), "asked to stop"),
+        (record(progress=Progress(3, 10, "a\x1b[H")), "3/10 (30%), a\\x1b[H"),
+        (record(State.FAILED, error=ErrorInfo("E", "two\nlines")), "E: two\\nlines"),
+        (record(State.COMPLETED, error=ErrorInfo("E", "an earlier attempt's"), progress=Progress(1)), ""),
+    ],
+)
+def test_the_detail_says_what_the_state_does_not(shown: TaskRecord, text: str):
+    assert records.detail(shown, NOW) == text
+
+
+def test_progress_with_and_without_a_total():
+    assert records.progress(Progress(1234)) == "1,234"
+    assert records.progress(Progress(0.5, 0)) == "0.50/0"
+
+
+def test_the_run_time_is_that_of_the_last_attempt():
+    assert records.run_time(record(started=NOW - 5), NOW) == 5
+    assert records.run_time(record(State.COMPLETED, started=NOW - 5, ended=NOW - 2), NOW) == 3
+    assert records.run_time(record(State.QUEUED, started=NOW - 5), NOW) is None
+    assert records.run_time(record(), NOW) is None

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import pytest
+
+from understudy.actors import errors
+from understudy.supervisor.cli.exit_codes import ExitCode
+from understudy.supervisor.cli.trouble import Trouble, code_of, text_of
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (Trouble(ExitCode.AMBIGUOUS, "x"), ExitCode.AMBIGUOUS),
+        (errors.NotRunning("x"), ExitCode.NOT_RUNNING),
+        (errors.ShuttingDown("x"), ExitCode.NOT_RUNNING),
+        (errors.SupervisorLost("x"), ExitCode.SUPERVISOR_LOST),
+        (errors.Poisoned("x"), ExitCode.TASK_FAILED),
+        (errors.TaskTimedOut("x"), ExitCode.TASK_TIMED_OUT),
+        (errors.TaskCancelled("x"), ExitCode.TASK_CANCELLED),
+        (errors.UnknownTask("x"), ExitCode.NOT_FOUND),
+        (errors.MailboxClosed("x"), ExitCode.ENDED),
+        (errors.MailboxFull("x"), ExitCode.MAILBOX_FULL),
+        (errors.UnencodableValue("x"), ExitCode.USAGE),
+        (errors.HomeInUse("x"), ExitCode.HOME_IN_USE),
+        (errors.HomeError("x"), ExitCode.HOME_UNUSABLE),
+        (errors.StoreCorrupt("x"), ExitCode.STORE_FAILED),
+        (errors.AppFailed("x"), ExitCode.APP_FAILED),
+        (TimeoutError("x"), ExitCode.WAIT_TIMED_OUT),
+        (errors.UnderstudyError("x"), ExitCode.FAILED),
+        (RuntimeError("x"), ExitCode.FAILED),
+    ],
+)
+def test_each_error_has_its_code(error: Exception, code: ExitCode):
+    assert code_of(error) is code
+
+
+def test_an_error_is_one_escaped_line():
+    assert text_of(errors.NotRunning("no\x1b[2J one")) == "Error: no\\x1b[2J one"
+    assert text_of(OSError(28, "No space left")) == "Error: [Errno 28] No space left"
+
+
+def test_the_apps_traceback_stands_before_its_error():
+    text = text_of(errors.AppFailed("it broke", "Traceback\n  \x1b[31m\n"))
+    assert text == "Traceback\n  \\x1b[31m\nError: it broke"
+
+
+def test_a_defect_of_ours_says_so():
+    assert "--debug" in text_of(KeyError("x"))

@@ -1,0 +1,48 @@
+"""What the frames mean is written once, and somebody on each side handles every one of them."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from enum import IntEnum
+from pathlib import Path
+
+import pytest
+
+from understudy.supervisor import frames
+from understudy.supervisor.frames import Answer, Ask, Order, Report
+
+FOLDER = Path(frames.__file__).parent
+
+#: Who sends each kind, and who takes it; HELLO and READY are dealt with by the connection itself.
+SENDERS = {
+    Ask: ("connection.py", "runtime.py", "wait.py"),
+    Answer: ("client_link.py",),
+    Order: ("worker_link.py",),
+    Report: ("outbox.py", "worker.py"),
+}
+TAKERS = {
+    Ask: ("service.py", "client_link.py"),
+    Answer: ("connection.py",),
+    Order: ("worker.py",),
+    Report: ("attempts.py", "worker_link.py"),
+}
+
+
+def uses(kind: type[IntEnum], files: tuple[str, ...]) -> set[str]:
+    text = "".join((FOLDER / file).read_text(encoding="utf-8") for file in files)
+    return set(re.findall(rf"\b{kind.__name__}\.([A-Z]+)\b", text))
+
+
+@pytest.mark.parametrize("kind", SENDERS, ids=lambda kind: kind.__name__)
+def test_every_frame_is_sent_and_taken(kind: type[IntEnum]):
+    names = set(kind.__members__)
+    assert uses(kind, SENDERS[kind]) == names, "not sent"
+    assert uses(kind, TAKERS[kind]) == names, "not taken"
+
+
+@pytest.mark.parametrize("kind", SENDERS, ids=lambda kind: kind.__name__)
+def test_every_frame_says_what_it_holds(kind: type[IntEnum]):
+    source = inspect.getsource(kind)
+    for name in kind.__members__:
+        assert re.search(rf'\b{name} = \d+\n    """\[op\b', source), f"{kind.__name__}.{name} has no shape"

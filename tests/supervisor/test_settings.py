@@ -1,0 +1,83 @@
+"""Settings: every edge, from both sides."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import fields
+from typing import Any
+
+import msgpack
+import pytest
+
+from understudy.actors.errors import InvalidOption
+from understudy.supervisor.settings import MIB, Settings
+
+WHOLE = {
+    "workers": (0, 1024),
+    "slots": (1, 1024),
+    "async_slots": (1, 1_000_000),
+    "isolated": (1, 1024),
+    "max_crashes": (1, 1_000_000),
+    "mailbox_messages": (1, 10_000_000),
+    "mailbox_bytes": (1, 1 << 40),
+    "value_limit": (1024, 1 << 31),
+    "log_limit": (64 * 1024, 1 << 40),
+    "worker_tasks": (0, 1 << 60),
+    "worker_memory": (0, 1 << 60),
+    "restarts": (0, 1_000_000),
+    "map_size": (MIB // 4, 1 << 46),
+}
+SECONDS = ("drain", "restarts_within", "start_timeout")
+
+
+def test_every_setting_is_checked_here():
+    assert {field.name for field in fields(Settings)} == {*WHOLE, *SECONDS, "durability"}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_whole_numbers_within_their_range(name: str):
+    least, most = WHOLE[name]
+    for good in (least, most):
+        assert getattr(Settings.of({name: good}), name) == good
+    for bad in (least - 1, most + 1, float(least), str(least), True, b"1", [1]):
+        with pytest.raises(InvalidOption, match=name):
+            Settings.of({name: bad})
+
+
+@pytest.mark.parametrize("name", SECONDS)
+def test_seconds(name: str):
+    for good in (0, 0.5, 1e9):
+        value = getattr(Settings.of({name: good}), name)
+        assert value == good
+        assert isinstance(value, float)
+    for bad in (-1, -0.001, math.nan, math.inf, -math.inf, True, "1", 10**400):
+        with pytest.raises(InvalidOption, match=name):
+            Settings.of({name: bad})
+
+
+def test_durability():
+    assert Settings.of({"durability": "os"}).durability == "os"
+    for bad in ("none", "", 1):
+        with pytest.raises(InvalidOption, match="durability"):
+            Settings.of({"durability": bad})
+
+
+def test_none_means_the_default():
+    assert Settings.of(dict.fromkeys((field.name for field in fields(Settings)), None)) == Settings()
+
+
+def test_an_unknown_one_is_named_with_those_there_are():
+    with pytest.raises(InvalidOption, match="unknown setting 'worker'.*workers"):
+        Settings.of({"worker": 2})
+
+
+def test_they_travel_as_plain_data():
+    changed: dict[str, Any] = {"workers": 3, "drain": 1.5, "durability": "os"}
+    packed = msgpack.unpackb(msgpack.packb(Settings.of(changed).pack()))
+    assert Settings.of(packed) == Settings.of(changed)
+
+
+def test_no_number_of_workers_means_one_per_processor_that_we_may_use():
+    assert Settings().worker_count == len(os.sched_getaffinity(0))
+    assert Settings(workers=3).worker_count == 3
