@@ -75,6 +75,8 @@ class TaskActor(pykka.Actor):
     """Why it should stop: "cancel" or "timeout"."""
     interrupted = False
     """The runtime wants its place back."""
+    value_limit = values.VALUE_LIMIT
+    """Bytes that one encoded value may take."""
     taken = 0
     """Number of the last letter that `receive` gave out."""
     acked = 0
@@ -196,7 +198,7 @@ class TaskActor(pykka.Actor):
         return args, kwargs
 
     def _completed(self, value: Any) -> Outcome:
-        packed = None if value is None else values.pack(value, "result")
+        packed = None if value is None else values.pack(value, "result", self.value_limit)
         if not self.stateful:
             self.acked = self.taken
         return Outcome(Ending.VALUE, packed)
@@ -291,8 +293,11 @@ class TaskActor(pykka.Actor):
 
     def _ask_checkpoint(self, value: Any, send: Any) -> tuple[Future[Any], int]:
         """The host's answer to come, and up to which letter it acknowledges."""
-        packed = values.pack(value, "checkpoint")
-        letters = [(id_bytes(id), values.pack(message, f"send[{n}]")) for n, (id, message) in enumerate(send)]
+        packed = values.pack(value, "checkpoint", self.value_limit)
+        letters = [
+            (id_bytes(id), values.pack(message, f"send[{n}]", self.value_limit))
+            for n, (id, message) in enumerate(send)
+        ]
         self._guard_state()
         # Before the answer: if that is not waited for, `restore` still asks the host.
         self.has_checkpoint = True

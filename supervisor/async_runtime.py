@@ -6,8 +6,9 @@ import asyncio
 import builtins
 import functools
 import os
-from collections.abc import AsyncIterator, Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
@@ -83,8 +84,11 @@ class AsyncRuntime:
 
     async def result(self, id: IdLike, timeout: float | None = None) -> Any:
         """See `Runtime.result`."""
-        future = await self._call(self.sync.wait_for, id)
+        return await self._awaited(await self._call(self.sync.wait_for, id), timeout)
+
+    async def _awaited(self, future: Future[T], timeout: float | None) -> T:
         try:
+            # Cancelling the caller cancels the future, by which the supervisor learns that nobody waits.
             return await asyncio.wait_for(asyncio.wrap_future(future), timeout)
         except TimeoutError:
             if future.done() and not future.cancelled():
@@ -95,12 +99,14 @@ class AsyncRuntime:
         """See `Runtime.results`."""
         values = self.sync.results(ids, timeout)
         nothing = object()
-        while (value := await self._call(next, values, nothing)) is not nothing:
-            yield value
+        with _thread() as call:
+            while (value := await call(next, values, nothing)) is not nothing:
+                yield value
 
     async def wait(self, id: IdLike, timeout: float | None = None) -> TaskRecord:
         """See `Runtime.wait`."""
-        return await self._call(self.sync.wait, id, timeout)
+        await self._awaited(await self._call(self.sync.wait_for_end, id), timeout)
+        return await self.status(id)
 
     async def status(self, id: IdLike) -> TaskRecord:
         """See `Runtime.status`."""
@@ -131,11 +137,44 @@ class AsyncRuntime:
     async def subscribe(self, *, task: str | None = None, stream: str | None = None) -> AsyncIterator[TaskEvent]:
         """See `Runtime.subscribe`."""
         subscription = await self._call(self.sync.subscribe, task=task, stream=stream)
-        try:
-            while (event := await self._call(subscription.next)) is not None:
-                yield event
-        finally:
-            await self._call(subscription.close)
+        with _thread() as call:
+            try:
+                while (event := await call(subscription.next)) is not None:
+                    yield event
+            finally:
+                subscription.close()
+
+    # --- running the supervisor ---
+
+    @property
+    def home(self) -> str:
+        """See `Runtime.home`."""
+        return self.sync.home
+
+    @property
+    def supervisor_pid(self) -> int:
+        """See `Runtime.supervisor_pid`."""
+        return self.sync.supervisor_pid
+
+    async def tree(self) -> dict[str, Any]:
+        """See `Runtime.tree`."""
+        return await self._call(self.sync.tree)
+
+    async def prune(self, *, all: bool = False) -> int:
+        """See `Runtime.prune`."""
+        return await self._call(self.sync.prune, all=all)
+
+    async def compact(self) -> None:
+        """See `Runtime.compact`."""
+        await self._call(self.sync.compact)
+
+    async def stop_supervisor(self, *, now: bool = False) -> None:
+        """See `Runtime.stop_supervisor`."""
+        await self._call(self.sync.stop_supervisor, now=now)
+
+    async def close_mailbox(self, id: IdLike) -> None:
+        """See `Runtime.close_mailbox`."""
+        await self._call(self.sync.close_mailbox, id)
 
     async def close(self, id: IdLike | None = None) -> None:
         """See `Runtime.close`."""
@@ -159,5 +198,18 @@ class AsyncRuntime:
         await self.close()
 
     async def _call(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, functools.partial(function, *args, **kwargs))
+        return await _on(self._threads, function, *args, **kwargs)
+
+
+async def _on(threads: ThreadPoolExecutor, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    return await asyncio.get_running_loop().run_in_executor(threads, functools.partial(function, *args, **kwargs))
+
+
+@contextmanager
+def _thread() -> Iterator[Callable[..., Awaitable[Any]]]:
+    """A thread for an iterator that waits long: enough of them would take all of those that the calls share."""
+    thread = ThreadPoolExecutor(1, thread_name_prefix="understudy-async-iterator")
+    try:
+        yield functools.partial(_on, thread)
+    finally:
+        thread.shutdown(wait=False)

@@ -46,7 +46,7 @@ class Connection:
             self._sock = home.connect(CONNECT_TIMEOUT)
         except TimeoutError as error:
             raise NotRunning(f"the supervisor does not answer: {error}") from error
-        self._decoder = Decoder(VALUE_LIMIT)
+        self._decoder = Decoder(VALUE_LIMIT)  # for the first answer; what comes then has this supervisor's limit
         self._sending = threading.Lock()
         self._numbers = itertools.count(1)
         self._requests: dict[int, Reply] = {}
@@ -58,6 +58,8 @@ class Connection:
         self._closing = False
         #: What the supervisor said of itself: pid, embedded, settings.
         self.facts: dict[str, Any] = self._greet()
+        #: Bytes that it takes for one encoded value.
+        self.value_limit: int = self.facts["settings"]["value_limit"]
         self._thread = threading.Thread(target=self._read, name="understudy-client", daemon=True)
         self._thread.start()
 
@@ -69,7 +71,9 @@ class Connection:
                 for frame in self._decoder.feed(data):
                     if frame[0] == Answer.WELCOME:
                         self._sock.settimeout(None)
-                        return dict(frame[2])
+                        facts = dict(frame[2])
+                        self._decoder = Decoder(facts["settings"]["value_limit"])
+                        return facts
                     if frame[0] == Answer.ERROR:
                         raise error_of(*frame[2:5])
         except OSError as error:
@@ -115,6 +119,12 @@ class Connection:
                 self._sock.sendall(encode((Ask.UNWAIT, wait.number)))
             except OSError:
                 self._hang_up()
+
+    def abandon(self) -> None:
+        """In a fork of the process that made it: the socket is the parent's, this process needs one of its own."""
+        self._closing = True
+        self.lost = SupervisorLost("this process was forked and needs a connection of its own")
+        self._sock.close()
 
     def close(self) -> None:
         """Hang up and wait for the reading thread."""

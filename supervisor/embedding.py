@@ -97,5 +97,7 @@ class Embedded:
     def abandon(self) -> None:
         """In a fork of the owner: the child is the parent's, leave it alone."""
         self._sock.close()
+        # Or Popen would warn that it still runs, and reap it if it could.
+        self._process.returncode = 0
 
 

@@ -8,6 +8,7 @@ import logging
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from types import TracebackType
@@ -86,8 +87,7 @@ class Runtime:
         self._set_up(home, Settings.of({"workers": workers, "slots": slots, **settings}))
         self._app = app
         self._owner = True
-        self._connection = self._reach()
-        atexit.register(self.close)
+        self._attach(self._reach)
 
     @classmethod
     def connect(cls, home: str | os.PathLike[str] | None = None) -> Self:
@@ -96,14 +96,22 @@ class Runtime:
         runtime._set_up(home, Settings())
         runtime._app = None
         runtime._owner = False
-        runtime._connection = Connection(runtime._home, runtime._lost)
-        atexit.register(runtime.close)
+        runtime._attach(lambda: Connection(runtime._home, runtime._lost))
         return runtime
+
+    def _attach(self, connect: Callable[[], Connection]) -> None:
+        try:
+            self._connection = connect()
+        except BaseException:
+            self._closed = True
+            self._reader.close()
+            raise
+        atexit.register(self.close)
+        _runtimes.add(self)
 
     def _set_up(self, home: str | os.PathLike[str] | None, settings: Settings) -> None:
         self._home = Home(home)
         self._settings = settings
-        self._pid = os.getpid()
         self._embedded: Embedded | None = None
         self._known: set[str] = set()
         self._reader = Reader(self._home.path)
@@ -195,12 +203,12 @@ class Runtime:
         launch, here, name, changes = task.launch, lineage_here(), task.name, task.packed_changes()
         key, due, check = launch.key, launch.due(time.time()), task.check_start
         stream = id_bytes(launch.stream_id) if launch.stream_id else here[1] if here else None
-        origin = here[0] if here else None
+        origin, limit = here[0] if here else None, self._value_limit
 
         def make_row(args: tuple[Any, ...], kwargs: dict[str, Any]) -> StartRow:
             check(args, kwargs)
             id = new_id()
-            packed = _pack_arguments(args, kwargs) if args or kwargs else None
+            packed = _pack_arguments(args, kwargs, limit) if args or kwargs else None
             return id, name, packed, changes, key, due, stream or id, origin
 
         return make_row
@@ -221,15 +229,16 @@ class Runtime:
 
         Raises TaskNotFound, MailboxClosed, MailboxFull, UnencodableValue, ValueTooLarge, SupervisorLost.
         """
-        self._request(Ask.SEND, [(_id(id), values.pack(message, "message"))]).result()
+        self._request(Ask.SEND, [(_id(id), values.pack(message, "message", self._value_limit))]).result()
 
     def send_many(self, letters: Iterable[tuple[IdLike, Any]]) -> None:
         """Put (id, message) pairs into mailboxes, in this order; one commit per 10,000 messages or 8 MiB."""
         pending: list[Future[Any]] = []
         rows: list[tuple[bytes, bytes]] = []
         size = 0
+        limit = self._value_limit
         for number, (id, message) in enumerate(letters):
-            value = values.pack(message, f"messages[{number}]")
+            value = values.pack(message, f"messages[{number}]", limit)
             rows.append((_id(id), value))
             size += len(value) + 50
             if len(rows) >= BATCH_LIMIT or size >= BATCH_BYTES:
@@ -284,7 +293,14 @@ class Runtime:
         return self.status(id)
 
     def wait_for(self, id: IdLike) -> Future[Any]:
-        """A future with what `result` would give."""
+        """A future with what `result` would give; cancel it to wait no longer."""
+        return self._future_of(id, value_of)
+
+    def wait_for_end(self, id: IdLike) -> Future[None]:
+        """A future that is set when the task has ended, whatever its end is."""
+        return self._future_of(id, lambda *_row: None)
+
+    def _future_of(self, id: IdLike, give: Callable[..., Any]) -> Future[Any]:
         key = _id(id)
         wait = self._wait_for([key])
         future: Future[Any] = Future()
@@ -295,7 +311,7 @@ class Runtime:
                 return
             try:
                 ended.result()
-                value = value_of(*wait.rows[key])
+                value = give(*wait.rows[key])
             except Exception as error:  # noqa: BLE001 - a value's own decoder may raise anything
                 future.set_exception(error)
             else:
@@ -440,8 +456,6 @@ class Runtime:
             if self._closed:
                 return
             self._closed = True
-        if os.getpid() != self._pid:
-            return
         self._connection.close()
         if self._embedded is not None:
             self._embedded.stop()
@@ -473,34 +487,37 @@ class Runtime:
             except SupervisorLost:
                 future = self._request(op, *fields)
 
+    @property
+    def _value_limit(self) -> int:
+        """Bytes that one encoded value may take."""
+        return self._connected().value_limit
+
     def _request(self, op: Ask, *fields: Any) -> Future[Any]:
         return self._connected().request(op, *fields)
 
     def _connected(self) -> Connection:
         """The connection, made anew if it broke."""
         connection = self._connection
-        if connection.lost is None and os.getpid() == self._pid:
+        if connection.lost is None:
             return connection
-        if os.getpid() != self._pid:
-            # Before the lock: another thread may have held it when this process was forked.
-            self._after_fork()
         with self._changing:
             if self._closed:
                 raise NotRunning("this runtime was closed")
-            if self._connection is connection or self._connection.lost is not None:
+            if self._connection.lost is not None:
                 self._connection = self._reach()
                 self._known.clear()
             return self._connection
 
     def _after_fork(self) -> None:
         """This is a fork of the process that made the runtime: the supervisor and the socket are the parent's."""
-        self._pid = os.getpid()
         self._owner = False
         if self._embedded is not None:
             self._embedded.abandon()
             self._embedded = None
         self._waits = set()
+        # Whoever held it in the parent does not exist here.
         self._changing = threading.RLock()
+        self._connection.abandon()
 
     def _reach(self) -> Connection:
         """Connect; start a supervisor if this runtime is to; wait for one that is restarting."""
@@ -561,13 +578,25 @@ class Runtime:
             wait.fail(error)
 
 
+#: The runtimes of this process; weakly, so that one that is let go of is not kept alive.
+_runtimes: weakref.WeakSet[Runtime] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for runtime in list(_runtimes):
+        runtime._after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
 def _id(id: IdLike) -> bytes:
     return id_bytes(id.id if isinstance(id, TaskInfo) else id)
 
 
-def _pack_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
+def _pack_arguments(args: tuple[Any, ...], kwargs: dict[str, Any], limit: int) -> bytes:
     try:
-        return values.pack([args, kwargs], "arguments")
+        return values.pack([args, kwargs], "arguments", limit)
     except UnencodableValue:
         # Named once more, so that the path in the message starts where the caller's own words do.
         values.pack(args, "args")

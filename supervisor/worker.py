@@ -71,7 +71,8 @@ class Worker:
         self._sock = sock
         self._home: str = config["home"]
         self._modules: list[str] = list(config["modules"])
-        self._decoder = Decoder(config["value_limit"])
+        self._value_limit: int = config["value_limit"]
+        self._decoder = Decoder(self._value_limit)
         self._outbox = Outbox(sock)
         self._async_tokens = async_tokens
         self._marks = marks
@@ -250,6 +251,7 @@ class Worker:
             actor = AsyncTaskActor(assignment, task, self, self._event_loop())
         else:
             actor = TaskActor(assignment, task, self)
+        actor.value_limit = self._value_limit
         with self._casting:
             self._actors[assignment.id] = actor
             waiting = self._expected.pop(assignment.id, ())

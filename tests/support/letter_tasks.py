@@ -41,22 +41,10 @@ async def echo_async(value: Any) -> Any:
 
 
 @task
-def wait_for_end(value: Any = None) -> Any:
-    """Takes messages until its mailbox is closed; how many there were, and the last."""
-    count = 0
-    while (message := receive()) is not None:
-        if cancelled():
-            break
-        count += 1
-        value = message
-    return [count, value]
-
-
-@task
 def collect() -> list[Any]:
     """Every message, in the order received. It has no state, so each receive acknowledges the one before."""
     messages = []
-    while (message := receive()) is not None:
+    while (message := receive()) is not None and not cancelled():
         messages.append(message)
     return messages
 
@@ -177,7 +165,7 @@ def try_to_checkpoint(first: Any, second: Any, receivers: list[str]) -> list[Any
     while (message := receive()) is not None:
         try:
             said.append(checkpoint(second, send=[(id, message) for id in receivers]))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the test wants to know
             said.append([type(error).__name__, str(error), restore()])
         progress(len(said))
     return said
@@ -232,7 +220,7 @@ def obey(what: str, args: list[Any]) -> Any:
                 return ["restored", restore()]
             case "die":
                 die()
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever it is, the test wants to know
         return ["raised", type(error).__name__]
     raise AssertionError(what)
 
@@ -291,3 +279,39 @@ def checksum(stateful: bool = False) -> list[int]:
         if stateful and count % 500 == 0:
             checkpoint(count)
     return [count, total, size]
+
+
+@task
+def sign(path: str, one: int, two: int) -> None:
+    """Adds `one.two` to a file, in one write."""
+    book = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    os.write(book, f"{one}.{two}\n".encode())
+    os.close(book)
+
+
+@task
+def fail_with(message: str) -> None:
+    raise ValueError(message)
+
+
+@task
+def parent(generations: int) -> list[list[str | None]]:
+    """Starts a child like itself, and gives what the children's handles say."""
+    if generations == 0:
+        return []
+    info = parent.start(generations - 1)
+    return [[info.id, info.stream_id, info.origin_run], *info.result(30)]
+
+
+@task
+async def parent_async(generations: int) -> list[list[str | None]]:
+    """As `parent`."""
+    if generations == 0:
+        return []
+    info = await aio.start(parent_async, generations - 1)
+    return [[info.id, info.stream_id, info.origin_run], *(await aio.result(info, 30))]
+
+
+@task
+async def add_async(a: Any, b: Any) -> Any:
+    return a + b
