@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,10 @@ def test_the_sum_is_exact_wherever_its_worker_is_killed(home: Path):
             rt.close(info.id)
             if not inside:
                 mark = chance.randrange(EVERY, MESSAGES - EVERY)
-                until(lambda info=info, mark=mark: (rt.restore(info.id) or {"count": 0})["count"] >= mark, PATIENCE)
+                until(
+                    lambda info=info, mark=mark: (rt.restore(info.id) or {"count": 0})["count"] >= mark,
+                    PATIENCE,
+                )
                 kill_worker_of(rt, info.id)
             result = rt.result(info.id, PATIENCE)
             assert (result["sum"], result["count"]) == (SUM, MESSAGES), f"round {number}, {deadly}"
@@ -59,7 +63,7 @@ def test_without_state_every_message_is_handled_at_least_once_and_in_order(home:
     assert len(attempts) == 5
     for messages in attempts:
         assert messages == list(range(messages[0], messages[-1] + 1))
-    for before, after in zip(attempts, attempts[1:], strict=False):
+    for before, after in pairwise(attempts):
         assert before[0] <= after[0] <= before[-1], "what was not handled yet must not be acknowledged"
     assert attempts[-1][-1] == 999
 

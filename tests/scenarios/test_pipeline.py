@@ -75,7 +75,9 @@ def test_a_checkpoint_with_a_letter_that_cannot_be_delivered_changes_nothing(hom
             ("nonsense", "InvalidValue"),
         ):
             # In the middle, so that there is something to be undone on either side of it.
-            sender = rt.start(letter_tasks.try_to_checkpoint, "first", "second", [open_one.id, wrong, open_one.id])
+            sender = rt.start(
+                letter_tasks.try_to_checkpoint, "first", "second", [open_one.id, wrong, open_one.id]
+            )
             sender.send("hello")
             until(lambda sender=sender: (done := sender.status().progress) and done.done == 1, PATIENCE)
             assert sender.restore() == "first"
