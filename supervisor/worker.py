@@ -86,6 +86,8 @@ class Worker:
         self._expected: dict[bytes, list[Callable[[TaskActor], None]]] = {}
         self._draining = False
         self._is_fork = False
+        #: The forking thread's signal mask.
+        self._fork_mask = threading.local()
         self._requests: dict[int, Future[Any]] = {}
         self._numbers = itertools.count(1)
         self._runtime: RuntimeLike | None = None
@@ -106,7 +108,9 @@ class Worker:
         """Hear the supervisor until it says stop or is gone; the exit code."""
         for number in LEFT_TO_SUPERVISOR:
             signal.signal(number, _pass)
-        os.register_at_fork(after_in_child=self._become_fork)
+        os.register_at_fork(
+            before=self._before_fork, after_in_parent=self._after_fork, after_in_child=self._become_fork
+        )
         logs.capture()
         ambient.in_worker(self._own_runtime)
         self._outbox.request((Report.READY,))
@@ -126,6 +130,13 @@ class Worker:
             except ProtocolError:
                 return self._orphaned()
 
+    def _before_fork(self) -> None:
+        # Held back until the child has its own handling of them, or one that comes at once would be lost there.
+        self._fork_mask.signals = signal.pthread_sigmask(signal.SIG_BLOCK, LEFT_TO_SUPERVISOR)
+
+    def _after_fork(self) -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._fork_mask.signals)
+
     def _become_fork(self) -> None:
         """This is a child that a task has forked: it is no worker, and must not speak for one."""
         self._is_fork = True
@@ -134,6 +145,7 @@ class Worker:
         leave_stage()
         for number in LEFT_TO_SUPERVISOR:
             signal.signal(number, signal.SIG_DFL)
+        self._after_fork()
 
     def _orphaned(self) -> int:
         """Without a supervisor nothing that runs here can be recorded, and the next one will run it again."""

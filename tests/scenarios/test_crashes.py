@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -157,3 +159,33 @@ def test_more_memory_than_the_limit(home: Path, tmp_path: Path) -> None:
         (tmp_path / "go").touch()
         assert beside.result(PATIENCE) == [1, 0]
         assert rt.run(stage.pid, timeout=PATIENCE) == worker
+
+
+def test_the_fork_server_is_killed(home: Path, tmp_path: Path) -> None:
+    """Workers do not notice, and new ones come from the next fork server."""
+    with runtime(home) as rt:
+        (worker,) = ready(rt, 1)
+        info = stage.working.start(str(tmp_path), "working")
+        seen(tmp_path, "working")
+        first = rt.tree()["fork_server"]
+        kill(first)
+        until(lambda: rt.tree()["fork_server"] not in (None, first), PATIENCE)
+        assert rt.run(stage.pid, timeout=PATIENCE) == worker
+        own = stage.pid.options(isolate=True).start()
+        assert own.result(PATIENCE) != worker
+        kill(worker)
+        assert info.wait(PATIENCE).state == "failed"
+        assert rt.run(stage.pid, timeout=PATIENCE) != worker
+
+
+def test_a_stopped_worker_holds_nobody_up(home: Path, tmp_path: Path) -> None:
+    with runtime(home, workers=2) as rt:
+        ready(rt, 2)
+        stuck = stage.working.options(grace=0.2).start(str(tmp_path), "stuck")
+        worker = int(seen(tmp_path, "stuck"))
+        os.kill(worker, signal.SIGSTOP)
+        infos = rt.start_many(stage.pid, [()] * 40)
+        assert worker not in rt.results(infos, PATIENCE)
+        assert stuck.cancel()
+        assert stuck.wait(PATIENCE).state == "cancelled"
+        gone([worker])

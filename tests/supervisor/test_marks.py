@@ -1,54 +1,62 @@
-"""Marks: what a worker wrote is there after its death."""
+"""Marks that outlive the worker."""
 
 from __future__ import annotations
 
 import os
-import signal
-from unittest.mock import patch
+from collections.abc import Iterator
 
-from understudy.actors.ids import new_id
-from understudy.supervisor import marks as marks_module
+import pytest
+
+from understudy.supervisor import marks
 from understudy.supervisor.marks import Marks
 
 
-def test_the_last_word_of_a_worker_that_was_killed():
+def name(n: int) -> bytes:
+    return n.to_bytes(16, "big")
+
+
+@pytest.fixture
+def both() -> Iterator[tuple[Marks, Marks]]:
+    """The supervisor's side and the worker's."""
     ours = Marks()
-    ids = [new_id() for _ in range(4)]
-    pid = os.fork()
-    if pid == 0:
-        theirs = Marks(ours.fd)
-        for id in ids[:3]:
-            theirs.waits(id)
-        theirs.works(ids[0])
-        theirs.ended(ids[1])
-        theirs.works(ids[3])  # it never waited
-        os.kill(os.getpid(), signal.SIGKILL)
-    os.waitpid(pid, 0)
-    try:
-        assert ours.read() == {ids[0]: False, ids[2]: True}
-    finally:
-        ours.close()
+    theirs = Marks(os.dup(ours.fd))
+    yield ours, theirs
     ours.close()
+    theirs.close()
 
 
-def test_places_are_used_again_and_those_past_the_end_have_no_mark():
-    with patch.object(marks_module, "MARKS", 3):
-        ours = Marks()
-        theirs = Marks(os.dup(ours.fd))
-        try:
-            for _ in range(10):
-                id = new_id()
-                theirs.waits(id)
-                assert ours.read() == {id: True}
-                theirs.ended(id)
-            ids = [new_id() for _ in range(5)]
-            for id in ids:
-                theirs.waits(id)
-            assert ours.read() == dict.fromkeys(ids[:3], True)
-            theirs.ended(ids[4])
-            theirs.ended(ids[0])
-            theirs.ended(ids[0])
-            assert set(ours.read()) == set(ids[1:3])
-        finally:
-            theirs.close()
-            ours.close()
+def test_what_waits_and_what_works(both: tuple[Marks, Marks]) -> None:
+    ours, theirs = both
+    assert ours.read() == {}
+    theirs.works(name(1))
+    assert ours.read() == {}, "one that never waited has no mark"
+    for n in range(5):
+        theirs.waits(name(n))
+    theirs.works(name(3))
+    theirs.ended(name(1))
+    theirs.ended(name(99))
+    assert ours.read() == {name(0): True, name(2): True, name(3): False, name(4): True}
+    theirs.waits(name(3))
+    theirs.waits(name(5))
+    assert ours.read() == {name(n): True for n in (0, 2, 3, 4, 5)}
+
+
+def test_places_are_used_again(both: tuple[Marks, Marks], monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = both
+    monkeypatch.setattr(marks, "MARKS", 2)
+    for n in range(10):
+        theirs.waits(name(n))
+        theirs.ended(name(n))
+    for n in range(3):
+        theirs.waits(name(n))
+        theirs.works(name(n))
+    assert ours.read() == {name(0): False, name(1): False}, "the third has none: what it last reported counts"
+    for n in range(3):
+        theirs.ended(name(n))
+    assert ours.read() == {}
+
+
+def test_closing_twice_is_fine() -> None:
+    it = Marks()
+    it.close()
+    it.close()
