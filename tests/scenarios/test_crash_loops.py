@@ -11,7 +11,7 @@ import pytest
 
 from puppets import said
 from theatre import PATIENCE, serving
-from understudy import AppFailed, Runtime
+from understudy import AppFailed, Runtime, Task
 from waiting import until
 
 FINE = """
@@ -80,18 +80,30 @@ def test_a_supervisor_without_an_owner_ends_with_it(home: Path, tmp_path: Path, 
         assert said_of_it in answer[1]
 
 
-def test_work_that_waits_when_the_app_is_broken_is_told_and_kept(home: Path, tmp_path: Path) -> None:
+def test_an_app_that_takes_too_long(home: Path, tmp_path: Path) -> None:
+    app = write(tmp_path, FINE + "import time\ntime.sleep(600)\n")
+    with (
+        Runtime(home, app=app, workers=1, start_timeout=0.3) as rt,
+        pytest.raises(AppFailed, match=r"start_timeout=0\.3"),
+    ):
+        rt.start("drama:hello")
+
+
+def test_who_waits_when_the_app_is_broken_is_told(home: Path, tmp_path: Path) -> None:
+    """And what there is to do is kept until it is mended."""
     app = write(tmp_path, FINE)
     with Runtime(home, app=app, workers=1) as rt:
-        info = rt.start("drama:hello")
-        later = rt.retry(info.id) if info.wait(PATIENCE).ended_already else info
-        late = later.result(PATIENCE)
-        assert late == "hello"
+        done = rt.start("drama:hello")
+        assert done.result(PATIENCE) == "hello"
+        left = rt.start(Task.named("drama:hello").options(delay=3600))
     write(tmp_path, FINE + BAD["raises"][0])
     with Runtime(home, app=app, workers=1) as rt:
-        with pytest.raises(AppFailed):
-            rt.start("drama:hello")
-        assert rt.result(info.id, PATIENCE) == "hello", "what has ended can be read"
+        for _ in range(2):
+            with pytest.raises(AppFailed, match="ZeroDivisionError"):
+                rt.result(left.id, PATIENCE)
+        assert rt.result(done.id, PATIENCE) == "hello", "what has ended can be read"
+        assert rt.status(left.id).state == "queued"
+        assert rt.cancel(left.id)
 
 
 def test_workers_that_die_as_they_start(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
