@@ -6,9 +6,7 @@ import atexit
 import builtins
 import logging
 import os
-import threading
 import time
-import weakref
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from types import TracebackType
@@ -19,26 +17,20 @@ from ..actors.actor import on_stage
 from ..actors.async_actor import AsyncTaskActor
 from ..actors.context import lineage_here
 from ..actors.errors import (
-    HomeInUse,
     InvalidOption,
-    NotRunning,
-    SupervisorLost,
     TaskCancelled,
     TaskNotFound,
-    UnderstudyError,
     UnencodableValue,
 )
 from ..actors.ids import id_bytes, id_text, new_id
 from ..actors.info import TaskInfo, TaskRecord
 from ..actors.state import State
-from ..actors.task import Task, module_name, registry
+from ..actors.task import Task, module_name
 from ..storage.reader import Reader
-from .app import AppSpec
+from .attachment import Attachment
 from .connection import Connection
-from .embedding import Embedded
 from .frames import Ask
 from .home import Home
-from .restarts import Restarts
 from .settings import BATCH_BYTES, BATCH_LIMIT, Settings
 from .subscription import Subscription
 from .views import LogLine, value_of, view
@@ -46,10 +38,6 @@ from .wait import Wait
 
 log = logging.getLogger("understudy")
 
-#: Seconds a call waits for a supervisor that went away to come back.
-PATIENCE: Final = 10.0
-#: Seconds between two tries to reach it.
-RETRY_EVERY: Final = 0.05
 #: Seconds that an embedded supervisor gives running tasks when the block ends, unless told otherwise.
 EMBEDDED_DRAIN: Final = 5.0
 
@@ -84,51 +72,33 @@ class Runtime:
         """`app` names what holds the tasks ("module", "package.module", "path/to/file.py"); by default the program
         itself and every module it has declared tasks in. `settings` are those of `Settings`."""
         settings.setdefault("drain", EMBEDDED_DRAIN)
-        self._set_up(home, Settings.of({"workers": workers, "slots": slots, **settings}))
-        self._app = app
-        self._owner = True
-        self._attach(self._reach)
+        checked = Settings.of({"workers": workers, "slots": slots, **settings})
+        self._attach(Attachment(Home(home), checked, app, owner=True))
 
     @classmethod
     def connect(cls, home: str | os.PathLike[str] | None = None) -> Self:
         """Attach to the supervisor that serves `home`; NotRunning if there is none."""
         runtime = cls.__new__(cls)
-        runtime._set_up(home, Settings())
-        runtime._app = None
-        runtime._owner = False
-        runtime._attach(lambda: Connection(runtime._home, runtime._lost))
+        runtime._attach(Attachment(Home(home), Settings(), None, owner=False))
         return runtime
 
-    def _attach(self, connect: Callable[[], Connection]) -> None:
-        try:
-            self._connection = connect()
-        except BaseException:
-            self._closed = True
-            self._reader.close()
-            raise
-        atexit.register(self.close)
-        _runtimes.add(self)
-
-    def _set_up(self, home: str | os.PathLike[str] | None, settings: Settings) -> None:
-        self._home = Home(home)
-        self._settings = settings
-        self._embedded: Embedded | None = None
+    def _attach(self, attachment: Attachment) -> None:
+        self._attachment = attachment
+        self._reader = Reader(attachment.home.path)
+        #: Modules whose tasks the supervisor is known to know, and the connection for which that holds.
         self._known: set[str] = set()
-        self._reader = Reader(self._home.path)
-        self._waits: set[Wait] = set()
-        self._changing = threading.RLock()
-        self._closed = False
-        self._restarts = Restarts(settings.restarts, max(settings.restarts_within, 0.001))
+        self._known_to: Connection | None = None
+        atexit.register(self.close)
 
     @property
     def home(self) -> str:
         """The home folder's absolute path."""
-        return str(self._home.path)
+        return str(self._attachment.home.path)
 
     @property
     def supervisor_pid(self) -> int:
         """Pid of the supervisor."""
-        return int(self._connected().facts["pid"])
+        return int(self._attachment.connected().facts["pid"])
 
     # --- starting tasks ---
 
@@ -140,7 +110,7 @@ class Runtime:
         """
         declared = self._task(task)
         row = self._rows_of(declared)(args, kwargs)
-        there = self._ask(Ask.START, [row])
+        there = self._attachment.ask(Ask.START, [row])
         return self._info(declared, row, None if there is None else there[0])
 
     def start_many(self, task: TaskLike, calls: Iterable[Any]) -> list[TaskInfo]:
@@ -157,12 +127,12 @@ class Runtime:
             rows.append(row)
             size += len(row[2] or b"") + 100
             if len(rows) >= BATCH_LIMIT or size >= BATCH_BYTES:
-                pending.append((rows, self._request(Ask.START, rows)))
+                pending.append((rows, self._attachment.request(Ask.START, rows)))
                 rows, size = [], 0
         if rows:
-            pending.append((rows, self._request(Ask.START, rows)))
+            pending.append((rows, self._attachment.request(Ask.START, rows)))
         for part, future in pending:
-            there = self._answer(future, Ask.START, part)
+            there = self._attachment.answer(future, Ask.START, part)
             infos += [
                 self._info(declared, row, None if there is None else there[n]) for n, row in enumerate(part)
             ]
@@ -176,7 +146,7 @@ class Runtime:
         """Try an ended task again: a new task with the same arguments that starts from the old one's checkpoint."""
         old = self.status(id)
         made = new_id()
-        self._ask(Ask.RETRY, id_bytes(old.id), made, from_scratch)
+        self._attachment.ask(Ask.RETRY, id_bytes(old.id), made, from_scratch)
         return TaskInfo(id_text(made), old.stream_id, old.task, old.origin_run, self)
 
     def _task(self, task: TaskLike) -> Task[..., Any]:
@@ -184,26 +154,27 @@ class Runtime:
             return Task.named(task)
         if not isinstance(task, Task):
             raise InvalidOption(f"start takes a task (a function with @task) or a name, not {task!r:.80}")
-        body = task.body
-        if body is not None and body.__module__ not in self._known:
-            self._declare(task)
+        if task.body is not None and task.refusal is None:
+            self._declare(task.body.__module__)
         return task
 
-    def _declare(self, task: Task[..., Any]) -> None:
+    def _declare(self, module: str) -> None:
         """Let an embedded supervisor know of a module that was imported after it had started."""
-        assert task.body is not None
-        if task.refusal is None and self._connected().facts["embedded"]:
-            module = module_name(task.body.__module__)
-            if module != "__main__":
-                self._ask(Ask.DECLARE, [module])
-        self._known.add(task.body.__module__)
+        connection = self._attachment.connected()
+        if connection is not self._known_to:
+            self._known_to, self._known = connection, {"__main__"}
+        if module in self._known:
+            return
+        if connection.facts["embedded"] and module_name(module) != "__main__":
+            self._attachment.ask(Ask.DECLARE, [module_name(module)])
+        self._known.add(module)
 
     def _rows_of(self, task: Task[..., Any]) -> Callable[[tuple[Any, ...], dict[str, Any]], StartRow]:
         """What makes the rows of a task's starts from their arguments; the rest is the same for all of them."""
         launch, here, name, changes = task.launch, lineage_here(), task.name, task.packed_changes()
         key, due, check = launch.key, launch.due(time.time()), task.check_start
         stream = id_bytes(launch.stream_id) if launch.stream_id else here[1] if here else None
-        origin, limit = here[0] if here else None, self._value_limit
+        origin, limit = here[0] if here else None, self._attachment.value_limit
 
         def make_row(args: tuple[Any, ...], kwargs: dict[str, Any]) -> StartRow:
             check(args, kwargs)
@@ -229,50 +200,52 @@ class Runtime:
 
         Raises TaskNotFound, MailboxClosed, MailboxFull, UnencodableValue, ValueTooLarge, SupervisorLost.
         """
-        self._request(Ask.SEND, [(_id(id), values.pack(message, "message", self._value_limit))]).result()
+        self._attachment.request(
+            Ask.SEND, [(_id(id), values.pack(message, "message", self._attachment.value_limit))]
+        ).result()
 
     def send_many(self, letters: Iterable[tuple[IdLike, Any]]) -> None:
         """Put (id, message) pairs into mailboxes, in this order; one commit per 10,000 messages or 8 MiB."""
         pending: list[Future[Any]] = []
         rows: list[tuple[bytes, bytes]] = []
         size = 0
-        limit = self._value_limit
+        limit = self._attachment.value_limit
         for number, (id, message) in enumerate(letters):
             value = values.pack(message, f"messages[{number}]", limit)
             rows.append((_id(id), value))
             size += len(value) + 50
             if len(rows) >= BATCH_LIMIT or size >= BATCH_BYTES:
-                pending.append(self._request(Ask.SEND, rows))
+                pending.append(self._attachment.request(Ask.SEND, rows))
                 rows, size = [], 0
         if rows:
-            pending.append(self._request(Ask.SEND, rows))
+            pending.append(self._attachment.request(Ask.SEND, rows))
         for future in pending:
             future.result()
 
     def close_mailbox(self, id: IdLike) -> None:
         """Let a task's mailbox take no more messages: its `receive` gives None once it is empty."""
-        self._ask(Ask.CLOSE, _id(id))
+        self._attachment.ask(Ask.CLOSE, _id(id))
 
     def cancel(self, id: IdLike) -> bool:
         """Cancel a task; True if it had not ended, and then its state will be `cancelled`."""
-        return bool(self._ask(Ask.CANCEL, _id(id)))
+        return bool(self._attachment.ask(Ask.CANCEL, _id(id)))
 
     # --- ends ---
 
     def result(self, id: IdLike, timeout: float | None = None) -> Any:
         """Wait for a task's end; its value, or TaskFailed, Poisoned, TaskTimedOut, TaskCancelled, TimeoutError."""
         key = _id(id)
-        wait = self._wait_for([key])
+        wait = self._attachment.wait_for([key])
         try:
             self._await(wait, timeout, f"task {id_text(key)} has not ended within {timeout} seconds")
         finally:
-            self._forget(wait)
+            self._attachment.forget(wait)
         return value_of(*wait.rows[key])
 
     def results(self, ids: Iterable[IdLike], timeout: float | None = None) -> Iterator[Any]:
         """The values of several tasks, in the order given, each as soon as it and those before it are there."""
         keys = [_id(id) for id in ids]
-        wait = self._wait_for(keys)
+        wait = self._attachment.wait_for(keys)
         deadline = None if timeout is None else time.monotonic() + timeout
         try:
             for key in keys:
@@ -280,16 +253,16 @@ class Runtime:
                     self._await_row(wait, key, deadline)
                 yield value_of(*wait.rows[key])
         finally:
-            self._forget(wait)
+            self._attachment.forget(wait)
 
     def wait(self, id: IdLike, timeout: float | None = None) -> TaskRecord:
         """Wait for a task's end, whatever it is; its record. TimeoutError when `timeout` seconds run out."""
         key = _id(id)
-        wait = self._wait_for([key])
+        wait = self._attachment.wait_for([key])
         try:
             self._await(wait, timeout, f"task {id_text(key)} has not ended within {timeout} seconds")
         finally:
-            self._forget(wait)
+            self._attachment.forget(wait)
         return self.status(id)
 
     def wait_for(self, id: IdLike) -> Future[Any]:
@@ -302,11 +275,11 @@ class Runtime:
 
     def _future_of(self, id: IdLike, give: Callable[..., Any]) -> Future[Any]:
         key = _id(id)
-        wait = self._wait_for([key])
+        wait = self._attachment.wait_for([key])
         future: Future[Any] = Future()
 
         def over(ended: Future[None]) -> None:
-            self._forget(wait)
+            self._attachment.forget(wait)
             if not future.set_running_or_notify_cancel():
                 return
             try:
@@ -318,22 +291,8 @@ class Runtime:
                 future.set_result(value)
 
         wait.future.add_done_callback(over)
-        future.add_done_callback(lambda done: self._forget(wait) if done.cancelled() else None)
+        future.add_done_callback(lambda done: self._attachment.forget(wait) if done.cancelled() else None)
         return future
-
-    def _wait_for(self, keys: Iterable[bytes]) -> Wait:
-        wait = Wait(keys)
-        self._waits.add(wait)
-        try:
-            wait.ask(self._connected())
-        except BaseException:
-            self._forget(wait)
-            raise
-        return wait
-
-    def _forget(self, wait: Wait) -> None:
-        self._waits.discard(wait)
-        wait.forget()
 
     def _await(self, wait: Wait, timeout: float | None, message: str) -> None:
         actor = on_stage.get(None)
@@ -414,7 +373,9 @@ class Runtime:
         """
         key = _id(id)
         lines = [
-            LogLine(chunk, *line) for chunk, found in self._reader.logs(key, after, LOG_CHUNKS) for line in found
+            LogLine(chunk, *line)
+            for chunk, found in self._reader.logs(key, after, LOG_CHUNKS)
+            for line in found
         ]
         if not lines and self._reader.record(key) is None:
             raise TaskNotFound(f"no task has the id {id_text(key)}", id_text(key))
@@ -422,26 +383,26 @@ class Runtime:
 
     def subscribe(self, *, task: str | None = None, stream: str | None = None) -> Subscription:
         """Every change of state from now on (of one task by name, or of one stream), as an iterator of events."""
-        self._connected()
-        return Subscription(self._home, task, None if stream is None else id_bytes(stream))
+        self._attachment.connected()
+        return Subscription(self._attachment.home, task, None if stream is None else id_bytes(stream))
 
     # --- running the supervisor ---
 
     def tree(self) -> dict[str, Any]:
         """The live processes and what each runs, as plain data."""
-        return dict(self._ask(Ask.TREE))
+        return dict(self._attachment.ask(Ask.TREE))
 
     def prune(self, *, all: bool = False) -> int:
         """Remove ended tasks that need not be kept any longer (`all`: every ended one); how many."""
-        return int(self._ask(Ask.PRUNE, all))
+        return int(self._attachment.ask(Ask.PRUNE, all))
 
     def compact(self) -> None:
         """Give the space of removed tasks back to the file system."""
-        self._ask(Ask.COMPACT)
+        self._attachment.ask(Ask.COMPACT)
 
     def stop_supervisor(self, *, now: bool = False) -> None:
         """Stop the supervisor, whoever started it; `now` without waiting for running tasks."""
-        self._request(Ask.STOP, now).result()
+        self._attachment.request(Ask.STOP, now).result()
 
     def close(self, id: IdLike | None = None) -> None:
         """With an id: see `close_mailbox`. Without: let go of the supervisor, and stop it if this runtime started it.
@@ -452,16 +413,7 @@ class Runtime:
             self.close_mailbox(id)
             return
         atexit.unregister(self.close)
-        with self._changing:
-            if self._closed:
-                return
-            self._closed = True
-        self._connection.close()
-        if self._embedded is not None:
-            self._embedded.stop()
-        error = NotRunning("this runtime was closed")
-        for wait in list(self._waits):
-            wait.fail(error)
+        self._attachment.close()
         self._reader.close()
 
     def __enter__(self) -> Self:
@@ -473,121 +425,6 @@ class Runtime:
     ) -> None:
         ambient.leave(self)
         self.close()
-
-    # --- the connection ---
-
-    def _ask(self, op: Ask, *fields: Any) -> Any:
-        """A request that may be asked again: asking twice does what asking once does."""
-        return self._answer(self._request(op, *fields), op, *fields)
-
-    def _answer(self, future: Future[Any], op: Ask, *fields: Any) -> Any:
-        while True:
-            try:
-                return future.result()
-            except SupervisorLost:
-                future = self._request(op, *fields)
-
-    @property
-    def _value_limit(self) -> int:
-        """Bytes that one encoded value may take."""
-        return self._connected().value_limit
-
-    def _request(self, op: Ask, *fields: Any) -> Future[Any]:
-        return self._connected().request(op, *fields)
-
-    def _connected(self) -> Connection:
-        """The connection, made anew if it broke."""
-        connection = self._connection
-        if connection.lost is None:
-            return connection
-        with self._changing:
-            if self._closed:
-                raise NotRunning("this runtime was closed")
-            if self._connection.lost is not None:
-                self._connection = self._reach()
-                self._known.clear()
-            return self._connection
-
-    def _after_fork(self) -> None:
-        """This is a fork of the process that made the runtime: the supervisor and the socket are the parent's."""
-        self._owner = False
-        if self._embedded is not None:
-            self._embedded.abandon()
-            self._embedded = None
-        self._waits = set()
-        # Whoever held it in the parent does not exist here.
-        self._changing = threading.RLock()
-        self._connection.abandon()
-
-    def _reach(self) -> Connection:
-        """Connect; start a supervisor if this runtime is to; wait for one that is restarting."""
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            try:
-                return Connection(self._home, self._lost)
-            except NotRunning as error:
-                if self._owner and self._home.served() is None:
-                    self._embed()
-                elif time.monotonic() >= deadline:
-                    raise NotRunning(f"{error} (waited {PATIENCE:g} s for it to come back)") from error
-                else:
-                    time.sleep(RETRY_EVERY)
-
-    def _embed(self) -> None:
-        if self._embedded is not None:
-            self._embedded.kill()
-            self._embedded = None
-            if self._restarts.note(time.monotonic()):
-                raise NotRunning(
-                    f"the embedded supervisor died {len(self._restarts)} times within {self._restarts.within:g} s; "
-                    "see its output"
-                )
-        try:
-            self._embedded = Embedded(self._home, self._spec(), self._settings)
-        except HomeInUse:
-            # Another program was faster: it serves us as well.
-            log.info("another supervisor serves %s by now", self.home)
-
-    def _spec(self) -> AppSpec:
-        if self._app is not None:
-            return AppSpec.parse(self._app)
-        modules = {module_name(task.body.__module__) for task in registry.values() if task.body is not None}
-        return AppSpec.of_main(sorted(modules - {"__main__"}))
-
-    def _lost(self, connection: Connection, error: UnderstudyError) -> None:
-        """Called by the reading thread of a connection that broke: bring back what is waited for."""
-        if self._closed:
-            return
-        log.debug("%s", error)
-        if self._waits or self._embedded is not None:
-            threading.Thread(target=self._resume, name="understudy-resume", daemon=True).start()
-
-    def _resume(self) -> None:
-        try:
-            connection = self._connected()
-        except UnderstudyError as error:
-            self._fail_waits(error)
-        except Exception as error:  # noqa: BLE001 - whatever it is, nobody may be left waiting
-            self._fail_waits(NotRunning(f"no supervisor can be reached: {error!r}"))
-        else:
-            for wait in list(self._waits):
-                wait.ask(connection)
-
-    def _fail_waits(self, error: UnderstudyError) -> None:
-        for wait in list(self._waits):
-            wait.fail(error)
-
-
-#: The runtimes of this process; weakly, so that one that is let go of is not kept alive.
-_runtimes: weakref.WeakSet[Runtime] = weakref.WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    for runtime in list(_runtimes):
-        runtime._after_fork()
-
-
-os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def _id(id: IdLike) -> bytes:

@@ -117,13 +117,13 @@ def test_timeouts_and_cancelled_callers_leave_nothing_waiting(home: Path):
             caller = asyncio.ensure_future(call(info.id))
 
             async def waits() -> bool:
-                return bool(rt.sync._waits)
+                return bool(rt.sync._attachment._waits)
 
             await until_async(waits)
             caller.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await caller
-            assert not rt.sync._waits
+            assert not rt.sync._attachment._waits
         assert not rt.sync._connection._requests
         assert (await rt.status(info.id)).state is not State.CANCELLED, "only the wait was cancelled"
         assert await rt.cancel(info.id)

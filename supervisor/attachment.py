@@ -1,0 +1,210 @@
+"""How a client stays with its supervisor: connects, starts one if it is to, reconnects, and asks again."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+import weakref
+from collections.abc import Iterable
+from concurrent.futures import Future
+from typing import Any, Final
+
+from ..actors.errors import HomeInUse, NoRuntime, NotRunning, SupervisorLost, UnderstudyError
+from ..actors.task import module_name, registry
+from .app import AppSpec, loading
+from .connection import Connection
+from .embedding import Embedded
+from .frames import Ask
+from .home import Home
+from .restarts import Restarts
+from .settings import Settings
+from .wait import Wait
+
+log = logging.getLogger("understudy")
+
+#: Seconds a call waits for a supervisor that went away to come back.
+PATIENCE: Final = 10.0
+#: Seconds between two tries to reach it.
+RETRY_EVERY: Final = 0.05
+
+
+class Attachment:
+    """One process's tie to the supervisor of a home, across restarts of it. Thread-safe.
+
+    Guarantees:
+
+    * a request's future is set, whatever becomes of the supervisor;
+    * a Wait is asked again on every new connection until it is over or forgotten;
+    * an owner's supervisor is started again when it dies, but not for ever: see `Settings.restarts`.
+    """
+
+    def __init__(self, home: Home, settings: Settings, app: str | None, *, owner: bool) -> None:
+        """Connect; an `owner` starts a supervisor where none serves the home. Raises NotRunning and what kept it."""
+        self.home = home
+        self._settings = settings
+        self._app = app
+        self._owner = owner
+        self._embedded: Embedded | None = None
+        self._waits: set[Wait] = set()
+        self._changing = threading.RLock()
+        self._closed = False
+        self._restarts = Restarts(settings.restarts, max(settings.restarts_within, 0.001))
+        if owner and loading():
+            # The fork server imports the program for its tasks; starting supervisors there would never end.
+            raise NoRuntime(
+                "the program starts a Runtime while it is being imported for its tasks: put that part of the script "
+                'under `if __name__ == "__main__":`'
+            )
+        try:
+            self._connection = self._reach() if owner else Connection(home, self._lost)
+        except BaseException:
+            self._closed = True
+            raise
+        _attachments.add(self)
+
+    # --- asking ---
+
+    @property
+    def value_limit(self) -> int:
+        """Bytes that one encoded value may take."""
+        return self.connected().value_limit
+
+    def request(self, op: Ask, *fields: Any) -> Future[Any]:
+        """Send a request; SupervisorLost in the future means that it is not known whether it took effect."""
+        return self.connected().request(op, *fields)
+
+    def ask(self, op: Ask, *fields: Any) -> Any:
+        """The answer to a request that may be asked again: asking twice does what asking once does."""
+        return self.answer(self.request(op, *fields), op, *fields)
+
+    def answer(self, future: Future[Any], op: Ask, *fields: Any) -> Any:
+        """The answer to such a request that is under way."""
+        while True:
+            try:
+                return future.result()
+            except SupervisorLost:
+                future = self.request(op, *fields)
+
+    def wait_for(self, keys: Iterable[bytes]) -> Wait:
+        """Have the ends of these tasks told; `forget` it when done."""
+        wait = Wait(keys)
+        self._waits.add(wait)
+        try:
+            wait.ask(self.connected())
+        except BaseException:
+            self.forget(wait)
+            raise
+        return wait
+
+    def forget(self, wait: Wait) -> None:
+        """Nobody waits for these any more."""
+        self._waits.discard(wait)
+        wait.forget()
+
+    def close(self) -> None:
+        """Let go of the supervisor, and stop it if it is ours; what still waits fails. May be called twice."""
+        with self._changing:
+            if self._closed:
+                return
+            self._closed = True
+        self._connection.close()
+        if self._embedded is not None:
+            self._embedded.stop()
+        self._fail_waits(NotRunning("this runtime was closed"))
+
+    # --- staying connected ---
+
+    def connected(self) -> Connection:
+        """The connection, made anew if it broke."""
+        connection = self._connection
+        if connection.lost is None:
+            return connection
+        with self._changing:
+            if self._closed:
+                raise NotRunning("this runtime was closed")
+            if self._connection.lost is not None:
+                self._connection = self._reach()
+            return self._connection
+
+    def _after_fork(self) -> None:
+        """This is a fork of the process that made the runtime: the supervisor and the socket are the parent's."""
+        self._owner = False
+        if self._embedded is not None:
+            self._embedded.abandon()
+            self._embedded = None
+        self._waits = set()
+        # Whoever held it in the parent does not exist here.
+        self._changing = threading.RLock()
+        self._connection.abandon()
+
+    def _reach(self) -> Connection:
+        """Connect; start a supervisor if this runtime is to; wait for one that is restarting."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return Connection(self.home, self._lost)
+            except NotRunning as error:
+                if self._owner and self.home.served() is None:
+                    self._embed()
+                elif time.monotonic() >= deadline:
+                    raise NotRunning(f"{error} (waited {PATIENCE:g} s for it to come back)") from error
+                else:
+                    time.sleep(RETRY_EVERY)
+
+    def _embed(self) -> None:
+        if self._embedded is not None:
+            self._embedded.kill()
+            self._embedded = None
+            if self._restarts.note(time.monotonic()):
+                raise NotRunning(
+                    f"the embedded supervisor died {len(self._restarts)} times within {self._restarts.within:g} s; "
+                    "see its output"
+                )
+        try:
+            self._embedded = Embedded(self.home, self._spec(), self._settings)
+        except HomeInUse:
+            # Another program was faster: it serves us as well.
+            log.info("another supervisor serves %s by now", self.home.path)
+
+    def _spec(self) -> AppSpec:
+        if self._app is not None:
+            return AppSpec.parse(self._app)
+        modules = {module_name(task.body.__module__) for task in registry.values() if task.body is not None}
+        return AppSpec.of_main(sorted(modules - {"__main__"}))
+
+    def _lost(self, connection: Connection, error: UnderstudyError) -> None:
+        """Called by the reading thread of a connection that broke: bring back what is waited for."""
+        if self._closed:
+            return
+        log.debug("%s", error)
+        if self._waits or self._embedded is not None:
+            threading.Thread(target=self._resume, name="understudy-resume", daemon=True).start()
+
+    def _resume(self) -> None:
+        try:
+            connection = self.connected()
+        except UnderstudyError as error:
+            self._fail_waits(error)
+        except Exception as error:  # noqa: BLE001 - whatever it is, nobody may be left waiting
+            self._fail_waits(NotRunning(f"no supervisor can be reached: {error!r}"))
+        else:
+            for wait in list(self._waits):
+                wait.ask(connection)
+
+    def _fail_waits(self, error: UnderstudyError) -> None:
+        for wait in list(self._waits):
+            wait.fail(error)
+
+
+#: The attachments of this process; weakly, so that one that is let go of is not kept alive.
+_attachments: weakref.WeakSet[Attachment] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for attachment in list(_attachments):
+        attachment._after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
