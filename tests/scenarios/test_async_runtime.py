@@ -124,7 +124,7 @@ def test_timeouts_and_cancelled_callers_leave_nothing_waiting(home: Path):
             with pytest.raises(asyncio.CancelledError):
                 await caller
             assert not rt.sync._attachment._waits
-        assert not rt.sync._connection._requests
+        assert not rt.sync._attachment._connection._requests
         assert (await rt.status(info.id)).state is not State.CANCELLED, "only the wait was cancelled"
         assert await rt.cancel(info.id)
         with pytest.raises(TaskCancelled):

@@ -113,7 +113,7 @@ def test_waits_and_calls_survive_it(home: Path, tmp_path: Path) -> None:
         ]
         for thread in waiting:
             thread.start()
-        until(lambda: len(rt._waits) == 2, PATIENCE)
+        until(lambda: len(rt._attachment._waits) == 2, PATIENCE)
         kill(rt.supervisor_pid)
         # The very next call works: it waits for the next supervisor.
         assert stage.add.start(1, 1).result(PATIENCE) == 2
