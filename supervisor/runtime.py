@@ -345,7 +345,7 @@ class Runtime:
         before: str | None = None,
     ) -> list[TaskRecord]:
         """Tasks, newest first; `before=id` goes on after the last one of the call before."""
-        wanted = None if state is None else {State(s) for s in ([state] if isinstance(state, str) else state)}
+        wanted = None if state is None else _states([state] if isinstance(state, str) else state)
         records = self._reader.records(
             states=wanted,
             name=task,
@@ -425,6 +425,13 @@ class Runtime:
     ) -> None:
         ambient.leave(self)
         self.close()
+
+
+def _states(names: Iterable[State | str]) -> set[State]:
+    try:
+        return {State(name) for name in names}
+    except ValueError as error:
+        raise InvalidOption(f"{error}: the states are {', '.join(State)}") from None
 
 
 def _id(id: IdLike) -> bytes:

@@ -315,3 +315,35 @@ async def parent_async(generations: int) -> list[list[str | None]]:
 @task
 async def add_async(a: Any, b: Any) -> Any:
     return a + b
+
+
+@task
+def return_an_object() -> Any:
+    return {"deep": [1, object()]}
+
+
+@task
+def save_an_object() -> None:
+    checkpoint({"deep": [1, object()]})
+
+
+@task
+def length(text: str) -> int:
+    return len(text)
+
+
+@task
+def text_of(size: int) -> str:
+    return "x" * size
+
+
+@task
+def save_text_of(sizes: list[int]) -> list[Any]:
+    """Checkpoints texts of these sizes: True for each that is taken, else the name of the error."""
+    said: list[Any] = []
+    for size in sizes:
+        try:
+            said.append(checkpoint("x" * size))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the test wants to know
+            said.append(type(error).__name__)
+    return said
