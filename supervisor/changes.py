@@ -1,0 +1,57 @@
+"""Telling subscribers of every change of a task's state, once it is on disk."""
+
+from __future__ import annotations
+
+import functools
+import time
+from typing import Any
+
+from ..storage.batch import Batch
+from .book import Book
+from .client_link import ClientLink
+from .entry import Entry
+from .journal import Journal
+
+
+class Changes:
+    """Costs nothing while nobody has subscribed."""
+
+    def __init__(self, journal: Journal, book: Book) -> None:
+        self._journal = journal
+        self._book = book
+        self._subscribers: set[ClientLink] = set()
+        #: The changes that go to disk with the open batch, and which batch that is.
+        self._changes: list[tuple[Any, ...]] = []
+        self._changes_in: Batch | None = None
+
+    def subscribe(self, client: ClientLink, request: int, task: str | None, stream: bytes | None) -> None:
+        """Tell a client of changes from now on, of one task by name or of one stream if it says so."""
+        client.subscription = (request, task, stream)
+        self._subscribers.add(client)
+        self._book.on_change = self._changed
+
+    def unsubscribe(self, client: ClientLink) -> None:
+        """Tell it nothing more; fine if it was told nothing before."""
+        client.subscription = None
+        self._subscribers.discard(client)
+        if not self._subscribers:
+            self._book.on_change = None
+
+    def _changed(self, entry: Entry) -> None:
+        record = entry.record
+        batch = self._journal.store.batch
+        if batch is not self._changes_in:
+            self._changes_in, self._changes = batch, []
+            self._journal.after_commit(functools.partial(self._tell_changes, self._changes))
+        self._changes.append(
+            (record.id, record.name, record.state, record.attempt, time.time(), record.stream)
+        )
+
+    def _tell_changes(self, changes: list[tuple[Any, ...]]) -> None:
+        for client in list(self._subscribers):
+            if client.subscription is not None:
+                _, task, stream = client.subscription
+                rows = [row for row in changes if task in (None, row[1]) and stream in (None, row[5])]
+                if rows:
+                    client.event(rows)
+                    client.flush()
