@@ -113,7 +113,6 @@ def test_timeouts_and_cancelled_callers_leave_nothing_waiting(home: Path):
             await rt.wait(info.id, 0.01)
         with pytest.raises(TimeoutError):
             await rt.run(letter_tasks.collect, timeout=0.01)
-        tie = getattr(rt.sync, "_attachment", rt.sync)
         for call in (rt.result, rt.wait):
             caller = asyncio.ensure_future(call(info.id))
 
@@ -125,11 +124,7 @@ def test_timeouts_and_cancelled_callers_leave_nothing_waiting(home: Path):
             with pytest.raises(asyncio.CancelledError):
                 await caller
             assert not rt.sync._attachment._waits
-<<<<<<< Updated upstream
         assert not rt.sync._attachment._connection._requests
-=======
-        assert not tie._connection._requests
->>>>>>> Stashed changes
         assert (await rt.status(info.id)).state is not State.CANCELLED, "only the wait was cancelled"
         assert await rt.cancel(info.id)
         with pytest.raises(TaskCancelled):
