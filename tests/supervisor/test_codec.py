@@ -16,10 +16,18 @@ from understudy.supervisor.codec import Decoder, encode, parts
 from understudy.supervisor.settings import BATCH_BYTES, BATCH_LIMIT
 
 LIMIT = 1024
-scalars = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.binary(max_size=50) | st.text(max_size=20)
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.binary(max_size=50)
+    | st.text(max_size=20)
+)
 fields = st.recursive(
     scalars | st.floats(allow_nan=False),
-    lambda inner: st.lists(inner, max_size=4).map(tuple) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=4).map(tuple) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
     max_leaves=8,
 )
 frames = st.tuples(st.integers(-5, 300), fields, fields)
@@ -104,7 +112,7 @@ def test_a_frame_that_never_ends_is_refused_at_the_limit():
     most = 2 * (LIMIT + BATCH_BYTES + 64 * 1024)
     decoded(decoder, b"\x92\x01\xc6\xff\xff\xff\xff")
     fed = 0
-    with pytest.raises(ProtocolError, match="too large"):
+    with pytest.raises(ProtocolError, match="too large"):  # noqa: PT012 - it is fed until it refuses
         while fed < 2 * most:
             decoded(decoder, bytes(1 << 20))
             fed += 1 << 20

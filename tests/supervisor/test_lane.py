@@ -125,7 +125,9 @@ class LaneMachine(RuleBasedStateMachine):
         assert len(self.lane._heap) <= 2 * len(self.lane) + 2 * CHUNK + uncommitted + 2 * WINDOW
 
 
-LaneMachine.TestCase.settings = settings(max_examples=120, stateful_step_count=60, deadline=None, database=None)
+LaneMachine.TestCase.settings = settings(
+    max_examples=120, stateful_step_count=60, deadline=None, database=None
+)
 TestLane = LaneMachine.TestCase
 
 

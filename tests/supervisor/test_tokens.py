@@ -110,5 +110,3 @@ def test_the_other_side_wraps_the_descriptor():
     finally:
         other.close()
         tokens.close()
-
-

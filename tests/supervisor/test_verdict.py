@@ -34,7 +34,9 @@ OUTCOMES = {
 GRID = list(itertools.product(Ending, POLICIES, (1, 2, 3), (False, True), (False, True)))
 
 
-def expected(ending: Ending, policy: str, attempt: int, cancelled: bool, timed_out: bool) -> tuple[Event, float | None]:
+def expected(
+    ending: Ending, policy: str, attempt: int, cancelled: bool, timed_out: bool
+) -> tuple[Event, float | None]:
     """(event, delay), told in other words than the code's."""
     retries_left = policy != "none" and attempt <= 2
     linear = 3.0 * attempt
@@ -71,7 +73,9 @@ def test_the_grid(ending: Ending, policy: str, attempt: int, cancelled: bool, ti
 
 
 def test_what_the_code_raised_while_it_was_cancelled_is_kept_as_its_error():
-    assert judge(OUTCOMES[Ending.ERROR], Options(), 1, cancelled=True, timed_out=False) == Verdict(Event.CANCEL, ROW)
+    assert judge(OUTCOMES[Ending.ERROR], Options(), 1, cancelled=True, timed_out=False) == Verdict(
+        Event.CANCEL, ROW
+    )
 
 
 def test_retry_later_without_a_delay_takes_the_policys():
@@ -89,7 +93,9 @@ def test_a_negative_delay_of_a_foreign_worker_counts_as_none():
 def test_jitter_is_drawn_from_the_given_source():
     options = Options(retry=Retry(1, delay=10, jitter=True))
     delays = {
-        judge(OUTCOMES[Ending.ERROR], options, 1, cancelled=False, timed_out=False, rng=random.Random(seed)).delay
+        judge(
+            OUTCOMES[Ending.ERROR], options, 1, cancelled=False, timed_out=False, rng=random.Random(seed)
+        ).delay
         for seed in range(20)
     }
     assert len(delays) > 1

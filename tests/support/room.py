@@ -1,0 +1,311 @@
+"""The supervisor's state and its decisions on a real store in this process's event loop, with workers made of paper.
+
+A `Room` holds what `root.Supervisor` holds, but for the pool: its workers are `WorkerLink`s whose other end is the
+test, which reads the orders, takes tokens and reports as a worker would.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, cast
+
+from understudy.actors.errors import AppFailed, ErrorInfo
+from understudy.actors.host import Assignment, Ending
+from understudy.actors.ids import new_id
+from understudy.actors.options import Options
+from understudy.actors.state import State
+from understudy.storage.record import Record
+from understudy.storage.schema import Lane
+from understudy.supervisor.attempts import Attempts
+from understudy.supervisor.book import Book
+from understudy.supervisor.codec import Decoder, encode
+from understudy.supervisor.dispatcher import Dispatcher
+from understudy.supervisor.entry import Entry
+from understudy.supervisor.frames import Order, Report
+from understudy.supervisor.journal import Journal
+from understudy.supervisor.mail import Mailroom
+from understudy.supervisor.processes import ExitStatus
+from understudy.supervisor.service import Service
+from understudy.supervisor.settings import Settings
+from understudy.supervisor.worker_link import WorkerLink
+
+__all__ = ["ErrorInfo", "PaperPool", "Puppet", "Room", "declared", "room"]
+
+#: Seconds that anything in these tests may take.
+PATIENCE = 20.0
+
+
+def declared(*, is_async: bool = False, **options: Any) -> dict[str, Any]:
+    """One task of an app, as a fork server tells of it."""
+    return {**Options().changed(options).pack(), "is_async": is_async}
+
+
+class PaperTransport(asyncio.Transport):
+    """Takes what is written to a worker."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: list[bytes] = []
+        self.reading = True
+        self.closed = False
+
+    def write(self, data: Any) -> None:
+        self.written.append(bytes(data))
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def abort(self) -> None:
+        self.closed = True
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return default
+
+
+class Puppet:
+    """A worker of which only the link is real."""
+
+    def __init__(self, stage: Room, number: int, *, alone: bool = False) -> None:
+        self.link = WorkerLink(number, stage.settings, stage, alone=alone)
+        self.link.pid = 100_000 + number
+        self.transport = PaperTransport()
+        self.link.connection_made(self.transport)
+        self._decoder = Decoder(1 << 20)
+        self.orders: list[tuple[Any, ...]] = []
+        #: What it was told to run and has neither begun nor dropped, by lane.
+        self.queues: dict[int, list[Assignment]] = {Lane.SYNC: [], Lane.ASYNC: []}
+
+    def read(self) -> list[tuple[Any, ...]]:
+        """The orders that have come since the last call; RUN and DROP are carried out, and drops confirmed."""
+        new: list[tuple[Any, ...]] = []
+        written, self.transport.written = self.transport.written, []
+        for data in written:
+            new += self._decoder.feed(data)
+        for frame in new:
+            if frame[0] == Order.RUN:
+                self.queues[frame[1]] += [Assignment(*row) for row in frame[2]]
+            elif frame[0] == Order.DROP:
+                queue = self.queues[frame[1]]
+                del queue[max(0, len(queue) - frame[2]) :]
+                self.report(Report.DROPPED, frame[1])
+        self.orders += new
+        return new
+
+    def begin(self, count: int = 1_000_000, lane: Lane = Lane.SYNC) -> list[Assignment]:
+        """Begin up to so many, as far as there are tokens."""
+        self.read()
+        queue, begun = self.queues[lane], []
+        while queue and len(begun) < count and self.link.tokens[lane].take():
+            begun.append(queue.pop(0))
+        return begun
+
+    def report(self, op: Report, *fields: Any) -> None:
+        self.link.data_received(encode((op, *fields)))
+
+    def done(
+        self,
+        id: bytes,
+        ending: Ending = Ending.VALUE,
+        value: bytes | None = None,
+        *,
+        error: Any = None,
+        delay: float | None = None,
+        acked: int = 0,
+        seconds: float = 0.0001,
+    ) -> None:
+        now = time.time()
+        self.report(Report.DONE, [(id, ending, value, error, delay, acked, now - seconds, now)])
+
+    def letters(self, id: bytes) -> list[tuple[int, bytes]]:
+        """Every message that was given to it for this task, in order."""
+        self.read()
+        return [
+            (frame[2] + n, value)
+            for frame in self.orders
+            if frame[0] == Order.MAIL and frame[1] == id
+            for n, value in enumerate(frame[3])
+        ]
+
+    def told(self, op: Order) -> list[tuple[Any, ...]]:
+        """All orders of this kind."""
+        self.read()
+        return [frame for frame in self.orders if frame[0] == op]
+
+
+class PaperPool:
+    """What the dispatcher and the service need of a pool."""
+
+    def __init__(self) -> None:
+        self.links: list[WorkerLink] = []
+        self.app_ready = asyncio.Event()
+        self.app_ready.set()
+        self.app_error: AppFailed | None = None
+        self.wanted: list[int] = []
+        self.retired: list[WorkerLink] = []
+        self.modules: list[str] = []
+
+    def idle_isolated(self) -> list[WorkerLink]:
+        return [link for link in self.links if link.alone and link.takes(Lane.SYNC) and not link.tasks]
+
+    def want_isolated(self, count: int) -> None:
+        self.wanted.append(count)
+
+    def retire(self, link: WorkerLink) -> None:
+        link.retiring = True
+        self.retired.append(link)
+
+    async def declare(self, modules: Iterable[str]) -> None:
+        self.modules += modules
+
+
+class Room:
+    """See the module's docstring. Make one by `room`."""
+
+    def __init__(
+        self, home: Path, tasks: dict[str, dict[str, Any]], settings: Settings, workers: int
+    ) -> None:
+        self.home, self.settings = home, settings
+        self.loop = asyncio.get_running_loop()
+        self.journal = Journal(home, settings)
+        self.book = Book(self.journal)
+        self.book.declare(tasks)
+        self.mailroom = Mailroom(self.journal, self.book, settings)
+        self.pool = PaperPool()
+        self.killed: list[WorkerLink] = []
+        self.attempts = Attempts(self.journal, self.book, self.mailroom, settings, self.killed.append)
+        self.dispatcher = Dispatcher(self.book, self.attempts, cast("Any", self.pool), settings, self.turn)
+        self.service = Service(
+            self.journal,
+            self.book,
+            self.mailroom,
+            self.attempts,
+            cast("Any", self.pool),
+            settings,
+            {"pid": 1, "embedded": True, "settings": settings.pack()},
+            self.turn,
+        )
+        self.book.on_queued = self.turn
+        self.workers: list[Puppet] = []
+        self.hung_up_links: list[WorkerLink] = []
+        self._turn_asked = False
+        for _ in range(workers):
+            self.hire()
+
+    def hire(self, *, alone: bool = False) -> Puppet:
+        """One worker more."""
+        puppet = Puppet(self, len(self.workers) + 1, alone=alone)
+        self.workers.append(puppet)
+        self.pool.links.append(puppet.link)
+        self.turn()
+        return puppet
+
+    def die(self, puppet: Puppet, status: ExitStatus | None = None) -> bool:
+        """The worker has died: whether a task explains it."""
+        self.pool.links.remove(puppet.link)
+        explained = self.attempts.worker_died(puppet.link, status or ExitStatus(signal=9))
+        puppet.link.close()
+        self.turn()
+        return explained
+
+    # --- what links tell (see `Reports`) ---
+
+    def report(self, link: WorkerLink, frame: tuple[Any, ...]) -> None:
+        self.attempts.report(link, frame)
+        self.turn()
+
+    def hung_up(self, link: WorkerLink) -> None:
+        self.hung_up_links.append(link)
+
+    # --- turns, as in root.py ---
+
+    def turn(self) -> None:
+        if not self._turn_asked:
+            self._turn_asked = True
+            self.loop.call_soon(self._take_turn)
+
+    def _take_turn(self) -> None:
+        self._turn_asked = False
+        self.dispatcher.dispatch()
+        for link in self.pool.links:
+            link.flush()
+        self.journal.seal()
+        self.service.flush()
+
+    async def settle(self) -> None:
+        """Until a turn has been taken and everything is on disk."""
+        self.turn()
+        await self.until(lambda: not self._turn_asked)
+        await self.journal.settled()
+        await self.until(
+            lambda: not self._turn_asked and not self.journal.store.busy and not self.book._dirty
+        )
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        async with asyncio.timeout(PATIENCE):
+            while not condition():  # noqa: ASYNC110 - what is waited for has no event
+                await asyncio.sleep(0)
+
+    # --- tasks ---
+
+    def add(self, name: str = "quick", args: bytes | None = None, **fields: Any) -> bytes:
+        """Start a task as the service does; its id."""
+        id = new_id()
+        self.book.add(Record(id, name, time.time(), id, **fields), args)
+        return id
+
+    def record(self, id: bytes) -> Record:
+        record = self.book.record(id)
+        assert record is not None
+        return record
+
+    def state(self, id: bytes) -> State:
+        return self.record(id).state
+
+    def entry(self, id: bytes) -> Entry:
+        entry = self.book.find(id)
+        assert entry is not None
+        return entry
+
+    def rows(self, table: Any, prefix: bytes = b"") -> list[tuple[bytes, bytes]]:
+        """Committed rows."""
+        return [row for row in self.journal.scan(table) if row[0].startswith(prefix)]
+
+    def close(self) -> None:
+        self.dispatcher.stop()
+        for puppet in self.workers:
+            puppet.link.close()
+        self.journal.close()
+
+
+TASKS = {
+    "quick": declared(),
+    "retried": declared(retry=2, timeout=60),
+    "async": declared(is_async=True),
+    "alone": declared(isolate=True),
+    "short": declared(timeout=0.01, grace=0.02),
+}
+
+
+@asynccontextmanager
+async def room(
+    home: Path, *, tasks: dict[str, dict[str, Any]] | None = None, workers: int = 1, **settings: Any
+) -> AsyncIterator[Room]:
+    """A room on this home; closed, with everything on disk, at the end."""
+    os.makedirs(home, mode=0o700, exist_ok=True)
+    given = {"durability": "os", "slots": 2, **settings}
+    it = Room(home, TASKS if tasks is None else tasks, Settings.of(given), workers)
+    try:
+        yield it
+    finally:
+        it.close()
