@@ -194,7 +194,7 @@ def test_what_can_be_no_task(home: Path):
     assert "InvalidTask" in done.stderr
     assert "REPL" in done.stderr
     assert "Put it into a file" in done.stderr
-    refused(NoRuntime, "with Runtime", lambda: letter_tasks.noop.start())
+    refused(NoRuntime, "with Runtime", letter_tasks.noop.start)
 
 
 def python(*arguments: str) -> subprocess.CompletedProcess[str]:
