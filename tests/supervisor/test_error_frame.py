@@ -19,10 +19,11 @@ KINDS = [
     for kind in vars(errors).values()
     if isinstance(kind, type) and issubclass(kind, UnderstudyError) and kind.__module__ == errors.__name__
 ]
-VALUES = dict[str, Any](
-    path="args[0]", size=7, limit=5, name="n", id="i", messages=3, bytes=9, home="/h", pid=12
-)
-VALUES |= dict(remote_traceback="Traceback …", found=3, supported=1, reason="because", delay=2.5)
+VALUES: dict[str, Any] = {
+    **{"path": "args[0]", "size": 7, "limit": 5, "name": "n", "id": "i", "messages": 3, "bytes": 9},
+    **{"home": "/h", "pid": 12, "remote_traceback": "…", "found": 3, "supported": 1},
+    **{"reason": "because", "delay": 2.5},
+}
 
 
 def across(error: UnderstudyError) -> UnderstudyError:

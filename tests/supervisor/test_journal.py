@@ -1,0 +1,190 @@
+"""The store in the loop: order of a commit, falling behind, refusing, closing."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from understudy.actors.errors import StoreError, StoreFull
+from understudy.storage.schema import Table
+from understudy.supervisor import journal as journal_module
+from understudy.supervisor.journal import Journal
+from understudy.supervisor.settings import Settings
+
+
+def opened(home: Path) -> Journal:
+    home.mkdir(mode=0o700, exist_ok=True)
+    return Journal(home, Settings(durability="os"))
+
+
+async def until(condition: Any) -> None:
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110 - the writer is a thread
+            await asyncio.sleep(0)
+
+
+def test_what_is_dirty_is_written_just_before_the_seal(home: Path):
+    async def story() -> None:
+        journal = opened(home)
+        told: list[str] = []
+        dirty = [b"one"]
+
+        def write() -> None:
+            while dirty:
+                journal.put(Table.META, dirty.pop(), b"")
+
+        journal.before_seal = write
+        journal.after_commit(lambda: told.append("first"))
+        journal.seal()
+        dirty.append(b"two")  # while the first batch is on its way
+        journal.after_commit(lambda: told.append("second"))
+        journal.seal()
+        assert dirty == [b"two"]
+        await until(lambda: told == ["first", "second"])
+        keys = {key for key, _ in journal.scan(Table.META)}
+        assert {b"one", b"two"} <= keys
+        assert journal.close() is None
+
+    asyncio.run(story())
+
+
+def test_settled_waits_for_what_is_dirty_now(home: Path):
+    async def story() -> None:
+        journal = opened(home)
+        for n in range(50):
+            journal.put(Table.META, b"%03d" % n, b"")
+            await journal.settled()
+            assert journal.store._environment.get(Table.META, b"%03d" % n) == b""
+        await journal.settled()  # nothing to write
+        waiting = asyncio.ensure_future(journal.settled())
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await journal.settled()
+        assert journal.close() is None
+
+    asyncio.run(story())
+
+
+def test_an_acknowledgement_that_fails_keeps_no_other_back(home: Path, caplog: Any):
+    async def story() -> None:
+        journal = opened(home)
+        told: list[str] = []
+        journal.after_commit(lambda: 1 / 0)  # type: ignore[arg-type,return-value]
+        journal.after_commit(lambda: told.append("yes"))
+        await journal.settled()
+        assert told == ["yes"]
+        assert "ZeroDivisionError" in caplog.text
+        journal.close()
+
+    asyncio.run(story())
+
+
+def test_it_says_when_it_falls_behind_and_when_it_has_caught_up(home: Path, monkeypatch: Any):
+    monkeypatch.setattr(journal_module, "BACKLOG_HIGH", 1_000)
+    monkeypatch.setattr(journal_module, "BACKLOG_LOW", 100)
+
+    async def story() -> None:
+        journal = opened(home)
+        said: list[bool] = []
+        journal.on_backlog = said.append
+        journal.put(Table.META, b"first", b"")
+        journal.seal()
+        for n in range(3):
+            journal.put(Table.META, b"%d" % n, bytes(600))
+            journal.seal()
+        assert said == [True]
+        await until(lambda: said == [True, False])
+        await journal.settled()
+        assert said == [True, False]
+        journal.close()
+
+    asyncio.run(story())
+
+
+def test_new_work_is_refused_while_the_disk_is_full(home: Path, monkeypatch: Any):
+    async def story() -> None:
+        journal = opened(home)
+        journal.refuse_when_full()
+        assert not journal.full
+        monkeypatch.setattr(type(journal.store), "full", property(lambda _: True))
+        assert journal.full
+        with pytest.raises(StoreFull, match="understudy prune"):
+            journal.refuse_when_full()
+        journal.close()
+
+    asyncio.run(story())
+
+
+def test_a_fatal_error_is_told_in_the_loop(home: Path, caplog: Any):
+    async def story() -> None:
+        journal = opened(home)
+        told: list[StoreError] = []
+        journal.on_fatal = told.append
+        journal.store._writer._on_commit = lambda _batch: 1 / 0  # type: ignore[assignment,return-value]
+        journal.put(Table.META, b"x", b"")
+        journal.seal()
+        await until(lambda: told)
+        assert "ZeroDivisionError" in str(told[0])
+        assert isinstance(journal.close(), StoreError)
+
+    with caplog.at_level(logging.CRITICAL):
+        asyncio.run(story())
+
+
+def test_trouble_and_recovery_are_logged(home: Path, caplog: Any):
+    async def story() -> None:
+        journal = opened(home)
+        journal._trouble(StoreFull("no room"))
+        journal._recovered()
+        journal.close()
+
+    with caplog.at_level(logging.WARNING):
+        asyncio.run(story())
+    assert "no room" in caplog.text
+    assert "room again" in caplog.text
+
+
+def test_compact_and_what_it_raises(home: Path, monkeypatch: Any):
+    async def story() -> None:
+        journal = opened(home)
+        journal.put(Table.META, b"x", bytes(100_000))
+        await journal.settled()
+        await journal.compact()
+        given_up = asyncio.ensure_future(journal.compact())
+        await asyncio.sleep(0)
+        given_up.cancel()
+        monkeypatch.setattr(journal.store, "compact", lambda done: done(StoreFull("no room for a copy")))
+        with pytest.raises(StoreFull, match="no room for a copy"):
+            await journal.compact()
+        journal.close()
+
+    asyncio.run(story())
+
+
+def test_close_writes_what_is_left(home: Path):
+    async def first() -> None:
+        journal = opened(home)
+        journal.before_seal = lambda: journal.put(Table.META, b"last", b"word")
+        assert journal.close() is None
+        assert journal.close() is None
+
+    async def second() -> None:
+        journal = opened(home)
+        assert journal.get(Table.META, b"last") == b"word"
+        journal.close()
+
+    asyncio.run(first())
+    asyncio.run(second())
+
+
+def test_news_after_the_loop_has_closed_are_let_go(home: Path):
+    async def story() -> Journal:
+        return opened(home)
+
+    journal = asyncio.run(story())
+    journal._tell(lambda: None)
+    assert journal.close() is None

@@ -1,0 +1,101 @@
+"""A task's log on disk: in order, capped, and honest about what is missing."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import msgpack
+
+from understudy.actors.ids import new_id
+from understudy.storage.schema import Table, after_prefix, log_seq
+from understudy.supervisor.journal import Journal
+from understudy.supervisor.log_tail import NOTICE, LogTail
+from understudy.supervisor.settings import Settings
+
+
+def opened(home: Path) -> Journal:
+    home.mkdir(mode=0o700, exist_ok=True)
+    return Journal(home, Settings(durability="os"))
+
+
+def lines(journal: Journal, id: bytes) -> list[tuple[int, str, str]]:
+    return [
+        (log_seq(key), level, text)
+        for key, row in journal.scan(Table.LOGS, id, after_prefix(id))
+        for _, level, text in msgpack.unpackb(row)
+    ]
+
+
+def test_lines_in_order(home: Path):
+    async def story() -> None:
+        journal, id = opened(home), new_id()
+        tail = LogTail(journal, id, 1 << 20, stored=False)
+        tail.append([(1.0, "stdout", "one"), (2.0, "info", "two")])
+        tail.append([(3.0, "stdout", "three")])
+        await journal.settled()
+        assert lines(journal, id) == [(1, "stdout", "one"), (1, "info", "two"), (2, "stdout", "three")]
+        journal.close()
+
+    asyncio.run(story())
+
+
+def test_the_oldest_go_first_and_a_line_at_the_top_counts_them(home: Path):
+    async def story() -> None:
+        journal, id = opened(home), new_id()
+        tail = LogTail(journal, id, 1_000, stored=False)
+        for n in range(200):
+            tail.append([(float(n), "stdout", f"line {n}"), (float(n), "stdout", "x" * 50)])
+            if n % 7 == 0:
+                await journal.settled()
+        await journal.settled()
+        (number, level, text), *kept = lines(journal, id)
+        assert (number, level) == (NOTICE, "notice")
+        assert int(text.split()[0].replace(",", "")) + len(kept) == 400, "every line is there or counted"
+        assert kept[-2][2] == "line 199"
+        size = sum(
+            len(row) for key, row in journal.scan(Table.LOGS, id, after_prefix(id)) if log_seq(key) != NOTICE
+        )
+        assert size <= 1_000
+        journal.close()
+
+    asyncio.run(story())
+
+
+def test_the_next_supervisor_goes_on_where_the_last_one_stopped(home: Path):
+    id, other = new_id(), new_id()
+
+    async def write(start: int, *, stored: bool) -> None:
+        journal = opened(home)
+        tail = LogTail(journal, id, 500, stored=stored)
+        for n in range(start, start + 30):
+            tail.append([(float(n), "stdout", f"line {n}")])
+        LogTail(journal, other, 500, stored=True).append([(0.0, "stdout", "of another task")])
+        await journal.settled()
+        journal.close()
+
+    async def look() -> None:
+        journal = opened(home)
+        notice, *kept = lines(journal, id)
+        assert int(notice[2].split()[0].replace(",", "")) + len(kept) == 90
+        assert [text for _, _, text in kept] == [f"line {n}" for n in range(90 - len(kept), 90)]
+        assert len(lines(journal, other)) == 3
+        journal.close()
+
+    asyncio.run(write(0, stored=False))
+    asyncio.run(write(30, stored=True))
+    asyncio.run(write(60, stored=True))
+    asyncio.run(look())
+
+
+def test_one_entry_larger_than_the_limit_stays(home: Path):
+    async def story() -> None:
+        journal, id = opened(home), new_id()
+        tail = LogTail(journal, id, 100, stored=False)
+        tail.append([(0.0, "stdout", "x" * 500)])
+        tail.append([(1.0, "stdout", "y" * 500)])
+        await journal.settled()
+        assert [text[0] for _, level, text in lines(journal, id) if level != "notice"] == ["y"]
+        journal.close()
+
+    asyncio.run(story())
