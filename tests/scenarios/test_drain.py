@@ -7,6 +7,8 @@ import signal
 import time
 from pathlib import Path
 
+import pytest
+
 import stage_tasks as stage
 from puppets import end, program, said
 from theatre import PATIENCE, cookie, gone, kill, parked, processes_of, ready, runtime, seen, serving
@@ -122,13 +124,20 @@ with runtime(home, drain=60.0) as rt:
     for name in ("child", "daemon", "begun", "begun-0"):
         seen(folder, name)
     rt.send(infos[1].id, 1)
+    if sys.argv[3:]:
+        import multiprocessing, time
+        child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,))
+        child.start()
+        (folder / "fork").write_text(str(child.pid))
     print([rt.supervisor_pid, cookie(rt), [info.id for info in infos]], flush=True)
     sys.stdin.read()
 """
 
 
-def test_everything_ends_with_the_owner(home: Path, tmp_path: Path) -> None:
-    owner = program(OWNER, str(home), str(tmp_path))
+@pytest.mark.parametrize("forks", [False, True])
+def test_everything_ends_with_the_owner(home: Path, tmp_path: Path, forks: bool) -> None:
+    """Also where a fork of the owner, which has copies of its sockets, lives on."""
+    owner = program(OWNER, str(home), str(tmp_path), *(["fork"] if forks else []))
     try:
         supervisor, mark, (breeds, book) = said(owner)
         began = time.monotonic()
@@ -138,6 +147,8 @@ def test_everything_ends_with_the_owner(home: Path, tmp_path: Path) -> None:
         assert time.monotonic() - began < 5
     finally:
         end(owner)
+        if forks:
+            kill(int(seen(tmp_path, "fork")))
     with runtime(home) as rt:
         assert rt.cancel(breeds)
         rt.send(book, 2)
