@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 from collections.abc import Sequence
 from typing import Any
 
 import click
 
+from ...actors.errors import NotRunning, SupervisorLost
 from ...actors.ids import id_text
 from . import lookup, screen
 from .command import command
@@ -97,24 +99,40 @@ def stop(now: bool, timeout: float | None) -> None:
     """Stop the supervisor and wait for its end.
 
     Running tasks get the supervisor's --drain seconds to reach a stopping point. Whatever has not ended is queued
-    again and goes on at the next start. A second stop is a stop --now.
+    again and goes on at the next start.
     """
-    with current().runtime() as runtime:
-        pid = runtime.supervisor_pid
-        end = os.pidfd_open(pid)
-        try:
-            runtime.stop_supervisor(now=now)
-            poll = select.poll()
-            poll.register(end, select.POLLIN)
-            if not poll.poll(None if timeout is None else timeout * 1000):
-                raise Trouble(
-                    ExitCode.WAIT_TIMED_OUT,
-                    f"the supervisor (pid {pid}) has not ended within {timeout:g} s; it is draining. "
-                    "`understudy stop --now` ends it at once",
-                )
-        finally:
-            os.close(end)
+    pid = current().home.served()
+    if not pid:
+        raise NotRunning(f"no supervisor serves {current().home.path}, so there is nothing to stop")
+    end = os.pidfd_open(pid)
+    try:
+        _ask_to_stop(end, now)
+        if not wait_for_end(end, timeout):
+            raise Trouble(
+                ExitCode.WAIT_TIMED_OUT,
+                f"the supervisor (pid {pid}) has not ended within {timeout:g} s; it is draining. "
+                "`understudy stop --now` ends it at once",
+            )
+    finally:
+        os.close(end)
     screen.note(f"the supervisor (pid {pid}) has stopped")
+
+
+def _ask_to_stop(supervisor: int, now: bool) -> None:
+    """By its socket; one that stops already takes no calls, but a second signal has it stop at once."""
+    try:
+        with current().runtime() as runtime:
+            runtime.stop_supervisor(now=now)
+    except (Trouble, NotRunning, SupervisorLost):
+        if now:
+            signal.pidfd_send_signal(supervisor, signal.SIGTERM)
+
+
+def wait_for_end(process: int, timeout: float | None) -> bool:
+    """Wait for the process of this pidfd; False when `timeout` seconds run out."""
+    poll = select.poll()
+    poll.register(process, select.POLLIN)
+    return bool(poll.poll(None if timeout is None else timeout * 1000))
 
 
 def _id(reader: Any, text: str) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Final, NoReturn
 
 import click
+from click.shell_completion import shell_complete
 
 from .command import LazyGroup
 from .exit_codes import ExitCode
@@ -39,6 +40,8 @@ COMMANDS: Final = {
 }
 
 PROGRAM: Final = "understudy"
+#: The variable by which a shell asks for completion, as click documents it.
+COMPLETION: Final = "_UNDERSTUDY_COMPLETE"
 
 
 def _print_version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
@@ -83,8 +86,10 @@ def run(args: Sequence[str]) -> int:
         # Where the locale has no such character, a question of encoding must not end the command.
         getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")
     try:
-        code = cli.main(list(args), prog_name=PROGRAM, standalone_mode=False, obj=session)
+        code = _dispatch(args, session)
         sys.stdout.flush()
+    except click.exceptions.Exit as end:  # after --help and --version
+        return end.exit_code
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -98,6 +103,14 @@ def run(args: Sequence[str]) -> int:
         print(text_of(error), file=sys.stderr)
         return code_of(error)
     return code if isinstance(code, int) else ExitCode.OK
+
+
+def _dispatch(args: Sequence[str], session: Session) -> object:
+    """What the command returns. By way of click's parts: its `main` has exit codes of its own, for a broken pipe, say."""
+    if instruction := os.environ.get(COMPLETION):
+        return shell_complete(cli, {"obj": session}, PROGRAM, COMPLETION, instruction)
+    with cli.make_context(PROGRAM, list(args), obj=session) as context:
+        return cli.invoke(context)
 
 
 def _hang_up() -> int:

@@ -33,8 +33,8 @@ run a supervisor as a service.
   `ps --watch`, `cancel`). Times in it are ISO 8601 in UTC; what people see is local time.
 - **A JSON argument is a value**: `3`, `true`, `null`, `'{"a": [1, 2]}'`. Text needs quotes of its own inside the
   shell's: `'"data.csv"'`. `-` reads the value from standard input.
-- **Durations** are seconds or have units: `90`, `10m`, `1h30m`, `2d`. **Sizes** are bytes or have units, which are powers
-  of 1,024: `512M`, `1.5G`.
+- **Durations** are seconds or have units: `90`, `10m`, `1h30m`, `2d`. **Sizes** are bytes or have units, powers of
+  1,024: `512M`, `1.5G`.
 - **Text from tasks is shown escaped**: no name, log line or error can move the cursor or colour the screen.
 - **Colour** only on a terminal, and not where `NO_COLOR` is set. Without a terminal, tables are as wide as their text.
 - **Errors** are one line on stderr; `--debug` adds the traceback.
@@ -48,14 +48,19 @@ $ echo '_UNDERSTUDY_COMPLETE=fish_source understudy | source' > ~/.config/fish/c
 ```
 """
 
+_VALUES: Final = """\
+## Values as JSON
+
+What `run`, `result`, `checkpoint` and `show` print is JSON. What JSON cannot say is written so:
+"""
+
 
 def page() -> str:
     """The whole page, Markdown."""
     parts = [
         _HEAD,
         f"## Exit codes\n\n{exit_codes.as_table()}\n",
-        "## Values as JSON\n\nWhat `run`, `result`, `checkpoint` and `show` print is JSON. "
-        f"What JSON cannot say is written so:\n\n{json_text.as_table()}\n",
+        f"{_VALUES}\n{json_text.as_table()}\n",
         "## Commands\n\nEvery command takes `--home PATH`, `--debug` and `--help` as well.\n",
     ]
     root = click.Context(cli, info_name=PROGRAM, terminal_width=WIDTH)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ...actors.errors import NotRunning
 from ...storage.reader import Reader
 from ..home import HOME_VARIABLE, Home
 from .exit_codes import ExitCode
@@ -47,7 +48,16 @@ class Session:
         """The supervisor that serves the home; NotRunning."""
         from ..runtime import Runtime  # a tenth of a second, which readers need not pay
 
-        runtime = Runtime.connect(self.home.path)
+        try:
+            runtime = Runtime.connect(self.home.path)
+        except NotRunning:
+            if pid := self.home.served():
+                raise Trouble(
+                    ExitCode.NOT_RUNNING,
+                    f"the supervisor of {self.home.path} (pid {pid}) is starting or stopping and takes no calls; "
+                    "try again in a moment",
+                ) from None
+            raise
         try:
             yield runtime
         finally:

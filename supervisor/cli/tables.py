@@ -87,9 +87,9 @@ def shares(room: int, name: int, detail: int) -> tuple[int, int]:
         return max(min(name, room), 1), 0
     if name + GAP + detail <= room:
         return name, detail
-    name = max(min(name, NAME_MIN), min(name, room - GAP - detail), min(name, int(room * NAME_SHARE)))
-    left = room - name - GAP
-    return (name, left) if left >= DETAIL_MIN else (max(min(name, room), 1), 0)
+    part = max(min(name, NAME_MIN), min(name, room - GAP - detail), min(name, int(room * NAME_SHARE)))
+    left = room - part - GAP
+    return (part, left) if left >= DETAIL_MIN else (max(min(name, room), 1), 0)
 
 
 def cut(text: Text, width: int) -> Text:

@@ -14,18 +14,39 @@ ID = "0198f1c2-7b3e-7c11-9d1a-5f3c2b1a0e4d"
 
 
 def task(**fields: Any) -> dict[str, Any]:
-    return {"id": ID, "task": "app:[red]\x1b[2J", "attempt": 2, "started": NOW - 125, "parked": False, **fields}
+    return {
+        "id": ID,
+        "task": "app:[red]\x1b[2J",
+        "attempt": 2,
+        "started": NOW - 125,
+        "parked": False,
+        **fields,
+    }
 
 
 def live(**fields: Any) -> dict[str, Any]:
     worker = {
-        "number": 1, "pid": 12, "started": NOW - 7200, "alone": False, "retiring": False, "done": 1234,
-        "task_count": 60, "parked": 1, "tasks": [task(), task(parked=True), task(started=None)],
+        "number": 1,
+        "pid": 12,
+        "started": NOW - 7200,
+        "alone": False,
+        "retiring": False,
+        "done": 1234,
+        "task_count": 60,
+        "parked": 1,
+        "tasks": [task(), task(parked=True), task(started=None)],
     }
     starting = {**worker, "number": 2, "pid": 0, "tasks": [], "task_count": 0, "parked": 0}
     known = {
-        "pid": 10, "home": "/srv/[bold]jobs", "started": NOW - 9000, "embedded": False, "draining": True,
-        "fork_server": 11, "tasks_declared": ["app:x"], "disk_full": False, "workers": [worker, starting],
+        "pid": 10,
+        "home": "/srv/[bold]jobs",
+        "started": NOW - 9000,
+        "embedded": False,
+        "draining": True,
+        "fork_server": 11,
+        "tasks_declared": ["app:x"],
+        "disk_full": False,
+        "workers": [worker, starting],
     }
     return {**known, **fields}
 

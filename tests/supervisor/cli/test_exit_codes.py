@@ -1,8 +1,7 @@
 from __future__ import annotations
 
-from understudy.supervisor.cli.exit_codes import MEANINGS, ExitCode, as_table
-
 from checkout import ROOT
+from understudy.supervisor.cli.exit_codes import MEANINGS, ExitCode, as_table
 
 
 def test_every_code_has_a_meaning_and_every_meaning_a_code():

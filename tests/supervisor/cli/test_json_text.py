@@ -9,11 +9,10 @@ from uuid import UUID
 
 import pytest
 
+from checkout import ROOT
 from understudy.actors import values
 from understudy.actors.errors import InvalidValue
 from understudy.supervisor.cli import json_text
-
-from checkout import ROOT
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,9 @@ def convert(kind: Any, text: str) -> Any:
     return kind.convert(text, None, None)
 
 
-@pytest.mark.parametrize(("text", "value"), [("3", 3), ("-2.5", -2.5), ('"x"', "x"), ('{"a": [null]}', {"a": [None]})])
+@pytest.mark.parametrize(
+    ("text", "value"), [("3", 3), ("-2.5", -2.5), ('"x"', "x"), ('{"a": [null]}', {"a": [None]})]
+)
 def test_json_is_a_value(text: str, value: Any):
     assert convert(params.JSON, text) == value
 

@@ -29,7 +29,10 @@ def lines(renderable: RenderableType, width: int) -> list[str]:
 
 @pytest.mark.parametrize("width", [60, 80, 120, 160, 400])
 def test_a_task_takes_one_line_at_any_width(width: int):
-    rows = [(ID[:13], record(error=ErrorInfo("E", "舞台" * 100))), (ID[:13], record(State.RUNNING, started=NOW))]
+    rows = [
+        (ID[:13], record(error=ErrorInfo("E", "舞台" * 100))),
+        (ID[:13], record(State.RUNNING, started=NOW)),
+    ]
     shown = lines(tables.tasks(rows, width, NOW), width)
     assert len(shown) == 3
     assert all(cell_len(line.rstrip()) <= width for line in shown)
@@ -73,7 +76,14 @@ def test_a_sheet_has_the_facts_the_values_and_the_traceback():
         checkpoint_size=2048,
     )
     text = "\n".join(lines(tables.sheet(shown, {"args": ["\x1b"]}, NOW), 100))
-    for part in ("1, interrupted 2 times", "2.0 KiB", '["\\u001b"]', "E: m\\x1b", "  line\\x1b[H", '{"pid": 7}'):
+    for part in (
+        "1, interrupted 2 times",
+        "2.0 KiB",
+        '["\\u001b"]',
+        "E: m\\x1b",
+        "  line\\x1b[H",
+        '{"pid": 7}',
+    ):
         assert part in text
     assert "\x1b" not in text
     assert "mailbox" not in text, "an ended task has none"

@@ -9,7 +9,15 @@ from understudy.supervisor.cli import units
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("90", 90), ("1.5", 1.5), ("10m", 600), ("1h30m", 5400), ("2d", 172800), ("250ms", 0.25), ("1W", 604800)],
+    [
+        ("90", 90),
+        ("1.5", 1.5),
+        ("10m", 600),
+        ("1h30m", 5400),
+        ("2d", 172800),
+        ("250ms", 0.25),
+        ("1W", 604800),
+    ],
 )
 def test_durations_are_read(text: str, seconds: float):
     assert units.parse_duration(text) == seconds
@@ -60,13 +68,16 @@ def test_durations_are_short(seconds: float, text: str):
     assert units.duration(seconds) == text
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(-5, "0s"), (59.9, "59s"), (3599, "59m"), (7200, "2h"), (9e5, "10d")])
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(-5, "0s"), (59.9, "59s"), (3599, "59m"), (7200, "2h"), (9e5, "10d")]
+)
 def test_ages_have_one_unit(seconds: float, text: str):
     assert units.age(seconds) == text
 
 
 @pytest.mark.parametrize(
-    ("count", "text"), [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (1 << 20, "1.0 MiB"), (5 << 40, "5.0 TiB")]
+    ("count", "text"),
+    [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (1 << 20, "1.0 MiB"), (5 << 40, "5.0 TiB")],
 )
 def test_sizes_are_short(count: int, text: str):
     assert units.size(count) == text

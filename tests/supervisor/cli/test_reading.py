@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from understudy.supervisor.cli.exit_codes import ExitCode
+
+if TYPE_CHECKING:
+    from conftest import Stage
+
+
+def test_ps_filters(served: Stage):
+    done = served.start("app:add", "1")
+    served("result", done, "--wait")
+    waiting = served.start("app:add", "2", "--delay", "1h")
+    part = served.start("app:add", "3", "--stream", done)
+
+    def ids(*filters: str) -> list[str]:
+        return [task["id"] for task in served("ps", "--json", *filters).json]
+
+    assert ids()[:3] == [part, waiting, done]
+    assert waiting in ids("--state", "queued")
+    assert done not in ids("--state", "queued", "-s", "running")
+    assert ids("--task", "app:nothing") == []
+    assert ids("--stream", done[:35]) == [part, done]
+    assert ids("--newer", "1h", "--limit", "1") == [part]
+    assert ids("--older", "1h") == []
+    assert len(ids("--limit", "0")) >= 3
+    served("cancel", waiting)
+
+
+def test_ps_as_a_table(served: Stage):
+    id = served.start("app:add", "1")
+    served("result", id, "--wait")
+    answer = served.shell("ps", "--limit", "1")
+    head, line = answer.out.splitlines()
+    assert head.split() == ["ID", "TASK", "STATE", "TRY", "AGE", "RAN"]
+    assert line.split()[:4] == [id, "app:add", "completed", "1"]
+    narrow = served("ps", "--limit", "1", COLUMNS="80").out.splitlines()[1].split()[0]
+    assert id.startswith(narrow)
+    assert len(narrow) < len(id)
+    assert served.state(narrow) == "completed"
+    assert served("ps", "--state", "queued", "--task", "x").err == "no such tasks\n"
+
+
+def test_show_has_arguments_and_result(served: Stage):
+    id = served.start("app:add", "1", "--kwargs", '{"b": 2}')
+    served("result", id, "--wait")
+    seen = served("show", id, "--json").json
+    assert (seen["args"], seen["kwargs"], seen["result"]) == ([1], {"b": 2}, 3)
+    assert "completed" in served("show", id).out
+
+
+def test_escape_sequences_stay_in_the_store(served: Stage):
+    served("run", "tale:[red]wolf[/red]")
+    answer = served("ps", "--task", "tale:[red]wolf[/red]", FORCE_COLOR="", NO_COLOR="1")
+    id = served("ps", "--task", "tale:[red]wolf[/red]", "--json").json[0]["id"]
+    for text in (
+        answer.out,
+        served("show", id).out,
+        served("logs", id).out,
+        served("show", id, "--json").out,
+    ):
+        assert text.replace("\n", "").isprintable()
+    assert "tale:[red]wolf[/red]" in answer.out
+
+
+def test_values_that_json_cannot_say(served: Stage):
+    answer = served("run", "app:odd")
+    assert answer.json == {"day": "2030-01-31", "raw": {"$bytes": "YWI="}, "7": [1, 2, 3]}
+
+
+def test_result_without_waiting(served: Stage, quietly: Callable[..., str]):
+    id = quietly("app:hours")
+    answer = served("result", id)
+    assert answer.code == ExitCode.NOT_ENDED
+    assert "--wait" in answer.err
+    assert served("result", id, "--timeout", "20ms").code == ExitCode.WAIT_TIMED_OUT
+    served("cancel", id)
+    assert served("result", id, "--wait").code == ExitCode.TASK_CANCELLED
+
+
+def test_all_of_it_works_without_a_supervisor(stage: Stage):
+    process, _ = stage.serve()
+    id = stage.start("app:add", "1")
+    post = stage.start("app:post")
+    stage("send", post, "7")
+    stage("close", post)
+    assert stage("result", post, "--wait").out == "1\n"
+    process.terminate()
+    process.communicate(timeout=15)
+    assert stage.shell("ps", "--json").json[0]["id"] == post
+    assert stage.shell("show", id, "--json").json["state"] == "completed"
+    assert stage("result", id, "--wait").out == "2\n"
+    assert stage("checkpoint", post).out == "1\n"
+    assert stage("checkpoint", id).out == "null\n"
+    assert "adding 1 and 1" in stage("logs", "-f", id).out
+    assert stage("check").code == ExitCode.OK
+
+
+def test_a_home_that_does_not_exist_is_an_error(stage: Stage):
+    answer = stage("ps", "--home", "nowhere")
+    assert answer.code == ExitCode.HOME_UNUSABLE
+    assert "--home" in answer.err
+    assert not (stage.folder / "nowhere").exists()

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import re
+import signal
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from understudy.supervisor.cli.exit_codes import ExitCode
+from understudy.supervisor.cli.serving import ready_line
+from waiting import until
+
+if TYPE_CHECKING:
+    from conftest import Stage
+
+
+def test_one_line_when_ready_and_a_drain_at_sigterm(stage: Stage):
+    process, line = stage.serve("--drain", "20s")
+    assert line == (
+        f"serving {stage.home} (pid {process.pid}, 1 worker); "
+        "tasks: app:add, app:hours, app:odd, app:post, tale:[red]wolf[/red]\n"
+    )
+    id = stage.start("app:hours")
+    stage.until_state(id, "running")
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=15)
+    assert (process.returncode, out) == (ExitCode.OK, "")
+    assert "running tasks have 20 s" in err
+    assert err.splitlines()[-1].startswith("stopped")
+    seen = stage("show", id, "--json").json
+    assert (seen["state"], seen["attempt"], seen["interruptions"]) == ("queued", 1, 1)
+
+
+def test_the_second_signal_stops_now(stage: Stage):
+    stage.write(
+        """
+        import time
+        from understudy import task
+
+        @task
+        def deaf():
+            print("deaf")
+            time.sleep(3600)
+        """
+    )
+    process, _ = stage.serve("--drain", "1h")
+    id = stage.start("app:deaf")
+    until(lambda: "deaf" in stage("logs", id).out)
+    process.send_signal(signal.SIGINT)
+    assert process.stderr is not None
+    until(lambda: "stopping" in process.stderr.readline())  # type: ignore[union-attr]
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=15)
+    assert process.returncode == ExitCode.OK
+    assert stage.state(id) == "queued"
+
+
+def test_an_app_that_does_not_import_shows_its_traceback(stage: Stage):
+    stage.write("1 / 0")
+    answer = stage.shell("serve", "app")
+    assert answer.code == ExitCode.APP_FAILED
+    assert 'app.py", line 1' in answer.err
+    assert "Error: the app app cannot be imported: ZeroDivisionError: division by zero" in answer.err
+    assert "cli/main.py" not in answer.err
+    assert answer.out == ""
+
+
+def test_an_app_that_is_not_there(stage: Stage):
+    answer = stage.shell("serve", "nowhere.tasks")
+    assert answer.code == ExitCode.APP_FAILED
+    assert "there is no module nowhere" in answer.err
+    assert stage.shell("serve", "gone.py").code == ExitCode.APP_FAILED
+
+
+def test_a_second_supervisor_is_refused(served: Stage):
+    answer = served.shell("serve", "app")
+    assert answer.code == ExitCode.HOME_IN_USE
+    assert f"(pid {served.serves[0].pid})" in answer.err
+    assert len(answer.err.splitlines()) == 1
+
+
+def test_a_home_that_is_no_folder(stage: Stage):
+    answer = stage.shell("serve", "app", "--home", "app.py/x")
+    assert answer.code == ExitCode.HOME_UNUSABLE
+
+
+def test_the_service_manager_is_told(stage: Stage):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.settimeout(10)
+        address = str(stage.folder / "notify")
+        manager.bind(address)
+        process, line = stage.serve(NOTIFY_SOCKET=address)
+        ready = manager.recv(9999).decode()
+        assert ready.startswith(f"READY=1\nMAINPID={process.pid}\nSTATUS={line.strip()}")
+        process.terminate()
+        assert manager.recv(9999).startswith(b"STOPPING=1\n")
+        process.communicate(timeout=15)
+    assert process.returncode == 0
+
+
+def test_settings_come_from_options_and_from_the_environment(stage: Stage):
+    other = stage.folder / "elsewhere"
+    other.mkdir()
+    (other / "deep.py").write_text("from understudy import task\n@task\ndef one(): pass\n", encoding="utf-8")
+    _, line = stage.serve("--app-dir", "elsewhere", app="deep", UNDERSTUDY_VALUE_LIMIT="2K")
+    assert "deep:one" in line
+    answer = stage("start", "deep:one", f'"{"x" * 3000}"')
+    assert answer.code == ExitCode.USAGE
+    assert "the limit is 2,048" in answer.err
+
+
+@pytest.mark.parametrize(
+    "options", [["--workers", "-1"], ["--drain", "soon"], ["--durability", "none"], ["--log-limit", "1K"]]
+)
+def test_settings_out_of_range(stage: Stage, options: list[str]):
+    assert stage.shell("serve", "app", *options).code == ExitCode.USAGE
+    assert not stage.home.exists()
+
+
+def test_what_is_logged_is_escaped_and_the_journal_has_its_own_clock(stage: Stage):
+    stage.write("import logging\nlogging.getLogger('x').error('early')")
+    plain, _ = stage.serve()
+    plain.terminate()
+    assert re.search(r"^\d{4}-\d\d-\d\d .* INFO +stopping", plain.communicate(timeout=15)[1], re.MULTILINE)
+    journal, _ = stage.serve(JOURNAL_STREAM="8:1")
+    journal.terminate()
+    assert re.search(r"^INFO +stopping", journal.communicate(timeout=15)[1], re.MULTILINE)
+
+
+def test_the_line_lists_a_few_tasks_and_counts_the_rest():
+    assert ready_line("/h", 7, 2, [f"a:{n}" for n in range(7)]) == (
+        "serving /h (pid 7, 2 workers); tasks: a:0, a:1, a:2, a:3, a:4, 2 more"
+    )
+    assert ready_line("/h", 7, 1, []).endswith("tasks: none: APP declares none with @task")
+
+
+def test_a_home_is_made_with_its_parents(stage: Stage):
+    process, line = stage.serve("--home", "a/b")
+    assert str(Path(stage.folder, "a/b")) in line
+    process.terminate()
+    process.communicate(timeout=15)

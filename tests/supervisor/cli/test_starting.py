@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from understudy.supervisor.cli.exit_codes import ExitCode
+from waiting import until
+
+if TYPE_CHECKING:
+    from conftest import Stage
+
+
+def test_start_prints_the_id_and_run_the_value(served: Stage):
+    id = served.shell("start", "app:add", "1", "-2").out.strip()
+    assert len(id) == 36
+    assert served("result", id, "--wait").out == "-1\n"
+    assert served.shell("run", "app:add", '"a"', "--kwargs", '{"b": "b"}').out == '"ab"\n'
+    assert served("run", "app:add", "-", input="[1]").code == ExitCode.TASK_FAILED
+
+
+def test_start_as_json(served: Stage):
+    info = served("start", "app:add", "1", "--json").json
+    assert info == {"id": info["id"], "stream_id": info["id"], "task": "app:add", "origin_run": None}
+
+
+def test_options_of_a_start(served: Stage):
+    first = served.start("app:add", "1", "--key", "once", "--delay", "1h", "--priority", "7", "--retry", "2")
+    assert served.start("app:add", "2", "--key", "once") == first
+    seen = served("show", first, "--json").json
+    assert (seen["state"], seen["key"], seen["options"]["priority"]) == ("queued", "once", 7)
+    assert seen["options"]["retry"][0] == 2
+    assert seen["next_attempt"] is not None
+    part = served.start("app:add", "1", "--stream", first, "--timeout", "none", "--at", "2030-01-31T08:00")
+    seen = served("show", part, "--json").json
+    assert (seen["stream_id"], seen["options"]) == (first, {"timeout": None})
+    assert served("cancel", first, part).code == ExitCode.OK
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "says"),
+    [
+        (["app:add", "data.csv"], ExitCode.USAGE, "'\"data.csv\"'"),
+        (["app:add", "1", "--kwargs", "[1]"], ExitCode.USAGE, "JSON object"),
+        (["app:add", "1", "--delay", "1s", "--at", "2030-01-31"], ExitCode.USAGE, "not both"),
+        (["app:add", "1", "--typo"], ExitCode.USAGE, "--typo"),
+        (["app:none"], ExitCode.NOT_FOUND, "declares no task 'app:none'"),
+        (["app:add", "1", "--stream", "ffffffff"], ExitCode.NOT_FOUND, "no task has an id"),
+    ],
+)
+def test_what_cannot_be_started(served: Stage, args: list[str], code: ExitCode, says: str):
+    answer = served("start", *args)
+    assert (answer.code, answer.out) == (code, "")
+    assert says in answer.err
+
+
+def test_a_failed_run_shows_the_tasks_own_traceback(served: Stage):
+    answer = served.shell("run", "tale:[red]wolf[/red]")
+    assert (answer.code, answer.out) == (ExitCode.TASK_FAILED, "")
+    assert 'app.py"' in answer.err
+    assert answer.err.splitlines()[-1].endswith("failed: ValueError: \\x1b[31mpuff\\x1b[0m [bold]")
+    assert "\x1b" not in answer.err
+
+
+def test_other_ends_of_a_run(served: Stage):
+    answer = served("run", "app:hours", "--timeout", "50ms")
+    assert answer.code == ExitCode.TASK_TIMED_OUT
+    answer = served("run", "app:hours", "--wait-timeout", "50ms")
+    assert answer.code == ExitCode.WAIT_TIMED_OUT
+    id = answer.err.split("--wait ")[1].strip("`\n")
+    assert served("cancel", id).code == ExitCode.OK
+
+
+def test_ctrl_c_cancels_the_task(served: Stage):
+    process = served.popen("run", "app:hours")
+    running = ("ps", "--task", "app:hours", "--state", "running", "--json")
+    (task,) = until(lambda: served(*running).json)
+    id = task["id"]
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=15)
+    assert process.returncode == ExitCode.TASK_CANCELLED
+    assert out == ""
+    assert f"cancelling task {id}" in err
+    assert served.state(id) == "cancelled"
+
+
+def test_without_a_supervisor(stage: Stage):
+    for command in ("start", "run"):
+        answer = stage(command, "app:add", "1")
+        assert answer.code == ExitCode.NOT_RUNNING
+        assert answer.err == (
+            f"Error: no supervisor serves {stage.home}; start one with `understudy serve`\n"
+        )
