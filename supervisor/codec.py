@@ -76,4 +76,4 @@ class Decoder:
                     raise ProtocolError(f"not a frame: {frame!r:.100}")
                 yield frame
         except (msgpack.UnpackException, ValueError, TypeError, RecursionError, OverflowError) as error:
-            raise ProtocolError(f"not msgpack, or too large: {error or type(error).__name__}") from error
+            raise ProtocolError(f"not msgpack, or too large: {str(error) or type(error).__name__}") from error

@@ -20,9 +20,20 @@ KINDS = [
     if isinstance(kind, type) and issubclass(kind, UnderstudyError) and kind.__module__ == errors.__name__
 ]
 VALUES: dict[str, Any] = {
-    **{"path": "args[0]", "size": 7, "limit": 5, "name": "n", "id": "i", "messages": 3, "bytes": 9},
-    **{"home": "/h", "pid": 12, "remote_traceback": "…", "found": 3, "supported": 1},
-    **{"reason": "because", "delay": 2.5},
+    "path": "args[0]",
+    "size": 7,
+    "limit": 5,
+    "name": "n",
+    "id": "i",
+    "messages": 3,
+    "bytes": 9,
+    "home": "/h",
+    "pid": 12,
+    "remote_traceback": "…",
+    "found": 3,
+    "supported": 1,
+    "reason": "because",
+    "delay": 2.5,
 }
 
 

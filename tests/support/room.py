@@ -32,6 +32,7 @@ from understudy.supervisor.mail import Mailroom
 from understudy.supervisor.processes import ExitStatus
 from understudy.supervisor.service import Service
 from understudy.supervisor.settings import Settings
+from understudy.supervisor.worker import READ_SIZE
 from understudy.supervisor.worker_link import WorkerLink
 
 __all__ = ["ErrorInfo", "PaperPool", "Puppet", "Room", "declared", "room"]
@@ -90,8 +91,9 @@ class Puppet:
         """The orders that have come since the last call; RUN and DROP are carried out, and drops confirmed."""
         new: list[tuple[Any, ...]] = []
         written, self.transport.written = self.transport.written, []
-        for data in written:
-            new += self._decoder.feed(data)
+        data = b"".join(written)
+        for start in range(0, len(data), READ_SIZE):
+            new += self._decoder.feed(data[start : start + READ_SIZE])
         for frame in new:
             if frame[0] == Order.RUN:
                 self.queues[frame[1]] += [Assignment(*row) for row in frame[2]]

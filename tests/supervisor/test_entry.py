@@ -1,0 +1,60 @@
+"""An entry: what a worker is told of it, and what is forgotten when it comes off one."""
+
+from __future__ import annotations
+
+import asyncio
+
+from understudy.actors.host import Assignment
+from understudy.actors.ids import new_id
+from understudy.actors.options import Options
+from understudy.storage.record import Record
+from understudy.storage.schema import Lane
+from understudy.supervisor.entry import Entry
+
+
+def entry(**options: object) -> Entry:
+    id = new_id()
+    record = Record(id, "app:task", 1.0, id)
+    return Entry(record, Options().changed(options), Lane.SYNC, stored=False)
+
+
+def test_every_slot_has_a_value_from_the_start():
+    made = entry()
+    assert [name for name in Entry.__slots__ if not hasattr(made, name)] == []
+
+
+def test_the_assignment():
+    made = entry(timeout=5, ack="checkpoint")
+    made.args = b"args"
+    made.record.attempt, made.record.interruptions, made.record.checkpoint = 3, 2, (1.0, 10)
+    id = made.id
+    assert made.assignment() == Assignment(id, "app:task", 3, b"args", id, None, "checkpoint", 5.0, True, 2)
+
+
+def test_off_its_worker_nothing_of_the_attempt_is_left():
+    async def story() -> None:
+        loop = asyncio.get_running_loop()
+        made = entry()
+        called: list[str] = []
+        assert made.queued
+        made.link = object()  # type: ignore[assignment]
+        made.begun = made.parked = True
+        made.signal = "cancel"
+        made.deadline = loop.call_later(0, called.append, "deadline")
+        made.kill = loop.call_later(0, called.append, "kill")
+        assert not made.queued
+        made.off_worker()
+        assert made.queued
+        assert (made.begun, made.parked, made.signal, made.deadline, made.kill) == (
+            False,
+            False,
+            None,
+            None,
+            None,
+        )
+        await asyncio.sleep(0.001)
+        assert called == []
+        made.record.ended = 2.0
+        assert not made.queued
+
+    asyncio.run(story())
