@@ -88,6 +88,7 @@ class Pool:
         if self._looking is not None:
             self._looking.cancel()
         for link in list(self.links):
+            link.retiring = True  # we end it: what it has is interrupted, and nobody is to blame
             if link.pid:
                 self.kill(link)
         for spawn in list(self._spawns):
