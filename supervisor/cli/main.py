@@ -106,7 +106,7 @@ def run(args: Sequence[str]) -> int:
 
 
 def _dispatch(args: Sequence[str], session: Session) -> object:
-    """What the command returns. By way of click's parts: its `main` has exit codes of its own, for a broken pipe, say."""
+    """What the command returns. Not by click's `main`, which has exit codes of its own, for a broken pipe, say."""
     if instruction := os.environ.get(COMPLETION):
         return shell_complete(cli, {"obj": session}, PROGRAM, COMPLETION, instruction)
     with cli.make_context(PROGRAM, list(args), obj=session) as context:

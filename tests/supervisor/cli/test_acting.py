@@ -65,6 +65,16 @@ def test_stop_waits_for_the_end(stage: Stage, now: list[str]):
     assert stage("stop").code == ExitCode.NOT_RUNNING
 
 
+def test_stop_now_blames_no_task(stage: Stage):
+    stage.write("import time\nfrom understudy import task\n@task\ndef deaf():\n    time.sleep(3600)\n")
+    stage.serve()
+    id = stage.start("app:deaf")
+    stage.until_state(id, "running")
+    assert stage("stop", "--now").code == ExitCode.OK
+    seen = stage("show", id, "--json").json
+    assert (seen["state"], seen["attempt"], seen["interruptions"]) == ("queued", 1, 1)
+
+
 def test_stop_gives_up_waiting(stage: Stage):
     stage.write("import time\nfrom understudy import task\n@task\ndef deaf():\n    time.sleep(3600)\n")
     stage.serve("--drain", "1h")
