@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import select
@@ -9,7 +10,20 @@ import signal
 import socket
 from typing import Any
 
-from understudy import Retry, aio, cancelled, checkpoint, current, progress, receive, restore, task
+from understudy import (
+    Retry,
+    aio,
+    cancelled,
+    checkpoint,
+    current,
+    progress,
+    receive,
+    restore,
+    send,
+    sleep,
+    task,
+)
+from understudy.actors import ambient
 
 #: Retries that no test exhausts, at once.
 AGAIN = Retry(attempts=1_000_000, delay=0)
@@ -346,4 +360,71 @@ def save_text_of(sizes: list[int]) -> list[Any]:
             said.append(checkpoint("x" * size))
         except Exception as error:  # noqa: BLE001 - whatever it is, the test wants to know
             said.append(type(error).__name__)
+    return said
+
+
+def name_of_error(call: Any) -> str:
+    try:
+        call()
+    except Exception as error:  # noqa: BLE001 - whatever it is, the test wants to know
+        return type(error).__name__
+    return "nothing"
+
+
+async def name_of_async_error(awaitable: Any) -> str:
+    try:
+        await awaitable
+    except Exception as error:  # noqa: BLE001 - whatever it is, the test wants to know
+        return type(error).__name__
+    return "nothing"
+
+
+@task
+def use_everything() -> dict[str, Any]:
+    """Calls whatever a task can call, and says what came of it."""
+    said: dict[str, Any] = {"sum": add.start(1, 2).result(30)}
+    rt = ambient.runtime()
+    said["by name"] = rt.start("letter_tasks:add", 3, 4).result(30)
+    child = collect.start()
+    child.send("hello")
+    send(child.id, 2)
+    child.close()
+    said["child's letters"] = child.result(30)
+    held = collect.start()
+    said["late"] = name_of_error(lambda: held.result(0.01))
+    held.cancel()
+    said["cancelled"] = name_of_error(lambda: held.result(30))
+    said["failed"] = name_of_error(lambda: fail_with.start("no").result(30))
+    said["state of the child"] = str(child.status().state)
+    checkpoint({"step": 1})
+    said["own state"] = restore()
+    said["another's state"] = restore(current().id)
+    said["closed"] = name_of_error(lambda: send(child.id, 3))
+    said["slept"] = sleep(0.001)
+    said["wrong world"] = name_of_error(lambda: aio.receive().send(None))
+    return said
+
+
+@task
+async def use_everything_async() -> dict[str, Any]:
+    """As `use_everything`, with the awaitable twins."""
+    said: dict[str, Any] = {"sum": await aio.result(await aio.start(add, 1, 2), 30)}
+    said["by name"] = await aio.result(await aio.start("letter_tasks:add", 3, 4), 30)
+    child = await aio.start(collect)
+    await aio.send(child.id, "hello")
+    await aio.send(child.id, 2)
+    await asyncio.to_thread(child.close)
+    said["child's letters"] = await aio.result(child, 30)
+    held = await aio.start(collect)
+    said["late"] = await name_of_async_error(aio.result(held, 0.01))
+    await asyncio.to_thread(held.cancel)
+    said["cancelled"] = await name_of_async_error(aio.result(held, 30))
+    said["failed"] = await name_of_async_error(aio.result(await aio.start(fail_with, "no"), 30))
+    said["state of the child"] = str((await asyncio.to_thread(child.status)).state)
+    await aio.checkpoint({"step": 1})
+    said["own state"] = await aio.restore()
+    said["another's state"] = await aio.restore(current().id)
+    said["closed"] = await name_of_async_error(aio.send(child.id, 3))
+    said["slept"] = await aio.sleep(0.001)
+    said["wrong world"] = name_of_error(receive)
     return said
