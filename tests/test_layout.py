@@ -14,6 +14,7 @@ from checkout import ROOMS, ROOT, dotted, imports, modules, packages
 #: Test modules that mirror no module, and why. Scenarios (tests/scenarios) are free.
 EXTRAS = {
     "test_benchmarks.py": "benchmarks/",
+    "test_docs.py": "README.md, docs/",
     "test_examples.py": "examples/",
     "test_facade.py": "the root's __init__.py",
     "test_layout.py": "the repository itself",
