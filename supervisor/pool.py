@@ -31,7 +31,13 @@ class Pool:
     """Owns the fork server and every worker. Started with `start`, ended with `stop`."""
 
     def __init__(
-        self, settings: Settings, spec: AppSpec, home: str, cookie: str, reports: Reports, turn: Callable[[], None]
+        self,
+        settings: Settings,
+        spec: AppSpec,
+        home: str,
+        cookie: str,
+        reports: Reports,
+        turn: Callable[[], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._settings = settings
@@ -124,7 +130,9 @@ class Pool:
         log.error("the fork server ended with %s; starting another", status)
         if self._restarts.note(self._loop.time()):
             self._give_up(
-                AppFailed(f"the fork server died {len(self._restarts)} times in a row, the last time with {status}")
+                AppFailed(
+                    f"the fork server died {len(self._restarts)} times in a row, the last time with {status}"
+                )
             )
             return
         self._spawner.start()
@@ -162,7 +170,11 @@ class Pool:
 
     def idle_isolated(self) -> list[WorkerLink]:
         """Workers for one task that have not got theirs yet."""
-        return [link for link in self.links if link.alone and link.takes(Lane.SYNC) and not link.tasks and not link.done]
+        return [
+            link
+            for link in self.links
+            if link.alone and link.takes(Lane.SYNC) and not link.tasks and not link.done
+        ]
 
     def _spawn(self, *, alone: bool) -> None:
         self._number += 1

@@ -304,7 +304,16 @@ class Worker:
         self._actors.pop(actor.id, None)
         self._marks.ended(actor.id)
         self._outbox.done(
-            (actor.id, outcome.ending, outcome.value, outcome.error, outcome.delay, actor.acked, actor.started, now)
+            (
+                actor.id,
+                outcome.ending,
+                outcome.value,
+                outcome.error,
+                outcome.delay,
+                actor.acked,
+                actor.started,
+                now,
+            )
         )
 
     def parked(self, actor: TaskActor) -> None:
