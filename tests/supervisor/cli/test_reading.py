@@ -53,7 +53,7 @@ def test_show_has_arguments_and_result(served: Stage):
 
 def test_escape_sequences_stay_in_the_store(served: Stage):
     served("run", "tale:[red]wolf[/red]")
-    answer = served("ps", "--task", "tale:[red]wolf[/red]", FORCE_COLOR="", NO_COLOR="1")
+    answer = served("ps", "--task", "tale:[red]wolf[/red]", NO_COLOR="1")
     id = served("ps", "--task", "tale:[red]wolf[/red]", "--json").json[0]["id"]
     for text in (
         answer.out,
