@@ -137,7 +137,10 @@ def log_seq(key: bytes) -> int:
 
 def expiry_key(at: float, id: bytes) -> bytes:
     """The key of a task that may be pruned from `at`, in seconds since the epoch (kept in whole milliseconds)."""
-    return _U64.pack(_u64(at * 1000)) + id
+    try:
+        return _U64.pack(int(at * 1000)) + id
+    except (OverflowError, struct.error):
+        return _U64.pack(_u64(at * 1000)) + id
 
 
 def _u64(number: float) -> int:

@@ -97,8 +97,8 @@ class Attempts:
         self._book.touch(entry)
         timeout = entry.options.timeout
         if timeout is not None and entry.signal is None:
-            # It may have waited on the worker, but not begun before the last look.
-            begun_at = max(entry.handed_at, self._loop.time() - LOOK_AFTER)
+            # It may have waited on the worker, but was seen to have begun at the last look.
+            begun_at = max(entry.handed_at, self._loop.time() - 2 * LOOK_AFTER)
             entry.deadline = self._loop.call_at(begun_at + timeout, self._time_out, entry)
 
     # --- stopping ---

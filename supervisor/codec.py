@@ -39,6 +39,12 @@ def parts(rows: Iterable[T], size: Callable[[T], int]) -> Iterator[list[T]]:
 
     `size` gives the bytes of a row, roughly. A row larger than a batch may be has a list of its own.
     """
+    rows = list(rows)
+    if len(rows) <= BATCH_LIMIT and sum(map(size, rows)) <= BATCH_BYTES:
+        # As it nearly always is.
+        if rows:
+            yield rows
+        return
     part: list[T] = []
     total = 0
     for row in rows:

@@ -148,7 +148,11 @@ class Dispatcher:
                     continue
                 begun, not_begun = link.not_begun(lane)
                 for entry in begun:
-                    self._attempts.begun(link, lane, entry)
+                    # Only at the second look: most have ended by then, and are spared being written as running.
+                    if entry.seen:
+                        self._attempts.begun(link, lane, entry)
+                    else:
+                        entry.seen = True
                 if not_begun and not_begun[0].handed_at <= overdue and self._room_elsewhere(link, lane):
                     self._attempts.take_back(link, lane)
         self._turn()

@@ -36,6 +36,7 @@ class Entry:
         "parked",
         "record",
         "result",
+        "seen",
         "signal",
         "stored",
         "stored_key",
@@ -62,6 +63,8 @@ class Entry:
         self.handed_at = 0.0
         #: Known to have begun on that worker; until then it may be taken back.
         self.begun = False
+        #: Was seen to have begun at the last look; it may have ended since, with the news of that on its way.
+        self.seen = False
         #: Waits in `receive`, `sleep` and the like.
         self.parked = False
         #: Why it was asked to stop: "cancel" or "timeout".
@@ -95,7 +98,7 @@ class Entry:
     def off_worker(self) -> None:
         """It is on no worker any more: forget what held only there."""
         self.link = None
-        self.begun = self.parked = False
+        self.begun = self.seen = self.parked = False
         self.signal = None
         if self.deadline is not None:
             self.deadline.cancel()

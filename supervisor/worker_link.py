@@ -124,7 +124,7 @@ class WorkerLink(asyncio.Protocol):
         return back
 
     def not_begun(self, lane: Lane) -> tuple[list[Entry], list[Entry]]:
-        """(those that have begun since the last look, those that have not), both oldest first."""
+        """(those that have begun, as far as not known before, those that have not), both oldest first."""
         entries = list(self.handed[lane].values())
         begun = len(entries) - min(self.tokens[lane].count(), len(entries))
         return entries[:begun], entries[begun:]
