@@ -23,7 +23,7 @@ from ..actors import ambient, logs
 from ..actors.actor import TaskActor, leave_stage
 from ..actors.async_actor import AsyncTaskActor
 from ..actors.errors import ProtocolError, UnknownTask
-from ..actors.host import Assignment, Ending, Outcome
+from ..actors.host import Assignment, Ending, Outcome, printable
 from ..actors.options import Options
 from ..actors.task import Task, registry
 from ..storage.schema import Lane
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 #: Bytes read from the socket at once.
 READ_SIZE: Final = 256 * 1024
+#: Characters of one log entry that are kept; of a longer one its beginning and its end.
+ENTRY_LIMIT: Final = 64_000
 #: Seconds an attempt may take to count as quick, and quick ones in a row after which a task is trusted to be.
 QUICK: Final = 0.0002
 QUICK_RUNS: Final = 8
@@ -354,7 +356,8 @@ class Worker:
 
     def log(self, actor: TaskActor, level: str, text: str) -> None:
         """See `Host`."""
-        self._outbox.log(actor.id, level, text)
+        # What has no UTF-8 form cannot be sent, and one entry must not be more than a frame may hold.
+        self._outbox.log(actor.id, level, printable(text, ENTRY_LIMIT))
 
     def _request(self) -> tuple[int, Future[Any]]:
         number: int = next(self._numbers)
