@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import select
 import signal
 import socket
+import sys
 from typing import Any
 
 from understudy import (
@@ -428,3 +430,84 @@ async def use_everything_async() -> dict[str, Any]:
     said["slept"] = await aio.sleep(0.001)
     said["wrong world"] = name_of_error(receive)
     return said
+
+
+def say() -> None:
+    """Prints and logs in every way there is."""
+    print("to stdout")
+    print("to stderr", file=sys.stderr)
+    print("two\nlines")
+    print("in ", end="")
+    print("parts", flush=True)
+    print("1 %\r50 %\r100 %")
+    sys.stdout.buffer.write("bytes, too: ä\n".encode())
+    logger = logging.getLogger("letters")
+    logger.debug("not worth keeping")
+    logger.info("an %s", "info")
+    logger.warning("a warning")
+    logger.getChild("below").error("an error")
+    print()
+    print("no end of line", end="")
+    print("none here, either", end="", file=sys.stderr)
+
+
+@task
+def say_everything() -> None:
+    say()
+
+
+@task
+async def say_everything_async() -> None:
+    say()
+
+
+@task
+def repeat_aloud() -> None:
+    while (message := receive()) is not None:
+        print(message)
+
+
+@task(retry=AGAIN)
+def say_and_die() -> None:
+    print(f"attempt {current().attempt}")
+    if current().attempt == 1:
+        # Until the line has gone out, or was given the time to.
+        sleep(0.2)
+        die()
+
+
+@task
+def chatter(name: str, count: int) -> str:
+    for number in range(count):
+        print(f"{name} {number}")
+    return name
+
+
+@task
+async def chatter_async(name: str, count: int) -> str:
+    for number in range(count):
+        print(name, end=" ")
+        await asyncio.sleep(0)
+        print(number)
+    return name
+
+
+@task
+def log_a_lot(size: int) -> int:
+    """One entry, and one line without an end, of so many characters."""
+    logging.getLogger("letters").warning("x" * size)
+    print("y" * size, end="")
+    return size
+
+
+@task(retry=AGAIN)
+def report() -> None:
+    while (message := receive()) is not None:
+        progress(*message)
+
+
+@task
+def print_half_a_pair() -> None:
+    """Text that has no UTF-8 form."""
+    print("half \ud83d of it")
+    logging.getLogger("letters").warning("\ud83d")
