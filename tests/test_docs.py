@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import pytest
 
 import understudy
-from checkout import ROOT
+from checkout import ROOMS, ROOT
 from understudy import Retry, Task
 from understudy.actors import aio, errors
 from understudy.actors.errors import InvalidOption
@@ -318,6 +318,8 @@ def test_named_files_exist() -> None:
     )
     assert named
     assert sorted(path for path in named if not (ROOT / path).exists()) == []
+    modules = {file.name for room in ROOMS for file in (ROOT / room).rglob("*.py")}
+    assert set(re.findall(r"`(\w+\.py)`", TEXTS[DOCS / "inside.md"])) <= modules
 
 
 def test_every_promise_names_the_tests_that_prove_it() -> None:
