@@ -1,7 +1,8 @@
 """The process of a supervisor that lives as long as the program that embeds it.
 
-It is given one end of a socket pair. The owner sends one frame, `{home, app, settings}`, and gets one back: `[True]` when
-the home is served, or `[False, error class, message, data]`. When the owner's end closes, the supervisor stops.
+It is given one end of a socket pair. The owner sends one frame, `{home, app, settings}`, and gets one back:
+`[True]` when the home is served, or `[False, error class, message, data]`. When the owner's end closes, the
+supervisor stops.
 """
 
 from __future__ import annotations
@@ -89,4 +90,3 @@ def _tell(owner: socket.socket, answer: list[Any]) -> None:
     except OSError:
         # The owner is gone; nobody is left to be told.
         return
-

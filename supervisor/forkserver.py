@@ -56,7 +56,8 @@ def main(fd: int) -> NoReturn:
     for number in _LEFT_TO_SUPERVISOR:
         signal.signal(number, _pass)
     os.set_inheritable(fd, False)
-    code = ForkServer(socket.socket(fileno=fd)).run()
+    with socket.socket(fileno=fd) as sock:
+        code = ForkServer(sock).run()
     _flush()
     # Not sys.exit: threads and atexit hooks of the app have no say in when we end.
     os._exit(code)

@@ -23,6 +23,8 @@ log = logging.getLogger("understudy")
 
 #: Seconds between two looks at the memory of workers that have work.
 MEMORY_LOOK: Final = 0.1
+#: Seconds until a worker that could not be started is tried again.
+SPAWN_AGAIN: Final = 1.0
 #: Seconds between two looks where only the replacement of grown workers depends on it.
 RECYCLE_LOOK: Final = 1.0
 
@@ -66,6 +68,7 @@ class Pool:
         self._kills: set[asyncio.Future[Any]] = set()
         self._number = 0
         self._stopping = False
+        self._spawning_again: asyncio.TimerHandle | None = None
         self._looking: asyncio.TimerHandle | None = None
         self.empty = asyncio.Event()
         self.empty.set()
@@ -91,8 +94,9 @@ class Pool:
     async def stop(self) -> None:
         """Kill what is left, and the fork server with it."""
         self._stopping = True
-        if self._looking is not None:
-            self._looking.cancel()
+        for timer in (self._looking, self._spawning_again):
+            if timer is not None:
+                timer.cancel()
         for link in list(self.links):
             link.retiring = True  # we end it: what it has is interrupted, and nobody is to blame
             if link.pid:
@@ -178,7 +182,11 @@ class Pool:
 
     def _spawn(self, *, alone: bool) -> None:
         self._number += 1
-        link = WorkerLink(self._number, self._settings, self._reports, alone=alone)
+        try:
+            link = WorkerLink(self._number, self._settings, self._reports, alone=alone)
+        except OSError as error:
+            self._spawn_failed(error)
+            return
         self.links.append(link)
         self.empty.clear()
         spawn = self._loop.create_task(self._bring_up(link))
@@ -186,7 +194,12 @@ class Pool:
         spawn.add_done_callback(self._spawns.discard)
 
     async def _bring_up(self, link: WorkerLink) -> None:
-        ours, theirs = socket.socketpair()
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError as error:
+            self._forget(link)
+            self._spawn_failed(error)
+            return
         config = {
             "number": link.number,
             "home": self._home,
@@ -209,9 +222,7 @@ class Pool:
                 self.kill(link)
             if isinstance(error, asyncio.CancelledError):
                 raise
-            log.error("no worker could be started: %s", error)  # noqa: TRY400 - the message says it all
-            self._count_death(f"no worker could be started: {error}")
-            self._loop.call_later(1.0, self.ensure)
+            self._spawn_failed(error)
             return
         self._watch.watch(link.pid)
         # Held back while this spawn was under way.
@@ -219,6 +230,17 @@ class Pool:
         if self._stopping:
             self.kill(link)
         self._look_at_memory()
+        self._turn()
+
+    def _spawn_failed(self, error: Exception) -> None:
+        """The system has no room for another process just now. That passes, so it does not count as a death."""
+        log.error("no worker could be started, trying again in %g s: %s", SPAWN_AGAIN, error)
+        if self._spawning_again is None:
+            self._spawning_again = self._loop.call_later(SPAWN_AGAIN, self._spawn_again)
+
+    def _spawn_again(self) -> None:
+        self._spawning_again = None
+        self.ensure()
         self._turn()
 
     # --- ends ---

@@ -58,6 +58,7 @@ class Supervisor:
         self._turn_asked = False
         self._failure: UnderstudyError | None = None
         self._drain = settings.drain
+        self._server: asyncio.Server | None = None
         self._stop_asked = asyncio.Event()
         self._stop_now = asyncio.Event()
 
@@ -68,10 +69,9 @@ class Supervisor:
         with self._home.lock() as lock:
             self._boot(lock)
             try:
-                server = await self._listen()
+                self._server = await self._listen()
                 on_ready()
                 await self._serve()
-                server.close()
             finally:
                 await self._shut_down()
         if self._failure is not None:
@@ -92,9 +92,7 @@ class Supervisor:
         self._journal.on_backlog = self._throttle
         self._book = Book(self._journal)
         self._mailroom = Mailroom(self._journal, self._book, self._settings)
-        self._pool = Pool(
-            self._settings, self._spec, str(self._home.path), cookie, self, self.turn
-        )
+        self._pool = Pool(self._settings, self._spec, str(self._home.path), cookie, self, self.turn)
         self._attempts = Attempts(self._journal, self._book, self._mailroom, self._settings, self._pool.kill)
         self._dispatcher = Dispatcher(self._book, self._attempts, self._pool, self._settings, self.turn)
         self._service = Service(
@@ -240,6 +238,9 @@ class Supervisor:
         if self._failure is None:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._journal.settled(), 10)
+        # Until here clients were served: what they start or send during a drain is kept for the next supervisor.
+        if self._server is not None:
+            self._server.close()
         await self._service.close(str(self._failure or "the supervisor was stopped"))
         lost = self._journal.close()
         if lost is not None and self._failure is None:

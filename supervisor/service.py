@@ -147,6 +147,10 @@ class Service:
                 client.refuse(request, error)
             except MALFORMED as error:
                 client.reject(error)
+            except Exception as error:
+                # A defect of ours; whoever asked must not wait for ever because of it.
+                log.exception("a request failed")
+                client.refuse(request, UnderstudyError(f"the supervisor failed at this: {error!r}"))
             client.flush()
             self._turn()
 
