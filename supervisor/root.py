@@ -83,7 +83,9 @@ class Supervisor:
         self._loop = asyncio.get_running_loop()
         become_subreaper()
         self._journal = Journal(self._home.path, self._settings)
-        cookie = self._journal.store.home_id.hex()
+        # A backup has its original's id and may be served beside it: their folders differ, and keep that when renamed.
+        folder = os.stat(self._home.path)
+        cookie = f"{self._journal.store.home_id.hex()}-{folder.st_dev:x}-{folder.st_ino:x}"
         # Whoever is left over from a supervisor that was killed would run the same tasks as our workers.
         killed = kill_strays(cookie)
         if killed:
