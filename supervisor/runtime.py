@@ -397,8 +397,12 @@ class Runtime:
         return int(self._attachment.ask(Ask.PRUNE, all))
 
     def compact(self) -> None:
-        """Give the space of removed tasks back to the file system."""
+        """Give the space of removed tasks back to the file system.
+
+        Another program that has read from this home keeps the old file open, and so its space, until it reads again.
+        """
         self._attachment.ask(Ask.COMPACT)
+        self._reader.record(bytes(16))  # any read: it lets go of the old file
 
     def stop_supervisor(self, *, now: bool = False) -> None:
         """Stop the supervisor, whoever started it; `now` without waiting for running tasks."""
