@@ -128,6 +128,7 @@ def run(block: Block, folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.timeout(120)  # some twenty programs, on a busy machine
 def test_every_program_prints_what_the_page_says(tmp_path: Path) -> None:
     # Beside each other, since they mostly wait; and in one test, since the check for processes that are left
     # behind would take those of one test for another's.
