@@ -268,19 +268,19 @@ class Worker:
         actor.value_limit = self._value_limit
         with self._casting:
             self._actors[assignment.id] = actor
-            waiting = self._expected.pop(assignment.id, ())
-            draining = self._draining
-        for tell in waiting:
-            tell(actor)
-        if draining:
-            actor.interrupt()
+            # While nobody else can tell it anything: what came first is told first.
+            for tell in self._expected.pop(assignment.id, ()):
+                tell(actor)
+            if self._draining:
+                actor.interrupt()
         return actor
 
     def _import_late(self, name: str) -> Task[..., Any] | None:
         """A task of a module that was declared after this worker was forked."""
         module = name.partition(":")[0]
         if module in self._modules:
-            with suppress(Exception):
+            # Whatever the module raises, the task is to end: as one that is not declared here.
+            with suppress(BaseException):
                 importlib.import_module(module)
         return registry.get(name)
 

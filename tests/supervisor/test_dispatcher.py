@@ -252,7 +252,7 @@ def test_the_clock_is_looked_at_again_after_a_while(home: Path, monkeypatch: Any
             await it.settle()
             real = time.time
             monkeypatch.setattr(dispatcher_module.time, "time", lambda: real() + 7200)
-            await it.until(lambda: it.workers[0].begin())
+            await it.until(it.workers[0].begin)
             assert it.record(id).due is None
 
     asyncio.run(story())

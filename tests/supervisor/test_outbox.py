@@ -1,0 +1,250 @@
+"""What a worker reports, over a real socket pair: order, how long it may gather, and the end."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from understudy.supervisor.codec import Decoder
+from understudy.supervisor.frames import Report
+from understudy.supervisor.outbox import DONE_GATHERED, LOG_GATHERED, LOG_LINGER, Outbox
+from understudy.supervisor.settings import BATCH_BYTES
+
+#: Seconds that a loaded machine may take beyond what is promised.
+SLACK = 2.0
+
+
+def row(id: bytes, value: bytes | None = None) -> tuple[Any, ...]:
+    return (id, 0, value, None, None, 0, 1.0, 2.0)
+
+
+class Pair:
+    def __init__(self) -> None:
+        self.ours, theirs = socket.socketpair()
+        self.ours.settimeout(10)
+        self.theirs = theirs
+        self.outbox = Outbox(theirs)
+        self._decoder = Decoder(1 << 20)
+        self.frames: list[tuple[Any, ...]] = []
+
+    def more(self) -> list[tuple[Any, ...]]:
+        """Wait for what comes next."""
+        new: list[tuple[Any, ...]] = []
+        while not new:
+            data = self.ours.recv(1 << 18)
+            if not data:
+                raise EOFError
+            new = list(self._decoder.feed(data))
+        self.frames += new
+        return new
+
+    def until(self, op: Report, count: int = 1) -> list[tuple[Any, ...]]:
+        """Wait until so many frames of a kind are there; those."""
+        while len(found := [frame for frame in self.frames if frame[0] == op]) < count:
+            self.more()
+        return found
+
+    def results(self) -> list[bytes]:
+        return [result[0] for frame in self.frames if frame[0] == Report.DONE for result in frame[1]]
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    made = Pair()
+    yield made
+    made.ours.close()
+    made.outbox.close()
+    made.theirs.close()
+
+
+def test_everything_about_a_task_comes_before_its_end(pair: Pair):
+    for n in range(200):
+        id = n.to_bytes(16, "big")
+        pair.outbox.parked(id, True)
+        pair.outbox.mail(id, 2, 1)
+        pair.outbox.progress(id, 1.0, None, "")
+        pair.outbox.log(id, "stdout", "line")
+        if n % 3 == 0:
+            pair.outbox.request((Report.CHECKPOINT, n, id, b"", 0, []))
+        pair.outbox.done(row(id))
+    pair.outbox.flush()
+    while len(pair.results()) < 200:
+        pair.more()
+    ended: set[bytes] = set()
+    seen: dict[str, set[bytes]] = {
+        "log": set(),
+        "mail": set(),
+        "progress": set(),
+        "parked": set(),
+        "request": set(),
+    }
+    for frame in pair.frames:
+        match frame[0]:
+            case Report.DONE:
+                ended |= {result[0] for result in frame[1]}
+                continue
+            case Report.LOG:
+                kind, ids = "log", {frame[1]}
+            case Report.MAIL:
+                kind, ids = "mail", {told[0] for told in frame[1]}
+            case Report.PROGRESS:
+                kind, ids = "progress", {told[0] for told in frame[1]}
+            case Report.PARKED:
+                kind, ids = "parked", {*frame[1], *frame[2]}
+            case Report.CHECKPOINT:
+                kind, ids = "request", {frame[2]}
+        assert not ids & ended, f"{kind} of a task that has ended"
+        seen[kind] |= ids
+    assert [len(seen[kind]) for kind in ("log", "mail", "progress", "parked", "request")] == [200] * 4 + [67]
+    assert pair.results() == [n.to_bytes(16, "big") for n in range(200)]
+
+
+def test_the_same_order_from_many_threads(pair: Pair):
+    """A checkpoint of a task comes before its end, whichever thread sends."""
+
+    def perform(thread: int) -> None:
+        for n in range(100):
+            id = bytes((thread, n)) * 8
+            pair.outbox.log(id, "stdout", "x")
+            pair.outbox.request((Report.CHECKPOINT, n, id, b"", 0, []))
+            pair.outbox.done(row(id))
+
+    threads = [threading.Thread(target=perform, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    while len(pair.results()) < 400:
+        pair.more()
+    for thread in threads:
+        thread.join()
+    assert len(set(pair.results())) == 400, "each once"
+    announced: set[bytes] = set()
+    for frame in pair.frames:
+        if frame[0] in {Report.CHECKPOINT, Report.LOG}:
+            announced.add(frame[2] if frame[0] == Report.CHECKPOINT else frame[1])
+        elif frame[0] == Report.DONE:
+            assert {result[0] for result in frame[1]} <= announced
+
+
+def test_a_request_goes_out_at_once_and_takes_the_rest_along(pair: Pair):
+    pair.outbox.done(row(b"x" * 16))
+    pair.outbox.request((Report.RESTORE, 1, b"y" * 16))
+    assert [frame[0] for frame in pair.more()] in ([Report.RESTORE, Report.DONE], [Report.DONE])
+    pair.until(Report.RESTORE)
+
+
+@pytest.mark.parametrize("what", ["done", "parked", "mail", "progress", "log"])
+def test_nothing_lingers(pair: Pair, what: str):
+    id = os.urandom(16)
+    started = time.monotonic()
+    match what:
+        case "done":
+            pair.outbox.done(row(id))
+        case "parked":
+            pair.outbox.parked(id, True)
+        case "mail":
+            pair.outbox.mail(id, 1, 1)
+        case "progress":
+            pair.outbox.progress(id, 1.0, 2.0, "half")
+        case "log":
+            pair.outbox.log(id, "stdout", "line")
+    assert pair.more()
+    assert time.monotonic() - started < LOG_LINGER + SLACK
+
+
+def test_log_lines_that_gather_do_not_hold_results_up(pair: Pair, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("understudy.supervisor.outbox.LOG_LINGER", 30.0)
+    pair.outbox.log(b"a" * 16, "stdout", "line")
+    for n in range(5):
+        pair.outbox.done(row(bytes((n,)) * 16))
+        pair.until(Report.DONE, n + 1)
+    assert [frame for frame in pair.frames if frame[0] == Report.LOG] == []
+    pair.outbox.done(row(b"a" * 16))
+    (log,) = pair.until(Report.LOG)
+    assert log[1] == b"a" * 16
+    assert log[2][0][1:] == ("stdout", "line")
+
+
+def test_only_the_last_word_counts(pair: Pair):
+    id, other = b"a" * 16, b"b" * 16
+    with pair.outbox._sending:
+        for waits in (True, False, True, False):
+            pair.outbox.parked(id, waits)
+        pair.outbox.parked(other, True)
+        for n in range(10):
+            pair.outbox.progress(id, float(n), None, "")
+            pair.outbox.mail(id, n, n)
+    pair.until(Report.MAIL)
+    assert (Report.PARKED, (other,), (id,)) in pair.frames
+    assert (Report.PROGRESS, ((id, 9.0, None, ""),)) in pair.frames
+    assert (Report.MAIL, ((id, 9, 9),)) in pair.frames
+
+
+def test_many_results_are_sent_by_the_thread_that_makes_them(pair: Pair):
+    for n in range(DONE_GATHERED):
+        pair.outbox.done(row(n.to_bytes(16, "big")))
+    assert not pair.outbox.has_results
+    pair.outbox.done(row(b"x" * 16))
+    assert pair.outbox.has_results or pair.until(Report.DONE)
+
+
+def test_results_that_are_large_together_go_in_frames_that_fit(pair: Pair):
+    values = [bytes(BATCH_BYTES // 3 + n) for n in range(8)]
+    reader = threading.Thread(target=lambda: pair.until(Report.DONE, 4))
+    reader.start()
+    with pair.outbox._sending:
+        for n, value in enumerate(values):
+            pair.outbox.done(row(bytes((n,)) * 16, value))
+    pair.outbox.flush()
+    reader.join()
+    sizes = [sum(len(result[2]) for result in frame[1]) for frame in pair.frames if frame[0] == Report.DONE]
+    assert max(sizes) <= BATCH_BYTES
+    assert sum(sizes) == sum(map(len, values))
+
+
+def test_a_task_that_prints_much_is_slowed_down_to_what_is_read(pair: Pair):
+    pair.theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    lines = 8 * LOG_GATHERED // 100
+    printed = 0
+
+    def chatter() -> None:
+        nonlocal printed
+        for _ in range(lines):
+            pair.outbox.log(b"a" * 16, "stdout", "x" * 84)
+            printed += 1
+
+    thread = threading.Thread(target=chatter)
+    thread.start()
+    heard = 0
+    while heard < lines:
+        for frame in pair.more():
+            heard += len(frame[2])
+        assert pair.outbox._log_size <= 2 * LOG_GATHERED
+    thread.join()
+    assert (printed, heard) == (lines, lines)
+
+
+def test_close_sends_what_is_left_and_ends_the_thread():
+    pair = Pair()
+    pair.outbox.log(b"a" * 16, "stdout", "last words")
+    pair.outbox.done(row(b"a" * 16))
+    pair.outbox.close()
+    assert not pair.outbox._thread.is_alive()
+    assert [frame[0] for frame in pair.more()][-1] == Report.DONE
+    assert Report.LOG in [frame[0] for frame in pair.frames]
+    pair.ours.close()
+    pair.theirs.close()
+
+
+def test_without_a_supervisor_nobody_is_kept_waiting():
+    pair = Pair()
+    pair.ours.close()
+    pair.outbox.request((Report.RESTORE, 1, b"x" * 16))
+    pair.outbox.done(row(b"x" * 16))
+    pair.outbox.close()
+    pair.theirs.close()

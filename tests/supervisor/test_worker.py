@@ -1,0 +1,314 @@
+"""A worker process, with this test as its supervisor at the other end of the socket."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from puppets import program
+from understudy.actors import values
+from understudy.actors.host import Assignment, Ending
+from understudy.actors.ids import new_id
+from understudy.storage.schema import Lane
+from understudy.supervisor.codec import Decoder, encode
+from understudy.supervisor.frames import Order, Report
+from understudy.supervisor.marks import Marks
+from understudy.supervisor.tokens import Tokens
+from understudy.supervisor.worker import ORPHANED, STOPPED
+from waiting import until
+
+TASKS = """
+    import os, sys, time
+    from understudy import *
+    from understudy import aio
+
+    @task(name="echo")
+    def echo(*args, **kwargs): return [args, kwargs]
+
+    @task(name="collect", ack="receive")
+    def collect():
+        got = []
+        while (message := receive()) is not None:
+            got.append(message)
+            if isinstance(message, dict): break
+        return got
+
+    @task(name="state")
+    def state():
+        before = restore()
+        message = receive()
+        checkpoint({"was": before, "got": message})
+        return before
+
+    @task(name="talk")
+    def talk():
+        print("one")
+        print("two", end="")
+
+    @task(name="fails")
+    def fails(): raise ValueError("wrong")
+
+    @task(name="leaves")
+    def leaves(): sys.exit(4)
+
+    @task(name="nap")
+    async def nap(seconds):
+        return await aio.sleep(seconds)
+
+    @task(name="blocks")
+    async def blocks(path):
+        while not os.path.exists(path): time.sleep(0.001)
+"""
+
+SOURCE = """
+    import os, sys
+    sys.path.insert(0, sys.argv[1])
+    import parts
+    from understudy.supervisor.worker import main
+
+    fds = [int(fd) for fd in sys.argv[2:]]
+    os._exit(main({"home": "/nowhere", "slots": 2, "value_limit": 1 << 20, "modules": []}, fds))
+"""
+
+
+class Boss:
+    """The supervisor's end."""
+
+    def __init__(self, folder: Path) -> None:
+        (folder / "parts.py").write_text(textwrap.dedent(TASKS), encoding="utf-8")
+        self.sock, theirs = socket.socketpair()
+        self.sock.settimeout(20)
+        self.tokens = {Lane.SYNC: Tokens(), Lane.ASYNC: Tokens()}
+        self.marks = Marks()
+        fds = [theirs.fileno(), self.tokens[Lane.SYNC].fd, self.tokens[Lane.ASYNC].fd, self.marks.fd]
+        with theirs:
+            self.process: subprocess.Popen[str] = program(SOURCE, str(folder), *map(str, fds), pass_fds=fds)
+        self._decoder = Decoder(1 << 20)
+        self.frames: list[tuple[Any, ...]] = []
+
+    def tell(self, *frames: tuple[Any, ...]) -> None:
+        self.sock.sendall(b"".join(map(encode, frames)))
+
+    def run(self, task: str, *args: Any, lane: Lane = Lane.SYNC, token: bool = True, **fields: Any) -> bytes:
+        """Hand out a task; its id."""
+        id = new_id()
+        packed = values.pack([args, {}]) if args else None
+        assignment = Assignment(id, task, 1, packed, id, None, None, None, False, 0)._replace(**fields)
+        if token:
+            self.tokens[lane].add(1)
+        self.tell((Order.RUN, lane, [assignment]))
+        return id
+
+    def until(self, condition: Callable[[], Any]) -> Any:
+        while not (found := condition()):
+            data = self.sock.recv(1 << 16)
+            assert data, f"the worker has gone: {self.process.wait()}"
+            self.frames += self._decoder.feed(data)
+        return found
+
+    def all(self, op: Report) -> list[tuple[Any, ...]]:
+        return [frame for frame in self.frames if frame[0] == op]
+
+    def first(self, op: Report) -> tuple[Any, ...]:
+        """The first frame of a kind, waited for."""
+        frame: tuple[Any, ...] = self.until(lambda: self.all(op))[0]
+        return frame
+
+    def parked(self, id: bytes) -> None:
+        """Wait until the task waits."""
+        self.until(lambda: any(id in frame[1] for frame in self.all(Report.PARKED)))
+
+    def done(self, id: bytes) -> tuple[Any, ...]:
+        """(ending, value, error, acked) of a task, waited for."""
+
+        def found() -> list[tuple[Any, ...]]:
+            return [row for frame in self.all(Report.DONE) for row in frame[1] if row[0] == id]
+
+        _, ending, value, error, _, acked, started, ended = self.until(found)[0]
+        assert started <= ended
+        return Ending(ending), None if value is None else values.unpack(value), error, acked
+
+    def close(self) -> None:
+        self.sock.close()
+        self.process.kill()
+        self.process.wait()
+        for stream in (self.process.stdin, self.process.stdout):
+            assert stream is not None
+            stream.close()
+        for tokens in self.tokens.values():
+            tokens.close()
+        self.marks.close()
+
+
+@pytest.fixture
+def boss(tmp_path: Path) -> Iterator[Boss]:
+    """With a worker of this test's own."""
+    made = Boss(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def _shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Boss]:
+    made = Boss(tmp_path_factory.mktemp("worker"))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def shared(_shared: Boss) -> Boss:
+    """With a worker that tests share, since one takes a while to come up; they leave it as it was."""
+    _shared.frames.clear()
+    return _shared
+
+
+def test_values_errors_and_exits(shared: Boss):
+    echo, fails, leaves, unknown = (
+        shared.run("echo", 1, "x"),
+        shared.run("fails"),
+        shared.run("leaves"),
+        shared.run("gone"),
+    )
+    assert shared.done(echo)[:2] == (Ending.VALUE, [[1, "x"], {}])
+    ending, value, error, _ = shared.done(fails)
+    assert (ending, value, error[:2]) == (Ending.ERROR, None, ("ValueError", "wrong"))
+    assert "raise ValueError" in error[2]
+    assert shared.done(leaves)[2][0] == "SystemExit"
+    assert shared.done(unknown)[2][0] == "UnknownTask"
+
+
+def test_it_says_when_it_is_ready_and_stops_when_told(boss: Boss):
+    assert boss.first(Report.READY) == (Report.READY,)
+    boss.tell((Order.STOP,))
+    assert boss.process.wait(20) == STOPPED
+
+
+def test_what_is_told_before_it_begins_is_told_in_order(shared: Boss):
+    """Letters and a close arrive while the task waits for a slot."""
+    holders = [shared.run("collect"), shared.run("collect")]
+    # They wait, so they hold no slot; a third takes one, and so on: what is told first counts all the same.
+    for id in holders:
+        shared.parked(id)
+    for round in range(30):
+        id = shared.run("collect", token=False)
+        shared.tell((Order.MAIL, id, 1, [values.pack(n) for n in range(3)]))
+        shared.tokens[Lane.SYNC].add(1)
+        later = [(Order.MAIL, id, 4 + n, [values.pack(3 + n)]) for n in range(5)]
+        shared.tell((Order.RUN, Lane.SYNC, []), *later, (Order.CLOSE, id))
+        ending, value, _, acked = shared.done(id)
+        assert (ending, value, acked) == (Ending.VALUE, list(range(8)), 8), round
+    shared.tell(*((Order.CLOSE, id) for id in holders))
+    assert [shared.done(id)[1] for id in holders] == [[], []]
+
+
+def test_a_signal_comes_first_and_an_interruption_ends(boss: Boss):
+    one, two = boss.run("collect"), boss.run("collect")
+    boss.parked(one)
+    boss.parked(two)
+    until(lambda: boss.marks.read() == {one: True, two: True})
+    boss.tell((Order.SIGNAL, one, "cancel"))
+    assert boss.done(one)[1] == [{"$cancel": True}]
+    boss.tell((Order.INTERRUPT, two))
+    assert boss.done(two)[0] is Ending.INTERRUPTED
+    late = boss.run("collect")
+    boss.tell((Order.INTERRUPT, None))
+    assert boss.done(late)[0] is Ending.INTERRUPTED
+    assert boss.done(boss.run("collect"))[0] is Ending.INTERRUPTED, "it is draining"
+    assert boss.done(boss.run("echo", 1))[0] is Ending.VALUE
+    assert boss.marks.read() == {}
+
+
+def test_state(shared: Boss):
+    id = shared.run("state", has_checkpoint=True)
+    _, number, asked = shared.first(Report.RESTORE)
+    assert asked == id
+    shared.tell((Order.OK, number, values.pack("before")), (Order.MAIL, id, 1, [values.pack("message")]))
+    _, number, asked, value, acked, letters = shared.first(Report.CHECKPOINT)
+    assert (asked, values.unpack(value), acked, letters) == (id, {"was": "before", "got": "message"}, 1, ())
+    shared.tell((Order.OK, number, None))
+    assert shared.done(id) == (Ending.VALUE, "before", None, 1)
+
+
+def test_a_refusal_is_raised_inside_the_task(shared: Boss):
+    id = shared.run("state")
+    shared.tell((Order.MAIL, id, 1, [values.pack("message")]))
+    number = shared.first(Report.CHECKPOINT)[1]
+    shared.tell((Order.ERROR, number, "MailboxFull", "it is full", {"id": "x", "messages": 3}))
+    assert shared.done(id)[2][:2] == ("MailboxFull", "it is full")
+
+
+def test_printed_lines_come_before_the_end(shared: Boss):
+    id = shared.run("talk")
+    shared.done(id)
+    lines = [
+        (level, text) for frame in shared.all(Report.LOG) if frame[1] == id for _, level, text in frame[2]
+    ]
+    assert lines == [("stdout", "one"), ("stdout", "two")]
+
+
+@pytest.mark.parametrize("lane", [Lane.SYNC, Lane.ASYNC])
+def test_what_was_taken_back_never_begins(shared: Boss, lane: Lane):
+    task = "echo" if lane is Lane.SYNC else "nap"
+    dropped = [shared.run(task, 0, lane=lane, token=False) for _ in range(3)]
+    shared.tell((Order.DROP, lane, 3))
+    assert shared.first(Report.DROPPED) == (Report.DROPPED, lane)
+    after = shared.run(task, 0, lane=lane)
+    assert shared.done(after)[0] is Ending.VALUE
+    assert {row[0] for frame in shared.all(Report.DONE) for row in frame[1]}.isdisjoint(dropped)
+
+
+def test_behind_a_blocked_event_loop_nothing_begins(shared: Boss, tmp_path: Any):
+    gate = tmp_path / "gate"
+    blocks = shared.run("blocks", str(gate), lane=Lane.ASYNC)
+    until(lambda: shared.tokens[Lane.ASYNC].count() == 0)
+    behind = [shared.run("nap", 0, lane=Lane.ASYNC) for _ in range(3)]
+    assert shared.done(shared.run("echo", 1))[0] is Ending.VALUE  # what was sent before is read by now
+    assert shared.tokens[Lane.ASYNC].drain() == 3
+    shared.tell((Order.DROP, Lane.ASYNC, 3))
+    gate.touch()
+    assert shared.done(blocks)[0] is Ending.VALUE
+    shared.first(Report.DROPPED)
+    assert shared.done(shared.run("nap", 0, lane=Lane.ASYNC))[0] is Ending.VALUE
+    assert {row[0] for frame in shared.all(Report.DONE) for row in frame[1]}.isdisjoint(behind)
+
+
+def test_an_async_task_wakes_for_a_cancel(shared: Boss):
+    id = shared.run("nap", 3600, lane=Lane.ASYNC)
+    shared.parked(id)
+    shared.tell((Order.SIGNAL, id, "cancel"))
+    assert shared.done(id)[2][0] == "CancelledError"
+
+
+@pytest.mark.parametrize("how", ["hang up", "nonsense"])
+def test_without_its_supervisor_it_ends(boss: Boss, how: str):
+    boss.parked(boss.run("collect"))
+    if how == "hang up":
+        boss.sock.shutdown(socket.SHUT_RDWR)
+    else:
+        boss.sock.sendall(b"\xc1\xc1\xc1")
+    assert boss.process.wait(20) == ORPHANED
+
+
+def test_a_late_message_to_a_task_that_has_ended_is_dropped(shared: Boss):
+    id = shared.run("echo", 1)
+    shared.done(id)
+    shared.tell(
+        (Order.MAIL, id, 1, [b"x"]), (Order.CLOSE, id), (Order.SIGNAL, id, "cancel"), (Order.INTERRUPT, id)
+    )
+    assert shared.done(shared.run("echo", 2))[0] is Ending.VALUE
+
+
+def test_what_a_killed_worker_was_doing_can_be_read(boss: Boss):
+    id = boss.run("collect")
+    boss.parked(id)
+    os.kill(boss.process.pid, signal.SIGKILL)
+    boss.process.wait()
+    assert boss.marks.read() == {id: True}
