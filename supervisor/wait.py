@@ -41,6 +41,9 @@ class Wait:
 
     def forget(self) -> None:
         """Nobody waits any more."""
+        if not self.left:
+            # All have ended; the supervisor has forgotten it, too, and its answer is on the way.
+            return
         asked, self._asked = self._asked, []
         for connection, reply in asked:
             if not reply.done():
