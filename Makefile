@@ -10,6 +10,8 @@ SHELL := /bin/bash
 VENV ?= .venv
 PYTHON ?=
 TESTS ?=
+# Test processes side by side; each test has folders of its own.
+JOBS ?= auto
 PYTEST_ARGS ?=
 
 BIN := $(VENV)/bin
@@ -25,7 +27,7 @@ demo: $(STAMP) ## index Python's standard library on all cores, kill a worker on
 
 # Not `python -m pytest`: that puts the root on sys.path, where actors/ is a package of that name.
 test: $(STAMP) ## run the tests; TESTS= picks some, PYTEST_ARGS= passes options on
-	$(BIN)/pytest $(PYTEST_ARGS) $(TESTS)
+	$(BIN)/pytest --numprocesses $(JOBS) --dist worksteal $(PYTEST_ARGS) $(TESTS)
 
 lint: $(STAMP) ## ruff, formatting, mypy
 	$(BIN)/ruff check

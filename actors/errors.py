@@ -18,7 +18,7 @@
     │   ├── TaskFailed                        has .id and .error (an ErrorInfo)
     │   │   └── Poisoned                      its worker died under it too often
     │   ├── TaskTimedOut
-    │   └── TaskCancelled
+    │   └── TaskCancelled                     has .value, what its code returned all the same
     ├── Fail                                  raised *by* a task: fail now, no retry
     ├── RetryLater                            raised *by* a task: next attempt after .delay seconds
     ├── HomeError                             the home folder cannot be used; has .home
@@ -172,7 +172,9 @@ class TaskTimedOut(TaskEnded):
 
 
 class TaskCancelled(TaskEnded):
-    """The task was cancelled."""
+    """The task was cancelled; `value` is what its code returned all the same, or None."""
+
+    value: Any = None
 
 
 class Fail(UnderstudyError):

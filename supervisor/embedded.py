@@ -30,7 +30,8 @@ FAILED = 1
 
 def main(fd: int) -> NoReturn:
     """Run until stopped; `fd` is the end of the socket pair."""
-    code = _serve(socket.socket(fileno=fd))
+    with socket.socket(fileno=fd) as owner:
+        code = _serve(owner)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

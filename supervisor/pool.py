@@ -123,7 +123,7 @@ class Pool:
 
     def _give_up(self, error: AppFailed) -> None:
         """Start nothing more. Workers that run may end what they have."""
-        if self.app_error is None:
+        if self.app_error is None and not self._stopping:
             self.app_error = error
             self.app_ready.set()
             self.on_hopeless(error)

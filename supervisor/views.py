@@ -58,7 +58,10 @@ def value_of(id: bytes, state: str, value: bytes | None, error: Any) -> Any:
     """The value of a task that has completed; raises for any other end."""
     if state == State.COMPLETED:
         return None if value is None else values.unpack(value)
-    raise ended_error(id_text(id), state, info_of(error))
+    ended = ended_error(id_text(id), state, info_of(error))
+    if isinstance(ended, TaskCancelled) and value is not None:
+        ended.value = values.unpack(value)
+    raise ended
 
 
 def ended_error(id: str, state: str, error: ErrorInfo | None) -> TaskEnded:
