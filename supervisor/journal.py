@@ -37,6 +37,7 @@ class Journal:
         #: Told of an error after which nothing can be written any more.
         self.on_fatal: Callable[[StoreError], None] = lambda _: None
         self._behind = False
+        self._closed = False
         self.store = Store.open(
             home,
             map_size=settings.map_size,
@@ -84,6 +85,9 @@ class Journal:
         self.store.seal()
 
     def _committed(self, batch: Batch) -> None:
+        if self._closed:
+            # The last batch of all, of which nobody is left to be told.
+            return
         self.store.committed(batch)
         # What has waited meanwhile goes to the disk while the answers for this batch go out.
         self.seal()
@@ -132,4 +136,5 @@ class Journal:
     def close(self, timeout: float = 10.0) -> StoreError | None:
         """Write what is left and close; what could not be written is returned as an error."""
         self.before_seal()
+        self._closed = True
         return self.store.close(timeout)

@@ -1,0 +1,84 @@
+"""The door: ids, and what a start asked twice costs. What it refuses, and all-or-nothing, is in test_service.py."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+
+from room import room
+from understudy.actors.errors import InvalidValue, ValueTooLarge
+from understudy.actors.ids import new_id
+from understudy.storage.schema import Table
+from understudy.supervisor.admission import Admission, checked_id, is_id
+
+
+def row(id: bytes, key: str | None = None) -> tuple[object, ...]:
+    return (id, "quick", None, None, key, None, id, None)
+
+
+def test_ids():
+    assert is_id(bytes(16))
+    assert checked_id(bytes(16)) == bytes(16)
+    for wrong in (bytes(15), bytes(17), "x" * 16, None, 16, bytearray(16)):
+        assert not is_id(wrong)
+        with pytest.raises(InvalidValue):
+            checked_id(wrong)
+
+
+def test_values(home: Path):
+    async def story() -> None:
+        async with room(home, workers=0) as it:
+            admission = Admission(it.journal, it.book, 10)
+            admission.check_value(bytes(10), "it")
+            with pytest.raises(ValueTooLarge, match="11 bytes") as caught:
+                admission.check_value(bytes(11), "it")
+            assert (caught.value.size, caught.value.limit) == (11, 10)
+            with pytest.raises(InvalidValue, match="not str"):
+                admission.check_value("text", "it")
+
+    asyncio.run(story())
+
+
+def test_an_id_older_than_the_newest_is_looked_up(home: Path):
+    """Another client's clock may be behind: such an id is new all the same, and one that is on disk is not."""
+
+    async def first() -> bytes:
+        async with room(home, workers=0) as it:
+            id = it.add()
+            it.attempts.cancel(id)
+            await it.settle()
+            return id
+
+    async def second(id: bytes) -> None:
+        async with room(home, workers=0) as it:
+            admission = Admission(it.journal, it.book, 10)
+            older = id[:5] + bytes((max(0, id[5] - 1),)) + id[6:]
+            assert admission.start([row(id)]) is None
+            assert admission.start([row(older)]) is None
+            await it.settle()
+            assert it.record(id).terminal
+            assert not it.record(older).terminal
+
+    asyncio.run(second(asyncio.run(first())))
+
+
+def test_many_keys_that_are_there_already_are_no_work_in_proportion_to_their_square(home: Path):
+    async def story() -> None:
+        async with room(home, workers=0) as it:
+            admission = Admission(it.journal, it.book, 10)
+            first = [row(new_id(), f"key {n}") for n in range(5_000)]
+            assert admission.start(first) is None
+            await it.settle()
+            again = [row(new_id(), f"key {n // 2 if n % 2 else n}") for n in range(5_000)]
+            started = time.process_time()
+            there = admission.start([*again, *again])
+            assert time.process_time() - started < 2
+            assert there is not None
+            assert set(there) <= {one[0] for one in first}
+            await it.settle()
+            assert it.journal.store.count(Table.TASKS) == 5_000
+
+    asyncio.run(story())
