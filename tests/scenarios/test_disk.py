@@ -53,16 +53,16 @@ def test_a_full_disk_refuses_what_is_new_and_loses_nothing(small_disk: Path):
         kept: list[tuple[TaskInfo, int]] = []
         ballast = small_disk / "ballast"
 
-        # New work until there is no room, in several threads; whatever was acknowledged counts.
+        # New work until there is no room, in several threads; whatever was acknowledged counts. Each is waited for:
+        # what is left on so small a disk lets only a few that run come to their ends.
         refusals: list[StoreFull] = []
 
         def start() -> None:
-            number = 0
             try:
                 while True:
-                    info = rt.start(letter_tasks.length, "x" * 10_000)
-                    kept.append((info, 10_000))
-                    number += 1
+                    info = rt.start(letter_tasks.length, "x" * 30_000)
+                    kept.append((info, 30_000))
+                    info.result(PATIENCE)
             except StoreFull as error:
                 refusals.append(error)
 
