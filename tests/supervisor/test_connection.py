@@ -1,0 +1,250 @@
+"""A client's connection, against a supervisor of paper: whatever happens, nobody is left waiting."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mimic import Mimic, Peer, mimic, welcome
+from understudy.actors.errors import (
+    HomeError,
+    MailboxFull,
+    NotRunning,
+    ProtocolError,
+    SupervisorLost,
+    TaskNotFound,
+    UnderstudyError,
+)
+from understudy.supervisor import connection as connection_module
+from understudy.supervisor.codec import encode
+from understudy.supervisor.connection import Connection
+from understudy.supervisor.frames import Answer, Ask
+from understudy.supervisor.home import Home
+from understudy.supervisor.settings import Settings
+from waiting import until
+
+
+class Client:
+    def __init__(self, home: Path, it: Mimic) -> None:
+        self.lost: list[UnderstudyError] = []
+        self.connection = Connection(Home(home), lambda _connection, error: self.lost.append(error))
+        self.peer = it.peer()
+
+
+@pytest.fixture
+def client(home: Path) -> Iterator[Client]:
+    with mimic(home) as it:
+        made = Client(home, it)
+        yield made
+        made.connection.close()
+
+
+def test_the_greeting(client: Client):
+    assert client.connection.facts["pid"] == 1
+    assert client.connection.value_limit == Settings().value_limit
+    assert client.connection.lost is None
+
+
+def close_at_once(peer: Peer) -> None:
+    peer.next()
+    peer.close()
+
+
+def refuse(peer: Peer) -> None:
+    peer.next()
+    peer.tell((Answer.ERROR, 0, "ProtocolError", "another version", {}))
+
+
+def garbage(peer: Peer) -> None:
+    peer.sock.sendall(b"SSH-2.0-OpenSSH\r\n")
+
+
+@pytest.mark.parametrize(
+    ("first", "error", "says"),
+    [
+        (close_at_once, NotRunning, "closed the connection"),
+        (refuse, ProtocolError, "another version"),
+        (garbage, ProtocolError, "not a frame"),
+    ],
+)
+def test_a_greeting_that_fails(home: Path, first: Callable[[Peer], None], error: type[Exception], says: str):
+    with mimic(home, first), pytest.raises(error, match=says):
+        Connection(Home(home), lambda _connection, _error: None)
+
+
+def test_one_that_does_not_answer(home: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(connection_module, "CONNECT_TIMEOUT", 0.05)
+    with mimic(home, lambda _peer: None), pytest.raises(NotRunning, match="does not answer"):
+        Connection(Home(home), lambda _connection, _error: None)
+
+
+def test_one_whose_queue_of_callers_stays_full(home: Path, monkeypatch: pytest.MonkeyPatch):
+    def full(_home: Home, _timeout: float) -> None:
+        raise TimeoutError("it accepts no connection")
+
+    monkeypatch.setattr(Home, "connect", full)
+    with pytest.raises(NotRunning, match="accepts no connection"):
+        Connection(Home(home), lambda _connection, _error: None)
+
+
+def test_nobody_there(home: Path):
+    with pytest.raises(NotRunning, match="understudy serve"):
+        Connection(Home(home), lambda _connection, _error: None)
+    home.mkdir()
+    (home / "supervisor.sock").mkdir()
+    with pytest.raises((HomeError, NotRunning)):
+        Connection(Home(home), lambda _connection, _error: None)
+
+
+def test_answers_in_any_order_from_any_thread(client: Client):
+    replies = [client.connection.request(Ask.TREE) for _ in range(3)]
+    assert [client.peer.next() for _ in range(3)] == [(Ask.TREE, n) for n in (1, 2, 3)]
+    client.peer.tell(
+        (Answer.OK, 3, "three"),
+        (Answer.ERROR, 1, "MailboxFull", "full", {"messages": 4}),
+        (Answer.OK, 2, None),
+    )
+    assert replies[2].result(10) == "three"
+    assert replies[1].result(10) is None
+    with pytest.raises(MailboxFull) as caught:
+        replies[0].result(10)
+    assert caught.value.messages == 4
+    got: list[Any] = []
+    threads = [
+        threading.Thread(target=lambda n=n: got.append(client.connection.request(Ask.TREE, n).result(10)))
+        for n in range(20)
+    ]
+    for thread in threads:
+        thread.start()
+    for _ in threads:
+        _, number, field = client.peer.next()
+        client.peer.tell((Answer.OK, number, field))
+    for thread in threads:
+        thread.join()
+    assert sorted(got) == list(range(20))
+
+
+@pytest.mark.parametrize(
+    ("end", "why"),
+    [
+        (lambda peer: peer.close(), "its connection broke"),
+        (lambda peer: peer.tell((Answer.GOODBYE, "it was stopped")) or peer.close(), "it was stopped"),
+    ],
+    ids=["broke", "goodbye"],
+)
+def test_its_end_is_told_to_everybody_who_waits(client: Client, end: Callable[[Peer], None], why: str):
+    rows: list[Any] = []
+    replies = [
+        client.connection.request(Ask.TREE),
+        client.connection.request(Ask.WAIT, [], on_rows=rows.append),
+    ]
+    end(client.peer)
+    for reply in replies:
+        with pytest.raises(SupervisorLost, match=why):
+            reply.result(10)
+    until(lambda: client.lost)
+    assert client.connection.lost is client.lost[0]
+    with pytest.raises(SupervisorLost):
+        client.connection.request(Ask.TREE).result(10)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\xc1",
+        encode((Answer.OK,)),
+        encode((Answer.ERROR, 1)),
+        encode((Answer.ERROR, 1, ["kind"], {}, 3)),
+        encode((Answer.ENDED, 2, 5)),
+        encode((Answer.ENDED, 2, [(1,)])),
+    ],
+    ids=lambda data: data.hex(),
+)
+def test_what_cannot_be_ends_it_and_leaves_nobody_waiting(client: Client, data: bytes):
+    def on_rows(rows: Any) -> None:
+        for id, _, _, _ in rows:
+            assert isinstance(id, bytes)
+
+    replies = [client.connection.request(Ask.TREE), client.connection.request(Ask.WAIT, [], on_rows=on_rows)]
+    client.peer.sock.sendall(data)
+    for reply in replies:
+        with pytest.raises(ProtocolError):
+            reply.result(10)
+    until(lambda: client.lost)
+    assert isinstance(client.lost[0], ProtocolError)
+
+
+def test_an_error_about_the_connection(client: Client):
+    reply = client.connection.request(Ask.TREE)
+    client.peer.tell((Answer.ERROR, 0, "ProtocolError", "a frame that cannot be", {}))
+    with pytest.raises(ProtocolError, match="cannot be"):
+        reply.result(10)
+
+
+def test_rows_come_before_the_answer(client: Client):
+    rows: list[Any] = []
+    reply = client.connection.request(Ask.WAIT, [b"i"], on_rows=rows.extend)
+    client.peer.tell((Answer.ENDED, 1, [(b"i", "completed", None, None)]), (Answer.OK, 1, None))
+    assert reply.result(10) is None
+    assert rows == [(b"i", "completed", None, None)]
+    client.peer.tell((Answer.ENDED, 1, [(b"late", "completed", None, None)]), (Answer.OK, 1, None), (77,))
+    assert client.connection.request(Ask.TREE).number == 2
+    client.peer.tell((Answer.OK, 2, None))
+    assert len(rows) == 1
+
+
+def test_a_forgotten_wait_is_forgotten_on_both_sides(client: Client):
+    rows: list[Any] = []
+    reply = client.connection.request(Ask.WAIT, [b"i"], on_rows=rows.extend)
+    client.connection.forget(reply)
+    client.connection.forget(reply)
+    assert [client.peer.next() for _ in range(2)] == [(Ask.WAIT, 1, (b"i",)), (Ask.UNWAIT, 1)]
+    # What was on its way is of no interest, an error included.
+    client.peer.tell(
+        (Answer.ENDED, 1, [(b"i", "failed", None, None)]), (Answer.ERROR, 1, "TaskNotFound", "no", {})
+    )
+    tree = client.connection.request(Ask.TREE)
+    client.peer.tell((Answer.OK, 2, "tree"))
+    assert tree.result(10) == "tree"
+    assert rows == []
+    assert not reply.done()
+
+
+def test_subscribe_returns_when_it_is_confirmed(client: Client):
+    events: list[Any] = []
+    thread = threading.Thread(target=client.connection.subscribe, args=("task", b"stream", events.extend))
+    thread.start()
+    assert client.peer.next() == (Ask.SUBSCRIBE, 1, "task", b"stream")
+    assert thread.is_alive()
+    client.peer.tell((Answer.OK, 1, None), (Answer.EVENT, 1, [("event",)]))
+    thread.join(10)
+    until(lambda: events == [("event",)])
+
+
+def test_a_subscription_that_is_refused(home: Path):
+    with mimic(home) as it:
+        client = Client(home, it)
+        client.peer.tell((Answer.ERROR, 1, "TaskNotFound", "no", {}))
+        with pytest.raises(TaskNotFound):
+            client.connection.subscribe(None, None, lambda _: None)
+        client.connection.close()
+
+
+def test_close_tells_those_who_wait_and_nobody_else(client: Client):
+    reply = client.connection.request(Ask.TREE)
+    client.connection.close()
+    client.connection.close()
+    with pytest.raises(SupervisorLost, match="was closed"):
+        reply.result(10)
+    assert client.lost == []
+
+
+def test_facts_are_those_of_the_supervisor(home: Path):
+    with mimic(home, lambda peer: peer.tell(welcome(pid=77, embedded=True))):
+        connection = Connection(Home(home), lambda _connection, _error: None)
+        assert (connection.facts["pid"], connection.facts["embedded"]) == (77, True)
+        connection.close()

@@ -1,0 +1,94 @@
+"""Rows as users see them."""
+
+from __future__ import annotations
+
+import pytest
+
+from understudy.actors import values
+from understudy.actors.errors import ErrorInfo, Poisoned, TaskCancelled, TaskEnded, TaskFailed, TaskTimedOut
+from understudy.actors.ids import id_text, new_id
+from understudy.actors.info import Progress
+from understudy.actors.state import TERMINAL, State
+from understudy.storage.record import Record
+from understudy.supervisor.views import ended_error, value_of, view
+
+ROW = ("KeyError", "gone", "Traceback …", {"pid": 7})
+
+
+def test_a_fresh_record():
+    id = new_id()
+    seen = view(Record(id, "task", 5.0, id))
+    assert (seen.id, seen.stream_id, seen.task, seen.state) == (
+        id_text(id),
+        id_text(id),
+        "task",
+        State.QUEUED,
+    )
+    assert (seen.attempt, seen.interruptions, seen.mailbox_depth, seen.options) == (1, 0, 0, {})
+    assert seen.origin_run is seen.started is seen.error is seen.progress is seen.checkpoint_time is None
+
+
+def test_every_field_of_a_full_record():
+    id, stream, origin, old = (new_id() for _ in range(4))
+    record = Record(id, "task", 1.0, stream, origin, {"priority": 3}, "key", 9.0, old)
+    record.state, record.attempt, record.interruptions, record.pid = State.RUNNING, 3, 2, 77
+    record.started, record.ended, record.cancel, record.closed = 2.0, 3.0, True, True
+    record.error, record.progress, record.checkpoint = ROW, (1.0, 4.0, "a quarter"), (2.5, 100)
+    # As it comes back from disk.
+    seen = view(Record.unpack(id, record.pack()), 5)
+    assert seen.as_dict() == {
+        "id": id_text(id),
+        "stream_id": id_text(stream),
+        "task": "task",
+        "state": "running",
+        "attempt": 3,
+        "interruptions": 2,
+        "created": 1.0,
+        "origin_run": id_text(origin),
+        "started": 2.0,
+        "ended": 3.0,
+        "worker_pid": 77,
+        "error": {"type": "KeyError", "message": "gone", "traceback": "Traceback …", "details": {"pid": 7}},
+        "progress": {"done": 1.0, "total": 4.0, "note": "a quarter"},
+        "next_attempt": 9.0,
+        "checkpoint_time": 2.5,
+        "checkpoint_size": 100,
+        "mailbox_depth": 5,
+        "key": "key",
+        "retry_of": id_text(old),
+        "cancel_requested": True,
+        "closed": True,
+        "options": {"priority": 3},
+    }
+    assert seen.progress == Progress(1.0, 4.0, "a quarter")
+    assert seen.error == ErrorInfo(*ROW)
+
+
+def test_values():
+    assert value_of(new_id(), "completed", None, None) is None
+    assert value_of(new_id(), State.COMPLETED, values.pack({"a": 1}), None) == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("state", "error", "kind", "says"),
+    [
+        (State.FAILED, ROW, TaskFailed, "failed: KeyError: gone"),
+        (State.FAILED, None, TaskFailed, "failed"),
+        (State.FAILED, ("Poisoned", "it died 3 times", "", {}), Poisoned, "it died 3 times"),
+        (State.TIMED_OUT, ("Timeout", "took too long", "", {}), TaskTimedOut, "timed out: took too long"),
+        (State.TIMED_OUT, None, TaskTimedOut, "timed out"),
+        (State.CANCELLED, ROW, TaskCancelled, "was cancelled"),
+    ],
+)
+def test_every_other_end_raises(state: State, error: object, kind: type[TaskEnded], says: str):
+    id = new_id()
+    with pytest.raises(kind, match=says) as caught:
+        value_of(id, str(state), None, error)
+    assert type(caught.value) is kind
+    assert caught.value.id == id_text(id)
+    assert caught.value.error == (None if error is None else ErrorInfo(*error))  # type: ignore[misc]
+
+
+def test_there_is_an_error_for_every_terminal_state():
+    for state in TERMINAL - {State.COMPLETED}:
+        assert isinstance(ended_error("id", state, None), TaskEnded)
