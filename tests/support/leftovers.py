@@ -87,6 +87,12 @@ def _describe(process: psutil.Process) -> str:
     try:
         if process.status() == psutil.STATUS_ZOMBIE:
             return f"pid {process.pid} ({process.name()}, parent {process.ppid()}): ended, and nobody waited for it"
-        return f"pid {process.pid} (parent {process.ppid()}): {' '.join(process.cmdline()):.300}"
+        title = " ".join(" ".join(process.cmdline()).split())
+        marked = os.environ[MARK] == process.environ().get(MARK)
+        seconds = time.time() - process.create_time()
+        return (
+            f"pid {process.pid} (parent {process.ppid()}, we are {os.getpid()}, {seconds:.1f} s old, in {process.cwd()}, "
+            f"{'with' if marked else 'without'} our mark): {title:.300}"
+        )
     except psutil.Error as error:
         return f"pid {process.pid}: {error}"
