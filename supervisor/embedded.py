@@ -42,7 +42,7 @@ def _serve(owner: socket.socket) -> int:
     tune_garbage_collection()
     logging.basicConfig(level=logging.WARNING, format="understudy: %(message)s")
     set_name("understudy")
-    unpacker = msgpack.Unpacker(strict_map_key=False)
+    unpacker = msgpack.Unpacker(strict_map_key=False, unicode_errors="surrogateescape")
     while data := owner.recv(65536):
         unpacker.feed(data)
         for config in unpacker:

@@ -41,7 +41,8 @@ class Embedded:
         try:
             config = {"home": str(home.path), "app": spec.pack(), "settings": settings.pack()}
             self._sock.settimeout(START_TIMEOUT)
-            self._sock.sendall(msgpack.packb(config))
+            # A path may hold bytes that are no text.
+            self._send(msgpack.packb(config, unicode_errors="surrogateescape"))
             self._check(self._answer())
         except BaseException:
             self.kill()
@@ -57,6 +58,13 @@ class Embedded:
         """Whether it runs."""
         return self._process.poll() is None
 
+    def _send(self, config: bytes) -> None:
+        try:
+            self._sock.sendall(config)
+        except (BrokenPipeError, ConnectionResetError):
+            # It has ended already; why, is told by the answer that does not come.
+            return
+
     def _answer(self) -> Any:
         unpacker = msgpack.Unpacker()
         try:
@@ -64,10 +72,15 @@ class Embedded:
                 unpacker.feed(data)
                 for answer in unpacker:
                     return answer
+        except ConnectionResetError:
+            # It ended without having read all of it.
+            pass
         except TimeoutError:
             raise UnderstudyError(f"the supervisor did not come up within {START_TIMEOUT:g} s") from None
         code = self._process.wait()
-        raise UnderstudyError(f"the supervisor ended with exit code {code} before it served; see its output above")
+        raise UnderstudyError(
+            f"the supervisor ended with exit code {code} before it served; see its output above"
+        )
 
     def _check(self, answer: Any) -> None:
         served, *why = answer
@@ -99,5 +112,3 @@ class Embedded:
         self._sock.close()
         # Or Popen would warn that it still runs, and reap it if it could.
         self._process.returncode = 0
-
-

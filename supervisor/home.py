@@ -52,6 +52,7 @@ class Home:
 
     def create(self) -> None:
         """Make the folder if need be, and see to it that only we can enter it (mode 0700)."""
+        self._check_name()
         try:
             os.makedirs(self.path.parent, exist_ok=True)
             with suppress(FileExistsError):
@@ -66,6 +67,16 @@ class Home:
         if not os.access(self.path, os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
             read_only = os.statvfs(self.path).f_flag & os.ST_RDONLY
             raise self._refused("cannot be written", OSError(errno.EROFS if read_only else errno.EACCES, ""))
+
+    def _check_name(self) -> None:
+        try:
+            os.fspath(self.path).encode()
+        except UnicodeEncodeError as error:
+            # LMDB takes no other.
+            shown = os.fsencode(self.path).decode(errors="backslashreplace")
+            raise HomeError(
+                f"the path of home {shown} is not UTF-8; choose another home", str(self.path)
+            ) from error
 
     def _tighten(self, found: os.stat_result) -> None:
         if found.st_uid != os.geteuid():

@@ -1,0 +1,55 @@
+"""Another Python set up like this one, whatever the folder and the environment."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import understudy
+from understudy.supervisor.interpreter import python_command
+
+#: Stands in for a module of this room: says what it was given and where the package came from.
+PROBE = """
+import os, sys
+def main(fd):
+    import understudy
+    os.write(fd, repr([understudy.__file__, sys.path, os.environ.get("PYTHONPATH"), __name__]).encode())
+"""
+
+
+def run(command: list[str], fd: int, folder: Path) -> None:
+    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": "/nowhere"}
+    subprocess.run(command, pass_fds=[fd], cwd=folder, env=environ, check=True, timeout=20)
+
+
+def test_it_runs_main_of_this_very_package(tmp_path: Path):
+    (tmp_path / "understudy.py").write_text("raise SystemExit('the wrong one')")
+    read_end, write_end = os.pipe()
+    try:
+        command = python_command("probe", write_end)
+        # The probe is put where the command would import it from.
+        code = f"import types, sys; m = types.ModuleType('understudy.supervisor.probe'); exec({PROBE!r}, vars(m)); "
+        *head, body = command
+        preamble, _, rest = body.partition("; from ")
+        body = f"{preamble}; import understudy.supervisor; {code} sys.modules[m.__name__] = m; from {rest}"
+        run([*head, body], write_end, tmp_path)
+        said = eval(os.read(read_end, 65_536))
+    finally:
+        os.close(read_end)
+        os.close(write_end)
+    package, path, python_path, name = said
+    assert package == understudy.__file__
+    assert name == "understudy.supervisor.probe"
+    assert path == [
+        os.path.abspath(entry) if not entry or os.path.exists(entry) else entry for entry in sys.path
+    ]
+    assert python_path == "/nowhere", "what tasks start gets the environment as it was"
+
+
+def test_it_is_this_interpreter_with_its_flags():
+    command = python_command("embedded", 7)
+    assert command[0] == sys.executable
+    assert command[-3:-1] == ["-P", "-c"]
+    assert command[-1].endswith("from understudy.supervisor.embedded import main; main(7)")

@@ -1,0 +1,313 @@
+"""The client's calls, each against one real supervisor that these tests share; restarts and crashes are scenarios."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+import call_tasks
+from call_tasks import add, collect, nap, refuse, remember
+from leftovers import left_behind, ours
+from understudy import (
+    InvalidOption,
+    InvalidTask,
+    InvalidValue,
+    MailboxClosed,
+    NoRuntime,
+    NotRunning,
+    Runtime,
+    State,
+    Task,
+    TaskCancelled,
+    TaskFailed,
+    TaskInfo,
+    TaskNotFound,
+    TaskTimedOut,
+    UnencodableValue,
+    UnknownTask,
+    task,
+)
+from understudy.actors import ambient
+from understudy.actors.ids import id_text, new_id
+from understudy.supervisor.runtime import EMBEDDED_DRAIN
+from waiting import until
+
+UNKNOWN = id_text(new_id())
+
+
+@pytest.fixture(autouse=True)
+def leaves_no_process() -> None:
+    """Not after each test: workers come and go while the tests share a supervisor. See `rt`."""
+
+
+@pytest.fixture(scope="module")
+def rt(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtime]:
+    home = tmp_path_factory.mktemp("h") / "home"
+    before = ours()
+    with Runtime(home, app="call_tasks", workers=1, durability="os", drain=1.0) as runtime:
+        yield runtime
+    assert left_behind(before, [home]) == []
+
+
+def test_start_and_result(rt: Runtime):
+    info = rt.start(add, 1, b=2)
+    assert isinstance(info, TaskInfo)
+    assert (info.task, info.origin_run, info.stream_id) == ("call_tasks:add", None, info.id)
+    assert rt.result(info, timeout=20) == 3
+    assert rt.result(info.id) == 3
+    assert info.result() == 3
+    assert rt.run(add, 5, timeout=20) == 6
+    assert rt.run("call_tasks:add", 5, timeout=20) == 6
+    assert rt.status(info).state is State.COMPLETED
+
+
+def test_the_ambient_runtime(rt: Runtime):
+    assert add.start(1).result(20) == 2
+    ambient.leave(rt)
+    try:
+        with pytest.raises(NoRuntime):
+            add.start(1)
+    finally:
+        ambient.enter(rt)
+
+
+def test_start_many(rt: Runtime):
+    infos = rt.start_many(add, [1, (2, 3), {"a": 4, "b": 5}])
+    assert list(rt.results(infos, timeout=20)) == [2, 5, 9]
+    assert rt.start_many(add, []) == []
+    many = rt.start_many(add, range(12_000))
+    assert sum(rt.results(many, timeout=40)) == sum(range(1, 12_001))
+
+
+def test_what_cannot_be_started_is_refused_at_once(rt: Runtime):
+    with pytest.raises(TypeError, match="call_tasks:add"):
+        rt.start(add)
+    with pytest.raises(UnencodableValue, match=r"args\[0\]"):
+        rt.start(add, object())
+    with pytest.raises(UnknownTask, match="call_tasks:gone"):
+        rt.start("call_tasks:gone")
+    with pytest.raises(InvalidOption, match="start takes a task"):
+        rt.start(print)  # type: ignore[arg-type]
+    with pytest.raises(InvalidTask, match="lambda"):
+        rt.start(task(lambda: None))
+
+    @task
+    def nested() -> None: ...
+
+    with pytest.raises(InvalidTask, match="inside a function"):
+        rt.start(nested)
+
+
+def test_options_travel_with_a_start(rt: Runtime):
+    stream = id_text(new_id())
+    info = rt.start(add.options(priority=7, stream_id=stream, key="only once"), 1)
+    record = info.wait(20)
+    assert (record.options, record.stream_id, record.key) == ({"priority": 7}, stream, "only once")
+    again = rt.start(add.options(key="only once"), 99)
+    assert (again.id, again.stream_id) == (info.id, stream)
+    assert again.result() == 2
+    delayed = rt.start(add.options(delay=3600), 1)
+    due = delayed.status().next_attempt
+    assert due is not None
+    assert due == pytest.approx(time.time() + 3600, abs=60)
+    assert delayed.cancel()
+    later = datetime.fromtimestamp(time.time() + 7200, UTC)
+    at = rt.start(add.options(at=later), 1)
+    assert at.status().next_attempt == pytest.approx(later.timestamp(), abs=0.01)
+    assert at.cancel()
+
+
+def test_every_way_to_end(rt: Runtime):
+    failed, slow, cancelled = rt.start(refuse, "because"), rt.start(call_tasks.too_slow), rt.start(nap, 60)
+    assert rt.cancel(cancelled)
+    with pytest.raises(TaskFailed, match="because") as caught:
+        rt.result(failed, timeout=20)
+    assert caught.value.error is not None
+    assert (caught.value.id, caught.value.error.type) == (failed.id, "Fail")
+    with pytest.raises(TaskTimedOut):
+        rt.result(slow, timeout=20)
+    with pytest.raises(TaskCancelled):
+        rt.result(cancelled, timeout=20)
+    assert [rt.wait(info).state for info in (failed, slow, cancelled)] == ["failed", "timed_out", "cancelled"]
+    assert not rt.cancel(failed)
+    with pytest.raises(TaskFailed):
+        list(rt.results([failed], timeout=20))
+
+
+def test_waiting_runs_out_and_leaves_nothing_behind(rt: Runtime):
+    info = rt.start(collect)
+    for _ in range(20):
+        with pytest.raises(TimeoutError, match=info.id):
+            rt.result(info, timeout=0.001)
+    with pytest.raises(TimeoutError):
+        rt.wait(info, timeout=0)
+    with pytest.raises(TimeoutError):
+        list(rt.results([info], timeout=0.001))
+    future = rt.wait_for(info)
+    assert future.cancel()
+    attachment = rt._attachment
+    assert attachment._waits == set()
+    assert attachment.connected()._requests == attachment.connected()._waits == {}
+    rt.close_mailbox(info)
+    assert rt.result(info, timeout=20) == []
+
+
+def test_wait_for_gives_a_future(rt: Runtime):
+    assert rt.wait_for(rt.start(add, 1)).result(20) == 2
+    with pytest.raises(TaskFailed):
+        rt.wait_for(rt.start(refuse)).result(20)
+    with pytest.raises(TaskNotFound):
+        rt.wait_for(UNKNOWN).result(20)
+
+
+def test_messages(rt: Runtime):
+    info = rt.start(collect, 5)
+    rt.send(info, {"n": 0})
+    info.send({"n": 1})
+    rt.send_many([(info.id, {"n": 2}), (info, {"n": 3})])
+    rt.send_many([])
+    with pytest.raises(UnencodableValue, match="message"):
+        rt.send(info, object())
+    with pytest.raises(UnencodableValue, match=r"messages\[1\]"):
+        rt.send_many([(info, 1), (info, object())])
+    with pytest.raises(TaskNotFound):
+        rt.send(UNKNOWN, 1)
+    rt.send(info, {"n": 4})
+    assert info.result(20) == [{"n": n} for n in range(5)]
+    with pytest.raises(MailboxClosed):
+        rt.send(info, "late")
+    closed = rt.start(collect)
+    closed.close()
+    rt.close(closed.id)
+    assert closed.result(20) == []
+
+
+def test_reading_needs_no_supervisor(rt: Runtime):
+    info = rt.start(remember, {"a": 1})
+    assert info.result(20) is None
+    record = info.status()
+    assert record.checkpoint_size is not None
+    assert record.progress is not None
+    assert (record.progress.done, record.progress.note) == (1, "half")
+    assert rt.restore(info) == info.restore() == {"a": 1}
+    assert rt.restore(rt.start(add, 1)) is None
+    assert [line.text for line in until(lambda: rt.logs(info))] == ["remembered {'a': 1}"]
+    for read in (rt.status, rt.restore, rt.logs):
+        with pytest.raises(TaskNotFound):
+            read(UNKNOWN)
+    with pytest.raises(InvalidValue):
+        rt.status("not an id")
+
+
+def test_list(rt: Runtime):
+    stream = id_text(new_id())
+    infos = [rt.start(add.options(stream_id=stream), n) for n in range(5)]
+    list(rt.results(infos, timeout=20))
+    newest_first = [info.id for info in reversed(infos)]
+    assert [record.id for record in rt.list(stream=stream)] == newest_first
+    assert [record.id for record in rt.list(stream=stream, limit=2)] == newest_first[:2]
+    assert [record.id for record in rt.list(stream=stream, before=newest_first[1])] == newest_first[2:]
+    assert rt.list(stream=stream, state="queued") == []
+    assert len(rt.list(stream=stream, state=[State.COMPLETED, "failed"], task="call_tasks:add")) == 5
+    assert rt.list(stream=stream, task="call_tasks:nap") == []
+    with pytest.raises(ValueError, match="paused"):
+        rt.list(state="paused")
+
+
+def test_retry(rt: Runtime):
+    first = rt.start(remember, "one")
+    first.result(20)
+    again = rt.retry(first)
+    assert again.result(20) == "one", "from the old one's checkpoint"
+    assert again.status().retry_of == first.id
+    assert rt.retry(first, from_scratch=True).result(20) is None
+    running = rt.start(collect)
+    with pytest.raises(InvalidOption, match="only an ended task"):
+        rt.retry(running)
+    running.close()
+    with pytest.raises(TaskNotFound):
+        rt.retry(UNKNOWN)
+
+
+def test_subscribe(rt: Runtime):
+    stream = id_text(new_id())
+    with rt.subscribe(stream=stream) as events:
+        info = rt.start(add.options(stream_id=stream), 1)
+        seen = [next(events)]
+        while seen[-1].state is not State.COMPLETED:
+            seen.append(next(events))
+    assert {event.id for event in seen} == {info.id}
+    with rt.subscribe(task="call_tasks:refuse") as events:
+        rt.start(add, 1).result(20)
+        info = rt.start(refuse)
+        assert next(events).id == info.id
+
+
+def test_the_tree_and_upkeep(rt: Runtime):
+    assert rt.run(call_tasks.own_pid, timeout=20) != rt.supervisor_pid
+    tree = rt.tree()
+    assert (tree["pid"], tree["home"], tree["embedded"]) == (rt.supervisor_pid, rt.home, True)
+    assert "call_tasks:add" in tree["tasks_declared"]
+    info = rt.start(add, 1)
+    info.result(20)
+    assert rt.prune() == 0
+    assert rt.prune(all=True) > 0
+    with pytest.raises(TaskNotFound):
+        rt.status(info)
+    rt.compact()
+    assert rt.run(add, 1, timeout=20) == 2
+
+
+def test_from_many_threads(rt: Runtime):
+    wrong: list[object] = []
+
+    def hammer(number: int) -> None:
+        for n in range(20):
+            if rt.run(add, number, n, timeout=30) != number + n:
+                wrong.append((number, n))
+
+    threads = [threading.Thread(target=hammer, args=(n,)) for n in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_a_second_runtime_attaches_and_a_closed_one_says_so(rt: Runtime):
+    with Runtime(rt.home) as second:
+        assert second.supervisor_pid == rt.supervisor_pid
+        assert second.run(add, 1, timeout=20) == 2
+        waiting = second.wait_for(rt.start(collect))
+    with pytest.raises(NotRunning):
+        waiting.result(20)
+    for call in (lambda: second.start(add, 1), second.tree, lambda: second.run(add, 1)):
+        with pytest.raises(NotRunning, match="closed"):
+            call()
+    second.close()
+    third = Runtime.connect(rt.home)
+    assert third.run(add, 2, timeout=20) == 3
+    third.close()
+    assert rt.run(add, 1, timeout=20) == 2, "it was not theirs to stop"
+    for record in rt.list(state="running"):
+        rt.close_mailbox(record.id)
+
+
+def test_nobody_there(home: Path):
+    with pytest.raises(NotRunning, match="understudy serve"):
+        Runtime.connect(home)
+    with pytest.raises(InvalidOption, match="no_such_setting"):
+        Runtime(home, no_such_setting=1)
+    assert not home.exists()
+
+
+def test_its_own_settings(rt: Runtime):
+    facts = rt._attachment.connected().facts
+    assert facts["settings"]["drain"] == 1.0
+    assert facts["settings"]["start_timeout"] > EMBEDDED_DRAIN
+    assert isinstance(add, Task)
