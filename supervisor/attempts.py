@@ -205,17 +205,18 @@ class Attempts:
                 self._mailroom.progress(entry, taken, acked)
 
     def _checkpoint(self, link: WorkerLink, frame: tuple[Any, ...]) -> None:
-        _, request, id, value, acked, letters = frame
+        _, request, id, value, acked, posted = frame
         entry = link.tasks.get(id)
         if entry is None:
             # A thread that the task has left behind; it must not wait for ever.
             link.refuse(request, TaskNotFound(f"this attempt at task {id_text(id)} is over", id_text(id)))
             return
         try:
-            self._mailroom.send(letters)
+            self._mailroom.send([letter for letters in posted for letter in letters])
         except UnderstudyError as error:
             link.refuse(request, error)
             return
+        entry.seen = True
         self._journal.put(Table.CHECKPOINTS, id, value)
         entry.record.checkpoint = (time.time(), len(value))
         self._mailroom.progress(entry, acked, acked)
@@ -234,6 +235,7 @@ class Attempts:
         for id, done, total, note in frame[1]:
             entry = link.tasks.get(id)
             if entry is not None:
+                entry.seen = True
                 entry.record.progress = (done, total, note)
                 self._book.touch(entry)
 

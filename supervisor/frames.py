@@ -92,7 +92,7 @@ class Report(IntEnum):
     MAIL = 5
     """[op, [(id, taken, acked), …]]"""
     CHECKPOINT = 6
-    """[op, request, id, value, acked, [(id, value), …]]"""
+    """[op, request, id, value, acked, [[(id, value), …], …]]: the letters in lists of a bounded length."""
     RESTORE = 7
     """[op, request, id] → value or None"""
     PROGRESS = 8

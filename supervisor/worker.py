@@ -22,12 +22,13 @@ import pykka
 from ..actors import ambient, logs
 from ..actors.actor import TaskActor, leave_stage
 from ..actors.async_actor import AsyncTaskActor
-from ..actors.errors import ProtocolError, UnknownTask
+from ..actors.errors import ProtocolError, TaskNotFound, UnknownTask
 from ..actors.host import Assignment, Ending, Outcome, printable
+from ..actors.ids import id_text
 from ..actors.options import Options
 from ..actors.task import Task, registry
 from ..storage.schema import Lane
-from .codec import Decoder
+from .codec import Decoder, parts
 from .error_frame import error_of
 from .frames import Order, Report
 from .marks import Marks
@@ -320,44 +321,64 @@ class Worker:
 
     def parked(self, actor: TaskActor) -> None:
         """See `Host`."""
-        self._marks.waits(actor.id)
-        self._outbox.parked(actor.id, True)
+        if self._on_stage(actor):
+            self._marks.waits(actor.id)
+            self._outbox.parked(actor.id, True)
         if not actor.task.is_async:
             self._slots.parked()
 
     def resumed(self, actor: TaskActor) -> None:
         """See `Host`."""
-        self._marks.works(actor.id)
+        on_stage = self._on_stage(actor)
+        if on_stage:
+            self._marks.works(actor.id)
         if not actor.task.is_async:
             self._slots.resumed()
-        self._outbox.parked(actor.id, False)
+        if on_stage:
+            self._outbox.parked(actor.id, False)
 
     def mail_taken(self, actor: TaskActor) -> None:
         """See `Host`."""
-        self._outbox.mail(actor.id, actor.taken, actor.acked)
+        if self._on_stage(actor):
+            self._outbox.mail(actor.id, actor.taken, actor.acked)
 
     def checkpoint(
         self, actor: TaskActor, value: bytes, acked: int, letters: list[tuple[bytes, bytes]]
     ) -> Future[Any]:
         """See `Host`."""
+        if not self._on_stage(actor):
+            return _over(actor)
         number, future = self._request()
-        self._outbox.request((Report.CHECKPOINT, number, actor.id, value, acked, letters))
+        # In parts, since no array of a frame may be as long as what a task sends at once.
+        posted = list(parts(letters, _letter_size))
+        self._outbox.request((Report.CHECKPOINT, number, actor.id, value, acked, posted))
         return future
 
     def restore(self, actor: TaskActor) -> Future[Any]:
         """See `Host`."""
+        if not self._on_stage(actor):
+            return _over(actor)
         number, future = self._request()
         self._outbox.request((Report.RESTORE, number, actor.id))
         return future
 
     def progress(self, actor: TaskActor, done: float, total: float | None, note: str) -> None:
         """See `Host`."""
-        self._outbox.progress(actor.id, done, total, note)
+        if self._on_stage(actor):
+            self._outbox.progress(actor.id, done, total, note)
 
     def log(self, actor: TaskActor, level: str, text: str) -> None:
         """See `Host`."""
+        if self._is_fork:
+            # Whoever held the outbox's lock at the fork does not exist here.
+            return
         # What has no UTF-8 form cannot be sent, and one entry must not be more than a frame may hold.
         self._outbox.log(actor.id, level, printable(text, ENTRY_LIMIT))
+
+    def _on_stage(self, actor: TaskActor) -> bool:
+        """Whether this is the attempt that runs. Threads and coroutines may outlive theirs, and what they report
+        would be taken for a report of the next attempt at the same task, should that run here as well."""
+        return self._actors.get(actor.id) is actor
 
     def _request(self) -> tuple[int, Future[Any]]:
         number: int = next(self._numbers)
@@ -370,6 +391,17 @@ class Worker:
 
     def _refused(self, number: int, kind: str, message: str, data: dict[str, Any]) -> None:
         self._requests.pop(number).set_exception(error_of(kind, message, data))
+
+
+def _over(actor: TaskActor) -> Future[Any]:
+    refused: Future[Any] = Future()
+    id = id_text(actor.id)
+    refused.set_exception(TaskNotFound(f"this attempt at task {id} is over", id))
+    return refused
+
+
+def _letter_size(letter: tuple[bytes, bytes]) -> int:
+    return 50 + len(letter[1])
 
 
 def _pass(_number: int, _frame: object) -> None:

@@ -235,13 +235,13 @@ def test_a_checkpoint_acknowledges_and_posts_in_one_commit(home: Path):
             id, worker = await running(it)
             it.mailroom.send([(id, b"1"), (id, b"2")])
             await it.settle()
-            worker.report(Report.CHECKPOINT, 7, id, b"state", 1, [(other, b"hello")])
+            worker.report(Report.CHECKPOINT, 7, id, b"state", 1, [[(other, b"hello")]])
             await it.settle()
             assert worker.told(Order.OK) == [(Order.OK, 7, None)]
             assert numbers(it, id) == [2]
             assert numbers(it, other) == [1]
             assert it.rows(Table.CHECKPOINTS) == [(id, b"state")]
-            worker.report(Report.CHECKPOINT, 8, id, b"newer", 2, [(new_id(), b"lost")])
+            worker.report(Report.CHECKPOINT, 8, id, b"newer", 2, [[(new_id(), b"lost")]])
             await it.settle()
             (refused,) = worker.told(Order.ERROR)
             assert refused[1:3] == (8, "TaskNotFound")

@@ -21,6 +21,7 @@ from understudy.storage.schema import Lane
 from understudy.supervisor.codec import Decoder, encode
 from understudy.supervisor.frames import Order, Report
 from understudy.supervisor.marks import Marks
+from understudy.supervisor.settings import BATCH_LIMIT
 from understudy.supervisor.tokens import Tokens
 from understudy.supervisor.worker import ORPHANED, STOPPED
 from waiting import until
@@ -55,6 +56,22 @@ TASKS = """
 
     @task(name="fails")
     def fails(): raise ValueError("wrong")
+
+    @task(name="fans")
+    def fans(count): return checkpoint(0, send=[(current().id, n) for n in range(count)])
+
+    @task(name="haunted")
+    def haunted(path):
+        import contextvars, threading
+        context = contextvars.copy_context()
+        def haunt():
+            while not os.path.exists(path): time.sleep(0.01)
+            for call in (lambda: checkpoint("late"), restore, lambda: progress(1), lambda: receive(0.01)):
+                try: call()
+                except (UnderstudyError, TimeoutError) as error: said.append(type(error).__name__)
+            open(path + ".done", "w").close()
+        said = []
+        threading.Thread(target=context.run, args=[haunt]).start()
 
     @task(name="leaves")
     def leaves(): sys.exit(4)
@@ -235,6 +252,39 @@ def test_state(shared: Boss):
     assert (asked, values.unpack(value), acked, letters) == (id, {"was": "before", "got": "message"}, 1, ())
     shared.tell((Order.OK, number, None))
     assert shared.done(id) == (Ending.VALUE, "before", None, 1)
+
+
+def test_more_letters_than_one_list_of_a_frame_may_hold(shared: Boss):
+    count = 4 * BATCH_LIMIT + 1
+    id = shared.run("fans", count)
+    _, number, _, _, _, posted = shared.first(Report.CHECKPOINT)
+    assert max(map(len, posted)) <= BATCH_LIMIT
+    letters = [letter for letters in posted for letter in letters]
+    assert [(to, values.unpack(value)) for to, value in letters] == [(id, n) for n in range(count)]
+    shared.tell((Order.OK, number, None))
+    assert shared.done(id)[1] is True
+
+
+def test_what_a_thread_says_after_its_attempt_is_not_taken_for_the_next_ones_words(
+    shared: Boss, tmp_path: Path
+):
+    go = tmp_path / "go"
+    id = shared.run("haunted", str(go))
+    shared.done(id)
+    # The next attempt at the same task, on the same worker.
+    shared.run("collect", id=id)
+    shared.parked(id)
+    go.touch()
+    until(Path(f"{go}.done").exists, 20)
+    shared.tell((Order.MAIL, id, 1, [values.pack({})]))
+
+    def ends() -> int:
+        return sum(row[0] == id for frame in shared.all(Report.DONE) for row in frame[1])
+
+    shared.until(lambda: ends() == 2)
+    for op in (Report.CHECKPOINT, Report.RESTORE):
+        assert not [frame for frame in shared.all(op) if frame[2] == id]
+    assert not [row for frame in shared.all(Report.PROGRESS) for row in frame[1] if row[0] == id]
 
 
 def test_a_refusal_is_raised_inside_the_task(shared: Boss):
