@@ -317,9 +317,12 @@ class Book:
         for entry in dirty:
             entry.dirty = False
             entry.batch = batch
-            tasks[entry.id] = row = entry.record.pack()
+            if entry.link is None or entry.begun or entry.seen:
+                row, key = entry.record.pack(), entry.key
+            else:
+                row, key = _as_queued(entry)
+            tasks[entry.id] = row
             size += len(row)
-            key = entry.key
             if key != entry.stored_key:
                 if entry.stored_key is not None:
                     live[entry.stored_key] = None
@@ -375,6 +378,20 @@ class Book:
 _UNDECLARED = (Options(), False)
 _RUNNING: Place = (int(Lane.RUNNING), 0)
 _RUNNING_PREFIX = live_key(*_RUNNING, b"")[:-ID_BYTES]
+
+
+def _as_queued(entry: Entry) -> tuple[bytes, bytes]:
+    """The record and the live row of a task that is on its way to a worker: until it is known to have begun there it
+    may be taken back, and whoever has read that it runs would see it back in line without an interruption."""
+    record = entry.record
+    handed = record.started, record.pid
+    place = _place_in_line(entry)
+    record.state, record.place = State.QUEUED, place
+    record.started = record.pid = None
+    row = record.pack()
+    record.state, record.place = State.RUNNING, _RUNNING
+    record.started, record.pid = handed
+    return row, live_key(*place, entry.id)
 
 
 def _place_in_line(entry: Entry) -> Place:

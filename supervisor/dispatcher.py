@@ -158,6 +158,9 @@ class Dispatcher:
         self._turn()
 
     def _room_elsewhere(self, busy: WorkerLink, lane: Lane) -> bool:
+        if busy.alone:
+            # A worker that was started for this one task, and has not come up yet.
+            return False
         most = self._settings.slots if lane is Lane.SYNC else self._settings.async_slots
         return any(
             link is not busy and not link.alone and link.takes(lane) and link.working(lane) < most

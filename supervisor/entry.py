@@ -63,7 +63,8 @@ class Entry:
         self.handed_at = 0.0
         #: Known to have begun on that worker; until then it may be taken back.
         self.begun = False
-        #: Was seen to have begun at the last look; it may have ended since, with the news of that on its way.
+        #: Was seen to have begun, at the last look or by what it reported; it may have ended since, with the news of
+        #: that on its way.
         self.seen = False
         #: Waits in `receive`, `sleep` and the like.
         self.parked = False

@@ -143,6 +143,7 @@ def test_workers_and_their_children_die_with_it(home: Path, tmp_path: Path) -> N
             breeds = stage.breeds.start(str(tmp_path))
             pids = [int(seen(tmp_path, name)) for name in ("child", "daemon", "begun")]
             mark = cookie(rt)
+            until(lambda: rt.status(breeds.id).state == "running", PATIENCE)
             kill(supervisor.pid)
             began = time.monotonic()
             gone([*workers, *pids])

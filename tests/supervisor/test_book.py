@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from room import Room, declared, room
+from understudy.actors.host import Ending
 from understudy.actors.ids import new_id
 from understudy.actors.state import Event, IllegalTransition, State
 from understudy.storage.check import check
@@ -18,6 +19,7 @@ from understudy.storage.record import Record
 from understudy.storage.schema import Lane, Table, live_id, live_key, live_lane
 from understudy.supervisor import book as book_module
 from understudy.supervisor.entry import Entry
+from understudy.supervisor.frames import Report
 
 
 def small_windows(it: Room, window: int) -> None:
@@ -323,6 +325,50 @@ def test_options_that_are_none_any_more_do_not_keep_a_task_from_running(home: Pa
             await it.settle()
             assert it.entry(id).options == it.book.tasks["quick"][0]
             assert [a.id for a in it.workers[0].begin()] == [id]
+
+    asyncio.run(story())
+
+
+def test_nobody_reads_that_a_task_runs_which_may_still_be_taken_back(home: Path):
+    async def story() -> None:
+        async with room(home, slots=2) as it:
+            one, two = it.add(), it.add()
+            await it.settle()
+            worker = it.workers[0]
+            assert set(worker.link.tasks) == {one, two}
+
+            def on_disk() -> list[tuple[State, int, int | None]]:
+                rows = [Record.unpack(id, row) for id, row in it.rows(Table.TASKS)]
+                return [(record.state, record.interruptions, record.pid) for record in rows]
+
+            assert on_disk() == [(State.QUEUED, 0, None)] * 2
+            consistent(it)
+            # One begins; a drain takes back what has not, and interrupts what has.
+            assert [assignment.id for assignment in worker.begin(1)] == [one]
+            it.dispatcher.stop()
+            it.attempts.take_back(worker.link, Lane.SYNC)
+            await it.settle()
+            assert on_disk() == [(State.RUNNING, 0, worker.link.pid), (State.QUEUED, 0, None)]
+            consistent(it)
+            worker.done(one, Ending.INTERRUPTED)
+            await it.settle()
+            assert on_disk() == [(State.QUEUED, 1, None), (State.QUEUED, 0, None)]
+            consistent(it)
+
+    asyncio.run(story())
+
+
+def test_what_a_task_reports_shows_that_it_runs(home: Path):
+    async def story() -> None:
+        async with room(home) as it:
+            id = it.add()
+            await it.settle()
+            (assignment,) = it.workers[0].begin()
+            it.workers[0].report(Report.CHECKPOINT, 1, assignment.id, b"state", 0, [])
+            await it.settle()
+            ((_, row),) = it.rows(Table.TASKS)
+            assert Record.unpack(id, row).state is State.RUNNING
+            consistent(it)
 
     asyncio.run(story())
 
