@@ -23,6 +23,8 @@ from .tokens import Tokens
 
 #: Seconds without a new beginning after which what is queued gets another thread.
 PATIENCE: Final = 0.005
+#: Seconds until the system is asked again for a thread that it has refused.
+REFUSED: Final = 0.1
 
 
 log = logging.getLogger("understudy")
@@ -50,6 +52,8 @@ class Slots:
         #: Threads that sleep, or are on their way to their first assignment.
         self._free = 0
         self._threads = 0
+        #: Whether the system has refused the last thread that was asked for.
+        self._refused = False
         #: Whether an assignment is known to take microseconds.
         self._quick = quick
         #: Threads that work on such ones, and assignments begun so far.
@@ -94,9 +98,24 @@ class Slots:
             if self._free:
                 self._change.notify()
             else:
-                self._free += 1
-                self._threads += 1
-                threading.Thread(target=self._run, name="understudy-slot", daemon=True).start()
+                self._start_thread()
+
+    def _start_thread(self) -> None:
+        self._free += 1
+        self._threads += 1
+        try:
+            threading.Thread(target=self._run, name="understudy-slot", daemon=True).start()
+        except RuntimeError as error:
+            # The system gives this process no more threads. The next one to become free goes on with the queue; until
+            # then the watching thread asks again.
+            self._free -= 1
+            self._threads -= 1
+            if not self._refused:
+                self._refused = True
+                log.warning("no thread for another task: %s", error)
+            self._crowded.set()
+        else:
+            self._refused = False
 
     def _watch(self) -> None:
         """Wake another thread when one that runs quick tasks has stopped getting anywhere."""
@@ -107,6 +126,8 @@ class Slots:
             while begun != self._begun:
                 begun = self._begun
                 time.sleep(PATIENCE)
+            if self._refused:
+                time.sleep(REFUSED)
             with self._change:
                 self._rouse_another()
 

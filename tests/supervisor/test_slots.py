@@ -97,6 +97,30 @@ def test_in_the_order_they_were_added_and_never_more_than_the_limit(stage: Any):
     assert one.begun == list(range(200))
 
 
+def test_threads_that_the_system_refuses_are_asked_for_again(stage: Any, monkeypatch: Any):
+    it = stage(8)
+    it.add(numbered(1))
+    until(lambda: len(it.ended) == 1)
+    go = threading.Event()
+    it.play = lambda number: (it.park(), go.wait(), it.resume()) if number == 1 else None
+    start, refused = threading.Thread.start, threading.Event()
+
+    def refuse(_thread: threading.Thread) -> None:
+        refused.set()
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    # The one thread there is waits inside its task, whose wait must not fail for want of another.
+    it.add(numbered(3, 1))
+    until(refused.is_set)
+    assert it.ended == [0]
+    monkeypatch.setattr(threading.Thread, "start", start)
+    until(lambda: sorted(it.ended) == [0, 2, 3])
+    go.set()
+    until(lambda: sorted(it.ended) == [0, 1, 2, 3])
+    assert it.slots._free == it.slots._threads
+
+
 def test_threads_are_used_again(stage: Any):
     it = stage(4)
     for round in range(50):
