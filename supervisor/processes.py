@@ -191,9 +191,15 @@ def kill_tree(pid: int) -> list[int]:
     (2 s at the utmost); reaping is the parents' work. Never signals this process itself. What belongs to
     another user and may not be signalled is left.
     """
-    if pid <= 1:
-        raise ValueError(f"refusing to kill the tree of pid {pid}")
-    return _stop_and_kill(lambda: [pid], spare=())
+    return kill_trees([pid])
+
+
+def kill_trees(pids: Collection[int]) -> list[int]:
+    """As `kill_tree`, for several at once, which takes hardly longer than for one."""
+    for pid in pids:
+        if pid <= 1:
+            raise ValueError(f"refusing to kill the tree of pid {pid}")
+    return _stop_and_kill(lambda: list(pids), spare=())
 
 
 def _stop_and_kill(roots: Callable[[], list[int]], spare: Collection[int]) -> list[int]:

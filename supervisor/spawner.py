@@ -17,7 +17,7 @@ from . import packets
 from .app import AppSpec, absolute_entries
 from .child_watch import ChildWatch
 from .packet_line import PacketLine
-from .processes import COOKIE, ExitStatus, become_subreaper, children_of, has_ended, kill_strays, kill_tree
+from .processes import COOKIE, ExitStatus, become_subreaper, children_of, has_ended, kill_strays, kill_tree, kill_trees
 
 #: Seconds for one fork, counted from when the fork server has loaded the app and all modules asked for.
 SPAWN_TIMEOUT = 10.0
@@ -72,6 +72,7 @@ class Spawner:
         self._ended = asyncio.Event()
         #: Pids handed out that the caller has not yet named to `reap_orphans`.
         self._fresh: set[int] = set()
+        self._kills: set[asyncio.Future[list[int]]] = set()
 
     @property
     def pid(self) -> int | None:
@@ -278,9 +279,12 @@ class Spawner:
         orphans = sorted(children - known - self._fresh - self._watch.pids)
         living = [pid for pid in orphans if not has_ended(pid)]
         for pid in orphans:
-            if pid in living:
-                kill_tree(pid)
             self._watch.watch(pid)
+        if living:
+            # All at once, and not by the loop: a task may leave hundreds, and stopping a tree takes its time.
+            kills = asyncio.get_running_loop().run_in_executor(None, kill_trees, living)
+            self._kills.add(kills)
+            kills.add_done_callback(self._kills.discard)
         return living
 
 
