@@ -219,13 +219,14 @@ class TaskActor(pykka.Actor):
     def _receive(self, timeout: float | None) -> Any:
         """As `receive`, but a message that says None is not taken for the end."""
         self._acknowledge_taken()
-        message = self._next()
-        if message is not NOTHING:
-            return message
-        self._tell_taken()
-        if not self._wait(timeout, self._something_to_receive):
-            raise TimeoutError(f"no message within {timeout} seconds")
-        return self._next()
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while (message := self._next()) is NOTHING:
+            self._tell_taken()
+            left = None if deadline is None else deadline - time.monotonic()
+            # Another thread of this task may be faster: then it is waited for once more.
+            if not self._wait(left, self._something_to_receive):
+                raise TimeoutError(f"no message within {timeout} seconds")
+        return message
 
     def sleep(self, seconds: float) -> bool:
         """Wait; False if a cancel or timeout cut it short."""
