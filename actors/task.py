@@ -293,14 +293,22 @@ def _refusal(body: Callable[..., Any], name: str | None) -> str | None:
             f"{body.__qualname__} is defined inside a function, where workers cannot find it. "
             "Move it to the top of a module"
         )
-    main = sys.modules.get("__main__")
-    if (
-        body.__module__ == "__main__"
-        and getattr(main, "__spec__", None) is None
-        and not getattr(main, "__file__", None)
-    ):
-        return f"{body.__qualname__} is defined in a REPL, which workers cannot import. Put it into a file"
+    if body.__module__ == "__main__" and _typed_in():
+        return (
+            f"{body.__qualname__} is defined in a REPL, by `python -c` or on standard input, which workers cannot "
+            "import. Put it into a file"
+        )
     return None
+
+
+def _typed_in() -> bool:
+    """Is `__main__` nothing that another process could import?"""
+    main = sys.modules.get("__main__")
+    spec = getattr(main, "__spec__", None)
+    if spec is not None:
+        return bool(spec.name == "_pyrepl.__main__")  # the REPL of Python 3.13 is a module that runs by name
+    file = getattr(main, "__file__", None)
+    return not file or file.startswith("<")  # "<stdin>"
 
 
 def _check_name(name: object) -> None:

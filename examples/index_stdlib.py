@@ -151,7 +151,7 @@ def main() -> int:
     console = Console()
     files = library_files(options.limit)
     home = options.home or tempfile.mkdtemp(prefix="understudy-demo-")
-    console.print(f"{len(files):,} files of the standard library, two workers, home {home}")
+    console.print(f"{len(files):,} files of the standard library, two workers, home {home}", soft_wrap=True)
     try:
         with Runtime(home, workers=2) as runtime:
             began = time.perf_counter()

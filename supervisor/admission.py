@@ -73,7 +73,7 @@ class Admission:
         id, name, args, options, key, due, stream, origin = row
         self._check_declared(name)
         if args is not None:
-            self.check_value(args, "arguments")
+            self.check_value(args, "the argument list")
         if due is not None and not (isinstance(due, int | float) and 0 <= due <= now + DELAY_LIMIT + 1):
             raise InvalidOption(f"the time of the first attempt must lie within ten years: {due!r:.40}")
         if options is not None:
@@ -85,9 +85,14 @@ class Admission:
     def _check_declared(self, name: Any) -> None:
         if name not in self._book.tasks:
             known = ", ".join(sorted(self._book.tasks)[:10]) or "none at all"
+            what_to_do = (
+                'A task of a script has to stand at its top, outside `if __name__ == "__main__":`, and is known only '
+                "to a supervisor that this script has started"
+                if str(name).startswith("__main__:")
+                else "Start the supervisor with the app that has it"
+            )
             raise UnknownTask(
-                f"the supervisor's app declares no task {name!r:.{NAME_LIMIT}}; it knows {known}. "
-                "Start the supervisor with the app that has it",
+                f"the supervisor's app declares no task {name!r:.{NAME_LIMIT}}; it knows {known}. {what_to_do}",
                 str(name),
             )
 

@@ -64,6 +64,11 @@ class Attachment:
             raise
         _attachments.add(self)
 
+    @property
+    def closed(self) -> bool:
+        """Has it been let go of?"""
+        return self._closed
+
     # --- asking ---
 
     @property

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 #: Keys held in memory; a window that grew to twice this is cut back.
-WINDOW: Final = 32_768
+WINDOW: Final = 65_536
 #: A window shorter than this is refilled.
 LOW: Final = 512
 #: Rows read by one refill.

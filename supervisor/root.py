@@ -104,7 +104,12 @@ class Supervisor:
             self._attempts,
             self._pool,
             self._settings,
-            {"pid": os.getpid(), "embedded": self._embedded, "settings": self._settings.pack()},
+            {
+                "pid": os.getpid(),
+                "embedded": self._embedded,
+                "script": self._spec.main_path,
+                "settings": self._settings.pack(),
+            },
             self.turn,
         )
         self._connect()
@@ -112,7 +117,8 @@ class Supervisor:
         self._loop.add_signal_handler(signal.SIGCHLD, self._reap)
         interrupted = self._attempts.recover()
         if interrupted:
-            log.warning("%d tasks that the last supervisor was running are queued again", interrupted)
+            many = "1 task" if interrupted == 1 else f"{interrupted} tasks"
+            log.warning("what the last supervisor was running is queued again: %s", many)
         self._pool.start()
         self.turn()
 
@@ -233,7 +239,7 @@ class Supervisor:
     async def _shut_down(self) -> None:
         self._dispatcher.stop()
         if self._pool.links and not self._stop_now.is_set():
-            log.info("draining: running tasks have %g s", self._drain)
+            log.debug("draining: running tasks have %g s", self._drain)
             self._pool.interrupt_all()
             await self._empty_or_now()
         await self._pool.stop()

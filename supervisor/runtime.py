@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import builtins
+import functools
 import logging
 import os
 import time
@@ -18,15 +19,18 @@ from ..actors.async_actor import AsyncTaskActor
 from ..actors.context import lineage_here
 from ..actors.errors import (
     InvalidOption,
+    NotRunning,
     TaskCancelled,
     TaskNotFound,
     UnencodableValue,
+    UnknownTask,
 )
 from ..actors.ids import id_bytes, id_text, new_id
 from ..actors.info import TaskInfo, TaskRecord
 from ..actors.state import State
 from ..actors.task import Task, module_name
 from ..storage.reader import Reader
+from .app import AppSpec
 from .attachment import Attachment
 from .connection import Connection
 from .frames import Ask
@@ -156,6 +160,8 @@ class Runtime:
             raise InvalidOption(f"start takes a task (a function with @task) or a name, not {task!r:.80}")
         if task.body is not None and task.refusal is None:
             self._declare(task.body.__module__)
+            if task.name.startswith("__main__:"):
+                self._check_script(task.name)
         return task
 
     def _declare(self, module: str) -> None:
@@ -168,6 +174,16 @@ class Runtime:
         if connection.facts["embedded"] and module_name(module) != "__main__":
             self._attachment.ask(Ask.DECLARE, [module_name(module)])
         self._known.add(module)
+
+    def _check_script(self, name: str) -> None:
+        """Scripts all call themselves `__main__`: see to it that the supervisor's is this one."""
+        theirs = self._attachment.connected().facts.get("script")
+        if theirs is not None and theirs != (ours := _script()):
+            raise UnknownTask(
+                f"task {name!r} belongs to the script {ours}, but the supervisor of {self.home} has loaded the script "
+                f"{theirs}. Give each script a home of its own, or put the tasks into a module that both import",
+                name,
+            )
 
     def _rows_of(self, task: Task[..., Any]) -> Callable[[tuple[Any, ...], dict[str, Any]], StartRow]:
         """What makes the rows of a task's starts from their arguments; the rest is the same for all of them."""
@@ -329,6 +345,7 @@ class Runtime:
 
     def status(self, id: IdLike) -> TaskRecord:
         """What is known of a task; TaskNotFound."""
+        self._check_open()
         key = _id(id)
         record = self._reader.record(key)
         if record is None:
@@ -339,16 +356,17 @@ class Runtime:
         self,
         *,
         state: State | str | Iterable[State | str] | None = None,
-        task: str | None = None,
+        task: TaskLike | None = None,
         stream: str | None = None,
         limit: int = 100,
         before: str | None = None,
     ) -> list[TaskRecord]:
         """Tasks, newest first; `before=id` goes on after the last one of the call before."""
         wanted = None if state is None else _states([state] if isinstance(state, str) else state)
+        self._check_open()
         records = self._reader.records(
             states=wanted,
-            name=task,
+            name=_name(task),
             stream=None if stream is None else id_bytes(stream),
             limit=limit,
             before=None if before is None else id_bytes(before),
@@ -357,6 +375,7 @@ class Runtime:
 
     def restore(self, id: IdLike) -> Any:
         """A task's last checkpoint, or None; TaskNotFound."""
+        self._check_open()
         key = _id(id)
         packed = self._reader.checkpoint(key)
         if packed is None:
@@ -371,6 +390,7 @@ class Runtime:
         Lines belong to chunks that are numbered from 1; `after` leaves out the chunks up to that number. Chunk 0 is
         there once the log has reached its limit, and says how many lines were dropped.
         """
+        self._check_open()
         key = _id(id)
         lines = [
             LogLine(chunk, *line)
@@ -381,10 +401,15 @@ class Runtime:
             raise TaskNotFound(f"no task has the id {id_text(key)}", id_text(key))
         return lines
 
-    def subscribe(self, *, task: str | None = None, stream: str | None = None) -> Subscription:
+    def _check_open(self) -> None:
+        """Reading asks nothing of the attachment, which would say that it is closed."""
+        if self._attachment.closed:
+            raise NotRunning("this runtime was closed")
+
+    def subscribe(self, *, task: TaskLike | None = None, stream: str | None = None) -> Subscription:
         """Every change of state from now on (of one task by name, or of one stream), as an iterator of events."""
         self._attachment.connected()
-        return Subscription(self._attachment.home, task, None if stream is None else id_bytes(stream))
+        return Subscription(self._attachment.home, _name(task), None if stream is None else id_bytes(stream))
 
     # --- running the supervisor ---
 
@@ -436,6 +461,15 @@ def _states(names: Iterable[State | str]) -> set[State]:
         return {State(name) for name in names}
     except ValueError as error:
         raise InvalidOption(f"{error}: the states are {', '.join(State)}") from None
+
+
+def _name(task: TaskLike | None) -> str | None:
+    return task.name if isinstance(task, Task) else task
+
+
+@functools.cache
+def _script() -> str | None:
+    return AppSpec.of_main().main_path
 
 
 def _id(id: IdLike) -> bytes:

@@ -6,6 +6,7 @@ pyproject.toml): `from waiting import until`, `from needs import require`.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from leftovers import left_behind, mark_session, ours
 
 def pytest_configure(config: pytest.Config) -> None:
     mark_session()
+    # A shell without job control starts `make test &` with SIGINT ignored, and every program under test inherits that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

@@ -157,6 +157,12 @@ def test_tasks_and_ids_that_are_not_there(home: Path):
         refused(InvalidValue, "task id", lambda: rt.list(before="x"))
         refused(InvalidOption, "queued, running", lambda: rt.list(state="done"))
         assert len(rt.list()) == 1
+        assert len(rt.list(task=letter_tasks.add)) == 1
+        assert len(rt.list(task="letter_tasks:add")) == 1
+        assert rt.list(task=letter_tasks.noop) == []
+    for call in (rt.status, rt.restore, rt.logs, rt.cancel, rt.result):
+        refused(NotRunning, "this runtime was closed", lambda call=call: call(UNKNOWN))
+    refused(NotRunning, "this runtime was closed", rt.list)
 
 
 def test_arguments_that_do_not_fit(home: Path):
@@ -194,13 +200,21 @@ def test_what_can_be_no_task(home: Path):
     assert "InvalidTask" in done.stderr
     assert "REPL" in done.stderr
     assert "Put it into a file" in done.stderr
+    done = python("-", str(home), input=textwrap.dedent(source))
+    assert "InvalidTask" in done.stderr
+    assert "Put it into a file" in done.stderr
     refused(NoRuntime, "with Runtime", letter_tasks.noop.start)
 
 
-def python(*arguments: str) -> subprocess.CompletedProcess[str]:
+def python(*arguments: str, input: str | None = None) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     return subprocess.run(
-        [sys.executable, *arguments], capture_output=True, text=True, timeout=PATIENCE, env=environment
+        [sys.executable, *arguments],
+        input=input,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        env=environment,
     )
 
 

@@ -87,6 +87,59 @@ def test_in_the_script_that_runs(home: Path, tmp_path: Path):
     assert program(["app/script.py", str(home)], tmp_path) == SAID
 
 
+def test_two_scripts_do_not_run_each_others_tasks(home: Path, tmp_path: Path):
+    source = """
+        import sys
+        from understudy import Runtime, UnknownTask, task
+
+        @task
+        def who():
+            return __file__
+
+        @task(name="shared")
+        def shared():
+            return __file__
+
+        if __name__ == "__main__":
+            with Runtime(sys.argv[1], workers=1) as rt:
+                try:
+                    print(rt.run(who, timeout=30))
+                except UnknownTask as error:
+                    print(error)
+                print(rt.run(shared, timeout=30))
+                if len(sys.argv) > 2:
+                    from subprocess import run
+                    run([sys.executable, sys.argv[2], sys.argv[1]], check=True)
+    """
+    one, other = write(tmp_path / "one.py", source), write(tmp_path / "other.py", source)
+    said = program([str(one), str(home), str(other)], tmp_path).splitlines()
+    assert said[:2] == [str(one), str(one)]
+    assert f"belongs to the script {other}" in said[2]
+    assert f"has loaded the script {one}. Give each script a home of its own" in said[2]
+    assert said[3] == str(one), "a name that the author has chosen is shared on purpose"
+    same = program([str(one), str(home), str(one)], tmp_path).splitlines()
+    assert same == [str(one)] * 4
+
+
+def test_a_task_under_the_guard_of_the_script(home: Path, tmp_path: Path):
+    source = """
+        import sys
+        from understudy import Runtime, UnknownTask, task
+
+        if __name__ == "__main__":
+            @task
+            def hidden(): pass
+
+            with Runtime(sys.argv[1], workers=1) as rt:
+                try:
+                    rt.run(hidden, timeout=30)
+                except UnknownTask as error:
+                    print(error)
+    """
+    said = program([str(write(tmp_path / "script.py", source)), str(home)], tmp_path)
+    assert "has to stand at its top, outside `if __name__" in said
+
+
 def test_in_a_module_that_runs_by_name(home: Path, tmp_path: Path):
     write(tmp_path / "parcel" / "__init__.py", "")
     write(tmp_path / "parcel" / "inner.py", SCRIPT)

@@ -47,8 +47,10 @@ def test_top_counts_its_looks(served: Stage):
     assert len(documents) == 2
 
 
-@pytest.mark.parametrize("command", [["top"], ["ps", "--watch"]])
-def test_on_a_terminal_until_ctrl_c(served: Stage, command: list[str]):
+@pytest.mark.parametrize(
+    ("command", "head"), [(["top"], b"WORKER"), (["ps", "--watch"], b"ID ")], ids=["top", "ps"]
+)
+def test_on_a_terminal_until_ctrl_c(served: Stage, command: list[str], head: bytes):
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [*served.command, *command, "--interval", "10ms"],
@@ -60,7 +62,7 @@ def test_on_a_terminal_until_ctrl_c(served: Stage, command: list[str]):
         start_new_session=True,
     )
     os.close(theirs)
-    seen = read_until(ours, b"ID ")
+    seen = read_until(ours, head)
     assert b"\x1b[?1049h" in seen, "on a screen of its own"
     process.send_signal(signal.SIGINT)
     seen += read_until(ours, b"\x1b[?1049l")
