@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -21,13 +22,16 @@ RESERVE_BYTES: Final = 32 << 20
 _CHUNK: Final = bytes(1 << 20)
 
 
-def below_reserve(path: Path) -> bool:
-    """Whether the file system has less free than min(32 MiB, 5 % of its size); False if it does not say."""
+def room_above_reserve(path: Path) -> int:
+    """Bytes that new work may take of what its file system has free; below 0 when the reserve is being used.
+
+    The reserve is 32 MiB, of a small disk 5 % of its size.
+    """
     try:
         disk = os.statvfs(path)
     except OSError:
-        return False  # a disk that fails is for the next write to tell
-    return disk.f_bavail * disk.f_frsize < min(RESERVE_BYTES, disk.f_blocks * disk.f_frsize // 20)
+        return sys.maxsize  # a disk that fails is for the next write to tell
+    return disk.f_bavail * disk.f_frsize - min(RESERVE_BYTES, disk.f_blocks * disk.f_frsize // 20)
 
 
 def has_room(path: Path, size: int) -> bool:

@@ -16,7 +16,7 @@ from typing import Final
 
 from ..actors.errors import StoreError, StoreFull, UnderstudyError
 from .batch import MISSING, Batch
-from .disk import below_reserve, remove
+from .disk import remove, room_above_reserve
 from .environment import MAP_SIZE, Durability, Environment
 from .layout import draft_file
 from .schema import Table
@@ -24,6 +24,9 @@ from .writer import Writer
 
 RESERVE_CHECK: Final = 0.05
 """Seconds for which the answer of the file system about its free space is good."""
+
+PAGES_FOR_ROWS: Final = 2
+"""Bytes of the file that a byte of a row may take."""
 
 
 class Store:
@@ -35,8 +38,12 @@ class Store:
         #: The open batch: what `put`, `delete` and `after_commit` go into.
         self.batch = Batch()
         self._in_flight: Batch | None = None
-        self._reserve_checked = 0.0
-        self._below_reserve = False
+        #: What new work could take when the file system was last asked, when that was, and the rows' bytes till then.
+        self._room = 0
+        self._room_asked = 0.0
+        self._bytes_then = 0
+        #: Bytes of all the batches sent off so far.
+        self._bytes_sealed = 0
         self._closed = False
 
     @classmethod
@@ -126,6 +133,7 @@ class Store:
         except StoreError:
             self._in_flight = None
             raise
+        self._bytes_sealed += batch.size
         self.batch = Batch()
         return True
 
@@ -151,11 +159,13 @@ class Store:
         """New work should be refused: the disk is full, or what is left of it is needed to end what runs."""
         if self._writer.full:
             return True
-        now = time.monotonic()
-        if now - self._reserve_checked >= RESERVE_CHECK:
-            self._reserve_checked = now
-            self._below_reserve = below_reserve(self._environment.home)
-        return self._below_reserve
+        now, taken = time.monotonic(), self._bytes_sealed + self.batch.size
+        if now - self._room_asked >= RESERVE_CHECK:
+            # What is not on disk yet is about to take its part, and so is what comes until the next look: a fast
+            # client would be through the reserve by then.
+            self._room = room_above_reserve(self._environment.home) - PAGES_FOR_ROWS * self.pending_bytes
+            self._room_asked, self._bytes_then = now, taken
+        return self._room < PAGES_FOR_ROWS * (taken - self._bytes_then)
 
     def compact(self, done: Callable[[UnderstudyError | None], None]) -> None:
         """Give the space of deleted rows back to the file system, between two batches.

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from understudy.storage import disk
-from understudy.storage.disk import below_reserve, has_room, remove, sync_file, sync_folder
+from understudy.storage.disk import has_room, remove, room_above_reserve, sync_file, sync_folder
 
 MIB = 1 << 20
 
@@ -18,21 +18,21 @@ def statvfs(monkeypatch: pytest.MonkeyPatch, size: int, free: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "free", "below"),
+    ("size", "free", "room"),
     [
-        (100 << 30, 32 * MIB, False),
-        (100 << 30, 32 * MIB - 4096, True),
-        (100 * MIB, 5 * MIB, False),
-        (100 * MIB, 5 * MIB - 4096, True),
+        (100 << 30, 32 * MIB, 0),
+        (100 << 30, 32 * MIB - 4096, -4096),
+        (100 * MIB, 5 * MIB, 0),
+        (100 * MIB, 6 * MIB, MIB),
     ],
 )
-def test_the_reserve_is_32_mib_or_5_percent(monkeypatch, size: int, free: int, below: bool):
+def test_the_reserve_is_32_mib_or_5_percent(monkeypatch, size: int, free: int, room: int):
     statvfs(monkeypatch, size, free)
-    assert below_reserve(Path("/")) is below
+    assert room_above_reserve(Path("/")) == room
 
 
 def test_a_disk_that_does_not_say_is_not_taken_as_full(tmp_path: Path):
-    assert not below_reserve(tmp_path / "not there")
+    assert room_above_reserve(tmp_path / "not there") > 1 << 60
 
 
 def test_asking_for_room_leaves_the_file_as_it_was(tmp_path: Path):

@@ -422,21 +422,41 @@ def test_a_size_limit_is_a_full_disk_that_ends_when_it_is_raised(home: Path, pro
 
 def test_the_reserve_counts_as_full_and_is_asked_for_rarely(desk: Desk, monkeypatch):
     asked: list[float] = []
-    low = [True]
+    room = [-1]
 
-    def below(path: Path) -> bool:
+    def room_above_reserve(path: Path) -> int:
         asked.append(time.monotonic())
-        return low[0]
+        return room[0]
 
-    monkeypatch.setattr(module, "below_reserve", below)
+    monkeypatch.setattr(module, "room_above_reserve", room_above_reserve)
     until(lambda: desk.store.full)
     count = len(asked)
     deadline = asked[-1] + 0.04
     while time.monotonic() < deadline:
         assert desk.store.full
     assert len(asked) == count
-    low[0] = False
+    room[0] = 0
     until(lambda: not desk.store.full)
+
+
+def test_what_has_come_since_the_disk_was_asked_counts(desk: Desk, monkeypatch):
+    monkeypatch.setattr(module, "RESERVE_CHECK", 3600.0)
+    monkeypatch.setattr(module, "room_above_reserve", lambda path: 10_000)
+    desk.store._room_asked = -3600.0
+    assert not desk.store.full
+    desk.store.put(Table.RESULTS, b"a" * 16, b"x" * 3_000)
+    assert not desk.store.full
+    desk.flush()
+    assert not desk.store.full
+    desk.store.put(Table.RESULTS, b"b" * 16, b"x" * 3_000)
+    assert desk.store.full
+    # Asked again, the disk knows of what is on it, and not of what is on its way.
+    monkeypatch.setattr(module, "RESERVE_CHECK", 0.0)
+    assert not desk.store.full
+    desk.store.put(Table.RESULTS, b"c" * 16, b"x" * 3_000)
+    assert desk.store.full
+    desk.flush()
+    assert not desk.store.full
 
 
 def test_what_was_told_as_committed_survives_sigkill(home: Path, program, open_desk: OpenDesk):
