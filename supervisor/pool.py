@@ -104,6 +104,10 @@ class Pool:
         for spawn in list(self._spawns):
             spawn.cancel()
         await asyncio.gather(*self._spawns, *self._kills, return_exceptions=True)
+        for link in list(self.links):
+            if not link.pid:
+                # Cancelled before its first step, a spawn does not run at all and cannot forget its link itself.
+                self._forget(link)
         await self.empty.wait()
         await self._spawner.stop()
         self._watch.close()

@@ -1,0 +1,347 @@
+"""The pool with a real fork server and real workers: as many as wanted, replaced, retired, given up."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import signal
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from puppets import async_until, write_app
+from understudy.actors.errors import AppFailed
+from understudy.actors.host import Ending
+from understudy.actors.ids import new_id
+from understudy.actors.options import Options
+from understudy.storage.record import Record
+from understudy.storage.schema import Lane
+from understudy.supervisor import pool as pool_module
+from understudy.supervisor.app import AppSpec
+from understudy.supervisor.entry import Entry
+from understudy.supervisor.frames import Report
+from understudy.supervisor.pool import Pool
+from understudy.supervisor.processes import ExitStatus, children_of, kill_strays
+from understudy.supervisor.settings import Settings
+from understudy.supervisor.worker_link import WorkerLink
+
+APP = """
+    import time
+    from understudy import task, sleep
+
+    @task(name="echo")
+    def echo(): return None
+
+    @task(name="grow")
+    def grow():
+        held = bytearray(300 << 20)
+        time.sleep(60)
+"""
+
+
+class Troupe:
+    """A pool, and what it has told."""
+
+    def __init__(self, spec: AppSpec, home: Path, **settings: Any) -> None:
+        self.frames: list[tuple[Any, ...]] = []
+        self.hung_up_links: list[WorkerLink] = []
+        self.tasks: dict[str, Any] = {}
+        self.deaths: list[tuple[WorkerLink, ExitStatus]] = []
+        self.hopeless: list[AppFailed] = []
+        self.over_memory: list[WorkerLink] = []
+        self.explained = False
+        self.cookie = uuid.uuid4().hex
+        self.settings = Settings.of({"workers": 2, **settings})
+        self.pool = Pool(self.settings, spec, str(home), self.cookie, self, self.turn)
+        self.pool.on_loaded = self.tasks.update
+        self.pool.on_death = self._death
+        self.pool.on_hopeless = self.hopeless.append
+        self.pool.on_memory = self.over_memory.append
+
+    def _death(self, link: WorkerLink, status: ExitStatus) -> bool:
+        self.deaths.append((link, status))
+        return self.explained
+
+    def report(self, link: WorkerLink, frame: tuple[Any, ...]) -> None:
+        self.frames.append(frame)
+        if frame[0] == Report.DONE:
+            for row in frame[1]:
+                link.drop(link.tasks[row[0]])
+                link.done += 1
+        self.turn()
+
+    def hung_up(self, link: WorkerLink) -> None:
+        self.hung_up_links.append(link)
+
+    def turn(self) -> None:
+        for link in list(self.pool.links):
+            self.pool.settle(link)
+            link.flush()
+
+    def ready(self, *, alone: bool = False) -> list[WorkerLink]:
+        return [link for link in self.pool.links if link.pid and link.alone is alone and link._transport]
+
+    def run(self, link: WorkerLink, task: str, **options: Any) -> bytes:
+        id = new_id()
+        entry = Entry(Record(id, task, 1.0, id), Options().changed(options), Lane.SYNC, stored=False)
+        link.hand(Lane.SYNC, [entry], 0.0)
+        link.flush()
+        return id
+
+    def done(self, id: bytes) -> list[tuple[Any, ...]]:
+        return [row for frame in self.frames if frame[0] == Report.DONE for row in frame[1] if row[0] == id]
+
+
+def reaped(before: set[int]) -> set[int]:
+    """Our children that are still there, but for those from before; those that have ended are not any more."""
+    for pid in set(children_of(os.getpid())) - before:
+        with suppress(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)
+    return set(children_of(os.getpid())) - before
+
+
+@asynccontextmanager
+async def troupe(folder: Path, source: str = APP, **settings: Any) -> AsyncIterator[Troupe]:
+    before = set(children_of(os.getpid()))
+    it = Troupe(write_app(folder, source), folder, **settings)
+    it.pool.start()
+    try:
+        yield it
+    finally:
+        await it.pool.stop()
+        kill_strays(it.cookie)
+        await async_until(lambda: not reaped(before))
+        ctypes.CDLL(None).prctl(36, 0, 0, 0, 0)
+
+
+def test_workers_come_work_and_go(tmp_path: Path):
+    async def story() -> None:
+        async with troupe(tmp_path) as it:
+            assert not it.pool.empty.is_set() or not it.pool.links
+            await async_until(lambda: len(it.ready()) == 2)
+            assert set(it.tasks) >= {"echo", "grow"}
+            assert it.pool.app_ready.is_set()
+            id = it.run(it.ready()[0], "echo")
+            await async_until(lambda: it.done(id))
+            assert it.done(id)[0][1] == Ending.VALUE
+            assert len({link.pid for link in it.pool.links}) == 2
+        assert it.pool.empty.is_set()
+        assert it.hopeless == []
+
+    asyncio.run(story())
+
+
+def test_one_that_dies_is_replaced_and_its_end_is_told(tmp_path: Path):
+    async def story() -> None:
+        async with troupe(tmp_path) as it:
+            it.explained = True
+            await async_until(lambda: len(it.ready()) == 2)
+            victim = it.ready()[0]
+            os.kill(victim.pid, signal.SIGKILL)
+            await async_until(lambda: it.deaths)
+            assert it.deaths == [(victim, ExitStatus(signal=signal.SIGKILL))]
+            assert victim not in it.pool.links
+            await async_until(lambda: len(it.ready()) == 2)
+
+    asyncio.run(story())
+
+
+def test_what_it_had_said_is_heard_before_its_death_is(tmp_path: Path):
+    async def story() -> None:
+        async with troupe(tmp_path, workers=1) as it:
+            await async_until(it.ready)
+            (link,) = it.ready()
+            heard_before: list[bool] = []
+            it.pool.on_death = lambda _link, _status: bool(heard_before.append(bool(it.done(id)))) or True
+            link.read(False)
+            id = it.run(link, "echo")
+            await async_until(lambda: link.tokens[Lane.SYNC].count() == 0)
+            # The result lies in the socket, unread, when the worker dies.
+            sock = link._transport.get_extra_info("socket")  # type: ignore[union-attr]
+            await async_until(lambda: sock_has_data(sock))
+            os.kill(link.pid, signal.SIGKILL)
+            await async_until(lambda: heard_before)
+            assert heard_before == [True]
+
+    asyncio.run(story())
+
+
+def sock_has_data(sock: Any) -> bool:
+    import select
+
+    return bool(select.select([sock.fileno()], [], [], 0)[0])
+
+
+def test_deaths_that_nothing_explains_are_borne_only_so_often(tmp_path: Path):
+    async def story() -> None:
+        async with troupe(tmp_path, workers=1, restarts=1) as it:
+            for _ in range(2):
+                await async_until(it.ready)
+                os.kill(it.ready()[0].pid, signal.SIGKILL)
+                before = len(it.deaths)
+                await async_until(lambda before=before: len(it.deaths) > before)
+            await async_until(lambda: it.hopeless)
+            assert "die faster" in str(it.hopeless[0])
+            assert it.pool.app_error is it.hopeless[0]
+            it.pool.ensure()
+            it.pool.want_isolated(1)
+            assert it.pool.links == []
+            assert it.pool.empty.is_set()
+
+    asyncio.run(story())
+
+
+def test_an_isolated_worker_is_for_one_task(tmp_path: Path):
+    async def story() -> None:
+        async with troupe(tmp_path, workers=1, isolated=2) as it:
+            it.explained = True
+            await async_until(it.ready)
+            it.pool.want_isolated(5)
+            it.pool.want_isolated(5)
+            assert sum(link.alone for link in it.pool.links) == 2, "no more than may run at once"
+            await async_until(lambda: len(it.pool.idle_isolated()) == 2)
+            own = it.pool.idle_isolated()[0]
+            id = it.run(own, "echo")
+            assert own not in it.pool.idle_isolated()
+            await async_until(lambda: it.done(id))
+            await async_until(lambda: own not in it.pool.links)
+            assert it.deaths[-1] == (own, ExitStatus(code=0))
+
+    asyncio.run(story())
+
+
+def test_a_retired_worker_gets_nothing_new_and_exits(tmp_path: Path):
+    async def story() -> None:
+        async with troupe(tmp_path, workers=1) as it:
+            it.explained = True
+            await async_until(it.ready)
+            (link,) = it.ready()
+            retired: list[WorkerLink] = []
+            it.pool.on_retire = retired.append
+            it.pool.retire(link)
+            it.pool.retire(link)
+            assert retired == [link]
+            assert not link.takes(Lane.SYNC)
+            it.pool.ensure()
+            await async_until(lambda: link not in it.pool.links and it.ready())
+
+    asyncio.run(story())
+
+
+def test_workers_are_replaced_by_age(tmp_path: Path):
+    async def story() -> None:
+        async with troupe(tmp_path, workers=1, worker_tasks=3) as it:
+            it.explained = True
+            pids = set()
+            for _ in range(9):
+                await async_until(lambda: any(link.takes(Lane.SYNC) for link in it.ready()))
+                link = next(link for link in it.ready() if link.takes(Lane.SYNC))
+                pids.add(link.pid)
+                id = it.run(link, "echo")
+                await async_until(lambda id=id: it.done(id))
+            assert len(pids) == 3
+            assert {status.code for _, status in it.deaths} == {0}
+
+    asyncio.run(story())
+
+
+def test_memory_over_a_tasks_limit_is_told(tmp_path: Path):
+    async def story() -> None:
+        async with troupe(tmp_path, workers=1) as it:
+            it.explained = True
+            await async_until(it.ready)
+            it.pool.want_isolated(1)
+            await async_until(it.pool.idle_isolated)
+            own = it.pool.idle_isolated()[0]
+            it.run(own, "grow", memory_limit=200 << 20)
+            await async_until(lambda: it.over_memory)
+            assert it.over_memory[0] is own
+
+    asyncio.run(story())
+
+
+def test_a_worker_that_has_grown_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(pool_module, "RECYCLE_LOOK", 0.02)
+    monkeypatch.setattr(pool_module, "rss_of_tree", lambda _pid: 1 << 40)
+
+    async def story() -> None:
+        async with troupe(tmp_path, workers=1, worker_memory=1 << 30) as it:
+            it.explained = True
+            await async_until(it.ready)
+            (link,) = it.ready()
+            id = it.run(link, "echo")
+            await async_until(lambda: it.done(id) and link not in it.pool.links and it.ready())
+
+    asyncio.run(story())
+
+
+def test_an_app_that_does_not_load(tmp_path: Path):
+    async def story() -> None:
+        async with troupe(tmp_path, "raise RuntimeError('broken')") as it:
+            await async_until(lambda: it.hopeless)
+            assert "broken" in str(it.hopeless[0])
+            assert it.pool.app_ready.is_set()
+            assert it.pool.links == []
+
+    asyncio.run(story())
+
+
+def test_an_app_that_takes_too_long(tmp_path: Path):
+    async def story() -> None:
+        async with troupe(tmp_path, "import time; time.sleep(60)", start_timeout=0.05) as it:
+            await async_until(lambda: it.hopeless)
+            assert "start_timeout=0.05" in str(it.hopeless[0])
+
+    asyncio.run(story())
+
+
+def test_the_fork_server_is_replaced(tmp_path: Path):
+    async def story() -> None:
+        async with troupe(tmp_path, workers=1) as it:
+            await async_until(it.ready)
+            first = it.pool.fork_server_pid
+            assert first is not None
+            os.kill(first, signal.SIGKILL)
+            await async_until(lambda: it.pool.fork_server_pid not in {None, first})
+            it.pool.want_isolated(1)
+            await async_until(it.pool.idle_isolated)
+            assert it.hopeless == []
+
+    asyncio.run(story())
+
+
+def test_more_modules(tmp_path: Path):
+    async def story() -> None:
+        (tmp_path / "later.py").write_text(
+            "from understudy import task\n@task(name='late')\ndef late(): return None\n", encoding="utf-8"
+        )
+        async with troupe(tmp_path, workers=1) as it:
+            await async_until(it.ready)
+            await it.pool.declare(["later"])
+            assert "late" in it.tasks
+            id = it.run(it.ready()[0], "late")
+            await async_until(lambda: it.done(id))
+            with pytest.raises(AppFailed):
+                await it.pool.declare(["no_such_module_anywhere"])
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("turns", [0, 1, 5, 50])
+def test_it_can_be_stopped_at_any_moment(tmp_path: Path, turns: int):
+    async def story() -> None:
+        async with troupe(tmp_path, workers=4) as it:
+            await async_until(it.pool.app_ready.is_set)
+            it.pool.want_isolated(3)
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            async with asyncio.timeout(15):
+                await it.pool.stop()
+            assert it.pool.links == []
+
+    asyncio.run(story())
