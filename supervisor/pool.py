@@ -13,6 +13,7 @@ from ..actors.errors import AppFailed
 from ..storage.schema import Lane
 from .app import AppSpec
 from .child_watch import ChildWatch
+from .entry import Entry
 from .processes import ExitStatus, kill_tree, rss_of_tree
 from .restarts import Restarts
 from .settings import Settings
@@ -172,7 +173,7 @@ class Pool:
         if self._stopping or self.app_error is not None:
             return
         idle = sum(link.alone and not link.retiring and not link.tasks for link in self.links)
-        busy = sum(link.alone and bool(link.tasks) for link in self.links)
+        busy = sum(link.alone and not all(map(_suspect_at_rest, link.tasks.values())) for link in self.links)
         for _ in range(min(count - idle, self._settings.isolated - busy - idle)):
             self._spawn(alone=True)
 
@@ -347,6 +348,12 @@ class Pool:
             log.warning("worker %d takes %d MiB and is replaced", link.pid, rss >> 20)
             self.retire(link)
             self.ensure()
+
+
+def _suspect_at_rest(entry: Entry) -> bool:
+    """Whether it has a worker of its own only because one died, and waits. That may last for ever, as with an actor
+    whose messages are rare: if it counted, a few of these would keep all others from ever running again."""
+    return entry.parked and entry.record.alone and not entry.options.alone
 
 
 def _looked_at(done: asyncio.Future[Any]) -> None:

@@ -189,3 +189,27 @@ def test_a_stopped_worker_holds_nobody_up(home: Path, tmp_path: Path) -> None:
         assert stuck.cancel()
         assert stuck.wait(PATIENCE).state == "cancelled"
         gone([worker])
+
+
+def test_suspects_that_wait_keep_nobody_from_a_worker_of_its_own(home: Path, tmp_path: Path) -> None:
+    with runtime(home, isolated=1, slots=4) as rt:
+        ready(rt, 1)
+        suspects = [stage.works_and_waits.start(str(tmp_path), str(n)) for n in range(3)]
+        for n in range(3):
+            seen(tmp_path, str(n))
+        (tmp_path / "go").touch()
+        parked(suspects, rt)
+        (tmp_path / "go").unlink()
+        more = [stage.works_and_waits.start(str(tmp_path), f"more-{n}") for n in range(3)]
+        for n in range(3):
+            seen(tmp_path, f"more-{n}")
+        kill(running(more, rt)[0]["pid"])
+        (tmp_path / "go").touch()
+        # One after the other runs alone until it waits, which it may do for ever.
+        parked(more, rt)
+        assert all(row["alone"] for row in running(more, rt))
+        assert not any(row["alone"] for row in running(suspects, rt))
+        assert rt.run(stage.add.options(isolate=True), 1, 2, timeout=PATIENCE) == 3
+        for info in [*suspects, *more]:
+            assert info.cancel()
+        assert {record.state for record in ended([*suspects, *more])} == {"cancelled"}

@@ -99,6 +99,13 @@ def working(folder: str, name: str) -> list[int]:
 
 
 @task
+def works_and_waits(folder: str, name: str) -> None:
+    """Works as `working` does, and waits then."""
+    working(folder, name)
+    sleep(3600)
+
+
+@task
 def parked(seconds: float = 3600) -> list[Any]:
     going_on = sleep(seconds)
     here = current()
