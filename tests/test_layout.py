@@ -22,6 +22,13 @@ EXTRAS = {
     "test_support.py": "tests/support",
 }
 
+#: Modules without a test module of their own, and where they are tested.
+UNTESTED = {
+    "storage/blank.py": "tests/storage/test_environment.py: it makes what that opens",
+    "supervisor/cli/__main__.py": "tests/supervisor/cli: `python -m`, the same as the command",
+    "supervisor/cli/session.py": "tests/supervisor/cli: every command runs in one",
+}
+
 #: What a room must not know of, by the top-level names it may not import.
 UNKNOWN_TO = {
     "actors": {"click", "lmdb", "multiprocessing", "psutil", "rich", "signal", "socket", "subprocess"},
@@ -77,6 +84,24 @@ def test_every_test_module_mirrors_a_module():
         if not (ROOT / path.with_name(path.name.removeprefix("test_"))).exists():
             lonely.append(str(path))
     assert lonely == [], "rename them after the module they test, or declare them in EXTRAS"
+
+
+def test_every_module_has_a_test_module():
+    untested = [
+        str(module)
+        for module in in_rooms()
+        if module.name != "__init__.py"
+        and str(module) not in UNTESTED
+        and not (ROOT / "tests" / module.with_name(f"test_{module.name}")).exists()
+    ]
+    assert untested == [], "write their tests, or declare in UNTESTED where they are tested"
+
+
+def test_every_declared_exception_is_one():
+    for name in UNTESTED:
+        module = Path(name)
+        assert (ROOT / module).exists(), name
+        assert not (ROOT / "tests" / module.with_name(f"test_{module.name}")).exists(), name
 
 
 def test_every_declared_extra_exists():
