@@ -134,7 +134,9 @@ class AsyncRuntime:
         """See `Runtime.logs`."""
         return await self._call(self.sync.logs, id, after=after)
 
-    async def subscribe(self, *, task: str | None = None, stream: str | None = None) -> AsyncIterator[TaskEvent]:
+    async def subscribe(
+        self, *, task: str | None = None, stream: str | None = None
+    ) -> AsyncIterator[TaskEvent]:
         """See `Runtime.subscribe`."""
         subscription = await self._call(self.sync.subscribe, task=task, stream=stream)
         with _thread() as call:
@@ -202,7 +204,9 @@ class AsyncRuntime:
 
 
 async def _on(threads: ThreadPoolExecutor, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-    return await asyncio.get_running_loop().run_in_executor(threads, functools.partial(function, *args, **kwargs))
+    return await asyncio.get_running_loop().run_in_executor(
+        threads, functools.partial(function, *args, **kwargs)
+    )
 
 
 @contextmanager

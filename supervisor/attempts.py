@@ -269,7 +269,9 @@ class Attempts:
             return True
         waits = link.marks.read()
         parked = {entry.id for entry in others if waits.get(entry.id, entry.parked)}
-        shares = blame([e for e in others if e.id not in parked], [e for e in others if e.id in parked]).shares
+        shares = blame(
+            [e for e in others if e.id not in parked], [e for e in others if e.id in parked]
+        ).shares
         for entry, share in shares:
             self._share(entry, share, link, status)
         return bool(shares)
@@ -277,8 +279,15 @@ class Attempts:
     def _killed(self, entry: Entry, reason: str, link: WorkerLink) -> None:
         if reason.startswith("memory"):
             limit = entry.options.memory_limit
-            message = f"its worker (pid {link.pid}) took more than memory_limit={limit:,} bytes and was killed"
-            error: ErrorRow = ("MemoryLimit", message, "", {"pid": link.pid, "limit": limit, "signal": "SIGKILL"})
+            message = (
+                f"its worker (pid {link.pid}) took more than memory_limit={limit:,} bytes and was killed"
+            )
+            error: ErrorRow = (
+                "MemoryLimit",
+                message,
+                "",
+                {"pid": link.pid, "limit": limit, "signal": "SIGKILL"},
+            )
             verdict = judge_crash(error, entry.options, entry.record.attempt, crashes=0, max_crashes=1)
             self._carry_out(entry, Verdict(Event.CANCEL) if entry.record.cancel else verdict)
             return
@@ -297,7 +306,9 @@ class Attempts:
         record = entry.record
         if share is not Share.BYSTANDER:
             record.crashes += 1
-        if share is Share.SUSPECT or (share is Share.WITNESS and record.crashes >= self._settings.max_crashes):
+        if share is Share.SUSPECT or (
+            share is Share.WITNESS and record.crashes >= self._settings.max_crashes
+        ):
             record.alone = True
         if share is not Share.CULPRIT or record.cancel:
             self._interrupt(entry)
@@ -311,7 +322,11 @@ class Attempts:
         self._carry_out(
             entry,
             judge_crash(
-                error, entry.options, record.attempt, crashes=record.crashes, max_crashes=self._settings.max_crashes
+                error,
+                entry.options,
+                record.attempt,
+                crashes=record.crashes,
+                max_crashes=self._settings.max_crashes,
             ),
         )
 

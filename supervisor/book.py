@@ -16,7 +16,18 @@ from ..actors.options import Options
 from ..actors.state import TERMINAL, Event, State, after
 from ..storage.prune import expire
 from ..storage.record import Record
-from ..storage.schema import ID_BYTES, LIVE_KEY_BYTES, Lane, Table, due_of, due_sort, live_id, live_key, mail_key, ready_sort
+from ..storage.schema import (
+    ID_BYTES,
+    LIVE_KEY_BYTES,
+    Lane,
+    Table,
+    due_of,
+    due_sort,
+    live_id,
+    live_key,
+    mail_key,
+    ready_sort,
+)
 from .entry import Entry
 from .journal import Journal
 from .lane import Lane as Line
@@ -181,7 +192,9 @@ class Book:
         entry.off_worker()
         self.stand(entry)
 
-    def end(self, entry: Entry, event: Event, *, error: ErrorRow | None = None, value: bytes | None = None) -> None:
+    def end(
+        self, entry: Entry, event: Event, *, error: ErrorRow | None = None, value: bytes | None = None
+    ) -> None:
         """It has ended; from here on its state never changes. Clears its mail; the record and the value stay."""
         record = entry.record
         record.state = after(record.state, event)

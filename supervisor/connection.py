@@ -46,7 +46,9 @@ class Connection:
             self._sock = home.connect(CONNECT_TIMEOUT)
         except TimeoutError as error:
             raise NotRunning(f"the supervisor does not answer: {error}") from error
-        self._decoder = Decoder(VALUE_LIMIT)  # for the first answer; what comes then has this supervisor's limit
+        self._decoder = Decoder(
+            VALUE_LIMIT
+        )  # for the first answer; what comes then has this supervisor's limit
         self._sending = threading.Lock()
         self._numbers = itertools.count(1)
         self._requests: dict[int, Reply] = {}
@@ -83,7 +85,9 @@ class Connection:
             self._sock.close()
             raise
         self._sock.close()
-        raise NotRunning("the supervisor closed the connection at once; it is stopping, or runs as another user")
+        raise NotRunning(
+            "the supervisor closed the connection at once; it is stopping, or runs as another user"
+        )
 
     def request(self, op: Ask, *fields: Any, on_rows: Callable[[Rows], None] | None = None) -> Reply:
         """Send a request; the reply gives the answer. `on_rows` is called by the reading thread with ENDED rows."""
@@ -183,7 +187,9 @@ class Connection:
     def _end(self, error: UnderstudyError | None) -> None:
         if error is None:
             why = self._reason or ("the connection was closed" if self._closing else "its connection broke")
-            error = SupervisorLost(f"the supervisor went away ({why}); whether the call took effect is not known")
+            error = SupervisorLost(
+                f"the supervisor went away ({why}); whether the call took effect is not known"
+            )
         with self._sending:
             self.lost = error
             pending, self._requests = self._requests, {}

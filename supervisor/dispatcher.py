@@ -177,7 +177,11 @@ class Dispatcher:
         if due is None:
             return
         if self._alarm is not None:
-            if self._alarm_at <= due and not self._alarm.cancelled() and self._alarm.when() > self._loop.time():
+            if (
+                self._alarm_at <= due
+                and not self._alarm.cancelled()
+                and self._alarm.when() > self._loop.time()
+            ):
                 return
             self._alarm.cancel()
         self._alarm_at = due

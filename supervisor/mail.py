@@ -76,7 +76,10 @@ class Mailroom:
                 raise MailboxClosed(f"the mailbox of task {id_text(id)} was closed", id_text(id))
             mail = self.mail_of(entry)
             count, size = more.setdefault(id, [0, 0])
-            if len(mail.sizes) + count >= self._most_messages or mail.bytes + size + len(value) > self._most_bytes:
+            if (
+                len(mail.sizes) + count >= self._most_messages
+                or mail.bytes + size + len(value) > self._most_bytes
+            ):
                 raise MailboxFull(
                     f"the mailbox of task {id_text(id)} is full: {len(mail.sizes):,} messages, {mail.bytes:,} bytes. "
                     "Wait until the task has taken some, or raise mailbox_messages / mailbox_bytes",
@@ -92,7 +95,9 @@ class Mailroom:
         record = self._book.record(id)
         if record is None:
             return TaskNotFound(f"no task has the id {id_text(id)}", id_text(id))
-        return MailboxClosed(f"task {id_text(id)} has ended ({record.state}) and takes no messages", id_text(id))
+        return MailboxClosed(
+            f"task {id_text(id)} has ended ({record.state}) and takes no messages", id_text(id)
+        )
 
     def mail_of(self, entry: Entry) -> Mail:
         """The mailbox of a task, read from disk if rows may be there."""
@@ -181,5 +186,9 @@ class Mailroom:
         entry.link.give_letter(entry.id, number, value)
 
     def _close_if_given(self, entry: Entry) -> None:
-        if entry.record.closed and entry.link is not None and (entry.mail is None or entry.mail.given == entry.mail.last):
+        if (
+            entry.record.closed
+            and entry.link is not None
+            and (entry.mail is None or entry.mail.given == entry.mail.last)
+        ):
             entry.link.close_mailbox(entry.id)

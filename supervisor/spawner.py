@@ -17,7 +17,16 @@ from . import packets
 from .app import AppSpec, absolute_entries
 from .child_watch import ChildWatch
 from .packet_line import PacketLine
-from .processes import COOKIE, ExitStatus, become_subreaper, children_of, has_ended, kill_strays, kill_tree, kill_trees
+from .processes import (
+    COOKIE,
+    ExitStatus,
+    become_subreaper,
+    children_of,
+    has_ended,
+    kill_strays,
+    kill_tree,
+    kill_trees,
+)
 
 #: Seconds for one fork, counted from when the fork server has loaded the app and all modules asked for.
 SPAWN_TIMEOUT = 10.0

@@ -58,7 +58,12 @@ def judge(
     if cancelled:
         return Verdict(Event.CANCEL, error, keep_value=outcome.ending is Ending.VALUE)
     if timed_out:
-        late: ErrorRow = ("Timeout", f"attempt {attempt} took longer than {options.timeout:g} seconds", "", {})
+        late: ErrorRow = (
+            "Timeout",
+            f"attempt {attempt} took longer than {options.timeout:g} seconds",
+            "",
+            {},
+        )
         return _retried(options, attempt, TIMEOUT_LINEAGE, late, rng) or Verdict(Event.TIME_OUT, late)
     match outcome.ending:
         case Ending.VALUE:
@@ -79,7 +84,13 @@ def judge(
 
 
 def judge_crash(
-    error: ErrorRow, options: Options, attempt: int, *, crashes: int, max_crashes: int, rng: random.Random | None = None
+    error: ErrorRow,
+    options: Options,
+    attempt: int,
+    *,
+    crashes: int,
+    max_crashes: int,
+    rng: random.Random | None = None,
 ) -> Verdict:
     """The verdict on the task whose worker died and who is to blame; `crashes` counts this death."""
     if crashes >= max_crashes:
