@@ -28,7 +28,7 @@ UNDERSTUDY = [sys.executable, "-W", "error", "-P", "-c", CODE]
 APP = """
 import logging
 from datetime import date
-from understudy import Fail, checkpoint, progress, receive, restore, sleep, task
+from understudy import Fail, cancelled, checkpoint, progress, receive, restore, sleep, task
 
 @task
 def add(a, b=1):
@@ -48,7 +48,8 @@ def odd():
 @task(timeout=None)
 def post():
     count = restore() or 0
-    while (letter := receive()) is not None:
+    # Ends by itself when cancelled: killed after its grace, it would get the served home a new worker later on.
+    while (letter := receive()) is not None and not cancelled():
         count += 1
         print("letter", letter)
         progress(count, 10, "reading")
