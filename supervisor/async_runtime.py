@@ -116,7 +116,7 @@ class AsyncRuntime:
         self,
         *,
         state: State | str | Iterable[State | str] | None = None,
-        task: str | None = None,
+        task: TaskLike | None = None,
         stream: str | None = None,
         limit: int = 100,
         before: str | None = None,
@@ -135,7 +135,7 @@ class AsyncRuntime:
         return await self._call(self.sync.logs, id, after=after)
 
     async def subscribe(
-        self, *, task: str | None = None, stream: str | None = None
+        self, *, task: TaskLike | None = None, stream: str | None = None
     ) -> AsyncIterator[TaskEvent]:
         """See `Runtime.subscribe`."""
         subscription = await self._call(self.sync.subscribe, task=task, stream=stream)
