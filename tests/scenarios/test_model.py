@@ -294,7 +294,7 @@ class Machine(RuleBasedStateMachine):
 def stage(home: Path, socket_path: str) -> Iterator[type[Machine]]:
     strings = Strings(socket_path)
     try:
-        with runtime(home, max_crashes=1_000_000) as rt:
+        with runtime(home, max_crashes=1_000_000, restarts=1_000) as rt:
             yield type("Machine", (Machine,), {"rt": rt, "strings": strings})
     finally:
         strings.close()

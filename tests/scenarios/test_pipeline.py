@@ -29,7 +29,7 @@ def assert_exactly_once(rt: Runtime, stages: list[TaskInfo]) -> None:
 
 def test_three_stages_that_die_at_random_messages(home: Path):
     chance = random.Random(2)
-    with runtime(home, max_crashes=1_000_000) as rt:
+    with runtime(home, max_crashes=1_000_000, restarts=1_000) as rt:
         for _ in range(4):
             deadly = [[chance.randrange(1, 200) for _ in range(3)] for _ in range(3)]
             stages = three_stages(rt, deadly)
@@ -40,7 +40,7 @@ def test_three_stages_that_die_at_random_messages(home: Path):
 
 def test_three_stages_whose_workers_and_supervisor_are_killed_from_outside(home: Path):
     chance = random.Random(3)
-    with runtime(home, max_crashes=1_000_000) as rt:
+    with runtime(home, max_crashes=1_000_000, restarts=1_000) as rt:
         stages = three_stages(rt, [[], [], []])
         for strike in range(6):
             messages = range(100 * strike, 100 * strike + 100)
