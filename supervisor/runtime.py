@@ -20,6 +20,7 @@ from ..actors.context import lineage_here
 from ..actors.errors import (
     InvalidOption,
     NotRunning,
+    SupervisorLost,
     TaskCancelled,
     TaskNotFound,
     UnencodableValue,
@@ -244,7 +245,12 @@ class Runtime:
 
     def cancel(self, id: IdLike) -> bool:
         """Cancel a task; True if it had not ended, and then its state will be `cancelled`."""
-        return bool(self._attachment.ask(Ask.CANCEL, _id(id)))
+        key = _id(id)
+        try:
+            return bool(self._attachment.request(Ask.CANCEL, key).result())
+        except SupervisorLost:
+            # It may have been carried out, and only the answer lost: then it is too late to ask again.
+            return bool(self._attachment.ask(Ask.CANCEL, key)) or self.status(id).state is State.CANCELLED
 
     # --- ends ---
 

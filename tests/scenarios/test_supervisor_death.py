@@ -6,6 +6,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import stage_tasks as stage
 from puppets import end, said
 from theatre import PATIENCE, cookie, gone, kill, parked, processes_of, ready, runtime, seen, serving
 from understudy import NotRunning, Runtime, SupervisorLost
+from understudy.supervisor.frames import Ask
 from waiting import until
 
 KILLS = 5
@@ -180,3 +182,25 @@ def test_a_second_supervisor_is_refused(home: Path) -> None:
         end(first)
     with serving(home) as third:
         assert said(third) == ["ready"]
+
+
+def test_a_cancel_whose_answer_was_lost_still_says_that_it_cancelled(home: Path, monkeypatch: Any) -> None:
+    with runtime(home) as rt:
+        attachment = rt._attachment
+        request = attachment.request
+
+        def lost(op: Ask, *fields: Any) -> Future[Any]:
+            monkeypatch.setattr(attachment, "request", request)
+            assert request(op, *fields).result(PATIENCE)
+            until(lambda: info.status().state == "cancelled", PATIENCE)
+            answer: Future[Any] = Future()
+            answer.set_exception(SupervisorLost("gone"))
+            return answer
+
+        for info in (stage.parked.start(), stage.add.options(delay=3600).start(1, 1)):
+            monkeypatch.setattr(attachment, "request", lost)
+            assert info.cancel()
+            assert not info.cancel()
+        info = stage.add.start(1, 1)
+        assert info.result(PATIENCE) == 2
+        assert not info.cancel()
