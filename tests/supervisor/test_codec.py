@@ -37,7 +37,7 @@ def decoded(decoder: Decoder, data: bytes) -> list[Any]:
     return list(decoder.feed(data))
 
 
-@settings(max_examples=150, deadline=None, database=None)
+@settings(max_examples=60, deadline=None, database=None)
 @given(st.lists(frames, max_size=6), st.lists(st.integers(1, 40), max_size=30))
 def test_whatever_the_chunks_the_frames_are_the_same(sent: list[Any], cuts: list[int]):
     data = b"".join(map(encode, sent))
@@ -48,7 +48,7 @@ def test_whatever_the_chunks_the_frames_are_the_same(sent: list[Any], cuts: list
     assert got + decoded(decoder, data) == sent
 
 
-@settings(max_examples=300, deadline=None, database=None)
+@settings(max_examples=200, deadline=None, database=None)
 @given(st.binary(max_size=200), st.integers(1, 50))
 def test_garbage_is_a_frame_an_error_or_not_complete_yet(data: bytes, step: int):
     decoder = Decoder(LIMIT)
@@ -61,7 +61,7 @@ def test_garbage_is_a_frame_an_error_or_not_complete_yet(data: bytes, step: int)
         pass
 
 
-@settings(max_examples=100, deadline=None, database=None)
+@settings(max_examples=50, deadline=None, database=None)
 @given(st.lists(frames, min_size=1, max_size=3), st.data())
 def test_a_flipped_byte_is_never_any_other_error(sent: list[Any], data: Any):
     wire = bytearray(b"".join(map(encode, sent)))

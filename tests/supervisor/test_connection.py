@@ -226,12 +226,16 @@ def test_subscribe_returns_when_it_is_confirmed(client: Client):
 
 
 def test_a_subscription_that_is_refused(home: Path):
-    with mimic(home) as it:
-        client = Client(home, it)
-        client.peer.tell((Answer.ERROR, 1, "TaskNotFound", "no", {}))
+    def no(peer: Peer) -> None:
+        peer.greet()
+        peer.next()
+        peer.tell((Answer.ERROR, 1, "TaskNotFound", "no", {}))
+
+    with mimic(home, no):
+        connection = Connection(Home(home), lambda _connection, _error: None)
         with pytest.raises(TaskNotFound):
-            client.connection.subscribe(None, None, lambda _: None)
-        client.connection.close()
+            connection.subscribe(None, None, lambda _: None)
+        connection.close()
 
 
 def test_close_tells_those_who_wait_and_nobody_else(client: Client):

@@ -126,7 +126,7 @@ class LaneMachine(RuleBasedStateMachine):
 
 
 LaneMachine.TestCase.settings = settings(
-    max_examples=120, stateful_step_count=60, deadline=None, database=None
+    max_examples=80, stateful_step_count=60, deadline=None, database=None
 )
 TestLane = LaneMachine.TestCase
 
