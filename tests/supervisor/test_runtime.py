@@ -266,9 +266,7 @@ def test_from_many_threads(rt: Runtime):
     wrong: list[object] = []
 
     def hammer(number: int) -> None:
-        for n in range(20):
-            if rt.run(add, number, n, timeout=30) != number + n:
-                wrong.append((number, n))
+        wrong.extend(n for n in range(20) if rt.run(add, number, n, timeout=30) != number + n)
 
     threads = [threading.Thread(target=hammer, args=(n,)) for n in range(6)]
     for thread in threads:
