@@ -152,13 +152,16 @@ def test_an_end_is_told_when_it_is_on_disk_and_not_before(home: Path):
     async def story() -> None:
         async with room(home) as it:
             told: list[bytes] = []
+            early: list[bytes] = []
 
             def on_ended(entries: list[Entry]) -> None:
                 for entry in entries:
                     row = it.journal.store._environment.get(Table.TASKS, entry.id)
                     assert row is not None
-                    assert Record.unpack(entry.id, row).state is State.COMPLETED, "told before it was written"
                     told.append(entry.id)
+                    # Noted, not asserted: what an acknowledgement raises is logged and goes no further.
+                    if Record.unpack(entry.id, row).state is not State.COMPLETED:
+                        early.append(entry.id)
 
             it.book.on_ended = on_ended
             ids = []
@@ -170,6 +173,7 @@ def test_an_end_is_told_when_it_is_on_disk_and_not_before(home: Path):
             await it.settle()
             end_all(it)
             await it.settle()
+            assert early == []
             assert sorted(told) == sorted(ids)
 
     asyncio.run(story())

@@ -50,15 +50,17 @@ def test_an_end_is_told_when_it_is_on_disk_and_not_before(home: Path):
             await wire.ask(Ask.SUBSCRIBE, None, None)
             (client,) = it.service._clients
             told: list[bytes] = []
+            early: list[bytes] = []
             event = client.event
 
             def looked_at(rows: list[tuple[bytes, str, State]]) -> None:
                 for id, _, state, *_ in rows:
                     if state == State.COMPLETED:
                         row = it.journal.store._environment.get(Table.TASKS, id)
-                        assert row is not None
-                        assert Record.unpack(id, row).state is State.COMPLETED
                         told.append(id)
+                        # Noted, not asserted: what an acknowledgement raises is logged and goes no further.
+                        if row is None or Record.unpack(id, row).state is not State.COMPLETED:
+                            early.append(id)
                 event(rows)
 
             client.event = looked_at  # type: ignore[method-assign]
@@ -74,6 +76,7 @@ def test_an_end_is_told_when_it_is_on_disk_and_not_before(home: Path):
                 for assignment in it.workers[0].begin():
                     it.workers[0].done(assignment.id)
             await it.settle()
+            assert early == []
             assert sorted(told) == sorted(ids)
 
     asyncio.run(story())
