@@ -202,6 +202,25 @@ def test_a_timeout_that_passes_unseen_is_still_one(home: Path):
     asyncio.run(story())
 
 
+def test_the_clocks_of_an_attempt_end_with_it(home: Path):
+    """Or the grace of one attempt would kill the worker of the next."""
+
+    async def story() -> None:
+        async with room(home, tasks={"short": declared(timeout=0.01, grace=30.0, retry=3)}) as it:
+            (id,) = await begun(it, "short")
+            await it.until(lambda: signals(it.workers[0]))
+            entry = it.entry(id)
+            clocks = [entry.kill, entry.deadline]
+            it.workers[0].done(id, value=b"late")
+            assert entry.kill is entry.deadline is None
+            for clock in clocks:
+                assert clock is not None
+                assert clock.cancelled() or clock.when() <= it.loop.time()
+            assert it.record(id).attempt == 2
+
+    asyncio.run(story())
+
+
 def test_one_without_a_timeout_has_no_clock(home: Path):
     async def story() -> None:
         async with room(home, tasks={"long": declared(timeout=None)}) as it:
