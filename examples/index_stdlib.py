@@ -54,7 +54,9 @@ def read_file(path: str) -> Row:
     except (SyntaxError, ValueError):
         imports = None
     else:
-        found = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+        found = {
+            alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names
+        }
         found |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module}
         imports = sorted(found)
     return {
@@ -137,7 +139,9 @@ def report(runtime: Runtime, job: TaskInfo, killed: list[str], seconds: float, s
         f"{sum(r.attempt - 1 for r in short)} further attempts, "
         f"{sum(r.interruptions for r in short)} interruptions, all {', '.join({r.state for r in short})}",
     )
-    table.add_row("messages", f"{len(set(received))} received, {len(received) - len(set(received))} of them again")
+    table.add_row(
+        "messages", f"{len(set(received))} received, {len(received) - len(set(received))} of them again"
+    )
     table.add_row("seconds", f"{seconds:.1f} supervised and killed, {straight:.1f} in one plain process")
     return table
 

@@ -253,16 +253,18 @@ def strays(cookie: str, exclude: Collection[int] = ()) -> list[int]:
     Sees what this user may read. A process in the middle of exec has no environment for a moment: to be sure,
     look twice. One that was started with a wiped environment (`env -i`) is not seen.
     """
-    wanted = f"{COOKIE}={cookie}".encode()
     skip = {*exclude, os.getpid()}
-    found: list[int] = []
-    for entry in os.listdir("/proc"):
-        if not entry.isdigit() or int(entry) in skip:
-            continue
-        with suppress(OSError), open(f"/proc/{entry}/environ", "rb") as file:
-            if wanted in file.read().split(b"\0"):
-                found.append(int(entry))
-    return found
+    pids = [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
+    return [pid for pid in pids if pid not in skip and carries(pid, cookie)]
+
+
+def carries(pid: int, cookie: str) -> bool:
+    """Whether a process has this cookie in its environment, as far as we may see."""
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            return f"{COOKIE}={cookie}".encode() in file.read().split(b"\0")
+    except OSError:
+        return False
 
 
 def kill_strays(cookie: str, exclude: Collection[int] = (), timeout: float = 5.0) -> list[int]:

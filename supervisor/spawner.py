@@ -7,20 +7,21 @@ import itertools
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
 from ..actors.errors import AppFailed, UnderstudyError
 from . import packets
-from .app import AppSpec, absolute_entries
+from .app import AppSpec
 from .child_watch import ChildWatch
+from .interpreter import python_command
 from .packet_line import PacketLine
 from .processes import (
     COOKIE,
     ExitStatus,
     become_subreaper,
+    carries,
     children_of,
     has_ended,
     kill_strays,
@@ -70,6 +71,8 @@ class Spawner:
         self._line: PacketLine | None = None
         self._watch = ChildWatch(self._child_exited)
         self._numbers = itertools.count(1)
+        #: Children that this process had before: an entry script's, if we are what it has exec'ed at its end.
+        self._guests = frozenset(children_of(os.getpid()))
         self._spawns: dict[int, asyncio.Future[int]] = {}
         self._declares: dict[int, asyncio.Future[Tasks]] = {}
         #: Whether this fork server has said how the loading of the app went, well or ill.
@@ -107,7 +110,7 @@ class Spawner:
         with theirs:
             try:
                 self._process = subprocess.Popen(
-                    _command(theirs.fileno()),
+                    python_command("forkserver", theirs.fileno()),
                     stdin=subprocess.DEVNULL,
                     env={**os.environ, COOKIE: self._cookie},
                     pass_fds=[theirs.fileno()],
@@ -278,14 +281,17 @@ class Spawner:
         """Kill and reap what dead workers left to us: every child not in `known` and not ours; returns pids killed.
 
         `known` has all other children that this process means to keep. Does nothing while a spawn is under way,
-        for its worker is known to nobody yet.
+        for its worker is known to nobody yet. Where this process had children before it was a supervisor, orphans
+        may be theirs: then only those with our cookie are killed.
         """
         if self._spawns:
             return []
         children = set(children_of(os.getpid()))
         # Not by `children`: that listing may miss one that is there, while others come and go.
         self._fresh = {pid for pid in self._fresh - known if os.path.exists(f"/proc/{pid}")}
-        orphans = sorted(children - known - self._fresh - self._watch.pids)
+        orphans = sorted(children - known - self._fresh - self._watch.pids - self._guests)
+        if self._guests:
+            orphans = [pid for pid in orphans if has_ended(pid) or carries(pid, self._cookie)]
         living = [pid for pid in orphans if not has_ended(pid)]
         for pid in orphans:
             self._watch.watch(pid)
@@ -300,14 +306,3 @@ class Spawner:
 def _fail(answer: asyncio.Future[Any], error: Exception) -> None:
     if not answer.done():
         answer.set_exception(error)
-
-
-def _command(fd: int) -> list[str]:
-    """Python, set up like this one, importing this very package whatever the folder and environment there."""
-    flags: list[str] = getattr(subprocess, "_args_from_interpreter_flags", list)()  # As multiprocessing does.
-    package = __name__.rpartition(".")[0]
-    path = absolute_entries(sys.path)
-    # Not `-m`: that runs a second copy of the module as __main__. Not PYTHONPATH: that would reach every
-    # program that a task starts, other Pythons among them.
-    code = f"import sys; sys.path[:] = {path!r}; from {package}.forkserver import main; main({fd})"
-    return [sys.executable, *flags, "-P", "-c", code]

@@ -91,8 +91,8 @@ def _describe(process: psutil.Process) -> str:
         marked = os.environ[MARK] == process.environ().get(MARK)
         seconds = time.time() - process.create_time()
         return (
-            f"pid {process.pid} (parent {process.ppid()}, we are {os.getpid()}, {seconds:.1f} s old, in {process.cwd()}, "
-            f"{'with' if marked else 'without'} our mark): {title:.300}"
+            f"pid {process.pid} (parent {process.ppid()}, we are {os.getpid()}, {seconds:.1f} s old, "
+            f"in {process.cwd()}, {'with' if marked else 'without'} our mark): {title:.300}"
         )
     except psutil.Error as error:
         return f"pid {process.pid}: {error}"

@@ -3,9 +3,11 @@ from __future__ import annotations
 import re
 import signal
 import socket
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 
 from understudy.supervisor.cli.exit_codes import ExitCode
@@ -141,3 +143,39 @@ def test_a_home_is_made_with_its_parents(stage: Stage):
     assert str(Path(stage.folder, "a/b")) in line
     process.terminate()
     process.communicate(timeout=15)
+
+
+def test_what_an_entry_script_has_started_is_left_alone(stage: Stage):
+    # As the last line of a container's entry script, the supervisor finds children that it has not made.
+    stage.write(
+        """
+        import os, subprocess
+        from understudy import task
+
+        @task
+        def crashes():
+            subprocess.Popen(["sleep", "300"])
+            os._exit(3)
+        """
+    )
+    script = 'sleep 300 >/dev/null 2>&1 & echo $!; exec "$@"'
+    process = subprocess.Popen(
+        ["sh", "-c", script, "sh", *stage.command, "serve", "app", "--workers", "1"],
+        cwd=stage.folder,
+        env=stage.environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    stage.serves.append(process)
+    assert process.stdout is not None
+    guest = psutil.Process(int(process.stdout.readline()))
+    assert process.stdout.readline().startswith("serving")
+    try:
+        assert stage("run", "app:crashes").code == ExitCode.TASK_FAILED
+        ours = psutil.Process(process.pid)
+        until(lambda: [child.name() for child in ours.children(recursive=True)].count("sleep") == 1)
+        assert guest.is_running(), "only what the dead worker has left behind is killed"
+    finally:
+        guest.kill()
