@@ -24,8 +24,6 @@ class Rows(Protocol):
 
     def get(self, table: Table, key: bytes) -> bytes | None: ...
 
-    def put(self, table: Table, key: bytes, value: bytes) -> None: ...
-
     def delete(self, table: Table, key: bytes) -> None: ...
 
     def pending_puts(self, table: Table) -> list[bytes]: ...
@@ -35,12 +33,11 @@ class Rows(Protocol):
     ) -> list[tuple[bytes, bytes]]: ...
 
 
-def expire(store: Rows, record: Record, keep: float | None) -> None:
-    """Have this ended task forgotten `keep` seconds after its end; None keeps it for ever."""
+def expiry_row(record: Record, keep: float | None) -> bytes | None:
+    """The key of the `expiry` row that has an ended task forgotten `keep` seconds after its end; None for no row."""
     if record.ended is None:
         raise ValueError("only an ended task can expire")
-    if keep is not None:
-        store.put(Table.EXPIRY, expiry_key(record.ended + keep, record.id), b"")
+    return None if keep is None else expiry_key(record.ended + keep, record.id)
 
 
 def prune(store: Rows, now: float, limit: int = 500) -> int:

@@ -10,7 +10,7 @@ from ..actors.ids import id_text, is_task_id
 from ..actors.options import Options
 from ..actors.task import DELAY_LIMIT, KEY_LIMIT, NAME_LIMIT
 from ..storage.record import Record
-from ..storage.schema import Table, idempotency_key
+from ..storage.schema import ID_BYTES, Table, idempotency_key
 from .book import Book
 from .journal import Journal
 
@@ -33,9 +33,15 @@ class Admission:
         keys: dict[str, bytes] = {}
         ids: list[bytes] = []
         others = False
+        entries = self._book.entries
         for row in rows:
             id, key = row[0], row[4]
-            there = id if id in admitted else self._already(id, key, keys)
+            if key is None and is_task_id(id) and id > self._newest and id not in entries:
+                # Nearly all of them: see `_already`.
+                self._newest = id
+                there = None
+            else:
+                there = id if id in admitted else self._already(id, key, keys)
             ids.append(there or id)
             if there is not None:
                 others = others or there != id
@@ -78,7 +84,7 @@ class Admission:
             raise InvalidOption(f"the time of the first attempt must lie within ten years: {due!r:.40}")
         if options is not None:
             Options.unpack(options, self._book.tasks[name][0])
-        if not is_id(stream) or not (origin is None or is_id(origin)):
+        if type(stream) is not bytes or len(stream) != ID_BYTES or not (origin is None or is_id(origin)):
             raise InvalidValue("stream and origin must be ids of 16 bytes")
         return Record(id, name, now, stream, origin, options, key, due if due is None or due > now else None)
 

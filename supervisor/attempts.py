@@ -22,7 +22,7 @@ from .log_tail import LogTail
 from .mail import Mailroom
 from .processes import ExitStatus
 from .settings import Settings
-from .verdict import ErrorRow, Verdict, judge, judge_crash
+from .verdict import COMPLETED, ErrorRow, Verdict, judge, judge_crash
 from .worker_link import WorkerLink
 
 log = logging.getLogger("understudy")
@@ -162,7 +162,7 @@ class Attempts:
             if entry is None:
                 continue
             # Before anything is changed: a row that cannot be costs the worker, and must not cost the task.
-            outcome = Outcome(_ENDINGS[ending], value, error, delay)
+            how = _ENDINGS[ending]
             # The worker's clock may have been set back meanwhile.
             seconds = max(0.0, ended - started)
             link.drop(entry)
@@ -172,13 +172,16 @@ class Attempts:
             self.pace[name] = pace + (seconds - pace) * PACE_WEIGHT
             entry.record.started = started
             self._mailroom.acknowledge(entry, acked)
-            verdict = judge(
-                outcome,
-                entry.options,
-                entry.record.attempt,
-                cancelled=entry.record.cancel,
-                timed_out=entry.signal == "timeout",
-            )
+            if how is Ending.VALUE and entry.signal is None and not entry.record.cancel:
+                verdict = COMPLETED
+            else:
+                verdict = judge(
+                    Outcome(how, value, error, delay),
+                    entry.options,
+                    entry.record.attempt,
+                    cancelled=entry.record.cancel,
+                    timed_out=entry.signal == "timeout",
+                )
             self._carry_out(entry, verdict, value)
 
     def _carry_out(self, entry: Entry, verdict: Verdict, value: bytes | None = None) -> None:

@@ -14,9 +14,10 @@ from typing import Any
 from ..actors.errors import InvalidOption
 from ..actors.options import Options
 from ..actors.state import TERMINAL, Event, State, after
-from ..storage.prune import expire
+from ..storage.prune import expiry_row
 from ..storage.record import Record
 from ..storage.schema import (
+    EXPIRY_KEY_BYTES,
     ID_BYTES,
     LIVE_KEY_BYTES,
     Lane,
@@ -53,6 +54,8 @@ class Book:
         self._usual: dict[str, tuple[Options, Lane, Place]] = {}
         self.lines: dict[int, Line] = {lane: Line(self._reader_of(lane)) for lane in (*READY, Lane.DELAYED)}
         self._dirty: list[Entry] = []
+        #: Rows of the `expiry` table for tasks that have ended since the last write.
+        self._expiring: dict[bytes, bytes | None] = {}
         #: Read from disk since the last write.
         self._loaded: list[Entry] = []
         #: Number of the last batch that was given rows, and of the last one known to be on disk.
@@ -212,7 +215,9 @@ class Book:
             self._journal.put(Table.RESULTS, record.id, value)
         if entry.mail is not None or entry.stored:
             self._clear_mail(entry)
-        expire(self._journal.store, record, entry.options.keep)
+        expiry = expiry_row(record, entry.options.keep)
+        if expiry is not None:
+            self._expiring[expiry] = b""
         self._changed(entry)
 
     def _clear_mail(self, entry: Entry) -> None:
@@ -345,6 +350,8 @@ class Book:
         rows = self._journal.store.batch
         rows.merge(Table.TASKS, tasks, size + ID_BYTES * len(tasks))
         rows.merge(Table.LIVE, live, LIVE_KEY_BYTES * len(live))
+        rows.merge(Table.EXPIRY, self._expiring, EXPIRY_KEY_BYTES * len(self._expiring))
+        self._expiring = {}
         self._journal.after_commit(lambda: self._written(dirty, batch))
 
     def _written(self, entries: list[Entry], batch: int) -> None:

@@ -33,7 +33,8 @@ class Verdict:
     """Whether the value that came with the outcome is stored."""
 
 
-_COMPLETED: Final = Verdict(Event.COMPLETE, keep_value=True)
+COMPLETED: Final = Verdict(Event.COMPLETE, keep_value=True)
+"""What `judge` says of nearly every attempt: it gave a value, and nothing had been asked of it."""
 
 
 def judge(
@@ -67,7 +68,7 @@ def judge(
         return _retried(options, attempt, TIMEOUT_LINEAGE, late, rng) or Verdict(Event.TIME_OUT, late)
     match outcome.ending:
         case Ending.VALUE:
-            return _COMPLETED
+            return COMPLETED
         case Ending.INTERRUPTED:
             return Verdict(Event.INTERRUPT)
         case Ending.FAIL:

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
+from desk import expire
 from tasks import EPOCH, add_task
 from understudy.actors.errors import StoreForeign
 from understudy.actors.state import State
 from understudy.storage import check as module
 from understudy.storage.check import check
 from understudy.storage.layout import store_file
-from understudy.storage.prune import expire
 from understudy.storage.record import Record
 from understudy.storage.schema import Lane, Table, expiry_key, live_key, log_key, mail_key, ready_sort
 
@@ -196,7 +196,8 @@ def test_a_store_in_use_is_checked_in_a_copy(home: Path, program):
         from desk import Desk
         from tasks import add_task
         from understudy.actors.state import State
-        from understudy.storage.prune import expire, prune
+        from desk import expire
+        from understudy.storage.prune import prune
         from understudy.storage.store import Store
 
         desk = Desk(Store, Path(sys.argv[1]), map_size=1 << 20, durability="os")

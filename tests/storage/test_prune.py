@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
-from desk import Desk
+from desk import Desk, expire
 from tasks import EPOCH, add_task
 from understudy.actors.state import State
 from understudy.storage import prune as module
 from understudy.storage.memory import MemoryStore
-from understudy.storage.prune import expire, forget, prune
+from understudy.storage.prune import forget, prune
 from understudy.storage.record import Record
 from understudy.storage.schema import Table, expiry_key, idempotency_key, log_key, mail_key
 from understudy.storage.store import Store

@@ -9,6 +9,9 @@ from typing import Any
 from understudy.actors.errors import StoreError, UnderstudyError
 from understudy.storage.batch import Batch
 from understudy.storage.memory import MemoryStore
+from understudy.storage.prune import expiry_row
+from understudy.storage.record import Record
+from understudy.storage.schema import Table
 from understudy.storage.store import Store
 from waiting import until
 
@@ -56,3 +59,10 @@ class Desk:
         done: queue.SimpleQueue[UnderstudyError | None] = queue.SimpleQueue()
         self.store.compact(done.put)
         return done.get(timeout=20)
+
+
+def expire(store: Store | MemoryStore, record: Record, keep: float | None) -> None:
+    """Have an ended task forgotten `keep` seconds after its end, as the book does."""
+    row = expiry_row(record, keep)
+    if row is not None:
+        store.put(Table.EXPIRY, row, b"")
