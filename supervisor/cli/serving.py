@@ -15,7 +15,7 @@ import click
 from ...actors.errors import AppFailed
 from ..app import AppSpec
 from ..home import Home
-from ..processes import set_name
+from ..processes import set_name, tune_garbage_collection
 from ..root import Supervisor
 from ..settings import Settings
 from . import escape, screen
@@ -97,6 +97,7 @@ def serve(app: str, app_dir: str, log_level: str, **settings: Any) -> None:
     home = current().home
     spec = AppSpec.parse(app, app_dir)
     set_name(f"understudy serve {app} --home {home.path}")
+    tune_garbage_collection()
     asyncio.run(_serve(home, spec, Settings.of(settings), Notifier()))
 
 
