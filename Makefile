@@ -22,7 +22,7 @@ STAMP := $(VENV)/.installed
 help: ## this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
 
-demo: $(STAMP) ## index Python's standard library on all cores, kill a worker on the way
+demo: $(STAMP) ## index Python's standard library while two workers and the supervisor are killed
 	$(BIN)/python examples/index_stdlib.py
 
 # Not `python -m pytest`: that puts the root on sys.path, where actors/ is a package of that name.
