@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Final
 
 import lmdb
-from lmdb import verify
 
 from ..actors.errors import StoreCorrupt
 from ..actors.state import TERMINAL, State
@@ -17,6 +16,7 @@ from .backup import write_copy
 from .disk import remove
 from .header import inspect
 from .layout import draft_file, store_file
+from .pages import problems_of
 from .record import Record
 from .schema import ID_BYTES, Lane, Table, expiry_id, idempotency_key, live_id
 from .trouble import translate
@@ -71,7 +71,7 @@ def check(home: Path, progress: Progress | None = None) -> Report:
 def _page_problems(view: View) -> list[str]:
     path = view.path
     before = inspect(path)
-    problems = _verify(path)
+    problems = problems_of(path)
     after = inspect(path)
     if not problems or before is None or after is None or before.txnid == after.txnid:
         return problems
@@ -82,21 +82,11 @@ def _page_problems(view: View) -> list[str]:
             if snapshot.env is None:
                 return []
             write_copy(snapshot.env, copy, compact=False)
-        return _verify(copy)
+        return problems_of(copy)
     except (OSError, lmdb.Error) as error:
         raise translate(error, "copy the store to", copy) from error
     finally:
         remove(copy)
-
-
-def _verify(path: Path) -> list[str]:
-    try:
-        return [
-            str(problem)
-            for problem in verify.verify(str(path))  # type: ignore[no-untyped-call] # lmdb ships no types for it
-        ]
-    except verify.VerifyError as error:
-        return [str(error)]
 
 
 class _Rows:

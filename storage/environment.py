@@ -26,8 +26,9 @@ from ..actors.errors import InvalidOption, StoreError, StoreFull
 from .batch import Batch
 from .blank import make_blank
 from .disk import has_room, remove, sync_folder
-from .header import Header, inspect
+from .header import Header, ensure_sound, inspect
 from .layout import gate, lock_file, remove_drafts, store_file
+from .pages import claim, vouch
 from .rows import apply, walk
 from .schema import Table
 from .trouble import errno_of, translate
@@ -73,7 +74,19 @@ class Environment:
             raise translate(error, "make a store in", home) from error
         #: Random bytes made with the store: tells one store from another.
         self.home_id = header.home_id
-        self._open(max(map_size, header.map_size, _needed(header)))
+        self._claim = self._claimed()
+        try:
+            ensure_sound(self.path, header)
+            self._open(max(map_size, header.map_size, _needed(header)))
+        except BaseException:
+            os.close(self._claim)
+            raise
+
+    def _claimed(self) -> int:
+        try:
+            return claim(self.path)
+        except OSError as error:
+            raise translate(error, "open", self.path) from error
 
     def _open(self, map_size: int) -> None:
         try:
@@ -214,6 +227,8 @@ class Environment:
                 self._reopen()
                 raise translate(error, f"grow the memory map to {2 * old} bytes of", self.path) from error
             self.map_size = 2 * old
+        # It has grown large in our hands: the next one to open it need not walk through it.
+        vouch(self.path)
 
     def _reopen(self) -> None:
         self._drop_snapshot()
@@ -248,6 +263,9 @@ class Environment:
                     try:
                         remove(lock_file(self.home))  # first: an old lock file misreads a new data file
                         copy.replace(self.path)
+                        old, self._claim = self._claim, claim(self.path)
+                        os.close(old)
+                        vouch(self.path)
                     finally:
                         self._open(self.map_size)
                 sync_folder(self.home)
@@ -268,6 +286,7 @@ class Environment:
                 raise translate(error, "write", self.path) from error
             finally:
                 self._env.close()
+                os.close(self._claim)
 
 
 def _needed(header: Header) -> int:

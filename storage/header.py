@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from lmdb import verify
-
 from ..actors.errors import StoreCorrupt, StoreError, StoreForeign, StoreVersion
+from .pages import claimed, problems_of, vouch, vouched_for
 from .schema import HOME_ROW, ID_BYTES, SCHEMA_ROW, SCHEMA_VERSION, Table
 from .trouble import translate
 
@@ -93,6 +92,27 @@ def inspect(path: Path) -> Header | None:
         os.close(descriptor)
 
 
+def ensure_sound(path: Path, header: Header) -> Header:
+    """Raise StoreCorrupt for a file whose pages LMDB had better not follow; see `pages`. The header, as it is now.
+
+    For the one who is about to write it and holds its claim, or while somebody else may.
+    """
+    for _ in range(_TRIES):
+        if vouched_for(path):
+            return header
+        problems = problems_of(path)
+        if not problems:
+            vouch(path)
+            return header
+        again = inspect(path)
+        if again is None or again.txnid == header.txnid:
+            raise _corrupt(path, problems)
+        header = again  # a writer was at work between our looks at one page and the next
+        if claimed(path):
+            return header
+    raise StoreError(f"{path} changes faster than it can be read; try again")
+
+
 def _newest(descriptor: int, path: Path) -> Header | None:
     """The newer of the two meta pages."""
     head = os.pread(descriptor, _PAGE_HEADER.size + _META.size, 0)
@@ -160,11 +180,7 @@ def _check_length(descriptor: int, path: Path, header: Header) -> None:
         return
     # Pages that were taken and given back within one transaction are never written, so the tail may be short by
     # right. Rare enough to read the whole file and be sure.
-    try:
-        problems = [str(problem) for problem in verify.verify(str(path))]  # type: ignore[no-untyped-call] # lmdb ships no types for it
-    except verify.VerifyError as error:
-        problems = [str(error)]
-    if problems:
+    if problems := problems_of(path):
         raise _corrupt(path, [f"the file has {size} bytes of {needed}: it was cut short", *problems])
 
 

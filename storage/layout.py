@@ -31,6 +31,11 @@ def gate_file(home: Path) -> Path:
     return home / "store.gate"
 
 
+def voucher_file(home: Path) -> Path:
+    """Names the data file that was walked through and found sound; see `pages`."""
+    return home / "store.voucher"
+
+
 def draft_file(home: Path, purpose: str) -> Path:
     """A file in the making; what a process that died left of it is removed at the next open.
 

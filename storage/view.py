@@ -25,8 +25,9 @@ import lmdb
 
 from ..actors.errors import StoreError
 from .environment import MAP_SIZE, MAX_READERS
-from .header import inspect
+from .header import ensure_sound, inspect
 from .layout import gate, lock_file, store_file
+from .pages import claimed
 from .rows import walk
 from .schema import Table
 from .trouble import translate
@@ -147,6 +148,8 @@ class View:
             header = inspect(self.path)
             if header is None:
                 return
+            if not claimed(self.path):
+                header = ensure_sound(self.path, header)
             try:
                 env = lmdb.open(
                     os.fspath(self.path),

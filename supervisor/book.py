@@ -7,11 +7,13 @@ Only tasks that are about to run, run, or have just been changed are in memory. 
 from __future__ import annotations
 
 import logging
+import struct
 import time
 from collections.abc import Callable
 from typing import Any
 
-from ..actors.errors import InvalidOption
+from ..actors.errors import InvalidOption, StoreCorrupt
+from ..actors.ids import id_text
 from ..actors.options import Options
 from ..actors.state import TERMINAL, Event, State, after
 from ..storage.prune import expiry_row
@@ -111,12 +113,17 @@ class Book:
         return None if record is None or record.ended is not None else self._load(record)
 
     def record(self, id: bytes) -> Record | None:
-        """The task's record as of now, ended or not."""
+        """The task's record as of now, ended or not. StoreCorrupt for one that cannot be read."""
         entry = self.entries.get(id)
         if entry is not None:
             return entry.record
         row = self._journal.get(Table.TASKS, id)
-        return None if row is None else Record.unpack(id, row)
+        try:
+            return None if row is None else Record.unpack(id, row)
+        except ValueError as error:
+            raise StoreCorrupt(
+                f"the record of task {id_text(id)} is damaged; run `understudy check`", problems=[str(error)]
+            ) from error
 
     def result_of(self, id: bytes) -> bytes | None:
         """The encoded value of an ended task."""
@@ -301,8 +308,15 @@ class Book:
         return entry is None or entry.key == key
 
     def _at(self, key: bytes) -> Entry | None:
-        """The task of a live row. A row that belongs to none is damage; it is removed, so as not to stop the line."""
-        entry = self.find(live_id(key))
+        """The task of a live row. A row that belongs to none is damage; it is removed, so as not to stop the line.
+
+        So is a record that cannot be read; but that one stays on disk as it is, for whoever can make sense of it.
+        """
+        try:
+            entry = self.find(live_id(key))
+        except (StoreCorrupt, ValueError, TypeError, struct.error):
+            log.exception("task %s is left out of the line, as its rows are damaged", live_id(key).hex())
+            return None
         if entry is None or entry.key != key:
             log.error("a row of the line belongs to no task that stands there, and is removed: %s", key.hex())
             self._journal.delete(Table.LIVE, key)

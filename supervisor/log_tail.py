@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import Any, Final
 
 import msgpack
@@ -56,8 +57,10 @@ class LogTail:
     def _read(self) -> None:
         rows = self._journal.scan(Table.LOGS, self._id, after_prefix(self._id))
         if rows and log_seq(rows[0][0]) == NOTICE:
-            (notice,) = _lines(rows.pop(0)[1])
-            self._dropped = int(notice[2].split()[0].replace(",", ""))
+            # A damaged one costs the count, and must not cost the task.
+            with suppress(ValueError, TypeError, IndexError, AttributeError, msgpack.UnpackException):
+                (notice,) = _lines(rows.pop(0)[1])
+                self._dropped = int(notice[2].split()[0].replace(",", ""))
         if rows:
             self._first, self._next = log_seq(rows[0][0]), log_seq(rows[-1][0]) + 1
             self._bytes = sum(len(row) for _, row in rows)

@@ -328,7 +328,12 @@ def test_damage_below_the_first_pages_is_an_error_of_ours(home: Path, open_envir
     for page in range(4, len(whole) // 4096):
         if whole[page * 4096 + 10] == 1:  # branch pages: their flags say now that they are something else
             whole[page * 4096 + 10] = 4
-    path.write_bytes(whole)
+    # While it is open: when it is opened, it is walked through and refused.
     environment = open_environment()
+    with path.open("r+b") as file:
+        file.write(whole)
     with pytest.raises(StoreCorrupt, match="check"):
         environment.scan(Table.TASKS)
+    environment.close()
+    with pytest.raises(StoreCorrupt, match="Restore the last backup"):
+        open_environment()

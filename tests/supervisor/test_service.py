@@ -406,3 +406,32 @@ def test_what_a_client_asked_for_is_done_though_it_has_gone(home: Path):
             assert it.workers[0].told(Order.RUN)
 
     asyncio.run(story())
+
+
+def test_a_damaged_record_costs_its_own_task_alone(home: Path, caplog):
+    async def story() -> None:
+        async with room(home, workers=0) as it:
+            damaged, delayed, sound = it.add(), it.add(due=time.time() + 0.001), it.add()
+            running = it.add()
+            await it.settle()
+        async with room(home, workers=0) as it:
+            # As found on a disk that has turned bits over: not a record, and one with fields of other kinds.
+            it.journal.put(Table.TASKS, damaged, b"\xff not a record")
+            odd = it.record(delayed)
+            odd.place = ("a lane", None)  # type: ignore[assignment]
+            it.journal.put(Table.TASKS, delayed, odd.pack())
+            await it.settle()
+        async with room(home, workers=1) as it, listening(it) as path:
+            await it.settle()
+            (puppet,) = it.workers
+            assert {assignment.id for assignment in puppet.begin()} == {sound, running}
+            wire = await connect(path)
+            for request, op in enumerate((Ask.CANCEL, Ask.CLOSE), 1):
+                assert (await wire.ask(op, damaged, request=request))[0] == "StoreCorrupt"
+            assert (await wire.ask(Ask.WAIT, [damaged], request=3))[0] == "StoreCorrupt"
+            assert (await wire.ask(Ask.SEND, [(damaged, b"x")], request=4))[0] == "StoreCorrupt"
+            assert await started(wire, start_row(), request=5) is None
+            assert it.rows(Table.TASKS, damaged) == [(damaged, b"\xff not a record")], "left as it is"
+
+    asyncio.run(story())
+    assert "its rows are damaged" in caplog.text
