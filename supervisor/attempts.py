@@ -8,11 +8,12 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from ..actors.errors import TaskNotFound, UnderstudyError
+from ..actors.errors import ProtocolError, TaskNotFound, UnderstudyError
 from ..actors.host import Ending, Outcome
 from ..actors.ids import id_text
 from ..actors.state import Event
 from ..storage.schema import Lane, Table
+from .admission import checked_id
 from .blame import Share, blame
 from .book import Book
 from .entry import Entry
@@ -21,6 +22,7 @@ from .journal import Journal
 from .log_tail import LogTail
 from .mail import Mailroom
 from .processes import ExitStatus
+from .reports import check_checkpoint, check_lines, check_progress, checked_done
 from .settings import Settings
 from .verdict import COMPLETED, ErrorRow, Verdict, judge, judge_crash
 from .worker_link import WorkerLink
@@ -157,11 +159,12 @@ class Attempts:
         self._on[frame[0]](link, frame)
 
     def _done(self, link: WorkerLink, frame: tuple[Any, ...]) -> None:
-        for id, ending, value, error, delay, acked, started, ended in frame[1]:
+        for row in frame[1]:
+            # Before anything is changed: a row that cannot be costs the worker, and must not cost the task.
+            id, ending, value, error, delay, acked, started, ended = checked_done(row)
             entry = link.tasks.get(id)
             if entry is None:
                 continue
-            # Before anything is changed: a row that cannot be costs the worker, and must not cost the task.
             how = _ENDINGS[ending]
             # The worker's clock may have been set back meanwhile.
             seconds = max(0.0, ended - started)
@@ -209,6 +212,7 @@ class Attempts:
 
     def _checkpoint(self, link: WorkerLink, frame: tuple[Any, ...]) -> None:
         _, request, id, value, acked, posted = frame
+        check_checkpoint(request, value, acked, posted, self._settings.value_limit)
         entry = link.tasks.get(id)
         if entry is None:
             # A thread that the task has left behind; it must not wait for ever.
@@ -232,10 +236,13 @@ class Attempts:
 
     def _restore(self, link: WorkerLink, frame: tuple[Any, ...]) -> None:
         _, request, id = frame
-        link.answer(request, self._journal.get(Table.CHECKPOINTS, id))
+        if type(request) is not int:
+            raise ProtocolError(f"a request's number must be an int: {request!r:.100}")
+        link.answer(request, self._journal.get(Table.CHECKPOINTS, checked_id(id)))
 
     def _progress(self, link: WorkerLink, frame: tuple[Any, ...]) -> None:
         for id, done, total, note in frame[1]:
+            check_progress(done, total, note)
             entry = link.tasks.get(id)
             if entry is not None:
                 entry.seen = True
@@ -244,6 +251,7 @@ class Attempts:
 
     def _log(self, link: WorkerLink, frame: tuple[Any, ...]) -> None:
         _, id, lines = frame
+        check_lines(lines)
         entry = link.tasks.get(id)
         if entry is not None:
             if entry.log is None:
@@ -251,7 +259,10 @@ class Attempts:
             entry.log.append(lines)
 
     def _dropped(self, link: WorkerLink, frame: tuple[Any, ...]) -> None:
-        link.dropping[Lane(frame[1])] -= 1
+        lane = Lane(frame[1])
+        if link.dropping[lane] <= 0:
+            raise ProtocolError("it confirms what it was not told")
+        link.dropping[lane] -= 1
 
     # --- the death of a worker ---
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, Final, Protocol
 
-from ..actors.errors import ProtocolError, UnderstudyError
+from ..actors.errors import UnderstudyError
 from ..storage.schema import Lane
 from .codec import Decoder, encode, parts
 from .entry import Entry
@@ -200,7 +200,7 @@ class WorkerLink(asyncio.Protocol):
                     self.ready = True
                 else:
                     self._reports.report(self, frame)
-        except (ProtocolError, ValueError, TypeError, LookupError, AttributeError):
+        except (UnderstudyError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError):
             log.exception("worker %d sent a frame that cannot be", self.pid)
             self.hang_up()
 

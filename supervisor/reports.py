@@ -1,0 +1,69 @@
+"""What a worker may report. User code runs in a worker and may have done anything to its memory: a field of the wrong
+kind ends that worker, before it has changed anything. In a record or a batch it would end the supervisor.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from ..actors.errors import ProtocolError
+from ..storage.schema import ID_BYTES
+
+_NUMBERS: Final = (float, int)
+#: Characters that no text of a report exceeds, by far: a worker cuts them shorter.
+_LONGEST: Final = 1_000_000
+
+
+def checked_done(row: Any) -> tuple[Any, ...]:
+    """The row of DONE, if it is one; else ProtocolError."""
+    _id, ending, value, error, delay, acked, started, ended = row
+    if (
+        type(ending) is int
+        and (value is None or type(value) is bytes)
+        and (error is None or _is_error(error))
+        and (delay is None or type(delay) in _NUMBERS)
+        and type(acked) is int
+        and type(started) is float
+        and type(ended) is float
+    ):
+        return row  # type: ignore[no-any-return]
+    raise ProtocolError(f"not the end of an attempt: {row!r:.200}")
+
+
+def _is_error(error: Any) -> bool:
+    if type(error) is not tuple or len(error) != 4 or type(error[3]) is not tuple:
+        return False
+    return all(map(_is_text, error[:3])) and all(map(_is_text, error[3]))
+
+
+def _is_text(text: Any) -> bool:
+    return type(text) is str and len(text) <= _LONGEST
+
+
+def check_checkpoint(request: Any, value: Any, acked: Any, posted: Any, value_limit: int) -> None:
+    """ProtocolError if these are no fields of CHECKPOINT."""
+    sound = type(request) is int and type(acked) is int and _is_value(value, value_limit)
+    if not sound or not all(
+        type(id) is bytes and len(id) == ID_BYTES and _is_value(letter, value_limit)
+        for letters in posted
+        for id, letter in letters
+    ):
+        raise ProtocolError(f"not a checkpoint: {(request, value, acked, posted)!r:.200}")
+
+
+def _is_value(value: Any, limit: int) -> bool:
+    return type(value) is bytes and len(value) <= limit
+
+
+def check_progress(done: Any, total: Any, note: Any) -> None:
+    """ProtocolError if these are no fields of PROGRESS."""
+    if type(done) in _NUMBERS and (total is None or type(total) in _NUMBERS) and _is_text(note):
+        return
+    raise ProtocolError(f"not progress: {(done, total, note)!r:.200}")
+
+
+def check_lines(lines: Any) -> None:
+    """ProtocolError if these are no lines of a log."""
+    for at, level, text in lines:
+        if not (type(at) in _NUMBERS and type(level) is str and _is_text(text)):
+            raise ProtocolError(f"not a line of a log: {(at, level, text)!r:.200}")

@@ -1,0 +1,188 @@
+"""Workers that report anything at all: it costs the worker, and neither the supervisor nor another worker's task."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from room import Puppet, Room, room
+from understudy.actors.errors import ProtocolError
+from understudy.actors.ids import new_id
+from understudy.actors.state import State
+from understudy.storage.check import check
+from understudy.storage.reader import Reader
+from understudy.storage.schema import Lane
+from understudy.supervisor import reports
+from understudy.supervisor.frames import Report
+
+DEEP: Any = b""
+for _ in range(400):
+    DEEP = [DEEP]
+
+#: Values of every kind that a frame can hold.
+WRONG: list[Any] = [
+    *(None, True, -1, 0, 2**63, 2**64 - 1, 2.5, float("nan"), float("inf"), float("-inf"), 1e300),
+    *(b"", b"x" * 15, b"\xff" * 16, bytes(17), "", "x" * 16, "\x00", "\x1b[31m"),
+    *([], [None], [[]], [1, 2, 3], [b"x" * 16], {}, {"a": 1}, {1: 2}, [{}], [[b"x" * 16, b"y"]]),
+    *([["a"] * 8], [[None] * 8], DEEP, {"deep": DEEP}),
+]
+
+ERROR = ("ValueError", "wrong", "Traceback", ("ValueError", "Exception"))
+
+
+def good(op: Report, id: bytes, other: bytes) -> list[Any]:
+    now = time.time()
+    return {
+        Report.READY: [],
+        Report.DONE: [[(id, 1, None, ERROR, 0.5, 0, now, now)]],
+        Report.PARKED: [[id], [id]],
+        Report.MAIL: [[(id, 1, 1)]],
+        Report.CHECKPOINT: [7, id, b"value", 1, [[(other, b"letter")]]],
+        Report.RESTORE: [8, id],
+        Report.PROGRESS: [[(id, 1.0, 2.0, "note")]],
+        Report.LOG: [id, [(now, "info", "text")]],
+        Report.DROPPED: [int(Lane.SYNC)],
+    }[op]
+
+
+def places(value: Any, path: tuple[int, ...] = ()) -> list[tuple[int, ...]]:
+    """Where something can be put in a frame's fields, at any depth."""
+    found = [path] if path else []
+    if isinstance(value, list | tuple):
+        for number, inner in enumerate(value):
+            found += places(inner, (*path, number))
+    return found
+
+
+def with_wrong(value: Any, path: tuple[int, ...], wrong: Any) -> Any:
+    if not path:
+        return wrong
+    copied = list(value)
+    copied[path[0]] = with_wrong(copied[path[0]], path[1:], wrong)
+    return copied
+
+
+def wrong_fields(op: Report, id: bytes, other: bytes) -> list[list[Any]]:
+    fields = good(op, id, other)
+    frames = [with_wrong(fields, path, wrong) for path in places(fields) for wrong in WRONG]
+    frames += [fields[:count] for count in range(len(fields))]
+    return [*frames, [*fields, None]]
+
+
+async def a_task_on(it: Room, puppet: Puppet) -> bytes:
+    """A task that this worker has begun."""
+    it.add("quick")
+    await it.settle()
+    puppet.begin()
+    return next(reversed(puppet.link.tasks))
+
+
+@pytest.mark.parametrize("op", Report, ids=lambda op: op.name)
+def test_wrong_fields_cost_the_worker_at_most(home: Path, op: Report):
+    async def story() -> None:
+        problems: list[Any] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: problems.append(context))
+        async with room(home, workers=0, slots=4) as it:
+            other = it.add(due=time.time() + 1000)
+            puppet = it.hire()
+            id = await a_task_on(it, puppet)
+            count = len(wrong_fields(op, id, other))
+            for number in range(count):
+                fields = wrong_fields(op, id, other)[number]
+                puppet.report(op, *fields)
+                it.turn()
+                await asyncio.sleep(0)
+                if puppet.transport.closed:
+                    # As the pool does: what hangs up is killed, and what it had is judged.
+                    it.die(puppet)
+                    puppet = it.hire()
+                    id = await a_task_on(it, puppet)
+                elif it.book.find(id) is None or it.entry(id).link is None:
+                    id = await a_task_on(it, puppet)
+            it.die(puppet)
+            await it.settle()
+            assert it.state(other) is State.QUEUED
+            sound = it.hire()
+            quick = it.add("quick")
+            await it.settle()
+            for assignment in sound.begin():
+                sound.done(assignment.id, value=b"v")
+            await it.settle()
+            assert it.state(quick) is State.COMPLETED
+            assert it.journal.store._writer.failure is None
+        assert problems == []
+
+    asyncio.run(story())
+    assert check(home).problems == []
+    with Reader(home) as reader:
+        for record in reader.records(limit=None):
+            assert record.progress is None or isinstance(record.progress[2], str)
+            for _, lines in reader.logs(record.id):
+                assert all(isinstance(text, str) for _, _, text in lines)
+
+
+def test_frames_of_any_kind_at_random(home: Path):
+    """Rows of several tasks mixed, ops that are none, numbers out of any range; seeded."""
+    rng = random.Random(7)
+
+    async def story() -> None:
+        async with room(home, workers=0, slots=3) as it:
+            puppet = it.hire()
+            for _ in range(400):
+                ids = list(puppet.link.tasks) or [await a_task_on(it, puppet)]
+                op = rng.choice(list(Report))
+                fields: Any = good(op, rng.choice(ids), rng.choice([new_id(), *ids]))
+                for _ in range(rng.randrange(3)):
+                    fields = with_wrong(fields, rng.choice(places(fields) or [()]), rng.choice(WRONG))
+                puppet.report(op, *(fields if isinstance(fields, list) else [fields]))
+                if rng.randrange(20) == 0:
+                    puppet.link.data_received(rng.randbytes(rng.randrange(200)))
+                it.turn()
+                await asyncio.sleep(0)
+                if puppet.transport.closed:
+                    it.die(puppet)
+                    puppet = it.hire()
+            it.die(puppet)
+            await it.settle()
+            assert it.journal.store._writer.failure is None
+
+    asyncio.run(story())
+    assert check(home).problems == []
+
+
+def test_a_row_that_cannot_be_leaves_the_task_to_the_death_of_its_worker(home: Path):
+    async def story() -> None:
+        async with room(home) as it:
+            (puppet,) = it.workers
+            id = await a_task_on(it, puppet)
+            now = time.time()
+            puppet.report(Report.DONE, [(id, 0, "text, where bytes must be", None, None, 0, now, now)])
+            assert puppet.transport.closed
+            assert it.entry(id).link is puppet.link, "still its, until it is dead"
+            it.die(puppet)
+            record = it.record(id)
+            assert (record.state, record.error and record.error[0]) == (State.FAILED, "WorkerDied")
+
+    asyncio.run(story())
+
+
+def test_a_drop_is_confirmed_once(home: Path):
+    async def story() -> None:
+        async with room(home, slots=1) as it:
+            (puppet,) = it.workers
+            puppet.report(Report.DROPPED, int(Lane.SYNC))
+            assert puppet.transport.closed, "or it would never be handed anything again"
+
+    asyncio.run(story())
+
+
+def test_values_beyond_the_limit_are_no_checkpoint(home: Path):
+    reports.check_checkpoint(1, bytes(10), 0, [[(bytes(16), bytes(10))]], 10)
+    for fields in ((1, bytes(11), 0, []), (1, b"", 0, [[(bytes(16), bytes(11))]])):
+        with pytest.raises(ProtocolError):
+            reports.check_checkpoint(*fields, 10)
