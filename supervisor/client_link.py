@@ -5,19 +5,27 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from collections import deque
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Any, Final, Protocol
 
-from ..actors.errors import ProtocolError, UnderstudyError
+from ..actors.errors import ProtocolError, TaskNotFound, UnderstudyError
+from ..actors.ids import id_text
 from .codec import VERSION, Decoder, encode, parts
 from .error_frame import error_fields
 from .frames import Answer, Ask
 from .home import peer_uid_ok
-from .settings import MIB
+from .settings import BATCH_LIMIT, MIB
 
 log = logging.getLogger("understudy")
 
-#: Bytes of answers that may wait for a client that does not read; past that it is dropped.
-UNREAD_LIMIT: Final = 256 * MIB
+#: Bytes that wait for a client from which on nothing more is read from it, and ends that it waits for stay on disk.
+UNREAD_HIGH: Final = 4 * MIB
+#: Bytes of ends that are read from disk at once.
+LATE_BYTES: Final = 1 * MIB
+#: Bytes beyond one value that may wait for a client that does not read (events, mostly); past that it is dropped.
+UNREAD_LIMIT: Final = 64 * MIB
 #: What handling a frame with fields of the wrong number or kind raises.
 MALFORMED: Final = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
 
@@ -34,6 +42,9 @@ class Asked(Protocol):
     def gone(self, client: ClientLink) -> None:
         """The connection has ended."""
 
+    def end_of(self, id: bytes) -> tuple[Any, ...] | None:
+        """The row of ENDED for a task whose end is on disk; None if it is not there any more."""
+
 
 class ClientLink(asyncio.Protocol):
     """Corrupt or foreign bytes close this connection and touch nothing else."""
@@ -41,8 +52,17 @@ class ClientLink(asyncio.Protocol):
     def __init__(self, service: Asked, value_limit: int) -> None:
         self._service = service
         self._decoder = Decoder(value_limit)
+        self._unread_limit = UNREAD_LIMIT + value_limit
         self._transport: asyncio.Transport | None = None
         self._out: list[bytes] = []
+        self._out_size = 0
+        #: Frames that have come and are not taken yet, because too much waits for the client.
+        self._frames: Iterator[tuple[Any, ...]] = iter(())
+        #: Whether the service has it read, and whether it does so.
+        self._may_read = True
+        self._reads = True
+        #: Ends to tell of when there is room, (request, id); the OK of a request has no id.
+        self._late: deque[tuple[int, bytes | None]] = deque()
         self._greeted = False
         #: Requests of this client that wait for tasks to end.
         self.waits: dict[int, set[bytes]] = {}
@@ -65,9 +85,61 @@ class ClientLink(asyncio.Protocol):
         self._push((Answer.ERROR, request, *error_fields(error)))
 
     def ended(self, request: int, rows: list[Any]) -> None:
-        """Tasks that a WAIT is about have ended."""
+        """Tasks that a WAIT is about have ended, and it is on disk."""
+        if self._late or self._choked:
+            self._late.extend((request, row[0]) for row in rows)
+            return
         for part in parts(rows, _size):
             self._push((Answer.ENDED, request, part))
+
+    def ended_before(self, request: int, ids: Iterable[bytes]) -> None:
+        """Tasks that a WAIT is about had ended: they are told of as fast as the client reads."""
+        self._late.extend((request, id) for id in ids)
+        self._tell_late()
+
+    def all_ended(self, request: int) -> None:
+        """The answer to a WAIT, after all that it is about."""
+        if self._late:
+            self._late.append((request, None))
+        else:
+            self.answer(request)
+
+    def forget(self, request: int) -> None:
+        """A WAIT is not wanted any more."""
+        if self._late:
+            self._late = deque(item for item in self._late if item[0] != request)
+
+    def _tell_late(self) -> None:
+        """Tell of ends for as long as there is room; what they are is read from disk just then."""
+        while self._late and not self._choked and self._transport is not None:
+            request, id = self._late[0]
+            if id is None:
+                self._late.popleft()
+                self.answer(request)
+                continue
+            try:
+                self._push((Answer.ENDED, request, self._next_late(request)))
+            except UnderstudyError as error:
+                self.forget(request)
+                self.refuse(request, error)
+            if self._out_size >= UNREAD_HIGH:
+                self._write()
+
+    def _next_late(self, request: int) -> list[Any]:
+        """The next few rows for a WAIT."""
+        rows: list[Any] = []
+        size = 0
+        while self._late and self._late[0][0] == request and len(rows) < BATCH_LIMIT and size < LATE_BYTES:
+            id = self._late[0][1]
+            if id is None:
+                break
+            row = self._service.end_of(id)
+            self._late.popleft()
+            if row is None:
+                raise TaskNotFound(f"task {id_text(id)} was removed meanwhile", id_text(id))
+            rows.append(row)
+            size += _size(row)
+        return rows
 
     def event(self, rows: list[Any]) -> None:
         """Changes that the subscription is about."""
@@ -81,40 +153,81 @@ class ClientLink(asyncio.Protocol):
         self.flush()
 
     def _push(self, frame: Any) -> None:
-        self._out.append(encode(frame))
+        data = encode(frame)
+        self._out.append(data)
+        self._out_size += len(data)
 
     def flush(self) -> None:
-        """Send what has gathered."""
+        """Send what has gathered, and go on with what there was no room for."""
+        self._write()
+        if not self._choked:
+            if self._late:
+                self._tell_late()
+                self._write()
+            if not self._reads:
+                self._go_on()
+
+    def _write(self) -> None:
         if self._out and self._transport is not None:
             data = b"".join(self._out)
             self._out.clear()
-            if self._transport.get_write_buffer_size() + len(data) > UNREAD_LIMIT and (
-                self._transport.get_write_buffer_size() > 0
-            ):
-                log.error("a client does not read its answers: %d MiB wait; dropping it", UNREAD_LIMIT >> 20)
+            self._out_size = 0
+            waiting = self._transport.get_write_buffer_size()
+            if waiting > 0 and waiting + len(data) > self._unread_limit:
+                log.error("a client does not read its answers: %d MiB wait; dropping it", waiting >> 20)
                 self._transport.abort()
                 return
             self._transport.write(data)
+
+    @property
+    def _choked(self) -> bool:
+        """Whether the client has to read before it is told more."""
+        return self._transport is not None and (
+            self._out_size + self._transport.get_write_buffer_size() >= UNREAD_HIGH
+        )
+
+    def resume_writing(self) -> None:
+        """It has read (see asyncio.Protocol)."""
+        self.flush()
 
     # --- asyncio's side ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        transport.set_write_buffer_limits(UNREAD_HIGH - 1, UNREAD_HIGH // 4)
         sock: socket.socket = transport.get_extra_info("socket")
         if not peer_uid_ok(sock):
             log.error("a process of another user tried to connect; refused")
             transport.abort()
 
     def data_received(self, data: bytes) -> None:
+        # What is left of the last read, if anything, comes first.
+        self._frames = (
+            chain(self._frames, self._decoder.feed(data)) if not self._reads else self._decoder.feed(data)
+        )
+        self._take_frames()
+
+    def _take_frames(self) -> None:
         try:
-            for frame in self._decoder.feed(data):
+            for frame in self._frames:
                 self._take(frame)
+                if self._choked:
+                    # It asks faster than it reads: the rest waits, here and in its socket.
+                    self._reads = False
+                    self._settle_reading()
+                    return
         except ProtocolError as error:
             log.warning("a client sent what is not of this protocol: %s", error)
             self._end(error)
         except MALFORMED as error:
             self.reject(error)
+
+    def _go_on(self) -> None:
+        """There is room again: take what has waited, then read on."""
+        self._reads = True
+        self._take_frames()
+        self._settle_reading()
 
     def reject(self, error: Exception) -> None:
         """Its frame had fields of the wrong number or kind: tell it, and end the connection."""
@@ -148,12 +261,17 @@ class ClientLink(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
+        self._late.clear()
         self._service.gone(self)
 
     def read(self, go_on: bool) -> None:
         """Stop or go on reading requests."""
+        self._may_read = go_on
+        self._settle_reading()
+
+    def _settle_reading(self) -> None:
         if self._transport is not None and not self._transport.is_closing():
-            if go_on:
+            if self._may_read and self._reads:
                 self._transport.resume_reading()
             else:
                 self._transport.pause_reading()

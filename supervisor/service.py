@@ -99,6 +99,10 @@ class Service:
         for request in list(client.waits):
             self._waiting.forget(client, request)
 
+    def end_of(self, id: bytes) -> tuple[Any, ...] | None:
+        """See `Asked`."""
+        return self._waiting.end_of(id)
+
     def asked(self, client: ClientLink, frame: tuple[Any, ...]) -> None:
         """A request has come in."""
         handler = self._on.get(frame[0])

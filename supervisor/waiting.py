@@ -7,7 +7,6 @@ from typing import Any
 
 from ..actors.errors import AppFailed, TaskNotFound
 from ..actors.ids import id_text
-from ..storage.record import Record
 from .admission import checked_id
 from .book import Book
 from .client_link import ClientLink
@@ -24,7 +23,7 @@ class Waiting:
 
     def ask(self, client: ClientLink, request: int, ids: Any, check: Callable[[], None]) -> None:
         """A client wants to know when these have ended. `check` is called if some have not, and may refuse."""
-        over: list[Record] = []
+        over: list[bytes] = []
         left: set[bytes] = set()
         entries = self._book.entries
         for id in ids:
@@ -38,22 +37,24 @@ class Waiting:
             if record.ended is None:
                 left.add(id)
             else:
-                over.append(record)
-        if over:
-            client.ended(request, [self._row(record) for record in over])
+                over.append(id)
+        self.forget(client, request)
+        # Not read before the client can take them: there may be many, and each as large as a value may be.
+        client.ended_before(request, over)
         if not left:
-            client.answer(request)
+            client.all_ended(request)
             return
         check()
-        self.forget(client, request)
         client.waits[request] = left
         who = (client, request)
         waiting = self._waiting
         for id in left:
             waiting.setdefault(id, []).append(who)
 
-    def _row(self, record: Record) -> tuple[Any, ...]:
-        return record.id, record.state, self._book.result_of(record.id), record.error
+    def end_of(self, id: bytes) -> tuple[Any, ...] | None:
+        """What is told of a task whose end is on disk; None if it was removed."""
+        record = self._book.record(id)
+        return None if record is None else (id, record.state, self._book.result_of(id), record.error)
 
     def forget(self, client: ClientLink, request: int) -> None:
         """The client does not wait any more."""
@@ -63,6 +64,7 @@ class Waiting:
                 waiting.remove((client, request))
                 if not waiting:
                     del self._waiting[id]
+        client.forget(request)
 
     def fail(self, client: ClientLink, error: AppFailed) -> None:
         """Nothing that a client waits for will end any more."""
@@ -89,5 +91,5 @@ class Waiting:
             left.difference_update(row[0] for row in rows)
             if not left:
                 del client.waits[request]
-                client.answer(request)
+                client.all_ended(request)
             client.flush()

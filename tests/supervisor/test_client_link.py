@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from room import room
+from room import Room, room
 from understudy.supervisor import client_link as client_link_module
 from understudy.supervisor.client_link import ClientLink
-from understudy.supervisor.codec import VERSION, encode
+from understudy.supervisor.codec import VERSION, Decoder, encode
 from understudy.supervisor.frames import Answer, Ask
 from understudy.supervisor.settings import BATCH_BYTES
 from wire import connect, listening
@@ -109,33 +109,135 @@ def test_after_an_error_nothing_more_of_the_same_read_is_done(home: Path):
     asyncio.run(story())
 
 
-def test_a_client_that_never_reads_is_dropped_at_a_bound(home: Path, monkeypatch: Any, caplog: Any):
-    monkeypatch.setattr(client_link_module, "UNREAD_LIMIT", 1 << 20)
+async def deaf(it: Room, path: str) -> tuple[ClientLink, asyncio.StreamWriter]:
+    """A client that says hello and reads nothing."""
+    before = set(it.service._clients)
+    reader, writer = await asyncio.open_unix_connection(path)
+    reader._transport.pause_reading()  # type: ignore[attr-defined]
+    writer.write(encode((Ask.HELLO, VERSION)))
+    await it.until(lambda: len(it.service._clients) == len(before) + 1)
+    (link,) = it.service._clients - before
+    return link, writer
+
+
+def waiting_for(link: ClientLink) -> int:
+    assert link._transport is not None
+    return link._transport.get_write_buffer_size() + link._out_size
+
+
+def test_a_client_that_asks_and_never_reads_is_asked_to_wait(home: Path, monkeypatch: Any):
+    monkeypatch.setattr(client_link_module, "UNREAD_HIGH", 1 << 20)
 
     async def story() -> None:
         async with room(home) as it, listening(it) as path:
             it.service.tree = lambda: {"x": bytes(50_000)}
             other = await connect(path)
-            reader, writer = await asyncio.open_unix_connection(path)
-            reader._transport.pause_reading()  # type: ignore[attr-defined]
-            writer.write(encode((Ask.HELLO, VERSION)))
-            await it.until(lambda: len(it.service._clients) == 2)
-            links = list(it.service._clients)
-            most = 0
-            for n in range(400):
-                writer.write(encode((Ask.TREE, n)))
+            link, writer = await deaf(it, path)
+            # All in one read, the rest in its socket: neither may fill our memory.
+            writer.write(b"".join(encode((Ask.TREE, n)) for n in range(60_000)))
+            for n in range(50):
                 await asyncio.sleep(0)
-                for link in links:
-                    if link._transport is not None:
-                        most = max(most, link._transport.get_write_buffer_size())
-                if len(it.service._clients) == 1:
-                    break
-            await it.until(lambda: len(it.service._clients) == 1)
-            assert 500_000 < most <= 1 << 20
-            assert "does not read" in caplog.text
-            assert (await other.ask(Ask.TREE))["x"]
+                assert waiting_for(link) < (1 << 20) + 100_000
+                assert (await other.ask(Ask.TREE, request=n + 1))["x"]
+            assert not link._reads
+            # It reads at last: nothing was lost, and it is read from again.
+            writer.transport.resume_reading()  # type: ignore[attr-defined]
             writer.close()
+            wire = await connect(path)
+            for n in range(300):
+                await wire.send((Ask.TREE, n + 1))
+            await it.until(lambda: not all(each._reads for each in it.service._clients))
+            for n in range(300):
+                assert len((await wire.answer(n + 1))[2]["x"]) == 50_000
+            await it.until(lambda: all(each._reads for each in it.service._clients))
+            assert (await wire.ask(Ask.TREE, request=1_000))["x"]
             await other.close()
+
+    asyncio.run(story())
+
+
+def test_a_subscriber_that_never_reads_is_dropped_at_a_bound(home: Path, monkeypatch: Any, caplog: Any):
+    monkeypatch.setattr(client_link_module, "UNREAD_LIMIT", 1 << 20)
+
+    async def story() -> None:
+        async with room(home, workers=0, value_limit=1024) as it, listening(it) as path:
+            other = await connect(path)
+            link, writer = await deaf(it, path)
+            writer.write(encode((Ask.SUBSCRIBE, 1, None, None)))
+            await it.until(lambda: link.subscription)
+            rows = [(os.urandom(16), "x" * 1000, "queued", 1, 0.0, b"")] * 100
+            for _ in range(30):
+                link.event(rows)
+                link.flush()
+                if link._transport is None or link._transport.is_closing():
+                    break
+                assert waiting_for(link) <= (1 << 20) + 1024
+            await it.until(lambda: len(it.service._clients) == 1)
+            assert "does not read" in caplog.text
+            assert await other.ask(Ask.TREE) == {}
+            writer.close()
+
+    asyncio.run(story())
+
+
+def test_large_ends_stay_on_disk_until_the_client_reads(home: Path, monkeypatch: Any):
+    """A thousand tasks of a megabyte each, as a program finds them that asks for all its results after a restart."""
+    monkeypatch.setattr(client_link_module, "UNREAD_HIGH", 1 << 18)
+    monkeypatch.setattr(client_link_module, "LATE_BYTES", 1 << 16)
+
+    async def story() -> None:
+        async with room(home, slots=64) as it, listening(it) as path:
+            ids = [it.add() for _ in range(60)]
+            await it.settle()
+            for assignment in it.workers[0].begin():
+                it.workers[0].done(assignment.id, value=assignment.id * 6_000)
+            await it.settle()
+            link, writer = await deaf(it, path)
+            writer.write(encode((Ask.WAIT, 1, ids)) + encode((Ask.WAIT, 2, ids)) + encode((Ask.UNWAIT, 2)))
+            await it.until(lambda: link._late)
+            for _ in range(20):
+                await asyncio.sleep(0)
+                assert waiting_for(link) < (1 << 18) + 200_000
+            wire = await connect(path)
+            await wire.send((Ask.WAIT, 5, ids), (Ask.TREE, 6))
+            await wire.answer(5)
+            told = [row for frame in wire.frames if frame[:2] == (Answer.ENDED, 5) for row in frame[2]]
+            assert [(row[0], row[2]) for row in told] == [(id, id * 6_000) for id in ids]
+            await wire.answer(6)
+            # Removed before it could be told: said so, rather than told as a task without a value.
+            await it.service.prune(float("inf"))
+            assert (await wire.ask(Ask.WAIT, ids, request=7))[0] == "TaskNotFound"
+            reader = writer.transport.get_protocol()._stream_reader_wr()  # type: ignore[union-attr]
+            assert reader is not None
+            writer.transport.resume_reading()  # type: ignore[attr-defined]
+            decoder, frames = Decoder(1 << 20), []
+            while not any(frame[:2] == (Answer.ERROR, 1) for frame in frames):
+                frames += decoder.feed(await reader.read(1 << 18))
+            assert {frame[2] for frame in frames if frame[0] == Answer.ERROR} == {"TaskNotFound"}
+            writer.close()
+
+    asyncio.run(story())
+
+
+def test_what_ends_while_the_client_does_not_read_stays_on_disk(home: Path, monkeypatch: Any):
+    monkeypatch.setattr(client_link_module, "UNREAD_HIGH", 1 << 18)
+
+    async def story() -> None:
+        async with room(home, slots=64) as it, listening(it) as path:
+            ids = [it.add() for _ in range(40)]
+            await it.settle()
+            link, writer = await deaf(it, path)
+            writer.write(encode((Ask.WAIT, 1, ids)))
+            await it.until(lambda: link.waits)
+            for number, assignment in enumerate(it.workers[0].begin()):
+                it.workers[0].done(assignment.id, value=bytes(100_000))
+                if number % 4 == 0:
+                    await it.settle()
+            await it.settle()
+            assert waiting_for(link) < (1 << 18) + 500_000
+            assert link._late[-1] == (1, None), "the answer comes last"
+            writer.close()
+            await it.until(lambda: not it.service._clients)
 
     asyncio.run(story())
 
