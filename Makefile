@@ -13,14 +13,15 @@ TESTS ?=
 # Test processes side by side; each test has folders of its own.
 JOBS ?= auto
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test lint format bench dist clean
+.PHONY: help demo test lint format bench bench-peers performance dist clean
 
 help: ## this list
-	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
 
 demo: $(STAMP) ## index Python's standard library while two workers and the supervisor are killed
 	$(BIN)/python examples/index_stdlib.py
@@ -38,8 +39,16 @@ format: $(STAMP) ## mend what ruff can mend
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: $(STAMP) ## measure throughput on this machine
-	$(BIN)/python benchmarks/throughput.py
+bench: $(STAMP) ## measure this machine against the floors; BENCH_ARGS="--only latency" picks
+	$(BIN)/python benchmarks/run.py $(BENCH_ARGS)
+
+bench-peers: $(STAMP) ## the same, and against other task runners, which this installs
+	$(BIN)/python benchmarks/peers/install.py
+	$(BIN)/python benchmarks/run.py --peers $(BENCH_ARGS)
+
+performance: $(STAMP) ## measure everything, and write docs/PERFORMANCE.md anew
+	$(BIN)/python benchmarks/peers/install.py
+	$(BIN)/python benchmarks/run.py --peers --large --page $(BENCH_ARGS)
 
 dist: $(STAMP) ## build the sdist and the wheel into dist/
 	$(BIN)/python -m build

@@ -1,23 +1,25 @@
-"""Durable no-op tasks per second, from the client's call to its result, against multiprocessing.Pool in the same run.
+"""Durable no-op tasks per second: all calls at once, from the first call to the last result.
 
-Ours keeps every task on disk (fsync in group commit); the pool keeps nothing. Both use two worker processes and are
-given all calls at once (`start_many` and `results` here, `apply_async` and `get` there). The two alternate, so that a
-noisy machine is noisy for both; medians and their ratio are what counts.
-
-    python benchmarks/throughput.py [--tasks N] [--rounds N] [--workers N] [--json]
+Ours keeps every task on disk (fsync in group commit), and so does the floor, which does nothing else on the same way:
+client, supervisor, worker and back over Unix sockets with msgpack. `multiprocessing.Pool` and `ProcessPoolExecutor`
+keep nothing. All are given all calls at once (`start_many` and `results` here, `apply_async` and `get`, `submit` and
+`result` there).
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import multiprocessing
-import statistics
-import tempfile
 import time
-from typing import Any
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager
 
+from floors.near import task_floor
+from suite.case import BEST_DURABLE, Bench, Case, Measure, Row, Target
+from suite.program import main
 from understudy import Runtime, task
+
+WORKERS = {"1 worker": 1, "2 workers": 2}
 
 
 @task
@@ -29,82 +31,110 @@ def nothing() -> None:
     """Nothing at all, as a function."""
 
 
-def ours(runtime: Runtime, count: int) -> float:
-    """Tasks per second."""
-    began = time.perf_counter()
-    infos = runtime.start_many(noop, [()] * count)
-    done = sum(value is None for value in runtime.results(infos))
-    seconds = time.perf_counter() - began
-    assert done == count, f"{done} of {count} results"
-    return count / seconds
+@contextmanager
+def ours(bench: Bench) -> Iterator[Measure]:
+    """A home for each number of workers."""
+    with ExitStack() as stack:
+        runtimes = {
+            row: stack.enter_context(Runtime(bench.folder / f"{workers}", workers=workers))
+            for row, workers in WORKERS.items()
+        }
+
+        def rate(runtime: Runtime, count: int) -> float:
+            began = time.perf_counter()
+            infos = runtime.start_many(noop, [()] * count)
+            done = sum(value is None for value in runtime.results(infos, timeout=60))
+            seconds = time.perf_counter() - began
+            assert done == count, f"{done} of {count} results"
+            return count / seconds
+
+        for runtime in runtimes.values():
+            rate(runtime, bench.sizes["tasks"] // 4)
+        yield lambda: {row: rate(runtime, bench.sizes["tasks"]) for row, runtime in runtimes.items()}
 
 
-def pools(pool: Any, count: int) -> float:
-    """Calls per second."""
-    began = time.perf_counter()
-    results = [pool.apply_async(nothing) for _ in range(count)]
-    done = sum(result.get() is None for result in results)
-    seconds = time.perf_counter() - began
-    assert done == count, f"{done} of {count} results"
-    return count / seconds
+@contextmanager
+def floor(bench: Bench) -> Iterator[Measure]:
+    """A floor for each number of workers."""
+    count = bench.sizes["tasks"]
+    with ExitStack() as stack:
+        floors = {}
+        for row, workers in WORKERS.items():
+            folder = bench.folder / f"{workers}"
+            folder.mkdir()
+            floors[row] = stack.enter_context(task_floor(folder, workers))
+            floors[row].many(count // 4)
+        yield lambda: {row: count / found.many(count) for row, found in floors.items()}
 
 
-def measure(tasks: int, rounds: int, workers: int) -> dict[str, Any]:
-    """Alternate the two, after a round each that is not counted."""
-    rates: dict[str, list[float]] = {"understudy": [], "multiprocessing.Pool": []}
-    with (
-        tempfile.TemporaryDirectory(prefix="understudy-bench-") as home,
-        multiprocessing.get_context("spawn").Pool(workers) as pool,
-        Runtime(home, workers=workers) as runtime,
-    ):
-        ours(runtime, tasks // 4)
-        pools(pool, tasks // 4)
-        for _ in range(rounds):
-            rates["understudy"].append(ours(runtime, tasks))
-            rates["multiprocessing.Pool"].append(pools(pool, tasks))
-    medians = {name: statistics.median(found) for name, found in rates.items()}
-    pairs = [a / b for a, b in zip(*rates.values(), strict=True)]
-    return {
-        "tasks": tasks,
-        "rounds": rounds,
-        "workers": workers,
-        "durability": "disk (fsync)",
-        "per_second": {name: round(rate) for name, rate in medians.items()},
-        "spread": {name: [round(min(found)), round(max(found))] for name, found in rates.items()},
-        "ratio": round(statistics.median(pairs), 2),
-        "ratio_spread": [round(min(pairs), 2), round(max(pairs), 2)],
-    }
+@contextmanager
+def pool(bench: Bench) -> Iterator[Measure]:
+    """`multiprocessing.Pool`, its processes started afresh as ours are."""
+    count = bench.sizes["tasks"]
+    with ExitStack() as stack:
+        context = multiprocessing.get_context("spawn")
+        pools = {row: stack.enter_context(context.Pool(workers)) for row, workers in WORKERS.items()}
+
+        def rate(row: str, count: int) -> float:
+            began = time.perf_counter()
+            results = [pools[row].apply_async(nothing) for _ in range(count)]
+            done = sum(result.get(60) is None for result in results)
+            seconds = time.perf_counter() - began
+            assert done == count, f"{done} of {count} results"
+            return count / seconds
+
+        for row in pools:
+            rate(row, count // 4)
+        yield lambda: {row: rate(row, count) for row in pools}
+        for found in pools.values():
+            found.close()
+            found.join()
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--tasks", type=int, default=20_000)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
-    found = measure(options.tasks, options.rounds, options.workers)
-    if options.json:
-        print(json.dumps(found))
-        return
-    from rich.console import Console
-    from rich.table import Table
+@contextmanager
+def executor(bench: Bench) -> Iterator[Measure]:
+    """`concurrent.futures.ProcessPoolExecutor`."""
+    count = bench.sizes["tasks"] // 2  # it is slower
+    with ExitStack() as stack:
+        context = multiprocessing.get_context("spawn")
+        pools = {
+            row: stack.enter_context(ProcessPoolExecutor(workers, context))
+            for row, workers in WORKERS.items()
+        }
 
-    table = Table(title=f"no-op tasks, call to result, {options.workers} workers, median of {options.rounds}")
-    table.add_column("")
-    table.add_column("per second", justify="right")
-    table.add_column("min to max", justify="right")
-    table.add_column("kept on disk")
-    for name, rate in found["per_second"].items():
-        low, high = found["spread"][name]
-        kept = "every task" if name == "understudy" else "nothing"
-        table.add_row(name, f"{rate:,}", f"{low:,} to {high:,}", kept)
-    console = Console()
-    console.print(table)
-    low, high = found["ratio_spread"]
-    console.print(f"ratio, pair by pair: median {found['ratio']} (from {low} to {high})")
+        def rate(row: str, count: int) -> float:
+            began = time.perf_counter()
+            futures = [pools[row].submit(nothing) for _ in range(count)]
+            done = sum(future.result(60) is None for future in futures)
+            seconds = time.perf_counter() - began
+            assert done == count, f"{done} of {count} results"
+            return count / seconds
 
+        for row in pools:
+            rate(row, count // 4)
+        yield lambda: {row: rate(row, count) for row in pools}
+
+
+POOL = "multiprocessing.Pool"
+PEERS = ("celery", "dramatiq", "rq", "taskiq", "huey", "dbos", "ray", "xoscar", "thespian")
+
+CASE = Case(
+    name="throughput",
+    title="Durable no-op tasks, all at once, call to result",
+    about=__doc__ or "",
+    rows=(Row("1 worker", "tasks/s", more=True), Row("2 workers", "tasks/s", more=True)),
+    contenders={"understudy": ours, "floor": floor, POOL: pool, "ProcessPoolExecutor": executor},
+    targets=(
+        Target("at least 2.5 × Pool, 1 worker", "1 worker", "at least", 2.5, POOL),
+        Target("at least 2.5 × Pool, 2 workers", "2 workers", "at least", 2.5, POOL),
+        Target("at least 20 × the best durable peer", "2 workers", "at least", 20, BEST_DURABLE),
+        Target("at least 0.35 × floor, 1 worker", "1 worker", "at least", 0.35, "floor"),
+        Target("at least 0.35 × floor, 2 workers", "2 workers", "at least", 0.35, "floor"),
+    ),
+    sizes={"tasks": 20_000},
+    short={"tasks": 400},
+    peers=dict.fromkeys(PEERS, ("2 workers",)),
+)
 
 if __name__ == "__main__":
-    main()
+    main(CASE)

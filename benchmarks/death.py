@@ -1,0 +1,86 @@
+"""SIGKILL of a worker, to its task running again: from the signal to the first line of the next attempt.
+
+The task itself says when it runs, to a socket of the benchmark's. With one worker another must be forked first; with
+two, the other one may take it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import struct
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from suite.case import Bench, Case, Measure, Row, Target
+from suite.figures import quantile
+from suite.program import main
+from understudy import Retry, Runtime, receive, task
+
+WORKERS = {"1 worker": 1, "2 workers": 2}
+
+
+@task(retry=Retry(attempts=1_000_000, delay=0))
+def perform(stage: str) -> None:
+    """Say when and where it runs, and wait to be killed."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as line:
+        line.sendto(struct.pack("dq", time.monotonic(), os.getpid()), stage)
+    receive()
+
+
+@contextmanager
+def ours(bench: Bench) -> Iterator[Measure]:
+    """One task, killed again and again."""
+    with ExitStack() as stack:
+        stage = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+        path = os.fspath(bench.folder / "stage")
+        stage.bind(path)
+        stage.settimeout(20)
+        runtimes = {
+            row: stack.enter_context(
+                Runtime(bench.folder / f"{workers}", workers=workers, max_crashes=1_000_000)
+            )
+            for row, workers in WORKERS.items()
+        }
+
+        def samples(runtime: Runtime) -> list[float]:
+            info = runtime.start(perform, path)
+            _, pid = struct.unpack("dq", stage.recv(64))
+            found = []
+            for _ in range(bench.sizes["kills"]):
+                killed = time.monotonic()
+                os.kill(pid, signal.SIGKILL)
+                began, pid = struct.unpack("dq", stage.recv(64))
+                found.append(began - killed)
+            runtime.cancel(info)
+            runtime.wait_for_end(info).result(20)
+            assert info.status().attempt == bench.sizes["kills"] + 1
+            return found
+
+        def measure() -> dict[str, float]:
+            found = {}
+            for row, runtime in runtimes.items():
+                done = samples(runtime)
+                found[f"{row}, p50"] = quantile(done, 0.5) * 1e3
+                found[f"{row}, p99"] = quantile(done, 0.99) * 1e3
+            return found
+
+        yield measure
+
+
+CASE = Case(
+    name="death",
+    title="SIGKILL of a worker, to its task running again",
+    about=__doc__ or "",
+    rows=tuple(Row(f"{row}, {share}", "ms") for row in WORKERS for share in ("p50", "p99")),
+    contenders={"understudy": ours},
+    targets=tuple(Target(f"p99 at most 50 ms, {row}", f"{row}, p99", "at most", 50) for row in WORKERS),
+    sizes={"kills": 100},
+    short={"kills": 3},
+    rounds=3,
+)
+
+if __name__ == "__main__":
+    main(CASE)

@@ -1,0 +1,64 @@
+"""Throughput in a store that keeps a million ended tasks, against one that keeps none: no-ops, all at once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from suite.case import Bench, Case, Contender, Measure, Row, Target
+from suite.program import main
+from understudy import Runtime, task
+
+#: Tasks that are started at once while the store is filled.
+PART = 50_000
+
+
+@task
+def noop() -> None:
+    """Nothing at all."""
+
+
+def rate(runtime: Runtime, count: int) -> float:
+    """No-op tasks per second."""
+    began = time.perf_counter()
+    infos = runtime.start_many(noop, [()] * count)
+    done = sum(value is None for value in runtime.results(infos, timeout=60))
+    seconds = time.perf_counter() - began
+    assert done == count, f"{done} of {count} results"
+    return count / seconds
+
+
+def with_ended(size: str | None) -> Contender:
+    """A home that keeps so many."""
+
+    @contextmanager
+    def contender(bench: Bench) -> Iterator[Measure]:
+        count = bench.sizes["tasks"]
+        with Runtime(bench.folder / "home", workers=2) as runtime:
+            rate(runtime, count // 4)
+            left = bench.sizes[size] if size else 0
+            while left > 0:
+                rate(runtime, min(PART, left))
+                left -= PART
+            yield lambda: {"throughput": rate(runtime, count)}
+
+    return contender
+
+
+EMPTY = "empty store"
+
+CASE = Case(
+    name="ended",
+    title="A million ended tasks in the store",
+    about=__doc__ or "",
+    rows=(Row("throughput", "tasks/s", more=True),),
+    contenders={"understudy": with_ended("ended tasks"), EMPTY: with_ended(None)},
+    targets=(Target("at least 0.8 × an empty store", "throughput", "at least", 0.8, EMPTY),),
+    sizes={"ended tasks": 1_000_000, "tasks": 20_000},
+    short={"ended tasks": 1000, "tasks": 200},
+    large=True,
+)
+
+if __name__ == "__main__":
+    main(CASE)

@@ -1,0 +1,1 @@
+"""The least that LMDB, msgpack and sockets allow, written against those alone."""

@@ -1,0 +1,69 @@
+"""LMDB with fsync in group commit: what is dirty when one commit ends goes into the next."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import lmdb
+
+Rows = dict[bytes, bytes | None]
+
+#: Address space; the file takes what is used.
+MAP_SIZE = 8 << 30
+
+
+def opened(folder: Path) -> lmdb.Environment:
+    """An environment in which every commit is on disk when it returns."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return lmdb.open(os.fspath(folder), map_size=MAP_SIZE)
+
+
+def commit(environment: lmdb.Environment, rows: Rows) -> None:
+    """All these rows in one transaction; None deletes."""
+    with environment.begin(write=True) as transaction:
+        for key, value in rows.items():
+            if value is None:
+                transaction.delete(key)
+            else:
+                transaction.put(key, value)
+
+
+class Commits:
+    """One thread that writes, and calls back after each commit, from that thread."""
+
+    def __init__(self, environment: lmdb.Environment, committed: Callable[[], None]) -> None:
+        self.rows: Rows = {}
+        """Dirty; the loop adds to it."""
+        self.busy = False
+        self._environment = environment
+        self._committed = committed
+        self._work: Rows | None = {}
+        self._wake = threading.Semaphore(0)
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def kick(self) -> bool:
+        """Have what is dirty written, unless a commit is under way or nothing is; whether that was begun."""
+        if self.busy or not self.rows:
+            return False
+        self.busy = True
+        self._work, self.rows = self.rows, {}
+        self._wake.release()
+        return True
+
+    def close(self) -> None:
+        """Wait for the last commit."""
+        self._work = None
+        self._wake.release()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            self._wake.acquire()
+            if self._work is None:
+                return
+            commit(self._environment, self._work)
+            self._committed()

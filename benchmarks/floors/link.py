@@ -1,0 +1,58 @@
+"""A Unix socket with msgpack frames on it, waited for by nobody."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import msgpack
+
+#: Bytes asked of the kernel at once.
+CHUNK = 1 << 18
+
+
+class Link:
+    """Reads what is there, keeps what cannot be sent yet."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self.sock = sock
+        self.open = True
+        self._unpacker = msgpack.Unpacker(max_buffer_size=1 << 30)
+        self._unsent = bytearray()
+
+    def fileno(self) -> int:
+        """For selectors."""
+        return self.sock.fileno()
+
+    def frames(self) -> Iterator[Any]:
+        """What has come in; at the other side's end `open` turns false."""
+        try:
+            while data := self.sock.recv(CHUNK):
+                self._unpacker.feed(data)
+                if len(data) < CHUNK:
+                    break
+            else:
+                self.open = False
+        except BlockingIOError:
+            pass
+        except ConnectionResetError:
+            self.open = False
+        return iter(self._unpacker)
+
+    def send(self, data: bytes) -> bool:
+        """Send as much as goes; whether something is left, for `flush` when the socket can be written again."""
+        self._unsent += data
+        return self.flush()
+
+    def flush(self) -> bool:
+        """Send what was left; whether something still is."""
+        try:
+            while self._unsent:
+                del self._unsent[: self.sock.send(memoryview(self._unsent)[:CHUNK].tobytes())]
+        except BlockingIOError:
+            return True
+        except (BrokenPipeError, ConnectionResetError):
+            self.open = False
+        return False

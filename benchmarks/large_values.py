@@ -1,0 +1,110 @@
+"""Large values: tasks with an argument of 1 MB that return it, in MB of arguments and results per second.
+
+Beside it a plain copy: the same bytes to another process and back over one Unix socket, with no disk; and the floor,
+which goes our way (client, supervisor, worker and back, every argument and result in LMDB with fsync) and does nothing
+else.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import get_context
+
+from floors.near import task_floor
+from suite.case import Bench, Case, Measure, Row, Target
+from suite.program import main
+from understudy import Runtime, task
+
+SIZE = 1_000_000
+
+
+@task
+def echo(value: bytes) -> bytes:
+    """What it is given."""
+    return value
+
+
+@contextmanager
+def ours(bench: Bench) -> Iterator[Measure]:
+    """All calls at once, one worker."""
+    count = bench.sizes["values"]
+    with Runtime(bench.folder / "home", workers=1) as runtime:
+        value = os.urandom(SIZE)
+
+        def rate(count: int) -> float:
+            began = time.perf_counter()
+            infos = runtime.start_many(echo, [value] * count)
+            done = sum(found == value for found in runtime.results(infos, timeout=60))
+            seconds = time.perf_counter() - began
+            assert done == count, f"{done} of {count} results"
+            return 2 * count * SIZE / 1e6 / seconds
+
+        rate(4)
+        yield lambda: {"1 MB": rate(count)}
+
+
+@contextmanager
+def floor(bench: Bench) -> Iterator[Measure]:
+    """Our way, bare."""
+    count, value = bench.sizes["values"], os.urandom(SIZE)
+    with task_floor(bench.folder, 1) as near:
+        near.many(4, value)
+        yield lambda: {"1 MB": 2 * count * SIZE / 1e6 / near.many(count, value)}
+
+
+def give_back(far: socket.socket) -> None:
+    """The other process of the copy."""
+    with far:
+        while data := far.recv(1 << 18):
+            far.sendall(data)
+
+
+@contextmanager
+def copy(bench: Bench) -> Iterator[Measure]:
+    """Nothing but the bytes."""
+    count, value = bench.sizes["values"], os.urandom(SIZE)
+    near, far = socket.socketpair()
+    process = get_context("spawn").Process(target=give_back, args=(far,))
+    process.start()
+    far.close()
+
+    def rate(count: int) -> float:
+        began = time.perf_counter()
+        sender = threading.Thread(target=lambda: [near.sendall(value) for _ in range(count)])
+        sender.start()
+        back, there = bytearray(SIZE), 0
+        for _ in range(count):
+            there = 0
+            while there < SIZE:
+                there += near.recv_into(memoryview(back)[there:])
+        sender.join()
+        assert back == value
+        return 2 * count * SIZE / 1e6 / (time.perf_counter() - began)
+
+    rate(4)
+    yield lambda: {"1 MB": rate(count)}
+    near.close()
+    process.join()
+
+
+COPY = "socket copy"
+
+CASE = Case(
+    name="large_values",
+    title="Arguments and results of 1 MB",
+    about=__doc__ or "",
+    rows=(Row("1 MB", "MB/s", more=True),),
+    contenders={"understudy": ours, "floor": floor, COPY: copy},
+    targets=(Target("at least 0.3 × a plain socket copy", "1 MB", "at least", 0.3, COPY),),
+    sizes={"values": 60},
+    short={"values": 4},
+    rounds=5,
+)
+
+if __name__ == "__main__":
+    main(CASE)

@@ -1,0 +1,158 @@
+"""Actors that wait: what each costs in memory, and what they take from short tasks that run beside them.
+
+10,000 sync ones and 100,000 async ones, in `receive`, on 2 workers. Memory is that of the supervisor, its fork server
+and the workers together, a page that several share counted once, against what they had with no actor. Short tasks are
+no-ops, all at once, as in the throughput case; beside them the same in a home with no actor. Pykka's own are thread
+actors in one process, which keep nothing and can be lost.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from suite.case import Bench, Case, Measure, Row, Target
+from suite.probe import family, pss
+from suite.program import main
+from understudy import Runtime, aio, receive, send, task
+
+ROWS = ("sync, memory each", "async, memory each", "beside sync", "beside async")
+
+
+@task(timeout=None)
+def park(gathered: str) -> None:
+    """A sync one."""
+    send(gathered, True)
+    receive()
+
+
+@task(timeout=None)
+async def park_async(gathered: str) -> None:
+    """An async one."""
+    await aio.send(gathered, True)
+    await aio.receive()
+
+
+@task
+async def gather(count: int) -> None:
+    """Wait until so many are there."""
+    for _ in range(count):
+        await aio.receive()
+
+
+@task
+def noop() -> None:
+    """Nothing at all."""
+
+
+def rate(runtime: Runtime, count: int) -> float:
+    """No-op tasks per second."""
+    began = time.perf_counter()
+    infos = runtime.start_many(noop, [()] * count)
+    done = sum(value is None for value in runtime.results(infos, timeout=60))
+    seconds = time.perf_counter() - began
+    assert done == count, f"{done} of {count} results"
+    return count / seconds
+
+
+@contextmanager
+def ours(bench: Bench) -> Iterator[Measure]:
+    """Two homes with actors in them, which stay; memory is the same in every round."""
+    with ExitStack() as stack:
+        memory = {}
+        homes = {}
+        for kind, actor in (("sync", park), ("async", park_async)):
+            count = bench.sizes[f"{kind} actors"]
+            runtime = stack.enter_context(
+                Runtime(bench.folder / kind, workers=2, drain=0, mailbox_messages=1_000_000)
+            )
+            rate(runtime, bench.sizes["tasks"])
+            before = pss(family(runtime))
+            gathered = runtime.start(gather, count)
+            runtime.start_many(actor, [gathered.id] * count)
+            gathered.result(timeout=120)
+            time.sleep(1)  # what they have said is written and let go of
+            memory[f"{kind}, memory each"] = (pss(family(runtime)) - before) / count / 1e3
+            homes[kind] = runtime
+        yield lambda: {
+            **memory,
+            **{f"beside {kind}": rate(home, bench.sizes["tasks"]) for kind, home in homes.items()},
+        }
+        for home in homes.values():
+            home.stop_supervisor(now=True)
+
+
+@contextmanager
+def empty(bench: Bench) -> Iterator[Measure]:
+    """Nobody waits."""
+    with Runtime(bench.folder / "home", workers=2) as runtime:
+        rate(runtime, bench.sizes["tasks"])
+        yield lambda: {f"beside {kind}": rate(runtime, bench.sizes["tasks"]) for kind in ("sync", "async")}
+
+
+PYKKA = """
+import sys
+from pathlib import Path
+import psutil, pykka
+
+class Parked(pykka.ThreadingActor):
+    def on_receive(self, message): return message
+
+process = psutil.Process()
+before = process.memory_full_info().pss
+actors = [Parked.start() for _ in range(int(sys.argv[1]))]
+assert [actor.ask(1) for actor in actors] == [1] * len(actors)
+print((process.memory_full_info().pss - before) / len(actors) / 1e3, flush=True)
+sys.stdin.read()
+import os; os._exit(0)
+"""
+
+
+@contextmanager
+def pykka(bench: Bench) -> Iterator[Measure]:
+    """In a process of its own."""
+    count = min(bench.sizes["sync actors"], 10_000)
+
+    def measure() -> dict[str, float]:
+        ended = subprocess.run(
+            [sys.executable, "-c", PYKKA, str(count)],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+        return {"sync, memory each": float(ended.stdout)}
+
+    found = measure()
+    yield lambda: found
+
+
+CASE = Case(
+    name="parked",
+    title="Actors that wait",
+    about=__doc__ or "",
+    rows=(
+        Row("sync, memory each", "KB"),
+        Row("async, memory each", "KB"),
+        Row("beside sync", "tasks/s", more=True),
+        Row("beside async", "tasks/s", more=True),
+    ),
+    contenders={"understudy": ours, "no actors": empty, "Pykka threads": pykka},
+    targets=(
+        Target("sync at most 30 KB", "sync, memory each", "at most", 30),
+        Target("async at most 6 KB", "async, memory each", "at most", 6),
+        Target("beside sync ones at least 0.8 × empty", "beside sync", "at least", 0.8, "no actors"),
+        Target("beside async ones at least 0.8 × empty", "beside async", "at least", 0.8, "no actors"),
+    ),
+    sizes={"sync actors": 10_000, "async actors": 100_000, "tasks": 10_000},
+    short={"sync actors": 30, "async actors": 50, "tasks": 200},
+    rounds=5,
+    large=True,
+)
+
+if __name__ == "__main__":
+    main(CASE)

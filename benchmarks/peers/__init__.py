@@ -1,0 +1,1 @@
+"""Other task runners, each behind the same two calls, in processes of their own."""

@@ -1,0 +1,98 @@
+"""Drives one peer, in a process of its own, for `suite/peer.py`.
+
+    python -m peers.drive NAME FOLDER [WORKERS]
+
+On a line each it is told `many COUNT` (all calls at once) or `one COUNT` (one after the other), and answers in JSON:
+first what it is, or why it is missing; then seconds. It ends at the end of its input.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from suite.machine import installed
+
+
+class Missing(Exception):
+    """It cannot be started here; the message says why."""
+
+
+class Session(Protocol):
+    """A peer at work."""
+
+    def many(self, count: int) -> None:
+        """So many calls, all asked at once; returns with the last result, having checked them."""
+
+    def one(self) -> None:
+        """One call and its result."""
+
+
+class PeerModule(Protocol):
+    """What a module of this package has."""
+
+    TITLE: str
+    PACKAGES: tuple[str, ...]
+    """The first one's version is told."""
+    PROCESSES: str
+    """What does its work."""
+    KEEPS: str
+    """What is on disk when a call is acknowledged."""
+    DURABLE: bool
+    """Whether that survives the death of every process."""
+
+    @staticmethod
+    def opened(folder: Path, workers: int) -> AbstractContextManager[Session]:
+        """Started; everything it has started is stopped at the end."""
+
+
+def main(name: str, folder: str, workers: str = "2") -> None:
+    """See the module."""
+    try:
+        with _opened(name, Path(folder), int(workers)) as (peer, session):
+            _say(
+                title=peer.TITLE,
+                version=installed(peer.PACKAGES[0]),
+                processes=peer.PROCESSES,
+                keeps=peer.KEEPS,
+                durable=peer.DURABLE,
+            )
+            for line in sys.stdin:
+                what, count = line.split()
+                if what == "many":
+                    _say(seconds=_timed(lambda count=int(count): session.many(count)))
+                else:
+                    _say(samples=[_timed(session.one) for _ in range(int(count))])
+    except Missing as error:
+        _say(missing=str(error))
+
+
+@contextmanager
+def _opened(name: str, folder: Path, workers: int) -> Iterator[tuple[PeerModule, Session]]:
+    try:
+        peer: PeerModule = importlib.import_module(f"peers.{name}_peer")  # type: ignore[assignment]
+    except ImportError as error:
+        raise Missing(f"not installed: {error}") from error
+    with peer.opened(folder, workers) as session:
+        session.many(10)  # it works
+        yield peer, session
+
+
+def _timed(call: Any) -> float:
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
+
+
+def _say(**facts: Any) -> None:
+    print(json.dumps(facts), flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,32 @@
+"""Which cases there are, in the order of the page."""
+
+from __future__ import annotations
+
+import importlib
+
+from suite.case import Case
+
+#: The programs beside `run.py`, by name.
+CASES = (
+    "throughput",
+    "latency",
+    "start",
+    "messages",
+    "checkpoints",
+    "cancel",
+    "death",
+    "restart",
+    "parked",
+    "ended",
+    "large_values",
+    "idle",
+    "cpu_bound",
+    "growth",
+)
+
+
+def load(name: str) -> Case:
+    """The case of that program."""
+    case: Case = importlib.import_module(name).CASE
+    assert case.name == name, f"{name}.py calls itself {case.name}"
+    return case

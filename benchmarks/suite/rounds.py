@@ -1,0 +1,101 @@
+"""Measures a case: all contenders in turn, round after round, so that a noisy machine is noisy for all of them."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from suite.case import OURS, Bench, Case, Measure
+from suite.figures import number, significant, summary
+from suite.peer import Peer, PeerMissing
+
+Tell = Callable[[str], None]
+
+#: Seconds that a round of a peer is made to take, by the number of its calls.
+PEER_SECONDS = 1.5
+
+#: With whom a peer takes turns: ours, and the floor to see how noisy it is.
+BESIDE_PEERS = (OURS, "floor")
+
+
+def measure(
+    case: Case, rounds: int, folder: Path | None, peers: Iterable[str], short: bool, tell: Tell
+) -> dict[str, Any]:
+    """Run the case; its figures as plain data. Raises whatever a contender of our own raises.
+
+    `folder` is where the temporary folders go; None: where the system has them.
+    """
+    began, sizes = time.monotonic(), dict(case.short if short else case.sizes)
+    done: list[dict[str, dict[str, float]]] = []
+    told: dict[str, dict[str, Any]] = {}
+    missing: dict[str, str] = {}
+    with ExitStack() as stack:
+        base = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-", dir=folder)))
+        measures: dict[str, Measure] = {}
+        for name, contender in case.contenders.items():
+            tell(f"{name}: setting up")
+            own = base / str(len(measures))  # short: the path of a socket must fit into 107 bytes
+            own.mkdir()
+            measures[name] = stack.enter_context(contender(Bench(own, sizes)))
+        done += _turns(measures, rounds, tell)
+        beside = {name: found for name, found in measures.items() if name in BESIDE_PEERS}
+        for name in peers:
+            try:
+                with Peer(name, base / f"peer-{name}") as peer:
+                    tell(f"{name}: setting up")
+                    facts = peer.facts()
+                    tell(f"{name}: a first round")
+                    turn = _peer_measure(peer, case.peers[name], sizes)
+                    done += _turns({**beside, peer.title: turn}, rounds, tell)
+                    told[peer.title] = facts
+            except PeerMissing as error:
+                missing[error.title] = str(error)
+                tell(f"{name}: missing: {error}")
+    durable = [title for title, facts in told.items() if facts["durable"]]
+    return {
+        "title": case.title,
+        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "seconds": round(time.monotonic() - began),
+        "sizes": sizes,
+        "peers": told,
+        "missing": missing,
+        **summary(case, done, durable),
+        "rounds": [
+            {
+                name: {row: significant(value) for row, value in figures.items()}
+                for name, figures in turn.items()
+            }
+            for turn in done
+        ],
+    }
+
+
+def _turns(measures: Mapping[str, Measure], rounds: int, tell: Tell) -> list[dict[str, dict[str, float]]]:
+    """Each contender once a round; who begins goes round as well."""
+    done: list[dict[str, dict[str, float]]] = []
+    names = list(measures)
+    for turn in range(rounds):
+        found: dict[str, dict[str, float]] = {}
+        first = turn % len(names)
+        for name in names[first:] + names[:first]:
+            found[name] = dict(measures[name]())
+            said = ", ".join(f"{row} {number(value)}" for row, value in found[name].items())
+            tell(f"round {turn + 1} of {rounds}: {name}: {said}")
+        done.append({name: found[name] for name in names})
+    return done
+
+
+def _peer_measure(peer: Peer, rows: tuple[str, ...], sizes: Mapping[str, int]) -> Measure:
+    """How a peer does one round of the rows it takes part in: all at once for a rate, one at a time for the rest."""
+    if rows == ("p50", "p99"):
+        return lambda: peer.one_by_one(min(200, sizes["tasks"]))
+    [row] = rows
+    peer.many(20)
+    rate = 100 / peer.many(100)
+    count = max(20, min(sizes["tasks"], round(rate * PEER_SECONDS)))
+    return lambda: {row: count / peer.many(count)}
