@@ -61,6 +61,8 @@ class Environment:
         self.durability = durability
         self._lock = threading.Lock()
         self._closed = False
+        #: A swap was begun and did not come to its end.
+        self.swapping = False
         self._snapshot: lmdb.Transaction[bytes] | None = None
         header = inspect(self.path)
         try:
@@ -159,7 +161,12 @@ class Environment:
         if self._snapshot is None:
             if self._closed:
                 raise StoreError("the store was closed; open it again")
-            self._snapshot = self._env.begin()
+            try:
+                self._snapshot = self._env.begin()
+            except lmdb.ReadersFullError:
+                # Killed readers keep their places until somebody looks.
+                self._env.reader_check()
+                self._snapshot = self._env.begin()
         return self._snapshot
 
     def _drop_snapshot(self) -> None:
@@ -177,8 +184,7 @@ class Environment:
         reopened = False
         while True:
             try:
-                if time.monotonic() - self._readers_checked > READER_CHECK:
-                    self._forget_dead_readers()
+                self.forget_dead_readers()
                 self._apply(batch)
                 return
             except lmdb.MapFullError:
@@ -197,6 +203,11 @@ class Environment:
                         f"cannot write {self.path}: the disk is full. Free space on it"
                     ) from error
                 raise translate(error, "write", self.path) from error
+
+    def forget_dead_readers(self) -> None:
+        """Look for readers that died, unless that was done a moment ago. From any thread."""
+        if time.monotonic() - self._readers_checked > READER_CHECK:
+            self._forget_dead_readers()
 
     def _forget_dead_readers(self) -> None:
         # A process killed while it read keeps the pages that it saw from being used again.
@@ -250,25 +261,28 @@ class Environment:
     def swap(self, copy: Path) -> None:
         """Put a copy made by `copy`, with nothing committed since, in the place of the data file.
 
-        A crash at any step leaves the old store or the new one. Raises StoreError: caused by TimeoutError, nothing
-        has happened; else the store must not be written any more.
+        A crash at any step leaves the old store or the new one. Raises StoreError: unless `swapping` is set then,
+        nothing has happened; if it is, the store must not be written any more.
         """
         try:
             # The descriptor keeps the old file's blocks from being freed while the loop waits for the lock: of a
             # large file that takes long. The folder may be synced after the lock, for nothing is committed before.
             with gate(self.home, alone=True), self.path.open("rb"):
+                claimed = claim(copy)
                 with self._lock:
+                    self.swapping = True
                     self._drop_snapshot()
                     self._env.close()
                     try:
                         remove(lock_file(self.home))  # first: an old lock file misreads a new data file
                         copy.replace(self.path)
-                        old, self._claim = self._claim, claim(self.path)
-                        os.close(old)
                         vouch(self.path)
                     finally:
+                        os.close(self._claim)
+                        self._claim = claimed
                         self._open(self.map_size)
                 sync_folder(self.home)
+                self.swapping = False
         except OSError as error:
             raise translate(error, "replace", self.path) from error
 

@@ -167,6 +167,10 @@ class Store:
             self._room_asked, self._bytes_then = now, taken
         return self._room < PAGES_FOR_ROWS * (taken - self._bytes_then)
 
+    def welcome_reader(self) -> None:
+        """Somebody is about to read the files: see to it that no dead process keeps the last place for readers."""
+        self._environment.forget_dead_readers()
+
     def compact(self, done: Callable[[UnderstudyError | None], None]) -> None:
         """Give the space of deleted rows back to the file system, between two batches.
 
@@ -176,15 +180,13 @@ class Store:
 
         def job() -> None:
             copy = draft_file(self._environment.home, "compact")
-            swapping = False
             try:
                 self._environment.copy(copy)
-                swapping = True
                 self._environment.swap(copy)
             except UnderstudyError as error:
                 remove(copy)
                 done(error)
-                if swapping and not isinstance(error.__cause__, TimeoutError):
+                if self._environment.swapping:
                     raise
             else:
                 done(None)

@@ -115,6 +115,10 @@ class View:
                     return None, None
                 try:
                     transaction = self._env.begin()
+                except lmdb.ReadersFullError:
+                    if not self._env.reader_check():
+                        raise
+                    continue  # killed readers had kept their places
                 except lmdb.MapResizedError:
                     self._wait_for_reads()
                     self._env.set_mapsize(0)

@@ -10,6 +10,10 @@ from .processes import ExitStatus
 
 #: In the place of a pidfd: somebody else has reaped that child.
 _GONE = -1
+#: The same, of one that could not be had yet.
+_LATER = -2
+#: Seconds until a pidfd that could not be had is asked for again.
+WATCH_AGAIN = 0.1
 
 
 class ChildWatch:
@@ -22,6 +26,7 @@ class ChildWatch:
     def __init__(self, on_exit: Callable[[int, ExitStatus], None]) -> None:
         self._on_exit = on_exit
         self._pidfds: dict[int, int] = {}
+        self._again: asyncio.TimerHandle | None = None
 
     @property
     def pids(self) -> set[int]:
@@ -39,13 +44,25 @@ class ChildWatch:
             self._pidfds[pid] = _GONE
             loop.call_soon(self._ended, pid)
             return
+        except OSError:
+            # No descriptor is left, or no memory. Its death can wait: a child that nobody has reaped keeps its pid.
+            self._pidfds[pid] = _LATER
+            if self._again is None:
+                self._again = loop.call_later(WATCH_AGAIN, self._watch_again)
+            return
         self._pidfds[pid] = pidfd
         loop.add_reader(pidfd, self._ended, pid)
+
+    def _watch_again(self) -> None:
+        self._again = None
+        for pid in [pid for pid, pidfd in self._pidfds.items() if pidfd == _LATER]:
+            del self._pidfds[pid]
+            self.watch(pid)
 
     def forget(self, pid: int) -> None:
         """Watch it no longer: it is not reaped here."""
         pidfd = self._pidfds.pop(pid, _GONE)
-        if pidfd != _GONE:
+        if pidfd >= 0:
             asyncio.get_running_loop().remove_reader(pidfd)
             os.close(pidfd)
 
@@ -53,6 +70,8 @@ class ChildWatch:
         """Forget all."""
         for pid in list(self._pidfds):
             self.forget(pid)
+        if self._again is not None:
+            self._again.cancel()
 
     def _ended(self, pid: int) -> None:
         if pid in self._pidfds:  # Else forgotten meanwhile.

@@ -33,6 +33,9 @@ MALFORMED: Final = (ValueError, TypeError, LookupError, AttributeError, Arithmet
 class Asked(Protocol):
     """Who answers clients."""
 
+    def admit(self, client: ClientLink) -> None:
+        """Somebody has connected; an error refuses it."""
+
     def connected(self, client: ClientLink) -> None:
         """A client has said hello; answer with `client.welcome`."""
 
@@ -200,6 +203,13 @@ class ClientLink(asyncio.Protocol):
         if not peer_uid_ok(sock):
             log.error("a process of another user tried to connect; refused")
             transport.abort()
+            return
+        try:
+            self._service.admit(self)
+        except UnderstudyError as error:
+            log.warning("a client was refused: %s", error)
+            self.refuse(0, error)
+            self.close()
 
     def data_received(self, data: bytes) -> None:
         # What is left of the last read, if anything, comes first.

@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any, Final
 
 from ..actors.errors import NotRunning, ProtocolError, SupervisorLost, UnderstudyError
@@ -68,7 +69,8 @@ class Connection:
     def _greet(self) -> dict[str, Any]:
         self._sock.settimeout(CONNECT_TIMEOUT)
         try:
-            self._sock.sendall(encode((Ask.HELLO, VERSION)))
+            with suppress(BrokenPipeError, ConnectionResetError):  # why it hung up can be read all the same
+                self._sock.sendall(encode((Ask.HELLO, VERSION)))
             while data := self._sock.recv(READ_SIZE):
                 for frame in self._decoder.feed(data):
                     if frame[0] == Answer.WELCOME:

@@ -154,12 +154,13 @@ class ForkServer:
 
     def _spawn(self, request: int, config: dict[str, Any], fds: list[int]) -> None:
         _flush()  # What is buffered here would be printed by every worker again.
-        reader, writer = os.pipe()
+        ends: tuple[int, ...] = ()
         try:
+            reader, writer = ends = os.pipe()
             middleman = _fork()
         except OSError as error:
-            os.close(reader)
-            os.close(writer)
+            for end in ends:
+                os.close(end)
             self._send({"spawn_failed": request, "error": f"fork: {error.strerror}"})
             return
         if middleman == 0:

@@ -76,5 +76,9 @@ class Marks:
 
 def _memory() -> int:
     fd = os.memfd_create("understudy-marks", os.MFD_CLOEXEC)
-    os.ftruncate(fd, MARKS * SIZE)
+    try:
+        os.ftruncate(fd, MARKS * SIZE)
+    except OSError:
+        os.close(fd)
+        raise
     return fd

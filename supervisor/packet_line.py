@@ -30,7 +30,7 @@ class PacketLine:
         first, *others = packets.cut(message)
         if self._sock is not None:
             # Copies: the caller may close its own before this packet goes out.
-            self._outbox.append((first, [os.dup(fd) for fd in fds]))
+            self._outbox.append((first, _copies(fds)))
             self._outbox += ((packet, []) for packet in others)
             self._flush()
 
@@ -71,6 +71,16 @@ class PacketLine:
             _close_all(fds)
         if self._sock is not None:
             self._loop.remove_writer(self._sock)
+
+
+def _copies(fds: Sequence[int]) -> list[int]:
+    copies: list[int] = []
+    try:
+        copies.extend(map(os.dup, fds))  # what was copied before one fails is in the list
+    except OSError:
+        _close_all(copies)
+        raise
+    return copies
 
 
 def _close_all(fds: list[int]) -> None:

@@ -144,7 +144,18 @@ class Pool:
                 )
             )
             return
-        self._spawner.start()
+        self._start_fork_server()
+
+    def _start_fork_server(self) -> None:
+        if self._stopping:
+            return
+        try:
+            self._spawner.start()
+        except OSError as error:
+            # No process or no descriptor is left. Workers that run go on without it.
+            log.error("no fork server could be started, trying again in %g s: %s", SPAWN_AGAIN, error)  # noqa: TRY400 - it passes
+            self._loop.call_later(SPAWN_AGAIN, self._start_fork_server)
+            return
         if self._modules:
             # They could be imported before; if that fails now, their tasks are told at their start.
             self._spawner.declare(self._modules).add_done_callback(_looked_at)
@@ -253,7 +264,12 @@ class Pool:
     def kill(self, link: WorkerLink) -> None:
         """SIGKILL a worker with everything it has started; its death is told by the watch."""
         if link.pid:
-            kill = self._loop.run_in_executor(None, kill_tree, link.pid)
+            try:
+                kill = self._loop.run_in_executor(None, kill_tree, link.pid)
+            except RuntimeError:
+                # No thread is to be had, because of those that are to be killed, perhaps.
+                kill_tree(link.pid)
+                return
             self._kills.add(kill)
             kill.add_done_callback(self._kills.discard)
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import os
+import resource
 import select
 import signal
 import time
@@ -80,6 +81,27 @@ def set_name(name: str) -> None:
         start, end = int(fields[45]), int(fields[46])
         if 0 < end - start < 1 << 20:
             ctypes.memmove(start, text[: end - start - 1].ljust(end - start, b"\0"), end - start)
+
+
+# -- Open files -------------------------------------------------------------------------------------------------
+
+#: The limits that this process was started with.
+_OPEN_FILES_AT_FIRST = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+
+def allow_open_files() -> int:
+    """Raise this process's limit of open files as far as it may; returns it. Each client and worker takes some."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+def usual_open_files(pid: int) -> None:
+    """Give a child the limit that this process had at first: programs with `select` or old libraries count on it."""
+    if resource.getrlimit(resource.RLIMIT_NOFILE) != _OPEN_FILES_AT_FIRST:
+        with suppress(OSError, ValueError):
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, _OPEN_FILES_AT_FIRST)
 
 
 def _stat(pid: int) -> list[bytes]:

@@ -31,7 +31,7 @@ from .home import Home, HomeLock
 from .journal import Journal
 from .mail import Mailroom
 from .pool import Pool
-from .processes import ExitStatus, become_subreaper, kill_strays
+from .processes import ExitStatus, allow_open_files, become_subreaper, kill_strays
 from .service import Service
 from .settings import Settings
 from .worker_link import HANDED, WorkerLink
@@ -82,6 +82,7 @@ class Supervisor:
     def _boot(self, lock: HomeLock) -> None:
         self._loop = asyncio.get_running_loop()
         become_subreaper()
+        open_files = allow_open_files()
         self._journal = Journal(self._home.path, self._settings)
         # A backup has its original's id and may be served beside it: their folders differ, and keep that when renamed.
         folder = os.stat(self._home.path)
@@ -111,6 +112,7 @@ class Supervisor:
                 "settings": self._settings.pack(),
             },
             self.turn,
+            open_files,
         )
         self._connect()
         # As the first process of a container, and for orphans of tasks, there is nobody else to reap them.

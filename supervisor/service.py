@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from ..actors.errors import AppFailed, TaskNotFound, UnderstudyError, UnknownTask
+from ..actors.errors import AppFailed, NotRunning, TaskNotFound, UnderstudyError, UnknownTask
 from ..actors.ids import id_text
 from ..storage.prune import prune
 from .admission import Admission, checked_id
@@ -26,6 +26,10 @@ from .waiting import Waiting
 
 log = logging.getLogger("understudy")
 
+#: Descriptors that the supervisor needs for itself, and for each worker; clients get the others, and at least so many.
+OWN_FILES = 64
+WORKER_FILES = 12
+LEAST_CLIENTS = 16
 #: Tasks that one step of pruning removes.
 PRUNE_STEP = 200
 
@@ -43,6 +47,7 @@ class Service:
         settings: Settings,
         facts: dict[str, Any],
         turn: Callable[[], None],
+        open_files: int = 1 << 20,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._journal = journal
@@ -54,6 +59,11 @@ class Service:
         self._facts = facts
         self._turn = turn
         self._clients: set[ClientLink] = set()
+        #: All connections, those included that have not said hello; and how many there may be, so that descriptors are
+        #: left for workers.
+        self._connections: set[ClientLink] = set()
+        workers = settings.worker_count + settings.isolated
+        self._most = max(LEAST_CLIENTS, open_files - OWN_FILES - WORKER_FILES * workers)
         self._admission = Admission(journal, book, settings.value_limit)
         self._waiting = Waiting(book)
         self._changes = Changes(journal, book)
@@ -85,9 +95,19 @@ class Service:
         """A protocol for a new connection."""
         return ClientLink(self, self._settings.value_limit)
 
+    def admit(self, client: ClientLink) -> None:
+        """See `Asked`."""
+        if len(self._connections) >= self._most:
+            raise NotRunning(
+                f"the supervisor takes no more clients: {self._most:,} are connected, which is what its limit of open "
+                "files has room for. Close some, or start it with a higher limit (ulimit -n)"
+            )
+        self._connections.add(client)
+
     def connected(self, client: ClientLink) -> None:
         """A client has said hello."""
         self._clients.add(client)
+        self._journal.store.welcome_reader()
         client.welcome(self._facts)
         if not self._reading:
             client.read(False)
@@ -95,6 +115,7 @@ class Service:
     def gone(self, client: ClientLink) -> None:
         """A client has gone; its waits are forgotten, what it asked for is done all the same."""
         self._clients.discard(client)
+        self._connections.discard(client)
         self._changes.unsubscribe(client)
         for request in list(client.waits):
             self._waiting.forget(client, request)

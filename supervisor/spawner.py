@@ -27,6 +27,7 @@ from .processes import (
     kill_strays,
     kill_tree,
     kill_trees,
+    usual_open_files,
 )
 
 #: Seconds for one fork, counted from when the fork server has loaded the app and all modules asked for.
@@ -119,6 +120,7 @@ class Spawner:
             except BaseException:
                 ours.close()
                 raise
+        usual_open_files(self._process.pid)
         self._reported = self._clean = False
         self._ready.clear()
         self._ended.clear()
@@ -149,7 +151,10 @@ class Spawner:
                 self.kill()
                 await self._ended.wait()
         if not swept:
-            await asyncio.to_thread(kill_strays, self._cookie)
+            try:
+                await asyncio.to_thread(kill_strays, self._cookie)
+            except RuntimeError:
+                kill_strays(self._cookie)  # no thread is to be had
         self._clean = True
 
     def kill(self) -> None:
@@ -297,7 +302,12 @@ class Spawner:
             self._watch.watch(pid)
         if living:
             # All at once, and not by the loop: a task may leave hundreds, and stopping a tree takes its time.
-            kills = asyncio.get_running_loop().run_in_executor(None, kill_trees, living)
+            try:
+                kills = asyncio.get_running_loop().run_in_executor(None, kill_trees, living)
+            except RuntimeError:
+                # No thread is to be had, because of those that are to be killed, perhaps.
+                kill_trees(living)
+                return living
             self._kills.add(kills)
             kills.add_done_callback(self._kills.discard)
         return living

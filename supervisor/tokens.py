@@ -20,6 +20,8 @@ class Tokens:
 
     def __init__(self, fd: int | None = None) -> None:
         self.fd = os.eventfd(0, os.EFD_SEMAPHORE | os.EFD_NONBLOCK | os.EFD_CLOEXEC) if fd is None else fd
+        #: What `count` reads; kept open, as it is needed most when there may be no descriptor left.
+        self._info = -1
 
     def add(self, count: int) -> None:
         """Put in so many; before the tasks they stand for are sent."""
@@ -42,14 +44,16 @@ class Tokens:
 
     def count(self) -> int:
         """How many are there now, left in place."""
-        with open(f"/proc/self/fdinfo/{self.fd}", "rb") as info:
-            for line in info:
-                if line.startswith(b"eventfd-count:"):
-                    return int(line.split()[1], 16)
+        if self._info < 0:
+            self._info = os.open(f"/proc/self/fdinfo/{self.fd}", os.O_RDONLY | os.O_CLOEXEC)
+        for line in os.pread(self._info, 4096, 0).splitlines():
+            if line.startswith(b"eventfd-count:"):
+                return int(line.split()[1], 16)
         return 0
 
     def close(self) -> None:
         """Give up this side."""
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
+        for fd in (self.fd, self._info):
+            if fd >= 0:
+                os.close(fd)
+        self.fd = self._info = -1

@@ -56,8 +56,15 @@ class WorkerLink(asyncio.Protocol):
         self.stopping = False
         #: The tasks for whose sake it is being killed, with the reason; the others are interrupted.
         self.condemned: dict[bytes, str] = {}
-        self.tokens = {lane: Tokens() for lane in HANDED}
-        self.marks = Marks()
+        self.tokens: dict[Lane, Tokens] = {}
+        try:
+            for lane in HANDED:
+                self.tokens[lane] = Tokens()
+            self.marks = Marks()
+        except OSError:
+            for tokens in self.tokens.values():
+                tokens.close()
+            raise
         #: Everything it has, by id, and of that what has not been seen to begin, in the order handed out.
         self.tasks: dict[bytes, Entry] = {}
         self.handed: dict[Lane, dict[bytes, Entry]] = {lane: {} for lane in HANDED}

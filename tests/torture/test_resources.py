@@ -1,0 +1,261 @@
+"""What runs out: descriptors, processes, threads, places for readers. Nothing is lost by it, and it passes."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import stage_tasks
+from puppets import said
+from theatre import PATIENCE, gone, kill, ready, serving
+from understudy import Runtime, State
+from understudy.actors.errors import UnderstudyError
+from understudy.storage import environment as environment_module
+from understudy.storage.check import check
+from understudy.storage.environment import MAX_READERS, Environment
+from understudy.storage.layout import store_file
+from understudy.storage.reader import Reader
+from understudy.storage.schema import Table
+from understudy.supervisor import service as service_module
+from understudy.supervisor.codec import VERSION, Decoder, encode
+from understudy.supervisor.frames import Answer, Ask
+from waiting import until
+
+
+def descriptors(pid: int) -> int:
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+@contextmanager
+def served(home: Path, **settings: Any) -> Iterator[tuple[Runtime, int]]:
+    """A supervisor of its own, a client of it, and its pid; sound at the end."""
+    with serving(home, **settings) as process:
+        assert said(process) == ["ready"]
+        with Runtime.connect(home) as rt:
+            ready(rt, settings.get("workers", 1))
+            yield rt, process.pid
+        process.send_signal(signal.SIGTERM)
+        assert said(process) == ["stopped"]
+    assert check(home).problems == []
+
+
+def greeted(home: Path) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX)
+    sock.settimeout(PATIENCE)
+    sock.connect(str(home / "supervisor.sock"))
+    sock.sendall(encode((Ask.HELLO, VERSION)))
+    return sock
+
+
+def first_answer(sock: socket.socket) -> Any:
+    decoder = Decoder(1 << 20)
+    while data := sock.recv(65536):
+        for frame in decoder.feed(data):
+            return frame
+    return None
+
+
+def test_without_a_descriptor_left_it_serves_and_comes_back(home: Path):
+    with served(home, slots=4) as (rt, pid):
+        soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        assert soft == hard, "it allows itself as many as it may"
+        tree = rt.tree()
+        assert resource.prlimit(tree["fork_server"], resource.RLIMIT_NOFILE) == resource.getrlimit(
+            resource.RLIMIT_NOFILE
+        ), "tasks get what the supervisor was started with"
+        # Not one is left: whatever it opens from here on is refused.
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, hard))
+        assert rt.run(stage_tasks.add, 1, 2, timeout=PATIENCE) == 3
+        kill(tree["workers"][0]["pid"])
+        kill(tree["fork_server"])
+        gone([tree["workers"][0]["pid"], tree["fork_server"]])
+        until(lambda: not any(worker["pid"] for worker in rt.tree()["workers"]), PATIENCE)
+        late, reader = rt.start(stage_tasks.add, 3, 4), rt.start(stage_tasks.total)
+        rt.send(reader.id, 5)
+        assert late.status().state is State.QUEUED
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (hard, hard))
+        assert late.result(PATIENCE) == 7
+        reader.close()
+        assert reader.result(PATIENCE) == 5
+        until(lambda: rt.tree()["fork_server"], PATIENCE)
+
+
+def test_a_thousand_connections_that_say_half_of_something(home: Path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    try:
+        with served(home) as (rt, pid), ExitStack() as stack:
+            before = descriptors(pid)
+            rss = _rss(pid)
+            hello = encode((Ask.HELLO, VERSION))
+            halves = [
+                b"",
+                hello[:1],
+                hello,
+                hello + encode((Ask.START, 1, []))[:-1],
+                hello + b"\xdc\x9c\x40" * 1_000,
+            ]
+            for number in range(1_000):
+                sock = stack.enter_context(socket.socket(socket.AF_UNIX))
+                sock.connect(str(home / "supervisor.sock"))
+                sock.sendall(halves[number % len(halves)])
+            begin = time.monotonic()
+            assert rt.run(stage_tasks.add, 1, 2, timeout=PATIENCE) == 3
+            assert time.monotonic() - begin < 5
+            until(lambda: descriptors(pid) >= before + 1_000, PATIENCE)
+            assert _rss(pid) - rss < 100 << 20
+            stack.close()
+            until(lambda: descriptors(pid) <= before + 2, PATIENCE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def _rss(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def test_clients_leave_descriptors_for_workers(home: Path):
+    files = service_module.OWN_FILES + 2 * service_module.WORKER_FILES + 40
+    limit = textwrap.dedent(
+        f"""
+        import os, resource, sys
+        resource.setrlimit(resource.RLIMIT_NOFILE, ({files}, {files}))
+        os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+        """
+    )
+    serve = ["serve", "stage_tasks", "--app-dir", str(Path(stage_tasks.__file__).parent)]
+    few = ["--workers", "1", "--isolated", "1"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", limit, "-m", "understudy.supervisor.cli", "--home", str(home), *serve, *few],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("serving")
+        with Runtime.connect(home) as rt, ExitStack() as stack:
+            socks = [stack.enter_context(greeted(home)) for _ in range(60)]
+            answers = [first_answer(sock) for sock in socks]
+            refused = [answer for answer in answers if answer[0] == Answer.ERROR]
+            assert len(refused) == 21, "one of forty places is ours"
+            assert {answer[2] for answer in refused} == {"NotRunning"}
+            assert "ulimit" in refused[0][3]
+            with pytest.raises(UnderstudyError, match="no more clients"):
+                Runtime.connect(home)
+            (first,) = ready(rt, 1)
+            kill(first)
+            assert rt.run(stage_tasks.pid, timeout=PATIENCE) != first
+            stack.close()
+            until(lambda: _connects(home), PATIENCE)
+    finally:
+        process.terminate()
+        process.communicate(timeout=PATIENCE)
+
+
+def _connects(home: Path) -> bool:
+    try:
+        Runtime.connect(home).close()
+    except UnderstudyError:
+        return False
+    return True
+
+
+@contextmanager
+def cgroup(pid: int) -> Iterator[Path]:
+    """A control group for processes, with one in it; only root can have one."""
+    roots = [Path("/sys/fs/cgroup/pids"), Path("/sys/fs/cgroup")]
+    for root in roots:
+        group = root / f"understudy-test-{os.getpid()}"
+        try:
+            group.mkdir()
+        except OSError:
+            continue
+        try:
+            if (group / "pids.max").exists():
+                (group / "cgroup.procs").write_text(str(pid))
+                yield group
+                return
+        finally:
+            with suppress(OSError):
+                for member in (group / "cgroup.procs").read_text().split():
+                    (root / "cgroup.procs").write_text(member)
+            group.rmdir()
+    pytest.skip("limiting the number of processes takes root and a cgroup of its own")
+
+
+def test_without_a_process_or_thread_left_timeouts_end_and_workers_come_back(home: Path, tmp_path: Path):
+    with serving(home, slots=4) as process, cgroup(process.pid) as group:
+        assert said(process) == ["ready"]
+        with Runtime.connect(home) as rt:
+            (worker,) = ready(rt, 1)
+            # It has been moved at once, and what it started since is in the group as well.
+            members = (group / "cgroup.procs").read_text().split()
+            for pid in (rt.tree()["fork_server"], worker):
+                if str(pid) not in members:
+                    (group / "cgroup.procs").write_text(str(pid))
+            spinning = rt.start(stage_tasks.spins.options(timeout=0.2, grace=0.0), str(tmp_path))
+            until(lambda: spinning.status().started is not None, PATIENCE)
+            (group / "pids.max").write_text("1")
+            assert spinning.wait(PATIENCE).state is State.TIMED_OUT
+            gone([worker])
+            late = rt.start_many(stage_tasks.add, [(n, 1) for n in range(20)])
+            until(lambda: not any(each["pid"] for each in rt.tree()["workers"]), PATIENCE)
+            assert all(info.status().state is State.QUEUED for info in late)
+            (group / "pids.max").write_text("max")
+            assert list(rt.results(late, PATIENCE)) == [n + 1 for n in range(20)]
+        process.send_signal(signal.SIGTERM)
+        assert said(process) == ["stopped"]
+        process.wait(PATIENCE)
+
+
+HOLD_PLACES_AND_DIE = """
+    import os, signal, sys
+    import lmdb
+
+    env = lmdb.open(sys.argv[1], subdir=False, readonly=True, max_readers=int(sys.argv[2]), lib_version=0)
+    taken = []
+    try:
+        while True:
+            taken.append(env.begin())
+    except lmdb.ReadersFullError:
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def take_all_places(home: Path) -> None:
+    """Have every place that the store has for readers held by a process that was killed."""
+    arguments = [str(store_file(home)), str(MAX_READERS)]
+    ended = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(HOLD_PLACES_AND_DIE), *arguments], check=False
+    )
+    assert ended.returncode == -signal.SIGKILL
+
+
+def test_places_of_readers_that_were_killed_are_free_again(home: Path, monkeypatch: pytest.MonkeyPatch):
+    environment = Environment(home, 1 << 20)
+    take_all_places(home)
+    assert environment.count(Table.META) == 2
+    take_all_places(home)
+    # As when a client connects, which is about to read.
+    monkeypatch.setattr(environment_module, "READER_CHECK", 0.0)
+    environment.forget_dead_readers()
+    look = "import sys; from understudy.storage.check import check; from pathlib import Path; check(Path(sys.argv[1]))"
+    subprocess.run([sys.executable, "-c", look, str(home)], check=True)
+    environment.close()
+    with Reader(home) as reader:
+        assert reader.records() == []
+        take_all_places(home)
+        assert reader.records() == []
