@@ -11,7 +11,7 @@ import pytest
 
 from checkout import ROOMS, ROOT, dotted, imports, modules, packages
 
-#: Test modules that mirror no module, and why. Scenarios (tests/scenarios) are free.
+#: Test modules that mirror no module, and why. Scenarios (tests/scenarios) and torture (tests/torture) are free.
 EXTRAS = {
     "test_benchmarks.py": "benchmarks/",
     "test_docs.py": "README.md, docs/",
@@ -79,7 +79,7 @@ def test_every_test_module_mirrors_a_module():
     lonely = []
     for file in sorted((ROOT / "tests").rglob("test_*.py")):
         path = file.relative_to(ROOT / "tests")
-        if path.parts[0] == "scenarios" or str(path) in EXTRAS:
+        if path.parts[0] in {"scenarios", "torture"} or str(path) in EXTRAS:
             continue
         if not (ROOT / path.with_name(path.name.removeprefix("test_"))).exists():
             lonely.append(str(path))

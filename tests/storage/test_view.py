@@ -94,7 +94,7 @@ def test_many_readers_in_many_processes(home: Path, program: Program):
     for reader in readers:
         output, _ = reader.communicate(timeout=50)
         assert reader.returncode == 0
-        assert int(output) > 3
+        assert int(output) >= 3
 
 
 def test_a_writer_that_died_leaves_a_readable_store(home: Path, view: View, program: Program):
