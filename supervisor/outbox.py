@@ -9,6 +9,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from collections.abc import Callable
 from typing import Any, Final
 
 from .codec import encode, parts
@@ -28,8 +29,10 @@ _LINE: Final = 16
 class Outbox:
     """Everything may be called from any thread."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, on_broken: Callable[[], None] = lambda: None) -> None:
+        """`on_broken` is called, by whichever thread finds it, when nothing can be sent any more."""
         self._sock = sock
+        self._on_broken = on_broken
         # Guards what is gathered; held for moments.
         self._mutex = threading.Lock()
         # Held while sending, so that what was gathered first is sent first.
@@ -142,8 +145,9 @@ class Outbox:
         try:
             self._sock.sendall(data)
         except OSError:
-            # The supervisor is gone. The reading side notices and ends the process.
+            # The supervisor is gone, or a task has closed our socket: then the reading side might not notice for long.
             self._closed = True
+            self._on_broken()
 
     def _run(self) -> None:
         while not self._closed:

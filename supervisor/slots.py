@@ -40,10 +40,13 @@ class Slots:
         perform: Callable[[Assignment], None],
         before_idle: Callable[[], None],
         quick: Callable[[Assignment], bool] = lambda _: False,
+        on_broken: Callable[[], None] = lambda: None,
     ) -> None:
         self._limit = limit
         self._tokens = tokens
         self._perform = perform
+        #: Called by a thread that cannot take tokens any more.
+        self._on_broken = on_broken
         #: Called by a thread that has run out of work, before it sleeps.
         self._before_idle = before_idle
         self._change = threading.Condition(threading.Lock())
@@ -133,12 +136,17 @@ class Slots:
 
     def _run(self) -> None:
         quick: bool | None = None
-        while (found := self._next(quick)) is not None:
-            assignment, quick = found
-            try:
-                self._perform(assignment)
-            except BaseException:
-                log.exception("task %s could not be performed", assignment.task)
+        try:
+            while (found := self._next(quick)) is not None:
+                assignment, quick = found
+                try:
+                    self._perform(assignment)
+                except BaseException:
+                    log.exception("task %s could not be performed", assignment.task)
+        except OSError:
+            # A task has closed what is not its own.
+            self._on_broken()
+            raise
 
     def _next(self, quick: bool | None) -> tuple[Assignment, bool] | None:
         """Wait for the next assignment and whether it is quick; None if there are threads enough without this one.

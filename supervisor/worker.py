@@ -76,10 +76,12 @@ class Worker:
         self._modules: list[str] = list(config["modules"])
         self._value_limit: int = config["value_limit"]
         self._decoder = Decoder(self._value_limit)
-        self._outbox = Outbox(sock)
+        self._outbox = Outbox(sock, self._broken)
         self._async_tokens = async_tokens
         self._marks = marks
-        self._slots = Slots(config["slots"], sync_tokens, self._perform, self._before_idle, self._quick)
+        self._slots = Slots(
+            config["slots"], sync_tokens, self._perform, self._before_idle, self._quick, self._broken
+        )
         self._loop: asyncio.AbstractEventLoop | None = None
         #: Async tasks that have not begun; guarded by `_casting`.
         self._async_queue: deque[Assignment] = deque()
@@ -155,6 +157,18 @@ class Worker:
         for pid in children_of(os.getpid()):
             kill_tree(pid)
         return ORPHANED
+
+    def _broken(self) -> None:
+        """The supervisor is gone, or a task has closed or stopped what the worker works with. What runs here cannot be
+        recorded any more, and the reading thread may not notice while nothing comes: end it all."""
+        if not self._is_fork:
+            os._exit(self._orphaned())
+
+    def _run_loop(self, loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            loop.run_forever()
+        finally:
+            self._broken()
 
     def _own_runtime(self) -> RuntimeLike:
         from .runtime import Runtime
@@ -288,7 +302,9 @@ class Worker:
     def _event_loop(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
-            threading.Thread(target=self._loop.run_forever, name="understudy-loop", daemon=True).start()
+            threading.Thread(
+                target=self._run_loop, args=(self._loop,), name="understudy-loop", daemon=True
+            ).start()
         return self._loop
 
     def _before_idle(self) -> None:
