@@ -174,6 +174,14 @@ class Home:
             raise self._refused("cannot hold the supervisor's socket", error) from error
         return sock
 
+    def stop_listening(self) -> None:
+        """Remove the socket's file, for the holder of the lock; closing the socket leaves it there."""
+        if self._lock is not None and not self._lock.closed:
+            with suppress(
+                OSError
+            ):  # A home that is gone or cannot be written any more; a stale one does no harm.
+                os.unlink(self.socket_path)
+
     def connect(self, timeout: float = 5.0) -> socket.socket:
         """A blocking connection to the supervisor. NotRunning if nobody listens.
 

@@ -251,6 +251,7 @@ class Supervisor:
         # Until here clients were served: what they start or send during a drain is kept for the next supervisor.
         if self._server is not None:
             self._server.close()
+            self._home.stop_listening()
         await self._service.close(str(self._failure or "the supervisor was stopped"))
         lost = self._journal.close()
         if lost is not None and self._failure is None:

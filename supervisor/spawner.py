@@ -49,7 +49,8 @@ class Spawner:
 
     * every spawn ends, with the pid of a child of this process or with SpawnFailed;
     * a worker whose spawn was cancelled or timed out does not live on;
-    * `on_exit` is called once for every `start`, after `on_failed` if the app did not load;
+    * `on_exit` is called once for every `start`, after `on_failed` if the app did not load; without that if somebody
+      killed it meanwhile;
     * the death of a fork server harms no worker; `start` may be called again from `on_exit`.
     """
 
@@ -278,7 +279,8 @@ class Spawner:
             _fail(declare, AppFailed(f"the fork server died ({status}) while it imported modules"))
         self._ready.set()  # Whoever waits for it has to look again.
         self._ended.set()
-        if not self._reported:
+        # A SIGKILL is not the app's doing: the system was out of memory, or somebody meant us.
+        if not self._reported and status.signal != signal.SIGKILL:
             self._on_failed(AppFailed(f"the app ended its process while being imported ({status})"))
         self._on_exit(status)
 

@@ -255,6 +255,16 @@ class TestSocket:
         with stage.lock(), stage.listen(), stage.connect():
             pass
 
+    def test_is_removed_only_with_the_lock(self, home: Path):
+        served = Home(home)
+        served.create()
+        with served.lock(), served.listen():
+            Home(home).stop_listening()
+            assert served.socket_path.exists()
+            served.stop_listening()
+            served.stop_listening()
+            assert not served.socket_path.exists()
+
     def test_listens_only_with_the_lock(self, home: Path):
         stage = Home(home)
         stage.create()

@@ -316,6 +316,20 @@ def test_the_fork_server_is_replaced(tmp_path: Path):
     asyncio.run(story())
 
 
+def test_a_fork_server_that_is_killed_while_it_loads_the_app_is_replaced(tmp_path: Path):
+    async def story() -> None:
+        begun = tmp_path / "begun"
+        source = f"import pathlib, time\nwhile not (it := pathlib.Path({str(begun)!r})).exists():\n"
+        async with troupe(tmp_path, source + "    it.touch()\n    time.sleep(600)\n", workers=1) as it:
+            await async_until(begun.exists)
+            assert it.pool.fork_server_pid is not None
+            os.kill(it.pool.fork_server_pid, signal.SIGKILL)
+            await async_until(it.ready)
+            assert it.hopeless == []
+
+    asyncio.run(story())
+
+
 def test_more_modules(tmp_path: Path):
     async def story() -> None:
         (tmp_path / "later.py").write_text(

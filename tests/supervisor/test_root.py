@@ -29,6 +29,7 @@ def test_it_serves_until_it_is_told_to_stop(home: Path):
         assert process.wait(20) == 0
         assert all(map(has_ended, pids))
         assert Home(home).served() is None
+        assert not Home(home).socket_path.exists()
 
 
 def test_a_drain_waits_for_running_tasks_and_a_second_signal_does_not(home: Path):

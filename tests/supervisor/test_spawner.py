@@ -65,7 +65,7 @@ class TestLoading:
             ("raise KeyError('skull')", "KeyError: 'skull'", "drama.py"),
             ("raise SystemExit(3)", "SystemExit: 3", "drama.py"),
             ("import os; os._exit(3)", "exit code 3", ""),
-            ("import os; os.kill(os.getpid(), 9)", "SIGKILL", ""),
+            ("import os; os.kill(os.getpid(), 11)", "SIGSEGV", ""),
         ],
     )
     def test_an_app_that_fails(self, source: str, message: str, trace: str, tmp_path: Path):
@@ -80,6 +80,25 @@ class TestLoading:
             with pytest.raises(SpawnFailed):
                 await it.puppet()
 
+        on_stage(act, write_app(tmp_path, source))
+
+    def test_a_kill_meanwhile_is_not_the_apps_fault(self, tmp_path: Path):
+        async def act(it: Stage) -> None:
+            until((tmp_path / "begun").exists)
+            it.spawner.kill()
+            await it.until(lambda: it.exits)
+            assert it.exits == [ExitStatus(signal=9)]
+            assert it.failures == []
+            it.spawner.start()
+            await it.puppet()
+
+        source = f"""
+            import pathlib, time
+            begun = pathlib.Path({str(tmp_path / "begun")!r})
+            while not begun.exists():
+                begun.touch()
+                time.sleep(600)
+            """
         on_stage(act, write_app(tmp_path, source))
 
     def test_a_spawn_that_waits_for_an_app_that_fails(self, tmp_path: Path):
