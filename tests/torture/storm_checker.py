@@ -1,0 +1,290 @@
+"""What must be true of a home, whatever was killed: the journals of clients and tasks against the rows on disk.
+
+`Checker.look` may be called whenever no supervisor serves the home, `Checker.end` when everything has ended.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from understudy.actors import values
+from understudy.actors.ids import id_bytes, id_text
+from understudy.actors.state import TERMINAL, State
+from understudy.storage.check import check
+from understudy.storage.record import Record
+from understudy.storage.schema import Table, after_prefix
+from understudy.storage.view import Snapshot, release, view_of
+
+#: Consumers that keep everything they get, and in what order.
+KEEPERS = {"storm_tasks:collect", "storm_tasks:collect_async", "storm_tasks:relay"}
+#: How tasks may end that nobody has cancelled.
+ENDS = {"storm_tasks:stubborn": {State.TIMED_OUT, State.FAILED}}
+
+
+@dataclass
+class Known:
+    """One task, as clients and tasks have told of it."""
+
+    id: bytes
+    name: str = ""
+    #: The messages that were acknowledged, and those that may be there, by sender.
+    sent: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
+    sending: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
+    relays_to: bytes | None = None
+    #: The largest checkpoint that was acknowledged, of a task that counts.
+    saved: int = 0
+    cancelled: bool = False
+    refused_cancel: bool = False
+    #: What a client has been told of its end: (state, attempt, interruptions, ended, value).
+    saw: tuple[Any, ...] | None = None
+    #: (attempt, interruptions, supervisor, worker) of each time it was begun.
+    runs: list[tuple[int, int, int, int]] = field(default_factory=list)
+    heard: list[tuple[str, int]] = field(default_factory=list)
+    #: The rows of its end, as first seen on disk.
+    end: tuple[bytes, bytes | None] | None = None
+
+
+class Checker:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.home = folder / "home"
+        self.wrong: list[str] = []
+        self.tally: Counter[str] = Counter()
+        self._tasks: dict[bytes, Known] = {}
+        self._keys: dict[str, bytes] = {}
+        self._offsets: dict[Path, int] = {}
+        self._interruptions = 0
+
+    # --- what was told ---
+
+    def read(self) -> None:
+        """Take in what has been added to the journals."""
+        for path in sorted(self.folder.glob("*.journal")):
+            with path.open("rb") as file:
+                file.seek(self._offsets.get(path, 0))
+                data = file.read()
+            whole = data[: data.rfind(b"\n") + 1]
+            self._offsets[path] = self._offsets.get(path, 0) + len(whole)
+            told = self._client if path.name.startswith("client-") else getattr(self, f"_{path.stem}")
+            for line in whole.splitlines():
+                told(*json.loads(line))
+
+    def _known(self, id: str, name: str = "") -> Known:
+        key = id_bytes(id)
+        known = self._tasks.get(key)
+        if known is None:
+            known = self._tasks[key] = Known(key)
+        known.name = known.name or name
+        return known
+
+    def _client(self, verb: str, *row: Any) -> None:
+        match verb, *row:
+            case "started", id, name:
+                self._known(id, name)
+                self.tally["starts"] += 1
+            case "keyed", key, id, number:
+                self._keyed(key, id)
+                self.tally["starts"] += 1
+            case "consumer", id, name:
+                self._known(id, name)
+                self.tally["starts"] += 1
+            case "relay", id, to:
+                self._known(id, "storm_tasks:relay").relays_to = id_bytes(to)
+                self.tally["starts"] += 1
+            case "sending", id, sender, first, last:
+                self._known(id).sending[sender].update(range(first, last + 1))
+            case "sent", id, sender, first, last:
+                self._known(id).sent[sender].update(range(first, last + 1))
+                self.tally["messages"] += last + 1 - first
+            case "refused", id, sender, first, last, _:
+                self._known(id).sending[sender].difference_update(range(first, last + 1))
+            case "cancelled", id, True:
+                self._known(id).cancelled = True
+                self.tally["cancels"] += 1
+            case "cancelled", id, False:
+                self._known(id).refused_cancel = True
+            case "saw", id, *end:
+                self._saw(id, tuple(end))
+                self.tally["waits"] += 1
+
+    def _keyed(self, key: str, id: str) -> None:
+        self._known(id, "storm_tasks:double")
+        if self._keys.setdefault(key, id_bytes(id)) != id_bytes(id):
+            self._fault(f"key {key} stands for two tasks, {id} is the second")
+
+    def _saw(self, id: str, end: tuple[Any, ...]) -> None:
+        known = self._known(id)
+        if State(end[0]) not in TERMINAL:
+            self._fault(f"task {id} had a result before it had an end: {end}")
+        elif known.saw not in (None, end):
+            self._fault(f"task {id} has ended as {known.saw} and then as {end}")
+        else:
+            known.saw = end
+
+    def _run(self, id: str, attempt: int, interruptions: int, supervisor: int, worker: int) -> None:
+        self._known(id).runs.append((attempt, interruptions, supervisor, worker))
+        self.tally["attempts begun"] += 1
+
+    def _saved(self, id: str, number: int) -> None:
+        self._known(id).saved = number
+        self.tally["checkpoints"] += 1
+
+    def _found(self, id: str, number: int) -> None:
+        if number < self._known(id).saved:
+            self._fault(f"task {id} was given the checkpoint {number} after {self._known(id).saved}")
+
+    def _heard(self, id: str, message: Any) -> None:
+        self._known(id).heard.append((message[0], message[1]))
+
+    def _child(self, key: str, id: str) -> None:
+        self._keyed(key, id)
+        self.tally["starts"] += 1
+
+    def _wrong(self, *row: Any) -> None:
+        self._fault(" ".join(map(str, row)))
+
+    def _fault(self, text: str) -> None:
+        self.wrong.append(text)
+
+    # --- what is there ---
+
+    def look(self, *, pages: bool) -> None:
+        """Compare, with the home at rest; `pages` has the whole store checked as well, which takes longer."""
+        self.read()
+        if pages:
+            self.wrong += [f"understudy check: {problem}" for problem in check(self.home).problems]
+        view = view_of(self.home)
+        try:
+            with view.read() as snapshot:
+                for known in self._tasks.values():
+                    self._compare(snapshot, known)
+        finally:
+            release(view)
+        self.tally["looks"] += 1
+
+    def _compare(self, snapshot: Snapshot, known: Known) -> None:
+        row = snapshot.get(Table.TASKS, known.id)
+        if row is None:
+            if known.name:  # else it ran before it was on disk, and its start was never acknowledged
+                self._fault(f"task {id_text(known.id)} ({known.name}) is not there")
+            return
+        if known.end is not None:
+            if known.end != (row, snapshot.get(Table.RESULTS, known.id)):
+                self._fault(f"the end of task {id_text(known.id)} was written twice")
+            return
+        record = Record.unpack(known.id, row)
+        if record.state in TERMINAL:
+            known.end = row, snapshot.get(Table.RESULTS, known.id)
+            self._ended(snapshot, known, record)
+            return
+        if known.saw is not None or known.refused_cancel:
+            self._fault(f"task {id_text(known.id)} has not ended, though a client was told that: {known.saw}")
+        if known.cancelled and not record.cancel:
+            self._fault(f"the cancel of task {id_text(known.id)} is not there")
+        state = _value(snapshot.get(Table.CHECKPOINTS, known.id))
+        if known.saved > (state or 0 if isinstance(state, int | None) else 0):
+            self._fault(f"task {id_text(known.id)} has saved {known.saved}, on disk is {state}")
+        if known.name in KEEPERS:
+            self._mail(known, [*(state or []), *_mail(snapshot, known.id)], whole=True)
+        elif known.sent:
+            self._mail(known, [*map(list, known.heard), *_mail(snapshot, known.id)], whole=False)
+        if known.relays_to is not None:
+            self._passed_on(snapshot, known, state or [])
+
+    def _ended(self, snapshot: Snapshot, known: Known, record: Record) -> None:
+        id = id_text(known.id)
+        value = _value(known.end[1]) if known.end else None
+        if known.saw is not None:
+            state, attempt, interruptions, ended, seen = known.saw
+            found = (str(record.state), record.attempt, record.interruptions, record.ended)
+            if found != (state, attempt, interruptions, ended) or seen not in (None, value):
+                self._fault(f"a client saw {known.saw} of task {id}, on disk is {found}, {value}")
+        right = {State.CANCELLED} if known.cancelled else ENDS.get(record.name, {State.COMPLETED})
+        if record.state is State.CANCELLED and not known.cancelled:
+            right = {
+                State.CANCELLED
+            }  # the answer to the cancel was lost, with the client or with the supervisor
+        if record.state not in right:
+            self._fault(f"task {id} ({record.name}) ended as {record.state}: {record.error}")
+        if list(_mail(snapshot, known.id)):
+            self._fault(f"task {id} has ended and left mail")
+        if record.state is State.COMPLETED:
+            self._completed(known, record, value)
+        self._runs(known, record)
+
+    def _completed(self, known: Known, record: Record, value: Any) -> None:
+        if record.name in KEEPERS:
+            self._mail(known, value, whole=True)
+        elif record.name == "storm_tasks:listen":
+            self._mail(known, [list(message) for message in known.heard], whole=False)
+        elif record.name == "storm_tasks:steps" and known.saved not in (value, value - 1):
+            self._fault(f"task {id_text(known.id)} counted to {value}, and has saved {known.saved}")
+
+    def _mail(self, known: Known, messages: list[Any], *, whole: bool) -> None:
+        """Every acknowledged message, nothing that was not sent, in each sender's order; once each if `whole`."""
+        id = id_text(known.id)
+        by_sender: dict[str, list[int]] = defaultdict(list)
+        for sender, number in messages:
+            by_sender[sender].append(number)
+        for sender, numbers in by_sender.items():
+            distinct = sorted(set(numbers))
+            if whole and numbers != distinct:
+                self._fault(f"{known.name} {id} has of {sender} out of order or twice: {numbers}")
+            if not whole and list(dict.fromkeys(numbers)) != distinct:
+                self._fault(f"{known.name} {id} heard of {sender} out of order: {numbers}")
+            if sender in known.sending and not set(numbers) <= known.sending[sender]:
+                self._fault(f"{known.name} {id} has of {sender} what was never sent")
+        for sender, numbers in known.sent.items():
+            if missing := numbers - set(by_sender.get(sender, ())):
+                self._fault(f"{known.name} {id} lacks acknowledged messages of {sender}: {sorted(missing)}")
+
+    def _passed_on(self, snapshot: Snapshot, known: Known, state: list[Any]) -> None:
+        """What a stage has noted as passed on is with the next one, in the state or in the mailbox, exactly."""
+        assert known.relays_to is not None
+        row = snapshot.get(Table.TASKS, known.relays_to)
+        if row is None or Record.unpack(known.relays_to, row).state in TERMINAL:
+            return
+        there = [
+            *(_value(snapshot.get(Table.CHECKPOINTS, known.relays_to)) or []),
+            *_mail(snapshot, known.relays_to),
+        ]
+        if there != state:
+            self._fault(f"stage {id_text(known.id)} has passed on {state}, the next one has {there}")
+
+    def _runs(self, known: Known, record: Record) -> None:
+        """Attempts and interruptions only grow, and no two runs under one supervisor have the same numbers."""
+        runs = known.runs
+        id = id_text(known.id)
+        for before, after in zip(runs, runs[1:], strict=False):
+            if after[0] < before[0] or after[1] < before[1]:
+                self._fault(f"task {id} ran as {before[:2]} and then as {after[:2]}")
+            if after[:3] == before[:3]:
+                self._fault(f"task {id} ran twice as {before[:2]} under supervisor {before[2]}")
+        last = runs[-1][:2] if runs else (1, 0)
+        if last[0] > record.attempt or last[1] > record.interruptions:
+            self._fault(f"task {id} ran as {last} and ended as {record.attempt}, {record.interruptions}")
+        if record.state is State.COMPLETED and runs and last != (record.attempt, record.interruptions):
+            self._fault(f"task {id} completed as {record.attempt}, {record.interruptions}, and ran as {last}")
+        self.tally["ends"] += 1
+        self.tally["further attempts"] += record.attempt - 1
+        self.tally["interruptions"] += record.interruptions
+        # A run that was killed before it could say so leaves a number without a line.
+        self.tally["runs unseen"] += max(0, record.attempt + record.interruptions - max(1, len(set(runs))))
+
+    # --- the end ---
+
+    def unended(self) -> Iterator[str]:
+        return (id_text(known.id) for known in self._tasks.values() if known.end is None)
+
+
+def _value(packed: bytes | None) -> Any:
+    return None if packed is None else values.unpack(packed)
+
+
+def _mail(snapshot: Snapshot, id: bytes) -> list[Any]:
+    return [values.unpack(row) for _, row in snapshot.rows(Table.MAIL, id, after_prefix(id))]

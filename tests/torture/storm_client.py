@@ -1,0 +1,223 @@
+"""A client in the storm: does one thing after the other until it is killed, and notes what was acknowledged.
+
+    python storm_client.py NAME SEED sync|async|embedded
+
+Every note is one write to the client's own journal: what it is about to do, and what came of it. Killed between the
+two it leaves it open whether the thing was done, and the checker accepts both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import os
+import random
+import sys
+from typing import Any
+
+import storm_tasks as stage
+from understudy import (
+    AsyncRuntime,
+    MailboxClosed,
+    MailboxFull,
+    NotRunning,
+    Runtime,
+    ShuttingDown,
+    SupervisorLost,
+    TaskEnded,
+)
+
+FOLDER = stage.FOLDER
+SETTINGS = json.loads(os.environ.get("UNDERSTUDY_STORM_SETTINGS", "{}"))
+
+#: What is done, as often as all others that stand here.
+DEEDS = [
+    *["start"] * 4,
+    *["start_many"] * 2,
+    "start_again",
+    *["collect"] * 2,
+    "pipeline",
+    *["send"] * 14,
+    "close",
+    *["cancel"] * 2,
+    *["wait"] * 3,
+    "look",
+]
+PLAIN = [stage.double, stage.double_async, stage.falter, stage.steps, stage.parent, stage.double_alone]
+STOPPABLE = [stage.rest, stage.rest_async, stage.toil, stage.steps]
+CONSUMERS = [stage.collect, stage.collect_async, stage.listen]
+
+
+class Client:
+    """`me` is the name under which it sends; no two clients of a storm have the same."""
+
+    def __init__(self, rt: Any, me: str, seed: str, journal: int) -> None:
+        self.rt = rt
+        self.me = me
+        self.chance = random.Random(seed)
+        self._journal = journal
+        self._numbers: dict[str, int] = {}
+        self._keys: list[tuple[str, int]] = []
+        self._started: list[str] = []
+        self._stoppable: list[str] = []
+        #: Consumers that this client may close, and all that it sends to.
+        self._open: list[str] = []
+        self._receivers: list[str] = []
+
+    def note(self, *row: Any) -> None:
+        os.write(self._journal, json.dumps(row).encode() + b"\n")
+
+    async def call(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        """A call of the runtime, blocking or awaitable."""
+        value = getattr(self.rt, name)(*args, **kwargs)
+        return await value if inspect.isawaitable(value) else value
+
+    async def go_on(self) -> None:
+        while not _is_calm():
+            deed = self.chance.choice(DEEDS)
+            try:
+                await getattr(self, f"_{deed}")()
+            except (NotRunning, ShuttingDown):
+                await asyncio.sleep(0.02)
+            except SupervisorLost:
+                pass
+
+    # --- deeds ---
+
+    async def _start(self) -> None:
+        task = self.chance.choice([*PLAIN, *STOPPABLE, stage.stubborn])
+        delay = self.chance.choice([None, None, None, 0.05, 0.5])
+        info = await self.call("start", task.options(delay=delay) if delay else task, *self._args(task))
+        self._took(task, info.id)
+
+    def _args(self, task: Any) -> list[int]:
+        if task in STOPPABLE[:3] or task is stage.stubborn:
+            return []
+        most = {stage.parent: 4, stage.steps: 30, stage.falter: 3}.get(task, 1000)
+        return [self.chance.randrange(1, most)]
+
+    def _took(self, task: Any, id: str) -> None:
+        self.note("started", id, task.name)
+        self._started.append(id)
+        if task in STOPPABLE:
+            self._stoppable.append(id)
+
+    async def _start_many(self) -> None:
+        task = self.chance.choice([stage.double, stage.double_async])
+        for info in await self.call("start_many", task, range(self.chance.randrange(1, 40))):
+            self._took(task, info.id)
+
+    async def _start_again(self) -> None:
+        """Under a key, which may have been used before: the same task is the answer."""
+        if not self._keys or self.chance.random() < 0.5:
+            self._keys.append((f"{self.me}-{len(self._keys)}", self.chance.randrange(1000)))
+        key, number = self.chance.choice(self._keys)
+        info = await self.call("start", stage.double.options(key=key), number)
+        self.note("keyed", key, info.id, number)
+
+    async def _collect(self) -> None:
+        if len(self._open) < 6:
+            task = self.chance.choice(CONSUMERS)
+            info = await self.call("start", task)
+            self.note("consumer", info.id, task.name)
+            self._open.append(info.id)
+            self._receivers.append(info.id)
+
+    async def _pipeline(self) -> None:
+        if len(self._open) < 6:
+            sink = await self.call("start", stage.collect)
+            self.note("consumer", sink.id, stage.collect.name)
+            head = await self.call("start", stage.relay, sink.id)
+            self.note("relay", head.id, sink.id)
+            self._open.append(head.id)
+            self._receivers.append(head.id)
+
+    async def _send(self) -> None:
+        if not self._receivers:
+            return
+        id = self.chance.choice(self._receivers)
+        first = self._numbers.get(id, 0) + 1
+        last = first + self.chance.choice([0, 0, 0, 3, 20])
+        self._numbers[id] = last
+        self.note("sending", id, self.me, first, last)
+        try:
+            if first == last:
+                await self.call("send", id, [self.me, first])
+            else:
+                await self.call("send_many", [(id, [self.me, n]) for n in range(first, last + 1)])
+        except (MailboxClosed, MailboxFull) as error:
+            self.note("refused", id, self.me, first, last, type(error).__name__)
+            if isinstance(error, MailboxClosed):
+                self._receivers.remove(id)
+        else:
+            self.note("sent", id, self.me, first, last)
+
+    async def _close(self) -> None:
+        if len(self._open) > 2:
+            id = self._open.pop(self.chance.randrange(len(self._open)))
+            self.note("closing", id)
+            await self.call("close", id)
+
+    async def _cancel(self) -> None:
+        ids = self._stoppable if self.chance.random() < 0.8 else self._started
+        if ids:
+            id = self.chance.choice(ids[-20:])
+            self.note("cancelling", id)
+            self.note("cancelled", id, await self.call("cancel", id))
+
+    async def _wait(self) -> None:
+        if not self._started:
+            return
+        id = self.chance.choice(self._started[-50:])
+        try:
+            value = await self.call("result", id, timeout=self.chance.uniform(0, 0.3))
+        except TimeoutError:
+            return
+        except TaskEnded:
+            value = None
+        record = await self.call("status", id)
+        self.note("saw", id, str(record.state), record.attempt, record.interruptions, record.ended, value)
+
+    async def _look(self) -> None:
+        self.note("counted", len(await self.call("list", limit=5)))
+
+
+async def perform(name: str, seed: str, kind: str) -> None:
+    home = FOLDER / "home"
+    descriptor = os.open(FOLDER / f"client-{name}.journal", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        if kind == "async":
+            async with await _attach(lambda: AsyncRuntime.connect(home)) as rt:
+                clients = [Client(rt, f"{name}.{n}", f"{seed}.{n}", descriptor) for n in range(4)]
+                await asyncio.gather(*(client.go_on() for client in clients))
+        else:
+            embed = lambda: Runtime(home, app=stage.__file__, **SETTINGS)  # noqa: E731
+            with await _attach(embed if kind == "embedded" else lambda: Runtime.connect(home)) as rt:
+                await Client(rt, name, seed, descriptor).go_on()
+    except Exception as error:
+        # Whatever a client is told in the storm, it is one of the errors that it can do something about.
+        stage.trace("wrong", f"client {name} ended with {error!r}")
+        raise
+
+
+def _is_calm() -> bool:
+    return (FOLDER / "calm").exists()
+
+
+async def _attach(make: Any) -> Any:
+    """Wait for a supervisor, unless it is this client that starts one."""
+    while True:
+        try:
+            rt = make()
+            if isinstance(rt, AsyncRuntime):
+                await rt.open()
+            return rt
+        except NotRunning:
+            if _is_calm():
+                sys.exit(0)
+            await asyncio.sleep(0.05)
+
+
+if __name__ == "__main__":
+    asyncio.run(perform(*sys.argv[1:4]))
