@@ -112,26 +112,22 @@ class Storm:
 
     def serve(self) -> None:
         arguments = [str(self.home), str(HERE / "storm_tasks.py"), self.settings]
-        self._supervisor = subprocess.Popen(
-            [sys.executable, "-P", "-c", SERVE, json.dumps(sys.path), json.dumps(arguments)],
+        self._supervisor = self._start(["-P", "-c", SERVE, json.dumps(sys.path), json.dumps(arguments)])
+
+    def add_client(self) -> None:
+        kind = self.kinds[self._number % len(self.kinds)]
+        self._number += 1
+        command = [str(HERE / "storm_client.py"), f"c{self._number}", f"{self.seed}-{self._number}", kind]
+        self._clients.append(self._start(command))
+
+    def _start(self, arguments: list[str]) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, *arguments],
             env=self.environment(),
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=self._log,
         )
-
-    def add_client(self) -> None:
-        kind = self.kinds[self._number % len(self.kinds)]
-        self._number += 1
-        self._clients.append(
-            subprocess.Popen(
-                [sys.executable, str(HERE / "storm_client.py"), f"c{self._number}", f"{self.seed}-{self._number}", kind],
-                env=self.environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=self._log,
-                stderr=self._log,
-            )
-        )  # fmt: skip
 
     def ours(self) -> list[int]:
         """Every living process of this storm but this one."""

@@ -9,6 +9,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,7 @@ class Checker:
             case "started", id, name:
                 self._known(id, name)
                 self.tally["starts"] += 1
-            case "keyed", key, id, number:
+            case "keyed", key, id, _:
                 self._keyed(key, id)
                 self.tally["starts"] += 1
             case "consumer", id, name:
@@ -260,7 +261,7 @@ class Checker:
         """Attempts and interruptions only grow, and no two runs under one supervisor have the same numbers."""
         runs = known.runs
         id = id_text(known.id)
-        for before, after in zip(runs, runs[1:], strict=False):
+        for before, after in pairwise(runs):
             if after[0] < before[0] or after[1] < before[1]:
                 self._fault(f"task {id} ran as {before[:2]} and then as {after[:2]}")
             if after[:3] == before[:3]:
