@@ -162,16 +162,22 @@ class Attachment:
         if self._embedded is not None:
             self._embedded.kill()
             self._embedded = None
-            if self._restarts.note(time.monotonic()):
-                raise NotRunning(
-                    f"the embedded supervisor died {len(self._restarts)} times within {self._restarts.within:g} s; "
-                    "see its output"
-                )
+            self._count_death()
         try:
             self._embedded = Embedded(self.home, self._spec(), self._settings)
         except HomeInUse:
             # Another program was faster: it serves us as well.
             log.info("another supervisor serves %s by now", self.home.path)
+        except SupervisorLost as error:
+            log.warning("%s", error)
+            self._count_death()
+
+    def _count_death(self) -> None:
+        if self._restarts.note(time.monotonic()):
+            raise NotRunning(
+                f"the embedded supervisor died {len(self._restarts)} times within {self._restarts.within:g} s; "
+                "see its output"
+            )
 
     def _spec(self) -> AppSpec:
         if self._app is not None:

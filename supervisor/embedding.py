@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgpack
 
-from ..actors.errors import UnderstudyError
+from ..actors.errors import SupervisorLost, UnderstudyError
 from .app import AppSpec
 from .error_frame import error_of
 from .home import Home
@@ -27,7 +27,10 @@ class Embedded:
     """Owns the child. It stops by itself when this process dies, since the socket between them closes then."""
 
     def __init__(self, home: Home, spec: AppSpec, settings: Settings) -> None:
-        """Start it and wait until it serves the home. Raises what kept it from doing so: HomeInUse, StoreError, …"""
+        """Start it and wait until it serves the home. Raises what kept it from doing so: HomeInUse, StoreError, …
+
+        SupervisorLost if somebody, or a system out of memory, has killed it meanwhile: another may fare better.
+        """
         self._drain = settings.drain
         self._sock, theirs = socket.socketpair()
         with theirs:
@@ -78,6 +81,8 @@ class Embedded:
         except TimeoutError:
             raise UnderstudyError(f"the supervisor did not come up within {START_TIMEOUT:g} s") from None
         code = self._process.wait()
+        if code == -signal.SIGKILL:
+            raise SupervisorLost("the supervisor was killed before it served")
         raise UnderstudyError(
             f"the supervisor ended with exit code {code} before it served; see its output above"
         )

@@ -37,6 +37,7 @@ from typing import Any, NoReturn
 from ..actors.errors import AppFailed
 from . import packets
 from .app import AppSpec, declared_tasks, load_app, load_modules, user_traceback
+from .crash_points import Process, arm
 from .processes import COOKIE, become_subreaper, die_with_parent, kill_strays, outlive_parent, set_name
 
 #: What runs in a worker: called with the config and the descriptors, returns the exit code (None is 0).
@@ -56,6 +57,7 @@ def main(fd: int) -> NoReturn:
     for number in _LEFT_TO_SUPERVISOR:
         signal.signal(number, _pass)
     os.set_inheritable(fd, False)
+    arm(Process.FORK_SERVER)
     with socket.socket(fileno=fd) as sock:
         code = ForkServer(sock).run()
     _flush()

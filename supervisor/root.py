@@ -26,6 +26,7 @@ from ..actors.ids import id_text
 from .app import AppSpec
 from .attempts import Attempts
 from .book import Book
+from .crash_points import Process, arm
 from .dispatcher import Dispatcher
 from .home import Home, HomeLock
 from .journal import Journal
@@ -64,6 +65,7 @@ class Supervisor:
 
     async def run(self, on_ready: Callable[[], None] = lambda: None) -> None:
         """Boot, serve until stopped, and stop. Raises HomeError, HomeInUse, StoreError, AppFailed."""
+        arm(Process.SUPERVISOR)
         self._handle_signals()
         self._home.create()
         with self._home.lock() as lock:

@@ -29,6 +29,7 @@ from ..actors.options import Options
 from ..actors.task import Task, registry
 from ..storage.schema import Lane
 from .codec import Decoder, parts
+from .crash_points import Process, arm
 from .error_frame import error_of
 from .frames import Order, Report
 from .marks import Marks
@@ -57,6 +58,7 @@ ORPHANED: Final = 70
 
 def main(config: dict[str, Any], fds: list[int]) -> int:
     """Run until told to stop; called in a fresh fork. `fds`: the socket, the tokens of the two lanes, the marks."""
+    arm(Process.WORKER)
     return Worker(config, socket.socket(fileno=fds[0]), Tokens(fds[1]), Tokens(fds[2]), Marks(fds[3])).run()
 
 

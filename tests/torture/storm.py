@@ -42,8 +42,10 @@ from understudy.supervisor.processes import children_of, has_ended  # noqa: E402
 MARK = "UNDERSTUDY_STORM"
 #: Who is killed, and how often as all others.
 VICTIMS = {"worker": 80, "supervisor": 3, "client": 4, "fork server": 3, "stop": 10}
+#: How often one blow takes all of a kind.
+ALL_AT_ONCE = 0.1
 SETTINGS = {
-    "workers": 3,
+    "workers": 4,
     "slots": 4,
     "restarts": 1_000_000,
     "max_crashes": 1_000_000,
@@ -53,7 +55,7 @@ SETTINGS = {
 #: Tasks that go on until they are cancelled.
 RESTLESS = [stage.rest, stage.rest_async, stage.toil]
 #: Seconds that anything may take at the end.
-PATIENCE = 30.0
+PATIENCE = 60.0
 #: What a home holds that is not served.
 AT_REST = {"store.mdb", "store.mdb-lock", "store.gate", "supervisor.lock"}
 #: A supervisor's log holds none of these, whatever is killed.
@@ -196,8 +198,10 @@ class Storm:
             "fork server": lambda: self._below_supervisor(fork_server=True),
             "client": lambda: [client.pid for client in self._clients if client.poll() is None],
         }[victim]()
-        if pids and self.signal(self.chance.choice(pids), signal.SIGKILL):
-            self.kills[victim] += 1
+        # Now and then all of them in one blow, as when the memory is gone.
+        all_at_once = self.chance.random() < ALL_AT_ONCE
+        for pid in pids if all_at_once else self.chance.sample(pids, min(1, len(pids))):
+            self.kills[victim] += self.signal(pid, signal.SIGKILL)
 
     def _kill_supervisor(self) -> None:
         pid = self.supervisor_pid()
@@ -393,7 +397,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--pace", type=float, default=0.06, help="mean seconds between two deaths")
+    parser.add_argument("--pace", type=float, default=0.03, help="mean seconds between two deaths")
     parser.add_argument("--clients", default="sync,async,sync", help="what clients there are")
     parser.add_argument("--durability", default="os", choices=["disk", "os"])
     options = parser.parse_args()

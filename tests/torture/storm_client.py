@@ -44,6 +44,8 @@ DEEDS = [
     *["wait"] * 3,
     "look",
 ]
+#: Queued tasks from which on clients start no more.
+BACKLOG = 300
 PLAIN = [stage.double, stage.double_async, stage.falter, stage.steps, stage.parent, stage.double_alone]
 STOPPABLE = [stage.rest, stage.rest_async, stage.toil, stage.steps]
 CONSUMERS = [stage.collect, stage.collect_async, stage.listen]
@@ -75,6 +77,7 @@ class Client:
 
     async def go_on(self) -> None:
         while not _is_calm():
+            await asyncio.sleep(self.chance.uniform(0, 0.01))
             deed = self.chance.choice(DEEDS)
             try:
                 await getattr(self, f"_{deed}")()
@@ -86,7 +89,7 @@ class Client:
     # --- deeds ---
 
     async def _start(self) -> None:
-        task = self.chance.choice([*PLAIN, *STOPPABLE, stage.stubborn])
+        task = self.chance.choice([*PLAIN, *STOPPABLE]) if self.chance.random() < 0.98 else stage.stubborn
         delay = self.chance.choice([None, None, None, 0.05, 0.5])
         info = await self.call("start", task.options(delay=delay) if delay else task, *self._args(task))
         self._took(task, info.id)
@@ -105,7 +108,7 @@ class Client:
 
     async def _start_many(self) -> None:
         task = self.chance.choice([stage.double, stage.double_async])
-        for info in await self.call("start_many", task, range(self.chance.randrange(1, 40))):
+        for info in await self.call("start_many", task, range(self.chance.randrange(1, 20))):
             self._took(task, info.id)
 
     async def _start_again(self) -> None:
@@ -180,7 +183,9 @@ class Client:
         self.note("saw", id, str(record.state), record.attempt, record.interruptions, record.ended, value)
 
     async def _look(self) -> None:
-        self.note("counted", len(await self.call("list", limit=5)))
+        """And rest while there is much to do: what a storm leaves behind has to be done when it is over."""
+        while len(await self.call("list", state="queued", limit=BACKLOG)) == BACKLOG and not _is_calm():  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
 
 
 async def perform(name: str, seed: str, kind: str) -> None:

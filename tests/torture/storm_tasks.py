@@ -115,7 +115,7 @@ async def collect_async() -> list[Any]:
         return state
 
 
-@task(retry=AGAIN, ack="checkpoint")
+@task(retry=Retry(1_000_000, 0.1), ack="checkpoint")
 def relay(to: str) -> list[Any]:
     """Passes every message on, exactly once."""
     with on_stage():
