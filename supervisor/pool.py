@@ -164,10 +164,20 @@ class Pool:
         """More modules hold tasks; AppFailed if one cannot be imported."""
         fresh = [module for module in modules if module not in self._modules]
         if fresh:
-            await self._spawner.declare(fresh)
+            await self._import(fresh)
             self._modules += fresh
             for link in self.links:
                 link.declare(fresh)
+
+    async def _import(self, modules: list[str]) -> None:
+        while True:
+            try:
+                await self._spawner.declare(modules)
+                return
+            except SpawnFailed:
+                # The fork server was killed meanwhile. By now there is another one, unless it is hopeless.
+                if self.app_error is not None:
+                    raise self.app_error from None
 
     # --- spawning ---
 

@@ -197,7 +197,8 @@ class Spawner:
     def declare(self, modules: Sequence[str]) -> asyncio.Future[Tasks]:
         """Import further modules; holds up spawns meanwhile. Workers that run already do not get them.
 
-        The future gives the new tasks, after `on_loaded` was called with them, or AppFailed. It may be ignored.
+        The future gives the new tasks, after `on_loaded` was called with them, or AppFailed; SpawnFailed if somebody
+        has killed the fork server meanwhile. It may be ignored.
         """
         answer: asyncio.Future[Tasks] = asyncio.get_running_loop().create_future()
         answer.add_done_callback(lambda done: done.cancelled() or done.exception())
@@ -276,7 +277,8 @@ class Spawner:
             _fail(spawn, SpawnFailed(f"the fork server died ({status}) before the worker was there"))
         declares, self._declares = self._declares, {}
         for declare in declares.values():
-            _fail(declare, AppFailed(f"the fork server died ({status}) while it imported modules"))
+            said = f"the fork server died ({status}) while it imported modules"
+            _fail(declare, SpawnFailed(said) if status.signal == signal.SIGKILL else AppFailed(said))
         self._ready.set()  # Whoever waits for it has to look again.
         self._ended.set()
         # A SIGKILL is not the app's doing: the system was out of memory, or somebody meant us.

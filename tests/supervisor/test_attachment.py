@@ -67,6 +67,21 @@ def test_waits_go_on_by_themselves(home: Path):
         attachment.close()
 
 
+def test_a_supervisor_that_is_killed_as_it_starts_is_started_again_but_not_for_ever(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+):
+    starts = []
+
+    def killed(*_: object) -> None:
+        starts.append(1)
+        raise SupervisorLost("the supervisor was killed before it served")
+
+    monkeypatch.setattr(attachment_module, "Embedded", killed)
+    with pytest.raises(NotRunning, match="died 4 times within 10 s"):
+        Attachment(Home(home), Settings(restarts=3), None, owner=True)
+    assert len(starts) == 4
+
+
 def test_patience_has_an_end(home: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(attachment_module, "PATIENCE", 0.05)
     with mimic(home) as first:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from puppets import end, program, said
-from understudy.actors.errors import AppFailed, HomeError, HomeInUse, UnderstudyError
+from understudy.actors.errors import AppFailed, HomeError, HomeInUse, SupervisorLost, UnderstudyError
 from understudy.supervisor import embedding as embedding_module
 from understudy.supervisor.app import AppSpec
 from understudy.supervisor.embedding import Embedded
@@ -70,6 +70,13 @@ def test_one_that_dies_before_it_serves(home: Path, monkeypatch: pytest.MonkeyPa
         embedding_module, "python_command", lambda _module, _fd: [sys.executable, "-c", "raise SystemExit(7)"]
     )
     with pytest.raises(UnderstudyError, match="exit code 7"):
+        Embedded(Home(home), SPEC, SETTINGS)
+
+
+def test_one_that_is_killed_before_it_serves(home: Path, monkeypatch: pytest.MonkeyPatch):
+    suicide = [sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"]
+    monkeypatch.setattr(embedding_module, "python_command", lambda _module, _fd: suicide)
+    with pytest.raises(SupervisorLost, match="killed before it served"):
         Embedded(Home(home), SPEC, SETTINGS)
 
 

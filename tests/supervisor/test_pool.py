@@ -330,6 +330,26 @@ def test_a_fork_server_that_is_killed_while_it_loads_the_app_is_replaced(tmp_pat
     asyncio.run(story())
 
 
+def test_a_fork_server_that_is_killed_while_it_imports_more_modules_is_asked_again(tmp_path: Path):
+    async def story() -> None:
+        begun = tmp_path / "begun"
+        (tmp_path / "sequel.py").write_text(
+            f"import pathlib, time\nwhile not (it := pathlib.Path({str(begun)!r})).exists():\n"
+            "    it.touch()\n    time.sleep(600)\n",
+            encoding="utf-8",
+        )
+        async with troupe(tmp_path, workers=1) as it:
+            await async_until(it.ready)
+            declared = asyncio.ensure_future(it.pool.declare(["sequel"]))
+            await async_until(begun.exists)
+            assert it.pool.fork_server_pid is not None
+            os.kill(it.pool.fork_server_pid, signal.SIGKILL)
+            await declared
+            assert it.hopeless == []
+
+    asyncio.run(story())
+
+
 def test_more_modules(tmp_path: Path):
     async def story() -> None:
         (tmp_path / "later.py").write_text(

@@ -41,11 +41,11 @@ from understudy.supervisor.processes import children_of, has_ended  # noqa: E402
 #: The environment variable that every process of a storm carries.
 MARK = "UNDERSTUDY_STORM"
 #: Who is killed, and how often as all others.
-VICTIMS = {"worker": 80, "supervisor": 3, "client": 4, "fork server": 3, "stop": 10}
+VICTIMS = {"worker": 85, "supervisor": 1.5, "client": 2, "fork server": 1.5, "stop": 10}
 #: How often one blow takes all of a kind.
-ALL_AT_ONCE = 0.1
+ALL_AT_ONCE = 0.25
 SETTINGS = {
-    "workers": 4,
+    "workers": 6,
     "slots": 4,
     "restarts": 1_000_000,
     "max_crashes": 1_000_000,
@@ -166,19 +166,25 @@ class Storm:
             os.close(descriptor)
         return True
 
+    @property
+    def killed(self) -> int:
+        """How many processes were killed so far."""
+        return sum(count for victim, count in self.kills.items() if victim != "(stopped)")
+
     def _processes(self) -> list[str]:
         return [_title(pid) for pid in self.ours()]
 
     # --- the storm ---
 
-    def rage(self, seconds: float, pace: float) -> None:
-        """Kill at random for so long; `pace` is the mean time between two deaths, in seconds."""
+    def rage(self, seconds: float, pace: float, kills: int) -> None:
+        """Kill at random for so long or so often; `pace` is the mean time between two deaths, in seconds."""
         if not self.embedded:
             self.serve()
         for _ in self.kinds:
             self.add_client()
+        until(lambda: self._below_supervisor(fork_server=False))
         end = time.monotonic() + seconds
-        while time.monotonic() < end and not self.checker.wrong:
+        while time.monotonic() < end and self.killed < kills and not self.checker.wrong:
             time.sleep(min(self.chance.expovariate(1 / pace), 0.5))
             self._let_go()
             self._strike(self.chance.choices(list(VICTIMS), list(VICTIMS.values()))[0])
@@ -396,6 +402,7 @@ def storm(seed: int, clients: list[str], durability: str) -> Iterator[Storm]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--kills", type=int, default=1_000_000, help="after which it ends before its time")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--pace", type=float, default=0.03, help="mean seconds between two deaths")
     parser.add_argument("--clients", default="sync,async,sync", help="what clients there are")
@@ -404,9 +411,9 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # or what it has started would live on
     began = time.monotonic()
     with storm(options.seed, options.clients.split(","), options.durability) as it:
-        it.rage(options.seconds, options.pace)
+        it.rage(options.seconds, options.pace, options.kills)
         it.calm()
-    kills = {**it.kills, "all": sum(n for victim, n in it.kills.items() if victim != "(stopped)")}
+    kills = {**it.kills, "all": it.killed}
     said = {"seed": options.seed, "seconds": round(time.monotonic() - began, 1), "clients": options.clients}
     print(json.dumps({**said, "kills": kills, "done": it.checker.tally, "wrong": len(it.checker.wrong)}))
     if it.checker.wrong:
