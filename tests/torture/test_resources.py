@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import signal
@@ -19,6 +20,7 @@ import pytest
 
 import stage_tasks
 from puppets import said
+from shim import shim
 from theatre import PATIENCE, gone, kill, ready, serving
 from understudy import Runtime, State
 from understudy.actors.errors import UnderstudyError
@@ -171,6 +173,18 @@ def _connects(home: Path) -> bool:
     except UnderstudyError:
         return False
     return True
+
+
+def test_forks_that_fail_are_tried_again(home: Path, tmp_path: Path):
+    with shim(tmp_path) as system, served(home) as (rt, _):
+        (worker,) = ready(rt, 1)
+        system.fail_fork(errno.EAGAIN)
+        kill(worker)
+        gone([worker])
+        late = rt.start(stage_tasks.add, 3, 4)
+        until(lambda: not any(each["pid"] for each in rt.tree()["workers"]), PATIENCE)
+        system.fail_fork(0)
+        assert late.result(PATIENCE) == 7
 
 
 @contextmanager
