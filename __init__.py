@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from .actors import aio
+    from .actors import aio, ws
     from .actors.context import cancelled, checkpoint, current, progress, receive, restore, send, sleep
     from .actors.errors import (
         AppFailed,
@@ -53,6 +53,9 @@ if TYPE_CHECKING:
         UnencodableValue,
         UnknownTask,
         ValueTooLarge,
+        WebSocketClosed,
+        WebSocketError,
+        WebSocketRefused,
     )
     from .actors.info import TaskInfo, TaskRecord
     from .actors.retry import Retry
@@ -105,6 +108,9 @@ __all__ = [
     "UnencodableValue",
     "UnknownTask",
     "ValueTooLarge",
+    "WebSocketClosed",
+    "WebSocketError",
+    "WebSocketRefused",
     "__version__",
     "aio",
     "cancelled",
@@ -117,6 +123,7 @@ __all__ = [
     "send",
     "sleep",
     "task",
+    "ws",
 ]
 
 #: Where each public name lives: name -> (module, attribute); the attribute None is the module itself.
@@ -161,6 +168,9 @@ _HOMES: Final[dict[str, tuple[str, str | None]]] = {
     "UnencodableValue": ("actors.errors", "UnencodableValue"),
     "UnknownTask": ("actors.errors", "UnknownTask"),
     "ValueTooLarge": ("actors.errors", "ValueTooLarge"),
+    "WebSocketClosed": ("actors.errors", "WebSocketClosed"),
+    "WebSocketError": ("actors.errors", "WebSocketError"),
+    "WebSocketRefused": ("actors.errors", "WebSocketRefused"),
     "aio": ("actors.aio", None),
     "cancelled": ("actors.context", "cancelled"),
     "checkpoint": ("actors.context", "checkpoint"),
@@ -172,6 +182,7 @@ _HOMES: Final[dict[str, tuple[str, str | None]]] = {
     "send": ("actors.context", "send"),
     "sleep": ("actors.context", "sleep"),
     "task": ("actors.task", "task"),
+    "ws": ("actors.ws", None),
 }
 
 
@@ -191,24 +202,31 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-class _AioAlias:
-    """Import hook for one name: makes `import understudy.aio` and `from understudy.aio import …` work.
+#: Modules that are imported by a short name of theirs: `import understudy.aio`, `from understudy.ws import connect`.
+_ALIASES: Final = {
+    "understudy.aio": "understudy.actors.aio",
+    "understudy.aio.ws": "understudy.actors.aio_ws",
+    "understudy.ws": "understudy.actors.ws",
+}
 
-    `from understudy import aio` needs no hook. A file aio.py beside this one would do the same, but the root
-    holds no module besides this.
+
+class _Aliases:
+    """Import hook for those names. `from understudy import aio` needs no hook.
+
+    A file aio.py beside this one would do the same, but the root holds no module besides this.
     """
 
     @staticmethod
     def find_spec(name: str, path: object = None, target: object = None) -> ModuleSpec | None:
-        return ModuleSpec(name, _AioAlias()) if name == "understudy.aio" else None  # type: ignore[arg-type]
+        return ModuleSpec(name, _Aliases()) if name in _ALIASES else None  # type: ignore[arg-type]
 
     def create_module(self, spec: ModuleSpec) -> None:
         """The default module will do: exec_module replaces it."""
 
     def exec_module(self, module: ModuleType) -> None:
-        # The import system takes what stands in sys.modules afterwards: the one and only actors.aio.
-        sys.modules[module.__name__] = import_module("understudy.actors.aio")
+        # The import system takes what stands in sys.modules afterwards: the one and only module.
+        sys.modules[module.__name__] = import_module(_ALIASES[module.__name__])
 
 
 if __name__ == "understudy":
-    sys.meta_path.append(_AioAlias)
+    sys.meta_path.append(_Aliases)

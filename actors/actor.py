@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Any, Final
 import pykka
 
 from . import values
-from .errors import Interrupted, NotInTask
+from .belonging import LEAVE_WITHIN, Belonging, why_it_leaves
+from .errors import Interrupted, NotInTask, TaskCancelled
 from .host import Assignment, Ending, Host, Outcome, error_outcome
 from .ids import id_bytes, id_text
 from .lines import Lines
@@ -81,6 +82,10 @@ class TaskActor(pykka.Actor):
     """Number of the last letter that `receive` gave out."""
     acked = 0
     """Number of the last letter that is acknowledged."""
+    turn = 0
+    """Where `select` begins to look, so that each of its sources gets its turn."""
+    belongings: set[Belonging] | frozenset[Belonging] = frozenset()
+    """What is put away when the task ends."""
     _told = 0
     _signal_read = False
     _bell: threading.Event | None = None
@@ -158,6 +163,8 @@ class TaskActor(pykka.Actor):
         token = on_stage.set(self)
         try:
             outcome = self._perform()
+            if self.belongings:
+                self._put_away(outcome)
         finally:
             on_stage.reset(token)
         self._over(outcome)
@@ -202,6 +209,33 @@ class TaskActor(pykka.Actor):
         if not self.stateful:
             self.acked = self.taken
         return Outcome(Ending.VALUE, packed)
+
+    def keep(self, belonging: Belonging) -> None:
+        """It is put away when the task ends."""
+        if not self.belongings:
+            self.belongings = set()
+        assert isinstance(self.belongings, set)
+        self.belongings.add(belonging)
+
+    def lose(self, belonging: Belonging) -> None:
+        """Nothing is left of it. May be called from any thread."""
+        if isinstance(self.belongings, set):
+            self.belongings.discard(belonging)
+
+    def _put_away(self, outcome: Outcome) -> None:
+        """Let go of what the task's code has left open; what does not go in time is dropped."""
+        self._begin_to_leave(outcome)
+        self._wait(LEAVE_WITHIN, lambda: not self.belongings)
+        self._drop_belongings()
+
+    def _begin_to_leave(self, outcome: Outcome) -> None:
+        why = why_it_leaves(outcome, self.signal)
+        for belonging in tuple(self.belongings):
+            belonging.leave(why)
+
+    def _drop_belongings(self) -> None:
+        for belonging in tuple(self.belongings):
+            belonging.drop()
 
     def _over(self, outcome: Outcome) -> None:
         if self._lines is not None:
@@ -259,7 +293,23 @@ class TaskActor(pykka.Actor):
             raise Interrupted
         return done
 
+    def check_stop(self) -> None:
+        """Interrupted on a drain; TaskCancelled if a cancel or timeout has come and was not told of yet."""
+        if self.interrupted:
+            raise Interrupted
+        if self.signal_unread():
+            self._signal_read = True
+            raise TaskCancelled(f"this task was asked to stop ({self.signal})", id_text(self.id))
+
+    def stop_pending(self) -> bool:
+        """Whether `check_stop` would raise."""
+        return self.interrupted or self.signal_unread()
+
     # --- shared with the async actor ---
+
+    def signal_unread(self) -> bool:
+        """Whether a cancel or timeout has come that the task was not told of yet."""
+        return self.signal is not None and not self._signal_read
 
     def _next(self) -> Any:
         if self.interrupted:
@@ -322,8 +372,7 @@ class TaskActor(pykka.Actor):
 
     def _something_to_receive(self) -> bool:
         inbox = self.inbox
-        unread_signal = self.signal is not None and not self._signal_read
-        return bool(inbox.letters) or unread_signal or self.interrupted or inbox.closed
+        return bool(inbox.letters) or self.signal_unread() or self.interrupted or inbox.closed
 
     def _something_wrong(self) -> bool:
         return self.signal is not None or self.interrupted

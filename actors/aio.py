@@ -7,7 +7,8 @@ import contextvars
 import functools
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Final, TypeVar
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from . import ambient
 from .actor import actor_here
@@ -16,6 +17,9 @@ from .context import cancelled, current, progress
 from .errors import NotInTask
 from .info import TaskInfo
 from .task import Task
+
+if TYPE_CHECKING:
+    from . import aio_ws as ws
 
 __all__ = [
     "cancelled",
@@ -28,13 +32,25 @@ __all__ = [
     "send",
     "sleep",
     "start",
+    "ws",
 ]
 
 T = TypeVar("T")
 
+#: Has a submodule: `import understudy.aio.ws` works, and finds it by the root's import hook.
+__path__: list[str] = []
+
 #: Threads for calls that wait for the supervisor. Not asyncio's own few: tasks that wait for the results of other
 #: tasks would fill those, and the others could then neither start nor send anything. Made as they are needed.
 _CALLS_AT_ONCE: Final = 10_000
+
+
+def __getattr__(name: str) -> Any:
+    # When asked for: it loads `websockets`.
+    if name == "ws":
+        globals()["ws"] = module = import_module(".aio_ws", __package__)
+        return module
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 async def receive(timeout: float | None = None) -> Any:

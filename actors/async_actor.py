@@ -21,6 +21,7 @@ from typing import Any
 
 from . import values
 from .actor import CLOSED, NOTHING, TaskActor, on_stage
+from .belonging import LEAVE_WITHIN
 from .errors import Interrupted, NotInTask
 from .host import Assignment, Host, Outcome
 from .task import Task
@@ -79,7 +80,9 @@ class AsyncTaskActor(TaskActor):
         if self.signal is not None:
             self._throw()
         outcome = await self._outcome()
-        self._coroutine = None
+        self._coroutine = None  # nothing is thrown any more
+        if self.belongings:
+            await self._put_away_async(outcome)
         self._over(outcome)
         super()._actor_loop_teardown()
 
@@ -93,6 +96,27 @@ class AsyncTaskActor(TaskActor):
             return self._completed(value)
         except BaseException as error:  # noqa: BLE001 - whatever it is ends the task, never the event loop
             return self._broken_off(error)
+
+    async def _put_away_async(self, outcome: Outcome) -> None:
+        """As `_put_away`."""
+        self._begin_to_leave(outcome)
+        for _ in range(2):
+            try:
+                await self._wait_async(LEAVE_WITHIN, lambda: not self.belongings)
+                break
+            except asyncio.CancelledError:
+                # Thrown while the task's code came to its end: it has not reached it, and there is nothing to stop.
+                continue
+        self._drop_belongings()
+
+    def check_stop(self) -> None:
+        """Interrupted on a drain. A cancel or timeout comes as CancelledError all by itself."""
+        if self.interrupted:
+            raise Interrupted
+
+    def stop_pending(self) -> bool:
+        """Whether `check_stop` would raise."""
+        return self.interrupted
 
     async def _play_async(self, args: Any, kwargs: Any) -> Any:
         assert self.task.body is not None

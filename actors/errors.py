@@ -27,6 +27,9 @@
     ├── SupervisorLost         (ConnectionError) it went away with the call under way
     ├── ShuttingDown           (ConnectionError) it is stopping and takes nothing new
     ├── ProtocolError                         bytes on the socket that are not of this protocol
+    ├── WebSocketError         (ConnectionError)
+    │   ├── WebSocketRefused                  no connection came about; has .status, of HTTP, and .final
+    │   └── WebSocketClosed                   it is closed; has .code and .reason
     ├── AppFailed                             the app cannot be loaded; has .remote_traceback
     └── StoreError                            the disk
         ├── StoreFull                         no room left on the disk; nothing was written
@@ -231,6 +234,32 @@ class ShuttingDown(UnderstudyError, ConnectionError):
 
 class ProtocolError(UnderstudyError):
     """The other side of the socket sent something that is not of this protocol."""
+
+
+class WebSocketError(UnderstudyError, ConnectionError):
+    """Something is wrong with a WebSocket connection."""
+
+
+class WebSocketRefused(WebSocketError):
+    """The connection did not come about: nobody there, no TLS, or no WebSocket server behind it.
+
+    `status` is the HTTP status if the server has answered with one, else None. `final` says that trying again is
+    likely to end the same way.
+    """
+
+    def __init__(self, message: str, status: int | None = None, final: bool = False) -> None:
+        super().__init__(message)
+        self.status = status
+        self.final = final
+
+
+class WebSocketClosed(WebSocketError):
+    """The connection is closed. `code` and `reason` say how; 1006 where the other side did not say goodbye."""
+
+    def __init__(self, message: str, code: int = 1006, reason: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.reason = reason
 
 
 class AppFailed(UnderstudyError):

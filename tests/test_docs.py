@@ -22,12 +22,13 @@ import pytest
 
 import understudy
 from checkout import ROOMS, ROOT
-from understudy import Retry, Task
+from understudy import Retry, Task, ws
 from understudy.actors import aio, errors
 from understudy.actors.errors import InvalidOption
 from understudy.actors.info import TaskInfo
 from understudy.actors.options import Options
 from understudy.actors.state import diagram
+from understudy.actors.websocket.terms import FINAL, Backoff, Terms
 from understudy.supervisor.cli.main import COMMANDS
 from understudy.supervisor.settings import Settings
 
@@ -144,7 +145,8 @@ def test_every_program_prints_what_the_page_says(tmp_path: Path) -> None:
 
 
 def test_there_are_programs_on_the_pages_that_teach() -> None:
-    assert {"README.md", "docs/tasks.md", "docs/messages.md", "docs/client.md"} <= {b.page for b in PROGRAMS}
+    teaching = {"README.md", *(f"docs/{page}.md" for page in ("tasks", "messages", "client", "websockets"))}
+    assert teaching <= {b.page for b in PROGRAMS}
     assert [name_of(block) for block in PROGRAMS if block.output is None] == []
 
 
@@ -165,6 +167,22 @@ def test_task_options() -> None:
 def test_options_of_one_start() -> None:
     own = set(inspect.signature(Task.options).parameters) - {"self", "changes"}
     assert set(table("docs/tasks.md", "Options of one start")) == own
+
+
+def test_options_of_a_connection() -> None:
+    rows = table("docs/websockets.md", "Options of connect")
+    options = [field for field in fields(Terms) if field.name != "url"]
+    assert list(rows) == [field.name for field in options]
+    assert [f.name for f in options if not says(rows[f.name][1], default(f))] == []
+
+
+def test_backoff_of_a_connection() -> None:
+    rows = table("docs/websockets.md", "Lost and found again")
+    assert set(rows) == {field.name for field in fields(Backoff)}
+    assert [
+        f.name for f in fields(Backoff) if f.name != "final" and not says(rows[f.name][1], default(f))
+    ] == []
+    assert (1000, 1002, 1003, *range(1007, 1011)) == FINAL
 
 
 def test_retry_policy() -> None:
@@ -268,6 +286,12 @@ def test_every_method_of_the_client() -> None:
 def test_every_awaitable_twin() -> None:
     tasks = TEXTS[DOCS / "tasks.md"]
     nothing_unmentioned(aio.__all__, lambda name: f"`{name}`" in tasks)
+
+
+def test_everything_about_connections() -> None:
+    page = TEXTS[DOCS / "websockets.md"]
+    names = [name for name in [*ws.__all__, *public_methods(ws.Connection)] if name != "Connection"]
+    nothing_unmentioned(names, lambda name: re.search(rf"[`.]{name}\b", page) is not None)
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -97,5 +97,27 @@ def test_aio_is_one_module_whichever_way_it_is_imported(statement: str):
     assert run(code) == "True understudy.actors.aio"
 
 
+@pytest.mark.parametrize(
+    ("statement", "module"),
+    [
+        ("from understudy import ws", "ws"),
+        ("import understudy.ws as ws", "ws"),
+        ("from understudy.ws import connect; import understudy; ws = understudy.ws", "ws"),
+        ("from understudy import aio; ws = aio.ws", "aio_ws"),
+        ("from understudy.aio import ws", "aio_ws"),
+        ("import understudy.aio.ws as ws", "aio_ws"),
+        ("import understudy.aio.ws; ws = understudy.aio.ws", "aio_ws"),
+    ],
+)
+def test_ws_is_one_module_whichever_way_it_is_imported(statement: str, module: str):
+    code = f"{statement}; import understudy.actors.{module} as real; print(ws is real, real.__spec__.name)"
+    assert run(code) == f"True understudy.actors.{module}"
+
+
+def test_who_uses_no_websockets_loads_none():
+    code = "import sys; from understudy import aio, Runtime, receive; print('websockets' in sys.modules)"
+    assert run(code) == "False"
+
+
 def test_public_classes_pickle_by_the_name_of_their_home():
     assert pickle.loads(pickle.dumps(understudy.TaskFailed)) is errors.TaskFailed

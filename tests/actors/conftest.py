@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from understudy.actors import aio, context, values
+from understudy.actors import aio, context, values, ws
 from understudy.actors.actor import TaskActor
 from understudy.actors.async_actor import AsyncTaskActor
 from understudy.actors.host import Assignment, Outcome
@@ -220,8 +220,34 @@ def stage() -> Iterator[Stage]:
     stage.close()
 
 
+class _BlockingWs:
+    """The same for WebSockets."""
+
+    @staticmethod
+    async def connect(url: str, **options: Any) -> Any:
+        return ws.connect(url, **options)
+
+    @staticmethod
+    async def send(conn: Any, data: Any, timeout: float | None = None) -> None:
+        ws.send(conn, data, timeout)
+
+    @staticmethod
+    async def receive(conn: Any, timeout: float | None = None) -> Any:
+        return ws.receive(conn, timeout)
+
+    @staticmethod
+    async def close(conn: Any, code: int = 1000, reason: str = "") -> None:
+        ws.close(conn, code, reason)
+
+    @staticmethod
+    async def select(*sources: Any, timeout: float | None = None) -> Any:
+        return ws.select(*sources, timeout=timeout)
+
+
 class _Blocking:
     """The sync API behind the names of the async one: nothing here ever suspends."""
+
+    ws = _BlockingWs
 
     @staticmethod
     async def receive(timeout: float | None = None) -> Any:

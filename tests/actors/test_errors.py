@@ -35,6 +35,9 @@ SAMPLES: dict[str, Any] = {
     "found": 9,
     "supported": 1,
     "problems": ["page 3", "page 7"],
+    "status": 503,
+    "final": True,
+    "code": 4001,
 }
 
 

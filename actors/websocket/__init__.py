@@ -1,0 +1,1 @@
+"""WebSocket connections of tasks: what `understudy.ws` and `understudy.aio.ws` share."""

@@ -1,0 +1,201 @@
+"""What the connections of sync and async tasks have in common: all that does not wait."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Any, Final
+
+from ..actor import CLOSED, NOTHING, TaskActor, actor_here
+from ..belonging import Leaving
+from ..errors import Interrupted, InvalidOption, NotInTask, WebSocketClosed
+from .session import CODES, EMPTY, OVER, Reconnected, Session
+from .terms import seconds
+from .text import decode
+
+#: Close codes of an orderly end, after which an iteration just ends.
+ORDERLY: Final = (1000, 1001, 1005)
+
+
+#: What a connection is closed with when its hook has failed.
+FAILED: Final = CODES[Leaving.FAILED]
+
+
+class _Mailbox:
+    def __repr__(self) -> str:
+        return "mailbox"
+
+
+mailbox: Final = _Mailbox()
+"""The task's own mailbox, as a source for `select`."""
+
+
+class Connection:
+    """A WebSocket connection of the task that has opened it; made by `connect`."""
+
+    def __init__(self, session: Session, actor: TaskActor) -> None:
+        self._session = session
+        self._actor = actor
+        #: For which opening of the connection the task's hook has been called, and whether it is at it.
+        self._greeted = 0
+        self._greeting = False
+
+    @property
+    def url(self) -> str:
+        """What was given to `connect`."""
+        return self._session.terms.url
+
+    @property
+    def subprotocol(self) -> str | None:
+        """The subprotocol that the server has chosen."""
+        return self._session.subprotocol
+
+    @property
+    def headers(self) -> Any:
+        """The headers of the server's answer to the handshake: a mapping that ignores case."""
+        return self._session.headers
+
+    @property
+    def open(self) -> bool:
+        """Whether messages can be sent right now: not closed, and not lost for the moment."""
+        return self._session.link is not None and not self._session.ended
+
+    @property
+    def close_code(self) -> int | None:
+        """The close code of the end, or of the loss that is being mended; None while it is open."""
+        return self._session.code
+
+    @property
+    def close_reason(self) -> str:
+        """The reason that came with it."""
+        return self._session.reason
+
+    @property
+    def error(self) -> str:
+        """What went wrong, for people; empty while it is open and for an orderly end."""
+        return self._session.why
+
+    @property
+    def reconnects(self) -> int:
+        """How many times it was opened again."""
+        return max(self._session.openings - 1, 0)
+
+    @property
+    def latency(self) -> float:
+        """Seconds between the last ping and its pong; 0.0 before the first."""
+        link = self._session.link
+        return self._session.latency if link is None else link.latency
+
+    @property
+    def queued(self) -> int:
+        """Messages that have come and were not received yet."""
+        return self._session.queued
+
+    def __repr__(self) -> str:
+        state = "open" if self.open else f"closed {self.close_code}" if self._session.ended else "lost"
+        return f"<{type(self).__qualname__} {self._session.terms.place} {state}>"
+
+    def _mine(self, what: str) -> None:
+        if actor_here(what) is not self._actor:
+            raise NotInTask(f"{what}: this connection belongs to another task; open one of your own")
+
+    def _take(self) -> Any:
+        """A value, a Reconnected, EMPTY or OVER; WebSocketClosed if a hook waits on what is lost again."""
+        session = self._session
+        if not self._greeting:
+            item = session.take()
+        elif (item := session.take(marker=False)) is EMPTY and self._lost_while_greeting():
+            raise self._closed()
+        if item is EMPTY or item is OVER or isinstance(item, Reconnected) or not session.terms.json:
+            return item
+        return decode(item)
+
+    def _has_something(self) -> bool:
+        return self._session.something() or (self._greeting and self._lost_while_greeting())
+
+    def _sendable_now(self) -> bool:
+        return not self._session.congested() or (self._greeting and self._lost_while_greeting())
+
+    def _lost_while_greeting(self) -> bool:
+        return self._session.link is None or self._session.openings != self._greeted
+
+    def _to_greet(self, marker: Reconnected | None = None) -> bool:
+        """Whether the hook is to be called now."""
+        session = self._session
+        if self._greeting or session.terms.on_connect is None or session.openings <= self._greeted:
+            return False
+        # A marker that is no longer the last one belongs to a connection that is lost, too.
+        return session.link is not None and (marker is None or marker.number == session.openings - 1)
+
+    def _check_sendable(self) -> None:
+        if self._session.ended or (self._greeting and self._lost_while_greeting()):
+            raise self._closed()
+
+    def _closed(self) -> WebSocketClosed:
+        session = self._session
+        code = 1006 if session.code is None else session.code
+        told = f": {session.reason}" if session.reason else f" ({session.why})" if session.why else ""
+        return WebSocketClosed(
+            f"the connection to {session.terms.place} is closed, code {code}{told}", code, session.reason
+        )
+
+    def _end_of_iteration(self) -> None:
+        """WebSocketClosed unless the end was an orderly one."""
+        if not self._session.closing and self._session.code not in ORDERLY:
+            raise self._closed()
+
+
+def farewell(error: BaseException | None, actor: TaskActor) -> tuple[int, str]:
+    """The close code and reason for the end of a `with` block that this error has left."""
+    if actor.signal is not None or isinstance(error, Interrupted | asyncio.CancelledError):
+        return CODES[Leaving.AWAY]
+    return CODES[Leaving.DONE] if error is None else CODES[Leaving.FAILED]
+
+
+def deadline_of(timeout: float | None) -> float | None:
+    """When so many seconds from now have run out, on the monotonic clock; InvalidOption for what is no number."""
+    return None if timeout is None else time.monotonic() + seconds("timeout", timeout)
+
+
+def left_of(deadline: float | None) -> float | None:
+    """Seconds until then."""
+    return None if deadline is None else deadline - time.monotonic()
+
+
+def check_sources(sources: Sequence[Any], what: str) -> None:
+    """InvalidOption for what `select` cannot wait for."""
+    if not sources:
+        raise InvalidOption("select needs something to wait for: connections, and mailbox")
+    for source in sources:
+        if isinstance(source, Connection):
+            source._mine(what)
+        elif source is not mailbox:
+            raise InvalidOption(f"select waits for connections and for mailbox, not for {source!r:.80}")
+
+
+def look(actor: TaskActor, sources: Sequence[Any]) -> tuple[Any, Any] | None:
+    """(source, what it has) of the first one that has something, each in its turn; None if none has."""
+    if actor.signal_unread() and mailbox in sources:
+        return mailbox, actor._next()  # which says the same, as the message it is
+    actor.check_stop()
+    count = len(sources)
+    start = actor.turn
+    for n in range(start, start + count):
+        source = sources[n % count]
+        if source is mailbox:
+            message = actor._next()
+            if message is not NOTHING:
+                actor.turn = (n + 1) % count
+                return mailbox, None if message is CLOSED else message
+        elif (item := source._take()) is not EMPTY:
+            actor.turn = (n + 1) % count
+            return source, item
+    return None
+
+
+def any_has_something(actor: TaskActor, sources: Sequence[Any]) -> bool:
+    """Whether `look` would find something."""
+    return actor.stop_pending() or any(
+        actor._something_to_receive() if source is mailbox else source._has_something() for source in sources
+    )

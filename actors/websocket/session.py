@@ -1,0 +1,387 @@
+"""A connection as its task has it, which may outlive several connections on the wire.
+
+A session has two sides. The loop's side opens, reads, writes and closes; the task's side takes and offers, on whatever
+thread the task runs. Between them lie two queues and their counters, and one rule for each: the queue in is filled by
+the loop and emptied by the task, the queue out the other way round. A wait of the task's is woken by `ring`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+import ssl as tls
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidHandshake, InvalidStatus, WebSocketException
+
+from ..belonging import Leaving
+from ..errors import WebSocketRefused
+from .link import Link
+from .terms import PASSING, Terms
+from .text import Message
+
+
+@dataclass(frozen=True, slots=True)
+class Reconnected:
+    """What `receive` gives between the last message before a loss and the first one after it: some may be missing."""
+
+    number: int
+    """How many times this connection was opened again, from 1."""
+    attempts: int
+    """Tries that it took."""
+    down: float
+    """Seconds without a connection."""
+    code: int
+    """The close code of the connection that was lost; 1006 where there was none."""
+    reason: str
+
+
+class _Sign:
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __repr__(self) -> str:
+        return self._name
+
+
+EMPTY: Final = _Sign("EMPTY")
+"""Nothing has come yet."""
+OVER: Final = _Sign("OVER")
+"""Nothing will come any more."""
+
+#: Close codes for the ways in which a task lets go of a connection.
+CODES: Final = {Leaving.DONE: (1000, ""), Leaving.AWAY: (1001, ""), Leaving.FAILED: (1011, "the task failed")}
+
+
+class Session:
+    """`ring` wakes the task, `gone` says that nothing is left of the session; both are called on the loop."""
+
+    def __init__(
+        self,
+        terms: Terms,
+        loop: asyncio.AbstractEventLoop,
+        ring: Callable[[], object],
+        gone: Callable[[Session], object],
+    ) -> None:
+        self.terms = terms
+        self.loop = loop
+        self._ring = ring
+        self._gone = gone
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self.link: Link | None = None
+        self._queue: deque[Message | Reconnected] = deque()
+        # Two counters and not one: each has one writer.
+        self._came = 0
+        self._taken = 0
+        self._outgoing: list[tuple[bytes, bool]] = []
+        self._unsent = 0
+        self._flushing = False
+        self.openings = 0
+        """Connections on the wire so far."""
+        self.ended = False
+        """Whether nothing more will come in or go out."""
+        self.closing = False
+        """Whether this side has asked for the end."""
+        self.over = False
+        """Whether the socket is gone, too."""
+        self.code: int | None = None
+        self.reason = ""
+        self.why = ""
+        """What went wrong, for people."""
+        self.headers: Any = None
+        """The headers of the last handshake's answer."""
+        self.subprotocol: str | None = None
+        self.latency = 0.0
+        #: Sockets, in whatever state.
+        self._wires = 0
+        self._tries = 0
+        self._attempts = 0
+        self._waited = 0.0
+        self._opened_at = 0.0
+        self._lost_at = 0.0
+        self._reopening: asyncio.Task[None] | None = None
+
+    # --- the task's side ---
+
+    def take(self, *, marker: bool = True) -> Any:
+        """The next message or marker, EMPTY or OVER; with marker=False a marker is left where it is."""
+        ended = self.ended  # before the look: what comes before the end is taken before the end
+        with self._lock:
+            if not self._queue:
+                return OVER if ended else EMPTY
+            if not marker and isinstance(self._queue[0], Reconnected):
+                return EMPTY
+            item = self._queue.popleft()
+            if not isinstance(item, Reconnected):
+                self._taken += len(item)
+        link = self.link
+        if link is not None and link.holding and self.roomy():
+            self._on_loop(link.read_on)
+        return item
+
+    def something(self) -> bool:
+        """Whether `take` would give something."""
+        return bool(self._queue) or self.ended
+
+    @property
+    def queued(self) -> int:
+        """Messages and markers that `take` would give."""
+        return len(self._queue)
+
+    def congested(self) -> bool:
+        """Whether a message would have to wait."""
+        link = self.link
+        return not self.ended and (link is None or link.paused or self._unsent >= self.terms.write_limit)
+
+    def offer(self, payload: bytes, text: bool) -> None:
+        """Give a message to be sent."""
+        with self._lock:
+            self._outgoing.append((payload, text))
+            self._unsent += len(payload)
+            if self._flushing:
+                return
+            self._flushing = True
+        self._on_loop(self._flush)
+
+    def close(self, code: int, reason: str) -> None:
+        """Begin to close; returns at once. What was offered is sent before."""
+        self._on_loop(self._begin_close, code, reason)
+
+    def leave(self, why: Leaving) -> None:
+        """See `Belonging`."""
+        if os.getpid() != self._pid:
+            # In a child that the task has forked: the connection is its parent's.
+            self._gone(self)
+            return
+        self.close(*CODES[why])
+
+    def drop(self) -> None:
+        """See `Belonging`."""
+        self._on_loop(self._abort)
+
+    def _on_loop(self, call: Callable[..., object], *args: Any) -> None:
+        if asyncio._get_running_loop() is self.loop:
+            call(*args)
+            return
+        try:
+            self.loop.call_soon_threadsafe(call, *args)
+        except RuntimeError:
+            # The loop is closed, and all connections with it.
+            pass
+
+    # --- the loop's side: opening ---
+
+    async def open(self) -> None:
+        """Connect for the first time. TimeoutError, WebSocketRefused."""
+        try:
+            await self._connect()
+        except BaseException:
+            self.closing = True
+            self._abort()
+            raise
+
+    async def _connect(self) -> None:
+        terms = self.terms
+        options: dict[str, Any] = {}
+        if terms.url.startswith("wss:"):
+            options["ssl"] = terms.ssl or _default_tls()
+        try:
+            await connect(
+                terms.url,
+                additional_headers=list(terms.headers),
+                subprotocols=terms.subprotocols,
+                open_timeout=terms.open_timeout,
+                close_timeout=terms.close_timeout,
+                ping_interval=None,  # Link has a pulse of its own
+                max_size=terms.max_size,
+                write_limit=terms.write_limit,
+                compression="deflate" if terms.compression else None,
+                proxy=terms.proxy or None,
+                create_connection=functools.partial(Link, owner=self),  # type: ignore[arg-type]  # as good as a class
+                **options,
+            )
+        except TimeoutError as error:
+            raise TimeoutError(f"no connection to {terms.place} {_within(terms.open_timeout)}") from error
+        except (OSError, WebSocketException, ValueError, EOFError) as error:
+            raise _refused(terms.place, error) from error
+
+    async def _reopen(self) -> None:
+        backoff = self.terms.reconnect
+        assert backoff is not None
+        attempts = 0
+        while backoff.attempts is None or attempts < backoff.attempts:
+            self._waited = backoff.wait(self._tries)
+            self._tries += 1
+            attempts += 1
+            self._attempts = attempts
+            await asyncio.sleep(self._waited)
+            try:
+                await self._connect()
+            except (TimeoutError, WebSocketRefused) as error:
+                self.why = str(error)
+                if isinstance(error, WebSocketRefused) and error.final:
+                    break
+            else:
+                self._reopening = None
+                if self.link is None and not self.ended:
+                    # Lost again before this coroutine could go on.
+                    self._again()
+                return
+        self._reopening = None
+        self._finish()
+
+    def wired(self) -> None:
+        """See `Owner`."""
+        self._wires += 1
+
+    def opened_link(self, link: Link) -> None:
+        """See `Owner`."""
+        if self.closing:
+            link.close_with(1001, "")
+            return
+        self.link = link
+        self.openings += 1
+        self._opened_at = time.monotonic()
+        self.headers = link.response.headers if link.response is not None else None
+        self.subprotocol = link.subprotocol
+        if self.openings > 1:
+            down = self._opened_at - self._lost_at
+            self._queue.append(
+                Reconnected(self.openings - 1, self._attempts, down, self.code or 1006, self.reason)
+            )
+        self.code, self.reason, self.why = None, "", ""
+
+    # --- the loop's side: in and out ---
+
+    def put(self, message: Message) -> None:
+        """See `Owner`."""
+        self._came += len(message)
+        self._queue.append(message)
+
+    def full(self) -> bool:
+        """See `Owner`."""
+        return (
+            len(self._queue) >= self.terms.max_queue or self._came - self._taken >= self.terms.max_queue_bytes
+        )
+
+    def roomy(self) -> bool:
+        """See `Owner`."""
+        return (
+            len(self._queue) <= self.terms.max_queue // 2
+            and self._came - self._taken <= self.terms.max_queue_bytes // 2
+        )
+
+    def news(self) -> None:
+        """See `Owner`."""
+        self._ring()
+
+    def _flush(self) -> None:
+        with self._lock:
+            messages, self._outgoing = self._outgoing, []
+            self._flushing = False
+            self._unsent = 0
+        # Without a connection they are lost, as are those that lie in the socket's buffer then.
+        if self.link is not None and messages:
+            self.link.write(messages)
+        self._ring()
+
+    # --- the loop's side: the end ---
+
+    def lost(self, link: Link) -> None:
+        """See `Owner`."""
+        self._wires -= 1
+        if link is not self.link:
+            # It was refused, or given up before it was open.
+            if self.ended:
+                self._finish()
+            return
+        self.link = None
+        self._lost_at = time.monotonic()
+        self.latency = link.latency
+        self.code, self.reason = link.ending()
+        self.why = link.why
+        backoff = self.terms.reconnect
+        if self.closing or backoff is None or self.code in backoff.final:
+            self._finish()
+            return
+        if self._lost_at - self._opened_at >= self._waited:
+            self._tries = 0
+        if self._reopening is None:
+            self._again()
+        self._ring()
+
+    def _again(self) -> None:
+        self._reopening = self.loop.create_task(self._reopen())
+
+    def _begin_close(self, code: int, reason: str) -> None:
+        if self.closing or self.over:
+            return
+        self._flush()
+        self.closing = True
+        self._stop_reopening()
+        with self._lock:
+            self._queue.clear()
+        self.ended = True
+        if self.link is None:
+            self._finish()
+        else:
+            self.link.close_with(code, reason)
+            self._ring()
+
+    def _abort(self) -> None:
+        self.closing = True
+        self._stop_reopening()
+        if self.link is None:
+            self._finish()
+        else:
+            self.link.transport.abort()
+
+    def _stop_reopening(self) -> None:
+        if self._reopening is not None:
+            self._reopening.cancel()
+            self._reopening = None
+
+    def _finish(self) -> None:
+        if self.code is None:
+            self.code = 1006
+        self.ended = True
+        if not self.over and not self._wires:
+            self.over = True
+            self._gone(self)
+        self._ring()
+
+
+@functools.cache
+def _default_tls() -> tls.SSLContext:
+    """One for all: each would load the system's certificates anew."""
+    return tls.create_default_context()
+
+
+def _within(timeout: float | None) -> str:
+    return "in the time that the system allows" if timeout is None else f"within {timeout:g} seconds"
+
+
+def _refused(place: str, error: Exception) -> WebSocketRefused:
+    """A foreign error while connecting, in our words."""
+    if isinstance(error, InvalidStatus):
+        status = error.response.status_code
+        message = f"{place} has answered the handshake with HTTP {status}"
+        return WebSocketRefused(message, status=status, final=status not in PASSING)
+    if isinstance(error, tls.SSLError):
+        return WebSocketRefused(
+            f"no TLS connection to {place}: {error}", final=isinstance(error, tls.SSLCertVerificationError)
+        )
+    if isinstance(error, OSError):
+        return WebSocketRefused(f"no connection to {place}: {error}")
+    cut_off = isinstance(getattr(error, "__cause__", None), EOFError | OSError)
+    final = not cut_off and isinstance(error, InvalidHandshake | ValueError)
+    cause = f" ({error.__cause__})" if cut_off else ""
+    return WebSocketRefused(f"{place} is no WebSocket server, or none for us: {error}{cause}", final=final)

@@ -1,0 +1,249 @@
+"""On what terms a connection is kept: the options of `connect`, their defaults and limits, and the backoff."""
+
+from __future__ import annotations
+
+import random
+import ssl as tls
+import sys
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Final, TypedDict
+from urllib.parse import urlsplit, urlunsplit
+
+from ..errors import InvalidOption
+
+#: Seconds that the opening and the closing of a connection may take.
+OPEN_TIMEOUT: Final = 10.0
+CLOSE_TIMEOUT: Final = 5.0
+#: Seconds between two pings, and seconds of silence after one until the other side counts as gone.
+PING_INTERVAL: Final = 20.0
+PING_TIMEOUT: Final = 20.0
+#: Bytes of one message that may come in.
+MAX_SIZE: Final = 1 << 20
+#: Messages, and bytes of messages, that wait for the task before nothing more is read from the connection.
+MAX_QUEUE: Final = 1_000
+MAX_QUEUE_BYTES: Final = 4 << 20
+#: Bytes given to `send` that have not left yet, from which on `send` waits.
+WRITE_LIMIT: Final = 1 << 18
+#: Bytes that a close reason may take.
+REASON_LIMIT: Final = 123
+#: Close codes after which opening the connection again would lead to the same end: it was finished, or refused.
+FINAL: Final = (1000, 1002, 1003, 1007, 1008, 1009, 1010)
+#: HTTP answers to a handshake after which it is worth trying again.
+PASSING: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+#: Close codes that may be sent (RFC 6455, section 7.4, and IANA's registry).
+_SENDABLE: Final = frozenset({1000, 1001, 1002, 1003, *range(1007, 1015)})
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """When a lost connection is opened again. Seconds are floats.
+
+    With n = 0 for the first try the wait is `delay·factorⁿ`, at most `max_delay`, and with jitter a random part of
+    that, from `1 - jitter` of it to all of it. A connection that has lasted for as long as it was waited for sets n
+    back to 0.
+    """
+
+    delay: float = 0.5
+    max_delay: float = 30.0
+    factor: float = 2.0
+    jitter: float = 0.5
+    """0 for none, 1 for a wait anywhere between nothing and the whole."""
+    attempts: int | None = None
+    """Tries in a row after which the connection is given up; None for no end."""
+    final: Collection[int] = FINAL
+    """Close codes of the other side after which it is not opened again."""
+    marker: bool = True
+    """Whether `receive` gives a Reconnected where messages may be missing."""
+
+    def __post_init__(self) -> None:
+        for name in ("delay", "max_delay"):
+            object.__setattr__(self, name, seconds(f"backoff {name}", getattr(self, name)))
+        if not _is_number(self.factor) or not 1 <= self.factor <= 1_000:
+            raise InvalidOption(f"backoff factor must be a number from 1 to 1,000: {self.factor!r:.80}")
+        if not _is_number(self.jitter) or not 0 <= self.jitter <= 1:
+            raise InvalidOption(f"backoff jitter must be a number from 0 to 1: {self.jitter!r:.80}")
+        if self.attempts is not None:
+            whole("backoff attempts", self.attempts, 1)
+        if isinstance(self.final, str | bytes) or not all(isinstance(code, int) for code in self.final):
+            raise InvalidOption(f"backoff final must be close codes: {self.final!r:.80}")
+        object.__setattr__(self, "final", frozenset(self.final))
+        if not isinstance(self.marker, bool):
+            raise InvalidOption(f"backoff marker must be True or False: {self.marker!r:.80}")
+
+    def wait(self, n: int, rng: random.Random | None = None) -> float:
+        """Seconds before try number n, counted from 0. `rng` gives the jitter (default: the module's)."""
+        # Past 64 steps any delay is at its cap, and the power would overflow some day.
+        longest = min(self.delay * float(self.factor) ** min(n, 64), self.max_delay)
+        return longest * (1 - self.jitter * (rng or random).random())
+
+
+class Wishes(TypedDict, total=False):
+    """The options of `connect`; see `Terms`."""
+
+    headers: Mapping[str, str] | Iterable[tuple[str, str]] | None
+    subprotocols: Iterable[str] | None
+    open_timeout: float | None
+    close_timeout: float
+    ping_interval: float | None
+    ping_timeout: float | None
+    max_size: int
+    max_queue: int
+    max_queue_bytes: int
+    write_limit: int
+    compression: bool
+    json: bool
+    ssl: tls.SSLContext | None
+    proxy: str | bool | None
+    reconnect: Backoff | None
+    on_connect: Callable[[Any], Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """The options of `connect`. Seconds are floats, sizes are bytes."""
+
+    url: str
+    """`ws://…` or `wss://…`"""
+    headers: Any = None
+    """Further headers of the handshake: a mapping, or pairs where a name occurs more than once."""
+    subprotocols: Any = None
+    """Subprotocols to offer, best first."""
+    open_timeout: float | None = OPEN_TIMEOUT
+    """Seconds to connect, TLS and handshake included; None for no limit."""
+    close_timeout: float = CLOSE_TIMEOUT
+    """Seconds that the other side has to answer a close."""
+    ping_interval: float | None = PING_INTERVAL
+    """Seconds between two pings; None for no pings."""
+    ping_timeout: float | None = PING_TIMEOUT
+    """Seconds of silence after a ping until the connection counts as lost; None for never."""
+    max_size: int = MAX_SIZE
+    """Bytes of the largest message that is taken."""
+    max_queue: int = MAX_QUEUE
+    """Messages that may wait for the task; then reading stops."""
+    max_queue_bytes: int = MAX_QUEUE_BYTES
+    """The same in bytes of messages."""
+    write_limit: int = WRITE_LIMIT
+    """Bytes that may wait to be sent; then `send` waits."""
+    compression: bool = False
+    """Whether to offer permessage-deflate, which costs memory."""
+    json: bool = True
+    """Whether text that is a JSON object or array is parsed."""
+    ssl: tls.SSLContext | None = None
+    """The TLS context of `wss://`; None for the system's default one."""
+    proxy: str | bool | None = True
+    """The proxy's address; True for the one in the environment, None or False for none."""
+    reconnect: Backoff | None = None
+    """When to open a lost connection again; None for never."""
+    on_connect: Callable[[Any], Any] | None = None
+    """Called with the connection whenever it has been opened, the first time included."""
+
+    def __post_init__(self) -> None:
+        change = object.__setattr__
+        _check_url(self.url, self.ssl)
+        change(self, "headers", _pairs(self.headers))
+        change(self, "subprotocols", _tokens(self.subprotocols))
+        for name in ("open_timeout", "close_timeout", "ping_interval", "ping_timeout"):
+            value = getattr(self, name)
+            if value is not None or name == "close_timeout":
+                change(self, name, seconds(name, value, positive=name != "close_timeout"))
+        for name in ("max_size", "max_queue", "max_queue_bytes", "write_limit"):
+            whole(name, getattr(self, name), 1)
+        for name in ("compression", "json"):
+            if not isinstance(getattr(self, name), bool):
+                raise InvalidOption(f"{name} must be True or False: {getattr(self, name)!r:.80}")
+        if self.ssl is not None and not isinstance(self.ssl, tls.SSLContext):
+            raise InvalidOption(f"ssl must be an ssl.SSLContext or None: {self.ssl!r:.80}")
+        if not isinstance(self.proxy, str | bool | None):
+            raise InvalidOption(f"proxy must be an address, True or None: {self.proxy!r:.80}")
+        if self.reconnect is not None and not isinstance(self.reconnect, Backoff):
+            raise InvalidOption(f"reconnect must be a Backoff or None: {self.reconnect!r:.80}")
+        if self.on_connect is not None and not callable(self.on_connect):
+            raise InvalidOption(f"on_connect must be callable: {self.on_connect!r:.80}")
+
+    @classmethod
+    def of(cls, url: str, wishes: Mapping[str, Any]) -> Terms:
+        """InvalidOption for an unknown option, or one out of its range."""
+        known = [field.name for field in fields(cls) if field.name != "url"]
+        unknown = [name for name in wishes if name not in known]
+        if unknown:
+            raise InvalidOption(
+                f"unknown option {unknown[0]!r}; the options of connect are {', '.join(known)}"
+            )
+        return cls(url, **wishes)
+
+    @property
+    def place(self) -> str:
+        """The URL as it may stand in a message: without the password, the query and their secrets."""
+        parts = urlsplit(self.url)
+        return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def check_close(code: object, reason: object) -> tuple[int, str]:
+    """A code and a reason that may be sent; InvalidOption for others."""
+    if not isinstance(code, int) or not (code in _SENDABLE or 3000 <= code <= 4999):
+        raise InvalidOption(f"a close code is 1000 to 1003, 1007 to 1014 or 3000 to 4999: {code!r:.80}")
+    if not isinstance(reason, str) or len(reason.encode(errors="replace")) > REASON_LIMIT:
+        raise InvalidOption(f"a close reason is text of at most {REASON_LIMIT} bytes: {reason!r:.80}")
+    return int(code), reason
+
+
+def seconds(name: str, value: Any, *, positive: bool = False) -> float:
+    """A number of seconds; InvalidOption for anything else."""
+    if not _is_number(value) or not 0 <= value <= sys.float_info.max or (positive and value == 0):
+        least = "more than 0" if positive else "0 or more"
+        raise InvalidOption(f"{name} must be seconds, {least}: {value!r:.80}")
+    return float(value)
+
+
+def whole(name: str, value: object, least: int) -> None:
+    """InvalidOption for what is no whole number from `least` on."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise InvalidOption(f"{name} must be a whole number, at least {least}: {value!r:.80}")
+
+
+def _is_number(value: object) -> Any:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _check_url(url: object, context: object) -> None:
+    if not isinstance(url, str):
+        raise InvalidOption(f"a WebSocket URL is text: {url!r:.80}")
+    try:
+        parts = urlsplit(url)
+        valid = parts.scheme in ("ws", "wss") and parts.hostname and not parts.fragment and parts.port != 0
+    except ValueError:
+        valid = False
+    if not valid or not url.isprintable() or " " in url:
+        raise InvalidOption(f"not a URL of the form ws://host[:port]/path or wss://…: {url!r:.200}")
+    if context is not None and not url.startswith("wss:"):
+        raise InvalidOption(f"ssl= goes with a wss:// URL, not with {url!r:.200}")
+
+
+def _pairs(headers: Any) -> tuple[tuple[str, str], ...]:
+    try:
+        items = headers.items() if isinstance(headers, Mapping) else headers or ()
+        pairs = tuple((name, value) for name, value in items)
+    except (TypeError, ValueError):
+        raise InvalidOption(f"headers must be a mapping or pairs of texts: {headers!r:.80}") from None
+    for name, value in pairs:
+        # Not the value itself: it may be a secret.
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise InvalidOption(f"a header is a pair of texts: {name!r:.80}")
+        if not name or not name.isascii() or set(name) & set(" \t\r\n:\0") or set(value) & set("\r\n\0"):
+            raise InvalidOption(f"not a header of one line: {name!r:.80}")
+    return pairs
+
+
+def _tokens(subprotocols: Any) -> tuple[str, ...] | None:
+    if subprotocols is None:
+        return None
+    tokens = () if isinstance(subprotocols, str) else tuple(subprotocols)
+    if not tokens or not all(isinstance(token, str) and _is_token(token) for token in tokens):
+        raise InvalidOption(f"subprotocols must be a list of names: {subprotocols!r:.80}")
+    return tokens
+
+
+def _is_token(text: str) -> bool:
+    return bool(text) and text.isascii() and text.isprintable() and not set(text) & set(' ()<>@,;:\\"/[]?={}')

@@ -1,0 +1,208 @@
+"""WebSocket connections for sync tasks: `from understudy import ws`. The awaitable twins are in `understudy.aio.ws`.
+
+Everything that waits here holds no slot, wakes for a cancel or timeout with TaskCancelled (once, as `receive` does) and
+for a drain with Interrupted. A connection that its task leaves open is closed when the task ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import Future
+from types import TracebackType
+from typing import Any, Self, Unpack
+
+from .belonging import LEAVE_WITHIN
+from .context import _sync_actor
+from .errors import WebSocketClosed
+from .websocket import connection as base
+from .websocket import hub
+from .websocket.connection import deadline_of, left_of, mailbox
+from .websocket.session import EMPTY, OVER, Reconnected, Session
+from .websocket.terms import Backoff, Terms, Wishes, check_close
+from .websocket.text import encode
+
+__all__ = [
+    "Backoff",
+    "Connection",
+    "Reconnected",
+    "close",
+    "connect",
+    "mailbox",
+    "receive",
+    "select",
+    "send",
+]
+
+
+def connect(url: str, **options: Unpack[Wishes]) -> Connection:
+    """Open a connection to `ws://…` or `wss://…`; the options stand in docs/websockets.md.
+
+    WebSocketRefused if it does not come about, TimeoutError if that takes longer than `open_timeout`, InvalidOption.
+    """
+    actor = _sync_actor("ws.connect")
+    terms = Terms.of(url, options)
+    actor.check_stop()
+    session = Session(terms, hub.loop(), actor.inbox.wake, actor.lose)
+    actor.keep(session)
+    opening: Future[None] = asyncio.run_coroutine_threadsafe(session.open(), session.loop)
+    opening.add_done_callback(lambda _: actor.inbox.wake())
+    try:
+        actor._wait(None, lambda: opening.done() or actor.stop_pending())
+        if not opening.done():
+            actor.check_stop()
+        opening.result()
+    finally:
+        opening.cancel()
+    conn = Connection(session, actor)
+    try:
+        conn._greet()
+    except BaseException:
+        session.close(*base.FAILED)
+        raise
+    return conn
+
+
+def send(conn: Connection, data: Any, timeout: float | None = None) -> None:
+    """As `Connection.send`."""
+    conn.send(data, timeout)
+
+
+def receive(conn: Connection, timeout: float | None = None) -> Any:
+    """As `Connection.receive`."""
+    return conn.receive(timeout)
+
+
+def close(conn: Connection, code: int = 1000, reason: str = "") -> None:
+    """As `Connection.close`."""
+    conn.close(code, reason)
+
+
+class Connection(base.Connection):
+    """A connection of a sync task. A context manager, and an iterator over its messages."""
+
+    def send(self, data: Any, timeout: float | None = None) -> None:
+        """Send a dict or list as JSON, a str as text, bytes as binary.
+
+        Waits while `write_limit` bytes have not left yet, or while a lost connection is opened again. TimeoutError
+        when that takes longer than `timeout` seconds, WebSocketClosed, UnencodableValue: then nothing was sent.
+        """
+        self._mine("ws.send")
+        payload, text = encode(data)
+        session, actor = self._session, self._actor
+        actor.check_stop()
+        self._check_sendable()
+        deadline = deadline_of(timeout)
+        while session.congested() or self._to_greet():
+            self._greet()
+            if not actor._wait(left_of(deadline), lambda: self._sendable_now() or actor.stop_pending()):
+                raise TimeoutError(f"not sent within {timeout} seconds")
+            actor.check_stop()
+            self._check_sendable()
+        session.offer(payload, text)
+
+    def receive(self, timeout: float | None = None) -> Any:
+        """The next message: a dict or list from JSON, else str; bytes; None when the connection is closed.
+
+        With `reconnect`, also a Reconnected where messages may be missing. TimeoutError when `timeout` seconds run out.
+        """
+        self._mine("ws.receive")
+        actor = self._actor
+        deadline = deadline_of(timeout)
+        while True:
+            actor.check_stop()
+            item = self._take()
+            if isinstance(item, Reconnected):
+                if self._met(item):
+                    return item
+            elif item is OVER:
+                return None
+            elif item is not EMPTY:
+                return item
+            elif not actor._wait(left_of(deadline), lambda: self._has_something() or actor.stop_pending()):
+                raise TimeoutError(f"no message within {timeout} seconds")
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        """Close it and wait for the other side's answer, at most `close_timeout` seconds. What was not received is
+        dropped, what was sent before goes out. Does nothing on a closed connection."""
+        self._mine("ws.close")
+        code, reason = check_close(code, reason)
+        session, actor = self._session, self._actor
+        # Woken by what comes while it waits. What had come before is what it is closed for.
+        before = (actor.signal, actor.interrupted)
+        session.close(code, reason)
+        limit = None if before == (None, False) else LEAVE_WITHIN
+        actor._wait(limit, lambda: session.over or (actor.signal, actor.interrupted) != before)
+        if not session.over:
+            session.drop()
+        if (actor.signal, actor.interrupted) != before:
+            actor.check_stop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close(*base.farewell(error, self._actor))
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Any:
+        item = self.receive()
+        if item is None:
+            self._end_of_iteration()
+            raise StopIteration
+        return item
+
+    def _greet(self, marker: Reconnected | None = None) -> None:
+        """Call the task's hook if it is due."""
+        if not self._to_greet(marker):
+            return
+        hook = self._session.terms.on_connect
+        assert hook is not None
+        self._greeted, self._greeting = self._session.openings, True
+        try:
+            hook(self)
+        except WebSocketClosed:
+            # Lost again meanwhile: the hook is called for the next opening. Lost for good: the caller will see.
+            if not self._lost_while_greeting():
+                raise
+        finally:
+            self._greeting = False
+
+    def _met(self, marker: Reconnected) -> bool:
+        """The point where messages may be missing; whether the task wants to see it."""
+        self._greet(marker)
+        backoff = self._session.terms.reconnect
+        return backoff is not None and backoff.marker
+
+
+def select(*sources: Any, timeout: float | None = None) -> tuple[Any, Any]:
+    """(source, message) of whichever speaks first: any connections, and `mailbox` for the task's own messages.
+
+    The message is what `receive` of that source would give: None from one that is closed, which it says each time it is
+    asked. Sources that have something take turns. A cancel comes through `mailbox` if that is among them, else as
+    TaskCancelled. TimeoutError when `timeout` seconds run out.
+    """
+    actor = _sync_actor("ws.select")
+    base.check_sources(sources, "ws.select")
+    listens = mailbox in sources
+    if listens:
+        actor._acknowledge_taken()
+    deadline = deadline_of(timeout)
+    while True:
+        found = base.look(actor, sources)
+        if found is None:
+            if listens:
+                actor._tell_taken()
+            if not actor._wait(left_of(deadline), lambda: base.any_has_something(actor, sources)):
+                raise TimeoutError(f"no message within {timeout} seconds")
+            continue
+        source, item = found
+        if isinstance(item, Reconnected) and not source._met(item):
+            continue
+        return source, None if item is OVER else item

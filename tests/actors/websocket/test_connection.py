@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from understudy.actors.errors import Interrupted, InvalidOption, TaskCancelled
+from understudy.actors.websocket.connection import deadline_of, farewell, left_of, mailbox
+
+
+@pytest.mark.parametrize(
+    ("error", "signal", "code"),
+    [
+        (None, None, 1000),
+        (None, "cancel", 1001),
+        (ValueError(), None, 1011),
+        (ValueError(), "timeout", 1001),
+        (Interrupted(), None, 1001),
+        (asyncio.CancelledError(), None, 1001),
+        (TaskCancelled("x"), "cancel", 1001),
+    ],
+)
+def test_farewell(error: BaseException | None, signal: str | None, code: int) -> None:
+    actor: Any = SimpleNamespace(signal=signal)
+    assert farewell(error, actor)[0] == code
+
+
+def test_deadlines() -> None:
+    assert left_of(deadline_of(None)) is None
+    assert 9 < (left_of(deadline_of(10)) or 0) <= 10
+    with pytest.raises(InvalidOption):
+        deadline_of("soon")  # type: ignore[arg-type]
+
+
+def test_the_mailbox_has_a_name() -> None:
+    assert repr(mailbox) == "mailbox"
