@@ -54,7 +54,7 @@ dist: $(STAMP) ## build the sdist and the wheel into dist/
 	$(BIN)/python -m build
 
 clean: ## remove everything that is not source, virtual environments included
-	rm -rf .venv* build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	rm -rf .venv* .node build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
 	find . -name __pycache__ -type d -not -path './.git/*' -not -path './.typing/*' -prune -exec rm -rf {} +
 
 # The first Python that answers: a pyenv shim may be on PATH and yet refuse to run.
