@@ -17,14 +17,22 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from .actors import aio, ws
+    from .actors import aio, box, ws
+    from .actors.box_conf import BoxConf
     from .actors.context import cancelled, checkpoint, current, progress, receive, restore, send, sleep
     from .actors.errors import (
         AppFailed,
+        BoxError,
+        BoxFailed,
+        BoxRefused,
+        BoxTimedOut,
+        EngineAbsent,
+        EngineError,
         ErrorInfo,
         Fail,
         HomeError,
         HomeInUse,
+        ImageAbsent,
         Interrupted,
         InvalidOption,
         InvalidTask,
@@ -70,10 +78,18 @@ __version__ = "0.1.0"
 __all__ = [
     "AppFailed",
     "AsyncRuntime",
+    "BoxConf",
+    "BoxError",
+    "BoxFailed",
+    "BoxRefused",
+    "BoxTimedOut",
+    "EngineAbsent",
+    "EngineError",
     "ErrorInfo",
     "Fail",
     "HomeError",
     "HomeInUse",
+    "ImageAbsent",
     "Interrupted",
     "InvalidOption",
     "InvalidTask",
@@ -113,6 +129,7 @@ __all__ = [
     "WebSocketRefused",
     "__version__",
     "aio",
+    "box",
     "cancelled",
     "checkpoint",
     "current",
@@ -130,10 +147,18 @@ __all__ = [
 _HOMES: Final[dict[str, tuple[str, str | None]]] = {
     "AppFailed": ("actors.errors", "AppFailed"),
     "AsyncRuntime": ("supervisor.async_runtime", "AsyncRuntime"),
+    "BoxConf": ("actors.box_conf", "BoxConf"),
+    "BoxError": ("actors.errors", "BoxError"),
+    "BoxFailed": ("actors.errors", "BoxFailed"),
+    "BoxRefused": ("actors.errors", "BoxRefused"),
+    "BoxTimedOut": ("actors.errors", "BoxTimedOut"),
+    "EngineAbsent": ("actors.errors", "EngineAbsent"),
+    "EngineError": ("actors.errors", "EngineError"),
     "ErrorInfo": ("actors.errors", "ErrorInfo"),
     "Fail": ("actors.errors", "Fail"),
     "HomeError": ("actors.errors", "HomeError"),
     "HomeInUse": ("actors.errors", "HomeInUse"),
+    "ImageAbsent": ("actors.errors", "ImageAbsent"),
     "Interrupted": ("actors.errors", "Interrupted"),
     "InvalidOption": ("actors.errors", "InvalidOption"),
     "InvalidTask": ("actors.errors", "InvalidTask"),
@@ -172,6 +197,7 @@ _HOMES: Final[dict[str, tuple[str, str | None]]] = {
     "WebSocketError": ("actors.errors", "WebSocketError"),
     "WebSocketRefused": ("actors.errors", "WebSocketRefused"),
     "aio": ("actors.aio", None),
+    "box": ("actors.box", None),
     "cancelled": ("actors.context", "cancelled"),
     "checkpoint": ("actors.context", "checkpoint"),
     "current": ("actors.context", "current"),
@@ -206,6 +232,7 @@ def __dir__() -> list[str]:
 _ALIASES: Final = {
     "understudy.aio": "understudy.actors.aio",
     "understudy.aio.ws": "understudy.actors.aio_ws",
+    "understudy.box": "understudy.actors.box",
     "understudy.ws": "understudy.actors.ws",
 }
 

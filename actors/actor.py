@@ -262,6 +262,17 @@ class TaskActor(pykka.Actor):
                 raise TimeoutError(f"no message within {timeout} seconds")
         return message
 
+    def take(self) -> Any:
+        """The next message without waiting: NOTHING while there is none, CLOSED when no more will come.
+
+        Whoever calls this looks at `signal` himself: no message tells him of it.
+        """
+        self._signal_read = True
+        message = self._next()
+        if message is NOTHING:
+            self._tell_taken()
+        return message
+
     def sleep(self, seconds: float) -> bool:
         """Wait; False if a cancel or timeout cut it short."""
         self._wait(seconds, self._something_wrong)

@@ -31,6 +31,13 @@
     │   ├── WebSocketRefused                  no connection came about; has .status, of HTTP, and .final
     │   └── WebSocketClosed                   it is closed; has .code and .reason
     ├── AppFailed                             the app cannot be loaded; has .remote_traceback
+    ├── BoxError                              a container task; has .details
+    │   ├── BoxFailed                         its command ended otherwise than with 0
+    │   ├── BoxTimedOut                       it ran longer than its timeout
+    │   ├── BoxRefused                        the image policy does not allow it; not retried
+    │   ├── ImageAbsent        (LookupError)  the image is not there, or cannot be pulled
+    │   ├── EngineAbsent       (ConnectionError) no container engine answers
+    │   └── EngineError                       the engine refused something, or failed at it
     └── StoreError                            the disk
         ├── StoreFull                         no room left on the disk; nothing was written
         ├── StoreForeign                      the file is not an Understudy store
@@ -76,7 +83,7 @@ class ErrorInfo:
     traceback: str = ""
     """The remote traceback as Python prints it; empty where no Python code raised."""
     details: dict[str, Any] = field(default_factory=dict)
-    """What is known in numbers: `pid`, `exit_code`, `signal`, `limit`, `rss`, `crashes`."""
+    """What is known in numbers: `pid`, `exit_code`, `signal`, `limit`, `rss`, `crashes`; of a container its map."""
 
     def __str__(self) -> str:
         return f"{self.type}: {self.message}" if self.message else self.type
@@ -272,6 +279,38 @@ class AppFailed(UnderstudyError):
     def __str__(self) -> str:
         message = super().__str__()
         return f"{message}\n\n{self.remote_traceback}" if self.remote_traceback else message
+
+
+class BoxError(UnderstudyError):
+    """A container task could not do what it was started for; `details` is what is known of the container."""
+
+    def __init__(self, message: str, details: dict[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.details = details or {}
+
+
+class BoxFailed(BoxError):
+    """The container's command ended otherwise than with exit code 0; `details` is the map that 0 would have given."""
+
+
+class BoxTimedOut(BoxError):
+    """The container ran longer than its timeout and was stopped; `details` as for BoxFailed."""
+
+
+class BoxRefused(BoxError):
+    """The image policy does not allow this image: it is one to run an engine in, or wants privileges."""
+
+
+class ImageAbsent(BoxError, LookupError):
+    """The image is not on this machine, and may not or cannot be pulled."""
+
+
+class EngineAbsent(BoxError, ConnectionError):
+    """No container engine answers."""
+
+
+class EngineError(BoxError):
+    """The container engine refused something or failed at it; the message is its own."""
 
 
 class StoreError(UnderstudyError):

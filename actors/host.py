@@ -9,7 +9,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
-from .errors import Fail, RetryLater
+from .errors import BoxError, BoxRefused, BoxTimedOut, Fail, RetryLater
 from .retry import lineage
 
 if TYPE_CHECKING:
@@ -30,6 +30,11 @@ class Ending(IntEnum):
     FAIL = 2
     RETRY_LATER = 3
     INTERRUPTED = 4
+    TIMED_OUT = 5
+    """What it ran has a clock of its own, and that has run out."""
+
+
+ErrorFields = tuple[str, str, str, list[str]] | tuple[str, str, str, list[str], dict[str, Any]]
 
 
 class Outcome(NamedTuple):
@@ -38,8 +43,8 @@ class Outcome(NamedTuple):
     ending: Ending
     value: bytes | None = None
     """The encoded return value; None for None."""
-    error: tuple[str, str, str, list[str]] | None = None
-    """(type, message, traceback, names of the class and its bases)."""
+    error: ErrorFields | None = None
+    """(type, message, traceback, names of the class and its bases, details)."""
     delay: float | None = None
     """Seconds that RetryLater asked for."""
 
@@ -62,6 +67,9 @@ class Assignment(NamedTuple):
 
 class Host(Protocol):
     """The hosting process, as an actor sees it. Every method may be called from any thread and returns at once."""
+
+    home: str
+    """The home folder."""
 
     def ended(self, actor: TaskActor, outcome: Outcome) -> None:
         """The performance is over."""
@@ -86,14 +94,18 @@ class Host(Protocol):
     def progress(self, actor: TaskActor, done: float, total: float | None, note: str) -> None:
         """Note how far it is; only the last one counts."""
 
-    def log(self, actor: TaskActor, level: str, text: str) -> None:
-        """Add one entry to the task's log."""
+    def log(self, actor: TaskActor, level: str, text: str, at: float | None = None) -> None:
+        """Add one entry to the task's log; `at` in seconds since the epoch, by default now."""
 
 
 def error_outcome(error: BaseException) -> Outcome:
     """What an exception that left the task's code means; whether it is tried again is decided by its policy."""
     if isinstance(error, RetryLater):
         return Outcome(Ending.RETRY_LATER, error=describe(error), delay=error.delay)
+    if isinstance(error, BoxError):
+        ending = Ending.TIMED_OUT if isinstance(error, BoxTimedOut) else Ending.ERROR
+        ending = Ending.FAIL if isinstance(error, BoxRefused) else ending
+        return Outcome(ending, error=(*describe(error), error.details))
     return Outcome(Ending.FAIL if isinstance(error, Fail) else Ending.ERROR, error=describe(error))
 
 

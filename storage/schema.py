@@ -74,6 +74,8 @@ class Lane(IntEnum):
     ALONE = 3
     #: Not ready before a time, which is its sort.
     DELAYED = 4
+    #: Ready, and waits for one of the places for containers.
+    BOX = 5
 
 
 _LIVE: Final = struct.Struct(">BQ16s")

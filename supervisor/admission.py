@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from ..actors.box_conf import BOX, takes_messages
 from ..actors.errors import InvalidOption, InvalidValue, TaskNotFound, UnknownTask, ValueTooLarge
 from ..actors.ids import id_text, is_task_id
 from ..actors.options import Options
@@ -52,6 +53,7 @@ class Admission:
         for record, args in admitted.values():
             if record.key is not None:
                 self._journal.put(Table.KEYS, idempotency_key(record.key), record.id)
+            record.closed = record.name == BOX and not takes_messages(args)
             self._book.add(record, args)
         return ids if others else None
 
@@ -90,7 +92,7 @@ class Admission:
 
     def _check_declared(self, name: Any) -> None:
         if name not in self._book.tasks:
-            known = ", ".join(sorted(self._book.tasks)[:10]) or "none at all"
+            known = ", ".join(self._book.app_tasks()[:10]) or "none at all"
             what_to_do = (
                 'A task of a script has to stand at its top, outside `if __name__ == "__main__":`, and is known only '
                 "to a supervisor that this script has started"
@@ -135,7 +137,9 @@ class Admission:
         if state is not None:
             self._journal.put(Table.CHECKPOINTS, new_id, state)
             record.checkpoint = (time.time(), len(state))
-        self._book.add(record, self._journal.get(Table.ARGS, old_id))
+        args = self._journal.get(Table.ARGS, old_id)
+        record.closed = record.name == BOX and not takes_messages(args)
+        self._book.add(record, args)
 
 
 def is_id(value: object) -> bool:

@@ -57,6 +57,8 @@ class Attempts:
         self._mailroom = mailroom
         self._settings = settings
         self._kill_worker = kill_worker
+        #: Called when a container may have been left with nobody to care for it.
+        self.on_box_left: Callable[[], None] = lambda: None
         #: Seconds that attempts of each task lately took.
         self.pace: dict[str, float] = {}
         self._on: dict[int, Callable[[WorkerLink, tuple[Any, ...]], None]] = {
@@ -117,6 +119,7 @@ class Attempts:
             self.take_back(entry.link, lane)
         if entry.link is None:
             self._book.end(entry, Event.CANCEL)
+            self._box_left(entry)
             return True
         if not entry.record.cancel:
             entry.record.cancel = True
@@ -275,12 +278,18 @@ class Attempts:
         others = [entry for entry in lost if entry.id not in link.condemned]
         for entry in lost:
             link.drop(entry)
+            self._box_left(entry)
         for entry, reason in condemned:
             self._killed(entry, reason, link)
         if condemned or link.condemned or link.retiring:
             for entry in others:
                 self._interrupt(entry)
             return True
+        # A container outlives the worker that looks after it, and a client of an engine crashes nobody.
+        boxes = [entry for entry in others if entry.lane is Lane.BOX]
+        for entry in boxes:
+            self._interrupt(entry)
+        others = [entry for entry in others if entry.lane is not Lane.BOX]
         waits = link.marks.read()
         parked = {entry.id for entry in others if waits.get(entry.id, entry.parked)}
         shares = blame(
@@ -289,6 +298,10 @@ class Attempts:
         for entry, share in shares:
             self._share(entry, share, link, status)
         return bool(shares)
+
+    def _box_left(self, entry: Entry) -> None:
+        if entry.lane is Lane.BOX:
+            self.on_box_left()
 
     def _killed(self, entry: Entry, reason: str, link: WorkerLink) -> None:
         if reason.startswith("memory"):

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from ..actors.box_conf import BOX
 from ..actors.errors import InvalidOption, StoreCorrupt
 from ..actors.ids import id_text
 from ..actors.options import Options
@@ -41,7 +42,7 @@ log = logging.getLogger("understudy")
 #: Lane and sort of a task's row in the `live` table.
 Place = tuple[int, int]
 
-READY = (Lane.SYNC, Lane.ASYNC, Lane.ALONE)
+READY = (Lane.SYNC, Lane.ASYNC, Lane.ALONE, Lane.BOX)
 
 
 class Book:
@@ -69,8 +70,14 @@ class Book:
         #: Called when a task has been put in line.
         self.on_queued: Callable[[], None] = lambda: None
         journal.before_seal = self.write
+        # Whatever the app declares, containers can be started.
+        self.declare({BOX: Options().pack()})
 
     # --- what the app declares ---
+
+    def app_tasks(self) -> list[str]:
+        """The names of the app's own tasks, sorted."""
+        return sorted(self.tasks.keys() - {BOX})
 
     def declare(self, tasks: dict[str, dict[str, Any]]) -> None:
         """Take in the app's tasks. What stands in line gets their options: it may have been read before.
@@ -81,7 +88,7 @@ class Book:
             fields = dict(declared)
             is_async = bool(fields.pop("is_async", False))
             options = Options.unpack(fields)
-            lane = Lane.ALONE if options.alone else Lane.ASYNC if is_async else Lane.SYNC
+            lane = _usual_lane(name, options, is_async)
             self.tasks[name] = (options, is_async)
             self._usual[name] = (options, lane, (int(lane), ready_sort(options.priority)))
         for entry in list(self.entries.values()):
@@ -98,9 +105,7 @@ class Book:
         except InvalidOption:
             # Written by a release with other options; its task must still be runnable.
             options = declared
-        if record.alone or options.alone:
-            return options, Lane.ALONE
-        return options, Lane.ASYNC if is_async else Lane.SYNC
+        return options, Lane.ALONE if record.alone else _usual_lane(record.name, options, is_async)
 
     # --- finding ---
 
@@ -410,6 +415,15 @@ class Book:
 
 
 _UNDECLARED = (Options(), False)
+
+
+def _usual_lane(name: str, options: Options, is_async: bool) -> Lane:
+    """The lane of a task that is not suspected of anything."""
+    if name == BOX:
+        return Lane.BOX
+    return Lane.ALONE if options.alone else Lane.ASYNC if is_async else Lane.SYNC
+
+
 _RUNNING: Place = (int(Lane.RUNNING), 0)
 _RUNNING_PREFIX = live_key(*_RUNNING, b"")[:-ID_BYTES]
 

@@ -66,6 +66,7 @@ class Dispatcher:
         self._release_due()
         shared = [link for link in self._pool.links if not link.alone]
         if links := [link for link in shared if link.takes(Lane.SYNC)]:
+            self._fill_boxes(links)
             self._fill_slots(links)
         if links := [link for link in shared if link.takes(Lane.ASYNC)]:
             self._fill_loops(links)
@@ -96,6 +97,26 @@ class Dispatcher:
         for link, (_, entries) in zip(links, loads, strict=True):
             if entries:
                 self._attempts.hand(link, Lane.SYNC, entries)
+
+    def _fill_boxes(self, links: list[WorkerLink]) -> None:
+        """Containers wait in a line of their own until one of their places is free; on a worker they are sync tasks."""
+        entry = self._next(Lane.BOX)
+        if entry is None:
+            return
+        boxes = {
+            link: sum(other.lane is Lane.BOX for other in link.tasks.values()) for link in self._pool.links
+        }
+        places = self._settings.containers - sum(boxes.values())
+        while entry is not None:
+            free = [link for link in links if link.working(Lane.SYNC) < self._settings.slots]
+            if places <= 0 or not free:
+                self._book.put_back(Lane.BOX, entry)
+                return
+            link = min(free, key=boxes.__getitem__)
+            self._attempts.hand(link, Lane.SYNC, [entry])
+            boxes[link] += 1
+            places -= 1
+            entry = self._next(Lane.BOX)
 
     def _next(self, lane: Lane) -> Entry | None:
         """The first of a lane, taken out; one whose lane has changed since it was stored moves on to that."""

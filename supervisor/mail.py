@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from ..actors.box_conf import BOX
 from ..actors.errors import MailboxClosed, MailboxFull, TaskNotFound
 from ..actors.ids import id_text
 from ..storage.schema import Table, after_prefix, mail_key, mail_seq
@@ -73,7 +74,7 @@ class Mailroom:
             if entry is None:
                 raise self._no_mailbox(id)
             if entry.record.closed:
-                raise MailboxClosed(f"the mailbox of task {id_text(id)} was closed", id_text(id))
+                raise MailboxClosed(_closed(entry), id_text(id))
             mail = self.mail_of(entry)
             count, size = more.setdefault(id, [0, 0])
             if (
@@ -192,3 +193,13 @@ class Mailroom:
             and (entry.mail is None or entry.mail.given == entry.mail.last)
         ):
             entry.link.close_mailbox(entry.id)
+
+
+def _closed(entry: Entry) -> str:
+    """Why a mailbox takes nothing."""
+    if entry.record.name == BOX:
+        return (
+            f"container task {id_text(entry.id)} takes no messages, or no more: one that is started with "
+            "BoxConf(stdin=True) gets them on its standard input until its mailbox is closed"
+        )
+    return f"the mailbox of task {id_text(entry.id)} was closed"

@@ -78,14 +78,17 @@ class Outbox:
             self._progress[id] = (done, total, note)
         self._some.set()
 
-    def log(self, id: bytes, level: str, text: str) -> None:
-        """A line of a task's log. A task that prints faster than the disk takes it is slowed down here."""
-        now = time.time()
+    def log(self, id: bytes, level: str, text: str, at: float | None = None) -> None:
+        """A line of a task's log, `at` seconds since the epoch or now.
+
+        A task that prints faster than the disk takes it is slowed down here.
+        """
+        at = time.time() if at is None else at
         with self._mutex:
             first = not self._logs
             if first:
                 self._log_due = time.monotonic() + LOG_LINGER
-            self._logs.setdefault(id, []).append((now, level, text))
+            self._logs.setdefault(id, []).append((at, level, text))
             self._log_size += _LINE + len(text)
             much = self._log_size >= LOG_GATHERED
         if much:

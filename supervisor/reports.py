@@ -31,9 +31,25 @@ def checked_done(row: Any) -> tuple[Any, ...]:
 
 
 def _is_error(error: Any) -> bool:
-    if type(error) is not tuple or len(error) != 4 or type(error[3]) is not tuple:
+    if type(error) is not tuple or len(error) not in {4, 5} or type(error[3]) is not tuple:
+        return False
+    if len(error) == 5 and not _are_details(error[4]):
         return False
     return all(map(_is_text, error[:3])) and all(map(_is_text, error[3]))
+
+
+def _are_details(details: Any) -> bool:
+    """A map of texts, numbers and further maps of texts, as containers leave it."""
+    return type(details) is dict and all(
+        _is_text(name)
+        and (
+            value is None
+            or type(value) in {bool, int, float}
+            or _is_text(value)
+            or (type(value) is dict and all(map(_is_text, (*value.keys(), *value.values()))))
+        )
+        for name, value in details.items()
+    )
 
 
 def _is_text(text: Any) -> bool:

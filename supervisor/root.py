@@ -26,6 +26,7 @@ from ..actors.ids import id_text
 from .app import AppSpec
 from .attempts import Attempts
 from .book import Book
+from .box_sweep import BoxSweep
 from .crash_points import Process, arm
 from .dispatcher import Dispatcher
 from .home import Home, HomeLock
@@ -116,6 +117,7 @@ class Supervisor:
             self.turn,
             open_files,
         )
+        self._boxes = BoxSweep(self._home.path, cookie, self._book.record)
         self._connect()
         # As the first process of a container, and for orphans of tasks, there is nobody else to reap them.
         self._loop.add_signal_handler(signal.SIGCHLD, self._reap)
@@ -133,6 +135,7 @@ class Supervisor:
         self._pool.on_hopeless = self._hopeless
         self._pool.on_memory = self._over_memory
         self._pool.on_retire = self._take_back
+        self._attempts.on_box_left = self._boxes.ask
         self._service.on_stop = self.stop
         self._service.tree = self.tree
 
@@ -142,13 +145,13 @@ class Supervisor:
     # --- service ---
 
     async def _serve(self) -> None:
-        pruning = self._loop.create_task(self._prune_for_ever())
+        chores = [self._loop.create_task(chore) for chore in (self._prune_for_ever(), self._boxes.run())]
         try:
             await self._stop_asked.wait()
         finally:
-            pruning.cancel()
-            with suppress(asyncio.CancelledError):
-                await pruning
+            for chore in chores:
+                chore.cancel()
+            await asyncio.gather(*chores, return_exceptions=True)
 
     async def _prune_for_ever(self) -> None:
         while True:
@@ -174,7 +177,7 @@ class Supervisor:
         await self._pool.app_ready.wait()
         if self._pool.app_error is not None:
             raise self._pool.app_error
-        return sorted(self._book.tasks)
+        return self._book.app_tasks()
 
     def orphaned(self) -> None:
         """The program that embeds this supervisor is gone."""
@@ -279,7 +282,7 @@ class Supervisor:
             "embedded": self._embedded,
             "draining": self._stop_asked.is_set(),
             "fork_server": self._pool.fork_server_pid,
-            "tasks_declared": sorted(self._book.tasks),
+            "tasks_declared": self._book.app_tasks(),
             "disk_full": self._journal.full,
             "workers": [_branch(link) for link in self._pool.links],
         }

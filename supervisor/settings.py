@@ -34,6 +34,8 @@ class Settings:
     """Async tasks that one worker has on its event loop at once; waiting ones do not count."""
     isolated: int = 8
     """Workers beyond `workers` that may run at once for tasks that need one of their own."""
+    containers: int = 16
+    """Container tasks that are at work at once; others stay queued."""
     drain: float = 30.0
     """Seconds that running tasks have to reach a stopping point when the supervisor stops."""
     max_crashes: int = 3
@@ -66,6 +68,7 @@ class Settings:
             "slots": (1, 1024),
             "async_slots": (1, 1_000_000),
             "isolated": (1, 1024),
+            "containers": (1, 1024),
             "max_crashes": (1, 1_000_000),
             "mailbox_messages": (1, 10_000_000),
             "mailbox_bytes": (1, 1 << 40),

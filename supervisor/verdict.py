@@ -55,7 +55,9 @@ def judge(
        (attempts=0) has asked for each of its retries itself and gets them.
     5. Any other error is retried if the policy wants it and has retries left.
     """
-    error: ErrorRow | None = None if outcome.error is None else (*outcome.error[:3], {})
+    error: ErrorRow | None = None
+    if outcome.error is not None:
+        error = (*outcome.error[:3], outcome.error[4] if len(outcome.error) > 4 else {})
     if cancelled:
         return Verdict(Event.CANCEL, error, keep_value=outcome.ending is Ending.VALUE)
     if timed_out:
@@ -63,7 +65,7 @@ def judge(
             "Timeout",
             f"attempt {attempt} took longer than {options.timeout:g} seconds",
             "",
-            {},
+            {} if error is None else error[3],
         )
         return _retried(options, attempt, TIMEOUT_LINEAGE, late, rng) or Verdict(Event.TIME_OUT, late)
     match outcome.ending:
@@ -71,6 +73,9 @@ def judge(
             return COMPLETED
         case Ending.INTERRUPTED:
             return Verdict(Event.INTERRUPT)
+        case Ending.TIMED_OUT:
+            late = ("Timeout", *error[1:]) if error is not None else ("Timeout", "", "", {})
+            return _retried(options, attempt, TIMEOUT_LINEAGE, late, rng) or Verdict(Event.TIME_OUT, late)
         case Ending.FAIL:
             return Verdict(Event.FAIL, error)
         case Ending.RETRY_LATER:

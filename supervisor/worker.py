@@ -22,6 +22,7 @@ import pykka
 from ..actors import ambient, logs
 from ..actors.actor import TaskActor, leave_stage
 from ..actors.async_actor import AsyncTaskActor
+from ..actors.box_conf import BOX
 from ..actors.errors import ProtocolError, TaskNotFound, UnknownTask
 from ..actors.host import Assignment, Ending, Outcome, printable
 from ..actors.ids import id_text
@@ -74,7 +75,7 @@ class Worker:
         marks: Marks,
     ) -> None:
         self._sock = sock
-        self._home: str = config["home"]
+        self.home: str = config["home"]
         self._modules: list[str] = list(config["modules"])
         self._value_limit: int = config["value_limit"]
         self._decoder = Decoder(self._value_limit)
@@ -177,7 +178,7 @@ class Worker:
 
         with self._runtime_lock:
             if self._runtime is None:
-                self._runtime = Runtime.connect(self._home)
+                self._runtime = Runtime.connect(self.home)
             return self._runtime
 
     # --- orders ---
@@ -293,7 +294,10 @@ class Worker:
         return actor
 
     def _import_late(self, name: str) -> Task[..., Any] | None:
-        """A task of a module that was declared after this worker was forked."""
+        """A task of a module that was declared after this worker was forked, or one of our own."""
+        if name == BOX:
+            importlib.import_module(".box_task", __package__)
+            return registry.get(name)
         module = name.partition(":")[0]
         if module in self._modules:
             # Whatever the module raises, the task is to end: as one that is not declared here.
@@ -385,13 +389,13 @@ class Worker:
         if self._on_stage(actor):
             self._outbox.progress(actor.id, done, total, note)
 
-    def log(self, actor: TaskActor, level: str, text: str) -> None:
+    def log(self, actor: TaskActor, level: str, text: str, at: float | None = None) -> None:
         """See `Host`."""
         if self._is_fork:
             # Whoever held the outbox's lock at the fork does not exist here.
             return
         # What has no UTF-8 form cannot be sent, and one entry must not be more than a frame may hold.
-        self._outbox.log(actor.id, level, printable(text, ENTRY_LIMIT))
+        self._outbox.log(actor.id, level, printable(text, ENTRY_LIMIT), at)
 
     def _on_stage(self, actor: TaskActor) -> bool:
         """Whether this is the attempt that runs. Threads and coroutines may outlive theirs, and what they report

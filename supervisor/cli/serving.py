@@ -64,6 +64,7 @@ def setting(
 )
 @setting("async_slots", click.IntRange(1, 1_000_000), "Async tasks that one worker works on at once.")
 @setting("isolated", click.IntRange(1, 1024), "Workers beyond those for tasks that need one of their own.")
+@setting("containers", click.IntRange(1, 1024), "Container tasks at work at once; others stay queued.")
 @setting("drain", DURATION, "Time for running tasks to reach a stopping point at SIGTERM.", "TIME", "30s")
 @setting(
     "durability",

@@ -38,6 +38,7 @@ SAMPLES: dict[str, Any] = {
     "status": 503,
     "final": True,
     "code": 4001,
+    "details": {"exit_code": 3, "stdout": "ü"},
 }
 
 

@@ -29,6 +29,7 @@ OUTCOMES = {
     Ending.FAIL: Outcome(Ending.FAIL, error=ERROR),
     Ending.RETRY_LATER: Outcome(Ending.RETRY_LATER, error=ERROR, delay=LATER),
     Ending.INTERRUPTED: Outcome(Ending.INTERRUPTED),
+    Ending.TIMED_OUT: Outcome(Ending.TIMED_OUT, error=(*ERROR, {"exit_code": 143})),
 }
 
 GRID = list(itertools.product(POLICIES, (1, 2, 3), (False, True), (False, True)))
@@ -42,7 +43,7 @@ def expected(
     linear = 3.0 * attempt
     if cancelled:
         return Event.CANCEL, None
-    if timed_out:
+    if timed_out or ending is Ending.TIMED_OUT:
         again = retries_left and policy != "two of ValueError"
         return (Event.RETRY, linear) if again else (Event.TIME_OUT, None)
     if ending is Ending.VALUE:
@@ -68,7 +69,11 @@ def test_the_grid(ending: Ending):
         kept = ending is Ending.VALUE and verdict.event in {Event.COMPLETE, Event.CANCEL}
         assert verdict.keep_value is kept, case
         if timed_out and not cancelled:
-            assert verdict.error == ("Timeout", f"attempt {attempt} took longer than 60 seconds", "", {})
+            details = {"exit_code": 143} if ending is Ending.TIMED_OUT else {}
+            late = f"attempt {attempt} took longer than 60 seconds"
+            assert verdict.error == ("Timeout", late, "", details)
+        elif ending is Ending.TIMED_OUT and not cancelled:
+            assert verdict.error == ("Timeout", *ROW[1:3], {"exit_code": 143})
         elif verdict.event in {Event.FAIL, Event.RETRY}:
             assert verdict.error == ROW, case
         elif verdict.event in {Event.COMPLETE, Event.INTERRUPT}:

@@ -1,0 +1,96 @@
+"""Containers as tasks: `from understudy import box, BoxConf` and then `box.run(BoxConf(image="alpine", cmd=["true"]))`.
+
+A container is a task like any other, with the name `understudy.box`: it is queued, retried, cancelled, watched and
+logged in the same ways. Its result is a map; see `run`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from . import ambient
+from .box_conf import BOX, BoxConf
+from .box_size import SIZES, Size
+from .errors import InvalidOption
+from .options import GRACE_DEFAULT, GRACE_LIMIT, Options
+from .task import Task
+
+if TYPE_CHECKING:
+    from .ambient import RuntimeLike
+    from .info import TaskInfo
+
+__all__ = ["BoxConf", "Size", "call", "run", "sizes", "start"]
+
+#: Seconds beyond a container's own time within which everything around it has to be done: to wait for the image, to
+#: make it, to stop it and to collect what it leaves. Past that its worker is taken for stuck and killed.
+AROUND: Final = 3_600.0
+#: Seconds beyond its grace that the end of a stopped container may take: its last output, its outputs, its removal.
+LAST_WORDS: Final = 20.0
+
+_TASK: Final[Task[..., dict[str, Any]]] = Task(None, BOX, Options())
+
+
+def start(
+    conf: BoxConf, *, grace: float = GRACE_DEFAULT, runtime: RuntimeLike | None = None, **options: Any
+) -> TaskInfo:
+    """Start a container; returns as soon as that is on disk.
+
+    `grace` is the time in seconds between SIGTERM and SIGKILL when it is cancelled or times out. `options` are those
+    of a task: retry, priority, keep, key, delay, at, stream_id. It goes to `runtime`, by default the ambient one.
+    Raises InvalidOption, NoRuntime, and what `Runtime.start` raises.
+    """
+    task, args = call(conf, grace=grace, **options)
+    return (runtime or ambient.runtime()).start(task, *args)
+
+
+def run(
+    conf: BoxConf,
+    *,
+    timeout: float | None = None,
+    grace: float = GRACE_DEFAULT,
+    runtime: RuntimeLike | None = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """Start a container, wait for its end and return its map; TimeoutError when `timeout` seconds run out.
+
+    The map: exit_code, stdout, stderr, oom_killed, signal, duration_ms, image_pull_ms, runtime_start_ms,
+    execution_ms, container_id, image, size, outputs. The container's own timeout is a field of BoxConf. Raises
+    TaskFailed for an exit code other than 0, with the same map in `error.details`; TaskTimedOut and TaskCancelled.
+    """
+    info = start(conf, grace=grace, runtime=runtime, **options)
+    result: dict[str, Any] = info.result(timeout)
+    return result
+
+
+def sizes() -> dict[str, Size]:
+    """The sizes, smallest first: name -> (memory, cpu, tmp, data, timeout)."""
+    return dict(SIZES)
+
+
+def call(
+    conf: BoxConf, *, grace: float = GRACE_DEFAULT, **options: Any
+) -> tuple[Task[..., Any], tuple[Any, ...]]:
+    """(task, arguments) of a container: for `start_many`, and for the awaitable `aio.start(task, *arguments)`."""
+    if not isinstance(conf, BoxConf):
+        raise InvalidOption(f"a container is started with a BoxConf(image=…), not with {conf!r:.80}")
+    given = Options().changed({"grace": grace})
+    if given.grace + LAST_WORDS > GRACE_LIMIT:
+        raise InvalidOption(
+            f"the grace of a container is at most {GRACE_LIMIT - LAST_WORDS:,.0f} seconds: {grace!r}"
+        )
+    for name in options.keys() & _OWN:
+        raise InvalidOption(f"{name} is no option of a container's start{_OWN[name]}")
+    bounded = _TASK.options(
+        timeout=conf.limits.timeout + given.grace + AROUND, grace=given.grace + LAST_WORDS, **options
+    )
+    return bounded, (conf.pack(), given.grace)
+
+
+#: Options of a task that a container has no use for, and what to do instead.
+_OWN: Final = {
+    "timeout": ": it is a field of BoxConf",
+    "memory_limit": ": BoxConf has memory",
+    "isolate": "",
+    "ack": "",
+    "name": "",
+}

@@ -1,0 +1,206 @@
+"""What a container is to be: the fields of a BoxConf, their ranges and their form as plain data. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, Final, Literal
+
+from . import values
+from .box_policy import check_image, check_mount, check_output
+from .box_size import DEFAULT_SIZE, SIZES, Size, size_name
+from .errors import InvalidOption, InvalidValue
+
+#: The name under which containers run as tasks.
+BOX: Final = "understudy.box"
+
+#: The shortest and the longest timeout of a container, in seconds.
+TIMEOUT_MIN: Final = 1.0
+TIMEOUT_MAX: Final = 86_400.0
+#: The least memory that an engine takes, in MB.
+MEMORY_MIN: Final = 6
+#: The most that memory, /tmp or /data may be, in MB: 1 TiB.
+MB_MAX: Final = 1_048_576
+
+Network = Literal["none", "internet"]
+Pull = Literal["missing", "always", "never"]
+
+_VARIABLE: Final = re.compile(r"[^=\0\s]+")
+
+
+@dataclass(frozen=True, slots=True)
+class BoxConf:
+    """One container. InvalidOption names the field that is out of range; BoxRefused an image that is not allowed."""
+
+    image: str
+    """Name of the image, as for `docker run`."""
+    size: str = DEFAULT_SIZE
+    """A row of `box.sizes()`, or an alias."""
+    cmd: Sequence[str] | None = None
+    """The command and its arguments; else the image's own."""
+    script: str | None = None
+    """Lines for `sh -e`, in place of `cmd`."""
+    entrypoint: Sequence[str] | None = None
+    """In place of the image's entrypoint."""
+    env: Mapping[str, str] = field(default_factory=dict)
+    """Environment variables."""
+    timeout: float | None = None
+    """Seconds that the container may run; by default the size's."""
+    network: Network = "none"
+    """"none", or "internet"."""
+    writable: bool = False
+    """A writable root, the image's own user and some of root's rights."""
+    memory: int | None = None
+    """MB of memory; by default the size's."""
+    tmp_size: int | None = None
+    """MB of /tmp; by default the size's."""
+    disk_size: int | None = None
+    """MB of /data; by default the size's."""
+    mounts: Mapping[str, str] = field(default_factory=dict)
+    """Path in the container: path on this machine, read-only unless it ends in `:rw`."""
+    stdin: bool = False
+    """Messages to the task go to the container's standard input, each as a line of JSON."""
+    pull: Pull = "missing"
+    """When the image is fetched: "missing", "always" or "never"."""
+    outputs: Sequence[str] = ()
+    """Paths in the container that are copied to the task's folder under home when it has ended."""
+
+    def __post_init__(self) -> None:
+        changed: dict[str, Any] = {
+            "image": check_image(self.image),
+            "size": size_name(self.size),
+            "cmd": _words("cmd", self.cmd),
+            "entrypoint": _words("entrypoint", self.entrypoint),
+            "env": _variables(self.env),
+            "timeout": _timeout(self.timeout),
+            "mounts": _mounts(self.mounts),
+            "outputs": _outputs(self.outputs),
+        }
+        for name, value in changed.items():
+            object.__setattr__(self, name, value)
+        if self.script is not None:
+            if not isinstance(self.script, str) or not self.script.strip() or "\0" in self.script:
+                raise InvalidOption("script must be text with at least one command")
+            if self.cmd is not None or self.entrypoint is not None:
+                raise InvalidOption("give script, or cmd and entrypoint, not both")
+        for name in ("memory", "tmp_size", "disk_size"):
+            _megabytes(name, getattr(self, name), MEMORY_MIN if name == "memory" else 1)
+        for name in ("writable", "stdin"):
+            if not isinstance(getattr(self, name), bool):
+                raise InvalidOption(f"{name} must be True or False: {getattr(self, name)!r:.80}")
+        _one_of("network", self.network, ("none", "internet"))
+        _one_of("pull", self.pull, ("missing", "always", "never"))
+
+    @property
+    def limits(self) -> Size:
+        """What it gets: its size, with what is set here in place of the size's own."""
+        usual = SIZES[self.size]
+        return Size(
+            self.memory or usual.memory,
+            usual.cpu,
+            self.tmp_size or usual.tmp,
+            self.disk_size or usual.data,
+            self.timeout or usual.timeout,
+        )
+
+    def pack(self) -> dict[str, Any]:
+        """The fields that are not at their default, as plain data."""
+        packed = {name: getattr(self, name) for name in _NAMES}
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in packed.items()
+            if name == "image" or value not in (None, False, (), {}, _DEFAULTS.get(name))
+        }
+
+    @classmethod
+    def unpack(cls, packed: Any) -> BoxConf:
+        """The inverse of `pack`. InvalidOption, BoxRefused."""
+        if not isinstance(packed, dict) or "image" not in packed:
+            raise InvalidOption("a container task takes a BoxConf; start it by box.start(BoxConf(image=…))")
+        unknown = packed.keys() - set(_NAMES)
+        if unknown:
+            raise InvalidOption(
+                f"a BoxConf has no field {min(map(str, unknown))!r}; it has {', '.join(_NAMES)}"
+            )
+        return cls(**packed)
+
+
+_NAMES: Final = tuple(field.name for field in fields(BoxConf))
+_DEFAULTS: Final = {"size": DEFAULT_SIZE, "network": "none", "pull": "missing"}
+
+
+def takes_messages(args: bytes | None) -> bool:
+    """Whether the encoded arguments of a container task ask for a standard input."""
+    try:
+        positional, _ = ((), {}) if args is None else values.unpack(args)
+    except (InvalidValue, TypeError, ValueError):
+        return False
+    return bool(positional) and isinstance(positional[0], dict) and positional[0].get("stdin") is True
+
+
+def _words(name: str, words: object) -> tuple[str, ...] | None:
+    if words is None:
+        return None
+    if isinstance(words, str | bytes) or not isinstance(words, Sequence):
+        raise InvalidOption(f"{name} must be a list of texts, one for each argument: {words!r:.80}")
+    for word in words:
+        if not isinstance(word, str) or "\0" in word:
+            raise InvalidOption(f"{name} must hold texts only: {word!r:.80}")
+    if not words:
+        raise InvalidOption(f"{name} must not be empty; leave it out for the image's own")
+    return tuple(words)
+
+
+def _variables(env: object) -> dict[str, str]:
+    if not isinstance(env, Mapping):
+        raise InvalidOption(f"env must map names to texts: {env!r:.80}")
+    for name, value in env.items():
+        # Never the value: it may be a secret.
+        if not isinstance(name, str) or not _VARIABLE.fullmatch(name):
+            raise InvalidOption(f"env has a name that no environment variable can have: {name!r:.80}")
+        if not isinstance(value, str) or "\0" in value:
+            raise InvalidOption(f"the value of env[{name!r}] must be text")
+    return dict(env)
+
+
+def _mounts(mounts: object) -> dict[str, str]:
+    if not isinstance(mounts, Mapping):
+        raise InvalidOption(f"mounts must map paths in the container to paths here: {mounts!r:.80}")
+    checked = [check_mount(target, source) for target, source in mounts.items()]
+    if len({target for target, _, _ in checked}) < len(checked):
+        raise InvalidOption("mounts names one path in the container twice")
+    return {target: f"{source}:{'rw' if writable else 'ro'}" for target, source, writable in checked}
+
+
+def _outputs(outputs: object) -> tuple[str, ...]:
+    if isinstance(outputs, str | bytes) or not isinstance(outputs, Sequence):
+        raise InvalidOption(f"outputs must be a list of paths in the container: {outputs!r:.80}")
+    paths = tuple(check_output(path) for path in outputs)
+    names = [path.rpartition("/")[2] for path in paths]
+    if len(set(names)) < len(names):
+        raise InvalidOption("two outputs have the same name, and would end up in the same place")
+    return paths
+
+
+def _timeout(seconds: object) -> float | None:
+    if seconds is None:
+        return None
+    number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+    if not number or not TIMEOUT_MIN <= seconds <= TIMEOUT_MAX:  # type: ignore[operator]  # a number by now
+        raise InvalidOption(
+            f"timeout must be from {TIMEOUT_MIN:g} to {TIMEOUT_MAX:,.0f} seconds: {seconds!r:.80}"
+        )
+    return float(seconds)  # type: ignore[arg-type]  # as above
+
+
+def _megabytes(name: str, number: object, least: int) -> None:
+    if number is None:
+        return
+    if isinstance(number, bool) or not isinstance(number, int) or not least <= number <= MB_MAX:
+        raise InvalidOption(f"{name} must be a whole number of MB from {least} to {MB_MAX:,}: {number!r:.80}")
+
+
+def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise InvalidOption(f"{name} must be {' or '.join(map(repr, allowed))}: {value!r:.80}")

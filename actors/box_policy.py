@@ -1,0 +1,109 @@
+"""What a container may not be made of: images to run an engine in, and mounts that would lead out of it. Pure."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from .errors import BoxRefused, InvalidOption
+
+#: Characters of an image's name.
+IMAGE_LIMIT: Final = 512
+
+#: Repositories, without registry and tag, that hold a container engine or a builder that asks for privileges.
+ENGINES: Final = frozenset({"docker", "library/docker", "moby/buildkit", "podman/stable", "buildah/stable"})
+#: Parts of a name that say as much.
+_TELLING: Final = re.compile(r"(?:^|[^a-z0-9])(?:dind|docker-in-docker|privileged)(?:[^a-z0-9]|$)")
+_IMAGE: Final = re.compile(r"[a-z0-9A-Z][\w.\-/:@]*")
+#: Variables and programs that an image to run an engine in has.
+_ENGINE_VARIABLES: Final = ("DIND_COMMIT=", "DOCKER_TLS_CERTDIR=")
+_ENGINE_PROGRAMS: Final = frozenset({"dockerd", "containerd", "dockerd-entrypoint.sh", "buildkitd", "podman"})
+_ENGINE_FOLDER: Final = "/var/lib/docker"
+
+#: Where nothing may be mounted over.
+TAKEN: Final = ("/proc", "/sys", "/dev", "/data", "/tmp")  # noqa: S108 - of the container, not ours
+#: What may not be lent to a container: by these it would rule the machine.
+KEPT: Final = ("/proc", "/sys", "/dev", "/run/docker.sock", "/var/run/docker.sock", "/run/containerd")
+
+
+def check_image(image: object) -> str:
+    """The name, if it is one; InvalidOption otherwise, BoxRefused for one that the policy does not allow."""
+    if not isinstance(image, str) or len(image) > IMAGE_LIMIT or not _IMAGE.fullmatch(image):
+        raise InvalidOption(
+            f"image must be the name of an image, such as 'python:3.13-alpine': {image!r:.200}"
+        )
+    repository = _repository(image)
+    if repository in ENGINES or _TELLING.search(image.lower()):
+        raise BoxRefused(
+            f"the image policy does not allow {image}: a container gets no engine of its own and no privileges"
+        )
+    return image
+
+
+def check_content(image: str, config: Mapping[str, Any]) -> None:
+    """BoxRefused if the image's own configuration (`Config` of the engine's answer) shows an engine in it."""
+    variables = config.get("Env") or []
+    words = [*(config.get("Entrypoint") or []), *(config.get("Cmd") or [])][:1]
+    shows = (
+        any(str(variable).startswith(_ENGINE_VARIABLES) for variable in variables)
+        or any(posixpath.basename(str(word)) in _ENGINE_PROGRAMS for word in words)
+        or _ENGINE_FOLDER in (config.get("Volumes") or {})
+    )
+    if shows:
+        raise BoxRefused(f"the image policy does not allow {image}: it is made to run a container engine in")
+
+
+def _repository(image: str) -> str:
+    """Without registry, tag and digest."""
+    name = image.partition("@")[0]
+    first, slash, rest = name.partition("/")
+    if slash and ("." in first or ":" in first or first == "localhost"):
+        name = rest
+    head, slash, last = name.rpartition("/")
+    return head + slash + last.partition(":")[0]
+
+
+def check_mount(target: object, source: object) -> tuple[str, str, bool]:
+    """(path in the container, path on the machine, writable) of one mount; the source may end in `:ro` or `:rw`."""
+    if not isinstance(target, str) or not isinstance(source, str):
+        raise InvalidOption(
+            f"mounts maps paths in the container to paths here: {target!r:.200}: {source!r:.200}"
+        )
+    path, _, mode = source.rpartition(":")
+    if mode in {"ro", "rw"}:
+        source = path
+    for what, text in (("in the container", target), ("on this machine", source)):
+        if not text.startswith("/") or "\0" in text or ".." in text.split("/"):
+            raise InvalidOption(f"a mount's path {what} must be absolute and without '..': {text!r:.200}")
+    inside, here = _clean(target), _clean(source)
+    if inside == "/" or any(_within(inside, taken) for taken in TAKEN):
+        raise InvalidOption(
+            f"nothing can be mounted at {inside}; choose a path outside {', '.join(TAKEN)} and not /"
+        )
+    if here == "/" or any(_within(here, kept) for kept in KEPT):
+        raise InvalidOption(
+            f"{here} is outside of what can be mounted: not /, nor anything of {', '.join(KEPT)}"
+        )
+    return inside, here, mode == "rw"
+
+
+def check_output(path: object) -> str:
+    """An output's path in the container; InvalidOption."""
+    if not isinstance(path, str) or not path.startswith("/") or "\0" in path or ".." in path.split("/"):
+        raise InvalidOption(
+            f"an output must be an absolute path in the container, without '..': {path!r:.200}"
+        )
+    clean = _clean(path)
+    if clean == "/" or any(_within(clean, pseudo) for pseudo in ("/proc", "/sys", "/dev", "/tmp")):  # noqa: S108
+        raise InvalidOption(f"{clean} is gone when the container has ended; write outputs to /data")
+    return clean
+
+
+def _clean(path: str) -> str:
+    return "/" + posixpath.normpath(path).lstrip("/")
+
+
+def _within(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder + "/")

@@ -1,0 +1,87 @@
+"""What a container leaves for its task: its outputs, copied to the task's folder under home."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import tarfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+from ..actors.errors import EngineError
+from .engine import Engine, Missing
+
+#: The folder under home that holds one folder for each container task with outputs.
+FOLDER: Final = "boxes"
+
+
+def folder_of(home: str, task: str) -> Path:
+    """Where the outputs of a task go."""
+    return Path(home, FOLDER, task)
+
+
+def mark(home: str) -> None:
+    """Leave word in the home that it has had containers; without that nobody looks for any."""
+    Path(home, FOLDER).mkdir(mode=0o700, exist_ok=True)
+
+
+def collect(engine: Engine, container: str, outputs: Iterable[str], folder: Path) -> dict[str, str]:
+    """Copy outputs of an ended container: its path -> the copy's, without those that are not there.
+
+    Each is there as a whole or not at all. EngineError for what is no plain file or folder.
+    """
+    found: dict[str, str] = {}
+    for path in outputs:
+        copy = folder / path.rpartition("/")[2]
+        part = folder / f".{copy.name}.part"
+        _remove(part)
+        part.mkdir(parents=True, mode=0o700)
+        try:
+            _unpack(engine.pack(container, path), part)
+        except Missing:
+            _remove(part)
+            continue
+        except (tarfile.TarError, OSError) as error:
+            _remove(part)
+            raise EngineError(f"the output {path} cannot be copied to {copy}: {error}") from error
+        _remove(copy)
+        (part / copy.name).rename(copy)
+        part.rmdir()
+        found[path] = str(copy)
+    return found
+
+
+def _unpack(pieces: Iterator[bytes], folder: Path) -> None:
+    with tarfile.open(fileobj=_Pieces(pieces), mode="r|") as archive:
+        # Plain files and folders below this one; links that lead out, devices and the like are refused.
+        archive.extractall(folder, filter="data")
+
+
+class _Pieces(io.RawIOBase):
+    """Pieces of bytes as a file to read."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        super().__init__()
+        self._pieces = pieces
+        self._rest = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1, /) -> bytes:
+        while size < 0 or len(self._rest) < size:
+            piece = next(self._pieces, None)
+            if piece is None:
+                break
+            self._rest += piece
+        data, self._rest = (self._rest, b"") if size < 0 else (self._rest[:size], self._rest[size:])
+        return data
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    elif os.path.lexists(path):
+        path.unlink()

@@ -1,0 +1,103 @@
+"""Fetching images: one pull for all containers of this process that want the same image, with its progress."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from typing import Any, Final, NamedTuple
+
+#: Layers that are there, in the engine's words.
+_DONE: Final = frozenset({"Pull complete", "Already exists"})
+
+Tell = Callable[["Progress"], None]
+
+
+class Progress(NamedTuple):
+    """How far a pull is, in bytes, as far as the engine has said how much there is."""
+
+    done: float
+    total: float | None
+    note: str
+
+
+class Layers:
+    """Puts the news of a pull together. Pure."""
+
+    def __init__(self, image: str) -> None:
+        self._image = image
+        self._sizes: dict[str, tuple[float, float]] = {}
+        self._there: set[str] = set()
+        self._known: set[str] = set()
+
+    def take(self, event: Mapping[str, Any]) -> Progress:
+        """One piece of news."""
+        layer, status = str(event.get("id", "")), str(event.get("status", ""))
+        detail = event.get("progressDetail") or {}
+        if status.startswith("Pulling fs") or status in _DONE or status == "Downloading":
+            self._known.add(layer)
+        if status == "Downloading" and detail.get("total"):
+            self._sizes[layer] = (float(detail.get("current", 0)), float(detail["total"]))
+        if status in _DONE:
+            self._there.add(layer)
+            size = self._sizes.get(layer, (0.0, 0.0))[1]
+            self._sizes[layer] = (size, size)
+        done = sum(current for current, _ in self._sizes.values())
+        total = sum(total for _, total in self._sizes.values())
+        note = f"pulling {self._image}: {len(self._there)} of {len(self._known)} layers"
+        return Progress(done, total or None, note)
+
+
+class _Pull:
+    def __init__(self) -> None:
+        self.future: Future[None] = Future()
+        self.tells: list[Tell] = []
+        self.given_up = threading.Event()
+
+
+class Pulls:
+    """The pulls under way. Each has a thread, which ends with it or when nobody wants it any more."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._pulls: dict[str, _Pull] = {}
+
+    def join(self, image: str, pull: Callable[[str], Iterator[dict[str, Any]]], tell: Tell) -> Future[None]:
+        """Have the image pulled, or wait for a pull that is under way; `tell` is called with what comes of it."""
+        with self._lock:
+            found = self._pulls.get(image)
+            if found is None:
+                found = self._pulls[image] = _Pull()
+                threading.Thread(
+                    target=self._run, args=(image, pull, found), name="understudy-pull", daemon=True
+                ).start()
+            found.tells.append(tell)
+            return found.future
+
+    def leave(self, image: str, tell: Tell) -> None:
+        """Not wanted any more; without anybody else who wants it the pull is given up."""
+        with self._lock:
+            found = self._pulls.get(image)
+            if found is not None and tell in found.tells:
+                found.tells.remove(tell)
+                if not found.tells:
+                    del self._pulls[image]
+                    found.given_up.set()
+
+    def _run(self, image: str, pull: Callable[[str], Iterator[dict[str, Any]]], mine: _Pull) -> None:
+        layers = Layers(image)
+        try:
+            for event in pull(image):
+                if mine.given_up.is_set():
+                    break
+                progress = layers.take(event)
+                for tell in list(mine.tells):
+                    tell(progress)
+        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait have to be told
+            mine.future.set_exception(error)
+        else:
+            mine.future.set_result(None)
+        finally:
+            with self._lock:
+                if self._pulls.get(image) is mine:
+                    del self._pulls[image]

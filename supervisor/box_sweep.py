@@ -1,0 +1,124 @@
+"""Removes containers of this home whose task has ended, and what ended tasks have left that were removed since.
+
+An attempt removes its own container. What is left to do is what nobody was there for: the task was cancelled while it
+stood in line again, its worker was killed, or its start was lost with the supervisor. Containers of other homes carry
+another label and are never touched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from ..actors.errors import EngineAbsent, InvalidValue, UnderstudyError
+from ..actors.ids import id_bytes
+from ..storage.record import Record
+from . import box_spec as spec
+from .box_files import FOLDER
+from .engine import Engine, Missing
+
+log = logging.getLogger("understudy")
+
+T = TypeVar("T")
+
+#: Seconds between two looks, and from a reason to look to the look.
+SWEEP_EVERY: Final = 30.0
+SOON: Final = 0.2
+#: Seconds that an answer of the engine may take here, and that an end waits for a look under way.
+PATIENCE: Final = 10.0
+
+
+def is_over(record: Record | None, attempt: str) -> bool:
+    """Whether a container of this attempt at a task has nobody to care for it. Pure."""
+    if record is None or record.ended is not None:
+        return True
+    return attempt.isdigit() and int(attempt) < record.attempt
+
+
+class BoxSweep:
+    """Owns a thread while it looks. Homes that never had a container are left alone: no engine is asked there."""
+
+    def __init__(self, home: Path, cookie: str, record: Callable[[bytes], Record | None]) -> None:
+        self._folder = home / FOLDER
+        self._label = {spec.HOME_LABEL: cookie}
+        self._record = record
+        self._asked = asyncio.Event()
+        self._engine: Engine | None = None
+
+    def ask(self) -> None:
+        """Look soon."""
+        self._asked.set()
+
+    async def run(self) -> None:
+        """Look now, on a timer and whenever asked to, until cancelled."""
+        while True:
+            try:
+                await self.sweep()
+            except EngineAbsent as error:
+                log.debug("no look at containers: %s", error)
+            except (UnderstudyError, Missing, OSError) as error:
+                log.warning("the containers of this home could not be looked at: %s", error)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._asked.wait(), SWEEP_EVERY)
+                await asyncio.sleep(SOON)
+            self._asked.clear()
+
+    async def sweep(self) -> list[str]:
+        """Look once; the ids of the containers that were removed. EngineAbsent, EngineError."""
+        if not self._folder.is_dir():
+            return []
+        rows = await _in_thread(self._find)
+        doomed = [row["Id"] for row in rows if self._is_over(row["Labels"])]
+        await _in_thread(partial(self._remove, doomed))
+        if doomed:
+            log.info("removed %d containers whose task has ended", len(doomed))
+        gone = [path for path in self._folder.iterdir() if self._is_pruned(path.name)]
+        for path in gone:
+            await _in_thread(partial(shutil.rmtree, path, ignore_errors=True))
+        return doomed
+
+    def _find(self) -> list[dict[str, Any]]:
+        if self._engine is None:
+            self._engine = Engine(PATIENCE)
+        return self._engine.find(self._label)
+
+    def _remove(self, doomed: list[str]) -> None:
+        for id in doomed:
+            assert self._engine is not None
+            self._engine.remove(id)
+
+    def _is_over(self, labels: dict[str, str]) -> bool:
+        try:
+            id = id_bytes(labels.get(spec.TASK_LABEL, ""))
+        except InvalidValue:
+            return False
+        return is_over(self._record(id), labels.get(spec.ATTEMPT_LABEL, ""))
+
+    def _is_pruned(self, name: str) -> bool:
+        try:
+            return self._record(id_bytes(name)) is None
+        except InvalidValue:
+            return False
+
+
+async def _in_thread(work: Callable[[], T]) -> T:
+    """Not on asyncio's own threads: an engine that does not answer would hold up the end of this process."""
+    future: Future[T] = Future()
+    future.set_running_or_notify_cancel()  # whoever waits may leave; the work goes on to its end
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="understudy-sweep", daemon=True).start()
+    return await asyncio.wrap_future(future)
