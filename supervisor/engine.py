@@ -7,6 +7,7 @@ container is asked for: who has none does not pay for it.
 from __future__ import annotations
 
 import os
+import socket
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -43,12 +44,13 @@ class Engine:
     def __init__(self, patience: float = PATIENCE) -> None:
         import docker
 
-        where = os.environ.get("DOCKER_HOST", "the usual socket")
+        where = os.environ.get("DOCKER_HOST") or docker.constants.DEFAULT_UNIX_SOCKET
         try:
+            _knock(where)
             self._api: docker.APIClient = docker.APIClient(
                 **docker.utils.kwargs_from_env(), version="auto", timeout=patience
             )
-        except docker.errors.DockerException as error:
+        except (docker.errors.DockerException, OSError) as error:
             raise EngineAbsent(_absent(where, error)) from error
         self._where = where
         self._docker = docker
@@ -76,11 +78,11 @@ class Engine:
                 raise Taken(_said(error)) from error
             raise EngineError(f"the engine could not {what}: {_said(error)}") from error
         except Timeout as error:
-            raise EngineAbsent(
-                f"the engine at {self._where} did not answer in time when asked to {what}"
-            ) from error
+            raise EngineAbsent(_late(self._where, what)) from error
         except NoConnection as error:
-            raise EngineAbsent(_absent(self._where, error)) from error
+            raise EngineAbsent(
+                _late(self._where, what) if _timed_out(error) else _absent(self._where, error)
+            ) from error
         except (errors.DockerException, RequestException, OSError) as error:
             raise EngineError(f"the engine could not {what}: {error}") from error
 
@@ -168,7 +170,7 @@ class Engine:
                 self._api.wait(id, timeout=seconds)
             except (Timeout, NoConnection) as error:
                 # What the SDK makes of a wait that takes longer than its timeout; or the engine is gone.
-                if "timed out" not in str(error).lower():
+                if not isinstance(error, Timeout) and not _timed_out(error):
                     raise
                 return False
         return True
@@ -230,6 +232,23 @@ class Logs:
         """Let the iteration end."""
         with suppress(OSError, AttributeError):
             self._pieces.close()
+
+
+def _knock(where: str) -> None:
+    """OSError if nobody listens on that socket: of one that it cannot open, the SDK would not let go."""
+    scheme, _, path = where.partition("://")
+    if scheme in {"unix", "http+unix"}:
+        with socket.socket(socket.AF_UNIX) as door:
+            door.settimeout(PATIENCE)
+            door.connect("/" + path.lstrip("/"))
+
+
+def _timed_out(error: Exception) -> bool:
+    return "timed out" in str(error).lower()
+
+
+def _late(where: str, what: str) -> str:
+    return f"the engine at {where} did not answer in time when asked to {what}"
 
 
 def _said(error: Any) -> str:

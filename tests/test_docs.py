@@ -22,8 +22,9 @@ import pytest
 
 import understudy
 from checkout import ROOMS, ROOT
-from understudy import Retry, Task, ws
+from understudy import BoxConf, Retry, Task, ws
 from understudy.actors import aio, errors
+from understudy.actors.box_size import SIZES
 from understudy.actors.errors import InvalidOption
 from understudy.actors.info import TaskInfo
 from understudy.actors.options import Options
@@ -189,6 +190,27 @@ def test_retry_policy() -> None:
     rows = table("docs/tasks.md", "Retries")
     assert list(rows) == [field.name for field in fields(Retry)]
     assert [f.name for f in fields(Retry) if not says(rows[f.name][1], default(f))] == []
+
+
+def test_fields_of_a_container() -> None:
+    rows = table("docs/containers.md", "The fields of a BoxConf")
+    assert list(rows) == [
+        *("image", "size", "cmd", "script", "entrypoint", "env", "timeout", "network", "writable", "memory"),
+        *("tmp_size", "disk_size", "mounts", "stdin", "pull", "outputs"),
+    ]
+    assert set(rows) == {field.name for field in fields(BoxConf)}
+    conf = BoxConf("alpine")
+    for name, row in rows.items():
+        value = getattr(conf, name)
+        if name != "image" and value:
+            assert row[1].strip("`") == value
+
+
+def test_sizes_of_containers() -> None:
+    rows = table("docs/containers.md", "Sizes")
+    assert list(rows) == list(SIZES)
+    for name, row in rows.items():
+        assert [float(cell.split()[0].replace(",", "")) for cell in row[1:]] == list(SIZES[name]), name
 
 
 @pytest.mark.parametrize("field", fields(Settings), ids=lambda field: field.name)

@@ -62,11 +62,12 @@ def command(name: str, **attrs: Any) -> Callable[[Callable[..., Any]], Command]:
 class LazyGroup(click.Group):
     """A group that imports the module of a command when the command is asked for: `ps` need not wait for `serve`."""
 
-    def __init__(self, *args: Any, homes: Mapping[str, str], **attrs: Any) -> None:
-        """`homes` gives the module of each command, as its name in this package."""
+    def __init__(self, *args: Any, homes: Mapping[str, str], prefix: str = "", **attrs: Any) -> None:
+        """`homes` gives the module of each command, as its name in this package; there its name has the prefix."""
         super().__init__(*args, **attrs)
         self.params = [*self.params, *common_options()]
         self._homes = homes
+        self._prefix = prefix
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """In the order in which they were declared: from starting the supervisor to looking after its store."""
@@ -76,7 +77,7 @@ class LazyGroup(click.Group):
         module = self._homes.get(cmd_name)
         if module is None:
             return None
-        found = getattr(import_module(f"{__package__}.{module}"), cmd_name)
+        found = getattr(import_module(f"{__package__}.{module}"), self._prefix + cmd_name)
         assert isinstance(found, click.Command)
         return found
 

@@ -21,6 +21,7 @@ COMMANDS: Final = {
     "serve": "serving",
     "start": "starting",
     "run": "starting",
+    "box": "boxing",
     "ps": "reading",
     "show": "reading",
     "logs": "following",

@@ -66,9 +66,21 @@ def page() -> str:
     root = click.Context(cli, info_name=PROGRAM, terminal_width=WIDTH)
     for name in COMMANDS:
         command = cli.get_command(root, name)
-        assert isinstance(command, Command)
-        parts.append(f"### {name}\n\n```text\n{help_of(command, name, root)}\n```\n")
+        if isinstance(command, click.Group):
+            parts.append(f"### {name}\n\n{command.help}\n")
+            group = click.Context(command, info_name=name, parent=root, terminal_width=WIDTH)
+            commands = {inner: command.get_command(group, inner) for inner in command.list_commands(group)}
+            parts += [
+                _section(f"#### {name} {inner}", inner, found, group) for inner, found in commands.items()
+            ]
+        else:
+            parts.append(_section(f"### {name}", name, command, root))
     return "\n".join(parts)
+
+
+def _section(heading: str, name: str, command: click.Command | None, context: click.Context) -> str:
+    assert isinstance(command, Command)
+    return f"{heading}\n\n```text\n{help_of(command, name, context)}\n```\n"
 
 
 def help_of(command: Command, name: str, root: click.Context) -> str:

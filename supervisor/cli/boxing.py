@@ -1,0 +1,199 @@
+"""`box run` and `box sizes`: containers from the shell."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import click
+
+from ...actors.box_conf import BoxConf
+from ...actors.box_size import ALIASES, SIZES
+from ...actors.errors import ErrorInfo
+from ...actors.ids import id_bytes
+from ...actors.state import State
+from ...storage.reader import LogLine, Reader
+from ..error_frame import info_of
+from ..views import ended_error
+from . import escape, screen
+from .command import LazyGroup, command
+from .exit_codes import ExitCode
+from .following import BEGINNING, LOOK_EVERY, Bell, new_lines
+from .params import DURATION, SIZE, json_option
+from .session import current
+from .trouble import Trouble
+
+#: The commands of the group and the module of this package that holds each.
+COMMANDS: Final = {"run": "boxing", "sizes": "boxing"}
+
+_MB: Final = 1024 * 1024
+
+
+@click.group("box", cls=LazyGroup, homes=COMMANDS, prefix="box_", short_help="Run containers as tasks.")
+def box() -> None:
+    """Run containers as tasks: queued, watched, cancelled and logged like any other."""
+
+
+@command(
+    "run", context_settings={"ignore_unknown_options": True, "help_option_names": ["--help"]}
+)  # `-h` may be the command's
+@click.argument("image", metavar="IMAGE")
+@click.argument("cmd", metavar="[CMD]...", nargs=-1, type=click.UNPROCESSED)
+@click.option(
+    "--size", default="small", show_default=True, metavar="NAME", help="See `understudy box sizes`."
+)
+@click.option(
+    "--env",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="An environment variable; NAME alone takes it from here.",
+)
+@click.option(
+    "--mount", multiple=True, metavar="HERE:THERE[:rw]", help="A path of this machine, read-only without :rw."
+)
+@click.option(
+    "--network", type=click.Choice(["none", "internet"]), default="none", show_default=True, help="Network."
+)
+@click.option("--timeout", type=DURATION, metavar="TIME", help="Time that it may run.  [default: the size's]")
+@click.option("--memory", type=SIZE, metavar="SIZE", help="Memory.  [default: the size's]")
+@click.option("--writable", is_flag=True, help="A writable root, and the image's own user.")
+@click.option(
+    "--output", multiple=True, metavar="PATH", help="A path in the container to copy to the home at its end."
+)
+@click.option(
+    "--pull",
+    type=click.Choice(["missing", "always", "never"]),
+    default="missing",
+    show_default=True,
+    help="When to fetch the image.",
+)
+@click.option("--retry", type=click.IntRange(min=0), metavar="N", help="Try again N times, 1 s apart.")
+@click.option(
+    "--grace", type=DURATION, metavar="TIME", help="Time between SIGTERM and SIGKILL.  [default: 10s]"
+)
+@click.option("--key", metavar="TEXT", help="A second start with the same key gives the first one's task.")
+@click.option("--detach", is_flag=True, help="Print the task's id and leave it to itself.")
+def box_run(
+    image: str,
+    cmd: Sequence[str],
+    env: Sequence[str],
+    mount: Sequence[str],
+    output: Sequence[str],
+    memory: int | None,
+    retry: int | None,
+    grace: float | None,
+    key: str | None,
+    detach: bool,
+    **fields: Any,
+) -> int:
+    """Run a container and print what it says; its exit code is the command's.
+
+    Options may stand before IMAGE or behind; put `--` before a CMD that has options of the same names. Ctrl-C cancels
+    the task; once more leaves it to itself.
+    """
+    from ...actors import box as boxes
+
+    conf = BoxConf(
+        image=image,
+        cmd=list(cmd) or None,
+        env=dict(_variables(env)),
+        mounts=dict(_mounts(mount)),
+        outputs=list(output),
+        memory=None if memory is None else max(memory // _MB, 1),
+        **fields,
+    )
+    options = {"retry": retry, "grace": grace, "key": key}
+    session = current()
+    with session.runtime() as runtime:
+        given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+        info = boxes.start(conf, runtime=runtime, **given)
+        if detach:
+            screen.line(info.id)
+            return ExitCode.OK
+        with session.reader() as reader:
+            task = id_bytes(info.id)
+            try:
+                _follow(reader, task)
+            except KeyboardInterrupt:
+                screen.note(f"\ncancelling task {info.id}; Ctrl-C once more to let it go on by itself")
+                runtime.cancel(info.id)
+                runtime.wait(info.id)
+            return _exit_code(reader, task, info.id)
+
+
+def _follow(reader: Reader, task: bytes) -> None:
+    """Print its output until it has ended."""
+    last = BEGINNING
+    with Bell(current().home, reader, task) as bell:
+        while True:
+            # Looked at first: whatever a task has said is on disk once its end is.
+            record = reader.record(task)
+            for number, lines in new_lines(reader, task, last):
+                last = number
+                _print(lines)
+            if record is None or record.terminal:
+                return
+            bell.wait(LOOK_EVERY)
+
+
+def _print(lines: Sequence[LogLine]) -> None:
+    for _, level, text in lines:
+        stream = sys.stdout if level == "stdout" else sys.stderr
+        # As it is where a program reads on; a terminal is not to be moved about by what a container prints.
+        stream.write(f"{escape.one_line(text) if stream.isatty() else text}\n")
+        stream.flush()
+
+
+def _exit_code(reader: Reader, task: bytes, id: str) -> int:
+    record = reader.record(task)
+    if record is None:
+        raise Trouble(
+            ExitCode.NOT_FOUND, "the task was pruned as soon as it had ended; its exit code is gone"
+        )
+    if record.state is State.COMPLETED:
+        return ExitCode.OK
+    error: ErrorInfo | None = info_of(record.error)
+    code = None if error is None else error.details.get("exit_code")
+    if record.state is State.FAILED and isinstance(code, int) and code:
+        return code
+    raise ended_error(id, record.state, error)
+
+
+def _variables(given: Sequence[str]) -> Iterator[tuple[str, str]]:
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals:
+            if name not in os.environ:
+                raise click.BadParameter(f"--env {name}: there is no such variable here; write NAME=VALUE")
+            value = os.environ[name]
+        yield name, value
+
+
+def _mounts(given: Sequence[str]) -> Iterator[tuple[str, str]]:
+    for text in given:
+        here, _, rest = text.partition(":")
+        there, _, mode = rest.partition(":")
+        if not there or mode not in {"", "ro", "rw"}:
+            raise click.BadParameter(f"--mount takes HERE:THERE, or HERE:THERE:rw, not {text!r}")
+        yield there, f"{os.path.abspath(here)}:{mode or 'ro'}"
+
+
+@command("sizes")
+@json_option("Print a JSON object: name to limits.")
+def box_sizes(as_json: bool) -> None:
+    """Show what the sizes of containers are."""
+    if as_json:
+        screen.json({name: size._asdict() for name, size in SIZES.items()})
+        return
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for head in ("SIZE", "ALSO", "MEMORY", "CPU", "/tmp", "/data", "TIMEOUT"):  # noqa: S108 - the container's
+        table.add_column(head, justify="left" if head in {"SIZE", "ALSO"} else "right", no_wrap=True)
+    also = {name: alias for alias, name in ALIASES.items()}
+    for name, size in SIZES.items():
+        figures = (f"{size.memory:,} MB", f"{size.cpu}%", f"{size.tmp:,} MB", f"{size.data:,} MB")
+        table.add_row(name, also.get(name, ""), *figures, f"{size.timeout:,.0f} s")
+    screen.show(table)
