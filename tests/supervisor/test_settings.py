@@ -18,6 +18,7 @@ WHOLE = {
     "slots": (1, 1024),
     "async_slots": (1, 1_000_000),
     "isolated": (1, 1024),
+    "containers": (1, 1024),
     "max_crashes": (1, 1_000_000),
     "mailbox_messages": (1, 10_000_000),
     "mailbox_bytes": (1, 1 << 40),
