@@ -1,4 +1,4 @@
-"""The wall clock is set while a supervisor works: forwards and back by hours, as by hand, by NTP or at a change of zones.
+"""The wall clock is set while a supervisor works: forwards, back, by hand, by NTP or at a change of zones.
 
 Times that have to survive a restart follow the wall clock (`delay`, `at`, `keep`), the others the monotonic one
 (`timeout`, `grace`, `sleep`): see docs/inside.md, Clocks.
