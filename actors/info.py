@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .errors import ErrorInfo
+from .ids import id_text
 from .state import TERMINAL, State
 
 if TYPE_CHECKING:
@@ -66,22 +67,69 @@ class TaskRecord:
         return {**asdict(self), "state": str(self.state)}
 
 
-@dataclass(frozen=True, slots=True)
 class TaskInfo:
-    """A handle on a started task. The short cuts go through the runtime that started it."""
+    """A handle on a started task; frozen. The short cuts go through the runtime that started it.
 
-    id: str
-    """UUIDv7."""
-    stream_id: str
-    task: str
-    origin_run: str | None = None
-    """Id of the run or task that started it."""
-    runtime: RuntimeLike | None = field(default=None, repr=False, compare=False)
+    Keeps the ids as bytes and makes their texts when asked: a program that starts a hundred thousand tasks reads few
+    of them.
+    """
+
+    __slots__ = ("_key", "_origin", "_runtime_or_none", "_stream", "_task")
+
+    def __init__(
+        self,
+        key: bytes,
+        stream: bytes,
+        task: str,
+        origin: bytes | None = None,
+        runtime: RuntimeLike | None = None,
+    ) -> None:
+        """Ids of 16 bytes; without a runtime, the short cuts go through the ambient one."""
+        self._key = key
+        self._stream = stream
+        self._task = task
+        self._origin = origin
+        self._runtime_or_none = runtime
+
+    @property
+    def key(self) -> bytes:
+        """The id as 16 bytes."""
+        return self._key
+
+    @property
+    def id(self) -> str:
+        """UUIDv7."""
+        return id_text(self._key)
+
+    @property
+    def stream_id(self) -> str:
+        """Shared with everything started from the same run."""
+        return id_text(self._stream)
+
+    @property
+    def task(self) -> str:
+        """The task's name."""
+        return self._task
+
+    @property
+    def origin_run(self) -> str | None:
+        """Id of the run or task that started it."""
+        return None if self._origin is None else id_text(self._origin)
+
+    def __eq__(self, other: object) -> bool:
+        return self._key == other._key if isinstance(other, TaskInfo) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    def __repr__(self) -> str:
+        origin = "" if self._origin is None else f", origin_run={self.origin_run!r}"
+        return f"TaskInfo(id={self.id!r}, stream_id={self.stream_id!r}, task={self._task!r}{origin})"
 
     def _runtime(self) -> RuntimeLike:
         from .ambient import runtime
 
-        return runtime() if self.runtime is None else self.runtime
+        return runtime() if self._runtime_or_none is None else self._runtime_or_none
 
     def status(self) -> TaskRecord:
         """What is known of it now."""

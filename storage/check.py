@@ -18,7 +18,7 @@ from .header import inspect
 from .layout import draft_file, store_file
 from .pages import problems_of
 from .record import Record
-from .schema import ID_BYTES, Lane, Table, expiry_id, idempotency_key, live_id
+from .schema import ID_BYTES, Lane, Table, expiry_ids, idempotency_key, live_id
 from .trouble import translate
 from .view import Snapshot, View, release, view_of
 
@@ -212,13 +212,13 @@ class _Rows:
                 )
 
     def _expiry(self) -> None:
-        for key, _ in self._walk(Table.EXPIRY):
-            id = expiry_id(key)
-            record = self._record(id)
-            if not self._exists(id):
-                self._problem(f"expiry row {key.hex()} has no task")
-            elif record is not None and not _ended(record):
-                self._problem(f"task {id.hex()} is {record.state} and has an expiry row")
+        for key, value in self._walk(Table.EXPIRY):
+            for id in expiry_ids(key, value):
+                record = self._record(id)
+                if not self._exists(id):
+                    self._problem(f"expiry row {key.hex()} has no task {id.hex()}")
+                elif record is not None and not _ended(record):
+                    self._problem(f"task {id.hex()} is {record.state} and has an expiry row")
 
 
 def _ended(record: Record) -> bool:

@@ -129,6 +129,15 @@ class Environment:
             except lmdb.Error as error:
                 raise translate(error, "read", self.path) from error
 
+    def get_many(self, table: Table, keys: list[bytes]) -> dict[bytes, bytes]:
+        """The rows of these keys that are on disk, as of the last `refresh` or later."""
+        with self._lock:
+            try:
+                with self._reading().cursor(self._tables[table]) as cursor:
+                    return dict(cursor.getmulti(keys))
+            except lmdb.Error as error:
+                raise translate(error, "read", self.path) from error
+
     def scan(
         self,
         table: Table,

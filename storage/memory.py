@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_left, insort
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from ..actors.errors import StoreError, StoreFull, UnderstudyError
@@ -65,6 +65,10 @@ class MemoryStore:
         """The row's value, as changed by the open batch."""
         value = self.batch.get(table, key)
         return self._rows[table].get(key) if value is MISSING else value
+
+    def get_many(self, table: Table, keys: Iterable[bytes]) -> dict[bytes, bytes]:
+        """What `get` gives for these keys, without those that have no row."""
+        return {key: value for key in keys if (value := self.get(table, key)) is not None}
 
     def scan(
         self,

@@ -1,19 +1,22 @@
 """Forgetting ended tasks once their time is over, a few at a time.
 
-A task that ends gets a row in `expiry` in the same batch; the rows sort by time, so what is due is found without
-looking at what is not.
+A task that ends gets into a row of `expiry` in the same batch, with others that ended then and are kept as long; the
+rows sort by time, so what is due is found without looking at what is not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final, Protocol
 
 from .record import Record
-from .schema import ID_BYTES, Table, after_prefix, expiry_id, expiry_key, idempotency_key
+from .schema import ID_BYTES, Table, after_prefix, expiry_ids, expiry_key, idempotency_key
 
 MAX_ROWS: Final = 20_000
 """Rows that one call deletes before it leaves the rest to the next, so that no batch grows out of proportion."""
+
+IDS_IN_ROW: Final = 100
+"""Tasks that one row of `expiry` holds."""
 
 _BY_ID: Final = (Table.TASKS, Table.ARGS, Table.RESULTS, Table.CHECKPOINTS)
 _BY_ID_AND_SEQ: Final = (Table.MAIL, Table.LOGS)
@@ -24,6 +27,8 @@ class Rows(Protocol):
 
     def get(self, table: Table, key: bytes) -> bytes | None: ...
 
+    def put(self, table: Table, key: bytes, value: bytes) -> None: ...
+
     def delete(self, table: Table, key: bytes) -> None: ...
 
     def pending_puts(self, table: Table) -> list[bytes]: ...
@@ -33,11 +38,12 @@ class Rows(Protocol):
     ) -> list[tuple[bytes, bytes]]: ...
 
 
-def expiry_row(record: Record, keep: float | None) -> bytes | None:
-    """The key of the `expiry` row that has an ended task forgotten `keep` seconds after its end; None for no row."""
-    if record.ended is None:
-        raise ValueError("only an ended task can expire")
-    return None if keep is None else expiry_key(record.ended + keep, record.id)
+def expiry_rows(at: float, ids: Sequence[bytes]) -> dict[bytes, bytes | None]:
+    """The rows of `expiry` that have these ended tasks forgotten from `at` on (seconds since the epoch)."""
+    return {
+        expiry_key(at, ids[start]): b"".join(ids[start + 1 : start + IDS_IN_ROW])
+        for start in range(0, len(ids), IDS_IN_ROW)
+    }
 
 
 def prune(store: Rows, now: float, limit: int = 500) -> int:
@@ -46,26 +52,31 @@ def prune(store: Rows, now: float, limit: int = 500) -> int:
     Returns how many. The deletes are in the store's open batch; what an earlier call deleted and is not on disk yet
     is not counted again, so call it again after the commit until it returns 0.
     """
-    due = [
-        key
-        for key, _ in store.scan(Table.EXPIRY, stop=expiry_key(now + 0.001, b""), limit=limit)
-        if store.get(Table.EXPIRY, key) is not None
-    ]
+    due: list[tuple[bytes, list[bytes]]] = []
+    for key, _ in store.scan(Table.EXPIRY, stop=expiry_key(now + 0.001, b""), limit=limit):
+        value = store.get(Table.EXPIRY, key)
+        if value is not None:
+            due.append((key, expiry_ids(key, value)))
     if not due:
         return 0
-    pending = _pending(store, {expiry_id(key) for key in due})
+    pending = _pending(store, {id for _, ids in due for id in ids})
     pruned = deleted = 0
-    for key in due:
-        if deleted >= MAX_ROWS:
+    for key, ids in due:
+        left = list(reversed(ids))
+        while left and deleted < MAX_ROWS and pruned < limit:
+            id = left.pop()
+            row = store.get(Table.TASKS, id)
+            record = None if row is None else _readable(id, row)
+            if record is not None and not record.terminal:
+                continue  # a row that should not be there must not cost a task that has not ended
+            deleted += _forget(store, id, record, pending)
+            pruned += 1
+        if len(left) == len(ids):
             break
-        id = expiry_id(key)
         store.delete(Table.EXPIRY, key)
-        row = store.get(Table.TASKS, id)
-        record = None if row is None else _readable(id, row)
-        if record is not None and not record.terminal:
-            continue  # a row that should not be there must not cost a task that has not ended
-        deleted += _forget(store, id, record, pending)
-        pruned += 1
+        if left:
+            # What is left of the row is for the next call.
+            store.put(Table.EXPIRY, key[:-ID_BYTES] + left.pop(), b"".join(reversed(left)))
     return pruned
 
 

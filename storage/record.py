@@ -1,4 +1,8 @@
-"""A task as the store keeps it: one row of the `tasks` table, and the supervisor's own copy of it in memory."""
+"""A task as the store keeps it: one row of the `tasks` table, and the supervisor's own copy of it in memory.
+
+Most tasks are started as declared, run once and complete. So a row is a short array of what every task has, and the
+rest is a map in it that holds only what differs from its default, and mostly is not there.
+"""
 
 from __future__ import annotations
 
@@ -11,35 +15,55 @@ from ..actors.state import State
 _STATES: Final = tuple(State)
 _CODE: Final = {state: code for code, state in enumerate(_STATES)}
 
+#: Items of the array, and msgpack's bytes for an array of so many and for None.
+_ITEMS: Final = 11
+_HEAD: Final = 0x90 | _ITEMS
+_NONE: Final = b"\xc0"
+
 
 class Record:
     """What is known of one task. Times are seconds since the epoch, as floats; ids are 16 bytes (UUIDv7)."""
 
     __slots__ = (
-        "alone",
+        "__dict__",  # only what differs from the defaults below: do not set what is not to change
         "attempt",
-        "cancel",
-        "checkpoint",
-        "closed",
-        "crashes",
         "created",
-        "due",
         "ended",
-        "error",
         "id",
-        "interruptions",
-        "key",
         "name",
-        "options",
         "origin",
         "pid",
         "place",
-        "progress",
-        "retry_of",
         "started",
         "state",
         "stream",
     )
+
+    interruptions: int = 0
+    crashes: int = 0
+    """How many workers died under this task while it was a suspect."""
+    alone: bool = False
+    """Must run in a worker of its own, because a worker died while it ran beside others."""
+    options: dict[str, Any] | None = None
+    """What the caller changed of the task's declared options; None for nothing."""
+    key: str | None = None
+    """The idempotency key."""
+    due: float | None = None
+    """Earliest time of the next attempt: a delay asked for, or a retry's backoff."""
+    error: tuple[str, str, str, dict[str, Any]] | None = None
+    """(type, message, traceback, details) of the last attempt that did not complete."""
+    result: int | None = None
+    """Bytes of its encoded value, if it has one."""
+    progress: tuple[float, float | None, str] | None = None
+    """(done, total, note)"""
+    checkpoint: tuple[float, int] | None = None
+    """(time, size in bytes) of the last checkpoint."""
+    closed: bool = False
+    """No more messages are taken."""
+    cancel: bool = False
+    """A cancel was accepted: the only terminal state left is `cancelled`."""
+    retry_of: bytes | None = None
+    """The ended task that this one tries again."""
 
     def __init__(
         self,
@@ -65,33 +89,18 @@ class Record:
         self.ended: float | None = None
         #: Number of the current or next attempt, from 1. An interruption does not change it.
         self.attempt = 1
-        self.interruptions = 0
-        #: How many workers died under this task while it was a suspect.
-        self.crashes = 0
-        #: Must run in a worker of its own, because a worker died while it ran beside others.
-        self.alone = False
-        #: What the caller changed of the task's declared options; None for nothing.
-        self.options = options
-        #: The idempotency key.
-        self.key = key
-        #: Earliest time of the next attempt: a delay asked for, or a retry's backoff.
-        self.due = due
         #: The worker that runs it.
         self.pid: int | None = None
-        #: (type, message, traceback, details) of the last attempt that did not complete.
-        self.error: tuple[str, str, str, dict[str, Any]] | None = None
-        #: (done, total, note)
-        self.progress: tuple[float, float | None, str] | None = None
-        #: (time, size in bytes) of the last checkpoint.
-        self.checkpoint: tuple[float, int] | None = None
-        #: No more messages are taken.
-        self.closed = False
-        #: A cancel was accepted: the only terminal state left is `cancelled`.
-        self.cancel = False
-        #: The ended task that this one tries again.
-        self.retry_of = retry_of
         #: (lane, sort) of its row in the `live` table; None once it has ended.
         self.place: tuple[int, int] | None = None
+        if options is not None:
+            self.options = options
+        if key is not None:
+            self.key = key
+        if due is not None:
+            self.due = due
+        if retry_of is not None:
+            self.retry_of = retry_of
 
     @property
     def terminal(self) -> bool:
@@ -99,29 +108,21 @@ class Record:
 
     def pack(self) -> bytes:
         """The row's bytes: a msgpack array in the order of `unpack`."""
+        rest: dict[str, Any] | None = self.__dict__
+        if rest:
+            rest = {name: value for name, value in rest.items() if value != _DEFAULTS[name]}
         packed: bytes = _PACK(
             (
-                self.name,
                 _CODE[self.state],
-                self.stream,
+                rest or None,
+                self.name,
+                None if self.stream == self.id else self.stream,
                 self.origin,
                 self.created,
                 self.started,
                 self.ended,
                 self.attempt,
-                self.interruptions,
-                self.crashes,
-                self.alone,
-                self.options,
-                self.key,
-                self.due,
                 self.pid,
-                self.error,
-                self.progress,
-                self.checkpoint,
-                self.closed,
-                self.cancel,
-                self.retry_of,
                 self.place,
             )
         )
@@ -134,34 +135,31 @@ class Record:
         record.id = id
         try:
             (
-                record.name,
                 code,
-                record.stream,
+                rest,
+                record.name,
+                stream,
                 record.origin,
                 record.created,
                 record.started,
                 record.ended,
                 record.attempt,
-                record.interruptions,
-                record.crashes,
-                record.alone,
-                record.options,
-                record.key,
-                record.due,
                 record.pid,
-                record.error,
-                record.progress,
-                record.checkpoint,
-                record.closed,
-                record.cancel,
-                record.retry_of,
                 record.place,
             ) = msgpack.unpackb(row, use_list=False)
             record.state = _STATES[code]
-        except (ValueError, TypeError, IndexError, msgpack.UnpackException) as error:
+            record.stream = id if stream is None else stream
+            if rest:
+                if not rest.keys() <= _DEFAULTS.keys():
+                    raise ValueError("fields that no record has")
+                record.__dict__.update(rest)
+        except (ValueError, TypeError, IndexError, AttributeError, msgpack.UnpackException) as error:
             raise ValueError(f"not a task record: {error}") from error
         return record
 
+
+#: The fields that most records do not have, with what they are then.
+_DEFAULTS: Final = {name: getattr(Record, name) for name in Record.__annotations__}
 
 _PACK = msgpack.Packer(autoreset=True).pack
 
@@ -169,17 +167,16 @@ _PACK = msgpack.Packer(autoreset=True).pack
 def state_of(row: bytes) -> State:
     """Only the state of a row, ten times as fast as `Record.unpack`; ValueError for bytes that are no record.
 
-    A row is an array of more than 15 and at most 65,535 items (so its header has 3 bytes), first the name, then
-    the state's code, which is below 128 (so it is one byte).
+    The state's code is the first item, and below 128, so it is the byte behind the array's header.
     """
     try:
-        head = row[3]
-        if head < 0xC0:
-            place = 4 + (head & 0x1F)
-        elif head == 0xD9:
-            place = 5 + row[4]
-        else:
-            place = 6 + int.from_bytes(row[4:6], "big")
-        return _STATES[row[place]]
-    except IndexError as error:
-        raise ValueError("not a task record: too short, or without a state") from error
+        if row[0] == _HEAD:
+            return _STATES[row[1]]
+    except IndexError:
+        pass
+    raise ValueError("not a task record: too short, or without a state")
+
+
+def is_bare(row: bytes) -> bool:
+    """Whether a row says nothing but what every row says: no error, no value, no options and so on."""
+    return row[2:3] == _NONE

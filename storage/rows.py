@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 import lmdb
 
@@ -37,12 +37,11 @@ def apply(
     transaction: lmdb.Transaction[bytes], table: lmdb._Database, rows: dict[bytes, bytes | None]
 ) -> None:
     """Put these rows; delete those whose value is None, if they are there."""
-    puts = []
+    deletes = [key for key, value in rows.items() if value is None]
+    puts: list[Any] = sorted((row for row in rows.items() if row[1] is not None) if deletes else rows.items())
     with transaction.cursor(table) as cursor:
-        for key, value in sorted(rows.items()):
-            if value is not None:
-                puts.append((key, value))
-            elif cursor.set_key(key):
+        for key in sorted(deletes):
+            if cursor.set_key(key):
                 cursor.delete()
         for start in range(0, len(puts), _CHUNK_ROWS):
             chunk = puts[start : start + _CHUNK_ROWS]

@@ -30,7 +30,7 @@ from typing import Final
 
 from ..actors.errors import InvalidOption
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 """Goes up when a release cannot read what an older one wrote, or the other way round."""
 
 ID_BYTES: Final = 16
@@ -140,7 +140,10 @@ def log_seq(key: bytes) -> int:
 
 
 def expiry_key(at: float, id: bytes) -> bytes:
-    """The key of a task that may be pruned from `at`, in seconds since the epoch (kept in whole milliseconds)."""
+    """The key of a row of tasks, this one first, that may be pruned from `at`, in seconds since the epoch.
+
+    Kept in whole milliseconds.
+    """
     try:
         return _U64.pack(int(at * 1000)) + id
     except (OverflowError, struct.error):
@@ -152,9 +155,9 @@ def _u64(number: float) -> int:
     return _MAX_U64 if number >= _MAX_U64 else max(int(number), 0)
 
 
-def expiry_id(key: bytes) -> bytes:
-    """The task id of an expiry key."""
-    return key[8:]
+def expiry_ids(key: bytes, value: bytes) -> list[bytes]:
+    """The ids of the tasks that an expiry row is about: one in its key, the others in its value."""
+    return [key[8:], *(value[start : start + ID_BYTES] for start in range(0, len(value), ID_BYTES))]
 
 
 def idempotency_key(text: str) -> bytes:

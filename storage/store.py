@@ -10,7 +10,7 @@ the loop call `committed(batch)` and then run `batch.acks`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -98,6 +98,21 @@ class Store:
             if value is MISSING:
                 return self._environment.get(table, key)
         return value
+
+    def get_many(self, table: Table, keys: Iterable[bytes]) -> dict[bytes, bytes]:
+        """What `get` gives for these keys, without those that have no row. Much faster than one by one."""
+        changed = self.batch.rows[table]
+        changing = self._in_flight.rows[table] if self._in_flight is not None else {}
+        found: dict[bytes, bytes] = {}
+        on_disk = []
+        for key in keys:
+            if key not in changed and key not in changing:
+                on_disk.append(key)
+            elif (value := self.get(table, key)) is not None:
+                found[key] = value
+        if on_disk:
+            found.update(self._environment.get_many(table, sorted(on_disk)))
+        return found
 
     def scan(
         self,

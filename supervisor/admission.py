@@ -11,7 +11,7 @@ from ..actors.ids import id_text, is_task_id
 from ..actors.options import Options
 from ..actors.task import DELAY_LIMIT, KEY_LIMIT, NAME_LIMIT
 from ..storage.record import Record
-from ..storage.schema import ID_BYTES, Table, idempotency_key
+from ..storage.schema import Table, idempotency_key
 from .book import Book
 from .journal import Journal
 
@@ -29,66 +29,71 @@ class Admission:
 
     def start(self, rows: Any) -> list[bytes] | None:
         """Start all of the rows, or none; the ids where a key led to a task that was there already, else None."""
+        if not rows:
+            return None
         now = time.time()
-        admitted: dict[bytes, tuple[Record, bytes | None]] = {}
-        keys: dict[str, bytes] = {}
-        ids: list[bytes] = []
-        others = False
+        # By columns: most are all alike, and what is alike is checked in one go.
+        ids, names, args, options, keys, dues, streams, origins = zip(*rows, strict=True)
+        if not all(map(is_task_id, ids)):
+            raise InvalidValue("a task's id must be a UUID of version 7")
+        for name in set(names):
+            self._check_declared(name)
+        for value in _given(args):
+            self.check_value(value, "the argument list")
+        for due in _given(dues):
+            if not (isinstance(due, int | float) and 0 <= due <= now + DELAY_LIMIT + 1):
+                raise InvalidOption(f"the time of the first attempt must lie within ten years: {due!r:.40}")
+        if not (all(map(is_id, set(streams))) and all(map(is_id, set(_given(origins))))):
+            raise InvalidValue("stream and origin must be ids of 16 bytes")
+        if _given(options):
+            for name, changes in zip(names, options, strict=True):
+                if changes is not None:
+                    Options.unpack(changes, self._book.tasks[name][0])
+        there: list[bytes] | None = None
+        if _given(keys) or min(ids) <= self._newest or len(set(ids)) < len(ids):
+            rows, there = self._fresh(rows)
+        # Ids grow with time, so one that is larger than all of these cannot be on disk: no need to look.
+        self._newest = max((self._newest, *ids))
+        for id, _, _, _, key, *_ in rows if _given(keys) else ():
+            if key is not None:
+                self._journal.put(Table.KEYS, idempotency_key(key), id)
+        new = [
+            (Record(id, name, now, stream, origin, options, key, _ahead(due, now)), args)
+            for id, name, args, options, key, due, stream, origin in rows
+        ]
+        if BOX in names:
+            for record, packed in new:
+                _close_box(record, packed)
+        self._book.add(new)
+        return None if there is None or there == list(ids) else there
+
+    def _fresh(self, rows: Any) -> tuple[list[tuple[Any, ...]], list[bytes]]:
+        """The rows that start something new, and the task that each of the rows leads to: one that is there already,
+        by its key or because the client asks a second time, or the new one."""
         entries = self._book.entries
+        older = [row[0] for row in rows if row[0] <= self._newest and row[0] not in entries]
+        on_disk = self._journal.get_many(Table.TASKS, older)
+        fresh: dict[bytes, tuple[Any, ...]] = {}
+        keys: dict[str, bytes] = {}
+        there: list[bytes] = []
         for row in rows:
             id, key = row[0], row[4]
-            if key is None and is_task_id(id) and id > self._newest and id not in entries:
-                # Nearly all of them: see `_already`.
-                self._newest = id
-                there = None
-            else:
-                there = id if id in admitted else self._already(id, key, keys)
-            ids.append(there or id)
-            if there is not None:
-                others = others or there != id
-                continue
-            admitted[id] = (self._checked(row, now), row[2])
-            if key is not None:
-                keys[key] = id
-        for record, args in admitted.values():
-            if record.key is not None:
-                self._journal.put(Table.KEYS, idempotency_key(record.key), record.id)
-            record.closed = record.name == BOX and not takes_messages(args)
-            self._book.add(record, args)
-        return ids if others else None
+            known = None if key is None else keys.get(key) or self._of_key(key)
+            if known is None and (id in fresh or id in entries or id in on_disk):
+                known = id
+            if known is None:
+                fresh[id] = row
+                if key is not None:
+                    keys[key] = id
+            there.append(known or id)
+        return list(fresh.values()), there
 
-    def _already(self, id: bytes, key: str | None, keys: dict[str, bytes]) -> bytes | None:
-        """The task that this start has led to before: by its key, or because the client asks a second time."""
-        if not is_task_id(id):
-            raise InvalidValue("a task's id must be a UUID of version 7")
-        if key is not None:
-            if key in keys:
-                return keys[key]
-            if not isinstance(key, str) or len(key.encode()) > KEY_LIMIT:
-                raise InvalidOption(f"a key must be text of at most {KEY_LIMIT:,} bytes: {key!r:.80}")
-            there = self._journal.get(Table.KEYS, idempotency_key(key))
-            if there is not None and self._book.record(there) is not None:
-                return there
-        if id in self._book.entries:
-            return id
-        if id > self._newest:
-            # Ids grow with time, so this one cannot be on disk: no need to look.
-            self._newest = id
-            return None
-        return id if self._book.record(id) is not None else None
-
-    def _checked(self, row: tuple[Any, ...], now: float) -> Record:
-        id, name, args, options, key, due, stream, origin = row
-        self._check_declared(name)
-        if args is not None:
-            self.check_value(args, "the argument list")
-        if due is not None and not (isinstance(due, int | float) and 0 <= due <= now + DELAY_LIMIT + 1):
-            raise InvalidOption(f"the time of the first attempt must lie within ten years: {due!r:.40}")
-        if options is not None:
-            Options.unpack(options, self._book.tasks[name][0])
-        if type(stream) is not bytes or len(stream) != ID_BYTES or not (origin is None or is_id(origin)):
-            raise InvalidValue("stream and origin must be ids of 16 bytes")
-        return Record(id, name, now, stream, origin, options, key, due if due is None or due > now else None)
+    def _of_key(self, key: Any) -> bytes | None:
+        """The task that this key has led to before."""
+        if not isinstance(key, str) or len(key.encode()) > KEY_LIMIT:
+            raise InvalidOption(f"a key must be text of at most {KEY_LIMIT:,} bytes: {key!r:.80}")
+        there = self._journal.get(Table.KEYS, idempotency_key(key))
+        return there if there is not None and self._book.record(there) is not None else None
 
     def _check_declared(self, name: Any) -> None:
         if name not in self._book.tasks:
@@ -137,9 +142,24 @@ class Admission:
         if state is not None:
             self._journal.put(Table.CHECKPOINTS, new_id, state)
             record.checkpoint = (time.time(), len(state))
-        args = self._journal.get(Table.ARGS, old_id)
-        record.closed = record.name == BOX and not takes_messages(args)
-        self._book.add(record, args)
+        new = (record, self._journal.get(Table.ARGS, old_id))
+        _close_box(*new)
+        self._book.add([new])
+
+
+def _given(column: tuple[Any, ...]) -> list[Any]:
+    """What of a column is not None."""
+    return [] if column.count(None) == len(column) else [value for value in column if value is not None]
+
+
+def _ahead(due: float | None, now: float) -> float | None:
+    return None if due is None or due <= now else due
+
+
+def _close_box(record: Record, args: bytes | None) -> None:
+    """A container task without stdin takes no messages."""
+    if record.name == BOX and not takes_messages(args):
+        record.closed = True
 
 
 def is_id(value: object) -> bool:

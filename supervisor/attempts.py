@@ -22,9 +22,9 @@ from .journal import Journal
 from .log_tail import LogTail
 from .mail import Mailroom
 from .processes import ExitStatus
-from .reports import check_checkpoint, check_lines, check_progress, checked_done
+from .reports import check_checkpoint, check_done, check_lines, check_progress
 from .settings import Settings
-from .verdict import COMPLETED, ErrorRow, Verdict, judge, judge_crash
+from .verdict import ErrorRow, Verdict, judge, judge_crash
 from .worker_link import WorkerLink
 
 log = logging.getLogger("understudy")
@@ -78,9 +78,8 @@ class Attempts:
         """Hand ready tasks to a worker."""
         now = time.time()
         link.hand(lane, entries, self._loop.time())
-        begin = self._book.begin
+        self._book.begin(entries, link.pid, now)
         for entry in entries:
-            begin(entry, link.pid, now)
             if entry.stored or entry.mail is not None or entry.record.closed:
                 self._mailroom.open(entry)
 
@@ -162,32 +161,35 @@ class Attempts:
         self._on[frame[0]](link, frame)
 
     def _done(self, link: WorkerLink, frame: tuple[Any, ...]) -> None:
-        for row in frame[1]:
-            # Before anything is changed: a row that cannot be costs the worker, and must not cost the task.
-            id, ending, value, error, delay, acked, started, ended = checked_done(row)
-            entry = link.tasks.get(id)
+        tasks, paces = link.tasks, self.pace
+        # Before anything is changed: a row that cannot be costs the worker, and must not cost the task.
+        check_done(frame[1])
+        for id, ending, value, error, delay, acked, started, ended in frame[1]:
+            entry = tasks.get(id)
             if entry is None:
                 continue
             how = _ENDINGS[ending]
             # The worker's clock may have been set back meanwhile.
-            seconds = max(0.0, ended - started)
+            seconds = ended - started if ended > started else 0.0
             link.drop(entry)
             link.done += 1
-            name = entry.record.name
-            pace = self.pace.get(name, PACE_UNKNOWN)
-            self.pace[name] = pace + (seconds - pace) * PACE_WEIGHT
-            entry.record.started = started
-            self._mailroom.acknowledge(entry, acked)
-            if how is Ending.VALUE and entry.signal is None and not entry.record.cancel:
-                verdict = COMPLETED
-            else:
-                verdict = judge(
-                    Outcome(how, value, error, delay),
-                    entry.options,
-                    entry.record.attempt,
-                    cancelled=entry.record.cancel,
-                    timed_out=entry.signal == "timeout",
-                )
+            record = entry.record
+            pace = paces.get(record.name, PACE_UNKNOWN)
+            paces[record.name] = pace + (seconds - pace) * PACE_WEIGHT
+            record.started = started
+            if entry.mail is not None:
+                self._mailroom.acknowledge(entry, acked)
+            if how is Ending.VALUE and entry.signal is None and not record.cancel:
+                # What `judge` would say: nearly all of them.
+                self._book.end(entry, Event.COMPLETE, value=value)
+                continue
+            verdict = judge(
+                Outcome(how, value, error, delay),
+                entry.options,
+                record.attempt,
+                cancelled=record.cancel,
+                timed_out=entry.signal == "timeout",
+            )
             self._carry_out(entry, verdict, value)
 
     def _carry_out(self, entry: Entry, verdict: Verdict, value: bytes | None = None) -> None:

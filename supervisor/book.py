@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import struct
 import time
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..actors.box_conf import BOX
@@ -17,7 +18,7 @@ from ..actors.errors import InvalidOption, StoreCorrupt
 from ..actors.ids import id_text
 from ..actors.options import Options
 from ..actors.state import TERMINAL, Event, State, after
-from ..storage.prune import expiry_row
+from ..storage.prune import expiry_rows
 from ..storage.record import Record
 from ..storage.schema import (
     EXPIRY_KEY_BYTES,
@@ -57,8 +58,8 @@ class Book:
         self._usual: dict[str, tuple[Options, Lane, Place]] = {}
         self.lines: dict[int, Line] = {lane: Line(self._reader_of(lane)) for lane in (*READY, Lane.DELAYED)}
         self._dirty: list[Entry] = []
-        #: Rows of the `expiry` table for tasks that have ended since the last write.
-        self._expiring: dict[bytes, bytes | None] = {}
+        #: The tasks that have ended since the last write, by the seconds that they are to be kept.
+        self._expiring: defaultdict[float, list[bytes]] = defaultdict(list)
         #: Read from disk since the last write.
         self._loaded: list[Entry] = []
         #: Number of the last batch that was given rows, and of the last one known to be on disk.
@@ -130,13 +131,6 @@ class Book:
                 f"the record of task {id_text(id)} is damaged; run `understudy check`", problems=[str(error)]
             ) from error
 
-    def result_of(self, id: bytes) -> bytes | None:
-        """The encoded value of an ended task."""
-        entry = self.entries.get(id)
-        if entry is not None and entry.result is not None:
-            return entry.result
-        return self._journal.get(Table.RESULTS, id)
-
     def _load(self, record: Record) -> Entry:
         options, lane = self.options_of(record)
         entry = Entry(record, options, lane, stored=True)
@@ -149,17 +143,28 @@ class Book:
 
     # --- changing ---
 
-    def add(self, record: Record, args: bytes | None) -> Entry:
-        """A new task: put it in line and write it with the next commit."""
-        usual = self._usual.get(record.name) if record.options is None and record.due is None else None
-        options, lane = usual[:2] if usual is not None else self.options_of(record)
-        entry = Entry(record, options, lane, stored=False)
-        self.entries[record.id] = entry
-        if args is not None:
-            entry.args = args
-            self._journal.put(Table.ARGS, record.id, args)
-        self._stand_at(entry, usual[2] if usual is not None else _place_in_line(entry))
-        return entry
+    def add(self, new: Iterable[tuple[Record, bytes | None]]) -> None:
+        """New tasks with their arguments: put them in line and write them with the next commit."""
+        entries, dirty, usual_of = self.entries, self._dirty, self._usual
+        keys: dict[int, list[bytes]] = {}
+        for record, args in new:
+            id = record.id
+            usual = usual_of.get(record.name) if record.options is None and record.due is None else None
+            options, lane = usual[:2] if usual is not None else self.options_of(record)
+            entries[id] = entry = Entry(record, options, lane, stored=False)
+            if args is not None:
+                entry.args = args
+                self._journal.put(Table.ARGS, id, args)
+            record.place = place = usual[2] if usual is not None else _place_in_line(entry)
+            entry.key = key = live_key(*place, id)
+            keys.setdefault(place[0], []).append(key)
+            entry.dirty = True
+            dirty.append(entry)
+            if self.on_change is not None:
+                self.on_change(entry)
+        for place_lane, more in keys.items():
+            self.lines[place_lane].extend(more)
+        self.on_queued()
 
     def touch(self, entry: Entry) -> None:
         """Its record has changed: write it with the next commit."""
@@ -167,19 +172,21 @@ class Book:
             entry.dirty = True
             self._dirty.append(entry)
 
-    def begin(self, entry: Entry, pid: int, now: float) -> None:
-        """It is handed to a worker."""
-        record = entry.record
-        record.state = after(record.state, Event.DISPATCH)
-        record.started = now
-        record.pid = pid
-        record.due = None
-        record.place = _RUNNING
-        entry.key = _RUNNING_PREFIX + entry.id
-        # Not dirty by that: most tasks end before anybody could read that they run. `touch` follows if this one
-        # does not; until then the disk says that it is queued, which is how it would be taken up after a crash.
-        if self.on_change is not None:
-            self.on_change(entry)
+    def begin(self, entries: Iterable[Entry], pid: int, now: float) -> None:
+        """They are handed to a worker."""
+        for entry in entries:
+            record = entry.record
+            record.state = after(record.state, Event.DISPATCH)
+            record.started = now
+            record.pid = pid
+            if record.due is not None:
+                record.due = None
+            record.place = _RUNNING
+            entry.key = _RUNNING_PREFIX + entry.id
+            # Not dirty by that: most tasks end before anybody could read that they run. `touch` follows if this one
+            # does not; until then the disk says that it is queued, which is how it would be taken up after a crash.
+            if self.on_change is not None:
+                self.on_change(entry)
 
     def requeue(
         self, entry: Entry, event: Event, *, error: ErrorRow | None = None, due: float | None = None
@@ -215,8 +222,11 @@ class Book:
         record.state = after(record.state, event)
         assert record.state in TERMINAL
         record.ended = time.time()
-        record.pid = record.due = None
-        record.error = error
+        record.pid = None
+        if record.due is not None:
+            record.due = None
+        if record.error is not error:
+            record.error = error
         if entry.link is None:
             self._leave_line(entry)
         else:
@@ -224,12 +234,13 @@ class Book:
         record.place = entry.key = None
         entry.result = value
         if value is not None:
+            record.result = len(value)
             self._journal.put(Table.RESULTS, record.id, value)
         if entry.mail is not None or entry.stored:
             self._clear_mail(entry)
-        expiry = expiry_row(record, entry.options.keep)
-        if expiry is not None:
-            self._expiring[expiry] = b""
+        keep = entry.options.keep
+        if keep is not None:
+            self._expiring[keep].append(record.id)
         self._changed(entry)
 
     def _clear_mail(self, entry: Entry) -> None:
@@ -248,17 +259,17 @@ class Book:
 
     # --- the lines ---
 
-    def next(self, lane: Lane) -> Entry | None:
-        """Take the first ready task of a lane out of its line."""
-        pop = self.lines[lane].pop
-        while (key := pop(self._stands)) is not None:
-            entry = self.entries.get(key[9:]) or self._at(key)
-            if entry is not None:
-                return entry
-        return None
+    def take(self, lane: Lane, count: int = 1) -> list[Entry]:
+        """Take the first ready tasks of a lane out of its line, up to so many; none only if it is empty."""
+        line, of = self.lines[lane], self.entries.get
+        while keys := line.take(count, self._stands):
+            entries = [entry for key in keys if (entry := of(key[9:]) or self._at(key)) is not None]
+            if entries:
+                return entries
+        return []
 
     def put_back(self, lane: Lane, entry: Entry) -> None:
-        """A task that `next` gave is not wanted after all: it stands first again."""
+        """A task that `take` gave is not wanted after all: it stands first again."""
         assert entry.key is not None
         self.lines[lane].put_back(entry.key)
 
@@ -293,11 +304,8 @@ class Book:
 
     def stand(self, entry: Entry) -> None:
         """Put a task that is on no worker where it belongs."""
-        self._stand_at(entry, _place_in_line(entry))
-
-    def _stand_at(self, entry: Entry, place: Place) -> None:
-        entry.record.place = place
-        entry.key = key = live_key(place[0], place[1], entry.id)
+        entry.record.place = place = _place_in_line(entry)
+        entry.key = key = live_key(*place, entry.id)
         self.lines[place[0]].push(key)
         self._changed(entry)
         self.on_queued()
@@ -350,10 +358,13 @@ class Book:
         self._batch = batch = self._batch + 1
         tasks: dict[bytes, bytes | None] = {}
         live: dict[bytes, bytes | None] = {}
+        ended: list[Entry] = []
         size = 0
         for entry in dirty:
             entry.dirty = False
             entry.batch = batch
+            if entry.record.ended is not None:
+                ended.append(entry)
             if entry.link is None or entry.begun or entry.seen:
                 row, key = entry.record.pack(), entry.key
             else:
@@ -369,25 +380,25 @@ class Book:
         rows = self._journal.store.batch
         rows.merge(Table.TASKS, tasks, size + ID_BYTES * len(tasks))
         rows.merge(Table.LIVE, live, LIVE_KEY_BYTES * len(live))
-        rows.merge(Table.EXPIRY, self._expiring, EXPIRY_KEY_BYTES * len(self._expiring))
-        self._expiring = {}
-        self._journal.after_commit(lambda: self._written(dirty, batch))
+        for keep, ids in self._expiring.items():
+            rows.merge(Table.EXPIRY, expiry_rows(time.time() + keep, ids), EXPIRY_KEY_BYTES * len(ids))
+        self._expiring.clear()
+        self._journal.after_commit(lambda: self._written(dirty, ended, batch))
 
-    def _written(self, entries: list[Entry], batch: int) -> None:
+    def _written(self, entries: list[Entry], ended: list[Entry], batch: int) -> None:
         """After the commit: let go of what need not be in memory, and tell of the tasks that ended."""
         self._on_disk = batch
-        ended = []
+        # What has changed since is not on disk as it is now; it comes again with a later batch.
+        ended = [entry for entry in ended if not entry.dirty and entry.batch == batch]
+        for entry in ended:
+            self.entries.pop(entry.id, None)
         # A lane with nothing on disk only has nothing to let go of.
         spilling = {lane for lane, line in self.lines.items() if line.horizon is not None}
-        for entry in entries:
-            if entry.dirty or entry.batch != batch:
-                # It has changed since; what holds now is not on disk yet.
-                continue
-            if entry.record.ended is not None:
-                ended.append(entry)
-                self.entries.pop(entry.id, None)
-            elif entry.key is not None and entry.key[0] in spilling:
-                self._let_go(entry, entry.key)
+        if spilling:
+            for entry in entries:
+                key = entry.key
+                if key is not None and key[0] in spilling and not entry.dirty and entry.batch == batch:
+                    self._let_go(entry, key)
         if ended:
             self.on_ended(ended)
         for line in self.lines.values():

@@ -6,23 +6,23 @@ import asyncio
 import logging
 import socket
 from collections import deque
-from collections.abc import Iterable, Iterator
-from itertools import chain
+from collections.abc import Iterator, Sequence
+from itertools import chain, islice
 from typing import Any, Final, Protocol
 
-from ..actors.errors import ProtocolError, TaskNotFound, UnderstudyError
-from ..actors.ids import id_text
+from ..actors.errors import ProtocolError, UnderstudyError
 from .codec import VERSION, Decoder, encode, parts
 from .error_frame import error_fields
 from .frames import Answer, Ask
 from .home import peer_uid_ok
-from .settings import BATCH_LIMIT, MIB
+from .settings import MIB
 
 log = logging.getLogger("understudy")
 
 #: Bytes that wait for a client from which on nothing more is read from it, and ends that it waits for stay on disk.
 UNREAD_HIGH: Final = 4 * MIB
-#: Bytes of ends that are read from disk at once.
+#: Ends that are read from disk at once, and bytes of their values.
+LATE_ROWS: Final = 1000
 LATE_BYTES: Final = 1 * MIB
 #: Bytes beyond one value that may wait for a client that does not read (events, mostly); past that it is dropped.
 UNREAD_LIMIT: Final = 64 * MIB
@@ -45,8 +45,9 @@ class Asked(Protocol):
     def gone(self, client: ClientLink) -> None:
         """The connection has ended."""
 
-    def end_of(self, id: bytes) -> tuple[Any, ...] | None:
-        """The row of ENDED for a task whose end is on disk; None if it is not there any more."""
+    def ends_of(self, ids: Sequence[bytes], most: int) -> list[tuple[Any, ...]]:
+        """The rows of ENDED for the first few of these tasks, whose ends are on disk: at least one, and no more than
+        have `most` bytes of values."""
 
 
 class ClientLink(asyncio.Protocol):
@@ -64,8 +65,8 @@ class ClientLink(asyncio.Protocol):
         #: Whether the service has it read, and whether it does so.
         self._may_read = True
         self._reads = True
-        #: Ends to tell of when there is room, (request, id); the OK of a request has no id.
-        self._late: deque[tuple[int, bytes | None]] = deque()
+        #: Ends to tell of when there is room, by request; the OK of a request has no ids.
+        self._late: deque[tuple[int, deque[bytes]]] = deque()
         self._greeted = False
         #: Requests of this client that wait for tasks to end.
         self.waits: dict[int, set[bytes]] = {}
@@ -90,20 +91,21 @@ class ClientLink(asyncio.Protocol):
     def ended(self, request: int, rows: list[Any]) -> None:
         """Tasks that a WAIT is about have ended, and it is on disk."""
         if self._late or self._choked:
-            self._late.extend((request, row[0]) for row in rows)
+            self._late.append((request, deque(row[0] for row in rows)))
             return
         for part in parts(rows, _size):
             self._push((Answer.ENDED, request, part))
 
-    def ended_before(self, request: int, ids: Iterable[bytes]) -> None:
+    def ended_before(self, request: int, ids: Sequence[bytes]) -> None:
         """Tasks that a WAIT is about had ended: they are told of as fast as the client reads."""
-        self._late.extend((request, id) for id in ids)
-        self._tell_late()
+        if ids:
+            self._late.append((request, deque(ids)))
+            self._tell_late()
 
     def all_ended(self, request: int) -> None:
         """The answer to a WAIT, after all that it is about."""
         if self._late:
-            self._late.append((request, None))
+            self._late.append((request, deque()))
         else:
             self.answer(request)
 
@@ -115,34 +117,24 @@ class ClientLink(asyncio.Protocol):
     def _tell_late(self) -> None:
         """Tell of ends for as long as there is room; what they are is read from disk just then."""
         while self._late and not self._choked and self._transport is not None:
-            request, id = self._late[0]
-            if id is None:
+            request, ids = self._late[0]
+            if not ids:
                 self._late.popleft()
                 self.answer(request)
                 continue
             try:
-                self._push((Answer.ENDED, request, self._next_late(request)))
+                rows = self._service.ends_of(list(islice(ids, LATE_ROWS)), LATE_BYTES)
             except UnderstudyError as error:
                 self.forget(request)
                 self.refuse(request, error)
+                continue
+            self._push((Answer.ENDED, request, rows))
+            for _ in rows:
+                ids.popleft()
+            if not ids:
+                self._late.popleft()
             if self._out_size >= UNREAD_HIGH:
                 self._write()
-
-    def _next_late(self, request: int) -> list[Any]:
-        """The next few rows for a WAIT."""
-        rows: list[Any] = []
-        size = 0
-        while self._late and self._late[0][0] == request and len(rows) < BATCH_LIMIT and size < LATE_BYTES:
-            id = self._late[0][1]
-            if id is None:
-                break
-            row = self._service.end_of(id)
-            self._late.popleft()
-            if row is None:
-                raise TaskNotFound(f"task {id_text(id)} was removed meanwhile", id_text(id))
-            rows.append(row)
-            size += _size(row)
-        return rows
 
     def event(self, rows: list[Any]) -> None:
         """Changes that the subscription is about."""

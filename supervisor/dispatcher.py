@@ -78,58 +78,73 @@ class Dispatcher:
 
     def _fill_slots(self, links: list[WorkerLink]) -> None:
         slots = self._settings.slots
-        paces = self._attempts.pace
         loads: list[list[Any]] = [[link.working(Lane.SYNC), []] for link in links]
-        least = min(loads, key=_load)
-        while (entry := self._next(Lane.SYNC)) is not None:
-            load = least[0]
-            if load >= slots:
-                pace = paces.get(entry.record.name, PACE_UNKNOWN)
-                ahead = load - slots
-                if pace >= QUICK or ahead >= AHEAD or ahead * pace > AHEAD_SECONDS:
-                    self._book.put_back(Lane.SYNC, entry)
-                    break
-            least[0] = load + 1
-            least[1].append(entry)
+        while True:
+            least = min(loads, key=_load)
+            ahead = least[0] - slots
+            if ahead >= AHEAD:
+                break
             # Ahead of the slots the loads are evened out in strides, which saves looking at them for every task.
-            if load < slots or not load % STRIDE:
-                least = min(loads, key=_load)
+            entries = self._take(Lane.SYNC, 1 if ahead < 0 else STRIDE)
+            fit = len(entries) if ahead < 0 else self._quick_ones(entries, ahead)
+            least[0] += fit
+            least[1] += entries[:fit]
+            if not entries or fit < len(entries):
+                for entry in reversed(entries[fit:]):
+                    self._book.put_back(Lane.SYNC, entry)
+                break
         for link, (_, entries) in zip(links, loads, strict=True):
             if entries:
                 self._attempts.hand(link, Lane.SYNC, entries)
 
     def _fill_boxes(self, links: list[WorkerLink]) -> None:
         """Containers wait in a line of their own until one of their places is free; on a worker they are sync tasks."""
-        entry = self._next(Lane.BOX)
-        if entry is None:
+        entries = self._take(Lane.BOX)
+        if not entries:
             return
         boxes = {
             link: sum(other.lane is Lane.BOX for other in link.tasks.values()) for link in self._pool.links
         }
         places = self._settings.containers - sum(boxes.values())
-        while entry is not None:
+        while entries:
             free = [link for link in links if link.working(Lane.SYNC) < self._settings.slots]
             if places <= 0 or not free:
-                self._book.put_back(Lane.BOX, entry)
+                self._book.put_back(Lane.BOX, entries[0])
                 return
             link = min(free, key=boxes.__getitem__)
-            self._attempts.hand(link, Lane.SYNC, [entry])
+            self._attempts.hand(link, Lane.SYNC, entries)
             boxes[link] += 1
             places -= 1
-            entry = self._next(Lane.BOX)
+            entries = self._take(Lane.BOX)
 
-    def _next(self, lane: Lane) -> Entry | None:
-        """The first of a lane, taken out; one whose lane has changed since it was stored moves on to that."""
-        while (entry := self._book.next(lane)) is not None and entry.lane is not lane:
-            self._book.stand(entry)
-        return entry
+    def _quick_ones(self, entries: list[Entry], ahead: int) -> int:
+        """How many of these, from the first on, are quick enough to be handed out behind `ahead` others."""
+        paces = self._attempts.pace
+        for place, entry in enumerate(entries, ahead):
+            pace = paces.get(entry.record.name, PACE_UNKNOWN)
+            if pace >= QUICK or place * pace > AHEAD_SECONDS:
+                return place - ahead
+        return len(entries)
+
+    def _take(self, lane: Lane, count: int = 1) -> list[Entry]:
+        """The first of a lane, taken out; what has changed its lane since it was stored moves on to that."""
+        while entries := self._book.take(lane, count):
+            stay = [entry for entry in entries if entry.lane is lane]
+            if len(stay) < len(entries):
+                for entry in entries:
+                    if entry.lane is not lane:
+                        self._book.stand(entry)
+            if stay:
+                return stay
+        return []
 
     # --- async tasks ---
 
     def _fill_loops(self, links: list[WorkerLink]) -> None:
         room = self._settings.async_slots
         given: dict[WorkerLink, list[Entry]] = {}
-        while (entry := self._next(Lane.ASYNC)) is not None:
+        while entries := self._take(Lane.ASYNC):
+            (entry,) = entries
             link = min(links, key=lambda link: link.counts[Lane.ASYNC] + len(given.get(link, ())))
             if link.working(Lane.ASYNC) + len(given.get(link, ())) >= room:
                 link = min(links, key=lambda link: link.working(Lane.ASYNC) + len(given.get(link, ())))
@@ -144,14 +159,13 @@ class Dispatcher:
 
     def _ask_for_isolated(self) -> None:
         for link in self._pool.idle_isolated():
-            entry = self._next(Lane.ALONE)
-            if entry is None:
+            entries = self._take(Lane.ALONE)
+            if entries:
+                self._attempts.hand(link, Lane.SYNC, entries)
+            else:
                 # The task it was started for has been cancelled meanwhile.
                 self._pool.retire(link)
-            else:
-                self._attempts.hand(link, Lane.SYNC, [entry])
-        entry = self._next(Lane.ALONE)
-        if entry is not None:
+        for entry in self._take(Lane.ALONE):
             # A line counts what it has in memory, and reads on from the disk only when it is asked for the next one.
             self._book.put_back(Lane.ALONE, entry)
             self._pool.want_isolated(min(len(self._book.lines[Lane.ALONE]), AT_ONCE))

@@ -49,6 +49,7 @@ class Journal:
         )
         self.put = self.store.put
         self.get = self.store.get
+        self.get_many = self.store.get_many
         self.delete = self.store.delete
         self.after_commit = self.store.after_commit
         self.scan = self.store.scan

@@ -14,8 +14,9 @@ not memory. Rules that keep the two in step:
 from __future__ import annotations
 
 import heapq
+import operator
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 #: Keys held in memory; a window that grew to twice this is cut back.
@@ -62,6 +63,22 @@ class Lane:
         self._hold(key)
         return True
 
+    def extend(self, keys: Sequence[bytes]) -> None:
+        """Add keys that were never here; like `push`, for many at once."""
+        queue, held = self._queue, self._held
+        if (
+            self.horizon is None
+            and len(held) + len(keys) <= self._window
+            and (not queue or keys[0] > queue[-1])
+            and all(map(operator.lt, keys, keys[1:]))
+        ):
+            # As it nearly always is: they grow with time.
+            held.update(keys)
+            queue.extend(keys)
+            return
+        for key in keys:
+            self.push(key)
+
     def committed(self, key: bytes) -> None:
         """A key that `push` turned away is on disk now."""
         self._late.discard(key)
@@ -87,14 +104,22 @@ class Lane:
 
     def pop(self, valid: Callable[[bytes], bool]) -> bytes | None:
         """The first key, taken out; None when the lane is empty."""
+        taken = self.take(1, valid)
+        return taken[0] if taken else None
+
+    def take(self, count: int, valid: Callable[[bytes], bool]) -> list[bytes]:
+        """The first keys, up to so many, taken out in their order; none only when the lane is empty."""
         held = self._held
         if len(held) < LOW and self.horizon is not None:
             self._refill(valid)
-        while (key := self._take_head()) is not None:
+        queue, heap = self._queue, self._heap
+        taken: list[bytes] = []
+        while len(taken) < count and (queue or heap):
+            key = heapq.heappop(heap) if heap and (not queue or heap[0] < queue[0]) else queue.popleft()
             if key in held:
-                held.discard(key)
-                return key
-        return None
+                held.remove(key)
+                taken.append(key)
+        return taken
 
     def _take_head(self) -> bytes | None:
         """The smallest key of queue and heap, held or not."""
@@ -104,8 +129,12 @@ class Lane:
         return queue.popleft() if queue else None
 
     def put_back(self, key: bytes) -> None:
-        """A key that was just popped is not wanted after all."""
-        self._hold(key)
+        """A key that was just taken out is not wanted after all."""
+        if self._queue and key < self._queue[0]:
+            self._held.add(key)
+            self._queue.appendleft(key)
+        else:
+            self._hold(key)
 
     def cut(self, committed: Callable[[bytes], bool]) -> list[bytes]:
         """Keys let go of because the window has grown far too long. `committed` says whether a key is on disk yet."""

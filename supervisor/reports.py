@@ -4,9 +4,11 @@ kind ends that worker, before it has changed anything. In a record or a batch it
 
 from __future__ import annotations
 
+from types import NoneType
 from typing import Any, Final
 
 from ..actors.errors import ProtocolError
+from ..actors.host import Ending
 from ..storage.schema import ID_BYTES
 
 _NUMBERS: Final = (float, int)
@@ -14,20 +16,27 @@ _NUMBERS: Final = (float, int)
 _LONGEST: Final = 1_000_000
 
 
-def checked_done(row: Any) -> tuple[Any, ...]:
-    """The row of DONE, if it is one; else ProtocolError."""
-    _id, ending, value, error, delay, acked, started, ended = row
+def check_done(rows: Any) -> None:
+    """ProtocolError if these are no rows of DONE; by columns, since there are many and most are all alike."""
+    if not rows:
+        return
+    _ids, endings, values, errors, delays, ackeds, starts, ends = zip(*rows, strict=True)
     if (
-        type(ending) is int
-        and (value is None or type(value) is bytes)
-        and (error is None or _is_error(error))
-        and (delay is None or type(delay) in _NUMBERS)
-        and type(acked) is int
-        and type(started) is float
-        and type(ended) is float
+        _all_of(endings, int)
+        and 0 <= min(endings) <= max(endings) < len(Ending)
+        and _all_of(values, bytes, NoneType)
+        and (errors.count(None) == len(errors) or all(error is None or _is_error(error) for error in errors))
+        and _all_of(delays, NoneType, *_NUMBERS)
+        and _all_of(ackeds, int)
+        and _all_of(starts, float)
+        and _all_of(ends, float)
     ):
-        return row  # type: ignore[no-any-return]
-    raise ProtocolError(f"not the end of an attempt: {row!r:.200}")
+        return
+    raise ProtocolError(f"not the ends of attempts: {rows!r:.200}")
+
+
+def _all_of(column: tuple[Any, ...], *kinds: type) -> bool:
+    return set(map(type, column)) <= {*kinds}
 
 
 def _is_error(error: Any) -> bool:

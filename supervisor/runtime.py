@@ -8,7 +8,7 @@ import functools
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Final, Self
@@ -48,6 +48,9 @@ EMBEDDED_DRAIN: Final = 5.0
 
 #: Chunks of a task's log that one call reads; more than its limit allows there to be.
 LOG_CHUNKS: Final = 1_000_000
+
+#: Tasks in one part of a start of more than fit into one commit.
+START_PART: Final = 2_000
 
 TaskLike = Task[..., Any] | str
 IdLike = str | TaskInfo
@@ -116,31 +119,39 @@ class Runtime:
         declared = self._task(task)
         row = self._rows_of(declared)(args, kwargs)
         there = self._attachment.ask(Ask.START, [row])
-        return self._info(declared, row, None if there is None else there[0])
+        return self._info(row, None if there is None else there[0])
 
     def start_many(self, task: TaskLike, calls: Iterable[Any]) -> list[TaskInfo]:
         """Start one task per element of `calls`, each the argument (a tuple: the arguments; a dict: the keyword
-        arguments). One commit per 10,000 tasks or 8 MiB: each such part is started as a whole or not at all."""
+        arguments).
+
+        All of them in one commit, or none, if there are at most 10,000 and they take at most 8 MiB. More are started
+        in parts, each as a whole or not at all, and the first ones run while the others are still on their way.
+        """
         declared = self._task(task)
         infos: list[TaskInfo] = []
         rows: list[StartRow] = []
         size = 0
         pending: list[tuple[list[StartRow], Future[Any]]] = []
         make_row = self._rows_of(declared)
+        part = START_PART if isinstance(calls, Sized) and len(calls) > BATCH_LIMIT else BATCH_LIMIT
         for call in calls:
             row = make_row(*_arguments(call))
             rows.append(row)
             size += len(row[2] or b"") + 100
-            if len(rows) >= BATCH_LIMIT or size >= BATCH_BYTES:
+            if len(rows) >= part or size >= BATCH_BYTES:
                 pending.append((rows, self._attachment.request(Ask.START, rows)))
-                rows, size = [], 0
+                rows, size, part = [], 0, START_PART
         if rows:
             pending.append((rows, self._attachment.request(Ask.START, rows)))
-        for part, future in pending:
-            there = self._attachment.answer(future, Ask.START, part)
-            infos += [
-                self._info(declared, row, None if there is None else there[n]) for n, row in enumerate(part)
-            ]
+        for rows, future in pending:
+            there = self._attachment.answer(future, Ask.START, rows)
+            if there is None:
+                infos += [
+                    TaskInfo(id, stream, name, origin, self) for id, name, _, _, _, _, stream, origin in rows
+                ]
+            else:
+                infos += map(self._info, rows, there)
         return infos
 
     def run(self, task: TaskLike, /, *args: Any, timeout: float | None = None, **kwargs: Any) -> Any:
@@ -152,7 +163,7 @@ class Runtime:
         old = self.status(id)
         made = new_id()
         self._attachment.ask(Ask.RETRY, id_bytes(old.id), made, from_scratch)
-        return TaskInfo(id_text(made), old.stream_id, old.task, old.origin_run, self)
+        return self._info_of(made, old)
 
     def _task(self, task: TaskLike) -> Task[..., Any]:
         if isinstance(task, str):
@@ -201,14 +212,15 @@ class Runtime:
 
         return make_row
 
-    def _info(self, task: Task[..., Any], row: StartRow, there: bytes | None) -> TaskInfo:
-        id, stream, origin = row[0], row[6], row[7]
+    def _info(self, row: StartRow, there: bytes | None) -> TaskInfo:
+        id, name, _, _, _, _, stream, origin = row
         if there is not None and there != id:
-            record = self.status(id_text(there))
-            return TaskInfo(record.id, record.stream_id, record.task, record.origin_run, self)
-        text = id_text(id)
-        stream_text = text if stream is id else id_text(stream)
-        return TaskInfo(text, stream_text, task.name, None if origin is None else id_text(origin), self)
+            return self._info_of(there, self.status(id_text(there)))
+        return TaskInfo(id, stream, name, origin, self)
+
+    def _info_of(self, id: bytes, record: TaskRecord) -> TaskInfo:
+        origin = None if record.origin_run is None else id_bytes(record.origin_run)
+        return TaskInfo(id, id_bytes(record.stream_id), record.task, origin, self)
 
     # --- messages ---
 
@@ -479,7 +491,7 @@ def _script() -> str | None:
 
 
 def _id(id: IdLike) -> bytes:
-    return id_bytes(id.id if isinstance(id, TaskInfo) else id)
+    return id.key if isinstance(id, TaskInfo) else id_bytes(id)
 
 
 def _pack_arguments(args: tuple[Any, ...], kwargs: dict[str, Any], limit: int) -> bytes:

@@ -6,7 +6,7 @@ import asyncio
 import copy
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from ..actors.errors import AppFailed, NotRunning, TaskNotFound, UnderstudyError, UnknownTask
@@ -65,7 +65,7 @@ class Service:
         workers = settings.worker_count + settings.isolated
         self._most = max(LEAST_CLIENTS, open_files - OWN_FILES - WORKER_FILES * workers)
         self._admission = Admission(journal, book, settings.value_limit)
-        self._waiting = Waiting(book)
+        self._waiting = Waiting(journal, book)
         self._changes = Changes(journal, book)
         self._jobs: set[asyncio.Task[None]] = set()
         self._reading = True
@@ -120,9 +120,9 @@ class Service:
         for request in list(client.waits):
             self._waiting.forget(client, request)
 
-    def end_of(self, id: bytes) -> tuple[Any, ...] | None:
+    def ends_of(self, ids: Sequence[bytes], most: int) -> list[tuple[Any, ...]]:
         """See `Asked`."""
-        return self._waiting.end_of(id)
+        return self._waiting.ends_of(ids, most)
 
     def asked(self, client: ClientLink, frame: tuple[Any, ...]) -> None:
         """A request has come in."""

@@ -58,9 +58,9 @@ class Wait:
 
     def _take(self, rows: Rows) -> None:
         with self.news:
-            for row in rows:
-                self.rows[row[0]] = (row[0], row[1], row[2], row[3])
-                self.left.discard(row[0])
+            told = {row[0]: row for row in rows}
+            self.rows.update(told)
+            self.left.difference_update(told)
             if not self.left and not self.future.done():
                 self.future.set_result(None)
             self.news.notify_all()

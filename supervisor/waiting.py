@@ -2,42 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..actors.errors import AppFailed, TaskNotFound
 from ..actors.ids import id_text
+from ..actors.state import TERMINAL
+from ..storage.record import is_bare, state_of
+from ..storage.schema import Table
 from .admission import checked_id
 from .book import Book
 from .client_link import ClientLink
 from .entry import Entry
+from .journal import Journal
 
 
 class Waiting:
     """Clients are told of an end once it is on disk, and once."""
 
-    def __init__(self, book: Book) -> None:
+    def __init__(self, journal: Journal, book: Book) -> None:
+        self._journal = journal
         self._book = book
         self._waiting: dict[bytes, list[tuple[ClientLink, int]]] = {}
         book.on_ended = self.ended
 
     def ask(self, client: ClientLink, request: int, ids: Any, check: Callable[[], None]) -> None:
         """A client wants to know when these have ended. `check` is called if some have not, and may refuse."""
-        over: list[bytes] = []
-        left: set[bytes] = set()
-        entries = self._book.entries
-        for id in ids:
-            # What is in memory is told of once its end is on disk, even if it has ended already.
-            if id in entries:
-                left.add(id)
-                continue
-            record = self._book.record(checked_id(id))
-            if record is None:
-                raise TaskNotFound(f"no task has the id {id_text(id)}", id_text(id))
-            if record.ended is None:
-                left.add(id)
-            else:
-                over.append(id)
+        asked = set(ids)
+        # What is in memory is told of once its end is on disk, even if it has ended already.
+        left = asked & self._book.entries.keys()
+        over = self._over(asked - left) if len(left) < len(asked) else []
+        left |= asked.difference(left, over)
         self.forget(client, request)
         # Not read before the client can take them: there may be many, and each as large as a value may be.
         client.ended_before(request, over)
@@ -51,10 +47,39 @@ class Waiting:
         for id in left:
             waiting.setdefault(id, []).append(who)
 
-    def end_of(self, id: bytes) -> tuple[Any, ...] | None:
-        """What is told of a task whose end is on disk; None if it was removed."""
-        record = self._book.record(id)
-        return None if record is None else (id, record.state, self._book.result_of(id), record.error)
+    def _over(self, ids: set[bytes]) -> list[bytes]:
+        """Those that have ended, by what is on disk."""
+        rows = self._journal.get_many(Table.TASKS, map(checked_id, ids))
+        for id in ids - rows.keys():
+            raise TaskNotFound(f"no task has the id {id_text(id)}", id_text(id))
+        try:
+            return [id for id, row in rows.items() if state_of(row) in TERMINAL]
+        except ValueError:
+            # Some record is damaged: the book says which one, and what to do.
+            return [id for id in rows if (record := self._book.record(id)) and record.terminal]
+
+    def ends_of(self, ids: Sequence[bytes], most: int) -> list[tuple[Any, ...]]:
+        """What is told of tasks whose ends are on disk: of the first one, and of the next as long as their values take
+        no more than `most` bytes together. Raises TaskNotFound, StoreCorrupt."""
+        rows = self._journal.get_many(Table.TASKS, ids)
+        ends: list[tuple[Any, ...]] = []
+        size = 0
+        for id in ids:
+            row = rows.get(id)
+            if row is None:
+                raise TaskNotFound(f"task {id_text(id)} was removed meanwhile", id_text(id))
+            if is_bare(row):
+                # Nearly all of them; the rest need not be read for that.
+                ends.append((id, state_of(row), None, None))
+                continue
+            record = self._book.record(id)
+            assert record is not None
+            size += record.result or 0
+            if ends and size > most:
+                break
+            value = None if record.result is None else self._journal.get(Table.RESULTS, id)
+            ends.append((id, record.state, value, record.error))
+        return ends
 
     def forget(self, client: ClientLink, request: int) -> None:
         """The client does not wait any more."""
@@ -75,20 +100,21 @@ class Waiting:
 
     def ended(self, entries: list[Entry]) -> None:
         """These tasks' ends are on disk: tell who waits for them."""
-        told: dict[tuple[ClientLink, int], list[Any]] = {}
+        told: defaultdict[tuple[ClientLink, int], list[Any]] = defaultdict(list)
+        who_waits_for = self._waiting.pop
         for entry in entries:
-            waiting = self._waiting.pop(entry.id, None)
+            waiting = who_waits_for(entry.id, None)
             if waiting is not None:
                 record = entry.record
                 row = (record.id, record.state, entry.result, record.error)
                 for who in waiting:
-                    told.setdefault(who, []).append(row)
+                    told[who].append(row)
         for (client, request), rows in told.items():
             left = client.waits.get(request)
             if left is None:
                 continue
             client.ended(request, rows)
-            left.difference_update(row[0] for row in rows)
+            left.difference_update([row[0] for row in rows])
             if not left:
                 del client.waits[request]
                 client.all_ended(request)

@@ -94,11 +94,12 @@ class WorkerLink(asyncio.Protocol):
 
     def hand(self, lane: Lane, entries: list[Entry], now: float) -> None:
         """Hand out tasks: the tokens first, so that a task without a token has been taken back."""
-        handed, tasks = self.handed[lane], self.tasks
         for entry in entries:
             entry.link = self
             entry.handed_at = now
-            handed[entry.id] = tasks[entry.id] = entry
+        by_id = {entry.id: entry for entry in entries}
+        self.handed[lane].update(by_id)
+        self.tasks.update(by_id)
         self.counts[lane] += len(entries)
         self.tokens[lane].add(len(entries))
         for part in parts(entries, _size):

@@ -12,6 +12,7 @@ import pytest
 from understudy.actors import aio, ambient, context
 from understudy.actors.context import lineage_here
 from understudy.actors.errors import NotInTask, TaskFailed, TaskNotFound
+from understudy.actors.ids import id_text
 from understudy.actors.info import TaskInfo
 
 CALLS: dict[str, Callable[[], Any]] = {
@@ -62,7 +63,7 @@ class Runtime:
 
     def start(self, task: Any, /, *args: Any, **kwargs: Any) -> Any:
         self.calls.append(("start", task, args, kwargs, lineage_here()))
-        return TaskInfo("i", "s", task)
+        return TaskInfo(b"i" * 16, b"s" * 16, task)
 
     def wait_for(self, id: str) -> Future[Any]:
         return self.results[id]
@@ -76,7 +77,8 @@ def test_calls_of_the_runtime(stage: Any, monkeypatch: pytest.MonkeyPatch) -> No
     runtime = Runtime()
     use(monkeypatch, runtime)
     runtime.results["k"].set_result(7)
-    runtime.results["i"].set_exception(TaskFailed("no", "i"))
+    started = id_text(b"i" * 16)
+    runtime.results[started].set_exception(TaskFailed("no", started))
 
     async def body() -> Any:
         await aio.send("i", {"x": 1})

@@ -8,8 +8,11 @@ import pytest
 
 from understudy.actors import ambient
 from understudy.actors.errors import ErrorInfo, NoRuntime
+from understudy.actors.ids import id_text
 from understudy.actors.info import Progress, TaskInfo, TaskRecord
 from understudy.actors.state import TERMINAL, State
+
+ID, S, ORIGIN = b"i" * 16, b"s" * 16, b"o" * 16
 
 
 def record(**changes: Any) -> TaskRecord:
@@ -48,8 +51,20 @@ def test_as_plain_data() -> None:
 def test_frozen() -> None:
     with pytest.raises(FrozenInstanceError):
         record().state = State.FAILED  # type: ignore[misc]  # that is the point
-    with pytest.raises(FrozenInstanceError):
-        TaskInfo("i", "s", "t").id = "j"  # type: ignore[misc]  # as above
+    with pytest.raises(AttributeError):
+        TaskInfo(ID, S, "t").id = "j"  # type: ignore[misc]  # as above
+
+
+def test_what_a_handle_says() -> None:
+    info = TaskInfo(ID, S, "t", ORIGIN)
+    assert (info.id, info.stream_id, info.origin_run) == (id_text(ID), id_text(S), id_text(ORIGIN))
+    assert (info.key, info.task) == (ID, "t")
+    assert TaskInfo(ID, S, "t").origin_run is None
+    assert repr(TaskInfo(ID, S, "t")) == f"TaskInfo(id={id_text(ID)!r}, stream_id={id_text(S)!r}, task='t')"
+    assert f"origin_run={id_text(ORIGIN)!r}" in repr(info)
+    assert hash(info) == hash(TaskInfo(ID, S, "t"))
+    assert info != TaskInfo(S, S, "t")
+    assert info != id_text(ID)
 
 
 class Recorder:
@@ -71,7 +86,7 @@ class Recorder:
 
 def test_short_cuts() -> None:
     runtime: Any = Recorder()
-    info = TaskInfo("i", "s", "t", runtime=runtime)
+    info = TaskInfo(ID, S, "t", runtime=runtime)
     assert info.status() == "status!"  # type: ignore[comparison-overlap]  # the recorder's answer
     assert info.result(3) == "result!"
     assert info.wait(4) == "wait!"  # type: ignore[comparison-overlap]  # as above
@@ -80,13 +95,13 @@ def test_short_cuts() -> None:
     info.send({"x": 1})
     info.close()
     assert runtime.calls == [
-        ("status", "i", {}),
-        ("result", "i", {"timeout": 3}),
-        ("wait", "i", {"timeout": 4}),
-        ("cancel", "i", {}),
-        ("restore", "i", {}),
-        ("send", "i", {"x": 1}, {}),
-        ("close", "i", {}),
+        ("status", id_text(ID), {}),
+        ("result", id_text(ID), {"timeout": 3}),
+        ("wait", id_text(ID), {"timeout": 4}),
+        ("cancel", id_text(ID), {}),
+        ("restore", id_text(ID), {}),
+        ("send", id_text(ID), {"x": 1}, {}),
+        ("close", id_text(ID), {}),
     ]
 
 
@@ -95,13 +110,13 @@ def test_without_a_runtime_of_its_own_the_ambient_one_is_asked(monkeypatch: pyte
     monkeypatch.setattr(ambient, "_own", None)
     monkeypatch.setattr(ambient, "_entered", [])
     with pytest.raises(NoRuntime):
-        TaskInfo("i", "s", "t").status()
+        TaskInfo(ID, S, "t").status()
     monkeypatch.setattr(ambient, "_entered", [runtime])
-    TaskInfo("i", "s", "t").cancel()
-    assert runtime.calls == [("cancel", "i", {})]
+    TaskInfo(ID, S, "t").cancel()
+    assert runtime.calls == [("cancel", id_text(ID), {})]
 
 
 def test_the_runtime_is_no_part_of_its_identity() -> None:
     runtime: Any = Recorder()
-    assert TaskInfo("i", "s", "t", runtime=runtime) == TaskInfo("i", "s", "t")
-    assert "runtime" not in repr(TaskInfo("i", "s", "t", runtime=runtime))
+    assert TaskInfo(ID, S, "t", runtime=runtime) == TaskInfo(ID, S, "t")
+    assert "runtime" not in repr(TaskInfo(ID, S, "t", runtime=runtime))

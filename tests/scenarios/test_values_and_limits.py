@@ -40,6 +40,7 @@ from understudy import (
     task,
 )
 from understudy.actors import values
+from understudy.storage.schema import SCHEMA_VERSION
 
 UNKNOWN = "0198f1c2-7b3e-7c11-9d1a-5f3c2b1a0e4d"
 
@@ -321,10 +322,10 @@ def test_a_store_of_another_schema(home: Path):
     with lmdb.open(str(home / "store.mdb"), subdir=False, lock=False, max_dbs=20) as env:
         table = env.open_db(b"meta", create=False)
         with env.begin(write=True, db=table) as transaction:
-            assert transaction.get(b"schema") == b"1"
+            assert transaction.get(b"schema") == b"%d" % SCHEMA_VERSION
             transaction.put(b"schema", b"99")
     error = refused(StoreVersion, "99", lambda: runtime(home))
-    assert (str(error.found), error.supported) == ("99", 1)
+    assert (str(error.found), error.supported) == ("99", SCHEMA_VERSION)
 
 
 def test_a_second_supervisor_is_refused(home: Path):

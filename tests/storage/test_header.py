@@ -16,7 +16,7 @@ from understudy.storage import header
 from understudy.storage.environment import Environment
 from understudy.storage.header import inspect
 from understudy.storage.layout import store_file
-from understudy.storage.schema import HOME_ROW, SCHEMA_ROW, Table
+from understudy.storage.schema import HOME_ROW, SCHEMA_ROW, SCHEMA_VERSION, Table
 
 
 @pytest.fixture
@@ -123,12 +123,12 @@ def test_a_file_with_a_table_more_is_foreign(store: Path):
     refused(store, StoreForeign)
 
 
-@pytest.mark.parametrize(("written", "found"), [(b"2", 2), (b"0", 0), (b"99", 99), (b"next", b"next")])
+@pytest.mark.parametrize(("written", "found"), [(b"1", 1), (b"0", 0), (b"99", 99), (b"next", b"next")])
 def test_another_schema_version_is_refused_and_named(store: Path, written: bytes, found: object):
     change(store, {SCHEMA_ROW: written}, tables=("a table of that version",))
     error = refused(store, StoreVersion)
     assert isinstance(error, StoreVersion)
-    assert (error.found, error.supported) == (found, 1)
+    assert (error.found, error.supported) == (found, SCHEMA_VERSION)
 
 
 def filled(path: Path) -> bytes:

@@ -9,9 +9,9 @@ from tasks import EPOCH, add_task
 from understudy.actors.state import State
 from understudy.storage import prune as module
 from understudy.storage.memory import MemoryStore
-from understudy.storage.prune import forget, prune
+from understudy.storage.prune import expiry_rows, forget, prune
 from understudy.storage.record import Record
-from understudy.storage.schema import Table, expiry_key, idempotency_key, log_key, mail_key
+from understudy.storage.schema import Table, expiry_ids, expiry_key, idempotency_key, log_key, mail_key
 from understudy.storage.store import Store
 
 BY_TASK = (
@@ -112,6 +112,31 @@ def test_a_key_that_a_later_task_took_over_stays(desk: Desk):
     assert desk.store.get(Table.KEYS, idempotency_key("nightly")) == later.id
 
 
+def test_a_row_of_many_is_worked_off_in_steps(desk: Desk):
+    ended = [add_ended(desk, EPOCH, keep=None) for _ in range(250)]
+    rows = expiry_rows(EPOCH, sorted(record.id for record in ended))
+    assert [len(expiry_ids(*row)) for row in rows.items()] == [100, 100, 50]
+    desk.store.batch.merge(Table.EXPIRY, rows, 0)
+    desk.flush()
+    assert prune(desk.store, EPOCH + 1, limit=130) == 130
+    assert prune(desk.store, EPOCH + 1, limit=130) == 50  # what lay in the third row, which is whole
+    desk.flush()
+    assert desk.store.count(Table.TASKS) == 70
+    assert prune(desk.store, EPOCH + 1, limit=130) == 70
+    desk.flush()
+    assert left(desk) == {}
+
+
+def test_tasks_with_many_rows_are_forgotten_a_few_at_a_time(desk: Desk, monkeypatch):
+    monkeypatch.setattr(module, "MAX_ROWS", 1)
+    ended = [add_ended(desk, EPOCH, keep=None) for _ in range(3)]
+    desk.store.batch.merge(Table.EXPIRY, expiry_rows(EPOCH, [record.id for record in ended]), 0)
+    for count in (1, 1, 1, 0):
+        desk.flush()
+        assert prune(desk.store, EPOCH + 1) == count
+    assert left(desk) == {}
+
+
 def test_an_expiry_row_never_costs_a_task_that_has_not_ended(desk: Desk):
     record = add_task(desk.store, State.RUNNING)
     desk.store.put(Table.EXPIRY, expiry_key(EPOCH, record.id), b"")
@@ -141,8 +166,3 @@ def test_forgetting_one_task(desk: Desk):
     assert left(desk)[Table.TASKS] == 1
     assert desk.store.get(Table.TASKS, other.id)
     assert Table.KEYS not in left(desk)
-
-
-def test_only_an_ended_task_expires(desk: Desk):
-    with pytest.raises(ValueError, match="ended"):
-        expire(desk.store, add_task(desk.store), 10)

@@ -14,7 +14,7 @@ from understudy.storage.schema import (
     after_prefix,
     due_of,
     due_sort,
-    expiry_id,
+    expiry_ids,
     expiry_key,
     idempotency_key,
     live_id,
@@ -47,7 +47,7 @@ def test_the_names_of_tables_and_lanes_stay_what_is_on_disk():
             "meta",
         ]
     )
-    assert list(Lane) == [0, 1, 2, 3, 4]
+    assert list(Lane) == [0, 1, 2, 3, 4, 5]
 
 
 @given(st.sampled_from(Lane), SEQS, IDS)
@@ -98,7 +98,8 @@ def test_sequence_keys_give_back_what_they_hold(id: bytes, seq: int):
 
 @given(st.floats(0, 4e9), IDS)
 def test_expiry_keys_give_back_the_id(at: float, id: bytes):
-    assert expiry_id(expiry_key(at, id)) == id
+    assert expiry_ids(expiry_key(at, id), b"") == [id]
+    assert expiry_ids(expiry_key(at, id), id + bytes(16)) == [id, id, bytes(16)]
 
 
 @given(st.text(min_size=1).filter(lambda text: text.isascii() or max(text) < "\ud800"))

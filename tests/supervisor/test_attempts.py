@@ -148,7 +148,7 @@ def test_a_cancelled_task_is_cancelled_whatever_it_returns(home: Path, value: by
             it.workers[0].done(id, value=value)
             await it.settle()
             assert it.state(id) is State.CANCELLED
-            assert it.book.result_of(id) == value
+            assert it.journal.get(Table.RESULTS, id) == value
             assert it.killed == []
 
     asyncio.run(story())
@@ -197,7 +197,7 @@ def test_a_timeout_that_passes_unseen_is_still_one(home: Path):
             it.workers[0].done(id, value=b"late")
             await it.settle()
             assert it.state(id) is State.TIMED_OUT
-            assert it.book.result_of(id) is None
+            assert it.journal.get(Table.RESULTS, id) is None
 
     asyncio.run(story())
 

@@ -193,8 +193,8 @@ def test_settled_does_not_make_a_change_look_written(home: Path):
             await asyncio.gather(*waits)
             await it.settle()
             got = []
-            while (entry := it.book.next(Lane.SYNC)) is not None:
-                got.append(entry.id)
+            while entries := it.book.take(Lane.SYNC, 3):
+                got += [entry.id for entry in entries]
             assert got == ids
 
     asyncio.run(story())
@@ -307,8 +307,8 @@ def test_other_options_than_the_last_supervisors(home: Path):
             got: dict[Lane, list[bytes]] = {}
             for _ in range(3):  # a task that moves may move to a lane that was looked at already
                 for lane in (Lane.SYNC, Lane.ASYNC, Lane.ALONE):
-                    while (entry := it.dispatcher._next(lane)) is not None:
-                        got.setdefault(lane, []).append(entry.id)
+                    while entries := it.dispatcher._take(lane, 2):
+                        got.setdefault(lane, []).extend(entry.id for entry in entries)
             for id in ids:
                 assert id in got[lane_of[it.record(id).name]]
             assert sum(map(len, got.values())) == len(ids)
@@ -464,7 +464,7 @@ def test_the_end_leaves_the_record_and_the_value_and_nothing_else(home: Path):
             it.workers[0].done(id, value=b"value")
             await it.settle()
             assert it.rows(Table.MAIL) == it.rows(Table.LIVE) == []
-            assert it.book.result_of(id) == b"value"
+            assert it.journal.get(Table.RESULTS, id) == b"value"
             assert len(it.rows(Table.EXPIRY)) == 1
             assert it.book.entries == {}
 

@@ -92,7 +92,7 @@ def test_only_one_task_or_one_stream(home: Path):
             await by_stream.ask(Ask.SUBSCRIBE, None, stream)
             quick, other = it.add("quick"), it.add("async")
             mine = new_id()
-            it.book.add(Record(mine, "quick", 1.0, stream), None)
+            it.book.add([(Record(mine, "quick", 1.0, stream), None)])
             assert {id for id, _, _ in await until_events(all_, 3)} == {quick, other, mine}
             assert [id for id, _, _ in await until_events(by_task, 1)] == [other]
             assert [id for id, _, _ in await until_events(by_stream, 1)] == [mine]

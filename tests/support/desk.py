@@ -9,7 +9,7 @@ from typing import Any
 from understudy.actors.errors import StoreError, UnderstudyError
 from understudy.storage.batch import Batch
 from understudy.storage.memory import MemoryStore
-from understudy.storage.prune import expiry_row
+from understudy.storage.prune import expiry_rows
 from understudy.storage.record import Record
 from understudy.storage.schema import Table
 from understudy.storage.store import Store
@@ -63,6 +63,6 @@ class Desk:
 
 def expire(store: Store | MemoryStore, record: Record, keep: float | None) -> None:
     """Have an ended task forgotten `keep` seconds after its end, as the book does."""
-    row = expiry_row(record, keep)
-    if row is not None:
-        store.put(Table.EXPIRY, row, b"")
+    assert record.ended is not None
+    if keep is not None:
+        store.batch.merge(Table.EXPIRY, expiry_rows(record.ended + keep, [record.id]), 24)

@@ -263,7 +263,7 @@ class Room:
     def add(self, name: str = "quick", args: bytes | None = None, **fields: Any) -> bytes:
         """Start a task as the service does; its id."""
         id = new_id()
-        self.book.add(Record(id, name, time.time(), id, **fields), args)
+        self.book.add([(Record(id, name, time.time(), id, **fields), args)])
         return id
 
     def record(self, id: bytes) -> Record:
