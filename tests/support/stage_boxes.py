@@ -1,0 +1,99 @@
+"""Container tasks that stop at a given point until their process is killed.
+
+The app of a supervisor whose environment has `STAGE_FOLDER`. A container task with `STAGES="a,b"` in its environment
+stops at the point `a`, and, when it comes there in its next life, at `b`. That it has stopped, a file says.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from understudy.actors.box_conf import BoxConf
+from understudy.supervisor.box_follower import Follower
+from understudy.supervisor.box_output import Output
+from understudy.supervisor.box_task import Performance
+from understudy.supervisor.engine import Engine
+
+FOLDER = Path(os.environ.get("STAGE_FOLDER", "/nonexistent"))
+
+here = threading.local()
+
+#: The points, in the order in which a container comes by: (class, method, name of what has just been done).
+POINTS: list[tuple[type, str, str]] = [
+    (Performance, "_restored", "restored"),
+    (Performance, "_found", "looked for"),
+    (Performance, "_fetch_image", "image there"),
+    (Engine, "create", "created"),
+    (Performance, "_made", "made"),
+    (Engine, "unpack", "seeded"),
+    (Performance, "_open_data", "opened"),
+    (Performance, "_checkpoint", "checkpointed"),
+    (Engine, "start", "started"),
+    (Performance, "_set_deadline", "timed"),
+    (Engine, "logs", "followed"),
+    (Output, "add", "heard"),
+    (Engine, "wait", "ended"),
+    (Output, "end", "heard all"),
+    (Engine, "pack", "copied"),
+    (Performance, "_result", "result there"),
+    (Performance, "_played", "result checkpointed"),
+    (Engine, "remove", "removed one"),
+    (Performance, "_clear", "removed"),
+]
+NAMES = [name for _, _, name in POINTS]
+
+
+def _stop(point: str) -> None:
+    for number, stage in enumerate(getattr(here, "stages", ())):
+        file = FOLDER / f"{here.task}.{number}"
+        if not file.exists():
+            if stage == point:
+                file.write_text(point)
+                threading.Event().wait()
+            return
+
+
+def _patch(kind: Any, method: str, name: str) -> None:
+    original: Callable[..., Any] = getattr(kind, method)
+
+    def patched(self: Any, *args: Any, **kwargs: Any) -> Any:
+        result = original(self, *args, **kwargs)
+        if name == "created":
+            with (FOLDER / "created").open("a") as file:
+                file.write(f"{args[0]}\n")
+        _stop(name)
+        return result
+
+    setattr(kind, method, patched)
+
+
+def _tell_threads_apart() -> None:
+    run, init, follow = Performance.run, Follower.__init__, Follower._run
+    conf: Callable[[Performance], BoxConf] = lambda performance: performance._conf  # noqa: E731
+
+    def patched_run(self: Performance) -> Any:
+        stages = conf(self).env.get("STAGES")
+        here.stages, here.task = stages.split(",") if stages else [], self._id
+        return run(self)
+
+    def patched_init(self: Any, *args: Any) -> None:
+        self.here = (getattr(here, "stages", []), getattr(here, "task", ""))
+        init(self, *args)
+
+    def patched_follow(self: Any) -> None:
+        here.stages, here.task = self.here
+        follow(self)
+
+    Performance.run = patched_run  # type: ignore[method-assign]
+    Follower.__init__ = patched_init  # type: ignore[method-assign]
+    Follower._run = patched_follow  # type: ignore[method-assign]
+
+
+if "STAGE_FOLDER" in os.environ:
+    _tell_threads_apart()
+    for point in POINTS:
+        _patch(*point)
