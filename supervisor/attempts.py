@@ -287,19 +287,20 @@ class Attempts:
             for entry in others:
                 self._interrupt(entry)
             return True
-        # A container outlives the worker that looks after it, and a client of an engine crashes nobody.
-        boxes = [entry for entry in others if entry.lane is Lane.BOX]
-        for entry in boxes:
-            self._interrupt(entry)
-        others = [entry for entry in others if entry.lane is not Lane.BOX]
         waits = link.marks.read()
-        parked = {entry.id for entry in others if waits.get(entry.id, entry.parked)}
+        # A container task only waits, whatever its marks say of the moment: its container is somebody else's process.
+        boxes = {entry.id for entry in others if entry.lane is Lane.BOX}
+        parked = boxes | {entry.id for entry in others if waits.get(entry.id, entry.parked)}
         shares = blame(
             [e for e in others if e.id not in parked], [e for e in others if e.id in parked]
         ).shares
         for entry, share in shares:
-            self._share(entry, share, link, status)
-        return bool(shares)
+            if entry.id in boxes:
+                # It goes on where it was, however often: the container has not noticed.
+                self._interrupt(entry)
+            else:
+                self._share(entry, share, link, status)
+        return len(shares) > len(boxes)
 
     def _box_left(self, entry: Entry) -> None:
         if entry.lane is Lane.BOX:

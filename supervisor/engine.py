@@ -44,7 +44,7 @@ class Engine:
     def __init__(self, patience: float = PATIENCE) -> None:
         import docker
 
-        where = os.environ.get("DOCKER_HOST") or docker.constants.DEFAULT_UNIX_SOCKET
+        where = os.environ.get("DOCKER_HOST") or docker.constants.DEFAULT_UNIX_SOCKET.removeprefix("http+")
         try:
             _knock(where)
             self._api: docker.APIClient = docker.APIClient(

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from checkout import ROOT
+from engines import IMAGE, engine
 
 
 def run(example: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -25,3 +26,13 @@ def test_the_index_is_right_although_everybody_is_killed(tmp_path: Path) -> None
     assert ended.stdout.count("SIGKILL to the worker") == 2
     assert ended.stdout.count("SIGKILL to the supervisor") == 1
     assert "equal to the plain computation: 400 files" in ended.stdout
+
+
+def test_the_words_counted_in_containers_are_right_although_the_worker_is_killed(tmp_path: Path) -> None:
+    engine()
+    ended = run(
+        "container_pipeline.py", "--image", IMAGE, "--packages", "4", "--home", str(tmp_path / "home")
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert ended.stdout.count("SIGKILL to the worker") == 1
+    assert "equal to the plain computation" in ended.stdout

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from room import room
-from understudy.actors.errors import InvalidValue, ValueTooLarge
+from understudy.actors import values
+from understudy.actors.box_conf import BOX
+from understudy.actors.errors import InvalidValue, MailboxClosed, ValueTooLarge
 from understudy.actors.ids import new_id
 from understudy.storage.schema import Table
 from understudy.supervisor.admission import Admission, checked_id, is_id
@@ -80,5 +82,27 @@ def test_many_keys_that_are_there_already_are_no_work_in_proportion_to_their_squ
             assert set(there) <= {one[0] for one in first}
             await it.settle()
             assert it.journal.store.count(Table.TASKS) == 5_000
+
+    asyncio.run(story())
+
+
+def test_a_container_without_standard_input_takes_no_messages(home: Path):
+    def args(**conf: object) -> bytes:
+        return values.pack([[{"image": "alpine", **conf}, 10.0], {}], "arguments", 1000)
+
+    async def story() -> None:
+        async with room(home, workers=0) as it:
+            admission = Admission(it.journal, it.book, 1000)
+            reads, deaf = new_id(), new_id()
+            both = ((reads, args(stdin=True)), (deaf, args()))
+            admission.start([(id, BOX, packed, None, None, None, id, None) for id, packed in both])
+            assert [it.record(id).closed for id in (reads, deaf)] == [False, True]
+            it.mailroom.send([(reads, b"x")])
+            with pytest.raises(MailboxClosed, match=r"BoxConf\(stdin=True\)"):
+                it.mailroom.send([(deaf, b"x")])
+            it.attempts.cancel(deaf)
+            again = new_id()
+            admission.retry(deaf, again, from_scratch=False)
+            assert it.record(again).closed
 
     asyncio.run(story())

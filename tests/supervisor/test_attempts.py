@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from room import Puppet, Room, declared, room
+from understudy.actors.box_conf import BOX
 from understudy.actors.errors import TaskNotFound
 from understudy.actors.host import Ending
 from understudy.actors.ids import new_id
@@ -418,5 +419,37 @@ def test_the_pace_follows_what_attempts_take(home: Path):
             assert paces[40] < 0.001
             assert paces[41] >= 0, "a clock that was set back makes nothing quicker than quick"
             assert paces[42] > 0.5
+
+    asyncio.run(story())
+
+
+def test_a_container_task_is_never_to_blame(home: Path):
+    """Alone on its worker, beside one that waits, and beside one that works."""
+
+    async def story() -> None:
+        async with room(home, workers=0, slots=4) as it:
+            left: list[int] = []
+            it.attempts.on_box_left = lambda: left.append(1)
+            beside: bytes | None = None
+            for name, waits in (("", False), ("quick", True), ("retried", False)):
+                ids = [id for id in it.book.entries if it.record(id).name == BOX] or [it.add(BOX)]
+                beside = it.add(name) if name else None
+                worker = it.hire()
+                await it.settle()
+                worker.begin()
+                if beside is not None and waits:
+                    worker.report(Report.PARKED, [beside], [])
+                # Only with a task that may have done it is the death explained.
+                assert it.die(worker) is (beside is not None)
+                assert (it.state(ids[0]), it.record(ids[0]).crashes) == (State.QUEUED, 0)
+                if beside is not None:
+                    assert it.record(beside).crashes == 1
+                    assert it.state(beside) is State.QUEUED
+                    it.attempts.cancel(beside)
+            assert it.record(ids[0]).attempt == 1
+            assert it.record(ids[0]).interruptions == 3
+            assert len(left) == 3
+            assert it.attempts.cancel(ids[0])
+            assert len(left) == 4, "it stood in line, and its container may go on"
 
     asyncio.run(story())

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from room import Puppet, Room, declared, room
+from understudy.actors.box_conf import BOX
 from understudy.actors.state import State
 from understudy.storage.schema import Lane, Table
 from understudy.supervisor import dispatcher as dispatcher_module
@@ -254,5 +255,43 @@ def test_the_clock_is_looked_at_again_after_a_while(home: Path, monkeypatch: Any
             monkeypatch.setattr(dispatcher_module.time, "time", lambda: real() + 7200)
             await it.until(it.workers[0].begin)
             assert it.record(id).due is None
+
+    asyncio.run(story())
+
+
+def test_containers_have_places_of_their_own(home: Path):
+    async def story() -> None:
+        async with room(home, workers=2, slots=4, containers=3) as it:
+            urgent = it.record(it.add(BOX)).id
+            ids = [urgent, *(it.add(BOX) for _ in range(4))]
+            await it.settle()
+            begun = [a.id for worker in it.workers for a in worker.begin()]
+            assert sorted(begun) == ids[:3]
+            assert sorted(len(worker.link.tasks) for worker in it.workers) == [1, 2]
+            # They are told to wait in a line of their own: others pass.
+            others = [it.add() for _ in range(5)]
+            await it.settle()
+            assert {a.id for worker in it.workers for a in worker.begin()} == set(others)
+            assert [it.state(id) for id in ids[3:]] == [State.QUEUED] * 2
+            worker = next(worker for worker in it.workers if ids[0] in worker.link.tasks)
+            worker.done(ids[0])
+            await it.settle()
+            assert [a.id for worker in it.workers for a in worker.begin()] == [ids[3]]
+
+    asyncio.run(story())
+
+
+def test_containers_wait_for_a_worker_with_a_slot(home: Path):
+    async def story() -> None:
+        async with room(home, workers=1, slots=1) as it:
+            busy = it.add()
+            await it.settle()
+            it.workers[0].begin()
+            box = it.add(BOX)
+            await it.settle()
+            assert it.entry(box).link is None
+            it.workers[0].report(Report.PARKED, [busy], [])
+            await it.settle()
+            assert it.entry(box).link is it.workers[0].link
 
     asyncio.run(story())
