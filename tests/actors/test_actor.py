@@ -12,7 +12,7 @@ import pykka
 import pytest
 
 from understudy.actors import context, values
-from understudy.actors.actor import TAKEN_EVERY, actor_here, on_stage
+from understudy.actors.actor import CLOSED, NOTHING, TAKEN_EVERY, actor_here, on_stage
 from understudy.actors.errors import (
     Fail,
     Interrupted,
@@ -740,3 +740,21 @@ def test_many_actors_at_once_keep_their_mail_apart(stage: Any, flavour: Any) -> 
         thread.join()
     for n, play in enumerate(plays):
         assert play.value() == [[n, i] for i in range(20)]
+
+
+def test_taking_without_waiting(stage: Any) -> None:
+    taken: list[Any] = []
+
+    def body() -> None:
+        actor = actor_here("a test")
+        while (message := actor.take()) is not CLOSED:
+            if message is not NOTHING:
+                taken.append(message)
+                if actor.signal is None:
+                    actor.stop_for("cancel")  # of which no message tells
+
+    play = stage.perform(body)
+    play.tell("one", "two")
+    play.actor.inbox.close()
+    assert play.outcome().ending is Ending.VALUE
+    assert taken == ["one", "two"]

@@ -5,7 +5,15 @@ from typing import Any
 import pytest
 
 from understudy.actors import host
-from understudy.actors.errors import Fail, RetryLater
+from understudy.actors.errors import (
+    BoxError,
+    BoxFailed,
+    BoxRefused,
+    BoxTimedOut,
+    EngineAbsent,
+    Fail,
+    RetryLater,
+)
 from understudy.actors.host import (
     MESSAGE_LIMIT,
     TRACEBACK_LIMIT,
@@ -152,3 +160,20 @@ def test_the_shapes_the_rooms_agree_on() -> None:
     assert Assignment._fields == (
         "id", "task", "attempt", "args", "stream", "origin", "ack", "timeout", "has_checkpoint", "interruptions",
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "ending"),
+    [
+        (BoxFailed, Ending.ERROR),
+        (EngineAbsent, Ending.ERROR),
+        (BoxTimedOut, Ending.TIMED_OUT),
+        (BoxRefused, Ending.FAIL),
+    ],
+)
+def test_what_is_known_of_a_container_goes_along(kind: type[BoxError], ending: Ending) -> None:
+    outcome = error_outcome(raised(kind("it broke", {"exit_code": 3})))
+    assert outcome.ending is ending
+    assert outcome.error is not None
+    assert outcome.error[:2] == (kind.__name__, "it broke")
+    assert outcome.error[4:] == ({"exit_code": 3},)

@@ -248,3 +248,12 @@ def test_without_a_supervisor_nobody_is_kept_waiting():
     pair.outbox.done(row(b"x" * 16))
     pair.outbox.close()
     pair.theirs.close()
+
+
+def test_a_line_may_bring_its_time(pair: Pair):
+    before = time.time()
+    pair.outbox.log(b"a" * 16, "stdout", "then", 7.25)
+    pair.outbox.log(b"b" * 16, "stdout", "now")
+    (_, _, [then]), (_, _, [now]) = pair.until(Report.LOG, 2)
+    assert then == (7.25, "stdout", "then")
+    assert before <= now[0] <= time.time()

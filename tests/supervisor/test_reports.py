@@ -186,3 +186,14 @@ def test_values_beyond_the_limit_are_no_checkpoint(home: Path):
     for fields in ((1, bytes(11), 0, []), (1, b"", 0, [[(bytes(16), bytes(11))]])):
         with pytest.raises(ProtocolError):
             reports.check_checkpoint(*fields, 10)
+
+
+def test_details_of_an_error_are_plain():
+    def row(details: Any) -> tuple[Any, ...]:
+        return (bytes(16), 1, None, (*ERROR, details), None, 0, 1.0, 2.0)
+
+    plain = {"exit_code": 3, "signal": None, "oom_killed": False, "stdout": "x", "outputs": {"/data/x": "/x"}}
+    assert reports.checked_done(row(plain)) == row(plain)
+    for wrong in (None, [], {1: 2}, {"a": b"x"}, {"a": []}, {"a": {"b": 1}}, {"a": "x" * 2_000_000}):
+        with pytest.raises(ProtocolError):
+            reports.checked_done(row(wrong))
