@@ -22,16 +22,17 @@ RESERVE_BYTES: Final = 32 << 20
 _CHUNK: Final = bytes(1 << 20)
 
 
-def room_above_reserve(path: Path) -> int:
-    """Bytes that new work may take of what its file system has free; below 0 when the reserve is being used.
+def room_and_reserve(path: Path) -> tuple[int, int]:
+    """Bytes that new work may take of what its file system has free, and those kept from it beyond that.
 
-    The reserve is 32 MiB, of a small disk 5 % of its size.
+    The first is below 0 when the reserve is being used. That is 32 MiB, of a small disk 5 % of its size.
     """
     try:
         disk = os.statvfs(path)
     except OSError:
-        return sys.maxsize  # a disk that fails is for the next write to tell
-    return disk.f_bavail * disk.f_frsize - min(RESERVE_BYTES, disk.f_blocks * disk.f_frsize // 20)
+        return sys.maxsize, RESERVE_BYTES  # a disk that fails is for the next write to tell
+    reserve = min(RESERVE_BYTES, disk.f_blocks * disk.f_frsize // 20)
+    return disk.f_bavail * disk.f_frsize - reserve, reserve
 
 
 def has_room(path: Path, size: int) -> bool:

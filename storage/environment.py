@@ -46,6 +46,9 @@ MAX_READERS: Final = 1024
 """How many transactions may read at once, over all processes."""
 
 
+_OWN_PAGES: Final = 16  # of LMDB's own: meta pages, the list of tables, that of free pages
+
+
 class Environment:
     """An open store, read-write."""
 
@@ -158,6 +161,20 @@ class Environment:
         with self._lock:
             try:
                 return self._reading().stat(self._tables[table])["entries"]
+            except lmdb.Error as error:
+                raise translate(error, "read", self.path) from error
+
+    def free_bytes(self) -> int:
+        """Bytes of the file that hold nothing any more, and that further rows will take first."""
+        with self._lock:
+            try:
+                transaction = self._reading()
+                page = used = 0
+                for table in self._tables.values():
+                    stat = transaction.stat(table)
+                    page = stat["psize"]
+                    used += stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
+                return max(0, self._env.info()["last_pgno"] - used - _OWN_PAGES) * page
             except lmdb.Error as error:
                 raise translate(error, "read", self.path) from error
 

@@ -16,7 +16,7 @@ from typing import Final
 
 from ..actors.errors import StoreError, StoreFull, UnderstudyError
 from .batch import MISSING, Batch
-from .disk import remove, room_above_reserve
+from .disk import remove, room_and_reserve
 from .environment import MAP_SIZE, Durability, Environment
 from .layout import draft_file
 from .schema import Table
@@ -24,6 +24,9 @@ from .writer import Writer
 
 RESERVE_CHECK: Final = 0.05
 """Seconds for which the answer of the file system about its free space is good."""
+
+PLENTY: Final = 64 << 20
+"""Bytes of room above which nobody need be careful with it."""
 
 PAGES_FOR_ROWS: Final = 2
 """Bytes of the file that a byte of a row may take."""
@@ -39,7 +42,7 @@ class Store:
         self.batch = Batch()
         self._in_flight: Batch | None = None
         #: What new work could take when the file system was last asked, when that was, and the rows' bytes till then.
-        self._room = 0
+        self._room = self._reserve = 0
         self._room_asked = 0.0
         self._bytes_then = 0
         #: Bytes of all the batches sent off so far.
@@ -172,15 +175,36 @@ class Store:
     @property
     def full(self) -> bool:
         """New work should be refused: the disk is full, or what is left of it is needed to end what runs."""
-        if self._writer.full:
-            return True
+        return self._writer.full or self._free() < 0
+
+    @property
+    def waits_for_room(self) -> bool:
+        """A batch is being tried again because the disk is full."""
+        return self._writer.full
+
+    @property
+    def short(self) -> bool:
+        """No task should begin that has not: what is left is for those that run, and for pruning."""
+        return self._writer.full or self._free() < -self._reserve // 2
+
+    @property
+    def scarce(self) -> bool:
+        """There is not so much room that it does not matter how many tasks are about to end at once."""
+        return self._free() < PLENTY
+
+    def _free(self) -> int:
+        """Bytes that new work may take, as far as is known."""
         now, taken = time.monotonic(), self._bytes_sealed + self.batch.size
         if now - self._room_asked >= RESERVE_CHECK:
             # What is not on disk yet is about to take its part, and so is what comes until the next look: a fast
             # client would be through the reserve by then.
-            self._room = room_above_reserve(self._environment.home) - PAGES_FOR_ROWS * self.pending_bytes
+            room, self._reserve = room_and_reserve(self._environment.home)
+            self._room = room - PAGES_FOR_ROWS * self.pending_bytes
+            if self._room < PLENTY:
+                # Pages of rows that were deleted take no more of the disk. Not all of them may be had at once.
+                self._room += self._environment.free_bytes() // 2
             self._room_asked, self._bytes_then = now, taken
-        return self._room < PAGES_FOR_ROWS * (taken - self._bytes_then)
+        return self._room - PAGES_FOR_ROWS * (taken - self._bytes_then)
 
     def welcome_reader(self) -> None:
         """Somebody is about to read the files: see to it that no dead process keeps the last place for readers."""

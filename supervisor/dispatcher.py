@@ -8,6 +8,7 @@ it is taken back and goes there. So no task waits behind a busy worker while a s
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from typing import Any, Final
@@ -20,6 +21,8 @@ from .pool import Pool
 from .settings import Settings
 from .worker_link import HANDED, WorkerLink
 
+log = logging.getLogger("understudy")
+
 #: Seconds an attempt may take to count as quick.
 QUICK: Final = 0.002
 #: Quick tasks handed to one worker ahead of its free slots, and seconds of work they may add up to.
@@ -29,6 +32,8 @@ AHEAD_SECONDS: Final = 0.02
 STRIDE: Final = 16
 #: Delayed tasks released, and isolated workers asked for, in one go.
 AT_ONCE: Final = 1_000
+#: Seconds between two looks for room on a disk that is nearly full.
+ROOM_LOOK: Final = 1.0
 #: Seconds after which the clock is looked at again for delayed tasks: it may have been set, or the machine asleep.
 CLOCK_LOOK: Final = 60.0
 
@@ -49,12 +54,17 @@ class Dispatcher:
         self._look: asyncio.TimerHandle | None = None
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = 0.0
+        self._room_look: asyncio.TimerHandle | None = None
         self.paused = False
+        #: Whether the disk has room for little more than the end of what runs; once it was so, whether that is over
+        #: (asked with True) takes more. And whether it has not plenty.
+        self.is_short: Callable[[bool], bool] = lambda _: False
+        self.is_scarce: Callable[[], bool] = lambda: False
 
     def stop(self) -> None:
         """Hand out nothing more."""
         self.paused = True
-        for timer in (self._look, self._alarm):
+        for timer in (self._look, self._alarm, self._room_look):
             if timer is not None:
                 timer.cancel()
 
@@ -63,6 +73,26 @@ class Dispatcher:
         if self.paused or not self._pool.app_ready.is_set():
             # Before the app has said so, it is not known where its tasks run, and how.
             return
+        if self.is_short(self._room_look is not None):
+            # What is queued takes its room when it ends. The look at what was handed out goes on.
+            self._look_for_room()
+        else:
+            self._hand_out()
+        if self._look is None and any(link.handed[lane] for link in self._pool.links for lane in HANDED):
+            self._look = self._loop.call_later(LOOK_AFTER, self._look_at_handed)
+
+    def _look_for_room(self) -> None:
+        if self._room_look is None:
+            log.warning("the disk is nearly full: no queued task begins before there is room")
+        elif self._room_look.when() > self._loop.time():
+            return
+        self._room_look = self._loop.call_later(ROOM_LOOK, self._turn)
+
+    def _hand_out(self) -> None:
+        if self._room_look is not None:
+            self._room_look.cancel()
+            self._room_look = None
+            log.warning("the disk has room again: queued tasks begin")
         self._release_due()
         shared = [link for link in self._pool.links if not link.alone]
         if links := [link for link in shared if link.takes(Lane.SYNC)]:
@@ -71,18 +101,18 @@ class Dispatcher:
         if links := [link for link in shared if link.takes(Lane.ASYNC)]:
             self._fill_loops(links)
         self._ask_for_isolated()
-        if self._look is None and any(link.handed[lane] for link in self._pool.links for lane in HANDED):
-            self._look = self._loop.call_later(LOOK_AFTER, self._look_at_handed)
 
     # --- sync tasks ---
 
     def _fill_slots(self, links: list[WorkerLink]) -> None:
         slots = self._settings.slots
+        # What was handed out will take room as well, nobody knows how much.
+        most_ahead = 0 if self.is_scarce() else AHEAD
         loads: list[list[Any]] = [[link.working(Lane.SYNC), []] for link in links]
         while True:
             least = min(loads, key=_load)
             ahead = least[0] - slots
-            if ahead >= AHEAD:
+            if ahead >= most_ahead:
                 break
             # Ahead of the slots the loads are evened out in strides, which saves looking at them for every task.
             entries = self._take(Lane.SYNC, 1 if ahead < 0 else STRIDE)

@@ -67,6 +67,21 @@ class Journal:
         """Whether new work must be refused because the disk has no room for it."""
         return self.store.full
 
+    @property
+    def waits_for_room(self) -> bool:
+        """Whether a write is being tried again because the disk is full."""
+        return self.store.waits_for_room
+
+    @property
+    def short(self) -> bool:
+        """Whether no task should begin, because the disk has room for little more than the end of those that run."""
+        return self.store.short
+
+    @property
+    def scarce(self) -> bool:
+        """Whether the disk has too little room for many tasks to end at once."""
+        return self.store.scarce
+
     def refuse_when_full(self) -> None:
         """StoreFull if new work must be refused."""
         if self.store.full:
@@ -103,9 +118,14 @@ class Journal:
 
     def _trouble(self, error: StoreFull) -> None:
         log.error("%s", error)
+        if self._behind:
+            # Clients are heard again: what they add now is refused, and they may ask for what makes room.
+            self.on_backlog(True)
 
     def _recovered(self) -> None:
         log.warning("the disk has room again; writing goes on")
+        if self._behind:
+            self.on_backlog(True)
 
     def _fatal(self, error: StoreError) -> None:
         log.critical("%s", error)

@@ -130,6 +130,8 @@ class Supervisor:
 
     def _connect(self) -> None:
         self._book.on_queued = self.turn
+        self._dispatcher.is_short = lambda was: self._journal.full if was else self._journal.short
+        self._dispatcher.is_scarce = lambda: self._journal.scarce
         self._pool.on_loaded = self._book.declare
         self._pool.on_death = self._worker_died
         self._pool.on_hopeless = self._hopeless
@@ -221,8 +223,11 @@ class Supervisor:
             self._attempts.kill(link, entry, "memory")
 
     def _throttle(self, behind: bool) -> None:
-        """Read nothing more while the disk is behind: what comes in waits in the sockets, not in memory."""
-        self._service.read(not behind)
+        """Read nothing more while the disk is behind: what comes in waits in the sockets, not in memory.
+
+        But for clients when the disk is full: all that would take room is refused then.
+        """
+        self._service.read(not behind or self._journal.waits_for_room)
         for link in self._pool.links:
             link.read(not behind)
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from understudy.storage import disk
-from understudy.storage.disk import has_room, remove, room_above_reserve, sync_file, sync_folder
+from understudy.storage.disk import has_room, remove, room_and_reserve, sync_file, sync_folder
 
 MIB = 1 << 20
 
@@ -28,11 +28,11 @@ def statvfs(monkeypatch: pytest.MonkeyPatch, size: int, free: int) -> None:
 )
 def test_the_reserve_is_32_mib_or_5_percent(monkeypatch, size: int, free: int, room: int):
     statvfs(monkeypatch, size, free)
-    assert room_above_reserve(Path("/")) == room
+    assert room_and_reserve(Path("/"))[0] == room
 
 
 def test_a_disk_that_does_not_say_is_not_taken_as_full(tmp_path: Path):
-    assert room_above_reserve(tmp_path / "not there") > 1 << 60
+    assert room_and_reserve(tmp_path / "not there")[0] > 1 << 60
 
 
 def test_asking_for_room_leaves_the_file_as_it_was(tmp_path: Path):

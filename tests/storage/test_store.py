@@ -425,11 +425,11 @@ def test_the_reserve_counts_as_full_and_is_asked_for_rarely(desk: Desk, monkeypa
     asked: list[float] = []
     room = [-1]
 
-    def room_above_reserve(path: Path) -> int:
+    def room_and_reserve(path: Path) -> tuple[int, int]:
         asked.append(time.monotonic())
-        return room[0]
+        return room[0], 1000
 
-    monkeypatch.setattr(module, "room_above_reserve", room_above_reserve)
+    monkeypatch.setattr(module, "room_and_reserve", room_and_reserve)
     until(lambda: desk.store.full)
     count = len(asked)
     deadline = asked[-1] + 0.04
@@ -442,7 +442,7 @@ def test_the_reserve_counts_as_full_and_is_asked_for_rarely(desk: Desk, monkeypa
 
 def test_what_has_come_since_the_disk_was_asked_counts(desk: Desk, monkeypatch):
     monkeypatch.setattr(module, "RESERVE_CHECK", 3600.0)
-    monkeypatch.setattr(module, "room_above_reserve", lambda path: 10_000)
+    monkeypatch.setattr(module, "room_and_reserve", lambda path: (10_000, 1000))
     desk.store._room_asked = -3600.0
     assert not desk.store.full
     desk.store.put(Table.RESULTS, b"a" * 16, b"x" * 3_000)
@@ -456,6 +456,34 @@ def test_what_has_come_since_the_disk_was_asked_counts(desk: Desk, monkeypatch):
     assert not desk.store.full
     desk.store.put(Table.RESULTS, b"c" * 16, b"x" * 3_000)
     assert desk.store.full
+    desk.flush()
+    assert not desk.store.full
+
+
+def test_how_much_room_there_is(desk: Desk, monkeypatch):
+    monkeypatch.setattr(module, "RESERVE_CHECK", 0.0)
+    seen = []
+    for room in (module.PLENTY + 10_000, module.PLENTY - 10_000, 0, -400, -600):
+        monkeypatch.setattr(module, "room_and_reserve", lambda path, room=room: (room, 1000))
+        seen.append((desk.store.scarce, desk.store.full, desk.store.short))
+    assert seen == [
+        (False,) * 3,
+        (True, False, False),
+        (True, False, False),
+        (True, True, False),
+        (True,) * 3,
+    ]
+
+
+def test_room_that_deleted_rows_have_left_in_the_file_counts(desk: Desk, monkeypatch):
+    monkeypatch.setattr(module, "RESERVE_CHECK", 0.0)
+    monkeypatch.setattr(module, "room_and_reserve", lambda path: (-100_000, 200_000))
+    for number in range(100):
+        desk.store.put(Table.RESULTS, b"%016d" % number, bytes(10_000))
+    desk.flush()
+    assert desk.store.full
+    for number in range(100):
+        desk.store.delete(Table.RESULTS, b"%016d" % number)
     desk.flush()
     assert not desk.store.full
 

@@ -43,6 +43,11 @@ def add(a: int, b: int) -> int:
 
 
 @task
+def same(value: Any) -> Any:
+    return value
+
+
+@task
 def pid() -> int:
     return os.getpid()
 

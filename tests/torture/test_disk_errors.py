@@ -15,7 +15,7 @@ import stage_tasks
 from puppets import said
 from shim import Shim, shim
 from theatre import PATIENCE, runtime, serving
-from understudy import HomeError, Runtime, State, StoreFull
+from understudy import HomeError, Runtime, State, StoreFull, TaskInfo
 from understudy.actors.errors import UnderstudyError
 from understudy.storage.check import check
 from understudy.storage.reader import Reader
@@ -105,3 +105,40 @@ def test_a_home_that_may_only_be_read_is_read_and_not_served(medium: Path):
         assert [record.state for record in reader.records()] == [State.COMPLETED]
     assert check(home).problems == []
     assert {path.name: path.stat().st_mtime_ns for path in home.iterdir()} == before
+
+
+def test_a_backlog_larger_than_the_disk_comes_to_its_end_by_pruning_alone(medium: Path):
+    """Each task doubles its room when it ends: what was admitted does not fit. Nothing outside makes room."""
+    home = medium / "home"
+    with runtime(home, map_size=1 << 20, slots=4) as rt:
+        backlog: list[TaskInfo] = []
+        with pytest.raises(StoreFull):  # noqa: PT012 - started until there is no room
+            while True:
+                backlog += rt.start_many(stage_tasks.same.options(delay=0.5), ["x" * 20_000] * 20)
+        assert len(backlog) > 500
+        until(lambda: rt.list(state=State.COMPLETED, limit=1), PATIENCE)
+        until(lambda: _nothing_begins(rt), PATIENCE)
+        assert rt.list(state=State.QUEUED, limit=1)
+        pruned = 0
+
+        def prune_all() -> bool:
+            nonlocal pruned
+            # It is never so full that it cannot be asked, or cannot make room.
+            pruned += rt.prune(all=True)
+            return pruned == len(backlog)
+
+        until(prune_all, 2 * PATIENCE, lambda: f"{pruned} of {len(backlog)}")
+        until(lambda: _starts(rt), PATIENCE)
+    assert check(home).problems == []
+
+
+def _nothing_begins(rt: Runtime) -> bool:
+    tree = rt.tree()
+    return tree["disk_full"] and not any(worker["task_count"] for worker in tree["workers"])
+
+
+def _starts(rt: Runtime) -> bool:
+    try:
+        return rt.run(stage_tasks.add, 1, 2, timeout=PATIENCE) == 3
+    except StoreFull:
+        return False
