@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from ..actors.errors import EngineAbsent, UnderstudyError
+from ..actors.errors import EngineAbsent, EngineError
 from .box_output import Line, Output
 from .engine import Engine, Logs, Missing
 
@@ -68,7 +68,7 @@ class Follower:
                     return
                 away_since = None
             except Missing as error:
-                raise UnderstudyError(f"the container was removed by somebody else: {error}") from error
+                raise EngineError(f"the container was removed by somebody else: {error}") from error
             except EngineAbsent:
                 away_since = away_since or time.monotonic()
                 if time.monotonic() - away_since > ENGINE_AWAY:

@@ -109,7 +109,8 @@ class Engine:
                         raise ImageAbsent(_no_pull(name, str(event["error"])))
                     yield event
         except (Missing, EngineError) as error:
-            raise ImageAbsent(_no_pull(name, str(error))) from error
+            why = str(error).removeprefix(f"the engine could not pull image {name}: ")
+            raise ImageAbsent(_no_pull(name, why)) from error
 
     # --- containers ---
 

@@ -25,8 +25,6 @@ EXTRAS = {
 #: Modules without a test module of their own, and where they are tested.
 UNTESTED = {
     "storage/blank.py": "tests/storage/test_environment.py: it makes what that opens",
-    "supervisor/box_follower.py": "tests/scenarios/test_containers.py, with a real engine",
-    "supervisor/box_task.py": "tests/scenarios/test_containers.py, with a real engine",
     "supervisor/cli/__main__.py": "tests/supervisor/cli: `python -m`, the same as the command",
     "supervisor/cli/session.py": "tests/supervisor/cli: every command runs in one",
 }

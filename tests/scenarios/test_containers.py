@@ -252,9 +252,9 @@ def test_it_can_be_seen_while_it_runs_and_holds_no_slot(rt: Runtime) -> None:
 
 
 def test_what_goes_wrong_says_so(rt: Runtime, tmp_path: Path) -> None:
-    with image("innocent:1", Env=["DIND_COMMIT=1"]):
-        # As though the policy of the names had not seen it.
-        refused = box.start(BoxConf("innocent:1"), retry=3, runtime=rt)
+    with image(f"understudy-tests/innocent:{os.getpid()}", Env=["DIND_COMMIT=1"]) as innocent:
+        # Its name says nothing.
+        refused = box.start(BoxConf(innocent), retry=3, runtime=rt)
         assert failure(refused)[0] == "BoxRefused"
         assert refused.status().attempt == 1
     never, pulled, program, mount, output, link = [
@@ -268,6 +268,14 @@ def test_what_goes_wrong_says_so(rt: Runtime, tmp_path: Path) -> None:
             sh("ln -s /etc/passwd /data/link", outputs=["/data/link"]),
         )
     ]
+    lost = box.start(sh("echo up; sleep 100"), runtime=rt)
+    says(rt, lost, "up")
+    engine().remove(containers_of(lost)[0]["Id"])
+    # Killed and then removed: what is seen of it, depends on who is faster.
+    assert failure(lost)[:2] in {
+        ("BoxFailed", "the container ended with exit code 137 (SIGKILL)"),
+        ("EngineError", failure(lost)[1]),
+    }
     assert failure(never)[:2] == (
         "ImageAbsent",
         "the image understudy-tests/absent is not on this machine, and pull='never' keeps it from coming",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import io
-import os
 import subprocess
 import tarfile
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,10 +31,13 @@ def _engine() -> Engine | str:
         engine = Engine()
     except EngineAbsent as error:
         return str(error)
-    if engine.image(IMAGE) is None:
-        if not BUSYBOX.exists() or b"statically linked" not in _kind(BUSYBOX):
-            return f"{BUSYBOX}, linked statically, to make the tests' image of (Debian: busybox-static)"
-        engine._api.import_image_from_data(_root(), repository=IMAGE.rpartition(":")[0], tag="1")
+    # Whoever runs tests beside us needs the same image.
+    with Path(tempfile.gettempdir(), "understudy-tests.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if engine.image(IMAGE) is None:
+            if not BUSYBOX.exists() or b"statically linked" not in _kind(BUSYBOX):
+                return f"{BUSYBOX}, linked statically, to make the tests' image of (Debian: busybox-static)"
+            engine._api.import_image_from_data(_root(), repository=IMAGE.rpartition(":")[0], tag="1")
     return engine
 
 
@@ -106,8 +110,3 @@ def image(name: str, **config: Any) -> Iterator[str]:
         yield name
     finally:
         api.remove_image(name, force=True)
-
-
-def host() -> str:
-    """What DOCKER_HOST says."""
-    return os.environ.get("DOCKER_HOST", "")
