@@ -18,6 +18,7 @@ import msgpack
 
 from ..actors.errors import UnderstudyError
 from .app import AppSpec
+from .cli import escape
 from .error_frame import error_fields
 from .home import Home
 from .processes import set_name, tune_garbage_collection
@@ -40,7 +41,10 @@ def main(fd: int) -> NoReturn:
 def _serve(owner: socket.socket) -> int:
     owner.set_inheritable(False)
     tune_garbage_collection()
-    logging.basicConfig(level=logging.WARNING, format="understudy: %(message)s")
+    logging.basicConfig(level=logging.WARNING)
+    for handler in logging.getLogger().handlers:
+        # It is the program's terminal, and what is logged may quote tasks.
+        handler.setFormatter(escape.Formatter("understudy: %(message)s"))
     set_name("understudy")
     unpacker = msgpack.Unpacker(strict_map_key=False, unicode_errors="surrogateescape")
     while data := owner.recv(65536):

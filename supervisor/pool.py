@@ -24,6 +24,8 @@ log = logging.getLogger("understudy")
 
 #: Seconds between two looks at the memory of workers that have work.
 MEMORY_LOOK: Final = 0.1
+#: Seconds between two warnings of the same.
+TELL_AGAIN: Final = 60.0
 #: Seconds until a worker that could not be started is tried again.
 SPAWN_AGAIN: Final = 1.0
 #: Seconds between two looks where only the replacement of grown workers depends on it.
@@ -68,6 +70,8 @@ class Pool:
         self._spawns: set[asyncio.Task[None]] = set()
         self._kills: set[asyncio.Future[Any]] = set()
         self._number = 0
+        #: When it may be said again that places for isolated tasks are held by idle ones.
+        self._isolated_told = 0.0
         self._stopping = False
         self._spawning_again: asyncio.TimerHandle | None = None
         self._looking: asyncio.TimerHandle | None = None
@@ -195,8 +199,25 @@ class Pool:
             return
         idle = sum(link.alone and not link.retiring and not link.tasks for link in self.links)
         busy = sum(link.alone and not all(map(_suspect_at_rest, link.tasks.values())) for link in self.links)
-        for _ in range(min(count - idle, self._settings.isolated - busy - idle)):
+        room = self._settings.isolated - busy - idle
+        for _ in range(min(count - idle, room)):
             self._spawn(alone=True)
+        if count > idle and room <= 0:
+            self._tell_of_idle_isolated()
+
+    def _tell_of_idle_isolated(self) -> None:
+        """Say so when tasks cannot begin because others, which only wait, hold the places; once a minute at most."""
+        held = sum(
+            link.alone and bool(link.tasks) and all(entry.parked for entry in link.tasks.values())
+            for link in self.links
+        )
+        if held and self._loop.time() >= self._isolated_told:
+            self._isolated_told = self._loop.time() + TELL_AGAIN
+            log.warning(
+                "tasks wait for a worker of their own, and %d of the %d places for such are held by tasks that only "
+                "wait, for messages perhaps: raise `isolated`, or do without `isolate` and `memory_limit` for those",
+                held, self._settings.isolated,
+            )  # fmt: skip
 
     def idle_isolated(self) -> list[WorkerLink]:
         """Workers for one task that have not got theirs yet."""

@@ -87,6 +87,14 @@ class Supervisor:
         become_subreaper()
         open_files = allow_open_files()
         self._journal = Journal(self._home.path, self._settings)
+        try:
+            self._build(open_files)
+        except BaseException:
+            # `run` shuts down only what has come to be whole; this has a thread and holds the files.
+            self._journal.close()
+            raise
+
+    def _build(self, open_files: int) -> None:
         # A backup has its original's id and may be served beside it: their folders differ, and keep that when renamed.
         folder = os.stat(self._home.path)
         cookie = f"{self._journal.store.home_id.hex()}-{folder.st_dev:x}-{folder.st_ino:x}"

@@ -6,6 +6,15 @@ escape sequences, bidirectional overrides, lone surrogates) is shown as `\\x1b` 
 
 from __future__ import annotations
 
+import logging
+
+
+class Formatter(logging.Formatter):
+    """Of log records that may quote tasks."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return block(super().format(record))
+
 
 def one_line(text: object) -> str:
     """Printable, on one line; a line break becomes `\\n`."""

@@ -162,11 +162,4 @@ def set_up_logging(level: str) -> None:
         level=level.upper(), format=f"{stamp}%(levelname)-7s %(message)s", stream=sys.stderr, force=True
     )
     for handler in logging.getLogger().handlers:
-        handler.setFormatter(_Escaped(handler.formatter._fmt if handler.formatter else None))
-
-
-class _Escaped(logging.Formatter):
-    """What is logged may quote tasks: nothing of it may reach the terminal as a control sequence."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return escape.block(super().format(record))
+        handler.setFormatter(escape.Formatter(handler.formatter._fmt if handler.formatter else None))

@@ -197,6 +197,24 @@ def test_deaths_that_nothing_explains_are_borne_only_so_often(tmp_path: Path):
     asyncio.run(story())
 
 
+def test_places_held_by_tasks_that_only_wait_are_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    async def story() -> None:
+        async with troupe(tmp_path, workers=1, isolated=1) as it:
+            await async_until(it.ready)
+            it.pool.want_isolated(1)
+            await async_until(it.pool.idle_isolated)
+            (own,) = it.pool.idle_isolated()
+            id = it.run(own, "echo")
+            it.pool.want_isolated(3)
+            assert "raise `isolated`" not in caplog.text, "it works"
+            own.tasks[id].parked = True
+            it.pool.want_isolated(3)
+            it.pool.want_isolated(3)
+            assert caplog.text.count("raise `isolated`") == 1
+
+    asyncio.run(story())
+
+
 def test_an_isolated_worker_is_for_one_task(tmp_path: Path):
     async def story() -> None:
         async with troupe(tmp_path, workers=1, isolated=2) as it:

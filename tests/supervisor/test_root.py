@@ -7,7 +7,7 @@ import signal
 from pathlib import Path
 
 from call_tasks import add, collect, nap
-from puppets import said
+from puppets import end, program, said
 from theatre import serving
 from understudy import Runtime, State
 from understudy.supervisor.home import Home
@@ -92,3 +92,39 @@ def test_what_a_killed_one_left_is_taken_over(home: Path):
             assert info.result(20) == ["kept"]
             assert info.status().interruptions == 1
             rt.close()
+
+
+BOOT = """
+import asyncio, threading
+from pathlib import Path
+from understudy.storage.environment import Environment
+from understudy.supervisor import root
+from understudy.supervisor.app import AppSpec
+from understudy.supervisor.home import Home
+from understudy.supervisor.settings import Settings
+
+def fails(cookie):
+    raise OSError(24, "Too many open files")
+
+async def boot():
+    await root.Supervisor(Home(sys.argv[1]), AppSpec.parse("stage_tasks"), Settings()).run()
+
+root.kill_strays = fails
+for _ in range(2):
+    try:
+        asyncio.run(boot())
+    except OSError as error:
+        print([str(error), threading.active_count()], flush=True)
+    Environment(Path(sys.argv[1])).close()
+"""
+
+
+def test_a_boot_that_fails_lets_go_of_the_store(home: Path):
+    """As in a program that runs a supervisor in a loop of its own, and tries again."""
+    process = program(BOOT, str(home))
+    try:
+        for _ in range(2):
+            assert said(process) == ["[Errno 24] Too many open files", 1]
+        assert process.wait(20) == 0
+    finally:
+        end(process)
