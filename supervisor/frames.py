@@ -83,8 +83,6 @@ class Order(IntEnum):
 class Report(IntEnum):
     """Worker to supervisor."""
 
-    READY = 1
-    """[op]"""
     DONE = 2
     """[op, [(id, ending, value, error, delay, acked, started, ended), …]]"""
     PARKED = 3

@@ -121,7 +121,6 @@ class Worker:
         )
         logs.capture()
         ambient.in_worker(self._own_runtime)
-        self._outbox.request((Report.READY,))
         while True:
             try:
                 data = self._sock.recv(READ_SIZE)

@@ -15,7 +15,7 @@ from ..storage.schema import Lane
 from .codec import Decoder, encode, parts
 from .entry import Entry
 from .error_frame import error_fields
-from .frames import Order, Report
+from .frames import Order
 from .marks import Marks
 from .settings import Settings
 from .tokens import Tokens
@@ -49,7 +49,6 @@ class WorkerLink(asyncio.Protocol):
         self.alone = alone
         self.pid = 0
         self.spawned_at = time.time()
-        self.ready = False
         #: Gets nothing new; stops when it has nothing left.
         self.retiring = False
         #: Was told to exit.
@@ -204,10 +203,7 @@ class WorkerLink(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         try:
             for frame in self._decoder.feed(data):
-                if frame[0] == Report.READY:
-                    self.ready = True
-                else:
-                    self._reports.report(self, frame)
+                self._reports.report(self, frame)
         except (UnderstudyError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError):
             log.exception("worker %d sent a frame that cannot be", self.pid)
             self.hang_up()

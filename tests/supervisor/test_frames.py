@@ -14,7 +14,7 @@ from understudy.supervisor.frames import Answer, Ask, Order, Report
 
 FOLDER = Path(frames.__file__).parent
 
-#: Who sends each kind, and who takes it; HELLO and READY are dealt with by the connection itself.
+#: Who sends each kind, and who takes it; HELLO is dealt with by the connection itself.
 SENDERS = {
     Ask: ("connection.py", "runtime.py", "wait.py"),
     Answer: ("client_link.py",),

@@ -158,7 +158,6 @@ def test_what_it_had_said_is_heard_before_its_death_is(tmp_path: Path):
             (link,) = it.ready()
             heard_before: list[bool] = []
             it.pool.on_death = lambda _link, _status: bool(heard_before.append(bool(it.done(id)))) or True
-            await async_until(lambda: link.ready)  # or that is what lies in the socket
             link.read(False)
             id = it.run(link, "echo")
             await async_until(lambda: link.tokens[Lane.SYNC].count() == 0)

@@ -38,7 +38,6 @@ ERROR = ("ValueError", "wrong", "Traceback", ("ValueError", "Exception"))
 def good(op: Report, id: bytes, other: bytes) -> list[Any]:
     now = time.time()
     return {
-        Report.READY: [],
         Report.DONE: [[(id, 1, None, ERROR, 0.5, 0, now, now)]],
         Report.PARKED: [[id], [id]],
         Report.MAIL: [[(id, 1, 1)]],
@@ -193,7 +192,8 @@ def test_details_of_an_error_are_plain():
         return (bytes(16), 1, None, (*ERROR, details), None, 0, 1.0, 2.0)
 
     plain = {"exit_code": 3, "signal": None, "oom_killed": False, "stdout": "x", "outputs": {"/data/x": "/x"}}
-    assert reports.checked_done(row(plain)) == row(plain)
+    reports.check_done((row(plain), row(plain)))
+    reports.check_done(())
     for wrong in (None, [], {1: 2}, {"a": b"x"}, {"a": []}, {"a": {"b": 1}}, {"a": "x" * 2_000_000}):
         with pytest.raises(ProtocolError):
-            reports.checked_done(row(wrong))
+            reports.check_done((row(plain), row(wrong)))

@@ -202,8 +202,7 @@ def test_values_errors_and_exits(shared: Boss):
     assert shared.done(unknown)[2][0] == "UnknownTask"
 
 
-def test_it_says_when_it_is_ready_and_stops_when_told(boss: Boss):
-    assert boss.first(Report.READY) == (Report.READY,)
+def test_it_stops_when_told(boss: Boss):
     boss.tell((Order.STOP,))
     assert boss.process.wait(20) == STOPPED
 

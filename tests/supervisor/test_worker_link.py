@@ -225,7 +225,7 @@ def test_what_a_dead_worker_had_sent_is_heard(home: Path):
             await it.loop.connect_accepted_socket(lambda: link, ours)
             link.read(False)
             with theirs:
-                theirs.sendall(encode((Report.READY,)) + encode((Report.DONE, [])))
+                theirs.sendall(encode((Report.DONE, [])))
             link.hear_last_words()
             assert heard == [(Report.DONE, ())]
             link.close()
