@@ -1,0 +1,198 @@
+"""A gateway between a market-data feed and durable tasks, which loses nothing while it is being killed.
+
+`gateway` is one long task: it listens to a feed of trades over a WebSocket, gathers them into bars of so many trades,
+and starts a `settle` task for each bar. Its checkpoint holds the number of the last trade that it has seen and the bar
+that is not full yet; each bar is started under a key of its own, so that doing it twice starts it once. The feed can
+tell again what came after a number: the gateway asks for that whenever the connection has been opened.
+
+Meanwhile this program kills the gateway's worker with SIGKILL twice and cuts the feed's connections off twice. In the
+end the bars must be those that a plain loop over the trades makes; if they are not, the exit code is 1.
+
+    python examples/market_gateway.py [--trades TRADES] [--home FOLDER]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+
+from understudy import Retry, Runtime, TaskInfo, checkpoint, restore, task, ws
+
+PER_BAR = 25
+"""Trades in a bar."""
+KILLS = [(0.2, "feed"), (0.4, "worker"), (0.6, "feed"), (0.8, "worker")]
+"""At which part of the trades what is cut off or killed."""
+
+Trade = dict[str, Any]
+
+
+@task
+def settle(trades: list[Trade]) -> dict[str, Any]:
+    """A bar: first, highest, lowest and last price, and the volume."""
+    prices = [trade["price"] for trade in trades]
+    return {
+        "from": trades[0]["number"],
+        "open": prices[0],
+        "high": max(prices),
+        "low": min(prices),
+        "close": prices[-1],
+        "volume": sum(trade["size"] for trade in trades),
+    }
+
+
+@task(timeout=None, retry=Retry(attempts=1_000, delay=0.1))
+def gateway(url: str, last: int) -> list[str]:
+    """Turn the feed's trades up to number `last` into bars; the ids of their tasks."""
+    state = restore() or {"seen": 0, "bar": [], "tasks": []}
+
+    def subscribe(feed: ws.Connection) -> None:
+        feed.send({"op": "subscribe", "after": state["seen"]})
+
+    with ws.connect(url, reconnect=ws.Backoff(delay=0.05), on_connect=subscribe) as feed:
+        while state["seen"] < last:
+            trade = feed.receive()
+            if trade is None:
+                raise ConnectionError(f"the feed has ended: {feed.close_code} {feed.close_reason}")
+            if isinstance(trade, ws.Reconnected):
+                print(f"connected again after {trade.down:.2f} s; going on after trade {state['seen']}")
+                continue
+            if trade["number"] != state["seen"] + 1:
+                raise ValueError(f"trade {trade['number']} after {state['seen']}")
+            state["seen"] = trade["number"]
+            state["bar"].append(trade)
+            if len(state["bar"]) == PER_BAR or state["seen"] == last:
+                bar, state["bar"] = state["bar"], []
+                # Should this process die before the checkpoint, the next attempt gets the same task by the key.
+                state["tasks"].append(settle.options(key=f"bar-{bar[0]['number']}").start(bar).id)
+                checkpoint(state)
+    return state["tasks"]
+
+
+# --- the market, for want of a real one ---
+
+
+def trades(count: int) -> list[Trade]:
+    """The day's trades, the same each time."""
+    chance = random.Random(7)
+    price = 10_000
+    day = []
+    for number in range(1, count + 1):
+        price += chance.randint(-20, 20)
+        day.append({"number": number, "price": price, "size": chance.randint(1, 500)})
+    return day
+
+
+class Feed:
+    """A server that tells trades to whoever subscribes, from the number that they ask for."""
+
+    def __init__(self, day: list[Trade]) -> None:
+        self._day = day
+        self._loop = asyncio.new_event_loop()
+        self._listening = threading.Event()
+        self._clients: set[ServerConnection] = set()
+        self.url = ""
+        threading.Thread(target=self._loop.run_until_complete, args=(self._serve(),), daemon=True).start()
+        self._listening.wait(10)
+
+    async def _serve(self) -> None:
+        async with serve(self._tell, "127.0.0.1", 0) as server:
+            self.url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/trades"
+            self._listening.set()
+            await asyncio.Future()
+
+    async def _tell(self, client: ServerConnection) -> None:
+        self._clients.add(client)
+        try:
+            request = json.loads(await client.recv())
+            for trade in self._day[request["after"] :]:
+                await client.send(json.dumps(trade))
+                if trade["number"] % 5 == 0:
+                    await asyncio.sleep(0.002)  # a lively market
+            await client.wait_closed()
+        except ConnectionClosed:
+            pass
+        finally:
+            self._clients.discard(client)
+
+    def cut_off(self) -> None:
+        """No goodbye to anybody."""
+        self._loop.call_soon_threadsafe(lambda: [client.transport.abort() for client in self._clients])
+
+
+def main() -> int:
+    """Run it, kill things, compare."""
+    parser = argparse.ArgumentParser(description="A gateway between a market-data feed and durable tasks.")
+    parser.add_argument("--trades", type=int, default=5_000, help="trades of the day")
+    parser.add_argument("--home", type=Path, help="the home folder; by default a temporary one")
+    arguments = parser.parse_args()
+    day = trades(arguments.trades)
+    feed = Feed(day)
+    home = arguments.home or Path(tempfile.mkdtemp(prefix="understudy-"))
+    try:
+        with Runtime(home, workers=2, max_crashes=1_000) as rt:
+            info = gateway.start(feed.url, len(day))
+            for part, what in KILLS:
+                seen = wait_for(rt, info, lambda seen, part=part: seen >= part * len(day))
+                if what == "feed":
+                    feed.cut_off()
+                    print(f"trade {seen}: the feed's connection cut off")
+                else:
+                    pid = worker_of(rt, info)
+                    os.kill(pid, signal.SIGKILL)
+                    print(f"trade {seen}: SIGKILL to the worker {pid}")
+            ids = info.result(timeout=300)
+            bars = list(rt.results(ids, timeout=60))
+            attempts = info.status().attempt
+    finally:
+        if arguments.home is None:
+            shutil.rmtree(home)
+    expected = [settle(day[start : start + PER_BAR]) for start in range(0, len(day), PER_BAR)]
+    right = bars == expected
+    print(
+        f"{len(bars)} bars of {len(day)} trades in {attempts} attempts:",
+        "equal" if right else "NOT equal",
+        end=" ",
+    )
+    print("to the plain computation")
+    return 0 if right else 1
+
+
+def wait_for(rt: Runtime, info: TaskInfo, reached: Callable[[int], bool]) -> int:
+    """Wait until the gateway's checkpoint says so; the number of the last trade in it."""
+    while True:
+        seen: int = (rt.restore(info.id) or {"seen": 0})["seen"]
+        if reached(seen) or info.status().ended is not None:
+            return seen
+        time.sleep(0.01)
+
+
+def worker_of(rt: Runtime, info: TaskInfo) -> int:
+    """The process that the gateway runs in."""
+
+    def pids() -> Iterator[int]:
+        for worker in rt.tree()["workers"]:
+            if any(row["id"] == info.id for row in worker["tasks"]):
+                yield worker["pid"]
+
+    while (pid := next(pids(), None)) is None:
+        time.sleep(0.01)
+    return pid
+
+
+if __name__ == "__main__":
+    sys.exit(main())
