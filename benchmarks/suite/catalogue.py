@@ -12,6 +12,7 @@ CASES = (
     "latency",
     "start",
     "messages",
+    "gateway",
     "checkpoints",
     "cancel",
     "death",
