@@ -48,7 +48,7 @@ class Admission:
         if _given(options):
             for name, changes in zip(names, options, strict=True):
                 if changes is not None:
-                    Options.unpack(changes, self._book.tasks[name][0])
+                    Options.unpack(changes, self._book.declared.tasks[name][0])
         there: list[bytes] | None = None
         if _given(keys) or min(ids) <= self._newest or len(set(ids)) < len(ids):
             rows, there = self._fresh(rows)
@@ -96,8 +96,8 @@ class Admission:
         return there if there is not None and self._book.record(there) is not None else None
 
     def _check_declared(self, name: Any) -> None:
-        if name not in self._book.tasks:
-            known = ", ".join(self._book.app_tasks()[:10]) or "none at all"
+        if name not in self._book.declared.tasks:
+            known = ", ".join(self._book.declared.names()[:10]) or "none at all"
             what_to_do = (
                 'A task of a script has to stand at its top, outside `if __name__ == "__main__":`, and is known only '
                 "to a supervisor that this script has started"

@@ -13,10 +13,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from ..actors.box_conf import BOX
-from ..actors.errors import InvalidOption, StoreCorrupt
+from ..actors.errors import StoreCorrupt
 from ..actors.ids import id_text
-from ..actors.options import Options
 from ..actors.state import TERMINAL, Event, State, after
 from ..storage.prune import expiry_rows
 from ..storage.record import Record
@@ -33,15 +31,13 @@ from ..storage.schema import (
     mail_key,
     ready_sort,
 )
+from .declared import Declared, Place
 from .entry import Entry
 from .journal import Journal
 from .lane import Lane as Line
 from .verdict import ErrorRow
 
 log = logging.getLogger("understudy")
-
-#: Lane and sort of a task's row in the `live` table.
-Place = tuple[int, int]
 
 READY = (Lane.SYNC, Lane.ASYNC, Lane.ALONE, Lane.BOX)
 
@@ -52,10 +48,8 @@ class Book:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self.entries: dict[bytes, Entry] = {}
-        #: What the app declares, by task name: the options, and whether it is async.
-        self.tasks: dict[str, tuple[Options, bool]] = {}
-        #: Of tasks started as they were declared: options, lane and place in line.
-        self._usual: dict[str, tuple[Options, Lane, Place]] = {}
+        #: What tasks there are.
+        self.declared = Declared()
         self.lines: dict[int, Line] = {lane: Line(self._reader_of(lane)) for lane in (*READY, Lane.DELAYED)}
         self._dirty: list[Entry] = []
         #: The tasks that have ended since the last write, by the seconds that they are to be kept.
@@ -71,42 +65,18 @@ class Book:
         #: Called when a task has been put in line.
         self.on_queued: Callable[[], None] = lambda: None
         journal.before_seal = self.write
-        # Whatever the app declares, containers can be started.
-        self.declare({BOX: Options().pack()})
-
-    # --- what the app declares ---
-
-    def app_tasks(self) -> list[str]:
-        """The names of the app's own tasks, sorted."""
-        return sorted(self.tasks.keys() - {BOX})
 
     def declare(self, tasks: dict[str, dict[str, Any]]) -> None:
         """Take in the app's tasks. What stands in line gets their options: it may have been read before.
 
         What a worker has keeps the options it was handed out with.
         """
-        for name, declared in tasks.items():
-            fields = dict(declared)
-            is_async = bool(fields.pop("is_async", False))
-            options = Options.unpack(fields)
-            lane = _usual_lane(name, options, is_async)
-            self.tasks[name] = (options, is_async)
-            self._usual[name] = (options, lane, (int(lane), ready_sort(options.priority)))
+        self.declared.add(tasks)
         for entry in list(self.entries.values()):
             if entry.queued and entry.record.name in tasks:
-                entry.options, entry.lane = self.options_of(entry.record)
+                entry.options, entry.lane = self.declared.options_of(entry.record)
                 if entry.record.place != _place_in_line(entry):
                     self.reprioritise(entry)
-
-    def options_of(self, record: Record) -> tuple[Options, Lane]:
-        """The options in force for a task and the lane it runs in. A task the app does not know gets defaults."""
-        declared, is_async = self.tasks.get(record.name, _UNDECLARED)
-        try:
-            options = declared if record.options is None else Options.unpack(record.options, declared)
-        except InvalidOption:
-            # Written by a release with other options; its task must still be runnable.
-            options = declared
-        return options, Lane.ALONE if record.alone else _usual_lane(record.name, options, is_async)
 
     # --- finding ---
 
@@ -132,7 +102,7 @@ class Book:
             ) from error
 
     def _load(self, record: Record) -> Entry:
-        options, lane = self.options_of(record)
+        options, lane = self.declared.options_of(record)
         entry = Entry(record, options, lane, stored=True)
         if record.place is not None:
             entry.key = entry.stored_key = live_key(*record.place, record.id)
@@ -145,12 +115,12 @@ class Book:
 
     def add(self, new: Iterable[tuple[Record, bytes | None]]) -> None:
         """New tasks with their arguments: put them in line and write them with the next commit."""
-        entries, dirty, usual_of = self.entries, self._dirty, self._usual
+        entries, dirty, usual_of = self.entries, self._dirty, self.declared.usual
         keys: dict[int, list[bytes]] = {}
         for record, args in new:
             id = record.id
             usual = usual_of.get(record.name) if record.options is None and record.due is None else None
-            options, lane = usual[:2] if usual is not None else self.options_of(record)
+            options, lane = usual[:2] if usual is not None else self.declared.options_of(record)
             entries[id] = entry = Entry(record, options, lane, stored=False)
             if args is not None:
                 entry.args = args
@@ -203,7 +173,7 @@ class Book:
             record.interruptions += 1
         record.due = due
         entry.off_worker()
-        entry.options, entry.lane = self.options_of(record)
+        entry.options, entry.lane = self.declared.options_of(record)
         self.stand(entry)
 
     def take_back(self, entry: Entry) -> None:
@@ -423,16 +393,6 @@ class Book:
     def _is_written(self, key: bytes) -> bool:
         entry = self.entries.get(live_id(key))
         return entry is None or (not entry.dirty and entry.batch <= self._on_disk)
-
-
-_UNDECLARED = (Options(), False)
-
-
-def _usual_lane(name: str, options: Options, is_async: bool) -> Lane:
-    """The lane of a task that is not suspected of anything."""
-    if name == BOX:
-        return Lane.BOX
-    return Lane.ALONE if options.alone else Lane.ASYNC if is_async else Lane.SYNC
 
 
 _RUNNING: Place = (int(Lane.RUNNING), 0)

@@ -187,7 +187,7 @@ class Supervisor:
         await self._pool.app_ready.wait()
         if self._pool.app_error is not None:
             raise self._pool.app_error
-        return self._book.app_tasks()
+        return self._book.declared.names()
 
     def orphaned(self) -> None:
         """The program that embeds this supervisor is gone."""
@@ -295,7 +295,7 @@ class Supervisor:
             "embedded": self._embedded,
             "draining": self._stop_asked.is_set(),
             "fork_server": self._pool.fork_server_pid,
-            "tasks_declared": self._book.app_tasks(),
+            "tasks_declared": self._book.declared.names(),
             "disk_full": self._journal.full,
             "workers": [_branch(link) for link in self._pool.links],
         }

@@ -327,7 +327,7 @@ def test_options_that_are_none_any_more_do_not_keep_a_task_from_running(home: Pa
         async with room(home) as it:
             id = it.add(options={"of_a_later_release": 1})
             await it.settle()
-            assert it.entry(id).options == it.book.tasks["quick"][0]
+            assert it.entry(id).options == it.book.declared.tasks["quick"][0]
             assert [a.id for a in it.workers[0].begin()] == [id]
 
     asyncio.run(story())

@@ -168,7 +168,7 @@ def test_wrong_fields_get_an_answer_or_a_closed_connection(home: Path, op: Ask, 
             assert await started(good, start_row(), request=2) is None
             await it.settle()
             for id, row in it.rows(Table.TASKS):
-                it.book.options_of(Record.unpack(id, row))
+                it.book.declared.options_of(Record.unpack(id, row))
             for key, _ in it.rows(Table.LIVE):
                 assert it.book.find(key[9:]) is not None
             await wire.close()
@@ -318,7 +318,7 @@ def test_retry_makes_a_new_task_from_the_old_ones_checkpoint(home: Path):
             assert dict(it.rows(Table.ARGS)) == dict.fromkeys((old, new, scratch), b"args")
             assert (await wire.ask(Ask.RETRY, new_id(), new_id(), False, request=7))[0] == "TaskNotFound"
             assert (await wire.ask(Ask.RETRY, old, bytes(16), False, request=8))[0] == "InvalidValue"
-            it.book.tasks.clear()
+            it.book.declared.tasks.clear()
             assert (await wire.ask(Ask.RETRY, old, new_id(), False, request=9))[0] == "UnknownTask"
             await wire.close()
 

@@ -1,0 +1,60 @@
+"""What the app declares: its tasks by name, their options, and where each kind of them runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..actors.box_conf import BOX
+from ..actors.errors import InvalidOption
+from ..actors.options import Options
+from ..storage.record import Record
+from ..storage.schema import Lane, ready_sort
+
+#: Lane and sort of a task's row in the `live` table.
+Place = tuple[int, int]
+
+
+class Declared:
+    """Known once a fork server has imported the app; more may come later. Containers are known from the start."""
+
+    def __init__(self) -> None:
+        #: By task name: the options, and whether it is async.
+        self.tasks: dict[str, tuple[Options, bool]] = {}
+        #: Of tasks started as they were declared: options, lane and place in line.
+        self.usual: dict[str, tuple[Options, Lane, Place]] = {}
+        self.add({BOX: Options().pack()})
+
+    def add(self, tasks: Mapping[str, Mapping[str, Any]]) -> None:
+        """Take in tasks as a fork server tells of them: the fields of their options, and `is_async`."""
+        for name, declared in tasks.items():
+            fields = dict(declared)
+            is_async = bool(fields.pop("is_async", False))
+            options = Options.unpack(fields)
+            lane = _usual_lane(name, options, is_async)
+            self.tasks[name] = (options, is_async)
+            self.usual[name] = (options, lane, (int(lane), ready_sort(options.priority)))
+
+    def names(self) -> list[str]:
+        """The names of the app's own tasks, sorted."""
+        return sorted(self.tasks.keys() - {BOX})
+
+    def options_of(self, record: Record) -> tuple[Options, Lane]:
+        """The options in force for a task and the lane it runs in. A task the app does not know gets defaults."""
+        declared, is_async = self.tasks.get(record.name, _UNDECLARED)
+        try:
+            options = declared if record.options is None else Options.unpack(record.options, declared)
+        except InvalidOption:
+            # Written by a release with other options; its task must still be runnable.
+            options = declared
+        return options, Lane.ALONE if record.alone else _usual_lane(record.name, options, is_async)
+
+
+_UNDECLARED = (Options(), False)
+
+
+def _usual_lane(name: str, options: Options, is_async: bool) -> Lane:
+    """The lane of a task that is not suspected of anything."""
+    if name == BOX:
+        return Lane.BOX
+    return Lane.ALONE if options.alone else Lane.ASYNC if is_async else Lane.SYNC

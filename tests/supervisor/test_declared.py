@@ -1,0 +1,77 @@
+"""What the app declares, and what of that holds for a record."""
+
+from __future__ import annotations
+
+import pytest
+
+from room import declared as fields_of
+from understudy.actors.box_conf import BOX
+from understudy.actors.options import Options
+from understudy.storage.record import Record
+from understudy.storage.schema import Lane, ready_sort
+from understudy.supervisor.declared import Declared
+
+ID = bytes(16)
+
+
+def record(name: str, **fields: object) -> Record:
+    made = Record(ID, name, 1.0, ID)
+    for field, value in fields.items():
+        setattr(made, field, value)
+    return made
+
+
+@pytest.fixture
+def app() -> Declared:
+    made = Declared()
+    made.add(
+        {
+            "plain": fields_of(priority=3),
+            "async": fields_of(is_async=True),
+            "isolated": fields_of(isolate=True),
+            "isolated async": fields_of(isolate=True, is_async=True),
+        }
+    )
+    return made
+
+
+def test_containers_are_known_from_the_start_and_are_no_task_of_the_app(app: Declared) -> None:
+    assert list(Declared().tasks) == [BOX]
+    assert Declared().names() == []
+    assert app.names() == ["async", "isolated", "isolated async", "plain"]
+
+
+@pytest.mark.parametrize(
+    ("name", "lane"),
+    [
+        ("plain", Lane.SYNC),
+        ("async", Lane.ASYNC),
+        ("isolated", Lane.ALONE),
+        ("isolated async", Lane.ALONE),
+        (BOX, Lane.BOX),
+        ("of a later release", Lane.SYNC),
+    ],
+)
+def test_where_each_kind_runs(app: Declared, name: str, lane: Lane) -> None:
+    assert app.options_of(record(name))[1] is lane
+    assert app.options_of(record(name, alone=True))[1] is Lane.ALONE
+    if name in app.tasks:
+        options, usual, place = app.usual[name]
+        assert (options, usual) == app.options_of(record(name))
+        assert place == (lane, ready_sort(options.priority))
+
+
+def test_what_the_caller_changed_holds(app: Declared) -> None:
+    options, lane = app.options_of(record("plain", options={"timeout": 7.0, "isolate": True}))
+    assert (options.timeout, options.priority, lane) == (7.0, 3, Lane.ALONE)
+
+
+def test_options_that_are_none_any_more_count_for_nothing(app: Declared) -> None:
+    assert app.options_of(record("plain", options={"of_a_later_release": 1}))[0] == app.tasks["plain"][0]
+    assert app.options_of(record("gone"))[0] == Options()
+
+
+def test_a_later_declaration_holds(app: Declared) -> None:
+    app.add({"plain": fields_of(is_async=True)})
+    options, lane = app.options_of(record("plain"))
+    assert (options.priority, lane) == (0, Lane.ASYNC)
