@@ -33,7 +33,7 @@ from waiting import until
 def rt(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtime]:
     """One home for all tests that need no other; its worker has had a container."""
     engine()
-    with runtime(tmp_path_factory.mktemp("b") / "home", containers=16) as made:
+    with runtime(tmp_path_factory.mktemp("b") / "home", slots=2) as made:
         box.run(sh("true"), runtime=made, timeout=PATIENCE)
         yield made
 
@@ -231,7 +231,7 @@ def test_messages_come_as_lines_of_json(rt: Runtime) -> None:
 
 
 def test_it_can_be_seen_while_it_runs_and_holds_no_slot(rt: Runtime) -> None:
-    infos = [box.start(sh("echo up; sleep 100"), grace=0, runtime=rt, priority=5) for _ in range(10)]
+    infos = [box.start(sh("echo up; sleep 100"), grace=0, runtime=rt, priority=5) for _ in range(3)]
     for info in infos:
         says(rt, info, "up")
     # More of them than slots, and yet a task of code runs beside them.
@@ -318,6 +318,8 @@ def test_more_than_there_are_places_for_stay_queued(home: Path) -> None:
         delayed = box.start(sh("echo delayed"), runtime=rt, delay=0.1)
         assert rt.run("stage_tasks:add", 1, 2, timeout=PATIENCE) == 3
         assert {info.status().state for info in (late, first, delayed)} == {State.QUEUED}
+        queued = {record.id for record in rt.list(state="queued")}
+        assert queued == {info.id for info in (late, first, delayed)}
         blocks[0].cancel()
         ends = [info.result(PATIENCE) and info.status() for info in (first, late, delayed)]
         # One place, so one after the other: by priority, then by age.
