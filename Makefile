@@ -13,12 +13,14 @@ TESTS ?=
 # Test processes side by side; each test has folders of its own.
 JOBS ?= auto
 PYTEST_ARGS ?=
+# Seconds that `make fuzz` goes on.
+FUZZ_SECONDS ?= 60
 BENCH_ARGS ?=
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test lint format bench bench-peers performance dist clean
+.PHONY: help demo test fuzz lint format bench bench-peers performance dist clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
@@ -29,6 +31,10 @@ demo: $(STAMP) ## index Python's standard library while two workers and the supe
 # Not `python -m pytest`: that puts the root on sys.path, where actors/ is a package of that name.
 test: $(STAMP) ## run the tests; TESTS= picks some, PYTEST_ARGS= passes options on
 	$(BIN)/pytest --numprocesses $(JOBS) --dist worksteal $(PYTEST_ARGS) $(TESTS)
+
+fuzz: $(STAMP) ## bytes from nowhere for FUZZ_SECONDS= from SEED= on, and damaged files; guided by coverage if atheris is there
+	$(BIN)/python tests/torture/fuzz.py --seconds $(FUZZ_SECONDS) --seed $(or $(SEED),1)
+	UNDERSTUDY_FUZZ=200 $(BIN)/pytest --timeout 1200 -q tests/storage/test_pages.py -k damaged
 
 lint: $(STAMP) ## ruff, formatting, mypy
 	$(BIN)/ruff check
