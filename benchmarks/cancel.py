@@ -1,4 +1,8 @@
-"""A cancel of a task that waits in `receive`: from the call to its end being known, on disk as `cancelled`."""
+"""A cancel of a task that waits in `receive`: from the call to its end being known, on disk as `cancelled`.
+
+Beside it, to tell what the disk was like just then, two raw LMDB commits with fsync in a row: that of the cancel and
+that of the end.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from floors.commits import commit, opened
 from suite.case import Bench, Case, Measure, Row, Target
 from suite.figures import quantile
 from suite.program import main
@@ -51,16 +56,37 @@ def ours(bench: Bench) -> Iterator[Measure]:
         yield measure
 
 
+@contextmanager
+def raw(bench: Bench) -> Iterator[Measure]:
+    """Two rows, each with a commit of its own."""
+    environment = opened(bench.folder / "raw")
+
+    def one() -> float:
+        began = time.perf_counter()
+        for key in (b"cancel", b"end"):
+            commit(environment, {key: bytes(200)})
+        return time.perf_counter() - began
+
+    def measure() -> dict[str, float]:
+        samples = [one() for _ in range(bench.sizes["tasks"])]
+        return {"p50": quantile(samples, 0.5) * 1e3, "p99": quantile(samples, 0.99) * 1e3}
+
+    measure()
+    yield measure
+    environment.close()
+
+
 CASE = Case(
     name="cancel",
     title="Cancel of a parked task, call to terminal state",
     about=__doc__ or "",
     rows=(Row("p50", "ms"), Row("p99", "ms")),
-    contenders={"understudy": ours},
+    contenders={"understudy": ours, "two raw commits": raw},
     targets=(Target("p99 at most 20 ms", "p99", "at most", 20),),
     sizes={"tasks": 200},
     short={"tasks": 10},
     rounds=5,
+    bounds=("It waits for two commits; what is beyond those beside it is the way there and back, twice."),
 )
 
 if __name__ == "__main__":

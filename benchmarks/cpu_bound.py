@@ -102,6 +102,7 @@ CASE = Case(
     sizes={"tasks": 2_000},
     short={"tasks": 20},
     rounds=5,
+    bounds=("The supervisor and the client need the same two processors."),
 )
 
 if __name__ == "__main__":

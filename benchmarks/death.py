@@ -80,6 +80,10 @@ CASE = Case(
     sizes={"kills": 100},
     short={"kills": 3},
     rounds=3,
+    bounds=(
+        "With one worker, most is the fork of another one. A death costs the event loop some milliseconds, "
+        "of which reading the marks of the worker is the largest part; the rest waits for the processors."
+    ),
 )
 
 if __name__ == "__main__":

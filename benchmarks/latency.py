@@ -65,6 +65,12 @@ CASE = Case(
     sizes={"tasks": 400},
     short={"tasks": 20},
     peers=dict.fromkeys(("dramatiq", "dbos", "ray"), ("p50", "p99")),
+    bounds=(
+        "A call goes there and back without a commit in 0.1 ms, and a start that is not run takes 0.6 ms "
+        "where a raw commit takes 0.2: its row goes into two tables, by way of the writer's thread and "
+        "back, and its answer by way of the client's reading thread. The floor writes one table, and its "
+        "client reads by itself."
+    ),
 )
 
 if __name__ == "__main__":

@@ -87,6 +87,11 @@ CASE = Case(
     ),
     sizes={"messages": 20_000},
     short={"messages": 400},
+    bounds=(
+        "The supervisor, on both its threads: the event loop, which checks, numbers, keys and hands on each "
+        "message (a third of it for taking them in), and the writer, of which more than half is LMDB's puts "
+        "and deletes, a row each; the floor does these as well."
+    ),
 )
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ writes docs/PERFORMANCE.md and its plots anew.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -38,10 +39,14 @@ PAGE_FIGURES = HERE.parent / "docs" / "performance" / "figures.json"
 #: Seconds more for a case that is measured beside peers, for each of them.
 PEER_LIMIT = 60.0
 
+#: Seconds for one that is stopped to put things away.
+STOP_LIMIT = 15.0
+
 
 def main() -> int:
     """Run what was asked for; how many cases failed."""
     options = _options()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # takes what it has started with it
     cases = [load(name) for name in options.only or CASES]
     cases = [case for case in cases if options.only or options.large or not case.large]
     console = wide()
@@ -109,21 +114,20 @@ def _write(path: Path, kept: dict[str, Any]) -> None:
 def _measured(case: Case, options: argparse.Namespace, console: Console) -> dict[str, Any] | None:
     """Its figures; None if its program failed or took too long."""
     limit = case.limit + (PEER_LIMIT * len(case.peers) if options.peers else 0)
-    with tempfile.TemporaryDirectory(prefix="understudy-bench-") as folder:
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=options.folder) as folder:
         result = Path(folder) / "figures.json"
         command: list[Any] = [sys.executable, HERE / f"{case.name}.py", "--json", result]
         command += ["--short"] if options.short else []
         command += ["--peers"] if options.peers else []
         command += ["--rounds", str(options.rounds)] if options.rounds else []
-        command += ["--folder", options.folder] if options.folder else []
+        command += ["--folder", folder]
         began = time.monotonic()
         # A session of its own, so that whatever it has started can be ended with it.
-        process = subprocess.Popen(command, stderr=None, start_new_session=True)
+        process = subprocess.Popen(command, start_new_session=True)
         try:
             code = process.wait(limit)
         except BaseException as error:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            _end(process)
             if not isinstance(error, subprocess.TimeoutExpired):
                 raise
             console.print(f"[red]stopped[/]: {case.name} took more than {limit:g} s")
@@ -134,6 +138,16 @@ def _measured(case: Case, options: argparse.Namespace, console: Console) -> dict
         found: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
         console.print(f"{time.monotonic() - began:.0f} s")
         return found
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ask it to put things away, and then kill what is left of it."""
+    process.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(STOP_LIMIT)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def _closing(cases: dict[str, dict[str, Any]], names: list[str], failed: list[str], console: Console) -> None:

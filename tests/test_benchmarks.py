@@ -63,6 +63,11 @@ def test_a_peer_that_cannot_be_had_is_named() -> None:
     assert json.loads(ended.stdout.splitlines()[0])["missing"].startswith("not installed: ")
 
 
+def test_the_page_is_what_the_figures_make() -> None:
+    ended = call("page.py", "--check")
+    assert ended.returncode == 0, ended.stderr
+
+
 # --- from rounds to figures ---
 
 

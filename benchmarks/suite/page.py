@@ -133,11 +133,9 @@ def _case(case: Case, found: dict[str, Any], plot: bool) -> str:
             for name, peer in found["peers"].items()
         ]
     lines += [f"\nMissing: {name}: {reason}." for name, reason in found["missing"].items()]
-    sizes = ", ".join(f"{number(size)} {name}" for name, size in found["sizes"].items())
+    sizes = ", ".join(f"{name} {number(size)}" for name, size in found["sizes"].items())
     rounds = len(found["rounds"])
-    lines.append(
-        f"\nA round: {sizes}. {rounds} rounds, {found['date']}; `python benchmarks/{case.name}.py`.\n"
-    )
+    lines.append(f"\nSizes: {sizes}. {rounds} rounds, {found['date']}; `python benchmarks/{case.name}.py`.\n")
     return "\n".join(lines)
 
 

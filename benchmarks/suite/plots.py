@@ -50,8 +50,15 @@ def _throughput(found: dict[str, Any]) -> Any:
     medians = [cells[name]["median"] for name in names]
     figure = Figure(figsize=(7, 0.5 + 0.3 * len(names)), layout="constrained")
     axes = figure.add_subplot()
-    bars = axes.barh(names, medians, color=[_colour(name, found["peers"]) for name in names], height=0.7)
-    axes.bar_label(bars, [number(median) for median in medians], padding=3)
+    axes.barh(names, medians, color=[_colour(name, found["peers"]) for name in names], height=0.7)
+    for name in names:
+        axes.annotate(
+            number(cells[name]["median"]),
+            (cells[name]["high"], name),
+            xytext=(4, 0),
+            textcoords="offset points",
+            verticalalignment="center",
+        )
     axes.errorbar(
         medians,
         names,

@@ -25,6 +25,11 @@ def cpu_seconds(pids: Iterable[int]) -> float:
     )
 
 
-def pss(pids: Iterable[int]) -> int:
-    """Bytes in memory; a page that several share counts once for all of them."""
-    return sum(psutil.Process(pid).memory_full_info().pss for pid in pids)
+def memory(pids: Iterable[int]) -> int:
+    """Bytes in memory that are no file's; a page that several share counts once for all of them."""
+    total = 0
+    for pid in pids:
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines():
+            if line.startswith(("Pss_Anon:", "Pss_Shmem:")):
+                total += int(line.split()[1]) << 10
+    return total

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import TextIO
@@ -18,6 +19,7 @@ def main(case: Case) -> None:
     add_options(parser)
     parser.add_argument("--json", metavar="FILE", help="write the figures to FILE, and print no table")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # with everything put away
     peers = case.peers if options.peers else ()
     found = measure(
         case,

@@ -16,8 +16,9 @@ from suite.peer import Peer, PeerMissing
 
 Tell = Callable[[str], None]
 
-#: Seconds that a round of a peer is made to take, by the number of its calls.
-PEER_SECONDS = 1.5
+#: Seconds that a round of a peer is made to take, by the number of its calls; and at most so many rounds.
+PEER_SECONDS = 1.0
+PEER_ROUNDS = 4
 
 #: With whom a peer takes turns: ours, and the floor to see how noisy it is.
 BESIDE_PEERS = (OURS, "floor")
@@ -51,7 +52,7 @@ def measure(
                     facts = peer.facts()
                     tell(f"{name}: a first round")
                     turn = _peer_measure(peer, case.peers[name], sizes)
-                    done += _turns({**beside, peer.title: turn}, rounds, tell)
+                    done += _turns({**beside, peer.title: turn}, min(rounds, PEER_ROUNDS), tell)
                     told[peer.title] = facts
             except PeerMissing as error:
                 missing[error.title] = str(error)
@@ -93,9 +94,14 @@ def _turns(measures: Mapping[str, Measure], rounds: int, tell: Tell) -> list[dic
 def _peer_measure(peer: Peer, rows: tuple[str, ...], sizes: Mapping[str, int]) -> Measure:
     """How a peer does one round of the rows it takes part in: all at once for a rate, one at a time for the rest."""
     if rows == ("p50", "p99"):
-        return lambda: peer.one_by_one(min(200, sizes["tasks"]))
+        typical = peer.one_by_one(20)["p50"] / 1e3
+        count = _count(1 / typical, sizes["tasks"])
+        return lambda: peer.one_by_one(count)
     [row] = rows
     peer.many(20)
-    rate = 100 / peer.many(100)
-    count = max(20, min(sizes["tasks"], round(rate * PEER_SECONDS)))
+    count = _count(100 / peer.many(100), sizes["tasks"])
     return lambda: {row: count / peer.many(count)}
+
+
+def _count(rate: float, most: int) -> int:
+    return max(20, min(most, round(rate * PEER_SECONDS)))

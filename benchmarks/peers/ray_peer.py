@@ -1,0 +1,51 @@
+"""Ray on this machine only, with two processors of its own: remote functions."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it tells nobody of this
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+import ray
+
+TITLE = "Ray"
+PACKAGES = ("ray",)
+PROCESSES = "2 worker processes"
+KEEPS = "nothing"
+DURABLE = False
+
+
+@ray.remote
+def noop() -> None:
+    """Nothing at all."""
+
+
+class Session:
+    """Calls from the driver."""
+
+    def many(self, count: int) -> None:
+        found = ray.get([noop.remote() for _ in range(count)], timeout=60)
+        assert found == [None] * count
+
+    def one(self) -> None:
+        assert ray.get(noop.remote(), timeout=60) is None
+
+
+@contextmanager
+def opened(folder: Path, workers: int) -> Iterator[Session]:
+    """All of Ray, with as little as it can do with."""
+    ray.init(
+        num_cpus=workers,
+        include_dashboard=False,
+        log_to_driver=False,
+        object_store_memory=100 << 20,
+        configure_logging=False,
+    )
+    try:
+        yield Session()
+    finally:
+        ray.shutdown()
