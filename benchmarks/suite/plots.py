@@ -95,7 +95,7 @@ def _growth(found: dict[str, Any]) -> Any:
     figure = Figure(figsize=(7, 2.4), layout="constrained")
     for n, (what, cells) in enumerate(axes_of.items()):
         axes = figure.add_subplot(1, len(axes_of), n + 1)
-        counts = [count for count, _ in cells]
+        counts = [count.replace(",000,000", " M").replace(",000", " k") for count, _ in cells]
         medians = [cell["median"] for _, cell in cells]
         axes.plot(counts, medians, "o-", color=OURS_COLOUR)
         axes.fill_between(
