@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 import lmdb
 
 from ..actors.errors import HomeError, StoreCorrupt, StoreError, StoreFull
@@ -36,6 +38,9 @@ def translate(error: BaseException, doing: str, path: object) -> StoreError | Ho
         return HomeError(f"{said}. Make it writable for this user, or use another home", home=str(path))
     if number in PATH_ERRNOS:
         return HomeError(f"{said}. Choose another path", home=str(path))
+    if number == errno.ENOMEM:
+        advice = "The store's map needs address space of its file's size: raise the limit (ulimit -v), then start again"
+        return StoreError(f"{said}. {advice}")
     if isinstance(error, TimeoutError):
         return StoreError(f"{said}. Try again; if it stays, end that process")
     if isinstance(error, _CORRUPT):

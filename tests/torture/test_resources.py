@@ -24,12 +24,14 @@ from shim import shim
 from theatre import PATIENCE, gone, kill, ready, serving
 from understudy import Runtime, State
 from understudy.actors.errors import UnderstudyError
+from understudy.actors.ids import id_text
 from understudy.storage import environment as environment_module
 from understudy.storage.check import check
 from understudy.storage.environment import MAX_READERS, Environment
 from understudy.storage.layout import store_file
 from understudy.storage.reader import Reader
 from understudy.storage.schema import Table
+from understudy.supervisor import attachment
 from understudy.supervisor import service as service_module
 from understudy.supervisor.codec import VERSION, Decoder, encode
 from understudy.supervisor.frames import Answer, Ask
@@ -233,6 +235,27 @@ def test_without_a_process_or_thread_left_timeouts_end_and_workers_come_back(hom
         process.send_signal(signal.SIGTERM)
         assert said(process) == ["stopped"]
         process.wait(PATIENCE)
+
+
+def test_without_address_space_it_ends_and_has_lost_nothing(home: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(attachment, "PATIENCE", 0.5)
+    with serving(home, map_size=1 << 20) as process:
+        assert said(process) == ["ready"]
+        with Runtime.connect(home) as rt:
+            ready(rt, 1)
+            size = int(Path(f"/proc/{process.pid}/statm").read_text().split()[0]) * resource.getpagesize()
+            resource.prlimit(process.pid, resource.RLIMIT_AS, (size + (16 << 20),) * 2)
+            sure = []
+            with pytest.raises(UnderstudyError):  # noqa: PT012 - started until the map cannot grow
+                while True:
+                    sure.append(rt.start(stage_tasks.same.options(delay=1000), "x" * 200_000).id)
+            kind, message, _ = said(process)
+            assert kind == "StoreError"
+            assert "ulimit -v" in message
+        process.wait(PATIENCE)
+    assert check(home).problems == []
+    with Reader(home) as reader:
+        assert set(sure) <= {id_text(record.id) for record in reader.records(limit=None)}
 
 
 HOLD_PLACES_AND_DIE = """
