@@ -1,0 +1,129 @@
+/* Records what a process does to the files named store.mdb, in the order in which it does it.
+
+   Preloaded with LD_PRELOAD; appends records to $POWER_LOG: one byte of kind, offset and length as 8 bytes each in the
+   machine's order, and the data. W is a write, logged before it is done; S is a sync that has ended; T cuts or extends
+   the file. A write to a descriptor that is opened with O_DSYNC is followed by a D, which is a sync of that write. */
+
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+static ssize_t (*real_writev)(int, const struct iovec *, int);
+
+static int is_store(int fd) {
+    char link[64], path[PATH_MAX];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t length = readlink(link, path, sizeof path - 1);
+    if (length < 0) return 0;
+    path[length] = 0;
+    const char *name = strrchr(path, '/');
+    return name && strcmp(name, "/store.mdb") == 0;
+}
+
+static void record(char kind, uint64_t offset, const struct iovec *data, int count) {
+    static int log = -1;
+    if (!real_writev) real_writev = dlsym(RTLD_NEXT, "writev");
+    if (log < 0) log = open(getenv("POWER_LOG"), O_WRONLY | O_APPEND | O_CLOEXEC);
+    char head[17];
+    struct iovec parts[count + 1];
+    uint64_t length = 0;
+    for (int i = 0; i < count; i++) {
+        parts[i + 1] = data[i];
+        length += data[i].iov_len;
+    }
+    head[0] = kind;
+    memcpy(head + 1, &offset, 8);
+    memcpy(head + 9, &length, 8);
+    parts[0].iov_base = head;
+    parts[0].iov_len = sizeof head;
+    if (log < 0 || real_writev(log, parts, count + 1) != (ssize_t)(length + sizeof head)) abort();
+}
+
+static void synced(int fd, uint64_t offset, ssize_t done) {
+    if (done >= 0 && fcntl(fd, F_GETFL) & O_DSYNC) record('D', offset, NULL, 0);
+}
+
+#define REAL(result, name, ...)                                                        \
+    static result (*real)(__VA_ARGS__);                                                \
+    if (!real) real = dlsym(RTLD_NEXT, #name)
+
+#define PWRITE(name, off)                                                              \
+    ssize_t name(int fd, const void *data, size_t size, off offset) {                  \
+        REAL(ssize_t, name, int, const void *, size_t, off);                           \
+        if (!is_store(fd)) return real(fd, data, size, offset);                        \
+        struct iovec one = {(void *)data, size};                                       \
+        record('W', offset, &one, 1);                                                  \
+        ssize_t done = real(fd, data, size, offset);                                   \
+        synced(fd, offset, done);                                                      \
+        return done;                                                                   \
+    }
+
+#define PWRITEV(name, off)                                                             \
+    ssize_t name(int fd, const struct iovec *data, int count, off offset) {            \
+        REAL(ssize_t, name, int, const struct iovec *, int, off);                      \
+        if (!is_store(fd)) return real(fd, data, count, offset);                       \
+        record('W', offset, data, count);                                              \
+        ssize_t done = real(fd, data, count, offset);                                  \
+        synced(fd, offset, done);                                                      \
+        return done;                                                                   \
+    }
+
+#define SYNC(name)                                                                     \
+    int name(int fd) {                                                                 \
+        REAL(int, name, int);                                                          \
+        int done = real(fd);                                                           \
+        if (done == 0 && is_store(fd)) record('S', 0, NULL, 0);                        \
+        return done;                                                                   \
+    }
+
+#define TRUNCATE(name, off)                                                            \
+    int name(int fd, off size) {                                                       \
+        REAL(int, name, int, off);                                                     \
+        if (is_store(fd)) record('T', size, NULL, 0);                                  \
+        return real(fd, size);                                                         \
+    }
+
+PWRITE(pwrite, off_t)
+PWRITE(pwrite64, off64_t)
+PWRITEV(pwritev, off_t)
+PWRITEV(pwritev64, off64_t)
+SYNC(fsync)
+SYNC(fdatasync)
+TRUNCATE(ftruncate, off_t)
+TRUNCATE(ftruncate64, off64_t)
+
+/* Where a write goes that names no offset. */
+ssize_t write(int fd, const void *data, size_t size) {
+    REAL(ssize_t, write, int, const void *, size_t);
+    if (!is_store(fd)) return real(fd, data, size);
+    struct iovec one = {(void *)data, size};
+    uint64_t offset = lseek(fd, 0, SEEK_CUR);
+    record('W', offset, &one, 1);
+    ssize_t done = real(fd, data, size);
+    synced(fd, offset, done);
+    return done;
+}
+
+ssize_t writev(int fd, const struct iovec *data, int count) {
+    if (!real_writev) real_writev = dlsym(RTLD_NEXT, "writev");
+    if (!is_store(fd)) return real_writev(fd, data, count);
+    uint64_t offset = lseek(fd, 0, SEEK_CUR);
+    record('W', offset, data, count);
+    ssize_t done = real_writev(fd, data, count);
+    synced(fd, offset, done);
+    return done;
+}
+
+/* A store that is written by way of its map could not be recorded so: it must not be. */
+int msync(void *address, size_t length, int flags) {
+    REAL(int, msync, void *, size_t, int);
+    return real(address, length, flags);
+}
