@@ -1,0 +1,17 @@
+"""The short form of the load: what grows by the task would show in seconds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import load
+
+SECONDS = 6.0
+
+
+def test_nothing_grows(home: Path) -> None:
+    samples, wrong = load.run(home, SECONDS, seed=1, clients=2, prune_every=1.0)
+    # In so short a time the store is still filling: nothing of it is old enough to be pruned.
+    assert [text for text in wrong if not text.startswith("store MiB")] == []
+    assert samples.rows[-1]["done"] > 0
+    assert len(samples.rows) > 20
