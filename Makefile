@@ -15,12 +15,16 @@ JOBS ?= auto
 PYTEST_ARGS ?=
 # Seconds that `make fuzz` goes on.
 FUZZ_SECONDS ?= 60
+# How long `make torture` and `make load` go on, and what they draw their decisions from.
+MINUTES ?= 5
+SEED ?= 1
+PLOT ?=
 BENCH_ARGS ?=
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test fuzz lint format bench bench-peers performance dist clean
+.PHONY: help demo test torture load fuzz lint format bench bench-peers performance dist clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
@@ -33,8 +37,15 @@ test: $(STAMP) ## run the tests; TESTS= picks some, PYTEST_ARGS= passes options 
 	$(BIN)/pytest --numprocesses $(JOBS) --dist worksteal $(PYTEST_ARGS) $(TESTS)
 
 fuzz: $(STAMP) ## bytes from nowhere for FUZZ_SECONDS= from SEED= on, and damaged files; guided by coverage if atheris is there
-	$(BIN)/python tests/torture/fuzz.py --seconds $(FUZZ_SECONDS) --seed $(or $(SEED),1)
+	$(BIN)/python tests/torture/fuzz.py --seconds $(FUZZ_SECONDS) --seed $(SEED)
 	UNDERSTUDY_FUZZ=200 $(BIN)/pytest --timeout 1200 -q tests/storage/test_pages.py -k damaged
+
+torture: $(STAMP) ## kill storms for MINUTES= from SEED= on, then every crash point, and power loss 1,000 times
+	$(BIN)/python tests/torture/storm.py --minutes $(MINUTES) --seed $(SEED)
+	POWER_ROUNDS=5 POWER_CUTS=1000 SEED=$(SEED) $(BIN)/pytest --timeout 1200 tests/torture -k "crash or power" -q
+
+load: $(STAMP) ## mixed load for MINUTES=: nothing may grow; PLOT=file.png draws it (needs matplotlib)
+	$(BIN)/python tests/torture/load.py --minutes $(MINUTES) --seed $(SEED) $(if $(PLOT),--plot $(PLOT))
 
 lint: $(STAMP) ## ruff, formatting, mypy
 	$(BIN)/ruff check

@@ -199,6 +199,7 @@ def plot(rows: Iterable[dict[str, float]], path: Path) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=30)
+    parser.add_argument("--minutes", type=float, help="the same in minutes")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--clients", type=int, default=3)
     parser.add_argument("--prune-every", type=float, default=5)
@@ -206,6 +207,8 @@ def main() -> int:
     parser.add_argument("--plot", type=Path, help="a picture of it, as PNG")
     parser.add_argument("--rows", type=Path, help="what was measured, as JSON")
     options = parser.parse_args()
+    if options.minutes:
+        options.seconds = 60 * options.minutes
     folder = Path(tempfile.mkdtemp(prefix="load-"))
     try:
         samples, wrong = run(

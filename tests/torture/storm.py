@@ -52,6 +52,14 @@ SETTINGS = {
     "mailbox_messages": 2_000,
     "drain": 2.0,
 }
+#: Seconds of one of many storms, and what they take turns in: the clients, and what the writer waits for.
+SLICE = 100
+KINDS = [
+    ("sync,async,sync", "os"),
+    ("sync,sync,async", "disk"),
+    ("embedded,embedded,embedded", "os"),
+    ("sync,async,sync,async", "disk"),
+]
 #: Tasks that go on until they are cancelled.
 RESTLESS = [stage.rest, stage.rest_async, stage.toil]
 #: Seconds that anything may take at the end.
@@ -399,23 +407,12 @@ def storm(seed: int, clients: list[str], durability: str) -> Iterator[Storm]:
             shutil.rmtree(folder)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--kills", type=int, default=1_000_000, help="after which it ends before its time")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--pace", type=float, default=0.03, help="mean seconds between two deaths")
-    parser.add_argument("--clients", default="sync,async,sync", help="what clients there are")
-    parser.add_argument("--durability", default="os", choices=["disk", "os"])
-    options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # or what it has started would live on
+def one(seed: int, seconds: float, kills: int, pace: float, clients: str, durability: str) -> dict[str, Any]:
+    """A storm from its beginning to its end; what was done and found."""
     began = time.monotonic()
-    with storm(options.seed, options.clients.split(","), options.durability) as it:
-        it.rage(options.seconds, options.pace, options.kills)
+    with storm(seed, clients.split(","), durability) as it:
+        it.rage(seconds, pace, kills)
         it.calm()
-    kills = {**it.kills, "all": it.killed}
-    said = {"seed": options.seed, "seconds": round(time.monotonic() - began, 1), "clients": options.clients}
-    print(json.dumps({**said, "kills": kills, "done": it.checker.tally, "wrong": len(it.checker.wrong)}))
     if it.checker.wrong:
         print(
             f"see {it.folder}/wrong",
@@ -423,7 +420,62 @@ def main() -> int:
             sep="\n",
             file=sys.stderr,
         )
-    return 1 if it.checker.wrong else 0
+    return {
+        "seed": seed,
+        "seconds": round(time.monotonic() - began, 1),
+        "clients": clients,
+        "durability": durability,
+        "kills": {**it.kills, "all": it.killed},
+        "done": dict(it.checker.tally),
+        "wrong": len(it.checker.wrong),
+    }
+
+
+def many(minutes: float, seed: int, pace: float) -> Iterator[dict[str, Any]]:
+    """One storm after the other, each with the next seed and on a new home, so that none has too much to look at."""
+    end = time.monotonic() + 60 * minutes
+    while (left := end - time.monotonic()) > 0:
+        clients, durability = KINDS[seed % len(KINDS)]
+        yield one(seed, min(SLICE, left), 1_000_000, pace, clients, durability)
+        seed += 1
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--minutes", type=float, default=0, help="one storm after the other, for so long")
+    parser.add_argument("--seconds", type=float, default=60, help="one storm of this length")
+    parser.add_argument("--kills", type=int, default=1_000_000, help="after which it ends before its time")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--pace", type=float, default=0.03, help="mean seconds between two blows")
+    parser.add_argument("--clients", default="sync,async,sync", help="what clients there are")
+    parser.add_argument("--durability", default="os", choices=["disk", "os"])
+    options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # or what it has started would live on
+    if options.minutes:
+        storms = many(options.minutes, options.seed, options.pace)
+    else:
+        storms = iter(
+            [
+                one(
+                    options.seed,
+                    options.seconds,
+                    options.kills,
+                    options.pace,
+                    options.clients,
+                    options.durability,
+                )
+            ]
+        )
+    total: Counter[str] = Counter()
+    for said in storms:
+        print(json.dumps(said), flush=True)
+        total["storms"] += 1
+        total["wrong"] += said["wrong"]
+        total.update({f"kills: {victim}": count for victim, count in said["kills"].items()})
+        total.update(said["done"])
+    if options.minutes:
+        print(*(f"{name:24}{count:>10,}" for name, count in total.items()), sep="\n")
+    return 1 if total["wrong"] else 0
 
 
 if __name__ == "__main__":
