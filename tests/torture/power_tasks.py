@@ -83,8 +83,8 @@ def main(home: str, rounds: int) -> None:
             mark("ended", sink.id)
             # Pages are freed, and so used again by what follows.
             rt.cancel(rt.start(keep).id)
+            for info in many:
+                rt.result(info.id, 30)
+                mark("ended", info.id)
             if number % 2:
-                for info in many:
-                    rt.result(info.id, 30)
-                    mark("ended", info.id)
                 rt.prune(all=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 import storm_tasks as stage
+from checkout import ROOT
 from storm import AT_REST
 from storm_checker import Checker
 from understudy import Runtime, SupervisorLost
@@ -116,6 +118,13 @@ def test_a_death_at(where: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert checker.wrong == []
     assert list(checker.unended()) == []
     assert {path.name for path in home.iterdir()} <= AT_REST
+
+
+def test_the_page_lists_them() -> None:
+    page = (ROOT / "docs" / "RELIABILITY.md").read_text(encoding="utf-8")
+    section = page[page.index("## Crash points") : page.index("## Power loss")]
+    rows = re.findall(r"^\| `(\w+)` \| ([\w ]+) \|", section, re.MULTILINE)
+    assert rows == [(point, str(process)) for point, (process, _) in POINTS.items()]
 
 
 def test_every_process_has_points() -> None:
