@@ -190,7 +190,9 @@ class Storm:
             self.serve()
         for _ in self.kinds:
             self.add_client()
+        # Until all of them are up and at work, or the first blows would meet nobody.
         until(lambda: self._below_supervisor(fork_server=False))
+        until(lambda: any(path.stat().st_size for path in self.folder.glob("client-*.journal")))
         end = time.monotonic() + seconds
         while time.monotonic() < end and self.killed < kills and not self.checker.wrong:
             time.sleep(min(self.chance.expovariate(1 / pace), 0.5))

@@ -283,7 +283,8 @@ class Checker:
     # --- the end ---
 
     def unended(self) -> Iterator[str]:
-        return (id_text(known.id) for known in self._tasks.values() if known.end is None)
+        # One without a name ran and was never started, as far as the disk and its client know.
+        return (id_text(known.id) for known in self._tasks.values() if known.name and known.end is None)
 
 
 def _value(packed: bytes | None) -> Any:

@@ -10,27 +10,17 @@ import pytest
 
 import storm
 
-KILLS = 20
+KILLS = 30
 #: Seconds after which it ends all the same; what it leaves behind has to be done afterwards.
-SECONDS = 10
+SECONDS = 6
 
 
 @pytest.mark.timeout(120)  # on a busy machine
 @pytest.mark.parametrize(("clients", "durability"), [("sync,async", "disk"), ("embedded,embedded", "os")])
 def test_nothing_is_lost_in_a_storm(clients: str, durability: str) -> None:
-    command = [
-        sys.executable,
-        storm.__file__,
-        "--seconds",
-        str(SECONDS),
-        "--kills",
-        str(KILLS),
-        "--clients",
-        clients,
-    ]
-    ended = subprocess.run(
-        [*command, "--durability", durability], capture_output=True, text=True, timeout=110
-    )
+    options = f"--seconds {SECONDS} --kills {KILLS} --pace 0.1 --clients {clients} --durability {durability}"
+    command = [sys.executable, storm.__file__, *options.split()]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=110)
     assert ended.returncode == 0, ended.stderr
     said = json.loads(ended.stdout)
     assert said["wrong"] == 0
