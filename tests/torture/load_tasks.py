@@ -9,7 +9,7 @@ from typing import Any
 from understudy import Retry, aio, checkpoint, progress, receive, restore, task
 
 #: Seconds that an ended task is kept, so that what is pruned keeps up with what is made.
-KEEP = 10.0
+KEEP = 30.0
 
 
 @task(keep=KEEP)
