@@ -75,8 +75,8 @@ async def _connect(terms: Terms) -> Connection:
     conn = Connection(session, actor)
     try:
         await conn._greet()
-    except BaseException:
-        session.close(*base.FAILED)
+    except BaseException as error:
+        session.close(*base.farewell(error, actor))
         raise
     return conn
 
@@ -200,7 +200,7 @@ class Connection(base.Connection):
 async def select(*sources: Any, timeout: float | None = None) -> tuple[Any, Any]:
     """As `understudy.ws.select`; a cancel comes as CancelledError."""
     actor = _async_actor("ws.select")
-    base.check_sources(sources, "ws.select")
+    base.check_sources(actor, sources)
     listens = mailbox in sources
     if listens:
         actor._acknowledge_taken()

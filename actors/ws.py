@@ -56,8 +56,8 @@ def connect(url: str, **options: Unpack[Wishes]) -> Connection:
     conn = Connection(session, actor)
     try:
         conn._greet()
-    except BaseException:
-        session.close(*base.FAILED)
+    except BaseException as error:
+        session.close(*base.farewell(error, actor))
         raise
     return conn
 
@@ -189,7 +189,7 @@ def select(*sources: Any, timeout: float | None = None) -> tuple[Any, Any]:
     TaskCancelled. TimeoutError when `timeout` seconds run out.
     """
     actor = _sync_actor("ws.select")
-    base.check_sources(sources, "ws.select")
+    base.check_sources(actor, sources)
     listens = mailbox in sources
     if listens:
         actor._acknowledge_taken()

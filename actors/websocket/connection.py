@@ -18,10 +18,6 @@ from .text import decode
 ORDERLY: Final = (1000, 1001, 1005)
 
 
-#: What a connection is closed with when its hook has failed.
-FAILED: Final = CODES[Leaving.FAILED]
-
-
 class _Mailbox:
     def __repr__(self) -> str:
         return "mailbox"
@@ -90,7 +86,7 @@ class Connection:
     @property
     def queued(self) -> int:
         """Messages that have come and were not received yet."""
-        return self._session.queued
+        return len(self._session.queue)
 
     def __repr__(self) -> str:
         state = "open" if self.open else f"closed {self.close_code}" if self._session.ended else "lost"
@@ -112,7 +108,8 @@ class Connection:
         return decode(item)
 
     def _has_something(self) -> bool:
-        return self._session.something() or (self._greeting and self._lost_while_greeting())
+        session = self._session
+        return bool(session.queue) or session.ended or (self._greeting and self._lost_while_greeting())
 
     def _sendable_now(self) -> bool:
         return not self._session.congested() or (self._greeting and self._lost_while_greeting())
@@ -163,13 +160,14 @@ def left_of(deadline: float | None) -> float | None:
     return None if deadline is None else deadline - time.monotonic()
 
 
-def check_sources(sources: Sequence[Any], what: str) -> None:
+def check_sources(actor: TaskActor, sources: Sequence[Any]) -> None:
     """InvalidOption for what `select` cannot wait for."""
     if not sources:
         raise InvalidOption("select needs something to wait for: connections, and mailbox")
     for source in sources:
         if isinstance(source, Connection):
-            source._mine(what)
+            if source._actor is not actor:
+                source._mine("ws.select")
         elif source is not mailbox:
             raise InvalidOption(f"select waits for connections and for mailbox, not for {source!r:.80}")
 
@@ -179,18 +177,17 @@ def look(actor: TaskActor, sources: Sequence[Any]) -> tuple[Any, Any] | None:
     if actor.signal_unread() and mailbox in sources:
         return mailbox, actor._next()  # which says the same, as the message it is
     actor.check_stop()
-    count = len(sources)
-    start = actor.turn
-    for n in range(start, start + count):
-        source = sources[n % count]
+    start = actor.turn % len(sources)
+    for n, source in enumerate((*sources[start:], *sources[:start]), start + 1):
         if source is mailbox:
-            message = actor._next()
-            if message is not NOTHING:
-                actor.turn = (n + 1) % count
-                return mailbox, None if message is CLOSED else message
-        elif (item := source._take()) is not EMPTY:
-            actor.turn = (n + 1) % count
-            return source, item
+            item = actor._next()
+            if item is NOTHING:
+                continue
+            item = None if item is CLOSED else item
+        elif not source._has_something() or (item := source._take()) is EMPTY:
+            continue
+        actor.turn = n
+        return source, item
     return None
 
 

@@ -77,7 +77,8 @@ class Session:
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self.link: Link | None = None
-        self._queue: deque[Message | Reconnected] = deque()
+        self.queue: deque[Message | Reconnected] = deque()
+        """What `take` gives."""
         # Two counters and not one: each has one writer.
         self._came = 0
         self._taken = 0
@@ -115,11 +116,11 @@ class Session:
         """The next message or marker, EMPTY or OVER; with marker=False a marker is left where it is."""
         ended = self.ended  # before the look: what comes before the end is taken before the end
         with self._lock:
-            if not self._queue:
+            if not self.queue:
                 return OVER if ended else EMPTY
-            if not marker and isinstance(self._queue[0], Reconnected):
+            if not marker and isinstance(self.queue[0], Reconnected):
                 return EMPTY
-            item = self._queue.popleft()
+            item = self.queue.popleft()
             if not isinstance(item, Reconnected):
                 self._taken += len(item)
         link = self.link
@@ -129,12 +130,7 @@ class Session:
 
     def something(self) -> bool:
         """Whether `take` would give something."""
-        return bool(self._queue) or self.ended
-
-    @property
-    def queued(self) -> int:
-        """Messages and markers that `take` would give."""
-        return len(self._queue)
+        return bool(self.queue) or self.ended
 
     def congested(self) -> bool:
         """Whether a message would have to wait."""
@@ -254,7 +250,7 @@ class Session:
         self.subprotocol = link.subprotocol
         if self.openings > 1:
             down = self._opened_at - self._lost_at
-            self._queue.append(
+            self.queue.append(
                 Reconnected(self.openings - 1, self._attempts, down, self.code or 1006, self.reason)
             )
         self.code, self.reason, self.why = None, "", ""
@@ -264,18 +260,18 @@ class Session:
     def put(self, message: Message) -> None:
         """See `Owner`."""
         self._came += len(message)
-        self._queue.append(message)
+        self.queue.append(message)
 
     def full(self) -> bool:
         """See `Owner`."""
         return (
-            len(self._queue) >= self.terms.max_queue or self._came - self._taken >= self.terms.max_queue_bytes
+            len(self.queue) >= self.terms.max_queue or self._came - self._taken >= self.terms.max_queue_bytes
         )
 
     def roomy(self) -> bool:
         """See `Owner`."""
         return (
-            len(self._queue) <= self.terms.max_queue // 2
+            len(self.queue) <= self.terms.max_queue // 2
             and self._came - self._taken <= self.terms.max_queue_bytes // 2
         )
 
@@ -328,7 +324,7 @@ class Session:
         self.closing = True
         self._stop_reopening()
         with self._lock:
-            self._queue.clear()
+            self.queue.clear()
         self.ended = True
         if self.link is None:
             self._finish()
