@@ -65,7 +65,7 @@ bench-peers: $(STAMP) ## the same, and against other task runners, which this in
 
 performance: $(STAMP) ## measure everything, and write docs/PERFORMANCE.md anew
 	$(BIN)/python benchmarks/peers/install.py
-	$(BIN)/python benchmarks/run.py --peers --large --page $(BENCH_ARGS)
+	$(BIN)/python benchmarks/run.py --page $(BENCH_ARGS)
 
 dist: $(STAMP) ## build the sdist and the wheel into dist/
 	$(BIN)/python -m build

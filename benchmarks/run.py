@@ -3,11 +3,11 @@
     python benchmarks/run.py                      # all but the large cases, without peers
     python benchmarks/run.py --only latency,start --rounds 3
     python benchmarks/run.py --short              # only to see that everything works
-    python benchmarks/run.py --large --peers --page
+    python benchmarks/run.py --large --peers --json figures.json
 
 `--json FILE` keeps the figures. Cases that the file has and this run does not stay in it, so a run may be taken up
-where it was left; figures of another machine are thrown away. `--page` is that for docs/performance/figures.json, and
-writes docs/PERFORMANCE.md and its plots anew.
+where it was left; figures of another machine are thrown away. `--page` is that for docs/performance/figures.json,
+with the large cases and the peers, and writes docs/PERFORMANCE.md and its plots anew.
 """
 
 from __future__ import annotations
@@ -83,7 +83,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--large", action="store_true", help="the cases with a million tasks as well")
     parser.add_argument("--json", type=Path, metavar="FILE", help="merge the figures into FILE")
     parser.add_argument("--page", action="store_true", help="write docs/PERFORMANCE.md anew")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.page:  # which would otherwise lose what it had of them
+        options.peers = options.large = True
+    return options
 
 
 def _names(text: str) -> list[str]:
