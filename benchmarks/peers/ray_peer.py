@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,14 +39,17 @@ class Session:
 @contextmanager
 def opened(folder: Path, workers: int) -> Iterator[Session]:
     """All of Ray, with as little as it can do with."""
-    ray.init(
-        num_cpus=workers,
-        include_dashboard=False,
-        log_to_driver=False,
-        object_store_memory=100 << 20,
-        configure_logging=False,
-    )
-    try:
-        yield Session()
-    finally:
-        ray.shutdown()
+    # Not in `folder`: Ray's names are long, and the path of a socket must fit into 107 bytes.
+    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as temporary:
+        ray.init(
+            num_cpus=workers,
+            include_dashboard=False,
+            log_to_driver=False,
+            object_store_memory=100 << 20,
+            configure_logging=False,
+            _temp_dir=temporary,
+        )
+        try:
+            yield Session()
+        finally:
+            ray.shutdown()
