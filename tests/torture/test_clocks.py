@@ -41,10 +41,14 @@ def started(rt: Runtime) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize(
-    "jumps", [(6, -6), (-6, 6), (1, 2, 1, 2)], ids=["on and back", "back and on", "summer time"]
-)
-def test_a_jump_times_nothing_out_and_leaves_nothing_stuck(home: Path, clock: Shim, jumps: tuple[int, ...]):
+def test_a_jump_times_nothing_out_and_leaves_nothing_stuck(home: Path, clock: Shim):
+    jumps = (
+        6,
+        -6,
+        1,
+        2,
+        1,
+    )  # on and back by hand, then as by summer time on a machine whose clock has the zone in it
     with Runtime(home, app="clock_tasks", workers=2, drain=1.0) as rt:
         ready(rt, 2)
         every = [started(rt)]
