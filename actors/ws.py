@@ -111,7 +111,7 @@ class Connection(base.Connection):
         while True:
             actor.check_stop()
             item = self._take()
-            if isinstance(item, Reconnected):
+            if item.__class__ is Reconnected:
                 if self._met(item):
                     return item
             elif item is OVER:

@@ -7,10 +7,10 @@ import time
 from collections.abc import Sequence
 from typing import Any, Final
 
-from ..actor import CLOSED, NOTHING, TaskActor, actor_here
+from ..actor import CLOSED, NOTHING, TaskActor, actor_here, on_stage
 from ..belonging import Leaving
 from ..errors import Interrupted, InvalidOption, NotInTask, WebSocketClosed
-from .session import CODES, EMPTY, OVER, Reconnected, Session
+from .session import CODES, EMPTY, Reconnected, Session
 from .terms import seconds
 from .text import decode
 
@@ -93,7 +93,8 @@ class Connection:
         return f"<{type(self).__qualname__} {self._session.terms.place} {state}>"
 
     def _mine(self, what: str) -> None:
-        if actor_here(what) is not self._actor:
+        if on_stage.get(None) is not self._actor:
+            actor_here(what)
             raise NotInTask(f"{what}: this connection belongs to another task; open one of your own")
 
     def _take(self) -> Any:
@@ -103,9 +104,8 @@ class Connection:
             item = session.take()
         elif (item := session.take(marker=False)) is EMPTY and self._lost_while_greeting():
             raise self._closed()
-        if item is EMPTY or item is OVER or isinstance(item, Reconnected) or not session.terms.json:
-            return item
-        return decode(item)
+        # Signs, markers and bytes are what they are.
+        return decode(item) if item.__class__ is str and session.terms.json else item
 
     def _has_something(self) -> bool:
         session = self._session

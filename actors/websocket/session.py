@@ -121,8 +121,8 @@ class Session:
             if not marker and isinstance(self.queue[0], Reconnected):
                 return EMPTY
             item = self.queue.popleft()
-            if not isinstance(item, Reconnected):
-                self._taken += len(item)
+            if item.__class__ is not Reconnected:
+                self._taken += len(item)  # type: ignore[arg-type]  # a message, then
         link = self.link
         if link is not None and link.holding and self.roomy():
             self._on_loop(link.read_on)
