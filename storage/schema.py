@@ -82,6 +82,8 @@ _LIVE: Final = struct.Struct(">BQ16s")
 _U64: Final = struct.Struct(">Q")
 LIVE_KEY_BYTES: Final = _LIVE.size
 """Length of a live key."""
+MAIL_KEY_BYTES: Final = ID_BYTES + _U64.size
+"""Length of the key of a message."""
 EXPIRY_KEY_BYTES: Final = _U64.size + ID_BYTES
 """Length of an expiry key."""
 _MAX_U64: Final = 2**64 - 1

@@ -22,6 +22,7 @@ from ..storage.schema import (
     EXPIRY_KEY_BYTES,
     ID_BYTES,
     LIVE_KEY_BYTES,
+    MAIL_KEY_BYTES,
     Lane,
     Table,
     due_of,
@@ -216,8 +217,10 @@ class Book:
     def _clear_mail(self, entry: Entry) -> None:
         mail, id = entry.mail, entry.id
         if mail is not None:
-            for number in range(mail.first, mail.last + 1):
-                self._journal.delete(Table.MAIL, mail_key(id, number))
+            rows: dict[bytes, bytes | None] = {
+                mail_key(id, number): None for number in range(mail.first, mail.last + 1)
+            }
+            self._journal.store.batch.merge(Table.MAIL, rows, MAIL_KEY_BYTES * len(rows))
         elif entry.stored:
             for key, _ in self._journal.scan(Table.MAIL, mail_key(id, 0), mail_key(id, (1 << 64) - 1)):
                 self._journal.delete(Table.MAIL, key)

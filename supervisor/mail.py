@@ -12,7 +12,7 @@ from typing import Final
 from ..actors.box_conf import BOX
 from ..actors.errors import MailboxClosed, MailboxFull, TaskNotFound
 from ..actors.ids import id_text
-from ..storage.schema import Table, after_prefix, mail_key, mail_seq
+from ..storage.schema import MAIL_KEY_BYTES, Table, after_prefix, mail_key, mail_seq
 from .book import Book
 from .entry import Entry
 from .journal import Journal
@@ -61,36 +61,33 @@ class Mailroom:
 
         Raises TaskNotFound, MailboxClosed, MailboxFull.
         """
-        checked = self.check(letters)
-        for entry, value in checked:
-            self._post(entry, value)
-
-    def check(self, letters: Sequence[tuple[bytes, bytes]]) -> list[tuple[Entry, bytes]]:
-        """The mailboxes of the letters, if every one of them can be posted; else the error, with nothing done."""
-        checked = []
-        more: dict[bytes, list[int]] = {}
+        by_task: dict[bytes, list[bytes]] = {}
         for id, value in letters:
-            entry = self._book.find(id)
-            if entry is None:
-                raise self._no_mailbox(id)
-            if entry.record.closed:
-                raise MailboxClosed(_closed(entry), id_text(id))
-            mail = self.mail_of(entry)
-            count, size = more.setdefault(id, [0, 0])
-            if (
-                len(mail.sizes) + count >= self._most_messages
-                or mail.bytes + size + len(value) > self._most_bytes
-            ):
-                raise MailboxFull(
-                    f"the mailbox of task {id_text(id)} is full: {len(mail.sizes):,} messages, {mail.bytes:,} bytes. "
-                    "Wait until the task has taken some, or raise mailbox_messages / mailbox_bytes",
-                    id_text(id),
-                    len(mail.sizes),
-                    mail.bytes,
-                )
-            more[id] = [count + 1, size + len(value)]
-            checked.append((entry, value))
-        return checked
+            by_task.setdefault(id, []).append(value)
+        checked = [(self._open_to(id, values), values) for id, values in by_task.items()]
+        for entry, values in checked:
+            self._post(entry, values)
+
+    def _open_to(self, id: bytes, values: list[bytes]) -> Entry:
+        """The task, if its mailbox takes all of these."""
+        entry = self._book.find(id)
+        if entry is None:
+            raise self._no_mailbox(id)
+        if entry.record.closed:
+            raise MailboxClosed(_closed(entry), id_text(id))
+        mail = self.mail_of(entry)
+        if (
+            len(mail.sizes) + len(values) > self._most_messages
+            or mail.bytes + sum(map(len, values)) > self._most_bytes
+        ):
+            raise MailboxFull(
+                f"the mailbox of task {id_text(id)} is full: {len(mail.sizes):,} messages, {mail.bytes:,} bytes. "
+                "Wait until the task has taken some, or raise mailbox_messages / mailbox_bytes",
+                id_text(id),
+                len(mail.sizes),
+                mail.bytes,
+            )
+        return entry
 
     def _no_mailbox(self, id: bytes) -> Exception:
         record = self._book.record(id)
@@ -117,17 +114,22 @@ class Mailroom:
             mail.bytes = sum(mail.sizes.values())
             mail.rewind()
 
-    def _post(self, entry: Entry, value: bytes) -> None:
+    def _post(self, entry: Entry, values: list[bytes]) -> None:
         mail = self.mail_of(entry)
-        number = mail.last = mail.last + 1
-        mail.sizes[number] = len(value)
-        mail.bytes += len(value)
-        self._journal.put(Table.MAIL, mail_key(entry.id, number), value)
+        first = mail.last + 1
+        sizes = list(map(len, values))
+        mail.sizes.update(enumerate(sizes, first))
+        mail.bytes += sum(sizes)
+        mail.last += len(values)
+        rows: dict[bytes, bytes | None] = {
+            mail_key(entry.id, number): value for number, value in enumerate(values, first)
+        }
+        self._journal.store.batch.merge(Table.MAIL, rows, sum(sizes) + MAIL_KEY_BYTES * len(rows))
         if entry.link is None:
-            # It may be in memory for this message alone; once written, it can be let go.
+            # It may be in memory for these messages alone; once written, it can be let go.
             self._book.touch(entry)
-        elif mail.given == number - 1 and self._has_room(mail):
-            self._give(entry, mail, number, value)
+        elif mail.given == first - 1:
+            self._give(entry, mail, values[: self._fitting(mail)])
 
     def open(self, entry: Entry) -> None:
         """Its attempt has been handed to a worker: give it what is not acknowledged."""
@@ -158,10 +160,13 @@ class Mailroom:
         mail = entry.mail
         if mail is None or acked < mail.first:
             return
-        for number in range(mail.first, min(acked, mail.last) + 1):
+        last = min(acked, mail.last)
+        rows: dict[bytes, bytes | None] = {}
+        for number in range(mail.first, last + 1):
             mail.bytes -= mail.sizes.pop(number, 0)
-            self._journal.delete(Table.MAIL, mail_key(entry.id, number))
-        mail.first = min(acked, mail.last) + 1
+            rows[mail_key(entry.id, number)] = None
+        self._journal.store.batch.merge(Table.MAIL, rows, MAIL_KEY_BYTES * len(rows))
+        mail.first = last + 1
 
     def close(self, entry: Entry) -> None:
         """Take no more messages; the task's `receive` gives None once it has had them all."""
@@ -170,21 +175,31 @@ class Mailroom:
             self._book.touch(entry)
             self._close_if_given(entry)
 
-    def _has_room(self, mail: Mail) -> bool:
-        return mail.given - mail.taken < AHEAD_MESSAGES and mail.ahead < AHEAD_BYTES
+    def _fitting(self, mail: Mail) -> int:
+        """How many of the messages that were not given yet there is room for, as long as the task takes none."""
+        last = min(mail.last, mail.taken + AHEAD_MESSAGES)
+        ahead = mail.ahead
+        for number in range(mail.given + 1, last + 1):
+            if ahead >= AHEAD_BYTES:
+                return number - mail.given - 1
+            ahead += mail.sizes.get(number, 0)
+        return max(0, last - mail.given)
 
     def _feed(self, entry: Entry, mail: Mail) -> None:
-        while mail.given < mail.last and self._has_room(mail):
-            number = mail.given + 1
-            value = self._journal.get(Table.MAIL, mail_key(entry.id, number))
-            assert value is not None, "a message that is not acknowledged has a row"
-            self._give(entry, mail, number, value)
+        fitting = self._fitting(mail)
+        if fitting:
+            keys = [mail_key(entry.id, mail.given + n) for n in range(1, fitting + 1)]
+            rows = self._journal.get_many(Table.MAIL, keys)
+            assert len(rows) == fitting, "a message that is not acknowledged has a row"
+            self._give(entry, mail, [rows[key] for key in keys])
 
-    def _give(self, entry: Entry, mail: Mail, number: int, value: bytes) -> None:
-        assert entry.link is not None
-        mail.given = number
-        mail.ahead += len(value)
-        entry.link.give_letter(entry.id, number, value)
+    def _give(self, entry: Entry, mail: Mail, values: list[bytes]) -> None:
+        """Give it the next messages."""
+        if values:
+            assert entry.link is not None
+            entry.link.give_letters(entry.id, mail.given + 1, values)
+            mail.given += len(values)
+            mail.ahead += sum(map(len, values))
 
     def _close_if_given(self, entry: Entry) -> None:
         if (

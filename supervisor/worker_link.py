@@ -145,14 +145,14 @@ class WorkerLink(asyncio.Protocol):
 
     # --- what it is told ---
 
-    def give_letter(self, id: bytes, number: int, value: bytes) -> None:
-        """A message for a task; goes out with the turn."""
-        first, values = self._letters.setdefault(id, (number, []))
-        if number == first + len(values):
-            values.append(value)
+    def give_letters(self, id: bytes, number: int, values: list[bytes]) -> None:
+        """Messages for a task, the first of which has this number; they go out with the turn."""
+        first, given = self._letters.setdefault(id, (number, []))
+        if number == first + len(given):
+            given += values
         else:
             # A new attempt on the same worker within one turn: what was given before is given again.
-            self._letters[id] = (number, [value])
+            self._letters[id] = (number, list(values))
 
     def close_mailbox(self, id: bytes) -> None:
         """No more messages for a task, after those given."""

@@ -77,9 +77,9 @@ def test_order_within_a_turn(home: Path):
             link.interrupt(ids[1])
             link.interrupt()
             link.refuse(2, TaskNotFound("no", "id"))
-            link.give_letter(ids[0], 1, b"one")
-            link.give_letter(ids[0], 2, b"two")
-            link.give_letter(ids[1], 1, b"x")
+            link.give_letters(ids[0], 1, [b"one"])
+            link.give_letters(ids[0], 2, [b"two"])
+            link.give_letters(ids[1], 1, [b"x"])
             link.drop(it.entry(ids[1]))
             link.declare(["module"])
             link.stop()
@@ -105,9 +105,9 @@ def test_a_new_attempt_within_one_turn_gets_its_letters_again(home: Path):
     async def story() -> None:
         async with room(home) as it:
             worker, (id,) = await with_tasks(it, 1)
-            worker.link.give_letter(id, 4, b"four")
-            worker.link.give_letter(id, 3, b"three")
-            worker.link.give_letter(id, 4, b"four")
+            worker.link.give_letters(id, 4, [b"four"])
+            worker.link.give_letters(id, 3, [b"three"])
+            worker.link.give_letters(id, 4, [b"four"])
             worker.link.flush()
             assert worker.letters(id) == [(3, b"three"), (4, b"four")]
 
