@@ -42,7 +42,8 @@ fuzz: $(STAMP) ## bytes from nowhere for FUZZ_SECONDS= from SEED= on, and damage
 
 torture: $(STAMP) ## kill storms for MINUTES= from SEED= on, then every crash point, and power loss 1,000 times
 	$(BIN)/python tests/torture/storm.py --minutes $(MINUTES) --seed $(SEED)
-	POWER_ROUNDS=5 POWER_CUTS=1000 SEED=$(SEED) $(BIN)/pytest --timeout 1200 tests/torture -k "crash or power" -q
+	POWER_ROUNDS=5 POWER_CUTS=1000 SEED=$(SEED) $(BIN)/pytest --numprocesses $(JOBS) --dist worksteal --timeout 1200 -q \
+	    tests/torture/test_crash_points.py tests/torture/test_power_loss.py
 
 load: $(STAMP) ## mixed load for MINUTES=: nothing may grow; PLOT=file.png draws it (needs matplotlib)
 	$(BIN)/python tests/torture/load.py --minutes $(MINUTES) --seed $(SEED) $(if $(PLOT),--plot $(PLOT))
