@@ -54,7 +54,7 @@ Entry = dict[str, Any]
 # --- the agent ---
 
 
-@task
+@task(retry=Retry(attempts=100, delay=0.1))
 def calculate(left: int, sign: str, right: int) -> int:
     """A tool."""
     signs = {"+": operator.add, "-": operator.sub, "*": operator.mul}
@@ -201,10 +201,11 @@ async def converse(home: Path) -> bool:
         assert room.client is not None
         await room.client.close(1000, "good night")
         history = await rt.result(info.id, timeout=30)
-        attempts = (await rt.status(info.id)).attempt
+        record = await rt.status(info.id)
+        begun = record.attempt + record.interruptions
     roles = [entry["role"] for entry in history]
     print(
-        f"{roles.count('user')} questions, {roles.count('tool')} tools used, {attempts} attempts, history intact"
+        f"{roles.count('user')} questions, {roles.count('tool')} tools used, begun {begun} times, history intact"
     )
     return right and roles.count("user") == len(CONVERSATION)
 

@@ -43,11 +43,11 @@ def test_the_gateway_loses_no_trade_although_it_is_killed(tmp_path: Path) -> Non
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert ended.stdout.count("SIGKILL to the worker") == 2
     assert ended.stdout.count("connection cut off") == 2
-    assert "80 bars of 2000 trades in 3 attempts: equal to the plain computation" in ended.stdout
+    assert "80 bars of 2000 trades begun 3 times: equal to the plain computation" in ended.stdout
 
 
 def test_the_agent_remembers_the_conversation_although_it_is_killed(tmp_path: Path) -> None:
     ended = run("chat_agent.py", "--home", str(tmp_path / "home"))
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert ended.stdout.count("SIGKILL to the agent's worker") == 2
-    assert "6 questions, 2 tools used, 3 attempts, history intact" in ended.stdout
+    assert "6 questions, 2 tools used, begun 3 times, history intact" in ended.stdout

@@ -72,8 +72,8 @@ def test_a_killed_gateway_goes_on_from_its_last_acknowledged_message(home: Path,
         await conn.wait_closed()
 
     with peer(numbers) as server, runtime(home, app="ws_tasks", max_crashes=100, durability="os") as rt:
-        ledger = tasks.collect.start(count)
         again = Retry(attempts=100, delay=0)
+        ledger = tasks.collect.options(retry=again).start(count)
         gateway = feed.options(retry=again).start(server.url, ledger.id, count)
 
         def last() -> int:
