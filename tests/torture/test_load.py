@@ -6,7 +6,7 @@ from pathlib import Path
 
 import load
 
-SECONDS = 6.0
+SECONDS = 4.0
 
 
 def test_nothing_grows(home: Path) -> None:

@@ -25,7 +25,7 @@ power_tasks.main(sys.argv[2], int(sys.argv[3]))
 """
 #: Rounds of the recorded program, and images that are opened of it.
 ROUNDS = int(os.environ.get("POWER_ROUNDS", "3"))
-CUTS = int(os.environ.get("POWER_CUTS", "150"))
+CUTS = int(os.environ.get("POWER_CUTS", "100"))
 SEED = int(os.environ.get("SEED", "1"))
 
 

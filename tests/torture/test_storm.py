@@ -10,9 +10,9 @@ import pytest
 
 import storm
 
-KILLS = 30
+KILLS = 20
 #: Seconds after which it ends all the same; what it leaves behind has to be done afterwards.
-SECONDS = 6
+SECONDS = 4
 
 
 @pytest.mark.timeout(120)  # on a busy machine
