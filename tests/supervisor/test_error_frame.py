@@ -48,9 +48,9 @@ def make(kind: type[UnderstudyError]) -> UnderstudyError:
     for name in inspect.signature(kind.__init__).parameters:
         if name in VALUES:
             given[name] = VALUES[name]
-    if "reason" in given:
-        return kind(**given)
-    return kind("what to do next", **given)
+    if "message" in inspect.signature(kind.__init__).parameters or "reason" not in given:
+        return kind("what to do next", **given)
+    return kind(**given)
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
