@@ -8,7 +8,7 @@ from typing import Any
 
 from ..actors.errors import AppFailed, TaskNotFound
 from ..actors.ids import id_text
-from ..actors.state import TERMINAL
+from ..actors.state import TERMINAL, State
 from ..storage.record import is_bare, state_of
 from ..storage.schema import Table
 from .admission import checked_id
@@ -32,9 +32,21 @@ class Waiting:
         asked = set(ids)
         # What is in memory is told of once its end is on disk, even if it has ended already.
         left = asked & self._book.entries.keys()
-        over = self._over(asked - left) if len(left) < len(asked) else []
-        left |= asked.difference(left, over)
+        over: list[bytes] = []
+        told: list[tuple[Any, ...]] = []
+        if len(left) < len(asked):
+            for id, row in self._on_disk(asked - left).items():
+                state = self._state(id, row)
+                if state not in TERMINAL:
+                    left.add(id)
+                elif is_bare(row):
+                    # Nearly all of them: there is nothing to tell but that it has ended, and how.
+                    told.append((id, state, None, None))
+                else:
+                    over.append(id)
         self.forget(client, request)
+        if told:
+            client.ended(request, told)
         # Not read before the client can take them: there may be many, and each as large as a value may be.
         client.ended_before(request, over)
         if not left:
@@ -47,16 +59,20 @@ class Waiting:
         for id in left:
             waiting.setdefault(id, []).append(who)
 
-    def _over(self, ids: set[bytes]) -> list[bytes]:
-        """Those that have ended, by what is on disk."""
+    def _on_disk(self, ids: set[bytes]) -> dict[bytes, bytes]:
         rows = self._journal.get_many(Table.TASKS, map(checked_id, ids))
         for id in ids - rows.keys():
             raise TaskNotFound(f"no task has the id {id_text(id)}", id_text(id))
+        return rows
+
+    def _state(self, id: bytes, row: bytes) -> State:
         try:
-            return [id for id, row in rows.items() if state_of(row) in TERMINAL]
+            return state_of(row)
         except ValueError:
-            # Some record is damaged: the book says which one, and what to do.
-            return [id for id in rows if (record := self._book.record(id)) and record.terminal]
+            # The record is damaged: the book says which one it is, and what to do.
+            record = self._book.record(id)
+            assert record is not None
+            return record.state
 
     def ends_of(self, ids: Sequence[bytes], most: int) -> list[tuple[Any, ...]]:
         """What is told of tasks whose ends are on disk: of the first one, and of the next as long as their values take
