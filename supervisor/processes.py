@@ -330,7 +330,7 @@ GARBAGE: Final = 500_000
 def tune_garbage_collection() -> None:
     """For a process that holds many long-lived objects and makes few cycles: collect rarely.
 
-    With Python's defaults a supervisor under load spends a fifth of its time looking for cycles that are not there.
+    With Python's defaults a supervisor under load spends a tenth of its time looking for cycles that are not there.
     """
     gc.collect()
     gc.freeze()
