@@ -78,6 +78,8 @@ class WorkerLink(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._frames: list[Any] = []
         self._letters: dict[bytes, tuple[int, list[bytes]]] = {}
+        #: Tasks whose mailboxes are to be closed.
+        self._closing: dict[bytes, None] = {}
         self._late_frames: list[Any] = []
 
     # --- what it has ---
@@ -115,6 +117,9 @@ class WorkerLink(asyncio.Protocol):
             self.waiting[lane] -= 1
         if self._letters:
             self._letters.pop(id, None)
+        if self._closing:
+            # The next attempt may begin here within this turn, and not have been given all of its messages.
+            self._closing.pop(id, None)
         return lane
 
     def take_back(self, lane: Lane) -> list[Entry]:
@@ -156,7 +161,7 @@ class WorkerLink(asyncio.Protocol):
 
     def close_mailbox(self, id: bytes) -> None:
         """No more messages for a task, after those given."""
-        self._late_frames.append((Order.CLOSE, id))
+        self._closing[id] = None
 
     def signal(self, id: bytes, reason: str) -> None:
         """Ask a task to stop."""
@@ -187,11 +192,14 @@ class WorkerLink(asyncio.Protocol):
 
     def flush(self) -> None:
         """Send what has gathered in this turn: tasks before their messages, messages before a close."""
-        if self._transport is None or not (self._frames or self._letters or self._late_frames):
+        if self._transport is None or not (
+            self._frames or self._letters or self._closing or self._late_frames
+        ):
             return
         letters = [(Order.MAIL, id, first, values) for id, (first, values) in self._letters.items()]
-        frames = [*self._frames, *letters, *self._late_frames]
-        self._frames, self._letters, self._late_frames = [], {}, []
+        closes = [(Order.CLOSE, id) for id in self._closing]
+        frames = [*self._frames, *letters, *closes, *self._late_frames]
+        self._frames, self._letters, self._closing, self._late_frames = [], {}, {}, []
         self._transport.write(b"".join(map(encode, frames)))
 
     # --- asyncio's side ---

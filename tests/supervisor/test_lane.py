@@ -98,6 +98,25 @@ class LaneMachine(RuleBasedStateMachine):
         if found is not None:
             self.lane.put_back(found)
 
+    @rule(numbers=st.lists(st.integers(0, 60), unique=True, max_size=12))
+    def extend(self, numbers: list[int]) -> None:
+        new = [key(number) for number in numbers if key(number) not in self.model]
+        self.model.update(new)
+        self.dirty.update(dict.fromkeys(new, True))
+        if new:
+            self.lane.extend(new)
+
+    @rule(count=st.integers(1, 8), wanted=st.integers(0, 8))
+    def take_many_and_put_some_back(self, count: int, wanted: int) -> None:
+        taken = self.lane.take(count, self.valid)
+        assert taken == sorted(self.model)[: len(taken)]
+        assert taken or not self.model, "none only when the lane is empty"
+        for found in taken[:wanted]:
+            self.model.discard(found)
+            self.dirty[found] = False
+        for found in reversed(taken[wanted:]):
+            self.lane.put_back(found)
+
     @precondition(lambda self: not self.sealed)
     @rule()
     def seal(self) -> None:

@@ -198,6 +198,35 @@ def test_a_closed_mailbox_ends_after_its_last_message(home: Path, when: str, mon
     asyncio.run(story())
 
 
+def test_what_an_attempt_was_told_of_a_close_does_not_reach_the_next_one(home: Path, monkeypatch: Any):
+    """The next attempt may begin within the same turn, on the same worker, and get the messages in portions again."""
+    monkeypatch.setattr(mail_module, "AHEAD_MESSAGES", 2)
+
+    async def story() -> None:
+        async with room(home) as it:
+            id, worker = await running(it)
+            it.mailroom.send([(id, b"%d" % n) for n in range(1, 5)])
+            it.mailroom.close(it.entry(id))
+            await it.settle()
+            worker.report(Report.MAIL, [(id, 2, 0)])
+            await it.settle()
+            assert len(worker.told(Order.CLOSE)) == 1
+            worker.orders.clear()
+            # It has taken the rest, acknowledged nothing, and is interrupted: all that in one turn.
+            worker.report(Report.MAIL, [(id, 4, 0)])
+            worker.done(id, Ending.INTERRUPTED)
+            await it.settle()
+            assert len(worker.begin()) == 1
+            assert worker.letters(id) == [(1, b"1"), (2, b"2")]
+            assert worker.told(Order.CLOSE) == []
+            worker.report(Report.MAIL, [(id, 2, 0)])
+            await it.settle()
+            assert worker.letters(id)[2:] == [(3, b"3"), (4, b"4")]
+            assert worker.told(Order.CLOSE) == [(Order.CLOSE, id)]
+
+    asyncio.run(story())
+
+
 def test_an_empty_mailbox_that_was_closed_before_the_task_began(home: Path):
     async def story() -> None:
         async with room(home, workers=0) as it:

@@ -89,8 +89,8 @@ def test_order_within_a_turn(home: Path):
             assert worker.read() == [
                 (Order.DECLARE, ("module",)),
                 (Order.MAIL, ids[0], 1, (b"one", b"two")),
-                (Order.OK, 1, "late"),
                 (Order.CLOSE, ids[0]),
+                (Order.OK, 1, "late"),
                 (Order.SIGNAL, ids[0], "cancel"),
                 (Order.INTERRUPT, ids[1]),
                 (Order.INTERRUPT, None),
