@@ -329,13 +329,15 @@ class TaskActor(pykka.Actor):
             self._signal_read = True
             return {"$cancel": True} if self.signal == "cancel" else {"$cancel": True, "reason": self.signal}
         inbox = self.inbox
+        # Looked at first: letters and the close behind them may come between two looks.
+        closed = inbox.closed
         if inbox.letters:
             self.taken, packed = inbox.letters.popleft()
             if self.taken - self._told >= TAKEN_EVERY:
                 self._told = self.taken
                 self.host.mail_taken(self)
             return values.unpack(packed)
-        return CLOSED if inbox.closed else NOTHING
+        return CLOSED if closed else NOTHING
 
     def _tell_taken(self) -> None:
         """Before a wait: the host may hold letters back because it believes these to lie here still."""

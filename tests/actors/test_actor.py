@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections import deque
 from concurrent.futures import Future
 from typing import Any
 
@@ -162,6 +163,24 @@ def test_messages_come_in_order_and_none_when_closed(stage: Any, flavour: Any) -
     play.tell(4, 5)
     play.actor.inbox.close()
     assert play.value() == [1, 2, {"x": 3}, 4, 5, None]
+
+
+def test_a_message_and_the_close_behind_it_that_come_between_two_looks(stage: Any, flavour: Any) -> None:
+    async def scenario(api: Any) -> Any:
+        inbox = here().actor.inbox
+
+        class Letters(deque[tuple[int, bytes]]):
+            def __len__(self) -> int:
+                found = super().__len__()
+                if not inbox.closed:
+                    self.append((1, values.pack("last", "message")))
+                    inbox.closed = True
+                return found
+
+        inbox.letters = Letters()
+        return [await api.receive(), await api.receive()]
+
+    assert stage.perform(flavour(scenario)).value() == ["last", None]
 
 
 def test_receive_times_out(stage: Any, flavour: Any) -> None:
