@@ -376,7 +376,9 @@ def _refused(place: str, error: Exception) -> WebSocketRefused:
             f"no TLS connection to {place}: {error}", final=isinstance(error, tls.SSLCertVerificationError)
         )
     if isinstance(error, OSError):
-        return WebSocketRefused(f"no connection to {place}: {error}")
+        # What is cut off in the TLS handshake, as by a server that speaks none, has no words of its own.
+        told = str(error) or f"cut off in the handshake ({type(error).__name__})"
+        return WebSocketRefused(f"no connection to {place}: {told}")
     cut_off = isinstance(getattr(error, "__cause__", None), EOFError | OSError)
     final = not cut_off and isinstance(error, InvalidHandshake | ValueError)
     cause = f" ({error.__cause__})" if cut_off else ""

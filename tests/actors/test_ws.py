@@ -383,6 +383,7 @@ def test_a_connection_that_does_not_come_about(stage: Any, flavour: Any) -> None
         await refused(wrong.url, "HTTP 404", 404, True)
         await refused(babble.url, "no WebSocket server", None, True)
         await refused(hangs_up.url, "no WebSocket server", None, False)
+        await refused(no_tls.url.replace("ws:", "wss:"), r"no connection to wss://localhost:\d+/: \S", None, False)
         with pytest.raises(TimeoutError, match=r"no connection to .* within 0\.05 seconds"):
             await api.ws.connect(silent.url, open_timeout=0.05)
 
@@ -391,6 +392,7 @@ def test_a_connection_that_does_not_come_about(stage: Any, flavour: Any) -> None
         mute(not_found) as wrong,
         mute(lambda _: b"SSH-2.0-x\r\n\r\n") as babble,
         mute(lambda _: None) as hangs_up,
+        mute(lambda _: None, until=b"\x16\x03") as no_tls,  # how TLS begins
         mute() as silent,
     ):
         absent.close()

@@ -158,8 +158,11 @@ def peer(handler: Handler = echo, **options: Any) -> Iterator[Peer]:
 class Mute:
     """Accepts connections, lets `answer` reply to what comes first, and says nothing after that."""
 
-    def __init__(self, answer: Callable[[bytes], bytes | None] = lambda request: b"") -> None:
+    def __init__(
+        self, answer: Callable[[bytes], bytes | None] = lambda request: b"", until: bytes = b"\r\n\r\n"
+    ) -> None:
         self._answer = answer
+        self._until = until
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         self.url = f"ws://localhost:{self.port}/"
@@ -175,7 +178,7 @@ class Mute:
                 return
             self.sockets.append(sock)
             request = b""
-            while b"\r\n\r\n" not in request and (data := sock.recv(65536)):
+            while self._until not in request and (data := sock.recv(65536)):
                 request += data
             reply = self._answer(request)
             if reply is None:
@@ -192,8 +195,10 @@ class Mute:
 
 
 @contextmanager
-def mute(answer: Callable[[bytes], bytes | None] = lambda request: b"") -> Iterator[Mute]:
-    made = Mute(answer)
+def mute(
+    answer: Callable[[bytes], bytes | None] = lambda request: b"", until: bytes = b"\r\n\r\n"
+) -> Iterator[Mute]:
+    made = Mute(answer, until)
     try:
         yield made
     finally:
