@@ -210,7 +210,7 @@ class Home:
         except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError) as error:
             sock.close()
             raise NotRunning(
-                f"no supervisor serves {self.path}; start one with `understudy serve`"
+                f"no supervisor serves {self.path}; start one with `understudy serve APP`"
             ) from error
         except OSError as error:
             sock.close()

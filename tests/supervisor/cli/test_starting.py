@@ -90,5 +90,5 @@ def test_without_a_supervisor(stage: Stage):
         answer = stage(command, "app:add", "1")
         assert answer.code == ExitCode.NOT_RUNNING
         assert answer.err == (
-            f"Error: no supervisor serves {stage.home}; start one with `understudy serve`\n"
+            f"Error: no supervisor serves {stage.home}; start one with `understudy serve APP`\n"
         )
