@@ -101,11 +101,14 @@ class Options:
 NAMES: Final = tuple(field.name for field in fields(Options))
 
 
-def check_names(names: Any) -> None:
-    """InvalidOption for a name that is no option."""
+def check_names(names: Any, of_a_start: tuple[str, ...] = ()) -> None:
+    """InvalidOption for a name that is no option; `of_a_start` are names that may be given there as well."""
     unknown = [name for name in names if name not in NAMES]
     if unknown:
-        raise InvalidOption(f"unknown option {unknown[0]!r}; the options of a task are {', '.join(NAMES)}")
+        more = f", and those of a start {', '.join(of_a_start)}" if of_a_start else ""
+        raise InvalidOption(
+            f"unknown option {unknown[0]!r}; the options of a task are {', '.join(NAMES)}{more}"
+        )
 
 
 def _is_int(value: object) -> bool:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar, cast,
 from .errors import InvalidOption, InvalidTask
 from .ids import id_bytes
 from .names import module_name
-from .options import Options
+from .options import Options, check_names
 
 if TYPE_CHECKING:
     from .info import TaskInfo
@@ -120,6 +120,7 @@ class Task(Generic[P, R]):
         workers import it, like any other.
         """
         name = changes.pop("name", None)
+        check_names(changes, ("key", "delay", "at", "stream_id"))
         given = _launch(key, delay, at, stream_id)
         copy = self._changed(
             self.options_in_force.changed(changes), frozenset(changes), self.launch.then(given)

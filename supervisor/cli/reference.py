@@ -37,7 +37,8 @@ run a supervisor as a service.
   1,024: `512M`, `1.5G`.
 - **Text from tasks is shown escaped**: no name, log line or error can move the cursor or colour the screen.
 - **Colour** only on a terminal, and not where `NO_COLOR` is set. Without a terminal, tables are as wide as their text.
-- **Errors** are one line on stderr; `--debug` adds the traceback.
+- **Errors** go to stderr: one line that begins with `Error:`, and beside it the usage, a failed task's traceback or
+  the ids that are meant, where there are such. `--debug` adds the program's own traceback.
 
 Completion of commands, options and ids in the shell, for Bash (4.4 or newer), Zsh and Fish:
 

@@ -383,7 +383,9 @@ def test_a_connection_that_does_not_come_about(stage: Any, flavour: Any) -> None
         await refused(wrong.url, "HTTP 404", 404, True)
         await refused(babble.url, "no WebSocket server", None, True)
         await refused(hangs_up.url, "no WebSocket server", None, False)
-        await refused(no_tls.url.replace("ws:", "wss:"), r"no connection to wss://localhost:\d+/: \S", None, False)
+        await refused(
+            no_tls.url.replace("ws:", "wss:"), r"no connection to wss://localhost:\d+/: \S", None, False
+        )
         with pytest.raises(TimeoutError, match=r"no connection to .* within 0\.05 seconds"):
             await api.ws.connect(silent.url, open_timeout=0.05)
 
