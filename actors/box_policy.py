@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from .errors import BoxRefused, InvalidOption
@@ -87,6 +87,15 @@ def check_mount(target: object, source: object) -> tuple[str, str, bool]:
             f"{here} is outside of what can be mounted: not /, nor anything of {', '.join(KEPT)}"
         )
     return inside, here, mode == "rw"
+
+
+def check_lent(sources: Iterable[str], socket: str) -> None:
+    """BoxRefused if one of these, or what lies in it, is the engine's socket. All are real paths, without links."""
+    for source in sources:
+        if source == "/" or _within(socket, source):
+            raise BoxRefused(
+                f"{source} cannot be mounted: the engine's socket {socket} would come with it; mount another folder"
+            )
 
 
 def check_output(path: object) -> str:

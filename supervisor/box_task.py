@@ -29,7 +29,7 @@ from typing import Any, Final, cast
 from ..actors import ambient
 from ..actors.actor import CLOSED, NOTHING, TaskActor, actor_here
 from ..actors.box_conf import BOX, BoxConf
-from ..actors.box_policy import check_content
+from ..actors.box_policy import check_content, check_lent
 from ..actors.errors import (
     BoxFailed,
     BoxTimedOut,
@@ -174,6 +174,10 @@ class Performance:
         return self._inspect()
 
     def _made(self) -> dict[str, Any]:
+        socket = self._engine.socket
+        if socket is not None:
+            sources = (source.rpartition(":")[0] for source in self._conf.mounts.values())
+            check_lent(map(os.path.realpath, sources), socket)
         self._fetch_image()
         self._check()
         name = spec.name_of(self._home, self._id, self._attempt)

@@ -26,6 +26,9 @@ NOT_FOUND: Final = 404
 CONFLICT: Final = 409
 NOT_MODIFIED: Final = 304
 
+#: What the address of a socket in the file system begins with.
+_UNIX: Final = frozenset({"unix", "http+unix"})
+
 _shared: list[Engine] = []
 _sharing = threading.Lock()
 
@@ -62,6 +65,12 @@ class Engine:
             if not _shared:
                 _shared.append(cls())
             return _shared[0]
+
+    @property
+    def socket(self) -> str | None:
+        """The real path of its socket; None for an engine that is reached in another way."""
+        scheme, _, path = self._where.partition("://")
+        return os.path.realpath("/" + path.lstrip("/")) if scheme in _UNIX else None
 
     @contextmanager
     def _translated(self, what: str) -> Iterator[None]:
@@ -238,7 +247,7 @@ class Logs:
 def _knock(where: str) -> None:
     """OSError if nobody listens on that socket: of one that it cannot open, the SDK would not let go."""
     scheme, _, path = where.partition("://")
-    if scheme in {"unix", "http+unix"}:
+    if scheme in _UNIX:
         with socket.socket(socket.AF_UNIX) as door:
             door.settimeout(PATIENCE)
             door.connect("/" + path.lstrip("/"))

@@ -5,7 +5,15 @@ from typing import Any
 import pytest
 
 from understudy import BoxRefused, InvalidOption
-from understudy.actors.box_policy import KEPT, TAKEN, check_content, check_image, check_mount, check_output
+from understudy.actors.box_policy import (
+    KEPT,
+    TAKEN,
+    check_content,
+    check_image,
+    check_lent,
+    check_mount,
+    check_output,
+)
 
 GOOD = [
     "alpine",
@@ -94,6 +102,13 @@ def test_nothing_is_mounted_there(target: object):
 def test_nothing_of_that_is_lent(source: object):
     with pytest.raises(InvalidOption):
         check_mount("/in", source)
+
+
+def test_the_socket_of_the_engine_is_not_lent():
+    check_lent(["/srv", "/run/docker.socks", "/ru"], "/run/docker.sock")
+    for source in ("/run/docker.sock", "/run", "/"):
+        with pytest.raises(BoxRefused, match="the engine's socket"):
+            check_lent(["/srv", source], "/run/docker.sock")
 
 
 def test_outputs():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -48,6 +49,7 @@ class Engine:
         self.deaf_to: set[str] = set()
         self.no_quota = False
         self.taken = False
+        self.socket: str | None = None
 
     def image(self, name: str) -> dict[str, Any] | None:
         return self.images.get(name)
@@ -271,6 +273,17 @@ def test_images(engine: Engine, actor: Actor):
     engine.images["sly"] = {"Config": {"Env": ["DIND_COMMIT=1"]}}
     with pytest.raises(BoxRefused):
         perform(actor, image="sly")
+
+
+def test_the_socket_of_the_engine_is_not_lent(engine: Engine, actor: Actor, tmp_path: Path):
+    engine.socket = str(tmp_path.resolve() / "sock")
+    (tmp_path / "beside").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path)
+    for source in (tmp_path, tmp_path / "sock", tmp_path / "link"):
+        with pytest.raises(BoxRefused, match="the engine's socket"):
+            perform(actor, mounts={"/in": f"{source}:ro"})
+    assert engine.asked == []
+    assert perform(actor, mounts={"/in": str(tmp_path / "beside")})["exit_code"] == 0
 
 
 def test_stopped_before_there_is_a_container(engine: Engine, actor: Actor):

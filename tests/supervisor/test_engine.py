@@ -108,6 +108,12 @@ def test_no_engine(where: str, monkeypatch: pytest.MonkeyPatch):
         Engine()
 
 
+def test_where_its_socket_lies(engine: Engine, home: Path, monkeypatch: pytest.MonkeyPatch):
+    assert engine.socket == str((home.parent / "engine").resolve())
+    monkeypatch.setattr(engine, "_where", "tcp://127.0.0.1:1")
+    assert engine.socket is None
+
+
 def test_one_that_goes_away(engine: Engine, server: Server):
     server.answers["GET /images/a/json"] = (200, {"Id": "1"})
     assert engine.image("a") == {"Id": "1"}
