@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from engines import IMAGE, containers_of, engine, image, sh
-from theatre import PATIENCE, running, runtime
+from theatre import PATIENCE, kill, running, runtime
 from understudy import (
     BoxConf,
     MailboxClosed,
@@ -26,6 +27,7 @@ from understudy import (
 )
 from understudy.actors.info import TaskInfo
 from understudy.supervisor import box_spec
+from understudy.supervisor.box_output import seconds
 from waiting import until
 
 
@@ -214,6 +216,35 @@ def test_cancel_and_timeout(rt: Runtime) -> None:
         ends.append((error.details["exit_code"], error.details["stdout"], lines(rt, info)))
     assert ends == [(5, "up\nbye\n", ["up", "bye"]), (137, "up\n", ["up"])]
     assert [containers_of(info) for info in (polite, forced, late, too_late)] == [[]] * 4
+
+
+def test_a_death_while_it_is_being_stopped(home: Path) -> None:
+    """A cancel stands, whatever becomes of the grace; a timeout goes on."""
+    engine()
+    deaf = "trap '' TERM; echo up; while :; do sleep 0.05; done"
+    with runtime(home) as rt:
+        cancelled = box.start(sh(deaf), grace=100, runtime=rt)
+        late = box.start(sh(deaf, timeout=1), grace=4, runtime=rt)
+        for info in (cancelled, late):
+            says(rt, info, "up")
+        assert cancelled.cancel()
+        [row] = containers_of(late)
+        until(lambda: past(row, 1.2), PATIENCE)
+        kill(running([late], rt)[0]["pid"])
+        assert cancelled.wait(PATIENCE).state is State.CANCELLED
+        assert late.wait(PATIENCE).state is State.TIMED_OUT
+        until(lambda: not containers_of(cancelled), PATIENCE)
+        assert [lines(rt, info) for info in (cancelled, late)] == [["up"]] * 2
+        error = late.status().error
+        assert error is not None
+        assert (error.details["exit_code"], late.status().attempt) == (137, 1)
+        assert containers_of(late) == []
+
+
+def past(row: dict[str, Any], age: float) -> bool:
+    """Whether a container has run for so many seconds."""
+    begun = seconds(engine().inspect(row["Id"])["State"]["StartedAt"])
+    return time.time() - begun >= age
 
 
 def test_messages_come_as_lines_of_json(rt: Runtime) -> None:
