@@ -75,6 +75,7 @@ class TestLeftovers:
         if child == 0:
             os._exit(0)
         try:
+            os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)  # it has ended, and is still to be waited for
             [line] = leftovers.left_behind(before)
             assert "nobody waited" in line
             assert leftovers.left_behind(before) == []
