@@ -53,10 +53,14 @@ def prune(store: Rows, now: float, limit: int = 500) -> int:
     is not counted again, so call it again after the commit until it returns 0.
     """
     due: list[tuple[bytes, list[bytes]]] = []
+    found = 0
     for key, _ in store.scan(Table.EXPIRY, stop=expiry_key(now + 0.001, b""), limit=limit):
         value = store.get(Table.EXPIRY, key)
         if value is not None:
             due.append((key, expiry_ids(key, value)))
+            found += len(due[-1][1])
+            if found >= limit:
+                break
     if not due:
         return 0
     pending = _pending(store, {id for _, ids in due for id in ids})
