@@ -135,9 +135,9 @@ CASE = Case(
     short={"tasks": 400},
     peers=dict.fromkeys(PEERS, ("2 workers",)),
     bounds=(
-        "The supervisor's event loop, which is at work all the time. In a profile a third of it goes into "
+        "The supervisor's event loop, which is at work all the time. In a profile a fifth of it goes into "
         "taking in starts and the rest into dispatch, records, packing and reports, with no function above "
-        "a tenth; all that the floor's supervisor does for a task is to unpack twice, pack twice and put "
+        "an eighth; all that the floor's supervisor does for a task is to unpack twice, pack twice and put "
         "one entry into a dictionary."
     ),
 )
