@@ -260,6 +260,8 @@ def switches_rarely() -> None:
 
 def stops_itself() -> None:
     os.kill(os.getpid(), signal.SIGSTOP)
+    # The kernel has another thread take the signal, and lets this one go on until that has come to it.
+    threading.Event().wait()
 
 
 def sets_an_alarm() -> None:
