@@ -31,11 +31,23 @@ class Admission:
         """Start all of the rows, or none; the ids where a key led to a task that was there already, else None."""
         if not rows:
             return None
-        now = time.time()
-        # By columns: most are all alike, and what is alike is checked in one go.
-        ids, names, args, options, keys, dues, streams, origins = zip(*rows, strict=True)
+        ids, _, _, _, keys, _, _, _ = zip(*rows, strict=True)
         if not all(map(is_task_id, ids)):
             raise InvalidValue("a task's id must be a UUID of version 7")
+        there: list[bytes] | None = None
+        if _given(keys) or min(ids) <= self._newest or len(set(ids)) < len(ids):
+            rows, there = self._fresh(rows)
+        if rows:
+            self._begin(rows)
+        # Ids grow with time, so one that is larger than all of these cannot be on disk: no need to look.
+        self._newest = max((self._newest, *ids))
+        return None if there is None or there == list(ids) else there
+
+    def _begin(self, rows: Any) -> None:
+        """Check the rows, and put what they start into the book."""
+        now = time.time()
+        # By columns: most are all alike, and what is alike is checked in one go.
+        _, names, args, options, keys, dues, streams, origins = zip(*rows, strict=True)
         for name in set(names):
             self._check_declared(name)
         for value in _given(args):
@@ -49,14 +61,10 @@ class Admission:
             for name, changes in zip(names, options, strict=True):
                 if changes is not None:
                     Options.unpack(changes, self._book.declared.tasks[name][0])
-        there: list[bytes] | None = None
-        if _given(keys) or min(ids) <= self._newest or len(set(ids)) < len(ids):
-            rows, there = self._fresh(rows)
-        # Ids grow with time, so one that is larger than all of these cannot be on disk: no need to look.
-        self._newest = max((self._newest, *ids))
-        for id, _, _, _, key, *_ in rows if _given(keys) else ():
-            if key is not None:
-                self._journal.put(Table.KEYS, idempotency_key(key), id)
+        if _given(keys):
+            for id, _, _, _, key, *_ in rows:
+                if key is not None:
+                    self._journal.put(Table.KEYS, idempotency_key(key), id)
         new = [
             (Record(id, name, now, stream, origin, options, key, _ahead(due, now)), args)
             for id, name, args, options, key, due, stream, origin in rows
@@ -65,7 +73,6 @@ class Admission:
             for record, packed in new:
                 _close_box(record, packed)
         self._book.add(new)
-        return None if there is None or there == list(ids) else there
 
     def _fresh(self, rows: Any) -> tuple[list[tuple[Any, ...]], list[bytes]]:
         """The rows that start something new, and the task that each of the rows leads to: one that is there already,

@@ -11,7 +11,7 @@ import pytest
 from room import room
 from understudy.actors import values
 from understudy.actors.box_conf import BOX
-from understudy.actors.errors import InvalidValue, MailboxClosed, ValueTooLarge
+from understudy.actors.errors import InvalidValue, MailboxClosed, UnknownTask, ValueTooLarge
 from understudy.actors.ids import new_id
 from understudy.storage.schema import Table
 from understudy.supervisor.admission import Admission, checked_id, is_id
@@ -104,5 +104,25 @@ def test_a_container_without_standard_input_takes_no_messages(home: Path):
             again = new_id()
             admission.retry(deaf, again, from_scratch=False)
             assert it.record(again).closed
+
+    asyncio.run(story())
+
+
+def test_what_was_started_is_not_checked_again(home: Path):
+    """The answer to the first start was lost, and the next supervisor serves another app: it stays started."""
+
+    async def story() -> None:
+        async with room(home, workers=0) as it:
+            admission = Admission(it.journal, it.book, 10)
+            first, second, again = row(new_id()), row(new_id(), "key"), new_id()
+            assert admission.start([first, second]) is None
+            await it.settle()
+            it.book.declared.tasks.clear()
+            assert admission.start([first]) is None
+            assert admission.start([second, row(again, "key")]) == [second[0], second[0]]
+            with pytest.raises(UnknownTask):
+                admission.start([first, row(again)])
+            await it.settle()
+            assert it.book.record(again) is None
 
     asyncio.run(story())
