@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from suite.case import Bench, Case, Contender, Measure, Row, Target
 from suite.program import main
+from suite.rate import rate_of
 from understudy import Runtime, task
 
 #: Tasks that are started at once while the store is filled.
@@ -19,16 +19,6 @@ def noop() -> None:
     """Nothing at all."""
 
 
-def rate(runtime: Runtime, count: int) -> float:
-    """No-op tasks per second."""
-    began = time.perf_counter()
-    infos = runtime.start_many(noop, [()] * count)
-    done = sum(value is None for value in runtime.results(infos, timeout=60))
-    seconds = time.perf_counter() - began
-    assert done == count, f"{done} of {count} results"
-    return count / seconds
-
-
 def with_ended(size: str | None) -> Contender:
     """A home that keeps so many."""
 
@@ -36,12 +26,12 @@ def with_ended(size: str | None) -> Contender:
     def contender(bench: Bench) -> Iterator[Measure]:
         count = bench.sizes["tasks"]
         with Runtime(bench.folder / "home", workers=2) as runtime:
-            rate(runtime, count // 4)
+            rate_of(runtime, noop, count // 4)
             left = bench.sizes[size] if size else 0
             while left > 0:
-                rate(runtime, min(PART, left))
+                rate_of(runtime, noop, min(PART, left))
                 left -= PART
-            yield lambda: {"throughput": rate(runtime, count)}
+            yield lambda: {"throughput": rate_of(runtime, noop, count)}
 
     return contender
 

@@ -19,6 +19,7 @@ from contextlib import ExitStack, contextmanager
 from suite.case import Bench, Case, Measure, Row, Target
 from suite.probe import family, memory
 from suite.program import main
+from suite.rate import rate_of
 from understudy import Runtime, aio, receive, send, task
 
 ROWS = ("sync, memory each", "async, memory each", "beside sync", "beside async")
@@ -50,16 +51,6 @@ def noop() -> None:
     """Nothing at all."""
 
 
-def rate(runtime: Runtime, count: int) -> float:
-    """No-op tasks per second."""
-    began = time.perf_counter()
-    infos = runtime.start_many(noop, [()] * count)
-    done = sum(value is None for value in runtime.results(infos, timeout=60))
-    seconds = time.perf_counter() - began
-    assert done == count, f"{done} of {count} results"
-    return count / seconds
-
-
 @contextmanager
 def ours(bench: Bench) -> Iterator[Measure]:
     """Two homes with actors in them, which stay; memory is the same in every round."""
@@ -71,7 +62,7 @@ def ours(bench: Bench) -> Iterator[Measure]:
             runtime = stack.enter_context(
                 Runtime(bench.folder / kind, workers=2, drain=0, mailbox_messages=1_000_000)
             )
-            rate(runtime, bench.sizes["tasks"])
+            rate_of(runtime, noop, bench.sizes["tasks"])
             before = memory(family(runtime))
             gathered = runtime.start(gather, count)
             runtime.start_many(actor, [gathered.id] * count)
@@ -81,7 +72,7 @@ def ours(bench: Bench) -> Iterator[Measure]:
             homes[kind] = runtime
         yield lambda: {
             **each,
-            **{f"beside {kind}": rate(home, bench.sizes["tasks"]) for kind, home in homes.items()},
+            **{f"beside {kind}": rate_of(home, noop, bench.sizes["tasks"]) for kind, home in homes.items()},
         }
         for home in homes.values():
             home.stop_supervisor(now=True)
@@ -91,8 +82,10 @@ def ours(bench: Bench) -> Iterator[Measure]:
 def empty(bench: Bench) -> Iterator[Measure]:
     """Nobody waits."""
     with Runtime(bench.folder / "home", workers=2) as runtime:
-        rate(runtime, bench.sizes["tasks"])
-        yield lambda: {f"beside {kind}": rate(runtime, bench.sizes["tasks"]) for kind in ("sync", "async")}
+        rate_of(runtime, noop, bench.sizes["tasks"])
+        yield lambda: {
+            f"beside {kind}": rate_of(runtime, noop, bench.sizes["tasks"]) for kind in ("sync", "async")
+        }
 
 
 PYKKA = """

@@ -17,6 +17,7 @@ from contextlib import ExitStack, contextmanager
 from floors.near import task_floor
 from suite.case import BEST_DURABLE, Bench, Case, Measure, Row, Target
 from suite.program import main
+from suite.rate import rate_of
 from understudy import Runtime, task
 
 WORKERS = {"1 worker": 1, "2 workers": 2}
@@ -40,17 +41,9 @@ def ours(bench: Bench) -> Iterator[Measure]:
             for row, workers in WORKERS.items()
         }
 
-        def rate(runtime: Runtime, count: int) -> float:
-            began = time.perf_counter()
-            infos = runtime.start_many(noop, [()] * count)
-            done = sum(value is None for value in runtime.results(infos, timeout=60))
-            seconds = time.perf_counter() - began
-            assert done == count, f"{done} of {count} results"
-            return count / seconds
-
         for runtime in runtimes.values():
-            rate(runtime, bench.sizes["tasks"] // 4)
-        yield lambda: {row: rate(runtime, bench.sizes["tasks"]) for row, runtime in runtimes.items()}
+            rate_of(runtime, noop, bench.sizes["tasks"] // 4)
+        yield lambda: {row: rate_of(runtime, noop, bench.sizes["tasks"]) for row, runtime in runtimes.items()}
 
 
 @contextmanager
