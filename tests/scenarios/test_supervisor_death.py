@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,10 @@ import pytest
 import stage_tasks as stage
 from puppets import end, said
 from theatre import PATIENCE, cookie, gone, kill, parked, processes_of, ready, runtime, seen, serving
-from understudy import NotRunning, Runtime, SupervisorLost
+from understudy import NotRunning, Runtime, State, SupervisorLost
 from understudy.supervisor.frames import Ask
+from understudy.supervisor.runtime import START_PART
+from understudy.supervisor.settings import BATCH_LIMIT
 from waiting import until
 
 KILLS = 5
@@ -69,6 +71,48 @@ def test_during_start_many(home: Path) -> None:
         everything = rt.list(limit=len(acknowledged) * 2)
         assert {record.id for record in everything} == {info.id for info in acknowledged}
         assert {record.attempt for record in everything} == {1}
+
+
+class Calls:
+    """The calls of a start that goes to the supervisor in parts; kills it now and then while it is asked for them."""
+
+    def __init__(self, rt: Runtime, first: int, kills: int) -> None:
+        self._rt = rt
+        self._first = first
+        self._kills = kills
+        self.killed = 0
+
+    def __len__(self) -> int:
+        return BATCH_LIMIT + 500
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        for number in range(len(self)):
+            # In the midst of a part: the first time one is on disk, later the last one is on its way, or lost.
+            if number % START_PART == START_PART // 2 and self.killed < self._kills and number > START_PART:
+                until(lambda: self._rt.list(limit=1), PATIENCE)
+                kill(self._rt.supervisor_pid)
+                self.killed += 1
+            yield self._first + number, 1
+
+
+def test_during_a_start_in_parts(home: Path) -> None:
+    """Of more tasks than fit into one commit some are started, and run, while others are still on their way."""
+    acknowledged: list[Any] = []
+    with runtime(home, restarts=1000, workers=2) as rt:
+
+        def start(kills: int) -> int:
+            calls = Calls(rt, len(acknowledged), kills)
+            acknowledged.extend(rt.start_many(stage.add, calls))
+            return calls.killed
+
+        assert start(KILLS - 1) == KILLS - 1
+        # And at instants of chance.
+        assert under_fire(rt, 3, lambda: start(0)) == KILLS
+        assert list(rt.results(acknowledged, 60)) == list(range(1, len(acknowledged) + 1))
+        everything = rt.list(limit=len(acknowledged) * 2)
+        assert {record.id for record in everything} == {info.id for info in acknowledged}
+        assert len(everything) == len(set(acknowledged)) == len(acknowledged)
+        assert {(record.state, record.attempt) for record in everything} == {(State.COMPLETED, 1)}
 
 
 def test_during_send_many_and_checkpoint(home: Path, tmp_path: Path) -> None:
