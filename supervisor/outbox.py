@@ -9,7 +9,8 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 from .codec import encode, parts
@@ -27,12 +28,24 @@ _LINE: Final = 16
 
 
 class Outbox:
-    """Everything may be called from any thread."""
+    """Everything may be called from any thread.
 
-    def __init__(self, sock: socket.socket, on_broken: Callable[[], None] = lambda: None) -> None:
-        """`on_broken` is called, by whichever thread finds it, when nothing can be sent any more."""
+    What is said `of` an attempt counts only while that is the one in `attempts`. The look and the gathering are one
+    step for whoever sends: an attempt leaves `attempts` before its end is reported, so that nothing of it can go out
+    behind its end, where it would be taken for a report of the next attempt at the same task.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        on_broken: Callable[[], None] = lambda: None,
+        attempts: Mapping[bytes, object] = MappingProxyType({}),
+    ) -> None:
+        """`on_broken` is called, by whichever thread finds it, when nothing can be sent any more. `attempts` are those
+        that run, by the ids of their tasks."""
         self._sock = sock
         self._on_broken = on_broken
+        self._attempts = attempts
         # Guards what is gathered; held for moments.
         self._mutex = threading.Lock()
         # Held while sending, so that what was gathered first is sent first.
@@ -60,22 +73,25 @@ class Outbox:
         elif not self._some.is_set():
             self._some.set()
 
-    def parked(self, id: bytes, parked: bool) -> None:
+    def parked(self, id: bytes, parked: bool, of: object = None) -> None:
         """A task waits now, or goes on. Only the last word counts."""
         with self._mutex:
-            self._parked[id] = parked
+            if self._counts(id, of):
+                self._parked[id] = parked
         self._some.set()
 
-    def mail(self, id: bytes, taken: int, acked: int) -> None:
+    def mail(self, id: bytes, taken: int, acked: int, of: object = None) -> None:
         """How far a task has come in its mailbox."""
         with self._mutex:
-            self._mail[id] = (taken, acked)
+            if self._counts(id, of):
+                self._mail[id] = (taken, acked)
         self._some.set()
 
-    def progress(self, id: bytes, done: float, total: float | None, note: str) -> None:
+    def progress(self, id: bytes, done: float, total: float | None, note: str, of: object = None) -> None:
         """How far a task says it is."""
         with self._mutex:
-            self._progress[id] = (done, total, note)
+            if self._counts(id, of):
+                self._progress[id] = (done, total, note)
         self._some.set()
 
     def log(self, id: bytes, level: str, text: str, at: float | None = None) -> None:
@@ -97,11 +113,17 @@ class Outbox:
             # The thread has to know until when it may sleep.
             self._some.set()
 
-    def request(self, frame: tuple[Any, ...]) -> None:
-        """A request to the supervisor: goes out at once."""
+    def request(self, frame: tuple[Any, ...], id: bytes = b"", of: object = None) -> bool:
+        """A request to the supervisor: goes out at once. False if it does not count, and will not be answered."""
         with self._mutex:
-            self._requests.append(frame)
+            counts = self._counts(id, of)
+            if counts:
+                self._requests.append(frame)
         self.flush()
+        return counts
+
+    def _counts(self, id: bytes, of: object) -> bool:
+        return of is None or self._attempts.get(id) is of
 
     @property
     def has_results(self) -> bool:

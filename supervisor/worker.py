@@ -79,7 +79,8 @@ class Worker:
         self._modules: list[str] = list(config["modules"])
         self._value_limit: int = config["value_limit"]
         self._decoder = Decoder(self._value_limit)
-        self._outbox = Outbox(sock, self._broken)
+        self._actors: dict[bytes, TaskActor] = {}
+        self._outbox = Outbox(sock, self._broken, self._actors)
         self._async_tokens = async_tokens
         self._marks = marks
         self._slots = Slots(
@@ -90,7 +91,6 @@ class Worker:
         self._async_queue: deque[Assignment] = deque()
         # Guards the moment in which an assignment becomes an actor, so that nothing told to it falls between.
         self._casting = threading.Lock()
-        self._actors: dict[bytes, TaskActor] = {}
         self._expected: dict[bytes, list[Callable[[TaskActor], None]]] = {}
         self._draining = False
         self._is_fork = False
@@ -344,7 +344,7 @@ class Worker:
         """See `Host`."""
         if self._on_stage(actor):
             self._marks.waits(actor.id)
-            self._outbox.parked(actor.id, True)
+            self._outbox.parked(actor.id, True, actor)
         if not actor.task.is_async:
             self._slots.parked()
 
@@ -356,37 +356,27 @@ class Worker:
         if not actor.task.is_async:
             self._slots.resumed()
         if on_stage:
-            self._outbox.parked(actor.id, False)
+            self._outbox.parked(actor.id, False, actor)
 
     def mail_taken(self, actor: TaskActor) -> None:
         """See `Host`."""
-        if self._on_stage(actor):
-            self._outbox.mail(actor.id, actor.taken, actor.acked)
+        self._outbox.mail(actor.id, actor.taken, actor.acked, actor)
 
     def checkpoint(
         self, actor: TaskActor, value: bytes, acked: int, letters: list[tuple[bytes, bytes]]
     ) -> Future[Any]:
         """See `Host`."""
-        if not self._on_stage(actor):
-            return _over(actor)
-        number, future = self._request()
         # In parts, since no array of a frame may be as long as what a task sends at once.
         posted = list(parts(letters, _letter_size))
-        self._outbox.request((Report.CHECKPOINT, number, actor.id, value, acked, posted))
-        return future
+        return self._ask(actor, Report.CHECKPOINT, value, acked, posted)
 
     def restore(self, actor: TaskActor) -> Future[Any]:
         """See `Host`."""
-        if not self._on_stage(actor):
-            return _over(actor)
-        number, future = self._request()
-        self._outbox.request((Report.RESTORE, number, actor.id))
-        return future
+        return self._ask(actor, Report.RESTORE)
 
     def progress(self, actor: TaskActor, done: float, total: float | None, note: str) -> None:
         """See `Host`."""
-        if self._on_stage(actor):
-            self._outbox.progress(actor.id, done, total, note)
+        self._outbox.progress(actor.id, done, total, note, actor)
 
     def log(self, actor: TaskActor, level: str, text: str, at: float | None = None) -> None:
         """See `Host`."""
@@ -397,15 +387,18 @@ class Worker:
         self._outbox.log(actor.id, level, printable(text, ENTRY_LIMIT), at)
 
     def _on_stage(self, actor: TaskActor) -> bool:
-        """Whether this is the attempt that runs. Threads and coroutines may outlive theirs, and what they report
-        would be taken for a report of the next attempt at the same task, should that run here as well."""
+        """Whether this is the attempt that runs: threads and coroutines may outlive theirs."""
         return self._actors.get(actor.id) is actor
 
-    def _request(self) -> tuple[int, Future[Any]]:
-        number: int = next(self._numbers)
+    def _ask(self, actor: TaskActor, op: Report, *fields: Any) -> Future[Any]:
+        """Send a request of an attempt; the answer to come."""
+        number = next(self._numbers)
         future: Future[Any] = Future()
         self._requests[number] = future
-        return number, future
+        if not self._outbox.request((op, number, actor.id, *fields), actor.id, actor):
+            del self._requests[number]
+            return _over(actor)
+        return future
 
     def _answered(self, number: int, payload: Any) -> None:
         self._requests.pop(number).set_result(payload)

@@ -405,6 +405,40 @@ def test_a_request_for_a_task_that_is_over_is_refused(home: Path):
     asyncio.run(story())
 
 
+def test_what_is_told_of_an_attempt_that_went_on_elsewhere_changes_nothing(home: Path):
+    """Whoever is given a task is the only one who is believed about it."""
+
+    async def story() -> None:
+        async with room(home, workers=2, slots=1) as it:
+            (id,) = await begun(it, "retried")
+            old, other = sorted(it.workers, key=lambda worker: id not in worker.link.tasks)
+            it.mailroom.send([(id, b"message")])
+            old.done(id, Ending.RETRY_LATER, error=ERROR, delay=0.0)
+            # Busy, so that the next attempt goes to the other one.
+            old.link.retiring = True
+            await it.settle()
+            (assignment,) = other.begin()
+            assert (assignment.id, assignment.attempt) == (id, 2)
+            old.report(Report.PARKED, [id], [])
+            old.report(Report.MAIL, [(id, 1, 1)])
+            old.report(Report.PROGRESS, [(id, 1.0, None, "old")])
+            old.report(Report.LOG, id, [(1.0, "stdout", "old")])
+            old.report(Report.CHECKPOINT, 7, id, b"old", 1, [[(id, b"letter")]])
+            old.done(id, value=b"old", acked=1)
+            await it.settle()
+            assert [frame[1:3] for frame in old.told(Order.ERROR)] == [(7, "TaskNotFound")]
+            assert it.rows(Table.CHECKPOINTS) == it.rows(Table.LOGS) == it.rows(Table.RESULTS) == []
+            assert [value for _, value in it.rows(Table.MAIL)] == [b"message"]
+            record, entry = it.record(id), it.entry(id)
+            assert (record.state, record.attempt, record.progress) == (State.RUNNING, 2, None)
+            assert (entry.link, entry.parked) == (other.link, False)
+            other.done(id, value=b"new", acked=1)
+            await it.settle()
+            assert it.rows(Table.RESULTS) == [(id, b"new")]
+
+    asyncio.run(story())
+
+
 def test_the_pace_follows_what_attempts_take(home: Path):
     async def story() -> None:
         async with room(home) as it:

@@ -6,7 +6,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -15,6 +15,7 @@ from understudy.supervisor.codec import Decoder
 from understudy.supervisor.frames import Report
 from understudy.supervisor.outbox import DONE_GATHERED, LOG_GATHERED, LOG_LINGER, Outbox
 from understudy.supervisor.settings import BATCH_BYTES
+from waiting import until
 
 #: Seconds that a loaded machine may take beyond what is promised.
 SLACK = 2.0
@@ -25,11 +26,11 @@ def row(id: bytes, value: bytes | None = None) -> tuple[Any, ...]:
 
 
 class Pair:
-    def __init__(self) -> None:
+    def __init__(self, attempts: Mapping[bytes, object] | None = None) -> None:
         self.ours, theirs = socket.socketpair()
         self.ours.settimeout(10)
         self.theirs = theirs
-        self.outbox = Outbox(theirs)
+        self.outbox = Outbox(theirs) if attempts is None else Outbox(theirs, attempts=attempts)
         self._decoder = Decoder(1 << 20)
         self.frames: list[tuple[Any, ...]] = []
 
@@ -53,14 +54,17 @@ class Pair:
     def results(self) -> list[bytes]:
         return [result[0] for frame in self.frames if frame[0] == Report.DONE for result in frame[1]]
 
+    def close(self) -> None:
+        self.ours.close()
+        self.outbox.close()
+        self.theirs.close()
+
 
 @pytest.fixture
 def pair() -> Iterator[Pair]:
     made = Pair()
     yield made
-    made.ours.close()
-    made.outbox.close()
-    made.theirs.close()
+    made.close()
 
 
 def test_everything_about_a_task_comes_before_its_end(pair: Pair):
@@ -129,6 +133,73 @@ def test_the_same_order_from_many_threads(pair: Pair):
             announced.add(frame[2] if frame[0] == Report.CHECKPOINT else frame[1])
         elif frame[0] == Report.DONE:
             assert {result[0] for result in frame[1]} <= announced
+
+
+def say(outbox: Outbox, what: str, id: bytes, of: object) -> bool | None:
+    """Report something of an attempt."""
+    match what:
+        case "parked":
+            outbox.parked(id, True, of)
+        case "mail":
+            outbox.mail(id, 2, 1, of)
+        case "progress":
+            outbox.progress(id, 1.0, None, "", of)
+        case "request":
+            return outbox.request((Report.CHECKPOINT, 1, id, b"", 0, []), id, of)
+    return None
+
+
+SAID = {
+    "parked": Report.PARKED,
+    "mail": Report.MAIL,
+    "progress": Report.PROGRESS,
+    "request": Report.CHECKPOINT,
+}
+
+
+@pytest.mark.parametrize("what", SAID)
+def test_what_an_attempt_says_that_is_over_does_not_count(what: str):
+    id, over, runs = b"a" * 16, object(), object()
+    attempts: dict[bytes, object] = {}
+    pair = Pair(attempts)
+    assert not say(pair.outbox, what, id, over)
+    attempts[id] = runs
+    assert not say(pair.outbox, what, id, over)
+    pair.outbox.done(row(b"b" * 16))
+    pair.until(Report.DONE)
+    assert [frame[0] for frame in pair.frames] == [Report.DONE]
+    assert say(pair.outbox, what, id, runs) is not False
+    assert pair.until(SAID[what])
+    pair.close()
+
+
+@pytest.mark.parametrize("what", SAID)
+def test_an_attempt_that_ends_while_it_speaks_has_spoken_before_its_end(what: str):
+    """Behind the end it would be taken for a report of the next attempt."""
+    id, attempt = b"a" * 16, object()
+
+    class Attempts(dict[bytes, object]):
+        """The attempt is there, and ends in the moment in which that has been seen."""
+
+        def get(self, key: bytes, default: object = None) -> object:
+            found = super().get(key, default)
+            ending.start()
+            until(lambda: pair.outbox.has_results)
+            return found
+
+    def end() -> None:
+        attempts.pop(id)
+        pair.outbox.done(row(id))
+        pair.outbox.flush()
+
+    ending = threading.Thread(target=end)
+    attempts = Attempts({id: attempt})
+    pair = Pair(attempts)
+    say(pair.outbox, what, id, attempt)
+    ending.join()
+    pair.until(Report.DONE)
+    assert [frame[0] for frame in pair.frames] == [SAID[what], Report.DONE]
+    pair.close()
 
 
 def test_a_request_goes_out_at_once_and_takes_the_rest_along(pair: Pair):
