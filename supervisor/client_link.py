@@ -16,6 +16,7 @@ from .error_frame import error_fields
 from .frames import Answer, Ask
 from .home import peer_uid_ok
 from .settings import MIB
+from .stream import StreamProtocol, widen
 
 log = logging.getLogger("understudy")
 
@@ -50,7 +51,7 @@ class Asked(Protocol):
         have `most` bytes of values."""
 
 
-class ClientLink(asyncio.Protocol):
+class ClientLink(StreamProtocol):
     """Corrupt or foreign bytes close this connection and touch nothing else."""
 
     def __init__(self, service: Asked, value_limit: int) -> None:
@@ -196,6 +197,7 @@ class ClientLink(asyncio.Protocol):
             log.error("a process of another user tried to connect; refused")
             transport.abort()
             return
+        widen(sock)
         try:
             self._service.admit(self)
         except UnderstudyError as error:
@@ -203,11 +205,14 @@ class ClientLink(asyncio.Protocol):
             self.refuse(0, error)
             self.close()
 
-    def data_received(self, data: bytes) -> None:
+    def data_received(self, data: bytes | memoryview) -> None:
+        try:
+            new = self._decoder.feed(data)
+        except ProtocolError as error:
+            self._distrust(error)
+            return
         # What is left of the last read, if anything, comes first.
-        self._frames = (
-            chain(self._frames, self._decoder.feed(data)) if not self._reads else self._decoder.feed(data)
-        )
+        self._frames = chain(self._frames, new) if not self._reads else new
         self._take_frames()
 
     def _take_frames(self) -> None:
@@ -220,8 +225,7 @@ class ClientLink(asyncio.Protocol):
                     self._settle_reading()
                     return
         except ProtocolError as error:
-            log.warning("a client sent what is not of this protocol: %s", error)
-            self._end(error)
+            self._distrust(error)
         except MALFORMED as error:
             self.reject(error)
 
@@ -230,6 +234,10 @@ class ClientLink(asyncio.Protocol):
         self._reads = True
         self._take_frames()
         self._settle_reading()
+
+    def _distrust(self, error: ProtocolError) -> None:
+        log.warning("a client sent what is not of this protocol: %s", error)
+        self._end(error)
 
     def reject(self, error: Exception) -> None:
         """Its frame had fields of the wrong number or kind: tell it, and end the connection."""

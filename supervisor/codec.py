@@ -80,11 +80,18 @@ class Decoder:
             max_ext_len=0,
         )
 
-    def feed(self, data: bytes) -> Iterator[tuple[Any, ...]]:
-        """The frames that are complete now. Raises ProtocolError at the first bytes that are none."""
+    def feed(self, data: bytes | memoryview) -> Iterator[tuple[Any, ...]]:
+        """The frames that are complete now. The call copies the bytes, going over the frames looks at them; each
+        raises ProtocolError, the former for too many, the latter at the first that are no frame."""
         try:
             self._scout.feed(data)
             self._unpacker.feed(data)
+        except msgpack.BufferFull as error:
+            raise ProtocolError(f"too large: a frame takes no more than {self._limit:,} bytes") from error
+        return self._frames()
+
+    def _frames(self) -> Iterator[tuple[Any, ...]]:
+        try:
             skip, unpack = self._scout.skip, self._unpacker.unpack
             while True:
                 try:

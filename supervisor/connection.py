@@ -16,9 +16,8 @@ from .codec import VERSION, Decoder, encode
 from .error_frame import error_of
 from .frames import Answer, Ask
 from .home import Home
+from .stream import READ_SIZE, read_buffer, widen
 
-#: Bytes read from the socket at once.
-READ_SIZE: Final = 256 * 1024
 #: Seconds that connecting and the first answer may take.
 CONNECT_TIMEOUT: Final = 10.0
 
@@ -47,6 +46,7 @@ class Connection:
             self._sock = home.connect(CONNECT_TIMEOUT)
         except TimeoutError as error:
             raise NotRunning(f"the supervisor does not answer: {error}") from error
+        widen(self._sock)
         self._decoder = Decoder(
             VALUE_LIMIT
         )  # for the first answer; what comes then has this supervisor's limit
@@ -148,9 +148,10 @@ class Connection:
 
     def _read(self) -> None:
         error: UnderstudyError | None = None
+        buffer = read_buffer()
         try:
-            while data := self._sock.recv(READ_SIZE):
-                for frame in self._decoder.feed(data):
+            while size := self._sock.recv_into(buffer):
+                for frame in self._decoder.feed(buffer[:size]):
                     self._take(frame)
         except OSError:
             pass

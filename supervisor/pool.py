@@ -18,6 +18,7 @@ from .processes import ExitStatus, kill_tree, rss_of_tree
 from .restarts import Restarts
 from .settings import Settings
 from .spawner import Spawner, SpawnFailed
+from .stream import widen
 from .worker_link import HANDED, Reports, WorkerLink
 
 log = logging.getLogger("understudy")
@@ -247,6 +248,8 @@ class Pool:
             self._forget(link)
             self._spawn_failed(error)
             return
+        widen(ours)
+        widen(theirs)
         config = {
             "number": link.number,
             "home": self._home,

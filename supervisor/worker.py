@@ -37,13 +37,12 @@ from .marks import Marks
 from .outbox import Outbox
 from .processes import children_of, kill_tree
 from .slots import Slots
+from .stream import read_buffer
 from .tokens import Tokens
 
 if TYPE_CHECKING:
     from ..actors.ambient import RuntimeLike
 
-#: Bytes read from the socket at once.
-READ_SIZE: Final = 256 * 1024
 #: Characters of one log entry that are kept; of a longer one its beginning and its end.
 ENTRY_LIMIT: Final = 64_000
 #: Seconds an attempt may take to count as quick, and quick ones in a row after which a task is trusted to be.
@@ -121,15 +120,16 @@ class Worker:
         )
         logs.capture()
         ambient.in_worker(self._own_runtime)
+        buffer = read_buffer()
         while True:
             try:
-                data = self._sock.recv(READ_SIZE)
+                size = self._sock.recv_into(buffer)
             except OSError:
-                data = b""
-            if not data:
+                size = 0
+            if not size:
                 return self._orphaned()
             try:
-                for frame in self._decoder.feed(data):
+                for frame in self._decoder.feed(buffer[:size]):
                     if frame[0] == Order.STOP:
                         self._outbox.close()
                         return STOPPED

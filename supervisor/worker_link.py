@@ -18,6 +18,7 @@ from .error_frame import error_fields
 from .frames import Order
 from .marks import Marks
 from .settings import Settings
+from .stream import StreamProtocol
 from .tokens import Tokens
 
 log = logging.getLogger("understudy")
@@ -40,7 +41,7 @@ class Reports(Protocol):
         """The connection is gone; the worker's death is told by its own watch."""
 
 
-class WorkerLink(asyncio.Protocol):
+class WorkerLink(StreamProtocol):
     """A worker process. Made when the spawn is asked for; `pid` is known when it has come."""
 
     def __init__(self, number: int, settings: Settings, reports: Reports, *, alone: bool) -> None:
@@ -208,7 +209,7 @@ class WorkerLink(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
 
-    def data_received(self, data: bytes) -> None:
+    def data_received(self, data: bytes | memoryview) -> None:
         try:
             for frame in self._decoder.feed(data):
                 self._reports.report(self, frame)

@@ -32,7 +32,7 @@ from understudy.supervisor.mail import Mailroom
 from understudy.supervisor.processes import ExitStatus
 from understudy.supervisor.service import Service
 from understudy.supervisor.settings import Settings
-from understudy.supervisor.worker import READ_SIZE
+from understudy.supervisor.stream import READ_SIZE
 from understudy.supervisor.worker_link import WorkerLink
 
 __all__ = ["ErrorInfo", "PaperPool", "Puppet", "Room", "declared", "room"]
