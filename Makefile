@@ -19,6 +19,8 @@ FUZZ_SECONDS ?= 60
 MINUTES ?= 5
 SEED ?= 1
 PLOT ?=
+# Set, `make torture` starts containers, too: it needs an engine.
+CONTAINERS ?=
 BENCH_ARGS ?=
 
 BIN := $(VENV)/bin
@@ -40,8 +42,8 @@ fuzz: $(STAMP) ## bytes from nowhere for FUZZ_SECONDS= from SEED= on, and damage
 	$(BIN)/python tests/torture/fuzz.py --seconds $(FUZZ_SECONDS) --seed $(SEED)
 	UNDERSTUDY_FUZZ=200 $(BIN)/pytest --timeout 1200 -q tests/storage/test_pages.py -k damaged
 
-torture: $(STAMP) ## kill storms for MINUTES= from SEED= on, then every crash point, and power loss 1,000 times
-	$(BIN)/python tests/torture/storm.py --minutes $(MINUTES) --seed $(SEED)
+torture: $(STAMP) ## kill storms for MINUTES= from SEED= on, CONTAINERS=1 with such, then every crash point, and power loss 1,000 times
+	$(BIN)/python tests/torture/storm.py --minutes $(MINUTES) --seed $(SEED) $(if $(CONTAINERS),--containers --pace 0.2)
 	POWER_ROUNDS=5 POWER_CUTS=1000 SEED=$(SEED) $(BIN)/pytest --numprocesses $(JOBS) --dist worksteal --timeout 1200 -q \
 	    tests/torture/test_crash_points.py tests/torture/test_power_loss.py
 

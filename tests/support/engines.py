@@ -25,7 +25,7 @@ NOBODY = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexisten
 
 
 @functools.cache
-def _engine() -> Engine | str:
+def find_engine() -> Engine | str:
     """The engine with the tests' image in it, or why there is none."""
     try:
         engine = Engine()
@@ -43,7 +43,7 @@ def _engine() -> Engine | str:
 
 def engine() -> Engine:
     """The engine; without one the test is skipped, and fails in CI."""
-    found = _engine()
+    found = find_engine()
     require(isinstance(found, Engine), f"a container engine: {found}")
     assert isinstance(found, Engine)
     return found

@@ -8,46 +8,31 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from understudy.actors import values
+from storm_box_checker import Boxes
+from storm_boxes import Part
+from storm_known import Known, mail_of, value_of
+from storm_session_checker import Sessions
+from understudy.actors.box_conf import BOX
 from understudy.actors.ids import id_bytes, id_text
 from understudy.actors.state import TERMINAL, State
 from understudy.storage.check import check
 from understudy.storage.record import Record
-from understudy.storage.schema import Table, after_prefix
+from understudy.storage.schema import Table
 from understudy.storage.view import Snapshot, release, view_of
 
+#: Gateways put messages of their mailbox out over a connection; feeds pass on what comes in over one.
+GATEWAYS = {"storm_sessions:gateway", "storm_sessions:gateway_async"}
+FEEDS = {"storm_sessions:feed", "storm_sessions:feed_async"}
 #: Consumers that keep everything they get, and in what order.
-KEEPERS = {"storm_tasks:collect", "storm_tasks:collect_async", "storm_tasks:relay"}
+KEEPERS = {"storm_tasks:collect", "storm_tasks:collect_async", "storm_tasks:relay", *GATEWAYS}
+#: Tasks whose value is how far they have counted.
+COUNTERS = {"storm_tasks:steps", *FEEDS}
 #: How tasks may end that nobody has cancelled.
 ENDS = {"storm_tasks:stubborn": {State.TIMED_OUT, State.FAILED}}
-
-
-@dataclass
-class Known:
-    """One task, as clients and tasks have told of it."""
-
-    id: bytes
-    name: str = ""
-    #: The messages that were acknowledged, and those that may be there, by sender.
-    sent: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
-    sending: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
-    relays_to: bytes | None = None
-    #: The largest checkpoint that was acknowledged, of a task that counts.
-    saved: int = 0
-    cancelled: bool = False
-    refused_cancel: bool = False
-    #: What a client has been told of its end: (state, attempt, interruptions, ended, value).
-    saw: tuple[Any, ...] | None = None
-    #: (attempt, interruptions, supervisor, worker) of each time it was begun.
-    runs: list[tuple[int, int, int, int]] = field(default_factory=list)
-    heard: list[tuple[str, int]] = field(default_factory=list)
-    #: The rows of its end, as first seen on disk.
-    end: tuple[bytes, bytes | None] | None = None
 
 
 class Checker:
@@ -59,7 +44,8 @@ class Checker:
         self._tasks: dict[bytes, Known] = {}
         self._keys: dict[str, bytes] = {}
         self._offsets: dict[Path, int] = {}
-        self._interruptions = 0
+        self.sessions = Sessions(self._fault, self.tally)
+        self._boxes = Boxes(self.home, folder / "boxes" / "ran", self._fault, self.tally)
 
     # --- what was told ---
 
@@ -96,6 +82,13 @@ class Checker:
                 self.tally["starts"] += 1
             case "relay", id, to:
                 self._known(id, "storm_tasks:relay").relays_to = id_bytes(to)
+                self.tally["starts"] += 1
+            case "feed", id, name, to, count:
+                feed = self._known(id, name)
+                feed.relays_to, feed.count = id_bytes(to), count
+                self.tally["starts"] += 1
+            case "box", id, part:
+                self._known(id, BOX).part = Part(**part)
                 self.tally["starts"] += 1
             case "sending", id, sender, first, last:
                 self._known(id).sending[sender].update(range(first, last + 1))
@@ -142,6 +135,12 @@ class Checker:
     def _heard(self, id: str, message: Any) -> None:
         self._known(id).heard.append((message[0], message[1]))
 
+    def _server(self, *row: Any) -> None:
+        self.sessions.told(*row)
+
+    def _reconnected(self, id: str) -> None:
+        self.tally["reconnects"] += 1
+
     def _child(self, key: str, id: str) -> None:
         self._keyed(key, id)
         self.tally["starts"] += 1
@@ -187,34 +186,44 @@ class Checker:
             self._fault(f"task {id_text(known.id)} has not ended, though a client was told that: {known.saw}")
         if known.cancelled and not record.cancel:
             self._fault(f"the cancel of task {id_text(known.id)} is not there")
-        state = _value(snapshot.get(Table.CHECKPOINTS, known.id))
+        if known.name == BOX:
+            self._boxes.under_way(known)
+            return
+        state = value_of(snapshot.get(Table.CHECKPOINTS, known.id))
         if known.saved > (state or 0 if isinstance(state, int | None) else 0):
             self._fault(f"task {id_text(known.id)} has saved {known.saved}, on disk is {state}")
         if known.name in KEEPERS:
-            self._mail(known, [*(state or []), *_mail(snapshot, known.id)], whole=True)
+            self._mail(known, [*(state or []), *mail_of(snapshot, known.id)], whole=True)
         elif known.sent:
-            self._mail(known, [*map(list, known.heard), *_mail(snapshot, known.id)], whole=False)
+            self._mail(known, [*map(list, known.heard), *mail_of(snapshot, known.id)], whole=False)
+        if known.name in GATEWAYS:
+            self.sessions.sent_out(id_text(known.id), state or [])
+        if known.name in FEEDS:
+            state = [[id_text(known.id), number] for number in range(1, (state or 0) + 1)]
         if known.relays_to is not None:
             self._passed_on(snapshot, known, state or [])
 
     def _ended(self, snapshot: Snapshot, known: Known, record: Record) -> None:
         id = id_text(known.id)
-        value = _value(known.end[1]) if known.end else None
+        value = value_of(known.end[1]) if known.end else None
         if known.saw is not None:
             state, attempt, interruptions, ended, seen = known.saw
             found = (str(record.state), record.attempt, record.interruptions, record.ended)
             if found != (state, attempt, interruptions, ended) or seen not in (None, value):
                 self._fault(f"a client saw {known.saw} of task {id}, on disk is {found}, {value}")
-        right = {State.CANCELLED} if known.cancelled else ENDS.get(record.name, {State.COMPLETED})
+        usual = self._boxes.ends_of(known.part) if record.name == BOX else {State.COMPLETED}
+        right = {State.CANCELLED} if known.cancelled else ENDS.get(record.name, usual)
         if record.state is State.CANCELLED and not known.cancelled:
             right = {
                 State.CANCELLED
             }  # the answer to the cancel was lost, with the client or with the supervisor
         if record.state not in right:
             self._fault(f"task {id} ({record.name}) ended as {record.state}: {record.error}")
-        if list(_mail(snapshot, known.id)):
+        if list(mail_of(snapshot, known.id)):
             self._fault(f"task {id} has ended and left mail")
-        if record.state is State.COMPLETED:
+        if record.name == BOX:
+            self._boxes.ended(known, record)
+        elif record.state is State.COMPLETED:
             self._completed(known, record, value)
         self._runs(known, record)
 
@@ -223,8 +232,12 @@ class Checker:
             self._mail(known, value, whole=True)
         elif record.name == "storm_tasks:listen":
             self._mail(known, [list(message) for message in known.heard], whole=False)
-        elif record.name == "storm_tasks:steps" and known.saved not in (value, value - 1):
+        elif record.name in COUNTERS and known.saved not in (value, value - 1):
             self._fault(f"task {id_text(known.id)} counted to {value}, and has saved {known.saved}")
+        if record.name in GATEWAYS:
+            self.sessions.sent_out(id_text(known.id), value)
+        if known.count not in (None, value):
+            self._fault(f"feed {id_text(known.id)} ended with {value} of {known.count} numbers")
 
     def _mail(self, known: Known, messages: list[Any], *, whole: bool) -> None:
         """Every acknowledged message, nothing that was not sent, in each sender's order; once each if `whole`."""
@@ -251,8 +264,8 @@ class Checker:
         if row is None or Record.unpack(known.relays_to, row).state in TERMINAL:
             return
         there = [
-            *(_value(snapshot.get(Table.CHECKPOINTS, known.relays_to)) or []),
-            *_mail(snapshot, known.relays_to),
+            *(value_of(snapshot.get(Table.CHECKPOINTS, known.relays_to)) or []),
+            *mail_of(snapshot, known.relays_to),
         ]
         if there != state:
             self._fault(f"stage {id_text(known.id)} has passed on {state}, the next one has {there}")
@@ -282,14 +295,14 @@ class Checker:
 
     # --- the end ---
 
+    def only_containers(self) -> None:
+        """That each task has had one container at most."""
+        self._boxes.only_ones(list(self._tasks.values()))
+
+    def has_ended(self, id: str) -> bool:
+        """Whether its end was seen on disk."""
+        return self._known(id).end is not None
+
     def unended(self) -> Iterator[str]:
         # One without a name ran and was never started, as far as the disk and its client know.
         return (id_text(known.id) for known in self._tasks.values() if known.name and known.end is None)
-
-
-def _value(packed: bytes | None) -> Any:
-    return None if packed is None else values.unpack(packed)
-
-
-def _mail(snapshot: Snapshot, id: bytes) -> list[Any]:
-    return [values.unpack(row) for _, row in snapshot.rows(Table.MAIL, id, after_prefix(id))]

@@ -16,7 +16,10 @@ import random
 import sys
 from typing import Any
 
+import storm_boxes as boxes
+import storm_sessions as sessions
 import storm_tasks as stage
+from storm_journal import FOLDER, trace
 from understudy import (
     AsyncRuntime,
     MailboxClosed,
@@ -26,9 +29,10 @@ from understudy import (
     ShuttingDown,
     SupervisorLost,
     TaskEnded,
+    box,
 )
+from understudy.actors.box_conf import BOX
 
-FOLDER = stage.FOLDER
 SETTINGS = json.loads(os.environ.get("UNDERSTUDY_STORM_SETTINGS", "{}"))
 
 #: What is done, as often as all others that stand here.
@@ -38,17 +42,24 @@ DEEDS = [
     "start_again",
     *["collect"] * 2,
     "pipeline",
+    *["feed"] * 2,
     *["send"] * 14,
     "close",
     *["cancel"] * 2,
     *["wait"] * 3,
     "look",
 ]
+#: What is done beside that where containers can be run.
+WITH_CONTAINERS = [*["box"] * 3, "cancel_box"]
+#: Containers that are queued or run from which on clients start no more.
+CONTAINERS = 8
 #: Queued tasks from which on clients start no more.
 BACKLOG = 300
 PLAIN = [stage.double, stage.double_async, stage.falter, stage.steps, stage.parent, stage.double_alone]
-STOPPABLE = [stage.rest, stage.rest_async, stage.toil, stage.steps]
-CONSUMERS = [stage.collect, stage.collect_async, stage.listen]
+#: Tasks that go on until they are cancelled.
+RESTLESS = [stage.rest, stage.rest_async, stage.toil, *sessions.HOLDERS]
+STOPPABLE = [*RESTLESS, stage.steps]
+CONSUMERS = [stage.collect, stage.collect_async, stage.listen, *sessions.GATEWAYS]
 
 
 class Client:
@@ -63,6 +74,7 @@ class Client:
         self._keys: list[tuple[str, int]] = []
         self._started: list[str] = []
         self._stoppable: list[str] = []
+        self._boxes: list[str] = []
         #: Consumers that this client may close, and all that it sends to.
         self._open: list[str] = []
         self._receivers: list[str] = []
@@ -76,9 +88,10 @@ class Client:
         return await value if inspect.isawaitable(value) else value
 
     async def go_on(self) -> None:
+        deeds = [*DEEDS, *WITH_CONTAINERS] if boxes.IMAGE else DEEDS
         while not _is_calm():
             await asyncio.sleep(self.chance.uniform(0, 0.01))
-            deed = self.chance.choice(DEEDS)
+            deed = self.chance.choice(deeds)
             try:
                 await getattr(self, f"_{deed}")()
             except (NotRunning, ShuttingDown):
@@ -95,7 +108,7 @@ class Client:
         self._took(task, info.id)
 
     def _args(self, task: Any) -> list[int]:
-        if task in STOPPABLE[:3] or task is stage.stubborn:
+        if task in RESTLESS or task is stage.stubborn:
             return []
         most = {stage.parent: 4, stage.steps: 30, stage.falter: 3}.get(task, 1000)
         return [self.chance.randrange(1, most)]
@@ -136,6 +149,28 @@ class Client:
             self._open.append(head.id)
             self._receivers.append(head.id)
 
+    async def _feed(self) -> None:
+        sink = await self.call("start", stage.collect)
+        self.note("consumer", sink.id, stage.collect.name)
+        task, count = self.chance.choice(sessions.FEEDS), self.chance.randrange(10, 60)
+        feed = await self.call("start", task, sink.id, count)
+        self.note("feed", feed.id, task.name, sink.id, count)
+
+    async def _box(self) -> None:
+        living = await self.call("list", state=["queued", "running"], task=BOX, limit=CONTAINERS)
+        if len(living) == CONTAINERS:
+            return
+        part = boxes.some_part(self.chance)
+        task, args = box.call(part.conf(), grace=0.3)
+        info = await self.call("start", task, *args)
+        self.note("box", info.id, part.row())
+        self._boxes.append(info.id)
+        self._started.append(info.id)
+
+    async def _cancel_box(self) -> None:
+        if self._boxes and self.chance.random() < 0.3:
+            await self._end(self._boxes.pop(self.chance.randrange(len(self._boxes))))
+
     async def _send(self) -> None:
         if not self._receivers:
             return
@@ -165,9 +200,11 @@ class Client:
     async def _cancel(self) -> None:
         ids = self._stoppable if self.chance.random() < 0.8 else self._started
         if ids:
-            id = self.chance.choice(ids[-20:])
-            self.note("cancelling", id)
-            self.note("cancelled", id, await self.call("cancel", id))
+            await self._end(self.chance.choice(ids[-20:]))
+
+    async def _end(self, id: str) -> None:
+        self.note("cancelling", id)
+        self.note("cancelled", id, await self.call("cancel", id))
 
     async def _wait(self) -> None:
         if not self._started:
@@ -202,7 +239,7 @@ async def perform(name: str, seed: str, kind: str) -> None:
                 await Client(rt, name, seed, descriptor).go_on()
     except Exception as error:
         # Whatever a client is told in the storm, it is one of the errors that it can do something about.
-        stage.trace("wrong", f"client {name} ended with {error!r}")
+        trace("wrong", f"client {name} ended with {error!r}")
         raise
 
 

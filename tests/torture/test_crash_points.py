@@ -15,7 +15,7 @@ import pytest
 
 import storm_tasks as stage
 from checkout import ROOT
-from storm import AT_REST
+from storm_calm import AT_REST
 from storm_checker import Checker
 from understudy import Runtime, SupervisorLost
 from understudy.supervisor.crash_points import ONE_WAY, POINTS, SIDES, VARIABLE, Process

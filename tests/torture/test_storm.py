@@ -5,24 +5,40 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
 import storm
+from engines import engine
 
 KILLS = 20
 #: Seconds after which it ends all the same; what it leaves behind has to be done afterwards.
 SECONDS = 4
 
 
-@pytest.mark.timeout(120)  # on a busy machine
-@pytest.mark.parametrize(("clients", "durability"), [("sync,async", "disk"), ("embedded,embedded", "os")])
-def test_nothing_is_lost_in_a_storm(clients: str, durability: str) -> None:
-    options = f"--seconds {SECONDS} --kills {KILLS} --pace 0.1 --clients {clients} --durability {durability}"
-    command = [sys.executable, storm.__file__, *options.split()]
+def done_in(options: str) -> dict[str, Any]:
+    """What was done in a storm in which nothing was wrong."""
+    command = [sys.executable, storm.__file__, "--seconds", str(SECONDS), *options.split()]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=110)
     assert ended.returncode == 0, ended.stderr
     said = json.loads(ended.stdout)
     assert said["wrong"] == 0
     assert said["kills"]["all"] > 0
     assert said["done"]["starts"] > 0
+    assert said["done"]["connections"] > 0
+    done: dict[str, Any] = said["done"]
+    return done
+
+
+@pytest.mark.timeout(120)  # on a busy machine
+@pytest.mark.parametrize(("clients", "durability"), [("sync,async", "disk"), ("embedded,embedded", "os")])
+def test_nothing_is_lost_in_a_storm(clients: str, durability: str) -> None:
+    done_in(f"--kills {KILLS} --pace 0.1 --clients {clients} --durability {durability}")
+
+
+@pytest.mark.timeout(120)
+def test_no_container_is_lost_in_a_storm() -> None:
+    engine()
+    done = done_in(f"--kills {KILLS} --pace 0.2 --clients sync,async --containers")
+    assert done["containers ended"] > 0

@@ -1,0 +1,171 @@
+"""The calm after a storm: everything has to come to its end, and nothing may be missing or left over."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import lmdb
+
+import storm_sessions as sessions
+import storm_tasks as stage
+from storm_checker import Checker
+from storm_engine import Containers
+from storm_processes import Processes
+from understudy import Runtime, Task, UnderstudyError
+from understudy.storage.store import Store
+
+#: Tasks that go on until they are cancelled.
+RESTLESS = [stage.rest, stage.rest_async, stage.toil, *sessions.HOLDERS]
+#: Stages first: what they pass on to has to be open until they have ended.
+STAGES = [stage.relay, *sessions.FEEDS]
+CONSUMERS = [stage.collect, stage.collect_async, stage.listen, *sessions.GATEWAYS]
+#: Seconds that anything may take at the end.
+PATIENCE = 60.0
+#: What a home holds that is not served.
+AT_REST = {"store.mdb", "store.mdb-lock", "store.gate", "supervisor.lock"}
+#: And one that has had containers.
+WITH_BOXES = {*AT_REST, "boxes"}
+#: A supervisor's log holds none of these, whatever is killed.
+NEVER_SAID = ("Traceback", "Please report", "acknowledgement failed", "belongs to no task")
+
+
+def until(condition: Callable[[], object], timeout: float = PATIENCE) -> bool:
+    """Whether it came true in so many seconds."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.005)
+    return True
+
+
+class Calm:
+    def __init__(
+        self, folder: Path, processes: Processes, checker: Checker, containers: Containers | None
+    ) -> None:
+        self._folder = folder
+        self._home = folder / "home"
+        self._processes = processes
+        self._checker = checker
+        self._containers = containers
+
+    def settle(self) -> None:
+        """Let everything come to its end, and look for what is missing or left over."""
+        (self._folder / "calm").touch()
+        if self._containers is not None:
+            self._containers.call_time()
+        self._await_clients()
+        if self._processes.supervisor is None:
+            self._processes.serve()
+        self._checker.read()
+        self._bring_to_an_end()
+        self._stop_supervisor()
+        self._checker.look(pages=True)
+        if rest := list(self._checker.unended()):
+            self._fault(f"{len(rest)} tasks never ended: {rest[:5]}")
+        if not until(self._no_connections, 5):
+            self._fault(f"connections are left open: {self._checker.sessions.open}")
+        if self._containers is not None:
+            self._checker.only_containers()
+        self._look_for_remains()
+
+    def _no_connections(self) -> bool:
+        self._checker.read()
+        return not self._checker.sessions.open
+
+    def _await_clients(self) -> None:
+        for client in self._processes.clients:
+            try:
+                if client.wait(PATIENCE) not in (0, -9):
+                    self._fault(f"a client ended with exit code {client.returncode}")
+            except subprocess.TimeoutExpired:
+                self._fault("a client does not end")
+                client.kill()
+                client.wait()
+
+    def _bring_to_an_end(self) -> None:
+        rt = _connected(self._home)
+        if rt is None:
+            self._fault("no supervisor at the end")
+            return
+        with rt:
+            # By what is on disk, not by the journals: a client may have been killed before it could note what it
+            # had started.
+            for tasks in (RESTLESS, STAGES, CONSUMERS):
+                self._end_all(rt, tasks)
+            if not until(lambda: not rt.list(state=["queued", "running"], limit=1)):
+                left = rt.list(state=["queued", "running"], limit=5)
+                self._fault(f"these do not end: {left}; tree: {rt.tree()}; {self._processes.titles()}")
+            if not until(lambda: not any(worker["tasks"] for worker in rt.tree()["workers"]), 5):
+                self._fault(f"tasks without a task: {rt.tree()['workers']}")
+            containers = self._containers
+            # Those that nobody was there to remove are looked for now and then.
+            if containers is not None and not until(lambda: not containers.left()):
+                self._fault(f"containers are left: {containers.left()}")
+
+    def _end_all(self, rt: Runtime, tasks: list[Task[..., Any]]) -> None:
+        def living() -> list[str]:
+            states = ["queued", "running"]
+            return [row.id for task in tasks for row in rt.list(state=states, task=task, limit=100_000)]
+
+        for id in living():
+            if tasks is RESTLESS:
+                rt.cancel(id)
+            else:
+                rt.close(id)
+        if not until(lambda: not living()):
+            self._fault(f"these do not end: {[rt.status(id) for id in living()[:5]]}")
+
+    def _stop_supervisor(self) -> None:
+        supervisor = self._processes.supervisor
+        assert supervisor is not None
+        supervisor.terminate()
+        try:
+            if supervisor.wait(PATIENCE) != 0:
+                self._fault(f"the supervisor ended with exit code {supervisor.returncode}")
+        except subprocess.TimeoutExpired:
+            self._fault("the supervisor does not stop")
+            supervisor.kill()
+            supervisor.wait()
+        self._processes.supervisor = None
+
+    def _look_for_remains(self) -> None:
+        if not until(lambda: not self._processes.ours(), 5):
+            self._fault(f"processes are left: {self._processes.titles()}")
+        usual = AT_REST if self._containers is None else WITH_BOXES
+        if extra := {path.name for path in self._home.iterdir()} - usual:
+            self._fault(f"files are left in the home: {sorted(extra)}")
+        store = Store.open(
+            self._home, on_commit=_nothing, on_trouble=_nothing, on_recovered=_nothing, on_fatal=_nothing
+        )
+        store.close(10)
+        with lmdb.open(str(self._home / "store.mdb"), subdir=False, readonly=True, max_dbs=20) as env:
+            # Its first line is a heading, or says that there are none.
+            if len(readers := env.readers().strip().splitlines()) > 1:
+                self._fault(f"reader slots are left: {readers}")
+        said = (self._folder / "log").read_text(errors="replace")
+        for words in NEVER_SAID:
+            if words in said:
+                at = said.index(words)
+                self._fault(f"the log says: {said[max(0, at - 500) : at + 1500]}")
+
+    def _fault(self, text: str) -> None:
+        self._checker.wrong.append(text)
+
+
+def _nothing(*_: Any) -> None:
+    pass
+
+
+def _connected(home: Path) -> Runtime | None:
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        with suppress(UnderstudyError):
+            return Runtime.connect(home)
+        time.sleep(0.02)
+    return None
