@@ -11,7 +11,7 @@ import struct
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Final
 
 from ..actors.errors import StoreCorrupt
 from ..actors.ids import id_text
@@ -25,6 +25,7 @@ from ..storage.schema import (
     MAIL_KEY_BYTES,
     Lane,
     Table,
+    after_prefix,
     due_of,
     due_sort,
     live_id,
@@ -41,6 +42,8 @@ from .verdict import ErrorRow
 log = logging.getLogger("understudy")
 
 READY = (Lane.SYNC, Lane.ASYNC, Lane.ALONE, Lane.BOX)
+#: Tasks read from disk beside those that are taken out of a line, because they come next.
+FETCHED: Final = 256
 
 
 class Book:
@@ -103,14 +106,42 @@ class Book:
             ) from error
 
     def _load(self, record: Record) -> Entry:
-        options, lane = self.declared.options_of(record)
-        entry = Entry(record, options, lane, stored=True)
-        if record.place is not None:
-            entry.key = entry.stored_key = live_key(*record.place, record.id)
-        entry.args = self._journal.get(Table.ARGS, record.id)
-        self.entries[record.id] = entry
+        entry = self._take_in(record, self._journal.get(Table.ARGS, record.id), stored=True)
         self._loaded.append(entry)
         return entry
+
+    def _take_in(self, record: Record, args: bytes | None, *, stored: bool) -> Entry:
+        options, lane = self.declared.options_of(record)
+        self.entries[record.id] = entry = Entry(record, options, lane, stored=stored)
+        if record.place is not None:
+            entry.key = entry.stored_key = live_key(*record.place, record.id)
+        entry.args = args
+        return entry
+
+    def _fetch(self, keys: list[bytes]) -> None:
+        """Read those of these tasks of a line that are not in memory, all at once, which takes a third of the time
+        that it takes one by one. What is damaged or gone is left out, for `_at` to say so."""
+        entries = self.entries
+        missing = sorted([id for key in keys if (id := key[9:]) not in entries])
+        rows = self._journal.get_many(Table.TASKS, missing)
+        args = self._journal.get_many(Table.ARGS, missing)
+        # Nearly no task that waits in line has mail or a log: one look for all of them together, instead of one for
+        # each when it is handed out and another when it ends.
+        with_more = min(self._first_of(Table.MAIL, missing), self._first_of(Table.LOGS, missing))
+        for id, row in rows.items():
+            try:
+                record = Record.unpack(id, row)
+            except ValueError:
+                continue
+            if record.ended is None:
+                self._take_in(record, args.get(id), stored=id >= with_more)
+
+    def _first_of(self, table: Table, ids: list[bytes]) -> bytes:
+        """The first task that has rows here, among those from the first to the last of these; if there is none, what
+        sorts behind them."""
+        end = after_prefix(ids[-1])
+        found = self._journal.scan(table, ids[0], end, 1)
+        return found[0][0][:ID_BYTES] if found else end
 
     # --- changing ---
 
@@ -234,11 +265,13 @@ class Book:
 
     def take(self, lane: Lane, count: int = 1) -> list[Entry]:
         """Take the first ready tasks of a lane out of its line, up to so many; none only if it is empty."""
-        line, of = self.lines[lane], self.entries.get
+        line, entries, of = self.lines[lane], self.entries, self.entries.get
         while keys := line.take(count, self._stands):
-            entries = [entry for key in keys if (entry := of(key[9:]) or self._at(key)) is not None]
-            if entries:
-                return entries
+            if not all(key[9:] in entries for key in keys):
+                self._fetch(keys + line.coming(FETCHED))
+            taken = [entry for key in keys if (entry := of(key[9:]) or self._at(key)) is not None]
+            if taken:
+                return taken
         return []
 
     def put_back(self, lane: Lane, entry: Entry) -> None:

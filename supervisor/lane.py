@@ -17,6 +17,7 @@ import heapq
 import operator
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from typing import Final
 
 #: Keys held in memory; a window that grew to twice this is cut back.
@@ -120,6 +121,10 @@ class Lane:
                 held.remove(key)
                 taken.append(key)
         return taken
+
+    def coming(self, count: int) -> list[bytes]:
+        """Some of the keys that come next, up to so many, left in place."""
+        return [key for key in islice(self._queue, count) if key in self._held]
 
     def _take_head(self) -> bytes | None:
         """The smallest key of queue and heap, held or not."""

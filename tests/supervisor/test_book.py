@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import msgpack
 import pytest
 
 from room import Room, declared, room
@@ -16,7 +17,7 @@ from understudy.actors.ids import new_id
 from understudy.actors.state import Event, IllegalTransition, State
 from understudy.storage.check import check
 from understudy.storage.record import Record
-from understudy.storage.schema import Lane, Table, live_id, live_key, live_lane
+from understudy.storage.schema import Lane, Table, live_id, live_key, live_lane, log_key
 from understudy.supervisor import book as book_module
 from understudy.supervisor.entry import Entry
 from understudy.supervisor.frames import Report
@@ -102,6 +103,34 @@ def test_every_spilled_task_runs_once_while_others_come_and_go(home: Path):
             assert set(begun) == expected - cancelled
             assert it.book.entries == {}
             consistent(it)
+
+    asyncio.run(story())
+
+
+def test_those_read_back_together_keep_their_mail_and_their_logs(home: Path):
+    async def story() -> None:
+        async with room(home, workers=0) as it:
+            small_windows(it, 20)
+            ids = [it.add() for _ in range(300)]
+            await it.settle()
+            with_mail, with_log = ids[140], ids[150]
+            it.mailroom.send([(with_mail, b"one"), (with_mail, b"two")])
+            it.journal.put(Table.LOGS, log_key(with_log, 1), msgpack.packb([(1.0, "stdout", "earlier")]))
+            await it.settle()
+            worker, begun = it.hire(), []
+            for _ in range(300):
+                await it.settle()
+                for assignment in worker.begin():
+                    begun.append(assignment.id)
+                    worker.report(Report.LOG, assignment.id, [(2.0, "stdout", "now")])
+                    worker.done(assignment.id)
+            assert begun == ids
+            assert worker.letters(with_mail) == [(1, b"one"), (2, b"two")]
+            await it.settle()
+            assert it.rows(Table.MAIL) == []
+            logs = [key for key, _ in it.rows(Table.LOGS)]
+            assert sorted(logs) == sorted([log_key(with_log, 2), *(log_key(id, 1) for id in ids)])
+            assert it.book.entries == {}
 
     asyncio.run(story())
 

@@ -81,7 +81,7 @@ def test_waits_are_forgotten_on_disconnect_and_when_told_to(home: Path):
             await going.close()
             await it.until(lambda: len(it.service._clients) == 1)
             (client,) = it.service._clients
-            assert it.service._waiting._waiting == {ids[0]: [(client, 3)]}
+            assert it.service._waiting._waiting == {ids[0]: ((client, 3),)}
             assert client.waits == {3: {ids[0]}}
             end(it, *ids)
             await staying.answer(3)
