@@ -24,6 +24,7 @@ from .mail import Mailroom
 from .processes import ExitStatus
 from .reports import check_checkpoint, check_done, check_lines, check_progress
 from .settings import Settings
+from .standstill import stood_still
 from .verdict import ErrorRow, Verdict, judge, judge_crash
 from .worker_link import WorkerLink
 
@@ -127,7 +128,12 @@ class Attempts:
         return True
 
     def _time_out(self, entry: Entry) -> None:
-        if entry.link is not None and entry.signal is None:
+        if entry.link is None or entry.signal is not None:
+            return
+        timeout = entry.options.timeout
+        if timeout is not None and stood_still(entry.deadline, self._loop.time()):
+            entry.deadline = self._loop.call_later(timeout, self._time_out, entry)
+        else:
             self._signal(entry, "timeout")
 
     def _signal(self, entry: Entry, reason: str) -> None:
@@ -141,7 +147,9 @@ class Attempts:
 
     def _condemn(self, entry: Entry, reason: str) -> None:
         link = entry.link
-        if link is not None:
+        if link is not None and stood_still(entry.kill, self._loop.time()):
+            entry.kill = self._loop.call_later(entry.options.grace, self._condemn, entry, reason)
+        elif link is not None:
             log.warning(
                 "task %s (%s) did not stop within its grace of %g s after its %s: killing worker %d",
                 entry.record.name, id_text(entry.id), entry.options.grace, entry.signal or reason, link.pid,

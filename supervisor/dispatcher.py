@@ -35,7 +35,7 @@ AT_ONCE: Final = 1_000
 #: Seconds between two looks for room on a disk that is nearly full.
 ROOM_LOOK: Final = 1.0
 #: Seconds after which the clock is looked at again for delayed tasks: it may have been set, or the machine asleep.
-CLOCK_LOOK: Final = 60.0
+CLOCK_LOOK: Final = 5.0
 
 
 class Dispatcher:

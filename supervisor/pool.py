@@ -18,6 +18,7 @@ from .processes import ExitStatus, kill_tree, rss_of_tree
 from .restarts import Restarts
 from .settings import Settings
 from .spawner import Spawner, SpawnFailed
+from .standstill import stood_still
 from .stream import widen
 from .worker_link import HANDED, Reports, WorkerLink
 
@@ -76,6 +77,7 @@ class Pool:
         self._stopping = False
         self._spawning_again: asyncio.TimerHandle | None = None
         self._looking: asyncio.TimerHandle | None = None
+        self._load_due: asyncio.TimerHandle | None = None
         self.empty = asyncio.Event()
         self.empty.set()
 
@@ -84,7 +86,7 @@ class Pool:
     def start(self) -> None:
         """Start the fork server; workers follow when the app is loaded."""
         self._spawner.start()
-        self._loop.call_later(self._settings.start_timeout, self._loads_too_long)
+        self._await_load()
 
     @property
     def fork_server_pid(self) -> int | None:
@@ -126,8 +128,16 @@ class Pool:
         self.app_ready.set()
         self.ensure()
 
+    def _await_load(self) -> None:
+        limit = self._settings.start_timeout
+        self._load_due = self._loop.call_later(limit, self._loads_too_long)
+
     def _loads_too_long(self) -> None:
-        if not self.app_ready.is_set() and not self._stopping:
+        if self.app_ready.is_set() or self._stopping:
+            return
+        if stood_still(self._load_due, self._loop.time()):
+            self._await_load()
+        else:
             limit = self._settings.start_timeout
             self._give_up(AppFailed(f"the app was not loaded within start_timeout={limit:g} seconds"))
 

@@ -222,6 +222,51 @@ def test_the_clocks_of_an_attempt_end_with_it(home: Path):
     asyncio.run(story())
 
 
+def jump(loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the loop find that it is hours later."""
+    before = loop.time
+    monkeypatch.setattr(loop, "time", lambda: before() + 3 * 3600)
+
+
+def test_a_timeout_that_runs_out_while_everything_stands_still_starts_anew(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+):
+    async def story() -> None:
+        async with room(home, tasks={"timed": declared(timeout=3600)}) as it:
+            (id,) = await begun(it, "timed")
+            before = it.entry(id).deadline
+            assert before is not None
+            jump(it.loop, monkeypatch)
+            await it.until(lambda: it.entry(id).deadline is not before)
+            after = it.entry(id).deadline
+            assert after is not None
+            assert after.when() - it.loop.time() == pytest.approx(3600, abs=30)
+            assert signals(it.workers[0]) == []
+            # And it is a clock like any other.
+            it.workers[0].done(id, value=b"in time")
+            assert after.cancelled()
+            assert it.state(id) is State.COMPLETED
+
+    asyncio.run(story())
+
+
+def test_a_grace_that_runs_out_while_everything_stands_still_starts_anew(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+):
+    async def story() -> None:
+        async with room(home, tasks={"slow": declared(grace=0.5)}) as it:
+            (id,) = await begun(it, "slow")
+            it.attempts.cancel(id)
+            before = it.entry(id).kill
+            jump(it.loop, monkeypatch)
+            await it.until(lambda: it.entry(id).kill is not before)
+            assert it.killed == []
+            await it.until(lambda: it.killed)
+            assert signals(it.workers[0]) == [(id, "cancel")]
+
+    asyncio.run(story())
+
+
 def test_one_without_a_timeout_has_no_clock(home: Path):
     async def story() -> None:
         async with room(home, tasks={"long": declared(timeout=None)}) as it:

@@ -318,6 +318,24 @@ def test_an_app_that_takes_too_long(tmp_path: Path):
     asyncio.run(story())
 
 
+def test_an_app_is_not_given_up_because_everything_stood_still(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    async def story() -> None:
+        source = f"import pathlib, time\nwhile not pathlib.Path({str(tmp_path / 'go')!r}).exists(): time.sleep(0.01)\n"
+        async with troupe(tmp_path, source, start_timeout=3600) as it:
+            loop = asyncio.get_running_loop()
+            before, due = loop.time, it.pool._load_due
+            monkeypatch.setattr(loop, "time", lambda: before() + 3 * 3600)
+            await async_until(lambda: it.pool._load_due is not due or it.hopeless)
+            monkeypatch.setattr(loop, "time", before)
+            (tmp_path / "go").touch()
+            await async_until(it.pool.app_ready.is_set)
+            assert it.hopeless == []
+
+    asyncio.run(story())
+
+
 def test_the_fork_server_is_replaced(tmp_path: Path):
     async def story() -> None:
         async with troupe(tmp_path, workers=1) as it:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
-from understudy import RetryLater, aio, current, receive, sleep, task
+from understudy import RetryLater, aio, cancelled, current, receive, sleep, task
 
 
 @task
@@ -37,7 +38,35 @@ async def naps_async(seconds: float) -> float:
 
 
 @task
-def fails_once() -> str:
+def fails_once(delay: float = 0.2) -> str:
     if current().attempt == 1:
-        raise RetryLater(0.2)
+        raise RetryLater(delay)
     return "at last"
+
+
+@task
+async def total_async() -> int:
+    amount = 0
+    while isinstance(message := await aio.receive(), int):
+        amount += message
+    return amount
+
+
+@task
+def listens(seconds: float) -> str:
+    """Whether a message came in time."""
+    try:
+        return str(receive(timeout=seconds))
+    except TimeoutError:
+        return "nothing"
+
+
+@task
+def winds_up(go: str) -> str:
+    """Once it is cancelled, goes on until that file is there."""
+    while not cancelled():
+        time.sleep(0.005)
+    Path(f"{go}.cancelled").touch()
+    while not Path(go).exists():
+        time.sleep(0.005)
+    return "wound up"

@@ -19,6 +19,8 @@ SOURCE: Final = r"""
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <semaphore.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -40,11 +42,41 @@ __attribute__((constructor)) static void begin(void) {
 
 #define REAL(name) static __typeof__(&name) real; if (!real) real = (__typeof__(&name))dlsym(RTLD_NEXT, #name)
 
+static struct timespec later(struct timespec at, int64_t nanoseconds) {
+    int64_t sum = (int64_t)at.tv_sec * 1000000000 + at.tv_nsec + nanoseconds;
+    return (struct timespec){sum / 1000000000, sum % 1000000000};
+}
+
 int clock_gettime(clockid_t clock, struct timespec *at) {
     REAL(clock_gettime);
     int code = real(clock, at);
     if (!code && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE)) at->tv_sec += said[0];
+    if (!code && (clock == CLOCK_MONOTONIC || clock == CLOCK_MONOTONIC_COARSE)) *at = later(*at, -said[3]);
     return code;
+}
+
+/* Whoever has reckoned with a clock that stood still waits by the kernel's, which did not. */
+int sem_clockwait(sem_t *restrict sem, clockid_t clock, const struct timespec *restrict until) {
+    REAL(sem_clockwait);
+    struct timespec at = clock == CLOCK_MONOTONIC ? later(*until, said[3]) : *until;
+    return real(sem, clock, &at);
+}
+
+int clock_nanosleep(clockid_t clock, int flags, const struct timespec *until, struct timespec *left) {
+    REAL(clock_nanosleep);
+    struct timespec at = clock == CLOCK_MONOTONIC && flags ? later(*until, said[3]) : *until;
+    return real(clock, flags, &at, left);
+}
+
+int pthread_cond_timedwait(pthread_cond_t *restrict cond, pthread_mutex_t *restrict mutex,
+                           const struct timespec *restrict until) {
+    static __typeof__(&pthread_cond_timedwait) real;
+    /* Where there is an older version of it, dlsym gives that. */
+    if (!real) real = (__typeof__(real))dlvsym(RTLD_NEXT, "pthread_cond_timedwait", "GLIBC_2.3.2");
+    if (!real) real = (__typeof__(real))dlsym(RTLD_NEXT, "pthread_cond_timedwait");
+    /* A condition does not tell its clock; no machine has been up for so long. */
+    struct timespec at = until->tv_sec < 1000000000 ? later(*until, said[3]) : *until;
+    return real(cond, mutex, &at);
 }
 
 int gettimeofday(struct timeval *restrict at, void *restrict zone) {
@@ -97,6 +129,10 @@ class Shim:
     def set_clock(self, seconds: int) -> None:
         """Have the wall clock be ahead by so much."""
         struct.pack_into("=q", self._said, 0, seconds)
+
+    def hold_back(self, seconds: float) -> None:
+        """Have the monotonic clock be behind by so much, as if it had stood still."""
+        struct.pack_into("=q", self._said, 24, int(seconds * 1e9))
 
     def fail_sync(self, errno: int) -> None:
         """Have bringing a file to disk fail; 0: no more."""

@@ -6,21 +6,29 @@ Times that have to survive a restart follow the wall clock (`delay`, `at`, `keep
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import clock_tasks
+from puppets import end, program, said
 from shim import Shim, shim
-from theatre import PATIENCE, parked, ready
+from theatre import PATIENCE, cookie, parked, processes_of, ready, running, serving
 from understudy import Runtime, State
 from understudy.storage.check import check
+from understudy.supervisor.standstill import STANDSTILL
 from waiting import until
 
 HOUR = 3600
+#: The clocks that run when everything is frozen, in seconds: more than it takes to get there.
+LITTLE = 3.0
 
 
 @pytest.fixture
@@ -85,7 +93,7 @@ def test_delays_follow_the_wall_clock(home: Path, clock: Shim):
         assert rt.run(clock_tasks.add, 2, 2, timeout=PATIENCE) == 4
         assert info.status().state is State.QUEUED
         clock.set_clock(HOUR + 1)
-        # Noticed at the next thing that happens, or within a minute.
+        # Noticed at the next thing that happens, or within seconds.
         assert rt.run(clock_tasks.add, 2, 2, timeout=PATIENCE) == 4
         assert (info.result(PATIENCE), at.result(PATIENCE)) == (3, 7)
 
@@ -114,3 +122,120 @@ def test_ended_tasks_are_kept_by_the_wall_clock_and_ids_stay_unique(home: Path, 
         assert kept.status().state is State.COMPLETED
         clock.set_clock(3 * HOUR)
         assert rt.prune() >= 1
+
+
+#: A client that waits, and is frozen with all the others.
+WAITS = """
+import json
+from understudy import Runtime
+
+home, ids = json.loads(sys.argv[1])
+with Runtime.connect(home) as rt:
+    print(["waits"], flush=True)
+    print([*rt.results(ids)], flush=True)
+"""
+
+
+def _state(pid: int) -> str:
+    return (
+        Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[0]
+    )
+
+
+@contextmanager
+def frozen(pids: list[int]) -> Iterator[None]:
+    """None of these processes does anything inside the block."""
+    try:
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        until(lambda: {_state(pid) for pid in pids} == {"T"}, PATIENCE)
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+
+def waiting(rt: Runtime, folder: Path) -> dict[str, Any]:
+    """Tasks that wait for a time, for a message or for the test."""
+    tasks = {
+        "retried": rt.start(clock_tasks.fails_once.options(retry=1), HOUR),
+        "delayed": rt.start(clock_tasks.add.options(delay=HOUR), 1, 2),
+        # Its worker is its own, and is looked at ten times a second.
+        "measured": rt.start(clock_tasks.total.options(memory_limit=1 << 30, timeout=600)),
+        "cancelled": rt.start(clock_tasks.winds_up.options(grace=LITTLE), str(folder / "go")),
+    }
+    until(lambda: tasks["retried"].status().error, PATIENCE)
+    parked([tasks["measured"]], rt)
+    running([tasks["cancelled"]], rt)
+    return tasks
+
+
+def with_little_time(rt: Runtime) -> dict[str, Any]:
+    """Tasks whose clocks run, and have `LITTLE` on them."""
+    little = {"timeout": LITTLE, "grace": 60}
+    tasks = {
+        "receiving": rt.start(clock_tasks.total.options(**little)),
+        "async": rt.start(clock_tasks.total_async.options(**little)),
+        "listening": rt.start(clock_tasks.listens, LITTLE),
+        "sleeping": rt.start(clock_tasks.naps, 1.0),
+    }
+    until(lambda: all(tasks[n].status().state is State.RUNNING for n in ("receiving", "async")), PATIENCE)
+    parked([tasks["receiving"], tasks["async"], tasks["listening"]], rt)
+    return tasks
+
+
+@contextmanager
+def client_of(home: Path, *infos: Any) -> Iterator[Any]:
+    """A client that waits for these, in a process of its own."""
+    client = program(WAITS, json.dumps([str(home), [info.id for info in infos]]))
+    try:
+        assert said(client) == ["waits"]
+        yield client
+    finally:
+        end(client)
+
+
+@pytest.mark.parametrize("clock_stands_still", [True, False], ids=["suspended", "paused"])
+def test_nobody_is_blamed_for_time_in_which_everything_was_frozen(
+    home: Path, tmp_path: Path, clock: Shim, clock_stands_still: bool
+):
+    """Suspended: the machine slept, and its monotonic clock stood still. Paused: a container, say; that clock went on.
+    The wall clock is hours ahead afterwards."""
+    with ExitStack() as stack:
+        supervisor = stack.enter_context(serving(home, "clock_tasks", workers=2))
+        assert said(supervisor) == ["ready"]
+        rt = stack.enter_context(Runtime.connect(home))
+        workers = ready(rt, 2)
+        tasks = waiting(rt, tmp_path)
+        with client_of(home, tasks["measured"], tasks["delayed"]) as client:
+            everybody = [supervisor.pid, client.pid, *processes_of(cookie(rt))]
+            assert {*workers} < {*everybody}
+            tasks |= with_little_time(rt)
+            assert tasks["cancelled"].cancel()
+            until((tmp_path / "go.cancelled").exists, PATIENCE)
+            begin = time.monotonic()
+            with frozen(everybody):
+                clock.set_clock(2 * HOUR)
+                # Past every one of these clocks, by more than a busy machine would be.
+                until(lambda: time.monotonic() > begin + LITTLE + STANDSTILL + 0.2, 2 * LITTLE + PATIENCE)
+                if clock_stands_still:
+                    clock.hold_back(time.monotonic() - begin)
+            rt.send_many((tasks[name].id, 5) for name in ("receiving", "async", "measured"))
+            if clock_stands_still:
+                rt.send(tasks["listening"].id, 5)
+            (tmp_path / "go").touch()
+            for name in ("receiving", "async", "measured"):
+                tasks[name].close()
+                assert tasks[name].result(PATIENCE) == 5, name
+            assert tasks["cancelled"].wait(PATIENCE).state is State.CANCELLED
+            assert tasks["listening"].result(PATIENCE) == ("5" if clock_stands_still else "nothing")
+            assert tasks["sleeping"].result(PATIENCE) >= 1.0
+            # Due by the wall clock.
+            assert tasks["delayed"].result(PATIENCE) == 3
+            assert tasks["retried"].result(PATIENCE) == "at last"
+            assert said(client) == [5, 3]
+        assert ready(rt, 2) == workers
+        records = {record.id: record for record in rt.list(limit=100)}
+        assert {records[info.id].interruptions for info in tasks.values()} == {0}
+        assert {name for name, info in tasks.items() if records[info.id].attempt > 1} == {"retried"}
+    assert check(home).problems == []
