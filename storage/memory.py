@@ -96,14 +96,22 @@ class MemoryStore:
 
     def seal(self) -> bool:
         """Commit the open batch if it holds something and none is in flight; returns whether it did."""
-        if self._in_flight is not None or self.batch.empty:
+        batch = self.commit()
+        if batch is None:
             return False
+        self._on_commit(batch)
+        return True
+
+    def commit(self) -> Batch | None:
+        """Commit the open batch and give it back, to be `committed`; None if there is nothing or one in flight."""
+        if self._in_flight is not None or self.batch.empty:
+            return None
         if self._closed:
             raise StoreError("the store was closed; open it again")
-        self._in_flight, self.batch = self.batch, Batch()
-        self._apply(self._in_flight)
-        self._on_commit(self._in_flight)
-        return True
+        batch = self._in_flight = self.batch
+        self.batch = Batch()
+        self._apply(batch)
+        return batch
 
     def committed(self, batch: Batch) -> None:
         """The loop has learned that this batch is committed."""

@@ -1,7 +1,8 @@
 """The store as the supervisor uses it: rows are changed in an open batch, and reading sees them at once.
 
 One batch is open, at most one is on its way to disk. `seal` sends the open one off when the way is free, so a batch
-holds whatever became dirty while the commit before was under way: that is the group commit.
+holds whatever became dirty while the commit before was under way: that is the group commit. `commit` brings it there
+and waits.
 
 Used from one thread (the loop's). The callbacks given to `open` are called from the writer's thread, which is to have
 the loop call `committed(batch)` and then run `batch.acks`.
@@ -154,6 +155,23 @@ class Store:
         self._bytes_sealed += batch.size
         self.batch = Batch()
         return True
+
+    def commit(self) -> Batch | None:
+        """Bring the open batch to disk before this returns. The caller then does what follows a commit: `committed`,
+        and the batch's acks.
+
+        None if it was not: there is nothing, or a batch on its way, or this one has to go the way of `seal`.
+        """
+        if self._in_flight is not None or self.batch.empty:
+            return None
+        batch = self._in_flight = self.batch
+        self._bytes_sealed += batch.size
+        self.batch = Batch()
+        if self._writer.commit(batch):
+            return batch
+        if self._writer.failure is None:
+            self._writer.submit(batch)
+        return None
 
     def committed(self, batch: Batch) -> None:
         """The loop has learned that this batch is on disk; from here on its rows are read from there."""

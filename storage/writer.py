@@ -1,4 +1,7 @@
-"""The thread that is LMDB's only writer: group commit, a full disk waited out, the end told once.
+"""Who writes to LMDB: a thread, with group commit, a full disk waited out, the end told once.
+
+The thread that submits may commit a small batch by itself while there is nothing else to write: handing it over and
+being told costs as much as the commit on a fast disk.
 
 Guarantees:
 
@@ -30,7 +33,8 @@ Job = Callable[[], None]
 
 
 class Writer:
-    """Commits batches to an environment. All callbacks are called from the writer's thread."""
+    """Commits batches to an environment. All callbacks are called from the writer's thread; `on_fatal` may also come
+    from within `commit`."""
 
     def __init__(
         self,
@@ -47,6 +51,8 @@ class Writer:
         self._on_recovered = on_recovered
         self._on_fatal = on_fatal
         self._queue: queue.SimpleQueue[Batch | Job | None] = queue.SimpleQueue()
+        # What was put into the queue, counted by its only producer, and what the thread is done with, by the thread.
+        self._put_in = self._got_done = 0
         #: The disk is full, and the batch at hand is being tried again.
         self.full = False
         #: What ended the thread before its time.
@@ -61,6 +67,23 @@ class Writer:
     def submit(self, batch: Batch) -> None:
         """Have this batch committed. Raises the fatal StoreError if there was one, StoreError after `close`."""
         self._put(batch)
+
+    def commit(self, batch: Batch) -> bool:
+        """Commit this batch in the calling thread, which is the one that submits, and wait for the disk.
+
+        False if it was not: the thread has something to do, or the disk is full. `on_commit` is not called.
+        """
+        if self._put_in != self._got_done or self.failure is not None or self._closed:
+            return False
+        try:
+            if len(batch):
+                self._environment.commit(batch)
+        except StoreFull:
+            return False
+        except Exception as error:  # noqa: BLE001 - the same ends the thread
+            self._fail(error)
+            return False
+        return True
 
     def between(self, job: Job) -> None:
         """Have this called after the batches submitted so far, while nothing is being written."""
@@ -98,6 +121,7 @@ class Writer:
             raise self.failure
         if self._closed:
             raise StoreError("the store was closed; open it again")
+        self._put_in += 1
         self._queue.put(item)
 
     def _run(self) -> None:
@@ -107,6 +131,7 @@ class Writer:
                     self._write(item)
                 else:
                     item()
+                self._got_done += 1
         except BaseException as error:  # noqa: BLE001 - whatever it is, the loop has to learn of it
             self._fail(error)
 

@@ -263,6 +263,10 @@ class Book:
 
     # --- the lines ---
 
+    def waits(self, lane: Lane) -> bool:
+        """Whether a task stands in this lane, as far as is known without reading the disk."""
+        return not self.lines[lane].empty
+
     def take(self, lane: Lane, count: int = 1) -> list[Entry]:
         """Take the first ready tasks of a lane out of its line, up to so many; none only if it is empty."""
         line, entries, of = self.lines[lane], self.entries, self.entries.get

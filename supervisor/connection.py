@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import select
 import socket
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
@@ -20,6 +22,8 @@ from .stream import READ_SIZE, read_buffer, widen
 
 #: Seconds that connecting and the first answer may take.
 CONNECT_TIMEOUT: Final = 10.0
+#: Seconds that one poll may be told to wait.
+LONGEST_POLL: Final = 1_000_000.0
 
 Rows = Sequence[tuple[bytes, str, bytes | None, Any]]
 """(id, state, encoded value, error row) of tasks that have ended."""
@@ -34,6 +38,9 @@ class Reply(Future[Any]):
 
 class Connection:
     """Pipelined requests from any number of threads; a thread of its own reads the answers.
+
+    A thread that has nothing to do but to wait for an answer reads in its place (`read_until`): being woken by another
+    thread would take it longer than the reading.
 
     Guarantee: every request's reply is set, with the answer or with SupervisorLost, whatever becomes of the socket;
     but for those that were forgotten.
@@ -51,6 +58,10 @@ class Connection:
             VALUE_LIMIT
         )  # for the first answer; what comes then has this supervisor's limit
         self._sending = threading.Lock()
+        # Held by whoever reads, and who that is unless it is the thread that is there for it.
+        self._reading = threading.Lock()
+        self._buffer = read_buffer()
+        self._stand_in: int | None = None
         self._numbers = itertools.count(1)
         self._requests: dict[int, Reply] = {}
         self._waits: dict[int, Callable[[Rows], None]] = {}
@@ -58,11 +69,17 @@ class Connection:
         self._reason = ""
         #: What went wrong, once the connection is of no more use.
         self.lost: UnderstudyError | None = None
+        self._broken: UnderstudyError | None = None
         self._closing = False
         #: What the supervisor said of itself: pid, embedded, settings.
         self.facts: dict[str, Any] = self._greet()
         #: Bytes that it takes for one encoded value.
         self.value_limit: int = self.facts["settings"]["value_limit"]
+        self._arrivals = select.poll()
+        self._arrivals.register(self._sock, select.POLLIN)
+        # What the reading thread sleeps on: it sees no arrivals while another one reads.
+        self._alarm = select.epoll()
+        self._alarm.register(self._sock, select.EPOLLIN)
         self._thread = threading.Thread(target=self._read, name="understudy-client", daemon=True)
         self._thread.start()
 
@@ -130,13 +147,14 @@ class Connection:
         """In a fork of the process that made it: the socket is the parent's, this process needs one of its own."""
         self._closing = True
         self.lost = SupervisorLost("this process was forked and needs a connection of its own")
+        self._alarm.close()
         self._sock.close()
 
     def close(self) -> None:
         """Hang up and wait for the reading thread."""
         self._closing = True
         self._hang_up()
-        if threading.current_thread() is not self._thread:
+        if threading.get_ident() not in (self._thread.ident, self._stand_in):
             self._thread.join()
 
     def _hang_up(self) -> None:
@@ -146,20 +164,63 @@ class Connection:
             # Already disconnected, which is what was wanted.
             return
 
-    def _read(self) -> None:
-        error: UnderstudyError | None = None
-        buffer = read_buffer()
+    def read_until(self, done: Callable[[], bool], timeout: float | None = None) -> None:
+        """Read the answers in this thread until that is so, for at most `timeout` seconds.
+
+        May return before: when another thread reads in this way, and when the connection breaks.
+        """
+        if not self._reading.acquire(blocking=False):
+            return
         try:
-            while size := self._sock.recv_into(buffer):
-                for frame in self._decoder.feed(buffer[:size]):
-                    self._take(frame)
+            self._stand_in = threading.get_ident()
+            deadline = None if timeout is None else time.monotonic() + timeout
+            going = self._alarm_on(False)
+            while going and not done():
+                left = None if deadline is None else deadline - time.monotonic()
+                if left is not None and left <= 0:
+                    break
+                if self._arrivals.poll(None if left is None else min(left, LONGEST_POLL) * 1000):
+                    going = self._take_in()
+        finally:
+            self._stand_in = None
+            self._alarm_on(True)
+            self._reading.release()
+
+    def _alarm_on(self, on: bool) -> bool:
+        """Whether the reading thread is to be woken by arrivals; False if there are none any more."""
+        try:
+            self._alarm.modify(self._sock, select.EPOLLIN if on else 0)
+        except (OSError, ValueError):
+            # It has ended meanwhile, and closed both.
+            return False
+        return True
+
+    def _read(self) -> None:
+        going = True
+        while going:
+            self._alarm.poll()
+            with self._reading:
+                going = self._take_in()
+        self._end()
+
+    def _take_in(self) -> bool:
+        """Read what has come, for whoever holds `_reading`; False when nothing will any more."""
+        try:
+            size = self._sock.recv_into(self._buffer, 0, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return True
         except OSError:
-            pass
-        except UnderstudyError as broken:
-            error = broken
-        except Exception as broken:  # noqa: BLE001 - whatever it is, nobody may be left waiting for an answer
-            error = ProtocolError(f"the supervisor sent what cannot be: {broken!r}")
-        self._end(error)
+            return False
+        try:
+            for frame in self._decoder.feed(self._buffer[:size]):
+                self._take(frame)
+        except UnderstudyError as error:
+            self._broken = error
+        except Exception as error:  # noqa: BLE001 - whatever it is, nobody may be left waiting for an answer
+            self._broken = ProtocolError(f"the supervisor sent what cannot be: {error!r}")
+        if self._broken is not None:
+            self._hang_up()
+        return size > 0 and self._broken is None
 
     def _take(self, frame: tuple[Any, ...]) -> None:
         match frame[0]:
@@ -187,7 +248,8 @@ class Connection:
             case Answer.GOODBYE:
                 self._reason = frame[1]
 
-    def _end(self, error: UnderstudyError | None) -> None:
+    def _end(self) -> None:
+        error = self._broken
         if error is None:
             why = self._reason or ("the connection was closed" if self._closing else "its connection broke")
             error = SupervisorLost(
@@ -197,7 +259,9 @@ class Connection:
             self.lost = error
             pending, self._requests = self._requests, {}
             self._waits.clear()
-        self._sock.close()
+        with self._reading:
+            self._alarm.close()
+            self._sock.close()
         for future in pending.values():
             future.set_exception(error)
         if not self._closing:

@@ -36,7 +36,7 @@ class Process(StrEnum):
 #: By name: the process that dies there, and the function that is the point, as "room.module:name" or
 #: "room.module:Class.name".
 POINTS: Final[dict[str, tuple[Process, str]]] = {
-    # What is in a batch is brought to disk: the transaction, in the writer's thread.
+    # What is in a batch is brought to disk: the transaction.
     "commit": (Process.SUPERVISOR, "storage.environment:Environment.commit"),
     # The loop learns that a batch is on disk, and answers whoever waited for it.
     "acknowledge": (Process.SUPERVISOR, "supervisor.journal:Journal._committed"),

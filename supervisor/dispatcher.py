@@ -94,13 +94,18 @@ class Dispatcher:
             self._room_look = None
             log.warning("the disk has room again: queued tasks begin")
         self._release_due()
-        shared = [link for link in self._pool.links if not link.alone]
-        if links := [link for link in shared if link.takes(Lane.SYNC)]:
+        waits = self._book.waits
+        if waits(Lane.BOX) and (links := self._links(Lane.SYNC)):
             self._fill_boxes(links)
+        if waits(Lane.SYNC) and (links := self._links(Lane.SYNC)):
             self._fill_slots(links)
-        if links := [link for link in shared if link.takes(Lane.ASYNC)]:
+        if waits(Lane.ASYNC) and (links := self._links(Lane.ASYNC)):
             self._fill_loops(links)
         self._ask_for_isolated()
+
+    def _links(self, lane: Lane) -> list[WorkerLink]:
+        """The workers that any task of this lane may go to."""
+        return [link for link in self._pool.links if not link.alone and link.takes(lane)]
 
     # --- sync tasks ---
 
@@ -109,7 +114,7 @@ class Dispatcher:
         # What was handed out will take room as well, nobody knows how much.
         most_ahead = 0 if self.is_scarce() else AHEAD
         loads: list[list[Any]] = [[link.working(Lane.SYNC), []] for link in links]
-        while True:
+        while self._book.waits(Lane.SYNC):
             least = min(loads, key=_load)
             ahead = least[0] - slots
             if ahead >= most_ahead:

@@ -50,6 +50,11 @@ class Lane:
         """Keys held in memory."""
         return len(self._held)
 
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to take, in memory or on disk."""
+        return not self._held and self.horizon is None
+
     def holds(self, key: bytes) -> bool:
         """Whether the key is in memory."""
         return key in self._held

@@ -331,8 +331,10 @@ class Runtime:
     def _await(self, wait: Wait, timeout: float | None, message: str) -> None:
         actor = on_stage.get(None)
         if actor is None or isinstance(actor, AsyncTaskActor):
+            deadline = None if timeout is None else time.monotonic() + timeout
+            self._attachment.read_until(wait.future.done, timeout)
             try:
-                wait.future.result(timeout)
+                wait.future.result(None if deadline is None else deadline - time.monotonic())
             except TimeoutError:
                 raise TimeoutError(message) from None
             return
@@ -350,6 +352,10 @@ class Runtime:
             left = None if deadline is None else deadline - time.monotonic()
             self._await(wait, left, "the tasks have not ended in time")
             return
+        self._attachment.read_until(
+            lambda: key in wait.rows or wait.future.done(),
+            None if deadline is None else deadline - time.monotonic(),
+        )
         with wait.news:
             while key not in wait.rows:
                 if wait.future.done():

@@ -97,6 +97,52 @@ def test_jobs_run_between_batches(scene: Scene):
     assert seen == [1]
 
 
+def test_a_caller_may_commit_by_itself_while_the_thread_has_nothing_to_do(scene: Scene):
+    batches = [rows() for _ in range(3)]
+    assert scene.writer.commit(batches[0])
+    assert scene.environment.taken == batches[:1]
+    scene.environment.gate.clear()
+    scene.writer.submit(batches[1])
+    assert not scene.writer.commit(batches[2])
+    scene.environment.gate.set()
+    until(lambda: scene.writer.commit(batches[2]))
+    assert scene.environment.taken == batches
+    assert scene.committed == batches[1:2], "whoever commits knows that it has"
+    job_began, job_may_end = threading.Event(), threading.Event()
+    scene.writer.between(lambda: job_began.set() or job_may_end.wait(10) or None)  # type: ignore[func-returns-value]
+    assert job_began.wait(10)
+    assert not scene.writer.commit(rows())
+    job_may_end.set()
+    acks_only = Batch()
+    acks_only.acks.append(lambda: None)
+    tries = scene.environment.tries
+    until(lambda: scene.writer.commit(acks_only))
+    assert scene.environment.tries == tries
+    scene.writer.close(5)
+    assert not scene.writer.commit(rows())
+
+
+def test_a_caller_leaves_a_full_disk_to_the_thread(scene: Scene):
+    scene.environment.trouble = full
+    batch = rows()
+    assert not scene.writer.commit(batch)
+    assert scene.troubles == []
+    scene.writer.submit(batch)
+    until(lambda: scene.troubles)
+    scene.environment.trouble = None
+    until(lambda: scene.committed == [batch])
+
+
+def test_a_fatal_error_of_a_caller_ends_the_writing(scene: Scene):
+    scene.environment.trouble = lambda: StoreCorrupt("damaged", problems=[])
+    assert not scene.writer.commit(rows())
+    assert [type(failure) for failure in scene.failures] == [StoreCorrupt]
+    scene.environment.trouble = None
+    assert not scene.writer.commit(rows())
+    with pytest.raises(StoreCorrupt):
+        scene.writer.submit(rows())
+
+
 def test_a_full_disk_keeps_the_batch_and_is_told_once_until_there_is_room(scene: Scene):
     scene.environment.trouble = full
     batch = rows()

@@ -148,7 +148,7 @@ def test_a_task_that_starts_and_ends_between_two_commits_is_written_once(home: P
             )
             # A batch is on its way for as long as its commit has not been told.
             it.journal.store.put(Table.META, b"other", b"")
-            it.journal.seal()
+            it.journal.store.seal()
             assert it.journal.store.busy
             committed = it.journal._committed
             held: list[Any] = []

@@ -21,7 +21,7 @@ from understudy.actors.errors import (
 )
 from understudy.supervisor import connection as connection_module
 from understudy.supervisor.codec import encode
-from understudy.supervisor.connection import Connection
+from understudy.supervisor.connection import Connection, Reply
 from understudy.supervisor.frames import Answer, Ask
 from understudy.supervisor.home import Home
 from understudy.supervisor.settings import Settings
@@ -126,6 +126,75 @@ def test_answers_in_any_order_from_any_thread(client: Client):
     for thread in threads:
         thread.join()
     assert sorted(got) == list(range(20))
+
+
+def test_who_waits_reads_by_itself_and_for_the_others(client: Client):
+    connection, peer = client.connection, client.peer
+    readers: list[str] = []
+
+    def ask() -> Reply:
+        reply = connection.request(Ask.TREE)
+        reply.add_done_callback(lambda _: readers.append(threading.current_thread().name))
+        peer.next()
+        return reply
+
+    mine, other = ask(), ask()
+
+    def answer() -> None:
+        until(lambda: connection._stand_in is not None)
+        peer.tell((Answer.OK, 2, "two"), (Answer.OK, 1, "one"))
+
+    answering = threading.Thread(target=answer)
+    answering.start()
+    connection.read_until(mine.done)
+    answering.join()
+    assert (mine.result(0), other.result(0)) == ("one", "two")
+    assert readers == [threading.current_thread().name] * 2
+    # And then the reading thread goes on.
+    third = ask()
+    peer.tell((Answer.OK, 3, None))
+    third.result(10)
+    assert readers[2] == "understudy-client"
+
+
+def test_reading_for_oneself_ends_in_time_and_leaves_it_to_who_came_first(client: Client):
+    reply = client.connection.request(Ask.TREE)
+    client.connection.read_until(reply.done, 0.01)
+    client.connection.read_until(reply.done, -1)
+    assert not reply.done()
+    first = threading.Thread(target=client.connection.read_until, args=(reply.done,))
+    first.start()
+    until(lambda: client.connection._stand_in is not None)
+    client.connection.read_until(reply.done)  # returns at once, or this would take for ever
+    assert not reply.done()
+    client.peer.next()
+    client.peer.tell((Answer.OK, 1, None))
+    first.join()
+    assert reply.done()
+
+
+@pytest.mark.parametrize("end", [lambda peer: peer.close(), garbage], ids=["closed", "garbage"])
+def test_the_end_comes_while_somebody_reads_for_himself(client: Client, end: Callable[[Peer], None]):
+    reply = client.connection.request(Ask.TREE)
+    thread = threading.Thread(target=client.connection.read_until, args=(reply.done,))
+    thread.start()
+    until(lambda: client.connection._stand_in is not None)
+    end(client.peer)
+    thread.join()
+    with pytest.raises((SupervisorLost, ProtocolError)):
+        reply.result(10)
+    until(lambda: client.lost)
+    client.connection.read_until(lambda: False)  # there is nothing to wait for any more
+
+
+def test_it_may_be_closed_by_what_an_answer_calls(client: Client):
+    reply = client.connection.request(Ask.TREE)
+    reply.add_done_callback(lambda _: client.connection.close())
+    client.peer.next()
+    client.peer.tell((Answer.OK, 1, None))
+    client.connection.read_until(reply.done)
+    assert reply.result(10) is None
+    until(lambda: not client.connection._thread.is_alive())
 
 
 @pytest.mark.parametrize(

@@ -21,12 +21,19 @@ def opened(home: Path) -> Journal:
     return Journal(home, Settings(durability="os"))
 
 
+@pytest.fixture
+def by_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However little there is to write, it goes by way of the writer's thread."""
+    monkeypatch.setattr(journal_module, "FEW_ROWS", -1)
+
+
 async def until(condition: Any) -> None:
     async with asyncio.timeout(20):
         while not condition():  # noqa: ASYNC110 - the writer is a thread
             await asyncio.sleep(0)
 
 
+@pytest.mark.usefixtures("by_thread")
 def test_what_is_dirty_is_written_just_before_the_seal(home: Path):
     async def story() -> None:
         journal = opened(home)
@@ -50,6 +57,51 @@ def test_what_is_dirty_is_written_just_before_the_seal(home: Path):
         assert journal.close() is None
 
     asyncio.run(story())
+
+
+def test_a_little_is_on_disk_when_the_seal_returns(home: Path, monkeypatch: pytest.MonkeyPatch):
+    async def story() -> None:
+        journal = opened(home)
+        told: list[int] = []
+
+        def write(number: int, size: int = 1) -> bool:
+            """Whether it was acknowledged within the seal."""
+            journal.put(Table.META, b"%03d" % number, bytes(size))
+            journal.after_commit(lambda: told.append(number))
+            journal.seal()
+            return number in told
+
+        assert write(1)
+        # More than a little goes to the writer's thread, and what comes next follows it.
+        assert not write(2, journal_module.FEW_BYTES)
+        assert not write(3)
+        await until(lambda: told == [1, 2, 3])
+        # So does everything for a while when the disk has been slow: the loop has more to do than to wait for it.
+        monkeypatch.setattr(journal_module, "SLOW", -1.0)
+        monkeypatch.setattr(journal_module, "WARY", 3600.0)
+        await until(lambda: not journal.store.busy)
+        assert write(4)
+        assert not write(5)
+        await until(lambda: told == [1, 2, 3, 4, 5])
+        assert journal.close() is None
+
+    asyncio.run(story())
+
+
+def test_a_fatal_error_of_a_commit_in_the_loop_is_told_there(home: Path, caplog: Any):
+    async def story() -> None:
+        journal = opened(home)
+        told: list[StoreError] = []
+        journal.on_fatal = told.append
+        journal.store._environment.commit = lambda _batch: 1 / 0  # type: ignore[assignment,method-assign,return-value]
+        journal.put(Table.META, b"x", b"")
+        journal.seal()
+        await until(lambda: told)
+        assert "ZeroDivisionError" in str(told[0])
+        assert isinstance(journal.close(), StoreError)
+
+    with caplog.at_level(logging.CRITICAL):
+        asyncio.run(story())
 
 
 def test_settled_waits_for_what_is_dirty_now(home: Path):
@@ -83,6 +135,7 @@ def test_an_acknowledgement_that_fails_keeps_no_other_back(home: Path, caplog: A
     asyncio.run(story())
 
 
+@pytest.mark.usefixtures("by_thread")
 def test_it_says_when_it_falls_behind_and_when_it_has_caught_up(home: Path, monkeypatch: Any):
     monkeypatch.setattr(journal_module, "BACKLOG_HIGH", 1_000)
     monkeypatch.setattr(journal_module, "BACKLOG_LOW", 100)
@@ -119,6 +172,7 @@ def test_new_work_is_refused_while_the_disk_is_full(home: Path, monkeypatch: Any
     asyncio.run(story())
 
 
+@pytest.mark.usefixtures("by_thread")
 def test_a_fatal_error_is_told_in_the_loop(home: Path, caplog: Any):
     async def story() -> None:
         journal = opened(home)
