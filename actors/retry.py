@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from . import errors
 from .errors import InvalidOption
 from .names import class_name
 
@@ -15,6 +16,8 @@ Backoff = Literal["fixed", "linear", "exponential"]
 
 #: Retries after the first try that may be asked for.
 ATTEMPTS_LIMIT: Final = 1_000_000
+#: The package whose exceptions are public under names shorter than those of their modules.
+PACKAGE: Final = "understudy"
 #: jitter spreads a delay by up to this part of it, up and down.
 JITTER: Final = 0.10
 
@@ -46,8 +49,9 @@ class Retry:
     max_delay: float = 300.0
     jitter: bool = False
     on: tuple[type[BaseException] | str, ...] = (Exception,)
-    """Exception classes (or their `module:qualname`) that are worth another try. A timeout counts as TimeoutError,
-    the death of a worker as Exception."""
+    """Exception classes (or their `module:qualname`, where `module` is the one that defines them) that are worth
+    another try. A timeout counts as TimeoutError, the death of a worker as Exception. Those of Understudy are known
+    as `understudy:Name`, too."""
 
     def __post_init__(self) -> None:
         attempts: object = self.attempts
@@ -102,8 +106,9 @@ def _seconds(field: str, value: object) -> float:
 
 
 def _kinds(on: object) -> tuple[type[BaseException] | str, ...]:
-    """What `on=` names: one class or several. A name without its module would match nothing, so it is refused."""
+    """What `on=` names: one class or several. What would match nothing, as a name without its module, is refused."""
     kinds = tuple(on) if isinstance(on, Iterable) and not isinstance(on, str | type) else (on,)
+    kinds = tuple(_own(kind) if isinstance(kind, str) else kind for kind in kinds)
     for kind in kinds:
         if isinstance(kind, str) and ":" in kind:
             continue
@@ -112,3 +117,14 @@ def _kinds(on: object) -> tuple[type[BaseException] | str, ...]:
                 f"retry on= takes exception classes, or their names as module:qualname: {kind!r:.80}"
             )
     return kinds
+
+
+def _own(name: str) -> type[BaseException] | str:
+    """The class for the public name of one of ours, which is not the module that defines it; others stay names."""
+    package, _, kind = name.partition(":")
+    if package != PACKAGE:
+        return name
+    found = getattr(errors, kind, None)
+    if not (isinstance(found, type) and issubclass(found, BaseException)):
+        raise InvalidOption(f"retry on={name!r:.80}: {PACKAGE} has no exception of that name")
+    return found

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from understudy.actors.errors import InvalidOption, UnderstudyError
+from understudy.actors.errors import EngineAbsent, InvalidOption, UnderstudyError
 from understudy.actors.retry import ATTEMPTS_LIMIT, JITTER, Retry, lineage
 
 
@@ -74,6 +74,10 @@ def test_jitter_uses_its_whole_part() -> None:
         (f"{__name__}:Flaky", Flaky, True),
         ("elsewhere:Flaky", Flaky, False),
         ((TimeoutError,), TimeoutError, True),
+        ("understudy:EngineAbsent", EngineAbsent, True),
+        (["understudy:BoxError", KeyError], EngineAbsent, True),
+        ("understudy.actors.errors:EngineAbsent", EngineAbsent, True),
+        ("understudy:BoxFailed", EngineAbsent, False),
         ((), ValueError, False),
     ],
 )
@@ -81,6 +85,14 @@ def test_on(on: Any, error: type[BaseException], wanted: bool) -> None:
     retry = Retry(1, on=on)
     assert retry.wants(lineage(error)) is wanted
     assert Retry.unpack(retry.pack()).wants(lineage(error)) is wanted
+
+
+@pytest.mark.parametrize(
+    "name", ["understudy:EngineAway", "understudy:", "understudy:ErrorInfo", "understudy:math"]
+)
+def test_what_would_match_nothing_of_ours_is_refused(name: str) -> None:
+    with pytest.raises(InvalidOption, match="understudy has no exception of that name"):
+        Retry(1, on=name)
 
 
 def test_lineage_holds_the_exception_classes_only() -> None:
