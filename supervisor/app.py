@@ -67,14 +67,16 @@ class AppSpec:
 
     @classmethod
     def parse(cls, text: str, cwd: str | os.PathLike[str] | None = None) -> AppSpec:
-        """From the command line: `module`, `pkg.module`, `module:attribute` or `path/to/file.py`.
-
-        The attribute is ignored. AppFailed if it cannot be one of these.
-        """
+        """From the command line: `module`, `pkg.module` or `path/to/file.py`; AppFailed for anything else."""
         folder = os.path.abspath(cwd or os.getcwd())
         target, _, attribute = text.partition(":")
         if attribute.endswith(".py") or "/" in attribute:  # A path with a colon in it.
-            target = text
+            target, attribute = text, ""
+        if attribute or text.endswith(":"):
+            raise AppFailed(
+                f"an app is a module with all the tasks that it declares, not something in it: write {target!r} in "
+                f"place of {text!r}"
+            )
         if target.endswith(".py") or "/" in target:
             path = os.path.join(folder, os.path.expanduser(target))
             return cls([_module_of(path)], None, [os.path.dirname(os.path.abspath(path))], folder)

@@ -79,18 +79,27 @@ class TestSpec:
         assert AppSpec.unpack(spec.pack()) == spec
         assert AppSpec.unpack({**spec.pack(), "of_a_later_release": 1}) == spec
 
-    @pytest.mark.parametrize("text", ["tasks", "pkg.tasks", "pkg.tasks:app"])
+    @pytest.mark.parametrize("text", ["tasks", "pkg.tasks"])
     def test_a_module_by_name(self, text: str, tmp_path: Path):
         spec = AppSpec.parse(text, tmp_path)
-        assert spec == AppSpec([text.partition(":")[0]], None, [str(tmp_path)], str(tmp_path))
+        assert spec == AppSpec([text], None, [str(tmp_path)], str(tmp_path))
 
-    @pytest.mark.parametrize(
-        "text", ["sub/tasks.py", "./sub/tasks.py", "{}/sub/tasks.py", "sub/tasks.py:app"]
-    )
+    @pytest.mark.parametrize("text", ["sub/tasks.py", "./sub/tasks.py", "{}/sub/tasks.py"])
     def test_a_file(self, text: str, tmp_path: Path):
         write(tmp_path / "sub/tasks.py", "")
         spec = AppSpec.parse(text.format(tmp_path), tmp_path)
         assert spec == AppSpec(["tasks"], None, [str(tmp_path / "sub")], str(tmp_path))
+
+    @pytest.mark.parametrize(
+        "text", ["tasks:app", "pkg.tasks:app", "tasks.py:app", "sub/tasks.py:app", "tasks:"]
+    )
+    def test_a_part_of_a_module_is_none(self, text: str, tmp_path: Path):
+        with pytest.raises(AppFailed, match=f"write '{text.partition(':')[0]}' in place of '{text}'"):
+            AppSpec.parse(text, tmp_path)
+
+    def test_a_path_with_a_colon_in_it_is_a_file(self, tmp_path: Path):
+        write(tmp_path / "a:b/tasks.py", "")
+        assert AppSpec.parse("a:b/tasks.py", tmp_path).sys_path == [str(tmp_path / "a:b")]
 
     @pytest.mark.parametrize(
         ("text", "message"),
