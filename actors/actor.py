@@ -30,6 +30,7 @@ from .host import Assignment, Ending, Host, Outcome, error_outcome
 from .ids import id_bytes, id_text
 from .lines import Lines
 from .mailbox import Mailbox
+from .patience import patience
 from .task import Task
 
 if TYPE_CHECKING:
@@ -253,13 +254,14 @@ class TaskActor(pykka.Actor):
     def _receive(self, timeout: float | None) -> Any:
         """As `receive`, but a message that says None is not taken for the end."""
         self._acknowledge_taken()
-        deadline = None if timeout is None else time.monotonic() + timeout
+        seconds = patience(timeout)
+        deadline = None if seconds is None else time.monotonic() + seconds
         while (message := self._next()) is NOTHING:
             self._tell_taken()
             left = None if deadline is None else deadline - time.monotonic()
             # Another thread of this task may be faster: then it is waited for once more.
             if not self._wait(left, self._something_to_receive):
-                raise TimeoutError(f"no message within {timeout} seconds")
+                raise TimeoutError(f"no message within {seconds:g} s")
         return message
 
     def take(self) -> Any:
@@ -275,7 +277,7 @@ class TaskActor(pykka.Actor):
 
     def sleep(self, seconds: float) -> bool:
         """Wait; False if a cancel or timeout cut it short."""
-        self._wait(seconds, self._something_wrong)
+        self._wait(patience(seconds, "sleep"), self._something_wrong)
         if self.interrupted:
             raise Interrupted
         return self.signal is None

@@ -16,6 +16,7 @@ from .async_actor import AsyncTaskActor
 from .context import cancelled, current, progress
 from .errors import NotInTask
 from .info import TaskInfo
+from .patience import patience
 from .task import Task
 
 if TYPE_CHECKING:
@@ -89,11 +90,12 @@ async def result(id: str | TaskInfo, timeout: float | None = None) -> Any:
     """Wait for another task's value; see `Runtime.result`."""
     task_id = id.id if isinstance(id, TaskInfo) else id
     actor = _async_actor("result")
+    seconds = patience(timeout)
     # No thread and no place on the event loop is held, or parents that wait for children would starve them.
     future: Future[Any] = await _call(ambient.runtime().wait_for, task_id)
     try:
-        if not await actor.wait_future_async(future, timeout):
-            raise TimeoutError(f"task {task_id} has not ended within {timeout} seconds")
+        if not await actor.wait_future_async(future, seconds):
+            raise TimeoutError(f"task {task_id} has not ended within {seconds:g} s")
     finally:
         future.cancel()
     return future.result()

@@ -114,7 +114,7 @@ class Connection(base.Connection):
             if not await actor._wait_async(
                 left_of(deadline), lambda: self._sendable_now() or actor.stop_pending()
             ):
-                raise TimeoutError(f"not sent within {timeout} seconds")
+                raise TimeoutError(f"not sent within {timeout:g} s")
             actor.check_stop()
             self._check_sendable()
         session.offer(payload, text)
@@ -137,7 +137,7 @@ class Connection(base.Connection):
             elif not await actor._wait_async(
                 left_of(deadline), lambda: self._has_something() or actor.stop_pending()
             ):
-                raise TimeoutError(f"no message within {timeout} seconds")
+                raise TimeoutError(f"no message within {timeout:g} s")
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
         """As `understudy.ws.Connection.close`."""
@@ -211,7 +211,7 @@ async def select(*sources: Any, timeout: float | None = None) -> tuple[Any, Any]
             if listens:
                 actor._tell_taken()
             if not await actor._wait_async(left_of(deadline), lambda: base.any_has_something(actor, sources)):
-                raise TimeoutError(f"no message within {timeout} seconds")
+                raise TimeoutError(f"no message within {timeout:g} s")
             continue
         source, item = found
         if isinstance(item, Reconnected) and not await source._met(item):

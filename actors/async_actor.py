@@ -24,6 +24,7 @@ from .actor import CLOSED, NOTHING, TaskActor, on_stage
 from .belonging import LEAVE_WITHIN
 from .errors import Interrupted, NotInTask
 from .host import Assignment, Host, Outcome
+from .patience import patience
 from .task import Task
 
 
@@ -158,18 +159,19 @@ class AsyncTaskActor(TaskActor):
 
     async def _receive_async(self, timeout: float | None) -> Any:
         self._acknowledge_taken()
-        deadline = None if timeout is None else self.loop.time() + timeout
+        seconds = patience(timeout)
+        deadline = None if seconds is None else self.loop.time() + seconds
         while (message := self._next()) is NOTHING:
             self._tell_taken()
             left = None if deadline is None else deadline - self.loop.time()
             # Another asyncio task of this task may be faster: then it is waited for once more.
             if not await self._wait_async(left, self._something_to_receive):
-                raise TimeoutError(f"no message within {timeout} seconds")
+                raise TimeoutError(f"no message within {seconds:g} s")
         return message
 
     async def sleep_async(self, seconds: float) -> bool:
         """As `sleep`."""
-        await self._wait_async(seconds, self._something_wrong)
+        await self._wait_async(patience(seconds, "sleep"), self._something_wrong)
         if self.interrupted:
             raise Interrupted
         return self.signal is None

@@ -95,7 +95,7 @@ class Connection(base.Connection):
         while session.congested() or self._to_greet():
             self._greet()
             if not actor._wait(left_of(deadline), lambda: self._sendable_now() or actor.stop_pending()):
-                raise TimeoutError(f"not sent within {timeout} seconds")
+                raise TimeoutError(f"not sent within {timeout:g} s")
             actor.check_stop()
             self._check_sendable()
         session.offer(payload, text)
@@ -119,7 +119,7 @@ class Connection(base.Connection):
             elif item is not EMPTY:
                 return item
             elif not actor._wait(left_of(deadline), lambda: self._has_something() or actor.stop_pending()):
-                raise TimeoutError(f"no message within {timeout} seconds")
+                raise TimeoutError(f"no message within {timeout:g} s")
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Close it and wait for the other side's answer, at most `close_timeout` seconds. What was not received is
@@ -200,7 +200,7 @@ def select(*sources: Any, timeout: float | None = None) -> tuple[Any, Any]:
             if listens:
                 actor._tell_taken()
             if not actor._wait(left_of(deadline), lambda: base.any_has_something(actor, sources)):
-                raise TimeoutError(f"no message within {timeout} seconds")
+                raise TimeoutError(f"no message within {timeout:g} s")
             continue
         source, item = found
         if isinstance(item, Reconnected) and not source._met(item):

@@ -14,6 +14,7 @@ from typing import Any, Final, Self, TypeVar
 
 from ..actors import ambient
 from ..actors.info import TaskInfo, TaskRecord
+from ..actors.patience import patience
 from ..actors.state import State
 from .runtime import IdLike, Runtime, TaskLike
 from .subscription import TaskEvent
@@ -84,16 +85,17 @@ class AsyncRuntime:
 
     async def result(self, id: IdLike, timeout: float | None = None) -> Any:
         """See `Runtime.result`."""
-        return await self._awaited(await self._call(self.sync.wait_for, id), timeout)
+        seconds = patience(timeout)
+        return await self._awaited(await self._call(self.sync.wait_for, id), seconds)
 
-    async def _awaited(self, future: Future[T], timeout: float | None) -> T:
+    async def _awaited(self, future: Future[T], seconds: float | None) -> T:
         try:
             # Cancelling the caller cancels the future, by which the supervisor learns that nobody waits.
-            return await asyncio.wait_for(asyncio.wrap_future(future), timeout)
+            return await asyncio.wait_for(asyncio.wrap_future(future), seconds)
         except TimeoutError:
             if future.done() and not future.cancelled():
                 raise
-            raise TimeoutError(f"the task has not ended within {timeout} seconds") from None
+            raise TimeoutError(f"the task has not ended within {seconds:g} s") from None
 
     async def results(self, ids: Iterable[IdLike], timeout: float | None = None) -> AsyncIterator[Any]:
         """See `Runtime.results`."""
@@ -105,7 +107,8 @@ class AsyncRuntime:
 
     async def wait(self, id: IdLike, timeout: float | None = None) -> TaskRecord:
         """See `Runtime.wait`."""
-        await self._awaited(await self._call(self.sync.wait_for_end, id), timeout)
+        seconds = patience(timeout)
+        await self._awaited(await self._call(self.sync.wait_for_end, id), seconds)
         return await self.status(id)
 
     async def status(self, id: IdLike) -> TaskRecord:

@@ -403,7 +403,7 @@ class Performance:
         details = {**result, "stdout": _tail(result["stdout"]), "stderr": _tail(result["stderr"])}
         if how == "timeout":
             limit = self._conf.limits.timeout
-            raise BoxTimedOut(f"the container ran longer than {limit:g} seconds and was stopped", details)
+            raise BoxTimedOut(f"the container ran longer than {limit:g} s and was stopped", details)
         if how == "cancel":
             return result
         if result["exit_code"] != 0:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sized
 from concurrent.futures import Future
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 from ..actors import ambient, values
 from ..actors.actor import on_stage
@@ -28,6 +28,7 @@ from ..actors.errors import (
 )
 from ..actors.ids import id_bytes, id_text, new_id
 from ..actors.info import TaskInfo, TaskRecord
+from ..actors.patience import patience
 from ..actors.state import State
 from ..actors.task import Task, module_name
 from ..storage.reader import Reader
@@ -51,6 +52,8 @@ LOG_CHUNKS: Final = 1_000_000
 
 #: Tasks in one part of a start of more than fit into one commit.
 START_PART: Final = 2_000
+
+T = TypeVar("T")
 
 TaskLike = Task[..., Any] | str
 IdLike = str | TaskInfo
@@ -128,6 +131,7 @@ class Runtime:
         All of them in one commit, or none, if there are at most 10,000 and they take at most 8 MiB. More are started
         in parts, each as a whole or not at all, and the first ones run while the others are still on their way.
         """
+        _several(calls, "start_many", "calls")
         declared = self._task(task)
         infos: list[TaskInfo] = []
         rows: list[StartRow] = []
@@ -239,7 +243,7 @@ class Runtime:
         rows: list[tuple[bytes, bytes]] = []
         size = 0
         limit = self._attachment.value_limit
-        for number, (id, message) in enumerate(letters):
+        for number, (id, message) in enumerate(_several(letters, "send_many", "(id, message) pairs")):
             value = values.pack(message, f"messages[{number}]", limit)
             rows.append((_id(id), value))
             size += len(value) + 50
@@ -269,18 +273,14 @@ class Runtime:
     def result(self, id: IdLike, timeout: float | None = None) -> Any:
         """Wait for a task's end; its value, or TaskFailed, Poisoned, TaskTimedOut, TaskCancelled, TimeoutError."""
         key = _id(id)
-        wait = self._attachment.wait_for([key])
-        try:
-            self._await(wait, timeout, f"task {id_text(key)} has not ended within {timeout} seconds")
-        finally:
-            self._attachment.forget(wait)
-        return value_of(*wait.rows[key])
+        return value_of(*self._ended(key, timeout).rows[key])
 
     def results(self, ids: Iterable[IdLike], timeout: float | None = None) -> Iterator[Any]:
         """The values of several tasks, in the order given, each as soon as it and those before it are there."""
-        keys = [_id(id) for id in ids]
+        keys = [_id(id) for id in _several(ids, "results", "ids")]
+        seconds = patience(timeout)
         wait = self._attachment.wait_for(keys)
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = None if seconds is None else time.monotonic() + seconds
         try:
             for key in keys:
                 if key not in wait.rows:
@@ -291,13 +291,18 @@ class Runtime:
 
     def wait(self, id: IdLike, timeout: float | None = None) -> TaskRecord:
         """Wait for a task's end, whatever it is; its record. TimeoutError when `timeout` seconds run out."""
-        key = _id(id)
+        self._ended(_id(id), timeout)
+        return self.status(id)
+
+    def _ended(self, key: bytes, timeout: float | None) -> Wait:
+        seconds = patience(timeout)
         wait = self._attachment.wait_for([key])
         try:
-            self._await(wait, timeout, f"task {id_text(key)} has not ended within {timeout} seconds")
+            if not self._await(wait, seconds):
+                raise TimeoutError(f"task {id_text(key)} has not ended within {seconds:g} s")
         finally:
             self._attachment.forget(wait)
-        return self.status(id)
+        return wait
 
     def wait_for(self, id: IdLike) -> Future[Any]:
         """A future with what `result` would give; cancel it to wait no longer."""
@@ -328,7 +333,8 @@ class Runtime:
         future.add_done_callback(lambda done: self._attachment.forget(wait) if done.cancelled() else None)
         return future
 
-    def _await(self, wait: Wait, timeout: float | None, message: str) -> None:
+    def _await(self, wait: Wait, timeout: float | None) -> bool:
+        """Whether all have ended in time."""
         actor = on_stage.get(None)
         if actor is None or isinstance(actor, AsyncTaskActor):
             deadline = None if timeout is None else time.monotonic() + timeout
@@ -336,21 +342,23 @@ class Runtime:
             try:
                 wait.future.result(None if deadline is None else deadline - time.monotonic())
             except TimeoutError:
-                raise TimeoutError(message) from None
-            return
+                return False
+            return True
         # Inside a task the wait holds no slot, or parents that wait for children would starve them.
         before = actor.signal
         if not actor.wait_future(wait.future, timeout):
-            raise TimeoutError(message)
+            return False
         if not wait.future.done() and actor.signal != before:
             raise TaskCancelled("this task was asked to stop while it waited for another", id_text(actor.id))
         wait.future.result()
+        return True
 
     def _await_row(self, wait: Wait, key: bytes, deadline: float | None) -> None:
         actor = on_stage.get(None)
         if actor is not None and not isinstance(actor, AsyncTaskActor):
             left = None if deadline is None else deadline - time.monotonic()
-            self._await(wait, left, "the tasks have not ended in time")
+            if not self._await(wait, left):
+                raise TimeoutError("the tasks have not ended in time")
             return
         self._attachment.read_until(
             lambda: key in wait.rows or wait.future.done(),
@@ -387,6 +395,8 @@ class Runtime:
     ) -> list[TaskRecord]:
         """Tasks, newest first; `before=id` goes on after the last one of the call before."""
         wanted = None if state is None else _states([state] if isinstance(state, str) else state)
+        if isinstance(limit, bool) or not isinstance(limit, int) or limit < 0:
+            raise InvalidOption(f"limit must be a whole number, 0 or more: {limit!r:.80}")
         self._check_open()
         records = self._reader.records(
             states=wanted,
@@ -478,6 +488,17 @@ class Runtime:
     ) -> None:
         ambient.leave(self)
         self.close()
+
+
+def _several(values: Iterable[T], call: str, what: str) -> Iterable[T]:
+    """The values, if there can be several; else InvalidOption."""
+    try:
+        iter(values)
+    except TypeError:
+        raise InvalidOption(
+            f"{call} takes {what}, as a list or anything to iterate, not {values!r:.80}"
+        ) from None
+    return values
 
 
 def _states(names: Iterable[State | str]) -> set[State]:

@@ -63,7 +63,7 @@ def judge(
     if timed_out:
         late: ErrorRow = (
             "Timeout",
-            f"attempt {attempt} took longer than {options.timeout:g} seconds",
+            f"attempt {attempt} took longer than {options.timeout:g} s",
             "",
             {} if error is None else error[3],
         )

@@ -260,7 +260,7 @@ class Link(ClientConnection):
             self._end = self.loop.call_later(self.terms.close_timeout, self._cut)
 
     def _cut(self) -> None:
-        self.why = self.why or f"no answer to the close within {self.terms.close_timeout:g} seconds"
+        self.why = self.why or f"no answer to the close within {self.terms.close_timeout:g} s"
         self.transport.abort()
 
     def _stop_timers(self) -> None:

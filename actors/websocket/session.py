@@ -362,7 +362,7 @@ def _default_tls() -> tls.SSLContext:
 
 
 def _within(timeout: float | None) -> str:
-    return "in the time that the system allows" if timeout is None else f"within {timeout:g} seconds"
+    return "in the time that the system allows" if timeout is None else f"within {timeout:g} s"
 
 
 def _refused(place: str, error: Exception) -> WebSocketRefused:

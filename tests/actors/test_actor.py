@@ -114,7 +114,7 @@ def test_the_traceback_starts_in_the_users_code(stage: Any, flavour: Any) -> Non
 
     text = stage.perform(flavour(scenario)).outcome().error[2]
     assert text.startswith("Traceback (most recent call last):\n")
-    assert text.endswith("TimeoutError: no message within 0 seconds\n")
+    assert text.endswith("TimeoutError: no message within 0 s\n")
     assert "in scenario" in text
     assert "/actors/actor.py" not in text
     assert "/actors/async_actor.py" not in text
@@ -199,7 +199,7 @@ def test_receive_times_out(stage: Any, flavour: Any) -> None:
     play = stage.perform(flavour(scenario))
     play.until_marked(1)  # only the one that could wait was parked
     play.tell("a", "b")
-    assert play.value() == [*(f"no message within {t} seconds" for t in (0, -1, 0.01)), "a", "b"]
+    assert play.value() == [*(f"no message within {t} s" for t in (0, -1, 0.01)), "a", "b"]
 
 
 def test_an_endless_timeout_is_one(stage: Any, flavour: Any) -> None:

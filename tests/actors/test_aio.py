@@ -113,7 +113,7 @@ def test_a_result_that_does_not_come_in_time(stage: Any, monkeypatch: pytest.Mon
         await aio.result("i", timeout=0.01)
 
     outcome = stage.perform(body).outcome()
-    assert outcome.error[:2] == ("TimeoutError", "task i has not ended within 0.01 seconds")
+    assert outcome.error[:2] == ("TimeoutError", "task i has not ended within 0.01 s")
     assert runtime.results["i"].cancelled()
 
 

@@ -211,7 +211,7 @@ def test_cancel_and_timeout(rt: Runtime) -> None:
         assert error is not None
         assert (error.type, error.message) == (
             "Timeout",
-            "the container ran longer than 1 seconds and was stopped",
+            "the container ran longer than 1 s and was stopped",
         )
         ends.append((error.details["exit_code"], error.details["stdout"], lines(rt, info)))
     assert ends == [(5, "up\nbye\n", ["up", "bye"]), (137, "up\n", ["up"])]

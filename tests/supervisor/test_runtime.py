@@ -93,6 +93,8 @@ def test_what_cannot_be_started_is_refused_at_once(rt: Runtime):
         rt.start("call_tasks:gone")
     with pytest.raises(InvalidOption, match="start takes a task"):
         rt.start(print)  # type: ignore[arg-type]
+    with pytest.raises(InvalidOption, match=r"start_many takes calls, .* not 5"):
+        rt.start_many(add, 5)  # type: ignore[arg-type]
     with pytest.raises(InvalidTask, match="lambda"):
         rt.start(task(lambda: None))
 
@@ -157,6 +159,29 @@ def test_waiting_runs_out_and_leaves_nothing_behind(rt: Runtime):
     assert rt.result(info, timeout=20) == []
 
 
+def test_a_timeout_that_is_none_is_refused_before_anything_is_asked(rt: Runtime):
+    for wrong in ("x", [1], float("nan")):
+        for call in (rt.result, rt.wait):
+            with pytest.raises(InvalidOption, match="timeout must be seconds, or None"):
+                call(UNKNOWN, timeout=wrong)
+        with pytest.raises(InvalidOption, match="timeout must be seconds, or None"):
+            next(rt.results([UNKNOWN], timeout=wrong))  # type: ignore[arg-type]
+    assert rt._attachment._waits == set()
+    with pytest.raises(InvalidOption, match=r"results takes ids, .* not 5"):
+        next(rt.results(5))  # type: ignore[arg-type]
+    with pytest.raises(InvalidOption, match=r"send_many takes .* pairs, .* not 5"):
+        rt.send_many(5)  # type: ignore[arg-type]
+    # As good as none.
+    assert rt.result(rt.start(add, 1, 2), timeout=1e300) == 3
+
+
+def test_how_long_it_waited_is_said_in_short(rt: Runtime):
+    info = rt.start(nap, 20)
+    with pytest.raises(TimeoutError, match=r"has not ended within 0\.01 s$"):
+        rt.result(info, timeout=0.01)
+    rt.cancel(info)
+
+
 def test_wait_for_gives_a_future(rt: Runtime):
     assert rt.wait_for(rt.start(add, 1)).result(20) == 2
     with pytest.raises(TaskFailed):
@@ -217,6 +242,10 @@ def test_list(rt: Runtime):
     assert rt.list(stream=stream, task="call_tasks:nap") == []
     with pytest.raises(ValueError, match="paused"):
         rt.list(state="paused")
+    assert rt.list(limit=0) == []
+    for wrong in (-1, 1.5, "5", True, None):
+        with pytest.raises(InvalidOption, match="limit must be a whole number"):
+            rt.list(limit=wrong)  # type: ignore[arg-type]
 
 
 def test_retry(rt: Runtime):

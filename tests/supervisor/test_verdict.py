@@ -70,7 +70,7 @@ def test_the_grid(ending: Ending):
         assert verdict.keep_value is kept, case
         if timed_out and not cancelled:
             details = {"exit_code": 143} if ending is Ending.TIMED_OUT else {}
-            late = f"attempt {attempt} took longer than 60 seconds"
+            late = f"attempt {attempt} took longer than 60 s"
             assert verdict.error == ("Timeout", late, "", details)
         elif ending is Ending.TIMED_OUT and not cancelled:
             assert verdict.error == ("Timeout", *ROW[1:3], {"exit_code": 143})

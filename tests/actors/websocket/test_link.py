@@ -305,7 +305,7 @@ def test_a_peer_that_does_not_answer_a_close() -> None:
         await watcher.until(lambda: watcher.session.over)
         assert (watcher.session.code, watcher.session.why) == (
             1006,
-            "no answer to the close within 0.01 seconds",
+            "no answer to the close within 0.01 s",
         )
 
     with mute(handshake) as server:

@@ -46,7 +46,7 @@ def test_other_ends(served: Stage):
     engine()
     slow = served("box", "run", IMAGE, "sleep", "100", "--timeout", "1", "--grace", "0", "--size", "xlarge")
     assert slow.code == ExitCode.TASK_TIMED_OUT
-    assert "longer than 1 seconds" in slow.err
+    assert "longer than 1 s and" in slow.err
     absent = served("box", "run", "understudy-tests/absent", "--pull", "never")
     assert absent.code == ExitCode.TASK_FAILED
     assert "is not on this machine" in absent.err

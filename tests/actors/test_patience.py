@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import math
+import threading
+from typing import Any
+
+import pytest
+
+from understudy.actors.errors import InvalidOption
+from understudy.actors.patience import patience
+
+
+@pytest.mark.parametrize(
+    ("given", "waits"),
+    [
+        (None, None),
+        (0, 0),
+        (1.5, 1.5),
+        (-1, -1),
+        (threading.TIMEOUT_MAX, threading.TIMEOUT_MAX),
+        (1e300, None),
+        (math.inf, None),
+        (-math.inf, -math.inf),
+        (10**400, None),
+    ],
+)
+def test_seconds_or_none(given: Any, waits: float | None) -> None:
+    assert patience(given) == waits
+
+
+@pytest.mark.parametrize("given", ["x", "1", math.nan, True, [1], object(), 1j, b"1"])
+def test_anything_else_is_refused(given: Any) -> None:
+    with pytest.raises(InvalidOption, match="timeout must be seconds, or None"):
+        patience(given)
+    with pytest.raises(InvalidOption, match="sleep must be"):
+        patience(given, "sleep")
