@@ -34,7 +34,7 @@ from .crash_points import Process, arm
 from .error_frame import error_of
 from .frames import Order, Report
 from .marks import Marks
-from .outbox import Outbox
+from .outbox import LINGER, Outbox
 from .processes import children_of, kill_tree
 from .slots import Slots
 from .stream import read_buffer
@@ -48,6 +48,8 @@ ENTRY_LIMIT: Final = 64_000
 #: Seconds an attempt may take to count as quick, and quick ones in a row after which a task is trusted to be.
 QUICK: Final = 0.0002
 QUICK_RUNS: Final = 8
+#: Seconds of the processor's time up to which an attempt does not hold up what is gathered.
+LIGHT: Final = LINGER
 #: Signals that others send to a whole group (systemd stops a unit so): when to end is the supervisor's decision. Not
 #: ignored but handled, since programs that a task starts would inherit the former.
 LEFT_TO_SUPERVISOR: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -267,12 +269,22 @@ class Worker:
         return task is not None and task.quick >= QUICK_RUNS
 
     def _perform(self, assignment: Assignment) -> None:
-        self._actor_for(assignment)._start_actor_loop()
+        actor = self._actor_for(assignment)
+        task = actor.task
+        if task.quick >= QUICK_RUNS:
+            actor._start_actor_loop()
+            return
+        began = time.thread_time()
+        actor._start_actor_loop()
+        task.light = task.light + 1 if time.thread_time() - began < LIGHT else 0
 
     def _actor_for(self, assignment: Assignment) -> TaskActor:
         task = registry.get(assignment.task) or self._import_late(assignment.task)
-        if self._outbox.has_results and (task is None or task.quick < QUICK_RUNS):
-            # What comes now may take its time; nobody should wait that long for what is done.
+        if self._outbox.has_results and (
+            task is None or (task.quick < QUICK_RUNS and task.light < QUICK_RUNS)
+        ):
+            # What comes now may compute for long, and not let the outbox's thread have its turn; nobody should wait
+            # that long for what is done.
             self._outbox.flush()
         return self._cast(assignment, task or _UNKNOWN)
 

@@ -18,6 +18,7 @@ from understudy.actors import values
 from understudy.actors.host import Assignment, Ending
 from understudy.actors.ids import new_id
 from understudy.storage.schema import Lane
+from understudy.supervisor import worker as worker_module
 from understudy.supervisor.codec import Decoder, encode
 from understudy.supervisor.frames import Order, Report
 from understudy.supervisor.marks import Marks
@@ -93,6 +94,43 @@ SOURCE = """
 
     fds = [int(fd) for fd in sys.argv[2:]]
     os._exit(main({"home": "/nowhere", "slots": 2, "value_limit": 1 << 20, "modules": []}, fds))
+"""
+
+
+PERFORMING = """
+    import socket, time
+    from understudy import task
+    from understudy.actors import values
+    from understudy.actors.host import Assignment
+    from understudy.actors.ids import new_id
+    from understudy.supervisor.marks import Marks
+    from understudy.supervisor.tokens import Tokens
+    from understudy.supervisor.worker import LIGHT, QUICK, QUICK_RUNS, Worker
+
+    @task(name="computes")
+    def computes(seconds):
+        end = time.thread_time() + seconds
+        while time.thread_time() < end: pass
+
+    class Gathered:
+        has_results, flushed = True, 0
+        def flush(self): self.flushed += 1
+        def done(self, row): pass
+
+    config = {"home": "/nowhere", "slots": 1, "value_limit": 1 << 20, "modules": []}
+    worker = Worker(config, socket.socketpair()[0], Tokens(), Tokens(), Marks())
+    worker._outbox = Gathered()
+
+    def flushed(seconds):
+        worker._outbox.flushed = 0
+        id = new_id()
+        args = values.pack([(seconds,), {}])
+        worker._perform(Assignment(id, "computes", 1, args, id, None, None, None, False, 0))
+        return worker._outbox.flushed
+
+    flushed(0)  # the first one imports things
+    computes.quick = computes.light = 0
+    print(*map(flushed, [2 * QUICK] * (QUICK_RUNS + 2) + [2 * LIGHT, 2 * QUICK]))
 """
 
 
@@ -361,3 +399,12 @@ def test_what_a_killed_worker_was_doing_can_be_read(boss: Boss):
     os.kill(boss.process.pid, signal.SIGKILL)
     boss.process.wait()
     assert boss.marks.read() == {id: True}
+
+
+def test_results_gather_only_while_what_begins_is_known_to_compute_little():
+    performing = program(PERFORMING)
+    out, _ = performing.communicate(timeout=20)
+    flushed = list(map(int, out.split()))
+    runs = worker_module.QUICK_RUNS
+    # The one that computed for long was not known to; after it nothing is known any more.
+    assert flushed == [1] * runs + [0] * 3 + [1]
