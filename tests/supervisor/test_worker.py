@@ -401,8 +401,9 @@ def test_what_a_killed_worker_was_doing_can_be_read(boss: Boss):
     assert boss.marks.read() == {id: True}
 
 
-def test_results_gather_only_while_what_begins_is_known_to_compute_little():
-    performing = program(PERFORMING)
+def test_results_gather_only_while_what_begins_is_known_to_compute_little(tmp_path: Path):
+    (tmp_path / "performing.py").write_text(textwrap.dedent(PERFORMING), encoding="utf-8")
+    performing = program("sys.path.insert(0, sys.argv[1]); import performing", str(tmp_path))
     out, _ = performing.communicate(timeout=20)
     flushed = list(map(int, out.split()))
     runs = worker_module.QUICK_RUNS
