@@ -3,7 +3,9 @@
 The steps, and why a SIGKILL between any two of them does no harm:
 
 1. Look for a container with this task's labels and this attempt's number. If there is one, go on with it.
-2. Fetch the image, make the container. Its name can be given once only, so there are never two.
+2. Fetch the image, make the container. Its name can be given once only, so there are never two. One that is there,
+   has never run and is gone again belongs to a request of an attempt that died, and that the engine has given up:
+   then look once more.
 3. Checkpoint its id, start it. A start that has been made already changes nothing.
 4. Follow its output from the beginning. What is in the task's log already is left out (see box_output.py).
 5. When it has ended: copy its outputs, checkpoint how it ended, and only then remove it. Whoever comes after the
@@ -54,8 +56,14 @@ log = logging.getLogger("understudy")
 ERROR_TAIL: Final = 32_768
 #: Seconds that standard input may be full before signals are looked at again.
 INPUT_LOOK: Final = 0.2
+#: Seconds in which the engine has given up what was asked of it by an attempt that died, and between two looks.
+GIVEN_UP: Final = 60.0
+LOOK_AGAIN: Final = 0.05
 #: Seconds after SIGKILL until the engine has to have ended the container.
 KILLED: Final = 15.0
+
+#: What the engine calls a container that it removes, or has failed to.
+GOING: Final = frozenset({"removing", "dead"})
 
 _pulls: Final = Pulls()
 #: Engines, by their address, whose disks are known to keep no limit of /data.
@@ -139,8 +147,7 @@ class Performance:
         follower: Follower | None = None
         try:
             try:
-                created = self._found() or self._made()
-                seen = self._started(created)
+                seen = self._brought_up()
                 follower = Follower(self._engine, self._container, seen, self._log, self._bell.set)
                 self._attend(follower)
                 how = "exit"
@@ -155,6 +162,19 @@ class Performance:
                 follower.close()
         self._checkpoint(done=[how, result])
         return how, result
+
+    def _brought_up(self) -> dict[str, float]:
+        """Find the container or make it, and see to it that it runs, or has run; see `_started`."""
+        until = time.monotonic() + GIVEN_UP
+        while True:
+            try:
+                return self._started(self._found() or self._made())
+            except (Missing, Taken) as error:
+                # It has not run: nothing is lost with it.
+                if time.monotonic() >= until:
+                    raise EngineError(f"the engine does not come to an end with it: {error}") from error
+            self._check()
+            time.sleep(LOOK_AGAIN)
 
     def _found(self) -> dict[str, Any] | None:
         """This attempt's container if there is one; whatever earlier attempts have left is removed."""
@@ -171,7 +191,7 @@ class Performance:
         if found is None:
             return None
         self._container = found
-        return self._inspect()
+        return self._engine.inspect(found)
 
     def _made(self) -> dict[str, Any]:
         socket = self._engine.socket
@@ -186,7 +206,7 @@ class Performance:
         except Taken:
             # By an attempt whose request was still on its way when its worker died.
             self._container = name
-        return self._inspect()
+        return self._engine.inspect(self._container)
 
     def _create(self, name: str) -> str:
         labels = spec.labels_of(self._home, self._id, self._attempt)
@@ -238,8 +258,12 @@ class Performance:
         self._actor.host.progress(self._actor, *progress)
 
     def _started(self, created: Mapping[str, Any]) -> dict[str, float]:
-        """See to it that it runs, or has run; the times of those of its lines that are in the log."""
+        """See to it that it runs, or has run; the times of those of its lines that are in the log.
+
+        Missing, Taken while it has not run.
+        """
         self._container = created["Id"]
+        _check_stays(created["State"])
         if created["State"]["Status"] != "created":
             # An attempt before this one has started it. What it had logged is on disk once this is.
             self._checkpoint()
@@ -251,7 +275,8 @@ class Performance:
         try:
             self._engine.start(self._container)
         except EngineError as error:
-            state = self._inspect()["State"]
+            state = self._engine.inspect(self._container)["State"]
+            _check_stays(state)
             raise BoxFailed(str(error), self._map(state, None)) from error
         self._set_deadline()
         return {}
@@ -414,6 +439,12 @@ class Performance:
                 f"the container ended with exit code 0, and without its output {missing[0]}", details
             )
         return result
+
+
+def _check_stays(state: Mapping[str, Any]) -> None:
+    """Missing for a container that the engine is removing, and that has never run. Years before 1970 are "never"."""
+    if state["Status"] in GOING and seconds(state["StartedAt"]) <= 0:
+        raise Missing(f"a container that is {state['Status']}")
 
 
 def _why(result: Mapping[str, Any]) -> str:

@@ -19,6 +19,7 @@ from understudy.supervisor.engine import Missing, Taken
 from waiting import until
 
 CREATED = "2030-01-01T00:00:00.0Z"
+NEVER = "0001-01-01T00:00:00Z"
 
 
 class Logs:
@@ -49,6 +50,8 @@ class Engine:
         self.deaf_to: set[str] = set()
         self.no_quota = False
         self.taken = False
+        #: Steps at which a container that has never run is gone, once each, and what is left of it then.
+        self.gone_at: list[str] = []
         self.socket: str | None = None
 
     def image(self, name: str) -> dict[str, Any] | None:
@@ -80,12 +83,19 @@ class Engine:
     def find(self, labels: dict[str, str]) -> list[dict[str, Any]]:
         return [row for row in self.rows.values() if labels.items() <= row["Labels"].items()]
 
+    def _goes(self, step: str) -> None:
+        """What another attempt has asked for is given up."""
+        if step in self.gone_at:
+            self.gone_at.remove(step)
+            self.rows.clear()
+
     def inspect(self, id: str) -> dict[str, Any]:
+        self._goes("inspect")
         if id not in self.rows:
             raise Missing(id)
         state = {
             "Status": self.rows[id]["Status"],
-            "StartedAt": CREATED,
+            "StartedAt": CREATED if self.rows[id]["Status"] == "running" else NEVER,
             "FinishedAt": CREATED,
             "ExitCode": self.code,
             "OOMKilled": False,
@@ -93,10 +103,18 @@ class Engine:
         mounts = [{"Name": "volume", "Destination": "/data"}]
         return {"Id": id, "Created": CREATED, "Image": "sha", "State": state, "Mounts": mounts}
 
-    def unpack(self, _id: str, path: str, _archive: bytes) -> None:
+    def unpack(self, id: str, path: str, _archive: bytes) -> None:
+        self._goes("unpack")
+        if id not in self.rows:
+            raise Missing(id)
         self.asked.append(f"unpack {path}")
 
     def start(self, id: str) -> None:
+        self._goes("start")
+        if id not in self.rows:
+            raise Missing(id)
+        if self.rows[id]["Status"] in box_task.GOING:
+            raise EngineError("the container is marked for removal")
         self.asked.append("start")
         self.rows[id]["Status"] = "running"
 
@@ -113,6 +131,8 @@ class Engine:
             self.end.set()
 
     def remove(self, id: str) -> None:
+        if id not in self.rows:
+            return
         self.asked.append(f"remove {self.rows[id]['Labels'][box_spec.ROLE_LABEL]}")
         del self.rows[id]
 
@@ -246,6 +266,67 @@ def test_a_container_that_an_attempt_has_made_unseen_is_taken_over(engine: Engin
     engine.taken = True
     assert perform(actor)["exit_code"] == 0
     assert engine.asked.count("create box") == 1
+
+
+@pytest.mark.parametrize("step", ["inspect", "unpack", "start"])
+def test_one_that_was_given_up_before_it_ran_is_made_anew(engine: Engine, actor: Actor, step: str):
+    """Its request was still on its way when its worker died, and the engine takes back what it has made of it."""
+    labels = box_spec.labels_of("ab-1-2", id_text(actor.id), 1)
+    engine._put("theirs", {"Labels": labels})
+    engine.gone_at = [step]
+    assert perform(actor)["exit_code"] == 0
+    assert engine.gone_at == []
+    assert engine.asked.count("create box") == engine.asked.count("start") == 1
+    assert engine.rows == {}
+
+
+def test_one_that_is_being_removed_is_waited_for(
+    engine: Engine, actor: Actor, monkeypatch: pytest.MonkeyPatch
+):
+    labels = box_spec.labels_of("ab-1-2", id_text(actor.id), 1)
+    engine._put("theirs", {"Labels": labels})
+    engine.rows["theirs"]["Status"] = "removing"
+    looks = []
+
+    def look(_seconds: float) -> None:
+        looks.append(len(actor.states))
+        if len(looks) == 3:
+            del engine.rows["theirs"]
+
+    monkeypatch.setattr(box_task.time, "sleep", look)
+    assert perform(actor)["exit_code"] == 0
+    assert looks == [0, 0, 0]
+    assert engine.asked.count("start") == 1
+
+
+def test_a_seed_of_somebody_else_is_removed_and_made_anew(
+    engine: Engine, actor: Actor, monkeypatch: pytest.MonkeyPatch
+):
+    create, refused = engine.create, []
+
+    def taken_once(name: str, spec: dict[str, Any]) -> str:
+        if spec["Labels"][box_spec.ROLE_LABEL] == box_spec.SEEDS and not refused:
+            refused.append(name)
+            engine._put(name, spec)
+            raise Taken(name)
+        return create(name, spec)
+
+    monkeypatch.setattr(engine, "create", taken_once)
+    assert perform(actor)["exit_code"] == 0
+    assert engine.asked[:2] == ["create box", "remove seed"]
+    assert engine.rows == {}
+
+
+def test_an_engine_that_never_comes_to_an_end_with_it(
+    engine: Engine, actor: Actor, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(box_task, "GIVEN_UP", 0.02)
+    monkeypatch.setattr(box_task, "LOOK_AGAIN", 0.001)
+    labels = box_spec.labels_of("ab-1-2", id_text(actor.id), 1)
+    engine._put("theirs", {"Labels": labels})
+    engine.rows["theirs"]["Status"] = "dead"
+    with pytest.raises(EngineError, match="does not come to an end"):
+        perform(actor)
 
 
 def test_what_earlier_attempts_have_left_is_removed(engine: Engine, actor: Actor):
