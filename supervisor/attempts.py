@@ -127,12 +127,13 @@ class Attempts:
             self._signal(entry, "cancel")
         return True
 
-    def _time_out(self, entry: Entry) -> None:
+    def _time_out(self, entry: Entry, anew: bool = False) -> None:
         if entry.link is None or entry.signal is not None:
             return
         timeout = entry.options.timeout
-        if timeout is not None and stood_still(entry.deadline, self._loop.time()):
-            entry.deadline = self._loop.call_later(timeout, self._time_out, entry)
+        # Once only: on a machine so busy that every clock is late, what runs is to be stopped all the same.
+        if timeout is not None and not anew and stood_still(entry.deadline, self._loop.time()):
+            entry.deadline = self._loop.call_later(timeout, self._time_out, entry, True)
         else:
             self._signal(entry, "timeout")
 
@@ -145,10 +146,10 @@ class Attempts:
         if entry.kill is None:
             entry.kill = self._loop.call_later(entry.options.grace, self._condemn, entry, reason)
 
-    def _condemn(self, entry: Entry, reason: str) -> None:
+    def _condemn(self, entry: Entry, reason: str, anew: bool = False) -> None:
         link = entry.link
-        if link is not None and stood_still(entry.kill, self._loop.time()):
-            entry.kill = self._loop.call_later(entry.options.grace, self._condemn, entry, reason)
+        if link is not None and not anew and stood_still(entry.kill, self._loop.time()):
+            entry.kill = self._loop.call_later(entry.options.grace, self._condemn, entry, reason, True)
         elif link is not None:
             log.warning(
                 "task %s (%s) did not stop within its grace of %g s after its %s: killing worker %d",

@@ -128,15 +128,15 @@ class Pool:
         self.app_ready.set()
         self.ensure()
 
-    def _await_load(self) -> None:
+    def _await_load(self, anew: bool = False) -> None:
         limit = self._settings.start_timeout
-        self._load_due = self._loop.call_later(limit, self._loads_too_long)
+        self._load_due = self._loop.call_later(limit, self._loads_too_long, anew)
 
-    def _loads_too_long(self) -> None:
+    def _loads_too_long(self, anew: bool) -> None:
         if self.app_ready.is_set() or self._stopping:
             return
-        if stood_still(self._load_due, self._loop.time()):
-            self._await_load()
+        if not anew and stood_still(self._load_due, self._loop.time()):
+            self._await_load(anew=True)
         else:
             limit = self._settings.start_timeout
             self._give_up(AppFailed(f"the app was not loaded within start_timeout={limit:g} seconds"))

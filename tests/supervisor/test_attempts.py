@@ -250,6 +250,20 @@ def test_a_timeout_that_runs_out_while_everything_stands_still_starts_anew(
     asyncio.run(story())
 
 
+def test_a_timeout_starts_anew_once_only(home: Path, monkeypatch: pytest.MonkeyPatch):
+    async def story() -> None:
+        async with room(home, tasks={"timed": declared(timeout=3600)}) as it:
+            (id,) = await begun(it, "timed")
+            before = it.entry(id).deadline
+            jump(it.loop, monkeypatch)
+            await it.until(lambda: it.entry(id).deadline is not before)
+            jump(it.loop, monkeypatch)
+            await it.until(lambda: signals(it.workers[0]))
+            assert signals(it.workers[0]) == [(id, "timeout")]
+
+    asyncio.run(story())
+
+
 def test_a_grace_that_runs_out_while_everything_stands_still_starts_anew(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ):
