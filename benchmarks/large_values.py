@@ -128,11 +128,12 @@ CASE = Case(
     short={"values": 4},
     rounds=5,
     bounds=(
-        "The disk, which the socket copy has no part in: raw commits of as many rows, with nothing else to do, come to a "
-        "sixth of it. A store that grows takes pages that nobody has used before. Where the memory for them is new as "
-        "well, 1 MB costs 2 ms of processor time to write (0.3 where it was used before) without the fsync: more than a "
-        "third of all that the supervisor does. Most of the rest is copies, 0.1 ms for 1 MB each: a value is packed, put "
-        "into a frame, goes through the kernel, is gone over, unpacked, and put into LMDB."
+        "The disk, which the socket copy has no part in: raw commits of as many rows, with nothing else to do, "
+        "come to a sixth of it. A store that grows takes pages that nobody has used before. Where the memory for "
+        "them is new as well, 1 MB costs 2 ms of processor time to write (0.3 where it was used before) without "
+        "the fsync: more than a third of all that the supervisor does. Most of the rest is copies, 0.1 ms for 1 "
+        "MB each: a value is packed, put into a frame, goes through the kernel, is gone over, unpacked, and put "
+        "into LMDB."
     ),
 )
 
