@@ -2,38 +2,48 @@
 
 Between two syncs a disk may have done any of the writes that it was given, in any order, and of each of them any
 sectors; what was written before a sync is there. So an image is: everything up to the last sync before the cut, and of
-what was written since then some sectors, chosen at random.
+what was written since then some sectors, chosen at random. A name that was given to a file is the old one's or the new
+one's until the folder was synced, whatever was synced of the files.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import random
+import shutil
 import struct
 import subprocess
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from understudy.actors import values
+from understudy.actors.errors import UnderstudyError
 from understudy.actors.ids import id_bytes
 from understudy.storage.check import check
+from understudy.storage.environment import Environment
 from understudy.storage.schema import Table, after_prefix
 from understudy.storage.view import Snapshot, release, view_of
 
 HERE = Path(__file__).parent
 #: Bytes that a disk writes as a whole or not at all.
 SECTOR = 512
-_HEAD = struct.Struct("=cQQ")
+#: Images for each step of a swap.
+SWAP_CUTS = 2
+#: Above any pid that there is.
+GONE = 1 << 23
+_HEAD = struct.Struct("=cQQQ")
 
 
 @dataclass
 class Step:
-    """One record of the log: W write, S sync, D sync of the write before, T truncate, A acknowledgement."""
+    """One record of the log: W write, S sync, D sync of the write before, T truncate, R rename to store.mdb, F sync of
+    the folder, A acknowledgement."""
 
     kind: str
+    file: int
     offset: int
     data: bytes
 
@@ -61,9 +71,9 @@ def steps(log: Path) -> list[Step]:
     data = log.read_bytes()
     at = 0
     while at < len(data):
-        kind, offset, length = _HEAD.unpack_from(data, at)
+        kind, file, offset, length = _HEAD.unpack_from(data, at)
         at += _HEAD.size
-        found.append(Step(kind.decode(), offset, data[at : at + length]))
+        found.append(Step(kind.decode(), file, offset, data[at : at + length]))
         at += length
     assert at == len(data)
     return found
@@ -78,8 +88,11 @@ class Told:
     passed: list[tuple[str, str, int]] = field(default_factory=list)
     saved: dict[str, int] = field(default_factory=dict)
     ended: set[str] = field(default_factory=set)
+    #: Whether anything was acknowledged at all.
+    anything: bool = False
 
     def take(self, verb: str, *row: Any) -> None:
+        self.anything = True
         match verb, *row:
             case "started", id:
                 self.started.add(id)
@@ -93,28 +106,27 @@ class Told:
                 self.ended.add(id)
 
 
-class Disk:
-    """What is safe, and what has been written since."""
+class _File:
+    """What is safe of a file, and what has been done to it since."""
 
-    def __init__(self, image: bytes) -> None:
-        self._safe = bytearray(image)
-        self._since: list[Step] = []
+    def __init__(self) -> None:
+        self.safe = bytearray()
+        self.since: list[Step] = []
 
     def do(self, step: Step) -> None:
         if step.kind in "WT":
-            self._since.append(step)
+            self.since.append(step)
         elif step.kind == "S":
-            for done in self._since:
-                _put(self._safe, done.offset, done.data, cut=done.kind == "T")
-            self._since.clear()
+            for done in self.since:
+                _put(self.safe, done.offset, done.data, cut=done.kind == "T")
+            self.since.clear()
         elif step.kind == "D":
-            done = self._since.pop()
-            _put(self._safe, done.offset, done.data)
+            done = self.since.pop()
+            _put(self.safe, done.offset, done.data)
 
     def after_power_loss(self, chance: random.Random) -> bytes:
-        """One of the images that the disk may hold if the power goes now."""
-        image = bytearray(self._safe)
-        since = list(self._since)
+        image = bytearray(self.safe)
+        since = list(self.since)
         chance.shuffle(since)
         share = chance.choice([0, 0.1, 0.5, 0.9, 1])
         for step in since:
@@ -128,6 +140,64 @@ class Disk:
         return bytes(image)
 
 
+class Disk:
+    """The files, by number, and which of them is the data file: safely, or by a name that is not synced yet."""
+
+    def __init__(self) -> None:
+        self._files: dict[int, _File] = {}
+        #: The data file that is safely so, and those that have been since.
+        self._names: list[int | None] = [None]
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether it may hold one thing or another."""
+        return len(self._names) > 1 or any(file.since for file in self._files.values())
+
+    def do(self, step: Step) -> None:
+        if step.kind == "R":
+            self._names.append(step.file)
+        elif step.kind != "F":
+            self._files.setdefault(step.file, _File()).do(step)
+        else:
+            # Only now may the number of an old file be given to another one.
+            *old, name = self._names
+            self._files = {number: file for number, file in self._files.items() if number not in old}
+            self._names = [name]
+
+    def after_power_loss(self, chance: random.Random) -> Image:
+        """One of the images that the disk may hold if the power goes now."""
+        data = chance.choice(self._names)
+        files = {number: file.after_power_loss(chance) for number, file in self._files.items()}
+        drafts = [image for number, image in files.items() if number != data]
+        return Image(None if data is None else files[data], drafts)
+
+    def after_all(self) -> bytes:
+        """The data file if the power stays on."""
+        name = self._names[-1]
+        assert name is not None
+        file = self._files[name]
+        file.do(Step("S", name, 0, b""))
+        return bytes(file.safe)
+
+
+@dataclass
+class Image:
+    """What may be in a home after the power was lost: the data file, if there is one, and what was in the making."""
+
+    data: bytes | None
+    drafts: list[bytes]
+
+    def lay(self, home: Path, lock: bytes | None) -> None:
+        """Put it there, with that as LMDB's lock file, of which nothing is ever synced."""
+        home.mkdir(mode=0o700)
+        found = {f"store.compact.{GONE + n}.draft": draft for n, draft in enumerate(self.drafts)}
+        found |= {} if self.data is None else {"store.mdb": self.data}
+        found |= {} if lock is None else {"store.mdb-lock": lock, "store.gate": b""}
+        for name, data in found.items():
+            (home / name).write_bytes(data)
+            (home / name).chmod(0o600)
+
+
 def _put(image: bytearray, offset: int, data: bytes, *, cut: bool = False) -> None:
     end = offset + len(data)
     if len(image) < end:
@@ -137,23 +207,30 @@ def _put(image: bytearray, offset: int, data: bytes, *, cut: bool = False) -> No
         del image[offset:]
 
 
-def wrong_with(image: bytes, told: Told, home: Path) -> list[str]:
+def wrong_with(image: Image, told: Told, home: Path, lock: bytes | None) -> list[str]:
     """What is missing or damaged in such an image."""
-    home.mkdir(mode=0o700)
-    (home / "store.mdb").write_bytes(image)
-    (home / "store.mdb").chmod(0o600)
-    problems = list(check(home).problems)
-    if problems:
-        return problems
+    image.lay(home, lock)
+    try:
+        if image.data is None and told.anything:
+            return ["the whole store"]
+        # As the next supervisor does, before anybody else.
+        Environment(home).close()
+        if drafts := sorted(path.name for path in home.glob("*.draft")):
+            return [f"left over: {drafts}"]
+        return list(check(home).problems) or _missing_in(home, told)
+    except UnderstudyError as error:
+        return [f"refused: {error}"]
+    finally:
+        shutil.rmtree(home)
+
+
+def _missing_in(home: Path, told: Told) -> list[str]:
     view = view_of(home)
     try:
         with view.read() as snapshot:
             return list(_missing(snapshot, told))
     finally:
         release(view)
-        for path in home.iterdir():
-            path.unlink()
-        os.rmdir(home)
 
 
 def _missing(snapshot: Snapshot, told: Told) -> Iterator[str]:
@@ -196,19 +273,40 @@ def _there(snapshot: Snapshot, id: str) -> list[int]:
     return [*(_value(snapshot, id) or []), *(values.unpack(row) for _, row in _mail(snapshot, id))]
 
 
-def play(log: list[Step], image: bytes, cuts: int, seed: int, folder: Path) -> tuple[int, list[str]]:
-    """Cut the power so often, at random; returns how many images had writes in doubt, and what was wrong."""
+@dataclass
+class Played:
+    """What came of it."""
+
+    images: int = 0
+    #: Of these, with something in doubt; and while a new file was made and put in the place of the old one.
+    doubtful: int = 0
+    swapping: int = 0
+    wrong: list[str] = field(default_factory=list)
+
+
+def play(log: list[Step], cuts: int, seed: int, folder: Path, lock: bytes) -> Played:
+    """Cut the power so often, at random, and `SWAP_CUTS` times at each step of every swap."""
     chance = random.Random(seed)
-    at = sorted(chance.choices(range(len(log)), k=cuts))
-    disk, told, wrong, doubtful = Disk(image), Told(), [], 0
+    at = Counter(chance.choices(range(len(log)), k=cuts))
+    swaps = swaps_in(log)
+    disk, told, played = Disk(), Told(), Played()
     for number, step in enumerate(log):
         if step.kind == "A":
             told.take(*json.loads(step.data))
         else:
             disk.do(step)
-        while at and at[0] == number:
-            at.pop(0)
-            doubtful += bool(disk._since)
-            found = wrong_with(disk.after_power_loss(chance), told, folder / f"image-{number}-{len(at)}")
-            wrong += [f"cut after step {number} ({step.kind}): {problem}" for problem in found]
-    return doubtful, wrong
+        for cut in range(at[number] + (SWAP_CUTS if number in swaps else 0)):
+            played.images += 1
+            played.doubtful += disk.doubtful
+            played.swapping += number in swaps
+            image = disk.after_power_loss(chance)
+            left = chance.choice([None, lock, bytes(len(lock))])
+            found = wrong_with(image, told, folder / f"image-{number}-{cut}", left)
+            played.wrong += [f"cut after step {number} ({step.kind}): {problem}" for problem in found]
+    return played
+
+
+def swaps_in(log: list[Step]) -> set[int]:
+    """The steps around each rename: from the draft's last write to the folder's sync, and a little beyond."""
+    renames = [number for number, step in enumerate(log) if step.kind == "R"]
+    return {near for number in renames for near in range(number - 3, number + 5) if 0 <= near < len(log)}

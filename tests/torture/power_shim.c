@@ -1,8 +1,10 @@
-/* Records what a process does to the files named store.mdb, in the order in which it does it.
+/* Records what a process does to the data file of a store and to what is to take its place, in the order in which it
+   does it.
 
-   Preloaded with LD_PRELOAD; appends records to $POWER_LOG: one byte of kind, offset and length as 8 bytes each in the
-   machine's order, and the data. W is a write, logged before it is done; S is a sync that has ended; T cuts or extends
-   the file. A write to a descriptor that is opened with O_DSYNC is followed by a D, which is a sync of that write. */
+   Preloaded with LD_PRELOAD; appends records to $POWER_LOG: one byte of kind, then the file's inode, offset and length
+   as 8 bytes each in the machine's order, and the data. W is a write, logged before it is done; S is a sync that has
+   ended; T cuts or extends the file. A write to a descriptor that is opened with O_DSYNC is followed by a D, which is a
+   sync of that write. R gives a file the name store.mdb; F is a sync of the folder $POWER_HOME that has ended. */
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -13,26 +15,46 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 static ssize_t (*real_writev)(int, const struct iovec *, int);
 
-static int is_store(int fd) {
-    char link[64], path[PATH_MAX];
+static int path_of(int fd, char path[PATH_MAX]) {
+    char link[64];
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-    ssize_t length = readlink(link, path, sizeof path - 1);
+    ssize_t length = readlink(link, path, PATH_MAX - 1);
     if (length < 0) return 0;
     path[length] = 0;
-    const char *name = strrchr(path, '/');
-    return name && strcmp(name, "/store.mdb") == 0;
+    return 1;
 }
 
-static void record(char kind, uint64_t offset, const struct iovec *data, int count) {
+static int ends_with(const char *path, const char *end) {
+    size_t length = strlen(path), wanted = strlen(end);
+    return length >= wanted && strcmp(path + length - wanted, end) == 0;
+}
+
+/* The file's inode, or 0 for one that is neither the data file nor a draft of it. */
+static uint64_t store_of(int fd) {
+    char path[PATH_MAX];
+    struct stat found;
+    if (!path_of(fd, path)) return 0;
+    const char *name = strrchr(path, '/');
+    if (!name || strncmp(name, "/store.", 7) || !(ends_with(name, ".mdb") || ends_with(name, ".draft"))) return 0;
+    return fstat(fd, &found) ? 0 : found.st_ino;
+}
+
+static int is_home(int fd) {
+    char path[PATH_MAX];
+    return path_of(fd, path) && strcmp(path, getenv("POWER_HOME")) == 0;
+}
+
+static void record(char kind, uint64_t file, uint64_t offset, const struct iovec *data, int count) {
     static int log = -1;
     if (!real_writev) real_writev = dlsym(RTLD_NEXT, "writev");
     if (log < 0) log = open(getenv("POWER_LOG"), O_WRONLY | O_APPEND | O_CLOEXEC);
-    char head[17];
+    char head[25];
     struct iovec parts[count + 1];
     uint64_t length = 0;
     for (int i = 0; i < count; i++) {
@@ -40,15 +62,16 @@ static void record(char kind, uint64_t offset, const struct iovec *data, int cou
         length += data[i].iov_len;
     }
     head[0] = kind;
-    memcpy(head + 1, &offset, 8);
-    memcpy(head + 9, &length, 8);
+    memcpy(head + 1, &file, 8);
+    memcpy(head + 9, &offset, 8);
+    memcpy(head + 17, &length, 8);
     parts[0].iov_base = head;
     parts[0].iov_len = sizeof head;
     if (log < 0 || real_writev(log, parts, count + 1) != (ssize_t)(length + sizeof head)) abort();
 }
 
-static void synced(int fd, uint64_t offset, ssize_t done) {
-    if (done >= 0 && fcntl(fd, F_GETFL) & O_DSYNC) record('D', offset, NULL, 0);
+static void synced(int fd, uint64_t file, uint64_t offset, ssize_t done) {
+    if (done >= 0 && fcntl(fd, F_GETFL) & O_DSYNC) record('D', file, offset, NULL, 0);
 }
 
 #define REAL(result, name, ...)                                                        \
@@ -58,21 +81,23 @@ static void synced(int fd, uint64_t offset, ssize_t done) {
 #define PWRITE(name, off)                                                              \
     ssize_t name(int fd, const void *data, size_t size, off offset) {                  \
         REAL(ssize_t, name, int, const void *, size_t, off);                           \
-        if (!is_store(fd)) return real(fd, data, size, offset);                        \
+        uint64_t file = store_of(fd);                                                  \
+        if (!file) return real(fd, data, size, offset);                                \
         struct iovec one = {(void *)data, size};                                       \
-        record('W', offset, &one, 1);                                                  \
+        record('W', file, offset, &one, 1);                                            \
         ssize_t done = real(fd, data, size, offset);                                   \
-        synced(fd, offset, done);                                                      \
+        synced(fd, file, offset, done);                                                \
         return done;                                                                   \
     }
 
 #define PWRITEV(name, off)                                                             \
     ssize_t name(int fd, const struct iovec *data, int count, off offset) {            \
         REAL(ssize_t, name, int, const struct iovec *, int, off);                      \
-        if (!is_store(fd)) return real(fd, data, count, offset);                       \
-        record('W', offset, data, count);                                              \
+        uint64_t file = store_of(fd);                                                  \
+        if (!file) return real(fd, data, count, offset);                               \
+        record('W', file, offset, data, count);                                        \
         ssize_t done = real(fd, data, count, offset);                                  \
-        synced(fd, offset, done);                                                      \
+        synced(fd, file, offset, done);                                                \
         return done;                                                                   \
     }
 
@@ -80,14 +105,17 @@ static void synced(int fd, uint64_t offset, ssize_t done) {
     int name(int fd) {                                                                 \
         REAL(int, name, int);                                                          \
         int done = real(fd);                                                           \
-        if (done == 0 && is_store(fd)) record('S', 0, NULL, 0);                        \
+        uint64_t file = store_of(fd);                                                  \
+        if (done == 0 && file) record('S', file, 0, NULL, 0);                          \
+        if (done == 0 && is_home(fd)) record('F', 0, 0, NULL, 0);                      \
         return done;                                                                   \
     }
 
 #define TRUNCATE(name, off)                                                            \
     int name(int fd, off size) {                                                       \
         REAL(int, name, int, off);                                                     \
-        if (is_store(fd)) record('T', size, NULL, 0);                                  \
+        uint64_t file = store_of(fd);                                                  \
+        if (file) record('T', file, size, NULL, 0);                                    \
         return real(fd, size);                                                         \
     }
 
@@ -103,23 +131,32 @@ TRUNCATE(ftruncate64, off64_t)
 /* Where a write goes that names no offset. */
 ssize_t write(int fd, const void *data, size_t size) {
     REAL(ssize_t, write, int, const void *, size_t);
-    if (!is_store(fd)) return real(fd, data, size);
+    uint64_t file = store_of(fd);
+    if (!file) return real(fd, data, size);
     struct iovec one = {(void *)data, size};
     uint64_t offset = lseek(fd, 0, SEEK_CUR);
-    record('W', offset, &one, 1);
+    record('W', file, offset, &one, 1);
     ssize_t done = real(fd, data, size);
-    synced(fd, offset, done);
+    synced(fd, file, offset, done);
     return done;
 }
 
 ssize_t writev(int fd, const struct iovec *data, int count) {
     if (!real_writev) real_writev = dlsym(RTLD_NEXT, "writev");
-    if (!is_store(fd)) return real_writev(fd, data, count);
+    uint64_t file = store_of(fd);
+    if (!file) return real_writev(fd, data, count);
     uint64_t offset = lseek(fd, 0, SEEK_CUR);
-    record('W', offset, data, count);
+    record('W', file, offset, data, count);
     ssize_t done = real_writev(fd, data, count);
-    synced(fd, offset, done);
+    synced(fd, file, offset, done);
     return done;
+}
+
+int rename(const char *from, const char *to) {
+    REAL(int, rename, const char *, const char *);
+    struct stat found;
+    if (ends_with(to, "/store.mdb") && !stat(from, &found)) record('R', found.st_ino, 0, NULL, 0);
+    return real(from, to);
 }
 
 /* A store that is written by way of its map could not be recorded so: it must not be. */

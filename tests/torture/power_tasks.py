@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import struct
+from pathlib import Path
 from typing import Any
 
 from understudy import Runtime, checkpoint, current, receive, restore, task
+from understudy.storage.backup import compact_offline
 
-_HEAD = struct.Struct("=cQQ")
+_HEAD = struct.Struct("=cQQQ")
 
 
 def mark(*row: Any) -> None:
@@ -17,7 +19,7 @@ def mark(*row: Any) -> None:
     data = json.dumps(row).encode()
     descriptor = os.open(os.environ["POWER_LOG"], os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
     try:
-        os.write(descriptor, _HEAD.pack(b"A", 0, len(data)) + data)
+        os.write(descriptor, _HEAD.pack(b"A", 0, 0, len(data)) + data)
     finally:
         os.close(descriptor)
 
@@ -72,6 +74,10 @@ def main(home: str, rounds: int) -> None:
                 mark("sent", sink.id, message)
                 rt.send(head.id, 100 + message)
                 mark("passed", head.id, sink.id, 100 + message)
+                if message == 4:
+                    # With messages on their way and checkpoints beside it.
+                    rt.compact()
+                    mark("compacted")
             for info in (head, counting):
                 if info is head:
                     rt.close(head.id)
@@ -88,3 +94,12 @@ def main(home: str, rounds: int) -> None:
                 mark("ended", info.id)
             if number % 2:
                 rt.prune(all=True)
+                rt.compact()
+                mark("compacted")
+    compact_offline(Path(home))
+    mark("compacted")
+    with Runtime(home, app=__file__, workers=1) as rt:
+        info = rt.start(keep)
+        mark("started", info.id)
+        rt.send(info.id, 1)
+        mark("sent", info.id, 1)
