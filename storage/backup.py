@@ -9,7 +9,7 @@ from pathlib import Path
 import lmdb
 
 from ..actors.errors import HomeError
-from .disk import remove, sync_folder
+from .disk import make_folder, remove, sync_folder
 from .environment import Environment
 from .header import inspect
 from .layout import draft_file, store_file
@@ -33,7 +33,8 @@ def backup(home: Path, dest: Path) -> int:
             if snapshot.env is None:
                 raise HomeError(f"{home} holds no store, so there is nothing to back up", home=str(home))
             try:
-                draft.mkdir(mode=0o700, parents=True)
+                make_folder(draft.parent)
+                draft.mkdir(mode=0o700)
                 size = write_copy(snapshot.env, store_file(draft))
                 sync_folder(draft)
                 draft.rename(dest)

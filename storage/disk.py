@@ -70,6 +70,21 @@ def sync_folder(path: Path) -> None:
     _sync(path, os.O_RDONLY | os.O_DIRECTORY)
 
 
+def make_folder(path: Path, mode: int = 0o777) -> None:
+    """Make a folder, and those above it, unless they are there; they outlive a power cut. `mode` is the folder's own,
+    less the umask.
+
+    Raises OSError, but not for a file that is there instead: whoever uses the folder finds that.
+    """
+    if not path.is_dir():
+        make_folder(path.parent)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path, mode)
+        # To make entries in a folder does not take the right to read it, which syncing it does.
+        with contextlib.suppress(PermissionError):
+            sync_folder(path.parent)
+
+
 def _sync(path: Path, flags: int) -> None:
     descriptor = os.open(path, flags | os.O_CLOEXEC)
     try:

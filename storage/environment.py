@@ -25,7 +25,7 @@ import lmdb
 from ..actors.errors import InvalidOption, StoreError, StoreFull
 from .batch import Batch
 from .blank import make_blank
-from .disk import has_room, remove, sync_folder
+from .disk import has_room, make_folder, remove, sync_folder
 from .header import Header, ensure_sound, inspect
 from .layout import gate, lock_file, remove_drafts, store_file
 from .pages import claim, vouch
@@ -69,7 +69,7 @@ class Environment:
         self._snapshot: lmdb.Transaction[bytes] | None = None
         header = inspect(self.path)
         try:
-            home.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_folder(home, 0o700)
             remove_drafts(home)
             if header is None:
                 make_blank(home)

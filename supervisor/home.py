@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..actors.errors import HomeError, HomeInUse, NotRunning
+from ..storage.disk import make_folder
 
 #: Environment variable that names the home folder when the caller does not.
 HOME_VARIABLE = "UNDERSTUDY_HOME"
@@ -54,9 +55,7 @@ class Home:
         """Make the folder if need be, and see to it that only we can enter it (mode 0700)."""
         self._check_name()
         try:
-            os.makedirs(self.path.parent, exist_ok=True)
-            with suppress(FileExistsError):
-                os.mkdir(self.path, 0o700)
+            make_folder(self.path, 0o700)
             found = os.stat(self.path)
         except OSError as error:
             raise self._refused("cannot be created", error) from error

@@ -7,7 +7,14 @@ from types import SimpleNamespace
 import pytest
 
 from understudy.storage import disk
-from understudy.storage.disk import has_room, remove, room_and_reserve, sync_file, sync_folder
+from understudy.storage.disk import (
+    has_room,
+    make_folder,
+    remove,
+    room_and_reserve,
+    sync_file,
+    sync_folder,
+)
 
 MIB = 1 << 20
 
@@ -88,3 +95,37 @@ def test_syncing_and_removing(tmp_path: Path):
     remove(path)
     remove(path)
     assert os.listdir(tmp_path) == []
+
+
+def test_a_new_folder_and_those_above_it_are_brought_to_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    synced: list[Path] = []
+    monkeypatch.setattr(disk, "sync_folder", synced.append)
+    home = tmp_path / "a" / "b" / "home"
+    before = os.umask(0o022)
+    try:
+        make_folder(home, 0o700)
+    finally:
+        os.umask(before)
+    assert synced == [tmp_path, tmp_path / "a", tmp_path / "a" / "b"]
+    assert [path.stat().st_mode & 0o777 for path in (home, home.parent)] == [0o700, 0o755]
+    make_folder(home)
+    assert len(synced) == 3
+    assert home.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_folder_in_one_that_may_not_be_read_is_made_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def refuse(_path: Path) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(disk, "sync_folder", refuse)
+    make_folder(tmp_path / "home")
+    assert (tmp_path / "home").is_dir()
+
+
+def test_no_folder_is_made_below_a_file(tmp_path: Path):
+    (tmp_path / "file").touch()
+    make_folder(tmp_path / "file")
+    with pytest.raises(NotADirectoryError):
+        make_folder(tmp_path / "file" / "home")
