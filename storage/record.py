@@ -164,6 +164,10 @@ _DEFAULTS: Final = {name: getattr(Record, name) for name in Record.__annotations
 _PACK = msgpack.Packer(autoreset=True).pack
 
 
+HEAD_BYTES: Final = 3
+"""How much of a row's beginning `state_of` and `is_bare` look at."""
+
+
 def state_of(row: bytes) -> State:
     """Only the state of a row, ten times as fast as `Record.unpack`; ValueError for bytes that are no record.
 

@@ -105,15 +105,12 @@ class Store:
 
     def get_many(self, table: Table, keys: Iterable[bytes]) -> dict[bytes, bytes]:
         """What `get` gives for these keys, without those that have no row. Much faster than one by one."""
-        changed = self.batch.rows[table]
-        changing = self._in_flight.rows[table] if self._in_flight is not None else {}
-        found: dict[bytes, bytes] = {}
-        on_disk = []
-        for key in keys:
-            if key not in changed and key not in changing:
-                on_disk.append(key)
-            elif (value := self.get(table, key)) is not None:
-                found[key] = value
+        wanted = set(keys)
+        changed = self.batch.rows[table].keys()
+        changing = self._in_flight.rows[table].keys() if self._in_flight is not None else set()
+        pending = (wanted & changed) | (wanted & changing)
+        found = {key: value for key in pending if (value := self.get(table, key)) is not None}
+        on_disk = wanted - pending
         if on_disk:
             found.update(self._environment.get_many(table, sorted(on_disk)))
         return found
@@ -135,6 +132,12 @@ class Store:
     def count(self, table: Table) -> int:
         """How many committed rows the table has."""
         return self._environment.count(table)
+
+    def pending(self, table: Table, key: bytes) -> bool:
+        """Whether a change of this row is not on disk yet."""
+        return key in self.batch.rows[table] or (
+            self._in_flight is not None and key in self._in_flight.rows[table]
+        )
 
     def pending_puts(self, table: Table) -> list[bytes]:
         """Keys of rows that `get` sees and `scan` may not see yet."""

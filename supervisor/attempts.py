@@ -37,6 +37,8 @@ PACE_WEIGHT: Final = 0.2
 #: Seconds after which a task that was handed out is expected to have begun, and between two looks at that. A quarter
 #: of what is promised.
 LOOK_AFTER: Final = 0.025
+#: Seconds an attempt may take to count as quick.
+QUICK: Final = 0.002
 #: The pace, in seconds, of a task that was never seen: long, so that it is not handed out ahead.
 PACE_UNKNOWN: Final = 0.1
 
@@ -74,6 +76,10 @@ class Attempts:
         }
 
     # --- out to a worker, and back without having begun ---
+
+    def is_quick(self, name: str) -> bool:
+        """Whether attempts of this task lately took so little that it may be handed out ahead of free slots."""
+        return self.pace.get(name, PACE_UNKNOWN) < QUICK
 
     def hand(self, link: WorkerLink, lane: Lane, entries: list[Entry]) -> None:
         """Hand ready tasks to a worker."""

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from ..actors.errors import StoreCorrupt
 from ..actors.ids import id_text
+from ..actors.options import Options
 from ..actors.state import TERMINAL, Event, State, after
 from ..storage.prune import expiry_rows
 from ..storage.record import Record
@@ -79,7 +80,7 @@ class Book:
         for entry in list(self.entries.values()):
             if entry.queued and entry.record.name in tasks:
                 entry.options, entry.lane = self.declared.options_of(entry.record)
-                if entry.record.place != _place_in_line(entry):
+                if entry.record.place != _place_of(entry):
                     self.reprioritise(entry)
 
     # --- finding ---
@@ -111,7 +112,8 @@ class Book:
         return entry
 
     def _take_in(self, record: Record, args: bytes | None, *, stored: bool) -> Entry:
-        options, lane = self.declared.options_of(record)
+        usual = self.declared.usual.get(record.name) if record.options is None and not record.alone else None
+        options, lane = usual[:2] if usual is not None else self.declared.options_of(record)
         self.entries[record.id] = entry = Entry(record, options, lane, stored=stored)
         if record.place is not None:
             entry.key = entry.stored_key = live_key(*record.place, record.id)
@@ -149,16 +151,22 @@ class Book:
         """New tasks with their arguments: put them in line and write them with the next commit."""
         entries, dirty, usual_of = self.entries, self._dirty, self.declared.usual
         keys: dict[int, list[bytes]] = {}
+        far: dict[Line, list[tuple[bytes, Record]]] = {}
         for record, args in new:
             id = record.id
             usual = usual_of.get(record.name) if record.options is None and record.due is None else None
             options, lane = usual[:2] if usual is not None else self.declared.options_of(record)
-            entries[id] = entry = Entry(record, options, lane, stored=False)
             if args is not None:
-                entry.args = args
                 self._journal.put(Table.ARGS, id, args)
-            record.place = place = usual[2] if usual is not None else _place_in_line(entry)
-            entry.key = key = live_key(*place, id)
+            record.place = place = usual[2] if usual is not None else _place_in_line(record, options, lane)
+            key = live_key(*place, id)
+            line = self.lines[place[0]]
+            if line.horizon is not None and key > line.horizon and self.on_change is None:
+                far.setdefault(line, []).append((key, record))
+                continue
+            entries[id] = entry = Entry(record, options, lane, stored=False)
+            entry.args = args
+            entry.key = key
             keys.setdefault(place[0], []).append(key)
             entry.dirty = True
             dirty.append(entry)
@@ -166,7 +174,16 @@ class Book:
                 self.on_change(entry)
         for place_lane, more in keys.items():
             self.lines[place_lane].extend(more)
+        for line, rows in far.items():
+            self._write_far(line, rows)
         self.on_queued()
+
+    def _write_far(self, line: Line, new: list[tuple[bytes, Record]]) -> None:
+        """Tasks behind a line's horizon go to disk and not into memory, from where they would only be let go again."""
+        keys = [key for key, _ in new]
+        self._merge({record.id: record.pack() for _, record in new}, dict.fromkeys(keys, b""))
+        line.turn_away(keys)
+        self._journal.after_commit(lambda: line.committed(keys))
 
     def touch(self, entry: Entry) -> None:
         """Its record has changed: write it with the next commit."""
@@ -267,6 +284,11 @@ class Book:
         """Whether a task stands in this lane, as far as is known without reading the disk."""
         return not self.lines[lane].empty
 
+    @property
+    def crowded(self) -> bool:
+        """Whether so many tasks are ready that more of them need not be taken in before some have ended."""
+        return any(self.lines[lane].crowded for lane in READY)
+
     def take(self, lane: Lane, count: int = 1) -> list[Entry]:
         """Take the first ready tasks of a lane out of its line, up to so many; none only if it is empty."""
         line, entries, of = self.lines[lane], self.entries, self.entries.get
@@ -314,7 +336,7 @@ class Book:
 
     def stand(self, entry: Entry) -> None:
         """Put a task that is on no worker where it belongs."""
-        entry.record.place = place = _place_in_line(entry)
+        entry.record.place = place = _place_of(entry)
         entry.key = key = live_key(*place, entry.id)
         self.lines[place[0]].push(key)
         self._changed(entry)
@@ -369,7 +391,6 @@ class Book:
         tasks: dict[bytes, bytes | None] = {}
         live: dict[bytes, bytes | None] = {}
         ended: list[Entry] = []
-        size = 0
         for entry in dirty:
             entry.dirty = False
             entry.batch = batch
@@ -380,20 +401,24 @@ class Book:
             else:
                 row, key = _as_queued(entry)
             tasks[entry.id] = row
-            size += len(row)
             if key != entry.stored_key:
                 if entry.stored_key is not None:
                     live[entry.stored_key] = None
                 if key is not None:
                     live[key] = b""
                 entry.stored_key = key
-        rows = self._journal.store.batch
-        rows.merge(Table.TASKS, tasks, size + ID_BYTES * len(tasks))
-        rows.merge(Table.LIVE, live, LIVE_KEY_BYTES * len(live))
+        self._merge(tasks, live)
         for keep, ids in self._expiring.items():
-            rows.merge(Table.EXPIRY, expiry_rows(time.time() + keep, ids), EXPIRY_KEY_BYTES * len(ids))
+            rows = expiry_rows(time.time() + keep, ids)
+            self._journal.store.batch.merge(Table.EXPIRY, rows, EXPIRY_KEY_BYTES * len(ids))
         self._expiring.clear()
         self._journal.after_commit(lambda: self._written(dirty, ended, batch))
+
+    def _merge(self, tasks: dict[bytes, bytes | None], live: dict[bytes, bytes | None]) -> None:
+        """Rows of the two tables for the open batch."""
+        batch = self._journal.store.batch
+        batch.merge(Table.TASKS, tasks, sum(map(len, filter(None, tasks.values()))) + ID_BYTES * len(tasks))
+        batch.merge(Table.LIVE, live, LIVE_KEY_BYTES * len(live))
 
     def _written(self, entries: list[Entry], ended: list[Entry], batch: int) -> None:
         """After the commit: let go of what need not be in memory, and tell of the tasks that ended."""
@@ -402,13 +427,14 @@ class Book:
         ended = [entry for entry in ended if not entry.dirty and entry.batch == batch]
         for entry in ended:
             self.entries.pop(entry.id, None)
-        # A lane with nothing on disk only has nothing to let go of.
-        spilling = {lane for lane, line in self.lines.items() if line.horizon is not None}
-        if spilling:
-            for entry in entries:
-                key = entry.key
-                if key is not None and key[0] in spilling and not entry.dirty and entry.batch == batch:
-                    self._let_go(entry, key)
+        for lane, line in self.lines.items():
+            # A lane with nothing on disk only has nothing to let go of.
+            if line.horizon is not None:
+                standing = [
+                    e for e in entries if e.key and e.key[0] == lane and not e.dirty and e.batch == batch
+                ]
+                line.committed(e.key for e in standing if e.key)
+                self._let_go(line, standing)
         if ended:
             self.on_ended(ended)
         for line in self.lines.values():
@@ -422,17 +448,18 @@ class Book:
         for entry in loaded:
             key = entry.key
             if key is not None and key[0] and not entry.dirty and entry.batch <= self._on_disk:
-                self._let_go(entry, key)
+                self._let_go(self.lines[key[0]], [entry])
 
-    def _let_go(self, entry: Entry, key: bytes) -> None:
-        line = self.lines[key[0]]
-        line.committed(key)
-        if not line.holds(key) and entry.link is None:
-            self.entries.pop(entry.id, None)
+    def _let_go(self, line: Line, entries: list[Entry]) -> None:
+        """Those of these tasks that stand behind a line's horizon need not be in memory."""
+        for entry in entries:
+            if entry.link is None and entry.key and not line.holds(entry.key):
+                self.entries.pop(entry.id, None)
 
     def _is_written(self, key: bytes) -> bool:
         entry = self.entries.get(live_id(key))
-        return entry is None or (not entry.dirty and entry.batch <= self._on_disk)
+        written = entry is None or (not entry.dirty and entry.batch <= self._on_disk)
+        return written and not self._journal.store.pending(Table.LIVE, key)
 
 
 _RUNNING: Place = (int(Lane.RUNNING), 0)
@@ -444,7 +471,7 @@ def _as_queued(entry: Entry) -> tuple[bytes, bytes]:
     may be taken back, and whoever has read that it runs would see it back in line without an interruption."""
     record = entry.record
     handed = record.started, record.pid
-    place = _place_in_line(entry)
+    place = _place_of(entry)
     record.state, record.place = State.QUEUED, place
     record.started = record.pid = None
     row = record.pack()
@@ -453,8 +480,12 @@ def _as_queued(entry: Entry) -> tuple[bytes, bytes]:
     return row, live_key(*place, entry.id)
 
 
-def _place_in_line(entry: Entry) -> Place:
+def _place_of(entry: Entry) -> Place:
     """Where a task that is on no worker belongs in the `live` table."""
-    if entry.record.due is not None:
-        return Lane.DELAYED, due_sort(entry.record.due)
-    return entry.lane, ready_sort(entry.options.priority)
+    return _place_in_line(entry.record, entry.options, entry.lane)
+
+
+def _place_in_line(record: Record, options: Options, lane: Lane) -> Place:
+    if record.due is not None:
+        return Lane.DELAYED, due_sort(record.due)
+    return lane, ready_sort(options.priority)

@@ -61,11 +61,12 @@ class ClientLink(StreamProtocol):
         self._transport: asyncio.Transport | None = None
         self._out: list[bytes] = []
         self._out_size = 0
-        #: Frames that have come and are not taken yet, because too much waits for the client.
+        #: Frames that have come and are not taken yet, because too much waits for the client, or it is held up.
         self._frames: Iterator[tuple[Any, ...]] = iter(())
         #: Whether the service has it read, and whether it does so.
         self._may_read = True
         self._reads = True
+        self._held = False
         #: Ends to tell of when there is room, by request; the OK of a request has no ids.
         self._late: deque[tuple[int, deque[bytes]]] = deque()
         self._greeted = False
@@ -160,7 +161,7 @@ class ClientLink(StreamProtocol):
             if self._late:
                 self._tell_late()
                 self._write()
-            if not self._reads:
+            if not self._reads and not self._held:
                 self._go_on()
 
     def _write(self) -> None:
@@ -219,8 +220,8 @@ class ClientLink(StreamProtocol):
         try:
             for frame in self._frames:
                 self._take(frame)
-                if self._choked:
-                    # It asks faster than it reads: the rest waits, here and in its socket.
+                if self._held or self._choked:
+                    # It asks faster than it reads, or than is good: the rest waits, here and in its socket.
                     self._reads = False
                     self._settle_reading()
                     return
@@ -228,6 +229,12 @@ class ClientLink(StreamProtocol):
             self._distrust(error)
         except MALFORMED as error:
             self.reject(error)
+
+    def hold(self, held: bool) -> None:
+        """Take nothing more of what it asks for after the frame at hand, or go on."""
+        self._held = held
+        if not held:
+            self.flush()
 
     def _go_on(self) -> None:
         """There is room again: take what has waited, then read on."""

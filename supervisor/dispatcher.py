@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from ..storage.schema import Lane
-from .attempts import LOOK_AFTER, PACE_UNKNOWN, Attempts
+from .attempts import LOOK_AFTER, PACE_UNKNOWN, QUICK, Attempts
 from .book import Book
 from .entry import Entry
 from .pool import Pool
@@ -23,8 +23,6 @@ from .worker_link import HANDED, WorkerLink
 
 log = logging.getLogger("understudy")
 
-#: Seconds an attempt may take to count as quick.
-QUICK: Final = 0.002
 #: Quick tasks handed to one worker ahead of its free slots, and seconds of work they may add up to.
 AHEAD: Final = 1024
 AHEAD_SECONDS: Final = 0.02

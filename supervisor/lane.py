@@ -22,6 +22,8 @@ from typing import Final
 
 #: Keys held in memory; a window that grew to twice this is cut back.
 WINDOW: Final = 65_536
+#: A line longer than this is crowded: those who come have time, those who are in it come first.
+CROWD: Final = 8192
 #: A window shorter than this is refilled.
 LOW: Final = 512
 #: Rows read by one refill.
@@ -55,12 +57,17 @@ class Lane:
         """Whether there is nothing to take, in memory or on disk."""
         return not self._held and self.horizon is None
 
+    @property
+    def crowded(self) -> bool:
+        """Whether it is long, as far as is known: what is on disk is not counted."""
+        return bool(self.horizon) or len(self._held) > CROWD
+
     def holds(self, key: bytes) -> bool:
         """Whether the key is in memory."""
         return key in self._held
 
     def push(self, key: bytes) -> bool:
-        """Add a key; False if it now lies on disk only (tell `committed` of it later)."""
+        """Add a key; False if it was turned away, as it lies on disk only (tell `committed` of it later)."""
         if self.horizon is None and len(self._held) >= self._window:
             self.horizon = max(self._held)
         if self.horizon is not None and key > self.horizon:
@@ -85,9 +92,13 @@ class Lane:
         for key in keys:
             self.push(key)
 
-    def committed(self, key: bytes) -> None:
-        """A key that `push` turned away is on disk now."""
-        self._late.discard(key)
+    def turn_away(self, keys: Iterable[bytes]) -> None:
+        """Add keys that sort behind the horizon: they lie on disk only, once `committed` is told of them."""
+        self._late.update(keys)
+
+    def committed(self, keys: Iterable[bytes]) -> None:
+        """Keys that were turned away are on disk now."""
+        self._late.difference_update(keys)
 
     def discard(self, key: bytes) -> None:
         """Take a key out, wherever it is."""

@@ -17,6 +17,7 @@ from .attempts import Attempts
 from .book import Book
 from .changes import Changes
 from .client_link import MALFORMED, ClientLink
+from .crowd import Crowd
 from .frames import Ask
 from .journal import Journal
 from .mail import Mailroom
@@ -67,6 +68,7 @@ class Service:
         self._admission = Admission(journal, book, settings.value_limit)
         self._waiting = Waiting(journal, book)
         self._changes = Changes(journal, book)
+        self._crowd = Crowd(lambda: book.crowded, lambda: sum(link.done for link in pool.links))
         self._jobs: set[asyncio.Task[None]] = set()
         self._reading = True
         #: Asked to stop the supervisor; True means now.
@@ -117,6 +119,7 @@ class Service:
         self._clients.discard(client)
         self._connections.discard(client)
         self._changes.unsubscribe(client)
+        self._crowd.left(client)
         for request in list(client.waits):
             self._waiting.forget(client, request)
 
@@ -137,6 +140,7 @@ class Service:
 
     def flush(self) -> None:
         """Send the answers of this turn."""
+        self._crowd.settle()
         for client in list(self._clients):
             client.flush()
 
@@ -148,6 +152,7 @@ class Service:
 
     async def close(self, reason: str) -> None:
         """Say goodbye to everybody."""
+        self._crowd.stop()
         for job in list(self._jobs):
             job.cancel()
         await asyncio.gather(*self._jobs, return_exceptions=True)
@@ -212,6 +217,8 @@ class Service:
         self._refuse_new_work()
         if self._pool.app_ready.is_set():
             self._once_on_disk(client, request, self._admission.start(rows))
+            if rows and self._attempts.is_quick(rows[-1][1]):
+                self._crowd.joined(client, len(rows))
         else:
             self._once_loaded(client, frame)
 

@@ -9,7 +9,7 @@ from typing import Any
 from ..actors.errors import AppFailed, TaskNotFound
 from ..actors.ids import id_text
 from ..actors.state import TERMINAL, State
-from ..storage.record import is_bare, state_of
+from ..storage.record import HEAD_BYTES, is_bare, state_of
 from ..storage.schema import Table
 from .admission import checked_id
 from .book import Book
@@ -40,11 +40,16 @@ class Waiting:
         over: list[bytes] = []
         told: list[tuple[Any, ...]] = []
         if len(left) < len(asked):
+            known: dict[bytes, tuple[State, bool]] = {}
             for id, row in self._on_disk(asked - left).items():
-                state = self._state(id, row)
+                # Rows that begin alike say the same of the state, and whether there is more to tell.
+                head = row[:HEAD_BYTES]
+                if head not in known:
+                    known[head] = self._state(id, row), is_bare(row)
+                state, bare = known[head]
                 if state not in TERMINAL:
                     left.add(id)
-                elif is_bare(row):
+                elif bare:
                     # Nearly all of them: there is nothing to tell but that it has ended, and how.
                     told.append((id, state, None, None))
                 else:

@@ -14,7 +14,8 @@ from understudy.actors.box_conf import BOX
 from understudy.actors.state import State
 from understudy.storage.schema import Lane, Table
 from understudy.supervisor import dispatcher as dispatcher_module
-from understudy.supervisor.dispatcher import AHEAD, AHEAD_SECONDS, QUICK, STRIDE
+from understudy.supervisor.attempts import QUICK
+from understudy.supervisor.dispatcher import AHEAD, AHEAD_SECONDS, STRIDE
 from understudy.supervisor.frames import Order, Report
 
 

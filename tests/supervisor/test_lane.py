@@ -134,7 +134,7 @@ class LaneMachine(RuleBasedStateMachine):
         told, self.sealed = self.sealed, {}
         for row, there in told.items():
             if there and row not in self.dirty:
-                self.lane.committed(row)
+                self.lane.committed([row])
         self.lane.cut(self.on_disk)
 
     @invariant()
@@ -158,7 +158,7 @@ def test_a_million_queued_keys_are_not_held():
     for number in range(1_000):
         disk.rows.add(key(number))
         if not lane.push(key(number)):
-            lane.committed(key(number))
+            lane.committed([key(number)])
             turned_away += 1
     assert len(lane) == 100
     assert turned_away == 900
