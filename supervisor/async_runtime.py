@@ -16,7 +16,8 @@ from ..actors import ambient
 from ..actors.info import TaskInfo, TaskRecord
 from ..actors.patience import patience
 from ..actors.state import State
-from .runtime import IdLike, Runtime, TaskLike
+from .runtime import IdLike, Runtime
+from .starts import TaskLike
 from .subscription import TaskEvent
 from .views import LogLine
 

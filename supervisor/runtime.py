@@ -4,43 +4,33 @@ from __future__ import annotations
 
 import atexit
 import builtins
-import functools
 import logging
 import os
-import time
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator, Sized
 from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 from ..actors import ambient, values
-from ..actors.actor import on_stage
-from ..actors.async_actor import AsyncTaskActor
-from ..actors.context import lineage_here
 from ..actors.errors import (
     InvalidOption,
     NotRunning,
     SupervisorLost,
-    TaskCancelled,
     TaskNotFound,
-    UnencodableValue,
-    UnknownTask,
 )
 from ..actors.ids import id_bytes, id_text, new_id
 from ..actors.info import TaskInfo, TaskRecord
-from ..actors.patience import patience
 from ..actors.state import State
-from ..actors.task import Task, module_name
+from ..actors.task import Task
 from ..storage.reader import Reader
-from .app import AppSpec
 from .attachment import Attachment
-from .connection import Connection
+from .ends import Ends
 from .frames import Ask
 from .home import Home
 from .settings import BATCH_BYTES, BATCH_LIMIT, Settings
+from .starts import StartRow, Starts, TaskLike
 from .subscription import Subscription
 from .views import LogLine, value_of, view
-from .wait import Wait
 
 log = logging.getLogger("understudy")
 
@@ -55,9 +45,7 @@ START_PART: Final = 2_000
 
 T = TypeVar("T")
 
-TaskLike = Task[..., Any] | str
 IdLike = str | TaskInfo
-StartRow = tuple[Any, ...]
 
 
 class Runtime:
@@ -96,9 +84,8 @@ class Runtime:
     def _attach(self, attachment: Attachment) -> None:
         self._attachment = attachment
         self._reader = Reader(attachment.home.path)
-        #: Modules whose tasks the supervisor is known to know, and the connection for which that holds.
-        self._known: set[str] = set()
-        self._known_to: Connection | None = None
+        self._starts = Starts(attachment)
+        self._ends = Ends(attachment)
         atexit.register(self.close)
 
     @property
@@ -119,8 +106,9 @@ class Runtime:
         `task` is a Task or a name ("module:function"). Raises UnknownTask, InvalidTask, UnencodableValue,
         ValueTooLarge, StoreFull, AppFailed, and TypeError for arguments that do not fit.
         """
-        declared = self._task(task)
-        row = self._rows_of(declared)(args, kwargs)
+        return self._start(self._starts.rows_of(task)(args, kwargs))
+
+    def _start(self, row: StartRow) -> TaskInfo:
         there = self._attachment.ask(Ask.START, [row])
         return self._info(row, None if there is None else there[0])
 
@@ -132,12 +120,11 @@ class Runtime:
         in parts, each as a whole or not at all, and the first ones run while the others are still on their way.
         """
         _several(calls, "start_many", "calls")
-        declared = self._task(task)
         infos: list[TaskInfo] = []
         rows: list[StartRow] = []
         size = 0
         pending: list[tuple[list[StartRow], Future[Any]]] = []
-        make_row = self._rows_of(declared)
+        make_row = self._starts.rows_of(task)
         part = START_PART if isinstance(calls, Sized) and len(calls) > BATCH_LIMIT else BATCH_LIMIT
         for call in calls:
             row = make_row(*_arguments(call))
@@ -160,7 +147,12 @@ class Runtime:
 
     def run(self, task: TaskLike, /, *args: Any, timeout: float | None = None, **kwargs: Any) -> Any:
         """Start a task, wait for it and return its value; see `result`."""
-        return self.result(self.start(task, *args, **kwargs), timeout)
+        row = self._starts.rows_of(task)(args, kwargs)
+        id, _, _, _, key, *_ = row
+        if key is not None:
+            # Which task it leads to is not known before the answer.
+            return self.result(self._start(row), timeout)
+        return value_of(*self._ends.of_start(id, row, timeout))
 
     def retry(self, id: IdLike, *, from_scratch: bool = False) -> TaskInfo:
         """Try an ended task again: a new task with the same arguments that starts from the old one's checkpoint."""
@@ -168,53 +160,6 @@ class Runtime:
         made = new_id()
         self._attachment.ask(Ask.RETRY, id_bytes(old.id), made, from_scratch)
         return self._info_of(made, old)
-
-    def _task(self, task: TaskLike) -> Task[..., Any]:
-        if isinstance(task, str):
-            return Task.named(task)
-        if not isinstance(task, Task):
-            raise InvalidOption(f"start takes a task (a function with @task) or a name, not {task!r:.80}")
-        if task.body is not None and task.refusal is None:
-            self._declare(task.body.__module__)
-            if task.name.startswith("__main__:"):
-                self._check_script(task.name)
-        return task
-
-    def _declare(self, module: str) -> None:
-        """Let an embedded supervisor know of a module that was imported after it had started."""
-        connection = self._attachment.connected()
-        if connection is not self._known_to:
-            self._known_to, self._known = connection, {"__main__"}
-        if module in self._known:
-            return
-        if connection.facts["embedded"] and module_name(module) != "__main__":
-            self._attachment.ask(Ask.DECLARE, [module_name(module)])
-        self._known.add(module)
-
-    def _check_script(self, name: str) -> None:
-        """Scripts all call themselves `__main__`: see to it that the supervisor's is this one."""
-        theirs = self._attachment.connected().facts.get("script")
-        if theirs is not None and theirs != (ours := _script()):
-            raise UnknownTask(
-                f"task {name!r} belongs to the script {ours}, but the supervisor of {self.home} has loaded the script "
-                f"{theirs}. Give each script a home of its own, or put the tasks into a module that both import",
-                name,
-            )
-
-    def _rows_of(self, task: Task[..., Any]) -> Callable[[tuple[Any, ...], dict[str, Any]], StartRow]:
-        """What makes the rows of a task's starts from their arguments; the rest is the same for all of them."""
-        launch, here, name, changes = task.launch, lineage_here(), task.name, task.packed_changes()
-        key, due, check = launch.key, launch.due(time.time()), task.check_start
-        stream = id_bytes(launch.stream_id) if launch.stream_id else here[1] if here else None
-        origin, limit = here[0] if here else None, self._attachment.value_limit
-
-        def make_row(args: tuple[Any, ...], kwargs: dict[str, Any]) -> StartRow:
-            check(args, kwargs)
-            id = new_id()
-            packed = _pack_arguments(args, kwargs, limit) if args or kwargs else None
-            return id, name, packed, changes, key, due, stream or id, origin
-
-        return make_row
 
     def _info(self, row: StartRow, there: bytes | None) -> TaskInfo:
         id, name, _, _, _, _, stream, origin = row
@@ -272,106 +217,26 @@ class Runtime:
 
     def result(self, id: IdLike, timeout: float | None = None) -> Any:
         """Wait for a task's end; its value, or TaskFailed, Poisoned, TaskTimedOut, TaskCancelled, TimeoutError."""
-        key = _id(id)
-        return value_of(*self._ended(key, timeout).rows[key])
+        return value_of(*self._ends.one(_id(id), timeout))
 
     def results(self, ids: Iterable[IdLike], timeout: float | None = None) -> Iterator[Any]:
         """The values of several tasks, in the order given, each as soon as it and those before it are there."""
         keys = [_id(id) for id in _several(ids, "results", "ids")]
-        seconds = patience(timeout)
-        wait = self._attachment.wait_for(keys)
-        deadline = None if seconds is None else time.monotonic() + seconds
-        try:
-            for key in keys:
-                if key not in wait.rows:
-                    self._await_row(wait, key, deadline)
-                yield value_of(*wait.rows[key])
-        finally:
-            self._attachment.forget(wait)
+        for row in self._ends.each(keys, timeout):
+            yield value_of(*row)
 
     def wait(self, id: IdLike, timeout: float | None = None) -> TaskRecord:
         """Wait for a task's end, whatever it is; its record. TimeoutError when `timeout` seconds run out."""
-        self._ended(_id(id), timeout)
+        self._ends.one(_id(id), timeout)
         return self.status(id)
-
-    def _ended(self, key: bytes, timeout: float | None) -> Wait:
-        seconds = patience(timeout)
-        wait = self._attachment.wait_for([key])
-        try:
-            if not self._await(wait, seconds):
-                raise TimeoutError(f"task {id_text(key)} has not ended within {seconds:g} s")
-        finally:
-            self._attachment.forget(wait)
-        return wait
 
     def wait_for(self, id: IdLike) -> Future[Any]:
         """A future with what `result` would give; cancel it to wait no longer."""
-        return self._future_of(id, value_of)
+        return self._ends.future(_id(id), value_of)
 
     def wait_for_end(self, id: IdLike) -> Future[None]:
         """A future that is set when the task has ended, whatever its end is."""
-        return self._future_of(id, lambda *_row: None)
-
-    def _future_of(self, id: IdLike, give: Callable[..., Any]) -> Future[Any]:
-        key = _id(id)
-        wait = self._attachment.wait_for([key])
-        future: Future[Any] = Future()
-
-        def over(ended: Future[None]) -> None:
-            self._attachment.forget(wait)
-            if not future.set_running_or_notify_cancel():
-                return
-            try:
-                ended.result()
-                value = give(*wait.rows[key])
-            except Exception as error:  # noqa: BLE001 - a value's own decoder may raise anything
-                future.set_exception(error)
-            else:
-                future.set_result(value)
-
-        wait.future.add_done_callback(over)
-        future.add_done_callback(lambda done: self._attachment.forget(wait) if done.cancelled() else None)
-        return future
-
-    def _await(self, wait: Wait, timeout: float | None) -> bool:
-        """Whether all have ended in time."""
-        actor = on_stage.get(None)
-        if actor is None or isinstance(actor, AsyncTaskActor):
-            deadline = None if timeout is None else time.monotonic() + timeout
-            self._attachment.read_until(wait.future.done, timeout)
-            try:
-                wait.future.result(None if deadline is None else deadline - time.monotonic())
-            except TimeoutError:
-                return False
-            return True
-        # Inside a task the wait holds no slot, or parents that wait for children would starve them.
-        before = actor.signal
-        if not actor.wait_future(wait.future, timeout):
-            return False
-        if not wait.future.done() and actor.signal != before:
-            raise TaskCancelled("this task was asked to stop while it waited for another", id_text(actor.id))
-        wait.future.result()
-        return True
-
-    def _await_row(self, wait: Wait, key: bytes, deadline: float | None) -> None:
-        actor = on_stage.get(None)
-        if actor is not None and not isinstance(actor, AsyncTaskActor):
-            left = None if deadline is None else deadline - time.monotonic()
-            if not self._await(wait, left):
-                raise TimeoutError("the tasks have not ended in time")
-            return
-        self._attachment.read_until(
-            lambda: key in wait.rows or wait.future.done(),
-            None if deadline is None else deadline - time.monotonic(),
-        )
-        with wait.news:
-            while key not in wait.rows:
-                if wait.future.done():
-                    wait.future.result()
-                left = None if deadline is None else deadline - time.monotonic()
-                if left is not None and left <= 0:
-                    raise TimeoutError(f"task {id_text(key)} has not ended in time")
-                wait.news.wait(left)
+        return self._ends.future(_id(id), lambda *_row: None)
 
     # --- reading; straight from disk, the supervisor has no part in it ---
 
@@ -512,23 +377,8 @@ def _name(task: TaskLike | None) -> str | None:
     return task.name if isinstance(task, Task) else task
 
 
-@functools.cache
-def _script() -> str | None:
-    return AppSpec.of_main().main_path
-
-
 def _id(id: IdLike) -> bytes:
     return id.key if isinstance(id, TaskInfo) else id_bytes(id)
-
-
-def _pack_arguments(args: tuple[Any, ...], kwargs: dict[str, Any], limit: int) -> bytes:
-    try:
-        return values.pack([args, kwargs], "arguments", limit)
-    except UnencodableValue:
-        # Named once more, so that the path in the message starts where the caller's own words do.
-        values.pack(args, "args")
-        values.pack(kwargs, "kwargs")
-        raise
 
 
 def _arguments(call: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:

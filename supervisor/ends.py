@@ -1,0 +1,147 @@
+"""A client waits for the ends of tasks: in the calling thread, or by a future. `Wait` is what it holds meanwhile."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from ..actors.actor import TaskActor, on_stage
+from ..actors.async_actor import AsyncTaskActor
+from ..actors.errors import TaskCancelled
+from ..actors.ids import id_text
+from ..actors.patience import patience
+from .attachment import Attachment
+from .frames import Ask
+from .wait import Row, Wait
+
+
+class Ends:
+    """The ends of tasks, by the supervisor that one process is attached to. Thread-safe.
+
+    Inside a sync task a wait holds no slot, or parents that wait for children would starve them.
+    """
+
+    def __init__(self, attachment: Attachment) -> None:
+        self._attachment = attachment
+
+    def one(self, key: bytes, timeout: float | None) -> Row:
+        """A task's end; TimeoutError when `timeout` seconds run out."""
+        seconds = patience(timeout)
+        wait = self._attachment.wait_for([key])
+        try:
+            return self._end(wait, key, _deadline(seconds), seconds)
+        finally:
+            self._attachment.forget(wait)
+
+    def of_start(self, key: bytes, start: Sequence[Any], timeout: float | None) -> Row:
+        """Start a task, whose row of a start this is, and give its end.
+
+        Both are asked for at once, so that the supervisor tells of the end without another question in between.
+        """
+        seconds = patience(timeout)
+        deadline = _deadline(seconds)
+        started = self._attachment.request(Ask.START, [start])
+        wait = self._attachment.wait_for([key])
+        try:
+            if _may_park() is None:
+                self._attachment.read_until(wait.future.done, seconds)
+            self._attachment.answer(started, Ask.START, [start])
+            if not (wait.future.done() and wait.future.exception() is not None):
+                return self._end(wait, key, deadline, seconds)
+        finally:
+            self._attachment.forget(wait)
+        # The supervisor went away between the two, and the next one was asked of a task that it did not have yet.
+        wait = self._attachment.wait_for([key])
+        try:
+            return self._end(wait, key, deadline, seconds)
+        finally:
+            self._attachment.forget(wait)
+
+    def each(self, keys: Sequence[bytes], timeout: float | None) -> Iterator[Row]:
+        """The ends of several tasks in this order, each as soon as it and those before it are there."""
+        seconds = patience(timeout)
+        wait = self._attachment.wait_for(keys)
+        deadline = _deadline(seconds)
+        try:
+            for key in keys:
+                if key not in wait.rows:
+                    self._await_row(wait, key, deadline)
+                yield wait.rows[key]
+        finally:
+            self._attachment.forget(wait)
+
+    def future(self, key: bytes, give: Callable[..., Any]) -> Future[Any]:
+        """A future with what `give` makes of the end; cancel it to wait no longer."""
+        wait = self._attachment.wait_for([key])
+        future: Future[Any] = Future()
+
+        def over(ended: Future[None]) -> None:
+            self._attachment.forget(wait)
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                ended.result()
+                value = give(*wait.rows[key])
+            except Exception as error:  # noqa: BLE001 - a value's own decoder may raise anything
+                future.set_exception(error)
+            else:
+                future.set_result(value)
+
+        wait.future.add_done_callback(over)
+        future.add_done_callback(lambda done: self._attachment.forget(wait) if done.cancelled() else None)
+        return future
+
+    def _end(self, wait: Wait, key: bytes, deadline: float | None, seconds: float | None) -> Row:
+        if not self._await(wait, _left(deadline)):
+            raise TimeoutError(f"task {id_text(key)} has not ended within {seconds:g} s")
+        return wait.rows[key]
+
+    def _await(self, wait: Wait, timeout: float | None) -> bool:
+        """Whether all have ended in time."""
+        actor = _may_park()
+        if actor is None:
+            deadline = _deadline(timeout)
+            self._attachment.read_until(wait.future.done, timeout)
+            try:
+                wait.future.result(_left(deadline))
+            except TimeoutError:
+                return False
+            return True
+        before = actor.signal
+        if not actor.wait_future(wait.future, timeout):
+            return False
+        if not wait.future.done() and actor.signal != before:
+            raise TaskCancelled("this task was asked to stop while it waited for another", id_text(actor.id))
+        wait.future.result()
+        return True
+
+    def _await_row(self, wait: Wait, key: bytes, deadline: float | None) -> None:
+        if _may_park() is not None:
+            if not self._await(wait, _left(deadline)):
+                raise TimeoutError("the tasks have not ended in time")
+            return
+        self._attachment.read_until(lambda: key in wait.rows or wait.future.done(), _left(deadline))
+        with wait.news:
+            while key not in wait.rows:
+                if wait.future.done():
+                    wait.future.result()
+                left = _left(deadline)
+                if left is not None and left <= 0:
+                    raise TimeoutError(f"task {id_text(key)} has not ended in time")
+                wait.news.wait(left)
+
+
+def _may_park() -> TaskActor | None:
+    """The sync task in whose thread this is, if it is in one's: it gives up its slot while it waits."""
+    actor = on_stage.get(None)
+    return None if isinstance(actor, AsyncTaskActor) else actor
+
+
+def _deadline(seconds: float | None) -> float | None:
+    return None if seconds is None else time.monotonic() + seconds
+
+
+def _left(deadline: float | None) -> float | None:
+    return None if deadline is None else deadline - time.monotonic()

@@ -1,0 +1,105 @@
+"""A client's starts: what is checked before one is sent, and the rows that it is sent as."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ..actors import values
+from ..actors.context import lineage_here
+from ..actors.errors import InvalidOption, UnencodableValue, UnknownTask
+from ..actors.ids import id_bytes, new_id
+from ..actors.task import Task, module_name
+from .app import AppSpec
+from .attachment import Attachment
+from .connection import Connection
+from .frames import Ask
+
+TaskLike = Task[..., Any] | str
+
+StartRow = tuple[Any, ...]
+"""(id, name, encoded arguments, changed options, key, due, stream, origin), as a START frame carries it."""
+
+
+class Starts:
+    """Makes rows for the supervisor that one process is attached to, which may have to be told of a module first."""
+
+    def __init__(self, attachment: Attachment) -> None:
+        self._attachment = attachment
+        #: Modules whose tasks the supervisor is known to know, and the connection for which that holds.
+        self._known: set[str] = set()
+        self._known_to: Connection | None = None
+
+    def rows_of(self, task: TaskLike) -> Callable[[tuple[Any, ...], dict[str, Any]], StartRow]:
+        """What makes the rows of a task's starts from their arguments; the rest is the same for all of them.
+
+        Raises InvalidOption, InvalidTask, UnknownTask; what it gives raises TypeError, UnencodableValue, ValueTooLarge.
+        """
+        declared = self._declared(task)
+        launch, here, name, changes = (
+            declared.launch,
+            lineage_here(),
+            declared.name,
+            declared.packed_changes(),
+        )
+        key, due, check = launch.key, launch.due(time.time()), declared.check_start
+        stream = id_bytes(launch.stream_id) if launch.stream_id else here[1] if here else None
+        origin, limit = here[0] if here else None, self._attachment.value_limit
+
+        def make_row(args: tuple[Any, ...], kwargs: dict[str, Any]) -> StartRow:
+            check(args, kwargs)
+            id = new_id()
+            packed = _pack_arguments(args, kwargs, limit) if args or kwargs else None
+            return id, name, packed, changes, key, due, stream or id, origin
+
+        return make_row
+
+    def _declared(self, task: TaskLike) -> Task[..., Any]:
+        if isinstance(task, str):
+            return Task.named(task)
+        if not isinstance(task, Task):
+            raise InvalidOption(f"start takes a task (a function with @task) or a name, not {task!r:.80}")
+        if task.body is not None and task.refusal is None:
+            self._declare(task.body.__module__)
+            if task.name.startswith("__main__:"):
+                self._check_script(task.name)
+        return task
+
+    def _declare(self, module: str) -> None:
+        """Let an embedded supervisor know of a module that was imported after it had started."""
+        connection = self._attachment.connected()
+        if connection is not self._known_to:
+            self._known_to, self._known = connection, {"__main__"}
+        if module in self._known:
+            return
+        if connection.facts["embedded"] and module_name(module) != "__main__":
+            self._attachment.ask(Ask.DECLARE, [module_name(module)])
+        self._known.add(module)
+
+    def _check_script(self, name: str) -> None:
+        """Scripts all call themselves `__main__`: see to it that the supervisor's is this one."""
+        theirs = self._attachment.connected().facts.get("script")
+        if theirs is not None and theirs != (ours := _script()):
+            home = self._attachment.home.path
+            raise UnknownTask(
+                f"task {name!r} belongs to the script {ours}, but the supervisor of {home} has loaded the script "
+                f"{theirs}. Give each script a home of its own, or put the tasks into a module that both import",
+                name,
+            )
+
+
+@functools.cache
+def _script() -> str | None:
+    return AppSpec.of_main().main_path
+
+
+def _pack_arguments(args: tuple[Any, ...], kwargs: dict[str, Any], limit: int) -> bytes:
+    try:
+        return values.pack([args, kwargs], "arguments", limit)
+    except UnencodableValue:
+        # Named once more, so that the path in the message starts where the caller's own words do.
+        values.pack(args, "args")
+        values.pack(kwargs, "kwargs")
+        raise
