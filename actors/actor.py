@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
@@ -136,12 +136,12 @@ class TaskActor(pykka.Actor):
 
     # --- told by the host, from any thread ---
 
-    def tell(self, number: int, value: bytes) -> None:
-        """A letter has arrived. One that comes too late is dropped: its row stays in the store."""
-        try:
-            self.actor_ref.tell((number, value))
-        except pykka.ActorDeadError:
-            pass
+    def tell(self, first: int, values: Sequence[bytes]) -> None:
+        """Letters have arrived, the first of which has this number. Those that come too late are dropped: their rows
+        stay in the store."""
+        if not self.actor_stopped.is_set():
+            # Not through Pykka's reference, which would make an envelope and ring for each of them.
+            self.inbox.put_all(enumerate(values, first))
 
     def stop_for(self, reason: str) -> None:
         """Ask the task to stop, because of a "cancel" or a "timeout"; a cancel stays one."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from pykka._envelope import Envelope
@@ -40,6 +40,11 @@ class Mailbox:
     def put(self, envelope: Envelope[Any], /) -> None:
         """Take in a letter (Pykka's `tell` comes here)."""
         self.letters.append(envelope.message)
+        self.wake()
+
+    def put_all(self, letters: Iterable[Letter]) -> None:
+        """Take in letters, in their order."""
+        self.letters.extend(letters)
         self.wake()
 
     def get(self) -> Envelope[Any]:

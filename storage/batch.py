@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Final
 
@@ -69,6 +69,16 @@ class Batch:
         elif old:
             self.size -= len(old)
         rows[key] = None
+
+    def remove(self, table: Table, keys: Sequence[bytes]) -> None:
+        """Delete rows that were put once, a batch ago or in this one: what this one would put is forgotten, as if it
+        had never been. The caller vouches for the keys; the size of what is forgotten goes on counting, which does no
+        harm."""
+        rows = self.rows[table]
+        for key in keys:
+            if rows.pop(key, None) is None:
+                rows[key] = None
+        self.size += sum(map(len, keys))
 
     def get(self, table: Table, key: bytes) -> bytes | Missing | None:
         """The value, None if the batch deletes the key, MISSING if it does not touch it."""

@@ -41,7 +41,8 @@ def apply(
     puts: list[Any] = sorted((row for row in rows.items() if row[1] is not None) if deletes else rows.items())
     with transaction.cursor(table) as cursor:
         for key in sorted(deletes):
-            if cursor.set_key(key):
+            # A delete leaves the cursor at the row behind it, which often is the next one to go.
+            if cursor.key() == key or cursor.set_key(key):
                 cursor.delete()
         for start in range(0, len(puts), _CHUNK_ROWS):
             chunk = puts[start : start + _CHUNK_ROWS]

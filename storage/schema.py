@@ -126,6 +126,12 @@ def mail_key(id: bytes, seq: int) -> bytes:
     return id + _U64.pack(seq)
 
 
+def mail_keys(id: bytes, first: int, last: int) -> list[bytes]:
+    """The keys of a receiver's messages from one number to another."""
+    pack = _U64.pack
+    return [id + pack(seq) for seq in range(first, last + 1)]
+
+
 def mail_seq(key: bytes) -> int:
     """The sequence number in the key of a message."""
     return int.from_bytes(key[ID_BYTES:], "big")

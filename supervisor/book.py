@@ -23,7 +23,6 @@ from ..storage.schema import (
     EXPIRY_KEY_BYTES,
     ID_BYTES,
     LIVE_KEY_BYTES,
-    MAIL_KEY_BYTES,
     Lane,
     Table,
     after_prefix,
@@ -32,6 +31,7 @@ from ..storage.schema import (
     live_id,
     live_key,
     mail_key,
+    mail_keys,
     ready_sort,
 )
 from .declared import Declared, Place
@@ -265,10 +265,7 @@ class Book:
     def _clear_mail(self, entry: Entry) -> None:
         mail, id = entry.mail, entry.id
         if mail is not None:
-            rows: dict[bytes, bytes | None] = {
-                mail_key(id, number): None for number in range(mail.first, mail.last + 1)
-            }
-            self._journal.store.batch.merge(Table.MAIL, rows, MAIL_KEY_BYTES * len(rows))
+            self._journal.store.batch.remove(Table.MAIL, mail_keys(id, mail.first, mail.last))
         elif entry.stored:
             for key, _ in self._journal.scan(Table.MAIL, mail_key(id, 0), mail_key(id, (1 << 64) - 1)):
                 self._journal.delete(Table.MAIL, key)

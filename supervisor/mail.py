@@ -6,45 +6,98 @@ is given messages ahead of its `receive`, but only so many: the rest waits on di
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Final
 
 from ..actors.box_conf import BOX
 from ..actors.errors import MailboxClosed, MailboxFull, TaskNotFound
 from ..actors.ids import id_text
-from ..storage.schema import MAIL_KEY_BYTES, Table, after_prefix, mail_key, mail_seq
+from ..storage.schema import MAIL_KEY_BYTES, Table, after_prefix, mail_keys, mail_seq
 from .book import Book
 from .entry import Entry
 from .journal import Journal
 from .settings import MIB, Settings
 
 #: Messages, and bytes of them, that a worker is given ahead of what its task has taken.
-AHEAD_MESSAGES: Final = 1024
+AHEAD_MESSAGES: Final = 8192
 AHEAD_BYTES: Final = 4 * MIB
+#: Acknowledged messages after which their sizes are forgotten.
+FORGET_AFTER: Final = 1024
 
 
 class Mail:
     """One mailbox. Numbers count from 1."""
 
-    __slots__ = ("ahead", "bytes", "first", "given", "last", "sizes", "taken")
+    __slots__ = ("_base", "_totals", "first", "given", "last", "taken")
 
     def __init__(self) -> None:
         #: The first number that is not acknowledged, and the last that was given out.
         self.first = 1
         self.last = 0
-        #: Bytes of each message that is not acknowledged, and of all of them.
-        self.sizes: dict[int, int] = {}
-        self.bytes = 0
         #: In the current attempt: the last number given to the worker, and the last one that the task has taken.
         self.given = 0
         self.taken = 0
-        #: Bytes given and not taken.
-        self.ahead = 0
+        #: Bytes of all messages up to a number, from `_base` on: what lies between two numbers is one subtraction.
+        self._base = 0
+        self._totals = [0]
+
+    @classmethod
+    def of(cls, sizes: dict[int, int]) -> Mail:
+        """A mailbox that holds messages of these sizes, by number."""
+        mail = cls()
+        if sizes:
+            mail.first = min(sizes)
+            mail.last = mail._base = mail.first - 1
+            mail.add([sizes.get(number, 0) for number in range(mail.first, max(sizes) + 1)])
+            mail.rewind()
+        return mail
+
+    @property
+    def count(self) -> int:
+        """Messages that are not acknowledged."""
+        return self.last - self.first + 1
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of them."""
+        return self._upto(self.last) - self._upto(self.first - 1)
+
+    @property
+    def ahead(self) -> int:
+        """Bytes given and not taken."""
+        return self._upto(self.given) - self._upto(self.taken)
+
+    def _upto(self, number: int) -> int:
+        return self._totals[number - self._base]
+
+    def add(self, sizes: Sequence[int]) -> None:
+        """So many more messages, each of so many bytes."""
+        self._totals += accumulate(sizes, initial=self._totals.pop())
+        self.last += len(sizes)
+
+    def acknowledged(self, last: int) -> None:
+        """Messages up to this number are dealt with."""
+        self.first = last + 1
+        self.taken = max(self.taken, last)
+        self.given = max(self.given, last)
+        if last - self._base >= FORGET_AFTER and 2 * (last - self._base) >= len(self._totals):
+            del self._totals[: last - self._base]
+            self._base = last
+
+    def fitting(self) -> int:
+        """How many of the messages that were not given yet there is room for, as long as the task takes none."""
+        last = min(self.last, self.taken + AHEAD_MESSAGES)
+        most = self._upto(self.taken) + AHEAD_BYTES
+        if last > self.given and self._upto(last - 1) >= most:
+            # Up to the first one that reaches the limit.
+            last = self._base + bisect_left(self._totals, most, self.given - self._base)
+        return max(0, last - self.given)
 
     def rewind(self) -> None:
         """A new attempt: everything that is not acknowledged is given again."""
         self.given = self.taken = self.first - 1
-        self.ahead = 0
 
 
 class Mailroom:
@@ -77,14 +130,14 @@ class Mailroom:
             raise MailboxClosed(_closed(entry), id_text(id))
         mail = self.mail_of(entry)
         if (
-            len(mail.sizes) + len(values) > self._most_messages
+            mail.count + len(values) > self._most_messages
             or mail.bytes + sum(map(len, values)) > self._most_bytes
         ):
             raise MailboxFull(
-                f"the mailbox of task {id_text(id)} is full: {len(mail.sizes):,} messages, {mail.bytes:,} bytes. "
+                f"the mailbox of task {id_text(id)} is full: {mail.count:,} messages, {mail.bytes:,} bytes. "
                 "Wait until the task has taken some, or raise mailbox_messages / mailbox_bytes",
                 id_text(id),
-                len(mail.sizes),
+                mail.count,
                 mail.bytes,
             )
         return entry
@@ -99,37 +152,25 @@ class Mailroom:
 
     def mail_of(self, entry: Entry) -> Mail:
         """The mailbox of a task, read from disk if rows may be there."""
-        mail = entry.mail
-        if mail is None:
-            mail = entry.mail = Mail()
-            if entry.stored:
-                self._read(entry.id, mail)
-        return mail
-
-    def _read(self, id: bytes, mail: Mail) -> None:
-        rows = self._journal.scan(Table.MAIL, id, after_prefix(id))
-        if rows:
-            mail.first, mail.last = mail_seq(rows[0][0]), mail_seq(rows[-1][0])
-            mail.sizes = {mail_seq(key): len(value) for key, value in rows}
-            mail.bytes = sum(mail.sizes.values())
-            mail.rewind()
+        if entry.mail is None:
+            rows = self._journal.scan(Table.MAIL, entry.id, after_prefix(entry.id)) if entry.stored else []
+            entry.mail = Mail.of({mail_seq(key): len(value) for key, value in rows})
+        return entry.mail
 
     def _post(self, entry: Entry, values: list[bytes]) -> None:
         mail = self.mail_of(entry)
         first = mail.last + 1
         sizes = list(map(len, values))
-        mail.sizes.update(enumerate(sizes, first))
-        mail.bytes += sum(sizes)
-        mail.last += len(values)
-        rows: dict[bytes, bytes | None] = {
-            mail_key(entry.id, number): value for number, value in enumerate(values, first)
-        }
+        mail.add(sizes)
+        rows: dict[bytes, bytes | None] = dict(
+            zip(mail_keys(entry.id, first, mail.last), values, strict=True)
+        )
         self._journal.store.batch.merge(Table.MAIL, rows, sum(sizes) + MAIL_KEY_BYTES * len(rows))
         if entry.link is None:
             # It may be in memory for these messages alone; once written, it can be let go.
             self._book.touch(entry)
         elif mail.given == first - 1:
-            self._give(entry, mail, values[: self._fitting(mail)])
+            self._give(entry, mail, values[: mail.fitting()])
 
     def open(self, entry: Entry) -> None:
         """Its attempt has been handed to a worker: give it what is not acknowledged."""
@@ -147,8 +188,6 @@ class Mailroom:
         mail = entry.mail
         if mail is None:
             return
-        for number in range(mail.taken + 1, min(taken, mail.given) + 1):
-            mail.ahead -= mail.sizes.get(number, 0)
         mail.taken = max(mail.taken, min(taken, mail.given))
         self.acknowledge(entry, acked)
         if entry.link is not None:
@@ -161,12 +200,8 @@ class Mailroom:
         if mail is None or acked < mail.first:
             return
         last = min(acked, mail.last)
-        rows: dict[bytes, bytes | None] = {}
-        for number in range(mail.first, last + 1):
-            mail.bytes -= mail.sizes.pop(number, 0)
-            rows[mail_key(entry.id, number)] = None
-        self._journal.store.batch.merge(Table.MAIL, rows, MAIL_KEY_BYTES * len(rows))
-        mail.first = last + 1
+        self._journal.store.batch.remove(Table.MAIL, mail_keys(entry.id, mail.first, last))
+        mail.acknowledged(last)
 
     def close(self, entry: Entry) -> None:
         """Take no more messages; the task's `receive` gives None once it has had them all."""
@@ -175,20 +210,10 @@ class Mailroom:
             self._book.touch(entry)
             self._close_if_given(entry)
 
-    def _fitting(self, mail: Mail) -> int:
-        """How many of the messages that were not given yet there is room for, as long as the task takes none."""
-        last = min(mail.last, mail.taken + AHEAD_MESSAGES)
-        ahead = mail.ahead
-        for number in range(mail.given + 1, last + 1):
-            if ahead >= AHEAD_BYTES:
-                return number - mail.given - 1
-            ahead += mail.sizes.get(number, 0)
-        return max(0, last - mail.given)
-
     def _feed(self, entry: Entry, mail: Mail) -> None:
-        fitting = self._fitting(mail)
+        fitting = mail.fitting()
         if fitting:
-            keys = [mail_key(entry.id, mail.given + n) for n in range(1, fitting + 1)]
+            keys = mail_keys(entry.id, mail.given + 1, mail.given + fitting)
             rows = self._journal.get_many(Table.MAIL, keys)
             assert len(rows) == fitting, "a message that is not acknowledged has a row"
             self._give(entry, mail, [rows[key] for key in keys])
@@ -199,7 +224,6 @@ class Mailroom:
             assert entry.link is not None
             entry.link.give_letters(entry.id, mail.given + 1, values)
             mail.given += len(values)
-            mail.ahead += sum(map(len, values))
 
     def _close_if_given(self, entry: Entry) -> None:
         if (

@@ -85,7 +85,8 @@ class Outbox:
         with self._mutex:
             if self._counts(id, of):
                 self._mail[id] = (taken, acked)
-        self._some.set()
+        if not self._some.is_set():
+            self._some.set()
 
     def progress(self, id: bytes, done: float, total: float | None, note: str, of: object = None) -> None:
         """How far a task says it is."""

@@ -17,8 +17,6 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-import pykka
-
 from ..actors import ambient, logs
 from ..actors.actor import TaskActor, leave_stage
 from ..actors.async_actor import AsyncTaskActor
@@ -225,13 +223,7 @@ class Worker:
         self._event_loop().call_soon_threadsafe(self._outbox.request, (Report.DROPPED, lane))
 
     def _letters(self, id: bytes, first: int, values: tuple[bytes, ...]) -> None:
-        def tell(actor: TaskActor) -> None:
-            # The task may have ended a moment ago; its unread letters stay in the store.
-            with suppress(pykka.ActorDeadError):
-                for number, value in enumerate(values, first):
-                    actor.tell(number, value)
-
-        self._to_actor(id, tell)
+        self._to_actor(id, lambda actor: actor.tell(first, values))
 
     def _close_mailbox(self, id: bytes) -> None:
         self._to_actor(id, lambda actor: actor.inbox.close())

@@ -61,9 +61,8 @@ class Play:
         self.until(lambda: self.parked == self.resumed + 1, "waiting")
 
     def tell(self, *messages: Any) -> None:
-        for message in messages:
-            self.sent += 1
-            self.actor.tell(self.sent, values.pack(message))
+        self.actor.tell(self.sent + 1, [values.pack(message) for message in messages])
+        self.sent += len(messages)
 
     def outcome(self) -> Outcome:
         """How it ended, once; the waits are balanced by then."""

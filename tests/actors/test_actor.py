@@ -217,7 +217,7 @@ def test_a_message_that_cannot_be_read_is_the_tasks_error(stage: Any, flavour: A
         await api.receive()
 
     play = stage.perform(flavour(scenario))
-    play.actor.tell(1, b"\xc1")
+    play.actor.tell(1, [b"\xc1"])
     assert play.outcome().error[0] == InvalidValue.__name__
     assert play.actor.acked == 0
 

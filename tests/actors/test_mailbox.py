@@ -41,12 +41,15 @@ def test_every_change_rings_for_all_who_listen() -> None:
     mailbox.listen(two)
     mailbox.put(Envelope((1, b"a")))
     assert rung == [1, 2]
+    mailbox.put_all([(2, b"b"), (3, b"c")])
+    assert rung == [1, 2, 1, 2]
+    assert list(mailbox.letters) == [(1, b"a"), (2, b"b"), (3, b"c")]
     mailbox.unlisten(one)
     mailbox.close()
     assert mailbox.closed
     mailbox.unlisten(two)
     mailbox.wake()
-    assert rung == [1, 2, 2]
+    assert rung == [1, 2, 1, 2, 2]
     assert mailbox.rings == ()
 
 

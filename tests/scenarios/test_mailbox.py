@@ -166,7 +166,7 @@ def _sent(send: object, number: int) -> bool:
 def test_a_mailbox_far_beyond_what_is_given_ahead(home: Path, kind: str):
     count = 3 * AHEAD_MESSAGES + 7 if kind == "many" else 30
     body = "" if kind == "many" else "x" * (AHEAD_BYTES // 8)
-    with runtime(home) as rt:
+    with runtime(home, mailbox_messages=count) as rt:
         sleepy = rt.start(letter_tasks.checksum)
         spilled = rt.start(letter_tasks.checksum.options(delay=3600))
         for info in (sleepy, spilled):

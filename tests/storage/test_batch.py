@@ -42,6 +42,15 @@ def test_a_key_that_was_not_touched_is_missing_which_is_not_deleted():
     assert batch.get(Table.ARGS, b"gone") is MISSING
 
 
+def test_what_is_removed_before_it_was_written_is_forgotten():
+    batch = Batch()
+    batch.merge(Table.MAIL, {b"here": b"value"}, 9)
+    batch.remove(Table.MAIL, [b"here", b"on disk"])
+    assert batch.get(Table.MAIL, b"here") is MISSING
+    assert batch.get(Table.MAIL, b"on disk") is None
+    assert len(batch) == 1
+
+
 def test_a_batch_of_nothing_but_acks_is_not_empty():
     batch = Batch()
     assert batch.empty

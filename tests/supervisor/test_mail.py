@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ from room import Puppet, Room, room
 from understudy.actors.errors import MailboxClosed, MailboxFull, TaskNotFound
 from understudy.actors.host import Ending
 from understudy.actors.ids import new_id
-from understudy.storage.schema import Table, mail_seq
+from understudy.storage.schema import Table, mail_key, mail_seq
 from understudy.supervisor import mail as mail_module
 from understudy.supervisor.frames import Order, Report
+from understudy.supervisor.mail import Mail
 
 
 def numbers(it: Room, id: bytes) -> list[int]:
@@ -25,10 +27,11 @@ def accounts(it: Room, id: bytes) -> None:
     """What is in memory about a mailbox is what is on disk."""
     mail = it.mailroom.mail_of(it.entry(id))
     rows = it.rows(Table.MAIL, id)
-    assert {mail_seq(key): len(value) for key, value in rows} == mail.sizes
-    assert mail.bytes == sum(len(value) for _, value in rows)
-    assert len(mail.sizes) == mail.last - mail.first + 1
-    assert mail.ahead == sum(mail.sizes.get(n, 0) for n in range(mail.taken + 1, mail.given + 1))
+    sizes = {mail_seq(key): len(value) for key, value in rows}
+    assert list(sizes) == list(range(mail.first, mail.last + 1))
+    assert mail.count == len(sizes)
+    assert mail.bytes == sum(sizes.values())
+    assert mail.ahead == sum(sizes.get(n, 0) for n in range(mail.taken + 1, mail.given + 1))
 
 
 async def running(it: Room, name: str = "quick") -> tuple[bytes, Puppet]:
@@ -276,5 +279,64 @@ def test_a_checkpoint_acknowledges_and_posts_in_one_commit(home: Path):
             assert refused[1:3] == (8, "TaskNotFound")
             assert numbers(it, id) == [2], "nothing of a refused checkpoint has happened"
             assert it.rows(Table.CHECKPOINTS) == [(id, b"state")]
+
+    asyncio.run(story())
+
+
+def test_the_books_of_a_mailbox_that_much_goes_through(monkeypatch: Any):
+    monkeypatch.setattr(mail_module, "AHEAD_MESSAGES", 50)
+    monkeypatch.setattr(mail_module, "AHEAD_BYTES", 200)
+    monkeypatch.setattr(mail_module, "FORGET_AFTER", 8)
+    draw = random.Random(7)
+    mail, sizes = Mail(), [0]
+    for _ in range(3_000):
+        new = [draw.randrange(40) for _ in range(draw.randrange(12))]
+        mail.add(new)
+        sizes += new
+        expected, ahead = 0, sum(sizes[mail.taken + 1 : mail.given + 1])
+        for number in range(mail.given + 1, min(mail.last, mail.taken + 50) + 1):
+            if ahead >= 200:
+                break
+            ahead += sizes[number]
+            expected += 1
+        assert mail.fitting() == expected
+        mail.given += expected
+        mail.taken = draw.randint(mail.taken, mail.given)
+        mail.acknowledged(draw.randint(mail.first - 1, mail.taken))
+        if draw.random() < 0.01:
+            mail.rewind()
+        assert mail.last == len(sizes) - 1
+        assert mail.bytes == sum(sizes[mail.first :])
+        assert mail.ahead == sum(sizes[mail.taken + 1 : mail.given + 1])
+        assert len(mail._totals) <= 2 * mail.count + 20
+
+
+def test_a_mailbox_as_it_is_found_on_disk():
+    assert (Mail.of({}).first, Mail.of({}).last, Mail.of({}).fitting()) == (1, 0, 0)
+    mail = Mail.of({5: 10, 6: 20, 7: 30})
+    assert (mail.first, mail.last, mail.given, mail.taken, mail.count, mail.bytes) == (5, 7, 4, 4, 3, 60)
+    assert mail.fitting() == 3
+
+
+def test_what_is_dealt_with_before_its_commit_is_not_written(home: Path, monkeypatch: Any):
+    async def story() -> None:
+        async with room(home) as it:
+            id, worker = await running(it)
+            written: list[dict[bytes, bytes | None]] = []
+            commit = it.journal.store._environment.commit
+            monkeypatch.setattr(
+                it.journal.store._environment,
+                "commit",
+                lambda batch: (written.append(dict(batch.rows[Table.MAIL])), commit(batch))[1],
+            )
+            it.mailroom.send([(id, b"1"), (id, b"2")])
+            it.mailroom.progress(it.entry(id), 1, 1)
+            await it.settle()
+            assert [key for rows in written for key in rows] == [mail_key(id, 2)]
+            worker.report(Report.MAIL, [(id, 2, 2)])
+            await it.settle()
+            assert written[-1] == {mail_key(id, 2): None}
+            assert numbers(it, id) == []
+            accounts(it, id)
 
     asyncio.run(story())
