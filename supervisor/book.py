@@ -43,6 +43,8 @@ from .verdict import ErrorRow
 log = logging.getLogger("understudy")
 
 READY = (Lane.SYNC, Lane.ASYNC, Lane.ALONE, Lane.BOX)
+#: What reading a damaged record raises: it may be none at all, or have fields of other kinds.
+DAMAGED: Final = (ValueError, TypeError, struct.error)
 #: Tasks read from disk beside those that are taken out of a line, because they come next.
 FETCHED: Final = 256
 
@@ -114,10 +116,11 @@ class Book:
     def _take_in(self, record: Record, args: bytes | None, *, stored: bool) -> Entry:
         usual = self.declared.usual.get(record.name) if record.options is None and not record.alone else None
         options, lane = usual[:2] if usual is not None else self.declared.options_of(record)
-        self.entries[record.id] = entry = Entry(record, options, lane, stored=stored)
+        entry = Entry(record, options, lane, stored=stored)
         if record.place is not None:
             entry.key = entry.stored_key = live_key(*record.place, record.id)
         entry.args = args
+        self.entries[record.id] = entry  # last, so that a damaged record leaves nothing here
         return entry
 
     def _fetch(self, keys: list[bytes]) -> None:
@@ -133,10 +136,10 @@ class Book:
         for id, row in rows.items():
             try:
                 record = Record.unpack(id, row)
-            except ValueError:
+                if record.ended is None:
+                    self._take_in(record, args.get(id), stored=id >= with_more)
+            except DAMAGED:
                 continue
-            if record.ended is None:
-                self._take_in(record, args.get(id), stored=id >= with_more)
 
     def _first_of(self, table: Table, ids: list[bytes]) -> bytes:
         """The first task that has rows here, among those from the first to the last of these; if there is none, what
@@ -356,7 +359,7 @@ class Book:
         """
         try:
             entry = self.find(live_id(key))
-        except (StoreCorrupt, ValueError, TypeError, struct.error):
+        except (StoreCorrupt, *DAMAGED):
             log.exception("task %s is left out of the line, as its rows are damaged", live_id(key).hex())
             return None
         if entry is None or entry.key != key:
