@@ -92,7 +92,9 @@ class AsyncRuntime:
     async def _awaited(self, future: Future[T], seconds: float | None) -> T:
         try:
             # Cancelling the caller cancels the future, by which the supervisor learns that nobody waits.
-            return await asyncio.wait_for(asyncio.wrap_future(future), seconds)
+            # Not `wait_for`, which before Python 3.12 loses a cancel that comes just as the future is set.
+            async with asyncio.timeout(seconds):
+                return await asyncio.wrap_future(future)
         except TimeoutError:
             if future.done() and not future.cancelled():
                 raise

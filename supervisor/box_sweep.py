@@ -67,7 +67,9 @@ class BoxSweep:
             except (UnderstudyError, Missing, OSError) as error:
                 log.warning("the containers of this home could not be looked at: %s", error)
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._asked.wait(), SWEEP_EVERY)
+                # Not `wait_for`, which before Python 3.12 loses a cancel that comes just as it is asked.
+                async with asyncio.timeout(SWEEP_EVERY):
+                    await self._asked.wait()
                 await asyncio.sleep(SOON)
             self._asked.clear()
 

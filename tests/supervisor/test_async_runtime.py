@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
@@ -33,5 +34,22 @@ def test_it_opens_and_closes(home: Path):
             await rt.start(add, 1)
         with pytest.raises(NotRunning):
             await AsyncRuntime.connect(home).open()
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("seconds", [None, 5.0])
+@pytest.mark.parametrize("turns", range(5))
+def test_a_cancel_that_comes_with_the_end_is_not_lost(turns: int, seconds: float | None):
+    async def story() -> None:
+        future: Future[int] = Future()
+        waiting = asyncio.create_task(AsyncRuntime()._awaited(future, seconds))
+        await asyncio.sleep(0)
+        future.set_result(1)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        accepted = waiting.cancel()
+        await asyncio.wait([waiting])
+        assert waiting.cancelled() is accepted
 
     asyncio.run(story())

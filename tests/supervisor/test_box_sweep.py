@@ -87,6 +87,27 @@ def test_a_home_without_containers_asks_no_engine(home: Path, shelf: Shelf):
     assert shelf.asked == []
 
 
+@pytest.mark.parametrize("turns", range(6))
+def test_it_ends_when_cancelled_just_as_it_is_asked(home: Path, turns: int):
+    """A wait that swallows the cancel would keep the supervisor from ever coming to its end."""
+    home.mkdir()
+
+    async def story() -> None:
+        sweep = BoxSweep(home, COOKIE, lambda _id: None)
+        running = asyncio.create_task(sweep.run())
+        for _ in range(10):
+            await asyncio.sleep(0)
+        sweep.ask()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        running.cancel()
+        _, pending = await asyncio.wait([running], timeout=0.1)
+        assert not pending
+        assert running.cancelled()
+
+    asyncio.run(story())
+
+
 def test_it_looks_when_asked_and_bears_an_engine_that_is_gone(home: Path, shelf: Shelf):
     (home / "boxes").mkdir(parents=True)
 

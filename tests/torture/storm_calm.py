@@ -62,7 +62,6 @@ class Calm:
         self._await_clients()
         if self._processes.supervisor is None:
             self._processes.serve()
-        self._checker.read()
         self._bring_to_an_end()
         self._stop_supervisor()
         self._checker.look(pages=True)

@@ -50,7 +50,8 @@ class Checker:
     # --- what was told ---
 
     def read(self) -> None:
-        """Take in what has been added to the journals."""
+        """Take in what has been added to the journals. Not while tasks run: what one file tells before another is read
+        the other way round."""
         for path in sorted(self.folder.glob("*.journal")):
             with path.open("rb") as file:
                 file.seek(self._offsets.get(path, 0))
