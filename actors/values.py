@@ -48,6 +48,10 @@ DIGITS_LIMIT: Final = 4_000
 #: Bytes above which declared lengths are checked before anything is allocated for them: msgpack before 1.2 makes
 #: an array as long as its header says, level by level. Below it that is 30 MB at worst.
 _TRUSTED: Final = 4096
+#: Packers that nobody uses just now: making one costs more than packing most values does. One that is in use is in
+#: nobody else's hands, be that another thread or what packs a part of the value. One that has grown is not kept.
+_spare: Final[list[msgpack.Packer]] = []
+_KEPT: Final = 64 * 1024
 _INT_BOUND: Final = 10**DIGITS_LIMIT
 _DATETIME, _DATE, _TIMEDELTA, _DECIMAL, _UUID, _SET, _FROZENSET, _BIGINT, _REGISTERED = range(1, 10)
 _PLAIN: Final = (bool, int, float, str, bytes, bytearray, memoryview, list, tuple, dict, type(None))
@@ -92,7 +96,7 @@ def pack(value: Any, what: str = "value", limit: int = VALUE_LIMIT) -> bytes:
     and ValueTooLarge above `limit` bytes.
     """
     try:
-        packed: bytes = msgpack.packb(value, default=_EXTEND[0])
+        packed = _packed(value)
     except MemoryError:
         raise
     except Exception as error:
@@ -103,6 +107,17 @@ def pack(value: Any, what: str = "value", limit: int = VALUE_LIMIT) -> bytes:
             len(packed),
             limit,
         )
+    return packed
+
+
+def _packed(value: Any) -> bytes:
+    try:
+        packer = _spare.pop()
+    except IndexError:
+        packer = msgpack.Packer(default=_EXTEND[0], autoreset=True)
+    packed: bytes = packer.pack(value)
+    if len(packed) <= _KEPT:
+        _spare.append(packer)
     return packed
 
 

@@ -106,10 +106,14 @@ class Store:
     def get_many(self, table: Table, keys: Iterable[bytes]) -> dict[bytes, bytes]:
         """What `get` gives for these keys, without those that have no row. Much faster than one by one."""
         wanted = set(keys)
-        changed = self.batch.rows[table].keys()
-        changing = self._in_flight.rows[table].keys() if self._in_flight is not None else set()
-        pending = (wanted & changed) | (wanted & changing)
-        found = {key: value for key in pending if (value := self.get(table, key)) is not None}
+        changed = self.batch.rows[table]
+        changing = self._in_flight.rows[table] if self._in_flight is not None else {}
+        pending = (wanted & changed.keys()) | (wanted & changing.keys())
+        found = {
+            key: value
+            for key in pending
+            if (value := changed[key] if key in changed else changing[key]) is not None
+        }
         on_disk = wanted - pending
         if on_disk:
             found.update(self._environment.get_many(table, sorted(on_disk)))

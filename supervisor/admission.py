@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from ..actors.box_conf import BOX, takes_messages
@@ -50,8 +51,7 @@ class Admission:
         _, names, args, options, keys, dues, streams, origins = zip(*rows, strict=True)
         for name in set(names):
             self._check_declared(name)
-        for value in _given(args):
-            self.check_value(value, "the argument list")
+        self.check_values(_given(args), "the argument list")
         for due in _given(dues):
             if not (isinstance(due, int | float) and 0 <= due <= now + DELAY_LIMIT + 1):
                 raise InvalidOption(f"the time of the first attempt must lie within ten years: {due!r:.40}")
@@ -116,7 +116,14 @@ class Admission:
                 str(name),
             )
 
-    def check_value(self, value: Any, what: str) -> None:
+    def check_values(self, values: Sequence[Any], what: str) -> None:
+        """InvalidValue or ValueTooLarge if one of these is not an encoded value, or larger than one may be."""
+        if set(map(type, values)) <= {bytes} and max(map(len, values), default=0) <= self._value_limit:
+            return
+        for value in values:
+            self._check_value(value, what)
+
+    def _check_value(self, value: Any, what: str) -> None:
         limit = self._value_limit
         if not isinstance(value, bytes):
             raise InvalidValue(f"{what} must be encoded, not {type(value).__name__}")

@@ -17,6 +17,8 @@ from ..actors.errors import (
     NotRunning,
     SupervisorLost,
     TaskNotFound,
+    UnencodableValue,
+    ValueTooLarge,
 )
 from ..actors.ids import id_bytes, id_text, new_id
 from ..actors.info import TaskInfo, TaskRecord
@@ -189,8 +191,7 @@ class Runtime:
         size = 0
         limit = self._attachment.value_limit
         for number, (id, message) in enumerate(_several(letters, "send_many", "(id, message) pairs")):
-            value = values.pack(message, f"messages[{number}]", limit)
-            rows.append((_id(id), value))
+            rows.append((_id(id), value := _pack_message(number, message, limit)))
             size += len(value) + 50
             if len(rows) >= BATCH_LIMIT or size >= BATCH_BYTES:
                 pending.append(self._attachment.request(Ask.SEND, rows))
@@ -379,6 +380,15 @@ def _name(task: TaskLike | None) -> str | None:
 
 def _id(id: IdLike) -> bytes:
     return id.key if isinstance(id, TaskInfo) else id_bytes(id)
+
+
+def _pack_message(number: int, message: Any, limit: int) -> bytes:
+    try:
+        return values.pack(message, "message", limit)
+    except (UnencodableValue, ValueTooLarge):
+        # Its name is made only for the error: that costs as much as a short message.
+        values.pack(message, f"messages[{number}]", limit)
+        raise
 
 
 def _arguments(call: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -312,6 +312,15 @@ def test_registered_types_nest() -> None:
     assert back == {"p": [Point(Point({2**70}, [1, 2]), {(1, 2): Point(1, 1)})], Point(1, 2): {Point(3, 4)}}
 
 
+def test_what_packs_a_part_may_pack_as_well_and_fail() -> None:
+    register(Point, "point", lambda point: pack([point.x, {"y": point.y}]), lambda data: Point(*unpack(data)))
+    value = [Point(1, 2), Point(3, 4)]
+    with pytest.raises(UnencodableValue):
+        pack([Point(1, object())])
+    assert pack(value) == pack(value)
+    assert unpack(pack([*value, "x" * 100_000])) == [Point(1, {"y": 2}), Point(3, {"y": 4}), "x" * 100_000]
+
+
 def test_unregistered_where_it_arrives() -> None:
     packed = pack({"a": [Point(1, 2)]})
     values._by_name.clear()

@@ -34,12 +34,13 @@ def test_values(home: Path):
     async def story() -> None:
         async with room(home, workers=0) as it:
             admission = Admission(it.journal, it.book, 10)
-            admission.check_value(bytes(10), "it")
+            admission.check_values([], "it")
+            admission.check_values([bytes(10), b""], "it")
             with pytest.raises(ValueTooLarge, match="11 bytes") as caught:
-                admission.check_value(bytes(11), "it")
+                admission.check_values([b"", bytes(11)], "it")
             assert (caught.value.size, caught.value.limit) == (11, 10)
             with pytest.raises(InvalidValue, match="not str"):
-                admission.check_value("text", "it")
+                admission.check_values([b"", "text"], "it")
 
     asyncio.run(story())
 
