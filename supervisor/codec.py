@@ -7,7 +7,6 @@ ProtocolError, after which the connection must be closed.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, TypeVar
 
@@ -21,16 +20,19 @@ VERSION: Final = 1
 
 T = TypeVar("T")
 
-_local = threading.local()
+#: Packers that nobody uses just now. As many are made as threads encode at the same time: one for each thread, of which
+#: a worker may have thousands that wait, would cost each of them a page of the packer's buffer.
+_idle: Final[list[msgpack.Packer]] = []
 
 
 def encode(frame: Any) -> bytes:
-    """The bytes of one frame. Any thread may call it: each has a packer of its own, since packers are not shared."""
+    """The bytes of one frame. Any thread may call it."""
     try:
-        packer = _local.packer
-    except AttributeError:
-        packer = _local.packer = msgpack.Packer(autoreset=True)
+        packer = _idle.pop()
+    except IndexError:
+        packer = msgpack.Packer(autoreset=True)
     encoded: bytes = packer.pack(frame)
+    _idle.append(packer)
     return encoded
 
 
