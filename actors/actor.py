@@ -14,7 +14,6 @@ number of actors. Their host keeps them by id.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pykka
 
 from . import values
+from .bell import Bell
 from .belonging import LEAVE_WITHIN, Belonging, why_it_leaves
 from .errors import Interrupted, NotInTask, TaskCancelled
 from .host import Assignment, Ending, Host, Outcome, error_outcome
@@ -89,7 +89,6 @@ class TaskActor(pykka.Actor):
     """What is put away when the task ends."""
     _told = 0
     _signal_read = False
-    _bell: threading.Event | None = None
     _lines: Lines | None = None
 
     def __init__(self, assignment: Assignment, task: Task[..., Any], host: Host) -> None:
@@ -398,24 +397,21 @@ class TaskActor(pykka.Actor):
             return True
         if timeout is not None and timeout <= 0:
             return False
-        bell = self._bell
-        if bell is None:
-            bell = self._bell = threading.Event()
-        self.inbox.listen(bell.set)
+        bell = Bell()
+        ring = bell.ring
+        self.inbox.listen(ring)
         deadline = None if timeout is None else time.monotonic() + timeout
         self.host.parked(self)
         try:
-            while True:
-                # Clear, look, wait: a ring between the look and the wait is not lost.
-                bell.clear()
-                if ready():
-                    return True
+            # A ring between the look and the wait is not lost.
+            while not ready():
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
                     return False
-                bell.wait(left if left is None else min(left, threading.TIMEOUT_MAX))
+                bell.wait(left)
+            return True
         finally:
-            self.inbox.unlisten(bell.set)
+            self.inbox.unlisten(ring)
             self.host.resumed(self)
 
     # --- what the task prints ---

@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from . import ambient
-from .actor import actor_here
+from .actor import CLOSED, actor_here
 from .async_actor import AsyncTaskActor
 from .context import cancelled, current, progress
 from .errors import NotInTask
@@ -56,7 +56,8 @@ def __getattr__(name: str) -> Any:
 
 async def receive(timeout: float | None = None) -> Any:
     """Wait for the next message; see `understudy.receive`."""
-    return await _async_actor("receive").receive_async(timeout)
+    message = await _async_actor("receive").receive_async(timeout)
+    return None if message is CLOSED else message
 
 
 async def checkpoint(value: Any, *, send: Iterable[tuple[str, Any]] = ()) -> bool:

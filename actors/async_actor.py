@@ -80,23 +80,22 @@ class AsyncTaskActor(TaskActor):
         self._begun = True
         if self.signal is not None:
             self._throw()
-        outcome = await self._outcome()
+        try:
+            value = await (self._play_async() if self.task.is_class else self._called())
+            outcome = self._completed(value)
+        except BaseException as error:  # noqa: BLE001 - whatever it is ends the task, never the event loop
+            outcome = self._broken_off(error)
         self._coroutine = None  # nothing is thrown any more
         if self.belongings:
             await self._put_away_async(outcome)
         self._over(outcome)
         super()._actor_loop_teardown()
 
-    async def _outcome(self) -> Outcome:
-        try:
-            args, kwargs = self._arguments()
-            if self.task.is_class:
-                value = await self._play_async(args, kwargs)
-            else:
-                value = await self.task.body(*args, **kwargs)  # type: ignore[misc]  # an actor's task has a body
-            return self._completed(value)
-        except BaseException as error:  # noqa: BLE001 - whatever it is ends the task, never the event loop
-            return self._broken_off(error)
+    def _called(self) -> Any:
+        """The task's function or class, called. Whoever awaits for long need not hold the arguments as well."""
+        assert self.task.body is not None
+        args, kwargs = self._arguments()
+        return self.task.body(*args, **kwargs)
 
     async def _put_away_async(self, outcome: Outcome) -> None:
         """As `_put_away`."""
@@ -119,9 +118,8 @@ class AsyncTaskActor(TaskActor):
         """Whether `check_stop` would raise."""
         return self.interrupted
 
-    async def _play_async(self, args: Any, kwargs: Any) -> Any:
-        assert self.task.body is not None
-        part = self.task.body(*args, **kwargs)
+    async def _play_async(self) -> Any:
+        part = self._called()
         if hasattr(part, "on_start"):
             await _maybe(part.on_start())
         while not self._signal_read:
@@ -136,7 +134,7 @@ class AsyncTaskActor(TaskActor):
     async def _receive_between(self) -> Any:
         """The next message for an actor class, the signal included, which ends its wait without an error."""
         try:
-            return await self._receive_async(None)
+            return await self.receive_async()
         except asyncio.CancelledError:
             if self.signal is None or self._signal_read or self._coroutine is None:
                 raise
@@ -153,11 +151,8 @@ class AsyncTaskActor(TaskActor):
                 self._coroutine.uncancel()
 
     async def receive_async(self, timeout: float | None = None) -> Any:
-        """As `receive`."""
-        message = await self._receive_async(timeout)
-        return None if message is CLOSED else message
-
-    async def _receive_async(self, timeout: float | None) -> Any:
+        """As `_receive`: the next message, or CLOSED. Not within another coroutine that turns that into None, since
+        each one on the way to a wait is held as long as the wait."""
         self._acknowledge_taken()
         seconds = patience(timeout)
         deadline = None if seconds is None else self.loop.time() + seconds
@@ -217,20 +212,23 @@ class AsyncTaskActor(TaskActor):
         if timeout is not None and timeout <= 0:
             await asyncio.sleep(0)  # who polls in a loop must not keep the loop from everybody else
             return ready()
-        waiter = _Waiter(self._on_loop)
-        self.inbox.listen(waiter.ring)
+        waiter = _Waiter(self)
+        ring = waiter.ring
+        timer = None if timeout is None else self.loop.call_later(timeout, waiter.expire)
+        self.inbox.listen(ring)
         self._waits += 1
         if self._waits == 1:
             self.host.parked(self)
         try:
-            async with asyncio.timeout(timeout):
-                while not ready():
-                    await waiter.wait()
+            while not ready():
+                if waiter.expired:
+                    return False
+                await waiter.next_ring()
             return True
-        except TimeoutError:
-            return ready()
         finally:
-            self.inbox.unlisten(waiter.ring)
+            if timer is not None:
+                timer.cancel()
+            self.inbox.unlisten(ring)
             self._waits -= 1
             if self._waits == 0:
                 self.host.resumed(self)
@@ -244,18 +242,34 @@ class AsyncTaskActor(TaskActor):
 
 
 class _Waiter:
-    """Wakes one wait of an async actor, from any thread. A ring before the wait is not lost."""
+    """Wakes one wait of an async actor, from any thread. Each ring ends a wait that has begun by then: so who waits
+    looks first, and waits next, with no `await` in between."""
 
-    def __init__(self, on_loop: Callable[[Callable[[], object]], None]) -> None:
-        self._on_loop = on_loop
-        self._rung = asyncio.Event()
+    __slots__ = ("_actor", "_ring", "expired")
+
+    def __init__(self, actor: AsyncTaskActor) -> None:
+        self._actor = actor
+        self._ring: asyncio.Future[None] | None = None
+        #: Its time has run out.
+        self.expired = False
 
     def ring(self) -> None:
-        self._on_loop(self._rung.set)
+        """Something has changed: look again. May be called from any thread."""
+        self._actor._on_loop(self._wake)
 
-    async def wait(self) -> None:
-        await self._rung.wait()
-        self._rung.clear()
+    def expire(self) -> None:
+        """The time has run out; called on the loop."""
+        self.expired = True
+        self._wake()
+
+    def next_ring(self) -> asyncio.Future[None]:
+        """Done at the next ring."""
+        self._ring = self._actor.loop.create_future()
+        return self._ring
+
+    def _wake(self) -> None:
+        if self._ring is not None and not self._ring.done():
+            self._ring.set_result(None)
 
 
 async def _answer(future: Future[Any]) -> Any:
