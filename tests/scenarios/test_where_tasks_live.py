@@ -182,7 +182,7 @@ def test_an_app_that_is_named(home: Path, tmp_path: Path, how: str, monkeypatch:
     monkeypatch.chdir(tmp_path if how != "path" else home.parent)
     app, name = {
         "module": ("solo_app", "solo_app:where"),
-        "package.module": ("crate.app:whatever", "crate.app:where"),
+        "package.module": ("crate.app", "crate.app:where"),
         "path": (str(tmp_path / "solo_app.py"), "solo_app:where"),
     }[how]
     # The caller need not import it.
