@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import mmap
 import os
+from contextlib import suppress
 from typing import Final
 
 #: Tasks of one worker that can have a mark; the others are taken for what they last reported.
@@ -63,9 +64,17 @@ class Marks:
 
     def read(self) -> dict[bytes, bool]:
         """Whether it waits, of every task that has a mark."""
-        data = os.pread(self.fd, MARKS * SIZE, 0).rstrip(b"\0")
+        data = os.pread(self.fd, self._written(), 0).rstrip(b"\0")
         marks = (data[start : start + SIZE] for start in range(0, len(data), SIZE))
         return {mark[:-1]: mark[-1] == _WAITS for mark in marks if mark != _NOBODY}
+
+    def _written(self) -> int:
+        """Bytes up to the last one that was ever written: what is behind it takes time to read and says nothing."""
+        end = 0
+        with suppress(OSError):  # no more data behind that
+            while True:
+                end = os.lseek(self.fd, os.lseek(self.fd, end, os.SEEK_DATA), os.SEEK_HOLE)
+        return end
 
     def close(self) -> None:
         """Give up this side."""
