@@ -69,8 +69,7 @@ class Calm:
             self._fault(f"{len(rest)} tasks never ended: {rest[:5]}")
         if not until(self._no_connections, 5):
             self._fault(f"connections are left open: {self._checker.sessions.open}")
-        if self._containers is not None:
-            self._checker.only_containers()
+        self._checker.end(containers=self._containers is not None)
         self._look_for_remains()
 
     def _no_connections(self) -> bool:

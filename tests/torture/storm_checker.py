@@ -296,9 +296,18 @@ class Checker:
 
     # --- the end ---
 
-    def only_containers(self) -> None:
-        """That each task has had one container at most."""
-        self._boxes.only_ones(list(self._tasks.values()))
+    def end(self, *, containers: bool) -> None:
+        """What holds when everything has ended: stages have passed on all that they have, and nothing else."""
+        for known in self._tasks.values():
+            if known.relays_to is None or (sink := self._tasks.get(known.relays_to)) is None:
+                continue
+            passed, there = (each.end and value_of(each.end[1]) for each in (known, sink))
+            if known.name in FEEDS:
+                passed = [[id_text(known.id), number] for number in range(1, (passed or 0) + 1)]
+            if passed != there:
+                self._fault(f"stage {id_text(known.id)} has passed on {passed}, the next one has {there}")
+        if containers:
+            self._boxes.only_ones(list(self._tasks.values()))
 
     def has_ended(self, id: str) -> bool:
         """Whether its end was seen on disk."""
