@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar, cast, overload
 
+from . import parameters
 from .errors import InvalidOption, InvalidTask
 from .ids import id_bytes
 from .names import module_name
@@ -160,14 +161,12 @@ class Task(Generic[P, R]):
             return
         if self._signature is None:
             return
-        try:
-            self._signature.bind(*args, **kwargs)
-        except TypeError as error:
-            raise TypeError(f"{self.name}{self._signature}: {error}") from None
+        parameters.check(self.name, self._signature, args, kwargs)
 
     def declared(self) -> dict[str, Any]:
-        """What the supervisor has to know of it, as plain data: its options and whether it is async."""
-        return {**self.options_in_force.pack(), "is_async": self.is_async}
+        """What the supervisor has to know of it, as plain data: its options, its parameters, whether it is async."""
+        takes = None if self.body is None else parameters.pack(self._signature)
+        return {**self.options_in_force.pack(), "is_async": self.is_async, "takes": takes}
 
     def packed_changes(self) -> dict[str, Any] | None:
         """The options set by `.options()`, as plain data; None for none."""
@@ -179,7 +178,7 @@ class Task(Generic[P, R]):
         assert self.body is not None
         try:
             return inspect.signature(self.body)
-        except ValueError:
+        except (ValueError, TypeError):
             return None
 
     @functools.cached_property

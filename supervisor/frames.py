@@ -36,6 +36,8 @@ class Ask(IntEnum):
     """[op, request]"""
     SUBSCRIBE = 13
     """[op, request, task or None, stream or None]: EVENT frames with this request once OK has come."""
+    TAKES = 14
+    """[op, request, task] → its parameters, or None where they are not known: for whoever has no code of it."""
 
 
 class Answer(IntEnum):

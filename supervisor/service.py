@@ -89,6 +89,7 @@ class Service:
             Ask.PRUNE: self._prune,
             Ask.COMPACT: self._compact,
             Ask.SUBSCRIBE: self._subscribe,
+            Ask.TAKES: self._takes,
         }
 
     # --- connections ---
@@ -287,6 +288,14 @@ class Service:
         await self._pool.app_ready.wait()
         self._check_app()
         await self._pool.declare([str(module) for module in modules])
+
+    def _takes(self, client: ClientLink, frame: tuple[Any, ...]) -> None:
+        _, request, name = frame
+        self._check_app()
+        if self._pool.app_ready.is_set():
+            client.answer(request, self._book.declared.takes.get(name))
+        else:
+            self._once_loaded(client, frame)
 
     def _tree(self, client: ClientLink, frame: tuple[Any, ...]) -> None:
         client.answer(frame[1], self.tree())

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import time
 from collections.abc import Callable
 from typing import Any
 
-from ..actors import values
+from ..actors import parameters, values
+from ..actors.box_conf import BOX
 from ..actors.context import lineage_here
 from ..actors.errors import InvalidOption, UnencodableValue, UnknownTask
 from ..actors.ids import id_bytes, new_id
@@ -31,6 +33,9 @@ class Starts:
         #: Modules whose tasks the supervisor is known to know, and the connection for which that holds.
         self._known: set[str] = set()
         self._known_to: Connection | None = None
+        #: What tasks take of which there is no code here, and the connection on which that was told.
+        self._takes: dict[str, inspect.Signature] = {}
+        self._told_by: Connection | None = None
 
     def rows_of(self, task: TaskLike) -> Callable[[tuple[Any, ...], dict[str, Any]], StartRow]:
         """What makes the rows of a task's starts from their arguments; the rest is the same for all of them.
@@ -44,7 +49,7 @@ class Starts:
             declared.name,
             declared.packed_changes(),
         )
-        key, due, check = launch.key, launch.due(time.time()), declared.check_start
+        key, due, check = launch.key, launch.due(time.time()), self._check_of(declared)
         stream = id_bytes(launch.stream_id) if launch.stream_id else here[1] if here else None
         origin, limit = here[0] if here else None, self._attachment.value_limit
 
@@ -77,6 +82,20 @@ class Starts:
         if connection.facts["embedded"] and module_name(module) != "__main__":
             self._attachment.ask(Ask.DECLARE, [module_name(module)])
         self._known.add(module)
+
+    def _check_of(self, task: Task[..., Any]) -> Callable[[tuple[Any, ...], dict[str, Any]], None]:
+        """What refuses arguments that do not fit; of a task known by name only, the supervisor tells what it takes."""
+        if task.body is not None or task.name == BOX:
+            return task.check_start
+        connection = self._attachment.connected()
+        if connection is not self._told_by:
+            self._told_by, self._takes = connection, {}
+        if (signature := self._takes.get(task.name)) is None:
+            rows = self._attachment.ask(Ask.TAKES, task.name)
+            if rows is None:
+                return task.check_start
+            signature = self._takes[task.name] = parameters.unpack(rows)
+        return functools.partial(parameters.check, task.name, signature)
 
     def _check_script(self, name: str) -> None:
         """Scripts all call themselves `__main__`: see to it that the supervisor's is this one."""

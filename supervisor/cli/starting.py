@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ...actors.errors import UnderstudyError
 from ...actors.ids import id_bytes
 from . import lookup, screen
 from .command import command
@@ -133,7 +134,12 @@ def _launch(
     if changes.get("timeout") == math.inf:
         changes["timeout"] = None
     declared = Task.named(task)
-    return runtime.start(declared.options(**changes) if changes else declared, *args, **(kwargs or {}))
+    try:
+        return runtime.start(declared.options(**changes) if changes else declared, *args, **(kwargs or {}))
+    except UnderstudyError:
+        raise
+    except TypeError as error:
+        raise click.UsageError(f"the arguments do not fit {error}") from error
 
 
 def _stream_id(stream: bytes) -> str:

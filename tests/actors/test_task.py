@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from understudy.actors import ambient, values
+from understudy.actors import ambient, parameters, values
 from understudy.actors import task as task_module
 from understudy.actors.errors import InvalidOption, InvalidTask, InvalidValue
 from understudy.actors.options import Options
@@ -357,7 +357,10 @@ def test_good_launches() -> None:
 
 
 def test_declared() -> None:
-    assert with_options.declared() == {**with_options.options_in_force.pack(), "is_async": False}
+    told = with_options.declared()
+    takes = told.pop("takes")
+    assert told == {**with_options.options_in_force.pack(), "is_async": False}
+    assert str(parameters.unpack(takes)) == "(a=…)"
     assert asynchronous.declared()["is_async"] is True
     values.pack(with_options.declared())
 

@@ -35,6 +35,12 @@ def app() -> Declared:
     return made
 
 
+def test_what_tasks_take_is_kept_where_it_is_known(app: Declared) -> None:
+    assert app.takes == {}
+    app.add({"plain": {**fields_of(), "takes": [["a", 1, False]]}, "async": {**fields_of(), "takes": None}})
+    assert app.takes == {"plain": [["a", 1, False]]}
+
+
 def test_containers_are_known_from_the_start_and_are_no_task_of_the_app(app: Declared) -> None:
     assert list(Declared().tasks) == [BOX]
     assert Declared().names() == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import threading
 import time
 from collections.abc import Iterator
@@ -103,6 +104,21 @@ def test_what_cannot_be_started_is_refused_at_once(rt: Runtime):
 
     with pytest.raises(InvalidTask, match="inside a function"):
         rt.start(nested)
+
+
+def test_by_name_the_supervisor_tells_what_a_task_takes(rt: Runtime, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("understudy.actors.task.registry", {})
+    with pytest.raises(TypeError, match=r"call_tasks:add\(a, b=…\): missing a required argument: 'a'"):
+        rt.start("call_tasks:add")
+    with pytest.raises(TypeError, match="too many positional arguments"):
+        rt.start_many("call_tasks:add", [(1, 2), (1, 2, 3)])
+    assert rt.start("call_tasks:add", b=1, a=2).result(20) == 3
+    # Nothing was started but that, and it is asked for once.
+    monkeypatch.setattr(rt._starts, "_takes", {"call_tasks:add": inspect.signature(lambda: None)})
+    with pytest.raises(TypeError, match=r"call_tasks:add\(\): too many"):
+        rt.start("call_tasks:add", 1)
+    monkeypatch.setattr(rt._starts, "_told_by", None)
+    assert rt.start("call_tasks:add", 1).result(20) == 2
 
 
 def test_options_travel_with_a_start(rt: Runtime):

@@ -45,6 +45,8 @@ def test_options_of_a_start(served: Stage):
         (["app:add", "1", "--kwargs", "[1]"], ExitCode.USAGE, "JSON object"),
         (["app:add", "1", "--delay", "1s", "--at", "2030-01-31"], ExitCode.USAGE, "not both"),
         (["app:add", "1", "--typo"], ExitCode.USAGE, "--typo"),
+        (["app:add"], ExitCode.USAGE, "the arguments do not fit app:add("),
+        (["app:add", "1", "2", "3", "4"], ExitCode.USAGE, "too many positional arguments"),
         (["app:none"], ExitCode.NOT_FOUND, "declares no task 'app:none'"),
         (["app:add", "1", "--stream", "ffffffff"], ExitCode.NOT_FOUND, "no task has an id"),
     ],

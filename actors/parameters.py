@@ -1,0 +1,47 @@
+"""What arguments a task takes, as plain data: whoever knows a task by name only can refuse a start that cannot run."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, Final
+
+Row = tuple[str, int, bool]
+"""Name, kind as `inspect` counts them, and whether it may be left out."""
+
+
+class _Given:
+    def __repr__(self) -> str:
+        return "…"
+
+
+#: In place of a default, which need not be plain data.
+_DEFAULT: Final = _Given()
+
+
+def pack(signature: inspect.Signature | None) -> list[Row] | None:
+    """The parameters in their order; None where Python knows none, as for some functions written in C."""
+    if signature is None:
+        return None
+    return [
+        (parameter.name, int(parameter.kind), parameter.default is not parameter.empty)
+        for parameter in signature.parameters.values()
+    ]
+
+
+def unpack(rows: Any) -> inspect.Signature:
+    """The inverse of `pack`, with a sign for each default and without annotations."""
+    kinds = {int(kind): kind for kind in inspect._ParameterKind}
+    return inspect.Signature(
+        [
+            inspect.Parameter(name, kinds[kind], default=_DEFAULT if optional else inspect.Parameter.empty)
+            for name, kind, optional in rows
+        ]
+    )
+
+
+def check(name: str, signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """TypeError for arguments with which the task of this name and signature cannot be called."""
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as error:
+        raise TypeError(f"{name}{signature}: {error}") from None
