@@ -41,10 +41,11 @@ class Wait:
 
     def forget(self) -> None:
         """Nobody waits any more."""
+        # The replies know of this Wait: without this, what has come would stay until the garbage collector looks.
+        asked, self._asked = self._asked, []
         if not self.left:
             # All have ended; the supervisor has forgotten it, too, and its answer is on the way.
             return
-        asked, self._asked = self._asked, []
         for connection, reply in asked:
             if not reply.done():
                 connection.forget(reply)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any, cast
 
 import pytest
@@ -49,6 +51,23 @@ def test_all_have_ended():
     reply.set_result(None)
     wait.forget()
     assert paper.forgotten == []
+
+
+def test_what_has_come_is_let_go_of_without_the_garbage_collector():
+    wait, paper = Wait([b"a"]), Paper()
+    wait.ask(paper.as_connection())
+    ((_, on_rows, reply),) = paper.asked
+    on_rows([row(b"a")])
+    reply.set_result(None)
+    wait.forget()
+    gone = weakref.ref(wait)
+    gc.disable()
+    try:
+        del wait, on_rows, reply
+        paper.asked.clear()
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_nothing_to_wait_for():
