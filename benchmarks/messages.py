@@ -90,8 +90,8 @@ CASE = Case(
     bounds=(
         "Processor time, 5.5 µs for a message into one mailbox and 4.3 into one of many: 1.1 in the client, 1.5 "
         "to 1.9 in the supervisor's loop, which checks, numbers, keys and hands on each message and deletes it when "
-        "it is acknowledged, 0.8 in its writer, which shares one interpreter with the loop and for which each message is a "
-        "row, 0.7 to 1.8 in the workers; of one mailbox all messages are received by one thread. They also "
+        "it is acknowledged, 0.8 in its writer, which shares one interpreter with the loop and for which each message "
+        "is a row, 0.7 to 1.8 in the workers; of one mailbox all messages are received by one thread. They also "
         "follow each other more than they overlap: a request carries 10,000 messages, and each side has to be through "
         "with it before the next one begins."
     ),
