@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import itertools
 import select
+import signal
 import socket
 import threading
 import time
+
+# `signal.getsignal` takes 20 times as long, for it makes an enum of the answer.
+from _signal import getsignal  # type: ignore[import-not-found]
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
@@ -24,6 +28,12 @@ from .stream import READ_SIZE, read_buffer, widen
 CONNECT_TIMEOUT: Final = 10.0
 #: Seconds that one poll may be told to wait.
 LONGEST_POLL: Final = 1_000_000.0
+#: Signals that a program may handle, but those that say that it is broken.
+HANDLED: Final = (
+    signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGALRM, signal.SIGUSR1, signal.SIGUSR2,
+    signal.SIGCHLD, signal.SIGVTALRM, signal.SIGPROF, signal.SIGCONT, signal.SIGTSTP, signal.SIGWINCH, signal.SIGIO,
+    signal.SIGPIPE,
+)  # fmt: skip
 
 Rows = Sequence[tuple[bytes, str, bytes | None, Any]]
 """(id, state, encoded value, error row) of tasks that have ended."""
@@ -70,6 +80,8 @@ class Connection:
         #: What went wrong, once the connection is of no more use.
         self.lost: UnderstudyError | None = None
         self._broken: UnderstudyError | None = None
+        #: Something was read in part only, by a thread that was interrupted meanwhile.
+        self._torn = False
         self._closing = False
         #: What the supervisor said of itself: pid, embedded, settings.
         self.facts: dict[str, Any] = self._greet()
@@ -125,6 +137,10 @@ class Connection:
             except OSError:
                 # The reading thread finds the same, and sets this future with all the others.
                 self._hang_up()
+            except BaseException:
+                # Ctrl-C: what was sent may end within a frame, and the next one would be taken for the rest of it.
+                self._hang_up()
+                raise
         return future
 
     def subscribe(self, task: str | None, stream: bytes | None, on_event: Callable[[Rows], None]) -> None:
@@ -167,9 +183,10 @@ class Connection:
     def read_until(self, done: Callable[[], bool], timeout: float | None = None) -> None:
         """Read the answers in this thread until that is so, for at most `timeout` seconds.
 
-        May return before: when another thread reads in this way, and when the connection breaks.
+        May return before: when another thread reads in this way, and when the connection breaks. Does so at once in the
+        main thread of a program that handles signals: its handlers run within the reading, and may ask or wait.
         """
-        if not self._reading.acquire(blocking=False):
+        if _runs_handlers() or not self._reading.acquire(blocking=False):
             return
         try:
             self._stand_in = threading.get_ident()
@@ -183,8 +200,14 @@ class Connection:
                     going = self._take_in()
         finally:
             self._stand_in = None
-            self._alarm_on(True)
-            self._reading.release()
+            try:
+                self._alarm_on(True)
+            except KeyboardInterrupt:
+                # It may have come before the alarm was on.
+                self._alarm_on(True)
+                raise
+            finally:
+                self._reading.release()
 
     def _alarm_on(self, on: bool) -> bool:
         """Whether the reading thread is to be woken by arrivals; False if there are none any more."""
@@ -205,19 +228,27 @@ class Connection:
 
     def _take_in(self) -> bool:
         """Read what has come, for whoever holds `_reading`; False when nothing will any more."""
-        try:
-            size = self._sock.recv_into(self._buffer, 0, socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return True
-        except OSError:
+        if self._torn:
             return False
+        size = 0
         try:
+            try:
+                size = self._sock.recv_into(self._buffer, 0, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return True
+            except OSError:
+                return False
             for frame in self._decoder.feed(self._buffer[:size]):
                 self._take(frame)
         except UnderstudyError as error:
             self._broken = error
         except Exception as error:  # noqa: BLE001 - whatever it is, nobody may be left waiting for an answer
             self._broken = ProtocolError(f"the supervisor sent what cannot be: {error!r}")
+        except BaseException:
+            # Ctrl-C, in the thread of a caller. Answers are lost with it: all that wait have to ask again.
+            self._torn = True
+            self._hang_up()
+            raise
         if self._broken is not None:
             self._hang_up()
         return size > 0 and self._broken is None
@@ -266,3 +297,10 @@ class Connection:
             future.set_exception(error)
         if not self._closing:
             self._on_lost(self, error)
+
+
+def _runs_handlers() -> bool:
+    """Whether functions of the program may be called in this thread at any moment, since it handles signals."""
+    return threading.current_thread() is threading.main_thread() and any(
+        callable(handler) and handler is not signal.default_int_handler for handler in map(getsignal, HANDLED)
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -41,6 +42,12 @@ def client(home: Path) -> Iterator[Client]:
         made = Client(home, it)
         yield made
         made.connection.close()
+
+
+@pytest.fixture
+def no_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if nobody had given a test a limit of time, which is a handler of a signal."""
+    monkeypatch.setattr(connection_module, "getsignal", lambda _number: signal.SIG_DFL)
 
 
 def test_the_greeting(client: Client):
@@ -128,6 +135,7 @@ def test_answers_in_any_order_from_any_thread(client: Client):
     assert sorted(got) == list(range(20))
 
 
+@pytest.mark.usefixtures("no_handlers")
 def test_who_waits_reads_by_itself_and_for_the_others(client: Client):
     connection, peer = client.connection, client.peer
     readers: list[str] = []
@@ -195,6 +203,83 @@ def test_it_may_be_closed_by_what_an_answer_calls(client: Client):
     client.connection.read_until(reply.done)
     assert reply.result(10) is None
     until(lambda: not client.connection._thread.is_alive())
+
+
+@pytest.mark.usefixtures("no_handlers")
+def test_what_is_cut_short_by_ctrl_c_is_asked_again(client: Client):
+    """Half a frame's work is done when the exception comes: what was read with it is lost, and must not be missed."""
+    connection = client.connection
+    replies = [connection.request(Ask.TREE) for _ in range(3)]
+
+    def interrupt(_rows: Any) -> None:
+        raise KeyboardInterrupt
+
+    connection.request(Ask.WAIT, [], on_rows=interrupt)
+    answers = [(Answer.OK, 1, "one"), (Answer.ENDED, 4, []), (Answer.OK, 2, "two"), (Answer.OK, 3, "three")]
+
+    def answer() -> None:
+        until(lambda: connection._stand_in is not None)
+        client.peer.tell(*answers)
+
+    answering = threading.Thread(target=answer)
+    answering.start()
+    with pytest.raises(KeyboardInterrupt):
+        connection.read_until(replies[2].done)
+    answering.join()
+    assert replies[0].result(0) == "one"
+    for lost in replies[1:]:
+        with pytest.raises(SupervisorLost):
+            lost.result(10)
+    until(lambda: client.lost)
+
+
+def test_a_send_that_ctrl_c_cuts_short_is_the_last_one(client: Client, monkeypatch: pytest.MonkeyPatch):
+    class Cut:
+        def sendall(self, data: bytes) -> None:
+            sock.sendall(data[:-1])
+            raise KeyboardInterrupt
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(sock, name)
+
+    sock = client.connection._sock
+    monkeypatch.setattr(client.connection, "_sock", Cut())
+    with pytest.raises(KeyboardInterrupt):
+        client.connection.request(Ask.TREE)
+    monkeypatch.undo()
+    until(lambda: client.lost)
+    with pytest.raises(SupervisorLost):
+        client.connection.request(Ask.TREE).result(10)
+
+
+def test_a_signal_handler_may_ask_while_its_thread_waits(client: Client):
+    connection = client.connection
+    told: list[Any] = []
+
+    def ask(_number: int, _frame: object) -> None:
+        told.append(connection.request(Ask.TREE).result(10))
+
+    def answer() -> None:
+        client.peer.next()
+        until(lambda: connection._stand_in is not None or waits.is_set())
+        signal.pthread_kill(main, signal.SIGUSR1)
+        client.peer.next()
+        client.peer.tell((Answer.OK, 2, "two"), (Answer.OK, 1, "one"))
+
+    waits, main = threading.Event(), threading.get_ident()
+    before = signal.signal(signal.SIGUSR1, ask)
+    try:
+        answering = threading.Thread(target=answer)
+        reply = connection.request(Ask.TREE)
+        answering.start()
+        # Returns at once: else its answer would be read by nobody while the handler waits for another one.
+        connection.read_until(reply.done)
+        waits.set()
+        assert reply.result(10) == "one"
+        answering.join()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert told == ["two"]
 
 
 @pytest.mark.parametrize(
