@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 from typing import Any, cast
 
+import pytest
+
 from room import room
 from understudy.actors.ids import new_id
+from understudy.supervisor import crowd as crowd_module
 from understudy.supervisor import lane as lane_module
 from understudy.supervisor.attempts import QUICK
 from understudy.supervisor.client_link import ClientLink
@@ -76,6 +80,28 @@ def test_let_go_when_the_line_does_not_move():
         while client.said != [True, False]:  # noqa: ASYNC110 - it is told by nothing else
             await asyncio.sleep(0.001)
         assert gone.said == [True]
+        assert crowd._look is None
+
+    asyncio.run(story())
+
+
+def test_nobody_is_held_up_for_long_by_a_line_that_moves_and_stays_long(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(crowd_module, "LONGEST", 0.1)
+
+    async def story() -> None:
+        line, client, later = Line(), PaperClient(), PaperClient()
+        monkeypatch.setattr(line, "count", time.monotonic_ns)
+        crowd = line.crowd()
+        crowd.joined(cast("ClientLink", client), MANY)
+        since = time.monotonic()
+        while client.said != [True, False]:
+            if not later.said and time.monotonic() - since > 0.06:
+                crowd.joined(cast("ClientLink", later), MANY)
+            assert time.monotonic() - since < 10, "it would be held up for ever"
+            await asyncio.sleep(0.001)
+        assert time.monotonic() - since >= 0.1
+        while later.said != [True, False]:  # noqa: ASYNC110 - it is told by nothing else
+            await asyncio.sleep(0.001)
         assert crowd._look is None
 
     asyncio.run(story())
