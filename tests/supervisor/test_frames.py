@@ -16,7 +16,7 @@ FOLDER = Path(frames.__file__).parent
 
 #: Who sends each kind, and who takes it; HELLO is dealt with by the connection itself.
 SENDERS = {
-    Ask: ("connection.py", "runtime.py", "wait.py"),
+    Ask: ("connection.py", "ends.py", "runtime.py", "starts.py", "wait.py"),
     Answer: ("client_link.py",),
     Order: ("worker_link.py",),
     Report: ("outbox.py", "worker.py"),
