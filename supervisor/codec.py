@@ -13,15 +13,10 @@ from typing import Any, Final, TypeVar
 import msgpack
 
 from ..actors.errors import ProtocolError
-from .settings import BATCH_BYTES, BATCH_LIMIT, FRAME_OVERHEAD, MIB
+from .settings import BATCH_BYTES, BATCH_LIMIT, FRAME_OVERHEAD
 
 #: The protocol's version, in the first frame each way.
 VERSION: Final = 1
-
-#: Bytes of a frame up to which what packed it is used again, and bytes after which what unpacks takes new buffers:
-#: msgpack's grow to the largest they ever held, and do not shrink.
-KEPT: Final = 256 * 1024
-RENEWED: Final = 16 * MIB
 
 T = TypeVar("T")
 
@@ -37,8 +32,7 @@ def encode(frame: Any) -> bytes:
     except IndexError:
         packer = msgpack.Packer(autoreset=True)
     encoded: bytes = packer.pack(frame)
-    if len(encoded) <= KEPT:
-        _idle.append(packer)
+    _idle.append(packer)
     return encoded
 
 
@@ -78,10 +72,6 @@ class Decoder:
     def __init__(self, value_limit: int) -> None:
         # One value and one batch, several of which may be waiting in what a single read brought in.
         self._limit = 2 * (value_limit + BATCH_BYTES + FRAME_OVERHEAD)
-        self._begin()
-
-    def _begin(self) -> None:
-        self._fed = 0
         self._scout = msgpack.Unpacker(max_buffer_size=self._limit)
         self._unpacker = msgpack.Unpacker(
             use_list=False,
@@ -98,7 +88,6 @@ class Decoder:
         try:
             self._scout.feed(data)
             self._unpacker.feed(data)
-            self._fed += len(data)
         except msgpack.BufferFull as error:
             raise ProtocolError(f"too large: a frame takes no more than {self._limit:,} bytes") from error
         return self._frames()
@@ -110,8 +99,6 @@ class Decoder:
                 try:
                     skip()
                 except msgpack.OutOfData:
-                    if self._fed > RENEWED and self._unpacker.tell() == self._fed:
-                        self._begin()
                     return
                 frame = unpack()
                 if type(frame) is not tuple or not frame or type(frame[0]) is not int:

@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from understudy.actors.errors import ProtocolError
-from understudy.supervisor import codec as codec_module
 from understudy.supervisor.codec import Decoder, encode, parts
 from understudy.supervisor.settings import BATCH_BYTES, BATCH_LIMIT
 
@@ -168,27 +167,3 @@ def test_parts_keep_all_in_order_and_each_fits(sizes: list[int]):
 
 def test_parts_are_bounded_by_their_number_too():
     assert [len(part) for part in parts(range(BATCH_LIMIT + 1), lambda _: 0)] == [BATCH_LIMIT, 1]
-
-
-def test_buffers_that_have_grown_are_let_go_of_between_two_frames(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(codec_module, "RENEWED", 10_000)
-    decoder = Decoder(1 << 20)
-    frames = [(1, bytes(size)) for size in (6_000, 3_000, 6_000, 50_000, 10)]
-    data = b"".join(map(encode, frames))
-    buffers, found = [], []
-    for start in range(0, len(data), 3_500):
-        found += decoder.feed(data[start : start + 3_500])
-        buffers.append(decoder._unpacker)
-    assert found == frames
-    # Not once in the midst of a frame.
-    assert all(buffer is buffers[0] for buffer in buffers[:-1])
-    assert buffers[-1] is not buffers[0]
-    assert list(decoder.feed(data)) == frames
-
-
-def test_a_packer_that_has_grown_is_not_kept(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(codec_module, "_idle", kept := [])
-    encode((1, bytes(codec_module.KEPT)))
-    assert kept == []
-    encode((1, b""))
-    assert len(kept) == 1
