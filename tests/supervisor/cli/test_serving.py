@@ -105,7 +105,9 @@ def test_the_service_manager_is_told(stage: Stage):
 def test_settings_come_from_options_and_from_the_environment(stage: Stage):
     other = stage.folder / "elsewhere"
     other.mkdir()
-    (other / "deep.py").write_text("from understudy import task\n@task\ndef one(text): pass\n", encoding="utf-8")
+    (other / "deep.py").write_text(
+        "from understudy import task\n@task\ndef one(text): pass\n", encoding="utf-8"
+    )
     _, line = stage.serve("--app-dir", "elsewhere", app="deep", UNDERSTUDY_VALUE_LIMIT="2K")
     assert "deep:one" in line
     answer = stage("start", "deep:one", f'"{"x" * 3000}"')
