@@ -7,7 +7,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import Future
 from typing import Any, Final
 
@@ -87,15 +87,10 @@ class Attachment:
     def answer(self, future: Future[Any], op: Ask, *fields: Any) -> Any:
         """The answer to such a request that is under way."""
         while True:
-            self.read_until(future.done)
             try:
                 return future.result()
             except SupervisorLost:
                 future = self.request(op, *fields)
-
-    def read_until(self, done: Callable[[], bool], timeout: float | None = None) -> None:
-        """Read what the supervisor says in this thread, which is about to wait for that. May return before."""
-        self._connection.read_until(done, timeout)
 
     def wait_for(self, keys: Iterable[bytes]) -> Wait:
         """Have the ends of these tasks told; `forget` it when done."""

@@ -3,14 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import select
-import signal
 import socket
 import threading
-import time
-
-# `signal.getsignal` takes 20 times as long, for it makes an enum of the answer.
-from _signal import getsignal  # type: ignore[import-not-found]
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
@@ -26,14 +20,6 @@ from .stream import READ_SIZE, read_buffer, widen
 
 #: Seconds that connecting and the first answer may take.
 CONNECT_TIMEOUT: Final = 10.0
-#: Seconds that one poll may be told to wait.
-LONGEST_POLL: Final = 1_000_000.0
-#: Signals that a program may handle, but those that say that it is broken.
-HANDLED: Final = (
-    signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGALRM, signal.SIGUSR1, signal.SIGUSR2,
-    signal.SIGCHLD, signal.SIGVTALRM, signal.SIGPROF, signal.SIGCONT, signal.SIGTSTP, signal.SIGWINCH, signal.SIGIO,
-    signal.SIGPIPE,
-)  # fmt: skip
 
 Rows = Sequence[tuple[bytes, str, bytes | None, Any]]
 """(id, state, encoded value, error row) of tasks that have ended."""
@@ -48,9 +34,6 @@ class Reply(Future[Any]):
 
 class Connection:
     """Pipelined requests from any number of threads; a thread of its own reads the answers.
-
-    A thread that has nothing to do but to wait for an answer reads in its place (`read_until`): being woken by another
-    thread would take it longer than the reading.
 
     Guarantee: every request's reply is set, with the answer or with SupervisorLost, whatever becomes of the socket;
     but for those that were forgotten.
@@ -68,10 +51,6 @@ class Connection:
             VALUE_LIMIT
         )  # for the first answer; what comes then has this supervisor's limit
         self._sending = threading.Lock()
-        # Held by whoever reads, and who that is unless it is the thread that is there for it.
-        self._reading = threading.Lock()
-        self._buffer = read_buffer()
-        self._stand_in: int | None = None
         self._numbers = itertools.count(1)
         self._requests: dict[int, Reply] = {}
         self._waits: dict[int, Callable[[Rows], None]] = {}
@@ -79,19 +58,11 @@ class Connection:
         self._reason = ""
         #: What went wrong, once the connection is of no more use.
         self.lost: UnderstudyError | None = None
-        self._broken: UnderstudyError | None = None
-        #: Something was read in part only, by a thread that was interrupted meanwhile.
-        self._torn = False
         self._closing = False
         #: What the supervisor said of itself: pid, embedded, settings.
         self.facts: dict[str, Any] = self._greet()
         #: Bytes that it takes for one encoded value.
         self.value_limit: int = self.facts["settings"]["value_limit"]
-        self._arrivals = select.poll()
-        self._arrivals.register(self._sock, select.POLLIN)
-        # What the reading thread sleeps on: it sees no arrivals while another one reads.
-        self._alarm = select.epoll()
-        self._alarm.register(self._sock, select.EPOLLIN)
         self._thread = threading.Thread(target=self._read, name="understudy-client", daemon=True)
         self._thread.start()
 
@@ -163,14 +134,13 @@ class Connection:
         """In a fork of the process that made it: the socket is the parent's, this process needs one of its own."""
         self._closing = True
         self.lost = SupervisorLost("this process was forked and needs a connection of its own")
-        self._alarm.close()
         self._sock.close()
 
     def close(self) -> None:
         """Hang up and wait for the reading thread."""
         self._closing = True
         self._hang_up()
-        if threading.get_ident() not in (self._thread.ident, self._stand_in):
+        if threading.current_thread() is not self._thread:
             self._thread.join()
 
     def _hang_up(self) -> None:
@@ -180,78 +150,20 @@ class Connection:
             # Already disconnected, which is what was wanted.
             return
 
-    def read_until(self, done: Callable[[], bool], timeout: float | None = None) -> None:
-        """Read the answers in this thread until that is so, for at most `timeout` seconds.
-
-        May return before: when another thread reads in this way, and when the connection breaks. Does so at once in the
-        main thread of a program that handles signals: its handlers run within the reading, and may ask or wait.
-        """
-        if _runs_handlers() or not self._reading.acquire(blocking=False):
-            return
-        try:
-            self._stand_in = threading.get_ident()
-            deadline = None if timeout is None else time.monotonic() + timeout
-            going = self._alarm_on(False)
-            while going and not done():
-                left = None if deadline is None else deadline - time.monotonic()
-                if left is not None and left <= 0:
-                    break
-                if self._arrivals.poll(None if left is None else min(left, LONGEST_POLL) * 1000):
-                    going = self._take_in()
-        finally:
-            self._stand_in = None
-            try:
-                self._alarm_on(True)
-            except KeyboardInterrupt:
-                # It may have come before the alarm was on.
-                self._alarm_on(True)
-                raise
-            finally:
-                self._reading.release()
-
-    def _alarm_on(self, on: bool) -> bool:
-        """Whether the reading thread is to be woken by arrivals; False if there are none any more."""
-        try:
-            self._alarm.modify(self._sock, select.EPOLLIN if on else 0)
-        except (OSError, ValueError):
-            # It has ended meanwhile, and closed both.
-            return False
-        return True
-
     def _read(self) -> None:
-        going = True
-        while going:
-            self._alarm.poll()
-            with self._reading:
-                going = self._take_in()
-        self._end()
-
-    def _take_in(self) -> bool:
-        """Read what has come, for whoever holds `_reading`; False when nothing will any more."""
-        if self._torn:
-            return False
-        size = 0
+        error: UnderstudyError | None = None
+        buffer = read_buffer()
         try:
-            try:
-                size = self._sock.recv_into(self._buffer, 0, socket.MSG_DONTWAIT)
-            except BlockingIOError:
-                return True
-            except OSError:
-                return False
-            for frame in self._decoder.feed(self._buffer[:size]):
-                self._take(frame)
-        except UnderstudyError as error:
-            self._broken = error
-        except Exception as error:  # noqa: BLE001 - whatever it is, nobody may be left waiting for an answer
-            self._broken = ProtocolError(f"the supervisor sent what cannot be: {error!r}")
-        except BaseException:
-            # Ctrl-C, in the thread of a caller. Answers are lost with it: all that wait have to ask again.
-            self._torn = True
-            self._hang_up()
-            raise
-        if self._broken is not None:
-            self._hang_up()
-        return size > 0 and self._broken is None
+            while size := self._sock.recv_into(buffer):
+                for frame in self._decoder.feed(buffer[:size]):
+                    self._take(frame)
+        except OSError:
+            pass
+        except UnderstudyError as broken:
+            error = broken
+        except Exception as broken:  # noqa: BLE001 - whatever it is, nobody may be left waiting for an answer
+            error = ProtocolError(f"the supervisor sent what cannot be: {broken!r}")
+        self._end(error)
 
     def _take(self, frame: tuple[Any, ...]) -> None:
         match frame[0]:
@@ -279,8 +191,7 @@ class Connection:
             case Answer.GOODBYE:
                 self._reason = frame[1]
 
-    def _end(self) -> None:
-        error = self._broken
+    def _end(self, error: UnderstudyError | None) -> None:
         if error is None:
             why = self._reason or ("the connection was closed" if self._closing else "its connection broke")
             error = SupervisorLost(
@@ -290,17 +201,8 @@ class Connection:
             self.lost = error
             pending, self._requests = self._requests, {}
             self._waits.clear()
-        with self._reading:
-            self._alarm.close()
-            self._sock.close()
+        self._sock.close()
         for future in pending.values():
             future.set_exception(error)
         if not self._closing:
             self._on_lost(self, error)
-
-
-def _runs_handlers() -> bool:
-    """Whether functions of the program may be called in this thread at any moment, since it handles signals."""
-    return threading.current_thread() is threading.main_thread() and any(
-        callable(handler) and handler is not signal.default_int_handler for handler in map(getsignal, HANDLED)
-    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent import futures
 from concurrent.futures import Future
 from typing import Any
 
@@ -46,7 +47,8 @@ class Ends:
         wait = self._attachment.wait_for([key])
         try:
             if _may_park() is None:
-                self._attachment.read_until(wait.future.done, seconds)
+                # For both, unless something went wrong: to wake for each of them takes longer.
+                futures.wait([started, wait.future], seconds, futures.FIRST_EXCEPTION)
             self._attachment.answer(started, Ask.START, [start])
             if not (wait.future.done() and wait.future.exception() is not None):
                 return self._end(wait, key, deadline, seconds)
@@ -102,10 +104,8 @@ class Ends:
         """Whether all have ended in time."""
         actor = _may_park()
         if actor is None:
-            deadline = _deadline(timeout)
-            self._attachment.read_until(wait.future.done, timeout)
             try:
-                wait.future.result(_left(deadline))
+                wait.future.result(timeout)
             except TimeoutError:
                 return False
             return True
@@ -122,7 +122,6 @@ class Ends:
             if not self._await(wait, _left(deadline)):
                 raise TimeoutError("the tasks have not ended in time")
             return
-        self._attachment.read_until(lambda: key in wait.rows or wait.future.done(), _left(deadline))
         with wait.news:
             while key not in wait.rows:
                 if wait.future.done():

@@ -22,10 +22,9 @@ from understudy.actors.errors import (
 )
 from understudy.supervisor import connection as connection_module
 from understudy.supervisor.codec import encode
-from understudy.supervisor.connection import Connection, Reply
+from understudy.supervisor.connection import Connection
 from understudy.supervisor.frames import Answer, Ask
 from understudy.supervisor.home import Home
-from understudy.supervisor.settings import Settings
 from waiting import until
 
 
@@ -42,18 +41,6 @@ def client(home: Path) -> Iterator[Client]:
         made = Client(home, it)
         yield made
         made.connection.close()
-
-
-@pytest.fixture
-def no_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if nobody had given a test a limit of time, which is a handler of a signal."""
-    monkeypatch.setattr(connection_module, "getsignal", lambda _number: signal.SIG_DFL)
-
-
-def test_the_greeting(client: Client):
-    assert client.connection.facts["pid"] == 1
-    assert client.connection.value_limit == Settings().value_limit
-    assert client.connection.lost is None
 
 
 def close_at_once(peer: Peer) -> None:
@@ -135,102 +122,13 @@ def test_answers_in_any_order_from_any_thread(client: Client):
     assert sorted(got) == list(range(20))
 
 
-@pytest.mark.usefixtures("no_handlers")
-def test_who_waits_reads_by_itself_and_for_the_others(client: Client):
-    connection, peer = client.connection, client.peer
-    readers: list[str] = []
-
-    def ask() -> Reply:
-        reply = connection.request(Ask.TREE)
-        reply.add_done_callback(lambda _: readers.append(threading.current_thread().name))
-        peer.next()
-        return reply
-
-    mine, other = ask(), ask()
-
-    def answer() -> None:
-        until(lambda: connection._stand_in is not None)
-        peer.tell((Answer.OK, 2, "two"), (Answer.OK, 1, "one"))
-
-    answering = threading.Thread(target=answer)
-    answering.start()
-    connection.read_until(mine.done)
-    answering.join()
-    assert (mine.result(0), other.result(0)) == ("one", "two")
-    assert readers == [threading.current_thread().name] * 2
-    # And then the reading thread goes on.
-    third = ask()
-    peer.tell((Answer.OK, 3, None))
-    third.result(10)
-    assert readers[2] == "understudy-client"
-
-
-def test_reading_for_oneself_ends_in_time_and_leaves_it_to_who_came_first(client: Client):
-    reply = client.connection.request(Ask.TREE)
-    client.connection.read_until(reply.done, 0.01)
-    client.connection.read_until(reply.done, -1)
-    assert not reply.done()
-    first = threading.Thread(target=client.connection.read_until, args=(reply.done,))
-    first.start()
-    until(lambda: client.connection._stand_in is not None)
-    client.connection.read_until(reply.done)  # returns at once, or this would take for ever
-    assert not reply.done()
-    client.peer.next()
-    client.peer.tell((Answer.OK, 1, None))
-    first.join()
-    assert reply.done()
-
-
-@pytest.mark.parametrize("end", [lambda peer: peer.close(), garbage], ids=["closed", "garbage"])
-def test_the_end_comes_while_somebody_reads_for_himself(client: Client, end: Callable[[Peer], None]):
-    reply = client.connection.request(Ask.TREE)
-    thread = threading.Thread(target=client.connection.read_until, args=(reply.done,))
-    thread.start()
-    until(lambda: client.connection._stand_in is not None)
-    end(client.peer)
-    thread.join()
-    with pytest.raises((SupervisorLost, ProtocolError)):
-        reply.result(10)
-    until(lambda: client.lost)
-    client.connection.read_until(lambda: False)  # there is nothing to wait for any more
-
-
 def test_it_may_be_closed_by_what_an_answer_calls(client: Client):
     reply = client.connection.request(Ask.TREE)
     reply.add_done_callback(lambda _: client.connection.close())
     client.peer.next()
     client.peer.tell((Answer.OK, 1, None))
-    client.connection.read_until(reply.done)
     assert reply.result(10) is None
     until(lambda: not client.connection._thread.is_alive())
-
-
-@pytest.mark.usefixtures("no_handlers")
-def test_what_is_cut_short_by_ctrl_c_is_asked_again(client: Client):
-    """Half a frame's work is done when the exception comes: what was read with it is lost, and must not be missed."""
-    connection = client.connection
-    replies = [connection.request(Ask.TREE) for _ in range(3)]
-
-    def interrupt(_rows: Any) -> None:
-        raise KeyboardInterrupt
-
-    connection.request(Ask.WAIT, [], on_rows=interrupt)
-    answers = [(Answer.OK, 1, "one"), (Answer.ENDED, 4, []), (Answer.OK, 2, "two"), (Answer.OK, 3, "three")]
-
-    def answer() -> None:
-        until(lambda: connection._stand_in is not None)
-        client.peer.tell(*answers)
-
-    answering = threading.Thread(target=answer)
-    answering.start()
-    with pytest.raises(KeyboardInterrupt):
-        connection.read_until(replies[2].done)
-    answering.join()
-    assert replies[0].result(0) == "one"
-    for lost in replies[1:]:
-        with pytest.raises(SupervisorLost):
-            lost.result(10)
-    until(lambda: client.lost)
 
 
 def test_a_send_that_ctrl_c_cuts_short_is_the_last_one(client: Client, monkeypatch: pytest.MonkeyPatch):
@@ -261,7 +159,7 @@ def test_a_signal_handler_may_ask_while_its_thread_waits(client: Client):
 
     def answer() -> None:
         client.peer.next()
-        until(lambda: connection._stand_in is not None or waits.is_set())
+        until(waits.is_set)
         signal.pthread_kill(main, signal.SIGUSR1)
         client.peer.next()
         client.peer.tell((Answer.OK, 2, "two"), (Answer.OK, 1, "one"))
@@ -272,8 +170,6 @@ def test_a_signal_handler_may_ask_while_its_thread_waits(client: Client):
         answering = threading.Thread(target=answer)
         reply = connection.request(Ask.TREE)
         answering.start()
-        # Returns at once: else its answer would be read by nobody while the handler waits for another one.
-        connection.read_until(reply.done)
         waits.set()
         assert reply.result(10) == "one"
         answering.join()
