@@ -139,7 +139,7 @@ CASE = Case(
     ),
     sizes={"tasks": 20_000, "most tasks": 1_000_000},
     short={"tasks": 400, "most tasks": 400},
-    rounds=2,
+    rounds=5,
     large=True,
     limit=300,
     bounds=(

@@ -77,9 +77,10 @@ CASE = Case(
     sizes={"starts": 200},
     short={"starts": 10},
     bounds=(
-        "The way there and back takes 0.1 ms without a commit. The commit is of two tables, and goes to the "
-        "writer's thread and back; a start that is not run takes 0.6 ms. The task itself, which begins "
-        "meanwhile on the same processors, is the rest."
+        "The way there and back takes 0.1 ms without a commit, and 0.13 to 0.18 pass between the start's coming in "
+        "and its commit, in which it is checked, queued and handed out. The commit itself is of two tables and takes "
+        "1.3 times as long as one of one row. It is not handed to another thread: that took 0.15 ms more. The task "
+        "itself begins meanwhile, on the same processors."
     ),
 )
 

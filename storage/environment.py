@@ -83,6 +83,8 @@ class Environment:
         try:
             ensure_sound(self.path, header)
             self._open(max(map_size, header.map_size, _needed(header)))
+            # However large it grows in our hands: the next one to open it need not walk through it then.
+            vouch(self.path, written=True)
         except BaseException:
             os.close(self._claim)
             raise
@@ -264,8 +266,6 @@ class Environment:
                 self._reopen()
                 raise translate(error, f"grow the memory map to {2 * old} bytes of", self.path) from error
             self.map_size = 2 * old
-        # It has grown large in our hands: the next one to open it need not walk through it.
-        vouch(self.path)
 
     def _reopen(self) -> None:
         self._drop_snapshot()
@@ -302,7 +302,7 @@ class Environment:
                     try:
                         remove(lock_file(self.home))  # first: an old lock file misreads a new data file
                         copy.replace(self.path)
-                        vouch(self.path)
+                        vouch(self.path, written=True)
                     finally:
                         os.close(self._claim)
                         self._claim = claimed

@@ -52,12 +52,13 @@ def vouched_for(path: Path) -> bool:
     return found.st_size > ALWAYS_WALKED and voucher == _identity(found)
 
 
-def vouch(path: Path) -> None:
-    """This file was made or walked by us, and found sound; noted of large ones only."""
+def vouch(path: Path, *, written: bool = False) -> None:
+    """This file was made or walked by us, and found sound. Noted of a small one only if it is about to be `written` by
+    us, by which it may grow large."""
     # Where it cannot be written, the next one to open the file walks it again.
     with suppress(OSError):
         found = os.stat(path)
-        if found.st_size <= ALWAYS_WALKED:
+        if found.st_size <= ALWAYS_WALKED and not written:
             return
         voucher = voucher_file(path.parent)
         draft = voucher.with_name(f"{voucher.name}.{os.getpid()}.draft")

@@ -37,7 +37,7 @@ def batch(rows: dict[bytes, bytes | None], table: Table = Table.TASKS) -> Batch:
 def test_a_new_store_is_private_and_has_an_identity_that_stays(home: Path, open_environment: Open):
     environment = open_environment()
     assert home.stat().st_mode & 0o777 == 0o700
-    assert sorted(file.name for file in home.iterdir()) == ["store.mdb", "store.mdb-lock"]
+    assert sorted(file.name for file in home.iterdir()) == ["store.mdb", "store.mdb-lock", "store.voucher"]
     for file in home.iterdir():
         assert file.stat().st_mode & 0o777 == 0o600
     identity = environment.home_id

@@ -181,7 +181,34 @@ def test_a_small_file_is_walked_through_each_time(home: Path, walks: list[Path],
     for _ in range(3):
         Environment(home).close()
     assert len(walks) == 3
+    voucher_file(home).unlink()
+    with Reader(home) as reader:
+        reader.records()
+    assert len(walks) == 4
+    # Who only reads leaves nothing behind.
     assert not voucher_file(home).exists()
+
+
+def test_a_file_that_has_grown_large_in_the_hands_of_one_who_was_killed_is_not(home: Path, walks, monkeypatch, program):
+    monkeypatch.setattr(pages, "ALWAYS_WALKED", 1 << 20)
+    grow = """
+        import os, signal, sys
+        from pathlib import Path
+        from understudy.storage.batch import Batch
+        from understudy.storage.environment import Environment
+        from understudy.storage.schema import Table
+
+        environment = Environment(Path(sys.argv[1]))
+        batch = Batch()
+        for number in range(100):
+            batch.put(Table.RESULTS, b"%016d" % number, bytes(20_000))
+        environment.commit(batch)
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    assert program(grow, home).wait() == -signal.SIGKILL
+    assert store_file(home).stat().st_size > 1 << 20
+    Environment(home).close()
+    assert walks == []
 
 
 def test_another_file_or_another_boot_is_walked_through_again(home: Path, tmp_path: Path, walks, monkeypatch):
