@@ -189,7 +189,9 @@ def test_a_small_file_is_walked_through_each_time(home: Path, walks: list[Path],
     assert not voucher_file(home).exists()
 
 
-def test_a_file_that_has_grown_large_in_the_hands_of_one_who_was_killed_is_not(home: Path, walks, monkeypatch, program):
+def test_a_file_that_has_grown_large_in_the_hands_of_one_who_was_killed_is_not(
+    home: Path, walks, monkeypatch, program
+):
     monkeypatch.setattr(pages, "ALWAYS_WALKED", 1 << 20)
     grow = """
         import os, signal, sys
