@@ -27,7 +27,7 @@ CONSUMERS = [stage.collect, stage.collect_async, stage.listen, *sessions.GATEWAY
 #: Seconds that anything may take at the end.
 PATIENCE = 60.0
 #: What a home holds that is not served.
-AT_REST = {"store.mdb", "store.mdb-lock", "store.gate", "supervisor.lock"}
+AT_REST = {"store.mdb", "store.mdb-lock", "store.gate", "store.voucher", "supervisor.lock"}
 #: And one that has had containers.
 WITH_BOXES = {*AT_REST, "boxes"}
 #: A supervisor's log holds none of these, whatever is killed.

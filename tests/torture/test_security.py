@@ -80,7 +80,14 @@ def test_whatever_the_umask_only_the_owner_gets_in(home: Path, tmp_path: Path):
         os.umask(before)
     assert stat.S_IMODE(home.stat().st_mode) == 0o700
     assert set(seen.values()) == {0o600}, seen
-    assert {"store.mdb", "store.mdb-lock", "store.gate", "supervisor.lock", "supervisor.sock"} <= set(seen)
+    assert {
+        "store.mdb",
+        "store.mdb-lock",
+        "store.gate",
+        "store.voucher",
+        "supervisor.lock",
+        "supervisor.sock",
+    } <= set(seen)
     assert stat.S_IMODE((tmp_path / "backup").stat().st_mode) == 0o700
     assert {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "backup").iterdir()} == {0o600}
 
