@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
 from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import Any
 
 from ..actors.actor import TaskActor, on_stage
@@ -30,11 +31,7 @@ class Ends:
     def one(self, key: bytes, timeout: float | None) -> Row:
         """A task's end; TimeoutError when `timeout` seconds run out."""
         seconds = patience(timeout)
-        wait = self._attachment.wait_for([key])
-        try:
-            return self._end(wait, key, _deadline(seconds), seconds)
-        finally:
-            self._attachment.forget(wait)
+        return self._one(key, _deadline(seconds), seconds)
 
     def of_start(self, key: bytes, start: Sequence[Any], timeout: float | None) -> Row:
         """Start a task, whose row of a start this is, and give its end.
@@ -44,35 +41,25 @@ class Ends:
         seconds = patience(timeout)
         deadline = _deadline(seconds)
         started = self._attachment.request(Ask.START, [start])
-        wait = self._attachment.wait_for([key])
-        try:
+        with self._waiting([key]) as wait:
             if _may_park() is None:
                 # For both, unless something went wrong: to wake for each of them takes longer.
                 futures.wait([started, wait.future], seconds, futures.FIRST_EXCEPTION)
             self._attachment.answer(started, Ask.START, [start])
             if not (wait.future.done() and wait.future.exception() is not None):
                 return self._end(wait, key, deadline, seconds)
-        finally:
-            self._attachment.forget(wait)
         # The supervisor went away between the two, and the next one was asked of a task that it did not have yet.
-        wait = self._attachment.wait_for([key])
-        try:
-            return self._end(wait, key, deadline, seconds)
-        finally:
-            self._attachment.forget(wait)
+        return self._one(key, deadline, seconds)
 
     def each(self, keys: Sequence[bytes], timeout: float | None) -> Iterator[Row]:
         """The ends of several tasks in this order, each as soon as it and those before it are there."""
         seconds = patience(timeout)
-        wait = self._attachment.wait_for(keys)
         deadline = _deadline(seconds)
-        try:
+        with self._waiting(keys) as wait:
             for key in keys:
                 if key not in wait.rows:
                     self._await_row(wait, key, deadline)
                 yield wait.rows[key]
-        finally:
-            self._attachment.forget(wait)
 
     def future(self, key: bytes, give: Callable[..., Any]) -> Future[Any]:
         """A future with what `give` makes of the end; cancel it to wait no longer."""
@@ -94,6 +81,18 @@ class Ends:
         wait.future.add_done_callback(over)
         future.add_done_callback(lambda done: self._attachment.forget(wait) if done.cancelled() else None)
         return future
+
+    @contextmanager
+    def _waiting(self, keys: Sequence[bytes]) -> Iterator[Wait]:
+        wait = self._attachment.wait_for(keys)
+        try:
+            yield wait
+        finally:
+            self._attachment.forget(wait)
+
+    def _one(self, key: bytes, deadline: float | None, seconds: float | None) -> Row:
+        with self._waiting([key]) as wait:
+            return self._end(wait, key, deadline, seconds)
 
     def _end(self, wait: Wait, key: bytes, deadline: float | None, seconds: float | None) -> Row:
         if not self._await(wait, _left(deadline)):

@@ -4,6 +4,7 @@ import re
 import signal
 import socket
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -177,7 +178,16 @@ def test_what_an_entry_script_has_started_is_left_alone(stage: Stage):
     try:
         assert stage("run", "app:crashes").code == ExitCode.TASK_FAILED
         ours = psutil.Process(process.pid)
-        until(lambda: [child.name() for child in ours.children(recursive=True)].count("sleep") == 1)
+
+        def sleeping() -> list[psutil.Process]:
+            found = []
+            for child in ours.children(recursive=True):
+                with suppress(psutil.NoSuchProcess):  # it may end just now
+                    if child.name() == "sleep":
+                        found.append(child)
+            return found
+
+        until(lambda: len(sleeping()) == 1)
         assert guest.is_running(), "only what the dead worker has left behind is killed"
     finally:
         guest.kill()
