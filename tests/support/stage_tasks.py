@@ -384,4 +384,7 @@ def multiprocesses() -> list[int | None]:
     short.join()
     long.terminate()
     long.join()
-    return [short.exitcode, long.exitcode]
+    # Another thread's start reaps whoever has ended; for a moment its exit code is known to that thread alone.
+    while None in (codes := [short.exitcode, long.exitcode]):
+        time.sleep(0.001)
+    return codes
