@@ -11,7 +11,6 @@ SECONDS = 4.0
 
 def test_nothing_grows(home: Path) -> None:
     samples, wrong = load.run(home, SECONDS, seed=1, clients=2, prune_every=1.0)
-    # In so short a time the store is still filling: nothing of it is old enough to be pruned.
-    assert [text for text in wrong if not text.startswith("store MiB")] == []
+    assert wrong == []
     assert samples.rows[-1]["done"] > 0
     assert len(samples.rows) > 20
