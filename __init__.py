@@ -65,10 +65,10 @@ if TYPE_CHECKING:
         WebSocketError,
         WebSocketRefused,
     )
-    from .actors.info import TaskInfo, TaskRecord
-    from .actors.retry import Retry
     from .actors.state import State
-    from .actors.task import Task, task
+    from .actors.task.declaration import Task, task
+    from .actors.task.handles import TaskInfo, TaskRecord
+    from .actors.task.retry import Retry
     from .actors.values import register
     from .supervisor.async_runtime import AsyncRuntime
     from .supervisor.runtime import Runtime
@@ -170,7 +170,7 @@ _HOMES: Final[dict[str, tuple[str, str | None]]] = {
     "NotRunning": ("actors.errors", "NotRunning"),
     "Poisoned": ("actors.errors", "Poisoned"),
     "ProtocolError": ("actors.errors", "ProtocolError"),
-    "Retry": ("actors.retry", "Retry"),
+    "Retry": ("actors.task.retry", "Retry"),
     "RetryLater": ("actors.errors", "RetryLater"),
     "Runtime": ("supervisor.runtime", "Runtime"),
     "ShuttingDown": ("actors.errors", "ShuttingDown"),
@@ -181,13 +181,13 @@ _HOMES: Final[dict[str, tuple[str, str | None]]] = {
     "StoreFull": ("actors.errors", "StoreFull"),
     "StoreVersion": ("actors.errors", "StoreVersion"),
     "SupervisorLost": ("actors.errors", "SupervisorLost"),
-    "Task": ("actors.task", "Task"),
+    "Task": ("actors.task.declaration", "Task"),
     "TaskCancelled": ("actors.errors", "TaskCancelled"),
     "TaskEnded": ("actors.errors", "TaskEnded"),
     "TaskFailed": ("actors.errors", "TaskFailed"),
-    "TaskInfo": ("actors.info", "TaskInfo"),
+    "TaskInfo": ("actors.task.handles", "TaskInfo"),
     "TaskNotFound": ("actors.errors", "TaskNotFound"),
-    "TaskRecord": ("actors.info", "TaskRecord"),
+    "TaskRecord": ("actors.task.handles", "TaskRecord"),
     "TaskTimedOut": ("actors.errors", "TaskTimedOut"),
     "UnderstudyError": ("actors.errors", "UnderstudyError"),
     "UnencodableValue": ("actors.errors", "UnencodableValue"),
@@ -207,7 +207,7 @@ _HOMES: Final[dict[str, tuple[str, str | None]]] = {
     "restore": ("actors.context", "restore"),
     "send": ("actors.context", "send"),
     "sleep": ("actors.context", "sleep"),
-    "task": ("actors.task", "task"),
+    "task": ("actors.task.declaration", "task"),
     "ws": ("actors.ws", None),
 }
 

@@ -28,10 +28,10 @@ from .belonging import LEAVE_WITHIN, Belonging, why_it_leaves
 from .errors import Interrupted, NotInTask, TaskCancelled
 from .host import Assignment, Ending, Host, Outcome, error_outcome
 from .ids import id_bytes, id_text
-from .lines import Lines
+from .line_buffer import LineBuffer
 from .mailbox import Mailbox
-from .patience import patience
-from .task import Task
+from .task.declaration import Task
+from .timeouts import check_timeout
 
 if TYPE_CHECKING:
     from pykka._actor import ActorInbox
@@ -89,7 +89,7 @@ class TaskActor(pykka.Actor):
     """What is put away when the task ends."""
     _told = 0
     _signal_read = False
-    _lines: Lines | None = None
+    _lines: LineBuffer | None = None
 
     def __init__(self, assignment: Assignment, task: Task[..., Any], host: Host) -> None:
         # Not super().__init__(): it draws a random URN and makes an Event and an ActorRef for every actor, which
@@ -253,7 +253,7 @@ class TaskActor(pykka.Actor):
     def _receive(self, timeout: float | None) -> Any:
         """As `receive`, but a message that says None is not taken for the end."""
         self._acknowledge_taken()
-        seconds = patience(timeout)
+        seconds = check_timeout(timeout)
         deadline = None if seconds is None else time.monotonic() + seconds
         while (message := self._next()) is NOTHING:
             self._tell_taken()
@@ -276,7 +276,7 @@ class TaskActor(pykka.Actor):
 
     def sleep(self, seconds: float) -> bool:
         """Wait; False if a cancel or timeout cut it short."""
-        self._wait(patience(seconds, "sleep"), self._something_wrong)
+        self._wait(check_timeout(seconds, "sleep"), self._something_wrong)
         if self.interrupted:
             raise Interrupted
         return self.signal is None
@@ -420,7 +420,7 @@ class TaskActor(pykka.Actor):
         """Printed text: whole lines become log entries, the rest waits for its line's end."""
         lines = self._lines
         if lines is None:
-            lines = self.__dict__.setdefault("_lines", Lines())
+            lines = self.__dict__.setdefault("_lines", LineBuffer())
         for line in lines.add(level, text):
             self.host.log(self, level, line)
 

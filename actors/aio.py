@@ -10,14 +10,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from . import ambient
 from .actor import CLOSED, actor_here
 from .async_actor import AsyncTaskActor
 from .context import cancelled, current, progress
 from .errors import NotInTask
-from .info import TaskInfo
-from .patience import patience
-from .task import Task
+from .task import current_runtime
+from .task.declaration import Task
+from .task.handles import TaskInfo
+from .timeouts import check_timeout
 
 if TYPE_CHECKING:
     from . import aio_ws as ws
@@ -68,7 +68,7 @@ async def checkpoint(value: Any, *, send: Iterable[tuple[str, Any]] = ()) -> boo
 async def restore(task_id: str | None = None) -> Any:
     """The last checkpoint of this task or of another; see `understudy.restore`."""
     if task_id is not None:
-        return await _call(ambient.runtime().restore, task_id)
+        return await _call(current_runtime.runtime().restore, task_id)
     return await _async_actor("restore").restore_async()
 
 
@@ -79,21 +79,21 @@ async def sleep(seconds: float) -> bool:
 
 async def send(id: str, message: Any) -> None:
     """Put a message into another task's mailbox; see `understudy.send`."""
-    await _call(ambient.runtime().send, id, message)
+    await _call(current_runtime.runtime().send, id, message)
 
 
 async def start(task: Task[..., Any] | str, /, *args: Any, **kwargs: Any) -> TaskInfo:
     """Start a task on this task's supervisor."""
-    return await _call(ambient.runtime().start, task, *args, **kwargs)
+    return await _call(current_runtime.runtime().start, task, *args, **kwargs)
 
 
 async def result(id: str | TaskInfo, timeout: float | None = None) -> Any:
     """Wait for another task's value; see `Runtime.result`."""
     task_id = id.id if isinstance(id, TaskInfo) else id
     actor = _async_actor("result")
-    seconds = patience(timeout)
+    seconds = check_timeout(timeout)
     # No thread and no place on the event loop is held, or parents that wait for children would starve them.
-    future: Future[Any] = await _call(ambient.runtime().wait_for, task_id)
+    future: Future[Any] = await _call(current_runtime.runtime().wait_for, task_id)
     try:
         if not await actor.wait_future_async(future, seconds):
             raise TimeoutError(f"task {task_id} has not ended within {seconds:g} s")

@@ -24,8 +24,8 @@ from .actor import CLOSED, NOTHING, TaskActor, on_stage
 from .belonging import LEAVE_WITHIN
 from .errors import Interrupted, NotInTask
 from .host import Assignment, Host, Outcome
-from .patience import patience
-from .task import Task
+from .task.declaration import Task
+from .timeouts import check_timeout
 
 
 class AsyncTaskActor(TaskActor):
@@ -154,7 +154,7 @@ class AsyncTaskActor(TaskActor):
         """As `_receive`: the next message, or CLOSED. Not within another coroutine that turns that into None, since
         each one on the way to a wait is held as long as the wait."""
         self._acknowledge_taken()
-        seconds = patience(timeout)
+        seconds = check_timeout(timeout)
         deadline = None if seconds is None else self.loop.time() + seconds
         while (message := self._next()) is NOTHING:
             self._tell_taken()
@@ -166,7 +166,7 @@ class AsyncTaskActor(TaskActor):
 
     async def sleep_async(self, seconds: float) -> bool:
         """As `sleep`."""
-        await self._wait_async(patience(seconds, "sleep"), self._something_wrong)
+        await self._wait_async(check_timeout(seconds, "sleep"), self._something_wrong)
         if self.interrupted:
             raise Interrupted
         return self.signal is None

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from . import ambient
 from .box_conf import BOX, BoxConf
 from .box_size import SIZES, Size
 from .errors import InvalidOption
-from .options import GRACE_DEFAULT, GRACE_LIMIT, Options
-from .task import Task
+from .task import current_runtime
+from .task.declaration import Task
+from .task.options import GRACE_DEFAULT, GRACE_LIMIT, Options
 
 if TYPE_CHECKING:
-    from .ambient import RuntimeLike
-    from .info import TaskInfo
+    from .task.current_runtime import RuntimeLike
+    from .task.handles import TaskInfo
 
 __all__ = ["BoxConf", "Size", "call", "run", "sizes", "start"]
 
@@ -40,7 +40,7 @@ def start(
     Raises InvalidOption, NoRuntime, and what `Runtime.start` raises.
     """
     task, args = call(conf, grace=grace, **options)
-    return (runtime or ambient.runtime()).start(task, *args)
+    return (runtime or current_runtime.runtime()).start(task, *args)
 
 
 def run(

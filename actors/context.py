@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from . import ambient
 from .actor import TaskActor, actor_here, on_stage
 from .async_actor import AsyncTaskActor
 from .errors import NotInTask
 from .host import printable
 from .ids import id_text
+from .task import current_runtime
 
 #: Characters of a progress note that are kept.
 NOTE_LIMIT: Final = 1_000
@@ -48,7 +48,7 @@ def send(id: str, message: Any) -> None:
 
     Raises MailboxClosed, MailboxFull, TaskNotFound, UnencodableValue.
     """
-    ambient.runtime().send(id, message)
+    current_runtime.runtime().send(id, message)
 
 
 def checkpoint(value: Any, *, send: Iterable[tuple[str, Any]] = ()) -> bool:
@@ -62,7 +62,7 @@ def checkpoint(value: Any, *, send: Iterable[tuple[str, Any]] = ()) -> bool:
 def restore(task_id: str | None = None) -> Any:
     """The last checkpoint of this task, or None; or that of another task, by id."""
     if task_id is not None:
-        return ambient.runtime().restore(task_id)
+        return current_runtime.runtime().restore(task_id)
     return _sync_actor("restore").restore()
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from .errors import BoxError, BoxRefused, BoxTimedOut, Fail, RetryLater
-from .retry import lineage
+from .task.retry import lineage
 
 if TYPE_CHECKING:
     from .actor import TaskActor

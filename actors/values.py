@@ -32,7 +32,7 @@ from uuid import UUID
 import msgpack
 
 from .errors import InvalidOption, InvalidValue, UnencodableValue, ValueTooLarge
-from .names import module_name
+from .qualified_names import module_name
 
 T = TypeVar("T")
 

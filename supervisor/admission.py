@@ -9,8 +9,8 @@ from typing import Any
 from ..actors.box_conf import BOX, takes_messages
 from ..actors.errors import InvalidOption, InvalidValue, TaskNotFound, UnknownTask, ValueTooLarge
 from ..actors.ids import id_text, is_task_id
-from ..actors.options import Options
-from ..actors.task import DELAY_LIMIT, KEY_LIMIT, NAME_LIMIT
+from ..actors.task.declaration import DELAY_LIMIT, KEY_LIMIT, NAME_LIMIT
+from ..actors.task.options import Options
 from ..storage.record import Record
 from ..storage.schema import Table, idempotency_key
 from .book import Book

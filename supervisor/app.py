@@ -105,7 +105,7 @@ def absolute_entries(entries: Iterable[str]) -> list[str]:
 
 
 def _declares_tasks(main: types.ModuleType) -> bool:
-    from ..actors.task import Task
+    from ..actors.task.declaration import Task
 
     return any(isinstance(value, Task) for value in list(vars(main).values()))
 
@@ -145,7 +145,7 @@ def load_modules(modules: Iterable[str]) -> None:
 
 def declared_tasks() -> dict[str, dict[str, Any]]:
     """What this process has declared so far: task name -> options, as plain data."""
-    from ..actors.task import registry
+    from ..actors.task.declaration import registry
 
     return {name: task.declared() for name, task in registry.items()}
 

@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
-from ..actors import ambient
-from ..actors.info import TaskInfo, TaskRecord
-from ..actors.patience import patience
 from ..actors.state import State
+from ..actors.task import current_runtime
+from ..actors.task.handles import TaskInfo, TaskRecord
+from ..actors.timeouts import check_timeout
 from .runtime import IdLike, Runtime
 from .starts import TaskLike
 from .subscription import TaskEvent
@@ -86,7 +86,7 @@ class AsyncRuntime:
 
     async def result(self, id: IdLike, timeout: float | None = None) -> Any:
         """See `Runtime.result`."""
-        seconds = patience(timeout)
+        seconds = check_timeout(timeout)
         return await self._awaited(await self._call(self.sync.wait_for, id), seconds)
 
     async def _awaited(self, future: Future[T], seconds: float | None) -> T:
@@ -110,7 +110,7 @@ class AsyncRuntime:
 
     async def wait(self, id: IdLike, timeout: float | None = None) -> TaskRecord:
         """See `Runtime.wait`."""
-        seconds = patience(timeout)
+        seconds = check_timeout(timeout)
         await self._awaited(await self._call(self.sync.wait_for_end, id), seconds)
         return await self.status(id)
 
@@ -196,13 +196,13 @@ class AsyncRuntime:
 
     async def __aenter__(self) -> Self:
         await self.open()
-        ambient.enter(self.sync)
+        current_runtime.enter(self.sync)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        ambient.leave(self.sync)
+        current_runtime.leave(self.sync)
         await self.close()
 
     async def _call(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:

@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from typing import Any, Final
 
 from ..actors.errors import HomeInUse, NoRuntime, NotRunning, SupervisorLost, UnderstudyError
-from ..actors.task import module_name, registry
+from ..actors.task.declaration import module_name, registry
 from .app import AppSpec, loading
 from .connection import Connection
 from .embedding import Embedded

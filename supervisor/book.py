@@ -15,8 +15,8 @@ from typing import Any, Final
 
 from ..actors.errors import StoreCorrupt
 from ..actors.ids import id_text
-from ..actors.options import Options
 from ..actors.state import TERMINAL, Event, State, after
+from ..actors.task.options import Options
 from ..storage.prune import expiry_rows
 from ..storage.record import Record
 from ..storage.schema import (

@@ -28,7 +28,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, Final, cast
 
-from ..actors import ambient
 from ..actors.actor import CLOSED, NOTHING, TaskActor, actor_here
 from ..actors.box_conf import BOX, BoxConf
 from ..actors.box_policy import check_content, check_lent
@@ -41,7 +40,8 @@ from ..actors.errors import (
     UnderstudyError,
 )
 from ..actors.ids import id_text
-from ..actors.task import task
+from ..actors.task import current_runtime
+from ..actors.task.declaration import task
 from . import box_spec as spec
 from .box_files import collect, folder_of, mark
 from .box_follower import Follower
@@ -301,7 +301,7 @@ class Performance:
 
     def _logged(self, since: float) -> dict[str, float]:
         """The times of the last lines of each stream that are on disk, of this container."""
-        lines = cast("Any", ambient.runtime()).logs(self._id)
+        lines = cast("Any", current_runtime.runtime()).logs(self._id)
         found: dict[str, float] = {}
         for line in lines:
             if line.level in {"stdout", "stderr"} and line.time >= since:

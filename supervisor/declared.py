@@ -7,7 +7,7 @@ from typing import Any
 
 from ..actors.box_conf import BOX
 from ..actors.errors import InvalidOption
-from ..actors.options import Options
+from ..actors.task.options import Options
 from ..storage.record import Record
 from ..storage.schema import Lane, ready_sort
 
@@ -21,7 +21,7 @@ class Declared:
     def __init__(self) -> None:
         #: By task name: the options, and whether it is async.
         self.tasks: dict[str, tuple[Options, bool]] = {}
-        #: By task name: its parameters, as actors/parameters.py packs them; only those that are known.
+        #: By task name: its parameters, as actors/task/parameters.py packs them; only those that are known.
         self.takes: dict[str, list[Any]] = {}
         #: Of tasks started as they were declared: options, lane and place in line.
         self.usual: dict[str, tuple[Options, Lane, Place]] = {}

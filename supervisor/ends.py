@@ -13,7 +13,7 @@ from ..actors.actor import TaskActor, on_stage
 from ..actors.async_actor import AsyncTaskActor
 from ..actors.errors import TaskCancelled
 from ..actors.ids import id_text
-from ..actors.patience import patience
+from ..actors.timeouts import check_timeout
 from .attachment import Attachment
 from .frames import Ask
 from .wait import Row, Wait
@@ -30,7 +30,7 @@ class Ends:
 
     def one(self, key: bytes, timeout: float | None) -> Row:
         """A task's end; TimeoutError when `timeout` seconds run out."""
-        seconds = patience(timeout)
+        seconds = check_timeout(timeout)
         return self._one(key, _deadline(seconds), seconds)
 
     def of_start(self, key: bytes, start: Sequence[Any], timeout: float | None) -> Row:
@@ -38,7 +38,7 @@ class Ends:
 
         Both are asked for at once, so that the supervisor tells of the end without another question in between.
         """
-        seconds = patience(timeout)
+        seconds = check_timeout(timeout)
         deadline = _deadline(seconds)
         started = self._attachment.request(Ask.START, [start])
         with self._waiting([key]) as wait:
@@ -53,7 +53,7 @@ class Ends:
 
     def each(self, keys: Sequence[bytes], timeout: float | None) -> Iterator[Row]:
         """The ends of several tasks in this order, each as soon as it and those before it are there."""
-        seconds = patience(timeout)
+        seconds = check_timeout(timeout)
         deadline = _deadline(seconds)
         with self._waiting(keys) as wait:
             for key in keys:

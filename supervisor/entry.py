@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from ..actors.options import Options
+from ..actors.task.options import Options
 from ..storage.record import Record
 from ..storage.schema import Lane
 

@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
-from ..actors import ambient, values
+from ..actors import values
 from ..actors.errors import (
     InvalidOption,
     NotRunning,
@@ -21,9 +21,10 @@ from ..actors.errors import (
     ValueTooLarge,
 )
 from ..actors.ids import id_bytes, id_text, new_id
-from ..actors.info import TaskInfo, TaskRecord
 from ..actors.state import State
-from ..actors.task import Task
+from ..actors.task import current_runtime
+from ..actors.task.declaration import Task
+from ..actors.task.handles import TaskInfo, TaskRecord
 from ..storage.reader import Reader
 from .attachment import Attachment
 from .ends import Ends
@@ -346,13 +347,13 @@ class Runtime:
         self._reader.close()
 
     def __enter__(self) -> Self:
-        ambient.enter(self)
+        current_runtime.enter(self)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        ambient.leave(self)
+        current_runtime.leave(self)
         self.close()
 
 

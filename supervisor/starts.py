@@ -8,12 +8,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from ..actors import parameters, values
+from ..actors import values
 from ..actors.box_conf import BOX
 from ..actors.context import lineage_here
 from ..actors.errors import InvalidOption, UnencodableValue, UnknownTask
 from ..actors.ids import id_bytes, new_id
-from ..actors.task import Task, module_name
+from ..actors.task import parameters
+from ..actors.task.declaration import Task, module_name
 from .app import AppSpec
 from .attachment import Attachment
 from .connection import Connection

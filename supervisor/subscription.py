@@ -11,8 +11,8 @@ from typing import Any, Final, Self
 
 from ..actors.errors import UnderstudyError
 from ..actors.ids import id_text
-from ..actors.patience import patience
 from ..actors.state import State
+from ..actors.timeouts import check_timeout
 from .connection import Connection
 from .home import Home
 
@@ -79,7 +79,7 @@ class Subscription:
 
     def next(self, timeout: float | None = None) -> TaskEvent | None:
         """The next event; None once closed; TimeoutError when `timeout` seconds run out."""
-        seconds = patience(timeout)
+        seconds = check_timeout(timeout)
         with self._change:
             if not self._change.wait_for(lambda: self._events or self._closed or self._error, seconds):
                 raise TimeoutError(f"no event within {seconds:g} s")

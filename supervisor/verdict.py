@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ..actors.host import Ending, Outcome
-from ..actors.options import Options
-from ..actors.retry import lineage
 from ..actors.state import Event
+from ..actors.task.options import Options
+from ..actors.task.retry import lineage
 
 ErrorRow = tuple[str, str, str, dict[str, Any]]
 """(type, message, traceback, details), as a record keeps it."""

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 from ..actors import values
 from ..actors.errors import ErrorInfo, Poisoned, TaskCancelled, TaskEnded, TaskFailed, TaskTimedOut
 from ..actors.ids import id_text
-from ..actors.info import Progress, TaskRecord
 from ..actors.state import State
+from ..actors.task.handles import Progress, TaskRecord
 from ..storage.record import Record
 from .error_frame import info_of
 

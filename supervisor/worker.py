@@ -17,15 +17,16 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from ..actors import ambient, logs
+from ..actors import logs
 from ..actors.actor import TaskActor, leave_stage
 from ..actors.async_actor import AsyncTaskActor
 from ..actors.box_conf import BOX
 from ..actors.errors import ProtocolError, TaskNotFound, UnknownTask
 from ..actors.host import Assignment, Ending, Outcome, printable
 from ..actors.ids import id_text
-from ..actors.options import Options
-from ..actors.task import Task, registry
+from ..actors.task import current_runtime
+from ..actors.task.declaration import Task, registry
+from ..actors.task.options import Options
 from ..storage.schema import Lane
 from .codec import Decoder, parts
 from .crash_points import Process, arm
@@ -39,7 +40,7 @@ from .stream import read_buffer
 from .tokens import Tokens
 
 if TYPE_CHECKING:
-    from ..actors.ambient import RuntimeLike
+    from ..actors.task.current_runtime import RuntimeLike
 
 #: Characters of one log entry that are kept; of a longer one its beginning and its end.
 ENTRY_LIMIT: Final = 64_000
@@ -119,7 +120,7 @@ class Worker:
             before=self._before_fork, after_in_parent=self._after_fork, after_in_child=self._become_fork
         )
         logs.capture()
-        ambient.in_worker(self._own_runtime)
+        current_runtime.in_worker(self._own_runtime)
         buffer = read_buffer()
         while True:
             try:

@@ -26,9 +26,9 @@ from understudy import BoxConf, Retry, Task, ws
 from understudy.actors import aio, errors
 from understudy.actors.box_size import SIZES
 from understudy.actors.errors import InvalidOption
-from understudy.actors.info import TaskInfo
-from understudy.actors.options import Options
 from understudy.actors.state import diagram
+from understudy.actors.task.handles import TaskInfo
+from understudy.actors.task.options import Options
 from understudy.actors.websocket.terms import FINAL, Backoff, Terms
 from understudy.supervisor.cli.main import COMMANDS
 from understudy.supervisor.settings import Settings

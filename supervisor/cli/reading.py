@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from ...actors.ids import id_bytes
-from ...actors.info import TaskRecord
 from ...actors.state import State
+from ...actors.task.handles import TaskRecord
 from ...storage.reader import Reader
 from ..error_frame import info_of
 from ..views import ended_error, view

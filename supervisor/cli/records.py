@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from ...actors.info import Progress, TaskRecord
 from ...actors.state import State
+from ...actors.task.handles import Progress, TaskRecord
 from . import escape, units
 
 _TIMES: Final = ("created", "started", "ended", "next_attempt", "checkpoint_time")

@@ -17,7 +17,7 @@ from .reading import print_end
 from .session import Session, current
 
 if TYPE_CHECKING:
-    from ...actors.info import TaskInfo
+    from ...actors.task.handles import TaskInfo
     from ..runtime import Runtime
 
 #: `-5` is a number here and no option.
@@ -123,7 +123,7 @@ def _launch(
     stream: str | None,
     **given: Any,
 ) -> TaskInfo:
-    from ...actors.task import Task
+    from ...actors.task.declaration import Task
 
     if kwargs is not None and not isinstance(kwargs, dict):
         raise click.BadParameter("--kwargs takes a JSON object, such as '{\"limit\": 3}'")

@@ -10,8 +10,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ...actors.info import TaskRecord
 from ...actors.state import State
+from ...actors.task.handles import TaskRecord
 from . import escape, json_text, records, units
 
 STYLES: Final[dict[State, str]] = {

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from ...actors.ids import id_bytes
-from ...actors.info import Progress, TaskRecord
+from ...actors.task.handles import Progress, TaskRecord
 from ...storage.reader import Reader
 from ...storage.schema import Table
 from . import records, screen

@@ -16,8 +16,8 @@ from understudy.actors.actor import TaskActor
 from understudy.actors.async_actor import AsyncTaskActor
 from understudy.actors.host import Assignment, Outcome
 from understudy.actors.ids import new_id
-from understudy.actors.options import Options
-from understudy.actors.task import Task
+from understudy.actors.task.declaration import Task
+from understudy.actors.task.options import Options
 
 #: Seconds that anything here may take.
 PATIENCE = 20.0

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from understudy.actors import aio, ambient, context
+from understudy.actors import aio, context
 from understudy.actors.context import lineage_here
 from understudy.actors.errors import NotInTask, TaskFailed, TaskNotFound
 from understudy.actors.ids import id_text
-from understudy.actors.info import TaskInfo
+from understudy.actors.task import current_runtime
+from understudy.actors.task.handles import TaskInfo
 
 CALLS: dict[str, Callable[[], Any]] = {
     "receive": aio.receive,
@@ -70,7 +71,7 @@ class Runtime:
 
 
 def use(monkeypatch: pytest.MonkeyPatch, runtime: Runtime) -> None:
-    monkeypatch.setattr(ambient, "_own", lambda: runtime)
+    monkeypatch.setattr(current_runtime, "_own", lambda: runtime)
 
 
 def test_calls_of_the_runtime(stage: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from understudy import BoxConf, InvalidOption, NoRuntime, Retry, box
 from understudy.actors.box import AROUND, LAST_WORDS
 from understudy.actors.box_conf import BOX
 from understudy.actors.box_size import SIZES
-from understudy.actors.options import GRACE_DEFAULT, GRACE_LIMIT
+from understudy.actors.task.options import GRACE_DEFAULT, GRACE_LIMIT
 
 
 class Stage:

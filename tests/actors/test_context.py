@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from understudy.actors import ambient, context
+from understudy.actors import context
 from understudy.actors.context import NOTE_LIMIT, lineage_here
 from understudy.actors.errors import NoRuntime, NotInTask
 from understudy.actors.ids import id_text, new_id
+from understudy.actors.task import current_runtime
 
 CALLS: dict[str, Callable[[], Any]] = {
     "receive": context.receive,
@@ -63,13 +64,13 @@ class Recorder:
 
 def test_send_and_restore_by_id_need_no_task(monkeypatch: pytest.MonkeyPatch) -> None:
     runtime = Recorder()
-    monkeypatch.setattr(ambient, "_own", None)
-    monkeypatch.setattr(ambient, "_entered", [])
+    monkeypatch.setattr(current_runtime, "_own", None)
+    monkeypatch.setattr(current_runtime, "_entered", [])
     with pytest.raises(NoRuntime):
         context.send("i", 1)
     with pytest.raises(NoRuntime):
         context.restore("i")
-    monkeypatch.setattr(ambient, "_entered", [runtime])
+    monkeypatch.setattr(current_runtime, "_entered", [runtime])
     context.send("i", {"x": 1})
     assert context.restore("j") == {"n": 1}
     assert runtime.calls == [("send", "i", {"x": 1}), ("restore", "j")]

@@ -25,7 +25,7 @@ from understudy import (
     UnknownTask,
     box,
 )
-from understudy.actors.info import TaskInfo
+from understudy.actors.task.handles import TaskInfo
 from understudy.supervisor import box_spec
 from understudy.supervisor.box_output import seconds
 from waiting import until

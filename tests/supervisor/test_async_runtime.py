@@ -10,7 +10,7 @@ import pytest
 
 from call_tasks import add, refuse
 from understudy import AsyncRuntime, NoRuntime, NotRunning, TaskFailed
-from understudy.actors import ambient
+from understudy.actors.task import current_runtime
 
 
 def test_it_opens_and_closes(home: Path):
@@ -22,14 +22,14 @@ def test_it_opens_and_closes(home: Path):
         rt = AsyncRuntime(home, app="call_tasks", workers=1, durability="os", drain=1.0)
         async with rt as same:
             assert same is rt
-            assert ambient.runtime() is rt.sync
+            assert current_runtime.runtime() is rt.sync
             assert await rt.run(add, 1, timeout=20) == 2
             with pytest.raises(TaskFailed):
                 await rt.run(refuse, timeout=20)
             async with AsyncRuntime.connect(home) as second:
                 assert await second.run(add, 2, timeout=20) == 3
         with pytest.raises(NoRuntime):
-            ambient.runtime()
+            current_runtime.runtime()
         with pytest.raises(RuntimeError, match="not connected"):
             await rt.start(add, 1)
         with pytest.raises(NotRunning):

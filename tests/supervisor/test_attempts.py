@@ -14,8 +14,8 @@ from understudy.actors.box_conf import BOX
 from understudy.actors.errors import TaskNotFound
 from understudy.actors.host import Ending
 from understudy.actors.ids import new_id
-from understudy.actors.retry import lineage
 from understudy.actors.state import State
+from understudy.actors.task.retry import lineage
 from understudy.storage.schema import Lane, Table
 from understudy.supervisor.attempts import PACE_UNKNOWN
 from understudy.supervisor.frames import Order, Report

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from understudy.actors.lines import LINE_LIMIT
+from understudy.actors.line_buffer import LINE_LIMIT
 from understudy.supervisor.box_output import HEAD, STREAM_LIMIT, Frames, Line, Output, seconds
 
 STAMP = b"2026-11-22T17:10:56.564048011Z"

@@ -6,7 +6,7 @@ import pytest
 
 from room import declared as fields_of
 from understudy.actors.box_conf import BOX
-from understudy.actors.options import Options
+from understudy.actors.task.options import Options
 from understudy.storage.record import Record
 from understudy.storage.schema import Lane, ready_sort
 from understudy.supervisor.declared import Declared

@@ -6,7 +6,7 @@ import asyncio
 
 from understudy.actors.host import Assignment
 from understudy.actors.ids import new_id
-from understudy.actors.options import Options
+from understudy.actors.task.options import Options
 from understudy.storage.record import Record
 from understudy.storage.schema import Lane
 from understudy.supervisor.entry import Entry

@@ -18,7 +18,7 @@ from puppets import async_until, write_app
 from understudy.actors.errors import AppFailed
 from understudy.actors.host import Ending
 from understudy.actors.ids import new_id
-from understudy.actors.options import Options
+from understudy.actors.task.options import Options
 from understudy.storage.record import Record
 from understudy.storage.schema import Lane
 from understudy.supervisor import pool as pool_module

@@ -33,8 +33,8 @@ from understudy import (
     UnknownTask,
     task,
 )
-from understudy.actors import ambient
 from understudy.actors.ids import id_text, new_id
+from understudy.actors.task import current_runtime
 from understudy.supervisor.runtime import EMBEDDED_DRAIN
 from waiting import until
 
@@ -69,12 +69,12 @@ def test_start_and_result(rt: Runtime):
 
 def test_the_ambient_runtime(rt: Runtime):
     assert add.start(1).result(20) == 2
-    ambient.leave(rt)
+    current_runtime.leave(rt)
     try:
         with pytest.raises(NoRuntime):
             add.start(1)
     finally:
-        ambient.enter(rt)
+        current_runtime.enter(rt)
 
 
 def test_start_many(rt: Runtime):
@@ -107,7 +107,7 @@ def test_what_cannot_be_started_is_refused_at_once(rt: Runtime):
 
 
 def test_by_name_the_supervisor_tells_what_a_task_takes(rt: Runtime, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("understudy.actors.task.registry", {})
+    monkeypatch.setattr("understudy.actors.task.declaration.registry", {})
     with pytest.raises(TypeError, match=r"call_tasks:add\(a, b=…\): missing a required argument: 'a'"):
         rt.start("call_tasks:add")
     with pytest.raises(TypeError, match="too many positional arguments"):

@@ -8,9 +8,9 @@ import random
 import pytest
 
 from understudy.actors.host import Ending, Outcome
-from understudy.actors.options import Options
-from understudy.actors.retry import Retry, lineage
 from understudy.actors.state import TRANSITIONS, Event, State
+from understudy.actors.task.options import Options
+from understudy.actors.task.retry import Retry, lineage
 from understudy.supervisor.verdict import Verdict, judge, judge_crash
 
 POLICIES = {

@@ -7,8 +7,8 @@ import pytest
 from understudy.actors import values
 from understudy.actors.errors import ErrorInfo, Poisoned, TaskCancelled, TaskEnded, TaskFailed, TaskTimedOut
 from understudy.actors.ids import id_text, new_id
-from understudy.actors.info import Progress
 from understudy.actors.state import TERMINAL, State
+from understudy.actors.task.handles import Progress
 from understudy.storage.record import Record
 from understudy.supervisor.views import ended_error, value_of, view
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from needs import require
 from understudy import BoxConf, EngineAbsent
-from understudy.actors.info import TaskInfo
+from understudy.actors.task.handles import TaskInfo
 from understudy.supervisor import box_spec
 from understudy.supervisor.engine import Engine
 

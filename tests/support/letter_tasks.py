@@ -25,7 +25,7 @@ from understudy import (
     sleep,
     task,
 )
-from understudy.actors import ambient
+from understudy.actors.task import current_runtime
 
 #: Retries that no test exhausts, at once.
 AGAIN = Retry(attempts=1_000_000, delay=0)
@@ -385,7 +385,7 @@ async def name_of_async_error(awaitable: Any) -> str:
 def use_everything() -> dict[str, Any]:
     """Calls whatever a task can call, and says what came of it."""
     said: dict[str, Any] = {"sum": add.start(1, 2).result(30)}
-    rt = ambient.runtime()
+    rt = current_runtime.runtime()
     said["by name"] = rt.start("letter_tasks:add", 3, 4).result(30)
     child = collect.start()
     child.send("hello")

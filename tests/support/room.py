@@ -17,8 +17,8 @@ from typing import Any, cast
 from understudy.actors.errors import AppFailed, ErrorInfo
 from understudy.actors.host import Assignment, Ending
 from understudy.actors.ids import new_id
-from understudy.actors.options import Options
 from understudy.actors.state import State
+from understudy.actors.task.options import Options
 from understudy.storage.record import Record
 from understudy.storage.schema import Lane
 from understudy.supervisor.attempts import Attempts

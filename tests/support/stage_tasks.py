@@ -138,7 +138,7 @@ async def add_async(a: int, b: int) -> int:
 @task
 def waits_for(id: str) -> Any:
     """Waits for another task's result."""
-    from understudy.actors.ambient import runtime
+    from understudy.actors.task.current_runtime import runtime
 
     return runtime().result(id)
 

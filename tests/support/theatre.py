@@ -13,7 +13,7 @@ from typing import Any
 
 from puppets import end, program
 from understudy import Runtime
-from understudy.actors.info import TaskInfo, TaskRecord
+from understudy.actors.task.handles import TaskInfo, TaskRecord
 from understudy.supervisor.processes import COOKIE, has_ended
 from waiting import until
 

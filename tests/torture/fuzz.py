@@ -29,7 +29,7 @@ except ImportError:
 with atheris.instrument_imports() if atheris else nullcontext():
     from understudy.actors import values
     from understudy.actors.errors import InvalidOption, InvalidValue, ProtocolError
-    from understudy.actors.options import Options
+    from understudy.actors.task.options import Options
     from understudy.storage.record import Record, state_of
     from understudy.supervisor import reports
     from understudy.supervisor.cli import escape, json_text

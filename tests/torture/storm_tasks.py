@@ -9,7 +9,7 @@ from typing import Any
 import storm_sessions  # noqa: F401 - its tasks are the app's, too
 from storm_journal import AGAIN, on_stage, trace
 from understudy import Retry, aio, cancelled, checkpoint, current, receive, restore, sleep, task
-from understudy.actors import ambient
+from understudy.actors.task import current_runtime
 
 
 def work(most: float = 0.004) -> None:
@@ -115,7 +115,7 @@ def falter(times: int) -> int:
 def parent(count: int) -> int:
     """Starts children, each under a key of its own, and waits for them."""
     with on_stage():
-        rt = ambient.runtime()
+        rt = current_runtime.runtime()
         names = [f"{current().id}/{number}" for number in range(count)]
         children = [rt.start(double.options(key=name), number) for number, name in enumerate(names)]
         for name, child in zip(names, children, strict=True):

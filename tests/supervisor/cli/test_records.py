@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from understudy.actors.errors import ErrorInfo
-from understudy.actors.info import Progress, TaskRecord
 from understudy.actors.state import State
+from understudy.actors.task.handles import Progress, TaskRecord
 from understudy.supervisor.cli import records
 
 NOW = 1_900_000_000.0

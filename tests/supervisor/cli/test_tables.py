@@ -7,8 +7,8 @@ from rich.cells import cell_len
 from rich.console import Console, RenderableType
 
 from understudy.actors.errors import ErrorInfo
-from understudy.actors.info import TaskRecord
 from understudy.actors.state import State
+from understudy.actors.task.handles import TaskRecord
 from understudy.supervisor.cli import tables
 
 NOW = 1_900_000_000.0

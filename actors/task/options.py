@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final, Literal
 
-from .errors import InvalidOption
+from ..errors import InvalidOption
 from .retry import Retry
 
 #: Seconds an attempt may run, unless the task says otherwise.

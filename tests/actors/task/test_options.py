@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from understudy.actors import values
 from understudy.actors.errors import InvalidOption
-from understudy.actors.options import (
+from understudy.actors.task.options import (
     GRACE_LIMIT,
     MEMORY_LIMIT_MIN,
     NAMES,
@@ -17,7 +17,7 @@ from understudy.actors.options import (
     Options,
     check_names,
 )
-from understudy.actors.retry import Retry
+from understudy.actors.task.retry import Retry
 
 INF, NAN = float("inf"), float("nan")
 

@@ -5,12 +5,12 @@ import threading
 from hypothesis import given
 from hypothesis import strategies as st
 
-from understudy.actors.lines import LINE_LIMIT, Lines
+from understudy.actors.line_buffer import LINE_LIMIT, LineBuffer
 
 
 @given(st.lists(st.text(st.sampled_from("ab\n"), max_size=8)))
 def test_the_lines_are_those_of_the_whole_text(pieces: list[str]) -> None:
-    lines = Lines()
+    lines = LineBuffer()
     got = [line for piece in pieces for line in lines.add("stdout", piece)]
     got += [text for _, text in lines.rest()]
     whole = "".join(pieces).split("\n")
@@ -18,7 +18,7 @@ def test_the_lines_are_those_of_the_whole_text(pieces: list[str]) -> None:
 
 
 def test_streams_do_not_mix() -> None:
-    lines = Lines()
+    lines = LineBuffer()
     assert lines.add("stdout", "a") == []
     assert lines.add("stderr", "b\n") == ["b"]
     assert lines.add("stdout", "c\n") == ["ac"]
@@ -27,7 +27,7 @@ def test_streams_do_not_mix() -> None:
 
 @given(st.lists(st.text(st.sampled_from("ab\r\n"), max_size=8)))
 def test_carriage_returns_do_not_depend_on_the_cut(pieces: list[str]) -> None:
-    at_once, bit_by_bit = Lines(), Lines()
+    at_once, bit_by_bit = LineBuffer(), LineBuffer()
     whole = "".join(pieces)
     expected = at_once.add("x", whole) + [text for _, text in at_once.rest()]
     got = [line for char in whole for line in bit_by_bit.add("x", char)]
@@ -35,7 +35,7 @@ def test_carriage_returns_do_not_depend_on_the_cut(pieces: list[str]) -> None:
 
 
 def test_a_progress_bar_leaves_its_last_state() -> None:
-    lines = Lines()
+    lines = LineBuffer()
     for percent in range(100):
         assert lines.add("stderr", f"\r{percent} %") == []
     assert lines.add("stderr", "\n") == ["99 %"]
@@ -43,7 +43,7 @@ def test_a_progress_bar_leaves_its_last_state() -> None:
 
 
 def test_a_line_without_end_does_not_grow_for_ever() -> None:
-    lines = Lines()
+    lines = LineBuffer()
     got = [line for _ in range(1_000) for line in lines.add("stdout", "x" * 100)]
     rest = "".join(text for _, text in lines.rest())
     assert all(len(line) == LINE_LIMIT for line in got)
@@ -52,7 +52,7 @@ def test_a_line_without_end_does_not_grow_for_ever() -> None:
 
 
 def test_threads_lose_nothing() -> None:
-    lines = Lines()
+    lines = LineBuffer()
     got: list[str] = []
     threads = [
         threading.Thread(target=lambda: [got.extend(lines.add("stdout", "line\n")) for _ in range(1_000)])

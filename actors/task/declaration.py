@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar, cast, overload
 
+from ..errors import InvalidOption, InvalidTask
+from ..ids import id_bytes
+from ..qualified_names import module_name
 from . import parameters
-from .errors import InvalidOption, InvalidTask
-from .ids import id_bytes
-from .names import module_name
 from .options import Options, check_names
 
 if TYPE_CHECKING:
-    from .info import TaskInfo
+    from .handles import TaskInfo
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -146,7 +146,7 @@ class Task(Generic[P, R]):
 
     def start(self, *args: P.args, **kwargs: P.kwargs) -> TaskInfo:
         """Start it on the ambient runtime: inside a task that task's supervisor, else the enclosing `with Runtime`."""
-        from .ambient import runtime
+        from .current_runtime import runtime
 
         return runtime().start(self, *args, **kwargs)
 

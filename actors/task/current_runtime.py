@@ -13,11 +13,11 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .errors import NoRuntime
+from ..errors import NoRuntime
 
 if TYPE_CHECKING:
-    from .info import TaskInfo, TaskRecord
-    from .task import Task
+    from .declaration import Task
+    from .handles import TaskInfo, TaskRecord
 
 
 class RuntimeLike(Protocol):

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from . import errors
-from .errors import InvalidOption
-from .names import class_name
+from .. import errors
+from ..errors import InvalidOption
+from ..qualified_names import class_name
 
 Backoff = Literal["fixed", "linear", "exponential"]
 

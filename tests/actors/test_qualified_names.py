@@ -6,7 +6,7 @@ from types import ModuleType
 
 import pytest
 
-from understudy.actors.names import class_name, module_name
+from understudy.actors.qualified_names import class_name, module_name
 
 
 def main_with(monkeypatch: pytest.MonkeyPatch, name: str, spec: ModuleSpec | None) -> None:

@@ -5,15 +5,15 @@ from typing import Any, cast
 
 import pytest
 
-from understudy.actors import ambient
-from understudy.actors.ambient import RuntimeLike, enter, in_worker, leave, runtime
 from understudy.actors.errors import NoRuntime
+from understudy.actors.task import current_runtime
+from understudy.actors.task.current_runtime import RuntimeLike, enter, in_worker, leave, runtime
 
 
 @pytest.fixture(autouse=True)
 def nothing_entered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ambient, "_entered", [])
-    monkeypatch.setattr(ambient, "_own", None)
+    monkeypatch.setattr(current_runtime, "_entered", [])
+    monkeypatch.setattr(current_runtime, "_own", None)
 
 
 def made(count: int) -> list[RuntimeLike]:

@@ -15,12 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from understudy.actors import ambient, parameters, values
-from understudy.actors import task as task_module
+from understudy.actors import values
 from understudy.actors.errors import InvalidOption, InvalidTask, InvalidValue
-from understudy.actors.options import Options
-from understudy.actors.retry import Retry
-from understudy.actors.task import (
+from understudy.actors.task import current_runtime, parameters
+from understudy.actors.task import declaration as task_module
+from understudy.actors.task.declaration import (
     DELAY_LIMIT,
     KEY_LIMIT,
     NAME_LIMIT,
@@ -31,6 +30,8 @@ from understudy.actors.task import (
     registry,
     task,
 )
+from understudy.actors.task.options import Options
+from understudy.actors.task.retry import Retry
 
 STREAM = "0198f1c2-7b3e-7c11-9d1a-5f3c2b1a0e4d"
 
@@ -379,8 +380,8 @@ def test_start_goes_to_the_ambient_runtime(monkeypatch: pytest.MonkeyPatch) -> N
         def start(self, *args: Any, **kwargs: Any) -> Any:
             return args, kwargs
 
-    monkeypatch.setattr(ambient, "_entered", [Recorder()])
-    monkeypatch.setattr(ambient, "_own", None)
+    monkeypatch.setattr(current_runtime, "_entered", [Recorder()])
+    monkeypatch.setattr(current_runtime, "_own", None)
     started: Any = plain.start(1, b=2)
     assert started == ((plain, 1), {"b": 2})
 

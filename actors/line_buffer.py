@@ -9,7 +9,7 @@ from typing import Final
 LINE_LIMIT: Final = 8_192
 
 
-class Lines:
+class LineBuffer:
     """What has been printed and is no whole line yet, by stream. Any thread may add."""
 
     __slots__ = ("_lock", "_rests")

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from understudy.actors import ambient
 from understudy.actors.errors import ErrorInfo, NoRuntime
 from understudy.actors.ids import id_text
-from understudy.actors.info import Progress, TaskInfo, TaskRecord
 from understudy.actors.state import TERMINAL, State
+from understudy.actors.task import current_runtime
+from understudy.actors.task.handles import Progress, TaskInfo, TaskRecord
 
 ID, S, ORIGIN = b"i" * 16, b"s" * 16, b"o" * 16
 
@@ -107,11 +107,11 @@ def test_short_cuts() -> None:
 
 def test_without_a_runtime_of_its_own_the_ambient_one_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     runtime: Any = Recorder()
-    monkeypatch.setattr(ambient, "_own", None)
-    monkeypatch.setattr(ambient, "_entered", [])
+    monkeypatch.setattr(current_runtime, "_own", None)
+    monkeypatch.setattr(current_runtime, "_entered", [])
     with pytest.raises(NoRuntime):
         TaskInfo(ID, S, "t").status()
-    monkeypatch.setattr(ambient, "_entered", [runtime])
+    monkeypatch.setattr(current_runtime, "_entered", [runtime])
     TaskInfo(ID, S, "t").cancel()
     assert runtime.calls == [("cancel", id_text(ID), {})]
 

@@ -7,7 +7,7 @@ import threading
 from .errors import InvalidOption
 
 
-def patience(timeout: object, name: str = "timeout") -> float | None:
+def check_timeout(timeout: object, name: str = "timeout") -> float | None:
     """Seconds that a call waits at most, None for as long as it takes; nothing below 0 waits longer than 0.
 
     InvalidOption for what is no number. What is more than the system's clocks can count is as good as None.

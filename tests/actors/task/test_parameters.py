@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from understudy.actors import values
-from understudy.actors.parameters import check, pack, unpack
+from understudy.actors.task.parameters import check, pack, unpack
 
 
 def plain(a: int, b: str = "x") -> None: ...

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from understudy.actors.errors import EngineAbsent, InvalidOption, UnderstudyError
-from understudy.actors.retry import ATTEMPTS_LIMIT, JITTER, Retry, lineage
+from understudy.actors.task.retry import ATTEMPTS_LIMIT, JITTER, Retry, lineage
 
 
 class Flaky(ConnectionError):

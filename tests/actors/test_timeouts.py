@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from understudy.actors.errors import InvalidOption
-from understudy.actors.patience import patience
+from understudy.actors.timeouts import check_timeout
 
 
 @pytest.mark.parametrize(
@@ -25,12 +25,12 @@ from understudy.actors.patience import patience
     ],
 )
 def test_seconds_or_none(given: Any, waits: float | None) -> None:
-    assert patience(given) == waits
+    assert check_timeout(given) == waits
 
 
 @pytest.mark.parametrize("given", ["x", "1", math.nan, True, [1], object(), 1j, b"1"])
 def test_anything_else_is_refused(given: Any) -> None:
     with pytest.raises(InvalidOption, match="timeout must be seconds, or None"):
-        patience(given)
+        check_timeout(given)
     with pytest.raises(InvalidOption, match="sleep must be"):
-        patience(given, "sleep")
+        check_timeout(given, "sleep")

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .errors import ErrorInfo
-from .ids import id_text
-from .state import TERMINAL, State
+from ..errors import ErrorInfo
+from ..ids import id_text
+from ..state import TERMINAL, State
 
 if TYPE_CHECKING:
-    from .ambient import RuntimeLike
+    from .current_runtime import RuntimeLike
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,7 @@ class TaskInfo:
         return f"TaskInfo(id={self.id!r}, stream_id={self.stream_id!r}, task={self._task!r}{origin})"
 
     def _runtime(self) -> RuntimeLike:
-        from .ambient import runtime
+        from .current_runtime import runtime
 
         return runtime() if self._runtime_or_none is None else self._runtime_or_none
 
