@@ -10,8 +10,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from .actor import CLOSED, actor_here
-from .async_actor import AsyncTaskActor
+from .attempt.actor import CLOSED, actor_here
+from .attempt.async_actor import AsyncTaskActor
 from .context import cancelled, current, progress
 from .errors import NotInTask
 from .task import current_runtime

@@ -11,8 +11,8 @@ from types import TracebackType
 from typing import Any, Self, Unpack
 
 from .aio import _async_actor
-from .async_actor import AsyncTaskActor, _maybe
-from .belonging import LEAVE_WITHIN
+from .attempt.async_actor import AsyncTaskActor, _maybe
+from .attempt.open_resource import CLOSE_WITHIN
 from .errors import WebSocketClosed
 from .websocket import connection as base
 from .websocket.connection import deadline_of, left_of, mailbox
@@ -60,8 +60,8 @@ class connect:
 async def _connect(terms: Terms) -> Connection:
     actor = _async_actor("ws.connect")
     actor.check_stop()
-    session = Session(terms, actor.loop, actor.inbox.wake, actor.lose)
-    actor.keep(session)
+    session = Session(terms, actor.loop, actor.inbox.wake, actor.disown)
+    actor.own(session)
     opening = actor.loop.create_task(session.open())
     opening.add_done_callback(lambda done: done.cancelled() or done.exception())  # looked at, whoever asks
     opening.add_done_callback(lambda _: actor.inbox.wake())
@@ -146,7 +146,7 @@ class Connection(base.Connection):
         session, actor = self._session, self._actor
         before = actor.interrupted
         session.close(code, reason)
-        limit = LEAVE_WITHIN if before or actor.signal is not None else None
+        limit = CLOSE_WITHIN if before or actor.signal is not None else None
         try:
             await actor._wait_async(limit, lambda: session.over or actor.interrupted != before)
         finally:

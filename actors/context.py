@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from .actor import TaskActor, actor_here, on_stage
-from .async_actor import AsyncTaskActor
+from .attempt.actor import TaskActor, actor_here, current_actor
+from .attempt.async_actor import AsyncTaskActor
+from .attempt.host import printable
 from .errors import NotInTask
-from .host import printable
 from .ids import id_text
 from .task import current_runtime
 
@@ -101,7 +101,7 @@ def current() -> Current:
 
 def lineage_here() -> tuple[bytes, bytes] | None:
     """(id, stream) of the running task, for what it starts; None outside a task."""
-    actor = on_stage.get(None)
+    actor = current_actor.get(None)
     return None if actor is None else (actor.assignment.id, actor.assignment.stream)
 
 

@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Self, Unpack
 
-from .belonging import LEAVE_WITHIN
+from .attempt.open_resource import CLOSE_WITHIN
 from .context import _sync_actor
 from .errors import WebSocketClosed
 from .websocket import connection as base
@@ -42,8 +42,8 @@ def connect(url: str, **options: Unpack[Wishes]) -> Connection:
     actor = _sync_actor("ws.connect")
     terms = Terms.of(url, options)
     actor.check_stop()
-    session = Session(terms, hub.loop(), actor.inbox.wake, actor.lose)
-    actor.keep(session)
+    session = Session(terms, hub.loop(), actor.inbox.wake, actor.disown)
+    actor.own(session)
     opening: Future[None] = asyncio.run_coroutine_threadsafe(session.open(), session.loop)
     opening.add_done_callback(lambda _: actor.inbox.wake())
     try:
@@ -130,7 +130,7 @@ class Connection(base.Connection):
         # Woken by what comes while it waits. What had come before is what it is closed for.
         before = (actor.signal, actor.interrupted)
         session.close(code, reason)
-        limit = None if before == (None, False) else LEAVE_WITHIN
+        limit = None if before == (None, False) else CLOSE_WITHIN
         actor._wait(limit, lambda: session.over or (actor.signal, actor.interrupted) != before)
         if not session.over:
             session.drop()

@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
+from ..actors.attempt.host import Ending, Outcome
 from ..actors.errors import ProtocolError, TaskNotFound, UnderstudyError
-from ..actors.host import Ending, Outcome
 from ..actors.ids import id_text
 from ..actors.state import Event
 from ..storage.schema import Lane, Table

@@ -28,7 +28,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, Final, cast
 
-from ..actors.actor import CLOSED, NOTHING, TaskActor, actor_here
+from ..actors.attempt.actor import CLOSED, NOTHING, TaskActor, actor_here
 from ..actors.box_conf import BOX, BoxConf
 from ..actors.box_policy import check_content, check_lent
 from ..actors.errors import (

@@ -9,8 +9,8 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
 
-from ..actors.actor import TaskActor, on_stage
-from ..actors.async_actor import AsyncTaskActor
+from ..actors.attempt.actor import TaskActor, current_actor
+from ..actors.attempt.async_actor import AsyncTaskActor
 from ..actors.errors import TaskCancelled
 from ..actors.ids import id_text
 from ..actors.timeouts import check_timeout
@@ -133,7 +133,7 @@ class Ends:
 
 def _may_park() -> TaskActor | None:
     """The sync task in whose thread this is, if it is in one's: it gives up its slot while it waits."""
-    actor = on_stage.get(None)
+    actor = current_actor.get(None)
     return None if isinstance(actor, AsyncTaskActor) else actor
 
 

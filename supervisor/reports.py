@@ -7,8 +7,8 @@ from __future__ import annotations
 from types import NoneType
 from typing import Any, Final
 
+from ..actors.attempt.host import Ending
 from ..actors.errors import ProtocolError
-from ..actors.host import Ending
 from ..storage.schema import ID_BYTES
 
 _NUMBERS: Final = (float, int)

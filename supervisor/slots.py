@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from ..actors.host import Assignment
+from ..actors.attempt.host import Assignment
 from .tokens import Tokens
 
 #: Seconds without a new beginning after which what is queued gets another thread.

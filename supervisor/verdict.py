@@ -9,7 +9,7 @@ import random
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ..actors.host import Ending, Outcome
+from ..actors.attempt.host import Ending, Outcome
 from ..actors.state import Event
 from ..actors.task.options import Options
 from ..actors.task.retry import lineage

@@ -17,12 +17,12 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from ..actors import logs
-from ..actors.actor import TaskActor, leave_stage
-from ..actors.async_actor import AsyncTaskActor
+from ..actors.attempt import output_capture
+from ..actors.attempt.actor import TaskActor, detach
+from ..actors.attempt.async_actor import AsyncTaskActor
+from ..actors.attempt.host import Assignment, Ending, Outcome, printable
 from ..actors.box_conf import BOX
 from ..actors.errors import ProtocolError, TaskNotFound, UnknownTask
-from ..actors.host import Assignment, Ending, Outcome, printable
 from ..actors.ids import id_text
 from ..actors.task import current_runtime
 from ..actors.task.declaration import Task, registry
@@ -119,7 +119,7 @@ class Worker:
         os.register_at_fork(
             before=self._before_fork, after_in_parent=self._after_fork, after_in_child=self._become_fork
         )
-        logs.capture()
+        output_capture.capture()
         current_runtime.in_worker(self._own_runtime)
         buffer = read_buffer()
         while True:
@@ -150,7 +150,7 @@ class Worker:
         self._is_fork = True
         self._sock.close()
         self._runtime_lock = threading.Lock()
-        leave_stage()
+        detach()
         for number in LEFT_TO_SUPERVISOR:
             signal.signal(number, signal.SIG_DFL)
         self._after_fork()

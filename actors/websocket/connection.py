@@ -7,8 +7,8 @@ import time
 from collections.abc import Sequence
 from typing import Any, Final
 
-from ..actor import CLOSED, NOTHING, TaskActor, actor_here, on_stage
-from ..belonging import Leaving
+from ..attempt.actor import CLOSED, NOTHING, TaskActor, actor_here, current_actor
+from ..attempt.open_resource import Closing
 from ..errors import Interrupted, InvalidOption, NotInTask, WebSocketClosed
 from .session import CODES, EMPTY, Reconnected, Session
 from .terms import seconds
@@ -93,7 +93,7 @@ class Connection:
         return f"<{type(self).__qualname__} {self._session.terms.place} {state}>"
 
     def _mine(self, what: str) -> None:
-        if on_stage.get(None) is not self._actor:
+        if current_actor.get(None) is not self._actor:
             actor_here(what)
             raise NotInTask(f"{what}: this connection belongs to another task; open one of your own")
 
@@ -146,8 +146,8 @@ class Connection:
 def farewell(error: BaseException | None, actor: TaskActor) -> tuple[int, str]:
     """The close code and reason for the end of a `with` block that this error has left."""
     if actor.signal is not None or isinstance(error, Interrupted | asyncio.CancelledError):
-        return CODES[Leaving.AWAY]
-    return CODES[Leaving.DONE] if error is None else CODES[Leaving.FAILED]
+        return CODES[Closing.AWAY]
+    return CODES[Closing.DONE] if error is None else CODES[Closing.FAILED]
 
 
 def deadline_of(timeout: float | None) -> float | None:

@@ -21,7 +21,7 @@ from typing import Any, Final
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidHandshake, InvalidStatus, WebSocketException
 
-from ..belonging import Leaving
+from ..attempt.open_resource import Closing
 from ..errors import WebSocketRefused
 from .link import Link
 from .terms import PASSING, Terms
@@ -57,7 +57,7 @@ OVER: Final = _Sign("OVER")
 """Nothing will come any more."""
 
 #: Close codes for the ways in which a task lets go of a connection.
-CODES: Final = {Leaving.DONE: (1000, ""), Leaving.AWAY: (1001, ""), Leaving.FAILED: (1011, "the task failed")}
+CODES: Final = {Closing.DONE: (1000, ""), Closing.AWAY: (1001, ""), Closing.FAILED: (1011, "the task failed")}
 
 
 class Session:
@@ -151,7 +151,7 @@ class Session:
         """Begin to close; returns at once. What was offered is sent before."""
         self._on_loop(self._begin_close, code, reason)
 
-    def leave(self, why: Leaving) -> None:
+    def close_for(self, why: Closing) -> None:
         """See `Belonging`."""
         if os.getpid() != self._pid:
             # In a child that the task has forked: the connection is its parent's.

@@ -126,7 +126,7 @@ def box_run(
 def _follow(reader: Reader, task: bytes) -> None:
     """Print its output until it has ended."""
     last = BEGINNING
-    with Bell(current().home, reader, task) as bell:
+    with Bell(current().home, reader, task) as wakeup:
         while True:
             # Looked at first: whatever a task has said is on disk once its end is.
             record = reader.record(task)
@@ -135,7 +135,7 @@ def _follow(reader: Reader, task: bytes) -> None:
                 _print(lines)
             if record is None or record.terminal:
                 return
-            bell.wait(LOOK_EVERY)
+            wakeup.wait(LOOK_EVERY)
 
 
 def _print(lines: Sequence[LogLine]) -> None:

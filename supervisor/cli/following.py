@@ -50,7 +50,7 @@ def logs(id: str, follow: bool, as_json: bool) -> None:
         if not follow:
             printer.print(new_lines(reader, task, BEGINNING))
             return
-        with Bell(current().home, reader, task) as bell:
+        with Bell(current().home, reader, task) as wakeup:
             last = BEGINNING
             while True:
                 # Looked at first: whatever a task has said is on disk once its end is.
@@ -58,7 +58,7 @@ def logs(id: str, follow: bool, as_json: bool) -> None:
                 last = printer.print(new_lines(reader, task, last), last)
                 if record is None or record.terminal:
                     return
-                bell.wait(LOOK_EVERY)
+                wakeup.wait(LOOK_EVERY)
 
 
 def new_lines(reader: Reader, id: bytes, last: int) -> Iterator[tuple[int, list[LogLine]]]:

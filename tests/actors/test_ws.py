@@ -11,6 +11,7 @@ import pytest
 
 from peers import client_tls, echo, handshake, idle, mute, node_peer, peer, server_tls
 from understudy.actors import ws
+from understudy.actors.attempt.host import Ending
 from understudy.actors.errors import (
     InvalidOption,
     NotInTask,
@@ -19,7 +20,6 @@ from understudy.actors.errors import (
     WebSocketClosed,
     WebSocketRefused,
 )
-from understudy.actors.host import Ending
 from understudy.actors.ws import Backoff, Reconnected, mailbox
 from waiting import until
 
@@ -301,7 +301,7 @@ def test_every_call_wakes(stage: Any, flavour: Any, what: Any, reason: str) -> N
     with mute((lambda _: b"") if what is connects else handshake) as server:
         play = stage.perform(flavour(body))
         until(lambda: server.sockets, 10)
-        play.until(lambda: play.actor.belongings and play.parked == play.resumed + 1 and ready(play, what))
+        play.until(lambda: play.actor.resources and play.parked == play.resumed + 1 and ready(play, what))
         if reason == "drain":
             play.actor.interrupt()
         else:
@@ -315,7 +315,7 @@ def test_every_call_wakes(stage: Any, flavour: Any, what: Any, reason: str) -> N
 
 def ready(play: Any, what: Any) -> bool:
     """Whether it stands where it is to be woken."""
-    [session] = play.actor.belongings
+    [session] = play.actor.resources
     if what is connects:
         return session.link is None
     if session.link is None:
@@ -665,7 +665,7 @@ def test_a_send_waits_for_the_new_connection(stage: Any, flavour: Any) -> None:
         play = stage.perform(flavour(body))
         play.until_marked("open")
         server.stop(1001)
-        [session] = play.actor.belongings
+        [session] = play.actor.resources
         until(lambda: session.link is None, 10)
         play.tell("go on")
         play.until_marked("lost")
@@ -705,7 +705,7 @@ def test_closing_while_it_is_lost(stage: Any, flavour: Any) -> None:
         play.until_marked("open")
         server.connected()
         server.reset()
-        [session] = play.actor.belongings
+        [session] = play.actor.resources
         until(lambda: session.link is None, 10)
         play.tell("go on")
         play.value()

@@ -12,7 +12,7 @@ import msgpack
 import pytest
 
 from room import Room, declared, room
-from understudy.actors.host import Ending
+from understudy.actors.attempt.host import Ending
 from understudy.actors.ids import new_id
 from understudy.actors.state import Event, IllegalTransition, State
 from understudy.storage.check import check

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from understudy.actors.host import Assignment
+from understudy.actors.attempt.host import Assignment
 from understudy.actors.ids import new_id
 from understudy.actors.task.options import Options
 from understudy.storage.record import Record

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from room import Puppet, Room, room
+from understudy.actors.attempt.host import Ending
 from understudy.actors.errors import MailboxClosed, MailboxFull, TaskNotFound
-from understudy.actors.host import Ending
 from understudy.actors.ids import new_id
 from understudy.storage.schema import Table, mail_key, mail_seq
 from understudy.supervisor import mail as mail_module

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from puppets import async_until, write_app
+from understudy.actors.attempt.host import Ending
 from understudy.actors.errors import AppFailed
-from understudy.actors.host import Ending
 from understudy.actors.ids import new_id
 from understudy.actors.task.options import Options
 from understudy.storage.record import Record

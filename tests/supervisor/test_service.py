@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from room import Room, declared, room
+from understudy.actors.attempt.host import Assignment
 from understudy.actors.errors import AppFailed
-from understudy.actors.host import Assignment
 from understudy.actors.ids import new_id
 from understudy.actors.state import State
 from understudy.storage.record import Record

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from understudy.actors.host import Assignment
+from understudy.actors.attempt.host import Assignment
 from understudy.supervisor.slots import Slots
 from understudy.supervisor.tokens import Tokens
 from waiting import until

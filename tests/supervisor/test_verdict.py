@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from understudy.actors.host import Ending, Outcome
+from understudy.actors.attempt.host import Ending, Outcome
 from understudy.actors.state import TRANSITIONS, Event, State
 from understudy.actors.task.options import Options
 from understudy.actors.task.retry import Retry, lineage

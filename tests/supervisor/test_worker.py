@@ -15,7 +15,7 @@ import pytest
 
 from puppets import program
 from understudy.actors import values
-from understudy.actors.host import Assignment, Ending
+from understudy.actors.attempt.host import Assignment, Ending
 from understudy.actors.ids import new_id
 from understudy.storage.schema import Lane
 from understudy.supervisor import worker as worker_module

@@ -14,8 +14,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
 
+from understudy.actors.attempt.host import Assignment, Ending
 from understudy.actors.errors import AppFailed, ErrorInfo
-from understudy.actors.host import Assignment, Ending
 from understudy.actors.ids import new_id
 from understudy.actors.state import State
 from understudy.actors.task.options import Options

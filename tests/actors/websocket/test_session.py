@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from peers import Peer, echo, idle, peer
-from understudy.actors.belonging import Leaving
+from understudy.actors.attempt.open_resource import Closing
 from understudy.actors.websocket import session as session_module
 from understudy.actors.websocket.session import EMPTY, OVER, Reconnected, Session
 from understudy.actors.websocket.terms import Backoff, Terms
@@ -160,13 +160,13 @@ def test_a_refusal_for_good_ends_the_attempts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("why", "code"), [(Leaving.DONE, 1000), (Leaving.AWAY, 1001), (Leaving.FAILED, 1011)]
+    ("why", "code"), [(Closing.DONE, 1000), (Closing.AWAY, 1001), (Closing.FAILED, 1011)]
 )
-def test_leaving(why: Leaving, code: int) -> None:
+def test_leaving(why: Closing, code: int) -> None:
     async def life() -> None:
         task = Task(server)
         await task.session.open()
-        task.session.leave(why)
+        task.session.close_for(why)
         await task.until(lambda: task.gone)
 
     with peer(idle) as server:
@@ -180,7 +180,7 @@ def test_a_fork_leaves_its_parents_connection_alone(monkeypatch: pytest.MonkeyPa
         await task.session.open()
         with monkeypatch.context() as context:
             context.setattr(os, "getpid", lambda: 1)
-            task.session.leave(Leaving.DONE)
+            task.session.close_for(Closing.DONE)
         assert task.gone == [task.session]
         assert task.session.link is not None
         task.session.drop()

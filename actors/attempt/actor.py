@@ -22,16 +22,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pykka
 
-from . import values
-from .bell import Bell
-from .belonging import LEAVE_WITHIN, Belonging, why_it_leaves
-from .errors import Interrupted, NotInTask, TaskCancelled
+from .. import values
+from ..errors import Interrupted, NotInTask, TaskCancelled
+from ..ids import id_bytes, id_text
+from ..line_buffer import LineBuffer
+from ..task.declaration import Task
+from ..timeouts import check_timeout
 from .host import Assignment, Ending, Host, Outcome, error_outcome
-from .ids import id_bytes, id_text
-from .line_buffer import LineBuffer
 from .mailbox import Mailbox
-from .task.declaration import Task
-from .timeouts import check_timeout
+from .open_resource import CLOSE_WITHIN, OpenResource, closing_reason
+from .wakeup import Wakeup
 
 if TYPE_CHECKING:
     from pykka._actor import ActorInbox
@@ -39,13 +39,13 @@ if TYPE_CHECKING:
 #: After this many letters taken, the host is told although nothing is acknowledged: it keeps the letters coming.
 TAKEN_EVERY: Final = 128
 
-on_stage: ContextVar[TaskActor] = ContextVar("understudy_actor")
+current_actor: ContextVar[TaskActor] = ContextVar("understudy_actor")
 """The actor whose task's code runs here."""
 
 
-def leave_stage() -> None:
+def detach() -> None:
     """From here on this thread's code belongs to no task."""
-    on_stage.set(None)  # type: ignore[arg-type]  # what `get(None)` gives where it was never set
+    current_actor.set(None)  # type: ignore[arg-type]  # what `get(None)` gives where it was never set
 
 
 NOTHING: Final = object()
@@ -85,7 +85,7 @@ class TaskActor(pykka.Actor):
     """Number of the last letter that is acknowledged."""
     turn = 0
     """Where `select` begins to look, so that each of its sources gets its turn."""
-    belongings: set[Belonging] | frozenset[Belonging] = frozenset()
+    resources: set[OpenResource] | frozenset[OpenResource] = frozenset()
     """What is put away when the task ends."""
     _told = 0
     _signal_read = False
@@ -160,19 +160,19 @@ class TaskActor(pykka.Actor):
 
     def on_receive(self, message: Any) -> None:
         self.started = time.time()
-        token = on_stage.set(self)
+        token = current_actor.set(self)
         try:
             outcome = self._perform()
-            if self.belongings:
+            if self.resources:
                 self._put_away(outcome)
         finally:
-            on_stage.reset(token)
-        self._over(outcome)
+            current_actor.reset(token)
+        self._finish(outcome)
 
     def _perform(self) -> Outcome:
         try:
             args, kwargs = self._arguments()
-            value = self._play(args, kwargs) if self.task.is_class else self.task.body(*args, **kwargs)  # type: ignore[misc]
+            value = self._run_class(args, kwargs) if self.task.is_class else self.task.body(*args, **kwargs)  # type: ignore[misc]
             return self._completed(value)
         except BaseException as error:  # noqa: BLE001 - SystemExit of a task ends the task, not its worker
             return self._broken_off(error)
@@ -183,7 +183,7 @@ class TaskActor(pykka.Actor):
             return Outcome(Ending.INTERRUPTED)
         return error_outcome(error)
 
-    def _play(self, args: Any, kwargs: Any) -> Any:
+    def _run_class(self, args: Any, kwargs: Any) -> Any:
         """Run an actor class: one instance, one call of on_receive per message, until cancelled or closed."""
         assert self.task.body is not None
         part = self.task.body(*args, **kwargs)
@@ -210,34 +210,34 @@ class TaskActor(pykka.Actor):
             self.acked = self.taken
         return Outcome(Ending.VALUE, packed)
 
-    def keep(self, belonging: Belonging) -> None:
+    def own(self, resource: OpenResource) -> None:
         """It is put away when the task ends."""
-        if not self.belongings:
-            self.belongings = set()
-        assert isinstance(self.belongings, set)
-        self.belongings.add(belonging)
+        if not self.resources:
+            self.resources = set()
+        assert isinstance(self.resources, set)
+        self.resources.add(resource)
 
-    def lose(self, belonging: Belonging) -> None:
+    def disown(self, resource: OpenResource) -> None:
         """Nothing is left of it. May be called from any thread."""
-        if isinstance(self.belongings, set):
-            self.belongings.discard(belonging)
+        if isinstance(self.resources, set):
+            self.resources.discard(resource)
 
     def _put_away(self, outcome: Outcome) -> None:
         """Let go of what the task's code has left open; what does not go in time is dropped."""
         self._begin_to_leave(outcome)
-        self._wait(LEAVE_WITHIN, lambda: not self.belongings)
-        self._drop_belongings()
+        self._wait(CLOSE_WITHIN, lambda: not self.resources)
+        self._drop_resources()
 
     def _begin_to_leave(self, outcome: Outcome) -> None:
-        why = why_it_leaves(outcome, self.signal)
-        for belonging in tuple(self.belongings):
-            belonging.leave(why)
+        why = closing_reason(outcome, self.signal)
+        for resource in tuple(self.resources):
+            resource.close_for(why)
 
-    def _drop_belongings(self) -> None:
-        for belonging in tuple(self.belongings):
-            belonging.drop()
+    def _drop_resources(self) -> None:
+        for resource in tuple(self.resources):
+            resource.drop()
 
-    def _over(self, outcome: Outcome) -> None:
+    def _finish(self, outcome: Outcome) -> None:
         if self._lines is not None:
             self._log_partial_lines()
         self.host.ended(self, outcome)
@@ -397,8 +397,8 @@ class TaskActor(pykka.Actor):
             return True
         if timeout is not None and timeout <= 0:
             return False
-        bell = Bell()
-        ring = bell.ring
+        wakeup = Wakeup()
+        ring = wakeup.ring
         self.inbox.listen(ring)
         deadline = None if timeout is None else time.monotonic() + timeout
         self.host.parked(self)
@@ -408,7 +408,7 @@ class TaskActor(pykka.Actor):
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
                     return False
-                bell.wait(left)
+                wakeup.wait(left)
             return True
         finally:
             self.inbox.unlisten(ring)
@@ -432,7 +432,7 @@ class TaskActor(pykka.Actor):
 
 def actor_here(what: str) -> TaskActor:
     """The actor whose task's code is running; NotInTask outside one."""
-    actor = on_stage.get(None)
+    actor = current_actor.get(None)
     if actor is None:
         raise NotInTask(f"{what} works only inside a running task")
     return actor

@@ -13,7 +13,8 @@ import pykka
 import pytest
 
 from understudy.actors import context, values
-from understudy.actors.actor import CLOSED, NOTHING, TAKEN_EVERY, actor_here, on_stage
+from understudy.actors.attempt.actor import CLOSED, NOTHING, TAKEN_EVERY, actor_here, current_actor
+from understudy.actors.attempt.host import Ending
 from understudy.actors.errors import (
     Fail,
     Interrupted,
@@ -24,7 +25,6 @@ from understudy.actors.errors import (
     StoreFull,
     UnencodableValue,
 )
-from understudy.actors.host import Ending
 from understudy.actors.ids import id_text, new_id
 
 
@@ -733,12 +733,12 @@ def test_partial_lines_are_logged_at_the_end(stage: Any, flavour: Any) -> None:
 
 def test_the_stage_is_left_empty(stage: Any) -> None:
     def body() -> Any:
-        return on_stage.get() is here().actor
+        return current_actor.get() is here().actor
 
     play = stage.perform(body, now=False)
     play.actor._start_actor_loop()  # on this thread
     assert play.value() is True
-    assert on_stage.get(None) is None
+    assert current_actor.get(None) is None
     with pytest.raises(NotInTask, match="here works only inside a running task"):
         actor_here("here")
 

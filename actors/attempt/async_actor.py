@@ -19,13 +19,13 @@ from concurrent.futures import Future
 from concurrent.futures import wait as wait_here
 from typing import Any
 
-from . import values
-from .actor import CLOSED, NOTHING, TaskActor, on_stage
-from .belonging import LEAVE_WITHIN
-from .errors import Interrupted, NotInTask
+from .. import values
+from ..errors import Interrupted, NotInTask
+from ..task.declaration import Task
+from ..timeouts import check_timeout
+from .actor import CLOSED, NOTHING, TaskActor, current_actor
 from .host import Assignment, Host, Outcome
-from .task.declaration import Task
-from .timeouts import check_timeout
+from .open_resource import CLOSE_WITHIN
 
 
 class AsyncTaskActor(TaskActor):
@@ -75,7 +75,7 @@ class AsyncTaskActor(TaskActor):
     async def _perform_async(self) -> None:
         self.started = time.time()
         # A coroutine has a context of its own, so nothing has to be reset.
-        on_stage.set(self)
+        current_actor.set(self)
         self._coroutine = asyncio.current_task()  # with an eager task factory on_receive has not set it yet
         self._begun = True
         if self.signal is not None:
@@ -86,9 +86,9 @@ class AsyncTaskActor(TaskActor):
         except BaseException as error:  # noqa: BLE001 - whatever it is ends the task, never the event loop
             outcome = self._broken_off(error)
         self._coroutine = None  # nothing is thrown any more
-        if self.belongings:
+        if self.resources:
             await self._put_away_async(outcome)
-        self._over(outcome)
+        self._finish(outcome)
         super()._actor_loop_teardown()
 
     def _called(self) -> Any:
@@ -102,12 +102,12 @@ class AsyncTaskActor(TaskActor):
         self._begin_to_leave(outcome)
         for _ in range(2):
             try:
-                await self._wait_async(LEAVE_WITHIN, lambda: not self.belongings)
+                await self._wait_async(CLOSE_WITHIN, lambda: not self.resources)
                 break
             except asyncio.CancelledError:
                 # Thrown while the task's code came to its end: it has not reached it, and there is nothing to stop.
                 continue
-        self._drop_belongings()
+        self._drop_resources()
 
     def check_stop(self) -> None:
         """Interrupted on a drain. A cancel or timeout comes as CancelledError all by itself."""

@@ -1,11 +1,11 @@
-"""What wakes a thread that waits. Each wait has a bell of its own."""
+"""What wakes a thread that waits. Each wait has a wakeup of its own."""
 
 from __future__ import annotations
 
 import threading
 
 
-class Bell:
+class Wakeup:
     """Rung by any thread, waited for by one: a ring that nobody waits for yet ends the next wait at once.
 
     A lock and nothing else. An Event can wake several threads, which is not needed here, and is a condition with a

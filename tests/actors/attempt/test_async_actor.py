@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from understudy.actors import aio, context
-from understudy.actors.actor import actor_here
+from understudy.actors.attempt.actor import actor_here
+from understudy.actors.attempt.host import Ending
 from understudy.actors.errors import NotInTask, StoreFull
-from understudy.actors.host import Ending
 from understudy.actors.ids import new_id
 
 
@@ -373,7 +373,7 @@ def test_letters_nobody_took_are_cleared_away(stage: Any) -> None:
 
 
 def test_a_closed_loop_is_no_error_for_those_who_tell() -> None:
-    from understudy.actors.async_actor import AsyncTaskActor
+    from understudy.actors.attempt.async_actor import AsyncTaskActor
 
     loop = asyncio.new_event_loop()
     loop.close()

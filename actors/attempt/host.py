@@ -9,8 +9,8 @@ from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
-from .errors import BoxError, BoxRefused, BoxTimedOut, Fail, RetryLater
-from .task.retry import lineage
+from ..errors import BoxError, BoxRefused, BoxTimedOut, Fail, RetryLater
+from ..task.retry import lineage
 
 if TYPE_CHECKING:
     from .actor import TaskActor
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 MESSAGE_LIMIT: Final = 10_000
 TRACEBACK_LIMIT: Final = 64_000
 
-_OWN_CODE: Final = str(Path(__file__).parent) + os.sep
+_OWN_CODE: Final = str(Path(__file__).parents[1]) + os.sep
 
 
 class Ending(IntEnum):

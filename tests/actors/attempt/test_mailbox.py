@@ -4,7 +4,7 @@ import threading
 
 from pykka._envelope import Envelope
 
-from understudy.actors.mailbox import PERFORM, Mailbox
+from understudy.actors.attempt.mailbox import PERFORM, Mailbox
 
 
 def test_the_first_envelope_is_the_order_to_perform_the_rest_is_mail() -> None:

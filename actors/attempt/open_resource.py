@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from .host import Outcome
 
 #: Seconds that what a task holds may take to go when the task has ended; then it is dropped.
-LEAVE_WITHIN: Final = 2.0
+CLOSE_WITHIN: Final = 2.0
 
 
-class Leaving(Enum):
+class Closing(Enum):
     """Why a task lets go of what it holds."""
 
     DONE = "done"
@@ -25,18 +25,18 @@ class Leaving(Enum):
     """It was cancelled, has timed out or is interrupted; or it goes on in its next attempt."""
 
 
-class Belonging(Protocol):
-    """It removes itself from its actor's `belongings` once nothing is left of it, and wakes the actor."""
+class OpenResource(Protocol):
+    """It removes itself from its actor's `resources` once nothing is left of it, and wakes the actor."""
 
-    def leave(self, why: Leaving) -> None:
+    def close_for(self, why: Closing) -> None:
         """Begin to go; returns at once."""
 
     def drop(self) -> None:
         """Go now, with no regard for the other side; returns at once."""
 
 
-def why_it_leaves(outcome: Outcome, signal: str | None) -> Leaving:
+def closing_reason(outcome: Outcome, signal: str | None) -> Closing:
     """What an ending means for what the task holds; `signal` is the actor's."""
     if signal is not None or outcome.ending in (Ending.INTERRUPTED, Ending.RETRY_LATER):
-        return Leaving.AWAY
-    return Leaving.DONE if outcome.ending is Ending.VALUE else Leaving.FAILED
+        return Closing.AWAY
+    return Closing.DONE if outcome.ending is Ending.VALUE else Closing.FAILED

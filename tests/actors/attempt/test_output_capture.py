@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from understudy.actors import aio, context, logs
+from understudy.actors import aio, context
+from understudy.actors.attempt import output_capture
 
 Captured = tuple[io.StringIO, io.StringIO]
 
@@ -31,7 +32,7 @@ def capturing(test: Callable[..., None]) -> Callable[..., None]:
         beyond = sys.stdout, sys.stderr = io.StringIO(), io.StringIO()
         root.handlers[:] = []
         root.setLevel(logging.WARNING)
-        logs.capture()
+        output_capture.capture()
         try:
             test(**fixtures, captured=beyond)
         finally:
@@ -121,7 +122,7 @@ def test_a_thread_that_a_task_starts_is_its_own_master(stage: Any, captured: Cap
 @capturing
 def test_capture_twice_is_capture_once(stage: Any, captured: Captured) -> None:
     out, err, handlers = sys.stdout, sys.stderr, logging.getLogger().handlers[:]
-    logs.capture()
+    output_capture.capture()
     assert (sys.stdout, sys.stderr, logging.getLogger().handlers) == (out, err, handlers)
     play = stage.perform(lambda: logging.getLogger().warning("once"))
     play.value()
@@ -134,7 +135,7 @@ def test_a_level_that_the_app_has_set_stays(captured: Captured) -> None:
     assert root.level == logging.INFO
     root.handlers[:] = []
     root.setLevel(logging.ERROR)
-    logs.capture()
+    output_capture.capture()
     assert root.level == logging.ERROR
 
 

@@ -4,7 +4,16 @@ from typing import Any
 
 import pytest
 
-from understudy.actors import host
+from understudy.actors.attempt import host
+from understudy.actors.attempt.host import (
+    MESSAGE_LIMIT,
+    TRACEBACK_LIMIT,
+    Assignment,
+    Ending,
+    Outcome,
+    describe,
+    error_outcome,
+)
 from understudy.actors.errors import (
     BoxError,
     BoxFailed,
@@ -13,15 +22,6 @@ from understudy.actors.errors import (
     EngineAbsent,
     Fail,
     RetryLater,
-)
-from understudy.actors.host import (
-    MESSAGE_LIMIT,
-    TRACEBACK_LIMIT,
-    Assignment,
-    Ending,
-    Outcome,
-    describe,
-    error_outcome,
 )
 
 

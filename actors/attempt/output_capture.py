@@ -7,7 +7,7 @@ import logging
 import sys
 from typing import Any, TextIO
 
-from .actor import on_stage
+from .actor import current_actor
 
 
 class TaskStream(io.TextIOBase):
@@ -26,14 +26,14 @@ class TaskStream(io.TextIOBase):
     def write(self, text: str, /) -> int:
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
-        actor = on_stage.get(None)
+        actor = current_actor.get(None)
         if actor is None:
             return self._beyond.write(text)
         actor.write(self._level, text)
         return len(text)
 
     def flush(self) -> None:
-        if on_stage.get(None) is None:
+        if current_actor.get(None) is None:
             self._beyond.flush()
 
     def close(self) -> None:
@@ -56,7 +56,7 @@ class _TaskBytes(io.RawIOBase):
 
     def write(self, data: Any, /) -> int:
         text = bytes(data).decode("utf-8", "backslashreplace")
-        actor = on_stage.get(None)
+        actor = current_actor.get(None)
         if actor is None:
             self._beyond.write(text)
         else:
@@ -64,7 +64,7 @@ class _TaskBytes(io.RawIOBase):
         return memoryview(data).nbytes
 
     def flush(self) -> None:
-        if on_stage.get(None) is None:
+        if current_actor.get(None) is None:
             self._beyond.flush()
 
     def close(self) -> None:
@@ -86,7 +86,7 @@ class TaskLogHandler(logging.Handler):
         self.setFormatter(logging.Formatter("%(name)s: %(message)s"))
 
     def emit(self, record: logging.LogRecord) -> None:
-        actor = on_stage.get(None)
+        actor = current_actor.get(None)
         if actor is None:
             self._beyond.handle(record)
             return

@@ -1,0 +1,1 @@
+"""One try at a task: the actor that performs it in a worker process."""
