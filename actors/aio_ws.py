@@ -10,10 +10,10 @@ from collections.abc import Generator
 from types import TracebackType
 from typing import Any, Self, Unpack
 
-from .aio import _async_actor
 from .attempt.async_actor import AsyncTaskActor, _maybe
 from .attempt.open_resource import CLOSE_WITHIN
 from .errors import WebSocketClosed
+from .inside.aio import _async_actor
 from .websocket import connection as base
 from .websocket.connection import deadline_of, left_of, mailbox
 from .websocket.session import EMPTY, OVER, Reconnected, Session

@@ -12,8 +12,8 @@ from types import TracebackType
 from typing import Any, Self, Unpack
 
 from .attempt.open_resource import CLOSE_WITHIN
-from .context import _sync_actor
 from .errors import WebSocketClosed
+from .inside.context import _sync_actor
 from .websocket import connection as base
 from .websocket import hub
 from .websocket.connection import deadline_of, left_of, mailbox

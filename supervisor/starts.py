@@ -10,9 +10,9 @@ from typing import Any
 
 from ..actors import values
 from ..actors.box_conf import BOX
-from ..actors.context import lineage_here
 from ..actors.errors import InvalidOption, UnencodableValue, UnknownTask
 from ..actors.ids import id_bytes, new_id
+from ..actors.inside.context import lineage_here
 from ..actors.task import parameters
 from ..actors.task.declaration import Task, module_name
 from .app import AppSpec

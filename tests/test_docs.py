@@ -23,9 +23,10 @@ import pytest
 import understudy
 from checkout import ROOMS, ROOT
 from understudy import BoxConf, Retry, Task, ws
-from understudy.actors import aio, errors
+from understudy.actors import errors
 from understudy.actors.box_size import SIZES
 from understudy.actors.errors import InvalidOption
+from understudy.actors.inside import aio
 from understudy.actors.state import diagram
 from understudy.actors.task.handles import TaskInfo
 from understudy.actors.task.options import Options

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from understudy.actors import aio, context, values, ws
+from understudy.actors import values, ws
 from understudy.actors.attempt.actor import TaskActor
 from understudy.actors.attempt.async_actor import AsyncTaskActor
 from understudy.actors.attempt.host import Assignment, Outcome
 from understudy.actors.ids import new_id
+from understudy.actors.inside import aio, context
 from understudy.actors.task.declaration import Task
 from understudy.actors.task.options import Options
 

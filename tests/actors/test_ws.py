@@ -181,7 +181,7 @@ def test_a_with_block_closes_and_an_iteration_ends(stage: Any) -> None:
             return list(conn)
 
     async def async_body() -> list[Any]:
-        from understudy.actors.aio import ws as aws
+        from understudy.actors.inside.aio import ws as aws
 
         async with aws.connect(server.url) as conn:
             return [item async for item in conn]
@@ -445,7 +445,7 @@ def test_in_the_wrong_flavour_of_task(stage: Any) -> None:
             ws.connect("ws://localhost")
 
     def sync_body() -> None:
-        from understudy.actors.aio import ws as aws
+        from understudy.actors.inside.aio import ws as aws
 
         with pytest.raises(NotInTask):
             asyncio.run(aws.select(mailbox))

@@ -12,7 +12,7 @@ from typing import Any
 import pykka
 import pytest
 
-from understudy.actors import context, values
+from understudy.actors import values
 from understudy.actors.attempt.actor import CLOSED, NOTHING, TAKEN_EVERY, actor_here, current_actor
 from understudy.actors.attempt.host import Ending
 from understudy.actors.errors import (
@@ -26,6 +26,7 @@ from understudy.actors.errors import (
     UnencodableValue,
 )
 from understudy.actors.ids import id_text, new_id
+from understudy.actors.inside import context
 
 
 def here() -> Any:

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from understudy.actors import aio, context
 from understudy.actors.attempt.actor import actor_here
 from understudy.actors.attempt.host import Ending
 from understudy.actors.errors import NotInTask, StoreFull
 from understudy.actors.ids import new_id
+from understudy.actors.inside import aio, context
 
 
 def here() -> Any:

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from understudy.actors import aio, context
 from understudy.actors.attempt import output_capture
+from understudy.actors.inside import aio, context
 
 Captured = tuple[io.StringIO, io.StringIO]
 

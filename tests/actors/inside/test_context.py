@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from understudy.actors import context
-from understudy.actors.context import NOTE_LIMIT, lineage_here
 from understudy.actors.errors import NoRuntime, NotInTask
 from understudy.actors.ids import id_text, new_id
+from understudy.actors.inside import context
+from understudy.actors.inside.context import NOTE_LIMIT, lineage_here
 from understudy.actors.task import current_runtime
 
 CALLS: dict[str, Callable[[], Any]] = {

@@ -10,17 +10,17 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from .attempt.actor import CLOSED, actor_here
-from .attempt.async_actor import AsyncTaskActor
+from ..attempt.actor import CLOSED, actor_here
+from ..attempt.async_actor import AsyncTaskActor
+from ..errors import NotInTask
+from ..task import current_runtime
+from ..task.declaration import Task
+from ..task.handles import TaskInfo
+from ..timeouts import check_timeout
 from .context import cancelled, current, progress
-from .errors import NotInTask
-from .task import current_runtime
-from .task.declaration import Task
-from .task.handles import TaskInfo
-from .timeouts import check_timeout
 
 if TYPE_CHECKING:
-    from . import aio_ws as ws
+    from .. import aio_ws as ws
 
 __all__ = [
     "cancelled",
@@ -49,7 +49,7 @@ _CALLS_AT_ONCE: Final = 10_000
 def __getattr__(name: str) -> Any:
     # When asked for: it loads `websockets`.
     if name == "ws":
-        globals()["ws"] = module = import_module(".aio_ws", __package__)
+        globals()["ws"] = module = import_module("..aio_ws", __package__)
         return module
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from understudy.actors import aio, context
-from understudy.actors.context import lineage_here
 from understudy.actors.errors import NotInTask, TaskFailed, TaskNotFound
 from understudy.actors.ids import id_text
+from understudy.actors.inside import aio, context
+from understudy.actors.inside.context import lineage_here
 from understudy.actors.task import current_runtime
 from understudy.actors.task.handles import TaskInfo
 

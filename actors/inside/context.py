@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from .attempt.actor import TaskActor, actor_here, current_actor
-from .attempt.async_actor import AsyncTaskActor
-from .attempt.host import printable
-from .errors import NotInTask
-from .ids import id_text
-from .task import current_runtime
+from ..attempt.actor import TaskActor, actor_here, current_actor
+from ..attempt.async_actor import AsyncTaskActor
+from ..attempt.host import printable
+from ..errors import NotInTask
+from ..ids import id_text
+from ..task import current_runtime
 
 #: Characters of a progress note that are kept.
 NOTE_LIMIT: Final = 1_000

@@ -1,0 +1,1 @@
+"""The functions that a task calls while it runs, in a worker process."""
