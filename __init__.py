@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from .actors import box as box
-    from .actors import ws as ws
-    from .actors.box_conf import BoxConf as BoxConf
+    from .actors import ws as _ws
+    from .actors.box import api as _box
+    from .actors.box.conf import BoxConf as BoxConf
     from .actors.errors import *  # noqa: F403 - the exceptions, and ErrorInfo
-    from .actors.inside import aio as aio
+    from .actors.inside import aio as _aio
     from .actors.inside.context import cancelled as cancelled
     from .actors.inside.context import checkpoint as checkpoint
     from .actors.inside.context import current as current
@@ -40,13 +40,15 @@ if TYPE_CHECKING:
     from .supervisor.async_runtime import AsyncRuntime as AsyncRuntime
     from .supervisor.runtime import Runtime as Runtime
 
+    aio, box, ws = _aio, _box, _ws
+
 __version__ = "0.1.0"
 
 #: The module in which every exception is public.
 _ERRORS: Final = "actors.errors"
 #: The other modules with public names -> those names.
 _NAMES: Final = {
-    "actors.box_conf": "BoxConf",
+    "actors.box.conf": "BoxConf",
     "actors.inside.context": "cancelled checkpoint current progress receive restore send sleep",
     "actors.state": "State",
     "actors.task.declaration": "Task task",
@@ -62,7 +64,7 @@ _HOMES: Final = {name: module for module, names in _NAMES.items() for name in na
 _MODULES: Final = {
     "aio": "actors.inside.aio",
     "aio.ws": "actors.aio_ws",
-    "box": "actors.box",
+    "box": "actors.box.api",
     "ws": "actors.ws",
 }
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from ..actors.box_conf import BOX, takes_messages
+from ..actors.box.conf import BOX, takes_messages
 from ..actors.errors import InvalidOption, InvalidValue, TaskNotFound, UnknownTask, ValueTooLarge
 from ..actors.ids import id_text, is_task_id
 from ..actors.task.declaration import DELAY_LIMIT, KEY_LIMIT, NAME_LIMIT

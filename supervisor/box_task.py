@@ -29,8 +29,8 @@ from contextlib import contextmanager, suppress
 from typing import Any, Final, cast
 
 from ..actors.attempt.actor import CLOSED, NOTHING, TaskActor, actor_here
-from ..actors.box_conf import BOX, BoxConf
-from ..actors.box_policy import check_content, check_lent
+from ..actors.box.conf import BOX, BoxConf
+from ..actors.box.policy import check_content, check_lent
 from ..actors.errors import (
     BoxFailed,
     BoxTimedOut,

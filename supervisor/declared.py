@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..actors.box_conf import BOX
+from ..actors.box.conf import BOX
 from ..actors.errors import InvalidOption
 from ..actors.task.options import Options
 from ..storage.record import Record

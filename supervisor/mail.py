@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Final
 
-from ..actors.box_conf import BOX
+from ..actors.box.conf import BOX
 from ..actors.errors import MailboxClosed, MailboxFull, TaskNotFound
 from ..actors.ids import id_text
 from ..storage.schema import MAIL_KEY_BYTES, Table, after_prefix, mail_keys, mail_seq

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..actors import values
-from ..actors.box_conf import BOX
+from ..actors.box.conf import BOX
 from ..actors.errors import InvalidOption, UnencodableValue, UnknownTask
 from ..actors.ids import id_bytes, new_id
 from ..actors.inside.context import lineage_here

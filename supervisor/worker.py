@@ -21,7 +21,7 @@ from ..actors.attempt import output_capture
 from ..actors.attempt.actor import TaskActor, detach
 from ..actors.attempt.async_actor import AsyncTaskActor
 from ..actors.attempt.host import Assignment, Ending, Outcome, printable
-from ..actors.box_conf import BOX
+from ..actors.box.conf import BOX
 from ..actors.errors import ProtocolError, TaskNotFound, UnknownTask
 from ..actors.ids import id_text
 from ..actors.task import current_runtime

@@ -24,7 +24,7 @@ import understudy
 from checkout import ROOMS, ROOT
 from understudy import BoxConf, Retry, Task, ws
 from understudy.actors import errors
-from understudy.actors.box_size import SIZES
+from understudy.actors.box.sizes import SIZES
 from understudy.actors.errors import InvalidOption
 from understudy.actors.inside import aio
 from understudy.actors.state import diagram

@@ -30,7 +30,7 @@ def seen_by_type_checkers() -> dict[str, str]:
             assert node.module is not None
             for alias in node.names:
                 if alias.name != "*":
-                    name = alias.asname or alias.name
+                    name = (alias.asname or alias.name).lstrip("_")
                     whole_module = name in understudy._MODULES
                     table[name] = f"{node.module}.{alias.name}" if whole_module else node.module
     return table

@@ -9,8 +9,8 @@ from typing import Any, Final
 
 import click
 
-from ...actors.box_conf import BoxConf
-from ...actors.box_size import ALIASES, SIZES
+from ...actors.box.conf import BoxConf
+from ...actors.box.sizes import ALIASES, SIZES
 from ...actors.errors import ErrorInfo
 from ...actors.ids import id_bytes
 from ...actors.state import State
@@ -93,7 +93,7 @@ def box_run(
     Options may stand before IMAGE or behind; put `--` before a CMD that has options of the same names. Ctrl-C cancels
     the task; once more leaves it to itself.
     """
-    from ...actors import box as boxes
+    from ...actors.box import api as boxes
 
     conf = BoxConf(
         image=image,

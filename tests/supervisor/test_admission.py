@@ -10,7 +10,7 @@ import pytest
 
 from room import room
 from understudy.actors import values
-from understudy.actors.box_conf import BOX
+from understudy.actors.box.conf import BOX
 from understudy.actors.errors import InvalidValue, MailboxClosed, UnknownTask, ValueTooLarge
 from understudy.actors.ids import new_id
 from understudy.storage.schema import Table

@@ -11,7 +11,7 @@ import pytest
 
 from room import Puppet, Room, declared, room
 from understudy.actors.attempt.host import Ending
-from understudy.actors.box_conf import BOX
+from understudy.actors.box.conf import BOX
 from understudy.actors.errors import TaskNotFound
 from understudy.actors.ids import new_id
 from understudy.actors.state import State

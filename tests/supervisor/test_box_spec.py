@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from understudy import BoxConf
-from understudy.actors.box_size import SIZES
+from understudy.actors.box.sizes import SIZES
 from understudy.supervisor import box_spec
 from understudy.supervisor.box_spec import MB, container, labels_of, name_of, seeder
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from room import declared as fields_of
-from understudy.actors.box_conf import BOX
+from understudy.actors.box.conf import BOX
 from understudy.actors.task.options import Options
 from understudy.storage.record import Record
 from understudy.storage.schema import Lane, ready_sort

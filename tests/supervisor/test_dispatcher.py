@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from room import Puppet, Room, declared, room
-from understudy.actors.box_conf import BOX
+from understudy.actors.box.conf import BOX
 from understudy.actors.state import State
 from understudy.storage.schema import Lane, Table
 from understudy.supervisor import dispatcher as dispatcher_module

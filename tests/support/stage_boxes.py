@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from understudy.actors.box_conf import BoxConf
+from understudy.actors.box.conf import BoxConf
 from understudy.supervisor.box_follower import Follower
 from understudy.supervisor.box_output import Output
 from understudy.supervisor.box_task import Performance

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from storm_boxes import Part
 from storm_known import Known, value_of
-from understudy.actors.box_conf import BOX
+from understudy.actors.box.conf import BOX
 from understudy.actors.ids import id_text
 from understudy.actors.state import State
 from understudy.storage.reader import Reader

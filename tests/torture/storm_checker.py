@@ -16,7 +16,7 @@ from storm_box_checker import Boxes
 from storm_boxes import Part
 from storm_known import Known, mail_of, value_of
 from storm_session_checker import Sessions
-from understudy.actors.box_conf import BOX
+from understudy.actors.box.conf import BOX
 from understudy.actors.ids import id_bytes, id_text
 from understudy.actors.state import TERMINAL, State
 from understudy.storage.check import check

@@ -31,7 +31,7 @@ from understudy import (
     TaskEnded,
     box,
 )
-from understudy.actors.box_conf import BOX
+from understudy.actors.box.conf import BOX
 
 SETTINGS = json.loads(os.environ.get("UNDERSTUDY_STORM_SETTINGS", "{}"))
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from engines import IMAGE, engine
-from understudy.actors.box_size import SIZES
+from understudy.actors.box.sizes import SIZES
 from understudy.supervisor.cli.exit_codes import ExitCode
 from waiting import until
 

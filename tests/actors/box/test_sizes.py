@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 
 from understudy import InvalidOption
-from understudy.actors.box_size import ALIASES, DEFAULT_SIZE, SIZES, size_name
+from understudy.actors.box.sizes import ALIASES, DEFAULT_SIZE, SIZES, size_name
 
 
 def test_every_size_and_alias_has_its_name():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from .errors import InvalidOption
+from ..errors import InvalidOption
 
 
 class Size(NamedTuple):

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from .errors import BoxRefused, InvalidOption
+from ..errors import BoxRefused, InvalidOption
 
 #: Characters of an image's name.
 IMAGE_LIMIT: Final = 512

@@ -7,8 +7,8 @@ import pytest
 
 from understudy import BoxConf, BoxRefused, InvalidOption
 from understudy.actors import values
-from understudy.actors.box_conf import MB_MAX, takes_messages
-from understudy.actors.box_size import SIZES, Size
+from understudy.actors.box.conf import MB_MAX, takes_messages
+from understudy.actors.box.sizes import SIZES, Size
 
 #: Every field at something else than its default.
 FULL: dict[str, Any] = {

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from understudy import BoxConf, InvalidOption, NoRuntime, Retry, box
-from understudy.actors.box import AROUND, LAST_WORDS
-from understudy.actors.box_conf import BOX
-from understudy.actors.box_size import SIZES
+from understudy.actors.box.api import AROUND, LAST_WORDS
+from understudy.actors.box.conf import BOX
+from understudy.actors.box.sizes import SIZES
 from understudy.actors.task.options import GRACE_DEFAULT, GRACE_LIMIT
 
 

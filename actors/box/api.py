@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from .box_conf import BOX, BoxConf
-from .box_size import SIZES, Size
-from .errors import InvalidOption
-from .task import current_runtime
-from .task.declaration import Task
-from .task.options import GRACE_DEFAULT, GRACE_LIMIT, Options
+from ..errors import InvalidOption
+from ..task import current_runtime
+from ..task.declaration import Task
+from ..task.options import GRACE_DEFAULT, GRACE_LIMIT, Options
+from .conf import BOX, BoxConf
+from .sizes import SIZES, Size
 
 if TYPE_CHECKING:
-    from .task.current_runtime import RuntimeLike
-    from .task.handles import TaskInfo
+    from ..task.current_runtime import RuntimeLike
+    from ..task.handles import TaskInfo
 
 __all__ = ["BoxConf", "Size", "call", "run", "sizes", "start"]
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from understudy import BoxRefused, InvalidOption
-from understudy.actors.box_policy import (
+from understudy.actors.box.policy import (
     KEPT,
     TAKEN,
     check_content,

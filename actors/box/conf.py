@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Final, Literal
 
-from . import values
-from .box_policy import check_image, check_mount, check_output
-from .box_size import DEFAULT_SIZE, SIZES, Size, size_name
-from .errors import InvalidOption, InvalidValue
+from .. import values
+from ..errors import InvalidOption, InvalidValue
+from .policy import check_image, check_mount, check_output
+from .sizes import DEFAULT_SIZE, SIZES, Size, size_name
 
 #: The name under which containers run as tasks.
 BOX: Final = "understudy.box"
