@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from .actors import ws as _ws
     from .actors.box import api as _box
     from .actors.box.conf import BoxConf as BoxConf
     from .actors.errors import *  # noqa: F403 - the exceptions, and ErrorInfo
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from .actors.task.handles import TaskRecord as TaskRecord
     from .actors.task.retry import Retry as Retry
     from .actors.values import register as register
+    from .actors.websocket import api as _ws
     from .supervisor.async_runtime import AsyncRuntime as AsyncRuntime
     from .supervisor.runtime import Runtime as Runtime
 
@@ -63,9 +63,9 @@ _HOMES: Final = {name: module for module, names in _NAMES.items() for name in na
 #: Public name of a module -> the module. `import understudy.aio` works, too.
 _MODULES: Final = {
     "aio": "actors.inside.aio",
-    "aio.ws": "actors.aio_ws",
+    "aio.ws": "actors.websocket.aio",
     "box": "actors.box.api",
-    "ws": "actors.ws",
+    "ws": "actors.websocket.api",
 }
 
 

@@ -30,7 +30,7 @@ from understudy.actors.inside import aio
 from understudy.actors.state import diagram
 from understudy.actors.task.handles import TaskInfo
 from understudy.actors.task.options import Options
-from understudy.actors.websocket.terms import FINAL, Backoff, Terms
+from understudy.actors.websocket.connect_options import FINAL, Backoff, ConnectOptions
 from understudy.supervisor.cli.main import COMMANDS
 from understudy.supervisor.settings import Settings
 
@@ -173,7 +173,7 @@ def test_options_of_one_start() -> None:
 
 def test_options_of_a_connection() -> None:
     rows = table("docs/websockets.md", "Options of connect")
-    options = [field for field in fields(Terms) if field.name != "url"]
+    options = [field for field in fields(ConnectOptions) if field.name != "url"]
     assert list(rows) == [field.name for field in options]
     assert [f.name for f in options if not says(rows[f.name][1], default(f))] == []
 

@@ -102,18 +102,18 @@ def test_aio_is_one_module_whichever_way_it_is_imported(statement: str):
 @pytest.mark.parametrize(
     ("statement", "module"),
     [
-        ("from understudy import ws", "ws"),
-        ("import understudy.ws as ws", "ws"),
-        ("from understudy.ws import connect; import understudy; ws = understudy.ws", "ws"),
-        ("from understudy import aio; ws = aio.ws", "aio_ws"),
-        ("from understudy.aio import ws", "aio_ws"),
-        ("import understudy.aio.ws as ws", "aio_ws"),
-        ("import understudy.aio.ws; ws = understudy.aio.ws", "aio_ws"),
+        ("from understudy import ws", "api"),
+        ("import understudy.ws as ws", "api"),
+        ("from understudy.ws import connect; import understudy; ws = understudy.ws", "api"),
+        ("from understudy import aio; ws = aio.ws", "aio"),
+        ("from understudy.aio import ws", "aio"),
+        ("import understudy.aio.ws as ws", "aio"),
+        ("import understudy.aio.ws; ws = understudy.aio.ws", "aio"),
     ],
 )
 def test_ws_is_one_module_whichever_way_it_is_imported(statement: str, module: str):
-    code = f"{statement}; import understudy.actors.{module} as real; print(ws is real, real.__spec__.name)"
-    assert run(code) == f"True understudy.actors.{module}"
+    code = f"{statement}; import understudy.actors.websocket.{module} as real; print(ws is real, real.__spec__.name)"
+    assert run(code) == f"True understudy.actors.websocket.{module}"
 
 
 def test_who_uses_no_websockets_loads_none():

@@ -20,7 +20,7 @@ from ..timeouts import check_timeout
 from .context import cancelled, current, progress
 
 if TYPE_CHECKING:
-    from .. import aio_ws as ws
+    from ..websocket import aio as ws
 
 __all__ = [
     "cancelled",
@@ -49,7 +49,7 @@ _CALLS_AT_ONCE: Final = 10_000
 def __getattr__(name: str) -> Any:
     # When asked for: it loads `websockets`.
     if name == "ws":
-        globals()["ws"] = module = import_module("..aio_ws", __package__)
+        globals()["ws"] = module = import_module("..websocket.aio", __package__)
         return module
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

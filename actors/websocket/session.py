@@ -23,9 +23,9 @@ from websockets.exceptions import InvalidHandshake, InvalidStatus, WebSocketExce
 
 from ..attempt.open_resource import Closing
 from ..errors import WebSocketRefused
-from .link import Link
-from .terms import PASSING, Terms
-from .text import Message
+from .connect_options import PASSING, ConnectOptions
+from .json_messages import Message
+from .wire_connection import WireConnection
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class Session:
 
     def __init__(
         self,
-        terms: Terms,
+        terms: ConnectOptions,
         loop: asyncio.AbstractEventLoop,
         ring: Callable[[], object],
         gone: Callable[[Session], object],
@@ -76,7 +76,7 @@ class Session:
         self._gone = gone
         self._pid = os.getpid()
         self._lock = threading.Lock()
-        self.link: Link | None = None
+        self.link: WireConnection | None = None
         self.queue: deque[Message | Reconnected] = deque()
         """What `take` gives."""
         # Two counters and not one: each has one writer.
@@ -201,7 +201,7 @@ class Session:
                 write_limit=terms.write_limit,
                 compression="deflate" if terms.compression else None,
                 proxy=terms.proxy or None,
-                create_connection=functools.partial(Link, owner=self),  # type: ignore[arg-type]  # as good as a class
+                create_connection=functools.partial(WireConnection, owner=self),  # type: ignore[arg-type]  # as good as a class
                 **options,
             )
         except TimeoutError as error:
@@ -238,7 +238,7 @@ class Session:
         """See `Owner`."""
         self._wires += 1
 
-    def opened_link(self, link: Link) -> None:
+    def opened_link(self, link: WireConnection) -> None:
         """See `Owner`."""
         if self.closing:
             link.close_with(1001, "")
@@ -291,7 +291,7 @@ class Session:
 
     # --- the loop's side: the end ---
 
-    def lost(self, link: Link) -> None:
+    def lost(self, link: WireConnection) -> None:
         """See `Owner`."""
         self._wires -= 1
         if link is not self.link:

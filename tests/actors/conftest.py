@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from understudy.actors import values, ws
+from understudy.actors import values
 from understudy.actors.attempt.actor import TaskActor
 from understudy.actors.attempt.async_actor import AsyncTaskActor
 from understudy.actors.attempt.host import Assignment, Outcome
@@ -19,6 +19,7 @@ from understudy.actors.ids import new_id
 from understudy.actors.inside import aio, context
 from understudy.actors.task.declaration import Task
 from understudy.actors.task.options import Options
+from understudy.actors.websocket import api as ws
 
 #: Seconds that anything here may take.
 PATIENCE = 20.0

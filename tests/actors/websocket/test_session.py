@@ -13,8 +13,8 @@ import pytest
 from peers import Peer, echo, idle, peer
 from understudy.actors.attempt.open_resource import Closing
 from understudy.actors.websocket import session as session_module
+from understudy.actors.websocket.connect_options import Backoff, ConnectOptions
 from understudy.actors.websocket.session import EMPTY, OVER, Reconnected, Session
-from understudy.actors.websocket.terms import Backoff, Terms
 
 
 class Task:
@@ -23,7 +23,7 @@ class Task:
     def __init__(self, server: Peer, **options: Any) -> None:
         self.rung = asyncio.Event()
         self.gone: list[Session] = []
-        terms = Terms.of(server.url, options)
+        terms = ConnectOptions.of(server.url, options)
         self.session = Session(terms, asyncio.get_running_loop(), self.rung.set, self.gone.append)
 
     async def until(self, condition: Callable[[], Any]) -> None:

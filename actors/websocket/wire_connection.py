@@ -18,8 +18,8 @@ from websockets.client import ClientProtocol
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import State
 
-from .terms import Terms
-from .text import Message
+from .connect_options import ConnectOptions
+from .json_messages import Message
 
 #: Bytes handed to the parser at once: the queue may grow beyond its limit by what they hold, which is a thousand times
 #: as much where it is compressed.
@@ -35,12 +35,12 @@ _PONG: Final = Opcode.PONG
 class Owner(Protocol):
     """Whose connection it is. Called on the event loop."""
 
-    terms: Terms
+    terms: ConnectOptions
 
     def wired(self) -> None:
         """There is a TCP connection; `lost` will say when it has gone."""
 
-    def opened_link(self, link: Link) -> None:
+    def opened_link(self, link: WireConnection) -> None:
         """The handshake has succeeded; no message has come yet."""
 
     def put(self, message: Message) -> None:
@@ -55,11 +55,11 @@ class Owner(Protocol):
     def news(self) -> None:
         """Something has changed that somebody may wait for."""
 
-    def lost(self, link: Link) -> None:
+    def lost(self, link: WireConnection) -> None:
         """The connection is gone."""
 
 
-class Link(ClientConnection):
+class WireConnection(ClientConnection):
     """Made by `websockets` once the TCP connection stands."""
 
     def __init__(self, protocol: ClientProtocol, *, owner: Owner, **options: Any) -> None:

@@ -79,8 +79,8 @@ class Backoff:
         return longest * (1 - self.jitter * (rng or random).random())
 
 
-class Wishes(TypedDict, total=False):
-    """The options of `connect`; see `Terms`."""
+class ConnectKwargs(TypedDict, total=False):
+    """The options of `connect`; see `ConnectOptions`."""
 
     headers: Mapping[str, str] | Iterable[tuple[str, str]] | None
     subprotocols: Iterable[str] | None
@@ -101,7 +101,7 @@ class Wishes(TypedDict, total=False):
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class ConnectOptions:
     """The options of `connect`. Seconds are floats, sizes are bytes."""
 
     url: str
@@ -163,7 +163,7 @@ class Terms:
             raise InvalidOption(f"on_connect must be callable: {self.on_connect!r:.80}")
 
     @classmethod
-    def of(cls, url: str, wishes: Mapping[str, Any]) -> Terms:
+    def of(cls, url: str, wishes: Mapping[str, Any]) -> ConnectOptions:
         """InvalidOption for an unknown option, or one out of its range."""
         known = [field.name for field in fields(cls) if field.name != "url"]
         unknown = [name for name in wishes if name not in known]

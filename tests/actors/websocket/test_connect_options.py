@@ -8,18 +8,26 @@ from typing import Any
 import pytest
 
 from understudy.actors.errors import InvalidOption
-from understudy.actors.websocket.terms import FINAL, Backoff, Terms, Wishes, check_close
+from understudy.actors.websocket.connect_options import (
+    FINAL,
+    Backoff,
+    ConnectKwargs,
+    ConnectOptions,
+    check_close,
+)
 
 URL = "wss://localhost:1/path?x=1"
 
 
 def test_the_two_lists_of_options_agree() -> None:
-    assert list(Wishes.__annotations__) == [name for name in Terms.__dataclass_fields__ if name != "url"]
+    assert list(ConnectKwargs.__annotations__) == [
+        name for name in ConnectOptions.__dataclass_fields__ if name != "url"
+    ]
 
 
 def test_what_is_accepted() -> None:
     context = ssl.create_default_context()
-    terms = Terms.of(
+    terms = ConnectOptions.of(
         URL,
         {
             "headers": {"X-A": "1"},
@@ -43,7 +51,7 @@ def test_what_is_accepted() -> None:
     assert terms.headers == (("X-A", "1"),)
     assert terms.subprotocols == ("a", "b")
     assert (terms.close_timeout, type(terms.ping_interval)) == (0.0, float)
-    assert Terms(URL, headers=[("a", "1"), ("a", "2")]).headers == (("a", "1"), ("a", "2"))
+    assert ConnectOptions(URL, headers=[("a", "1"), ("a", "2")]).headers == (("a", "1"), ("a", "2"))
 
 
 @pytest.mark.parametrize(
@@ -66,12 +74,12 @@ def test_what_is_accepted() -> None:
 )
 def test_urls_that_are_none(url: Any) -> None:
     with pytest.raises(InvalidOption):
-        Terms(url)
+        ConnectOptions(url)
 
 
 @pytest.mark.parametrize("url", ["ws://localhost", "ws://[::1]:80/a", "wss://u:p@host.example/?q", "WS://x"])
 def test_urls(url: str) -> None:
-    Terms(url)
+    ConnectOptions(url)
 
 
 @pytest.mark.parametrize(
@@ -107,16 +115,16 @@ def test_urls(url: str) -> None:
 )
 def test_options_out_of_range(name: str, value: Any) -> None:
     with pytest.raises(InvalidOption, match=name.rstrip("s")):
-        Terms.of(URL, {name: value})
+        ConnectOptions.of(URL, {name: value})
 
 
 def test_tls_for_a_plain_url() -> None:
     with pytest.raises(InvalidOption, match="ssl= goes with"):
-        Terms("ws://localhost", ssl=ssl.create_default_context())
+        ConnectOptions("ws://localhost", ssl=ssl.create_default_context())
 
 
 def test_the_place_names_no_secret() -> None:
-    assert Terms("wss://me:secret@host:7/path?token=secret").place == "wss://host:7/path"
+    assert ConnectOptions("wss://me:secret@host:7/path?token=secret").place == "wss://host:7/path"
 
 
 @pytest.mark.parametrize("code", [1000, 1001, 1003, 1007, 1014, 3000, 4999])

@@ -10,15 +10,15 @@ from collections.abc import Generator
 from types import TracebackType
 from typing import Any, Self, Unpack
 
-from .attempt.async_actor import AsyncTaskActor, _maybe
-from .attempt.open_resource import CLOSE_WITHIN
-from .errors import WebSocketClosed
-from .inside.aio import _async_actor
-from .websocket import connection as base
-from .websocket.connection import deadline_of, left_of, mailbox
-from .websocket.session import EMPTY, OVER, Reconnected, Session
-from .websocket.terms import Backoff, Terms, Wishes, check_close
-from .websocket.text import encode
+from ..attempt.async_actor import AsyncTaskActor, _maybe
+from ..attempt.open_resource import CLOSE_WITHIN
+from ..errors import WebSocketClosed
+from ..inside.aio import _async_actor
+from . import base_connection as base
+from .base_connection import deadline_of, left_of, mailbox
+from .connect_options import Backoff, ConnectKwargs, ConnectOptions, check_close
+from .json_messages import encode
+from .session import EMPTY, OVER, Reconnected, Session
 
 __all__ = [
     "Backoff",
@@ -36,8 +36,8 @@ __all__ = [
 class connect:
     """Open a connection; see `understudy.ws.connect`."""
 
-    def __init__(self, url: str, **options: Unpack[Wishes]) -> None:
-        self._terms = Terms.of(url, options)
+    def __init__(self, url: str, **options: Unpack[ConnectKwargs]) -> None:
+        self._terms = ConnectOptions.of(url, options)
         self._conn: Connection | None = None
 
     def __await__(self) -> Generator[Any, None, Connection]:
@@ -57,7 +57,7 @@ class connect:
         await self._conn.__aexit__(kind, error, trace)
 
 
-async def _connect(terms: Terms) -> Connection:
+async def _connect(terms: ConnectOptions) -> Connection:
     actor = _async_actor("ws.connect")
     actor.check_stop()
     session = Session(terms, actor.loop, actor.inbox.wake, actor.disown)

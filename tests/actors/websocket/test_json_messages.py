@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from understudy.actors.errors import UnencodableValue
-from understudy.actors.websocket.text import decode, encode
+from understudy.actors.websocket.json_messages import decode, encode
 
 SCALARS = (
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()

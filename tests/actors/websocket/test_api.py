@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from peers import client_tls, echo, handshake, idle, mute, node_peer, peer, server_tls
-from understudy.actors import ws
 from understudy.actors.attempt.host import Ending
 from understudy.actors.errors import (
     InvalidOption,
@@ -20,7 +19,8 @@ from understudy.actors.errors import (
     WebSocketClosed,
     WebSocketRefused,
 )
-from understudy.actors.ws import Backoff, Reconnected, mailbox
+from understudy.actors.websocket import api as ws
+from understudy.actors.websocket.api import Backoff, Reconnected, mailbox
 from waiting import until
 
 SOON = Backoff(delay=0.01, max_delay=0.05)

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from peers import Peer, handshake, idle, mute, peer
-from understudy.actors.websocket import link
+from understudy.actors.websocket import wire_connection
+from understudy.actors.websocket.connect_options import ConnectOptions
 from understudy.actors.websocket.session import OVER, Session
-from understudy.actors.websocket.terms import Terms
 
 
 def frame(opcode: int, payload: bytes = b"", *, fin: bool = True, rsv1: bool = False) -> bytes:
@@ -30,7 +30,7 @@ class Watcher:
     def __init__(self, url: str, **options: Any) -> None:
         self.rung = asyncio.Event()
         self.session = Session(
-            Terms.of(url, options), asyncio.get_running_loop(), self.rung.set, lambda _: None
+            ConnectOptions.of(url, options), asyncio.get_running_loop(), self.rung.set, lambda _: None
         )
 
     async def until(self, condition: Any) -> None:
@@ -155,7 +155,7 @@ def test_what_is_packed_tightly_does_not_fill_the_memory() -> None:
         await watcher.session.open()
         session = watcher.session
         await watcher.until(lambda: session.link is not None and session.link.holding)
-        assert len(session.queue) <= 2 + link.SLICE // len(packed) + 1
+        assert len(session.queue) <= 2 + wire_connection.SLICE // len(packed) + 1
         for _ in range(30):
             assert len(await watcher.take()) == 1_000_000
         session.drop()

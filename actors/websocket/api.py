@@ -11,15 +11,15 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Self, Unpack
 
-from .attempt.open_resource import CLOSE_WITHIN
-from .errors import WebSocketClosed
-from .inside.context import _sync_actor
-from .websocket import connection as base
-from .websocket import hub
-from .websocket.connection import deadline_of, left_of, mailbox
-from .websocket.session import EMPTY, OVER, Reconnected, Session
-from .websocket.terms import Backoff, Terms, Wishes, check_close
-from .websocket.text import encode
+from ..attempt.open_resource import CLOSE_WITHIN
+from ..errors import WebSocketClosed
+from ..inside.context import _sync_actor
+from . import base_connection as base
+from . import shared_loop
+from .base_connection import deadline_of, left_of, mailbox
+from .connect_options import Backoff, ConnectKwargs, ConnectOptions, check_close
+from .json_messages import encode
+from .session import EMPTY, OVER, Reconnected, Session
 
 __all__ = [
     "Backoff",
@@ -34,15 +34,15 @@ __all__ = [
 ]
 
 
-def connect(url: str, **options: Unpack[Wishes]) -> Connection:
+def connect(url: str, **options: Unpack[ConnectKwargs]) -> Connection:
     """Open a connection to `ws://…` or `wss://…`; the options stand in docs/websockets.md.
 
     WebSocketRefused if it does not come about, TimeoutError if that takes longer than `open_timeout`, InvalidOption.
     """
     actor = _sync_actor("ws.connect")
-    terms = Terms.of(url, options)
+    terms = ConnectOptions.of(url, options)
     actor.check_stop()
-    session = Session(terms, hub.loop(), actor.inbox.wake, actor.disown)
+    session = Session(terms, shared_loop.loop(), actor.inbox.wake, actor.disown)
     actor.own(session)
     opening: Future[None] = asyncio.run_coroutine_threadsafe(session.open(), session.loop)
     opening.add_done_callback(lambda _: actor.inbox.wake())

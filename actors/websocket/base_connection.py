@@ -10,9 +10,9 @@ from typing import Any, Final
 from ..attempt.actor import CLOSED, NOTHING, TaskActor, actor_here, current_actor
 from ..attempt.open_resource import Closing
 from ..errors import Interrupted, InvalidOption, NotInTask, WebSocketClosed
+from .connect_options import seconds
+from .json_messages import decode
 from .session import CODES, EMPTY, Reconnected, Session
-from .terms import seconds
-from .text import decode
 
 #: Close codes of an orderly end, after which an iteration just ends.
 ORDERLY: Final = (1000, 1001, 1005)

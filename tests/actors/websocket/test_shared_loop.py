@@ -5,15 +5,15 @@ import os
 import threading
 import warnings
 
-from understudy.actors.websocket import hub
+from understudy.actors.websocket import shared_loop
 
 
 def test_one_loop_for_all() -> None:
     async def where() -> str:
         return threading.current_thread().name
 
-    loop = hub.loop()
-    assert hub.loop() is loop
+    loop = shared_loop.loop()
+    assert shared_loop.loop() is loop
     assert asyncio.run_coroutine_threadsafe(where(), loop).result(10) == "understudy-ws"
 
 
@@ -21,7 +21,7 @@ def test_a_fork_gets_its_own() -> None:
     async def answer() -> int:
         return 7
 
-    parent = hub.loop()
+    parent = shared_loop.loop()
     with warnings.catch_warnings():
         # Python 3.12 warns of a fork beside threads; that is what this is about.
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -29,7 +29,7 @@ def test_a_fork_gets_its_own() -> None:
     if pid == 0:
         ended = 1
         try:
-            mine = hub.loop()
+            mine = shared_loop.loop()
             if mine is not parent and asyncio.run_coroutine_threadsafe(answer(), mine).result(10) == 7:
                 ended = 0
         finally:

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from peers import idle, peer
-from understudy.actors import ws
 from understudy.actors.errors import InvalidOption, NotInTask
 from understudy.actors.inside import aio
 from understudy.actors.inside.aio import ws as aws
+from understudy.actors.websocket import api as ws
 
 
 def test_it_has_what_the_sync_one_has() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from understudy.actors.errors import Interrupted, InvalidOption, TaskCancelled
-from understudy.actors.websocket.connection import deadline_of, farewell, left_of, mailbox
+from understudy.actors.websocket.base_connection import deadline_of, farewell, left_of, mailbox
 
 
 @pytest.mark.parametrize(
