@@ -40,7 +40,7 @@ test: $(STAMP) ## run the tests; TESTS= picks some, PYTEST_ARGS= passes options 
 
 fuzz: $(STAMP) ## bytes from nowhere for FUZZ_SECONDS= from SEED= on, and damaged files; guided by coverage if atheris is there
 	$(BIN)/python tests/torture/fuzz.py --seconds $(FUZZ_SECONDS) --seed $(SEED)
-	UNDERSTUDY_FUZZ=200 $(BIN)/pytest --timeout 1200 -q tests/storage/test_pages.py -k damaged
+	UNDERSTUDY_FUZZ=200 $(BIN)/pytest --timeout 1200 -q tests/storage/file/test_page_check.py -k damaged
 
 torture: $(STAMP) ## kill storms for MINUTES= from SEED= on, CONTAINERS=1 with such, then every crash point, and power loss 1,000 times
 	$(BIN)/python tests/torture/storm.py --minutes $(MINUTES) --seed $(SEED) $(if $(CONTAINERS),--containers --pace 0.2)

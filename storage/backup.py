@@ -9,12 +9,12 @@ from pathlib import Path
 import lmdb
 
 from ..actors.errors import HomeError
-from .disk import make_folder, remove, sync_folder
 from .environment import Environment
-from .header import inspect
-from .layout import draft_file, store_file
-from .trouble import translate
-from .view import release, view_of
+from .file.disk import make_folder, remove, sync_folder
+from .file.header import inspect
+from .file.lmdb_errors import translate
+from .file.names import draft_file, store_file
+from .shared_view import release, view_of
 
 
 def backup(home: Path, dest: Path) -> int:

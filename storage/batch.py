@@ -7,7 +7,7 @@ from enum import Enum
 from typing import Final
 
 from ..actors.errors import InvalidOption
-from .schema import MAX_KEY_BYTES, Table
+from .tables.schema import MAX_KEY_BYTES, Table
 
 
 class Missing(Enum):

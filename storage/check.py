@@ -13,14 +13,14 @@ import lmdb
 from ..actors.errors import StoreCorrupt
 from ..actors.state import TERMINAL, State
 from .backup import write_copy
-from .disk import remove
-from .header import inspect
-from .layout import draft_file, store_file
-from .pages import problems_of
-from .record import Record
-from .schema import ID_BYTES, Lane, Table, expiry_ids, idempotency_key, live_id
-from .trouble import translate
-from .view import Snapshot, View, release, view_of
+from .file.disk import remove
+from .file.header import inspect
+from .file.lmdb_errors import translate
+from .file.names import draft_file, store_file
+from .file.page_check import problems_of
+from .shared_view import SharedView, Snapshot, release, view_of
+from .tables.record import Record
+from .tables.schema import ID_BYTES, Lane, Table, expiry_ids, idempotency_key, live_id
 
 Progress = Callable[[int, int], None]
 """Called with rows looked at and rows in all."""
@@ -68,7 +68,7 @@ def check(home: Path, progress: Progress | None = None) -> Report:
         release(view)
 
 
-def _page_problems(view: View) -> list[str]:
+def _page_problems(view: SharedView) -> list[str]:
     path = view.path
     before = inspect(path)
     problems = problems_of(path)

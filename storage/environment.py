@@ -24,14 +24,14 @@ import lmdb
 
 from ..actors.errors import InvalidOption, StoreError, StoreFull
 from .batch import Batch
-from .blank import make_blank
-from .disk import has_room, make_folder, remove, sync_folder
-from .header import Header, ensure_sound, inspect
-from .layout import gate, lock_file, remove_drafts, store_file
-from .pages import claim, vouch
-from .rows import apply, walk
-from .schema import Table
-from .trouble import errno_of, translate
+from .file.disk import has_room, make_folder, remove, sync_folder
+from .file.header import Header, ensure_sound, inspect
+from .file.lmdb_errors import errno_of, translate
+from .file.names import gate, lock_file, remove_drafts, store_file
+from .file.new_store import make_store
+from .file.page_check import claim, vouch
+from .tables.rows import apply, walk
+from .tables.schema import Table
 
 Durability = Literal["disk", "os"]
 """What a commit waits for: the disk (survives a power cut), or the system (survives the death of this process)."""
@@ -72,7 +72,7 @@ class Environment:
             make_folder(home, 0o700)
             remove_drafts(home)
             if header is None:
-                make_blank(home)
+                make_store(home)
                 header = inspect(self.path)
                 assert header is not None, "it was just made"
         except (OSError, lmdb.Error) as error:

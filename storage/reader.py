@@ -19,8 +19,9 @@ import msgpack
 
 from ..actors.errors import StoreCorrupt, StoreError
 from ..actors.state import TERMINAL, State
-from .record import Record, state_of
-from .schema import (
+from .shared_view import Snapshot, release, view_of
+from .tables.record import Record, state_of
+from .tables.schema import (
     ID_BYTES,
     Lane,
     Table,
@@ -31,7 +32,6 @@ from .schema import (
     log_key,
     log_seq,
 )
-from .view import Snapshot, release, view_of
 
 LogLine = tuple[float, str, str]
 """Time in seconds since the epoch, level, text."""

@@ -17,10 +17,10 @@ from typing import Final
 
 from ..actors.errors import StoreError, StoreFull, UnderstudyError
 from .batch import MISSING, Batch
-from .disk import remove, room_and_reserve
 from .environment import MAP_SIZE, Durability, Environment
-from .layout import draft_file
-from .schema import Table
+from .file.disk import remove, room_and_reserve
+from .file.names import draft_file
+from .tables.schema import Table
 from .writer import Writer
 
 RESERVE_CHECK: Final = 0.05

@@ -11,8 +11,8 @@ from ..actors.errors import InvalidOption, InvalidValue, TaskNotFound, UnknownTa
 from ..actors.ids import id_text, is_task_id
 from ..actors.task.declaration import DELAY_LIMIT, KEY_LIMIT, NAME_LIMIT
 from ..actors.task.options import Options
-from ..storage.record import Record
-from ..storage.schema import Table, idempotency_key
+from ..storage.tables.record import Record
+from ..storage.tables.schema import Table, idempotency_key
 from .book import Book
 from .journal import Journal
 

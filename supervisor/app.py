@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ..actors.errors import AppFailed
+from .linux.python_command import absolute_entries
 
 #: The name under which the user's script runs where it is not the main program; as in multiprocessing.
 MP_MAIN = "__mp_main__"
@@ -96,12 +97,6 @@ def _module_of(path: str) -> str:
             f"{path} has the name of another module, {stem}, which would be loaded instead; rename it"
         )
     return stem
-
-
-def absolute_entries(entries: Iterable[str]) -> list[str]:
-    """Entries of `sys.path` as another process can use them: '' means wherever this one is at the moment."""
-    # What is no folder or file is left alone: import hooks have entries of their own.
-    return [os.path.abspath(entry) if not entry or os.path.exists(entry) else entry for entry in entries]
 
 
 def _declares_tasks(main: types.ModuleType) -> bool:

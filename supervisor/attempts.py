@@ -12,16 +12,16 @@ from ..actors.attempt.host import Ending, Outcome
 from ..actors.errors import ProtocolError, TaskNotFound, UnderstudyError
 from ..actors.ids import id_text
 from ..actors.state import Event
-from ..storage.schema import Lane, Table
+from ..storage.tables.schema import Lane, Table
 from .admission import checked_id
 from .blame import Share, blame
 from .book import Book
 from .entry import Entry
 from .frames import Report
 from .journal import Journal
+from .linux.processes import ExitStatus
 from .log_tail import LogTail
 from .mail import Mailroom
-from .processes import ExitStatus
 from .reports import check_checkpoint, check_done, check_lines, check_progress
 from .settings import Settings
 from .standstill import stood_still

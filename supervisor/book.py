@@ -17,9 +17,9 @@ from ..actors.errors import StoreCorrupt
 from ..actors.ids import id_text
 from ..actors.state import TERMINAL, Event, State, after
 from ..actors.task.options import Options
-from ..storage.prune import expiry_rows
-from ..storage.record import Record
-from ..storage.schema import (
+from ..storage.tables.prune import expiry_rows
+from ..storage.tables.record import Record
+from ..storage.tables.schema import (
     EXPIRY_KEY_BYTES,
     ID_BYTES,
     LIVE_KEY_BYTES,

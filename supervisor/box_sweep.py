@@ -20,7 +20,7 @@ from typing import Any, Final, TypeVar
 
 from ..actors.errors import EngineAbsent, InvalidValue, UnderstudyError
 from ..actors.ids import id_bytes
-from ..storage.record import Record
+from ..storage.tables.record import Record
 from . import box_spec as spec
 from .box_files import FOLDER
 from .engine import Engine, Missing

@@ -48,7 +48,7 @@ from .box_follower import Follower
 from .box_output import Line, seconds
 from .box_pull import Progress, Pulls
 from .engine import Engine, Missing, Taken
-from .processes import COOKIE
+from .linux.processes import COOKIE
 
 log = logging.getLogger("understudy")
 

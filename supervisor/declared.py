@@ -8,8 +8,8 @@ from typing import Any
 from ..actors.box.conf import BOX
 from ..actors.errors import InvalidOption
 from ..actors.task.options import Options
-from ..storage.record import Record
-from ..storage.schema import Lane, ready_sort
+from ..storage.tables.record import Record
+from ..storage.tables.schema import Lane, ready_sort
 
 #: Lane and sort of a task's row in the `live` table.
 Place = tuple[int, int]

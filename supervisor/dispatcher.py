@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from ..storage.schema import Lane
+from ..storage.tables.schema import Lane
 from .attempts import LOOK_AFTER, PACE_UNKNOWN, QUICK, Attempts
 from .book import Book
 from .entry import Entry

@@ -21,7 +21,7 @@ from .app import AppSpec
 from .cli import escape
 from .error_frame import error_fields
 from .home import Home
-from .processes import set_name, tune_garbage_collection
+from .linux.processes import set_name, tune_garbage_collection
 from .root import Supervisor
 from .settings import Settings
 

@@ -14,7 +14,7 @@ from ..actors.errors import SupervisorLost, UnderstudyError
 from .app import AppSpec
 from .error_frame import error_of
 from .home import Home
-from .interpreter import python_command
+from .linux.python_command import python_command
 from .settings import Settings
 
 #: Seconds until a supervisor serves its home; taking over a large one may take a while.

@@ -6,8 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from ..actors.task.options import Options
-from ..storage.record import Record
-from ..storage.schema import Lane
+from ..storage.tables.record import Record
+from ..storage.tables.schema import Lane
 
 if TYPE_CHECKING:
     from .log_tail import LogTail

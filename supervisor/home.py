@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..actors.errors import HomeError, HomeInUse, NotRunning
-from ..storage.disk import make_folder
+from ..storage.file.disk import make_folder
 
 #: Environment variable that names the home folder when the caller does not.
 HOME_VARIABLE = "UNDERSTUDY_HOME"

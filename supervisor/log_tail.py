@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgpack
 
-from ..storage.schema import Table, after_prefix, log_key, log_seq
+from ..storage.tables.schema import Table, after_prefix, log_key, log_seq
 from .journal import Journal
 
 #: The row that says how much is missing stands before all others.

@@ -14,7 +14,7 @@ from typing import Final
 from ..actors.box.conf import BOX
 from ..actors.errors import MailboxClosed, MailboxFull, TaskNotFound
 from ..actors.ids import id_text
-from ..storage.schema import MAIL_KEY_BYTES, Table, after_prefix, mail_keys, mail_seq
+from ..storage.tables.schema import MAIL_KEY_BYTES, Table, after_prefix, mail_keys, mail_seq
 from .book import Book
 from .entry import Entry
 from .journal import Journal

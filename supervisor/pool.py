@@ -10,11 +10,11 @@ from contextlib import suppress
 from typing import Any, Final
 
 from ..actors.errors import AppFailed
-from ..storage.schema import Lane
+from ..storage.tables.schema import Lane
 from .app import AppSpec
-from .child_watch import ChildWatch
 from .entry import Entry
-from .processes import ExitStatus, kill_tree, rss_of_tree
+from .linux.child_watch import ChildWatch
+from .linux.processes import ExitStatus, kill_tree, rss_of_tree
 from .restarts import Restarts
 from .settings import Settings
 from .spawner import Spawner, SpawnFailed

@@ -31,9 +31,9 @@ from .crash_points import Process, arm
 from .dispatcher import Dispatcher
 from .home import Home, HomeLock
 from .journal import Journal
+from .linux.processes import ExitStatus, allow_open_files, become_subreaper, kill_strays
 from .mail import Mailroom
 from .pool import Pool
-from .processes import ExitStatus, allow_open_files, become_subreaper, kill_strays
 from .service import Service
 from .settings import Settings
 from .worker_link import HANDED, WorkerLink

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..actors.errors import AppFailed, NotRunning, TaskNotFound, UnderstudyError, UnknownTask
 from ..actors.ids import id_text
-from ..storage.prune import prune
+from ..storage.tables.prune import prune
 from .admission import Admission, checked_id
 from .attempts import Attempts
 from .book import Book

@@ -14,10 +14,8 @@ from typing import Any
 from ..actors.errors import AppFailed, UnderstudyError
 from . import packets
 from .app import AppSpec
-from .child_watch import ChildWatch
-from .interpreter import python_command
-from .packet_line import PacketLine
-from .processes import (
+from .linux.child_watch import ChildWatch
+from .linux.processes import (
     COOKIE,
     ExitStatus,
     become_subreaper,
@@ -29,6 +27,8 @@ from .processes import (
     kill_trees,
     usual_open_files,
 )
+from .linux.python_command import python_command
+from .packet_line import PacketLine
 
 #: Seconds for one fork, counted from when the fork server has loaded the app and all modules asked for.
 SPAWN_TIMEOUT = 10.0

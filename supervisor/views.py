@@ -9,7 +9,7 @@ from ..actors.errors import ErrorInfo, Poisoned, TaskCancelled, TaskEnded, TaskF
 from ..actors.ids import id_text
 from ..actors.state import State
 from ..actors.task.handles import Progress, TaskRecord
-from ..storage.record import Record
+from ..storage.tables.record import Record
 from .error_frame import info_of
 
 

@@ -9,8 +9,8 @@ from typing import Any
 from ..actors.errors import AppFailed, TaskNotFound
 from ..actors.ids import id_text
 from ..actors.state import TERMINAL, State
-from ..storage.record import HEAD_BYTES, is_bare, state_of
-from ..storage.schema import Table
+from ..storage.tables.record import HEAD_BYTES, is_bare, state_of
+from ..storage.tables.schema import Table
 from .admission import checked_id
 from .book import Book
 from .client_link import ClientLink

@@ -27,14 +27,14 @@ from ..actors.ids import id_text
 from ..actors.task import current_runtime
 from ..actors.task.declaration import Task, registry
 from ..actors.task.options import Options
-from ..storage.schema import Lane
+from ..storage.tables.schema import Lane
 from .codec import Decoder, parts
 from .crash_points import Process, arm
 from .error_frame import error_of
 from .frames import Order, Report
+from .linux.processes import children_of, kill_tree
 from .marks import Marks
 from .outbox import LINGER, Outbox
-from .processes import children_of, kill_tree
 from .slots import Slots
 from .stream import read_buffer
 from .tokens import Tokens

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Any, Final, Protocol
 
 from ..actors.errors import UnderstudyError
-from ..storage.schema import Lane
+from ..storage.tables.schema import Lane
 from .codec import Decoder, encode, parts
 from .entry import Entry
 from .error_frame import error_fields

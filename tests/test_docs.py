@@ -265,7 +265,7 @@ def test_the_tree_of_errors_is_the_codes() -> None:
 
 
 def test_the_tables_on_disk_are_the_schemas() -> None:
-    from understudy.storage.schema import Table
+    from understudy.storage.tables.schema import Table
 
     text = TEXTS[DOCS / "inside.md"]
     section = text[text.index("## On disk") : text.index("## Recovery")]

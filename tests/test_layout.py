@@ -24,7 +24,7 @@ EXTRAS = {
 
 #: Modules without a test module of their own, and where they are tested.
 UNTESTED = {
-    "storage/blank.py": "tests/storage/test_environment.py: it makes what that opens",
+    "storage/file/new_store.py": "tests/storage/test_environment.py: it makes what that opens",
     "supervisor/cli/__main__.py": "tests/supervisor/cli: `python -m`, the same as the command",
     "supervisor/cli/session.py": "tests/supervisor/cli: every command runs in one",
 }

@@ -10,8 +10,8 @@ import click
 from ...actors.errors import NotRunning
 from ...storage.backup import backup as write_backup
 from ...storage.backup import compact_offline
-from ...storage.layout import store_file
-from ...storage.schema import Table
+from ...storage.file.names import store_file
+from ...storage.tables.schema import Table
 from . import escape, screen, units
 from .command import command
 from .exit_codes import ExitCode

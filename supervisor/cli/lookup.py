@@ -6,7 +6,7 @@ from typing import Final
 
 from ...actors.ids import id_text
 from ...storage.reader import Reader
-from ...storage.record import Record
+from ...storage.tables.record import Record
 from . import escape
 from .exit_codes import ExitCode
 from .trouble import Trouble

@@ -15,7 +15,7 @@ import click
 from ...actors.errors import AppFailed
 from ..app import AppSpec
 from ..home import Home
-from ..processes import set_name, tune_garbage_collection
+from ..linux.processes import set_name, tune_garbage_collection
 from ..root import Supervisor
 from ..settings import Settings
 from . import escape, screen

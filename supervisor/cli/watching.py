@@ -12,7 +12,7 @@ import click
 from ...actors.ids import id_bytes
 from ...actors.task.handles import Progress, TaskRecord
 from ...storage.reader import Reader
-from ...storage.schema import Table
+from ...storage.tables.schema import Table
 from . import records, screen
 from .command import command
 from .params import DURATION, json_option

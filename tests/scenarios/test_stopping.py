@@ -12,7 +12,7 @@ import pytest
 import stage_tasks as stage
 from theatre import PATIENCE, ended, gone, parked, ready, running, runtime, seen
 from understudy import TaskCancelled, TaskTimedOut
-from understudy.supervisor.processes import has_ended
+from understudy.supervisor.linux.processes import has_ended
 from waiting import until
 
 #: Seconds beyond its grace within which everything has to be over.

@@ -40,7 +40,7 @@ from understudy import (
     task,
 )
 from understudy.actors import values
-from understudy.storage.schema import SCHEMA_VERSION
+from understudy.storage.tables.schema import SCHEMA_VERSION
 
 UNKNOWN = "0198f1c2-7b3e-7c11-9d1a-5f3c2b1a0e4d"
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from desk import Desk
+from memory_store import MemoryStore
 from understudy.storage.environment import Environment
-from understudy.storage.memory import MemoryStore
 from understudy.storage.store import Store
 
 

@@ -13,9 +13,9 @@ from understudy.actors.errors import HomeError, StoreForeign, StoreFull
 from understudy.storage import backup as module
 from understudy.storage.backup import backup, compact_offline
 from understudy.storage.check import check
-from understudy.storage.layout import store_file
-from understudy.storage.schema import Table
-from understudy.storage.view import release, view_of
+from understudy.storage.file.names import store_file
+from understudy.storage.shared_view import release, view_of
+from understudy.storage.tables.schema import Table
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from understudy.actors.errors import InvalidOption
 from understudy.storage.batch import MISSING, Batch
-from understudy.storage.schema import Table
+from understudy.storage.tables.schema import Table
 
 CHANGES = st.lists(
     st.tuples(

@@ -14,9 +14,9 @@ from understudy.actors.errors import StoreForeign
 from understudy.actors.state import State
 from understudy.storage import check as module
 from understudy.storage.check import check
-from understudy.storage.layout import store_file
-from understudy.storage.record import Record
-from understudy.storage.schema import Lane, Table, expiry_key, live_key, log_key, mail_key, ready_sort
+from understudy.storage.file.names import store_file
+from understudy.storage.tables.record import Record
+from understudy.storage.tables.schema import Lane, Table, expiry_key, live_key, log_key, mail_key, ready_sort
 
 SOME = b"\1" * 16
 
@@ -197,7 +197,7 @@ def test_a_store_in_use_is_checked_in_a_copy(home: Path, program):
         from tasks import add_task
         from understudy.actors.state import State
         from desk import expire
-        from understudy.storage.prune import prune
+        from understudy.storage.tables.prune import prune
         from understudy.storage.store import Store
 
         desk = Desk(Store, Path(sys.argv[1]), map_size=1 << 20, durability="os")

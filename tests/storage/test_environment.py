@@ -14,11 +14,11 @@ from lmdb import verify
 
 from understudy.actors.errors import HomeError, InvalidOption, StoreCorrupt, StoreError, StoreFull
 from understudy.storage import environment as module
-from understudy.storage import layout
 from understudy.storage.batch import Batch
 from understudy.storage.environment import Environment
-from understudy.storage.layout import draft_file, lock_file, store_file
-from understudy.storage.schema import Table
+from understudy.storage.file import names
+from understudy.storage.file.names import draft_file, lock_file, store_file
+from understudy.storage.tables.schema import Table
 from waiting import until
 
 Open = Callable[..., Environment]
@@ -279,7 +279,7 @@ def test_a_reader_that_was_killed_does_not_keep_old_pages_for_ever(
         """
         import sys
         from pathlib import Path
-        from understudy.storage.view import view_of
+        from understudy.storage.shared_view import view_of
 
         with view_of(Path(sys.argv[1])).read():
             print("reads", flush=True)
@@ -301,12 +301,12 @@ def test_a_reader_that_was_killed_does_not_keep_old_pages_for_ever(
 def test_a_process_that_stopped_while_it_opened_does_not_stop_the_writer(
     home: Path, open_environment: Open, monkeypatch
 ):
-    monkeypatch.setattr(layout, "PATIENCE", 0.02)
+    monkeypatch.setattr(names, "PATIENCE", 0.02)
     environment = open_environment()
     environment.commit(batch({b"a": b"1"}))
     copy = draft_file(home, "compact")
     environment.copy(copy)
-    with layout.gate(home, alone=False), pytest.raises(StoreError, match="opening the store"):
+    with names.gate(home, alone=False), pytest.raises(StoreError, match="opening the store"):
         environment.swap(copy)
     assert environment.get(Table.TASKS, b"a") == b"1"
     environment.swap(copy)

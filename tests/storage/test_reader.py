@@ -13,8 +13,8 @@ from tasks import EPOCH, add_task
 from understudy.actors.errors import StoreCorrupt, StoreError
 from understudy.actors.state import State
 from understudy.storage.reader import Reader
-from understudy.storage.record import Record
-from understudy.storage.schema import Lane, Table, live_key, log_key, mail_key
+from understudy.storage.tables.record import Record
+from understudy.storage.tables.schema import Lane, Table, live_key, log_key, mail_key
 
 Fill = Callable[[Callable[[Any], object]], None]
 

@@ -23,14 +23,15 @@ from hypothesis.stateful import (
 from lmdb import verify
 
 from desk import Desk
+from memory_store import MemoryStore
 from understudy.actors.errors import StoreError, StoreFull
-from understudy.storage import environment, layout
+from understudy.storage import environment
 from understudy.storage import store as module
 from understudy.storage.batch import Batch
-from understudy.storage.layout import store_file
-from understudy.storage.memory import MemoryStore
-from understudy.storage.schema import SCHEMA_VERSION, Table, after_prefix, mail_key
+from understudy.storage.file import names
+from understudy.storage.file.names import store_file
 from understudy.storage.store import Store
+from understudy.storage.tables.schema import SCHEMA_VERSION, Table, after_prefix, mail_key
 from waiting import until
 
 OpenDesk = Callable[..., Desk]
@@ -345,8 +346,8 @@ def test_a_compaction_without_room_leaves_the_store_as_it_was(small_disk: Path, 
 
 
 def test_a_compaction_that_finds_somebody_in_the_way_changes_nothing(home: Path, desk: Desk, monkeypatch):
-    monkeypatch.setattr(layout, "PATIENCE", 0.02)
-    with layout.gate(home, alone=False):
+    monkeypatch.setattr(names, "PATIENCE", 0.02)
+    with names.gate(home, alone=False):
         assert "opening the store" in str(desk.compact())
     assert not list(home.glob("*.draft"))
     desk.store.put(Table.TASKS, b"a", b"1")
@@ -417,7 +418,7 @@ def test_a_size_limit_is_a_full_disk_that_ends_when_it_is_raised(home: Path, pro
         import os, resource, sys
         from pathlib import Path
         from desk import Desk
-        from understudy.storage.schema import Table
+        from understudy.storage.tables.schema import Table
         from understudy.storage.store import Store
         from waiting import until
 
@@ -518,7 +519,7 @@ def test_what_was_told_as_committed_survives_sigkill(home: Path, program, open_d
             import os, sys
             from pathlib import Path
             from desk import Desk
-            from understudy.storage.schema import Table
+            from understudy.storage.tables.schema import Table
             from understudy.storage.store import Store
 
             desk = Desk(Store, Path(sys.argv[1]), map_size=1 << 20)

@@ -9,7 +9,7 @@ import pytest
 from understudy.actors.errors import StoreCorrupt, StoreError, StoreFull
 from understudy.storage import writer as module
 from understudy.storage.batch import Batch
-from understudy.storage.schema import Table
+from understudy.storage.tables.schema import Table
 from understudy.storage.writer import Writer
 from waiting import until
 

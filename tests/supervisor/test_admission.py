@@ -13,7 +13,7 @@ from understudy.actors import values
 from understudy.actors.box.conf import BOX
 from understudy.actors.errors import InvalidValue, MailboxClosed, UnknownTask, ValueTooLarge
 from understudy.actors.ids import new_id
-from understudy.storage.schema import Table
+from understudy.storage.tables.schema import Table
 from understudy.supervisor.admission import Admission, checked_id, is_id
 
 

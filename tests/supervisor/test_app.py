@@ -13,7 +13,8 @@ import pytest
 
 from puppets import end, program, said
 from understudy.actors.errors import AppFailed
-from understudy.supervisor.app import AppSpec, absolute_entries
+from understudy.supervisor.app import AppSpec
+from understudy.supervisor.linux.python_command import absolute_entries
 
 LOAD = """
 import ast, sys
@@ -210,7 +211,7 @@ class TestLoad:
         spec = AppSpec(main_path=str(script), argv=["play.py", "--loud"])
         then = """
             import __main__, __mp_main__
-            from understudy.actors.task import registry
+            from understudy.actors.task.declaration import registry
             assert __main__ is __mp_main__
             registry["__main__:play"]()
             result["acts"] = __main__.acts

@@ -16,10 +16,10 @@ from understudy.actors.errors import TaskNotFound
 from understudy.actors.ids import new_id
 from understudy.actors.state import State
 from understudy.actors.task.retry import lineage
-from understudy.storage.schema import Lane, Table
+from understudy.storage.tables.schema import Lane, Table
 from understudy.supervisor.attempts import PACE_UNKNOWN
 from understudy.supervisor.frames import Order, Report
-from understudy.supervisor.processes import ExitStatus
+from understudy.supervisor.linux.processes import ExitStatus
 
 ERROR = ("ValueError", "wrong", "Traceback …", lineage(ValueError))
 

@@ -16,8 +16,8 @@ from understudy.actors.attempt.host import Ending
 from understudy.actors.ids import new_id
 from understudy.actors.state import Event, IllegalTransition, State
 from understudy.storage.check import check
-from understudy.storage.record import Record
-from understudy.storage.schema import Lane, Table, live_id, live_key, live_lane, log_key
+from understudy.storage.tables.record import Record
+from understudy.storage.tables.schema import Lane, Table, live_id, live_key, live_lane, log_key
 from understudy.supervisor import book as book_module
 from understudy.supervisor.entry import Entry
 from understudy.supervisor.frames import Report

@@ -10,7 +10,7 @@ import pytest
 from understudy import EngineAbsent
 from understudy.actors.ids import id_text, new_id
 from understudy.actors.state import State
-from understudy.storage.record import Record
+from understudy.storage.tables.record import Record
 from understudy.supervisor import box_spec, box_sweep
 from understudy.supervisor.box_sweep import BoxSweep, is_over
 

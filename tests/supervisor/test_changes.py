@@ -8,8 +8,8 @@ from pathlib import Path
 from room import room
 from understudy.actors.ids import new_id
 from understudy.actors.state import State
-from understudy.storage.record import Record
-from understudy.storage.schema import Table
+from understudy.storage.tables.record import Record
+from understudy.storage.tables.schema import Table
 from understudy.supervisor.frames import Answer, Ask
 from wire import Wire, connect, listening
 

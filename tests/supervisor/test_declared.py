@@ -7,8 +7,8 @@ import pytest
 from room import declared as fields_of
 from understudy.actors.box.conf import BOX
 from understudy.actors.task.options import Options
-from understudy.storage.record import Record
-from understudy.storage.schema import Lane, ready_sort
+from understudy.storage.tables.record import Record
+from understudy.storage.tables.schema import Lane, ready_sort
 from understudy.supervisor.declared import Declared
 
 ID = bytes(16)

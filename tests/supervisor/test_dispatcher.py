@@ -12,7 +12,7 @@ import pytest
 from room import Puppet, Room, declared, room
 from understudy.actors.box.conf import BOX
 from understudy.actors.state import State
-from understudy.storage.schema import Lane, Table
+from understudy.storage.tables.schema import Lane, Table
 from understudy.supervisor import dispatcher as dispatcher_module
 from understudy.supervisor.attempts import QUICK
 from understudy.supervisor.dispatcher import AHEAD, AHEAD_SECONDS, STRIDE

@@ -17,7 +17,7 @@ import pytest
 from understudy.supervisor.app import AppSpec
 from understudy.supervisor.embedded import FAILED
 from understudy.supervisor.home import Home
-from understudy.supervisor.interpreter import python_command
+from understudy.supervisor.linux.python_command import python_command
 from understudy.supervisor.settings import Settings
 
 

@@ -16,7 +16,7 @@ from understudy.supervisor import embedding as embedding_module
 from understudy.supervisor.app import AppSpec
 from understudy.supervisor.embedding import Embedded
 from understudy.supervisor.home import Home
-from understudy.supervisor.processes import has_ended
+from understudy.supervisor.linux.processes import has_ended
 from understudy.supervisor.settings import Settings
 from waiting import until
 

@@ -7,8 +7,8 @@ import asyncio
 from understudy.actors.attempt.host import Assignment
 from understudy.actors.ids import new_id
 from understudy.actors.task.options import Options
-from understudy.storage.record import Record
-from understudy.storage.schema import Lane
+from understudy.storage.tables.record import Record
+from understudy.storage.tables.schema import Lane
 from understudy.supervisor.entry import Entry
 
 

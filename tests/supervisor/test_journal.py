@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from understudy.actors.errors import StoreError, StoreFull
-from understudy.storage.schema import Table
+from understudy.storage.tables.schema import Table
 from understudy.supervisor import journal as journal_module
 from understudy.supervisor.journal import Journal
 from understudy.supervisor.settings import Settings

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgpack
 
 from understudy.actors.ids import new_id
-from understudy.storage.schema import Table, after_prefix, log_seq
+from understudy.storage.tables.schema import Table, after_prefix, log_seq
 from understudy.supervisor.journal import Journal
 from understudy.supervisor.log_tail import NOTICE, LogTail
 from understudy.supervisor.settings import Settings

@@ -13,7 +13,7 @@ from room import Puppet, Room, room
 from understudy.actors.attempt.host import Ending
 from understudy.actors.errors import MailboxClosed, MailboxFull, TaskNotFound
 from understudy.actors.ids import new_id
-from understudy.storage.schema import Table, mail_key, mail_seq
+from understudy.storage.tables.schema import Table, mail_key, mail_seq
 from understudy.supervisor import mail as mail_module
 from understudy.supervisor.frames import Order, Report
 from understudy.supervisor.mail import Mail

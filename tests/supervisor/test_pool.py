@@ -19,14 +19,14 @@ from understudy.actors.attempt.host import Ending
 from understudy.actors.errors import AppFailed
 from understudy.actors.ids import new_id
 from understudy.actors.task.options import Options
-from understudy.storage.record import Record
-from understudy.storage.schema import Lane
+from understudy.storage.tables.record import Record
+from understudy.storage.tables.schema import Lane
 from understudy.supervisor import pool as pool_module
 from understudy.supervisor.app import AppSpec
 from understudy.supervisor.entry import Entry
 from understudy.supervisor.frames import Report
+from understudy.supervisor.linux.processes import ExitStatus, children_of, kill_strays
 from understudy.supervisor.pool import Pool
-from understudy.supervisor.processes import ExitStatus, children_of, kill_strays
 from understudy.supervisor.settings import Settings
 from understudy.supervisor.worker_link import WorkerLink
 

@@ -16,7 +16,7 @@ from understudy.actors.ids import new_id
 from understudy.actors.state import State
 from understudy.storage.check import check
 from understudy.storage.reader import Reader
-from understudy.storage.schema import Lane
+from understudy.storage.tables.schema import Lane
 from understudy.supervisor import reports
 from understudy.supervisor.frames import Report
 

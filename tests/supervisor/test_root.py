@@ -11,7 +11,7 @@ from puppets import end, program, said
 from theatre import serving
 from understudy import Runtime, State
 from understudy.supervisor.home import Home
-from understudy.supervisor.processes import has_ended
+from understudy.supervisor.linux.processes import has_ended
 from waiting import until
 
 

@@ -14,8 +14,8 @@ from understudy.actors.attempt.host import Assignment
 from understudy.actors.errors import AppFailed
 from understudy.actors.ids import new_id
 from understudy.actors.state import State
-from understudy.storage.record import Record
-from understudy.storage.schema import Table
+from understudy.storage.tables.record import Record
+from understudy.storage.tables.schema import Table
 from understudy.supervisor.frames import Answer, Ask, Order
 from wire import Wire, connect, listening
 

@@ -9,7 +9,7 @@ from understudy.actors.errors import ErrorInfo, Poisoned, TaskCancelled, TaskEnd
 from understudy.actors.ids import id_text, new_id
 from understudy.actors.state import TERMINAL, State
 from understudy.actors.task.handles import Progress
-from understudy.storage.record import Record
+from understudy.storage.tables.record import Record
 from understudy.supervisor.views import ended_error, value_of, view
 
 ROW = ("KeyError", "gone", "Traceback …", {"pid": 7})

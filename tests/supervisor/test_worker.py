@@ -17,7 +17,7 @@ from puppets import program
 from understudy.actors import values
 from understudy.actors.attempt.host import Assignment, Ending
 from understudy.actors.ids import new_id
-from understudy.storage.schema import Lane
+from understudy.storage.tables.schema import Lane
 from understudy.supervisor import worker as worker_module
 from understudy.supervisor.codec import Decoder, encode
 from understudy.supervisor.frames import Order, Report
@@ -101,7 +101,7 @@ PERFORMING = """
     import socket, time
     from understudy import task
     from understudy.actors import values
-    from understudy.actors.host import Assignment
+    from understudy.actors.attempt.host import Assignment
     from understudy.actors.ids import new_id
     from understudy.supervisor.marks import Marks
     from understudy.supervisor.tokens import Tokens

@@ -12,7 +12,7 @@ import pytest
 
 from room import Puppet, Room, room
 from understudy.actors.errors import TaskNotFound
-from understudy.storage.schema import Lane
+from understudy.storage.tables.schema import Lane
 from understudy.supervisor.codec import encode
 from understudy.supervisor.frames import Order, Report
 from understudy.supervisor.settings import BATCH_BYTES

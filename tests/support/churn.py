@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from understudy.storage.schema import Table
-from understudy.storage.view import View
+from understudy.storage.shared_view import SharedView
+from understudy.storage.tables.schema import Table
 
 #: Writes the same number to 40 rows of two tables with each batch; grows the map, and compacts now and then.
 WRITER = """
 import os, sys
 from pathlib import Path
 from desk import Desk
-from understudy.storage.schema import Table
+from understudy.storage.tables.schema import Table
 from understudy.storage.store import Store
 
 desk = Desk(Store, Path(sys.argv[1]), map_size=1 << 20, durability="os")
@@ -31,7 +31,7 @@ while os.getppid() == int(sys.argv[2]):
 """
 
 
-def consistent(view: View) -> int:
+def consistent(view: SharedView) -> int:
     """The number that all rows have."""
     with view.read() as snapshot:
         values = {value for table in (Table.TASKS, Table.ARGS) for _, value in snapshot.rows(table)}

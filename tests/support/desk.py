@@ -6,13 +6,13 @@ import queue
 from pathlib import Path
 from typing import Any
 
+from memory_store import MemoryStore
 from understudy.actors.errors import StoreError, UnderstudyError
 from understudy.storage.batch import Batch
-from understudy.storage.memory import MemoryStore
-from understudy.storage.prune import expiry_rows
-from understudy.storage.record import Record
-from understudy.storage.schema import Table
 from understudy.storage.store import Store
+from understudy.storage.tables.prune import expiry_rows
+from understudy.storage.tables.record import Record
+from understudy.storage.tables.schema import Table
 from waiting import until
 
 

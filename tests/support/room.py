@@ -19,8 +19,8 @@ from understudy.actors.errors import AppFailed, ErrorInfo
 from understudy.actors.ids import new_id
 from understudy.actors.state import State
 from understudy.actors.task.options import Options
-from understudy.storage.record import Record
-from understudy.storage.schema import Lane
+from understudy.storage.tables.record import Record
+from understudy.storage.tables.schema import Lane
 from understudy.supervisor.attempts import Attempts
 from understudy.supervisor.book import Book
 from understudy.supervisor.codec import Decoder, encode
@@ -28,8 +28,8 @@ from understudy.supervisor.dispatcher import Dispatcher
 from understudy.supervisor.entry import Entry
 from understudy.supervisor.frames import Order, Report
 from understudy.supervisor.journal import Journal
+from understudy.supervisor.linux.processes import ExitStatus
 from understudy.supervisor.mail import Mailroom
-from understudy.supervisor.processes import ExitStatus
 from understudy.supervisor.service import Service
 from understudy.supervisor.settings import Settings
 from understudy.supervisor.stream import READ_SIZE

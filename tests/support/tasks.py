@@ -6,8 +6,8 @@ import os
 from typing import Any
 
 from understudy.actors.state import TERMINAL, State
-from understudy.storage.record import Record
-from understudy.storage.schema import Lane, Table, idempotency_key, live_key, ready_sort
+from understudy.storage.tables.record import Record
+from understudy.storage.tables.schema import Lane, Table, idempotency_key, live_key, ready_sort
 
 #: Creation time of the first task, in seconds since the epoch.
 EPOCH = 1_700_000_000.0

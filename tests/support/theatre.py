@@ -14,7 +14,7 @@ from typing import Any
 from puppets import end, program
 from understudy import Runtime
 from understudy.actors.task.handles import TaskInfo, TaskRecord
-from understudy.supervisor.processes import COOKIE, has_ended
+from understudy.supervisor.linux.processes import COOKIE, has_ended
 from waiting import until
 
 #: Seconds that anything may take that should take next to none.

@@ -30,7 +30,7 @@ with atheris.instrument_imports() if atheris else nullcontext():
     from understudy.actors import values
     from understudy.actors.errors import InvalidOption, InvalidValue, ProtocolError
     from understudy.actors.task.options import Options
-    from understudy.storage.record import Record, state_of
+    from understudy.storage.tables.record import Record, state_of
     from understudy.supervisor import reports
     from understudy.supervisor.cli import escape, json_text
     from understudy.supervisor.codec import Decoder, encode

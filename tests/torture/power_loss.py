@@ -24,8 +24,8 @@ from understudy.actors.errors import UnderstudyError
 from understudy.actors.ids import id_bytes
 from understudy.storage.check import check
 from understudy.storage.environment import Environment
-from understudy.storage.schema import Table, after_prefix
-from understudy.storage.view import Snapshot, release, view_of
+from understudy.storage.shared_view import Snapshot, release, view_of
+from understudy.storage.tables.schema import Table, after_prefix
 
 HERE = Path(__file__).parent
 #: Bytes that a disk writes as a whole or not at all.

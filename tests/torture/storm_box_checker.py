@@ -12,7 +12,7 @@ from understudy.actors.box.conf import BOX
 from understudy.actors.ids import id_text
 from understudy.actors.state import State
 from understudy.storage.reader import Reader
-from understudy.storage.record import Record
+from understudy.storage.tables.record import Record
 from understudy.supervisor.error_frame import info_of
 
 #: The error of each end that has one.

@@ -20,9 +20,9 @@ from understudy.actors.box.conf import BOX
 from understudy.actors.ids import id_bytes, id_text
 from understudy.actors.state import TERMINAL, State
 from understudy.storage.check import check
-from understudy.storage.record import Record
-from understudy.storage.schema import Table
-from understudy.storage.view import Snapshot, release, view_of
+from understudy.storage.shared_view import Snapshot, release, view_of
+from understudy.storage.tables.record import Record
+from understudy.storage.tables.schema import Table
 
 #: Gateways put messages of their mailbox out over a connection; feeds pass on what comes in over one.
 GATEWAYS = {"storm_sessions:gateway", "storm_sessions:gateway_async"}

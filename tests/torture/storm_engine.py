@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from understudy.storage.header import inspect
+from understudy.storage.file.header import inspect
 from understudy.supervisor import box_spec
 from understudy.supervisor.engine import Engine
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from storm_boxes import Part
 from understudy.actors import values
-from understudy.storage.schema import Table, after_prefix
-from understudy.storage.view import Snapshot
+from understudy.storage.shared_view import Snapshot
+from understudy.storage.tables.schema import Table, after_prefix
 
 
 @dataclass

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from understudy.supervisor.processes import children_of, has_ended
+from understudy.supervisor.linux.processes import children_of, has_ended
 
 HERE = Path(__file__).parent
 #: The environment variable that every process of a storm carries, but for its WebSocket server.

@@ -28,9 +28,9 @@ from understudy.actors.ids import id_text
 from understudy.storage import environment as environment_module
 from understudy.storage.check import check
 from understudy.storage.environment import MAX_READERS, Environment
-from understudy.storage.layout import store_file
+from understudy.storage.file.names import store_file
 from understudy.storage.reader import Reader
-from understudy.storage.schema import Table
+from understudy.storage.tables.schema import Table
 from understudy.supervisor import attachment
 from understudy.supervisor import service as service_module
 from understudy.supervisor.codec import VERSION, Decoder, encode

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from understudy.actors.ids import id_text
-from understudy.storage.record import Record
+from understudy.storage.tables.record import Record
 from understudy.supervisor.cli import lookup
 from understudy.supervisor.cli.exit_codes import ExitCode
 from understudy.supervisor.cli.trouble import Trouble

@@ -12,11 +12,11 @@ import lmdb
 import pytest
 
 from understudy.actors.errors import HomeError, StoreCorrupt, StoreForeign, StoreVersion
-from understudy.storage import header
 from understudy.storage.environment import Environment
-from understudy.storage.header import inspect
-from understudy.storage.layout import store_file
-from understudy.storage.schema import HOME_ROW, SCHEMA_ROW, SCHEMA_VERSION, Table
+from understudy.storage.file import header
+from understudy.storage.file.header import inspect
+from understudy.storage.file.names import store_file
+from understudy.storage.tables.schema import HOME_ROW, SCHEMA_ROW, SCHEMA_VERSION, Table
 
 
 @pytest.fixture

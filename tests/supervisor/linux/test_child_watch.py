@@ -11,8 +11,8 @@ from collections.abc import Callable
 import pytest
 
 from puppets import async_until
-from understudy.supervisor.child_watch import ChildWatch
-from understudy.supervisor.processes import ExitStatus, has_ended
+from understudy.supervisor.linux.child_watch import ChildWatch
+from understudy.supervisor.linux.processes import ExitStatus, has_ended
 from waiting import until
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgpack
 
-from ..actors.state import State
+from ...actors.state import State
 
 _STATES: Final = tuple(State)
 _CODE: Final = {state: code for code, state in enumerate(_STATES)}

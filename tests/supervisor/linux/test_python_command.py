@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import understudy
-from understudy.supervisor.interpreter import python_command
+from understudy.supervisor.linux.python_command import python_command
 
 #: Stands in for a module of this room: says what it was given and where the package came from.
 PROBE = """

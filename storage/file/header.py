@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from ..actors.errors import StoreCorrupt, StoreError, StoreForeign, StoreVersion
-from .pages import claimed, problems_of, vouch, vouched_for
-from .schema import HOME_ROW, ID_BYTES, SCHEMA_ROW, SCHEMA_VERSION, Table
-from .trouble import translate
+from ...actors.errors import StoreCorrupt, StoreError, StoreForeign, StoreVersion
+from ..tables.schema import HOME_ROW, ID_BYTES, SCHEMA_ROW, SCHEMA_VERSION, Table
+from .lmdb_errors import translate
+from .page_check import claimed, problems_of, vouch, vouched_for
 
 _MAGIC: Final = 0xBEEFC0DE
 _DATA_VERSION: Final = 1

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from understudy.actors.state import State
-from understudy.storage.record import Record, is_bare, state_of
+from understudy.storage.tables.record import Record, is_bare, state_of
 
 SOME_ID = bytes(range(16))
 

@@ -7,10 +7,10 @@ from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from ..actors.errors import StoreError, StoreFull, UnderstudyError
-from .batch import MISSING, Batch
-from .environment import MAP_SIZE, Durability
-from .schema import HOME_ROW, ID_BYTES, SCHEMA_ROW, SCHEMA_VERSION, Table
+from understudy.actors.errors import StoreError, StoreFull, UnderstudyError
+from understudy.storage.batch import MISSING, Batch
+from understudy.storage.environment import MAP_SIZE, Durability
+from understudy.storage.tables.schema import HOME_ROW, ID_BYTES, SCHEMA_ROW, SCHEMA_VERSION, Table
 
 
 class MemoryStore:

@@ -6,7 +6,7 @@ import errno
 
 import lmdb
 
-from ..actors.errors import HomeError, StoreCorrupt, StoreError, StoreFull
+from ...actors.errors import HomeError, StoreCorrupt, StoreError, StoreFull
 from .disk import DENIED_ERRNOS, FULL_ERRNOS, PATH_ERRNOS
 
 _CORRUPT = (

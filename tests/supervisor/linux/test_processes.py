@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from puppets import all_ended, end, program, said
-from understudy.supervisor import processes
-from understudy.supervisor.processes import (
+from understudy.supervisor.linux import processes
+from understudy.supervisor.linux.processes import (
     COOKIE,
     ExitStatus,
     children_of,
@@ -32,7 +32,7 @@ from waiting import until
 #: Two levels of children, some in sessions of their own, some daemonised; tells how many when all are there.
 FAMILY = """
 import os, signal
-from understudy.supervisor.processes import become_subreaper, tree_of
+from understudy.supervisor.linux.processes import become_subreaper, tree_of
 become_subreaper()
 reader, writer = os.pipe()
 def wait_for_ever():
@@ -67,7 +67,7 @@ wait_for_ever()
 #: Forks from two threads as fast as it can, children that fork in turn; bounded, lest a failing test ends the machine.
 BOMB = """
 import os, signal, sys, threading, time
-from understudy.supervisor.processes import become_subreaper
+from understudy.supervisor.linux.processes import become_subreaper
 become_subreaper()
 def burst(count, depth):
     for _ in range(count):
@@ -192,7 +192,7 @@ def test_a_tree_that_is_gone_is_no_error():
 def test_the_caller_spares_itself():
     source = """
     import os, subprocess
-    from understudy.supervisor.processes import kill_tree
+    from understudy.supervisor.linux.processes import kill_tree
     child = subprocess.Popen(["sleep", "60"])
     print((child.pid, kill_tree(os.getpid()), child.wait()), flush=True)
     """
@@ -212,7 +212,7 @@ def test_refuses_what_would_end_the_machine(pid: int):
 def test_dies_with_its_parent():
     source = r"""
     import os, signal
-    from understudy.supervisor.processes import die_with_parent, outlive_parent
+    from understudy.supervisor.linux.processes import die_with_parent, outlive_parent
     me = os.getpid()
     for outlive in (False, True):
         if os.fork() == 0:
@@ -236,7 +236,7 @@ def test_dies_with_its_parent():
 def test_a_parent_that_is_gone_already_counts():
     source = """
     import os
-    from understudy.supervisor.processes import die_with_parent
+    from understudy.supervisor.linux.processes import die_with_parent
     die_with_parent(os.getppid() + 1)
     """
     with running(source) as process:
@@ -246,7 +246,7 @@ def test_a_parent_that_is_gone_already_counts():
 def test_a_subreaper_adopts():
     source = """
     import os, time
-    from understudy.supervisor.processes import become_subreaper, children_of
+    from understudy.supervisor.linux.processes import become_subreaper, children_of
     become_subreaper()
     reader, writer = os.pipe()
     if (middle := os.fork()) == 0:
@@ -266,7 +266,7 @@ def test_a_subreaper_adopts():
 def test_a_name_shows_in_ps_and_leaves_the_environment_alone():
     source = """
     import signal
-    from understudy.supervisor.processes import set_name
+    from understudy.supervisor.linux.processes import set_name
     set_name("rehearsal: " + "x" * int(input()))
     print(1, flush=True)
     signal.pause()

@@ -12,7 +12,7 @@ from typing import Final
 
 from .disk import remove
 
-PATIENCE: Final = 5.0
+GATE_TIMEOUT: Final = 5.0
 """Seconds that a swap waits for those who are opening the files."""
 
 
@@ -82,7 +82,7 @@ def gate(home: Path, *, alone: bool) -> Iterator[None]:
 
 
 def _lock_alone(descriptor: int) -> None:
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + GATE_TIMEOUT
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -90,6 +90,6 @@ def _lock_alone(descriptor: int) -> None:
         except BlockingIOError as error:
             if time.monotonic() > deadline:
                 raise TimeoutError(
-                    f"another process has been opening the store for {PATIENCE:g} s"
+                    f"another process has been opening the store for {GATE_TIMEOUT:g} s"
                 ) from error
             time.sleep(0.001)

@@ -25,12 +25,12 @@ import lmdb
 
 from ..actors.errors import StoreError
 from .environment import MAP_SIZE, MAX_READERS
-from .header import ensure_sound, inspect
-from .layout import gate, lock_file, store_file
-from .pages import claimed
-from .rows import walk
-from .schema import Table
-from .trouble import translate
+from .file.header import ensure_sound, inspect
+from .file.lmdb_errors import translate
+from .file.names import gate, lock_file, store_file
+from .file.page_check import claimed
+from .tables.rows import walk
+from .tables.schema import Table
 
 _FORK_PATIENCE: Final = 5.0  # seconds that a fork waits for reads under way
 
@@ -71,7 +71,7 @@ class Snapshot:
         return 0 if self.transaction is None else self.transaction.stat(self.tables[table])["entries"]
 
 
-class View:
+class SharedView:
     """The open files of one home in this process. Take one by `view_of`, give it back by `release`."""
 
     def __init__(self, home: Path) -> None:
@@ -228,23 +228,23 @@ def _file_id(path: Path) -> _FileId:
     return found.st_dev, found.st_ino
 
 
-_views: dict[str, View] = {}
+_views: dict[str, SharedView] = {}
 _views_lock = threading.Lock()
-_calm: list[View] = []  # between a fork's two sides
+_calm: list[SharedView] = []  # between a fork's two sides
 
 
-def view_of(home: Path) -> View:
+def view_of(home: Path) -> SharedView:
     """The process's view of this home, with one user more."""
     key = os.path.realpath(home)
     with _views_lock:
         view = _views.get(key)
         if view is None:
-            view = _views[key] = View(Path(key))
+            view = _views[key] = SharedView(Path(key))
         view.users += 1
         return view
 
 
-def release(view: View) -> None:
+def release(view: SharedView) -> None:
     """One user less; the last one closes the files."""
     with _views_lock:
         view.users -= 1

@@ -6,7 +6,7 @@ import lmdb
 import pytest
 
 from understudy.actors.errors import HomeError, StoreCorrupt, StoreError, StoreFull
-from understudy.storage.trouble import errno_of, translate
+from understudy.storage.file.lmdb_errors import errno_of, translate
 
 
 def lmdb_error(number: int) -> lmdb.Error:

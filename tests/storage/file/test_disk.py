@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from understudy.storage import disk
-from understudy.storage.disk import (
+from understudy.storage.file import disk
+from understudy.storage.file.disk import (
     has_room,
     make_folder,
     remove,
@@ -64,7 +64,7 @@ def test_a_size_limit_of_the_process_counts_as_no_room(tmp_path: Path, program):
         """
         import resource, sys
         from pathlib import Path
-        from understudy.storage.disk import has_room
+        from understudy.storage.file.disk import has_room
         resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
         print(has_room(Path(sys.argv[1]), 1 << 19), has_room(Path(sys.argv[1]), 2 << 20))
         """,

@@ -12,16 +12,16 @@ import pytest
 
 from understudy.actors.errors import StoreCorrupt, StoreForeign, StoreVersion
 from understudy.storage import environment as environment_module
-from understudy.storage import header as header_module
-from understudy.storage import pages
 from understudy.storage.backup import backup, compact_offline
 from understudy.storage.batch import Batch
 from understudy.storage.check import check
 from understudy.storage.environment import Environment
-from understudy.storage.header import inspect
-from understudy.storage.layout import lock_file, store_file, voucher_file
+from understudy.storage.file import header as header_module
+from understudy.storage.file import page_check
+from understudy.storage.file.header import inspect
+from understudy.storage.file.names import lock_file, store_file, voucher_file
 from understudy.storage.reader import Reader
-from understudy.storage.schema import Table
+from understudy.storage.tables.schema import Table
 
 PAGE = 4096
 
@@ -157,10 +157,10 @@ def walks(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
     def problems_of(path: Path) -> list[str]:
         walked.append(path)
-        return pages.problems_of(path)
+        return page_check.problems_of(path)
 
     monkeypatch.setattr(header_module, "problems_of", problems_of)
-    monkeypatch.setattr(pages, "ALWAYS_WALKED", PAGE)
+    monkeypatch.setattr(page_check, "ALWAYS_WALKED", PAGE)
     return walked
 
 
@@ -177,7 +177,7 @@ def test_a_large_file_is_walked_through_once(home: Path, walks: list[Path]):
 
 
 def test_a_small_file_is_walked_through_each_time(home: Path, walks: list[Path], monkeypatch):
-    monkeypatch.setattr(pages, "ALWAYS_WALKED", 1 << 30)
+    monkeypatch.setattr(page_check, "ALWAYS_WALKED", 1 << 30)
     for _ in range(3):
         Environment(home).close()
     assert len(walks) == 3
@@ -192,13 +192,13 @@ def test_a_small_file_is_walked_through_each_time(home: Path, walks: list[Path],
 def test_a_file_that_has_grown_large_in_the_hands_of_one_who_was_killed_is_not(
     home: Path, walks, monkeypatch, program
 ):
-    monkeypatch.setattr(pages, "ALWAYS_WALKED", 1 << 20)
+    monkeypatch.setattr(page_check, "ALWAYS_WALKED", 1 << 20)
     grow = """
         import os, signal, sys
         from pathlib import Path
         from understudy.storage.batch import Batch
         from understudy.storage.environment import Environment
-        from understudy.storage.schema import Table
+        from understudy.storage.tables.schema import Table
 
         environment = Environment(Path(sys.argv[1]))
         batch = Batch()
@@ -222,14 +222,14 @@ def test_another_file_or_another_boot_is_walked_through_again(home: Path, tmp_pa
     assert walks == [store_file(copied)]
     boot = tmp_path / "boot_id"
     boot.write_text("the next one\n")
-    monkeypatch.setattr(pages, "_BOOT", boot)
+    monkeypatch.setattr(page_check, "_BOOT", boot)
     Environment(home).close()
     Environment(home).close()
     assert walks == [store_file(copied), store_file(home)]
 
 
 def test_what_grew_large_or_was_compacted_here_is_vouched_for(home: Path, tmp_path: Path, walks, monkeypatch):
-    monkeypatch.setattr(pages, "ALWAYS_WALKED", 1 << 18)
+    monkeypatch.setattr(page_check, "ALWAYS_WALKED", 1 << 18)
     store_of(home)
     walks.clear()
     Environment(home).close()
@@ -256,10 +256,10 @@ def test_readers_do_not_walk_through_what_a_living_writer_writes(home: Path, pro
         print(len(walked))
     """
     environment = Environment(home)
-    assert pages.claimed(store_file(home))
+    assert page_check.claimed(store_file(home))
     assert program(look, home).communicate()[0] == "0\n"
     environment.close()
-    assert not pages.claimed(store_file(home))
+    assert not page_check.claimed(store_file(home))
     assert program(look, home).communicate()[0] == "1\n"
 
 
@@ -268,36 +268,36 @@ def test_the_claim_moves_to_the_file_that_a_compaction_made(home: Path, tmp_path
     copy = home / "store.compact.1.draft"
     environment.copy(copy)
     environment.swap(copy)
-    assert pages.claimed(store_file(home))
+    assert page_check.claimed(store_file(home))
     environment.close()
-    assert not pages.claimed(store_file(home))
+    assert not page_check.claimed(store_file(home))
 
 
 def test_a_claim_that_another_holds_is_gone_without(home: Path, monkeypatch):
     Environment(home).close()
-    monkeypatch.setattr(pages, "CLAIM_PATIENCE", 0.01)
-    first = pages.claim(store_file(home))
-    second = pages.claim(store_file(home))
+    monkeypatch.setattr(page_check, "CLAIM_PATIENCE", 0.01)
+    first = page_check.claim(store_file(home))
+    second = page_check.claim(store_file(home))
     os.close(second)
-    assert pages.claimed(store_file(home))
+    assert page_check.claimed(store_file(home))
     os.close(first)
-    assert not pages.claimed(store_file(home))
+    assert not page_check.claimed(store_file(home))
 
 
 def test_without_locks_or_a_place_for_the_voucher_it_goes_on(home: Path, walks, monkeypatch):
     def no_locks(*_: object) -> None:
         raise OSError(37, "No locks available")
 
-    monkeypatch.setattr(pages.fcntl, "flock", no_locks)
+    monkeypatch.setattr(page_check.fcntl, "flock", no_locks)
     voucher_file(home).mkdir(parents=True)
     Environment(home).close()
     Environment(home).close()
     assert len(walks) == 2
-    assert not pages.vouched_for(home / "nothing")
+    assert not page_check.vouched_for(home / "nothing")
 
 
 def test_a_file_that_a_writer_changes_meanwhile_is_looked_at_again(home: Path, walks, monkeypatch):
-    monkeypatch.setattr(pages, "ALWAYS_WALKED", 1 << 30)
+    monkeypatch.setattr(page_check, "ALWAYS_WALKED", 1 << 30)
     Environment(home).close()
     before = inspect(store_file(home))
     assert before is not None

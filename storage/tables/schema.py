@@ -28,7 +28,7 @@ import struct
 from enum import IntEnum, StrEnum
 from typing import Final
 
-from ..actors.errors import InvalidOption
+from ...actors.errors import InvalidOption
 
 SCHEMA_VERSION: Final = 2
 """Goes up when a release cannot read what an older one wrote, or the other way round."""

@@ -6,7 +6,7 @@ import lmdb
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from understudy.storage.rows import apply, walk
+from understudy.storage.tables.rows import apply, walk
 
 KEYS = st.binary(min_size=1, max_size=2)
 ROWS = st.dictionaries(KEYS, st.none() | st.binary(max_size=3), max_size=30)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from understudy.actors.errors import InvalidOption
-from understudy.storage.schema import (
+from understudy.storage.tables.schema import (
     MAX_KEY_BYTES,
     Lane,
     Table,

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import lmdb
 
+from ..tables.schema import HOME_ROW, ID_BYTES, SCHEMA_ROW, SCHEMA_VERSION, Table
 from .disk import remove, sync_folder
-from .layout import draft_file, lock_file, store_file
-from .schema import HOME_ROW, ID_BYTES, SCHEMA_ROW, SCHEMA_VERSION, Table
+from .names import draft_file, lock_file, store_file
 
 
-def make_blank(home: Path) -> None:
+def make_store(home: Path) -> None:
     """Put a new store into a home that has none. It appears whole, under its name, or not at all.
 
     Raises OSError and lmdb.Error.

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from understudy.storage import layout
-from understudy.storage.layout import draft_file, gate, gate_file, remove_drafts
+from understudy.storage.file import names
+from understudy.storage.file.names import draft_file, gate, gate_file, remove_drafts
 from waiting import until
 
 
@@ -46,7 +46,7 @@ def test_a_home_that_cannot_be_written_needs_no_gate_to_open(tmp_path: Path, mon
     def read_only(*_):
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr(layout.os, "open", read_only)
+    monkeypatch.setattr(names.os, "open", read_only)
     with gate(tmp_path, alone=False):
         pass
     with pytest.raises(OSError, match="Read-only"), gate(tmp_path, alone=True):

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
-
-from .app import absolute_entries
+from collections.abc import Iterable
 
 
 def python_command(module: str, fd: int) -> list[str]:
-    """The command line that runs `main(fd)` of a module of this room in a fresh interpreter, set up like this one.
+    """The command line that runs `main(fd)` of a module of `supervisor` in a fresh interpreter, set up like this one.
 
     Not `-m`: that would run a second copy of the module as `__main__`. Not PYTHONPATH: that would reach every
     program that a task starts, other Pythons among them.
     """
     flags: list[str] = getattr(subprocess, "_args_from_interpreter_flags", list)()  # As multiprocessing does.
-    package = __name__.rpartition(".")[0]
+    package = __name__.rpartition(".linux.")[0]
     path = absolute_entries(sys.path)
     code = f"import sys; sys.path[:] = {path!r}; from {package}.{module} import main; main({fd})"
     return [sys.executable, *flags, "-P", "-c", code]
+
+
+def absolute_entries(entries: Iterable[str]) -> list[str]:
+    """Entries of `sys.path` as another process can use them: '' means wherever this one is at the moment."""
+    # What is no folder or file is left alone: import hooks have entries of their own.
+    return [os.path.abspath(entry) if not entry or os.path.exists(entry) else entry for entry in entries]

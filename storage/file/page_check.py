@@ -19,7 +19,7 @@ from typing import Final
 
 from lmdb import verify
 
-from .layout import voucher_file
+from .names import voucher_file
 
 ALWAYS_WALKED: Final = 32 << 20
 """Bytes up to which a file is walked at each opening: at most half a second."""

@@ -12,10 +12,10 @@ import pytest
 
 from churn import WRITER, consistent
 from understudy.actors.errors import StoreError, StoreForeign
-from understudy.storage import view as module
-from understudy.storage.layout import store_file
-from understudy.storage.schema import Table
-from understudy.storage.view import View, release, view_of
+from understudy.storage import shared_view as module
+from understudy.storage.file.names import store_file
+from understudy.storage.shared_view import SharedView, release, view_of
+from understudy.storage.tables.schema import Table
 from waiting import until
 
 Program = Callable[..., "subprocess.Popen[str]"]
@@ -28,7 +28,7 @@ def view(home: Path):
     release(view)
 
 
-def test_a_home_without_a_store_reads_as_empty_and_is_not_made(home: Path, view: View):
+def test_a_home_without_a_store_reads_as_empty_and_is_not_made(home: Path, view: SharedView):
     with view.read() as snapshot:
         assert snapshot.get(Table.TASKS, b"a") is None
         assert list(snapshot.rows(Table.TASKS)) == []
@@ -36,7 +36,9 @@ def test_a_home_without_a_store_reads_as_empty_and_is_not_made(home: Path, view:
     assert not home.exists()
 
 
-def test_reads_are_consistent_while_a_writer_grows_and_compacts(home: Path, view: View, program: Program):
+def test_reads_are_consistent_while_a_writer_grows_and_compacts(
+    home: Path, view: SharedView, program: Program
+):
     writer = program(WRITER, home, os.getpid())
     assert writer.stdout is not None
     writer.stdout.readline()
@@ -74,7 +76,7 @@ def test_many_readers_in_many_processes(home: Path, program: Program):
             import sys
             from pathlib import Path
             from churn import consistent
-            from understudy.storage.view import release, view_of
+            from understudy.storage.shared_view import release, view_of
 
             last = reads = 0
             while last < 200:
@@ -97,7 +99,7 @@ def test_many_readers_in_many_processes(home: Path, program: Program):
         assert int(output) >= 3
 
 
-def test_a_writer_that_died_leaves_a_readable_store(home: Path, view: View, program: Program):
+def test_a_writer_that_died_leaves_a_readable_store(home: Path, view: SharedView, program: Program):
     for _ in range(3):
         writer = program(WRITER, home, os.getpid())
         assert writer.stdout is not None
@@ -126,13 +128,13 @@ def test_one_environment_serves_all_users_of_a_home_until_the_last_has_gone(
     release(module._views[str(home)])
 
 
-def test_a_store_open_for_writing_in_this_process_is_refused_with_advice(desk, view: View):
+def test_a_store_open_for_writing_in_this_process_is_refused_with_advice(desk, view: SharedView):
     desk.flush()
     with pytest.raises(StoreError, match="in this process already"):
         consistent(view)
 
 
-def test_a_foreign_file_is_refused_and_found_good_once_it_is(home: Path, view: View, open_desk):
+def test_a_foreign_file_is_refused_and_found_good_once_it_is(home: Path, view: SharedView, open_desk):
     home.mkdir()
     store_file(home).write_bytes(b"hello" * 100)
     with pytest.raises(StoreForeign):
@@ -142,7 +144,7 @@ def test_a_foreign_file_is_refused_and_found_good_once_it_is(home: Path, view: V
     assert consistent(view) == 0
 
 
-def test_a_fork_reads_with_an_environment_of_its_own(home: Path, view: View, open_desk):
+def test_a_fork_reads_with_an_environment_of_its_own(home: Path, view: SharedView, open_desk):
     desk = open_desk()
     for row in range(40):
         desk.store.put(Table.TASKS, b"%016d" % row, b"7")
@@ -177,7 +179,7 @@ def test_a_fork_reads_with_an_environment_of_its_own(home: Path, view: View, ope
             thread.join()
 
 
-def test_a_fork_with_a_read_under_way_leaves_the_childs_copy_alone(view: View, open_desk, monkeypatch):
+def test_a_fork_with_a_read_under_way_leaves_the_childs_copy_alone(view: SharedView, open_desk, monkeypatch):
     monkeypatch.setattr(module, "_FORK_PATIENCE", 0.01)
     open_desk().store.close(5)
     with view.read() as snapshot:

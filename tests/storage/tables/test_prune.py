@@ -5,14 +5,14 @@ from typing import Any
 import pytest
 
 from desk import Desk, expire
+from memory_store import MemoryStore
 from tasks import EPOCH, add_task
 from understudy.actors.state import State
-from understudy.storage import prune as module
-from understudy.storage.memory import MemoryStore
-from understudy.storage.prune import expiry_rows, forget, prune
-from understudy.storage.record import Record
-from understudy.storage.schema import Table, expiry_ids, expiry_key, idempotency_key, log_key, mail_key
 from understudy.storage.store import Store
+from understudy.storage.tables import prune as module
+from understudy.storage.tables.prune import expiry_rows, forget, prune
+from understudy.storage.tables.record import Record
+from understudy.storage.tables.schema import Table, expiry_ids, expiry_key, idempotency_key, log_key, mail_key
 
 BY_TASK = (
     Table.TASKS,

@@ -1,0 +1,1 @@
+"""The store's file itself: its names, header, pages, and what the disk says."""

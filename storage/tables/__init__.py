@@ -1,0 +1,1 @@
+"""What the rows in the store mean. Pure: nothing here opens a file."""

@@ -1,0 +1,1 @@
+"""Processes as the Linux kernel shows them; used in every process."""
