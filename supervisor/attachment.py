@@ -18,7 +18,7 @@ from .connection import Connection
 from .embedding import Embedded
 from .frames import Ask
 from .home import Home
-from .restarts import Restarts
+from .rules.restart_intensity import RestartIntensity
 from .settings import Settings
 from .wait import Wait
 
@@ -50,7 +50,7 @@ class Attachment:
         self._waits: set[Wait] = set()
         self._changing = threading.RLock()
         self._closed = False
-        self._restarts = Restarts(settings.restarts, max(settings.restarts_within, 0.001))
+        self._restarts = RestartIntensity(settings.restarts, max(settings.restarts_within, 0.001))
         if owner and loading():
             # The fork server imports the program for its tasks; starting supervisors there would never end.
             raise NoRuntime(

@@ -14,7 +14,6 @@ from ..actors.ids import id_text
 from ..actors.state import Event
 from ..storage.tables.schema import Lane, Table
 from .admission import checked_id
-from .blame import Share, blame
 from .book import Book
 from .entry import Entry
 from .frames import Report
@@ -22,10 +21,11 @@ from .journal import Journal
 from .linux.processes import ExitStatus
 from .log_tail import LogTail
 from .mail import Mailroom
-from .reports import check_checkpoint, check_done, check_lines, check_progress
+from .rules.blame import Share, blame
+from .rules.pauses import was_paused
+from .rules.report_checks import check_checkpoint, check_done, check_lines, check_progress
+from .rules.verdict import ErrorRow, Verdict, judge, judge_crash
 from .settings import Settings
-from .standstill import stood_still
-from .verdict import ErrorRow, Verdict, judge, judge_crash
 from .worker_link import WorkerLink
 
 log = logging.getLogger("understudy")
@@ -138,7 +138,7 @@ class Attempts:
             return
         timeout = entry.options.timeout
         # Once only: on a machine so busy that every clock is late, what runs is to be stopped all the same.
-        if timeout is not None and not anew and stood_still(entry.deadline, self._loop.time()):
+        if timeout is not None and not anew and was_paused(entry.deadline, self._loop.time()):
             entry.deadline = self._loop.call_later(timeout, self._time_out, entry, True)
         else:
             self._signal(entry, "timeout")
@@ -154,7 +154,7 @@ class Attempts:
 
     def _condemn(self, entry: Entry, reason: str, anew: bool = False) -> None:
         link = entry.link
-        if link is not None and not anew and stood_still(entry.kill, self._loop.time()):
+        if link is not None and not anew and was_paused(entry.kill, self._loop.time()):
             entry.kill = self._loop.call_later(entry.options.grace, self._condemn, entry, reason, True)
         elif link is not None:
             log.warning(

@@ -38,7 +38,7 @@ from .declared import Declared, Place
 from .entry import Entry
 from .journal import Journal
 from .lane import Lane as Line
-from .verdict import ErrorRow
+from .rules.verdict import ErrorRow
 
 log = logging.getLogger("understudy")
 

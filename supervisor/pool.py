@@ -15,10 +15,10 @@ from .app import AppSpec
 from .entry import Entry
 from .linux.child_watch import ChildWatch
 from .linux.processes import ExitStatus, kill_tree, rss_of_tree
-from .restarts import Restarts
+from .rules.pauses import was_paused
+from .rules.restart_intensity import RestartIntensity
 from .settings import Settings
 from .spawner import Spawner, SpawnFailed
-from .standstill import stood_still
 from .stream import widen
 from .worker_link import HANDED, Reports, WorkerLink
 
@@ -68,7 +68,7 @@ class Pool:
         self.on_memory: Callable[[WorkerLink], None] = lambda _: None
         self._spawner = Spawner(spec, cookie, self._loaded, self._give_up, self._fork_server_ended)
         self._watch = ChildWatch(self._died)
-        self._restarts = Restarts(settings.restarts, max(settings.restarts_within, 0.001))
+        self._restarts = RestartIntensity(settings.restarts, max(settings.restarts_within, 0.001))
         self._spawns: set[asyncio.Task[None]] = set()
         self._kills: set[asyncio.Future[Any]] = set()
         self._number = 0
@@ -135,7 +135,7 @@ class Pool:
     def _loads_too_long(self, anew: bool) -> None:
         if self.app_ready.is_set() or self._stopping:
             return
-        if not anew and stood_still(self._load_due, self._loop.time()):
+        if not anew and was_paused(self._load_due, self._loop.time()):
             self._await_load(anew=True)
         else:
             limit = self._settings.start_timeout

@@ -31,9 +31,9 @@ with atheris.instrument_imports() if atheris else nullcontext():
     from understudy.actors.errors import InvalidOption, InvalidValue, ProtocolError
     from understudy.actors.task.options import Options
     from understudy.storage.tables.record import Record, state_of
-    from understudy.supervisor import reports
     from understudy.supervisor.cli import escape, json_text
     from understudy.supervisor.codec import Decoder, encode
+    from understudy.supervisor.rules import report_checks
 
 #: Bytes that reading one input may take; an input has at most 4,096.
 MEMORY = 64 << 20
@@ -96,16 +96,16 @@ def a_report(data: bytes) -> None:
     for _, *fields in _frames_of(data):
         stored: list[Any] = []
         with suppress(ProtocolError, ValueError, TypeError, LookupError):
-            reports.check_done(fields[0])
+            report_checks.check_done(fields[0])
             stored += [row[3] for row in fields[0]]
         with suppress(ProtocolError, ValueError, TypeError):
-            reports.check_checkpoint(*fields, 1024)
+            report_checks.check_checkpoint(*fields, 1024)
             stored.append(fields[1])
         with suppress(ProtocolError, ValueError, TypeError):
-            reports.check_progress(*fields)
+            report_checks.check_progress(*fields)
             stored.append(fields)
         with suppress(ProtocolError, ValueError, TypeError, LookupError):
-            reports.check_lines(fields[0])
+            report_checks.check_lines(fields[0])
             stored.append(list(fields[0]))
         msgpack.unpackb(msgpack.packb(stored))
 

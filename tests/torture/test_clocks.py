@@ -23,7 +23,7 @@ from shim import Shim, shim
 from theatre import PATIENCE, cookie, parked, processes_of, ready, running, serving
 from understudy import Runtime, State
 from understudy.storage.check import check
-from understudy.supervisor.standstill import STANDSTILL
+from understudy.supervisor.rules.pauses import PAUSE
 from waiting import until
 
 HOUR = 3600
@@ -217,7 +217,7 @@ def test_nobody_is_blamed_for_time_in_which_everything_was_frozen(
             with frozen(everybody):
                 clock.set_clock(2 * HOUR)
                 # Past every one of these clocks, by more than a busy machine would be.
-                until(lambda: time.monotonic() > begin + LITTLE + STANDSTILL + 0.2, 2 * LITTLE + PATIENCE)
+                until(lambda: time.monotonic() > begin + LITTLE + PAUSE + 0.2, 2 * LITTLE + PATIENCE)
                 if clock_stands_still:
                     clock.hold_back(time.monotonic() - begin)
             rt.send_many((tasks[name].id, 5) for name in ("receiving", "async", "measured"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 
-class Restarts:
+class RestartIntensity:
     """Counts deaths in a sliding window. Pure: the caller brings the clock.
 
     `limit` deaths within `within` seconds are borne; the next one inside the window exceeds the intensity.

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from understudy.supervisor.blame import Share, blame
+from understudy.supervisor.rules.blame import Share, blame
 
 
 @pytest.mark.parametrize("working", range(4))

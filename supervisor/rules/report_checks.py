@@ -7,9 +7,9 @@ from __future__ import annotations
 from types import NoneType
 from typing import Any, Final
 
-from ..actors.attempt.host import Ending
-from ..actors.errors import ProtocolError
-from ..storage.tables.schema import ID_BYTES
+from ...actors.attempt.host import Ending
+from ...actors.errors import ProtocolError
+from ...storage.tables.schema import ID_BYTES
 
 _NUMBERS: Final = (float, int)
 #: Characters that no text of a report exceeds, by far: a worker cuts them shorter.

@@ -4,37 +4,37 @@ from __future__ import annotations
 
 import pytest
 
-from understudy.supervisor.restarts import Restarts
+from understudy.supervisor.rules.restart_intensity import RestartIntensity
 
 
 def test_bears_its_limit_and_not_one_more():
-    restarts = Restarts(limit=5, within=10)
+    restarts = RestartIntensity(limit=5, within=10)
     assert [restarts.note(now) for now in (0, 1, 2, 3, 4, 5)] == [False] * 5 + [True]
 
 
 def test_deaths_leave_the_window():
-    restarts = Restarts(limit=2, within=10)
+    restarts = RestartIntensity(limit=2, within=10)
     assert [restarts.note(now) for now in (0, 1, 10.5, 11.5, 12)] == [False, False, False, False, True]
     assert len(restarts) == 3
 
 
 def test_a_death_as_old_as_the_window_still_counts():
-    restarts = Restarts(limit=1, within=10)
+    restarts = RestartIntensity(limit=1, within=10)
     assert [restarts.note(0), restarts.note(10)] == [False, True]
 
 
 def test_slow_deaths_never_exceed():
-    restarts = Restarts(limit=1, within=1)
+    restarts = RestartIntensity(limit=1, within=1)
     assert not any(restarts.note(now * 1.01) for now in range(1000))
     assert len(restarts) == 1
 
 
 def test_a_limit_of_zero_makes_the_first_death_final():
-    assert Restarts(limit=0).note(0)
+    assert RestartIntensity(limit=0).note(0)
 
 
 def test_clear_forgets():
-    restarts = Restarts(limit=1)
+    restarts = RestartIntensity(limit=1)
     restarts.note(0)
     restarts.clear()
     assert not restarts.note(0)
@@ -43,4 +43,4 @@ def test_clear_forgets():
 @pytest.mark.parametrize(("limit", "within"), [(-1, 1), (1, 0), (1, -1)])
 def test_refuses_nonsense(limit: int, within: float):
     with pytest.raises(ValueError, match="limit"):
-        Restarts(limit, within)
+        RestartIntensity(limit, within)

@@ -11,7 +11,7 @@ from understudy.actors.attempt.host import Ending, Outcome
 from understudy.actors.state import TRANSITIONS, Event, State
 from understudy.actors.task.options import Options
 from understudy.actors.task.retry import Retry, lineage
-from understudy.supervisor.verdict import Verdict, judge, judge_crash
+from understudy.supervisor.rules.verdict import Verdict, judge, judge_crash
 
 POLICIES = {
     "none": Retry(),

@@ -17,8 +17,8 @@ from understudy.actors.state import State
 from understudy.storage.check import check
 from understudy.storage.reader import Reader
 from understudy.storage.tables.schema import Lane
-from understudy.supervisor import reports
 from understudy.supervisor.frames import Report
+from understudy.supervisor.rules import report_checks
 
 DEEP: Any = b""
 for _ in range(400):
@@ -181,10 +181,10 @@ def test_a_drop_is_confirmed_once(home: Path):
 
 
 def test_values_beyond_the_limit_are_no_checkpoint(home: Path):
-    reports.check_checkpoint(1, bytes(10), 0, [[(bytes(16), bytes(10))]], 10)
+    report_checks.check_checkpoint(1, bytes(10), 0, [[(bytes(16), bytes(10))]], 10)
     for fields in ((1, bytes(11), 0, []), (1, b"", 0, [[(bytes(16), bytes(11))]])):
         with pytest.raises(ProtocolError):
-            reports.check_checkpoint(*fields, 10)
+            report_checks.check_checkpoint(*fields, 10)
 
 
 def test_details_of_an_error_are_plain():
@@ -192,8 +192,8 @@ def test_details_of_an_error_are_plain():
         return (bytes(16), 1, None, (*ERROR, details), None, 0, 1.0, 2.0)
 
     plain = {"exit_code": 3, "signal": None, "oom_killed": False, "stdout": "x", "outputs": {"/data/x": "/x"}}
-    reports.check_done((row(plain), row(plain)))
-    reports.check_done(())
+    report_checks.check_done((row(plain), row(plain)))
+    report_checks.check_done(())
     for wrong in (None, [], {1: 2}, {"a": b"x"}, {"a": []}, {"a": {"b": 1}}, {"a": "x" * 2_000_000}):
         with pytest.raises(ProtocolError):
-            reports.check_done((row(plain), row(wrong)))
+            report_checks.check_done((row(plain), row(wrong)))

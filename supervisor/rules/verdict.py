@@ -9,10 +9,10 @@ import random
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ..actors.attempt.host import Ending, Outcome
-from ..actors.state import Event
-from ..actors.task.options import Options
-from ..actors.task.retry import lineage
+from ...actors.attempt.host import Ending, Outcome
+from ...actors.state import Event
+from ...actors.task.options import Options
+from ...actors.task.retry import lineage
 
 ErrorRow = tuple[str, str, str, dict[str, Any]]
 """(type, message, traceback, details), as a record keeps it."""

@@ -10,9 +10,9 @@ import asyncio
 from typing import Final
 
 #: Seconds by which a timer must be late to say so. A loop that is merely busy is not.
-STANDSTILL: Final = 1.0
+PAUSE: Final = 1.0
 
 
-def stood_still(timer: asyncio.TimerHandle | None, now: float) -> bool:
+def was_paused(timer: asyncio.TimerHandle | None, now: float) -> bool:
     """Whether `timer`, which has just run out, did so while this process stood still; `now` is the loop's time."""
-    return timer is not None and now - timer.when() > STANDSTILL
+    return timer is not None and now - timer.when() > PAUSE

@@ -1,0 +1,1 @@
+"""The supervisor's decisions. Pure: no clock, socket, process or event loop."""
