@@ -16,11 +16,11 @@ from ..actors.task.declaration import module_name, registry
 from .app import AppSpec, loading
 from .connection import Connection
 from .embedding import Embedded
-from .frames import Ask
 from .home import Home
 from .rules.restart_intensity import RestartIntensity
 from .settings import Settings
 from .wait import Wait
+from .wire.messages import Ask
 
 log = logging.getLogger("understudy")
 

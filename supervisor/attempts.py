@@ -16,7 +16,6 @@ from ..storage.tables.schema import Lane, Table
 from .admission import checked_id
 from .book import Book
 from .entry import Entry
-from .frames import Report
 from .journal import Journal
 from .linux.processes import ExitStatus
 from .log_tail import LogTail
@@ -26,6 +25,7 @@ from .rules.pauses import was_paused
 from .rules.report_checks import check_checkpoint, check_done, check_lines, check_progress
 from .rules.verdict import ErrorRow, Verdict, judge, judge_crash
 from .settings import Settings
+from .wire.messages import Report
 from .worker_link import WorkerLink
 
 log = logging.getLogger("understudy")

@@ -11,12 +11,12 @@ from itertools import chain, islice
 from typing import Any, Final, Protocol
 
 from ..actors.errors import ProtocolError, UnderstudyError
-from .codec import VERSION, Decoder, encode, parts
-from .error_frame import error_fields
-from .frames import Answer, Ask
 from .home import peer_uid_ok
 from .settings import MIB
-from .stream import StreamProtocol, widen
+from .wire.codec import VERSION, Decoder, encode, parts
+from .wire.error_codec import error_fields
+from .wire.messages import Answer, Ask
+from .wire.socket_buffers import StreamProtocol, widen
 
 log = logging.getLogger("understudy")
 

@@ -12,11 +12,11 @@ from typing import Any, Final
 
 from ..actors.errors import NotRunning, ProtocolError, SupervisorLost, UnderstudyError
 from ..actors.values import VALUE_LIMIT
-from .codec import VERSION, Decoder, encode
-from .error_frame import error_of
-from .frames import Answer, Ask
 from .home import Home
-from .stream import READ_SIZE, read_buffer, widen
+from .wire.codec import VERSION, Decoder, encode
+from .wire.error_codec import error_of
+from .wire.messages import Answer, Ask
+from .wire.socket_buffers import READ_SIZE, read_buffer, widen
 
 #: Seconds that connecting and the first answer may take.
 CONNECT_TIMEOUT: Final = 10.0

@@ -12,10 +12,10 @@ import msgpack
 
 from ..actors.errors import SupervisorLost, UnderstudyError
 from .app import AppSpec
-from .error_frame import error_of
 from .home import Home
 from .linux.python_command import python_command
 from .settings import Settings
+from .wire.error_codec import error_of
 
 #: Seconds until a supervisor serves its home; taking over a large one may take a while.
 START_TIMEOUT: Final = 60.0

@@ -15,8 +15,8 @@ from ..actors.errors import TaskCancelled
 from ..actors.ids import id_text
 from ..actors.timeouts import check_timeout
 from .attachment import Attachment
-from .frames import Ask
 from .wait import Row, Wait
+from .wire.messages import Ask
 
 
 class Ends:

@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from .codec import encode, parts
-from .frames import Report
+from .wire.codec import encode, parts
+from .wire.messages import Report
 
 #: Seconds that results, acknowledgements and news of waiting tasks may gather.
 LINGER: Final = 0.005

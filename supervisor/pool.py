@@ -19,7 +19,7 @@ from .rules.pauses import was_paused
 from .rules.restart_intensity import RestartIntensity
 from .settings import Settings
 from .spawner import Spawner, SpawnFailed
-from .stream import widen
+from .wire.socket_buffers import widen
 from .worker_link import HANDED, Reports, WorkerLink
 
 log = logging.getLogger("understudy")

@@ -28,12 +28,12 @@ from ..actors.task.handles import TaskInfo, TaskRecord
 from ..storage.reader import Reader
 from .attachment import Attachment
 from .ends import Ends
-from .frames import Ask
 from .home import Home
 from .settings import BATCH_BYTES, BATCH_LIMIT, Settings
 from .starts import StartRow, Starts, TaskLike
 from .subscription import Subscription
 from .views import LogLine, value_of, view
+from .wire.messages import Ask
 
 log = logging.getLogger("understudy")
 

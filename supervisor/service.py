@@ -18,12 +18,12 @@ from .book import Book
 from .changes import Changes
 from .client_link import MALFORMED, ClientLink
 from .crowd import Crowd
-from .frames import Ask
 from .journal import Journal
 from .mail import Mailroom
 from .pool import Pool
 from .settings import Settings
 from .waiting import Waiting
+from .wire.messages import Ask
 
 log = logging.getLogger("understudy")
 

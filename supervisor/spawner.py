@@ -12,7 +12,6 @@ from contextlib import suppress
 from typing import Any
 
 from ..actors.errors import AppFailed, UnderstudyError
-from . import packets
 from .app import AppSpec
 from .linux.child_watch import ChildWatch
 from .linux.processes import (
@@ -28,7 +27,8 @@ from .linux.processes import (
     usual_open_files,
 )
 from .linux.python_command import python_command
-from .packet_line import PacketLine
+from .wire import packets
+from .wire.packet_stream import PacketStream
 
 #: Seconds for one fork, counted from when the fork server has loaded the app and all modules asked for.
 SPAWN_TIMEOUT = 10.0
@@ -70,7 +70,7 @@ class Spawner:
         self._on_loaded, self._on_failed, self._on_exit = on_loaded, on_failed, on_exit
         self._entry, self._name, self._spawn_timeout = entry, name, spawn_timeout
         self._process: subprocess.Popen[bytes] | None = None
-        self._line: PacketLine | None = None
+        self._line: PacketStream | None = None
         self._watch = ChildWatch(self._child_exited)
         self._numbers = itertools.count(1)
         #: Children that this process had before: an entry script's, if we are what it has exec'ed at its end.
@@ -126,7 +126,7 @@ class Spawner:
         self._ready.clear()
         self._ended.clear()
         self._watch.watch(self._process.pid)
-        self._line = PacketLine(ours, self._take)
+        self._line = PacketStream(ours, self._take)
         self._line.send(
             {"supervisor": os.getpid(), "app": self._spec.pack(), "entry": self._entry, "name": self._name}
         )

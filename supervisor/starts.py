@@ -18,7 +18,7 @@ from ..actors.task.declaration import Task, module_name
 from .app import AppSpec
 from .attachment import Attachment
 from .connection import Connection
-from .frames import Ask
+from .wire.messages import Ask
 
 TaskLike = Task[..., Any] | str
 

@@ -10,7 +10,7 @@ from ..actors.ids import id_text
 from ..actors.state import State
 from ..actors.task.handles import Progress, TaskRecord
 from ..storage.tables.record import Record
-from .error_frame import info_of
+from .wire.error_codec import info_of
 
 
 class LogLine(NamedTuple):

@@ -9,8 +9,8 @@ from typing import Any
 
 from ..actors.errors import SupervisorLost, UnderstudyError
 from .connection import Connection, Reply, Rows
-from .frames import Ask
 from .settings import BATCH_LIMIT
+from .wire.messages import Ask
 
 Row = tuple[bytes, str, bytes | None, Any]
 

@@ -28,16 +28,16 @@ from ..actors.task import current_runtime
 from ..actors.task.declaration import Task, registry
 from ..actors.task.options import Options
 from ..storage.tables.schema import Lane
-from .codec import Decoder, parts
 from .crash_points import Process, arm
-from .error_frame import error_of
-from .frames import Order, Report
 from .linux.processes import children_of, kill_tree
 from .marks import Marks
 from .outbox import LINGER, Outbox
 from .slots import Slots
-from .stream import read_buffer
 from .tokens import Tokens
+from .wire.codec import Decoder, parts
+from .wire.error_codec import error_of
+from .wire.messages import Order, Report
+from .wire.socket_buffers import read_buffer
 
 if TYPE_CHECKING:
     from ..actors.task.current_runtime import RuntimeLike

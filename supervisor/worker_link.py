@@ -12,14 +12,14 @@ from typing import Any, Final, Protocol
 
 from ..actors.errors import UnderstudyError
 from ..storage.tables.schema import Lane
-from .codec import Decoder, encode, parts
 from .entry import Entry
-from .error_frame import error_fields
-from .frames import Order
 from .marks import Marks
 from .settings import Settings
-from .stream import StreamProtocol
 from .tokens import Tokens
+from .wire.codec import Decoder, encode, parts
+from .wire.error_codec import error_fields
+from .wire.messages import Order
+from .wire.socket_buffers import StreamProtocol
 
 log = logging.getLogger("understudy")
 

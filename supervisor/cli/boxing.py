@@ -15,8 +15,8 @@ from ...actors.errors import ErrorInfo
 from ...actors.ids import id_bytes
 from ...actors.state import State
 from ...storage.reader import LogLine, Reader
-from ..error_frame import info_of
 from ..views import ended_error
+from ..wire.error_codec import info_of
 from . import escape, screen
 from .command import LazyGroup, command
 from .exit_codes import ExitCode

@@ -12,8 +12,8 @@ from ...actors.ids import id_bytes
 from ...actors.state import State
 from ...actors.task.handles import TaskRecord
 from ...storage.reader import Reader
-from ..error_frame import info_of
 from ..views import ended_error, view
+from ..wire.error_codec import info_of
 from . import escape, json_text, lookup, records, screen
 from .command import command
 from .exit_codes import ExitCode

@@ -21,8 +21,8 @@ import letter_tasks
 from letters import PATIENCE, assert_sound, kill_supervisor, runtime
 from understudy import NotRunning, Runtime, State, SupervisorLost, TaskInfo
 from understudy.supervisor import attachment
-from understudy.supervisor.codec import VERSION, encode
-from understudy.supervisor.frames import Answer, Ask
+from understudy.supervisor.wire.codec import VERSION, encode
+from understudy.supervisor.wire.messages import Answer, Ask
 from waiting import until
 
 

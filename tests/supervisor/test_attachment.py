@@ -12,9 +12,9 @@ from understudy.actors.errors import NoRuntime, NotRunning, SupervisorLost
 from understudy.supervisor import attachment as attachment_module
 from understudy.supervisor.app import loading
 from understudy.supervisor.attachment import Attachment
-from understudy.supervisor.frames import Answer, Ask
 from understudy.supervisor.home import Home
 from understudy.supervisor.settings import Settings
+from understudy.supervisor.wire.messages import Answer, Ask
 from waiting import until
 
 

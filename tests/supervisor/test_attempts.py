@@ -18,8 +18,8 @@ from understudy.actors.state import State
 from understudy.actors.task.retry import lineage
 from understudy.storage.tables.schema import Lane, Table
 from understudy.supervisor.attempts import PACE_UNKNOWN
-from understudy.supervisor.frames import Order, Report
 from understudy.supervisor.linux.processes import ExitStatus
+from understudy.supervisor.wire.messages import Order, Report
 
 ERROR = ("ValueError", "wrong", "Traceback …", lineage(ValueError))
 

@@ -20,7 +20,7 @@ from understudy.storage.tables.record import Record
 from understudy.storage.tables.schema import Lane, Table, live_id, live_key, live_lane, log_key
 from understudy.supervisor import book as book_module
 from understudy.supervisor.entry import Entry
-from understudy.supervisor.frames import Report
+from understudy.supervisor.wire.messages import Report
 
 
 def small_windows(it: Room, window: int) -> None:

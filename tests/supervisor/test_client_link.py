@@ -14,9 +14,9 @@ import pytest
 from room import Room, room
 from understudy.supervisor import client_link as client_link_module
 from understudy.supervisor.client_link import ClientLink
-from understudy.supervisor.codec import VERSION, Decoder, encode
-from understudy.supervisor.frames import Answer, Ask
 from understudy.supervisor.settings import BATCH_BYTES
+from understudy.supervisor.wire.codec import VERSION, Decoder, encode
+from understudy.supervisor.wire.messages import Answer, Ask
 from wire import connect, listening
 
 

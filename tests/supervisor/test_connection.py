@@ -21,10 +21,10 @@ from understudy.actors.errors import (
     UnderstudyError,
 )
 from understudy.supervisor import connection as connection_module
-from understudy.supervisor.codec import encode
 from understudy.supervisor.connection import Connection
-from understudy.supervisor.frames import Answer, Ask
 from understudy.supervisor.home import Home
+from understudy.supervisor.wire.codec import encode
+from understudy.supervisor.wire.messages import Answer, Ask
 from waiting import until
 
 

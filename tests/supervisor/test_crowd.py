@@ -16,7 +16,7 @@ from understudy.supervisor import lane as lane_module
 from understudy.supervisor.attempts import QUICK
 from understudy.supervisor.client_link import ClientLink
 from understudy.supervisor.crowd import MANY, MOVED, Crowd
-from understudy.supervisor.frames import Answer, Ask
+from understudy.supervisor.wire.messages import Answer, Ask
 from wire import connect, listening
 
 

@@ -16,7 +16,7 @@ from understudy.storage.tables.schema import Lane, Table
 from understudy.supervisor import dispatcher as dispatcher_module
 from understudy.supervisor.attempts import QUICK
 from understudy.supervisor.dispatcher import AHEAD, AHEAD_SECONDS, STRIDE
-from understudy.supervisor.frames import Order, Report
+from understudy.supervisor.wire.messages import Order, Report
 
 
 def quick_by_now(it: Room, name: str = "quick") -> None:

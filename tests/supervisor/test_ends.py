@@ -13,9 +13,9 @@ from mimic import Peer, mimic
 from understudy.actors.errors import UnknownTask
 from understudy.supervisor.attachment import Attachment
 from understudy.supervisor.ends import Ends
-from understudy.supervisor.frames import Answer, Ask
 from understudy.supervisor.home import Home
 from understudy.supervisor.settings import Settings
+from understudy.supervisor.wire.messages import Answer, Ask
 
 ID = b"i" * 16
 START = (ID, "task", None, None, None, None, ID, None)

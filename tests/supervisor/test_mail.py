@@ -15,8 +15,8 @@ from understudy.actors.errors import MailboxClosed, MailboxFull, TaskNotFound
 from understudy.actors.ids import new_id
 from understudy.storage.tables.schema import Table, mail_key, mail_seq
 from understudy.supervisor import mail as mail_module
-from understudy.supervisor.frames import Order, Report
 from understudy.supervisor.mail import Mail
+from understudy.supervisor.wire.messages import Order, Report
 
 
 def numbers(it: Room, id: bytes) -> list[int]:

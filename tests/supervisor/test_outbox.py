@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from understudy.supervisor.codec import Decoder
-from understudy.supervisor.frames import Report
 from understudy.supervisor.outbox import DONE_GATHERED, LOG_GATHERED, LOG_LINGER, Outbox
 from understudy.supervisor.settings import BATCH_BYTES
+from understudy.supervisor.wire.codec import Decoder
+from understudy.supervisor.wire.messages import Report
 from waiting import until
 
 #: Seconds that a loaded machine may take beyond what is promised.

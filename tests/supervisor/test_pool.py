@@ -24,10 +24,10 @@ from understudy.storage.tables.schema import Lane
 from understudy.supervisor import pool as pool_module
 from understudy.supervisor.app import AppSpec
 from understudy.supervisor.entry import Entry
-from understudy.supervisor.frames import Report
 from understudy.supervisor.linux.processes import ExitStatus, children_of, kill_strays
 from understudy.supervisor.pool import Pool
 from understudy.supervisor.settings import Settings
+from understudy.supervisor.wire.messages import Report
 from understudy.supervisor.worker_link import WorkerLink
 
 APP = """

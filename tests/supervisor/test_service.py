@@ -16,7 +16,7 @@ from understudy.actors.ids import new_id
 from understudy.actors.state import State
 from understudy.storage.tables.record import Record
 from understudy.storage.tables.schema import Table
-from understudy.supervisor.frames import Answer, Ask, Order
+from understudy.supervisor.wire.messages import Answer, Ask, Order
 from wire import Wire, connect, listening
 
 

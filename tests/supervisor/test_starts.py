@@ -14,10 +14,10 @@ from mimic import Mimic, Peer, mimic, welcome
 from understudy.actors.errors import InvalidOption, UnencodableValue, UnknownTask, ValueTooLarge
 from understudy.actors.ids import id_bytes, id_text, is_task_id, new_id
 from understudy.supervisor.attachment import Attachment
-from understudy.supervisor.frames import Answer, Ask
 from understudy.supervisor.home import Home
 from understudy.supervisor.settings import Settings
 from understudy.supervisor.starts import Starts
+from understudy.supervisor.wire.messages import Answer, Ask
 
 
 def greeting(**facts: Any) -> Callable[[Peer], None]:

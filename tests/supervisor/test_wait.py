@@ -10,9 +10,9 @@ import pytest
 
 from understudy.actors.errors import SupervisorLost, TaskNotFound
 from understudy.supervisor.connection import Connection, Reply
-from understudy.supervisor.frames import Ask
 from understudy.supervisor.settings import BATCH_LIMIT
 from understudy.supervisor.wait import Wait
+from understudy.supervisor.wire.messages import Ask
 
 
 class Paper:

@@ -9,7 +9,7 @@ from room import Room, room
 from understudy.actors.ids import new_id
 from understudy.storage.tables.record import Record
 from understudy.storage.tables.schema import Table
-from understudy.supervisor.frames import Answer, Ask
+from understudy.supervisor.wire.messages import Answer, Ask
 from wire import Wire, connect, listening
 
 

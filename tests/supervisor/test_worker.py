@@ -19,11 +19,11 @@ from understudy.actors.attempt.host import Assignment, Ending
 from understudy.actors.ids import new_id
 from understudy.storage.tables.schema import Lane
 from understudy.supervisor import worker as worker_module
-from understudy.supervisor.codec import Decoder, encode
-from understudy.supervisor.frames import Order, Report
 from understudy.supervisor.marks import Marks
 from understudy.supervisor.settings import BATCH_LIMIT
 from understudy.supervisor.tokens import Tokens
+from understudy.supervisor.wire.codec import Decoder, encode
+from understudy.supervisor.wire.messages import Order, Report
 from understudy.supervisor.worker import ORPHANED, STOPPED
 from waiting import until
 

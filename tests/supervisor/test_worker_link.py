@@ -13,9 +13,9 @@ import pytest
 from room import Puppet, Room, room
 from understudy.actors.errors import TaskNotFound
 from understudy.storage.tables.schema import Lane
-from understudy.supervisor.codec import encode
-from understudy.supervisor.frames import Order, Report
 from understudy.supervisor.settings import BATCH_BYTES
+from understudy.supervisor.wire.codec import encode
+from understudy.supervisor.wire.messages import Order, Report
 from understudy.supervisor.worker_link import HANDED, WorkerLink
 
 

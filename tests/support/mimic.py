@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from understudy.supervisor.codec import VERSION, Decoder, encode
-from understudy.supervisor.frames import Answer, Ask
 from understudy.supervisor.home import Home, HomeLock
 from understudy.supervisor.settings import Settings
+from understudy.supervisor.wire.codec import VERSION, Decoder, encode
+from understudy.supervisor.wire.messages import Answer, Ask
 
 #: Seconds that anything may take.
 PATIENCE = 10.0

@@ -23,16 +23,16 @@ from understudy.storage.tables.record import Record
 from understudy.storage.tables.schema import Lane
 from understudy.supervisor.attempts import Attempts
 from understudy.supervisor.book import Book
-from understudy.supervisor.codec import Decoder, encode
 from understudy.supervisor.dispatcher import Dispatcher
 from understudy.supervisor.entry import Entry
-from understudy.supervisor.frames import Order, Report
 from understudy.supervisor.journal import Journal
 from understudy.supervisor.linux.processes import ExitStatus
 from understudy.supervisor.mail import Mailroom
 from understudy.supervisor.service import Service
 from understudy.supervisor.settings import Settings
-from understudy.supervisor.stream import READ_SIZE
+from understudy.supervisor.wire.codec import Decoder, encode
+from understudy.supervisor.wire.messages import Order, Report
+from understudy.supervisor.wire.socket_buffers import READ_SIZE
 from understudy.supervisor.worker_link import WorkerLink
 
 __all__ = ["ErrorInfo", "PaperPool", "Puppet", "Room", "declared", "room"]

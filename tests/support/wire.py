@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from room import PATIENCE, Room
-from understudy.supervisor.codec import VERSION, Decoder, encode
-from understudy.supervisor.frames import Answer, Ask
+from understudy.supervisor.wire.codec import VERSION, Decoder, encode
+from understudy.supervisor.wire.messages import Answer, Ask
 
 #: Those that `listening` is to close.
 _open: list[Wire] = []

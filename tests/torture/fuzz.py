@@ -32,8 +32,8 @@ with atheris.instrument_imports() if atheris else nullcontext():
     from understudy.actors.task.options import Options
     from understudy.storage.tables.record import Record, state_of
     from understudy.supervisor.cli import escape, json_text
-    from understudy.supervisor.codec import Decoder, encode
     from understudy.supervisor.rules import report_checks
+    from understudy.supervisor.wire.codec import Decoder, encode
 
 #: Bytes that reading one input may take; an input has at most 4,096.
 MEMORY = 64 << 20

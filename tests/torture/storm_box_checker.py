@@ -13,7 +13,7 @@ from understudy.actors.ids import id_text
 from understudy.actors.state import State
 from understudy.storage.reader import Reader
 from understudy.storage.tables.record import Record
-from understudy.supervisor.error_frame import info_of
+from understudy.supervisor.wire.error_codec import info_of
 
 #: The error of each end that has one.
 ERRORS = {State.FAILED: "BoxFailed", State.TIMED_OUT: "Timeout"}

@@ -33,8 +33,8 @@ from understudy.storage.reader import Reader
 from understudy.storage.tables.schema import Table
 from understudy.supervisor import attachment
 from understudy.supervisor import service as service_module
-from understudy.supervisor.codec import VERSION, Decoder, encode
-from understudy.supervisor.frames import Answer, Ask
+from understudy.supervisor.wire.codec import VERSION, Decoder, encode
+from understudy.supervisor.wire.messages import Answer, Ask
 from waiting import until
 
 

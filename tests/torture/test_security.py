@@ -21,8 +21,8 @@ from theatre import PATIENCE, runtime, serving
 from understudy import Runtime, UnknownTask
 from understudy.actors.errors import InvalidOption, InvalidTask
 from understudy.storage.backup import backup
-from understudy.supervisor.codec import VERSION, encode
-from understudy.supervisor.frames import Ask
+from understudy.supervisor.wire.codec import VERSION, encode
+from understudy.supervisor.wire.messages import Ask
 
 #: What can run code that came as data.
 FORBIDDEN_MODULES = {

@@ -17,8 +17,8 @@ from understudy.actors.state import State
 from understudy.storage.check import check
 from understudy.storage.reader import Reader
 from understudy.storage.tables.schema import Lane
-from understudy.supervisor.frames import Report
 from understudy.supervisor.rules import report_checks
+from understudy.supervisor.wire.messages import Report
 
 DEEP: Any = b""
 for _ in range(400):

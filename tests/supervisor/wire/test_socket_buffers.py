@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 
-from understudy.supervisor.stream import HELD, READ_SIZE, StreamProtocol, widen
+from understudy.supervisor.wire.socket_buffers import HELD, READ_SIZE, StreamProtocol, widen
 
 
 class Kept(StreamProtocol):

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgpack
 
-from ..actors.errors import ProtocolError
+from ...actors.errors import ProtocolError
 
 #: Bytes of the largest packet; the kernel's default send buffer takes it about three times.
 LIMIT = 64 * 1024

@@ -10,9 +10,9 @@ import pytest
 
 from understudy.actors import errors
 from understudy.actors.errors import ErrorInfo, UnderstudyError
-from understudy.supervisor.codec import Decoder, encode
-from understudy.supervisor.error_frame import error_fields, error_of, info_of
-from understudy.supervisor.frames import Answer
+from understudy.supervisor.wire.codec import Decoder, encode
+from understudy.supervisor.wire.error_codec import error_fields, error_of, info_of
+from understudy.supervisor.wire.messages import Answer
 
 KINDS = [
     kind

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from understudy.actors.errors import ProtocolError
-from understudy.supervisor.codec import Decoder, encode, parts
 from understudy.supervisor.settings import BATCH_BYTES, BATCH_LIMIT
+from understudy.supervisor.wire.codec import Decoder, encode, parts
 
 LIMIT = 1024
 scalars = (

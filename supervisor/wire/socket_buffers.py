@@ -11,7 +11,7 @@ import mmap
 import socket
 from typing import ClassVar, Final
 
-from .settings import MIB
+from ..settings import MIB
 
 #: Bytes asked of the kernel at once.
 READ_SIZE: Final = MIB

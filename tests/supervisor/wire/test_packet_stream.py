@@ -6,8 +6,8 @@ import asyncio
 import os
 from typing import Any
 
-from understudy.supervisor import packets
-from understudy.supervisor.packet_line import PacketLine
+from understudy.supervisor.wire import packets
+from understudy.supervisor.wire.packet_stream import PacketStream
 
 
 def test_holds_back_what_the_kernel_does_not_take():
@@ -16,7 +16,7 @@ def test_holds_back_what_the_kernel_does_not_take():
 
 async def _send_much() -> None:
     ours, theirs = packets.pair()
-    line = PacketLine(ours, lambda _: None)
+    line = PacketStream(ours, lambda _: None)
     reader, writer = os.pipe()
     for n in range(50):
         line.send({"n": n, "load": "x" * 100_000}, [writer] if n == 49 else [])
@@ -44,7 +44,7 @@ def test_takes_in_what_came_and_notices_the_end():
 async def _take_in() -> None:
     ours, theirs = packets.pair()
     taken: list[dict[str, Any]] = []
-    line = PacketLine(ours, taken.append)
+    line = PacketStream(ours, taken.append)
     with theirs:
         packets.send(theirs, {"n": 1})
         packets.send(theirs, {"n": 2})
@@ -67,7 +67,7 @@ async def _close_early() -> None:
         taken.append(message)
         line.close()
 
-    line = PacketLine(ours, take)
+    line = PacketStream(ours, take)
     with theirs:
         packets.send(theirs, {"n": 1})
         packets.send(theirs, {"n": 2})
@@ -81,7 +81,7 @@ def test_a_peer_that_is_gone_is_no_error_to_send_to():
 
 async def _send_to_nobody() -> None:
     ours, theirs = packets.pair()
-    line = PacketLine(ours, lambda _: None)
+    line = PacketStream(ours, lambda _: None)
     theirs.close()
     before = len(os.listdir("/proc/self/fd"))
     line.send({"n": 1}, [0])

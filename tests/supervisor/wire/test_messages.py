@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from understudy.supervisor import frames
-from understudy.supervisor.frames import Answer, Ask, Order, Report
+from understudy.supervisor.wire import messages
+from understudy.supervisor.wire.messages import Answer, Ask, Order, Report
 
-FOLDER = Path(frames.__file__).parent
+FOLDER = Path(messages.__file__).parent
 
 #: Who sends each kind, and who takes it; HELLO is dealt with by the connection itself.
 SENDERS = {

@@ -12,7 +12,7 @@ from typing import Any
 from . import packets
 
 
-class PacketLine:
+class PacketStream:
     """Guarantees: packets go out in order; `on_packet` is never called after `close`."""
 
     def __init__(self, sock: socket.socket, on_packet: Callable[[dict[str, Any]], None]) -> None:

@@ -12,8 +12,8 @@ from typing import Any, Final, TypeVar
 
 import msgpack
 
-from ..actors.errors import ProtocolError
-from .settings import BATCH_BYTES, BATCH_LIMIT, FRAME_OVERHEAD
+from ...actors.errors import ProtocolError
+from ..settings import BATCH_BYTES, BATCH_LIMIT, FRAME_OVERHEAD
 
 #: The protocol's version, in the first frame each way.
 VERSION: Final = 1

@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import msgpack
 
-from ..actors import errors
-from ..actors.errors import ErrorInfo, UnderstudyError
+from ...actors import errors
+from ...actors.errors import ErrorInfo, UnderstudyError
 
 _KINDS: Final[dict[str, type[UnderstudyError]]] = {
     name: kind

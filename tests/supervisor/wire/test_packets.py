@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from understudy.actors.errors import ProtocolError
-from understudy.supervisor import packets
+from understudy.supervisor.wire import packets
 
 
 def test_a_message_arrives_with_its_descriptors():
