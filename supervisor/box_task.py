@@ -327,7 +327,7 @@ class Performance:
 
     def _pass_on(self, pipe: Any, follower: Follower) -> bool:
         """Write the messages that are there to standard input, then acknowledge them; whether there were any."""
-        from .cli.json_text import dumps
+        from .text.value_json import dumps
 
         data = b""
         while (message := self._actor.take()) is not NOTHING and message is not CLOSED:

@@ -18,11 +18,11 @@ import msgpack
 
 from ..actors.errors import UnderstudyError
 from .app import AppSpec
-from .cli import escape
 from .home import Home
 from .linux.processes import set_name, tune_garbage_collection
 from .root import Supervisor
 from .settings import Settings
+from .text import escape
 from .wire.error_codec import error_fields
 
 #: Exit code when the supervisor could not start or had to give up.

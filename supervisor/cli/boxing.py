@@ -15,9 +15,10 @@ from ...actors.errors import ErrorInfo
 from ...actors.ids import id_bytes
 from ...actors.state import State
 from ...storage.reader import LogLine, Reader
+from ..text import escape
 from ..views import ended_error
 from ..wire.error_codec import info_of
-from . import escape, screen
+from . import screen
 from .command import LazyGroup, command
 from .exit_codes import ExitCode
 from .following import BEGINNING, LOOK_EVERY, Bell, new_lines

@@ -10,7 +10,8 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from . import escape, tables, units
+from ..text import escape
+from . import tables, units
 from .gauges import Gauge
 
 #: Characters of an id beside a task.

@@ -14,7 +14,8 @@ from ...actors.ids import id_text
 from ...actors.state import TERMINAL
 from ...storage.reader import LogLine, Reader
 from ..home import Home
-from . import escape, lookup, screen, units
+from ..text import escape
+from . import lookup, screen, units
 from .command import command
 from .params import id_argument, json_option
 from .session import current

@@ -12,7 +12,8 @@ from ...storage.backup import backup as write_backup
 from ...storage.backup import compact_offline
 from ...storage.file.names import store_file
 from ...storage.tables.schema import Table
-from . import escape, screen, units
+from ..text import escape
+from . import screen, units
 from .command import command
 from .exit_codes import ExitCode
 from .params import json_option

@@ -7,7 +7,7 @@ from typing import Final
 from ...actors.ids import id_text
 from ...storage.reader import Reader
 from ...storage.tables.record import Record
-from . import escape
+from ..text import escape
 from .exit_codes import ExitCode
 from .trouble import Trouble
 

@@ -12,9 +12,10 @@ from ...actors.ids import id_bytes
 from ...actors.state import State
 from ...actors.task.handles import TaskRecord
 from ...storage.reader import Reader
+from ..text import escape, value_json
 from ..views import ended_error, view
 from ..wire.error_codec import info_of
-from . import escape, json_text, lookup, records, screen
+from . import lookup, records, screen
 from .command import command
 from .exit_codes import ExitCode
 from .params import DURATION, STATE, id_argument, json_option
@@ -152,12 +153,12 @@ def show(id: str, as_json: bool) -> None:
 def _values(reader: Reader, id: bytes, state: State) -> dict[str, Any]:
     extra: dict[str, Any] = {}
     packed = reader.args(id)
-    args, kwargs = ([], {}) if packed is None else json_text.unpack(packed)
+    args, kwargs = ([], {}) if packed is None else value_json.unpack(packed)
     extra["args"] = args
     if kwargs:
         extra["kwargs"] = kwargs
     if state is State.COMPLETED:
-        extra["result"] = json_text.unpack(reader.result(id))
+        extra["result"] = value_json.unpack(reader.result(id))
     return extra
 
 
@@ -168,7 +169,7 @@ def checkpoint(id: str, as_json: bool) -> None:
     """Print a task's last checkpoint, as JSON; null without one."""
     with current().reader() as reader:
         packed = reader.checkpoint(lookup.find(reader, id).id)
-    screen.value(json_text.unpack(packed), as_json=as_json)
+    screen.value(value_json.unpack(packed), as_json=as_json)
 
 
 @command("result")
@@ -200,7 +201,7 @@ def print_end(reader: Reader, id: bytes, *, as_json: bool = False) -> None:
     if record is None:
         raise Trouble(ExitCode.NOT_FOUND, "the task was pruned as soon as it had ended; its result is gone")
     if record.state is State.COMPLETED:
-        screen.value(json_text.unpack(reader.result(id)), as_json=as_json)
+        screen.value(value_json.unpack(reader.result(id)), as_json=as_json)
         return
     error = info_of(record.error)
     if error is not None and error.traceback:

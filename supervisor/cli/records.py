@@ -6,7 +6,8 @@ from typing import Any, Final
 
 from ...actors.state import State
 from ...actors.task.handles import Progress, TaskRecord
-from . import escape, units
+from ..text import escape
+from . import units
 
 _TIMES: Final = ("created", "started", "ended", "next_attempt", "checkpoint_time")
 

@@ -9,7 +9,8 @@ from typing import Final
 
 import click
 
-from . import exit_codes, json_text
+from ..text import value_json
+from . import exit_codes
 from .command import Command
 from .main import COMMANDS, PROGRAM, cli
 
@@ -61,7 +62,7 @@ def page() -> str:
     parts = [
         _HEAD,
         f"## Exit codes\n\n{exit_codes.as_table()}\n",
-        f"{_VALUES}\n{json_text.as_table()}\n",
+        f"{_VALUES}\n{value_json.as_table()}\n",
         "## Commands\n\nEvery command takes `--home PATH`, `--debug` and `--help` as well.\n",
     ]
     root = click.Context(cli, info_name=PROGRAM, terminal_width=WIDTH)

@@ -6,7 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from . import json_text
+from ..text import value_json
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -66,9 +66,9 @@ def note(text: str) -> None:
 
 def json(value: Any) -> None:
     """One JSON document on one line."""
-    line(json_text.dumps(value))
+    line(value_json.dumps(value))
 
 
 def value(value: Any, *, as_json: bool = False) -> None:
     """A task's value: JSON, indented for a person, on one line for a program."""
-    line(json_text.dumps(value, indent=is_terminal() and not as_json))
+    line(value_json.dumps(value, indent=is_terminal() and not as_json))

@@ -18,7 +18,8 @@ from ..home import Home
 from ..linux.processes import set_name, tune_garbage_collection
 from ..root import Supervisor
 from ..settings import Settings
-from . import escape, screen
+from ..text import escape
+from . import screen
 from .command import command
 from .notify import Notifier
 from .params import DURATION, SIZE

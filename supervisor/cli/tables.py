@@ -12,7 +12,8 @@ from rich.text import Text
 
 from ...actors.state import State
 from ...actors.task.handles import TaskRecord
-from . import escape, json_text, records, units
+from ..text import escape, value_json
+from . import records, units
 
 STYLES: Final[dict[State, str]] = {
     State.QUEUED: "cyan",
@@ -108,14 +109,14 @@ def sheet(record: TaskRecord, extra: Mapping[str, Any], now: float) -> Renderabl
     for label, text in _facts(record, now):
         grid.add_row(label, text)
     for label, value in extra.items():
-        short = json_text.dumps(value)
-        grid.add_row(label, Text(short if len(short) <= SHORT else json_text.dumps(value, indent=True)))
+        short = value_json.dumps(value)
+        grid.add_row(label, Text(short if len(short) <= SHORT else value_json.dumps(value, indent=True)))
     if record.error is None:
         return grid
     style = "red" if record.state in {State.FAILED, State.TIMED_OUT} else "yellow"
     parts: list[RenderableType] = [grid, Text(), Text(escape.one_line(record.error), style, overflow="fold")]
     if record.error.details:
-        parts.append(Text(json_text.dumps(record.error.details), overflow="fold"))
+        parts.append(Text(value_json.dumps(record.error.details), overflow="fold"))
     if record.error.traceback:
         parts.append(Text(escape.block(record.error.traceback), "dim", overflow="fold"))
     return Group(*parts)
@@ -148,7 +149,7 @@ def _facts(record: TaskRecord, now: float) -> list[tuple[str, Text]]:
         ("started by", record.origin_run),
         ("retry of", record.retry_of),
         ("key", None if record.key is None else escape.one_line(record.key)),
-        ("options", json_text.dumps(record.options) if record.options else None),
+        ("options", value_json.dumps(record.options) if record.options else None),
     ]
     return [(label, text if isinstance(text, Text) else Text(text)) for label, text in facts if text]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from ...actors import errors
-from . import escape
+from ..text import escape
 from .exit_codes import ExitCode
 
 

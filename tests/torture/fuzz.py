@@ -31,8 +31,8 @@ with atheris.instrument_imports() if atheris else nullcontext():
     from understudy.actors.errors import InvalidOption, InvalidValue, ProtocolError
     from understudy.actors.task.options import Options
     from understudy.storage.tables.record import Record, state_of
-    from understudy.supervisor.cli import escape, json_text
     from understudy.supervisor.rules import report_checks
+    from understudy.supervisor.text import escape, value_json
     from understudy.supervisor.wire.codec import Decoder, encode
 
 #: Bytes that reading one input may take; an input has at most 4,096.
@@ -84,7 +84,7 @@ def a_record(data: bytes) -> None:
 def json_of(data: bytes) -> None:
     """What the command line makes of a stored value is printable."""
     try:
-        text = json_text.dumps(json_text.unpack(data), indent=True)
+        text = value_json.dumps(value_json.unpack(data), indent=True)
     except InvalidValue:
         return
     assert all(char.isprintable() or char == "\n" for char in text)

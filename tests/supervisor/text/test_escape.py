@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from understudy.supervisor.cli import escape
+from understudy.supervisor.text import escape
 
 
 @pytest.mark.parametrize(

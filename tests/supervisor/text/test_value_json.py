@@ -12,7 +12,7 @@ import pytest
 from checkout import ROOT
 from understudy.actors import values
 from understudy.actors.errors import InvalidValue
-from understudy.supervisor.cli import json_text
+from understudy.supervisor.text import value_json
 
 
 @pytest.mark.parametrize(
@@ -37,8 +37,8 @@ from understudy.supervisor.cli import json_text
     ],
 )
 def test_every_value_has_a_rendering(value: Any, text: str):
-    assert json_text.dumps(value) == text
-    assert json.loads(json_text.dumps(value, indent=True)) == json.loads(text)
+    assert value_json.dumps(value) == text
+    assert json.loads(value_json.dumps(value, indent=True)) == json.loads(text)
 
 
 @pytest.mark.parametrize("indent", [False, True])
@@ -47,7 +47,7 @@ def test_the_deepest_value_that_can_be_stored(indent: bool):
     for level in range(values.DEPTH_LIMIT - 10):
         value = [value] if level % 2 else {"x": value}
     stored = values.pack(value)
-    assert json.loads(json_text.dumps(json_text.unpack(stored), indent=indent)) == value
+    assert json.loads(value_json.dumps(value_json.unpack(stored), indent=indent)) == value
 
 
 def test_types_that_only_the_app_knows_are_shown_by_name():
@@ -59,7 +59,7 @@ def test_types_that_only_the_app_knows_are_shown_by_name():
     values.register(Point, "tests.point", lambda point: {"x": point.x}, lambda value: Point(**value))
     stored = values.pack([Point(1), {"in": {Point(2)}}])
     del values._by_type[Point], values._by_name["tests.point"]
-    shown = json_text.plain(json_text.unpack(stored))
+    shown = value_json.plain(value_json.unpack(stored))
     assert shown == [
         {"$type": "tests.point", "value": {"x": 1}},
         {"in": [{"$type": "tests.point", "value": {"x": 2}}]},
@@ -69,12 +69,12 @@ def test_types_that_only_the_app_knows_are_shown_by_name():
 
 def test_bytes_that_are_no_value_are_an_error():
     with pytest.raises(InvalidValue):
-        json_text.unpack(b"\xc1")
+        value_json.unpack(b"\xc1")
 
 
 def test_no_row_is_none():
-    assert json_text.unpack(None) is None
+    assert value_json.unpack(None) is None
 
 
 def test_the_documented_table_is_the_code():
-    assert json_text.as_table() in (ROOT / "docs/cli.md").read_text(encoding="utf-8")
+    assert value_json.as_table() in (ROOT / "docs/cli.md").read_text(encoding="utf-8")
