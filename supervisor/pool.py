@@ -13,12 +13,12 @@ from ..actors.errors import AppFailed
 from ..storage.tables.schema import Lane
 from .app import AppSpec
 from .entry import Entry
+from .forking.spawner import Spawner, SpawnFailed
 from .linux.child_watch import ChildWatch
 from .linux.processes import ExitStatus, kill_tree, rss_of_tree
 from .rules.pauses import was_paused
 from .rules.restart_intensity import RestartIntensity
 from .settings import Settings
-from .spawner import Spawner, SpawnFailed
 from .wire.socket_buffers import widen
 from .worker_link import HANDED, Reports, WorkerLink
 

@@ -18,9 +18,9 @@ from typing import Any
 
 from understudy.actors.errors import AppFailed
 from understudy.supervisor.app import AppSpec
+from understudy.supervisor.forking.spawner import Spawner
 from understudy.supervisor.linux.child_watch import ChildWatch
 from understudy.supervisor.linux.processes import ExitStatus, children_of, has_ended, kill_strays
-from understudy.supervisor.spawner import Spawner
 
 ENTRY = "puppets:perform"
 #: Seconds that anything in these tests may take.

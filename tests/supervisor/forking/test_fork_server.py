@@ -16,12 +16,12 @@ import pytest
 
 from puppets import ENTRY, PATIENCE, end, program, write_app
 from understudy.supervisor.app import AppSpec
-from understudy.supervisor.forkserver import EX_APP
+from understudy.supervisor.forking.fork_server import EX_APP
 from understudy.supervisor.linux.processes import COOKIE, has_ended, strays
 from understudy.supervisor.wire import packets
 from waiting import until
 
-SERVE = "import sys; from understudy.supervisor.forkserver import main; main(int(sys.argv[1]))"
+SERVE = "import sys; from understudy.supervisor.forking.fork_server import main; main(int(sys.argv[1]))"
 
 
 class Server:

@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from ..actors.errors import AppFailed, UnderstudyError
-from .app import AppSpec
-from .linux.child_watch import ChildWatch
-from .linux.processes import (
+from ...actors.errors import AppFailed, UnderstudyError
+from ..app import AppSpec
+from ..linux.child_watch import ChildWatch
+from ..linux.processes import (
     COOKIE,
     ExitStatus,
     become_subreaper,
@@ -26,9 +26,9 @@ from .linux.processes import (
     kill_trees,
     usual_open_files,
 )
-from .linux.python_command import python_command
-from .wire import packets
-from .wire.packet_stream import PacketStream
+from ..linux.python_command import python_command
+from ..wire import packets
+from ..wire.packet_stream import PacketStream
 
 #: Seconds for one fork, counted from when the fork server has loaded the app and all modules asked for.
 SPAWN_TIMEOUT = 10.0

@@ -16,8 +16,8 @@ import pytest
 from puppets import PATIENCE, Stage, all_ended, end, program, said, stage, write_app
 from understudy.actors.errors import AppFailed
 from understudy.supervisor.app import AppSpec
+from understudy.supervisor.forking.spawner import Spawner, SpawnFailed
 from understudy.supervisor.linux.processes import ExitStatus, children_of, has_ended, strays
-from understudy.supervisor.spawner import Spawner, SpawnFailed
 from waiting import until
 
 TASKS = """
