@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import Final
 
 from ..actors.attempt.host import Assignment
-from .tokens import Tokens
+from .channel.begin_tokens import BeginTokens
 
 #: Seconds without a new beginning after which what is queued gets another thread.
 PATIENCE: Final = 0.005
@@ -36,7 +36,7 @@ class Slots:
     def __init__(
         self,
         limit: int,
-        tokens: Tokens,
+        tokens: BeginTokens,
         perform: Callable[[Assignment], None],
         before_idle: Callable[[], None],
         quick: Callable[[Assignment], bool] = lambda _: False,

@@ -28,12 +28,12 @@ from ..actors.task import current_runtime
 from ..actors.task.declaration import Task, registry
 from ..actors.task.options import Options
 from ..storage.tables.schema import Lane
+from .channel.begin_tokens import BeginTokens
+from .channel.wait_marks import WaitMarks
 from .crash_points import Process, arm
 from .linux.processes import children_of, kill_tree
-from .marks import Marks
 from .outbox import LINGER, Outbox
 from .slots import Slots
-from .tokens import Tokens
 from .wire.codec import Decoder, parts
 from .wire.error_codec import error_of
 from .wire.messages import Order, Report
@@ -60,7 +60,9 @@ ORPHANED: Final = 70
 def main(config: dict[str, Any], fds: list[int]) -> int:
     """Run until told to stop; called in a fresh fork. `fds`: the socket, the tokens of the two lanes, the marks."""
     arm(Process.WORKER)
-    return Worker(config, socket.socket(fileno=fds[0]), Tokens(fds[1]), Tokens(fds[2]), Marks(fds[3])).run()
+    return Worker(
+        config, socket.socket(fileno=fds[0]), BeginTokens(fds[1]), BeginTokens(fds[2]), WaitMarks(fds[3])
+    ).run()
 
 
 class Worker:
@@ -70,9 +72,9 @@ class Worker:
         self,
         config: dict[str, Any],
         sock: socket.socket,
-        sync_tokens: Tokens,
-        async_tokens: Tokens,
-        marks: Marks,
+        sync_tokens: BeginTokens,
+        async_tokens: BeginTokens,
+        marks: WaitMarks,
     ) -> None:
         self._sock = sock
         self.home: str = config["home"]

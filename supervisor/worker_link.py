@@ -12,10 +12,10 @@ from typing import Any, Final, Protocol
 
 from ..actors.errors import UnderstudyError
 from ..storage.tables.schema import Lane
+from .channel.begin_tokens import BeginTokens
+from .channel.wait_marks import WaitMarks
 from .entry import Entry
-from .marks import Marks
 from .settings import Settings
-from .tokens import Tokens
 from .wire.codec import Decoder, encode, parts
 from .wire.error_codec import error_fields
 from .wire.messages import Order
@@ -56,11 +56,11 @@ class WorkerLink(StreamProtocol):
         self.stopping = False
         #: The tasks for whose sake it is being killed, with the reason; the others are interrupted.
         self.condemned: dict[bytes, str] = {}
-        self.tokens: dict[Lane, Tokens] = {}
+        self.tokens: dict[Lane, BeginTokens] = {}
         try:
             for lane in HANDED:
-                self.tokens[lane] = Tokens()
-            self.marks = Marks()
+                self.tokens[lane] = BeginTokens()
+            self.marks = WaitMarks()
         except OSError:
             for tokens in self.tokens.values():
                 tokens.close()

@@ -112,7 +112,7 @@ class Spawner:
         with theirs:
             try:
                 self._process = subprocess.Popen(
-                    python_command("forkserver", theirs.fileno()),
+                    python_command("forking.fork_server", theirs.fileno()),
                     stdin=subprocess.DEVNULL,
                     env={**os.environ, COOKIE: self._cookie},
                     pass_fds=[theirs.fileno()],

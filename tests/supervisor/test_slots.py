@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from understudy.actors.attempt.host import Assignment
+from understudy.supervisor.channel.begin_tokens import BeginTokens
 from understudy.supervisor.slots import Slots
-from understudy.supervisor.tokens import Tokens
 from waiting import until
 
 SPARE = Assignment(b"", "t", 1, None, b"", None, None, None, False, 0)
@@ -26,7 +26,7 @@ class Stage:
     """Slots whose assignments do what the test says, with a count of what happens."""
 
     def __init__(self, limit: int, quick: Callable[[Assignment], bool] = lambda _: False) -> None:
-        self.tokens = Tokens()
+        self.tokens = BeginTokens()
         self.lock = threading.Lock()
         self.begun: list[int] = []
         self.ended: list[int] = []

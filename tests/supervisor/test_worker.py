@@ -19,9 +19,9 @@ from understudy.actors.attempt.host import Assignment, Ending
 from understudy.actors.ids import new_id
 from understudy.storage.tables.schema import Lane
 from understudy.supervisor import worker as worker_module
-from understudy.supervisor.marks import Marks
+from understudy.supervisor.channel.begin_tokens import BeginTokens
+from understudy.supervisor.channel.wait_marks import WaitMarks
 from understudy.supervisor.settings import BATCH_LIMIT
-from understudy.supervisor.tokens import Tokens
 from understudy.supervisor.wire.codec import Decoder, encode
 from understudy.supervisor.wire.messages import Order, Report
 from understudy.supervisor.worker import ORPHANED, STOPPED
@@ -103,8 +103,8 @@ PERFORMING = """
     from understudy.actors import values
     from understudy.actors.attempt.host import Assignment
     from understudy.actors.ids import new_id
-    from understudy.supervisor.marks import Marks
-    from understudy.supervisor.tokens import Tokens
+    from understudy.supervisor.channel.wait_marks import Marks
+    from understudy.supervisor.channel.begin_tokens import Tokens
     from understudy.supervisor.worker import LIGHT, QUICK, QUICK_RUNS, Worker
 
     @task(name="computes")
@@ -141,8 +141,8 @@ class Boss:
         (folder / "parts.py").write_text(textwrap.dedent(TASKS), encoding="utf-8")
         self.sock, theirs = socket.socketpair()
         self.sock.settimeout(20)
-        self.tokens = {Lane.SYNC: Tokens(), Lane.ASYNC: Tokens()}
-        self.marks = Marks()
+        self.tokens = {Lane.SYNC: BeginTokens(), Lane.ASYNC: BeginTokens()}
+        self.marks = WaitMarks()
         fds = [theirs.fileno(), self.tokens[Lane.SYNC].fd, self.tokens[Lane.ASYNC].fd, self.marks.fd]
         with theirs:
             self.process: subprocess.Popen[str] = program(SOURCE, str(folder), *map(str, fds), pass_fds=fds)

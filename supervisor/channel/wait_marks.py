@@ -23,7 +23,7 @@ _WORKS: Final = 2
 _NOBODY: Final = bytes(SIZE)
 
 
-class Marks:
+class WaitMarks:
     """The worker's side may be used by any thread; the other side reads when the worker is dead."""
 
     def __init__(self, fd: int | None = None) -> None:

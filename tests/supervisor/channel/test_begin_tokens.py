@@ -8,12 +8,12 @@ import threading
 
 import pytest
 
-from understudy.supervisor.tokens import Tokens
+from understudy.supervisor.channel.begin_tokens import BeginTokens
 from waiting import until
 
 
 def test_a_counter():
-    tokens = Tokens()
+    tokens = BeginTokens()
     try:
         assert not tokens.take()
         assert tokens.count() == 0
@@ -29,7 +29,7 @@ def test_a_counter():
 
 
 def test_it_does_not_survive_an_exec():
-    tokens = Tokens()
+    tokens = BeginTokens()
     try:
         assert not os.get_inheritable(tokens.fd)
     finally:
@@ -37,7 +37,7 @@ def test_it_does_not_survive_an_exec():
 
 
 def test_threads_share_them_out():
-    tokens = Tokens()
+    tokens = BeginTokens()
     taken = [0] * 4
 
     def take(which: int) -> None:
@@ -60,7 +60,7 @@ def test_threads_share_them_out():
 @pytest.mark.parametrize("fate", [signal.SIGSTOP, signal.SIGKILL], ids=["stopped", "killed"])
 def test_every_token_is_taken_once_although_the_peer_is(fate: signal.Signals):
     """A fork takes one after the other and writes a byte for each; it is stopped or killed somewhere in between."""
-    tokens = Tokens()
+    tokens = BeginTokens()
     read_end, write_end = os.pipe()
     total = 20_000
     pid = os.fork()
@@ -101,8 +101,8 @@ def test_every_token_is_taken_once_although_the_peer_is(fate: signal.Signals):
 
 
 def test_the_other_side_wraps_the_descriptor():
-    tokens = Tokens()
-    other = Tokens(os.dup(tokens.fd))
+    tokens = BeginTokens()
+    other = BeginTokens(os.dup(tokens.fd))
     try:
         tokens.add(2)
         assert other.take()

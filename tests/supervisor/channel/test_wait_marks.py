@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from understudy.supervisor import marks
-from understudy.supervisor.marks import Marks
+from understudy.supervisor.channel import wait_marks
+from understudy.supervisor.channel.wait_marks import WaitMarks
 
 
 def name(n: int) -> bytes:
@@ -16,16 +16,16 @@ def name(n: int) -> bytes:
 
 
 @pytest.fixture
-def both() -> Iterator[tuple[Marks, Marks]]:
+def both() -> Iterator[tuple[WaitMarks, WaitMarks]]:
     """The supervisor's side and the worker's."""
-    ours = Marks()
-    theirs = Marks(os.dup(ours.fd))
+    ours = WaitMarks()
+    theirs = WaitMarks(os.dup(ours.fd))
     yield ours, theirs
     ours.close()
     theirs.close()
 
 
-def test_what_waits_and_what_works(both: tuple[Marks, Marks]) -> None:
+def test_what_waits_and_what_works(both: tuple[WaitMarks, WaitMarks]) -> None:
     ours, theirs = both
     assert ours.read() == {}
     theirs.works(name(1))
@@ -41,9 +41,9 @@ def test_what_waits_and_what_works(both: tuple[Marks, Marks]) -> None:
     assert ours.read() == {name(n): True for n in (0, 2, 3, 4, 5)}
 
 
-def test_places_are_used_again(both: tuple[Marks, Marks], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_places_are_used_again(both: tuple[WaitMarks, WaitMarks], monkeypatch: pytest.MonkeyPatch) -> None:
     ours, theirs = both
-    monkeypatch.setattr(marks, "MARKS", 2)
+    monkeypatch.setattr(wait_marks, "MARKS", 2)
     for n in range(10):
         theirs.waits(name(n))
         theirs.ended(name(n))
@@ -57,6 +57,6 @@ def test_places_are_used_again(both: tuple[Marks, Marks], monkeypatch: pytest.Mo
 
 
 def test_closing_twice_is_fine() -> None:
-    it = Marks()
+    it = WaitMarks()
     it.close()
     it.close()

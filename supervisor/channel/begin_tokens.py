@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 
 
-class Tokens:
+class BeginTokens:
     """A counter shared by two processes."""
 
     def __init__(self, fd: int | None = None) -> None:

@@ -1,0 +1,1 @@
+"""The supervisor's connection to one worker, behind one interface."""
