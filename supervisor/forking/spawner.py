@@ -35,7 +35,7 @@ SPAWN_TIMEOUT = 10.0
 #: Seconds `stop` gives the fork server to sweep up and end.
 STOP_TIMEOUT = 10.0
 #: What a worker runs.
-ENTRY = "understudy.supervisor.worker:main"
+ENTRY = "understudy.supervisor.worker.worker:main"
 
 Tasks = dict[str, dict[str, Any]]
 

@@ -17,30 +17,30 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from ..actors.attempt import output_capture
-from ..actors.attempt.actor import TaskActor, detach
-from ..actors.attempt.async_actor import AsyncTaskActor
-from ..actors.attempt.host import Assignment, Ending, Outcome, printable
-from ..actors.box.conf import BOX
-from ..actors.errors import ProtocolError, TaskNotFound, UnknownTask
-from ..actors.ids import id_text
-from ..actors.task import current_runtime
-from ..actors.task.declaration import Task, registry
-from ..actors.task.options import Options
-from ..storage.tables.schema import Lane
-from .channel.begin_tokens import BeginTokens
-from .channel.wait_marks import WaitMarks
-from .crash_points import Process, arm
-from .linux.processes import children_of, kill_tree
-from .outbox import LINGER, Outbox
+from ...actors.attempt import output_capture
+from ...actors.attempt.actor import TaskActor, detach
+from ...actors.attempt.async_actor import AsyncTaskActor
+from ...actors.attempt.host import Assignment, Ending, Outcome, printable
+from ...actors.box.conf import BOX
+from ...actors.errors import ProtocolError, TaskNotFound, UnknownTask
+from ...actors.ids import id_text
+from ...actors.task import current_runtime
+from ...actors.task.declaration import Task, registry
+from ...actors.task.options import Options
+from ...storage.tables.schema import Lane
+from ..channel.begin_tokens import BeginTokens
+from ..channel.wait_marks import WaitMarks
+from ..crash_points import Process, arm
+from ..linux.processes import children_of, kill_tree
+from ..wire.codec import Decoder, parts
+from ..wire.error_codec import error_of
+from ..wire.messages import Order, Report
+from ..wire.socket_buffers import read_buffer
+from .report_buffer import LINGER, ReportBuffer
 from .slots import Slots
-from .wire.codec import Decoder, parts
-from .wire.error_codec import error_of
-from .wire.messages import Order, Report
-from .wire.socket_buffers import read_buffer
 
 if TYPE_CHECKING:
-    from ..actors.task.current_runtime import RuntimeLike
+    from ...actors.task.current_runtime import RuntimeLike
 
 #: Characters of one log entry that are kept; of a longer one its beginning and its end.
 ENTRY_LIMIT: Final = 64_000
@@ -82,7 +82,7 @@ class Worker:
         self._value_limit: int = config["value_limit"]
         self._decoder = Decoder(self._value_limit)
         self._actors: dict[bytes, TaskActor] = {}
-        self._outbox = Outbox(sock, self._broken, self._actors)
+        self._outbox = ReportBuffer(sock, self._broken, self._actors)
         self._async_tokens = async_tokens
         self._marks = marks
         self._slots = Slots(
@@ -176,7 +176,7 @@ class Worker:
             self._broken()
 
     def _own_runtime(self) -> RuntimeLike:
-        from .runtime import Runtime
+        from ..runtime import Runtime
 
         with self._runtime_lock:
             if self._runtime is None:

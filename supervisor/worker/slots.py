@@ -18,8 +18,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from ..actors.attempt.host import Assignment
-from .channel.begin_tokens import BeginTokens
+from ...actors.attempt.host import Assignment
+from ..channel.begin_tokens import BeginTokens
 
 #: Seconds without a new beginning after which what is queued gets another thread.
 PATIENCE: Final = 0.005

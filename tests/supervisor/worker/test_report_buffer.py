@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from understudy.supervisor.outbox import DONE_GATHERED, LOG_GATHERED, LOG_LINGER, Outbox
 from understudy.supervisor.settings import BATCH_BYTES
 from understudy.supervisor.wire.codec import Decoder
 from understudy.supervisor.wire.messages import Report
+from understudy.supervisor.worker.report_buffer import DONE_GATHERED, LOG_GATHERED, LOG_LINGER, ReportBuffer
 from waiting import until
 
 #: Seconds that a loaded machine may take beyond what is promised.
@@ -30,7 +30,7 @@ class Pair:
         self.ours, theirs = socket.socketpair()
         self.ours.settimeout(10)
         self.theirs = theirs
-        self.outbox = Outbox(theirs) if attempts is None else Outbox(theirs, attempts=attempts)
+        self.outbox = ReportBuffer(theirs) if attempts is None else ReportBuffer(theirs, attempts=attempts)
         self._decoder = Decoder(1 << 20)
         self.frames: list[tuple[Any, ...]] = []
 
@@ -135,7 +135,7 @@ def test_the_same_order_from_many_threads(pair: Pair):
             assert {result[0] for result in frame[1]} <= announced
 
 
-def say(outbox: Outbox, what: str, id: bytes, of: object) -> bool | None:
+def say(outbox: ReportBuffer, what: str, id: bytes, of: object) -> bool | None:
     """Report something of an attempt."""
     match what:
         case "parked":
@@ -229,7 +229,7 @@ def test_nothing_lingers(pair: Pair, what: str):
 
 
 def test_log_lines_that_gather_do_not_hold_results_up(pair: Pair, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("understudy.supervisor.outbox.LOG_LINGER", 30.0)
+    monkeypatch.setattr("understudy.supervisor.worker.report_buffer.LOG_LINGER", 30.0)
     pair.outbox.log(b"a" * 16, "stdout", "line")
     for n in range(5):
         pair.outbox.done(row(bytes((n,)) * 16))

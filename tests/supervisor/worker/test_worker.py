@@ -18,13 +18,13 @@ from understudy.actors import values
 from understudy.actors.attempt.host import Assignment, Ending
 from understudy.actors.ids import new_id
 from understudy.storage.tables.schema import Lane
-from understudy.supervisor import worker as worker_module
 from understudy.supervisor.channel.begin_tokens import BeginTokens
 from understudy.supervisor.channel.wait_marks import WaitMarks
 from understudy.supervisor.settings import BATCH_LIMIT
 from understudy.supervisor.wire.codec import Decoder, encode
 from understudy.supervisor.wire.messages import Order, Report
-from understudy.supervisor.worker import ORPHANED, STOPPED
+from understudy.supervisor.worker import worker as worker_module
+from understudy.supervisor.worker.worker import ORPHANED, STOPPED
 from waiting import until
 
 TASKS = """

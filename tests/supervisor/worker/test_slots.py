@@ -12,7 +12,7 @@ import pytest
 
 from understudy.actors.attempt.host import Assignment
 from understudy.supervisor.channel.begin_tokens import BeginTokens
-from understudy.supervisor.slots import Slots
+from understudy.supervisor.worker.slots import Slots
 from waiting import until
 
 SPARE = Assignment(b"", "t", 1, None, b"", None, None, None, False, 0)

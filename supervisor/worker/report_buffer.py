@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from .wire.codec import encode, parts
-from .wire.messages import Report
+from ..wire.codec import encode, parts
+from ..wire.messages import Report
 
 #: Seconds that results, acknowledgements and news of waiting tasks may gather.
 LINGER: Final = 0.005
@@ -27,7 +27,7 @@ DONE_GATHERED: Final = 64
 _LINE: Final = 16
 
 
-class Outbox:
+class ReportBuffer:
     """Everything may be called from any thread.
 
     What is said `of` an attempt counts only while that is the one in `attempts`. The look and the gathering are one
