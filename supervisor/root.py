@@ -26,7 +26,7 @@ from ..actors.ids import id_text
 from .app import AppSpec
 from .attempts import Attempts
 from .book import Book
-from .box_sweep import BoxSweep
+from .boxes.sweep import BoxSweep
 from .crash_points import Process, arm
 from .dispatcher import Dispatcher
 from .home import Home, HomeLock

@@ -26,8 +26,8 @@ from understudy import (
     box,
 )
 from understudy.actors.task.handles import TaskInfo
-from understudy.supervisor import box_spec
-from understudy.supervisor.box_output import seconds
+from understudy.supervisor.boxes import spec
+from understudy.supervisor.boxes.output import seconds
 from waiting import until
 
 
@@ -376,13 +376,13 @@ def test_what_has_nobody_is_removed_and_what_is_of_others_is_not(home: Path) -> 
         spec = {"Image": IMAGE, "Cmd": ["true"], "Labels": {**labels, **changed}}
         return own.create(f"understudy-tests-{name}-{os.getpid()}", spec)
 
-    theirs = stray("theirs", **{box_spec.HOME_LABEL: "another-1-2"})
-    lost = stray("lost", **{box_spec.TASK_LABEL: "01a20447-4ec7-724a-a230-67894b1a232a"})
-    old = stray("old", **{box_spec.ATTEMPT_LABEL: "0"})
+    theirs = stray("theirs", **{spec.HOME_LABEL: "another-1-2"})
+    lost = stray("lost", **{spec.TASK_LABEL: "01a20447-4ec7-724a-a230-67894b1a232a"})
+    old = stray("old", **{spec.ATTEMPT_LABEL: "0"})
     try:
         with runtime(home) as rt:
             gone = {lost, old}
-            ours = {box_spec.HOME_LABEL: labels[box_spec.HOME_LABEL]}
+            ours = {spec.HOME_LABEL: labels[spec.HOME_LABEL]}
             until(lambda: not gone & {found["Id"] for found in own.find(ours)}, PATIENCE)
             assert own.inspect(theirs)["State"]["Status"] == "created"
             own.unpack(row["Id"], "/data", tar_with("go"))

@@ -16,8 +16,8 @@ from typing import Any
 from needs import require
 from understudy import BoxConf, EngineAbsent
 from understudy.actors.task.handles import TaskInfo
-from understudy.supervisor import box_spec
-from understudy.supervisor.engine import Engine
+from understudy.supervisor.boxes import spec
+from understudy.supervisor.boxes.docker_engine import DockerEngine
 
 IMAGE = "understudy-tests/busybox:1"
 BUSYBOX = Path("/bin/busybox")
@@ -25,10 +25,10 @@ NOBODY = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexisten
 
 
 @functools.cache
-def find_engine() -> Engine | str:
+def find_engine() -> DockerEngine | str:
     """The engine with the tests' image in it, or why there is none."""
     try:
-        engine = Engine()
+        engine = DockerEngine()
     except EngineAbsent as error:
         return str(error)
     # Whoever runs tests beside us needs the same image.
@@ -41,11 +41,11 @@ def find_engine() -> Engine | str:
     return engine
 
 
-def engine() -> Engine:
+def engine() -> DockerEngine:
     """The engine; without one the test is skipped, and fails in CI."""
     found = find_engine()
-    require(isinstance(found, Engine), f"a container engine: {found}")
-    assert isinstance(found, Engine)
+    require(isinstance(found, DockerEngine), f"a container engine: {found}")
+    assert isinstance(found, DockerEngine)
     return found
 
 
@@ -93,7 +93,7 @@ def sh(script: str, **fields: Any) -> BoxConf:
 
 def containers_of(info: TaskInfo) -> list[dict[str, Any]]:
     """The engine's rows of a task's containers."""
-    return engine().find({box_spec.TASK_LABEL: info.id})
+    return engine().find({spec.TASK_LABEL: info.id})
 
 
 @contextmanager

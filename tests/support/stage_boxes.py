@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from understudy.actors.box.conf import BoxConf
-from understudy.supervisor.box_follower import Follower
-from understudy.supervisor.box_output import Output
-from understudy.supervisor.box_task import Performance
-from understudy.supervisor.engine import Engine
+from understudy.supervisor.boxes.attempt import ContainerAttempt
+from understudy.supervisor.boxes.docker_engine import DockerEngine
+from understudy.supervisor.boxes.follower import Follower
+from understudy.supervisor.boxes.output import Output
 
 FOLDER = Path(os.environ.get("STAGE_FOLDER", "/nonexistent"))
 
@@ -24,25 +24,25 @@ here = threading.local()
 
 #: The points, in the order in which a container comes by: (class, method, name of what has just been done).
 POINTS: list[tuple[type, str, str]] = [
-    (Performance, "_restored", "restored"),
-    (Performance, "_found", "looked for"),
-    (Performance, "_fetch_image", "image there"),
-    (Engine, "create", "created"),
-    (Performance, "_made", "made"),
-    (Engine, "unpack", "seeded"),
-    (Performance, "_open_data", "opened"),
-    (Performance, "_checkpoint", "checkpointed"),
-    (Engine, "start", "started"),
-    (Performance, "_set_deadline", "timed"),
-    (Engine, "logs", "followed"),
+    (ContainerAttempt, "_restored", "restored"),
+    (ContainerAttempt, "_found", "looked for"),
+    (ContainerAttempt, "_fetch_image", "image there"),
+    (DockerEngine, "create", "created"),
+    (ContainerAttempt, "_made", "made"),
+    (DockerEngine, "unpack", "seeded"),
+    (ContainerAttempt, "_open_data", "opened"),
+    (ContainerAttempt, "_checkpoint", "checkpointed"),
+    (DockerEngine, "start", "started"),
+    (ContainerAttempt, "_set_deadline", "timed"),
+    (DockerEngine, "logs", "followed"),
     (Output, "add", "heard"),
-    (Engine, "wait", "ended"),
+    (DockerEngine, "wait", "ended"),
     (Output, "end", "heard all"),
-    (Engine, "pack", "copied"),
-    (Performance, "_result", "result there"),
-    (Performance, "_played", "result checkpointed"),
-    (Engine, "remove", "removed one"),
-    (Performance, "_clear", "removed"),
+    (DockerEngine, "pack", "copied"),
+    (ContainerAttempt, "_result", "result there"),
+    (ContainerAttempt, "_played", "result checkpointed"),
+    (DockerEngine, "remove", "removed one"),
+    (ContainerAttempt, "_clear", "removed"),
 ]
 NAMES = [name for _, _, name in POINTS]
 
@@ -72,10 +72,10 @@ def _patch(kind: Any, method: str, name: str) -> None:
 
 
 def _tell_threads_apart() -> None:
-    run, init, follow = Performance.run, Follower.__init__, Follower._run
-    conf: Callable[[Performance], BoxConf] = lambda performance: performance._conf  # noqa: E731
+    run, init, follow = ContainerAttempt.run, Follower.__init__, Follower._run
+    conf: Callable[[ContainerAttempt], BoxConf] = lambda performance: performance._conf  # noqa: E731
 
-    def patched_run(self: Performance) -> Any:
+    def patched_run(self: ContainerAttempt) -> Any:
         stages = conf(self).env.get("STAGES")
         here.stages, here.task = stages.split(",") if stages else [], self._id
         return run(self)
@@ -88,7 +88,7 @@ def _tell_threads_apart() -> None:
         here.stages, here.task = self.here
         follow(self)
 
-    Performance.run = patched_run  # type: ignore[method-assign]
+    ContainerAttempt.run = patched_run  # type: ignore[method-assign]
     Follower.__init__ = patched_init  # type: ignore[method-assign]
     Follower._run = patched_follow  # type: ignore[method-assign]
 

@@ -33,7 +33,7 @@ from storm_calm import Calm, until  # noqa: E402
 from storm_checker import Checker  # noqa: E402
 from storm_engine import Containers  # noqa: E402
 from storm_processes import Processes  # noqa: E402
-from understudy.supervisor.engine import Engine  # noqa: E402
+from understudy.supervisor.boxes.docker_engine import DockerEngine  # noqa: E402
 
 #: Who is killed, and how often as all others.
 VICTIMS = {"worker": 85, "supervisor": 1.5, "client": 2, "fork server": 1.5, "stop": 10}
@@ -75,7 +75,7 @@ class Weather:
 
 
 class Storm:
-    def __init__(self, folder: Path, weather: Weather, engine: Engine | None) -> None:
+    def __init__(self, folder: Path, weather: Weather, engine: DockerEngine | None) -> None:
         self.folder = folder
         self.kills: Counter[str] = Counter()
         self.checker = Checker(folder)
@@ -213,7 +213,7 @@ class Storm:
 
 
 @contextmanager
-def storm(weather: Weather, engine: Engine | None) -> Iterator[Storm]:
+def storm(weather: Weather, engine: DockerEngine | None) -> Iterator[Storm]:
     """A storm in a folder of its own, which is kept if anything was wrong."""
     folder = Path(tempfile.mkdtemp(prefix="storm-"))
     it = Storm(folder, weather, engine)
@@ -227,7 +227,7 @@ def storm(weather: Weather, engine: Engine | None) -> Iterator[Storm]:
             shutil.rmtree(folder)
 
 
-def one(weather: Weather, engine: Engine | None) -> dict[str, Any]:
+def one(weather: Weather, engine: DockerEngine | None) -> dict[str, Any]:
     """A storm from its beginning to its end; what was done and found."""
     began = time.monotonic()
     with storm(weather, engine) as it:

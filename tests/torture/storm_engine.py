@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from understudy.storage.file.header import inspect
-from understudy.supervisor import box_spec
-from understudy.supervisor.engine import Engine
+from understudy.supervisor.boxes import spec
+from understudy.supervisor.boxes.docker_engine import DockerEngine
 
 
 class Containers:
     """Those of the storm in `folder`. `close` removes whatever is left."""
 
-    def __init__(self, folder: Path, engine: Engine) -> None:
+    def __init__(self, folder: Path, engine: DockerEngine) -> None:
         self._home = folder / "home"
         self._shared = folder / "boxes"
         self._engine = engine
@@ -36,7 +36,7 @@ class Containers:
         header = inspect(self._home / "store.mdb")
         mine = header.home_id.hex() if header else "?"
         rows = self._engine.find({})
-        return [row for row in rows if row["Labels"].get(box_spec.HOME_LABEL, "").startswith(f"{mine}-")]
+        return [row for row in rows if row["Labels"].get(spec.HOME_LABEL, "").startswith(f"{mine}-")]
 
     def close(self) -> None:
         """Remove them."""

@@ -9,10 +9,10 @@ from typing import Any, cast
 import pytest
 
 from understudy import EngineAbsent, EngineError
-from understudy.supervisor import box_follower
-from understudy.supervisor.box_follower import Follower
-from understudy.supervisor.box_output import Line
-from understudy.supervisor.engine import Missing
+from understudy.supervisor.boxes import follower
+from understudy.supervisor.boxes.docker_engine import Missing
+from understudy.supervisor.boxes.follower import Follower
+from understudy.supervisor.boxes.output import Line
 from waiting import until
 
 ENTRIES = [(1 + n % 2, b"2030-01-01T00:00:%02d.0Z line %d\n" % (n, n)) for n in range(6)]
@@ -120,7 +120,7 @@ def test_it_can_be_left_at_any_time():
 
 
 def test_an_engine_that_comes_back_is_waited_for(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(box_follower, "AGAIN", 0.001)
+    monkeypatch.setattr(follower, "AGAIN", 0.001)
     container = Container()
     refusals = [EngineAbsent("restarting")] * 5
     container.absent = lambda: refusals.pop() if refusals else None
@@ -132,8 +132,8 @@ def test_an_engine_that_comes_back_is_waited_for(monkeypatch: pytest.MonkeyPatch
 
 
 def test_but_not_for_ever(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(box_follower, "AGAIN", 0.001)
-    monkeypatch.setattr(box_follower, "ENGINE_AWAY", 0.02)
+    monkeypatch.setattr(follower, "AGAIN", 0.001)
+    monkeypatch.setattr(follower, "ENGINE_AWAY", 0.02)
     container = Container()
     container.absent = lambda: EngineAbsent("gone")
     follower, _, over = followed(container)

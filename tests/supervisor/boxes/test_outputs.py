@@ -9,8 +9,8 @@ from typing import Any, cast
 import pytest
 
 from understudy import EngineError
-from understudy.supervisor.box_files import FOLDER, collect, folder_of, mark
-from understudy.supervisor.engine import Missing
+from understudy.supervisor.boxes.docker_engine import Missing
+from understudy.supervisor.boxes.outputs import FOLDER, collect, folder_of, mark
 
 
 def archive(*entries: tuple[str, Any]) -> bytes:

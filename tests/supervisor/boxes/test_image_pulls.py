@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from understudy import ImageAbsent
-from understudy.supervisor.box_pull import Layers, Progress, Pulls
+from understudy.supervisor.boxes.image_pulls import Layers, Progress, Pulls
 from waiting import until
 
 NEWS: list[dict[str, Any]] = [

@@ -13,9 +13,9 @@ import pytest
 from understudy import BoxConf, BoxRefused, EngineError, ImageAbsent, Interrupted
 from understudy.actors import values
 from understudy.actors.ids import id_text, new_id
-from understudy.supervisor import box_spec, box_task
-from understudy.supervisor.box_task import Performance
-from understudy.supervisor.engine import Missing, Taken
+from understudy.supervisor.boxes import attempt, spec
+from understudy.supervisor.boxes.attempt import ContainerAttempt
+from understudy.supervisor.boxes.docker_engine import Missing, Taken
 from waiting import until
 
 CREATED = "2030-01-01T00:00:00.0Z"
@@ -64,7 +64,7 @@ class Engine:
             self.images[name] = {"Config": {}}
 
     def create(self, name: str, spec: dict[str, Any]) -> str:
-        self.asked.append(f"create {spec['Labels'][box_spec.ROLE_LABEL]}")
+        self.asked.append(f"create {spec['Labels'][spec.ROLE_LABEL]}")
         self.specs.append(spec)
         if self.no_quota and "DriverConfig" in str(spec):
             raise EngineError(
@@ -113,7 +113,7 @@ class Engine:
         self._goes("start")
         if id not in self.rows:
             raise Missing(id)
-        if self.rows[id]["Status"] in box_task.GOING:
+        if self.rows[id]["Status"] in attempt.GOING:
             raise EngineError("the container is marked for removal")
         self.asked.append("start")
         self.rows[id]["Status"] = "running"
@@ -133,7 +133,7 @@ class Engine:
     def remove(self, id: str) -> None:
         if id not in self.rows:
             return
-        self.asked.append(f"remove {self.rows[id]['Labels'][box_spec.ROLE_LABEL]}")
+        self.asked.append(f"remove {self.rows[id]['Labels'][spec.ROLE_LABEL]}")
         del self.rows[id]
 
 
@@ -191,8 +191,8 @@ class Actor:
 @pytest.fixture
 def engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
     made = Engine()
-    monkeypatch.setattr(box_task.Engine, "shared", lambda: made)
-    monkeypatch.setattr(box_task, "_no_quota", set())
+    monkeypatch.setattr(attempt.Engine, "shared", lambda: made)
+    monkeypatch.setattr(attempt, "_no_quota", set())
     monkeypatch.setenv("UNDERSTUDY_COOKIE", "ab-1-2")
     return made
 
@@ -203,7 +203,7 @@ def actor(tmp_path: Any) -> Actor:
 
 
 def perform(actor: Any, grace: float = 0.01, **conf: Any) -> dict[str, Any]:
-    return Performance(actor, BoxConf(**{"image": "alpine", **conf}), grace).run()
+    return ContainerAttempt(actor, BoxConf(**{"image": "alpine", **conf}), grace).run()
 
 
 @contextmanager
@@ -256,9 +256,7 @@ def test_without_quota_it_is_asked_for_once(engine: Engine, actor: Actor):
     perform(actor)
     actor.state = None
     perform(actor)
-    asked = [
-        "DriverConfig" in str(spec) for spec in engine.specs if spec["Labels"][box_spec.ROLE_LABEL] == "box"
-    ]
+    asked = ["DriverConfig" in str(spec) for spec in engine.specs if spec["Labels"][spec.ROLE_LABEL] == "box"]
     assert asked == [True, False, False]
 
 
@@ -271,7 +269,7 @@ def test_a_container_that_an_attempt_has_made_unseen_is_taken_over(engine: Engin
 @pytest.mark.parametrize("step", ["inspect", "unpack", "start"])
 def test_one_that_was_given_up_before_it_ran_is_made_anew(engine: Engine, actor: Actor, step: str):
     """Its request was still on its way when its worker died, and the engine takes back what it has made of it."""
-    labels = box_spec.labels_of("ab-1-2", id_text(actor.id), 1)
+    labels = spec.labels_of("ab-1-2", id_text(actor.id), 1)
     engine._put("theirs", {"Labels": labels})
     engine.gone_at = [step]
     assert perform(actor)["exit_code"] == 0
@@ -283,7 +281,7 @@ def test_one_that_was_given_up_before_it_ran_is_made_anew(engine: Engine, actor:
 def test_one_that_is_being_removed_is_waited_for(
     engine: Engine, actor: Actor, monkeypatch: pytest.MonkeyPatch
 ):
-    labels = box_spec.labels_of("ab-1-2", id_text(actor.id), 1)
+    labels = spec.labels_of("ab-1-2", id_text(actor.id), 1)
     engine._put("theirs", {"Labels": labels})
     engine.rows["theirs"]["Status"] = "removing"
     looks = []
@@ -293,7 +291,7 @@ def test_one_that_is_being_removed_is_waited_for(
         if len(looks) == 3:
             del engine.rows["theirs"]
 
-    monkeypatch.setattr(box_task.time, "sleep", look)
+    monkeypatch.setattr(attempt.time, "sleep", look)
     assert perform(actor)["exit_code"] == 0
     assert looks == [0, 0, 0]
     assert engine.asked.count("start") == 1
@@ -305,7 +303,7 @@ def test_a_seed_of_somebody_else_is_removed_and_made_anew(
     create, refused = engine.create, []
 
     def taken_once(name: str, spec: dict[str, Any]) -> str:
-        if spec["Labels"][box_spec.ROLE_LABEL] == box_spec.SEEDS and not refused:
+        if spec["Labels"][spec.ROLE_LABEL] == spec.SEEDS and not refused:
             refused.append(name)
             engine._put(name, spec)
             raise Taken(name)
@@ -320,9 +318,9 @@ def test_a_seed_of_somebody_else_is_removed_and_made_anew(
 def test_an_engine_that_never_comes_to_an_end_with_it(
     engine: Engine, actor: Actor, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(box_task, "GIVEN_UP", 0.02)
-    monkeypatch.setattr(box_task, "LOOK_AGAIN", 0.001)
-    labels = box_spec.labels_of("ab-1-2", id_text(actor.id), 1)
+    monkeypatch.setattr(attempt, "GIVEN_UP", 0.02)
+    monkeypatch.setattr(attempt, "LOOK_AGAIN", 0.001)
+    labels = spec.labels_of("ab-1-2", id_text(actor.id), 1)
     engine._put("theirs", {"Labels": labels})
     engine.rows["theirs"]["Status"] = "dead"
     with pytest.raises(EngineError, match="does not come to an end"):
@@ -331,9 +329,9 @@ def test_an_engine_that_never_comes_to_an_end_with_it(
 
 def test_what_earlier_attempts_have_left_is_removed(engine: Engine, actor: Actor):
     actor.attempt = 2
-    labels = box_spec.labels_of("ab-1-2", id_text(actor.id), 1)
+    labels = spec.labels_of("ab-1-2", id_text(actor.id), 1)
     engine._put("old", {"Labels": labels})
-    engine._put("theirs", {"Labels": {**labels, box_spec.HOME_LABEL: "cd-1-2"}})
+    engine._put("theirs", {"Labels": {**labels, spec.HOME_LABEL: "cd-1-2"}})
     perform(actor)
     assert engine.asked[0] == "remove box"
     assert list(engine.rows) == ["theirs"]
@@ -386,7 +384,7 @@ def test_cancelled_while_it_runs(engine: Engine, actor: Actor, deaf_to: tuple[st
 
 
 def test_an_engine_that_cannot_kill(engine: Engine, actor: Actor, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(box_task, "KILLED", 0.02)
+    monkeypatch.setattr(attempt, "KILLED", 0.02)
     engine.end.clear()
     engine.deaf_to = {"SIGTERM", "SIGKILL"}
     with once_it_runs(actor, signal="cancel"), pytest.raises(EngineError, match="did not end the container"):
@@ -403,11 +401,11 @@ def test_interrupted_it_leaves_the_container_to_the_next(engine: Engine, actor: 
 
 
 def test_the_form_of_an_exit_code():
-    assert [box_task._signal_of(code) for code in (0, 1, 128, 130, 137, 143, 255, None)] == [
+    assert [attempt._signal_of(code) for code in (0, 1, 128, 130, 137, 143, 255, None)] == [
         *(None, None, None),
         *("SIGINT", "SIGKILL", "SIGTERM"),
         *(None, None),
     ]
-    tail = box_task._tail("x" * box_task.ERROR_TAIL + "end")
+    tail = attempt._tail("x" * attempt.ERROR_TAIL + "end")
     assert tail.startswith("…")
     assert tail.endswith("end")

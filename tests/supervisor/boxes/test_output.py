@@ -5,7 +5,7 @@ import random
 import pytest
 
 from understudy.actors.line_buffer import LINE_LIMIT
-from understudy.supervisor.box_output import HEAD, STREAM_LIMIT, Frames, Line, Output, seconds
+from understudy.supervisor.boxes.output import HEAD, STREAM_LIMIT, Frames, Line, Output, seconds
 
 STAMP = b"2026-11-22T17:10:56.564048011Z"
 AT = seconds(STAMP)

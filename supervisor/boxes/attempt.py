@@ -28,27 +28,20 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, Final, cast
 
-from ..actors.attempt.actor import CLOSED, NOTHING, TaskActor, actor_here
-from ..actors.box.conf import BOX, BoxConf
-from ..actors.box.policy import check_content, check_lent
-from ..actors.errors import (
-    BoxFailed,
-    BoxTimedOut,
-    EngineError,
-    ImageAbsent,
-    Interrupted,
-    UnderstudyError,
-)
-from ..actors.ids import id_text
-from ..actors.task import current_runtime
-from ..actors.task.declaration import task
-from . import box_spec as spec
-from .box_files import collect, folder_of, mark
-from .box_follower import Follower
-from .box_output import Line, seconds
-from .box_pull import Progress, Pulls
-from .engine import Engine, Missing, Taken
-from .linux.processes import COOKIE
+from ...actors.attempt.actor import CLOSED, NOTHING, TaskActor, actor_here
+from ...actors.box.conf import BOX, BoxConf
+from ...actors.box.policy import check_content, check_lent
+from ...actors.errors import BoxFailed, BoxTimedOut, EngineError, ImageAbsent, Interrupted, UnderstudyError
+from ...actors.ids import id_text
+from ...actors.task import current_runtime
+from ...actors.task.declaration import task
+from ..linux.processes import COOKIE
+from . import spec
+from .docker_engine import DockerEngine, Missing, Taken
+from .follower import Follower
+from .image_pulls import Progress, Pulls
+from .output import Line, seconds
+from .outputs import collect, folder_of, mark
 
 log = logging.getLogger("understudy")
 
@@ -77,10 +70,10 @@ class _Stop(Exception):
 @task(name=BOX)
 def perform(packed: dict[str, Any], grace: float) -> dict[str, Any]:
     """The body of every container task."""
-    return Performance(actor_here(BOX), BoxConf.unpack(packed), grace).run()
+    return ContainerAttempt(actor_here(BOX), BoxConf.unpack(packed), grace).run()
 
 
-class Performance:
+class ContainerAttempt:
     """One attempt; used once."""
 
     def __init__(self, actor: TaskActor, conf: BoxConf, grace: float) -> None:
@@ -95,7 +88,7 @@ class Performance:
         self._container = ""
         #: When the container's time is over, on the monotonic clock.
         self._deadline = math.inf
-        self._engine: Engine = None  # type: ignore[assignment]  # set by `run`, once it is known to be needed
+        self._engine: DockerEngine = None  # type: ignore[assignment]  # set by `run`, once it is known to be needed
 
     def run(self) -> dict[str, Any]:
         """The map of a container that ended with 0, or that was cancelled; BoxError, Interrupted."""
@@ -103,7 +96,7 @@ class Performance:
             state = self._restored()
             if "done" not in state:
                 mark(self._actor.host.home)
-            self._engine = Engine.shared()
+            self._engine = DockerEngine.shared()
             try:
                 done = state.get("done") or self._played(state)
             except Interrupted:
@@ -327,7 +320,7 @@ class Performance:
 
     def _pass_on(self, pipe: Any, follower: Follower) -> bool:
         """Write the messages that are there to standard input, then acknowledge them; whether there were any."""
-        from .text.value_json import dumps
+        from ..text.value_json import dumps
 
         data = b""
         while (message := self._actor.take()) is not NOTHING and message is not CLOSED:

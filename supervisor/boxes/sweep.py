@@ -18,12 +18,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from ..actors.errors import EngineAbsent, InvalidValue, UnderstudyError
-from ..actors.ids import id_bytes
-from ..storage.tables.record import Record
-from . import box_spec as spec
-from .box_files import FOLDER
-from .engine import Engine, Missing
+from ...actors.errors import EngineAbsent, InvalidValue, UnderstudyError
+from ...actors.ids import id_bytes
+from ...storage.tables.record import Record
+from . import spec
+from .docker_engine import DockerEngine, Missing
+from .outputs import FOLDER
 
 log = logging.getLogger("understudy")
 
@@ -51,7 +51,7 @@ class BoxSweep:
         self._label = {spec.HOME_LABEL: cookie}
         self._record = record
         self._asked = asyncio.Event()
-        self._engine: Engine | None = None
+        self._engine: DockerEngine | None = None
 
     def ask(self) -> None:
         """Look soon."""
@@ -89,7 +89,7 @@ class BoxSweep:
 
     def _find(self) -> list[dict[str, Any]]:
         if self._engine is None:
-            self._engine = Engine(PATIENCE)
+            self._engine = DockerEngine(PATIENCE)
         return self._engine.find(self._label)
 
     def _remove(self, doomed: list[str]) -> None:

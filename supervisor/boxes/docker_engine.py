@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from ..actors.errors import EngineAbsent, EngineError, ImageAbsent
-from .box_output import Frames
+from ...actors.errors import EngineAbsent, EngineError, ImageAbsent
+from .output import Frames
 
 if TYPE_CHECKING:
     import docker
@@ -29,7 +29,7 @@ NOT_MODIFIED: Final = 304
 #: What the address of a socket in the file system begins with.
 _UNIX: Final = frozenset({"unix", "http+unix"})
 
-_shared: list[Engine] = []
+_shared: list[DockerEngine] = []
 _sharing = threading.Lock()
 
 
@@ -41,7 +41,7 @@ class Taken(Exception):
     """A container of this name exists."""
 
 
-class Engine:
+class DockerEngine:
     """Any thread may call; each call is a request of its own. EngineAbsent and EngineError everywhere."""
 
     def __init__(self, patience: float = PATIENCE) -> None:
@@ -59,7 +59,7 @@ class Engine:
         self._docker = docker
 
     @classmethod
-    def shared(cls) -> Engine:
+    def shared(cls) -> DockerEngine:
         """This process's own, made when first asked for. EngineAbsent, and then it is tried again the next time."""
         with _sharing:
             if not _shared:

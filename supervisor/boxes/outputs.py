@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
-from ..actors.errors import EngineError
-from .engine import Engine, Missing
+from ...actors.errors import EngineError
+from .docker_engine import DockerEngine, Missing
 
 #: The folder under home that holds one folder for each container task with outputs.
 FOLDER: Final = "boxes"
@@ -27,7 +27,7 @@ def mark(home: str) -> None:
     Path(home, FOLDER).mkdir(mode=0o700, exist_ok=True)
 
 
-def collect(engine: Engine, container: str, outputs: Iterable[str], folder: Path) -> dict[str, str]:
+def collect(engine: DockerEngine, container: str, outputs: Iterable[str], folder: Path) -> dict[str, str]:
     """Copy outputs of an ended container: its path -> the copy's, without those that are not there.
 
     Each is there as a whole or not at all. EngineError for what is no plain file or folder.

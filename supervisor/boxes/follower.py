@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from ..actors.errors import EngineAbsent, EngineError
-from .box_output import Line, Output
-from .engine import Engine, Logs, Missing
+from ...actors.errors import EngineAbsent, EngineError
+from .docker_engine import DockerEngine, Logs, Missing
+from .output import Line, Output
 
 #: Seconds that the engine may be away while a container runs: it may be restarted, and containers outlive that.
 ENGINE_AWAY: Final = 60.0
@@ -22,7 +22,7 @@ class Follower:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: DockerEngine,
         container: str,
         seen: Mapping[str, float],
         log: Callable[[Line], None],

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from ..actors.line_buffer import LINE_LIMIT
+from ...actors.line_buffer import LINE_LIMIT
 
 #: Bytes of each stream that are kept: the first ones.
 STREAM_LIMIT: Final = 10 * 1024 * 1024

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from ..actors.box.conf import BoxConf
+from ...actors.box.conf import BoxConf
 
 #: Labels of every container of ours: whose home, which task, which of its attempts, and what for.
 HOME_LABEL: Final = "understudy.home"

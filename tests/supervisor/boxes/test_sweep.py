@@ -11,8 +11,8 @@ from understudy import EngineAbsent
 from understudy.actors.ids import id_text, new_id
 from understudy.actors.state import State
 from understudy.storage.tables.record import Record
-from understudy.supervisor import box_spec, box_sweep
-from understudy.supervisor.box_sweep import BoxSweep, is_over
+from understudy.supervisor.boxes import spec, sweep
+from understudy.supervisor.boxes.sweep import BoxSweep, is_over
 
 COOKIE = "ab-1-2"
 
@@ -46,7 +46,7 @@ class Shelf:
         self.absent = False
 
     def put(self, id: str, task: str, attempt: int = 1) -> None:
-        self.rows.append({"Id": id, "Labels": box_spec.labels_of(COOKIE, task, attempt)})
+        self.rows.append({"Id": id, "Labels": spec.labels_of(COOKIE, task, attempt)})
 
     def find(self, labels: dict[str, str]) -> list[dict[str, Any]]:
         if self.absent:
@@ -61,7 +61,7 @@ class Shelf:
 @pytest.fixture
 def shelf(monkeypatch: pytest.MonkeyPatch) -> Shelf:
     made = Shelf()
-    monkeypatch.setattr(box_sweep, "Engine", lambda _patience: made)
+    monkeypatch.setattr(sweep, "Engine", lambda _patience: made)
     return made
 
 
@@ -76,7 +76,7 @@ def test_what_is_removed(home: Path, shelf: Shelf):
     (home / "boxes" / "somebody's own").mkdir()
     removed = asyncio.run(BoxSweep(home, COOKIE, records.get).sweep())
     assert removed == shelf.removed == [f"box of {ended.id.hex()}", f"box of {pruned.hex()}"]
-    assert shelf.asked == [{box_spec.HOME_LABEL: COOKIE}]
+    assert shelf.asked == [{spec.HOME_LABEL: COOKIE}]
     left = {path.name for path in (home / "boxes").iterdir()}
     assert left == {id_text(lives.id), id_text(ended.id), "somebody's own"}
 

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from understudy import EngineAbsent, EngineError, ImageAbsent
-from understudy.supervisor import engine as module
-from understudy.supervisor.box_output import HEAD
-from understudy.supervisor.engine import Engine, Missing, Taken
+from understudy.supervisor.boxes import docker_engine as module
+from understudy.supervisor.boxes.docker_engine import DockerEngine, Missing, Taken
+from understudy.supervisor.boxes.output import HEAD
 
 Answer = tuple[int, Any]
 
@@ -89,8 +89,8 @@ def server(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 
 @pytest.fixture
-def engine(server: Server) -> Iterator[Engine]:
-    made = Engine(patience=5)
+def engine(server: Server) -> Iterator[DockerEngine]:
+    made = DockerEngine(patience=5)
     yield made
     made._api.close()
 
@@ -105,16 +105,16 @@ def test_no_engine(where: str, monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(
         EngineAbsent, match=r"no container engine answers at .*: start one there, or set DOCKER_HOST"
     ):
-        Engine()
+        DockerEngine()
 
 
-def test_where_its_socket_lies(engine: Engine, home: Path, monkeypatch: pytest.MonkeyPatch):
+def test_where_its_socket_lies(engine: DockerEngine, home: Path, monkeypatch: pytest.MonkeyPatch):
     assert engine.socket == str((home.parent / "engine").resolve())
     monkeypatch.setattr(engine, "_where", "tcp://127.0.0.1:1")
     assert engine.socket is None
 
 
-def test_one_that_goes_away(engine: Engine, server: Server):
+def test_one_that_goes_away(engine: DockerEngine, server: Server):
     server.answers["GET /images/a/json"] = (200, {"Id": "1"})
     assert engine.image("a") == {"Id": "1"}
     server.server_close()
@@ -130,7 +130,7 @@ def test_one_that_goes_away(engine: Engine, server: Server):
 
 
 def test_one_that_does_not_answer(server: Server):
-    hasty = Engine(patience=0.2)
+    hasty = DockerEngine(patience=0.2)
     server.go_on.clear()
     server.answers["GET /containers/json"] = (200, [b"[", b"]"])
     with pytest.raises(EngineAbsent, match="list containers"):
@@ -144,20 +144,20 @@ def test_the_shared_one_is_made_once_and_only_if_there_is_an_engine(
     monkeypatch.setattr(module, "_shared", [])
     version = server.answers.pop("GET /version")
     with pytest.raises(EngineAbsent):
-        Engine.shared()
+        DockerEngine.shared()
     server.answers["GET /version"] = version
-    assert Engine.shared() is Engine.shared()
-    Engine.shared()._api.close()
+    assert DockerEngine.shared() is DockerEngine.shared()
+    DockerEngine.shared()._api.close()
 
 
-def test_images(engine: Engine, server: Server):
+def test_images(engine: DockerEngine, server: Server):
     assert engine.image("a") is None
     server.answers["GET /images/a/json"] = refusal(500, "disk on fire")
     with pytest.raises(EngineError, match="look for image a: disk on fire"):
         engine.image("a")
 
 
-def test_a_pull(engine: Engine, server: Server):
+def test_a_pull(engine: DockerEngine, server: Server):
     news = [{"status": "Pulling fs layer", "id": "a"}, {"status": "Pull complete", "id": "a"}]
     server.answers["POST /images/create"] = (200, news)
     assert list(engine.pull("localhost:5000/a")) == news
@@ -173,13 +173,13 @@ def test_a_pull(engine: Engine, server: Server):
     [(200, [{"error": "denied"}]), refusal(404, "denied"), refusal(500, "denied")],
     ids=["late", "404", "500"],
 )
-def test_a_pull_that_fails(engine: Engine, server: Server, answer: Answer):
+def test_a_pull_that_fails(engine: DockerEngine, server: Server, answer: Answer):
     server.answers["POST /images/create"] = answer
     with pytest.raises(ImageAbsent, match=r"^the image a:1 cannot be pulled: .*denied"):
         list(engine.pull("a:1"))
 
 
-def test_making_one(engine: Engine, server: Server):
+def test_making_one(engine: DockerEngine, server: Server):
     server.answers["POST /containers/create"] = (201, {"Id": "abc", "Warnings": []})
     assert engine.create("name", {"Image": "a"}) == "abc"
     server.answers["POST /containers/create"] = refusal(409, 'The name "/name" is already in use')
@@ -193,7 +193,7 @@ def test_making_one(engine: Engine, server: Server):
         engine.create("name", {"Image": "a"})
 
 
-def test_what_is_gone_is_missing_or_fine(engine: Engine):
+def test_what_is_gone_is_missing_or_fine(engine: DockerEngine):
     with pytest.raises(Missing):
         engine.inspect("x")
     with pytest.raises(Missing):
@@ -204,7 +204,7 @@ def test_what_is_gone_is_missing_or_fine(engine: Engine):
     engine.remove("x")
 
 
-def test_to_kill_what_has_ended_is_fine(engine: Engine, server: Server):
+def test_to_kill_what_has_ended_is_fine(engine: DockerEngine, server: Server):
     server.answers["POST /containers/x/kill"] = refusal(409, "Container x is not running")
     server.answers["GET /containers/x/json"] = (200, {"State": {"Running": False}})
     engine.kill("x", "SIGKILL")
@@ -213,7 +213,7 @@ def test_to_kill_what_has_ended_is_fine(engine: Engine, server: Server):
         engine.kill("x", "SIGKILL")
 
 
-def test_to_remove_what_somebody_removes_is_fine(engine: Engine, server: Server):
+def test_to_remove_what_somebody_removes_is_fine(engine: DockerEngine, server: Server):
     server.answers["DELETE /containers/x"] = refusal(409, "removal of container x is already in progress")
     engine.remove("x")
     server.answers["DELETE /containers/x"] = refusal(500, "device busy")
@@ -221,7 +221,7 @@ def test_to_remove_what_somebody_removes_is_fine(engine: Engine, server: Server)
         engine.remove("x")
 
 
-def test_waiting(engine: Engine, server: Server):
+def test_waiting(engine: DockerEngine, server: Server):
     server.answers["POST /containers/x/wait"] = (200, {"StatusCode": 0})
     assert engine.wait("x", 5)
     server.go_on.clear()
@@ -233,7 +233,7 @@ def frame(number: int, body: bytes) -> bytes:
     return HEAD.pack(number, len(body)) + body
 
 
-def test_output_comes_as_it_is_said_and_can_be_left(engine: Engine, server: Server):
+def test_output_comes_as_it_is_said_and_can_be_left(engine: DockerEngine, server: Server):
     server.answers["GET /containers/x/logs"] = (200, [frame(1, b"one"), frame(2, b"two")])
     assert list(engine.logs("x")) == [(1, b"one"), (2, b"two")]
     assert "follow=1&timestamps=1" in server.asked[-1]

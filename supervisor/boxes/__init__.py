@@ -1,0 +1,1 @@
+"""Container tasks: attempts run in workers, the sweep in the supervisor."""
