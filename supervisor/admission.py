@@ -13,14 +13,14 @@ from ..actors.task.declaration import DELAY_LIMIT, KEY_LIMIT, NAME_LIMIT
 from ..actors.task.options import Options
 from ..storage.tables.record import Record
 from ..storage.tables.schema import Table, idempotency_key
-from .book import Book
-from .journal import Journal
+from .tasks.commit_loop import CommitLoop
+from .tasks.task_table import TaskTable
 
 
 class Admission:
     """Turns the rows of a start into tasks: all of them, or none and an error."""
 
-    def __init__(self, journal: Journal, book: Book, value_limit: int) -> None:
+    def __init__(self, journal: CommitLoop, book: TaskTable, value_limit: int) -> None:
         self._journal = journal
         self._book = book
         self._value_limit = value_limit

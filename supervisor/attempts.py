@@ -14,17 +14,17 @@ from ..actors.ids import id_text
 from ..actors.state import Event
 from ..storage.tables.schema import Lane, Table
 from .admission import checked_id
-from .book import Book
-from .entry import Entry
-from .journal import Journal
 from .linux.processes import ExitStatus
-from .log_tail import LogTail
-from .mail import Mailroom
 from .rules.blame import Share, blame
 from .rules.pauses import was_paused
 from .rules.report_checks import check_checkpoint, check_done, check_lines, check_progress
 from .rules.verdict import ErrorRow, Verdict, judge, judge_crash
 from .settings import Settings
+from .tasks.commit_loop import CommitLoop
+from .tasks.live_task import LiveTask
+from .tasks.mailboxes import Mailboxes
+from .tasks.task_log import TaskLog
+from .tasks.task_table import TaskTable
 from .wire.messages import Report
 from .worker_link import WorkerLink
 
@@ -48,9 +48,9 @@ class Attempts:
 
     def __init__(
         self,
-        journal: Journal,
-        book: Book,
-        mailroom: Mailroom,
+        journal: CommitLoop,
+        book: TaskTable,
+        mailroom: Mailboxes,
         settings: Settings,
         kill_worker: Callable[[WorkerLink], None],
     ) -> None:
@@ -81,7 +81,7 @@ class Attempts:
         """Whether attempts of this task lately took so little that it may be handed out ahead of free slots."""
         return self.pace.get(name, PACE_UNKNOWN) < QUICK
 
-    def hand(self, link: WorkerLink, lane: Lane, entries: list[Entry]) -> None:
+    def hand(self, link: WorkerLink, lane: Lane, entries: list[LiveTask]) -> None:
         """Hand ready tasks to a worker."""
         now = time.time()
         link.hand(lane, entries, self._loop.time())
@@ -90,7 +90,7 @@ class Attempts:
             if entry.stored or entry.mail is not None or entry.record.closed:
                 self._mailroom.open(entry)
 
-    def take_back(self, link: WorkerLink, lane: Lane) -> list[Entry]:
+    def take_back(self, link: WorkerLink, lane: Lane) -> list[LiveTask]:
         """Put every task of the lane that the worker has not begun back into line."""
         back = link.take_back(lane)
         for entry in back:
@@ -100,7 +100,7 @@ class Attempts:
             self.begun(link, lane, entry)
         return back
 
-    def begun(self, link: WorkerLink, lane: Lane, entry: Entry) -> None:
+    def begun(self, link: WorkerLink, lane: Lane, entry: LiveTask) -> None:
         """A task handed out has begun: its time runs."""
         del link.handed[lane][entry.id]
         entry.begun = True
@@ -133,7 +133,7 @@ class Attempts:
             self._signal(entry, "cancel")
         return True
 
-    def _time_out(self, entry: Entry, anew: bool = False) -> None:
+    def _time_out(self, entry: LiveTask, anew: bool = False) -> None:
         if entry.link is None or entry.signal is not None:
             return
         timeout = entry.options.timeout
@@ -143,7 +143,7 @@ class Attempts:
         else:
             self._signal(entry, "timeout")
 
-    def _signal(self, entry: Entry, reason: str) -> None:
+    def _signal(self, entry: LiveTask, reason: str) -> None:
         """Ask the task to stop, and have it killed after its grace. A cancel overrides a timeout, not its clock."""
         assert entry.link is not None
         entry.signal = reason
@@ -152,7 +152,7 @@ class Attempts:
         if entry.kill is None:
             entry.kill = self._loop.call_later(entry.options.grace, self._condemn, entry, reason)
 
-    def _condemn(self, entry: Entry, reason: str, anew: bool = False) -> None:
+    def _condemn(self, entry: LiveTask, reason: str, anew: bool = False) -> None:
         link = entry.link
         if link is not None and not anew and was_paused(entry.kill, self._loop.time()):
             entry.kill = self._loop.call_later(entry.options.grace, self._condemn, entry, reason, True)
@@ -163,7 +163,7 @@ class Attempts:
             )  # fmt: skip
             self.kill(link, entry, entry.signal or reason)
 
-    def kill(self, link: WorkerLink, entry: Entry, reason: str) -> None:
+    def kill(self, link: WorkerLink, entry: LiveTask, reason: str) -> None:
         """Kill a worker for the sake of one task; the others on it are interrupted."""
         link.condemned[entry.id] = reason
         link.retiring = True
@@ -207,7 +207,7 @@ class Attempts:
             )
             self._carry_out(entry, verdict, value)
 
-    def _carry_out(self, entry: Entry, verdict: Verdict, value: bytes | None = None) -> None:
+    def _carry_out(self, entry: LiveTask, verdict: Verdict, value: bytes | None = None) -> None:
         if verdict.event is Event.RETRY:
             due = time.time() + verdict.delay if verdict.delay else None
             self._book.requeue(entry, Event.RETRY, error=verdict.error, due=due)
@@ -275,7 +275,7 @@ class Attempts:
         entry = link.tasks.get(id)
         if entry is not None:
             if entry.log is None:
-                entry.log = LogTail(self._journal, id, self._settings.log_limit, stored=entry.stored)
+                entry.log = TaskLog(self._journal, id, self._settings.log_limit, stored=entry.stored)
             entry.log.append(lines)
 
     def _dropped(self, link: WorkerLink, frame: tuple[Any, ...]) -> None:
@@ -317,11 +317,11 @@ class Attempts:
                 self._share(entry, share, link, status)
         return len(shares) > len(boxes)
 
-    def _box_left(self, entry: Entry) -> None:
+    def _box_left(self, entry: LiveTask) -> None:
         if entry.lane is Lane.BOX:
             self.on_box_left()
 
-    def _killed(self, entry: Entry, reason: str, link: WorkerLink) -> None:
+    def _killed(self, entry: LiveTask, reason: str, link: WorkerLink) -> None:
         if reason.startswith("memory"):
             limit = entry.options.memory_limit
             message = (
@@ -347,7 +347,7 @@ class Attempts:
             ),
         )
 
-    def _share(self, entry: Entry, share: Share, link: WorkerLink, status: ExitStatus) -> None:
+    def _share(self, entry: LiveTask, share: Share, link: WorkerLink, status: ExitStatus) -> None:
         record = entry.record
         if share is not Share.BYSTANDER:
             record.crashes += 1
@@ -375,7 +375,7 @@ class Attempts:
             ),
         )
 
-    def _interrupt(self, entry: Entry) -> None:
+    def _interrupt(self, entry: LiveTask) -> None:
         """Off its worker through no fault of its own; unless its cancel or timeout was under way, which stands."""
         verdict = judge(
             Outcome(Ending.INTERRUPTED),

@@ -7,16 +7,16 @@ import time
 from typing import Any
 
 from ..storage.batch import Batch
-from .book import Book
 from .client_link import ClientLink
-from .entry import Entry
-from .journal import Journal
+from .tasks.commit_loop import CommitLoop
+from .tasks.live_task import LiveTask
+from .tasks.task_table import TaskTable
 
 
 class Changes:
     """Costs nothing while nobody has subscribed."""
 
-    def __init__(self, journal: Journal, book: Book) -> None:
+    def __init__(self, journal: CommitLoop, book: TaskTable) -> None:
         self._journal = journal
         self._book = book
         self._subscribers: set[ClientLink] = set()
@@ -37,7 +37,7 @@ class Changes:
         if not self._subscribers:
             self._book.on_change = None
 
-    def _changed(self, entry: Entry) -> None:
+    def _changed(self, entry: LiveTask) -> None:
         record = entry.record
         batch = self._journal.store.batch
         if batch is not self._changes_in:

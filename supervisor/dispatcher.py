@@ -15,10 +15,10 @@ from typing import Any, Final
 
 from ..storage.tables.schema import Lane
 from .attempts import LOOK_AFTER, PACE_UNKNOWN, QUICK, Attempts
-from .book import Book
-from .entry import Entry
 from .pool import Pool
 from .settings import Settings
+from .tasks.live_task import LiveTask
+from .tasks.task_table import TaskTable
 from .worker_link import HANDED, WorkerLink
 
 log = logging.getLogger("understudy")
@@ -40,7 +40,7 @@ class Dispatcher:
     """Hands out ready tasks whenever something has changed; owns the two timers that dispatching needs."""
 
     def __init__(
-        self, book: Book, attempts: Attempts, pool: Pool, settings: Settings, turn: Callable[[], None]
+        self, book: TaskTable, attempts: Attempts, pool: Pool, settings: Settings, turn: Callable[[], None]
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._book = book
@@ -150,7 +150,7 @@ class Dispatcher:
             places -= 1
             entries = self._take(Lane.BOX)
 
-    def _quick_ones(self, entries: list[Entry], ahead: int) -> int:
+    def _quick_ones(self, entries: list[LiveTask], ahead: int) -> int:
         """How many of these, from the first on, are quick enough to be handed out behind `ahead` others."""
         paces = self._attempts.pace
         for place, entry in enumerate(entries, ahead):
@@ -159,7 +159,7 @@ class Dispatcher:
                 return place - ahead
         return len(entries)
 
-    def _take(self, lane: Lane, count: int = 1) -> list[Entry]:
+    def _take(self, lane: Lane, count: int = 1) -> list[LiveTask]:
         """The first of a lane, taken out; what has changed its lane since it was stored moves on to that."""
         while entries := self._book.take(lane, count):
             stay = [entry for entry in entries if entry.lane is lane]
@@ -175,7 +175,7 @@ class Dispatcher:
 
     def _fill_loops(self, links: list[WorkerLink]) -> None:
         room = self._settings.async_slots
-        given: dict[WorkerLink, list[Entry]] = {}
+        given: dict[WorkerLink, list[LiveTask]] = {}
         while entries := self._take(Lane.ASYNC):
             (entry,) = entries
             link = min(links, key=lambda link: link.counts[Lane.ASYNC] + len(given.get(link, ())))

@@ -12,13 +12,13 @@ from typing import Any, Final
 from ..actors.errors import AppFailed
 from ..storage.tables.schema import Lane
 from .app import AppSpec
-from .entry import Entry
 from .forking.spawner import Spawner, SpawnFailed
 from .linux.child_watch import ChildWatch
 from .linux.processes import ExitStatus, kill_tree, rss_of_tree
 from .rules.pauses import was_paused
 from .rules.restart_intensity import RestartIntensity
 from .settings import Settings
+from .tasks.live_task import LiveTask
 from .wire.socket_buffers import widen
 from .worker_link import HANDED, Reports, WorkerLink
 
@@ -410,7 +410,7 @@ class Pool:
             self.ensure()
 
 
-def _suspect_at_rest(entry: Entry) -> bool:
+def _suspect_at_rest(entry: LiveTask) -> bool:
     """Whether it has a worker of its own only because one died, and waits. That may last for ever, as with an actor
     whose messages are rare: if it counted, a few of these would keep all others from ever running again."""
     return entry.parked and entry.record.alone and not entry.options.alone

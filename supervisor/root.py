@@ -25,17 +25,17 @@ from ..actors.errors import AppFailed, StoreError, UnderstudyError
 from ..actors.ids import id_text
 from .app import AppSpec
 from .attempts import Attempts
-from .book import Book
 from .boxes.sweep import BoxSweep
 from .crash_points import Process, arm
 from .dispatcher import Dispatcher
 from .home import Home, HomeLock
-from .journal import Journal
 from .linux.processes import ExitStatus, allow_open_files, become_subreaper, kill_strays
-from .mail import Mailroom
 from .pool import Pool
 from .service import Service
 from .settings import Settings
+from .tasks.commit_loop import CommitLoop
+from .tasks.mailboxes import Mailboxes
+from .tasks.task_table import TaskTable
 from .worker_link import HANDED, WorkerLink
 
 log = logging.getLogger("understudy")
@@ -86,7 +86,7 @@ class Supervisor:
         self._loop = asyncio.get_running_loop()
         become_subreaper()
         open_files = allow_open_files()
-        self._journal = Journal(self._home.path, self._settings)
+        self._journal = CommitLoop(self._home.path, self._settings)
         try:
             self._build(open_files)
         except BaseException:
@@ -104,8 +104,8 @@ class Supervisor:
             log.warning("killed %d processes that the last supervisor of this home left behind", len(killed))
         self._journal.on_fatal = self._fail
         self._journal.on_backlog = self._throttle
-        self._book = Book(self._journal)
-        self._mailroom = Mailroom(self._journal, self._book, self._settings)
+        self._book = TaskTable(self._journal)
+        self._mailroom = Mailboxes(self._journal, self._book, self._settings)
         self._pool = Pool(self._settings, self._spec, str(self._home.path), cookie, self, self.turn)
         self._attempts = Attempts(self._journal, self._book, self._mailroom, self._settings, self._pool.kill)
         self._dispatcher = Dispatcher(self._book, self._attempts, self._pool, self._settings, self.turn)

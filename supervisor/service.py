@@ -14,14 +14,14 @@ from ..actors.ids import id_text
 from ..storage.tables.prune import prune
 from .admission import Admission, checked_id
 from .attempts import Attempts
-from .book import Book
 from .changes import Changes
 from .client_link import MALFORMED, ClientLink
 from .crowd import Crowd
-from .journal import Journal
-from .mail import Mailroom
 from .pool import Pool
 from .settings import Settings
+from .tasks.commit_loop import CommitLoop
+from .tasks.mailboxes import Mailboxes
+from .tasks.task_table import TaskTable
 from .waiting import Waiting
 from .wire.messages import Ask
 
@@ -40,9 +40,9 @@ class Service:
 
     def __init__(
         self,
-        journal: Journal,
-        book: Book,
-        mailroom: Mailroom,
+        journal: CommitLoop,
+        book: TaskTable,
+        mailroom: Mailboxes,
         attempts: Attempts,
         pool: Pool,
         settings: Settings,

@@ -12,10 +12,10 @@ from ..actors.state import TERMINAL, State
 from ..storage.tables.record import HEAD_BYTES, is_bare, state_of
 from ..storage.tables.schema import Table
 from .admission import checked_id
-from .book import Book
 from .client_link import ClientLink
-from .entry import Entry
-from .journal import Journal
+from .tasks.commit_loop import CommitLoop
+from .tasks.live_task import LiveTask
+from .tasks.task_table import TaskTable
 
 Waiter = tuple[ClientLink, int]
 """A client, and its request."""
@@ -24,7 +24,7 @@ Waiter = tuple[ClientLink, int]
 class Waiting:
     """Clients are told of an end once it is on disk, and once."""
 
-    def __init__(self, journal: Journal, book: Book) -> None:
+    def __init__(self, journal: CommitLoop, book: TaskTable) -> None:
         self._journal = journal
         self._book = book
         #: Tuples, as nearly all tasks have one waiter, and all of a request share that: a list for each would be 90
@@ -121,7 +121,7 @@ class Waiting:
             client.refuse(request, error)
         client.flush()
 
-    def ended(self, entries: list[Entry]) -> None:
+    def ended(self, entries: list[LiveTask]) -> None:
         """These tasks' ends are on disk: tell who waits for them."""
         told: defaultdict[tuple[ClientLink, int], list[Any]] = defaultdict(list)
         who_waits_for = self._waiting.pop

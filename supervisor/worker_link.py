@@ -14,8 +14,8 @@ from ..actors.errors import UnderstudyError
 from ..storage.tables.schema import Lane
 from .channel.begin_tokens import BeginTokens
 from .channel.wait_marks import WaitMarks
-from .entry import Entry
 from .settings import Settings
+from .tasks.live_task import LiveTask
 from .wire.codec import Decoder, encode, parts
 from .wire.error_codec import error_fields
 from .wire.messages import Order
@@ -66,8 +66,8 @@ class WorkerLink(StreamProtocol):
                 tokens.close()
             raise
         #: Everything it has, by id, and of that what has not been seen to begin, in the order handed out.
-        self.tasks: dict[bytes, Entry] = {}
-        self.handed: dict[Lane, dict[bytes, Entry]] = {lane: {} for lane in HANDED}
+        self.tasks: dict[bytes, LiveTask] = {}
+        self.handed: dict[Lane, dict[bytes, LiveTask]] = {lane: {} for lane in HANDED}
         #: Drops that it has not confirmed, by lane.
         self.dropping = dict.fromkeys(HANDED, 0)
         #: How many of its tasks wait, by lane.
@@ -94,7 +94,7 @@ class WorkerLink(StreamProtocol):
         new work from one that is stuck in a C call."""
         return self.pid != 0 and not self.retiring and not self.dropping[lane]
 
-    def hand(self, lane: Lane, entries: list[Entry], now: float) -> None:
+    def hand(self, lane: Lane, entries: list[LiveTask], now: float) -> None:
         """Hand out tasks: the tokens first, so that a task without a token has been taken back."""
         for entry in entries:
             entry.link = self
@@ -107,7 +107,7 @@ class WorkerLink(StreamProtocol):
         for part in parts(entries, _size):
             self._frames.append((Order.RUN, lane, [entry.assignment() for entry in part]))
 
-    def drop(self, entry: Entry) -> Lane:
+    def drop(self, entry: LiveTask) -> Lane:
         """A task is not its any more."""
         id = entry.id
         del self.tasks[id]
@@ -123,7 +123,7 @@ class WorkerLink(StreamProtocol):
             self._closing.pop(id, None)
         return lane
 
-    def take_back(self, lane: Lane) -> list[Entry]:
+    def take_back(self, lane: Lane) -> list[LiveTask]:
         """Take back everything of a lane that has not begun, oldest first; what stays in `handed` has begun."""
         handed = self.handed[lane]
         if not handed:
@@ -136,13 +136,13 @@ class WorkerLink(StreamProtocol):
             self._frames.append((Order.DROP, lane, len(back)))
         return back
 
-    def not_begun(self, lane: Lane) -> tuple[list[Entry], list[Entry]]:
+    def not_begun(self, lane: Lane) -> tuple[list[LiveTask], list[LiveTask]]:
         """(those that have begun, as far as not known before, those that have not), both oldest first."""
         entries = list(self.handed[lane].values())
         begun = len(entries) - min(self.tokens[lane].count(), len(entries))
         return entries[:begun], entries[begun:]
 
-    def set_parked(self, entry: Entry, parked: bool) -> None:
+    def set_parked(self, entry: LiveTask, parked: bool) -> None:
         """A task waits now, or goes on."""
         if entry.parked != parked:
             entry.parked = parked
@@ -251,6 +251,6 @@ class WorkerLink(StreamProtocol):
         self.marks.close()
 
 
-def _size(entry: Entry) -> int:
+def _size(entry: LiveTask) -> int:
     """Bytes of its assignment, roughly."""
     return 200 + len(entry.args or b"")

@@ -11,7 +11,7 @@ import letter_tasks
 from letters import PATIENCE, assert_sound, kill_supervisor, rows, runtime
 from understudy import MailboxClosed, MailboxFull, State, TaskNotFound
 from understudy.actors import values
-from understudy.supervisor.mail import AHEAD_BYTES, AHEAD_MESSAGES
+from understudy.supervisor.tasks.mailboxes import AHEAD_BYTES, AHEAD_MESSAGES
 from waiting import until
 
 UNKNOWN = "0198f1c2-7b3e-7c11-9d1a-5f3c2b1a0e4d"

@@ -23,10 +23,10 @@ from understudy.storage.tables.record import Record
 from understudy.storage.tables.schema import Lane
 from understudy.supervisor import pool as pool_module
 from understudy.supervisor.app import AppSpec
-from understudy.supervisor.entry import Entry
 from understudy.supervisor.linux.processes import ExitStatus, children_of, kill_strays
 from understudy.supervisor.pool import Pool
 from understudy.supervisor.settings import Settings
+from understudy.supervisor.tasks.live_task import LiveTask
 from understudy.supervisor.wire.messages import Report
 from understudy.supervisor.worker_link import WorkerLink
 
@@ -88,7 +88,7 @@ class Troupe:
 
     def run(self, link: WorkerLink, task: str, **options: Any) -> bytes:
         id = new_id()
-        entry = Entry(Record(id, task, 1.0, id), Options().changed(options), Lane.SYNC, stored=False)
+        entry = LiveTask(Record(id, task, 1.0, id), Options().changed(options), Lane.SYNC, stored=False)
         link.hand(Lane.SYNC, [entry], 0.0)
         link.flush()
         return id

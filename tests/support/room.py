@@ -22,14 +22,14 @@ from understudy.actors.task.options import Options
 from understudy.storage.tables.record import Record
 from understudy.storage.tables.schema import Lane
 from understudy.supervisor.attempts import Attempts
-from understudy.supervisor.book import Book
 from understudy.supervisor.dispatcher import Dispatcher
-from understudy.supervisor.entry import Entry
-from understudy.supervisor.journal import Journal
 from understudy.supervisor.linux.processes import ExitStatus
-from understudy.supervisor.mail import Mailroom
 from understudy.supervisor.service import Service
 from understudy.supervisor.settings import Settings
+from understudy.supervisor.tasks.commit_loop import CommitLoop
+from understudy.supervisor.tasks.live_task import LiveTask
+from understudy.supervisor.tasks.mailboxes import Mailboxes
+from understudy.supervisor.tasks.task_table import TaskTable
 from understudy.supervisor.wire.codec import Decoder, encode
 from understudy.supervisor.wire.messages import Order, Report
 from understudy.supervisor.wire.socket_buffers import READ_SIZE
@@ -179,10 +179,10 @@ class Room:
     ) -> None:
         self.home, self.settings = home, settings
         self.loop = asyncio.get_running_loop()
-        self.journal = Journal(home, settings)
-        self.book = Book(self.journal)
+        self.journal = CommitLoop(home, settings)
+        self.book = TaskTable(self.journal)
         self.book.declare(tasks)
-        self.mailroom = Mailroom(self.journal, self.book, settings)
+        self.mailroom = Mailboxes(self.journal, self.book, settings)
         self.pool = PaperPool()
         self.killed: list[WorkerLink] = []
         self.attempts = Attempts(self.journal, self.book, self.mailroom, settings, self.killed.append)
@@ -274,7 +274,7 @@ class Room:
     def state(self, id: bytes) -> State:
         return self.record(id).state
 
-    def entry(self, id: bytes) -> Entry:
+    def entry(self, id: bytes) -> LiveTask:
         entry = self.book.find(id)
         assert entry is not None
         return entry

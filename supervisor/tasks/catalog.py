@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..actors.box.conf import BOX
-from ..actors.errors import InvalidOption
-from ..actors.task.options import Options
-from ..storage.tables.record import Record
-from ..storage.tables.schema import Lane, ready_sort
+from ...actors.box.conf import BOX
+from ...actors.errors import InvalidOption
+from ...actors.task.options import Options
+from ...storage.tables.record import Record
+from ...storage.tables.schema import Lane, ready_sort
 
 #: Lane and sort of a task's row in the `live` table.
 Place = tuple[int, int]
 
 
-class Declared:
+class TaskCatalog:
     """Known once a fork server has imported the app; more may come later. Containers are known from the start."""
 
     def __init__(self) -> None:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from ..actors.task.options import Options
-from ..storage.tables.record import Record
-from ..storage.tables.schema import Lane
+from ...actors.task.options import Options
+from ...storage.tables.record import Record
+from ...storage.tables.schema import Lane
 
 if TYPE_CHECKING:
-    from .log_tail import LogTail
-    from .mail import Mail
-    from .worker_link import WorkerLink
+    from ..worker_link import WorkerLink
+    from .mailboxes import MailboxState
+    from .task_log import TaskLog
 
 
-class Entry:
+class LiveTask:
     """One task. What is durable of it is its record; the rest is lost with the supervisor, and may be."""
 
     __slots__ = (
@@ -72,8 +72,8 @@ class Entry:
         self.signal: str | None = None
         self.deadline: asyncio.TimerHandle | None = None
         self.kill: asyncio.TimerHandle | None = None
-        self.mail: Mail | None = None
-        self.log: LogTail | None = None
+        self.mail: MailboxState | None = None
+        self.log: TaskLog | None = None
 
     @property
     def queued(self) -> bool:

@@ -9,7 +9,7 @@ from understudy.actors.box.conf import BOX
 from understudy.actors.task.options import Options
 from understudy.storage.tables.record import Record
 from understudy.storage.tables.schema import Lane, ready_sort
-from understudy.supervisor.declared import Declared
+from understudy.supervisor.tasks.catalog import TaskCatalog
 
 ID = bytes(16)
 
@@ -22,8 +22,8 @@ def record(name: str, **fields: object) -> Record:
 
 
 @pytest.fixture
-def app() -> Declared:
-    made = Declared()
+def app() -> TaskCatalog:
+    made = TaskCatalog()
     made.add(
         {
             "plain": fields_of(priority=3),
@@ -35,15 +35,15 @@ def app() -> Declared:
     return made
 
 
-def test_what_tasks_take_is_kept_where_it_is_known(app: Declared) -> None:
+def test_what_tasks_take_is_kept_where_it_is_known(app: TaskCatalog) -> None:
     assert app.takes == {}
     app.add({"plain": {**fields_of(), "takes": [["a", 1, False]]}, "async": {**fields_of(), "takes": None}})
     assert app.takes == {"plain": [["a", 1, False]]}
 
 
-def test_containers_are_known_from_the_start_and_are_no_task_of_the_app(app: Declared) -> None:
-    assert list(Declared().tasks) == [BOX]
-    assert Declared().names() == []
+def test_containers_are_known_from_the_start_and_are_no_task_of_the_app(app: TaskCatalog) -> None:
+    assert list(TaskCatalog().tasks) == [BOX]
+    assert TaskCatalog().names() == []
     assert app.names() == ["async", "isolated", "isolated async", "plain"]
 
 
@@ -58,7 +58,7 @@ def test_containers_are_known_from_the_start_and_are_no_task_of_the_app(app: Dec
         ("of a later release", Lane.SYNC),
     ],
 )
-def test_where_each_kind_runs(app: Declared, name: str, lane: Lane) -> None:
+def test_where_each_kind_runs(app: TaskCatalog, name: str, lane: Lane) -> None:
     assert app.options_of(record(name))[1] is lane
     assert app.options_of(record(name, alone=True))[1] is Lane.ALONE
     if name in app.tasks:
@@ -67,17 +67,17 @@ def test_where_each_kind_runs(app: Declared, name: str, lane: Lane) -> None:
         assert place == (lane, ready_sort(options.priority))
 
 
-def test_what_the_caller_changed_holds(app: Declared) -> None:
+def test_what_the_caller_changed_holds(app: TaskCatalog) -> None:
     options, lane = app.options_of(record("plain", options={"timeout": 7.0, "isolate": True}))
     assert (options.timeout, options.priority, lane) == (7.0, 3, Lane.ALONE)
 
 
-def test_options_that_are_none_any_more_count_for_nothing(app: Declared) -> None:
+def test_options_that_are_none_any_more_count_for_nothing(app: TaskCatalog) -> None:
     assert app.options_of(record("plain", options={"of_a_later_release": 1}))[0] == app.tasks["plain"][0]
     assert app.options_of(record("gone"))[0] == Options()
 
 
-def test_a_later_declaration_holds(app: Declared) -> None:
+def test_a_later_declaration_holds(app: TaskCatalog) -> None:
     app.add({"plain": fields_of(is_async=True)})
     options, lane = app.options_of(record("plain"))
     assert (options.priority, lane) == (0, Lane.ASYNC)

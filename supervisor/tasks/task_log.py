@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import msgpack
 
-from ..storage.tables.schema import Table, after_prefix, log_key, log_seq
-from .journal import Journal
+from ...storage.tables.schema import Table, after_prefix, log_key, log_seq
+from .commit_loop import CommitLoop
 
 #: The row that says how much is missing stands before all others.
 NOTICE: Final = 0
@@ -18,10 +18,10 @@ Line = tuple[float, str, str]
 """(time in seconds since the epoch, level, text)"""
 
 
-class LogTail:
+class TaskLog:
     """Appends to a task's log."""
 
-    def __init__(self, journal: Journal, id: bytes, limit: int, *, stored: bool) -> None:
+    def __init__(self, journal: CommitLoop, id: bytes, limit: int, *, stored: bool) -> None:
         """`stored` says whether the disk may hold earlier lines."""
         self._journal = journal
         self._id = id

@@ -9,18 +9,18 @@ from understudy.actors.ids import new_id
 from understudy.actors.task.options import Options
 from understudy.storage.tables.record import Record
 from understudy.storage.tables.schema import Lane
-from understudy.supervisor.entry import Entry
+from understudy.supervisor.tasks.live_task import LiveTask
 
 
-def entry(**options: object) -> Entry:
+def entry(**options: object) -> LiveTask:
     id = new_id()
     record = Record(id, "app:task", 1.0, id)
-    return Entry(record, Options().changed(options), Lane.SYNC, stored=False)
+    return LiveTask(record, Options().changed(options), Lane.SYNC, stored=False)
 
 
 def test_every_slot_has_a_value_from_the_start():
     made = entry()
-    assert [name for name in Entry.__slots__ if not hasattr(made, name)] == []
+    assert [name for name in LiveTask.__slots__ if not hasattr(made, name)] == []
 
 
 def test_the_assignment():

@@ -33,7 +33,7 @@ START: Final = b""
 """A horizon before every key: nothing is in memory yet."""
 
 
-class Lane:
+class ReadyQueue:
     """One ordered queue of keys."""
 
     def __init__(self, read_after: Callable[[bytes, int], list[bytes]], window: int = WINDOW) -> None:

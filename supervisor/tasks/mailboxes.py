@@ -11,14 +11,14 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Final
 
-from ..actors.box.conf import BOX
-from ..actors.errors import MailboxClosed, MailboxFull, TaskNotFound
-from ..actors.ids import id_text
-from ..storage.tables.schema import MAIL_KEY_BYTES, Table, after_prefix, mail_keys, mail_seq
-from .book import Book
-from .entry import Entry
-from .journal import Journal
-from .settings import MIB, Settings
+from ...actors.box.conf import BOX
+from ...actors.errors import MailboxClosed, MailboxFull, TaskNotFound
+from ...actors.ids import id_text
+from ...storage.tables.schema import MAIL_KEY_BYTES, Table, after_prefix, mail_keys, mail_seq
+from ..settings import MIB, Settings
+from .commit_loop import CommitLoop
+from .live_task import LiveTask
+from .task_table import TaskTable
 
 #: Messages, and bytes of them, that a worker is given ahead of what its task has taken.
 AHEAD_MESSAGES: Final = 8192
@@ -27,7 +27,7 @@ AHEAD_BYTES: Final = 4 * MIB
 FORGET_AFTER: Final = 1024
 
 
-class Mail:
+class MailboxState:
     """One mailbox. Numbers count from 1."""
 
     __slots__ = ("_base", "_totals", "first", "given", "last", "taken")
@@ -44,7 +44,7 @@ class Mail:
         self._totals = [0]
 
     @classmethod
-    def of(cls, sizes: dict[int, int]) -> Mail:
+    def of(cls, sizes: dict[int, int]) -> MailboxState:
         """A mailbox that holds messages of these sizes, by number."""
         mail = cls()
         if sizes:
@@ -100,10 +100,10 @@ class Mail:
         self.given = self.taken = self.first - 1
 
 
-class Mailroom:
+class Mailboxes:
     """Every message goes through here."""
 
-    def __init__(self, journal: Journal, book: Book, settings: Settings) -> None:
+    def __init__(self, journal: CommitLoop, book: TaskTable, settings: Settings) -> None:
         self._journal = journal
         self._book = book
         self._most_messages = settings.mailbox_messages
@@ -121,7 +121,7 @@ class Mailroom:
         for entry, values in checked:
             self._post(entry, values)
 
-    def _open_to(self, id: bytes, values: list[bytes]) -> Entry:
+    def _open_to(self, id: bytes, values: list[bytes]) -> LiveTask:
         """The task, if its mailbox takes all of these."""
         entry = self._book.find(id)
         if entry is None:
@@ -150,14 +150,14 @@ class Mailroom:
             f"task {id_text(id)} has ended ({record.state}) and takes no messages", id_text(id)
         )
 
-    def mail_of(self, entry: Entry) -> Mail:
+    def mail_of(self, entry: LiveTask) -> MailboxState:
         """The mailbox of a task, read from disk if rows may be there."""
         if entry.mail is None:
             rows = self._journal.scan(Table.MAIL, entry.id, after_prefix(entry.id)) if entry.stored else []
-            entry.mail = Mail.of({mail_seq(key): len(value) for key, value in rows})
+            entry.mail = MailboxState.of({mail_seq(key): len(value) for key, value in rows})
         return entry.mail
 
-    def _post(self, entry: Entry, values: list[bytes]) -> None:
+    def _post(self, entry: LiveTask, values: list[bytes]) -> None:
         mail = self.mail_of(entry)
         first = mail.last + 1
         sizes = list(map(len, values))
@@ -172,7 +172,7 @@ class Mailroom:
         elif mail.given == first - 1:
             self._give(entry, mail, values[: mail.fitting()])
 
-    def open(self, entry: Entry) -> None:
+    def open(self, entry: LiveTask) -> None:
         """Its attempt has been handed to a worker: give it what is not acknowledged."""
         if entry.mail is None and not entry.stored:
             if entry.record.closed:
@@ -183,7 +183,7 @@ class Mailroom:
         self._feed(entry, mail)
         self._close_if_given(entry)
 
-    def progress(self, entry: Entry, taken: int, acked: int) -> None:
+    def progress(self, entry: LiveTask, taken: int, acked: int) -> None:
         """The task has taken messages up to one number and acknowledged up to another."""
         mail = entry.mail
         if mail is None:
@@ -194,7 +194,7 @@ class Mailroom:
             self._feed(entry, mail)
             self._close_if_given(entry)
 
-    def acknowledge(self, entry: Entry, acked: int) -> None:
+    def acknowledge(self, entry: LiveTask, acked: int) -> None:
         """Messages up to this number are dealt with: their rows go with the next commit."""
         mail = entry.mail
         if mail is None or acked < mail.first:
@@ -203,14 +203,14 @@ class Mailroom:
         self._journal.store.batch.remove(Table.MAIL, mail_keys(entry.id, mail.first, last))
         mail.acknowledged(last)
 
-    def close(self, entry: Entry) -> None:
+    def close(self, entry: LiveTask) -> None:
         """Take no more messages; the task's `receive` gives None once it has had them all."""
         if not entry.record.closed:
             entry.record.closed = True
             self._book.touch(entry)
             self._close_if_given(entry)
 
-    def _feed(self, entry: Entry, mail: Mail) -> None:
+    def _feed(self, entry: LiveTask, mail: MailboxState) -> None:
         fitting = mail.fitting()
         if fitting:
             keys = mail_keys(entry.id, mail.given + 1, mail.given + fitting)
@@ -218,14 +218,14 @@ class Mailroom:
             assert len(rows) == fitting, "a message that is not acknowledged has a row"
             self._give(entry, mail, [rows[key] for key in keys])
 
-    def _give(self, entry: Entry, mail: Mail, values: list[bytes]) -> None:
+    def _give(self, entry: LiveTask, mail: MailboxState, values: list[bytes]) -> None:
         """Give it the next messages."""
         if values:
             assert entry.link is not None
             entry.link.give_letters(entry.id, mail.given + 1, values)
             mail.given += len(values)
 
-    def _close_if_given(self, entry: Entry) -> None:
+    def _close_if_given(self, entry: LiveTask) -> None:
         if (
             entry.record.closed
             and entry.link is not None
@@ -234,7 +234,7 @@ class Mailroom:
             entry.link.close_mailbox(entry.id)
 
 
-def _closed(entry: Entry) -> str:
+def _closed(entry: LiveTask) -> str:
     """Why a mailbox takes nothing."""
     if entry.record.name == BOX:
         return (

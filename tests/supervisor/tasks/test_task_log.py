@@ -9,17 +9,17 @@ import msgpack
 
 from understudy.actors.ids import new_id
 from understudy.storage.tables.schema import Table, after_prefix, log_seq
-from understudy.supervisor.journal import Journal
-from understudy.supervisor.log_tail import NOTICE, LogTail
 from understudy.supervisor.settings import Settings
+from understudy.supervisor.tasks.commit_loop import CommitLoop
+from understudy.supervisor.tasks.task_log import NOTICE, TaskLog
 
 
-def opened(home: Path) -> Journal:
+def opened(home: Path) -> CommitLoop:
     home.mkdir(mode=0o700, exist_ok=True)
-    return Journal(home, Settings(durability="os"))
+    return CommitLoop(home, Settings(durability="os"))
 
 
-def lines(journal: Journal, id: bytes) -> list[tuple[int, str, str]]:
+def lines(journal: CommitLoop, id: bytes) -> list[tuple[int, str, str]]:
     return [
         (log_seq(key), level, text)
         for key, row in journal.scan(Table.LOGS, id, after_prefix(id))
@@ -30,7 +30,7 @@ def lines(journal: Journal, id: bytes) -> list[tuple[int, str, str]]:
 def test_lines_in_order(home: Path):
     async def story() -> None:
         journal, id = opened(home), new_id()
-        tail = LogTail(journal, id, 1 << 20, stored=False)
+        tail = TaskLog(journal, id, 1 << 20, stored=False)
         tail.append([(1.0, "stdout", "one"), (2.0, "info", "two")])
         tail.append([(3.0, "stdout", "three")])
         await journal.settled()
@@ -43,7 +43,7 @@ def test_lines_in_order(home: Path):
 def test_the_oldest_go_first_and_a_line_at_the_top_counts_them(home: Path):
     async def story() -> None:
         journal, id = opened(home), new_id()
-        tail = LogTail(journal, id, 1_000, stored=False)
+        tail = TaskLog(journal, id, 1_000, stored=False)
         for n in range(200):
             tail.append([(float(n), "stdout", f"line {n}"), (float(n), "stdout", "x" * 50)])
             if n % 7 == 0:
@@ -67,10 +67,10 @@ def test_the_next_supervisor_goes_on_where_the_last_one_stopped(home: Path):
 
     async def write(start: int, *, stored: bool) -> None:
         journal = opened(home)
-        tail = LogTail(journal, id, 500, stored=stored)
+        tail = TaskLog(journal, id, 500, stored=stored)
         for n in range(start, start + 30):
             tail.append([(float(n), "stdout", f"line {n}")])
-        LogTail(journal, other, 500, stored=True).append([(0.0, "stdout", "of another task")])
+        TaskLog(journal, other, 500, stored=True).append([(0.0, "stdout", "of another task")])
         await journal.settled()
         journal.close()
 
@@ -91,7 +91,7 @@ def test_the_next_supervisor_goes_on_where_the_last_one_stopped(home: Path):
 def test_one_entry_larger_than_the_limit_stays(home: Path):
     async def story() -> None:
         journal, id = opened(home), new_id()
-        tail = LogTail(journal, id, 100, stored=False)
+        tail = TaskLog(journal, id, 100, stored=False)
         tail.append([(0.0, "stdout", "x" * 500)])
         tail.append([(1.0, "stdout", "y" * 500)])
         await journal.settled()

@@ -13,13 +13,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from ..actors.errors import StoreCorrupt
-from ..actors.ids import id_text
-from ..actors.state import TERMINAL, Event, State, after
-from ..actors.task.options import Options
-from ..storage.tables.prune import expiry_rows
-from ..storage.tables.record import Record
-from ..storage.tables.schema import (
+from ...actors.errors import StoreCorrupt
+from ...actors.ids import id_text
+from ...actors.state import TERMINAL, Event, State, after
+from ...actors.task.options import Options
+from ...storage.tables.prune import expiry_rows
+from ...storage.tables.record import Record
+from ...storage.tables.schema import (
     EXPIRY_KEY_BYTES,
     ID_BYTES,
     LIVE_KEY_BYTES,
@@ -34,11 +34,11 @@ from ..storage.tables.schema import (
     mail_keys,
     ready_sort,
 )
-from .declared import Declared, Place
-from .entry import Entry
-from .journal import Journal
-from .lane import Lane as Line
-from .rules.verdict import ErrorRow
+from ..rules.verdict import ErrorRow
+from .catalog import Place, TaskCatalog
+from .commit_loop import CommitLoop
+from .live_task import LiveTask
+from .ready_queue import ReadyQueue as Line
 
 log = logging.getLogger("understudy")
 
@@ -49,26 +49,26 @@ DAMAGED: Final = (ValueError, TypeError, struct.error)
 FETCHED: Final = 256
 
 
-class Book:
+class TaskTable:
     """Every change of a task's record goes through here."""
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: CommitLoop) -> None:
         self._journal = journal
-        self.entries: dict[bytes, Entry] = {}
+        self.entries: dict[bytes, LiveTask] = {}
         #: What tasks there are.
-        self.declared = Declared()
+        self.declared = TaskCatalog()
         self.lines: dict[int, Line] = {lane: Line(self._reader_of(lane)) for lane in (*READY, Lane.DELAYED)}
-        self._dirty: list[Entry] = []
+        self._dirty: list[LiveTask] = []
         #: The tasks that have ended since the last write, by the seconds that they are to be kept.
         self._expiring: defaultdict[float, list[bytes]] = defaultdict(list)
         #: Read from disk since the last write.
-        self._loaded: list[Entry] = []
+        self._loaded: list[LiveTask] = []
         #: Number of the last batch that was given rows, and of the last one known to be on disk.
         self._batch = self._on_disk = 0
         #: Called after the commit with the tasks that ended in it.
-        self.on_ended: Callable[[list[Entry]], None] = lambda _: None
+        self.on_ended: Callable[[list[LiveTask]], None] = lambda _: None
         #: Called with every change of state, as it is made.
-        self.on_change: Callable[[Entry], None] | None = None
+        self.on_change: Callable[[LiveTask], None] | None = None
         #: Called when a task has been put in line.
         self.on_queued: Callable[[], None] = lambda: None
         journal.before_seal = self.write
@@ -87,7 +87,7 @@ class Book:
 
     # --- finding ---
 
-    def find(self, id: bytes) -> Entry | None:
+    def find(self, id: bytes) -> LiveTask | None:
         """The task with this id if it has not ended; read from disk if need be. None otherwise."""
         entry = self.entries.get(id)
         if entry is not None:
@@ -108,15 +108,15 @@ class Book:
                 f"the record of task {id_text(id)} is damaged; run `understudy check`", problems=[str(error)]
             ) from error
 
-    def _load(self, record: Record) -> Entry:
+    def _load(self, record: Record) -> LiveTask:
         entry = self._take_in(record, self._journal.get(Table.ARGS, record.id), stored=True)
         self._loaded.append(entry)
         return entry
 
-    def _take_in(self, record: Record, args: bytes | None, *, stored: bool) -> Entry:
+    def _take_in(self, record: Record, args: bytes | None, *, stored: bool) -> LiveTask:
         usual = self.declared.usual.get(record.name) if record.options is None and not record.alone else None
         options, lane = usual[:2] if usual is not None else self.declared.options_of(record)
-        entry = Entry(record, options, lane, stored=stored)
+        entry = LiveTask(record, options, lane, stored=stored)
         if record.place is not None:
             entry.key = entry.stored_key = live_key(*record.place, record.id)
         entry.args = args
@@ -167,7 +167,7 @@ class Book:
             if line.horizon is not None and key > line.horizon and self.on_change is None:
                 far.setdefault(line, []).append((key, record))
                 continue
-            entries[id] = entry = Entry(record, options, lane, stored=False)
+            entries[id] = entry = LiveTask(record, options, lane, stored=False)
             entry.args = args
             entry.key = key
             keys.setdefault(place[0], []).append(key)
@@ -188,13 +188,13 @@ class Book:
         line.turn_away(keys)
         self._journal.after_commit(lambda: line.committed(keys))
 
-    def touch(self, entry: Entry) -> None:
+    def touch(self, entry: LiveTask) -> None:
         """Its record has changed: write it with the next commit."""
         if not entry.dirty:
             entry.dirty = True
             self._dirty.append(entry)
 
-    def begin(self, entries: Iterable[Entry], pid: int, now: float) -> None:
+    def begin(self, entries: Iterable[LiveTask], pid: int, now: float) -> None:
         """They are handed to a worker."""
         for entry in entries:
             record = entry.record
@@ -211,7 +211,7 @@ class Book:
                 self.on_change(entry)
 
     def requeue(
-        self, entry: Entry, event: Event, *, error: ErrorRow | None = None, due: float | None = None
+        self, entry: LiveTask, event: Event, *, error: ErrorRow | None = None, due: float | None = None
     ) -> None:
         """It is off its worker and stands in line again: an interruption, or a retry with its `due` time."""
         record = entry.record
@@ -228,7 +228,7 @@ class Book:
         entry.options, entry.lane = self.declared.options_of(record)
         self.stand(entry)
 
-    def take_back(self, entry: Entry) -> None:
+    def take_back(self, entry: LiveTask) -> None:
         """It was handed out and had not begun: it never left the line."""
         record = entry.record
         record.state = State.QUEUED
@@ -237,7 +237,7 @@ class Book:
         self.stand(entry)
 
     def end(
-        self, entry: Entry, event: Event, *, error: ErrorRow | None = None, value: bytes | None = None
+        self, entry: LiveTask, event: Event, *, error: ErrorRow | None = None, value: bytes | None = None
     ) -> None:
         """It has ended; from here on its state never changes. Clears its mail; the record and the value stay."""
         record = entry.record
@@ -265,7 +265,7 @@ class Book:
             self._expiring[keep].append(record.id)
         self._changed(entry)
 
-    def _clear_mail(self, entry: Entry) -> None:
+    def _clear_mail(self, entry: LiveTask) -> None:
         mail, id = entry.mail, entry.id
         if mail is not None:
             self._journal.store.batch.remove(Table.MAIL, mail_keys(id, mail.first, mail.last))
@@ -273,7 +273,7 @@ class Book:
             for key, _ in self._journal.scan(Table.MAIL, mail_key(id, 0), mail_key(id, (1 << 64) - 1)):
                 self._journal.delete(Table.MAIL, key)
 
-    def _changed(self, entry: Entry) -> None:
+    def _changed(self, entry: LiveTask) -> None:
         self.touch(entry)
         if self.on_change is not None:
             self.on_change(entry)
@@ -289,7 +289,7 @@ class Book:
         """Whether so many tasks are ready that more of them need not be taken in before some have ended."""
         return any(self.lines[lane].crowded for lane in READY)
 
-    def take(self, lane: Lane, count: int = 1) -> list[Entry]:
+    def take(self, lane: Lane, count: int = 1) -> list[LiveTask]:
         """Take the first ready tasks of a lane out of its line, up to so many; none only if it is empty."""
         line, entries, of = self.lines[lane], self.entries, self.entries.get
         while keys := line.take(count, self._stands):
@@ -300,7 +300,7 @@ class Book:
                 return taken
         return []
 
-    def put_back(self, lane: Lane, entry: Entry) -> None:
+    def put_back(self, lane: Lane, entry: LiveTask) -> None:
         """A task that `take` gave is not wanted after all: it stands first again."""
         assert entry.key is not None
         self.lines[lane].put_back(entry.key)
@@ -324,17 +324,17 @@ class Book:
                 self.stand(entry)
         return most
 
-    def reprioritise(self, entry: Entry) -> None:
+    def reprioritise(self, entry: LiveTask) -> None:
         """Its lane or its sort has changed while it stands in line."""
         self._leave_line(entry)
         self.stand(entry)
 
-    def running_at_boot(self) -> list[Entry]:
+    def running_at_boot(self) -> list[LiveTask]:
         """The tasks that were running when the last supervisor of this home ended."""
         rows = self._journal.scan(Table.LIVE, live_key(Lane.RUNNING, 0, b""), live_key(Lane.SYNC, 0, b""))
         return [entry for key, _ in rows if (entry := self._at(key)) is not None]
 
-    def stand(self, entry: Entry) -> None:
+    def stand(self, entry: LiveTask) -> None:
         """Put a task that is on no worker where it belongs."""
         entry.record.place = place = _place_of(entry)
         entry.key = key = live_key(*place, entry.id)
@@ -342,7 +342,7 @@ class Book:
         self._changed(entry)
         self.on_queued()
 
-    def _leave_line(self, entry: Entry) -> None:
+    def _leave_line(self, entry: LiveTask) -> None:
         key = entry.key
         if key is not None and key[0]:
             self.lines[key[0]].discard(key)
@@ -352,7 +352,7 @@ class Book:
         entry = self.entries.get(live_id(key))
         return entry is None or entry.key == key
 
-    def _at(self, key: bytes) -> Entry | None:
+    def _at(self, key: bytes) -> LiveTask | None:
         """The task of a live row. A row that belongs to none is damage; it is removed, so as not to stop the line.
 
         So is a record that cannot be read; but that one stays on disk as it is, for whoever can make sense of it.
@@ -390,7 +390,7 @@ class Book:
         self._batch = batch = self._batch + 1
         tasks: dict[bytes, bytes | None] = {}
         live: dict[bytes, bytes | None] = {}
-        ended: list[Entry] = []
+        ended: list[LiveTask] = []
         for entry in dirty:
             entry.dirty = False
             entry.batch = batch
@@ -420,7 +420,7 @@ class Book:
         batch.merge(Table.TASKS, tasks, sum(map(len, filter(None, tasks.values()))) + ID_BYTES * len(tasks))
         batch.merge(Table.LIVE, live, LIVE_KEY_BYTES * len(live))
 
-    def _written(self, entries: list[Entry], ended: list[Entry], batch: int) -> None:
+    def _written(self, entries: list[LiveTask], ended: list[LiveTask], batch: int) -> None:
         """After the commit: let go of what need not be in memory, and tell of the tasks that ended."""
         self._on_disk = batch
         # What has changed since is not on disk as it is now; it comes again with a later batch.
@@ -450,7 +450,7 @@ class Book:
             if key is not None and key[0] and not entry.dirty and entry.batch <= self._on_disk:
                 self._let_go(self.lines[key[0]], [entry])
 
-    def _let_go(self, line: Line, entries: list[Entry]) -> None:
+    def _let_go(self, line: Line, entries: list[LiveTask]) -> None:
         """Those of these tasks that stand behind a line's horizon need not be in memory."""
         for entry in entries:
             if entry.link is None and entry.key and not line.holds(entry.key):
@@ -466,7 +466,7 @@ _RUNNING: Place = (int(Lane.RUNNING), 0)
 _RUNNING_PREFIX = live_key(*_RUNNING, b"")[:-ID_BYTES]
 
 
-def _as_queued(entry: Entry) -> tuple[bytes, bytes]:
+def _as_queued(entry: LiveTask) -> tuple[bytes, bytes]:
     """The record and the live row of a task that is on its way to a worker: until it is known to have begun there it
     may be taken back, and whoever has read that it runs would see it back in line without an interruption."""
     record = entry.record
@@ -480,7 +480,7 @@ def _as_queued(entry: Entry) -> tuple[bytes, bytes]:
     return row, live_key(*place, entry.id)
 
 
-def _place_of(entry: Entry) -> Place:
+def _place_of(entry: LiveTask) -> Place:
     """Where a task that is on no worker belongs in the `live` table."""
     return _place_in_line(entry.record, entry.options, entry.lane)
 

@@ -11,14 +11,14 @@ import pytest
 
 from understudy.actors.errors import StoreError, StoreFull
 from understudy.storage.tables.schema import Table
-from understudy.supervisor import journal as journal_module
-from understudy.supervisor.journal import Journal
 from understudy.supervisor.settings import Settings
+from understudy.supervisor.tasks import commit_loop as journal_module
+from understudy.supervisor.tasks.commit_loop import CommitLoop
 
 
-def opened(home: Path) -> Journal:
+def opened(home: Path) -> CommitLoop:
     home.mkdir(mode=0o700, exist_ok=True)
-    return Journal(home, Settings(durability="os"))
+    return CommitLoop(home, Settings(durability="os"))
 
 
 @pytest.fixture
@@ -236,7 +236,7 @@ def test_close_writes_what_is_left(home: Path):
 
 
 def test_news_after_the_loop_has_closed_are_let_go(home: Path):
-    async def story() -> Journal:
+    async def story() -> CommitLoop:
         return opened(home)
 
     journal = asyncio.run(story())

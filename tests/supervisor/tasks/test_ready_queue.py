@@ -8,8 +8,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precondition, rule
 
-from understudy.supervisor import lane as lane_module
-from understudy.supervisor.lane import Lane
+from understudy.supervisor.tasks import ready_queue as lane_module
+from understudy.supervisor.tasks.ready_queue import ReadyQueue
 
 WINDOW, LOW, CHUNK = 8, 3, 4
 
@@ -38,7 +38,7 @@ class LaneMachine(RuleBasedStateMachine):
         self.sizes = patch.multiple(lane_module, LOW=LOW, CHUNK=CHUNK)
         self.sizes.start()
         self.disk = Disk()
-        self.lane = Lane(self.disk.read_after, WINDOW)
+        self.lane = ReadyQueue(self.disk.read_after, WINDOW)
         #: What stands in the lane.
         self.model: set[bytes] = set()
         #: Changes that are to be written, and those on their way to disk: key -> whether a row is there afterwards.
@@ -152,7 +152,7 @@ TestLane = LaneMachine.TestCase
 
 def test_a_million_queued_keys_are_not_held():
     disk = Disk()
-    lane = Lane(disk.read_after, 100)
+    lane = ReadyQueue(disk.read_after, 100)
     assert lane.pop(lambda _: True) is None  # the lane knows now that nothing is on disk
     turned_away = 0
     for number in range(1_000):
@@ -166,7 +166,7 @@ def test_a_million_queued_keys_are_not_held():
 
 
 def test_what_is_taken_out_again_and_again_behind_a_first_key_does_not_pile_up():
-    lane = Lane(lambda _key, _count: [])
+    lane = ReadyQueue(lambda _key, _count: [])
     lane.pop(lambda _: True)
     lane.push(key(0))
     for number in range(1, 20_000):
@@ -176,7 +176,7 @@ def test_what_is_taken_out_again_and_again_behind_a_first_key_does_not_pile_up()
 
 
 def test_a_key_beyond_the_window_that_comes_first_is_held():
-    lane = Lane(lambda _key, _count: [], 2)
+    lane = ReadyQueue(lambda _key, _count: [], 2)
     lane.pop(lambda _: True)
     for number in (5, 6, 7):
         lane.push(key(number))

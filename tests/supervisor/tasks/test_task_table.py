@@ -18,8 +18,8 @@ from understudy.actors.state import Event, IllegalTransition, State
 from understudy.storage.check import check
 from understudy.storage.tables.record import Record
 from understudy.storage.tables.schema import Lane, Table, live_id, live_key, live_lane, log_key
-from understudy.supervisor import book as book_module
-from understudy.supervisor.entry import Entry
+from understudy.supervisor.tasks import task_table as book_module
+from understudy.supervisor.tasks.live_task import LiveTask
 from understudy.supervisor.wire.messages import Report
 
 
@@ -183,7 +183,7 @@ def test_an_end_is_told_when_it_is_on_disk_and_not_before(home: Path):
             told: list[bytes] = []
             early: list[bytes] = []
 
-            def on_ended(entries: list[Entry]) -> None:
+            def on_ended(entries: list[LiveTask]) -> None:
                 for entry in entries:
                     row = it.journal.store._environment.get(Table.TASKS, entry.id)
                     assert row is not None

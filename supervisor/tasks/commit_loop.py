@@ -13,10 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from ..actors.errors import StoreError, StoreFull, UnderstudyError
-from ..storage.batch import Batch
-from ..storage.store import Store
-from .settings import MIB, Settings
+from ...actors.errors import StoreError, StoreFull, UnderstudyError
+from ...storage.batch import Batch
+from ...storage.store import Store
+from ..settings import MIB, Settings
 
 log = logging.getLogger("understudy")
 
@@ -33,7 +33,7 @@ BACKLOG_HIGH: Final = 64 * MIB
 BACKLOG_LOW: Final = 16 * MIB
 
 
-class Journal:
+class CommitLoop:
     """Owns the store. Everything here is called in the loop's thread, unless it says otherwise."""
 
     def __init__(self, home: Path, settings: Settings) -> None:

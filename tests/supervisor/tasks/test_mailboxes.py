@@ -14,8 +14,8 @@ from understudy.actors.attempt.host import Ending
 from understudy.actors.errors import MailboxClosed, MailboxFull, TaskNotFound
 from understudy.actors.ids import new_id
 from understudy.storage.tables.schema import Table, mail_key, mail_seq
-from understudy.supervisor import mail as mail_module
-from understudy.supervisor.mail import Mail
+from understudy.supervisor.tasks import mailboxes as mail_module
+from understudy.supervisor.tasks.mailboxes import MailboxState
 from understudy.supervisor.wire.messages import Order, Report
 
 
@@ -288,7 +288,7 @@ def test_the_books_of_a_mailbox_that_much_goes_through(monkeypatch: Any):
     monkeypatch.setattr(mail_module, "AHEAD_BYTES", 200)
     monkeypatch.setattr(mail_module, "FORGET_AFTER", 8)
     draw = random.Random(7)
-    mail, sizes = Mail(), [0]
+    mail, sizes = MailboxState(), [0]
     for _ in range(3_000):
         new = [draw.randrange(40) for _ in range(draw.randrange(12))]
         mail.add(new)
@@ -312,8 +312,8 @@ def test_the_books_of_a_mailbox_that_much_goes_through(monkeypatch: Any):
 
 
 def test_a_mailbox_as_it_is_found_on_disk():
-    assert (Mail.of({}).first, Mail.of({}).last, Mail.of({}).fitting()) == (1, 0, 0)
-    mail = Mail.of({5: 10, 6: 20, 7: 30})
+    assert (MailboxState.of({}).first, MailboxState.of({}).last, MailboxState.of({}).fitting()) == (1, 0, 0)
+    mail = MailboxState.of({5: 10, 6: 20, 7: 30})
     assert (mail.first, mail.last, mail.given, mail.taken, mail.count, mail.bytes) == (5, 7, 4, 4, 3, 60)
     assert mail.fitting() == 3
 
