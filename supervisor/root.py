@@ -24,19 +24,19 @@ from typing import Any, Final
 from ..actors.errors import AppFailed, StoreError, UnderstudyError
 from ..actors.ids import id_text
 from .app import AppSpec
-from .attempts import Attempts
 from .boxes.sweep import BoxSweep
 from .crash_points import Process, arm
-from .dispatcher import Dispatcher
+from .execution.attempts import Attempts
+from .execution.dispatcher import Dispatcher
+from .execution.pool import Pool
+from .execution.worker_seat import HANDED, WorkerSeat
 from .home import Home, HomeLock
 from .linux.processes import ExitStatus, allow_open_files, become_subreaper, kill_strays
-from .pool import Pool
 from .service import Service
 from .settings import Settings
 from .tasks.commit_loop import CommitLoop
 from .tasks.mailboxes import Mailboxes
 from .tasks.task_table import TaskTable
-from .worker_link import HANDED, WorkerLink
 
 log = logging.getLogger("understudy")
 
@@ -209,24 +209,24 @@ class Supervisor:
         self._journal.seal()
         self._service.flush()
 
-    def report(self, link: WorkerLink, frame: tuple[Any, ...]) -> None:
+    def report(self, link: WorkerSeat, frame: tuple[Any, ...]) -> None:
         """A worker reports (see `Reports`)."""
         self._attempts.report(link, frame)
         self.turn()
 
-    def hung_up(self, link: WorkerLink) -> None:
+    def hung_up(self, link: WorkerSeat) -> None:
         """A worker without a connection is of no use, should it still live."""
         if link in self._pool.links and not link.stopping:
             self._pool.kill(link)
 
-    def _worker_died(self, link: WorkerLink, status: ExitStatus) -> bool:
+    def _worker_died(self, link: WorkerSeat, status: ExitStatus) -> bool:
         return self._attempts.worker_died(link, status)
 
-    def _take_back(self, link: WorkerLink) -> None:
+    def _take_back(self, link: WorkerSeat) -> None:
         for lane in HANDED:
             self._attempts.take_back(link, lane)
 
-    def _over_memory(self, link: WorkerLink) -> None:
+    def _over_memory(self, link: WorkerSeat) -> None:
         for entry in list(link.tasks.values()):
             self._attempts.kill(link, entry, "memory")
 
@@ -301,7 +301,7 @@ class Supervisor:
         }
 
 
-def _branch(link: WorkerLink) -> dict[str, Any]:
+def _branch(link: WorkerSeat) -> dict[str, Any]:
     tasks = list(link.tasks.values())
     return {
         "number": link.number,

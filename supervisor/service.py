@@ -13,11 +13,11 @@ from ..actors.errors import AppFailed, NotRunning, TaskNotFound, UnderstudyError
 from ..actors.ids import id_text
 from ..storage.tables.prune import prune
 from .admission import Admission, checked_id
-from .attempts import Attempts
 from .changes import Changes
 from .client_link import MALFORMED, ClientLink
 from .crowd import Crowd
-from .pool import Pool
+from .execution.attempts import Attempts
+from .execution.pool import Pool
 from .settings import Settings
 from .tasks.commit_loop import CommitLoop
 from .tasks.mailboxes import Mailboxes

@@ -10,7 +10,7 @@ from ...storage.tables.record import Record
 from ...storage.tables.schema import Lane
 
 if TYPE_CHECKING:
-    from ..worker_link import WorkerLink
+    from ..execution.worker_seat import WorkerSeat
     from .mailboxes import MailboxState
     from .task_log import TaskLog
 
@@ -59,7 +59,7 @@ class LiveTask:
         self.args: bytes | None = None
         self.result: bytes | None = None
         #: The worker it was handed to.
-        self.link: WorkerLink | None = None
+        self.link: WorkerSeat | None = None
         self.handed_at = 0.0
         #: Known to have begun on that worker; until then it may be taken back.
         self.begun = False

@@ -12,9 +12,9 @@ import pytest
 from room import room
 from understudy.actors.ids import new_id
 from understudy.supervisor import crowd as crowd_module
-from understudy.supervisor.attempts import QUICK
 from understudy.supervisor.client_link import ClientLink
 from understudy.supervisor.crowd import MANY, MOVED, Crowd
+from understudy.supervisor.execution.attempts import QUICK
 from understudy.supervisor.tasks import ready_queue as lane_module
 from understudy.supervisor.wire.messages import Answer, Ask
 from wire import connect, listening

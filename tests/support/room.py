@@ -1,6 +1,6 @@
 """The supervisor's state and its decisions on a real store in this process's event loop, with workers made of paper.
 
-A `Room` holds what `root.Supervisor` holds, but for the pool: its workers are `WorkerLink`s whose other end is the
+A `Room` holds what `root.Supervisor` holds, but for the pool: its workers are `WorkerSeat`s whose other end is the
 test, which reads the orders, takes tokens and reports as a worker would.
 """
 
@@ -21,8 +21,9 @@ from understudy.actors.state import State
 from understudy.actors.task.options import Options
 from understudy.storage.tables.record import Record
 from understudy.storage.tables.schema import Lane
-from understudy.supervisor.attempts import Attempts
-from understudy.supervisor.dispatcher import Dispatcher
+from understudy.supervisor.execution.attempts import Attempts
+from understudy.supervisor.execution.dispatcher import Dispatcher
+from understudy.supervisor.execution.worker_seat import WorkerSeat
 from understudy.supervisor.linux.processes import ExitStatus
 from understudy.supervisor.service import Service
 from understudy.supervisor.settings import Settings
@@ -33,7 +34,6 @@ from understudy.supervisor.tasks.task_table import TaskTable
 from understudy.supervisor.wire.codec import Decoder, encode
 from understudy.supervisor.wire.messages import Order, Report
 from understudy.supervisor.wire.socket_buffers import READ_SIZE
-from understudy.supervisor.worker_link import WorkerLink
 
 __all__ = ["ErrorInfo", "PaperPool", "Puppet", "Room", "declared", "room"]
 
@@ -78,7 +78,7 @@ class Puppet:
     """A worker of which only the link is real."""
 
     def __init__(self, stage: Room, number: int, *, alone: bool = False) -> None:
-        self.link = WorkerLink(number, stage.settings, stage, alone=alone)
+        self.link = WorkerSeat(number, stage.settings, stage, alone=alone)
         self.link.pid = 100_000 + number
         self.transport = PaperTransport()
         self.link.connection_made(self.transport)
@@ -149,21 +149,21 @@ class PaperPool:
     """What the dispatcher and the service need of a pool."""
 
     def __init__(self) -> None:
-        self.links: list[WorkerLink] = []
+        self.links: list[WorkerSeat] = []
         self.app_ready = asyncio.Event()
         self.app_ready.set()
         self.app_error: AppFailed | None = None
         self.wanted: list[int] = []
-        self.retired: list[WorkerLink] = []
+        self.retired: list[WorkerSeat] = []
         self.modules: list[str] = []
 
-    def idle_isolated(self) -> list[WorkerLink]:
+    def idle_isolated(self) -> list[WorkerSeat]:
         return [link for link in self.links if link.alone and link.takes(Lane.SYNC) and not link.tasks]
 
     def want_isolated(self, count: int) -> None:
         self.wanted.append(count)
 
-    def retire(self, link: WorkerLink) -> None:
+    def retire(self, link: WorkerSeat) -> None:
         link.retiring = True
         self.retired.append(link)
 
@@ -184,7 +184,7 @@ class Room:
         self.book.declare(tasks)
         self.mailroom = Mailboxes(self.journal, self.book, settings)
         self.pool = PaperPool()
-        self.killed: list[WorkerLink] = []
+        self.killed: list[WorkerSeat] = []
         self.attempts = Attempts(self.journal, self.book, self.mailroom, settings, self.killed.append)
         self.dispatcher = Dispatcher(self.book, self.attempts, cast("Any", self.pool), settings, self.turn)
         self.service = Service(
@@ -199,7 +199,7 @@ class Room:
         )
         self.book.on_queued = self.turn
         self.workers: list[Puppet] = []
-        self.hung_up_links: list[WorkerLink] = []
+        self.hung_up_links: list[WorkerSeat] = []
         self._turn_asked = False
         for _ in range(workers):
             self.hire()
@@ -222,11 +222,11 @@ class Room:
 
     # --- what links tell (see `Reports`) ---
 
-    def report(self, link: WorkerLink, frame: tuple[Any, ...]) -> None:
+    def report(self, link: WorkerSeat, frame: tuple[Any, ...]) -> None:
         self.attempts.report(link, frame)
         self.turn()
 
-    def hung_up(self, link: WorkerLink) -> None:
+    def hung_up(self, link: WorkerSeat) -> None:
         self.hung_up_links.append(link)
 
     # --- turns, as in root.py ---

@@ -13,13 +13,13 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from ..storage.tables.schema import Lane
+from ...storage.tables.schema import Lane
+from ..settings import Settings
+from ..tasks.live_task import LiveTask
+from ..tasks.task_table import TaskTable
 from .attempts import LOOK_AFTER, PACE_UNKNOWN, QUICK, Attempts
 from .pool import Pool
-from .settings import Settings
-from .tasks.live_task import LiveTask
-from .tasks.task_table import TaskTable
-from .worker_link import HANDED, WorkerLink
+from .worker_seat import HANDED, WorkerSeat
 
 log = logging.getLogger("understudy")
 
@@ -101,13 +101,13 @@ class Dispatcher:
             self._fill_loops(links)
         self._ask_for_isolated()
 
-    def _links(self, lane: Lane) -> list[WorkerLink]:
+    def _links(self, lane: Lane) -> list[WorkerSeat]:
         """The workers that any task of this lane may go to."""
         return [link for link in self._pool.links if not link.alone and link.takes(lane)]
 
     # --- sync tasks ---
 
-    def _fill_slots(self, links: list[WorkerLink]) -> None:
+    def _fill_slots(self, links: list[WorkerSeat]) -> None:
         slots = self._settings.slots
         # What was handed out will take room as well, nobody knows how much.
         most_ahead = 0 if self.is_scarce() else AHEAD
@@ -130,7 +130,7 @@ class Dispatcher:
             if entries:
                 self._attempts.hand(link, Lane.SYNC, entries)
 
-    def _fill_boxes(self, links: list[WorkerLink]) -> None:
+    def _fill_boxes(self, links: list[WorkerSeat]) -> None:
         """Containers wait in a line of their own until one of their places is free; on a worker they are sync tasks."""
         entries = self._take(Lane.BOX)
         if not entries:
@@ -173,9 +173,9 @@ class Dispatcher:
 
     # --- async tasks ---
 
-    def _fill_loops(self, links: list[WorkerLink]) -> None:
+    def _fill_loops(self, links: list[WorkerSeat]) -> None:
         room = self._settings.async_slots
-        given: dict[WorkerLink, list[LiveTask]] = {}
+        given: dict[WorkerSeat, list[LiveTask]] = {}
         while entries := self._take(Lane.ASYNC):
             (entry,) = entries
             link = min(links, key=lambda link: link.counts[Lane.ASYNC] + len(given.get(link, ())))
@@ -225,7 +225,7 @@ class Dispatcher:
                     self._attempts.take_back(link, lane)
         self._turn()
 
-    def _room_elsewhere(self, busy: WorkerLink, lane: Lane) -> bool:
+    def _room_elsewhere(self, busy: WorkerSeat, lane: Lane) -> bool:
         if busy.alone:
             # A worker that was started for this one task, and has not come up yet.
             return False

@@ -9,18 +9,18 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
-from ..actors.errors import AppFailed
-from ..storage.tables.schema import Lane
-from .app import AppSpec
-from .forking.spawner import Spawner, SpawnFailed
-from .linux.child_watch import ChildWatch
-from .linux.processes import ExitStatus, kill_tree, rss_of_tree
-from .rules.pauses import was_paused
-from .rules.restart_intensity import RestartIntensity
-from .settings import Settings
-from .tasks.live_task import LiveTask
-from .wire.socket_buffers import widen
-from .worker_link import HANDED, Reports, WorkerLink
+from ...actors.errors import AppFailed
+from ...storage.tables.schema import Lane
+from ..app import AppSpec
+from ..forking.spawner import Spawner, SpawnFailed
+from ..linux.child_watch import ChildWatch
+from ..linux.processes import ExitStatus, kill_tree, rss_of_tree
+from ..rules.pauses import was_paused
+from ..rules.restart_intensity import RestartIntensity
+from ..settings import Settings
+from ..tasks.live_task import LiveTask
+from ..wire.socket_buffers import widen
+from .worker_seat import HANDED, Reports, WorkerSeat
 
 log = logging.getLogger("understudy")
 
@@ -52,20 +52,20 @@ class Pool:
         self._reports = reports
         self._turn = turn
         self._modules: list[str] = []
-        self.links: list[WorkerLink] = []
+        self.links: list[WorkerSeat] = []
         #: Set once the app is loaded, or has failed to.
         self.app_ready = asyncio.Event()
         self.app_error: AppFailed | None = None
         #: Told what the app declares, whenever it does.
         self.on_loaded: Callable[[dict[str, dict[str, Any]]], None] = lambda _: None
         #: Told when a worker has died, with how: whether a task explains it.
-        self.on_death: Callable[[WorkerLink, ExitStatus], bool] = lambda _link, _status: False
+        self.on_death: Callable[[WorkerSeat, ExitStatus], bool] = lambda _link, _status: False
         #: Told when it makes no sense to go on.
         self.on_hopeless: Callable[[AppFailed], None] = lambda _: None
         #: Told of a worker that gets nothing new and is to let go of what it has.
-        self.on_retire: Callable[[WorkerLink], None] = lambda _: None
+        self.on_retire: Callable[[WorkerSeat], None] = lambda _: None
         #: Told of a task that has taken more memory than it may, with its worker.
-        self.on_memory: Callable[[WorkerLink], None] = lambda _: None
+        self.on_memory: Callable[[WorkerSeat], None] = lambda _: None
         self._spawner = Spawner(spec, cookie, self._loaded, self._give_up, self._fork_server_ended)
         self._watch = ChildWatch(self._died)
         self._restarts = RestartIntensity(settings.restarts, max(settings.restarts_within, 0.001))
@@ -230,7 +230,7 @@ class Pool:
                 held, self._settings.isolated,
             )  # fmt: skip
 
-    def idle_isolated(self) -> list[WorkerLink]:
+    def idle_isolated(self) -> list[WorkerSeat]:
         """Workers for one task that have not got theirs yet."""
         return [
             link
@@ -241,7 +241,7 @@ class Pool:
     def _spawn(self, *, alone: bool) -> None:
         self._number += 1
         try:
-            link = WorkerLink(self._number, self._settings, self._reports, alone=alone)
+            link = WorkerSeat(self._number, self._settings, self._reports, alone=alone)
         except OSError as error:
             self._spawn_failed(error)
             return
@@ -251,7 +251,7 @@ class Pool:
         self._spawns.add(spawn)
         spawn.add_done_callback(self._spawns.discard)
 
-    async def _bring_up(self, link: WorkerLink) -> None:
+    async def _bring_up(self, link: WorkerSeat) -> None:
         try:
             ours, theirs = socket.socketpair()
         except OSError as error:
@@ -305,7 +305,7 @@ class Pool:
 
     # --- ends ---
 
-    def kill(self, link: WorkerLink) -> None:
+    def kill(self, link: WorkerSeat) -> None:
         """SIGKILL a worker with everything it has started; its death is told by the watch."""
         if link.pid:
             try:
@@ -317,7 +317,7 @@ class Pool:
             self._kills.add(kill)
             kill.add_done_callback(self._kills.discard)
 
-    def retire(self, link: WorkerLink) -> None:
+    def retire(self, link: WorkerSeat) -> None:
         """Give it nothing new, interrupt what it has, and let it exit when it has nothing left."""
         if link.retiring:
             return
@@ -328,7 +328,7 @@ class Pool:
             link.stop()
         self._turn()
 
-    def settle(self, link: WorkerLink) -> None:
+    def settle(self, link: WorkerSeat) -> None:
         """After reports: a worker that has served its purpose stops."""
         if not link.retiring and not link.alone and 0 < self._settings.worker_tasks <= link.done:
             log.info("worker %d has done %d tasks and is replaced", link.pid, link.done)
@@ -363,7 +363,7 @@ class Pool:
         with suppress(OSError):
             self._spawner.reap_orphans(known)
 
-    def _forget(self, link: WorkerLink) -> None:
+    def _forget(self, link: WorkerSeat) -> None:
         if link in self.links:
             self.links.remove(link)
             link.close()
@@ -402,7 +402,7 @@ class Pool:
         if again is not None:
             self._looking = self._loop.call_later(again, self._look_at_memory)
 
-    def _retire_if_grown(self, link: WorkerLink) -> None:
+    def _retire_if_grown(self, link: WorkerSeat) -> None:
         rss = rss_of_tree(link.pid)
         if rss > self._settings.worker_memory:
             log.warning("worker %d takes %d MiB and is replaced", link.pid, rss >> 20)

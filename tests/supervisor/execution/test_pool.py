@@ -21,14 +21,14 @@ from understudy.actors.ids import new_id
 from understudy.actors.task.options import Options
 from understudy.storage.tables.record import Record
 from understudy.storage.tables.schema import Lane
-from understudy.supervisor import pool as pool_module
 from understudy.supervisor.app import AppSpec
+from understudy.supervisor.execution import pool as pool_module
+from understudy.supervisor.execution.pool import Pool
+from understudy.supervisor.execution.worker_seat import WorkerSeat
 from understudy.supervisor.linux.processes import ExitStatus, children_of, kill_strays
-from understudy.supervisor.pool import Pool
 from understudy.supervisor.settings import Settings
 from understudy.supervisor.tasks.live_task import LiveTask
 from understudy.supervisor.wire.messages import Report
-from understudy.supervisor.worker_link import WorkerLink
 
 APP = """
     import time
@@ -49,11 +49,11 @@ class Troupe:
 
     def __init__(self, spec: AppSpec, home: Path, **settings: Any) -> None:
         self.frames: list[tuple[Any, ...]] = []
-        self.hung_up_links: list[WorkerLink] = []
+        self.hung_up_links: list[WorkerSeat] = []
         self.tasks: dict[str, Any] = {}
-        self.deaths: list[tuple[WorkerLink, ExitStatus]] = []
+        self.deaths: list[tuple[WorkerSeat, ExitStatus]] = []
         self.hopeless: list[AppFailed] = []
-        self.over_memory: list[WorkerLink] = []
+        self.over_memory: list[WorkerSeat] = []
         self.explained = False
         self.cookie = uuid.uuid4().hex
         self.settings = Settings.of({"workers": 2, **settings})
@@ -63,11 +63,11 @@ class Troupe:
         self.pool.on_hopeless = self.hopeless.append
         self.pool.on_memory = self.over_memory.append
 
-    def _death(self, link: WorkerLink, status: ExitStatus) -> bool:
+    def _death(self, link: WorkerSeat, status: ExitStatus) -> bool:
         self.deaths.append((link, status))
         return self.explained
 
-    def report(self, link: WorkerLink, frame: tuple[Any, ...]) -> None:
+    def report(self, link: WorkerSeat, frame: tuple[Any, ...]) -> None:
         self.frames.append(frame)
         if frame[0] == Report.DONE:
             for row in frame[1]:
@@ -75,7 +75,7 @@ class Troupe:
                 link.done += 1
         self.turn()
 
-    def hung_up(self, link: WorkerLink) -> None:
+    def hung_up(self, link: WorkerSeat) -> None:
         self.hung_up_links.append(link)
 
     def turn(self) -> None:
@@ -83,10 +83,10 @@ class Troupe:
             self.pool.settle(link)
             link.flush()
 
-    def ready(self, *, alone: bool = False) -> list[WorkerLink]:
+    def ready(self, *, alone: bool = False) -> list[WorkerSeat]:
         return [link for link in self.pool.links if link.pid and link.alone is alone and link._transport]
 
-    def run(self, link: WorkerLink, task: str, **options: Any) -> bytes:
+    def run(self, link: WorkerSeat, task: str, **options: Any) -> bytes:
         id = new_id()
         entry = LiveTask(Record(id, task, 1.0, id), Options().changed(options), Lane.SYNC, stored=False)
         link.hand(Lane.SYNC, [entry], 0.0)
@@ -239,7 +239,7 @@ def test_a_retired_worker_gets_nothing_new_and_exits(tmp_path: Path):
             it.explained = True
             await async_until(it.ready)
             (link,) = it.ready()
-            retired: list[WorkerLink] = []
+            retired: list[WorkerSeat] = []
             it.pool.on_retire = retired.append
             it.pool.retire(link)
             it.pool.retire(link)

@@ -13,10 +13,10 @@ import pytest
 from room import Puppet, Room, room
 from understudy.actors.errors import TaskNotFound
 from understudy.storage.tables.schema import Lane
+from understudy.supervisor.execution.worker_seat import HANDED, WorkerSeat
 from understudy.supervisor.settings import BATCH_BYTES
 from understudy.supervisor.wire.codec import encode
 from understudy.supervisor.wire.messages import Order, Report
-from understudy.supervisor.worker_link import HANDED, WorkerLink
 
 
 async def with_tasks(it: Room, count: int) -> tuple[Puppet, list[bytes]]:
@@ -212,13 +212,13 @@ def test_what_a_dead_worker_had_sent_is_heard(home: Path):
             heard: list[Any] = []
 
             class Ears:
-                def report(self, link: WorkerLink, frame: tuple[Any, ...]) -> None:
+                def report(self, link: WorkerSeat, frame: tuple[Any, ...]) -> None:
                     heard.append(frame)
 
-                def hung_up(self, link: WorkerLink) -> None:
+                def hung_up(self, link: WorkerSeat) -> None:
                     heard.append("gone")
 
-            link = WorkerLink(1, it.settings, Ears(), alone=False)
+            link = WorkerSeat(1, it.settings, Ears(), alone=False)
             link.hear_last_words()  # no connection yet
             ours, theirs = socket.socketpair()
             ours.setblocking(False)

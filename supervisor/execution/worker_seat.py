@@ -10,16 +10,16 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, Final, Protocol
 
-from ..actors.errors import UnderstudyError
-from ..storage.tables.schema import Lane
-from .channel.begin_tokens import BeginTokens
-from .channel.wait_marks import WaitMarks
-from .settings import Settings
-from .tasks.live_task import LiveTask
-from .wire.codec import Decoder, encode, parts
-from .wire.error_codec import error_fields
-from .wire.messages import Order
-from .wire.socket_buffers import StreamProtocol
+from ...actors.errors import UnderstudyError
+from ...storage.tables.schema import Lane
+from ..channel.begin_tokens import BeginTokens
+from ..channel.wait_marks import WaitMarks
+from ..settings import Settings
+from ..tasks.live_task import LiveTask
+from ..wire.codec import Decoder, encode, parts
+from ..wire.error_codec import error_fields
+from ..wire.messages import Order
+from ..wire.socket_buffers import StreamProtocol
 
 log = logging.getLogger("understudy")
 
@@ -34,14 +34,14 @@ LAST_WORDS: Final = 256 * 1024
 class Reports(Protocol):
     """Who is told what a worker reports."""
 
-    def report(self, link: WorkerLink, frame: tuple[Any, ...]) -> None:
+    def report(self, link: WorkerSeat, frame: tuple[Any, ...]) -> None:
         """A frame has come in."""
 
-    def hung_up(self, link: WorkerLink) -> None:
+    def hung_up(self, link: WorkerSeat) -> None:
         """The connection is gone; the worker's death is told by its own watch."""
 
 
-class WorkerLink(StreamProtocol):
+class WorkerSeat(StreamProtocol):
     """A worker process. Made when the spawn is asked for; `pid` is known when it has come."""
 
     def __init__(self, number: int, settings: Settings, reports: Reports, *, alone: bool) -> None:

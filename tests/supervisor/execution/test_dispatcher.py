@@ -13,9 +13,9 @@ from room import Puppet, Room, declared, room
 from understudy.actors.box.conf import BOX
 from understudy.actors.state import State
 from understudy.storage.tables.schema import Lane, Table
-from understudy.supervisor import dispatcher as dispatcher_module
-from understudy.supervisor.attempts import QUICK
-from understudy.supervisor.dispatcher import AHEAD, AHEAD_SECONDS, STRIDE
+from understudy.supervisor.execution import dispatcher as dispatcher_module
+from understudy.supervisor.execution.attempts import QUICK
+from understudy.supervisor.execution.dispatcher import AHEAD, AHEAD_SECONDS, STRIDE
 from understudy.supervisor.wire.messages import Order, Report
 
 

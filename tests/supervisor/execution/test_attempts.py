@@ -17,7 +17,7 @@ from understudy.actors.ids import new_id
 from understudy.actors.state import State
 from understudy.actors.task.retry import lineage
 from understudy.storage.tables.schema import Lane, Table
-from understudy.supervisor.attempts import PACE_UNKNOWN
+from understudy.supervisor.execution.attempts import PACE_UNKNOWN
 from understudy.supervisor.linux.processes import ExitStatus
 from understudy.supervisor.wire.messages import Order, Report
 

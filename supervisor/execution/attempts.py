@@ -8,25 +8,25 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from ..actors.attempt.host import Ending, Outcome
-from ..actors.errors import ProtocolError, TaskNotFound, UnderstudyError
-from ..actors.ids import id_text
-from ..actors.state import Event
-from ..storage.tables.schema import Lane, Table
-from .admission import checked_id
-from .linux.processes import ExitStatus
-from .rules.blame import Share, blame
-from .rules.pauses import was_paused
-from .rules.report_checks import check_checkpoint, check_done, check_lines, check_progress
-from .rules.verdict import ErrorRow, Verdict, judge, judge_crash
-from .settings import Settings
-from .tasks.commit_loop import CommitLoop
-from .tasks.live_task import LiveTask
-from .tasks.mailboxes import Mailboxes
-from .tasks.task_log import TaskLog
-from .tasks.task_table import TaskTable
-from .wire.messages import Report
-from .worker_link import WorkerLink
+from ...actors.attempt.host import Ending, Outcome
+from ...actors.errors import ProtocolError, TaskNotFound, UnderstudyError
+from ...actors.ids import id_text
+from ...actors.state import Event
+from ...storage.tables.schema import Lane, Table
+from ..admission import checked_id
+from ..linux.processes import ExitStatus
+from ..rules.blame import Share, blame
+from ..rules.pauses import was_paused
+from ..rules.report_checks import check_checkpoint, check_done, check_lines, check_progress
+from ..rules.verdict import ErrorRow, Verdict, judge, judge_crash
+from ..settings import Settings
+from ..tasks.commit_loop import CommitLoop
+from ..tasks.live_task import LiveTask
+from ..tasks.mailboxes import Mailboxes
+from ..tasks.task_log import TaskLog
+from ..tasks.task_table import TaskTable
+from ..wire.messages import Report
+from .worker_seat import WorkerSeat
 
 log = logging.getLogger("understudy")
 
@@ -52,7 +52,7 @@ class Attempts:
         book: TaskTable,
         mailroom: Mailboxes,
         settings: Settings,
-        kill_worker: Callable[[WorkerLink], None],
+        kill_worker: Callable[[WorkerSeat], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._journal = journal
@@ -64,7 +64,7 @@ class Attempts:
         self.on_box_left: Callable[[], None] = lambda: None
         #: Seconds that attempts of each task lately took.
         self.pace: dict[str, float] = {}
-        self._on: dict[int, Callable[[WorkerLink, tuple[Any, ...]], None]] = {
+        self._on: dict[int, Callable[[WorkerSeat, tuple[Any, ...]], None]] = {
             Report.DONE: self._done,
             Report.PARKED: self._parked,
             Report.MAIL: self._mail,
@@ -81,7 +81,7 @@ class Attempts:
         """Whether attempts of this task lately took so little that it may be handed out ahead of free slots."""
         return self.pace.get(name, PACE_UNKNOWN) < QUICK
 
-    def hand(self, link: WorkerLink, lane: Lane, entries: list[LiveTask]) -> None:
+    def hand(self, link: WorkerSeat, lane: Lane, entries: list[LiveTask]) -> None:
         """Hand ready tasks to a worker."""
         now = time.time()
         link.hand(lane, entries, self._loop.time())
@@ -90,7 +90,7 @@ class Attempts:
             if entry.stored or entry.mail is not None or entry.record.closed:
                 self._mailroom.open(entry)
 
-    def take_back(self, link: WorkerLink, lane: Lane) -> list[LiveTask]:
+    def take_back(self, link: WorkerSeat, lane: Lane) -> list[LiveTask]:
         """Put every task of the lane that the worker has not begun back into line."""
         back = link.take_back(lane)
         for entry in back:
@@ -100,7 +100,7 @@ class Attempts:
             self.begun(link, lane, entry)
         return back
 
-    def begun(self, link: WorkerLink, lane: Lane, entry: LiveTask) -> None:
+    def begun(self, link: WorkerSeat, lane: Lane, entry: LiveTask) -> None:
         """A task handed out has begun: its time runs."""
         del link.handed[lane][entry.id]
         entry.begun = True
@@ -163,7 +163,7 @@ class Attempts:
             )  # fmt: skip
             self.kill(link, entry, entry.signal or reason)
 
-    def kill(self, link: WorkerLink, entry: LiveTask, reason: str) -> None:
+    def kill(self, link: WorkerSeat, entry: LiveTask, reason: str) -> None:
         """Kill a worker for the sake of one task; the others on it are interrupted."""
         link.condemned[entry.id] = reason
         link.retiring = True
@@ -171,11 +171,11 @@ class Attempts:
 
     # --- reports ---
 
-    def report(self, link: WorkerLink, frame: tuple[Any, ...]) -> None:
+    def report(self, link: WorkerSeat, frame: tuple[Any, ...]) -> None:
         """A frame from a worker."""
         self._on[frame[0]](link, frame)
 
-    def _done(self, link: WorkerLink, frame: tuple[Any, ...]) -> None:
+    def _done(self, link: WorkerSeat, frame: tuple[Any, ...]) -> None:
         tasks, paces = link.tasks, self.pace
         # Before anything is changed: a row that cannot be costs the worker, and must not cost the task.
         check_done(frame[1])
@@ -217,20 +217,20 @@ class Attempts:
             kept = value if verdict.keep_value else None
             self._book.end(entry, verdict.event, error=verdict.error, value=kept)
 
-    def _parked(self, link: WorkerLink, frame: tuple[Any, ...]) -> None:
+    def _parked(self, link: WorkerSeat, frame: tuple[Any, ...]) -> None:
         for ids, parked in ((frame[1], True), (frame[2], False)):
             for id in ids:
                 entry = link.tasks.get(id)
                 if entry is not None:
                     link.set_parked(entry, parked)
 
-    def _mail(self, link: WorkerLink, frame: tuple[Any, ...]) -> None:
+    def _mail(self, link: WorkerSeat, frame: tuple[Any, ...]) -> None:
         for id, taken, acked in frame[1]:
             entry = link.tasks.get(id)
             if entry is not None:
                 self._mailroom.progress(entry, taken, acked)
 
-    def _checkpoint(self, link: WorkerLink, frame: tuple[Any, ...]) -> None:
+    def _checkpoint(self, link: WorkerSeat, frame: tuple[Any, ...]) -> None:
         _, request, id, value, acked, posted = frame
         check_checkpoint(request, value, acked, posted, self._settings.value_limit)
         entry = link.tasks.get(id)
@@ -250,17 +250,17 @@ class Attempts:
         self._book.touch(entry)
         self._journal.after_commit(lambda: self._answer(link, request))
 
-    def _answer(self, link: WorkerLink, request: int) -> None:
+    def _answer(self, link: WorkerSeat, request: int) -> None:
         link.answer(request, None)
         link.flush()
 
-    def _restore(self, link: WorkerLink, frame: tuple[Any, ...]) -> None:
+    def _restore(self, link: WorkerSeat, frame: tuple[Any, ...]) -> None:
         _, request, id = frame
         if type(request) is not int:
             raise ProtocolError(f"a request's number must be an int: {request!r:.100}")
         link.answer(request, self._journal.get(Table.CHECKPOINTS, checked_id(id)))
 
-    def _progress(self, link: WorkerLink, frame: tuple[Any, ...]) -> None:
+    def _progress(self, link: WorkerSeat, frame: tuple[Any, ...]) -> None:
         for id, done, total, note in frame[1]:
             check_progress(done, total, note)
             entry = link.tasks.get(id)
@@ -269,7 +269,7 @@ class Attempts:
                 entry.record.progress = (done, total, note)
                 self._book.touch(entry)
 
-    def _log(self, link: WorkerLink, frame: tuple[Any, ...]) -> None:
+    def _log(self, link: WorkerSeat, frame: tuple[Any, ...]) -> None:
         _, id, lines = frame
         check_lines(lines)
         entry = link.tasks.get(id)
@@ -278,7 +278,7 @@ class Attempts:
                 entry.log = TaskLog(self._journal, id, self._settings.log_limit, stored=entry.stored)
             entry.log.append(lines)
 
-    def _dropped(self, link: WorkerLink, frame: tuple[Any, ...]) -> None:
+    def _dropped(self, link: WorkerSeat, frame: tuple[Any, ...]) -> None:
         lane = Lane(frame[1])
         if link.dropping[lane] <= 0:
             raise ProtocolError("it confirms what it was not told")
@@ -286,7 +286,7 @@ class Attempts:
 
     # --- the death of a worker ---
 
-    def worker_died(self, link: WorkerLink, status: ExitStatus) -> bool:
+    def worker_died(self, link: WorkerSeat, status: ExitStatus) -> bool:
         """Settle what a dead worker had; whether a task explains the death."""
         for lane in link.handed:
             self.take_back(link, lane)
@@ -321,7 +321,7 @@ class Attempts:
         if entry.lane is Lane.BOX:
             self.on_box_left()
 
-    def _killed(self, entry: LiveTask, reason: str, link: WorkerLink) -> None:
+    def _killed(self, entry: LiveTask, reason: str, link: WorkerSeat) -> None:
         if reason.startswith("memory"):
             limit = entry.options.memory_limit
             message = (
@@ -347,7 +347,7 @@ class Attempts:
             ),
         )
 
-    def _share(self, entry: LiveTask, share: Share, link: WorkerLink, status: ExitStatus) -> None:
+    def _share(self, entry: LiveTask, share: Share, link: WorkerSeat, status: ExitStatus) -> None:
         record = entry.record
         if share is not Share.BYSTANDER:
             record.crashes += 1

@@ -1,0 +1,1 @@
+"""Which task runs where: attempts, dispatch and the pool of workers, in the supervisor."""
