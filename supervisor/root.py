@@ -32,7 +32,7 @@ from .execution.pool import Pool
 from .execution.worker_seat import HANDED, WorkerSeat
 from .home import Home, HomeLock
 from .linux.processes import ExitStatus, allow_open_files, become_subreaper, kill_strays
-from .service import Service
+from .service.requests import Service
 from .settings import Settings
 from .tasks.commit_loop import CommitLoop
 from .tasks.mailboxes import Mailboxes

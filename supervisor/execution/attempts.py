@@ -13,12 +13,12 @@ from ...actors.errors import ProtocolError, TaskNotFound, UnderstudyError
 from ...actors.ids import id_text
 from ...actors.state import Event
 from ...storage.tables.schema import Lane, Table
-from ..admission import checked_id
 from ..linux.processes import ExitStatus
 from ..rules.blame import Share, blame
 from ..rules.pauses import was_paused
 from ..rules.report_checks import check_checkpoint, check_done, check_lines, check_progress
 from ..rules.verdict import ErrorRow, Verdict, judge, judge_crash
+from ..service.admission import checked_id
 from ..settings import Settings
 from ..tasks.commit_loop import CommitLoop
 from ..tasks.live_task import LiveTask

@@ -25,7 +25,7 @@ from understudy.supervisor.execution.attempts import Attempts
 from understudy.supervisor.execution.dispatcher import Dispatcher
 from understudy.supervisor.execution.worker_seat import WorkerSeat
 from understudy.supervisor.linux.processes import ExitStatus
-from understudy.supervisor.service import Service
+from understudy.supervisor.service.requests import Service
 from understudy.supervisor.settings import Settings
 from understudy.supervisor.tasks.commit_loop import CommitLoop
 from understudy.supervisor.tasks.live_task import LiveTask

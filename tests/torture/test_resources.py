@@ -32,7 +32,7 @@ from understudy.storage.file.names import store_file
 from understudy.storage.reader import Reader
 from understudy.storage.tables.schema import Table
 from understudy.supervisor import attachment
-from understudy.supervisor import service as service_module
+from understudy.supervisor.service import requests as service_module
 from understudy.supervisor.wire.codec import VERSION, Decoder, encode
 from understudy.supervisor.wire.messages import Answer, Ask
 from waiting import until

@@ -14,7 +14,7 @@ from understudy.actors.box.conf import BOX
 from understudy.actors.errors import InvalidValue, MailboxClosed, UnknownTask, ValueTooLarge
 from understudy.actors.ids import new_id
 from understudy.storage.tables.schema import Table
-from understudy.supervisor.admission import Admission, checked_id, is_id
+from understudy.supervisor.service.admission import Admission, checked_id, is_id
 
 
 def row(id: bytes, key: str | None = None) -> tuple[object, ...]:

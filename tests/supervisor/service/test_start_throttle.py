@@ -11,10 +11,10 @@ import pytest
 
 from room import room
 from understudy.actors.ids import new_id
-from understudy.supervisor import crowd as crowd_module
-from understudy.supervisor.client_link import ClientLink
-from understudy.supervisor.crowd import MANY, MOVED, Crowd
 from understudy.supervisor.execution.attempts import QUICK
+from understudy.supervisor.service import start_throttle as crowd_module
+from understudy.supervisor.service.client_link import ClientLink
+from understudy.supervisor.service.start_throttle import MANY, MOVED, StartThrottle
 from understudy.supervisor.tasks import ready_queue as lane_module
 from understudy.supervisor.wire.messages import Answer, Ask
 from wire import connect, listening
@@ -34,8 +34,8 @@ class Line:
     crowded = True
     ended = 0
 
-    def crowd(self) -> Crowd:
-        return Crowd(lambda: self.crowded, self.count)
+    def crowd(self) -> StartThrottle:
+        return StartThrottle(lambda: self.crowded, self.count)
 
     def count(self) -> int:
         return self.ended

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from room import Room, room
-from understudy.supervisor import client_link as client_link_module
-from understudy.supervisor.client_link import ClientLink
+from understudy.supervisor.service import client_link as client_link_module
+from understudy.supervisor.service.client_link import ClientLink
 from understudy.supervisor.settings import BATCH_BYTES
 from understudy.supervisor.wire.codec import VERSION, Decoder, encode
 from understudy.supervisor.wire.messages import Answer, Ask

@@ -9,21 +9,21 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from ..actors.errors import AppFailed, NotRunning, TaskNotFound, UnderstudyError, UnknownTask
-from ..actors.ids import id_text
-from ..storage.tables.prune import prune
+from ...actors.errors import AppFailed, NotRunning, TaskNotFound, UnderstudyError, UnknownTask
+from ...actors.ids import id_text
+from ...storage.tables.prune import prune
+from ..execution.attempts import Attempts
+from ..execution.pool import Pool
+from ..settings import Settings
+from ..tasks.commit_loop import CommitLoop
+from ..tasks.mailboxes import Mailboxes
+from ..tasks.task_table import TaskTable
+from ..wire.messages import Ask
 from .admission import Admission, checked_id
-from .changes import Changes
 from .client_link import MALFORMED, ClientLink
-from .crowd import Crowd
-from .execution.attempts import Attempts
-from .execution.pool import Pool
-from .settings import Settings
-from .tasks.commit_loop import CommitLoop
-from .tasks.mailboxes import Mailboxes
-from .tasks.task_table import TaskTable
-from .waiting import Waiting
-from .wire.messages import Ask
+from .start_throttle import StartThrottle
+from .subscribers import Subscribers
+from .waiters import Waiters
 
 log = logging.getLogger("understudy")
 
@@ -66,9 +66,9 @@ class Service:
         workers = settings.worker_count + settings.isolated
         self._most = max(LEAST_CLIENTS, open_files - OWN_FILES - WORKER_FILES * workers)
         self._admission = Admission(journal, book, settings.value_limit)
-        self._waiting = Waiting(journal, book)
-        self._changes = Changes(journal, book)
-        self._crowd = Crowd(lambda: book.crowded, lambda: sum(link.done for link in pool.links))
+        self._waiting = Waiters(journal, book)
+        self._changes = Subscribers(journal, book)
+        self._crowd = StartThrottle(lambda: book.crowded, lambda: sum(link.done for link in pool.links))
         self._jobs: set[asyncio.Task[None]] = set()
         self._reading = True
         #: Asked to stop the supervisor; True means now.

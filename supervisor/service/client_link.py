@@ -10,13 +10,13 @@ from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 from typing import Any, Final, Protocol
 
-from ..actors.errors import ProtocolError, UnderstudyError
-from .home import peer_uid_ok
-from .settings import MIB
-from .wire.codec import VERSION, Decoder, encode, parts
-from .wire.error_codec import error_fields
-from .wire.messages import Answer, Ask
-from .wire.socket_buffers import StreamProtocol, widen
+from ...actors.errors import ProtocolError, UnderstudyError
+from ..home import peer_uid_ok
+from ..settings import MIB
+from ..wire.codec import VERSION, Decoder, encode, parts
+from ..wire.error_codec import error_fields
+from ..wire.messages import Answer, Ask
+from ..wire.socket_buffers import StreamProtocol, widen
 
 log = logging.getLogger("understudy")
 

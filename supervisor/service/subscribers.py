@@ -6,14 +6,14 @@ import functools
 import time
 from typing import Any
 
-from ..storage.batch import Batch
+from ...storage.batch import Batch
+from ..tasks.commit_loop import CommitLoop
+from ..tasks.live_task import LiveTask
+from ..tasks.task_table import TaskTable
 from .client_link import ClientLink
-from .tasks.commit_loop import CommitLoop
-from .tasks.live_task import LiveTask
-from .tasks.task_table import TaskTable
 
 
-class Changes:
+class Subscribers:
     """Costs nothing while nobody has subscribed."""
 
     def __init__(self, journal: CommitLoop, book: TaskTable) -> None:

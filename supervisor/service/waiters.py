@@ -6,22 +6,22 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..actors.errors import AppFailed, TaskNotFound
-from ..actors.ids import id_text
-from ..actors.state import TERMINAL, State
-from ..storage.tables.record import HEAD_BYTES, is_bare, state_of
-from ..storage.tables.schema import Table
+from ...actors.errors import AppFailed, TaskNotFound
+from ...actors.ids import id_text
+from ...actors.state import TERMINAL, State
+from ...storage.tables.record import HEAD_BYTES, is_bare, state_of
+from ...storage.tables.schema import Table
+from ..tasks.commit_loop import CommitLoop
+from ..tasks.live_task import LiveTask
+from ..tasks.task_table import TaskTable
 from .admission import checked_id
 from .client_link import ClientLink
-from .tasks.commit_loop import CommitLoop
-from .tasks.live_task import LiveTask
-from .tasks.task_table import TaskTable
 
 Waiter = tuple[ClientLink, int]
 """A client, and its request."""
 
 
-class Waiting:
+class Waiters:
     """Clients are told of an end once it is on disk, and once."""
 
     def __init__(self, journal: CommitLoop, book: TaskTable) -> None:

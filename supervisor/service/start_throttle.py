@@ -25,7 +25,7 @@ LONGEST: Final = 1.0
 MANY: Final = 100
 
 
-class Crowd:
+class StartThrottle:
     """Clients that are held up."""
 
     def __init__(self, is_crowded: Callable[[], bool], ended: Callable[[], int]) -> None:

@@ -6,15 +6,15 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from ..actors.box.conf import BOX, takes_messages
-from ..actors.errors import InvalidOption, InvalidValue, TaskNotFound, UnknownTask, ValueTooLarge
-from ..actors.ids import id_text, is_task_id
-from ..actors.task.declaration import DELAY_LIMIT, KEY_LIMIT, NAME_LIMIT
-from ..actors.task.options import Options
-from ..storage.tables.record import Record
-from ..storage.tables.schema import Table, idempotency_key
-from .tasks.commit_loop import CommitLoop
-from .tasks.task_table import TaskTable
+from ...actors.box.conf import BOX, takes_messages
+from ...actors.errors import InvalidOption, InvalidValue, TaskNotFound, UnknownTask, ValueTooLarge
+from ...actors.ids import id_text, is_task_id
+from ...actors.task.declaration import DELAY_LIMIT, KEY_LIMIT, NAME_LIMIT
+from ...actors.task.options import Options
+from ...storage.tables.record import Record
+from ...storage.tables.schema import Table, idempotency_key
+from ..tasks.commit_loop import CommitLoop
+from ..tasks.task_table import TaskTable
 
 
 class Admission:
