@@ -35,7 +35,7 @@ class Embedded:
         self._sock, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
-                python_command("embedded", theirs.fileno()),
+                python_command("daemon.embedded", theirs.fileno()),
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
                 # Ctrl-C in a terminal is for the program, which then stops us in its own time.

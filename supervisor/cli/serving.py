@@ -14,9 +14,9 @@ import click
 
 from ...actors.errors import AppFailed
 from ..app import AppSpec
+from ..daemon.supervisor import Supervisor
 from ..home import Home
 from ..linux.processes import set_name, tune_garbage_collection
-from ..root import Supervisor
 from ..settings import Settings
 from ..text import escape
 from . import screen

@@ -334,7 +334,7 @@ def test_a_second_supervisor_is_refused(home: Path):
             import asyncio, sys
             from understudy.supervisor.app import AppSpec
             from understudy.supervisor.home import Home
-            from understudy.supervisor.root import Supervisor
+            from understudy.supervisor.daemon.supervisor import Supervisor
             from understudy.supervisor.settings import Settings
             asyncio.run(Supervisor(Home(sys.argv[1]), AppSpec.parse(sys.argv[2]), Settings()).run())
         """)

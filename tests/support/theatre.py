@@ -110,7 +110,7 @@ SERVE = """
 import asyncio, json
 from understudy.supervisor.app import AppSpec
 from understudy.supervisor.home import Home
-from understudy.supervisor.root import Supervisor
+from understudy.supervisor.daemon.supervisor import Supervisor
 from understudy.supervisor.settings import Settings
 
 async def serve(home, app, settings):

@@ -23,7 +23,7 @@ import asyncio, json, logging, sys
 sys.path[:] = json.loads(sys.argv[1])
 from understudy.supervisor.app import AppSpec
 from understudy.supervisor.home import Home
-from understudy.supervisor.root import Supervisor
+from understudy.supervisor.daemon.supervisor import Supervisor
 from understudy.supervisor.settings import Settings
 logging.basicConfig(level="INFO", format="%(asctime)s %(message)s", stream=sys.stderr)
 home, app, settings = json.loads(sys.argv[2])

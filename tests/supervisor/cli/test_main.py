@@ -49,7 +49,7 @@ def test_readers_start_without_what_they_do_not_need():
         "asyncio",
         "pykka",
         "understudy.supervisor.runtime",
-        "understudy.supervisor.root",
+        "understudy.supervisor.daemon.supervisor",
     )
     code = (
         "import sys; from understudy.supervisor.cli import main, reading; "

@@ -49,7 +49,7 @@ def test_it_runs_main_of_this_very_package(tmp_path: Path):
 
 
 def test_it_is_this_interpreter_with_its_flags():
-    command = python_command("embedded", 7)
+    command = python_command("daemon.embedded", 7)
     assert command[0] == sys.executable
     assert command[-3:-1] == ["-P", "-c"]
-    assert command[-1].endswith("from understudy.supervisor.embedded import main; main(7)")
+    assert command[-1].endswith("from understudy.supervisor.daemon.embedded import main; main(7)")

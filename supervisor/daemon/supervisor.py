@@ -21,22 +21,22 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
-from ..actors.errors import AppFailed, StoreError, UnderstudyError
-from ..actors.ids import id_text
-from .app import AppSpec
-from .boxes.sweep import BoxSweep
-from .crash_points import Process, arm
-from .execution.attempts import Attempts
-from .execution.dispatcher import Dispatcher
-from .execution.pool import Pool
-from .execution.worker_seat import HANDED, WorkerSeat
-from .home import Home, HomeLock
-from .linux.processes import ExitStatus, allow_open_files, become_subreaper, kill_strays
-from .service.requests import Service
-from .settings import Settings
-from .tasks.commit_loop import CommitLoop
-from .tasks.mailboxes import Mailboxes
-from .tasks.task_table import TaskTable
+from ...actors.errors import AppFailed, StoreError, UnderstudyError
+from ...actors.ids import id_text
+from ..app import AppSpec
+from ..boxes.sweep import BoxSweep
+from ..crash_points import Process, arm
+from ..execution.attempts import Attempts
+from ..execution.dispatcher import Dispatcher
+from ..execution.pool import Pool
+from ..execution.worker_seat import HANDED, WorkerSeat
+from ..home import Home, HomeLock
+from ..linux.processes import ExitStatus, allow_open_files, become_subreaper, kill_strays
+from ..service.requests import Service
+from ..settings import Settings
+from ..tasks.commit_loop import CommitLoop
+from ..tasks.mailboxes import Mailboxes
+from ..tasks.task_table import TaskTable
 
 log = logging.getLogger("understudy")
 

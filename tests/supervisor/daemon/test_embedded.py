@@ -15,7 +15,7 @@ import msgpack
 import pytest
 
 from understudy.supervisor.app import AppSpec
-from understudy.supervisor.embedded import FAILED
+from understudy.supervisor.daemon.embedded import FAILED
 from understudy.supervisor.home import Home
 from understudy.supervisor.linux.python_command import python_command
 from understudy.supervisor.settings import Settings
@@ -27,7 +27,7 @@ class Owner:
         self.sock.settimeout(20)
         with theirs:
             self.process = subprocess.Popen(
-                python_command("embedded", theirs.fileno()),
+                python_command("daemon.embedded", theirs.fileno()),
                 pass_fds=[theirs.fileno()],
                 stderr=subprocess.PIPE,
             )

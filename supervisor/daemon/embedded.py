@@ -16,14 +16,14 @@ from typing import Any, NoReturn
 
 import msgpack
 
-from ..actors.errors import UnderstudyError
-from .app import AppSpec
-from .home import Home
-from .linux.processes import set_name, tune_garbage_collection
-from .root import Supervisor
-from .settings import Settings
-from .text import escape
-from .wire.error_codec import error_fields
+from ...actors.errors import UnderstudyError
+from ..app import AppSpec
+from ..home import Home
+from ..linux.processes import set_name, tune_garbage_collection
+from ..settings import Settings
+from ..text import escape
+from ..wire.error_codec import error_fields
+from .supervisor import Supervisor
 
 #: Exit code when the supervisor could not start or had to give up.
 FAILED = 1
