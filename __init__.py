@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from .actors.task.retry import Retry as Retry
     from .actors.values import register as register
     from .actors.websocket import api as _ws
-    from .supervisor.async_runtime import AsyncRuntime as AsyncRuntime
-    from .supervisor.runtime import Runtime as Runtime
+    from .supervisor.client.async_runtime import AsyncRuntime as AsyncRuntime
+    from .supervisor.client.runtime import Runtime as Runtime
 
     aio, box, ws = _aio, _box, _ws
 
@@ -55,8 +55,8 @@ _NAMES: Final = {
     "actors.task.handles": "TaskInfo TaskRecord",
     "actors.task.retry": "Retry",
     "actors.values": "register",
-    "supervisor.async_runtime": "AsyncRuntime",
-    "supervisor.runtime": "Runtime",
+    "supervisor.client.async_runtime": "AsyncRuntime",
+    "supervisor.client.runtime": "Runtime",
 }
 #: Public name -> the module it lives in.
 _HOMES: Final = {name: module for module, names in _NAMES.items() for name in names.split()}

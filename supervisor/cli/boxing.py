@@ -15,8 +15,8 @@ from ...actors.errors import ErrorInfo
 from ...actors.ids import id_bytes
 from ...actors.state import State
 from ...storage.reader import LogLine, Reader
+from ..client.views import ended_error
 from ..text import escape
-from ..views import ended_error
 from ..wire.error_codec import info_of
 from . import screen
 from .command import LazyGroup, command

@@ -21,7 +21,7 @@ from .params import id_argument, json_option
 from .session import current
 
 if TYPE_CHECKING:
-    from ..subscription import Subscription
+    from ..client.subscription import Subscription
 
 #: Seconds between two looks at the store while a task runs; its end is told by the supervisor at once.
 LOOK_EVERY: Final = 0.25
@@ -131,7 +131,7 @@ class Bell:
 
     def _subscribed(self) -> Subscription:
         if self._events is None:
-            from ..subscription import Subscription
+            from ..client.subscription import Subscription
 
             self._events = Subscription(self._home, None, self._stream)
         return self._events

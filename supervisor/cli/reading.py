@@ -12,8 +12,8 @@ from ...actors.ids import id_bytes
 from ...actors.state import State
 from ...actors.task.handles import TaskRecord
 from ...storage.reader import Reader
+from ..client.views import ended_error, view
 from ..text import escape, value_json
-from ..views import ended_error, view
 from ..wire.error_codec import info_of
 from . import lookup, records, screen
 from .command import command

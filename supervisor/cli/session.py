@@ -16,7 +16,7 @@ from .exit_codes import ExitCode
 from .trouble import Trouble
 
 if TYPE_CHECKING:
-    from ..runtime import Runtime
+    from ..client.runtime import Runtime
 
 
 @dataclass
@@ -46,7 +46,7 @@ class Session:
     @contextmanager
     def runtime(self) -> Iterator[Runtime]:
         """The supervisor that serves the home; NotRunning."""
-        from ..runtime import Runtime  # a tenth of a second, which readers need not pay
+        from ..client.runtime import Runtime  # a tenth of a second, which readers need not pay
 
         try:
             runtime = Runtime.connect(self.home.path)

@@ -18,7 +18,7 @@ from .session import Session, current
 
 if TYPE_CHECKING:
     from ...actors.task.handles import TaskInfo
-    from ..runtime import Runtime
+    from ..client.runtime import Runtime
 
 #: `-5` is a number here and no option.
 _NUMBERS = {"ignore_unknown_options": True}

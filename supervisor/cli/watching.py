@@ -21,7 +21,7 @@ from .session import current
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from ..runtime import Runtime
+    from ..client.runtime import Runtime
     from .gauges import Gauge, Gauges
 
 #: Seconds over which `tree` measures CPU: below that the kernel's ticks show.

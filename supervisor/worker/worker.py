@@ -176,7 +176,7 @@ class Worker:
             self._broken()
 
     def _own_runtime(self) -> RuntimeLike:
-        from ..runtime import Runtime
+        from ..client.runtime import Runtime
 
         with self._runtime_lock:
             if self._runtime is None:

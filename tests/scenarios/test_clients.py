@@ -20,7 +20,7 @@ import pytest
 import letter_tasks
 from letters import PATIENCE, assert_sound, kill_supervisor, runtime
 from understudy import NotRunning, Runtime, State, SupervisorLost, TaskInfo
-from understudy.supervisor import attachment
+from understudy.supervisor.client import reconnecting
 from understudy.supervisor.wire.codec import VERSION, encode
 from understudy.supervisor.wire.messages import Answer, Ask
 from waiting import until
@@ -176,7 +176,7 @@ def test_waits_and_calls_survive_restarts(home: Path):
 
 
 def test_a_supervisor_that_stays_away(home: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(attachment, "PATIENCE", 0.2)
+    monkeypatch.setattr(reconnecting, "PATIENCE", 0.2)
     with runtime(home) as rt:
         other = Runtime.connect(home)
         info = rt.start(letter_tasks.collect)

@@ -16,7 +16,7 @@ import stage_tasks as stage
 from puppets import end, said
 from theatre import PATIENCE, cookie, gone, kill, parked, processes_of, ready, runtime, seen, serving
 from understudy import NotRunning, Runtime, State, SupervisorLost
-from understudy.supervisor.runtime import START_PART
+from understudy.supervisor.client.runtime import START_PART
 from understudy.supervisor.settings import BATCH_LIMIT
 from understudy.supervisor.wire.messages import Ask
 from waiting import until

@@ -19,7 +19,7 @@ from understudy import HomeError, Runtime, State, StoreFull, TaskInfo
 from understudy.actors.errors import UnderstudyError
 from understudy.storage.check import check
 from understudy.storage.reader import Reader
-from understudy.supervisor import attachment
+from understudy.supervisor.client import reconnecting
 from waiting import until
 
 
@@ -31,7 +31,7 @@ def disk(tmp_path: Path) -> Iterator[Shim]:
 
 def test_a_sync_that_fails_acknowledges_nothing_and_loses_nothing(home: Path, disk: Shim, monkeypatch):
     """After it, nobody knows what of the file is on disk: so nothing more is written by that supervisor."""
-    monkeypatch.setattr(attachment, "PATIENCE", 0.5)
+    monkeypatch.setattr(reconnecting, "PATIENCE", 0.5)
     with serving(home) as process:
         assert said(process) == ["ready"]
         with Runtime.connect(home) as rt:

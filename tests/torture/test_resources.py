@@ -31,7 +31,7 @@ from understudy.storage.environment import MAX_READERS, Environment
 from understudy.storage.file.names import store_file
 from understudy.storage.reader import Reader
 from understudy.storage.tables.schema import Table
-from understudy.supervisor import attachment
+from understudy.supervisor.client import reconnecting
 from understudy.supervisor.service import requests as service_module
 from understudy.supervisor.wire.codec import VERSION, Decoder, encode
 from understudy.supervisor.wire.messages import Answer, Ask
@@ -238,7 +238,7 @@ def test_without_a_process_or_thread_left_timeouts_end_and_workers_come_back(hom
 
 
 def test_without_address_space_it_ends_and_has_lost_nothing(home: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(attachment, "PATIENCE", 0.5)
+    monkeypatch.setattr(reconnecting, "PATIENCE", 0.5)
     with serving(home, map_size=1 << 20) as process:
         assert said(process) == ["ready"]
         with Runtime.connect(home) as rt:

@@ -48,7 +48,7 @@ def test_readers_start_without_what_they_do_not_need():
         "psutil",
         "asyncio",
         "pykka",
-        "understudy.supervisor.runtime",
+        "understudy.supervisor.client.runtime",
         "understudy.supervisor.daemon.supervisor",
     )
     code = (

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Self
 
-from ..actors.errors import UnderstudyError
-from ..actors.ids import id_text
-from ..actors.state import State
-from ..actors.timeouts import check_timeout
+from ...actors.errors import UnderstudyError
+from ...actors.ids import id_text
+from ...actors.state import State
+from ...actors.timeouts import check_timeout
+from ..home import Home
 from .connection import Connection
-from .home import Home
 
 #: Events that may wait here; past that the socket fills, and past its limit the supervisor ends the subscription.
 AHEAD: Final = 10_000

@@ -12,9 +12,9 @@ from mimic import Peer, mimic
 from understudy.actors.errors import ProtocolError, SupervisorLost
 from understudy.actors.ids import id_text, new_id
 from understudy.actors.state import State
-from understudy.supervisor import subscription as subscription_module
+from understudy.supervisor.client import subscription as subscription_module
+from understudy.supervisor.client.subscription import Subscription, TaskEvent
 from understudy.supervisor.home import Home
-from understudy.supervisor.subscription import Subscription, TaskEvent
 from understudy.supervisor.wire.messages import Answer, Ask
 from waiting import until
 

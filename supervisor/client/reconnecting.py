@@ -11,16 +11,16 @@ from collections.abc import Iterable
 from concurrent.futures import Future
 from typing import Any, Final
 
-from ..actors.errors import HomeInUse, NoRuntime, NotRunning, SupervisorLost, UnderstudyError
-from ..actors.task.declaration import module_name, registry
-from .app import AppSpec, loading
+from ...actors.errors import HomeInUse, NoRuntime, NotRunning, SupervisorLost, UnderstudyError
+from ...actors.task.declaration import module_name, registry
+from ..app import AppSpec, loading
+from ..home import Home
+from ..rules.restart_intensity import RestartIntensity
+from ..settings import Settings
+from ..wire.messages import Ask
+from .child_supervisor import ChildSupervisor
 from .connection import Connection
-from .embedding import Embedded
-from .home import Home
-from .rules.restart_intensity import RestartIntensity
-from .settings import Settings
-from .wait import Wait
-from .wire.messages import Ask
+from .wait import EndsWait
 
 log = logging.getLogger("understudy")
 
@@ -30,7 +30,7 @@ PATIENCE: Final = 10.0
 RETRY_EVERY: Final = 0.05
 
 
-class Attachment:
+class ReconnectingClient:
     """One process's tie to the supervisor of a home, across restarts of it. Thread-safe.
 
     Guarantees:
@@ -46,8 +46,8 @@ class Attachment:
         self._settings = settings
         self._app = app
         self._owner = owner
-        self._embedded: Embedded | None = None
-        self._waits: set[Wait] = set()
+        self._embedded: ChildSupervisor | None = None
+        self._waits: set[EndsWait] = set()
         self._changing = threading.RLock()
         self._closed = False
         self._restarts = RestartIntensity(settings.restarts, max(settings.restarts_within, 0.001))
@@ -92,9 +92,9 @@ class Attachment:
             except SupervisorLost:
                 future = self.request(op, *fields)
 
-    def wait_for(self, keys: Iterable[bytes]) -> Wait:
+    def wait_for(self, keys: Iterable[bytes]) -> EndsWait:
         """Have the ends of these tasks told; `forget` it when done."""
-        wait = Wait(keys)
+        wait = EndsWait(keys)
         self._waits.add(wait)
         try:
             wait.ask(self.connected())
@@ -103,7 +103,7 @@ class Attachment:
             raise
         return wait
 
-    def forget(self, wait: Wait) -> None:
+    def forget(self, wait: EndsWait) -> None:
         """Nobody waits for these any more."""
         self._waits.discard(wait)
         wait.forget()
@@ -164,7 +164,7 @@ class Attachment:
             self._embedded = None
             self._count_death()
         try:
-            self._embedded = Embedded(self.home, self._spec(), self._settings)
+            self._embedded = ChildSupervisor(self.home, self._spec(), self._settings)
         except HomeInUse:
             # Another program was faster: it serves us as well.
             log.info("another supervisor serves %s by now", self.home.path)
@@ -210,7 +210,7 @@ class Attachment:
 
 
 #: The attachments of this process; weakly, so that one that is let go of is not kept alive.
-_attachments: weakref.WeakSet[Attachment] = weakref.WeakSet()
+_attachments: weakref.WeakSet[ReconnectingClient] = weakref.WeakSet()
 
 
 def _after_fork_in_child() -> None:

@@ -7,15 +7,15 @@ from collections.abc import Iterable
 from concurrent.futures import Future
 from typing import Any
 
-from ..actors.errors import SupervisorLost, UnderstudyError
+from ...actors.errors import SupervisorLost, UnderstudyError
+from ..settings import BATCH_LIMIT
+from ..wire.messages import Ask
 from .connection import Connection, Reply, Rows
-from .settings import BATCH_LIMIT
-from .wire.messages import Ask
 
 Row = tuple[bytes, str, bytes | None, Any]
 
 
-class Wait:
+class EndsWait:
     """The ends of some tasks: `rows` fills as they end, `future` is set when all have (or with an error)."""
 
     def __init__(self, ids: Iterable[bytes]) -> None:

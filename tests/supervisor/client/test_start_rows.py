@@ -13,10 +13,10 @@ from call_tasks import add
 from mimic import Mimic, Peer, mimic, welcome
 from understudy.actors.errors import InvalidOption, UnencodableValue, UnknownTask, ValueTooLarge
 from understudy.actors.ids import id_bytes, id_text, is_task_id, new_id
-from understudy.supervisor.attachment import Attachment
+from understudy.supervisor.client.reconnecting import ReconnectingClient
+from understudy.supervisor.client.start_rows import StartRows
 from understudy.supervisor.home import Home
 from understudy.supervisor.settings import Settings
-from understudy.supervisor.starts import Starts
 from understudy.supervisor.wire.messages import Answer, Ask
 
 
@@ -28,9 +28,9 @@ def greeting(**facts: Any) -> Callable[[Peer], None]:
     return greet
 
 
-def starts(home: Path) -> tuple[Attachment, Starts]:
-    attachment = Attachment(Home(home), Settings(), None, owner=False)
-    return attachment, Starts(attachment)
+def starts(home: Path) -> tuple[ReconnectingClient, StartRows]:
+    attachment = ReconnectingClient(Home(home), Settings(), None, owner=False)
+    return attachment, StartRows(attachment)
 
 
 def test_a_row(home: Path):

@@ -9,17 +9,17 @@ import pytest
 
 from mimic import Peer, mimic
 from understudy.actors.errors import NoRuntime, NotRunning, SupervisorLost
-from understudy.supervisor import attachment as attachment_module
 from understudy.supervisor.app import loading
-from understudy.supervisor.attachment import Attachment
+from understudy.supervisor.client import reconnecting as attachment_module
+from understudy.supervisor.client.reconnecting import ReconnectingClient
 from understudy.supervisor.home import Home
 from understudy.supervisor.settings import Settings
 from understudy.supervisor.wire.messages import Answer, Ask
 from waiting import until
 
 
-def attach(home: Path) -> Attachment:
-    return Attachment(Home(home), Settings(), None, owner=False)
+def attach(home: Path) -> ReconnectingClient:
+    return ReconnectingClient(Home(home), Settings(), None, owner=False)
 
 
 def test_what_may_be_asked_twice_is_asked_again_after_a_restart(home: Path):
@@ -78,7 +78,7 @@ def test_a_supervisor_that_is_killed_as_it_starts_is_started_again_but_not_for_e
 
     monkeypatch.setattr(attachment_module, "Embedded", killed)
     with pytest.raises(NotRunning, match="died 4 times within 10 s"):
-        Attachment(Home(home), Settings(restarts=3), None, owner=True)
+        ReconnectingClient(Home(home), Settings(restarts=3), None, owner=True)
     assert len(starts) == 4
 
 
@@ -130,7 +130,7 @@ def test_a_program_that_is_being_imported_for_its_tasks_starts_none(
     assert not loading()
     monkeypatch.setattr(attachment_module, "loading", lambda: True)
     with pytest.raises(NoRuntime, match="__main__"):
-        Attachment(Home(home), Settings(), None, owner=True)
+        ReconnectingClient(Home(home), Settings(), None, owner=True)
     assert not home.exists()
 
 

@@ -10,7 +10,7 @@ from understudy.actors.ids import id_text, new_id
 from understudy.actors.state import TERMINAL, State
 from understudy.actors.task.handles import Progress
 from understudy.storage.tables.record import Record
-from understudy.supervisor.views import ended_error, value_of, view
+from understudy.supervisor.client.views import ended_error, value_of, view
 
 ROW = ("KeyError", "gone", "Traceback …", {"pid": 7})
 

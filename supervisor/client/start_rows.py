@@ -8,17 +8,17 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from ..actors import values
-from ..actors.box.conf import BOX
-from ..actors.errors import InvalidOption, UnencodableValue, UnknownTask
-from ..actors.ids import id_bytes, new_id
-from ..actors.inside.context import lineage_here
-from ..actors.task import parameters
-from ..actors.task.declaration import Task, module_name
-from .app import AppSpec
-from .attachment import Attachment
+from ...actors import values
+from ...actors.box.conf import BOX
+from ...actors.errors import InvalidOption, UnencodableValue, UnknownTask
+from ...actors.ids import id_bytes, new_id
+from ...actors.inside.context import lineage_here
+from ...actors.task import parameters
+from ...actors.task.declaration import Task, module_name
+from ..app import AppSpec
+from ..wire.messages import Ask
 from .connection import Connection
-from .wire.messages import Ask
+from .reconnecting import ReconnectingClient
 
 TaskLike = Task[..., Any] | str
 
@@ -26,10 +26,10 @@ StartRow = tuple[Any, ...]
 """(id, name, encoded arguments, changed options, key, due, stream, origin), as a START frame carries it."""
 
 
-class Starts:
+class StartRows:
     """Makes rows for the supervisor that one process is attached to, which may have to be told of a module first."""
 
-    def __init__(self, attachment: Attachment) -> None:
+    def __init__(self, attachment: ReconnectingClient) -> None:
         self._attachment = attachment
         #: Modules whose tasks the supervisor is known to know, and the connection for which that holds.
         self._known: set[str] = set()

@@ -20,8 +20,8 @@ from understudy.actors.errors import (
     TaskNotFound,
     UnderstudyError,
 )
-from understudy.supervisor import connection as connection_module
-from understudy.supervisor.connection import Connection
+from understudy.supervisor.client import connection as connection_module
+from understudy.supervisor.client.connection import Connection
 from understudy.supervisor.home import Home
 from understudy.supervisor.wire.codec import encode
 from understudy.supervisor.wire.messages import Answer, Ask

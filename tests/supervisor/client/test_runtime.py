@@ -35,7 +35,7 @@ from understudy import (
 )
 from understudy.actors.ids import id_text, new_id
 from understudy.actors.task import current_runtime
-from understudy.supervisor.runtime import EMBEDDED_DRAIN
+from understudy.supervisor.client.runtime import EMBEDDED_DRAIN
 from waiting import until
 
 UNKNOWN = id_text(new_id())

@@ -11,8 +11,8 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
-from ..actors import values
-from ..actors.errors import (
+from ...actors import values
+from ...actors.errors import (
     InvalidOption,
     NotRunning,
     SupervisorLost,
@@ -20,20 +20,20 @@ from ..actors.errors import (
     UnencodableValue,
     ValueTooLarge,
 )
-from ..actors.ids import id_bytes, id_text, new_id
-from ..actors.state import State
-from ..actors.task import current_runtime
-from ..actors.task.declaration import Task
-from ..actors.task.handles import TaskInfo, TaskRecord
-from ..storage.reader import Reader
-from .attachment import Attachment
-from .ends import Ends
-from .home import Home
-from .settings import BATCH_BYTES, BATCH_LIMIT, Settings
-from .starts import StartRow, Starts, TaskLike
+from ...actors.ids import id_bytes, id_text, new_id
+from ...actors.state import State
+from ...actors.task import current_runtime
+from ...actors.task.declaration import Task
+from ...actors.task.handles import TaskInfo, TaskRecord
+from ...storage.reader import Reader
+from ..home import Home
+from ..settings import BATCH_BYTES, BATCH_LIMIT, Settings
+from ..wire.messages import Ask
+from .reconnecting import ReconnectingClient
+from .results import Results
+from .start_rows import StartRow, StartRows, TaskLike
 from .subscription import Subscription
 from .views import LogLine, value_of, view
-from .wire.messages import Ask
 
 log = logging.getLogger("understudy")
 
@@ -75,20 +75,20 @@ class Runtime:
         itself and every module it has declared tasks in. `settings` are those of `Settings`."""
         settings.setdefault("drain", EMBEDDED_DRAIN)
         checked = Settings.of({"workers": workers, "slots": slots, **settings})
-        self._attach(Attachment(Home(home), checked, app, owner=True))
+        self._attach(ReconnectingClient(Home(home), checked, app, owner=True))
 
     @classmethod
     def connect(cls, home: str | os.PathLike[str] | None = None) -> Self:
         """Attach to the supervisor that serves `home`; NotRunning if there is none."""
         runtime = cls.__new__(cls)
-        runtime._attach(Attachment(Home(home), Settings(), None, owner=False))
+        runtime._attach(ReconnectingClient(Home(home), Settings(), None, owner=False))
         return runtime
 
-    def _attach(self, attachment: Attachment) -> None:
+    def _attach(self, attachment: ReconnectingClient) -> None:
         self._attachment = attachment
         self._reader = Reader(attachment.home.path)
-        self._starts = Starts(attachment)
-        self._ends = Ends(attachment)
+        self._starts = StartRows(attachment)
+        self._ends = Results(attachment)
         atexit.register(self.close)
 
     @property

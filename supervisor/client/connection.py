@@ -10,13 +10,13 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, Final
 
-from ..actors.errors import NotRunning, ProtocolError, SupervisorLost, UnderstudyError
-from ..actors.values import VALUE_LIMIT
-from .home import Home
-from .wire.codec import VERSION, Decoder, encode
-from .wire.error_codec import error_of
-from .wire.messages import Answer, Ask
-from .wire.socket_buffers import READ_SIZE, read_buffer, widen
+from ...actors.errors import NotRunning, ProtocolError, SupervisorLost, UnderstudyError
+from ...actors.values import VALUE_LIMIT
+from ..home import Home
+from ..wire.codec import VERSION, Decoder, encode
+from ..wire.error_codec import error_of
+from ..wire.messages import Answer, Ask
+from ..wire.socket_buffers import READ_SIZE, read_buffer, widen
 
 #: Seconds that connecting and the first answer may take.
 CONNECT_TIMEOUT: Final = 10.0

@@ -11,8 +11,8 @@ import pytest
 
 from mimic import Peer, mimic
 from understudy.actors.errors import UnknownTask
-from understudy.supervisor.attachment import Attachment
-from understudy.supervisor.ends import Ends
+from understudy.supervisor.client.reconnecting import ReconnectingClient
+from understudy.supervisor.client.results import Results
 from understudy.supervisor.home import Home
 from understudy.supervisor.settings import Settings
 from understudy.supervisor.wire.messages import Answer, Ask
@@ -43,9 +43,9 @@ class Caller:
         return self.outcome
 
 
-def attached(home: Path) -> tuple[Attachment, Ends]:
-    attachment = Attachment(Home(home), Settings(), None, owner=False)
-    return attachment, Ends(attachment)
+def attached(home: Path) -> tuple[ReconnectingClient, Results]:
+    attachment = ReconnectingClient(Home(home), Settings(), None, owner=False)
+    return attachment, Results(attachment)
 
 
 def asked_for_both(peer: Peer) -> tuple[int, int]:

@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
-from ..actors.state import State
-from ..actors.task import current_runtime
-from ..actors.task.handles import TaskInfo, TaskRecord
-from ..actors.timeouts import check_timeout
+from ...actors.state import State
+from ...actors.task import current_runtime
+from ...actors.task.handles import TaskInfo, TaskRecord
+from ...actors.timeouts import check_timeout
 from .runtime import IdLike, Runtime
-from .starts import TaskLike
+from .start_rows import TaskLike
 from .subscription import TaskEvent
 from .views import LogLine
 

@@ -9,9 +9,9 @@ from typing import Any, cast
 import pytest
 
 from understudy.actors.errors import SupervisorLost, TaskNotFound
-from understudy.supervisor.connection import Connection, Reply
+from understudy.supervisor.client.connection import Connection, Reply
+from understudy.supervisor.client.wait import EndsWait
 from understudy.supervisor.settings import BATCH_LIMIT
-from understudy.supervisor.wait import Wait
 from understudy.supervisor.wire.messages import Ask
 
 
@@ -38,7 +38,7 @@ def row(id: bytes) -> tuple[bytes, str, bytes | None, Any]:
 
 
 def test_all_have_ended():
-    wait, paper = Wait([b"a", b"b", b"a"]), Paper()
+    wait, paper = EndsWait([b"a", b"b", b"a"]), Paper()
     wait.ask(paper.as_connection())
     ((ids, on_rows, reply),) = paper.asked
     assert sorted(ids) == [b"a", b"b"]
@@ -54,7 +54,7 @@ def test_all_have_ended():
 
 
 def test_what_has_come_is_let_go_of_without_the_garbage_collector():
-    wait, paper = Wait([b"a"]), Paper()
+    wait, paper = EndsWait([b"a"]), Paper()
     wait.ask(paper.as_connection())
     ((_, on_rows, reply),) = paper.asked
     on_rows([row(b"a")])
@@ -71,13 +71,13 @@ def test_what_has_come_is_let_go_of_without_the_garbage_collector():
 
 
 def test_nothing_to_wait_for():
-    wait = Wait([])
+    wait = EndsWait([])
     assert wait.future.done()
     wait.ask(Paper().as_connection())
 
 
 def test_the_next_connection_is_asked_for_what_is_left():
-    wait, first, second = Wait([b"a", b"b"]), Paper(), Paper()
+    wait, first, second = EndsWait([b"a", b"b"]), Paper(), Paper()
     wait.ask(first.as_connection())
     first.asked[0][1]([row(b"a")])
     first.asked[0][2].set_exception(SupervisorLost("gone"))
@@ -91,7 +91,7 @@ def test_the_next_connection_is_asked_for_what_is_left():
 
 
 def test_an_error_ends_it_once():
-    wait, paper = Wait([b"a"]), Paper()
+    wait, paper = EndsWait([b"a"]), Paper()
     wait.ask(paper.as_connection())
     paper.asked[0][2].set_exception(TaskNotFound("no", "a"))
     with pytest.raises(TaskNotFound):
@@ -104,7 +104,7 @@ def test_an_error_ends_it_once():
 
 def test_many_are_asked_for_in_parts():
     ids = [n.to_bytes(16, "big") for n in range(2 * BATCH_LIMIT + 1)]
-    wait, paper = Wait(ids), Paper()
+    wait, paper = EndsWait(ids), Paper()
     wait.ask(paper.as_connection())
     assert [len(part) for part, _, _ in paper.asked] == [BATCH_LIMIT, BATCH_LIMIT, 1]
     assert {id for part, _, _ in paper.asked for id in part} == set(ids)
@@ -115,7 +115,7 @@ def test_many_are_asked_for_in_parts():
 
 
 def test_what_is_given_up_is_forgotten():
-    wait, first, second = Wait([b"a"]), Paper(), Paper()
+    wait, first, second = EndsWait([b"a"]), Paper(), Paper()
     wait.ask(first.as_connection())
     first.asked[0][2].set_exception(SupervisorLost("gone"))
     wait.ask(second.as_connection())

@@ -1,4 +1,4 @@
-"""A client waits for the ends of tasks: in the calling thread, or by a future. `Wait` is what it holds meanwhile."""
+"""A client waits for the ends of tasks: in the calling thread, or by a future. `EndsWait` is what it holds meanwhile."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
 
-from ..actors.attempt.actor import TaskActor, current_actor
-from ..actors.attempt.async_actor import AsyncTaskActor
-from ..actors.errors import TaskCancelled
-from ..actors.ids import id_text
-from ..actors.timeouts import check_timeout
-from .attachment import Attachment
-from .wait import Row, Wait
-from .wire.messages import Ask
+from ...actors.attempt.actor import TaskActor, current_actor
+from ...actors.attempt.async_actor import AsyncTaskActor
+from ...actors.errors import TaskCancelled
+from ...actors.ids import id_text
+from ...actors.timeouts import check_timeout
+from ..wire.messages import Ask
+from .reconnecting import ReconnectingClient
+from .wait import EndsWait, Row
 
 
-class Ends:
+class Results:
     """The ends of tasks, by the supervisor that one process is attached to. Thread-safe.
 
     Inside a sync task a wait holds no slot, or parents that wait for children would starve them.
     """
 
-    def __init__(self, attachment: Attachment) -> None:
+    def __init__(self, attachment: ReconnectingClient) -> None:
         self._attachment = attachment
 
     def one(self, key: bytes, timeout: float | None) -> Row:
@@ -83,7 +83,7 @@ class Ends:
         return future
 
     @contextmanager
-    def _waiting(self, keys: Sequence[bytes]) -> Iterator[Wait]:
+    def _waiting(self, keys: Sequence[bytes]) -> Iterator[EndsWait]:
         wait = self._attachment.wait_for(keys)
         try:
             yield wait
@@ -94,12 +94,12 @@ class Ends:
         with self._waiting([key]) as wait:
             return self._end(wait, key, deadline, seconds)
 
-    def _end(self, wait: Wait, key: bytes, deadline: float | None, seconds: float | None) -> Row:
+    def _end(self, wait: EndsWait, key: bytes, deadline: float | None, seconds: float | None) -> Row:
         if not self._await(wait, _left(deadline)):
             raise TimeoutError(f"task {id_text(key)} has not ended within {seconds:g} s")
         return wait.rows[key]
 
-    def _await(self, wait: Wait, timeout: float | None) -> bool:
+    def _await(self, wait: EndsWait, timeout: float | None) -> bool:
         """Whether all have ended in time."""
         actor = _may_park()
         if actor is None:
@@ -116,7 +116,7 @@ class Ends:
         wait.future.result()
         return True
 
-    def _await_row(self, wait: Wait, key: bytes, deadline: float | None) -> None:
+    def _await_row(self, wait: EndsWait, key: bytes, deadline: float | None) -> None:
         if _may_park() is not None:
             if not self._await(wait, _left(deadline)):
                 raise TimeoutError("the tasks have not ended in time")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from ..actors import values
-from ..actors.errors import ErrorInfo, Poisoned, TaskCancelled, TaskEnded, TaskFailed, TaskTimedOut
-from ..actors.ids import id_text
-from ..actors.state import State
-from ..actors.task.handles import Progress, TaskRecord
-from ..storage.tables.record import Record
-from .wire.error_codec import info_of
+from ...actors import values
+from ...actors.errors import ErrorInfo, Poisoned, TaskCancelled, TaskEnded, TaskFailed, TaskTimedOut
+from ...actors.ids import id_text
+from ...actors.state import State
+from ...actors.task.handles import Progress, TaskRecord
+from ...storage.tables.record import Record
+from ..wire.error_codec import info_of
 
 
 class LogLine(NamedTuple):

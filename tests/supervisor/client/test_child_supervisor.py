@@ -12,9 +12,9 @@ import pytest
 
 from puppets import end, program, said
 from understudy.actors.errors import AppFailed, HomeError, HomeInUse, SupervisorLost, UnderstudyError
-from understudy.supervisor import embedding as embedding_module
 from understudy.supervisor.app import AppSpec
-from understudy.supervisor.embedding import Embedded
+from understudy.supervisor.client import child_supervisor as embedding_module
+from understudy.supervisor.client.child_supervisor import ChildSupervisor
 from understudy.supervisor.home import Home
 from understudy.supervisor.linux.processes import has_ended
 from understudy.supervisor.settings import Settings
@@ -25,7 +25,7 @@ SPEC = AppSpec(sys_path=[os.path.abspath(entry) for entry in sys.path])
 
 
 def test_it_serves_and_stops(home: Path):
-    embedded = Embedded(Home(home), SPEC, SETTINGS)
+    embedded = ChildSupervisor(Home(home), SPEC, SETTINGS)
     assert embedded.alive
     assert Home(home).served() == embedded.pid
     with Home(home).connect() as sock:
@@ -40,12 +40,12 @@ def test_it_serves_and_stops(home: Path):
 def test_what_keeps_it_from_serving_is_raised_here(home: Path, tmp_path: Path):
     home.mkdir(mode=0o700)
     with Home(home).lock(), pytest.raises(HomeInUse) as caught:
-        Embedded(Home(home), SPEC, SETTINGS)
+        ChildSupervisor(Home(home), SPEC, SETTINGS)
     assert caught.value.pid == os.getpid()
     file = tmp_path / "file"
     file.touch()
     with pytest.raises(HomeError, match="not a folder"):
-        Embedded(Home(file), SPEC, SETTINGS)
+        ChildSupervisor(Home(file), SPEC, SETTINGS)
 
 
 def test_an_app_that_cannot_be_loaded_is_told_at_the_start_of_a_task(home: Path):
@@ -61,7 +61,7 @@ def test_an_app_that_cannot_be_loaded_is_told_at_the_start_of_a_task(home: Path)
 def test_a_home_whose_name_is_no_text(home: Path):
     odd = home.parent / os.fsdecode(b"h\xff")
     with pytest.raises(HomeError, match="is not UTF-8"):
-        Embedded(Home(odd), SPEC, SETTINGS)
+        ChildSupervisor(Home(odd), SPEC, SETTINGS)
     assert not odd.exists()
 
 
@@ -70,14 +70,14 @@ def test_one_that_dies_before_it_serves(home: Path, monkeypatch: pytest.MonkeyPa
         embedding_module, "python_command", lambda _module, _fd: [sys.executable, "-c", "raise SystemExit(7)"]
     )
     with pytest.raises(UnderstudyError, match="exit code 7"):
-        Embedded(Home(home), SPEC, SETTINGS)
+        ChildSupervisor(Home(home), SPEC, SETTINGS)
 
 
 def test_one_that_is_killed_before_it_serves(home: Path, monkeypatch: pytest.MonkeyPatch):
     suicide = [sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"]
     monkeypatch.setattr(embedding_module, "python_command", lambda _module, _fd: suicide)
     with pytest.raises(SupervisorLost, match="killed before it served"):
-        Embedded(Home(home), SPEC, SETTINGS)
+        ChildSupervisor(Home(home), SPEC, SETTINGS)
 
 
 def test_one_that_does_not_come_up(home: Path, monkeypatch: pytest.MonkeyPatch):
@@ -85,12 +85,12 @@ def test_one_that_does_not_come_up(home: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(embedding_module, "python_command", lambda _module, _fd: sleeper)
     monkeypatch.setattr(embedding_module, "START_TIMEOUT", 0.1)
     with pytest.raises(UnderstudyError, match=r"did not come up within 0\.1 s"):
-        Embedded(Home(home), SPEC, SETTINGS)
+        ChildSupervisor(Home(home), SPEC, SETTINGS)
 
 
 def test_one_that_hangs_is_killed(home: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(embedding_module, "STOP_MARGIN", 0.1)
-    embedded = Embedded(Home(home), SPEC, Settings(workers=1, drain=0.0))
+    embedded = ChildSupervisor(Home(home), SPEC, Settings(workers=1, drain=0.0))
     os.kill(embedded.pid, signal.SIGSTOP)
     embedded.stop()
     assert not embedded.alive
@@ -99,7 +99,7 @@ def test_one_that_hangs_is_killed(home: Path, monkeypatch: pytest.MonkeyPatch):
 OWNER = """
     import os, signal
     from understudy.supervisor.app import AppSpec
-    from understudy.supervisor.embedding import Embedded
+    from understudy.supervisor.client.child_supervisor import Embedded
     from understudy.supervisor.home import Home
     from understudy.supervisor.settings import Settings
 

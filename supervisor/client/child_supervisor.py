@@ -10,12 +10,12 @@ from typing import Any, Final
 
 import msgpack
 
-from ..actors.errors import SupervisorLost, UnderstudyError
-from .app import AppSpec
-from .home import Home
-from .linux.python_command import python_command
-from .settings import Settings
-from .wire.error_codec import error_of
+from ...actors.errors import SupervisorLost, UnderstudyError
+from ..app import AppSpec
+from ..home import Home
+from ..linux.python_command import python_command
+from ..settings import Settings
+from ..wire.error_codec import error_of
 
 #: Seconds until a supervisor serves its home; taking over a large one may take a while.
 START_TIMEOUT: Final = 60.0
@@ -23,7 +23,7 @@ START_TIMEOUT: Final = 60.0
 STOP_MARGIN: Final = 15.0
 
 
-class Embedded:
+class ChildSupervisor:
     """Owns the child. It stops by itself when this process dies, since the socket between them closes then."""
 
     def __init__(self, home: Home, spec: AppSpec, settings: Settings) -> None:

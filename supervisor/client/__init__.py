@@ -1,0 +1,1 @@
+"""What runs in the programs that use the runtime."""
