@@ -236,7 +236,7 @@ def test_setting(field: Any) -> None:
 
 
 def test_settings_that_only_programs_can_set() -> None:
-    from understudy.supervisor.cli.serving import serve
+    from understudy.supervisor.cli.commands.serve import serve
 
     options = {option.name for option in serve.params}
     assert {field.name for field in fields(Settings)} - options == {"restarts", "restarts_within", "map_size"}

@@ -9,7 +9,7 @@ from ...storage.reader import Reader
 from ...storage.tables.record import Record
 from ..text import escape
 from .exit_codes import ExitCode
-from .trouble import Trouble
+from .failures import CliError
 
 #: Tasks that an error lists when several fit.
 CANDIDATES: Final = 10
@@ -20,7 +20,7 @@ SHORTEST: Final = 13
 def find(reader: Reader, text: str) -> Record:
     """The task that `text` names; Trouble if there is none, or more than one."""
     if not text.strip("-") or set(text.lower()) - set("0123456789abcdef-"):
-        raise Trouble(
+        raise CliError(
             ExitCode.NOT_FOUND,
             f"{escape.one_line(text)!r:.80} is no task id, nor the beginning of one; `understudy ps` lists them",
         )
@@ -29,11 +29,11 @@ def find(reader: Reader, text: str) -> Record:
     if record is not None:
         return record
     if len(ids) < 2:
-        raise Trouble(
+        raise CliError(
             ExitCode.NOT_FOUND,
             f"no task has an id that starts with {text}; `understudy ps` lists them. It may have been pruned",
         )
-    raise Trouble(ExitCode.AMBIGUOUS, _candidates(reader, text, ids))
+    raise CliError(ExitCode.AMBIGUOUS, _candidates(reader, text, ids))
 
 
 def _candidates(reader: Reader, text: str, ids: list[bytes]) -> str:

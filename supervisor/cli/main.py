@@ -13,8 +13,8 @@ from click.shell_completion import shell_complete
 
 from .command import LazyGroup
 from .exit_codes import ExitCode
+from .failures import code_of, text_of
 from .session import Session
-from .trouble import code_of, text_of
 
 #: Each command and the module of this package that holds it.
 COMMANDS: Final = {

@@ -13,7 +13,7 @@ from ...actors.errors import NotRunning
 from ...storage.reader import Reader
 from ..home import HOME_VARIABLE, Home
 from .exit_codes import ExitCode
-from .trouble import Trouble
+from .failures import CliError
 
 if TYPE_CHECKING:
     from ..client.runtime import Runtime
@@ -35,7 +35,7 @@ class Session:
         """The home's store, with or without a supervisor; Trouble if there is no such home."""
         home = self.home
         if not home.path.is_dir():
-            raise Trouble(
+            raise CliError(
                 ExitCode.HOME_UNUSABLE,
                 f"there is no home {home.path}; name another with --home or ${HOME_VARIABLE}, "
                 "or make this one by starting a supervisor: understudy serve APP",
@@ -52,7 +52,7 @@ class Session:
             runtime = Runtime.connect(self.home.path)
         except NotRunning:
             if pid := self.home.served():
-                raise Trouble(
+                raise CliError(
                     ExitCode.NOT_RUNNING,
                     f"the supervisor of {self.home.path} (pid {pid}) is starting or stopping and takes no calls; "
                     "try again in a moment",

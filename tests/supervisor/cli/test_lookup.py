@@ -9,7 +9,7 @@ from understudy.actors.ids import id_text
 from understudy.storage.tables.record import Record
 from understudy.supervisor.cli import lookup
 from understudy.supervisor.cli.exit_codes import ExitCode
-from understudy.supervisor.cli.trouble import Trouble
+from understudy.supervisor.cli.failures import CliError
 
 if TYPE_CHECKING:
     from conftest import Stage
@@ -39,7 +39,7 @@ def test_a_beginning_is_enough():
 
 
 def test_an_ambiguous_one_lists_the_candidates():
-    with pytest.raises(Trouble) as raised:
+    with pytest.raises(CliError) as raised:
         lookup.find(ROWS, "0198")
     assert raised.value.code is ExitCode.AMBIGUOUS
     lines = str(raised.value).splitlines()
@@ -50,12 +50,12 @@ def test_an_ambiguous_one_lists_the_candidates():
 
 @pytest.mark.parametrize("text", ["", "-", "zz", "../etc", "01 98"])
 def test_what_is_no_id(text: str):
-    with pytest.raises(Trouble, match="is no task id"):
+    with pytest.raises(CliError, match="is no task id"):
         lookup.find(ROWS, text)
 
 
 def test_none_at_all():
-    with pytest.raises(Trouble, match="no task has an id that starts with ff"):
+    with pytest.raises(CliError, match="no task has an id that starts with ff"):
         lookup.find(ROWS, "ff")
 
 

@@ -6,7 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from ..text import value_json
+from ...text import value_json
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

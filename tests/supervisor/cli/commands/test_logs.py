@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from understudy.storage.reader import LogLine, Reader
-from understudy.supervisor.cli.following import BEGINNING, Printer, new_lines
+from understudy.supervisor.cli.commands.logs import BEGINNING, Printer, new_lines
 from waiting import until
 
 if TYPE_CHECKING:

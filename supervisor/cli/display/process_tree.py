@@ -10,18 +10,18 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from ..text import escape
-from . import tables, units
-from .gauges import Gauge
+from ...text import escape
+from . import task_table, units
+from .process_usage import ProcessUsage
 
 #: Characters of an id beside a task.
 ID_SHOWN: Final = 23
 
-_NOTHING: Final = Gauge()
+_NOTHING: Final = ProcessUsage()
 
 
 def tree(
-    live: Mapping[str, Any], gauges: Mapping[int, Gauge], progress: Mapping[str, str], now: float
+    live: Mapping[str, Any], gauges: Mapping[int, ProcessUsage], progress: Mapping[str, str], now: float
 ) -> Tree:
     """`live` as `Runtime.tree` gives it, `progress` by task id."""
     root = Tree(
@@ -65,7 +65,7 @@ def remarks(live: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _worker(worker: Mapping[str, Any], gauges: Mapping[int, Gauge], now: float) -> Text:
+def _worker(worker: Mapping[str, Any], gauges: Mapping[int, ProcessUsage], now: float) -> Text:
     if not worker["pid"]:
         return _line(("worker", ""), ("starting", "dim"))
     line = _line(
@@ -105,7 +105,7 @@ def activity(task: Mapping[str, Any], now: float) -> str:
 
 
 def _figures(
-    gauges: Mapping[int, Gauge], pid: int, started: float | None, now: float
+    gauges: Mapping[int, ProcessUsage], pid: int, started: float | None, now: float
 ) -> list[tuple[str, str]]:
     gauge = gauges.get(pid, _NOTHING)
     figures = [(f"{gauge.cpu:.0f}% CPU", ""), (units.size(gauge.rss), "")]
@@ -121,7 +121,7 @@ def _line(*parts: tuple[str, str]) -> Text:
 
 
 def document(
-    live: Mapping[str, Any], gauges: Mapping[int, Gauge], progress: Mapping[str, str]
+    live: Mapping[str, Any], gauges: Mapping[int, ProcessUsage], progress: Mapping[str, str]
 ) -> dict[str, Any]:
     """The tree for --json."""
     return {
@@ -145,14 +145,14 @@ def document(
     }
 
 
-def _figures_json(gauges: Mapping[int, Gauge], pid: int) -> dict[str, Any]:
+def _figures_json(gauges: Mapping[int, ProcessUsage], pid: int) -> dict[str, Any]:
     gauge = gauges.get(pid, _NOTHING)
     return {"cpu_percent": round(gauge.cpu, 1), "rss": gauge.rss, "processes": gauge.processes}
 
 
 def page(
     live: Mapping[str, Any],
-    gauges: Mapping[int, Gauge],
+    gauges: Mapping[int, ProcessUsage],
     progress: Mapping[str, str],
     unended: int,
     rate: float | None,
@@ -174,15 +174,15 @@ def page(
         key=lambda row: (row[0]["parked"], row[0]["started"] or now),
     )
     room = max(height - len(head) - len(live["workers"]) - 5, 1)
-    parts: list[RenderableType] = [tables.cut(Text(text), width) for text in head]
+    parts: list[RenderableType] = [task_table.cut(Text(text), width) for text in head]
     parts += [Text(), workers, Text(), _running(rows[:room], progress, width, now)]
     if running > room:
         parts.append(Text(f"… and {running - room:,} more", "dim"))
     return Group(*parts)
 
 
-def _workers(live: Mapping[str, Any], gauges: Mapping[int, Gauge], now: float) -> Table:
-    table = tables.plain_table()
+def _workers(live: Mapping[str, Any], gauges: Mapping[int, ProcessUsage], now: float) -> Table:
+    table = task_table.plain_table()
     for title in ("WORKER", "CPU", "MEMORY", "UP", "TASKS", "WAITING", "DONE"):
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
@@ -214,4 +214,4 @@ def _running(rows: list[tuple[Any, Any]], progress: Mapping[str, str], width: in
         for task, worker in rows
     ]
     titles = ("ID", "TASK", "NOW", "TRY", "WORKER", "PROGRESS")
-    return tables.fitted(titles, cells, width, name="TASK", detail="PROGRESS", right={"TRY", "WORKER"})
+    return task_table.fitted(titles, cells, width, name="TASK", detail="PROGRESS", right={"TRY", "WORKER"})

@@ -10,14 +10,15 @@ from typing import Any
 
 import click
 
-from ...actors.errors import NotRunning, SupervisorLost
-from ...actors.ids import id_text
-from . import lookup, screen
-from .command import command
-from .exit_codes import ExitCode
-from .params import DURATION, JSON, id_argument, json_option
-from .session import current
-from .trouble import Trouble, code_of, text_of
+from ....actors.errors import NotRunning, SupervisorLost
+from ....actors.ids import id_text
+from .. import lookup
+from ..command import command
+from ..display import screen
+from ..exit_codes import ExitCode
+from ..failures import CliError, code_of, text_of
+from ..params import DURATION, JSON, id_argument, json_option
+from ..session import current
 
 
 @command(
@@ -52,7 +53,7 @@ def cancel(ids: Sequence[str], as_json: bool) -> int:
             try:
                 id = _id(reader, text)
                 taken = runtime.cancel(id)
-            except Trouble as trouble:
+            except CliError as trouble:
                 # The others are cancelled all the same.
                 screen.note(text_of(trouble))
                 code = code_of(trouble)
@@ -78,7 +79,7 @@ def retry(id: str, from_scratch: bool, as_json: bool) -> None:
     with current().reader() as reader, current().runtime() as runtime:
         old = lookup.find(reader, id)
         if not old.terminal:
-            raise Trouble(
+            raise CliError(
                 ExitCode.NOT_ENDED,
                 f"task {id_text(old.id)} is {old.state}, and only an ended one can be tried again; "
                 f"cancel it first: understudy cancel {id_text(old.id)}",
@@ -108,7 +109,7 @@ def stop(now: bool, timeout: float | None) -> None:
     try:
         _ask_to_stop(end, now)
         if not wait_for_end(end, timeout):
-            raise Trouble(
+            raise CliError(
                 ExitCode.WAIT_TIMED_OUT,
                 f"the supervisor (pid {pid}) has not ended within {timeout:g} s; it is draining. "
                 "`understudy stop --now` ends it at once",
@@ -123,7 +124,7 @@ def _ask_to_stop(supervisor: int, now: bool) -> None:
     try:
         with current().runtime() as runtime:
             runtime.stop_supervisor(now=now)
-    except (Trouble, NotRunning, SupervisorLost):
+    except (CliError, NotRunning, SupervisorLost):
         if now:
             signal.pidfd_send_signal(supervisor, signal.SIGTERM)
 

@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ...actors.errors import UnderstudyError
-from ...actors.ids import id_bytes
-from . import lookup, screen
-from .command import command
-from .params import DURATION, DURATION_OR_NONE, JSON, MOMENT, json_option
-from .reading import print_end
-from .session import Session, current
+from ....actors.errors import UnderstudyError
+from ....actors.ids import id_bytes
+from .. import lookup
+from ..command import command
+from ..display import screen
+from ..params import DURATION, DURATION_OR_NONE, JSON, MOMENT, json_option
+from ..session import Session, current
+from .tasks import print_end
 
 if TYPE_CHECKING:
-    from ...actors.task.handles import TaskInfo
-    from ..client.runtime import Runtime
+    from ....actors.task.handles import TaskInfo
+    from ...client.runtime import Runtime
 
 #: `-5` is a number here and no option.
 _NUMBERS = {"ignore_unknown_options": True}
@@ -123,7 +124,7 @@ def _launch(
     stream: str | None,
     **given: Any,
 ) -> TaskInfo:
-    from ...actors.task.declaration import Task
+    from ....actors.task.declaration import Task
 
     if kwargs is not None and not isinstance(kwargs, dict):
         raise click.BadParameter("--kwargs takes a JSON object, such as '{\"limit\": 3}'")
@@ -143,6 +144,6 @@ def _launch(
 
 
 def _stream_id(stream: bytes) -> str:
-    from ...actors.ids import id_text
+    from ....actors.ids import id_text
 
     return id_text(stream)

@@ -9,7 +9,7 @@ from rich.console import Console, RenderableType
 from understudy.actors.errors import ErrorInfo
 from understudy.actors.state import State
 from understudy.actors.task.handles import TaskRecord
-from understudy.supervisor.cli import tables
+from understudy.supervisor.cli.display import task_table
 
 NOW = 1_900_000_000.0
 ID = "0198f1c2-7b3e-7c11-9d1a-5f3c2b1a0e4d"
@@ -33,7 +33,7 @@ def test_a_task_takes_one_line_at_any_width(width: int):
         (ID[:13], record(error=ErrorInfo("E", "舞台" * 100))),
         (ID[:13], record(State.RUNNING, started=NOW)),
     ]
-    shown = lines(tables.tasks(rows, width, NOW), width)
+    shown = lines(task_table.tasks(rows, width, NOW), width)
     assert len(shown) == 3
     assert all(cell_len(line.rstrip()) <= width for line in shown)
     assert ("DETAIL" in shown[0]) == (width >= 80)
@@ -41,7 +41,7 @@ def test_a_task_takes_one_line_at_any_width(width: int):
 
 def test_text_from_tasks_is_shown_as_it_is():
     row = (ID, record(task="[red]x[/red] :smile: \x1b[2J", error=ErrorInfo("E", "[bold]\x1b[31m")))
-    shown = "\n".join(lines(tables.tasks([row], 200, NOW), 200))
+    shown = "\n".join(lines(task_table.tasks([row], 200, NOW), 200))
     assert "[red]x[/red] :smile: \\x1b[2J" in shown
     assert "E: [bold]\\x1b[31m" in shown
     assert "\x1b" not in shown
@@ -62,7 +62,7 @@ def test_text_from_tasks_is_shown_as_it_is():
 def test_the_name_and_the_detail_share_what_room_there_is(
     room: int, name: int, detail: int, expected: tuple[int, int]
 ):
-    assert tables.shares(room, name, detail) == expected
+    assert task_table.shares(room, name, detail) == expected
 
 
 def test_a_sheet_has_the_facts_the_values_and_the_traceback():
@@ -75,7 +75,7 @@ def test_a_sheet_has_the_facts_the_values_and_the_traceback():
         checkpoint_time=NOW - 3,
         checkpoint_size=2048,
     )
-    text = "\n".join(lines(tables.sheet(shown, {"args": ["\x1b"]}, NOW), 100))
+    text = "\n".join(lines(task_table.sheet(shown, {"args": ["\x1b"]}, NOW), 100))
     for part in (
         "1, interrupted 2 times",
         "2.0 KiB",

@@ -9,22 +9,22 @@ from typing import Any, Final
 
 import click
 
-from ...actors.box.conf import BoxConf
-from ...actors.box.sizes import ALIASES, SIZES
-from ...actors.errors import ErrorInfo
-from ...actors.ids import id_bytes
-from ...actors.state import State
-from ...storage.reader import LogLine, Reader
-from ..client.views import ended_error
-from ..text import escape
-from ..wire.error_codec import info_of
-from . import screen
-from .command import LazyGroup, command
-from .exit_codes import ExitCode
-from .following import BEGINNING, LOOK_EVERY, Bell, new_lines
-from .params import DURATION, SIZE, json_option
-from .session import current
-from .trouble import Trouble
+from ....actors.box.conf import BoxConf
+from ....actors.box.sizes import ALIASES, SIZES
+from ....actors.errors import ErrorInfo
+from ....actors.ids import id_bytes
+from ....actors.state import State
+from ....storage.reader import LogLine, Reader
+from ...client.views import ended_error
+from ...text import escape
+from ...wire.error_codec import info_of
+from ..command import LazyGroup, command
+from ..display import screen
+from ..exit_codes import ExitCode
+from ..failures import CliError
+from ..params import DURATION, SIZE, json_option
+from ..session import current
+from .logs import BEGINNING, LOOK_EVERY, Bell, new_lines
 
 #: The commands of the group and the module of this package that holds each.
 COMMANDS: Final = {"run": "boxing", "sizes": "boxing"}
@@ -94,7 +94,7 @@ def box_run(
     Options may stand before IMAGE or behind; put `--` before a CMD that has options of the same names. Ctrl-C cancels
     the task; once more leaves it to itself.
     """
-    from ...actors.box import api as boxes
+    from ....actors.box import api as boxes
 
     conf = BoxConf(
         image=image,
@@ -150,7 +150,7 @@ def _print(lines: Sequence[LogLine]) -> None:
 def _exit_code(reader: Reader, task: bytes, id: str) -> int:
     record = reader.record(task)
     if record is None:
-        raise Trouble(
+        raise CliError(
             ExitCode.NOT_FOUND, "the task was pruned as soon as it had ended; its exit code is gone"
         )
     if record.state is State.COMPLETED:

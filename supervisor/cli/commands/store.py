@@ -7,17 +7,17 @@ from pathlib import Path
 
 import click
 
-from ...actors.errors import NotRunning
-from ...storage.backup import backup as write_backup
-from ...storage.backup import compact_offline
-from ...storage.file.names import store_file
-from ...storage.tables.schema import Table
-from ..text import escape
-from . import screen, units
-from .command import command
-from .exit_codes import ExitCode
-from .params import json_option
-from .session import current
+from ....actors.errors import NotRunning
+from ....storage.backup import backup as write_backup
+from ....storage.backup import compact_offline
+from ....storage.file.names import store_file
+from ....storage.tables.schema import Table
+from ...text import escape
+from ..command import command
+from ..display import screen, units
+from ..exit_codes import ExitCode
+from ..params import json_option
+from ..session import current
 
 
 @command("prune")
@@ -89,7 +89,7 @@ def check(as_json: bool) -> int:
 
     Changes nothing, and works while a supervisor does. The exit code tells whether problems were found.
     """
-    from ...storage.check import check as look
+    from ....storage.check import check as look
 
     with current().reader():
         report = look(current().home.path, _tell if sys.stderr.isatty() else None)

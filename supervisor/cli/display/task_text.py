@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from ...actors.state import State
-from ...actors.task.handles import Progress, TaskRecord
-from ..text import escape
+from ....actors.state import State
+from ....actors.task.handles import Progress, TaskRecord
+from ...text import escape
 from . import units
 
 _TIMES: Final = ("created", "started", "ended", "next_attempt", "checkpoint_time")

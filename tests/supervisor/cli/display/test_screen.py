@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from rich.table import Table
 
-from understudy.supervisor.cli import screen
+from understudy.supervisor.cli.display import screen
 
 
 def test_without_a_terminal_there_is_no_colour_and_no_padding(

@@ -8,19 +8,20 @@ from typing import Any
 
 import click
 
-from ...actors.ids import id_bytes
-from ...actors.state import State
-from ...actors.task.handles import TaskRecord
-from ...storage.reader import Reader
-from ..client.views import ended_error, view
-from ..text import escape, value_json
-from ..wire.error_codec import info_of
-from . import lookup, records, screen
-from .command import command
-from .exit_codes import ExitCode
-from .params import DURATION, STATE, id_argument, json_option
-from .session import current
-from .trouble import Trouble
+from ....actors.ids import id_bytes
+from ....actors.state import State
+from ....actors.task.handles import TaskRecord
+from ....storage.reader import Reader
+from ...client.views import ended_error, view
+from ...text import escape, value_json
+from ...wire.error_codec import info_of
+from .. import lookup
+from ..command import command
+from ..display import screen, task_text
+from ..exit_codes import ExitCode
+from ..failures import CliError
+from ..params import DURATION, STATE, id_argument, json_option
+from ..session import current
 
 #: Columns from which `ps` shows whole ids.
 WIDE = 120
@@ -90,13 +91,13 @@ def ps(
             return [view(record) for record in found[: limit or None]], bool(limit) and len(found) > limit
 
         if watch:
-            from .watching import watch_tasks
+            from .live import watch_tasks
 
             watch_tasks(reader, look, interval, as_json=as_json)
             return
         found, more = look()
         if as_json:
-            screen.json([records.document(record) for record in found])
+            screen.json([task_text.document(record) for record in found])
             return
         if not found:
             screen.note(
@@ -112,10 +113,10 @@ def ps(
 
 def show_tasks(reader: Reader, found: Sequence[TaskRecord]) -> None:
     """The table, for the width there is."""
-    from . import tables
+    from ..display import task_table
 
     width = screen.console().width
-    screen.show(tables.tasks(with_ids(reader, found, width), width, time.time()))
+    screen.show(task_table.tasks(with_ids(reader, found, width), width, time.time()))
 
 
 def with_ids(reader: Reader, found: Sequence[TaskRecord], width: int) -> list[tuple[str, TaskRecord]]:
@@ -127,7 +128,7 @@ def _stream(reader: Reader, text: str) -> bytes:
     """A stream's id: that of the task it began with, which may have been pruned."""
     try:
         return lookup.find(reader, text).stream
-    except Trouble:
+    except CliError:
         if len(text.replace("-", "")) == 32:
             return id_bytes(text)
         raise
@@ -143,11 +144,11 @@ def show(id: str, as_json: bool) -> None:
         seen = view(record, reader.mail_depth(record.id))
         extra = _values(reader, record.id, seen.state)
     if as_json:
-        screen.json({**records.document(seen), **extra})
+        screen.json({**task_text.document(seen), **extra})
         return
-    from . import tables
+    from ..display import task_table
 
-    screen.show(tables.sheet(seen, extra, time.time()))
+    screen.show(task_table.sheet(seen, extra, time.time()))
 
 
 def _values(reader: Reader, id: bytes, state: State) -> dict[str, Any]:
@@ -186,7 +187,7 @@ def result(id: str, wait: bool, timeout: float | None, as_json: bool) -> None:
         record = lookup.find(reader, id)
         if not record.terminal:
             if not wait and timeout is None:
-                raise Trouble(
+                raise CliError(
                     ExitCode.NOT_ENDED,
                     f"task {view(record).id} is {record.state}; wait for it with --wait, or see `understudy show`",
                 )
@@ -199,7 +200,7 @@ def print_end(reader: Reader, id: bytes, *, as_json: bool = False) -> None:
     """The value of a task that has ended, or what its other end raises, after its own traceback on stderr."""
     record = reader.record(id)
     if record is None:
-        raise Trouble(ExitCode.NOT_FOUND, "the task was pruned as soon as it had ended; its result is gone")
+        raise CliError(ExitCode.NOT_FOUND, "the task was pruned as soon as it had ended; its result is gone")
     if record.state is State.COMPLETED:
         screen.value(value_json.unpack(reader.result(id)), as_json=as_json)
         return

@@ -4,13 +4,13 @@ import pytest
 
 from understudy.actors import errors
 from understudy.supervisor.cli.exit_codes import ExitCode
-from understudy.supervisor.cli.trouble import Trouble, code_of, text_of
+from understudy.supervisor.cli.failures import CliError, code_of, text_of
 
 
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        (Trouble(ExitCode.AMBIGUOUS, "x"), ExitCode.AMBIGUOUS),
+        (CliError(ExitCode.AMBIGUOUS, "x"), ExitCode.AMBIGUOUS),
         (errors.NotRunning("x"), ExitCode.NOT_RUNNING),
         (errors.ShuttingDown("x"), ExitCode.NOT_RUNNING),
         (errors.SupervisorLost("x"), ExitCode.SUPERVISOR_LOST),

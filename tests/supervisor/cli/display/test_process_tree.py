@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from rich.console import Console, RenderableType
 
-from understudy.supervisor.cli import branches
-from understudy.supervisor.cli.gauges import Gauge
+from understudy.supervisor.cli.display import process_tree
+from understudy.supervisor.cli.display.process_usage import ProcessUsage
 
 NOW = 1_900_000_000.0
 ID = "0198f1c2-7b3e-7c11-9d1a-5f3c2b1a0e4d"
@@ -51,7 +51,11 @@ def live(**fields: Any) -> dict[str, Any]:
     return {**known, **fields}
 
 
-GAUGES = {10: Gauge(1.2, 1 << 20, 1), 11: Gauge(0, 1 << 20, 1), 12: Gauge(97.6, 5 << 20, 3)}
+GAUGES = {
+    10: ProcessUsage(1.2, 1 << 20, 1),
+    11: ProcessUsage(0, 1 << 20, 1),
+    12: ProcessUsage(97.6, 5 << 20, 3),
+}
 
 
 def shown(renderable: RenderableType, width: int) -> str:
@@ -62,7 +66,7 @@ def shown(renderable: RenderableType, width: int) -> str:
 
 
 def test_the_tree_names_each_process_and_what_it_runs():
-    text = shown(branches.tree(live(), GAUGES, {ID: "3/10 (30%)"}, NOW), 200)
+    text = shown(process_tree.tree(live(), GAUGES, {ID: "3/10 (30%)"}, NOW), 200)
     for part in (
         "supervisor 10  1% CPU  1.0 MiB  up 2h30m  /srv/[bold]jobs  draining",
         "fork server 11",
@@ -79,28 +83,28 @@ def test_the_tree_names_each_process_and_what_it_runs():
 
 @pytest.mark.parametrize("width", [40, 80])
 def test_a_branch_is_one_line_however_narrow(width: int):
-    lines = shown(branches.tree(live(), GAUGES, {}, NOW), width).splitlines()
-    assert len(lines) == len(shown(branches.tree(live(), GAUGES, {}, NOW), 300).splitlines())
+    lines = shown(process_tree.tree(live(), GAUGES, {}, NOW), width).splitlines()
+    assert len(lines) == len(shown(process_tree.tree(live(), GAUGES, {}, NOW), 300).splitlines())
 
 
 def test_a_fork_server_that_is_being_replaced_is_left_out():
-    assert "fork server" not in shown(branches.tree(live(fork_server=None), GAUGES, {}, NOW), 200)
+    assert "fork server" not in shown(process_tree.tree(live(fork_server=None), GAUGES, {}, NOW), 200)
 
 
 def test_the_document_is_json():
-    document = json.loads(json.dumps(branches.document(live(), GAUGES, {ID: "3/10"})))
+    document = json.loads(json.dumps(process_tree.document(live(), GAUGES, {ID: "3/10"})))
     assert document["started"].endswith("+00:00")
     assert document["fork_server"] == {"pid": 11, "cpu_percent": 0, "rss": 1 << 20, "processes": 1}
     assert document["workers"][0]["cpu_percent"] == 97.6
     assert document["workers"][0]["tasks"][0]["progress"] == "3/10"
-    assert branches.document(live(fork_server=None), GAUGES, {})["fork_server"] is None
+    assert process_tree.document(live(fork_server=None), GAUGES, {})["fork_server"] is None
 
 
 @pytest.mark.parametrize("size", [(80, 12), (160, 40)])
 def test_a_page_fits_its_screen(size: tuple[int, int]):
     many = live()
     many["workers"][0]["tasks"] = [task() for _ in range(50)]
-    text = shown(branches.page(many, GAUGES, {ID: "note " * 40}, 100, 12.34, size, NOW), size[0])
+    text = shown(process_tree.page(many, GAUGES, {ID: "note " * 40}, 100, 12.34, size, NOW), size[0])
     assert len(text.splitlines()) <= size[1]
     assert "60 running, 40 queued, 12.3 done/s, draining" in text
     assert "more" in text

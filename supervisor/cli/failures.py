@@ -9,7 +9,7 @@ from ..text import escape
 from .exit_codes import ExitCode
 
 
-class Trouble(Exception):
+class CliError(Exception):
     """The command cannot be carried out; shown as it is."""
 
     def __init__(self, code: ExitCode, message: str) -> None:
@@ -42,7 +42,7 @@ _CODES: Final[tuple[tuple[type[BaseException], ExitCode], ...]] = (
 
 def code_of(error: BaseException) -> ExitCode:
     """The exit code for an error; FAILED for one that has none of its own."""
-    if isinstance(error, Trouble):
+    if isinstance(error, CliError):
         return error.code
     return next((code for kind, code in _CODES if isinstance(error, kind)), ExitCode.FAILED)
 
@@ -53,7 +53,7 @@ def text_of(error: BaseException) -> str:
         trace = escape.block(error.remote_traceback)
         line = f"Error: {escape.one_line(error.args[0] if error.args else 'the app cannot be loaded')}"
         return f"{trace}\n{line}" if trace else line
-    if isinstance(error, (Trouble, errors.UnderstudyError, TimeoutError)):
+    if isinstance(error, (CliError, errors.UnderstudyError, TimeoutError)):
         # A message of several lines is one that lists something: it was written for people, by us.
         first, *rest = escape.lines(error) or [type(error).__name__]
         return "\n".join([f"Error: {first}", *rest])

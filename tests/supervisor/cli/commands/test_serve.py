@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
+from understudy.supervisor.cli.commands.serve import ready_line
 from understudy.supervisor.cli.exit_codes import ExitCode
-from understudy.supervisor.cli.serving import ready_line
 from waiting import until
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import psutil
 
 
 @dataclass(frozen=True, slots=True)
-class Gauge:
+class ProcessUsage:
     """One process, or a worker with all that its tasks have started."""
 
     cpu: float = 0.0
@@ -22,13 +22,13 @@ class Gauge:
     """How many processes these figures are of; 0 if it has ended."""
 
 
-class Gauges:
+class ProcessUsages:
     """Figures of CPU are differences, so the first look at a process gives 0: look twice."""
 
     def __init__(self) -> None:
         self._known: dict[int, psutil.Process] = {}
 
-    def look(self, single: Iterable[int], trees: Iterable[int]) -> dict[int, Gauge]:
+    def look(self, single: Iterable[int], trees: Iterable[int]) -> dict[int, ProcessUsage]:
         """By pid: each of `single` alone, each of `trees` with its descendants."""
         fresh: dict[int, psutil.Process] = {}
         found = {pid: self._sum([pid], fresh) for pid in single}
@@ -36,7 +36,7 @@ class Gauges:
         self._known = fresh
         return found
 
-    def _sum(self, pids: Iterable[int], fresh: dict[int, psutil.Process]) -> Gauge:
+    def _sum(self, pids: Iterable[int], fresh: dict[int, psutil.Process]) -> ProcessUsage:
         cpu, rss, processes = 0.0, 0, 0
         for pid in pids:
             with suppress(psutil.Error):
@@ -45,7 +45,7 @@ class Gauges:
                 rss += process.memory_info().rss
                 processes += 1
                 fresh[pid] = process
-        return Gauge(cpu, rss, processes)
+        return ProcessUsage(cpu, rss, processes)
 
 
 def _descendants(pid: int) -> list[int]:

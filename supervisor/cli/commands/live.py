@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from ...actors.ids import id_bytes
-from ...actors.task.handles import Progress, TaskRecord
-from ...storage.reader import Reader
-from ...storage.tables.schema import Table
-from . import records, screen
-from .command import command
-from .params import DURATION, json_option
-from .session import current
+from ....actors.ids import id_bytes
+from ....actors.task.handles import Progress, TaskRecord
+from ....storage.reader import Reader
+from ....storage.tables.schema import Table
+from ..command import command
+from ..display import screen, task_text
+from ..params import DURATION, json_option
+from ..session import current
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from ..client.runtime import Runtime
-    from .gauges import Gauge, Gauges
+    from ...client.runtime import Runtime
+    from ..display.process_usage import ProcessUsage, ProcessUsages
 
 #: Seconds over which `tree` measures CPU: below that the kernel's ticks show.
 SAMPLE: Final = 0.2
@@ -34,15 +34,15 @@ HEAD: Final = 2
 @json_option()
 def tree(as_json: bool) -> None:
     """Show the live processes, what they take and what each runs."""
-    from . import branches
+    from ..display import process_tree
 
     with current().reader() as reader, current().runtime() as runtime:
         stage = Stage(runtime, reader)
         live, gauges, progress = stage.look(sample=SAMPLE)
     if as_json:
-        screen.json(branches.document(live, gauges, progress))
+        screen.json(process_tree.document(live, gauges, progress))
     else:
-        screen.show(branches.tree(live, gauges, progress, time.time()))
+        screen.show(process_tree.tree(live, gauges, progress, time.time()))
 
 
 @command("top")
@@ -58,7 +58,7 @@ def tree(as_json: bool) -> None:
 @json_option("Print the tree as JSON at each look, one on each line.")
 def top(interval: float, count: int | None, as_json: bool) -> None:
     """Show workers and running tasks, again and again, until Ctrl-C."""
-    from . import branches
+    from ..display import process_tree
 
     with current().reader() as reader, current().runtime() as runtime, page_view(as_json=as_json) as show:
         stage = Stage(runtime, reader)
@@ -67,12 +67,12 @@ def top(interval: float, count: int | None, as_json: bool) -> None:
             live, gauges, progress = stage.look(sample)
             sample = 0.0  # from now on the time between two looks is what is measured
             if as_json:
-                screen.json(branches.document(live, gauges, progress))
+                screen.json(process_tree.document(live, gauges, progress))
                 continue
             size = screen.console().size
             unended = reader.stats().rows[Table.LIVE]
             show(
-                branches.page(
+                process_tree.page(
                     live, gauges, progress, unended, stage.rate, (size.width, size.height), time.time()
                 )
             )
@@ -82,19 +82,19 @@ class Stage:
     """Looks at a supervisor and its processes, again and again."""
 
     def __init__(self, runtime: Runtime, reader: Reader) -> None:
-        from .gauges import Gauges
+        from ..display.process_usage import ProcessUsages
 
         self._runtime = runtime
         self._reader = reader
-        self._gauges: Gauges = Gauges()
+        self._gauges: ProcessUsages = ProcessUsages()
         self._done: dict[int, int] = {}
         self._at = 0.0
         #: Tasks done per second between the last two looks.
         self.rate: float | None = None
 
-    def look(self, sample: float) -> tuple[dict[str, Any], dict[int, Gauge], dict[str, str]]:
+    def look(self, sample: float) -> tuple[dict[str, Any], dict[int, ProcessUsage], dict[str, str]]:
         """The tree, what its processes take, and how far its tasks say they are, by id."""
-        from .gauges import pids_of
+        from ..display.process_usage import pids_of
 
         live = self._runtime.tree()
         if sample:
@@ -107,7 +107,7 @@ class Stage:
             for task in worker["tasks"]:
                 record = self._reader.record(id_bytes(task["id"]))
                 if record is not None and record.progress is not None:
-                    progress[task["id"]] = records.progress(Progress(*record.progress))
+                    progress[task["id"]] = task_text.progress(Progress(*record.progress))
         return live, self._gauges.look(*pids_of(live)), progress
 
     def _count(self, live: dict[str, Any]) -> None:
@@ -124,20 +124,20 @@ def watch_tasks(
     reader: Reader, look: Callable[[], tuple[list[TaskRecord], bool]], interval: float, *, as_json: bool
 ) -> None:
     """`ps --watch`."""
-    from .reading import with_ids
+    from .tasks import with_ids
 
     with page_view(as_json=as_json) as show:
         for _ in repeated(interval, None):
             found, _more = look()
             if as_json:
-                screen.json([records.document(record) for record in found])
+                screen.json([task_text.document(record) for record in found])
                 continue
-            from . import tables
+            from ..display import task_table
 
             size = screen.console().size
             if screen.is_terminal():
                 found = found[: max(size.height - HEAD, 1)]
-            show(tables.tasks(with_ids(reader, found, size.width), size.width, time.time()))
+            show(task_table.tasks(with_ids(reader, found, size.width), size.width, time.time()))
 
 
 def repeated(interval: float, count: int | None) -> Iterator[int]:

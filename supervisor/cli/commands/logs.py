@@ -9,19 +9,20 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import click
 
-from ...actors.errors import UnderstudyError
-from ...actors.ids import id_text
-from ...actors.state import TERMINAL
-from ...storage.reader import LogLine, Reader
-from ..home import Home
-from ..text import escape
-from . import lookup, screen, units
-from .command import command
-from .params import id_argument, json_option
-from .session import current
+from ....actors.errors import UnderstudyError
+from ....actors.ids import id_text
+from ....actors.state import TERMINAL
+from ....storage.reader import LogLine, Reader
+from ...home import Home
+from ...text import escape
+from .. import lookup
+from ..command import command
+from ..display import screen, units
+from ..params import id_argument, json_option
+from ..session import current
 
 if TYPE_CHECKING:
-    from ..client.subscription import Subscription
+    from ...client.subscription import Subscription
 
 #: Seconds between two looks at the store while a task runs; its end is told by the supervisor at once.
 LOOK_EVERY: Final = 0.25
@@ -131,7 +132,7 @@ class Bell:
 
     def _subscribed(self) -> Subscription:
         if self._events is None:
-            from ..client.subscription import Subscription
+            from ...client.subscription import Subscription
 
             self._events = Subscription(self._home, None, self._stream)
         return self._events

@@ -7,7 +7,7 @@ import pytest
 from understudy.actors.errors import ErrorInfo
 from understudy.actors.state import State
 from understudy.actors.task.handles import Progress, TaskRecord
-from understudy.supervisor.cli import records
+from understudy.supervisor.cli.display import task_text
 
 NOW = 1_900_000_000.0
 
@@ -18,7 +18,7 @@ def record(state: State = State.RUNNING, **fields: Any) -> TaskRecord:
 
 
 def test_the_document_is_plain_and_its_times_are_iso():
-    shown = records.document(record(started=NOW, progress=Progress(1, 2, "n"), error=ErrorInfo("E", "m")))
+    shown = task_text.document(record(started=NOW, progress=Progress(1, 2, "n"), error=ErrorInfo("E", "m")))
     assert shown["state"] == "running"
     assert shown["started"] == "2030-03-17T17:46:40.000+00:00"
     assert shown["ended"] is None
@@ -39,16 +39,16 @@ def test_the_document_is_plain_and_its_times_are_iso():
     ],
 )
 def test_the_detail_says_what_the_state_does_not(shown: TaskRecord, text: str):
-    assert records.detail(shown, NOW) == text
+    assert task_text.detail(shown, NOW) == text
 
 
 def test_progress_with_and_without_a_total():
-    assert records.progress(Progress(1234)) == "1,234"
-    assert records.progress(Progress(0.5, 0)) == "0.50/0"
+    assert task_text.progress(Progress(1234)) == "1,234"
+    assert task_text.progress(Progress(0.5, 0)) == "0.50/0"
 
 
 def test_the_run_time_is_that_of_the_last_attempt():
-    assert records.run_time(record(started=NOW - 5), NOW) == 5
-    assert records.run_time(record(State.COMPLETED, started=NOW - 5, ended=NOW - 2), NOW) == 3
-    assert records.run_time(record(State.QUEUED, started=NOW - 5), NOW) is None
-    assert records.run_time(record(), NOW) is None
+    assert task_text.run_time(record(started=NOW - 5), NOW) == 5
+    assert task_text.run_time(record(State.COMPLETED, started=NOW - 5, ended=NOW - 2), NOW) == 3
+    assert task_text.run_time(record(State.QUEUED, started=NOW - 5), NOW) is None
+    assert task_text.run_time(record(), NOW) is None

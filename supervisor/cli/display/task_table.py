@@ -10,10 +10,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ...actors.state import State
-from ...actors.task.handles import TaskRecord
-from ..text import escape, value_json
-from . import records, units
+from ....actors.state import State
+from ....actors.task.handles import TaskRecord
+from ...text import escape, value_json
+from . import task_text, units
 
 STYLES: Final[dict[State, str]] = {
     State.QUEUED: "cyan",
@@ -44,7 +44,7 @@ def tasks(rows: Sequence[tuple[str, TaskRecord]], width: int, now: float) -> Tab
             Text(str(record.attempt)),
             Text(units.age(now - record.created)),
             Text(_ran(record, now)),
-            Text(records.detail(record, now)),
+            Text(task_text.detail(record, now)),
         )
         for id, record in rows
     ]
@@ -142,7 +142,7 @@ def _facts(record: TaskRecord, now: float) -> list[tuple[str, Text]]:
             if record.worker_pid is None or record.state is not State.RUNNING
             else str(record.worker_pid),
         ),
-        ("progress", None if record.progress is None else records.progress(record.progress)),
+        ("progress", None if record.progress is None else task_text.progress(record.progress)),
         ("checkpoint", _checkpoint(record, now)),
         ("mailbox", _mailbox(record)),
         ("stream", None if record.stream_id == record.id else record.stream_id),
@@ -185,7 +185,7 @@ def _when(at: float | None, now: float) -> str | None:
 
 
 def _ran(record: TaskRecord, now: float) -> str:
-    seconds = records.run_time(record, now)
+    seconds = task_text.run_time(record, now)
     return "" if seconds is None else units.duration(seconds)
 
 

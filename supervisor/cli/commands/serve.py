@@ -12,18 +12,18 @@ from typing import Any, Final
 
 import click
 
-from ...actors.errors import AppFailed
-from ..app import AppSpec
-from ..daemon.supervisor import Supervisor
-from ..home import Home
-from ..linux.processes import set_name, tune_garbage_collection
-from ..settings import Settings
-from ..text import escape
-from . import screen
-from .command import command
-from .notify import Notifier
-from .params import DURATION, SIZE
-from .session import current
+from ....actors.errors import AppFailed
+from ...app import AppSpec
+from ...daemon.supervisor import Supervisor
+from ...home import Home
+from ...linux.processes import set_name, tune_garbage_collection
+from ...settings import Settings
+from ...text import escape
+from ..command import command
+from ..display import screen
+from ..notify import Notifier
+from ..params import DURATION, SIZE
+from ..session import current
 
 log = logging.getLogger("understudy")
 

@@ -1,0 +1,1 @@
+"""Tables, trees and figures for people's terminals."""
