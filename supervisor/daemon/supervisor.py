@@ -25,7 +25,6 @@ from ...actors.errors import AppFailed, StoreError, UnderstudyError
 from ...actors.ids import id_text
 from ..app import AppSpec
 from ..boxes.sweep import BoxSweep
-from ..crash_points import Process, arm
 from ..execution.attempts import Attempts
 from ..execution.dispatcher import Dispatcher
 from ..execution.pool import Pool
@@ -37,6 +36,7 @@ from ..settings import Settings
 from ..tasks.commit_loop import CommitLoop
 from ..tasks.mailboxes import Mailboxes
 from ..tasks.task_table import TaskTable
+from ..testing.crash_points import Process, arm
 
 log = logging.getLogger("understudy")
 

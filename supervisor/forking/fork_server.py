@@ -36,8 +36,8 @@ from typing import Any, NoReturn
 
 from ...actors.errors import AppFailed
 from ..app import AppSpec, declared_tasks, load_app, load_modules, user_traceback
-from ..crash_points import Process, arm
 from ..linux.processes import COOKIE, become_subreaper, die_with_parent, kill_strays, outlive_parent, set_name
+from ..testing.crash_points import Process, arm
 from ..wire import packets
 
 #: What runs in a worker: called with the config and the descriptors, returns the exit code (None is 0).

@@ -30,8 +30,8 @@ from ...actors.task.options import Options
 from ...storage.tables.schema import Lane
 from ..channel.begin_tokens import BeginTokens
 from ..channel.wait_marks import WaitMarks
-from ..crash_points import Process, arm
 from ..linux.processes import children_of, kill_tree
+from ..testing.crash_points import Process, arm
 from ..wire.codec import Decoder, parts
 from ..wire.error_codec import error_of
 from ..wire.messages import Order, Report

@@ -18,7 +18,7 @@ from checkout import ROOT
 from storm_calm import AT_REST
 from storm_checker import Checker
 from understudy import Runtime, SupervisorLost
-from understudy.supervisor.crash_points import ONE_WAY, POINTS, SIDES, VARIABLE, Process
+from understudy.supervisor.testing.crash_points import ONE_WAY, POINTS, SIDES, VARIABLE, Process
 from waiting import until
 
 PATIENCE = 30.0

@@ -10,14 +10,14 @@ import pytest
 
 from puppets import end, program, said
 from understudy.actors.errors import InvalidOption
-from understudy.supervisor import crash_points
-from understudy.supervisor.crash_points import ONE_WAY, POINTS, VARIABLE, Process, arm, find
+from understudy.supervisor.testing import crash_points
+from understudy.supervisor.testing.crash_points import ONE_WAY, POINTS, VARIABLE, Process, arm, find
 
 #: Dies at the fifth of ten calls, or says which it has made.
 CALLS = """
 import os
 from understudy.supervisor import crash_points
-from understudy.supervisor.crash_points import Process, arm
+from understudy.supervisor.testing.crash_points import Process, arm
 
 class Stage:
     def play(self, number):

@@ -19,7 +19,7 @@ from enum import StrEnum
 from importlib import import_module
 from typing import Any, Final
 
-from ..actors.errors import InvalidOption
+from ...actors.errors import InvalidOption
 
 #: The environment variable that names a point.
 VARIABLE: Final = "UNDERSTUDY_CRASH_AT"

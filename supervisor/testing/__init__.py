@@ -1,0 +1,1 @@
+"""What tests need inside the processes; it is off in production."""
