@@ -1,4 +1,4 @@
-"""A client waits for the ends of tasks: in the calling thread, or by a future. `EndsWait` is what it holds meanwhile."""
+"""A client waits for the ends of tasks: in the calling thread, or by a future. `EndsWait` holds one wait."""
 
 from __future__ import annotations
 

@@ -39,41 +39,41 @@ POINTS: Final[dict[str, tuple[Process, str]]] = {
     # What is in a batch is brought to disk: the transaction.
     "commit": (Process.SUPERVISOR, "storage.environment:Environment.commit"),
     # The loop learns that a batch is on disk, and answers whoever waited for it.
-    "acknowledge": (Process.SUPERVISOR, "supervisor.journal:Journal._committed"),
+    "acknowledge": (Process.SUPERVISOR, "supervisor.tasks.commit_loop:CommitLoop._committed"),
     # Answers go out to a client.
-    "answer": (Process.SUPERVISOR, "supervisor.client_link:ClientLink.flush"),
+    "answer": (Process.SUPERVISOR, "supervisor.service.client_link:ClientLink.flush"),
     # Tasks are handed to a worker: tokens and entries, not sent yet.
-    "dispatch": (Process.SUPERVISOR, "supervisor.worker_link:WorkerLink.hand"),
+    "dispatch": (Process.SUPERVISOR, "supervisor.execution.worker_seat:WorkerSeat.hand"),
     # What a worker is to know goes out to it.
-    "order": (Process.SUPERVISOR, "supervisor.worker_link:WorkerLink.flush"),
+    "order": (Process.SUPERVISOR, "supervisor.execution.worker_seat:WorkerSeat.flush"),
     # Ends of attempts have come in.
-    "result": (Process.SUPERVISOR, "supervisor.attempts:Attempts._done"),
+    "result": (Process.SUPERVISOR, "supervisor.execution.attempts:Attempts._done"),
     # A checkpoint has come in, with what it acknowledges and sends.
-    "checkpoint": (Process.SUPERVISOR, "supervisor.attempts:Attempts._checkpoint"),
+    "checkpoint": (Process.SUPERVISOR, "supervisor.execution.attempts:Attempts._checkpoint"),
     # What a dead worker had is settled.
-    "bury": (Process.SUPERVISOR, "supervisor.attempts:Attempts.worker_died"),
+    "bury": (Process.SUPERVISOR, "supervisor.execution.attempts:Attempts.worker_died"),
     # A new supervisor interrupts what the last one was running.
-    "recover": (Process.SUPERVISOR, "supervisor.attempts:Attempts.recover"),
+    "recover": (Process.SUPERVISOR, "supervisor.execution.attempts:Attempts.recover"),
     # A worker has been forked, and is the supervisor's from here on.
-    "adopt": (Process.SUPERVISOR, "supervisor.spawner:Spawner._take_worker"),
+    "adopt": (Process.SUPERVISOR, "supervisor.forking.spawner:Spawner._take_worker"),
     # The app is imported.
-    "load": (Process.FORK_SERVER, "supervisor.forkserver:load_app"),
+    "load": (Process.FORK_SERVER, "supervisor.forking.fork_server:load_app"),
     # A worker is forked, by way of a process in between.
-    "fork": (Process.FORK_SERVER, "supervisor.forkserver:ForkServer._spawn"),
+    "fork": (Process.FORK_SERVER, "supervisor.forking.fork_server:ForkServer._spawn"),
     # The process in between forks the worker and ends.
-    "middleman": (Process.FORK_SERVER, "supervisor.forkserver:ForkServer._be_middleman"),
+    "middleman": (Process.FORK_SERVER, "supervisor.forking.fork_server:ForkServer._be_middleman"),
     # What is to be a worker waits until it is the supervisor's child.
-    "orphan": (Process.FORK_SERVER, "supervisor.forkserver:_await_adoption"),
+    "orphan": (Process.FORK_SERVER, "supervisor.forking.fork_server:_await_adoption"),
     # A worker has been told of tasks.
-    "take": (Process.WORKER, "supervisor.worker:Worker._run_these"),
+    "take": (Process.WORKER, "supervisor.worker.worker:Worker._run_these"),
     # A worker has been given messages for a task.
-    "deliver": (Process.WORKER, "supervisor.worker:Worker._letters"),
+    "deliver": (Process.WORKER, "supervisor.worker.worker:Worker._letters"),
     # An attempt is made an actor, before its code begins.
-    "begin": (Process.WORKER, "supervisor.worker:Worker._actor_for"),
+    "begin": (Process.WORKER, "supervisor.worker.worker:Worker._actor_for"),
     # An attempt has ended, and is about to be reported.
-    "end": (Process.WORKER, "supervisor.worker:Worker.ended"),
+    "end": (Process.WORKER, "supervisor.worker.worker:Worker.ended"),
     # What has gathered goes out to the supervisor: results, checkpoints, acknowledgements.
-    "report": (Process.WORKER, "supervisor.outbox:Outbox._send"),
+    "report": (Process.WORKER, "supervisor.worker.report_buffer:ReportBuffer._send"),
 }
 
 SIDES: Final = ("before", "after")
@@ -109,7 +109,7 @@ def arm(process: Process) -> None:
 def find(target: str) -> tuple[Any, str]:
     """What holds a point's function, and the function's name there; AttributeError if it is not there."""
     module, _, path = target.partition(":")
-    owner: Any = import_module(f"{__package__.rpartition('.')[0]}.{module}")
+    owner: Any = import_module(f"{__package__.split('.')[0]}.{module}")
     *classes, name = path.split(".")
     for part in classes:
         owner = getattr(owner, part)

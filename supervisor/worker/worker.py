@@ -302,7 +302,7 @@ class Worker:
     def _import_late(self, name: str) -> Task[..., Any] | None:
         """A task of a module that was declared after this worker was forked, or one of our own."""
         if name == BOX:
-            importlib.import_module(".box_task", __package__)
+            importlib.import_module("..boxes.attempt", __package__)
             return registry.get(name)
         module = name.partition(":")[0]
         if module in self._modules:

@@ -27,7 +27,7 @@ from ..session import current
 from .logs import BEGINNING, LOOK_EVERY, Bell, new_lines
 
 #: The commands of the group and the module of this package that holds each.
-COMMANDS: Final = {"run": "boxing", "sizes": "boxing"}
+COMMANDS: Final = {"run": "commands.box", "sizes": "commands.box"}
 
 _MB: Final = 1024 * 1024
 

@@ -191,7 +191,7 @@ class Actor:
 @pytest.fixture
 def engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
     made = Engine()
-    monkeypatch.setattr(attempt.Engine, "shared", lambda: made)
+    monkeypatch.setattr(attempt.DockerEngine, "shared", lambda: made)
     monkeypatch.setattr(attempt, "_no_quota", set())
     monkeypatch.setenv("UNDERSTUDY_COOKIE", "ab-1-2")
     return made

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from understudy import EngineAbsent, EngineError
-from understudy.supervisor.boxes import follower
+from understudy.supervisor.boxes import follower as follower_module
 from understudy.supervisor.boxes.docker_engine import Missing
 from understudy.supervisor.boxes.follower import Follower
 from understudy.supervisor.boxes.output import Line
@@ -120,7 +120,7 @@ def test_it_can_be_left_at_any_time():
 
 
 def test_an_engine_that_comes_back_is_waited_for(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(follower, "AGAIN", 0.001)
+    monkeypatch.setattr(follower_module, "AGAIN", 0.001)
     container = Container()
     refusals = [EngineAbsent("restarting")] * 5
     container.absent = lambda: refusals.pop() if refusals else None
@@ -132,8 +132,8 @@ def test_an_engine_that_comes_back_is_waited_for(monkeypatch: pytest.MonkeyPatch
 
 
 def test_but_not_for_ever(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(follower, "AGAIN", 0.001)
-    monkeypatch.setattr(follower, "ENGINE_AWAY", 0.02)
+    monkeypatch.setattr(follower_module, "AGAIN", 0.001)
+    monkeypatch.setattr(follower_module, "ENGINE_AWAY", 0.02)
     container = Container()
     container.absent = lambda: EngineAbsent("gone")
     follower, _, over = followed(container)

@@ -61,7 +61,7 @@ class Shelf:
 @pytest.fixture
 def shelf(monkeypatch: pytest.MonkeyPatch) -> Shelf:
     made = Shelf()
-    monkeypatch.setattr(sweep, "Engine", lambda _patience: made)
+    monkeypatch.setattr(sweep, "DockerEngine", lambda _patience: made)
     return made
 
 

@@ -52,7 +52,7 @@ def test_readers_start_without_what_they_do_not_need():
         "understudy.supervisor.daemon.supervisor",
     )
     code = (
-        "import sys; from understudy.supervisor.cli import main, reading; "
+        "import sys; from understudy.supervisor.cli import main; from understudy.supervisor.cli.commands import tasks; "
         f"print([name for name in {heavy!r} if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)

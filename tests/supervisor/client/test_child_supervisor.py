@@ -99,11 +99,11 @@ def test_one_that_hangs_is_killed(home: Path, monkeypatch: pytest.MonkeyPatch):
 OWNER = """
     import os, signal
     from understudy.supervisor.app import AppSpec
-    from understudy.supervisor.client.child_supervisor import Embedded
+    from understudy.supervisor.client.child_supervisor import ChildSupervisor
     from understudy.supervisor.home import Home
     from understudy.supervisor.settings import Settings
 
-    embedded = Embedded(Home(sys.argv[1]), AppSpec(sys_path=sys.path), Settings(workers=1, drain=0.5))
+    embedded = ChildSupervisor(Home(sys.argv[1]), AppSpec(sys_path=sys.path), Settings(workers=1, drain=0.5))
     child = os.fork() if sys.argv[2] == "fork" else 0
     if sys.argv[2] == "fork" and child == 0:
         embedded.abandon()

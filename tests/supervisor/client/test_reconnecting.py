@@ -76,7 +76,7 @@ def test_a_supervisor_that_is_killed_as_it_starts_is_started_again_but_not_for_e
         starts.append(1)
         raise SupervisorLost("the supervisor was killed before it served")
 
-    monkeypatch.setattr(attachment_module, "Embedded", killed)
+    monkeypatch.setattr(attachment_module, "ChildSupervisor", killed)
     with pytest.raises(NotRunning, match="died 4 times within 10 s"):
         ReconnectingClient(Home(home), Settings(restarts=3), None, owner=True)
     assert len(starts) == 4

@@ -98,7 +98,7 @@ BOOT = """
 import asyncio, threading
 from pathlib import Path
 from understudy.storage.environment import Environment
-from understudy.supervisor import root
+from understudy.supervisor.daemon import supervisor as root
 from understudy.supervisor.app import AppSpec
 from understudy.supervisor.home import Home
 from understudy.supervisor.settings import Settings

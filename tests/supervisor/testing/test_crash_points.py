@@ -16,7 +16,7 @@ from understudy.supervisor.testing.crash_points import ONE_WAY, POINTS, VARIABLE
 #: Dies at the fifth of ten calls, or says which it has made.
 CALLS = """
 import os
-from understudy.supervisor import crash_points
+from understudy.supervisor.testing import crash_points
 from understudy.supervisor.testing.crash_points import Process, arm
 
 class Stage:

@@ -12,20 +12,26 @@ import pytest
 from understudy.supervisor.wire import messages
 from understudy.supervisor.wire.messages import Answer, Ask, Order, Report
 
-FOLDER = Path(messages.__file__).parent
+FOLDER = Path(messages.__file__).parents[1]
 
 #: Who sends each kind, and who takes it; HELLO is dealt with by the connection itself.
 SENDERS = {
-    Ask: ("connection.py", "ends.py", "runtime.py", "starts.py", "wait.py"),
-    Answer: ("client_link.py",),
-    Order: ("worker_link.py",),
-    Report: ("outbox.py", "worker.py"),
+    Ask: (
+        "client/connection.py",
+        "client/results.py",
+        "client/runtime.py",
+        "client/start_rows.py",
+        "client/wait.py",
+    ),
+    Answer: ("service/client_link.py",),
+    Order: ("execution/worker_seat.py",),
+    Report: ("worker/report_buffer.py", "worker/worker.py"),
 }
 TAKERS = {
-    Ask: ("service.py", "client_link.py"),
-    Answer: ("connection.py",),
-    Order: ("worker.py",),
-    Report: ("attempts.py", "worker_link.py"),
+    Ask: ("service/requests.py", "service/client_link.py"),
+    Answer: ("client/connection.py",),
+    Order: ("worker/worker.py",),
+    Report: ("execution/attempts.py", "execution/worker_seat.py"),
 }
 
 

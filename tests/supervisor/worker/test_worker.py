@@ -90,7 +90,7 @@ SOURCE = """
     import os, sys
     sys.path.insert(0, sys.argv[1])
     import parts
-    from understudy.supervisor.worker import main
+    from understudy.supervisor.worker.worker import main
 
     fds = [int(fd) for fd in sys.argv[2:]]
     os._exit(main({"home": "/nowhere", "slots": 2, "value_limit": 1 << 20, "modules": []}, fds))
@@ -103,9 +103,9 @@ PERFORMING = """
     from understudy.actors import values
     from understudy.actors.attempt.host import Assignment
     from understudy.actors.ids import new_id
-    from understudy.supervisor.channel.wait_marks import Marks
-    from understudy.supervisor.channel.begin_tokens import Tokens
-    from understudy.supervisor.worker import LIGHT, QUICK, QUICK_RUNS, Worker
+    from understudy.supervisor.channel.wait_marks import WaitMarks
+    from understudy.supervisor.channel.begin_tokens import BeginTokens
+    from understudy.supervisor.worker.worker import LIGHT, QUICK, QUICK_RUNS, Worker
 
     @task(name="computes")
     def computes(seconds):
@@ -118,7 +118,7 @@ PERFORMING = """
         def done(self, row): pass
 
     config = {"home": "/nowhere", "slots": 1, "value_limit": 1 << 20, "modules": []}
-    worker = Worker(config, socket.socketpair()[0], Tokens(), Tokens(), Marks())
+    worker = Worker(config, socket.socketpair()[0], BeginTokens(), BeginTokens(), WaitMarks())
     worker._outbox = Gathered()
 
     def flushed(seconds):
