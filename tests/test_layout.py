@@ -13,6 +13,7 @@ from checkout import ROOMS, ROOT, dotted, imports, modules, packages
 
 #: Test modules that mirror no module, and why. Scenarios (tests/scenarios) and torture (tests/torture) are free.
 EXTRAS = {
+    "supervisor/execution/test_second_channel.py": "supervisor/channel/interface.py: execution needs no more than it",
     "test_benchmarks.py": "benchmarks/",
     "test_docs.py": "README.md, docs/",
     "test_examples.py": "examples/",
@@ -25,6 +26,8 @@ EXTRAS = {
 #: Modules without a test module of their own, and where they are tested.
 UNTESTED = {
     "storage/file/new_store.py": "tests/storage/test_environment.py: it makes what that opens",
+    "supervisor/channel/interface.py": "tests/supervisor/execution: a second channel passes there",
+    "supervisor/tasks/attempt.py": "tests/supervisor/tasks/test_live_task.py",
     "supervisor/cli/__main__.py": "tests/supervisor/cli: `python -m`, the same as the command",
     "supervisor/cli/session.py": "tests/supervisor/cli: every command runs in one",
 }

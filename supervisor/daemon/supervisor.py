@@ -28,9 +28,9 @@ from ..boxes.sweep import BoxSweep
 from ..execution.attempts import Attempts
 from ..execution.dispatcher import Dispatcher
 from ..execution.pool import Pool
-from ..execution.worker_seat import HANDED, WorkerSeat
+from ..execution.worker_seat import WorkerSeat
 from ..home import Home, HomeLock
-from ..linux.processes import ExitStatus, allow_open_files, become_subreaper, kill_strays
+from ..linux.processes import allow_open_files, become_subreaper, kill_strays
 from ..service.requests import Service
 from ..settings import Settings
 from ..tasks.commit_loop import CommitLoop
@@ -106,8 +106,10 @@ class Supervisor:
         self._journal.on_backlog = self._throttle
         self._book = TaskTable(self._journal)
         self._mailroom = Mailboxes(self._journal, self._book, self._settings)
-        self._pool = Pool(self._settings, self._spec, str(self._home.path), cookie, self, self.turn)
-        self._attempts = Attempts(self._journal, self._book, self._mailroom, self._settings, self._pool.kill)
+        self._attempts = Attempts(self._journal, self._book, self._mailroom, self._settings, self.turn)
+        self._pool = Pool(
+            self._settings, self._spec, str(self._home.path), cookie, self._attempts, self, self.turn
+        )
         self._dispatcher = Dispatcher(self._book, self._attempts, self._pool, self._settings, self.turn)
         self._service = Service(
             self._journal,
@@ -140,11 +142,6 @@ class Supervisor:
         self._book.on_queued = self.turn
         self._dispatcher.is_short = lambda was: self._journal.full if was else self._journal.short
         self._dispatcher.is_scarce = lambda: self._journal.scarce
-        self._pool.on_loaded = self._book.declare
-        self._pool.on_death = self._worker_died
-        self._pool.on_hopeless = self._hopeless
-        self._pool.on_memory = self._over_memory
-        self._pool.on_retire = self._take_back
         self._attempts.on_box_left = self._boxes.ask
         self._service.on_stop = self.stop
         self._service.tree = self.tree
@@ -205,30 +202,9 @@ class Supervisor:
         self._dispatcher.dispatch()
         for link in list(self._pool.links):
             self._pool.settle(link)
-            link.flush()
+            link.channel.flush()
         self._journal.seal()
         self._service.flush()
-
-    def report(self, link: WorkerSeat, frame: tuple[Any, ...]) -> None:
-        """A worker reports (see `Reports`)."""
-        self._attempts.report(link, frame)
-        self.turn()
-
-    def hung_up(self, link: WorkerSeat) -> None:
-        """A worker without a connection is of no use, should it still live."""
-        if link in self._pool.links and not link.stopping:
-            self._pool.kill(link)
-
-    def _worker_died(self, link: WorkerSeat, status: ExitStatus) -> bool:
-        return self._attempts.worker_died(link, status)
-
-    def _take_back(self, link: WorkerSeat) -> None:
-        for lane in HANDED:
-            self._attempts.take_back(link, lane)
-
-    def _over_memory(self, link: WorkerSeat) -> None:
-        for entry in list(link.tasks.values()):
-            self._attempts.kill(link, entry, "memory")
 
     def _throttle(self, behind: bool) -> None:
         """Read nothing more while the disk is behind: what comes in waits in the sockets, not in memory.
@@ -237,12 +213,17 @@ class Supervisor:
         """
         self._service.read(not behind or self._journal.waits_for_room)
         for link in self._pool.links:
-            link.read(not behind)
+            link.channel.read(not behind)
 
     def _reap(self) -> None:
         self._pool.reap()
 
-    def _hopeless(self, error: AppFailed) -> None:
+    def declared(self, tasks: dict[str, dict[str, Any]]) -> None:
+        """See `AppEvents`."""
+        self._book.declare(tasks)
+
+    def given_up(self, error: AppFailed) -> None:
+        """See `AppEvents`."""
         if self._embedded:
             # The program that embeds us is told at its next call, which is more use to it than our exit.
             log.error("%s", error)

@@ -13,6 +13,7 @@ from ...actors.errors import ProtocolError, TaskNotFound, UnderstudyError
 from ...actors.ids import id_text
 from ...actors.state import Event
 from ...storage.tables.schema import Lane, Table
+from ..channel.interface import HANDED, Frame
 from ..linux.processes import ExitStatus
 from ..rules.blame import Share, blame
 from ..rules.pauses import was_paused
@@ -20,6 +21,7 @@ from ..rules.report_checks import check_checkpoint, check_done, check_lines, che
 from ..rules.verdict import ErrorRow, Verdict, judge, judge_crash
 from ..service.admission import checked_id
 from ..settings import Settings
+from ..tasks.attempt import Attempt
 from ..tasks.commit_loop import CommitLoop
 from ..tasks.live_task import LiveTask
 from ..tasks.mailboxes import Mailboxes
@@ -52,14 +54,15 @@ class Attempts:
         book: TaskTable,
         mailroom: Mailboxes,
         settings: Settings,
-        kill_worker: Callable[[WorkerSeat], None],
+        turn: Callable[[], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._journal = journal
         self._book = book
         self._mailroom = mailroom
         self._settings = settings
-        self._kill_worker = kill_worker
+        #: Asks for a turn of the loop, in which changes are carried out.
+        self._turn = turn
         #: Called when a container may have been left with nobody to care for it.
         self.on_box_left: Callable[[], None] = lambda: None
         #: Seconds that attempts of each task lately took.
@@ -72,7 +75,6 @@ class Attempts:
             Report.RESTORE: self._restore,
             Report.PROGRESS: self._progress,
             Report.LOG: self._log,
-            Report.DROPPED: self._dropped,
         }
 
     # --- out to a worker, and back without having begun ---
@@ -91,25 +93,42 @@ class Attempts:
                 self._mailroom.open(entry)
 
     def take_back(self, link: WorkerSeat, lane: Lane) -> list[LiveTask]:
-        """Put every task of the lane that the worker has not begun back into line."""
+        """Put every task of the lane that the worker has not begun back into its queue: at once, or by `took_back`."""
         back = link.take_back(lane)
-        for entry in back:
-            link.drop(entry)
-            self._book.take_back(entry)
-        for entry in list(link.handed[lane].values()):
-            self.begun(link, lane, entry)
+        if back is None:
+            return []
+        self._put_back(link, lane, back)
         return back
+
+    def took_back(self, seat: WorkerSeat, lane: Lane, count: int) -> None:
+        """See `WorkerEvents`."""
+        self._put_back(seat, lane, seat.last(lane, count))
+        self._turn()
+
+    def _put_back(self, seat: WorkerSeat, lane: Lane, back: list[LiveTask]) -> None:
+        """These tasks have not begun; all others of the lane have."""
+        for task in back:
+            seat.drop(task)
+            if task.record.cancel:
+                # The cancel was accepted while the worker was asked for the task.
+                self._book.end(task, Event.CANCEL)
+            else:
+                self._book.take_back(task)
+        for task in list(seat.handed[lane].values()):
+            self.begun(seat, lane, task)
 
     def begun(self, link: WorkerSeat, lane: Lane, entry: LiveTask) -> None:
         """A task handed out has begun: its time runs."""
         del link.handed[lane][entry.id]
-        entry.begun = True
+        attempt = entry.attempt
+        assert attempt is not None
+        attempt.begun = True
         self._book.touch(entry)
         timeout = entry.options.timeout
-        if timeout is not None and entry.signal is None:
+        if timeout is not None and attempt.signal is None:
             # It may have waited on the worker, but was seen to have begun at the last look.
-            begun_at = max(entry.handed_at, self._loop.time() - 2 * LOOK_AFTER)
-            entry.deadline = self._loop.call_at(begun_at + timeout, self._time_out, entry)
+            begun_at = max(attempt.handed_at, self._loop.time() - 2 * LOOK_AFTER)
+            attempt.deadline = self._loop.call_at(begun_at + timeout, self._time_out, entry, attempt)
 
     # --- stopping ---
 
@@ -120,60 +139,66 @@ class Attempts:
             if self._book.record(id) is None:
                 raise TaskNotFound(f"no task has the id {id_text(id)}", id_text(id))
             return False
-        if entry.link is not None and not entry.begun:
-            lane = Lane.ASYNC if id in entry.link.handed[Lane.ASYNC] else Lane.SYNC
-            self.take_back(entry.link, lane)
-        if entry.link is None:
+        if entry.attempt is not None and not entry.attempt.begun:
+            seat = _seat_of(entry.attempt)
+            self.take_back(seat, seat.lane_of(entry))
+        if entry.attempt is None:
             self._book.end(entry, Event.CANCEL)
             self._box_left(entry)
             return True
         if not entry.record.cancel:
             entry.record.cancel = True
             self._book.touch(entry)
-            self._signal(entry, "cancel")
+            self._signal(entry, entry.attempt, "cancel")
         return True
 
-    def _time_out(self, entry: LiveTask, anew: bool = False) -> None:
-        if entry.link is None or entry.signal is not None:
+    def _time_out(self, entry: LiveTask, attempt: Attempt, second_chance: bool = True) -> None:
+        if attempt.signal is not None:
             return
         timeout = entry.options.timeout
         # Once only: on a machine so busy that every clock is late, what runs is to be stopped all the same.
-        if timeout is not None and not anew and was_paused(entry.deadline, self._loop.time()):
-            entry.deadline = self._loop.call_later(timeout, self._time_out, entry, True)
+        if timeout is not None and second_chance and was_paused(attempt.deadline, self._loop.time()):
+            attempt.deadline = self._loop.call_later(timeout, self._time_out, entry, attempt, False)
         else:
-            self._signal(entry, "timeout")
+            self._signal(entry, attempt, "timeout")
 
-    def _signal(self, entry: LiveTask, reason: str) -> None:
+    def _signal(self, entry: LiveTask, attempt: Attempt, reason: str) -> None:
         """Ask the task to stop, and have it killed after its grace. A cancel overrides a timeout, not its clock."""
-        assert entry.link is not None
-        entry.signal = reason
-        entry.link.signal(entry.id, reason)
-        entry.link.flush()
-        if entry.kill is None:
-            entry.kill = self._loop.call_later(entry.options.grace, self._condemn, entry, reason)
+        attempt.signal = reason
+        channel = attempt.seat.channel
+        channel.signal(entry.id, reason)
+        channel.flush()
+        if attempt.kill is None:
+            attempt.kill = self._loop.call_later(entry.options.grace, self._condemn, entry, attempt)
 
-    def _condemn(self, entry: LiveTask, reason: str, anew: bool = False) -> None:
-        link = entry.link
-        if link is not None and not anew and was_paused(entry.kill, self._loop.time()):
-            entry.kill = self._loop.call_later(entry.options.grace, self._condemn, entry, reason, True)
-        elif link is not None:
-            log.warning(
-                "task %s (%s) did not stop within its grace of %g s after its %s: killing worker %d",
-                entry.record.name, id_text(entry.id), entry.options.grace, entry.signal or reason, link.pid,
-            )  # fmt: skip
-            self.kill(link, entry, entry.signal or reason)
+    def _condemn(self, entry: LiveTask, attempt: Attempt, second_chance: bool = True) -> None:
+        if second_chance and was_paused(attempt.kill, self._loop.time()):
+            attempt.kill = self._loop.call_later(entry.options.grace, self._condemn, entry, attempt, False)
+            return
+        seat, reason = _seat_of(attempt), attempt.signal
+        assert reason is not None
+        log.warning(
+            "task %s (%s) did not stop within its grace of %g s after its %s: killing worker %d",
+            entry.record.name, id_text(entry.id), entry.options.grace, reason, seat.pid,
+        )  # fmt: skip
+        self.kill(seat, entry, reason)
 
     def kill(self, link: WorkerSeat, entry: LiveTask, reason: str) -> None:
         """Kill a worker for the sake of one task; the others on it are interrupted."""
         link.condemned[entry.id] = reason
         link.retiring = True
-        self._kill_worker(link)
+        link.channel.kill()
 
     # --- reports ---
 
-    def report(self, link: WorkerSeat, frame: tuple[Any, ...]) -> None:
-        """A frame from a worker."""
-        self._on[frame[0]](link, frame)
+    def reported(self, seat: WorkerSeat, frame: Frame) -> None:
+        """See `WorkerEvents`."""
+        self._on[frame[0]](seat, frame)
+        self._turn()
+
+    def ready(self, seat: WorkerSeat) -> None:
+        """See `WorkerEvents`."""
+        self._turn()
 
     def _done(self, link: WorkerSeat, frame: tuple[Any, ...]) -> None:
         tasks, paces = link.tasks, self.pace
@@ -183,7 +208,8 @@ class Attempts:
             entry = tasks.get(id)
             if entry is None:
                 continue
-            how = _ENDINGS[ending]
+            attempt = entry.attempt
+            assert attempt is not None
             # The worker's clock may have been set back meanwhile.
             seconds = ended - started if ended > started else 0.0
             link.drop(entry)
@@ -194,16 +220,12 @@ class Attempts:
             record.started = started
             if entry.mail is not None:
                 self._mailroom.acknowledge(entry, acked)
-            if how is Ending.VALUE and entry.signal is None and not record.cancel:
-                # What `judge` would say: nearly all of them.
-                self._book.end(entry, Event.COMPLETE, value=value)
-                continue
             verdict = judge(
-                Outcome(how, value, error, delay),
+                Outcome(_ENDINGS[ending], value, error, delay),
                 entry.options,
                 record.attempt,
                 cancelled=record.cancel,
-                timed_out=entry.signal == "timeout",
+                timed_out=attempt.signal == "timeout",
             )
             self._carry_out(entry, verdict, value)
 
@@ -236,14 +258,17 @@ class Attempts:
         entry = link.tasks.get(id)
         if entry is None:
             # A thread that the task has left behind; it must not wait for ever.
-            link.refuse(request, TaskNotFound(f"this attempt at task {id_text(id)} is over", id_text(id)))
+            link.channel.refuse(
+                request, TaskNotFound(f"this attempt at task {id_text(id)} is over", id_text(id))
+            )
             return
         try:
             self._mailroom.send([letter for letters in posted for letter in letters])
         except UnderstudyError as error:
-            link.refuse(request, error)
+            link.channel.refuse(request, error)
             return
-        entry.seen = True
+        if entry.attempt is not None:
+            entry.attempt.seen = True
         self._journal.put(Table.CHECKPOINTS, id, value)
         entry.record.checkpoint = (time.time(), len(value))
         self._mailroom.progress(entry, acked, acked)
@@ -251,21 +276,22 @@ class Attempts:
         self._journal.after_commit(lambda: self._answer(link, request))
 
     def _answer(self, link: WorkerSeat, request: int) -> None:
-        link.answer(request, None)
-        link.flush()
+        link.channel.answer(request, None)
+        link.channel.flush()
 
     def _restore(self, link: WorkerSeat, frame: tuple[Any, ...]) -> None:
         _, request, id = frame
         if type(request) is not int:
             raise ProtocolError(f"a request's number must be an int: {request!r:.100}")
-        link.answer(request, self._journal.get(Table.CHECKPOINTS, checked_id(id)))
+        link.channel.answer(request, self._journal.get(Table.CHECKPOINTS, checked_id(id)))
 
     def _progress(self, link: WorkerSeat, frame: tuple[Any, ...]) -> None:
         for id, done, total, note in frame[1]:
             check_progress(done, total, note)
             entry = link.tasks.get(id)
             if entry is not None:
-                entry.seen = True
+                if entry.attempt is not None:
+                    entry.attempt.seen = True
                 entry.record.progress = (done, total, note)
                 self._book.touch(entry)
 
@@ -278,16 +304,25 @@ class Attempts:
                 entry.log = TaskLog(self._journal, id, self._settings.log_limit, stored=entry.stored)
             entry.log.append(lines)
 
-    def _dropped(self, link: WorkerSeat, frame: tuple[Any, ...]) -> None:
-        lane = Lane(frame[1])
-        if link.dropping[lane] <= 0:
-            raise ProtocolError("it confirms what it was not told")
-        link.dropping[lane] -= 1
-
     # --- the death of a worker ---
 
-    def worker_died(self, link: WorkerSeat, status: ExitStatus) -> bool:
-        """Settle what a dead worker had; whether a task explains the death."""
+    def lost(self, seat: WorkerSeat) -> None:
+        """See `WorkerEvents`. A worker without a connection is of no use, should it still live."""
+        if not seat.stopping:
+            seat.channel.kill()
+
+    def retiring(self, seat: WorkerSeat) -> None:
+        """See `WorkerEvents`."""
+        for lane in HANDED:
+            self.take_back(seat, lane)
+
+    def over_memory(self, seat: WorkerSeat) -> None:
+        """See `WorkerEvents`."""
+        for task in list(seat.tasks.values()):
+            self.kill(seat, task, "memory")
+
+    def died(self, link: WorkerSeat, status: ExitStatus) -> bool:
+        """See `WorkerEvents`. Settles every task that the worker had."""
         for lane in link.handed:
             self.take_back(link, lane)
         lost = list(link.tasks.values())
@@ -302,7 +337,7 @@ class Attempts:
             for entry in others:
                 self._interrupt(entry)
             return True
-        waits = link.marks.read()
+        waits = link.channel.waiting_at_death()
         # A container task only waits, whatever its marks say of the moment: its container is somebody else's process.
         boxes = {entry.id for entry in others if entry.lane is Lane.BOX}
         parked = boxes | {entry.id for entry in others if waits.get(entry.id, entry.parked)}
@@ -382,7 +417,7 @@ class Attempts:
             entry.options,
             entry.record.attempt,
             cancelled=entry.record.cancel,
-            timed_out=entry.signal == "timeout",
+            timed_out=entry.attempt is not None and entry.attempt.signal == "timeout",
         )
         self._carry_out(entry, verdict)
 
@@ -392,3 +427,9 @@ class Attempts:
         for entry in entries:
             self._interrupt(entry)
         return len(entries)
+
+
+def _seat_of(attempt: Attempt) -> WorkerSeat:
+    seat = attempt.seat
+    assert isinstance(seat, WorkerSeat)
+    return seat

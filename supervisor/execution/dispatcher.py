@@ -11,20 +11,21 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from dataclasses import dataclass, field
+from typing import Final
 
 from ...storage.tables.schema import Lane
+from ..channel.interface import HANDED
 from ..settings import Settings
 from ..tasks.live_task import LiveTask
 from ..tasks.task_table import TaskTable
 from .attempts import LOOK_AFTER, PACE_UNKNOWN, QUICK, Attempts
 from .pool import Pool
-from .worker_seat import HANDED, WorkerSeat
+from .worker_seat import WorkerSeat
 
 log = logging.getLogger("understudy")
 
-#: Quick tasks handed to one worker ahead of its free slots, and seconds of work they may add up to.
-AHEAD: Final = 1024
+#: Seconds of work that quick tasks handed out ahead of free slots may add up to.
 AHEAD_SECONDS: Final = 0.02
 #: Quick tasks given to one worker before the loads are compared again.
 STRIDE: Final = 16
@@ -109,26 +110,28 @@ class Dispatcher:
 
     def _fill_slots(self, links: list[WorkerSeat]) -> None:
         slots = self._settings.slots
-        # What was handed out will take room as well, nobody knows how much.
-        most_ahead = 0 if self.is_scarce() else AHEAD
-        loads: list[list[Any]] = [[link.working(Lane.SYNC), []] for link in links]
-        while self._book.waits(Lane.SYNC):
-            least = min(loads, key=_load)
-            ahead = least[0] - slots
-            if ahead >= most_ahead:
-                break
+        # On a scarce disk nothing is handed out ahead: each task may take any amount of room when it ends.
+        scarce = self.is_scarce()
+        loads = [_Load(link, link.working(Lane.SYNC), 0 if scarce else link.channel.ahead) for link in links]
+        open_loads = list(loads)
+        while open_loads and self._book.waits(Lane.SYNC):
+            least = min(open_loads, key=_count)
+            ahead = least.count - slots
+            if ahead >= least.most_ahead:
+                open_loads.remove(least)
+                continue
             # Ahead of the slots the loads are evened out in strides, which saves looking at them for every task.
             entries = self._take(Lane.SYNC, 1 if ahead < 0 else STRIDE)
             fit = len(entries) if ahead < 0 else self._quick_ones(entries, ahead)
-            least[0] += fit
-            least[1] += entries[:fit]
+            least.count += fit
+            least.tasks += entries[:fit]
             if not entries or fit < len(entries):
                 for entry in reversed(entries[fit:]):
                     self._book.put_back(Lane.SYNC, entry)
                 break
-        for link, (_, entries) in zip(links, loads, strict=True):
-            if entries:
-                self._attempts.hand(link, Lane.SYNC, entries)
+        for load in loads:
+            if load.tasks:
+                self._attempts.hand(load.seat, Lane.SYNC, load.tasks)
 
     def _fill_boxes(self, links: list[WorkerSeat]) -> None:
         """Containers wait in a line of their own until one of their places is free; on a worker they are sync tasks."""
@@ -217,11 +220,13 @@ class Dispatcher:
                 begun, not_begun = link.not_begun(lane)
                 for entry in begun:
                     # Only at the second look: most have ended by then, and are spared being written as running.
-                    if entry.seen:
-                        self._attempts.begun(link, lane, entry)
+                    attempt = entry.attempt
+                    if attempt is not None and not attempt.seen:
+                        attempt.seen = True
                     else:
-                        entry.seen = True
-                if not_begun and not_begun[0].handed_at <= overdue and self._room_elsewhere(link, lane):
+                        self._attempts.begun(link, lane, entry)
+                first = not_begun[0].attempt if not_begun else None
+                if first is not None and first.handed_at <= overdue and self._room_elsewhere(link, lane):
                     self._attempts.take_back(link, lane)
         self._turn()
 
@@ -256,6 +261,15 @@ class Dispatcher:
         self._alarm = self._loop.call_later(min(max(0.0, due - time.time()), CLOCK_LOOK), self._turn)
 
 
-def _load(link_load: list[Any]) -> int:
-    load: int = link_load[0]
-    return load
+@dataclass(slots=True)
+class _Load:
+    """What a worker has and is to get of one lane."""
+
+    seat: WorkerSeat
+    count: int
+    most_ahead: int
+    tasks: list[LiveTask] = field(default_factory=list)
+
+
+def _count(load: _Load) -> int:
+    return load.count

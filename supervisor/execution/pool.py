@@ -7,11 +7,13 @@ import logging
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from ...actors.errors import AppFailed
 from ...storage.tables.schema import Lane
 from ..app import AppSpec
+from ..channel.interface import ChannelEvents
+from ..channel.local import LocalChannel
 from ..forking.spawner import Spawner, SpawnFailed
 from ..linux.child_watch import ChildWatch
 from ..linux.processes import ExitStatus, kill_tree, rss_of_tree
@@ -20,7 +22,7 @@ from ..rules.restart_intensity import RestartIntensity
 from ..settings import Settings
 from ..tasks.live_task import LiveTask
 from ..wire.socket_buffers import widen
-from .worker_seat import HANDED, Reports, WorkerSeat
+from .worker_seat import WorkerEvents, WorkerSeat
 
 log = logging.getLogger("understudy")
 
@@ -34,6 +36,16 @@ SPAWN_AGAIN: Final = 1.0
 RECYCLE_LOOK: Final = 1.0
 
 
+class AppEvents(Protocol):
+    """The receiver of what becomes of the app."""
+
+    def declared(self, tasks: dict[str, dict[str, Any]]) -> None:
+        """The app, or further modules of it, declares these tasks."""
+
+    def given_up(self, error: AppFailed) -> None:
+        """No worker will be started any more."""
+
+
 class Pool:
     """Owns the fork server and every worker. Started with `start`, ended with `stop`."""
 
@@ -43,29 +55,21 @@ class Pool:
         spec: AppSpec,
         home: str,
         cookie: str,
-        reports: Reports,
+        events: WorkerEvents,
+        app_events: AppEvents,
         turn: Callable[[], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._settings = settings
         self._home = home
-        self._reports = reports
+        self._events = events
+        self._app_events = app_events
         self._turn = turn
         self._modules: list[str] = []
         self.links: list[WorkerSeat] = []
         #: Set once the app is loaded, or has failed to.
         self.app_ready = asyncio.Event()
         self.app_error: AppFailed | None = None
-        #: Told what the app declares, whenever it does.
-        self.on_loaded: Callable[[dict[str, dict[str, Any]]], None] = lambda _: None
-        #: Told when a worker has died, with how: whether a task explains it.
-        self.on_death: Callable[[WorkerSeat, ExitStatus], bool] = lambda _link, _status: False
-        #: Told when it makes no sense to go on.
-        self.on_hopeless: Callable[[AppFailed], None] = lambda _: None
-        #: Told of a worker that gets nothing new and is to let go of what it has.
-        self.on_retire: Callable[[WorkerSeat], None] = lambda _: None
-        #: Told of a task that has taken more memory than it may, with its worker.
-        self.on_memory: Callable[[WorkerSeat], None] = lambda _: None
         self._spawner = Spawner(spec, cookie, self._loaded, self._give_up, self._fork_server_ended)
         self._watch = ChildWatch(self._died)
         self._restarts = RestartIntensity(settings.restarts, max(settings.restarts_within, 0.001))
@@ -107,8 +111,7 @@ class Pool:
                 timer.cancel()
         for link in list(self.links):
             link.retiring = True  # we end it: what it has is interrupted, and nobody is to blame
-            if link.pid:
-                self.kill(link)
+            link.channel.kill()
         for spawn in list(self._spawns):
             spawn.cancel()
         await asyncio.gather(*self._spawns, *self._kills, return_exceptions=True)
@@ -124,19 +127,19 @@ class Pool:
 
     def _loaded(self, tasks: dict[str, dict[str, Any]]) -> None:
         self.app_error = None
-        self.on_loaded(tasks)
+        self._app_events.declared(tasks)
         self.app_ready.set()
         self.ensure()
 
-    def _await_load(self, anew: bool = False) -> None:
+    def _await_load(self, second_chance: bool = True) -> None:
         limit = self._settings.start_timeout
-        self._load_due = self._loop.call_later(limit, self._loads_too_long, anew)
+        self._load_due = self._loop.call_later(limit, self._loads_too_long, second_chance)
 
-    def _loads_too_long(self, anew: bool) -> None:
+    def _loads_too_long(self, second_chance: bool) -> None:
         if self.app_ready.is_set() or self._stopping:
             return
-        if not anew and was_paused(self._load_due, self._loop.time()):
-            self._await_load(anew=True)
+        if second_chance and was_paused(self._load_due, self._loop.time()):
+            self._await_load(second_chance=False)
         else:
             limit = self._settings.start_timeout
             self._give_up(AppFailed(f"the app was not loaded within start_timeout={limit:g} seconds"))
@@ -146,7 +149,7 @@ class Pool:
         if self.app_error is None and not self._stopping:
             self.app_error = error
             self.app_ready.set()
-            self.on_hopeless(error)
+            self._app_events.given_up(error)
 
     def _fork_server_ended(self, status: ExitStatus) -> None:
         if self._stopping or self.app_error is not None:
@@ -182,7 +185,7 @@ class Pool:
             await self._import(fresh)
             self._modules += fresh
             for link in self.links:
-                link.declare(fresh)
+                link.channel.declare(fresh)
 
     async def _import(self, modules: list[str]) -> None:
         while True:
@@ -219,7 +222,7 @@ class Pool:
     def _tell_of_idle_isolated(self) -> None:
         """Say so when tasks cannot begin because others, which only wait, hold the places; once a minute at most."""
         held = sum(
-            link.alone and bool(link.tasks) and all(entry.parked for entry in link.tasks.values())
+            link.alone and bool(link.tasks) and all(task.parked for task in link.tasks.values())
             for link in self.links
         )
         if held and self._loop.time() >= self._isolated_told:
@@ -241,7 +244,7 @@ class Pool:
     def _spawn(self, *, alone: bool) -> None:
         self._number += 1
         try:
-            link = WorkerSeat(self._number, self._settings, self._reports, alone=alone)
+            link = WorkerSeat(self._number, self._open_channel, self._events, alone=alone)
         except OSError as error:
             self._spawn_failed(error)
             return
@@ -251,7 +254,12 @@ class Pool:
         self._spawns.add(spawn)
         spawn.add_done_callback(self._spawns.discard)
 
+    def _open_channel(self, events: ChannelEvents) -> LocalChannel:
+        return LocalChannel(self._settings, events, self._kill)
+
     async def _bring_up(self, link: WorkerSeat) -> None:
+        channel = link.channel
+        assert isinstance(channel, LocalChannel)
         try:
             ours, theirs = socket.socketpair()
         except OSError as error:
@@ -269,17 +277,17 @@ class Pool:
         }
         try:
             with theirs:
-                fds = [theirs.fileno(), *(link.tokens[lane].fd for lane in HANDED), link.marks.fd]
-                link.pid = await self._spawner.spawn(config, fds)
+                fds = [theirs.fileno(), *channel.shared_fds]
+                channel.pid = await self._spawner.spawn(config, fds)
             ours.setblocking(False)
-            await self._loop.connect_accepted_socket(lambda: link, ours)
+            await self._loop.connect_accepted_socket(lambda: channel, ours)
         except (SpawnFailed, OSError, asyncio.CancelledError) as error:
             ours.close()
             if link.pid == 0:
                 self._forget(link)
             else:
                 self._watch.watch(link.pid)
-                self.kill(link)
+                channel.kill()
             if isinstance(error, asyncio.CancelledError):
                 raise
             self._spawn_failed(error)
@@ -288,7 +296,7 @@ class Pool:
         # Held back while this spawn was under way.
         self.reap()
         if self._stopping:
-            self.kill(link)
+            channel.kill()
         self._look_at_memory()
         self._turn()
 
@@ -305,25 +313,24 @@ class Pool:
 
     # --- ends ---
 
-    def kill(self, link: WorkerSeat) -> None:
-        """SIGKILL a worker with everything it has started; its death is told by the watch."""
-        if link.pid:
-            try:
-                kill = self._loop.run_in_executor(None, kill_tree, link.pid)
-            except RuntimeError:
-                # No thread is to be had, because of those that are to be killed, perhaps.
-                kill_tree(link.pid)
-                return
-            self._kills.add(kill)
-            kill.add_done_callback(self._kills.discard)
+    def _kill(self, pid: int) -> None:
+        """SIGKILL a worker with everything it has started; the watch reports its death."""
+        try:
+            kill = self._loop.run_in_executor(None, kill_tree, pid)
+        except RuntimeError:
+            # No thread is to be had, because of those that are to be killed, perhaps.
+            kill_tree(pid)
+            return
+        self._kills.add(kill)
+        kill.add_done_callback(self._kills.discard)
 
     def retire(self, link: WorkerSeat) -> None:
         """Give it nothing new, interrupt what it has, and let it exit when it has nothing left."""
         if link.retiring:
             return
         link.retiring = True
-        self.on_retire(link)
-        link.interrupt()
+        self._events.retiring(link)
+        link.channel.interrupt()
         if not link.tasks:
             link.stop()
         self._turn()
@@ -344,9 +351,9 @@ class Pool:
             return
         self.links.remove(link)
         # What it had said before it died still counts: results, and who waited.
-        link.hear_last_words()
-        explained = self.on_death(link, status)
-        link.close()
+        link.channel.last_words()
+        explained = self._events.died(link, status)
+        link.channel.close()
         if not link.retiring:
             log.warning("worker %d ended with %s", pid, status)
         self._forget(link)
@@ -366,7 +373,7 @@ class Pool:
     def _forget(self, link: WorkerSeat) -> None:
         if link in self.links:
             self.links.remove(link)
-            link.close()
+            link.channel.close()
         if not self.links:
             self.empty.set()
 
@@ -394,7 +401,7 @@ class Pool:
             if link.alone and (not link.tasks or limits[0] is not None):
                 again = MEMORY_LOOK
                 if limits and limits[0] is not None and rss_of_tree(link.pid) > limits[0]:
-                    self.on_memory(link)
+                    self._events.over_memory(link)
             elif self._settings.worker_memory and link.pid and not link.retiring:
                 again = again or RECYCLE_LOOK
                 if link.counts[Lane.SYNC] or link.counts[Lane.ASYNC] or link.done:

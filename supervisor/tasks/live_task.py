@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
 from ...actors.task.options import Options
@@ -10,7 +9,7 @@ from ...storage.tables.record import Record
 from ...storage.tables.schema import Lane
 
 if TYPE_CHECKING:
-    from ..execution.worker_seat import WorkerSeat
+    from .attempt import Attempt
     from .mailboxes import MailboxState
     from .task_log import TaskLog
 
@@ -20,24 +19,17 @@ class LiveTask:
 
     __slots__ = (
         "args",
+        "attempt",
         "batch",
-        "begun",
-        "deadline",
         "dirty",
-        "handed_at",
         "id",
         "key",
-        "kill",
         "lane",
-        "link",
         "log",
         "mail",
         "options",
-        "parked",
         "record",
         "result",
-        "seen",
-        "signal",
         "stored",
         "stored_key",
     )
@@ -58,27 +50,20 @@ class LiveTask:
         self.batch = 0
         self.args: bytes | None = None
         self.result: bytes | None = None
-        #: The worker it was handed to.
-        self.link: WorkerSeat | None = None
-        self.handed_at = 0.0
-        #: Known to have begun on that worker; until then it may be taken back.
-        self.begun = False
-        #: Was seen to have begun, at the last look or by what it reported; it may have ended since, with the news of
-        #: that on its way.
-        self.seen = False
-        #: Waits in `receive`, `sleep` and the like.
-        self.parked = False
-        #: Why it was asked to stop: "cancel" or "timeout".
-        self.signal: str | None = None
-        self.deadline: asyncio.TimerHandle | None = None
-        self.kill: asyncio.TimerHandle | None = None
+        #: None while it is queued.
+        self.attempt: Attempt | None = None
         self.mail: MailboxState | None = None
         self.log: TaskLog | None = None
 
     @property
     def queued(self) -> bool:
         """Ready or delayed, and with no worker."""
-        return self.link is None and self.record.ended is None
+        return self.attempt is None and self.record.ended is None
+
+    @property
+    def parked(self) -> bool:
+        """Whether it is on a worker and waits there."""
+        return self.attempt is not None and self.attempt.parked
 
     def assignment(self) -> tuple[Any, ...]:
         """What the worker is told: the fields of an Assignment, in their order (a plain tuple is made faster)."""
@@ -97,13 +82,7 @@ class LiveTask:
         )
 
     def off_worker(self) -> None:
-        """It is on no worker any more: forget what held only there."""
-        self.link = None
-        self.begun = self.seen = self.parked = False
-        self.signal = None
-        if self.deadline is not None:
-            self.deadline.cancel()
-            self.deadline = None
-        if self.kill is not None:
-            self.kill.cancel()
-            self.kill = None
+        """It has left its worker, if it was on one."""
+        if self.attempt is not None:
+            self.attempt.end()
+            self.attempt = None

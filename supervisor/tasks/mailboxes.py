@@ -166,7 +166,7 @@ class Mailboxes:
             zip(mail_keys(entry.id, first, mail.last), values, strict=True)
         )
         self._journal.store.batch.merge(Table.MAIL, rows, sum(sizes) + MAIL_KEY_BYTES * len(rows))
-        if entry.link is None:
+        if entry.attempt is None:
             # It may be in memory for these messages alone; once written, it can be let go.
             self._book.touch(entry)
         elif mail.given == first - 1:
@@ -190,7 +190,7 @@ class Mailboxes:
             return
         mail.taken = max(mail.taken, min(taken, mail.given))
         self.acknowledge(entry, acked)
-        if entry.link is not None:
+        if entry.attempt is not None:
             self._feed(entry, mail)
             self._close_if_given(entry)
 
@@ -221,17 +221,17 @@ class Mailboxes:
     def _give(self, entry: LiveTask, mail: MailboxState, values: list[bytes]) -> None:
         """Give it the next messages."""
         if values:
-            assert entry.link is not None
-            entry.link.give_letters(entry.id, mail.given + 1, values)
+            assert entry.attempt is not None
+            entry.attempt.seat.channel.give(entry.id, mail.given + 1, values)
             mail.given += len(values)
 
     def _close_if_given(self, entry: LiveTask) -> None:
         if (
             entry.record.closed
-            and entry.link is not None
+            and entry.attempt is not None
             and (entry.mail is None or entry.mail.given == entry.mail.last)
         ):
-            entry.link.close_mailbox(entry.id)
+            entry.attempt.seat.channel.close_mailbox(entry.id)
 
 
 def _closed(entry: LiveTask) -> str:

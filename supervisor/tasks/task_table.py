@@ -249,7 +249,7 @@ class TaskTable:
             record.due = None
         if record.error is not error:
             record.error = error
-        if entry.link is None:
+        if entry.attempt is None:
             self._leave_line(entry)
         else:
             entry.off_worker()
@@ -396,7 +396,7 @@ class TaskTable:
             entry.batch = batch
             if entry.record.ended is not None:
                 ended.append(entry)
-            if entry.link is None or entry.begun or entry.seen:
+            if entry.attempt is None or entry.attempt.shown:
                 row, key = entry.record.pack(), entry.key
             else:
                 row, key = _as_queued(entry)
@@ -453,7 +453,7 @@ class TaskTable:
     def _let_go(self, line: Line, entries: list[LiveTask]) -> None:
         """Those of these tasks that stand behind a line's horizon need not be in memory."""
         for entry in entries:
-            if entry.link is None and entry.key and not line.holds(entry.key):
+            if entry.attempt is None and entry.key and not line.holds(entry.key):
                 self.entries.pop(entry.id, None)
 
     def _is_written(self, key: bytes) -> bool:

@@ -45,13 +45,13 @@ POINTS: Final[dict[str, tuple[Process, str]]] = {
     # Tasks are handed to a worker: tokens and entries, not sent yet.
     "dispatch": (Process.SUPERVISOR, "supervisor.execution.worker_seat:WorkerSeat.hand"),
     # What a worker is to know goes out to it.
-    "order": (Process.SUPERVISOR, "supervisor.execution.worker_seat:WorkerSeat.flush"),
+    "order": (Process.SUPERVISOR, "supervisor.channel.local:LocalChannel.flush"),
     # Ends of attempts have come in.
     "result": (Process.SUPERVISOR, "supervisor.execution.attempts:Attempts._done"),
     # A checkpoint has come in, with what it acknowledges and sends.
     "checkpoint": (Process.SUPERVISOR, "supervisor.execution.attempts:Attempts._checkpoint"),
     # What a dead worker had is settled.
-    "bury": (Process.SUPERVISOR, "supervisor.execution.attempts:Attempts.worker_died"),
+    "bury": (Process.SUPERVISOR, "supervisor.execution.attempts:Attempts.died"),
     # A new supervisor interrupts what the last one was running.
     "recover": (Process.SUPERVISOR, "supervisor.execution.attempts:Attempts.recover"),
     # A worker has been forked, and is the supervisor's from here on.

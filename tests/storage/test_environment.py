@@ -301,7 +301,7 @@ def test_a_reader_that_was_killed_does_not_keep_old_pages_for_ever(
 def test_a_process_that_stopped_while_it_opened_does_not_stop_the_writer(
     home: Path, open_environment: Open, monkeypatch
 ):
-    monkeypatch.setattr(names, "PATIENCE", 0.02)
+    monkeypatch.setattr(names, "GATE_TIMEOUT", 0.02)
     environment = open_environment()
     environment.commit(batch({b"a": b"1"}))
     copy = draft_file(home, "compact")

@@ -346,7 +346,7 @@ def test_a_compaction_without_room_leaves_the_store_as_it_was(small_disk: Path, 
 
 
 def test_a_compaction_that_finds_somebody_in_the_way_changes_nothing(home: Path, desk: Desk, monkeypatch):
-    monkeypatch.setattr(names, "PATIENCE", 0.02)
+    monkeypatch.setattr(names, "GATE_TIMEOUT", 0.02)
     with names.gate(home, alone=False):
         assert "opening the store" in str(desk.compact())
     assert not list(home.glob("*.draft"))

@@ -1,7 +1,7 @@
 """The supervisor's state and its decisions on a real store in this process's event loop, with workers made of paper.
 
-A `Room` holds what `root.Supervisor` holds, but for the pool: its workers are `WorkerSeat`s whose other end is the
-test, which reads the orders, takes tokens and reports as a worker would.
+A `Room` holds what `Supervisor` holds, but for the pool: its workers are seats with local channels whose other end is
+the test, which reads the orders, takes tokens and reports as a worker would.
 """
 
 from __future__ import annotations
@@ -21,12 +21,14 @@ from understudy.actors.state import State
 from understudy.actors.task.options import Options
 from understudy.storage.tables.record import Record
 from understudy.storage.tables.schema import Lane
+from understudy.supervisor.channel.local import LocalChannel
 from understudy.supervisor.execution.attempts import Attempts
 from understudy.supervisor.execution.dispatcher import Dispatcher
 from understudy.supervisor.execution.worker_seat import WorkerSeat
 from understudy.supervisor.linux.processes import ExitStatus
 from understudy.supervisor.service.requests import Service
 from understudy.supervisor.settings import Settings
+from understudy.supervisor.tasks.attempt import Attempt
 from understudy.supervisor.tasks.commit_loop import CommitLoop
 from understudy.supervisor.tasks.live_task import LiveTask
 from understudy.supervisor.tasks.mailboxes import Mailboxes
@@ -78,10 +80,17 @@ class Puppet:
     """A worker of which only the link is real."""
 
     def __init__(self, stage: Room, number: int, *, alone: bool = False) -> None:
-        self.link = WorkerSeat(number, stage.settings, stage, alone=alone)
-        self.link.pid = 100_000 + number
+        self.seat = WorkerSeat(
+            number,
+            lambda seat: LocalChannel(stage.settings, seat, stage.killed.append),
+            stage.attempts,
+            alone=alone,
+        )
+        assert isinstance(self.seat.channel, LocalChannel)
+        self.channel = self.seat.channel
+        self.channel.pid = 100_000 + number
         self.transport = PaperTransport()
-        self.link.connection_made(self.transport)
+        self.channel.connection_made(self.transport)
         self._decoder = Decoder(1 << 20)
         self.orders: list[tuple[Any, ...]] = []
         #: What it was told to run and has neither begun nor dropped, by lane.
@@ -108,12 +117,12 @@ class Puppet:
         """Begin up to so many, as far as there are tokens."""
         self.read()
         queue, begun = self.queues[lane], []
-        while queue and len(begun) < count and self.link.tokens[lane].take():
+        while queue and len(begun) < count and self.channel.tokens[lane].take():
             begun.append(queue.pop(0))
         return begun
 
     def report(self, op: Report, *fields: Any) -> None:
-        self.link.data_received(encode((op, *fields)))
+        self.channel.data_received(encode((op, *fields)))
 
     def done(
         self,
@@ -184,8 +193,9 @@ class Room:
         self.book.declare(tasks)
         self.mailroom = Mailboxes(self.journal, self.book, settings)
         self.pool = PaperPool()
-        self.killed: list[WorkerSeat] = []
-        self.attempts = Attempts(self.journal, self.book, self.mailroom, settings, self.killed.append)
+        #: Pids of workers that were to be killed.
+        self.killed: list[int] = []
+        self.attempts = Attempts(self.journal, self.book, self.mailroom, settings, self.turn)
         self.dispatcher = Dispatcher(self.book, self.attempts, cast("Any", self.pool), settings, self.turn)
         self.service = Service(
             self.journal,
@@ -199,7 +209,6 @@ class Room:
         )
         self.book.on_queued = self.turn
         self.workers: list[Puppet] = []
-        self.hung_up_links: list[WorkerSeat] = []
         self._turn_asked = False
         for _ in range(workers):
             self.hire()
@@ -208,26 +217,17 @@ class Room:
         """One worker more."""
         puppet = Puppet(self, len(self.workers) + 1, alone=alone)
         self.workers.append(puppet)
-        self.pool.links.append(puppet.link)
+        self.pool.links.append(puppet.seat)
         self.turn()
         return puppet
 
     def die(self, puppet: Puppet, status: ExitStatus | None = None) -> bool:
         """The worker has died: whether a task explains it."""
-        self.pool.links.remove(puppet.link)
-        explained = self.attempts.worker_died(puppet.link, status or ExitStatus(signal=9))
-        puppet.link.close()
+        self.pool.links.remove(puppet.seat)
+        explained = self.attempts.died(puppet.seat, status or ExitStatus(signal=9))
+        puppet.channel.close()
         self.turn()
         return explained
-
-    # --- what links tell (see `Reports`) ---
-
-    def report(self, link: WorkerSeat, frame: tuple[Any, ...]) -> None:
-        self.attempts.report(link, frame)
-        self.turn()
-
-    def hung_up(self, link: WorkerSeat) -> None:
-        self.hung_up_links.append(link)
 
     # --- turns, as in root.py ---
 
@@ -240,7 +240,7 @@ class Room:
         self._turn_asked = False
         self.dispatcher.dispatch()
         for link in self.pool.links:
-            link.flush()
+            link.channel.flush()
         self.journal.seal()
         self.service.flush()
 
@@ -279,6 +279,10 @@ class Room:
         assert entry is not None
         return entry
 
+    def attempt(self, id: bytes) -> Attempt:
+        """The task's attempt; a blank one if it is queued."""
+        return self.entry(id).attempt or Attempt(cast("Any", None), 0.0)
+
     def rows(self, table: Any, prefix: bytes = b"") -> list[tuple[bytes, bytes]]:
         """Committed rows."""
         return [row for row in self.journal.scan(table) if row[0].startswith(prefix)]
@@ -286,7 +290,7 @@ class Room:
     def close(self) -> None:
         self.dispatcher.stop()
         for puppet in self.workers:
-            puppet.link.close()
+            puppet.channel.close()
         self.journal.close()
 
 

@@ -246,11 +246,11 @@ def test_readers_do_not_walk_through_what_a_living_writer_writes(home: Path, pro
     look = """
         import sys
         from pathlib import Path
-        from understudy.storage import header, pages
+        from understudy.storage.file import header, page_check
         from understudy.storage.reader import Reader
 
         walked = []
-        header.problems_of = lambda path: walked.append(path) or pages.problems_of(path)
+        header.problems_of = lambda path: walked.append(path) or page_check.problems_of(path)
         with Reader(Path(sys.argv[1])) as reader:
             reader.records()
         print(len(walked))

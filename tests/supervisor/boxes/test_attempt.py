@@ -13,7 +13,8 @@ import pytest
 from understudy import BoxConf, BoxRefused, EngineError, ImageAbsent, Interrupted
 from understudy.actors import values
 from understudy.actors.ids import id_text, new_id
-from understudy.supervisor.boxes import attempt, spec
+from understudy.supervisor.boxes import attempt
+from understudy.supervisor.boxes import spec as spec_module
 from understudy.supervisor.boxes.attempt import ContainerAttempt
 from understudy.supervisor.boxes.docker_engine import Missing, Taken
 from waiting import until
@@ -64,7 +65,7 @@ class Engine:
             self.images[name] = {"Config": {}}
 
     def create(self, name: str, spec: dict[str, Any]) -> str:
-        self.asked.append(f"create {spec['Labels'][spec.ROLE_LABEL]}")
+        self.asked.append(f"create {spec['Labels'][spec_module.ROLE_LABEL]}")
         self.specs.append(spec)
         if self.no_quota and "DriverConfig" in str(spec):
             raise EngineError(
@@ -133,7 +134,7 @@ class Engine:
     def remove(self, id: str) -> None:
         if id not in self.rows:
             return
-        self.asked.append(f"remove {self.rows[id]['Labels'][spec.ROLE_LABEL]}")
+        self.asked.append(f"remove {self.rows[id]['Labels'][spec_module.ROLE_LABEL]}")
         del self.rows[id]
 
 
@@ -256,7 +257,11 @@ def test_without_quota_it_is_asked_for_once(engine: Engine, actor: Actor):
     perform(actor)
     actor.state = None
     perform(actor)
-    asked = ["DriverConfig" in str(spec) for spec in engine.specs if spec["Labels"][spec.ROLE_LABEL] == "box"]
+    asked = [
+        "DriverConfig" in str(spec)
+        for spec in engine.specs
+        if spec["Labels"][spec_module.ROLE_LABEL] == "box"
+    ]
     assert asked == [True, False, False]
 
 
@@ -269,7 +274,7 @@ def test_a_container_that_an_attempt_has_made_unseen_is_taken_over(engine: Engin
 @pytest.mark.parametrize("step", ["inspect", "unpack", "start"])
 def test_one_that_was_given_up_before_it_ran_is_made_anew(engine: Engine, actor: Actor, step: str):
     """Its request was still on its way when its worker died, and the engine takes back what it has made of it."""
-    labels = spec.labels_of("ab-1-2", id_text(actor.id), 1)
+    labels = spec_module.labels_of("ab-1-2", id_text(actor.id), 1)
     engine._put("theirs", {"Labels": labels})
     engine.gone_at = [step]
     assert perform(actor)["exit_code"] == 0
@@ -281,7 +286,7 @@ def test_one_that_was_given_up_before_it_ran_is_made_anew(engine: Engine, actor:
 def test_one_that_is_being_removed_is_waited_for(
     engine: Engine, actor: Actor, monkeypatch: pytest.MonkeyPatch
 ):
-    labels = spec.labels_of("ab-1-2", id_text(actor.id), 1)
+    labels = spec_module.labels_of("ab-1-2", id_text(actor.id), 1)
     engine._put("theirs", {"Labels": labels})
     engine.rows["theirs"]["Status"] = "removing"
     looks = []
@@ -303,7 +308,7 @@ def test_a_seed_of_somebody_else_is_removed_and_made_anew(
     create, refused = engine.create, []
 
     def taken_once(name: str, spec: dict[str, Any]) -> str:
-        if spec["Labels"][spec.ROLE_LABEL] == spec.SEEDS and not refused:
+        if spec["Labels"][spec_module.ROLE_LABEL] == spec_module.SEEDS and not refused:
             refused.append(name)
             engine._put(name, spec)
             raise Taken(name)
@@ -320,7 +325,7 @@ def test_an_engine_that_never_comes_to_an_end_with_it(
 ):
     monkeypatch.setattr(attempt, "GIVEN_UP", 0.02)
     monkeypatch.setattr(attempt, "LOOK_AGAIN", 0.001)
-    labels = spec.labels_of("ab-1-2", id_text(actor.id), 1)
+    labels = spec_module.labels_of("ab-1-2", id_text(actor.id), 1)
     engine._put("theirs", {"Labels": labels})
     engine.rows["theirs"]["Status"] = "dead"
     with pytest.raises(EngineError, match="does not come to an end"):
@@ -329,9 +334,9 @@ def test_an_engine_that_never_comes_to_an_end_with_it(
 
 def test_what_earlier_attempts_have_left_is_removed(engine: Engine, actor: Actor):
     actor.attempt = 2
-    labels = spec.labels_of("ab-1-2", id_text(actor.id), 1)
+    labels = spec_module.labels_of("ab-1-2", id_text(actor.id), 1)
     engine._put("old", {"Labels": labels})
-    engine._put("theirs", {"Labels": {**labels, spec.HOME_LABEL: "cd-1-2"}})
+    engine._put("theirs", {"Labels": {**labels, spec_module.HOME_LABEL: "cd-1-2"}})
     perform(actor)
     assert engine.asked[0] == "remove box"
     assert list(engine.rows) == ["theirs"]

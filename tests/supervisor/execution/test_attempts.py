@@ -31,7 +31,7 @@ async def begun(it: Room, *names: str) -> list[bytes]:
     for worker in it.workers:
         worker.begin()
         worker.begin(lane=Lane.ASYNC)
-    await it.until(lambda: all(it.entry(id).begun for id in ids))
+    await it.until(lambda: all(it.attempt(id).begun for id in ids))
     return ids
 
 
@@ -103,7 +103,7 @@ def test_cancel_of_what_has_not_begun_is_at_once(home: Path):
             queued = it.add(due=time.time() + 3600)
             handed = [it.add() for _ in range(3)]
             await it.settle()
-            assert len(it.workers[0].link.tasks) == 3
+            assert len(it.workers[0].seat.tasks) == 3
             assert it.attempts.cancel(queued)
             assert it.attempts.cancel(handed[1])
             assert it.state(queued) is it.state(handed[1]) is State.CANCELLED
@@ -129,8 +129,8 @@ def test_cancel_of_what_runs_signals_and_then_kills(home: Path):
             assert signals(worker) == [(one, "cancel")]
             assert it.state(one) is State.RUNNING
             await it.until(lambda: it.killed)
-            assert it.killed == [worker.link]
-            assert not worker.link.takes(Lane.SYNC)
+            assert it.killed == [worker.seat.pid]
+            assert not worker.seat.takes(Lane.SYNC)
             assert it.die(worker)
             await it.settle()
             assert it.state(one) is State.CANCELLED
@@ -210,10 +210,10 @@ def test_the_clocks_of_an_attempt_end_with_it(home: Path):
         async with room(home, tasks={"short": declared(timeout=0.01, grace=30.0, retry=3)}) as it:
             (id,) = await begun(it, "short")
             await it.until(lambda: signals(it.workers[0]))
-            entry = it.entry(id)
-            clocks = [entry.kill, entry.deadline]
+            attempt = it.attempt(id)
+            clocks = [attempt.kill, attempt.deadline]
             it.workers[0].done(id, value=b"late")
-            assert entry.kill is entry.deadline is None
+            assert it.entry(id).queued
             for clock in clocks:
                 assert clock is not None
                 assert clock.cancelled() or clock.when() <= it.loop.time()
@@ -234,11 +234,11 @@ def test_a_timeout_that_runs_out_while_everything_stands_still_starts_anew(
     async def story() -> None:
         async with room(home, tasks={"timed": declared(timeout=3600)}) as it:
             (id,) = await begun(it, "timed")
-            before = it.entry(id).deadline
+            before = it.attempt(id).deadline
             assert before is not None
             jump(it.loop, monkeypatch)
-            await it.until(lambda: it.entry(id).deadline is not before)
-            after = it.entry(id).deadline
+            await it.until(lambda: it.attempt(id).deadline is not before)
+            after = it.attempt(id).deadline
             assert after is not None
             assert after.when() - it.loop.time() == pytest.approx(3600, abs=30)
             assert signals(it.workers[0]) == []
@@ -254,9 +254,9 @@ def test_a_timeout_starts_anew_once_only(home: Path, monkeypatch: pytest.MonkeyP
     async def story() -> None:
         async with room(home, tasks={"timed": declared(timeout=3600)}) as it:
             (id,) = await begun(it, "timed")
-            before = it.entry(id).deadline
+            before = it.attempt(id).deadline
             jump(it.loop, monkeypatch)
-            await it.until(lambda: it.entry(id).deadline is not before)
+            await it.until(lambda: it.attempt(id).deadline is not before)
             jump(it.loop, monkeypatch)
             await it.until(lambda: signals(it.workers[0]))
             assert signals(it.workers[0]) == [(id, "timeout")]
@@ -271,9 +271,9 @@ def test_a_grace_that_runs_out_while_everything_stands_still_starts_anew(
         async with room(home, tasks={"slow": declared(grace=0.5)}) as it:
             (id,) = await begun(it, "slow")
             it.attempts.cancel(id)
-            before = it.entry(id).kill
+            before = it.attempt(id).kill
             jump(it.loop, monkeypatch)
-            await it.until(lambda: it.entry(id).kill is not before)
+            await it.until(lambda: it.attempt(id).kill is not before)
             assert it.killed == []
             await it.until(lambda: it.killed)
             assert signals(it.workers[0]) == [(id, "cancel")]
@@ -285,7 +285,7 @@ def test_one_without_a_timeout_has_no_clock(home: Path):
     async def story() -> None:
         async with room(home, tasks={"long": declared(timeout=None)}) as it:
             (id,) = await begun(it, "long")
-            assert it.entry(id).deadline is None
+            assert it.attempt(id).deadline is None
 
     asyncio.run(story())
 
@@ -399,7 +399,7 @@ def test_a_retiring_worker_interrupts_what_it_had(home: Path):
     async def story() -> None:
         async with room(home) as it:
             (id,) = await begun(it, "quick")
-            it.workers[0].link.retiring = True
+            it.workers[0].seat.retiring = True
             assert it.die(it.workers[0])
             record = it.record(id)
             assert (record.state, record.crashes, record.interruptions) == (State.QUEUED, 0, 1)
@@ -416,8 +416,8 @@ def test_too_much_memory(home: Path):
             id = it.add("fat")
             await it.settle()
             alone.begin()
-            it.attempts.kill(alone.link, it.entry(id), "memory")
-            assert it.killed == [alone.link]
+            it.attempts.kill(alone.seat, it.entry(id), "memory")
+            assert it.killed == [alone.seat.pid]
             it.die(alone)
             error = it.record(id).error
             assert error is not None
@@ -470,11 +470,11 @@ def test_what_is_told_of_an_attempt_that_went_on_elsewhere_changes_nothing(home:
     async def story() -> None:
         async with room(home, workers=2, slots=1) as it:
             (id,) = await begun(it, "retried")
-            old, other = sorted(it.workers, key=lambda worker: id not in worker.link.tasks)
+            old, other = sorted(it.workers, key=lambda worker: id not in worker.seat.tasks)
             it.mailroom.send([(id, b"message")])
             old.done(id, Ending.RETRY_LATER, error=ERROR, delay=0.0)
             # Busy, so that the next attempt goes to the other one.
-            old.link.retiring = True
+            old.seat.retiring = True
             await it.settle()
             (assignment,) = other.begin()
             assert (assignment.id, assignment.attempt) == (id, 2)
@@ -490,7 +490,7 @@ def test_what_is_told_of_an_attempt_that_went_on_elsewhere_changes_nothing(home:
             assert [value for _, value in it.rows(Table.MAIL)] == [b"message"]
             record, entry = it.record(id), it.entry(id)
             assert (record.state, record.attempt, record.progress) == (State.RUNNING, 2, None)
-            assert (entry.link, entry.parked) == (other.link, False)
+            assert (entry.attempt.seat, entry.parked) == (other.seat, False)
             other.done(id, value=b"new", acked=1)
             await it.settle()
             assert it.rows(Table.RESULTS) == [(id, b"new")]

@@ -13,9 +13,10 @@ from room import Puppet, Room, declared, room
 from understudy.actors.box.conf import BOX
 from understudy.actors.state import State
 from understudy.storage.tables.schema import Lane, Table
+from understudy.supervisor.channel.local import AHEAD
 from understudy.supervisor.execution import dispatcher as dispatcher_module
 from understudy.supervisor.execution.attempts import QUICK
-from understudy.supervisor.execution.dispatcher import AHEAD, AHEAD_SECONDS, STRIDE
+from understudy.supervisor.execution.dispatcher import AHEAD_SECONDS, STRIDE
 from understudy.supervisor.wire.messages import Order, Report
 
 
@@ -133,7 +134,7 @@ def test_a_worker_that_has_not_confirmed_a_drop_gets_nothing(home: Path):
             worker = it.workers[0]
             it.attempts.cancel(ids[0])
             await it.settle()
-            tokens = worker.link.tokens[Lane.SYNC].count()
+            tokens = worker.channel.tokens[Lane.SYNC].count()
             assert tokens == 0, "a token would let it begin the cancelled task, whose DROP it has not read"
             worker.read()
             await it.settle()
@@ -152,7 +153,7 @@ def test_without_room_elsewhere_nothing_is_taken_back(home: Path):
             worker = it.workers[0]
             worker.begin(1)
             await it.until(
-                lambda: len(worker.link.handed[Lane.SYNC]) == 4
+                lambda: len(worker.seat.handed[Lane.SYNC]) == 4
             )  # the one that has begun is known to have
             assert worker.told(Order.DROP) == []
 
@@ -201,7 +202,7 @@ def test_a_worker_whose_task_was_cancelled_meanwhile_is_retired(home: Path):
             it.attempts.cancel(id)
             own = it.hire(alone=True)
             await it.settle()
-            assert it.pool.retired == [own.link]
+            assert it.pool.retired == [own.seat]
 
     asyncio.run(story())
 
@@ -273,13 +274,13 @@ def test_containers_have_places_of_their_own(home: Path, monkeypatch: pytest.Mon
             await it.settle()
             begun = [a.id for worker in it.workers for a in worker.begin()]
             assert sorted(begun) == ids[:3]
-            assert sorted(len(worker.link.tasks) for worker in it.workers) == [1, 2]
+            assert sorted(len(worker.seat.tasks) for worker in it.workers) == [1, 2]
             # They are told to wait in a line of their own: others pass.
             others = [it.add() for _ in range(5)]
             await it.settle()
             assert {a.id for worker in it.workers for a in worker.begin()} == set(others)
             assert [it.state(id) for id in ids[3:]] == [State.QUEUED] * 2
-            worker = next(worker for worker in it.workers if ids[0] in worker.link.tasks)
+            worker = next(worker for worker in it.workers if ids[0] in worker.seat.tasks)
             worker.done(ids[0])
             await it.settle()
             assert [a.id for worker in it.workers for a in worker.begin()] == [ids[3]]
@@ -295,9 +296,9 @@ def test_containers_wait_for_a_worker_with_a_slot(home: Path):
             it.workers[0].begin()
             box = it.add(BOX)
             await it.settle()
-            assert it.entry(box).link is None
+            assert it.entry(box).attempt is None
             it.workers[0].report(Report.PARKED, [busy], [])
             await it.settle()
-            assert it.entry(box).link is it.workers[0].link
+            assert it.entry(box).attempt.seat is it.workers[0].seat
 
     asyncio.run(story())

@@ -22,6 +22,7 @@ from understudy.actors.task.options import Options
 from understudy.storage.tables.record import Record
 from understudy.storage.tables.schema import Lane
 from understudy.supervisor.app import AppSpec
+from understudy.supervisor.channel.local import LocalChannel
 from understudy.supervisor.execution import pool as pool_module
 from understudy.supervisor.execution.pool import Pool
 from understudy.supervisor.execution.worker_seat import WorkerSeat
@@ -44,6 +45,11 @@ APP = """
 """
 
 
+def channel_of(seat: WorkerSeat) -> LocalChannel:
+    assert isinstance(seat.channel, LocalChannel)
+    return seat.channel
+
+
 class Troupe:
     """A pool, and what it has told."""
 
@@ -53,21 +59,39 @@ class Troupe:
         self.tasks: dict[str, Any] = {}
         self.deaths: list[tuple[WorkerSeat, ExitStatus]] = []
         self.hopeless: list[AppFailed] = []
-        self.over_memory: list[WorkerSeat] = []
+        self.grown: list[WorkerSeat] = []
         self.explained = False
         self.cookie = uuid.uuid4().hex
         self.settings = Settings.of({"workers": 2, **settings})
-        self.pool = Pool(self.settings, spec, str(home), self.cookie, self, self.turn)
-        self.pool.on_loaded = self.tasks.update
-        self.pool.on_death = self._death
-        self.pool.on_hopeless = self.hopeless.append
-        self.pool.on_memory = self.over_memory.append
+        self.pool = Pool(self.settings, spec, str(home), self.cookie, self, self, self.turn)
 
-    def _death(self, link: WorkerSeat, status: ExitStatus) -> bool:
+    # --- AppEvents ---
+
+    def declared(self, tasks: dict[str, dict[str, Any]]) -> None:
+        self.tasks.update(tasks)
+
+    def given_up(self, error: AppFailed) -> None:
+        self.hopeless.append(error)
+
+    # --- WorkerEvents ---
+
+    def died(self, link: WorkerSeat, status: ExitStatus) -> bool:
         self.deaths.append((link, status))
         return self.explained
 
-    def report(self, link: WorkerSeat, frame: tuple[Any, ...]) -> None:
+    def over_memory(self, seat: WorkerSeat) -> None:
+        self.grown.append(seat)
+
+    def retiring(self, seat: WorkerSeat) -> None:
+        pass
+
+    def ready(self, seat: WorkerSeat) -> None:
+        self.turn()
+
+    def took_back(self, seat: WorkerSeat, lane: Lane, count: int) -> None:
+        raise AssertionError("a local channel answers at once")
+
+    def reported(self, link: WorkerSeat, frame: tuple[Any, ...]) -> None:
         self.frames.append(frame)
         if frame[0] == Report.DONE:
             for row in frame[1]:
@@ -75,22 +99,26 @@ class Troupe:
                 link.done += 1
         self.turn()
 
-    def hung_up(self, link: WorkerSeat) -> None:
+    def lost(self, link: WorkerSeat) -> None:
         self.hung_up_links.append(link)
 
     def turn(self) -> None:
         for link in list(self.pool.links):
             self.pool.settle(link)
-            link.flush()
+            link.channel.flush()
 
-    def ready(self, *, alone: bool = False) -> list[WorkerSeat]:
-        return [link for link in self.pool.links if link.pid and link.alone is alone and link._transport]
+    def up(self, *, alone: bool = False) -> list[WorkerSeat]:
+        return [
+            link
+            for link in self.pool.links
+            if link.pid and link.alone is alone and channel_of(link)._transport
+        ]
 
     def run(self, link: WorkerSeat, task: str, **options: Any) -> bytes:
         id = new_id()
         entry = LiveTask(Record(id, task, 1.0, id), Options().changed(options), Lane.SYNC, stored=False)
         link.hand(Lane.SYNC, [entry], 0.0)
-        link.flush()
+        link.channel.flush()
         return id
 
     def done(self, id: bytes) -> list[tuple[Any, ...]]:
@@ -123,10 +151,10 @@ def test_workers_come_work_and_go(tmp_path: Path):
     async def story() -> None:
         async with troupe(tmp_path) as it:
             assert not it.pool.empty.is_set() or not it.pool.links
-            await async_until(lambda: len(it.ready()) == 2)
+            await async_until(lambda: len(it.up()) == 2)
             assert set(it.tasks) >= {"echo", "grow"}
             assert it.pool.app_ready.is_set()
-            id = it.run(it.ready()[0], "echo")
+            id = it.run(it.up()[0], "echo")
             await async_until(lambda: it.done(id))
             assert it.done(id)[0][1] == Ending.VALUE
             assert len({link.pid for link in it.pool.links}) == 2
@@ -140,13 +168,13 @@ def test_one_that_dies_is_replaced_and_its_end_is_told(tmp_path: Path):
     async def story() -> None:
         async with troupe(tmp_path) as it:
             it.explained = True
-            await async_until(lambda: len(it.ready()) == 2)
-            victim = it.ready()[0]
+            await async_until(lambda: len(it.up()) == 2)
+            victim = it.up()[0]
             os.kill(victim.pid, signal.SIGKILL)
             await async_until(lambda: it.deaths)
             assert it.deaths == [(victim, ExitStatus(signal=signal.SIGKILL))]
             assert victim not in it.pool.links
-            await async_until(lambda: len(it.ready()) == 2)
+            await async_until(lambda: len(it.up()) == 2)
 
     asyncio.run(story())
 
@@ -154,15 +182,15 @@ def test_one_that_dies_is_replaced_and_its_end_is_told(tmp_path: Path):
 def test_what_it_had_said_is_heard_before_its_death_is(tmp_path: Path):
     async def story() -> None:
         async with troupe(tmp_path, workers=1) as it:
-            await async_until(it.ready)
-            (link,) = it.ready()
+            await async_until(it.up)
+            (link,) = it.up()
             heard_before: list[bool] = []
-            it.pool.on_death = lambda _link, _status: bool(heard_before.append(bool(it.done(id)))) or True
-            link.read(False)
+            it.died = lambda _seat, _status: bool(heard_before.append(bool(it.done(id)))) or True  # type: ignore[method-assign]
+            link.channel.read(False)
             id = it.run(link, "echo")
-            await async_until(lambda: link.tokens[Lane.SYNC].count() == 0)
+            await async_until(lambda: link.channel.unbegun(Lane.SYNC) == 0)
             # The result lies in the socket, unread, when the worker dies.
-            sock = link._transport.get_extra_info("socket")  # type: ignore[union-attr]
+            sock = channel_of(link)._transport.get_extra_info("socket")  # type: ignore[union-attr]
             await async_until(lambda: sock_has_data(sock))
             os.kill(link.pid, signal.SIGKILL)
             await async_until(lambda: heard_before)
@@ -181,8 +209,8 @@ def test_deaths_that_nothing_explains_are_borne_only_so_often(tmp_path: Path):
     async def story() -> None:
         async with troupe(tmp_path, workers=1, restarts=1) as it:
             for _ in range(2):
-                await async_until(it.ready)
-                os.kill(it.ready()[0].pid, signal.SIGKILL)
+                await async_until(it.up)
+                os.kill(it.up()[0].pid, signal.SIGKILL)
                 before = len(it.deaths)
                 await async_until(lambda before=before: len(it.deaths) > before)
             await async_until(lambda: it.hopeless)
@@ -199,14 +227,14 @@ def test_deaths_that_nothing_explains_are_borne_only_so_often(tmp_path: Path):
 def test_places_held_by_tasks_that_only_wait_are_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     async def story() -> None:
         async with troupe(tmp_path, workers=1, isolated=1) as it:
-            await async_until(it.ready)
+            await async_until(it.up)
             it.pool.want_isolated(1)
             await async_until(it.pool.idle_isolated)
             (own,) = it.pool.idle_isolated()
             id = it.run(own, "echo")
             it.pool.want_isolated(3)
             assert "raise `isolated`" not in caplog.text, "it works"
-            own.tasks[id].parked = True
+            own.set_parked(own.tasks[id], True)
             it.pool.want_isolated(3)
             it.pool.want_isolated(3)
             assert caplog.text.count("raise `isolated`") == 1
@@ -218,7 +246,7 @@ def test_an_isolated_worker_is_for_one_task(tmp_path: Path):
     async def story() -> None:
         async with troupe(tmp_path, workers=1, isolated=2) as it:
             it.explained = True
-            await async_until(it.ready)
+            await async_until(it.up)
             it.pool.want_isolated(5)
             it.pool.want_isolated(5)
             assert sum(link.alone for link in it.pool.links) == 2, "no more than may run at once"
@@ -237,16 +265,16 @@ def test_a_retired_worker_gets_nothing_new_and_exits(tmp_path: Path):
     async def story() -> None:
         async with troupe(tmp_path, workers=1) as it:
             it.explained = True
-            await async_until(it.ready)
-            (link,) = it.ready()
+            await async_until(it.up)
+            (link,) = it.up()
             retired: list[WorkerSeat] = []
-            it.pool.on_retire = retired.append
+            it.retiring = retired.append  # type: ignore[method-assign]
             it.pool.retire(link)
             it.pool.retire(link)
             assert retired == [link]
             assert not link.takes(Lane.SYNC)
             it.pool.ensure()
-            await async_until(lambda: link not in it.pool.links and it.ready())
+            await async_until(lambda: link not in it.pool.links and it.up())
 
     asyncio.run(story())
 
@@ -257,8 +285,8 @@ def test_workers_are_replaced_by_age(tmp_path: Path):
             it.explained = True
             pids = set()
             for _ in range(9):
-                await async_until(lambda: any(link.takes(Lane.SYNC) for link in it.ready()))
-                link = next(link for link in it.ready() if link.takes(Lane.SYNC))
+                await async_until(lambda: any(link.takes(Lane.SYNC) for link in it.up()))
+                link = next(link for link in it.up() if link.takes(Lane.SYNC))
                 pids.add(link.pid)
                 id = it.run(link, "echo")
                 await async_until(lambda id=id: it.done(id))
@@ -272,13 +300,13 @@ def test_memory_over_a_tasks_limit_is_told(tmp_path: Path):
     async def story() -> None:
         async with troupe(tmp_path, workers=1) as it:
             it.explained = True
-            await async_until(it.ready)
+            await async_until(it.up)
             it.pool.want_isolated(1)
             await async_until(it.pool.idle_isolated)
             own = it.pool.idle_isolated()[0]
             it.run(own, "grow", memory_limit=200 << 20)
-            await async_until(lambda: it.over_memory)
-            assert it.over_memory[0] is own
+            await async_until(lambda: it.grown)
+            assert it.grown[0] is own
 
     asyncio.run(story())
 
@@ -290,10 +318,10 @@ def test_a_worker_that_has_grown_is_replaced(tmp_path: Path, monkeypatch: pytest
     async def story() -> None:
         async with troupe(tmp_path, workers=1, worker_memory=1 << 30) as it:
             it.explained = True
-            await async_until(it.ready)
-            (link,) = it.ready()
+            await async_until(it.up)
+            (link,) = it.up()
             id = it.run(link, "echo")
-            await async_until(lambda: it.done(id) and link not in it.pool.links and it.ready())
+            await async_until(lambda: it.done(id) and link not in it.pool.links and it.up())
 
     asyncio.run(story())
 
@@ -339,7 +367,7 @@ def test_an_app_is_not_given_up_because_everything_stood_still(
 def test_the_fork_server_is_replaced(tmp_path: Path):
     async def story() -> None:
         async with troupe(tmp_path, workers=1) as it:
-            await async_until(it.ready)
+            await async_until(it.up)
             first = it.pool.fork_server_pid
             assert first is not None
             os.kill(first, signal.SIGKILL)
@@ -359,7 +387,7 @@ def test_a_fork_server_that_is_killed_while_it_loads_the_app_is_replaced(tmp_pat
             await async_until(begun.exists)
             assert it.pool.fork_server_pid is not None
             os.kill(it.pool.fork_server_pid, signal.SIGKILL)
-            await async_until(it.ready)
+            await async_until(it.up)
             assert it.hopeless == []
 
     asyncio.run(story())
@@ -374,7 +402,7 @@ def test_a_fork_server_that_is_killed_while_it_imports_more_modules_is_asked_aga
             encoding="utf-8",
         )
         async with troupe(tmp_path, workers=1) as it:
-            await async_until(it.ready)
+            await async_until(it.up)
             declared = asyncio.ensure_future(it.pool.declare(["sequel"]))
             await async_until(begun.exists)
             assert it.pool.fork_server_pid is not None
@@ -391,10 +419,10 @@ def test_more_modules(tmp_path: Path):
             "from understudy import task\n@task(name='late')\ndef late(): return None\n", encoding="utf-8"
         )
         async with troupe(tmp_path, workers=1) as it:
-            await async_until(it.ready)
+            await async_until(it.up)
             await it.pool.declare(["later"])
             assert "late" in it.tasks
-            id = it.run(it.ready()[0], "late")
+            id = it.run(it.up()[0], "late")
             await async_until(lambda: it.done(id))
             with pytest.raises(AppFailed):
                 await it.pool.declare(["no_such_module_anywhere"])

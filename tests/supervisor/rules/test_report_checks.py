@@ -78,7 +78,7 @@ async def a_task_on(it: Room, puppet: Puppet) -> bytes:
     it.add("quick")
     await it.settle()
     puppet.begin()
-    return next(reversed(puppet.link.tasks))
+    return next(reversed(puppet.seat.tasks))
 
 
 @pytest.mark.parametrize("op", Report, ids=lambda op: op.name)
@@ -101,7 +101,7 @@ def test_wrong_fields_cost_the_worker_at_most(home: Path, op: Report):
                     it.die(puppet)
                     puppet = it.hire()
                     id = await a_task_on(it, puppet)
-                elif it.book.find(id) is None or it.entry(id).link is None:
+                elif it.book.find(id) is None or it.entry(id).attempt is None:
                     id = await a_task_on(it, puppet)
             it.die(puppet)
             await it.settle()
@@ -133,14 +133,14 @@ def test_frames_of_any_kind_at_random(home: Path):
         async with room(home, workers=0, slots=3) as it:
             puppet = it.hire()
             for _ in range(400):
-                ids = list(puppet.link.tasks) or [await a_task_on(it, puppet)]
+                ids = list(puppet.seat.tasks) or [await a_task_on(it, puppet)]
                 op = rng.choice(list(Report))
                 fields: Any = good(op, rng.choice(ids), rng.choice([new_id(), *ids]))
                 for _ in range(rng.randrange(3)):
                     fields = with_wrong(fields, rng.choice(places(fields) or [()]), rng.choice(WRONG))
                 puppet.report(op, *(fields if isinstance(fields, list) else [fields]))
                 if rng.randrange(20) == 0:
-                    puppet.link.data_received(rng.randbytes(rng.randrange(200)))
+                    puppet.channel.data_received(rng.randbytes(rng.randrange(200)))
                 it.turn()
                 await asyncio.sleep(0)
                 if puppet.transport.closed:
@@ -162,7 +162,7 @@ def test_a_row_that_cannot_be_leaves_the_task_to_the_death_of_its_worker(home: P
             now = time.time()
             puppet.report(Report.DONE, [(id, 0, "text, where bytes must be", None, None, 0, now, now)])
             assert puppet.transport.closed
-            assert it.entry(id).link is puppet.link, "still its, until it is dead"
+            assert it.entry(id).attempt.seat is puppet.seat, "still its, until it is dead"
             it.die(puppet)
             record = it.record(id)
             assert (record.state, record.error and record.error[0]) == (State.FAILED, "WorkerDied")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any, cast
 
 from understudy.actors.attempt.host import Assignment
 from understudy.actors.ids import new_id
 from understudy.actors.task.options import Options
 from understudy.storage.tables.record import Record
 from understudy.storage.tables.schema import Lane
+from understudy.supervisor.tasks.attempt import Attempt
 from understudy.supervisor.tasks.live_task import LiveTask
 
 
@@ -37,21 +39,15 @@ def test_off_its_worker_nothing_of_the_attempt_is_left():
         made = entry()
         called: list[str] = []
         assert made.queued
-        made.link = object()  # type: ignore[assignment]
-        made.begun = made.parked = True
-        made.signal = "cancel"
-        made.deadline = loop.call_later(0, called.append, "deadline")
-        made.kill = loop.call_later(0, called.append, "kill")
+        made.attempt = attempt = Attempt(cast("Any", None), 0.0)
+        attempt.parked = True
+        attempt.deadline = loop.call_later(0, called.append, "deadline")
+        attempt.kill = loop.call_later(0, called.append, "kill")
+        assert made.parked
         assert not made.queued
         made.off_worker()
         assert made.queued
-        assert (made.begun, made.parked, made.signal, made.deadline, made.kill) == (
-            False,
-            False,
-            None,
-            None,
-            None,
-        )
+        assert not made.parked
         await asyncio.sleep(0.001)
         assert called == []
         made.record.ended = 2.0

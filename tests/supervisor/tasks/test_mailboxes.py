@@ -86,7 +86,7 @@ def test_a_mailbox_survives_its_supervisor(home: Path):
             id, worker = await running(it)
             it.mailroom.send([(id, b"%d" % n) for n in range(1, 4)])
             worker.report(Report.MAIL, [(id, 1, 1)])
-            await it.until(lambda: it.entry(id).begun)
+            await it.until(lambda: it.attempt(id).begun)
             await it.settle()
             return id
 

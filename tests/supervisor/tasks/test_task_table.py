@@ -155,7 +155,7 @@ def test_a_task_that_starts_and_ends_between_two_commits_is_written_once(home: P
             monkeypatch.setattr(it.journal, "_committed", held.append)
             id = it.add(args=b"args")
             it.dispatcher.dispatch()
-            it.workers[0].link.flush()
+            it.workers[0].channel.flush()
             (assignment,) = it.workers[0].begin()
             it.workers[0].done(assignment.id, value=b"value")
             it.journal.seal()
@@ -368,7 +368,7 @@ def test_nobody_reads_that_a_task_runs_which_may_still_be_taken_back(home: Path)
             one, two = it.add(), it.add()
             await it.settle()
             worker = it.workers[0]
-            assert set(worker.link.tasks) == {one, two}
+            assert set(worker.seat.tasks) == {one, two}
 
             def on_disk() -> list[tuple[State, int, int | None]]:
                 rows = [Record.unpack(id, row) for id, row in it.rows(Table.TASKS)]
@@ -379,9 +379,9 @@ def test_nobody_reads_that_a_task_runs_which_may_still_be_taken_back(home: Path)
             # One begins; a drain takes back what has not, and interrupts what has.
             assert [assignment.id for assignment in worker.begin(1)] == [one]
             it.dispatcher.stop()
-            it.attempts.take_back(worker.link, Lane.SYNC)
+            it.attempts.take_back(worker.seat, Lane.SYNC)
             await it.settle()
-            assert on_disk() == [(State.RUNNING, 0, worker.link.pid), (State.QUEUED, 0, None)]
+            assert on_disk() == [(State.RUNNING, 0, worker.seat.pid), (State.QUEUED, 0, None)]
             consistent(it)
             worker.done(one, Ending.INTERRUPTED)
             await it.settle()
@@ -441,7 +441,7 @@ def test_what_was_running_is_queued_again_by_the_next_supervisor(home: Path):
             running, cancelled, waiting = it.add(), it.add(), it.add()
             await it.settle()
             it.workers[0].begin(2)
-            await it.until(lambda: it.entry(running).begun and it.entry(cancelled).begun)
+            await it.until(lambda: it.attempt(running).begun and it.attempt(cancelled).begun)
             it.attempts.cancel(cancelled)
             await it.settle()
             assert lanes(it)[Lane.RUNNING] >= 2
