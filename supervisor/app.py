@@ -1,4 +1,4 @@
-"""The app: which modules declare the user's tasks, and how a process loads them."""
+"""The app: the modules that declare the user's tasks, and how a process imports them."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from typing import Any
 from ..actors.errors import AppFailed
 from .linux.python_command import absolute_entries
 
-#: The name under which the user's script runs where it is not the main program; as in multiprocessing.
+#: The user's script runs under this name if it is not the main program, as in multiprocessing.
 MP_MAIN = "__mp_main__"
 
 _state = {"loading": False}
-#: The module that ran as `__main__` before the user's script took the name: its globals must outlive that.
+#: Modules that ran as `__main__` before the user's script took that name. This list keeps their globals alive.
 _former_mains: list[types.ModuleType] = []
 
 
 @dataclass
 class AppSpec:
-    """What to import, and where from. Plain data: it travels to the supervisor and on to the fork server."""
+    """The modules to import and their search path. Plain data: sent to the supervisor, then to the fork server."""
 
     modules: list[str] = field(default_factory=list)
     """Importable names, in order."""
     main_path: str | None = None
-    """A script to load as `__mp_main__`, so that its `if __name__ == "__main__":` stays shut."""
+    """A script to load as `__mp_main__`, so that its `if __name__ == "__main__":` block does not run."""
     sys_path: list[str] = field(default_factory=list)
-    """Goes before what is on `sys.path` already."""
+    """Entries to put before those already on `sys.path`."""
     cwd: str | None = None
-    """Folder to change to first."""
+    """Folder to change to before the import."""
     argv: list[str] = field(default_factory=list)
-    """What the script finds in `sys.argv`; empty leaves it alone."""
+    """The script's `sys.argv`; if empty, `sys.argv` stays as it is."""
 
     def pack(self) -> dict[str, Any]:
         """As a map of plain values."""
@@ -44,15 +44,15 @@ class AppSpec:
 
     @classmethod
     def unpack(cls, packed: dict[str, Any]) -> AppSpec:
-        """The reverse; unknown keys, of a later release, are left out."""
+        """The reverse of `pack`. Unknown keys (from a later release) are ignored."""
         return cls(**{key: value for key, value in packed.items() if key in cls.__dataclass_fields__})
 
     @classmethod
     def of_main(cls, extra_modules: Iterable[str] = ()) -> AppSpec:
-        """Describe the program that runs in this process, as a worker has to load it.
+        """Describe this process's main program in the form that a worker loads.
 
-        `python -m pkg.mod` is the module pkg.mod; a script is its file; a REPL and `python -c` are nothing. A main
-        program that is only a launcher (an installed command, a `__main__.py`) and declares no task is left out.
+        `python -m pkg.mod` gives the module pkg.mod; a script gives its file; a REPL and `python -c` give nothing.
+        A launcher (an installed command, a `__main__.py`) is left out if it declares no task.
         """
         main = sys.modules["__main__"]
         spec = cls(sys_path=absolute_entries(sys.path), cwd=os.getcwd(), argv=list(sys.argv))
@@ -68,10 +68,10 @@ class AppSpec:
 
     @classmethod
     def parse(cls, text: str, cwd: str | os.PathLike[str] | None = None) -> AppSpec:
-        """From the command line: `module`, `pkg.module` or `path/to/file.py`; AppFailed for anything else."""
+        """Parse `module`, `pkg.module` or `path/to/file.py`; raises AppFailed for anything else."""
         folder = os.path.abspath(cwd or os.getcwd())
         target, _, attribute = text.partition(":")
-        if attribute.endswith(".py") or "/" in attribute:  # A path with a colon in it.
+        if attribute.endswith(".py") or "/" in attribute:  # A path that contains a colon.
             target, attribute = text, ""
         if attribute or text.endswith(":"):
             raise AppFailed(
@@ -106,17 +106,17 @@ def _declares_tasks(main: types.ModuleType) -> bool:
 
 
 def loading() -> bool:
-    """True while this process imports an app for workers: the moment at which no runtime may be started.
+    """True while this process imports an app for workers. No runtime may be started during that time.
 
-    A script without `if __name__ == "__main__":` around its runtime would start itself over and over.
+    Otherwise a script without `if __name__ == "__main__":` around its runtime would start itself again and again.
     """
     return _state["loading"]
 
 
 def load_app(spec: AppSpec) -> None:
-    """Import everything in this process, whose `sys.path`, folder and `sys.argv` change for good.
+    """Import the app into this process. `sys.path`, the working folder and `sys.argv` stay changed.
 
-    Raises AppFailed, with the user's frames in `remote_traceback`, for whatever the app raises.
+    Raises AppFailed for any error of the app; `remote_traceback` holds the user's frames.
     """
     if spec.cwd is not None:
         try:
@@ -132,14 +132,14 @@ def load_app(spec: AppSpec) -> None:
 
 
 def load_modules(modules: Iterable[str]) -> None:
-    """Import these, raising AppFailed like `load_app`."""
+    """Import these modules. Raises AppFailed, like `load_app`."""
     importlib.invalidate_caches()
     for module in modules:
         _guarded(module, lambda module=module: importlib.import_module(module))
 
 
 def declared_tasks() -> dict[str, dict[str, Any]]:
-    """What this process has declared so far: task name -> options, as plain data."""
+    """The tasks declared in this process so far: task name -> options, as plain data."""
     from ..actors.task.declaration import registry
 
     return {name: task.declared() for name, task in registry.items()}
@@ -170,7 +170,7 @@ def _message(what: str, error: BaseException) -> str:
 
 
 def user_traceback(error: BaseException) -> str:
-    """What Python would print for it, without the frames that lead from us into the user's code."""
+    """The error's traceback as Python prints it, without our frames above the user's code."""
     trace = error.__traceback__
     while trace is not None and _is_plumbing(trace.tb_frame.f_code.co_filename):
         trace = trace.tb_next
@@ -182,10 +182,10 @@ def _is_plumbing(filename: str) -> bool:
 
 
 def _load_main(path: str) -> None:
-    """Run a script as `__mp_main__`, which from then on is `__main__` too, as multiprocessing's spawn does.
+    """Run a script as `__mp_main__`; this module is `__main__` too from then on, as in multiprocessing's spawn.
 
-    Not by runpy, which runs it in a module it then throws away: a function's globals would be one dict and
-    `sys.modules["__main__"]` another.
+    runpy is not used because it drops the module afterwards: a function's globals would then be another dict than
+    that of `sys.modules["__main__"]`.
     """
     module = types.ModuleType(MP_MAIN)
     module.__file__ = path
@@ -195,7 +195,7 @@ def _load_main(path: str) -> None:
         code = compile(file.read(), path, "exec")
     sys.modules["__main__"] = sys.modules[MP_MAIN] = module
     try:
-        exec(code, vars(module))  # noqa: S102 - the user's own program, that is what we are for
+        exec(code, vars(module))  # noqa: S102 - the user's own program
     except BaseException:
         sys.modules["__main__"] = former
         raise

@@ -1,4 +1,4 @@
-"""The home folder: who may enter it, which supervisor owns it, and where that one listens."""
+"""The home folder: its access rights, the lock of its one supervisor, and that supervisor's socket."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from ..storage.file.disk import make_folder
 
 #: Environment variable that names the home folder when the caller does not.
 HOME_VARIABLE = "UNDERSTUDY_HOME"
-#: Folder name used when that is not set either.
+#: Folder name used if that variable is not set either.
 DEFAULT_HOME = ".understudy"
 
-#: Any of these shows that a folder is a home already.
+#: A folder that holds any of these files is a home already.
 _OURS = {"supervisor.lock", "supervisor.sock", "store.mdb"}
-#: Longest socket path the kernel takes, in bytes; sun_path holds one more for the NUL.
+#: Longest socket path that the kernel accepts, in bytes; sun_path has one more for the NUL.
 _SUN_PATH = 107
-#: Connections that wait for accept; the kernel caps it at net.core.somaxconn.
+#: Connections that may wait for accept; the kernel caps this at net.core.somaxconn.
 _BACKLOG = 4096
-#: `served` holds the lock for some microseconds, so a refusal counts only if it lasts: tries, seconds between.
+#: Tries to take the lock, and seconds between them: `served` holds it for some microseconds.
 _LOCK_TRIES, _LOCK_PAUSE = 5, 0.01
 
 
@@ -52,7 +52,7 @@ class Home:
         return self.path / "supervisor.lock"
 
     def create(self) -> None:
-        """Make the folder if need be, and see to it that only we can enter it (mode 0700)."""
+        """Make the folder if it does not exist, and give only our user access to it (mode 0700)."""
         self._check_name()
         try:
             make_folder(self.path, 0o700)
@@ -71,7 +71,7 @@ class Home:
         try:
             os.fspath(self.path).encode()
         except UnicodeEncodeError as error:
-            # LMDB takes no other.
+            # LMDB accepts only UTF-8 paths.
             shown = os.fsencode(self.path).decode(errors="backslashreplace")
             raise HomeError(
                 f"the path of home {shown} is not UTF-8; choose another home", str(self.path)
@@ -86,7 +86,7 @@ class Home:
             )
         names = set(os.listdir(self.path))
         if names and not names & _OURS:
-            # The user's project, /tmp, /: to close these to everybody would do harm.
+            # It may be the user's project, /tmp or /: making these private would do harm.
             raise HomeError(
                 f"{self.path} is open to others and holds files that are not ours; name a folder of its own as home",
                 str(self.path),
@@ -111,7 +111,10 @@ class Home:
     # -- The lock: at most one supervisor --------------------------------------------------------------------
 
     def lock(self) -> HomeLock:
-        """Take the home for this process. HomeInUse if another supervisor has it; the kernel frees it at death."""
+        """Lock the home for this process. Raises HomeInUse if another supervisor has it.
+
+        The kernel releases the lock when this process dies.
+        """
         try:
             fd = os.open(self.lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as error:
@@ -137,7 +140,7 @@ class Home:
         return self._lock
 
     def served(self) -> int | None:
-        """Pid of the supervisor that serves this home now, None if none does; 0 if one does but is not known."""
+        """Pid of the supervisor that serves this home now; None if there is none, 0 if its pid is not known."""
         try:
             fd = os.open(self.lock_path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -145,7 +148,7 @@ class Home:
         except OSError as error:
             raise self._refused("cannot be read", error) from error
         try:
-            # Empty after a clean end: then not even a short shared lock gets in a starting supervisor's way.
+            # No pid after a clean end. One try is enough: a short shared lock must not disturb a starting supervisor.
             if not _pid_in(fd):
                 return None if _flock(fd, fcntl.LOCK_SH, tries=1) else 0
             return None if _flock(fd, fcntl.LOCK_SH, tries=1) else _pid_in(fd)
@@ -155,14 +158,14 @@ class Home:
     # -- The socket ------------------------------------------------------------------------------------------
 
     def listen(self) -> socket.socket:
-        """A non-blocking listening socket, mode 0600. Needs the lock: only its holder may replace a stale one."""
+        """A non-blocking listening socket, mode 0600. Needs the lock: only its holder may replace a stale socket."""
         if self._lock is None or self._lock.closed:
             raise HomeError(f"take the lock of {self.path} before listening in it", str(self.path))
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             with suppress(FileNotFoundError):
                 os.unlink(self.socket_path)
-            # On Linux bind takes the file's mode from here: it is at no time open to others.
+            # On Linux, bind takes the file's mode from the socket, so the file is never open to others.
             os.fchmod(sock.fileno(), 0o600)
             with self._address() as address:
                 sock.bind(address)
@@ -174,17 +177,15 @@ class Home:
         return sock
 
     def stop_listening(self) -> None:
-        """Remove the socket's file, for the holder of the lock; closing the socket leaves it there."""
+        """Remove the socket's file if we hold the lock. Closing the socket does not remove it."""
         if self._lock is not None and not self._lock.closed:
-            with suppress(
-                OSError
-            ):  # A home that is gone or cannot be written any more; a stale one does no harm.
+            with suppress(OSError):  # The home is gone or read-only; a stale socket does no harm.
                 os.unlink(self.socket_path)
 
     def connect(self, timeout: float = 5.0) -> socket.socket:
-        """A blocking connection to the supervisor. NotRunning if nobody listens.
+        """A blocking connection to the supervisor. Raises NotRunning if no process listens.
 
-        TimeoutError if its queue of callers stays full for `timeout` seconds: it is there but does not answer.
+        Raises TimeoutError if its accept queue stays full for `timeout` seconds: it runs but does not answer.
         """
         deadline = time.monotonic() + timeout
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -196,7 +197,7 @@ class Home:
                         sock.connect(address)
                         break
                     except BlockingIOError:
-                        # A Unix socket's word for a full backlog; nothing would wake us when it empties.
+                        # The backlog is full. No event tells when it empties, so poll.
                         if time.monotonic() > deadline:
                             raise TimeoutError(
                                 f"the supervisor of {self.path} accepts no connection"
@@ -218,7 +219,7 @@ class Home:
 
     @contextmanager
     def _address(self) -> Iterator[bytes]:
-        """The socket's path in a form the kernel takes, however long the home's path is."""
+        """The socket's path, shortened through /proc if it is too long for the kernel."""
         address = os.fsencode(self.socket_path)
         if len(address) <= _SUN_PATH:
             yield address
@@ -231,7 +232,7 @@ class Home:
 
 
 class HomeLock:
-    """The right to serve a home, held by this process until `close` or its death, and by none of its children."""
+    """The lock of a home. This process holds it until `close` or its death; forked children do not."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -242,9 +243,9 @@ class HomeLock:
         return self._fd < 0
 
     def close(self) -> None:
-        """Give the home up. Twice is fine."""
+        """Release the home. May be called twice."""
         if self._fd >= 0:
-            with suppress(OSError):  # Only the words for people; the lock goes with the descriptor.
+            with suppress(OSError):  # The text is only for people; the lock ends with the descriptor.
                 os.ftruncate(self._fd, 0)
             self._drop()
 
@@ -263,7 +264,7 @@ _held: weakref.WeakSet[HomeLock] = weakref.WeakSet()
 
 
 def _drop_in_child() -> None:
-    # A forked child shares the lock's open file: unless it lets go, the home stays taken after our death.
+    # A forked child shares the lock's open file. Unless it closes the file, the home stays locked after our death.
     for lock in list(_held):
         if not lock.closed:
             lock._drop()
@@ -273,7 +274,7 @@ os.register_at_fork(after_in_child=_drop_in_child)
 
 
 def peer_uid_ok(sock: socket.socket) -> bool:
-    """Whether the process at the other end runs as our user or as root."""
+    """Whether the peer process runs as our user or as root."""
     credentials = struct.Struct("=iII")
     _pid, uid, _gid = credentials.unpack(
         sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, credentials.size)
@@ -293,7 +294,7 @@ def _flock(fd: int, kind: int = fcntl.LOCK_EX, tries: int = _LOCK_TRIES) -> bool
 
 
 def _pid_in(fd: int) -> int:
-    """The pid that the lock's holder wrote; 0 if it has not."""
+    """The pid that the lock's holder wrote; 0 if there is none."""
     try:
         return int(os.pread(fd, 64, 0).split()[0])
     except (ValueError, IndexError):

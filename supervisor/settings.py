@@ -1,4 +1,4 @@
-"""What can be set for a supervisor, with its defaults and limits: the one place that says so."""
+"""The settings of a supervisor, with their defaults and limits. No other place defines them."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ MIB: Final = 1024 * 1024
 
 Durability = Literal["disk", "os"]
 
-#: What fits into a frame beside the value it carries.
+#: Bytes that a frame may hold in addition to its value.
 FRAME_OVERHEAD: Final = 64 * 1024
-#: Tasks or messages in one frame, and so in one commit, of start_many and send_many.
+#: Tasks or messages in one frame of start_many or send_many; a frame is one commit.
 BATCH_LIMIT: Final = 10_000
 #: Bytes of values in one such frame.
 BATCH_BYTES: Final = 8 * MIB
@@ -29,17 +29,17 @@ class Settings:
     workers: int = 0
     """Worker processes; 0 means one per processor."""
     slots: int = 8
-    """Sync tasks that one worker works on at once; waiting ones do not count."""
+    """Sync tasks that one worker runs at once; waiting ones do not count."""
     async_slots: int = 1_000
     """Async tasks that one worker has on its event loop at once; waiting ones do not count."""
     isolated: int = 8
-    """Workers beyond `workers` that may run at once for tasks that need one of their own."""
+    """Workers in addition to `workers` that may run at once for tasks that need a worker of their own."""
     containers: int = 16
-    """Container tasks that are at work at once; others stay queued."""
+    """Container tasks that run at once; the others stay queued."""
     drain: float = 30.0
     """Seconds that running tasks have to reach a stopping point when the supervisor stops."""
     max_crashes: int = 3
-    """Deaths of its worker after which a task is failed as Poisoned."""
+    """Deaths of its worker that make a task fail as Poisoned."""
     mailbox_messages: int = 10_000
     """Messages that may wait in one mailbox."""
     mailbox_bytes: int = 64 * MIB
@@ -49,18 +49,18 @@ class Settings:
     log_limit: int = 10 * MIB
     """Bytes of log kept for one task; the oldest entries go first."""
     worker_tasks: int = 0
-    """Tasks after which a worker is replaced; 0 means never."""
+    """Tasks that a worker runs before it is replaced; 0 means no limit."""
     worker_memory: int = 0
-    """Bytes of memory past which a worker is replaced; 0 means never."""
+    """Bytes of memory above which a worker is replaced; 0 means no limit."""
     restarts: int = 5
-    """Deaths of workers or of the fork server, with no task to blame, that are tolerated within `restarts_within`."""
+    """Deaths of workers or of the fork server, not caused by a task, that are tolerated within `restarts_within`."""
     restarts_within: float = 10.0
     durability: Durability = "disk"
-    """`disk`: acknowledged is on disk. `os`: acknowledged survives the death of processes, not of the machine."""
+    """`disk`: acknowledged data is on disk. `os`: it survives the death of processes, but not of the machine."""
     map_size: int = 256 * MIB
-    """Bytes of address space the store starts with; it grows by itself."""
+    """Bytes of address space that the store starts with; it grows when needed."""
     start_timeout: float = 60.0
-    """Seconds that loading the app may take."""
+    """Seconds that importing the app may take."""
 
     def __post_init__(self) -> None:
         whole = {
@@ -94,7 +94,7 @@ class Settings:
 
     @property
     def worker_count(self) -> int:
-        """How many workers to run."""
+        """Number of workers to run."""
         return self.workers or len(os.sched_getaffinity(0))
 
     def pack(self) -> dict[str, Any]:
@@ -103,7 +103,7 @@ class Settings:
 
     @classmethod
     def of(cls, changes: dict[str, Any]) -> Settings:
-        """Settings with some fields given; None means the default; InvalidOption names an unknown one."""
+        """Settings with some fields given; None means the default. Raises InvalidOption for an unknown field."""
         names = [field.name for field in fields(cls)]
         for name in changes:
             if name not in names:

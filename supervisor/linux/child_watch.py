@@ -1,4 +1,4 @@
-"""The death of children, told at once by the kernel."""
+"""ChildWatch: the exits of child processes, reported by the kernel through pidfds."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from collections.abc import Callable
 
 from .processes import ExitStatus
 
-#: In the place of a pidfd: somebody else has reaped that child.
+#: In place of a pidfd: another part of the program has reaped that child.
 _GONE = -1
-#: The same, of one that could not be had yet.
+#: In place of a pidfd that could not be opened yet.
 _LATER = -2
-#: Seconds until a pidfd that could not be had is asked for again.
+#: Seconds until another try to open such a pidfd.
 WATCH_AGAIN = 0.1
 
 
 class ChildWatch:
     """One pidfd for each child in the event loop: no polling, no SIGCHLD handler.
 
-    Guarantee: `on_exit(pid, status)` is called exactly once for every `watch`, later than that call, and the
-    child is reaped by then; unless `forget` or `close` came before.
+    Guarantee: `on_exit(pid, status)` is called exactly once for every `watch`, after that call has returned and
+    the child is reaped. It is not called after `forget` or `close`.
     """
 
     def __init__(self, on_exit: Callable[[int, ExitStatus], None]) -> None:
@@ -30,11 +30,11 @@ class ChildWatch:
 
     @property
     def pids(self) -> set[int]:
-        """Those watched now."""
+        """The pids watched now."""
         return set(self._pidfds)
 
     def watch(self, pid: int) -> None:
-        """Needs a running event loop. A child that somebody else reaped is told as of unknown status."""
+        """Watch a child. Needs a running event loop. The status is unknown if another part of the program reaped it."""
         if pid in self._pidfds:
             return
         loop = asyncio.get_running_loop()
@@ -45,7 +45,7 @@ class ChildWatch:
             loop.call_soon(self._ended, pid)
             return
         except OSError:
-            # No descriptor is left, or no memory. Its death can wait: a child that nobody has reaped keeps its pid.
+            # No descriptor or memory is left. Try again later: a child that is not reaped keeps its pid.
             self._pidfds[pid] = _LATER
             if self._again is None:
                 self._again = loop.call_later(WATCH_AGAIN, self._watch_again)
@@ -60,21 +60,21 @@ class ChildWatch:
             self.watch(pid)
 
     def forget(self, pid: int) -> None:
-        """Watch it no longer: it is not reaped here."""
+        """Stop watching a child; it is not reaped here."""
         pidfd = self._pidfds.pop(pid, _GONE)
         if pidfd >= 0:
             asyncio.get_running_loop().remove_reader(pidfd)
             os.close(pidfd)
 
     def close(self) -> None:
-        """Forget all."""
+        """Stop watching all children."""
         for pid in list(self._pidfds):
             self.forget(pid)
         if self._again is not None:
             self._again.cancel()
 
     def _ended(self, pid: int) -> None:
-        if pid in self._pidfds:  # Else forgotten meanwhile.
+        if pid in self._pidfds:  # Otherwise it was forgotten meanwhile.
             pidfd = self._pidfds[pid]
             status = ExitStatus() if pidfd == _GONE else _reap(pidfd)
             self.forget(pid)

@@ -1,11 +1,11 @@
-"""Linux processes: who dies with whom, whole trees at once, and how one ended.
+"""Linux processes: death with the parent, killing whole trees, exit status, and finding strays.
 
-Three nets catch what a task may have started, each for what slips through the one before:
+The processes that a task started are found in three ways, each for those that the one before misses:
 
-1. the tree: a worker is a subreaper, so that even its daemonised grandchildren stay below it;
-2. the supervisor is a subreaper too, and inherits what a dead worker left behind;
-3. the cookie: an environment variable that every descendant inherits through fork and exec, so that what is
-   left of a dead supervisor's home can be found by reading /proc.
+1. The tree: a worker is a subreaper, so its daemonised grandchildren stay below it.
+2. The supervisor is a subreaper too, so it becomes the parent of the processes that a dead worker left.
+3. The cookie: an environment variable that every descendant inherits through fork and exec. The processes that a
+   dead supervisor left are found by it in /proc.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from typing import Final
 
 import psutil
 
-#: Name of the environment variable by which the processes of one home are known.
+#: Name of the environment variable that marks the processes of one home.
 COOKIE = "UNDERSTUDY_COOKIE"
 
-#: Seconds that `kill_tree` waits, after it last found a new process, for all of them to have stopped.
+#: Seconds that `kill_tree` waits for all processes to stop, counted from the last new process it found.
 SETTLE = 0.05
-#: Seconds after which it kills what it has found, stopped or not.
+#: Seconds after which it kills the processes found, stopped or not.
 STOP_LIMIT = 2.0
 
 _PR_SET_PDEATHSIG = 1
@@ -38,7 +38,7 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _PAGE = os.sysconf("SC_PAGE_SIZE")
-#: Not every kernel has it (CONFIG_PROC_CHILDREN, gVisor).
+#: Some kernels lack this file (CONFIG_PROC_CHILDREN, gVisor).
 _HAS_CHILDREN_FILE = os.path.exists("/proc/thread-self/children")
 
 
@@ -56,9 +56,8 @@ def become_subreaper() -> None:
 def die_with_parent(parent_pid: int, signal_number: int = signal.SIGKILL) -> None:
     """Have the kernel send `signal_number` to this process when its parent, `parent_pid`, dies.
 
-    A parent that is gone already counts: the signal is then sent at once. The kernel means the parent's
-    *thread* that forked (or adopted) us, so that thread must live as long as the parent does. Not inherited
-    by children.
+    If the parent is gone already, the signal is sent at once. The kernel watches the *thread* of the parent that
+    forked (or adopted) us, so that thread must live as long as the parent. Children do not inherit the setting.
     """
     _prctl(_PR_SET_PDEATHSIG, signal_number)
     if os.getppid() != parent_pid:
@@ -71,12 +70,12 @@ def outlive_parent() -> None:
 
 
 def set_name(name: str) -> None:
-    """Show `name` in ps and top: 15 bytes of it as the command, as much as fits as the command line."""
+    """Show `name` in ps and top: its first 15 bytes as the command, and as much as fits as the command line."""
     text = name.encode(errors="replace").replace(b"\0", b"")
     buffer = ctypes.create_string_buffer(text[:15])
     _prctl(_PR_SET_NAME, ctypes.addressof(buffer))
-    # The kernel shows the memory that held argv; Python has long copied it. The last byte must stay NUL,
-    # or the kernel takes the environment behind it as part of the command line.
+    # The kernel shows the memory that held argv; Python has a copy. The last byte must stay NUL, or the kernel
+    # takes the environment after it for part of the command line.
     with suppress(OSError, ValueError, IndexError):
         fields = _stat(os.getpid())
         start, end = int(fields[45]), int(fields[46])
@@ -86,12 +85,12 @@ def set_name(name: str) -> None:
 
 # -- Open files -------------------------------------------------------------------------------------------------
 
-#: The limits that this process was started with.
+#: This process's limits at its start.
 _OPEN_FILES_AT_FIRST = resource.getrlimit(resource.RLIMIT_NOFILE)
 
 
 def allow_open_files() -> int:
-    """Raise this process's limit of open files as far as it may; returns it. Each client and worker takes some."""
+    """Raise this process's limit of open files to the hard limit; returns it. Each client and worker needs some."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -99,14 +98,14 @@ def allow_open_files() -> int:
 
 
 def usual_open_files(pid: int) -> None:
-    """Give a child the limit that this process had at first: programs with `select` or old libraries count on it."""
+    """Give a child this process's original limit: programs with `select` and old libraries rely on it."""
     if resource.getrlimit(resource.RLIMIT_NOFILE) != _OPEN_FILES_AT_FIRST:
         with suppress(OSError, ValueError):
             resource.prlimit(pid, resource.RLIMIT_NOFILE, _OPEN_FILES_AT_FIRST)
 
 
 def _stat(pid: int) -> list[bytes]:
-    """The fields of /proc/<pid>/stat from the state on, which proc(5) counts as field 3."""
+    """The fields of /proc/<pid>/stat from the state on (field 3 in proc(5))."""
     with open(f"/proc/{pid}/stat", "rb") as file:
         return file.read().rpartition(b")")[2].split()
 
@@ -116,19 +115,19 @@ def _stat(pid: int) -> list[bytes]:
 
 @dataclass(frozen=True, slots=True)
 class ExitStatus:
-    """How a process ended: an exit code, or a signal; neither if somebody else reaped it."""
+    """How a process ended: an exit code or a signal; neither if another part of the program reaped it."""
 
     code: int | None = None
     signal: int | None = None
 
     @classmethod
     def of_returncode(cls, returncode: int) -> ExitStatus:
-        """From Python's convention, -N for death by signal N."""
+        """From Python's convention: -N for death by signal N."""
         return cls(signal=-returncode) if returncode < 0 else cls(code=returncode)
 
     @property
     def returncode(self) -> int:
-        """Python's convention; an unknown end counts as 255."""
+        """Python's convention; 255 if the status is unknown."""
         if self.signal is not None:
             return -self.signal
         return 255 if self.code is None else self.code
@@ -159,7 +158,7 @@ def describe_exit(status: ExitStatus | int) -> str:
 def children_of(pid: int) -> list[int]:
     """Pids of the direct children, zombies included; empty if the process is gone.
 
-    A process that forks meanwhile may have more than this by now.
+    A process that forks meanwhile may have more children by now.
     """
     if not _HAS_CHILDREN_FILE:
         try:
@@ -178,7 +177,7 @@ def children_of(pid: int) -> list[int]:
 
 
 def has_ended(pid: int) -> bool:
-    """True if the process is gone, or a zombie: its parent need only reap it."""
+    """True if the process is gone or a zombie that only has to be reaped."""
     try:
         return _stat(pid)[0] in b"ZXx"
     except (OSError, IndexError):
@@ -198,7 +197,7 @@ def tree_of(pids: Iterable[int]) -> list[int]:
 
 
 def rss_of_tree(pid: int) -> int:
-    """Resident bytes of a process and its descendants. Pages that they share count once for each."""
+    """Resident bytes of a process and its descendants. Shared pages count once for each process."""
     total = 0
     for member in tree_of([pid]):
         with suppress(OSError), open(f"/proc/{member}/statm", "rb") as file:
@@ -207,18 +206,17 @@ def rss_of_tree(pid: int) -> int:
 
 
 def kill_tree(pid: int) -> list[int]:
-    """SIGKILL a process and all its descendants; returns the pids it sent that to, `pid` first.
+    """SIGKILL a process and all its descendants; returns the pids signalled, `pid` first.
 
-    Everything is stopped before anything is killed, since a child whose parent dies first moves elsewhere in the
-    tree, and a process that still runs may fork. Returns when the signals are sent, in a few milliseconds
-    (2 s at the utmost); reaping is the parents' work. Never signals this process itself. What belongs to
-    another user and may not be signalled is left.
+    All processes are stopped before the first is killed: a child whose parent dies moves elsewhere in the tree,
+    and a running process may fork. Returns when the signals are sent, in a few milliseconds (at most 2 s). The
+    parents do the reaping. This process is never signalled; processes of other users that refuse signals are left.
     """
     return kill_trees([pid])
 
 
 def kill_trees(pids: Collection[int]) -> list[int]:
-    """As `kill_tree`, for several at once, which takes hardly longer than for one."""
+    """`kill_tree` for several processes; takes hardly longer than for one."""
     for pid in pids:
         if pid <= 1:
             raise ValueError(f"refusing to kill the tree of pid {pid}")
@@ -230,10 +228,10 @@ def _stop_and_kill(roots: Callable[[], list[int]], spare: Collection[int]) -> li
     stopped: dict[int, None] = {}
     begin = last_news = time.monotonic()
     while True:
-        # A stop is not instantaneous, a thread on another core may be inside fork: so the last look is one taken
-        # after all were seen at rest. Some never rest (a parent in vfork whose child we stopped, a disk wait).
+        # A stop takes time: a thread on another core may be inside fork. So the last scan must come after all were
+        # seen at rest. Some never rest (a parent in vfork whose child we stopped, a disk wait).
         settled = all(map(_rests, stopped)) or time.monotonic() - last_news > SETTLE
-        # Those stopped are roots too: they stay known when their parent has died meanwhile.
+        # Stopped processes are roots too, so that they are found even if their parent has died meanwhile.
         news = [pid for pid in tree_of([*roots(), *stopped]) if pid not in stopped and pid not in spared]
         for pid in news:
             if _signal(pid, signal.SIGSTOP):
@@ -271,10 +269,10 @@ def _rests(pid: int) -> bool:
 
 
 def strays(cookie: str, exclude: Collection[int] = ()) -> list[int]:
-    """Pids of living processes that carry this cookie in their environment, without `exclude` and ourselves.
+    """Pids of living processes with this cookie in their environment, except `exclude` and this process.
 
-    Sees what this user may read. A process in the middle of exec has no environment for a moment: to be sure,
-    look twice. One that was started with a wiped environment (`env -i`) is not seen.
+    Finds only processes whose environment this user may read. A process in the middle of exec briefly has no
+    environment, so scan twice to be sure. A process with a cleared environment (`env -i`) is not found.
     """
     skip = {*exclude, os.getpid()}
     pids = [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
@@ -282,7 +280,7 @@ def strays(cookie: str, exclude: Collection[int] = ()) -> list[int]:
 
 
 def carries(pid: int, cookie: str) -> bool:
-    """Whether a process has this cookie in its environment, as far as we may see."""
+    """Whether a process has this cookie in its environment; False if we may not read it."""
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:
             return f"{COOKIE}={cookie}".encode() in file.read().split(b"\0")
@@ -293,7 +291,7 @@ def carries(pid: int, cookie: str) -> bool:
 def kill_strays(cookie: str, exclude: Collection[int] = (), timeout: float = 5.0) -> list[int]:
     """SIGKILL every stray and its descendants, and wait until they are gone; returns the pids killed.
 
-    Gives up after `timeout` seconds on what cannot die (a process in a disk wait): `strays` then still lists it.
+    Gives up after `timeout` seconds on a process that cannot die (one in a disk wait): `strays` still lists it.
     """
     deadline = time.monotonic() + timeout
     killed: dict[int, None] = {}
@@ -313,7 +311,7 @@ def kill_strays(cookie: str, exclude: Collection[int] = (), timeout: float = 5.0
 def _await_end(pid: int, deadline: float) -> None:
     try:
         fd = os.pidfd_open(pid)
-    except OSError:  # Gone. Or out of descriptors: then the next scan is the wait.
+    except OSError:  # It is gone, or no descriptor is left; then the next scan takes the place of the wait.
         return
     try:
         poll = select.poll()
@@ -323,14 +321,14 @@ def _await_end(pid: int, deadline: float) -> None:
         os.close(fd)
 
 
-#: Objects made and not let go of after which cycles are looked for.
+#: New objects, less those freed, after which the garbage collector runs.
 GARBAGE: Final = 500_000
 
 
 def tune_garbage_collection() -> None:
-    """For a process that holds many long-lived objects and makes few cycles: collect rarely.
+    """Collect rarely, for a process with many long-lived objects and few cycles.
 
-    With Python's defaults a supervisor under load spends a tenth of its time looking for cycles that are not there.
+    With Python's defaults a supervisor under load spends a tenth of its time in searches that find no cycle.
     """
     gc.collect()
     gc.freeze()

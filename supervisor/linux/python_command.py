@@ -1,4 +1,4 @@
-"""Starting another Python that imports this very package, whatever the folder and environment there."""
+"""The command line of another Python that imports this same package, in any folder and environment."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from collections.abc import Iterable
 
 
 def python_command(module: str, fd: int) -> list[str]:
-    """The command line that runs `main(fd)` of a module of `supervisor` in a fresh interpreter, set up like this one.
+    """The command line that runs `main(fd)` of a module of `supervisor` in a new interpreter, set up like this one.
 
-    Not `-m`: that would run a second copy of the module as `__main__`. Not PYTHONPATH: that would reach every
-    program that a task starts, other Pythons among them.
+    `-m` would run a second copy of the module as `__main__`. PYTHONPATH would reach every program that a task
+    starts, including other Pythons.
     """
     flags: list[str] = getattr(subprocess, "_args_from_interpreter_flags", list)()  # As multiprocessing does.
     package = __name__.rpartition(".linux.")[0]
@@ -22,6 +22,6 @@ def python_command(module: str, fd: int) -> list[str]:
 
 
 def absolute_entries(entries: Iterable[str]) -> list[str]:
-    """Entries of `sys.path` as another process can use them: '' means wherever this one is at the moment."""
-    # What is no folder or file is left alone: import hooks have entries of their own.
+    """Entries of `sys.path` in a form that another process can use: '' becomes this process's current folder."""
+    # Entries that are no folder or file stay unchanged: import hooks have entries of their own.
     return [os.path.abspath(entry) if not entry or os.path.exists(entry) else entry for entry in entries]

@@ -1,1 +1,1 @@
-"""Values and foreign text in a form that a terminal can show."""
+"""Values and untrusted text in a form that a terminal can show."""

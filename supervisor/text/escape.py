@@ -1,7 +1,7 @@
-"""Text from tasks on its way to a terminal: nothing in it may move the cursor, colour the screen or forge a line.
+"""Escaping of text from tasks for a terminal: it cannot move the cursor, colour the screen or forge a line.
 
-Task names, log lines, error messages and notes come from anywhere. Whatever is not printable (the C0 and C1 controls,
-escape sequences, bidirectional overrides, lone surrogates) is shown as `\\x1b` or `\\u202e`.
+Task names, log lines, error messages and notes are untrusted. Characters that are not printable (the C0 and C1
+controls, escape sequences, bidirectional overrides, lone surrogates) are shown as `\\x1b` or `\\u202e`.
 """
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ import logging
 
 
 class Formatter(logging.Formatter):
-    """Of log records that may quote tasks."""
+    """Formats log records that may quote tasks."""
 
     def format(self, record: logging.LogRecord) -> str:
         return block(super().format(record))
 
 
 def one_line(text: object) -> str:
-    """Printable, on one line; a line break becomes `\\n`."""
+    """Printable text on one line; a line break becomes `\\n`."""
     raw = str(text)
     return raw if raw.isprintable() else "".join(map(_visible, raw))
 
 
 def lines(text: object) -> list[str]:
-    """Printable lines; tabs become blanks. Empty text is no line."""
+    """Printable lines; tabs become blanks. Empty text gives no line."""
     return (
         [one_line(line.rstrip("\r").expandtabs(8)) for line in str(text).rstrip("\n").split("\n")]
         if text
@@ -32,12 +32,12 @@ def lines(text: object) -> list[str]:
 
 
 def block(text: object) -> str:
-    """Printable, its line breaks kept."""
+    """Printable text with its line breaks."""
     return "\n".join(lines(text))
 
 
 def in_json(text: str) -> str:
-    """JSON text with every character that is not printable written as JSON's own escape."""
+    """JSON text in which every character that is not printable is a JSON escape."""
     return text if text.isprintable() else "".join(_json_escape(char) for char in text)
 
 
@@ -48,7 +48,7 @@ def _visible(char: str) -> str:
 
 
 def _json_escape(char: str) -> str:
-    # Line breaks are the layout of indented JSON; inside its strings they are escaped already.
+    # A line break belongs to the layout of indented JSON; those inside strings are escaped already.
     if char == "\n" or char.isprintable():
         return char
     units = char.encode("utf-16-be", "surrogatepass")

@@ -1,4 +1,4 @@
-"""Values as JSON text. What JSON cannot say is rendered by one table, which docs/cli.md repeats word for word."""
+"""Values as JSON text. One table says how types unknown to JSON are rendered; docs/cli.md holds the same table."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _SET, _FROZENSET, _REGISTERED = 6, 7, 9
 
 
 class _Foreign:
-    """A value of a type that the app has registered and this process does not know."""
+    """Stand-in for a value of a type that the app has registered but this process does not know."""
 
     name = ""
 
@@ -41,13 +41,13 @@ class _Foreign:
 
 
 def as_table() -> str:
-    """The renderings as a Markdown table; docs/cli.md holds exactly this."""
+    """The renderings as a Markdown table; docs/cli.md holds exactly this text."""
     rows = [f"| {what} | {how} |" for what, how in RENDERINGS.items()]
     return "\n".join(["| value | in JSON |", "| --- | --- |", *rows])
 
 
 def unpack(packed: bytes | None) -> Any:
-    """A stored value, for `dumps`: types that the app has registered are stand-ins. InvalidValue."""
+    """A stored value for `dumps`; values of registered types become stand-ins. Raises InvalidValue."""
     if packed is None:
         return None
     try:
@@ -63,13 +63,13 @@ def unpack(packed: bytes | None) -> Any:
 
 
 def dumps(value: Any, *, indent: bool = False) -> str:
-    """JSON text, in printable characters only; on one line unless `indent`."""
+    """JSON text of printable characters only; on one line unless `indent`."""
     text = json.dumps(plain(value), ensure_ascii=False, indent=2 if indent else None, allow_nan=False)
     return escape.in_json(text)
 
 
 def plain(value: Any) -> Any:
-    """The value in JSON's own types. One frame for each level, so that the deepest value that is stored fits."""
+    """The value in JSON's own types. Takes one stack frame for each level, so that the deepest stored value fits."""
     if value is None or isinstance(value, bool | str):
         return str(value) if isinstance(value, str) else value
     if isinstance(value, int):
@@ -104,7 +104,7 @@ def _key(key: Any) -> str:
 
 
 def _order(item: Any) -> tuple[str, Any, str]:
-    """Numbers by size, the rest by their text, for an order that does not change from run to run."""
+    """Sort key with the same order in every run: numbers by size, other items by their JSON text."""
     if isinstance(item, int | float):
         return "", item, ""
     return type(item).__name__, 0, json.dumps(item, ensure_ascii=False, sort_keys=True)
