@@ -36,12 +36,78 @@ UNTESTED = {
 UNKNOWN_TO = {
     "actors": {"click", "lmdb", "multiprocessing", "psutil", "rich", "signal", "socket", "subprocess"},
     "storage": {"click", "multiprocessing", "psutil", "rich", "signal", "socket", "subprocess"},
-    "supervisor": set[str](),
+    "supervisor/rules": {
+        "asyncio",
+        "multiprocessing",
+        "os",
+        "select",
+        "signal",
+        "socket",
+        "subprocess",
+        "threading",
+        "time",
+    },
 }
 
+#: Settings, the home, the app, crash points: used in every process.
+GROUND = {"supervisor", "supervisor/testing"}
+ACTORS = {"actors", "actors/task", "actors/attempt", "actors/inside", "actors/box", "actors/websocket"}
+STORAGE = {"storage", "storage/tables", "storage/file"}
 
-def room_of(dotted_name: str) -> str:
-    return dotted_name.split(".")[1] if dotted_name.startswith("understudy.") else ""
+#: The arrows: what each room may import besides itself. A room is a folder with modules.
+ARROWS: dict[str, set[str]] = {
+    "actors": set(),
+    "actors/task": {"actors"},
+    "actors/attempt": {"actors", "actors/task"},
+    "actors/inside": {"actors", "actors/task", "actors/attempt"},
+    "actors/box": {"actors", "actors/task"},
+    "actors/websocket": {"actors", "actors/task", "actors/attempt", "actors/inside"},
+    "storage/tables": ACTORS,
+    "storage/file": {*ACTORS, "storage/tables"},
+    "storage": {*ACTORS, "storage/tables", "storage/file"},
+    "supervisor": {*ACTORS, "storage/file", "supervisor/linux"},
+    "supervisor/testing": ACTORS,
+    "supervisor/linux": ACTORS,
+    "supervisor/rules": ACTORS,
+    "supervisor/text": ACTORS,
+    "supervisor/wire": {*ACTORS, *GROUND},
+    "supervisor/channel": {*ACTORS, *GROUND, "storage/tables", "supervisor/wire"},
+    "supervisor/forking": {*ACTORS, *GROUND, "supervisor/linux", "supervisor/wire"},
+    "supervisor/boxes": {*ACTORS, *STORAGE, *GROUND, "supervisor/linux", "supervisor/text"},
+    "supervisor/client": {
+        *ACTORS, *STORAGE, *GROUND, "supervisor/linux", "supervisor/rules", "supervisor/wire",
+    },
+    "supervisor/worker": {
+        *ACTORS, *GROUND, "storage/tables", "supervisor/boxes", "supervisor/channel", "supervisor/client",
+        "supervisor/linux", "supervisor/wire",
+    },
+    "supervisor/tasks": {*ACTORS, *STORAGE, *GROUND, "supervisor/channel", "supervisor/rules"},
+    "supervisor/execution": {
+        *ACTORS, *STORAGE, *GROUND, "supervisor/channel", "supervisor/forking", "supervisor/linux",
+        "supervisor/rules", "supervisor/tasks", "supervisor/wire",
+    },
+    "supervisor/service": {
+        *ACTORS, *STORAGE, *GROUND, "supervisor/execution", "supervisor/tasks", "supervisor/wire",
+    },
+    "supervisor/daemon": {
+        *ACTORS, *STORAGE, *GROUND, "supervisor/boxes", "supervisor/execution", "supervisor/linux",
+        "supervisor/service", "supervisor/tasks", "supervisor/text", "supervisor/wire",
+    },
+    "supervisor/cli/display": {*ACTORS, *STORAGE, "supervisor/text"},
+    "supervisor/cli": {
+        *ACTORS, *STORAGE, *GROUND, "supervisor/cli/display", "supervisor/client", "supervisor/linux",
+        "supervisor/text", "supervisor/wire",
+    },
+    "supervisor/cli/commands": {
+        *ACTORS, *STORAGE, *GROUND, "supervisor/cli", "supervisor/cli/display", "supervisor/client",
+        "supervisor/daemon", "supervisor/linux", "supervisor/text", "supervisor/wire",
+    },
+}  # fmt: skip
+
+#: Imports against the arrows, and why each may stay.
+EXCEPTIONS = {
+    ("actors/inside/aio.py", "actors/websocket"): "`aio.ws` is an attribute, loaded when it is first used",
+}
 
 
 def in_rooms() -> list[Path]:
@@ -62,20 +128,53 @@ def test_the_root_holds_no_other_module():
     assert [file.name for file in ROOT.glob("*.py*") if file.suffix in {".py", ".pyi"}] == ["__init__.py"]
 
 
+def homes() -> dict[str, str]:
+    """Dotted name of each module and package -> the room it is in."""
+    return {dotted(module): str(module.parent) for module in in_rooms()}
+
+
+def room_imported(name: str, rooms: dict[str, str]) -> str:
+    """The room of an imported name, which may be a module or something in one."""
+    while name not in rooms:
+        name = name.rpartition(".")[0]
+    return rooms[name]
+
+
 @pytest.mark.parametrize("module", in_rooms(), ids=str)
-def test_imports_run_one_way(module: Path):
-    room = module.parts[0]
-    allowed = ROOMS[: ROOMS.index(room) + 1]
+def test_imports_follow_the_arrows(module: Path):
+    room, rooms = str(module.parent), homes()
+    unknown = {name for place, names in UNKNOWN_TO.items() if room.startswith(place) for name in names}
     wrong = []
     for line, name, relative in imports(module):
+        if name == "understudy.__version__":
+            continue
         if name.startswith("understudy."):
+            target = room_imported(name, rooms)
             if not relative:
                 wrong.append(f"line {line}: {name}: write it relatively")
-            if name != "understudy.__version__" and room_of(name) not in allowed:
-                wrong.append(f"line {line}: {name}: {room} may import {', '.join(allowed)}")
-        elif name.split(".")[0] in UNKNOWN_TO[room]:
+            if target != room and target not in ARROWS[room] and (str(module), target) not in EXCEPTIONS:
+                wrong.append(f"line {line}: {name}: {room} may not import {target}")
+        elif name.split(".")[0] in unknown:
             wrong.append(f"line {line}: {name}: {room} knows nothing of that")
     assert wrong == []
+
+
+def test_the_arrows_have_no_circle():
+    left = dict(ARROWS)
+    while left:
+        free = [room for room, allowed in left.items() if not allowed & set(left)]
+        assert free, f"a circle among {sorted(left)}"
+        for room in free:
+            del left[room]
+
+
+def test_every_room_has_its_arrows():
+    assert set(ARROWS) == set(homes().values())
+
+
+def test_every_room_says_what_it_is():
+    for folder in ARROWS:
+        assert (ROOT / folder / "__init__.py").read_text(encoding="utf-8").startswith('"""'), folder
 
 
 def test_every_test_module_mirrors_a_module():

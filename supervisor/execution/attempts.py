@@ -19,14 +19,14 @@ from ..rules.blame import Share, blame
 from ..rules.pauses import was_paused
 from ..rules.report_checks import check_checkpoint, check_done, check_lines, check_progress
 from ..rules.verdict import ErrorRow, Verdict, judge, judge_crash
-from ..service.admission import checked_id
 from ..settings import Settings
-from ..tasks.attempt import Attempt
+from ..tasks.attempt import Attempt, due_of
 from ..tasks.commit_loop import CommitLoop
 from ..tasks.live_task import LiveTask
 from ..tasks.mailboxes import Mailboxes
 from ..tasks.task_log import TaskLog
 from ..tasks.task_table import TaskTable
+from ..wire.checks import checked_id
 from ..wire.messages import Report
 from .worker_seat import WorkerSeat
 
@@ -157,7 +157,7 @@ class Attempts:
             return
         timeout = entry.options.timeout
         # Once only: on a machine so busy that every clock is late, what runs is to be stopped all the same.
-        if timeout is not None and second_chance and was_paused(attempt.deadline, self._loop.time()):
+        if timeout is not None and second_chance and was_paused(due_of(attempt.deadline), self._loop.time()):
             attempt.deadline = self._loop.call_later(timeout, self._time_out, entry, attempt, False)
         else:
             self._signal(entry, attempt, "timeout")
@@ -172,7 +172,7 @@ class Attempts:
             attempt.kill = self._loop.call_later(entry.options.grace, self._condemn, entry, attempt)
 
     def _condemn(self, entry: LiveTask, attempt: Attempt, second_chance: bool = True) -> None:
-        if second_chance and was_paused(attempt.kill, self._loop.time()):
+        if second_chance and was_paused(due_of(attempt.kill), self._loop.time()):
             attempt.kill = self._loop.call_later(entry.options.grace, self._condemn, entry, attempt, False)
             return
         seat, reason = _seat_of(attempt), attempt.signal

@@ -20,6 +20,7 @@ from ..linux.processes import ExitStatus, kill_tree, rss_of_tree
 from ..rules.pauses import was_paused
 from ..rules.restart_intensity import RestartIntensity
 from ..settings import Settings
+from ..tasks.attempt import due_of
 from ..tasks.live_task import LiveTask
 from ..wire.socket_buffers import widen
 from .worker_seat import WorkerEvents, WorkerSeat
@@ -138,7 +139,7 @@ class Pool:
     def _loads_too_long(self, second_chance: bool) -> None:
         if self.app_ready.is_set() or self._stopping:
             return
-        if second_chance and was_paused(self._load_due, self._loop.time()):
+        if second_chance and was_paused(due_of(self._load_due), self._loop.time()):
             self._await_load(second_chance=False)
         else:
             limit = self._settings.start_timeout

@@ -1,18 +1,17 @@
-"""Whether this process stood still: it was stopped, or its container was paused, and the monotonic clock went on.
+"""Whether this process was paused: stopped, or its container was, while the monotonic clock went on.
 
-What it watches over stood still as well then, most likely. So nobody is judged by a clock that ran out meanwhile: it is
-started anew.
+A pause also stops the processes that a timer watches over. So an attempt is not judged by a timer that ran out during
+a pause: the timer starts a second time.
 """
 
 from __future__ import annotations
 
-import asyncio
 from typing import Final
 
-#: Seconds by which a timer must be late to say so. A loop that is merely busy is not.
+#: Seconds by which a timer must be late to prove a pause. A loop that is merely busy is not that late.
 PAUSE: Final = 1.0
 
 
-def was_paused(timer: asyncio.TimerHandle | None, now: float) -> bool:
-    """Whether `timer`, which has just run out, did so while this process stood still; `now` is the loop's time."""
-    return timer is not None and now - timer.when() > PAUSE
+def was_paused(due: float | None, now: float) -> bool:
+    """Whether a timer that was due at `due` runs out at `now` because of a pause. None: there was no timer."""
+    return due is not None and now - due > PAUSE

@@ -9,9 +9,9 @@ from typing import Any, Final
 
 from ...actors.attempt.host import Ending
 from ...actors.errors import ProtocolError
-from ...storage.tables.schema import ID_BYTES
 
 _NUMBERS: Final = (float, int)
+_ID_BYTES: Final = 16
 #: Characters that no text of a report exceeds, by far: a worker cuts them shorter.
 _LONGEST: Final = 1_000_000
 
@@ -69,7 +69,7 @@ def check_checkpoint(request: Any, value: Any, acked: Any, posted: Any, value_li
     """ProtocolError if these are no fields of CHECKPOINT."""
     sound = type(request) is int and type(acked) is int and _is_value(value, value_limit)
     if not sound or not all(
-        type(id) is bytes and len(id) == ID_BYTES and _is_value(letter, value_limit)
+        type(id) is bytes and len(id) == _ID_BYTES and _is_value(letter, value_limit)
         for letters in posted
         for id, letter in letters
     ):

@@ -15,6 +15,7 @@ from ...storage.tables.record import Record
 from ...storage.tables.schema import Table, idempotency_key
 from ..tasks.commit_loop import CommitLoop
 from ..tasks.task_table import TaskTable
+from ..wire.checks import checked_id, is_id
 
 
 class Admission:
@@ -174,15 +175,3 @@ def _close_box(record: Record, args: bytes | None) -> None:
     """A container task without stdin takes no messages."""
     if record.name == BOX and not takes_messages(args):
         record.closed = True
-
-
-def is_id(value: object) -> bool:
-    """Whether this has the form of an id."""
-    return isinstance(value, bytes) and len(value) == 16
-
-
-def checked_id(value: Any) -> bytes:
-    """The value, if it has the form of an id; else InvalidValue."""
-    if not is_id(value):
-        raise InvalidValue("an id must have 16 bytes")
-    return bytes(value)

@@ -18,8 +18,9 @@ from ..settings import Settings
 from ..tasks.commit_loop import CommitLoop
 from ..tasks.mailboxes import Mailboxes
 from ..tasks.task_table import TaskTable
+from ..wire.checks import checked_id
 from ..wire.messages import Ask
-from .admission import Admission, checked_id
+from .admission import Admission
 from .client_link import MALFORMED, ClientLink
 from .start_throttle import StartThrottle
 from .subscribers import Subscribers

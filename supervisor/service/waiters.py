@@ -14,7 +14,7 @@ from ...storage.tables.schema import Table
 from ..tasks.commit_loop import CommitLoop
 from ..tasks.live_task import LiveTask
 from ..tasks.task_table import TaskTable
-from .admission import checked_id
+from ..wire.checks import checked_id
 from .client_link import ClientLink
 
 Waiter = tuple[ClientLink, int]

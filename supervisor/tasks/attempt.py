@@ -49,3 +49,8 @@ class Attempt:
             self.deadline.cancel()
         if self.kill is not None:
             self.kill.cancel()
+
+
+def due_of(timer: asyncio.TimerHandle | None) -> float | None:
+    """The event loop's time at which a timer runs out."""
+    return None if timer is None else timer.when()

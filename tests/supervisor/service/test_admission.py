@@ -14,20 +14,11 @@ from understudy.actors.box.conf import BOX
 from understudy.actors.errors import InvalidValue, MailboxClosed, UnknownTask, ValueTooLarge
 from understudy.actors.ids import new_id
 from understudy.storage.tables.schema import Table
-from understudy.supervisor.service.admission import Admission, checked_id, is_id
+from understudy.supervisor.service.admission import Admission
 
 
 def row(id: bytes, key: str | None = None) -> tuple[object, ...]:
     return (id, "quick", None, None, key, None, id, None)
-
-
-def test_ids():
-    assert is_id(bytes(16))
-    assert checked_id(bytes(16)) == bytes(16)
-    for wrong in (bytes(15), bytes(17), "x" * 16, None, 16, bytearray(16)):
-        assert not is_id(wrong)
-        with pytest.raises(InvalidValue):
-            checked_id(wrong)
 
 
 def test_values(home: Path):
