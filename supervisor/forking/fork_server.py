@@ -1,22 +1,22 @@
-"""The fork server: loads the app once and forks workers from that, so that one costs milliseconds.
+"""The fork server: a process that loads the app once and forks workers, each in some milliseconds.
 
-Run by the spawner as `python -P ...` with one end of a packet socket. What goes over it, supervisor to us:
+The spawner runs it as `python -P ...` with one end of a packet socket. Messages from the supervisor:
 
     {"supervisor": pid, "app": AppSpec, "entry": "module:function", "name": text}     first, once
-    {"spawn": n, "config": map} with 1 to 4 descriptors                              a worker, please
-    {"declare": n, "modules": [name]}                                                import these too
+    {"spawn": n, "config": map} with 1 to 4 descriptors                              fork a worker
+    {"declare": n, "modules": [name]}                                                import more modules
 
-and back:
+Messages to the supervisor:
 
     {"loaded": {task: options}, "declare": n or None}
     {"failed": message, "traceback": text, "declare": n or None}
     {"spawned": n, "pid": pid}
     {"spawn_failed": n, "error": text}
 
-A worker is not our child but the supervisor's: we fork a middleman, which forks the worker and ends, and the
-kernel gives the orphan to the nearest subreaper. So this process can die without the workers' noticing, and
-the supervisor learns of a worker's death from the kernel. When the supervisor closes the socket or dies, this
-process sweeps up whatever of the home's processes is left, and ends.
+A worker is a child of the supervisor, not of this process: this process forks a middleman, which forks the worker
+and ends. The kernel then gives the orphan to the nearest subreaper, the supervisor. So the death of this process does
+not affect workers, and the kernel tells the supervisor of a worker's death. When the supervisor closes the socket or
+dies, this process kills the remaining processes of the home and ends.
 """
 
 from __future__ import annotations
@@ -40,20 +40,20 @@ from ..linux.processes import COOKIE, become_subreaper, die_with_parent, kill_st
 from ..testing.crash_points import Process, arm
 from ..wire import packets
 
-#: What runs in a worker: called with the config and the descriptors, returns the exit code (None is 0).
+#: A worker's main function: takes the config and the descriptors, returns the exit code (None is 0).
 Entry = Callable[[dict[str, Any], list[int]], int | None]
 
-#: Exit codes of ours (sysexits.h): the app cannot be loaded; a worker ended by an error of the runtime's.
+#: Exit codes (sysexits.h): the app cannot be loaded; an error of the runtime ended a worker.
 EX_APP, EX_SOFTWARE = 65, 70
-#: Seconds the middleman may take to end.
+#: Seconds that the middleman may take to end.
 HANDOVER = 10.0
-#: Signals that others send to a whole group (Ctrl-C, systemd's stop): when to end is the supervisor's decision.
+#: Signals sent to a whole process group (Ctrl-C, systemd's stop); the supervisor decides when to end.
 _LEFT_TO_SUPERVISOR = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def main(fd: int) -> NoReturn:
     """Serve until the other end of `fd` closes."""
-    # Not SIG_IGN: that would be inherited by every program that a task starts.
+    # Not SIG_IGN: every program that a task starts would inherit that.
     for number in _LEFT_TO_SUPERVISOR:
         signal.signal(number, _pass)
     os.set_inheritable(fd, False)
@@ -61,7 +61,7 @@ def main(fd: int) -> NoReturn:
     with socket.socket(fileno=fd) as sock:
         code = ForkServer(sock).run()
     _flush()
-    # Not sys.exit: threads and atexit hooks of the app have no say in when we end.
+    # Not sys.exit: threads and atexit hooks of the app must not delay the end.
     os._exit(code)
 
 
@@ -85,7 +85,7 @@ class ForkServer:
         self._name = "understudy"
 
     def run(self) -> int:
-        """The whole life; returns the exit code."""
+        """Load the app and serve requests until the socket closes; returns the exit code."""
         inlet = packets.Inlet(self._sock)
         first = inlet.receive()
         if first is None:
@@ -93,7 +93,7 @@ class ForkServer:
         hello, _ = first
         self._supervisor = hello["supervisor"]
         self._name = hello["name"]
-        # An import may hang; nobody would tell it that the supervisor has died.
+        # An import may hang, and would not notice the death of the supervisor.
         die_with_parent(self._supervisor)
         set_name(f"{self._name}: fork server")
         if not self._load(hello):
@@ -112,7 +112,7 @@ class ForkServer:
             self._entry = getattr(importlib.import_module(module), attribute)
             load_app(AppSpec.unpack(hello["app"]))
             self._report(declared_tasks(), None)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the supervisor has to hear of it
+        except Exception as error:  # noqa: BLE001 - every error is reported to the supervisor
             self._report_failure(error, None)
             return False
         _settle()
@@ -142,7 +142,7 @@ class ForkServer:
         try:
             packets.send(self._sock, message)
         except (BrokenPipeError, ConnectionResetError):
-            pass  # The supervisor is gone; the next receive says so.
+            pass  # The supervisor is gone; the next receive returns None.
 
     # -- Forking ---------------------------------------------------------------------------------------------
 
@@ -155,7 +155,7 @@ class ForkServer:
             os.close(fd)
 
     def _spawn(self, request: int, config: dict[str, Any], fds: list[int]) -> None:
-        _flush()  # What is buffered here would be printed by every worker again.
+        _flush()  # Otherwise every worker would print the buffered text again.
         ends: tuple[int, ...] = ()
         try:
             reader, writer = ends = os.pipe()
@@ -172,7 +172,7 @@ class ForkServer:
         os.close(reader)
         try:
             os.waitpid(middleman, 0)
-        except ChildProcessError:  # The app has SIGCHLD ignored: the kernel reaped it.
+        except ChildProcessError:  # The app ignores SIGCHLD, so the kernel has reaped it.
             pass
         if said.isdigit():
             self._send({"spawned": request, "pid": int(said)})
@@ -187,8 +187,8 @@ class ForkServer:
             me = os.getpid()
             worker = _fork()
             if worker == 0:
-                # Only what is ours: what the app opened while it was imported (a log, say) it still writes to,
-                # and would write into whatever file gets the number next.
+                # Close only our own descriptors. The app still writes to files that it opened during the import (a
+                # log, say); if closed, it would write into the next file with that number.
                 for fd in ours:
                     os.close(fd)
                 self._be_worker(me, config, fds)
@@ -211,7 +211,7 @@ class ForkServer:
             code = self._entry(config, fds) or 0
         except SystemExit as error:
             code = error.code if isinstance(error.code, int) else int(error.code is not None)
-        except BaseException:  # noqa: BLE001 - the last frame of the process
+        except BaseException:  # noqa: BLE001 - the outermost frame of the process
             traceback.print_exc()
         finally:
             _flush()
@@ -224,14 +224,14 @@ def _no_entry(_config: dict[str, Any], _fds: list[int]) -> int:
 
 def _fork() -> int:
     with warnings.catch_warnings():
-        # Python 3.12 warns when native threads run as well (OpenBLAS has some); of Python's own we have warned.
+        # Python 3.12 also warns of native threads (OpenBLAS has some). `_warn_of_threads` covers Python's threads.
         warnings.simplefilter("ignore", DeprecationWarning)
         return os.fork()
 
 
 def _settle() -> None:
     _warn_of_threads()
-    # Keeps the collector of every worker from touching, and so from copying, the pages they share with us.
+    # Keeps each worker's garbage collector from touching, and thereby copying, the shared pages.
     gc.collect()
     gc.freeze()
 
@@ -248,7 +248,7 @@ def _warn_of_threads() -> None:
 
 
 def _await_adoption(middleman: int, supervisor: int) -> None:
-    """Wait until the middleman has ended and so the supervisor is our parent; end if it is not."""
+    """Wait until the middleman ends and the supervisor is our parent. Exit if the parent is another process."""
     if os.getppid() == middleman:
         try:
             fd = os.pidfd_open(middleman)
@@ -272,7 +272,7 @@ def _reset_signals() -> None:
 
 
 def _reseed() -> None:
-    # Python's own random reseeds itself after a fork; numpy's global generator would give every worker the same.
+    # Python's `random` reseeds itself after a fork. numpy's global generator would repeat itself in every worker.
     numpy_random = sys.modules.get("numpy.random")
     if numpy_random is not None:
         numpy_random.seed()

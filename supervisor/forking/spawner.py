@@ -1,4 +1,4 @@
-"""The supervisor's side of the fork server: start it, ask it for workers, notice every death at once."""
+"""Spawner: the supervisor's side of the fork server. Starts it, asks it for workers and notices its death."""
 
 from __future__ import annotations
 
@@ -30,28 +30,28 @@ from ..linux.python_command import python_command
 from ..wire import packets
 from ..wire.packet_stream import PacketStream
 
-#: Seconds for one fork, counted from when the fork server has loaded the app and all modules asked for.
+#: Seconds for one fork, counted after the fork server has loaded the app and all modules asked for.
 SPAWN_TIMEOUT = 10.0
-#: Seconds `stop` gives the fork server to sweep up and end.
+#: Seconds that `stop` gives the fork server to kill leftover processes and end.
 STOP_TIMEOUT = 10.0
-#: What a worker runs.
+#: The function that a worker runs.
 ENTRY = "understudy.supervisor.worker.worker:main"
 
 Tasks = dict[str, dict[str, Any]]
 
 
 class SpawnFailed(UnderstudyError):
-    """No worker came of a spawn: no memory, too many processes, or the fork server died. Stays in the supervisor."""
+    """A spawn made no worker: no memory, too many processes, or the fork server died. Only for the supervisor."""
 
 
 class Spawner:
     """Guarantees:
 
-    * every spawn ends, with the pid of a child of this process or with SpawnFailed;
-    * a worker whose spawn was cancelled or timed out does not live on;
-    * `on_exit` is called once for every `start`, after `on_failed` if the app did not load; without that if somebody
-      killed it meanwhile;
-    * the death of a fork server harms no worker; `start` may be called again from `on_exit`.
+    * Every spawn ends with the pid of a child of this process or with SpawnFailed.
+    * A worker is killed if its spawn was cancelled or timed out.
+    * `on_exit` is called once for every `start`. `on_failed` is called before it if the app did not load, but not if
+      the fork server was killed meanwhile.
+    * The death of a fork server harms no worker. `start` may be called again from `on_exit`.
     """
 
     def __init__(
@@ -73,40 +73,40 @@ class Spawner:
         self._line: PacketStream | None = None
         self._watch = ChildWatch(self._child_exited)
         self._numbers = itertools.count(1)
-        #: Children that this process had before: an entry script's, if we are what it has exec'ed at its end.
+        #: Children that this process had before, for example those of an entry script that has exec'ed us.
         self._guests = frozenset(children_of(os.getpid()))
         self._spawns: dict[int, asyncio.Future[int]] = {}
         self._declares: dict[int, asyncio.Future[Tasks]] = {}
-        #: Whether this fork server has said how the loading of the app went, well or ill.
+        #: Whether this fork server has reported that the app was loaded or that it failed.
         self._reported = False
-        #: Whether no process can be left of what was started.
+        #: Whether no started process can be left.
         self._clean = True
-        #: Clear while a spawn would have to wait: the app, or further modules, are being imported.
+        #: Clear while the app or further modules are being imported; a spawn waits meanwhile.
         self._ready = asyncio.Event()
         self._ended = asyncio.Event()
-        #: Pids handed out that the caller has not yet named to `reap_orphans`.
+        #: Pids of new workers that the caller has not yet passed to `reap_orphans`.
         self._fresh: set[int] = set()
         self._kills: set[asyncio.Future[list[int]]] = set()
 
     @property
     def pid(self) -> int | None:
-        """The fork server's, while it runs."""
+        """The fork server's pid while it runs."""
         return self._process.pid if self._process else None
 
     @property
     def loaded(self) -> bool:
-        """Whether a spawn takes milliseconds now."""
+        """Whether the app is loaded, so that a spawn takes milliseconds."""
         return self._process is not None and self._ready.is_set()
 
     # -- Life ------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Exec the fork server. Needs a running event loop. OSError if the system refuses."""
+        """Start the fork server. Needs a running event loop. Raises OSError if the system refuses."""
         if self._process is not None:
             raise RuntimeError("the fork server is running")
         become_subreaper()
         if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
-            # Inherited; the kernel would hide how children end.
+            # SIG_IGN was inherited; the kernel would then not report the exit status of children.
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         ours, theirs = packets.pair()
         with theirs:
@@ -132,10 +132,10 @@ class Spawner:
         )
 
     async def stop(self, timeout: float = STOP_TIMEOUT) -> None:
-        """Close the socket, upon which the fork server kills every process of this home but us, and ends.
+        """Close the socket; the fork server then kills all other processes of this home except us, and ends.
 
-        If it does not within `timeout` seconds, is busy with an import or dead, that is done from here.
-        Fine when never started, and when stopped already.
+        This process does the killing if the fork server takes over `timeout` seconds, is importing or is dead.
+        May be called before `start`, and twice.
         """
         if self._clean:
             return
@@ -155,11 +155,11 @@ class Spawner:
             try:
                 await asyncio.to_thread(kill_strays, self._cookie)
             except RuntimeError:
-                kill_strays(self._cookie)  # no thread is to be had
+                kill_strays(self._cookie)  # No thread can be started.
         self._clean = True
 
     def kill(self) -> None:
-        """SIGKILL the fork server, and not the workers; `on_exit` follows."""
+        """SIGKILL the fork server but not the workers; `on_exit` follows."""
         if self._process is not None:
             with suppress(ProcessLookupError):
                 os.kill(self._process.pid, signal.SIGKILL)
@@ -167,9 +167,9 @@ class Spawner:
     # -- Requests --------------------------------------------------------------------------------------------
 
     async def spawn(self, config: dict[str, Any], fds: Sequence[int]) -> int:
-        """A new worker's pid. `fds`, one to four, go to it as copies; they may be closed once this returns.
+        """Start a worker; returns its pid. It gets copies of `fds` (one to four), which may be closed afterwards.
 
-        Waits for the app to be loaded, however long that takes. Raises SpawnFailed.
+        Waits without limit until the app is loaded. Raises SpawnFailed.
         """
         if not 1 <= len(fds) <= packets.MAX_FDS:
             raise ValueError(f"a worker takes 1 to {packets.MAX_FDS} file descriptors, not {len(fds)}")
@@ -184,7 +184,7 @@ class Spawner:
         try:
             return await asyncio.wait_for(answer, self._spawn_timeout)
         except TimeoutError:
-            # A fork takes milliseconds: this one hangs, in a lock of the app's perhaps. Only a new server will do.
+            # A fork takes milliseconds, so this one hangs, perhaps in a lock of the app. Only a new fork server helps.
             self.kill()
             self._abandon(answer)
             raise SpawnFailed(
@@ -195,10 +195,10 @@ class Spawner:
             raise
 
     def declare(self, modules: Sequence[str]) -> asyncio.Future[Tasks]:
-        """Import further modules; holds up spawns meanwhile. Workers that run already do not get them.
+        """Import further modules; spawns wait meanwhile. Running workers do not get the modules.
 
-        The future gives the new tasks, after `on_loaded` was called with them, or AppFailed; SpawnFailed if somebody
-        has killed the fork server meanwhile. It may be ignored.
+        The future gives the new tasks after `on_loaded` was called with them. It raises AppFailed if the import fails,
+        and SpawnFailed if the fork server was killed meanwhile. It may be ignored.
         """
         answer: asyncio.Future[Tasks] = asyncio.get_running_loop().create_future()
         answer.add_done_callback(lambda done: done.cancelled() or done.exception())
@@ -232,7 +232,7 @@ class Spawner:
             answer.set_result(pid)
 
     def _abandon(self, answer: asyncio.Future[int]) -> None:
-        """End the worker of an answer that came when its caller had just been cancelled."""
+        """Kill the worker if its answer came when the caller was already cancelled."""
         if answer.done() and not answer.cancelled() and answer.exception() is None:
             self._fresh.discard(answer.result())
             self._end(answer.result())
@@ -251,7 +251,7 @@ class Spawner:
 
     def _take_failure(self, request: int | None, error: AppFailed) -> None:
         if request is None:
-            self._reported = True  # And it ends now.
+            self._reported = True  # The fork server ends after this.
             self._on_failed(error)
         else:
             _fail(self._declares.pop(request), error)
@@ -267,8 +267,8 @@ class Spawner:
     def _child_exited(self, pid: int, status: ExitStatus) -> None:
         process, line = self._process, self._line
         if process is None or line is None or pid != process.pid:
-            return  # An orphan.
-        line.drain()  # Its last words.
+            return  # An orphan, not the fork server.
+        line.drain()  # Take its last messages.
         line.close()
         process.returncode = status.returncode
         self._process = self._line = None
@@ -279,24 +279,24 @@ class Spawner:
         for declare in declares.values():
             said = f"the fork server died ({status}) while it imported modules"
             _fail(declare, SpawnFailed(said) if status.signal == signal.SIGKILL else AppFailed(said))
-        self._ready.set()  # Whoever waits for it has to look again.
+        self._ready.set()  # Waiting spawns check again.
         self._ended.set()
-        # A SIGKILL is not the app's doing: the system was out of memory, or somebody meant us.
+        # The app does not cause a SIGKILL: the system was out of memory, or a user killed the process.
         if not self._reported and status.signal != signal.SIGKILL:
             self._on_failed(AppFailed(f"the app ended its process while being imported ({status})"))
         self._on_exit(status)
 
     def reap_orphans(self, known: set[int]) -> list[int]:
-        """Kill and reap what dead workers left to us: every child not in `known` and not ours; returns pids killed.
+        """Kill and reap the orphans of dead workers: children not in `known` and not ours. Returns the pids killed.
 
-        `known` has all other children that this process means to keep. Does nothing while a spawn is under way,
-        for its worker is known to nobody yet. Where this process had children before it was a supervisor, orphans
-        may be theirs: then only those with our cookie are killed.
+        `known` has all other children that this process keeps. Does nothing while a spawn is under way, because its
+        worker is in no list yet. If this process had children before it was a supervisor, orphans may be theirs; then
+        only orphans with our cookie are killed.
         """
         if self._spawns:
             return []
         children = set(children_of(os.getpid()))
-        # Not by `children`: that listing may miss one that is there, while others come and go.
+        # Not by `children`: that listing may miss a process while others start and end.
         self._fresh = {pid for pid in self._fresh - known if os.path.exists(f"/proc/{pid}")}
         orphans = sorted(children - known - self._fresh - self._watch.pids - self._guests)
         if self._guests:
@@ -305,11 +305,11 @@ class Spawner:
         for pid in orphans:
             self._watch.watch(pid)
         if living:
-            # All at once, and not by the loop: a task may leave hundreds, and stopping a tree takes its time.
+            # All at once in a thread: a task may leave hundreds, and stopping a tree takes milliseconds.
             try:
                 kills = asyncio.get_running_loop().run_in_executor(None, kill_trees, living)
             except RuntimeError:
-                # No thread is to be had, because of those that are to be killed, perhaps.
+                # No thread can be started, perhaps because of the processes to be killed.
                 kill_trees(living)
                 return living
             self._kills.add(kills)

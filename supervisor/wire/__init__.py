@@ -1,1 +1,1 @@
-"""What travels between the processes, and how it is encoded."""
+"""The messages between processes, and their encoding."""

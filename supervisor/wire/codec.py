@@ -1,8 +1,8 @@
-"""The frames on a socket, without the socket: msgpack arrays one after the other, each `[op, …]`.
+"""Encoding and decoding of frames, without the socket: a sequence of msgpack arrays, each `[op, …]`.
 
-A frame has no length in front: msgpack says itself where a value ends. Values of users travel inside as bytes that
-nobody on the way looks into. Whatever is not an array that starts with an int, or grows past the limit, is a
-ProtocolError, after which the connection must be closed.
+A frame has no length prefix, because msgpack marks the end of a value. Users' values are bytes inside a frame and
+are not decoded on the way. A frame that is no array, does not start with an int or exceeds the limit raises
+ProtocolError; the connection must then be closed.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import msgpack
 from ...actors.errors import ProtocolError
 from ..settings import BATCH_BYTES, BATCH_LIMIT, FRAME_OVERHEAD
 
-#: The protocol's version, in the first frame each way.
+#: The protocol's version, in the first frame of each side.
 VERSION: Final = 1
 
 T = TypeVar("T")
 
-#: Packers that nobody uses just now. As many are made as threads encode at the same time: one for each thread, of which
-#: a worker may have thousands that wait, would cost each of them a page of the packer's buffer.
+#: Packers not in use now: as many as threads have ever encoded at the same time. One packer for each thread would
+#: cost a page of buffer each, and a worker may have thousands of waiting threads.
 _idle: Final[list[msgpack.Packer]] = []
 
 
@@ -37,13 +37,13 @@ def encode(frame: Any) -> bytes:
 
 
 def parts(rows: Iterable[T], size: Callable[[T], int]) -> Iterator[list[T]]:
-    """The rows in lists that fit into one frame each: no limit bounds how much there is to tell at one time.
+    """Split the rows into lists that fit into one frame each; the number of rows has no limit.
 
-    `size` gives the bytes of a row, roughly. A row larger than a batch may be has a list of its own.
+    `size` gives the approximate bytes of a row. A row larger than BATCH_BYTES gets a list of its own.
     """
     rows = list(rows)
     if len(rows) <= BATCH_LIMIT and sum(map(size, rows)) <= BATCH_BYTES:
-        # As it nearly always is.
+        # The usual case.
         if rows:
             yield rows
         return
@@ -61,16 +61,16 @@ def parts(rows: Iterable[T], size: Callable[[T], int]) -> Iterator[list[T]]:
 
 
 class Decoder:
-    """Takes bytes as they come and gives whole frames, in memory proportional to the bytes that have come.
+    """Turns received bytes into whole frames, in memory proportional to the bytes received.
 
-    msgpack makes an array as long as its header says when it comes upon the header: a thousand of these within each
-    other would take 40 MB for the 3,000 bytes of a frame that never ends. So a frame is skipped over first, which
-    makes nothing and tells whether it is whole, and only then unpacked. Both take less than a tenth of the time that
-    a frame's handling does.
+    msgpack allocates an array of the length in its header as soon as it reads the header. A thousand nested headers
+    would take 40 MB for 3,000 bytes of a frame that never ends. So a frame is skipped first, which allocates
+    nothing and shows whether the frame is whole; then it is unpacked. Both take less than a tenth of the time of
+    handling a frame.
     """
 
     def __init__(self, value_limit: int) -> None:
-        # One value and one batch, several of which may be waiting in what a single read brought in.
+        # Room for one value and one batch, twice: one read may bring in more than one frame.
         self._limit = 2 * (value_limit + BATCH_BYTES + FRAME_OVERHEAD)
         self._scout = msgpack.Unpacker(max_buffer_size=self._limit)
         self._unpacker = msgpack.Unpacker(
@@ -83,8 +83,11 @@ class Decoder:
         )
 
     def feed(self, data: bytes | memoryview) -> Iterator[tuple[Any, ...]]:
-        """The frames that are complete now. The call copies the bytes, going over the frames looks at them; each
-        raises ProtocolError, the former for too many, the latter at the first that are no frame."""
+        """The frames that are complete now.
+
+        The call copies the bytes and raises ProtocolError if they are too many. The iteration decodes them and
+        raises ProtocolError at the first bytes that are no frame.
+        """
         try:
             self._scout.feed(data)
             self._unpacker.feed(data)

@@ -1,4 +1,4 @@
-"""Errors across a socket: class name, message and data on one side, the same exception on the other."""
+"""Encoding of errors for a socket: an exception as class name, message and data, and back."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _KINDS: Final[dict[str, type[UnderstudyError]]] = {
 def error_fields(error: UnderstudyError) -> tuple[str, str, dict[str, Any]]:
     """(class name, message, data) of an error."""
     message = str(error.args[0]) if error.args else str(error)
-    # A path may hold bytes that are no text, which a frame cannot carry.
+    # A path may hold bytes that are not UTF-8, which a frame cannot carry.
     message = message.encode("utf-8", "backslashreplace").decode()
     return type(error).__name__, message, _plain(error.__dict__)
 
 
 def error_of(kind: str, message: str, data: dict[str, Any]) -> UnderstudyError:
-    """The error that `error_fields` described; an unknown class becomes the root one."""
+    """The error that `error_fields` described; an unknown class becomes UnderstudyError."""
     error = _KINDS.get(kind, UnderstudyError).__new__(_KINDS.get(kind, UnderstudyError), message)
     error.args = (message,)
     error.__dict__.update(data)

@@ -1,4 +1,4 @@
-"""What the frames on the sockets mean: the operations, by number. Ids are 16 bytes, values are encoded bytes."""
+"""The operations in frames, by number, with their fields. Ids are 16 bytes; values are encoded bytes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import IntEnum
 
 
 class Ask(IntEnum):
-    """Client to supervisor. Every frame but HELLO is `[op, request, …]` and gets an Answer with that request."""
+    """Client to supervisor. Each frame except HELLO is `[op, request, …]` and gets an Answer with that request."""
 
     HELLO = 0
     """[op, version]"""
@@ -15,13 +15,13 @@ class Ask(IntEnum):
     SEND = 2
     """[op, request, [(id, value), …]]: all in one commit, or none."""
     CLOSE = 3
-    """[op, request, id]: take no more messages."""
+    """[op, request, id]: the mailbox accepts no more messages."""
     CANCEL = 4
-    """[op, request, id] → bool: it had not ended."""
+    """[op, request, id] → bool: True if the task had not ended."""
     WAIT = 5
     """[op, request, [id, …]]: answered by ENDED frames, and by OK once all have ended."""
     UNWAIT = 6
-    """[op, request]: forget the WAIT of this number; not answered."""
+    """[op, request]: forget the WAIT with this number; not answered."""
     RETRY = 7
     """[op, request, id, new id, from scratch]: start an ended task again."""
     DECLARE = 8
@@ -29,15 +29,15 @@ class Ask(IntEnum):
     TREE = 9
     """[op, request] → the live process tree."""
     STOP = 10
-    """[op, request, now]: stop the supervisor; the answer comes as it begins."""
+    """[op, request, now]: stop the supervisor; the answer comes when it begins to stop."""
     PRUNE = 11
     """[op, request, all] → number of tasks removed."""
     COMPACT = 12
     """[op, request]"""
     SUBSCRIBE = 13
-    """[op, request, task or None, stream or None]: EVENT frames with this request once OK has come."""
+    """[op, request, task or None, stream or None]: EVENT frames with this request follow the OK."""
     TAKES = 14
-    """[op, request, task] → its parameters, or None where they are not known: for whoever has no code of it."""
+    """[op, request, task] → its parameters, or None if not known; for a client without the task's code."""
 
 
 class Answer(IntEnum):
@@ -61,9 +61,9 @@ class Order(IntEnum):
     """Supervisor to worker."""
 
     RUN = 1
-    """[op, lane, [assignment, …]]: each may be begun once a token of that lane has been taken for it."""
+    """[op, lane, [assignment, …]]: the worker takes one token of that lane before it begins each of them."""
     DROP = 2
-    """[op, lane, count]: the last so many that were not begun are not the worker's any more. Confirmed by DROPPED."""
+    """[op, lane, count]: take back the last `count` tasks that were not begun. Confirmed by DROPPED."""
     MAIL = 3
     """[op, id, first number, [value, …]]"""
     CLOSE = 4
@@ -71,9 +71,9 @@ class Order(IntEnum):
     SIGNAL = 5
     """[op, id, "cancel" | "timeout"]"""
     INTERRUPT = 6
-    """[op, id or None]: that task, or all."""
+    """[op, id or None]: interrupt that task, or all."""
     STOP = 7
-    """[op]: exit once everything is told."""
+    """[op]: exit once all reports are sent."""
     OK = 8
     """[op, request, payload]"""
     ERROR = 9
@@ -88,11 +88,11 @@ class Report(IntEnum):
     DONE = 2
     """[op, [(id, ending, value, error, delay, acked, started, ended), …]]"""
     PARKED = 3
-    """[op, [id, …], [id, …]]: those wait now, these go on."""
+    """[op, [id, …], [id, …]]: tasks that wait now, and tasks that go on."""
     MAIL = 5
     """[op, [(id, taken, acked), …]]"""
     CHECKPOINT = 6
-    """[op, request, id, value, acked, [[(id, value), …], …]]: the letters in lists of a bounded length."""
+    """[op, request, id, value, acked, [[(id, value), …], …]]: with messages to send, in bounded lists."""
     RESTORE = 7
     """[op, request, id] → value or None"""
     PROGRESS = 8
@@ -100,4 +100,4 @@ class Report(IntEnum):
     LOG = 9
     """[op, id, [(time, level, text), …]]"""
     DROPPED = 10
-    """[op, lane]: a DROP has been carried out; tokens of that lane stand for later tasks from here on."""
+    """[op, lane]: a DROP is done; from now on, tokens of that lane are for later tasks."""

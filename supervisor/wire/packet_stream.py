@@ -1,4 +1,4 @@
-"""A packet socket in the event loop: never blocks, keeps what does not fit into the kernel's buffer yet."""
+"""PacketStream: a packet socket in the event loop. Packets wait while the kernel's buffer is full."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class PacketStream:
     """Guarantees: packets go out in order; `on_packet` is never called after `close`."""
 
     def __init__(self, sock: socket.socket, on_packet: Callable[[dict[str, Any]], None]) -> None:
-        """Needs a running event loop. The socket is this object's from now on."""
+        """Needs a running event loop. Takes ownership of the socket."""
         self._sock: socket.socket | None = sock
         self._on_packet = on_packet
         self._inlet = packets.Inlet(sock)
@@ -26,16 +26,16 @@ class PacketStream:
         self._loop.add_reader(sock, self.drain)
 
     def send(self, message: dict[str, Any], fds: Sequence[int] = ()) -> None:
-        """Send, or keep for later. To a peer that is gone it is silently lost."""
+        """Send now or later. The message is silently lost if the peer is gone."""
         first, *others = packets.cut(message)
         if self._sock is not None:
-            # Copies: the caller may close its own before this packet goes out.
+            # Copies, because the caller may close its descriptors before this packet is sent.
             self._outbox.append((first, _copies(fds)))
             self._outbox += ((packet, []) for packet in others)
             self._flush()
 
     def drain(self) -> None:
-        """Take in what has arrived; closes the line once the peer has."""
+        """Handle all packets received; close the socket if the peer has closed its end."""
         while self._sock is not None:
             try:
                 received = self._inlet.receive()
@@ -44,11 +44,11 @@ class PacketStream:
             if received is None:
                 self.close()
                 return
-            _close_all(received[1])  # Nobody sends us any.
+            _close_all(received[1])  # No peer sends us descriptors.
             self._on_packet(received[0])
 
     def close(self) -> None:
-        """Drop the socket and what has not gone out. Twice is fine."""
+        """Close the socket and drop unsent packets. May be called twice."""
         if self._sock is not None:
             self._loop.remove_reader(self._sock)
             self._loop.remove_writer(self._sock)
@@ -66,7 +66,7 @@ class PacketStream:
                 self._loop.add_writer(self._sock, self._flush)
                 return
             except OSError:
-                break  # The peer is gone: the reader is told so, too.
+                break  # The peer is gone; the reader notices it too.
             self._outbox.popleft()
             _close_all(fds)
         if self._sock is not None:
@@ -76,7 +76,7 @@ class PacketStream:
 def _copies(fds: Sequence[int]) -> list[int]:
     copies: list[int] = []
     try:
-        copies.extend(map(os.dup, fds))  # what was copied before one fails is in the list
+        copies.extend(map(os.dup, fds))  # Copies made before a failure stay in the list.
     except OSError:
         _close_all(copies)
         raise

@@ -1,7 +1,7 @@
-"""Messages between the supervisor and its fork server: msgpack maps, with file descriptors if need be.
+"""Messages between the supervisor and its fork server: msgpack maps, optionally with file descriptors.
 
-The socket is a SOCK_SEQPACKET pair, so the kernel keeps the borders between packets and never cuts one in two.
-A message that is too large for one packet goes as several: the first byte of each says whether more follow.
+The socket is a SOCK_SEQPACKET pair, so the kernel keeps packets whole and separate. A message that is too large for
+one packet is sent as several. The first byte of each packet says whether more follow.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import msgpack
 
 from ...actors.errors import ProtocolError
 
-#: Bytes of the largest packet; the kernel's default send buffer takes it about three times.
+#: Bytes of the largest packet; the kernel's default send buffer holds about three of them.
 LIMIT = 64 * 1024
-#: File descriptors that may go with one message.
+#: File descriptors that one message may carry.
 MAX_FDS = 4
 
 _LAST, _MORE = b"\0", b"\1"
@@ -25,7 +25,7 @@ _INT = struct.calcsize("i")
 
 
 def pair() -> tuple[socket.socket, socket.socket]:
-    """Two connected ends, blocking, closed on exec."""
+    """Two connected sockets, blocking, closed on exec."""
     return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
 
@@ -38,7 +38,7 @@ def cut(message: dict[str, Any]) -> list[bytes]:
 
 
 def send_packet(sock: socket.socket, packet: bytes, fds: Sequence[int] = ()) -> None:
-    """BlockingIOError if the socket is non-blocking and full; another OSError if the peer is gone."""
+    """Send one packet. BlockingIOError if the socket would block; another OSError if the peer is gone."""
     if fds:
         socket.send_fds(sock, [packet], fds, socket.MSG_NOSIGNAL)
     else:
@@ -52,7 +52,7 @@ def send(sock: socket.socket, message: dict[str, Any]) -> None:
 
 
 class Inlet:
-    """The receiving half of a socket, blocking or not: keeps the packets of a message whose last is not here yet."""
+    """The receiving side of a socket, blocking or not. Keeps packets until their message is complete."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
@@ -60,16 +60,16 @@ class Inlet:
         self._fds: list[int] = []
 
     def receive(self) -> tuple[dict[str, Any], list[int]] | None:
-        """The next message and its descriptors, which are closed on exec and now the caller's.
+        """The next message and its descriptors, which are closed on exec and belong to the caller.
 
-        None once the peer is gone; BlockingIOError if the socket is non-blocking and the message is not here yet.
+        None if the peer is gone. BlockingIOError if the socket is non-blocking and the message is not complete.
         """
         while True:
             try:
                 data, ancillary, flags, _ = self._sock.recvmsg(
                     LIMIT, socket.CMSG_SPACE(MAX_FDS * _INT), socket.MSG_CMSG_CLOEXEC
                 )
-            except ConnectionResetError:  # It went without having read everything.
+            except ConnectionResetError:  # The peer closed with unread data.
                 return None
             if not data:
                 return None

@@ -1,7 +1,7 @@
-"""The Unix sockets that carry frames: how much of them the kernel holds, and how much is read at once.
+"""Buffer sizes of the Unix sockets that carry frames: in the kernel, and for one read.
 
-Both are sized for large values. With the kernel's usual 208 KiB a value of 1 MB goes in five pieces, and each of them
-wakes its reader, who is done before the writer has been woken in turn.
+Both sizes suit large values. With the kernel's usual 208 KiB, a value of 1 MB is sent in five pieces. Each piece
+wakes the reader, which is done before the writer wakes again.
 """
 
 from __future__ import annotations
@@ -13,25 +13,25 @@ from typing import ClassVar, Final
 
 from ..settings import MIB
 
-#: Bytes asked of the kernel at once.
+#: Bytes of one read.
 READ_SIZE: Final = MIB
-#: Bytes that the kernel holds for a reader who is busy; it doubles the figure, for its own book-keeping.
+#: Bytes that the kernel holds for a busy reader; it doubles this figure for its own overhead.
 HELD: Final = MIB
 
 
 def widen(sock: socket.socket) -> None:
-    """Have the kernel hold this much of what is sent here, or as much as it allows (net.core.wmem_max)."""
+    """Raise the socket's send buffer to HELD bytes, or to the kernel's limit (net.core.wmem_max)."""
     if sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) < 2 * HELD:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, HELD)
 
 
 def read_buffer() -> memoryview:
-    """A buffer to read into, again and again. What is never filled of it takes no memory."""
+    """A reusable read buffer. Pages that are never filled take no memory."""
     return memoryview(mmap.mmap(-1, READ_SIZE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
 
 
 class StreamProtocol(asyncio.BufferedProtocol):
-    """A connection of the loop's. All of them are read into one buffer, so that a thousand take no more than one."""
+    """A connection in the event loop. All connections share one read buffer, so that a thousand need only one."""
 
     _buffer: ClassVar = read_buffer()
 
@@ -44,5 +44,5 @@ class StreamProtocol(asyncio.BufferedProtocol):
         self.data_received(self._buffer[:nbytes])
 
     def data_received(self, data: bytes | memoryview) -> None:
-        """Something has come in; it is overwritten once this returns."""
+        """Handle received bytes; the buffer is overwritten after this returns."""
         raise NotImplementedError
