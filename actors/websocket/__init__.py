@@ -1,1 +1,1 @@
-"""WebSocket connections of tasks: what `understudy.ws` and `understudy.aio.ws` share."""
+"""WebSocket connections of tasks: `understudy.ws`, `understudy.aio.ws` and the code that they share."""

@@ -1,7 +1,7 @@
 """The awaitable twins of `understudy.ws`, for `async def` tasks: `from understudy import aio` and `aio.ws.connect(…)`.
 
-A cancel or timeout comes as CancelledError at whatever is awaited, a drain as Interrupted. The connections of an async
-task live on the event loop that the task itself runs on.
+A cancel or timeout raises CancelledError at the current `await`; a drain raises Interrupted. The connections of an
+async task live on the task's own event loop.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ async def _connect(terms: ConnectOptions) -> Connection:
     session = Session(terms, actor.loop, actor.inbox.wake, actor.disown)
     actor.own(session)
     opening = actor.loop.create_task(session.open())
-    opening.add_done_callback(lambda done: done.cancelled() or done.exception())  # looked at, whoever asks
+    opening.add_done_callback(lambda done: done.cancelled() or done.exception())  # retrieved, not logged
     opening.add_done_callback(lambda _: actor.inbox.wake())
     try:
         await actor._wait_async(None, lambda: opening.done() or actor.stop_pending())
@@ -185,7 +185,7 @@ class Connection(base.Connection):
         try:
             await _maybe(hook(self))
         except WebSocketClosed:
-            # As in the sync one.
+            # As in `api.Connection._greet`.
             if not self._lost_while_greeting():
                 raise
         finally:
@@ -198,7 +198,7 @@ class Connection(base.Connection):
 
 
 async def select(*sources: Any, timeout: float | None = None) -> tuple[Any, Any]:
-    """As `understudy.ws.select`; a cancel comes as CancelledError."""
+    """As `understudy.ws.select`; a cancel raises CancelledError."""
     actor = _async_actor("ws.select")
     base.check_sources(actor, sources)
     listens = mailbox in sources

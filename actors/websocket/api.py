@@ -1,7 +1,7 @@
 """WebSocket connections for sync tasks: `from understudy import ws`. The awaitable twins are in `understudy.aio.ws`.
 
-Everything that waits here holds no slot, wakes for a cancel or timeout with TaskCancelled (once, as `receive` does) and
-for a drain with Interrupted. A connection that its task leaves open is closed when the task ends.
+A call that waits holds no slot. A cancel or timeout wakes it with TaskCancelled (once, as in `receive`), a drain with
+Interrupted. A connection that is still open when its task ends is closed then.
 """
 
 from __future__ import annotations
@@ -35,9 +35,10 @@ __all__ = [
 
 
 def connect(url: str, **options: Unpack[ConnectKwargs]) -> Connection:
-    """Open a connection to `ws://…` or `wss://…`; the options stand in docs/websockets.md.
+    """Open a connection to `ws://…` or `wss://…`. docs/websockets.md lists the options.
 
-    WebSocketRefused if it does not come about, TimeoutError if that takes longer than `open_timeout`, InvalidOption.
+    Raises WebSocketRefused if the connection fails, TimeoutError if connecting takes longer than `open_timeout`,
+    and InvalidOption.
     """
     actor = _sync_actor("ws.connect")
     terms = ConnectOptions.of(url, options)
@@ -83,8 +84,9 @@ class Connection(base.Connection):
     def send(self, data: Any, timeout: float | None = None) -> None:
         """Send a dict or list as JSON, a str as text, bytes as binary.
 
-        Waits while `write_limit` bytes have not left yet, or while a lost connection is opened again. TimeoutError
-        when that takes longer than `timeout` seconds, WebSocketClosed, UnencodableValue: then nothing was sent.
+        Waits while `write_limit` bytes are still unsent, or while a lost connection is opened again. Raises
+        TimeoutError if that takes longer than `timeout` seconds, WebSocketClosed or UnencodableValue. Nothing was
+        sent if it raises.
         """
         self._mine("ws.send")
         payload, text = encode(data)
@@ -101,9 +103,9 @@ class Connection(base.Connection):
         session.offer(payload, text)
 
     def receive(self, timeout: float | None = None) -> Any:
-        """The next message: a dict or list from JSON, else str; bytes; None when the connection is closed.
+        """The next message: a dict or list from JSON, else str or bytes; None when the connection is closed.
 
-        With `reconnect`, also a Reconnected where messages may be missing. TimeoutError when `timeout` seconds run out.
+        With `reconnect`, also a Reconnected where messages may be missing. Raises TimeoutError after `timeout` seconds.
         """
         self._mine("ws.receive")
         actor = self._actor
@@ -122,12 +124,14 @@ class Connection(base.Connection):
                 raise TimeoutError(f"no message within {timeout:g} s")
 
     def close(self, code: int = 1000, reason: str = "") -> None:
-        """Close it and wait for the other side's answer, at most `close_timeout` seconds. What was not received is
-        dropped, what was sent before goes out. Does nothing on a closed connection."""
+        """Close the connection and wait for the peer's answer, at most `close_timeout` seconds.
+
+        Messages not yet received are dropped; messages sent before go out. Does nothing on a closed connection.
+        """
         self._mine("ws.close")
         code, reason = check_close(code, reason)
         session, actor = self._session, self._actor
-        # Woken by what comes while it waits. What had come before is what it is closed for.
+        # A signal that arrives during the wait ends it. An earlier signal is the reason for this close.
         before = (actor.signal, actor.interrupted)
         session.close(code, reason)
         limit = None if before == (None, False) else CLOSE_WITHIN
@@ -168,25 +172,25 @@ class Connection(base.Connection):
         try:
             hook(self)
         except WebSocketClosed:
-            # Lost again meanwhile: the hook is called for the next opening. Lost for good: the caller will see.
+            # If the connection was lost again, the next opening calls the hook. If it has ended, the caller sees it.
             if not self._lost_while_greeting():
                 raise
         finally:
             self._greeting = False
 
     def _met(self, marker: Reconnected) -> bool:
-        """The point where messages may be missing; whether the task wants to see it."""
+        """Call the hook at a reconnect; return whether the task wants to see the marker."""
         self._greet(marker)
         backoff = self._session.terms.reconnect
         return backoff is not None and backoff.marker
 
 
 def select(*sources: Any, timeout: float | None = None) -> tuple[Any, Any]:
-    """(source, message) of whichever speaks first: any connections, and `mailbox` for the task's own messages.
+    """(source, message) of the first source that has one: connections, or `mailbox` for the task's own messages.
 
-    The message is what `receive` of that source would give: None from one that is closed, which it says each time it is
-    asked. Sources that have something take turns. A cancel comes through `mailbox` if that is among them, else as
-    TaskCancelled. TimeoutError when `timeout` seconds run out.
+    The message is the value that `receive` of that source returns. A closed source gives None each time. Sources with
+    messages take turns. A cancel arrives through `mailbox` if that is a source, else as TaskCancelled. Raises
+    TimeoutError after `timeout` seconds.
     """
     actor = _sync_actor("ws.select")
     base.check_sources(actor, sources)

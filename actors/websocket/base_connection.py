@@ -1,4 +1,4 @@
-"""What the connections of sync and async tasks have in common: all that does not wait."""
+"""The base class of sync and async connections: all parts that do not wait."""
 
 from __future__ import annotations
 
@@ -28,53 +28,53 @@ mailbox: Final = _Mailbox()
 
 
 class Connection:
-    """A WebSocket connection of the task that has opened it; made by `connect`."""
+    """A WebSocket connection of the task that opened it; made by `connect`."""
 
     def __init__(self, session: Session, actor: TaskActor) -> None:
         self._session = session
         self._actor = actor
-        #: For which opening of the connection the task's hook has been called, and whether it is at it.
+        #: The last opening for which the task's hook was called, and whether the hook is running.
         self._greeted = 0
         self._greeting = False
 
     @property
     def url(self) -> str:
-        """What was given to `connect`."""
+        """The URL given to `connect`."""
         return self._session.terms.url
 
     @property
     def subprotocol(self) -> str | None:
-        """The subprotocol that the server has chosen."""
+        """The subprotocol that the server chose."""
         return self._session.subprotocol
 
     @property
     def headers(self) -> Any:
-        """The headers of the server's answer to the handshake: a mapping that ignores case."""
+        """The headers of the server's handshake response: a mapping that ignores case."""
         return self._session.headers
 
     @property
     def open(self) -> bool:
-        """Whether messages can be sent right now: not closed, and not lost for the moment."""
+        """Whether messages can be sent now: the connection is neither closed nor lost."""
         return self._session.link is not None and not self._session.ended
 
     @property
     def close_code(self) -> int | None:
-        """The close code of the end, or of the loss that is being mended; None while it is open."""
+        """The close code of the end, or of the last loss while reconnecting; None while it is open."""
         return self._session.code
 
     @property
     def close_reason(self) -> str:
-        """The reason that came with it."""
+        """The reason that came with `close_code`."""
         return self._session.reason
 
     @property
     def error(self) -> str:
-        """What went wrong, for people; empty while it is open and for an orderly end."""
+        """The cause of the end, as text for people; empty while it is open and after an orderly end."""
         return self._session.why
 
     @property
     def reconnects(self) -> int:
-        """How many times it was opened again."""
+        """How many times the connection was opened again."""
         return max(self._session.openings - 1, 0)
 
     @property
@@ -85,7 +85,7 @@ class Connection:
 
     @property
     def queued(self) -> int:
-        """Messages that have come and were not received yet."""
+        """Messages that have arrived and were not received by the task yet."""
         return len(self._session.queue)
 
     def __repr__(self) -> str:
@@ -98,13 +98,13 @@ class Connection:
             raise NotInTask(f"{what}: this connection belongs to another task; open one of your own")
 
     def _take(self) -> Any:
-        """A value, a Reconnected, EMPTY or OVER; WebSocketClosed if a hook waits on what is lost again."""
+        """A value, a Reconnected, EMPTY or OVER; WebSocketClosed if a running hook's connection was lost again."""
         session = self._session
         if not self._greeting:
             item = session.take()
         elif (item := session.take(marker=False)) is EMPTY and self._lost_while_greeting():
             raise self._closed()
-        # Signs, markers and bytes are what they are.
+        # Signs, markers and bytes are not decoded.
         return decode(item) if item.__class__ is str and session.terms.json else item
 
     def _has_something(self) -> bool:
@@ -118,11 +118,11 @@ class Connection:
         return self._session.link is None or self._session.openings != self._greeted
 
     def _to_greet(self, marker: Reconnected | None = None) -> bool:
-        """Whether the hook is to be called now."""
+        """Whether the hook is due."""
         session = self._session
         if self._greeting or session.terms.on_connect is None or session.openings <= self._greeted:
             return False
-        # A marker that is no longer the last one belongs to a connection that is lost, too.
+        # An older marker belongs to a connection that was lost again.
         return session.link is not None and (marker is None or marker.number == session.openings - 1)
 
     def _check_sendable(self) -> None:
@@ -138,30 +138,30 @@ class Connection:
         )
 
     def _end_of_iteration(self) -> None:
-        """WebSocketClosed unless the end was an orderly one."""
+        """Raise WebSocketClosed unless the end was orderly."""
         if not self._session.closing and self._session.code not in ORDERLY:
             raise self._closed()
 
 
 def farewell(error: BaseException | None, actor: TaskActor) -> tuple[int, str]:
-    """The close code and reason for the end of a `with` block that this error has left."""
+    """The close code and reason for a `with` block that ended with this error."""
     if actor.signal is not None or isinstance(error, Interrupted | asyncio.CancelledError):
         return CODES[Closing.AWAY]
     return CODES[Closing.DONE] if error is None else CODES[Closing.FAILED]
 
 
 def deadline_of(timeout: float | None) -> float | None:
-    """When so many seconds from now have run out, on the monotonic clock; InvalidOption for what is no number."""
+    """The monotonic time `timeout` seconds from now; InvalidOption if that is no number of seconds."""
     return None if timeout is None else time.monotonic() + seconds("timeout", timeout)
 
 
 def left_of(deadline: float | None) -> float | None:
-    """Seconds until then."""
+    """Seconds until the deadline."""
     return None if deadline is None else deadline - time.monotonic()
 
 
 def check_sources(actor: TaskActor, sources: Sequence[Any]) -> None:
-    """InvalidOption for what `select` cannot wait for."""
+    """Raise InvalidOption for a source that `select` cannot wait for."""
     if not sources:
         raise InvalidOption("select needs something to wait for: connections, and mailbox")
     for source in sources:
@@ -173,9 +173,9 @@ def check_sources(actor: TaskActor, sources: Sequence[Any]) -> None:
 
 
 def look(actor: TaskActor, sources: Sequence[Any]) -> tuple[Any, Any] | None:
-    """(source, what it has) of the first one that has something, each in its turn; None if none has."""
+    """(source, item) of the first source that has an item, in turns; None if no source has one."""
     if actor.signal_unread() and mailbox in sources:
-        return mailbox, actor._next()  # which says the same, as the message it is
+        return mailbox, actor._next()  # the signal, as a message
     actor.check_stop()
     start = actor.turn % len(sources)
     for n, source in enumerate((*sources[start:], *sources[:start]), start + 1):
@@ -192,7 +192,7 @@ def look(actor: TaskActor, sources: Sequence[Any]) -> tuple[Any, Any] | None:
 
 
 def any_has_something(actor: TaskActor, sources: Sequence[Any]) -> bool:
-    """Whether `look` would find something."""
+    """Whether `look` would find an item or raise."""
     return actor.stop_pending() or any(
         actor._something_to_receive() if source is mailbox else source._has_something() for source in sources
     )

@@ -1,4 +1,4 @@
-"""On what terms a connection is kept: the options of `connect`, their defaults and limits, and the backoff."""
+"""The options of `connect`, their defaults and limits, and the backoff between reconnects."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from ..errors import InvalidOption
 #: Seconds that the opening and the closing of a connection may take.
 OPEN_TIMEOUT: Final = 10.0
 CLOSE_TIMEOUT: Final = 5.0
-#: Seconds between two pings, and seconds of silence after one until the other side counts as gone.
+#: Seconds between two pings, and seconds of silence after a ping until the peer counts as gone.
 PING_INTERVAL: Final = 20.0
 PING_TIMEOUT: Final = 20.0
-#: Bytes of one message that may come in.
+#: Bytes of the largest incoming message.
 MAX_SIZE: Final = 1 << 20
-#: Messages, and bytes of messages, that wait for the task before nothing more is read from the connection.
+#: Messages, and bytes of messages, that may wait for the task before reading from the connection stops.
 MAX_QUEUE: Final = 1_000
 MAX_QUEUE_BYTES: Final = 4 << 20
-#: Bytes given to `send` that have not left yet, from which on `send` waits.
+#: Unsent bytes from which on `send` waits.
 WRITE_LIMIT: Final = 1 << 18
-#: Bytes that a close reason may take.
+#: The most bytes of a close reason (RFC 6455, section 5.5).
 REASON_LIMIT: Final = 123
-#: Close codes after which opening the connection again would lead to the same end: it was finished, or refused.
+#: Close codes after which reconnecting would end the same way: the peer was finished, or refused the connection.
 FINAL: Final = (1000, 1002, 1003, 1007, 1008, 1009, 1010)
-#: HTTP answers to a handshake after which it is worth trying again.
+#: HTTP status codes of a refused handshake after which another try is worthwhile.
 PASSING: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 #: Close codes that may be sent (RFC 6455, section 7.4, and IANA's registry).
@@ -40,22 +40,22 @@ _SENDABLE: Final = frozenset({1000, 1001, 1002, 1003, *range(1007, 1015)})
 class Backoff:
     """When a lost connection is opened again. Seconds are floats.
 
-    With n = 0 for the first try the wait is `delay·factorⁿ`, at most `max_delay`, and with jitter a random part of
-    that, from `1 - jitter` of it to all of it. A connection that has lasted for as long as it was waited for sets n
-    back to 0.
+    The wait before try n (the first is 0) is `delay·factorⁿ`, at most `max_delay`. Jitter multiplies it by a random
+    number between `1 - jitter` and 1. n starts at 0 again after a connection that lasted at least as long as the
+    wait before it.
     """
 
     delay: float = 0.5
     max_delay: float = 30.0
     factor: float = 2.0
     jitter: float = 0.5
-    """0 for none, 1 for a wait anywhere between nothing and the whole."""
+    """0 for no jitter, 1 for a wait anywhere between zero and the full time."""
     attempts: int | None = None
-    """Tries in a row after which the connection is given up; None for no end."""
+    """Tries in a row after which the connection is given up; None for no limit."""
     final: Collection[int] = FINAL
-    """Close codes of the other side after which it is not opened again."""
+    """Close codes of the peer after which the connection is not opened again."""
     marker: bool = True
-    """Whether `receive` gives a Reconnected where messages may be missing."""
+    """Whether `receive` returns a Reconnected where messages may be missing."""
 
     def __post_init__(self) -> None:
         for name in ("delay", "max_delay"):
@@ -73,8 +73,8 @@ class Backoff:
             raise InvalidOption(f"backoff marker must be True or False: {self.marker!r:.80}")
 
     def wait(self, n: int, rng: random.Random | None = None) -> float:
-        """Seconds before try number n, counted from 0. `rng` gives the jitter (default: the module's)."""
-        # Past 64 steps any delay is at its cap, and the power would overflow some day.
+        """Seconds before try number n, counted from 0. `rng` gives the jitter (default: the `random` module)."""
+        # After 64 steps any delay is at its cap, and a larger power could overflow.
         longest = min(self.delay * float(self.factor) ** min(n, 64), self.max_delay)
         return longest * (1 - self.jitter * (rng or random).random())
 
@@ -107,37 +107,37 @@ class ConnectOptions:
     url: str
     """`ws://…` or `wss://…`"""
     headers: Any = None
-    """Further headers of the handshake: a mapping, or pairs where a name occurs more than once."""
+    """More headers of the handshake: a mapping, or pairs if a name occurs more than once."""
     subprotocols: Any = None
     """Subprotocols to offer, best first."""
     open_timeout: float | None = OPEN_TIMEOUT
-    """Seconds to connect, TLS and handshake included; None for no limit."""
+    """Seconds to connect, including TLS and the handshake; None for no limit."""
     close_timeout: float = CLOSE_TIMEOUT
-    """Seconds that the other side has to answer a close."""
+    """Seconds that the peer has to answer a close."""
     ping_interval: float | None = PING_INTERVAL
     """Seconds between two pings; None for no pings."""
     ping_timeout: float | None = PING_TIMEOUT
     """Seconds of silence after a ping until the connection counts as lost; None for never."""
     max_size: int = MAX_SIZE
-    """Bytes of the largest message that is taken."""
+    """Bytes of the largest message that is accepted."""
     max_queue: int = MAX_QUEUE
-    """Messages that may wait for the task; then reading stops."""
+    """Messages that may wait for the task before reading stops."""
     max_queue_bytes: int = MAX_QUEUE_BYTES
-    """The same in bytes of messages."""
+    """Bytes of messages that may wait for the task before reading stops."""
     write_limit: int = WRITE_LIMIT
-    """Bytes that may wait to be sent; then `send` waits."""
+    """Bytes that may be unsent before `send` waits."""
     compression: bool = False
-    """Whether to offer permessage-deflate, which costs memory."""
+    """Whether to offer permessage-deflate, which takes memory."""
     json: bool = True
-    """Whether text that is a JSON object or array is parsed."""
+    """Whether a text that is a JSON object or array is parsed."""
     ssl: tls.SSLContext | None = None
-    """The TLS context of `wss://`; None for the system's default one."""
+    """The TLS context of `wss://`; None for the system's default."""
     proxy: str | bool | None = True
-    """The proxy's address; True for the one in the environment, None or False for none."""
+    """The proxy's address; True for the environment's proxy, None or False for no proxy."""
     reconnect: Backoff | None = None
     """When to open a lost connection again; None for never."""
     on_connect: Callable[[Any], Any] | None = None
-    """Called with the connection whenever it has been opened, the first time included."""
+    """Called with the connection after each opening, including the first."""
 
     def __post_init__(self) -> None:
         change = object.__setattr__
@@ -164,7 +164,7 @@ class ConnectOptions:
 
     @classmethod
     def of(cls, url: str, wishes: Mapping[str, Any]) -> ConnectOptions:
-        """InvalidOption for an unknown option, or one out of its range."""
+        """Check the options; InvalidOption if one is unknown or out of its range."""
         known = [field.name for field in fields(cls) if field.name != "url"]
         unknown = [name for name in wishes if name not in known]
         if unknown:
@@ -175,13 +175,13 @@ class ConnectOptions:
 
     @property
     def place(self) -> str:
-        """The URL as it may stand in a message: without the password, the query and their secrets."""
+        """The URL for messages, without user name, password and query, which may be secret."""
         parts = urlsplit(self.url)
         return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 def check_close(code: object, reason: object) -> tuple[int, str]:
-    """A code and a reason that may be sent; InvalidOption for others."""
+    """The code and reason, if they may be sent; InvalidOption otherwise."""
     if not isinstance(code, int) or not (code in _SENDABLE or 3000 <= code <= 4999):
         raise InvalidOption(f"a close code is 1000 to 1003, 1007 to 1014 or 3000 to 4999: {code!r:.80}")
     if not isinstance(reason, str) or len(reason.encode(errors="replace")) > REASON_LIMIT:
@@ -190,7 +190,7 @@ def check_close(code: object, reason: object) -> tuple[int, str]:
 
 
 def seconds(name: str, value: Any, *, positive: bool = False) -> float:
-    """A number of seconds; InvalidOption for anything else."""
+    """The number of seconds; InvalidOption for anything else."""
     if not _is_number(value) or not 0 <= value <= sys.float_info.max or (positive and value == 0):
         least = "more than 0" if positive else "0 or more"
         raise InvalidOption(f"{name} must be seconds, {least}: {value!r:.80}")
@@ -198,7 +198,7 @@ def seconds(name: str, value: Any, *, positive: bool = False) -> float:
 
 
 def whole(name: str, value: object, least: int) -> None:
-    """InvalidOption for what is no whole number from `least` on."""
+    """Raise InvalidOption unless the value is a whole number of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise InvalidOption(f"{name} must be a whole number, at least {least}: {value!r:.80}")
 
@@ -228,7 +228,7 @@ def _pairs(headers: Any) -> tuple[tuple[str, str], ...]:
     except (TypeError, ValueError):
         raise InvalidOption(f"headers must be a mapping or pairs of texts: {headers!r:.80}") from None
     for name, value in pairs:
-        # Not the value itself: it may be a secret.
+        # The message never shows the value, which may be secret.
         if not isinstance(name, str) or not isinstance(value, str):
             raise InvalidOption(f"a header is a pair of texts: {name!r:.80}")
         if not name or not name.isascii() or set(name) & set(" \t\r\n:\0") or set(value) & set("\r\n\0"):

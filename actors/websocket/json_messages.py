@@ -1,4 +1,4 @@
-"""Messages on the wire and as Python values: JSON objects and arrays are dicts and lists, other text is str."""
+"""Conversion of messages to Python values: JSON objects and arrays become dicts and lists, other text str."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any, Final
 from ..errors import UnencodableValue
 
 Message = str | bytes
-"""A whole message as it came: text or binary."""
+"""A whole message as received: text or binary."""
 
 _dumps: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 _loads: Final = json.JSONDecoder().decode
 
 
 def encode(data: Any) -> tuple[bytes, bool]:
-    """(payload, whether it is text). UnencodableValue with the path to what cannot be sent."""
+    """(payload, whether it is text). Raises UnencodableValue with the path to the value that cannot be sent."""
     if isinstance(data, str):
         return _utf8(data), True
     if isinstance(data, bytes):
@@ -37,13 +37,13 @@ def encode(data: Any) -> tuple[bytes, bool]:
 
 
 def decode(message: Message) -> Any:
-    """The value that `encode` would have made this of: only objects and arrays are taken for JSON."""
+    """The inverse of `encode`. Only JSON objects and arrays are parsed."""
     if message.__class__ is str and message[:1] in ("{", "[", " ", "\n", "\t", "\r"):
         try:
             value = _loads(message)
         except (ValueError, RecursionError):
             return message
-        # A number in blanks is a text like any other number.
+        # A number between blanks stays text, like any other number.
         return value if isinstance(value, dict | list) else message
     return message
 
@@ -56,7 +56,7 @@ def _utf8(text: str) -> bytes:
 
 
 def _culprit(value: Any, path: str, above: set[int]) -> str | None:
-    """Where in the value the first thing lies that JSON does not know."""
+    """The path to the first part of the value that JSON cannot represent."""
     if isinstance(value, dict | list | tuple):
         if id(value) in above:
             return path

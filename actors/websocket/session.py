@@ -1,8 +1,8 @@
-"""A connection as its task has it, which may outlive several connections on the wire.
+"""Session: a task's connection, which may span several wire connections if it is opened again.
 
-A session has two sides. The loop's side opens, reads, writes and closes; the task's side takes and offers, on whatever
-thread the task runs. Between them lie two queues and their counters, and one rule for each: the queue in is filled by
-the loop and emptied by the task, the queue out the other way round. A wait of the task's is woken by `ring`.
+A session has two sides. The loop's side opens, reads, writes and closes on the event loop. The task's side takes and
+offers messages on the task's thread. Two queues and their counters connect them. The loop fills the incoming queue and
+the task empties it; the outgoing queue works the other way round. `ring` wakes a waiting task.
 """
 
 from __future__ import annotations
@@ -30,16 +30,19 @@ from .wire_connection import WireConnection
 
 @dataclass(frozen=True, slots=True)
 class Reconnected:
-    """What `receive` gives between the last message before a loss and the first one after it: some may be missing."""
+    """The marker that `receive` returns after a loss, before the first message of the new connection.
+
+    Messages may be missing at this point.
+    """
 
     number: int
-    """How many times this connection was opened again, from 1."""
+    """How many times this connection has been opened again, from 1."""
     attempts: int
-    """Tries that it took."""
+    """Tries that reopening took."""
     down: float
     """Seconds without a connection."""
     code: int
-    """The close code of the connection that was lost; 1006 where there was none."""
+    """The close code of the lost connection; 1006 if it had none."""
     reason: str
 
 
@@ -52,16 +55,16 @@ class _Sign:
 
 
 EMPTY: Final = _Sign("EMPTY")
-"""Nothing has come yet."""
+"""No message has arrived yet."""
 OVER: Final = _Sign("OVER")
-"""Nothing will come any more."""
+"""No more messages will arrive."""
 
-#: Close codes for the ways in which a task lets go of a connection.
+#: Close codes for the reasons why a task's connection is closed.
 CODES: Final = {Closing.DONE: (1000, ""), Closing.AWAY: (1001, ""), Closing.FAILED: (1011, "the task failed")}
 
 
 class Session:
-    """`ring` wakes the task, `gone` says that nothing is left of the session; both are called on the loop."""
+    """A task's connection. `ring` wakes the task; `gone` reports that all sockets are gone. Both run on the loop."""
 
     def __init__(
         self,
@@ -78,30 +81,30 @@ class Session:
         self._lock = threading.Lock()
         self.link: WireConnection | None = None
         self.queue: deque[Message | Reconnected] = deque()
-        """What `take` gives."""
-        # Two counters and not one: each has one writer.
+        """Messages and markers for `take`."""
+        # Two counters, so that each has only one writer.
         self._came = 0
         self._taken = 0
         self._outgoing: list[tuple[bytes, bool]] = []
         self._unsent = 0
         self._flushing = False
         self.openings = 0
-        """Connections on the wire so far."""
+        """Wire connections opened so far."""
         self.ended = False
-        """Whether nothing more will come in or go out."""
+        """Whether no more messages will arrive or be sent."""
         self.closing = False
-        """Whether this side has asked for the end."""
+        """Whether this side has begun to close."""
         self.over = False
-        """Whether the socket is gone, too."""
+        """Whether the socket is gone as well."""
         self.code: int | None = None
         self.reason = ""
         self.why = ""
-        """What went wrong, for people."""
+        """The cause of the end, as text for people."""
         self.headers: Any = None
-        """The headers of the last handshake's answer."""
+        """The headers of the last handshake response."""
         self.subprotocol: str | None = None
         self.latency = 0.0
-        #: Sockets, in whatever state.
+        #: Sockets in any state.
         self._wires = 0
         self._tries = 0
         self._attempts = 0
@@ -114,7 +117,7 @@ class Session:
 
     def take(self, *, marker: bool = True) -> Any:
         """The next message or marker, EMPTY or OVER; with marker=False a marker is left where it is."""
-        ended = self.ended  # before the look: what comes before the end is taken before the end
+        ended = self.ended  # read first, so that messages from before the end are taken before OVER
         with self._lock:
             if not self.queue:
                 return OVER if ended else EMPTY
@@ -122,23 +125,23 @@ class Session:
                 return EMPTY
             item = self.queue.popleft()
             if item.__class__ is not Reconnected:
-                self._taken += len(item)  # type: ignore[arg-type]  # a message, then
+                self._taken += len(item)  # type: ignore[arg-type]  # a message here
         link = self.link
         if link is not None and link.holding and self.roomy():
             self._on_loop(link.read_on)
         return item
 
     def something(self) -> bool:
-        """Whether `take` would give something."""
+        """Whether `take` would return something other than EMPTY."""
         return bool(self.queue) or self.ended
 
     def congested(self) -> bool:
-        """Whether a message would have to wait."""
+        """Whether a message offered now would have to wait."""
         link = self.link
         return not self.ended and (link is None or link.paused or self._unsent >= self.terms.write_limit)
 
     def offer(self, payload: bytes, text: bool) -> None:
-        """Give a message to be sent."""
+        """Queue a message for sending."""
         with self._lock:
             self._outgoing.append((payload, text))
             self._unsent += len(payload)
@@ -148,19 +151,19 @@ class Session:
         self._on_loop(self._flush)
 
     def close(self, code: int, reason: str) -> None:
-        """Begin to close; returns at once. What was offered is sent before."""
+        """Begin to close; returns at once. Messages offered before are still sent."""
         self._on_loop(self._begin_close, code, reason)
 
     def close_for(self, why: Closing) -> None:
-        """See `Belonging`."""
+        """See `OpenResource`."""
         if os.getpid() != self._pid:
-            # In a child that the task has forked: the connection is its parent's.
+            # This is a child forked by the task; the connection belongs to its parent.
             self._gone(self)
             return
         self.close(*CODES[why])
 
     def drop(self) -> None:
-        """See `Belonging`."""
+        """See `OpenResource`."""
         self._on_loop(self._abort)
 
     def _on_loop(self, call: Callable[..., object], *args: Any) -> None:
@@ -170,13 +173,13 @@ class Session:
         try:
             self.loop.call_soon_threadsafe(call, *args)
         except RuntimeError:
-            # The loop is closed, and all connections with it.
+            # The loop is closed, and its connections too.
             pass
 
     # --- the loop's side: opening ---
 
     async def open(self) -> None:
-        """Connect for the first time. TimeoutError, WebSocketRefused."""
+        """Connect for the first time. Raises TimeoutError or WebSocketRefused."""
         try:
             await self._connect()
         except BaseException:
@@ -196,12 +199,12 @@ class Session:
                 subprotocols=terms.subprotocols,
                 open_timeout=terms.open_timeout,
                 close_timeout=terms.close_timeout,
-                ping_interval=None,  # Link has a pulse of its own
+                ping_interval=None,  # WireConnection sends pings itself
                 max_size=terms.max_size,
                 write_limit=terms.write_limit,
                 compression="deflate" if terms.compression else None,
                 proxy=terms.proxy or None,
-                create_connection=functools.partial(WireConnection, owner=self),  # type: ignore[arg-type]  # as good as a class
+                create_connection=functools.partial(WireConnection, owner=self),  # type: ignore[arg-type]  # a factory
                 **options,
             )
         except TimeoutError as error:
@@ -228,7 +231,7 @@ class Session:
             else:
                 self._reopening = None
                 if self.link is None and not self.ended:
-                    # Lost again before this coroutine could go on.
+                    # The connection was lost again before this coroutine resumed.
                     self._again()
                 return
         self._reopening = None
@@ -284,7 +287,7 @@ class Session:
             messages, self._outgoing = self._outgoing, []
             self._flushing = False
             self._unsent = 0
-        # Without a connection they are lost, as are those that lie in the socket's buffer then.
+        # Without a connection these messages are lost, like those in the socket's buffer.
         if self.link is not None and messages:
             self.link.write(messages)
         self._ring()
@@ -295,7 +298,7 @@ class Session:
         """See `Owner`."""
         self._wires -= 1
         if link is not self.link:
-            # It was refused, or given up before it was open.
+            # It was refused or given up before it opened.
             if self.ended:
                 self._finish()
             return
@@ -357,7 +360,7 @@ class Session:
 
 @functools.cache
 def _default_tls() -> tls.SSLContext:
-    """One for all: each would load the system's certificates anew."""
+    """One shared context, because each new one loads the system's certificates again."""
     return tls.create_default_context()
 
 
@@ -366,7 +369,7 @@ def _within(timeout: float | None) -> str:
 
 
 def _refused(place: str, error: Exception) -> WebSocketRefused:
-    """A foreign error while connecting, in our words."""
+    """Our error for a library's or the system's error while connecting."""
     if isinstance(error, InvalidStatus):
         status = error.response.status_code
         message = f"{place} has answered the handshake with HTTP {status}"
@@ -376,7 +379,7 @@ def _refused(place: str, error: Exception) -> WebSocketRefused:
             f"no TLS connection to {place}: {error}", final=isinstance(error, tls.SSLCertVerificationError)
         )
     if isinstance(error, OSError):
-        # What is cut off in the TLS handshake, as by a server that speaks none, has no words of its own.
+        # A cut in the TLS handshake (by a server without TLS, for example) has an empty error message.
         told = str(error) or f"cut off in the handshake ({type(error).__name__})"
         return WebSocketRefused(f"no connection to {place}: {told}")
     cut_off = isinstance(getattr(error, "__cause__", None), EOFError | OSError)

@@ -1,7 +1,7 @@
-"""The event loop on which the connections of all sync tasks of a process live, on a thread of its own.
+"""The event loop for the connections of all sync tasks in a worker, on a thread of its own.
 
-Not the loop of the async tasks: one of those that blocks it would keep the pings of everybody else from being
-answered. Async tasks have their connections on their own loop.
+It is not the loop of the async tasks, because an async task that blocks that loop would also block the answers to
+pings of all sync tasks. Connections of async tasks live on the async tasks' loop.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _loop: asyncio.AbstractEventLoop | None = None
 
 
 def loop() -> asyncio.AbstractEventLoop:
-    """The loop, which runs; made when first asked for."""
+    """The running loop; made at the first call."""
     global _loop  # noqa: PLW0603 - one for each process, as its thread is
     with _lock:
         if _loop is None:
@@ -25,7 +25,7 @@ def loop() -> asyncio.AbstractEventLoop:
 
 
 def _become_fork() -> None:
-    # The thread has stayed in the parent.
+    # The loop's thread exists only in the parent.
     global _loop, _lock  # noqa: PLW0603 - as above
     _loop = None
     _lock = threading.Lock()

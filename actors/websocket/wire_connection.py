@@ -1,11 +1,11 @@
-"""One connection on the wire, from its handshake to its loss: `websockets` with a queue, a pulse and limits of ours.
+"""WireConnection: one TCP connection from its handshake to its loss, on top of `websockets`.
 
-Everything here runs on the event loop of the connection. What differs from the library's own connection:
+Everything here runs on the event loop of the connection. It differs from the library's own connection:
 
-1. A message goes straight into its owner's queue, where another thread may take it; no coroutine is woken for it.
-2. When the queue is full, reading stops, also in the middle of what one read has brought. Then silence of the other
-   side says nothing, so the pulse does not count it.
-3. Closing has a deadline that a timer keeps, whoever began it and whether or not somebody waits.
+1. A message goes straight into its owner's queue, where another thread may take it. No coroutine is woken for it.
+2. Reading stops when the queue is full, even in the middle of the bytes of one read. Silence of the peer does not count
+   as a lost connection while reading is stopped.
+3. Closing has a deadline kept by a timer. It applies to both sides' closes, even if no task waits.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from websockets.protocol import State
 from .connect_options import ConnectOptions
 from .json_messages import Message
 
-#: Bytes handed to the parser at once: the queue may grow beyond its limit by what they hold, which is a thousand times
-#: as much where it is compressed.
+#: Bytes given to the parser at once. The queue may exceed its limit by the messages in them, which is up to 1,000
+#: times as much if they are compressed.
 SLICE: Final = 4096
 
 _OPEN: Final = State.OPEN
@@ -33,34 +33,34 @@ _PONG: Final = Opcode.PONG
 
 
 class Owner(Protocol):
-    """Whose connection it is. Called on the event loop."""
+    """The owner of a wire connection: a Session. Its methods are called on the event loop."""
 
     terms: ConnectOptions
 
     def wired(self) -> None:
-        """There is a TCP connection; `lost` will say when it has gone."""
+        """There is a TCP connection; `lost` is called when it is gone."""
 
     def opened_link(self, link: WireConnection) -> None:
         """The handshake has succeeded; no message has come yet."""
 
     def put(self, message: Message) -> None:
-        """A message has come."""
+        """A message has arrived."""
 
     def full(self) -> bool:
-        """Whether nothing more should be read."""
+        """Whether reading should stop."""
 
     def roomy(self) -> bool:
         """Whether reading should go on."""
 
     def news(self) -> None:
-        """Something has changed that somebody may wait for."""
+        """A state has changed that the task may be waiting for."""
 
     def lost(self, link: WireConnection) -> None:
         """The connection is gone."""
 
 
 class WireConnection(ClientConnection):
-    """Made by `websockets` once the TCP connection stands."""
+    """A connection; made by `websockets` after TCP has connected."""
 
     def __init__(self, protocol: ClientProtocol, *, owner: Owner, **options: Any) -> None:
         super().__init__(protocol, **options)
@@ -69,30 +69,30 @@ class WireConnection(ClientConnection):
         #: The first fragments of a message, and whether it is text.
         self._parts: bytearray | None = None
         self._is_text = False
-        #: Read but not parsed, because the queue is full.
+        #: Bytes read but not parsed, because the queue is full.
         self._backlog = b""
         self.holding = False
-        """Whether reading has stopped; the owner calls `read_on` once it has room."""
+        """Whether reading has stopped; the owner calls `read_on` when its queue has room."""
         self._dropping = False
         self._heard = True
         self._pulse: asyncio.TimerHandle | None = None
         self._end: asyncio.TimerHandle | None = None
         self._pinged: float | None = None
         self.why = ""
-        """What went wrong, for people; empty for an orderly end."""
+        """The cause of the end, as text for people; empty for an orderly end."""
 
-    # --- what comes in ---
+    # --- input ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The TCP connection, or TLS on it, stands."""
+        """TCP, and TLS if used, has connected."""
         super().connection_made(transport)
         self.owner.wired()
 
     def data_received(self, data: bytes) -> None:
-        """Parse it, as far as there is room for what it holds."""
+        """Parse the bytes until the queue is full."""
         self._heard = True
         if self._backlog:
-            # Some transports bring what they had read before they were told to stop.
+            # Some transports deliver bytes that they read before `pause_reading`.
             self._backlog += data
             return
         self._parse(data)
@@ -110,29 +110,29 @@ class WireConnection(ClientConnection):
         if self.protocol.state is State.CLOSING:
             self._end_within()
         elif self.protocol.handshake_exc is not None:
-            self.transport.abort()  # which ends the wait for an answer that makes sense
+            self.transport.abort()  # ends the wait for a valid response
         if not self._dropping and full():
             self._hold()
 
     def _parse_rest(self) -> None:
-        """Nothing comes after it, so it is no matter of room any more."""
+        """Parse the backlog regardless of room, because no more bytes follow."""
         data, self._backlog = self._backlog, b""
         for start in range(0, len(data), SLICE):
             if not self._dropping:
                 super().data_received(data[start : start + SLICE])
 
     def _hold(self) -> bool:
-        """Stop reading; False if that is not necessary after all."""
+        """Stop reading; False if the queue has room again."""
         self.transport.pause_reading()
         self.holding = True
-        # The task may have emptied the queue before it could see that.
+        # The task may have emptied the queue before it saw `holding`.
         if self.owner.roomy():
             self.holding = False
             self.transport.resume_reading()
         return self.holding
 
     def read_on(self) -> None:
-        """There is room again."""
+        """Go on reading, because the queue has room again."""
         if not self.holding:
             return
         self.holding = False
@@ -144,10 +144,10 @@ class WireConnection(ClientConnection):
         self.owner.news()
 
     def process_event(self, event: Any) -> None:
-        """One frame, or the answer to the handshake."""
+        """Handle one frame, or the handshake response."""
         if self.response is None:
             super().process_event(event)
-            # Not the state: the same read may have brought the close as well.
+            # `protocol.state` would not do: the same read may contain a close.
             if self.protocol.handshake_exc is None:
                 self.owner.opened_link(self)
                 self._beat_later(self.terms.ping_interval)
@@ -180,36 +180,36 @@ class WireConnection(ClientConnection):
         else:
             self.owner.put(message)
 
-    # --- what goes out ---
+    # --- output ---
 
     def write(self, messages: list[tuple[bytes, bool]]) -> bool:
-        """Send these (payload, is text); False if the connection does not take any more."""
+        """Send these (payload, is text); False if the connection is no longer open."""
         protocol = self.protocol
         if protocol.state is not _OPEN:
             return False
         for payload, text in messages:
             (protocol.send_text if text else protocol.send_binary)(payload)
-        # In one piece: the transport makes a system call of each.
+        # Joined, because the transport makes a system call for each write.
         self.transport.write(b"".join(protocol.data_to_send()))
         return True
 
     def pause_writing(self) -> None:
-        """The transport holds as much as it should."""
+        """The transport's buffer is full."""
         super().pause_writing()
 
     def resume_writing(self) -> None:
-        """The transport takes more."""
+        """The transport's buffer has room."""
         super().resume_writing()
         self.owner.news()
 
-    # --- the pulse ---
+    # --- pings ---
 
     def _beat_later(self, after: float | None) -> None:
         if after is not None and self._end is None:
             self._pulse = self.loop.call_later(after, self._beat)
 
     def _beat(self) -> None:
-        """Send a ping, and look later whether anything at all has come since."""
+        """Send a ping, and check after `ping_timeout` whether any bytes have arrived since."""
         if self.protocol.state is not _OPEN:
             return
         self._heard = False
@@ -224,7 +224,7 @@ class WireConnection(ClientConnection):
             self._pulse = self.loop.call_later(timeout, self._feel, max(interval - timeout, 0))
 
     def _feel(self, rest: float) -> None:
-        """Whether the other side lives, as far as it could be heard."""
+        """Fail the connection if nothing has arrived since the ping, unless reading is stopped."""
         if self._heard or self.holding:
             self._beat_later(rest)
         else:
@@ -237,13 +237,13 @@ class WireConnection(ClientConnection):
     # --- the end ---
 
     def fail(self, code: CloseCode, reason: str) -> None:
-        """The other side has broken a rule."""
+        """Close because the peer violated the protocol or did not answer a ping."""
         self.why = reason
         self.protocol.fail(code, reason)
         self._say_goodbye()
 
     def close_with(self, code: int, reason: str) -> None:
-        """Begin to close; what has not been taken by now is dropped, so that the other side's answer can be read."""
+        """Begin to close. Messages that arrive from now on are dropped, so that the peer's answer can be read."""
         if self.protocol.state is _OPEN:
             self.protocol.send_close(code, reason)
         self._dropping = True
@@ -270,12 +270,12 @@ class WireConnection(ClientConnection):
         self._pulse = None
 
     def eof_received(self) -> None:
-        """The other side sends no more."""
+        """The peer sends no more."""
         self._parse_rest()
         super().eof_received()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Nothing comes any more; what had been read counts still."""
+        """The connection is gone. Bytes read before are still parsed."""
         self.holding = False
         self._parse_rest()
         super().connection_lost(exc)
@@ -285,7 +285,7 @@ class WireConnection(ClientConnection):
         self.owner.lost(self)
 
     def ending(self) -> tuple[int, str]:
-        """The close code and the reason that stand for this end: the other side's, else why we broke it off."""
+        """The close code and reason of this end: the peer's, else those of our own failure."""
         protocol = self.protocol
         received, sent = protocol.close_rcvd, protocol.close_sent
         if received is not None and not (sent is not None and self.why and not protocol.close_rcvd_then_sent):
