@@ -49,7 +49,7 @@ UNKNOWN_TO = {
     },
 }
 
-#: Settings, the home, the app, crash points: used in every process.
+#: Settings, the home, the app, the kinds of tasks, crash points: used in every process.
 GROUND = {"supervisor", "supervisor/testing"}
 ACTORS = {"actors", "actors/task", "actors/attempt", "actors/inside", "actors/box", "actors/websocket"}
 STORAGE = {"storage", "storage/tables", "storage/file"}
@@ -65,7 +65,7 @@ ARROWS: dict[str, set[str]] = {
     "storage/tables": ACTORS,
     "storage/file": {*ACTORS, "storage/tables"},
     "storage": {*ACTORS, "storage/tables", "storage/file"},
-    "supervisor": {*ACTORS, "storage/file", "supervisor/linux"},
+    "supervisor": {*ACTORS, "storage/tables", "storage/file", "supervisor/linux"},
     "supervisor/testing": ACTORS,
     "supervisor/linux": ACTORS,
     "supervisor/rules": ACTORS,

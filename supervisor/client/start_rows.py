@@ -9,13 +9,13 @@ from collections.abc import Callable
 from typing import Any
 
 from ...actors import values
-from ...actors.box.conf import BOX
 from ...actors.errors import InvalidOption, UnencodableValue, UnknownTask
 from ...actors.ids import id_bytes, new_id
 from ...actors.inside.context import lineage_here
 from ...actors.task import parameters
 from ...actors.task.declaration import Task, module_name
 from ..app import AppSpec
+from ..task_kinds import OWN_KINDS
 from ..wire.messages import Ask
 from .connection import Connection
 from .reconnecting import ReconnectingClient
@@ -86,7 +86,7 @@ class StartRows:
 
     def _check_of(self, task: Task[..., Any]) -> Callable[[tuple[Any, ...], dict[str, Any]], None]:
         """What refuses arguments that do not fit; of a task known by name only, the supervisor tells what it takes."""
-        if task.body is not None or task.name == BOX:
+        if task.body is not None or task.name in OWN_KINDS:
             return task.check_start
         connection = self._attachment.connected()
         if connection is not self._told_by:

@@ -142,7 +142,7 @@ class Supervisor:
         self._book.on_queued = self.turn
         self._dispatcher.is_short = lambda was: self._journal.full if was else self._journal.short
         self._dispatcher.is_scarce = lambda: self._journal.scarce
-        self._attempts.on_box_left = self._boxes.ask
+        self._attempts.on_left_behind = self._boxes.ask
         self._service.on_stop = self.stop
         self._service.tree = self.tree
 

@@ -63,8 +63,8 @@ class Attempts:
         self._settings = settings
         #: Asks for a turn of the loop, in which changes are carried out.
         self._turn = turn
-        #: Called when a container may have been left with nobody to care for it.
-        self.on_box_left: Callable[[], None] = lambda: None
+        #: Called when an attempt may have left something outside of its worker.
+        self.on_left_behind: Callable[[], None] = lambda: None
         #: Seconds that attempts of each task lately took.
         self.pace: dict[str, float] = {}
         self._on: dict[int, Callable[[WorkerSeat, tuple[Any, ...]], None]] = {
@@ -144,7 +144,7 @@ class Attempts:
             self.take_back(seat, seat.lane_of(entry))
         if entry.attempt is None:
             self._book.end(entry, Event.CANCEL)
-            self._box_left(entry)
+            self._leave_behind(entry)
             return True
         if not entry.record.cancel:
             entry.record.cancel = True
@@ -330,7 +330,7 @@ class Attempts:
         others = [entry for entry in lost if entry.id not in link.condemned]
         for entry in lost:
             link.drop(entry)
-            self._box_left(entry)
+            self._leave_behind(entry)
         for entry, reason in condemned:
             self._killed(entry, reason, link)
         if condemned or link.condemned or link.retiring:
@@ -338,23 +338,22 @@ class Attempts:
                 self._interrupt(entry)
             return True
         waits = link.channel.waiting_at_death()
-        # A container task only waits, whatever its marks say of the moment: its container is somebody else's process.
-        boxes = {entry.id for entry in others if entry.lane is Lane.BOX}
-        parked = boxes | {entry.id for entry in others if waits.get(entry.id, entry.parked)}
+        # A task that only waits goes on where it was, however often its worker dies.
+        innocent = {task.id for task in others if task.kind.only_waits}
+        parked = innocent | {task.id for task in others if waits.get(task.id, task.parked)}
         shares = blame(
-            [e for e in others if e.id not in parked], [e for e in others if e.id in parked]
+            [task for task in others if task.id not in parked], [task for task in others if task.id in parked]
         ).shares
-        for entry, share in shares:
-            if entry.id in boxes:
-                # It goes on where it was, however often: the container has not noticed.
-                self._interrupt(entry)
+        for task, share in shares:
+            if task.id in innocent:
+                self._interrupt(task)
             else:
-                self._share(entry, share, link, status)
-        return len(shares) > len(boxes)
+                self._share(task, share, link, status)
+        return len(shares) > len(innocent)
 
-    def _box_left(self, entry: LiveTask) -> None:
-        if entry.lane is Lane.BOX:
-            self.on_box_left()
+    def _leave_behind(self, task: LiveTask) -> None:
+        if task.kind.leaves_behind:
+            self.on_left_behind()
 
     def _killed(self, entry: LiveTask, reason: str, link: WorkerSeat) -> None:
         if reason.startswith("memory"):

@@ -17,6 +17,7 @@ from typing import Final
 from ...storage.tables.schema import Lane
 from ..channel.interface import HANDED
 from ..settings import Settings
+from ..task_kinds import LIMITED, TaskKind
 from ..tasks.live_task import LiveTask
 from ..tasks.task_table import TaskTable
 from .attempts import LOOK_AFTER, PACE_UNKNOWN, QUICK, Attempts
@@ -94,8 +95,9 @@ class Dispatcher:
             log.warning("the disk has room again: queued tasks begin")
         self._release_due()
         waits = self._book.waits
-        if waits(Lane.BOX) and (links := self._links(Lane.SYNC)):
-            self._fill_boxes(links)
+        for kind in LIMITED:
+            if kind.lane is not None and waits(kind.lane) and (links := self._links(Lane.SYNC)):
+                self._fill_places(kind, links)
         if waits(Lane.SYNC) and (links := self._links(Lane.SYNC)):
             self._fill_slots(links)
         if waits(Lane.ASYNC) and (links := self._links(Lane.ASYNC)):
@@ -133,25 +135,26 @@ class Dispatcher:
             if load.tasks:
                 self._attempts.hand(load.seat, Lane.SYNC, load.tasks)
 
-    def _fill_boxes(self, links: list[WorkerSeat]) -> None:
-        """Containers wait in a line of their own until one of their places is free; on a worker they are sync tasks."""
-        entries = self._take(Lane.BOX)
-        if not entries:
+    def _fill_places(self, kind: TaskKind, links: list[WorkerSeat]) -> None:
+        """Tasks of a kind with limited places wait in a queue of their own; on a worker they are sync tasks."""
+        assert kind.lane is not None
+        assert kind.places is not None
+        lane = kind.lane
+        tasks = self._take(lane)
+        if not tasks:
             return
-        boxes = {
-            link: sum(other.lane is Lane.BOX for other in link.tasks.values()) for link in self._pool.links
-        }
-        places = self._settings.containers - sum(boxes.values())
-        while entries:
+        taken = {link: sum(task.lane is lane for task in link.tasks.values()) for link in self._pool.links}
+        left = kind.places(self._settings) - sum(taken.values())
+        while tasks:
             free = [link for link in links if link.working(Lane.SYNC) < self._settings.slots]
-            if places <= 0 or not free:
-                self._book.put_back(Lane.BOX, entries[0])
+            if left <= 0 or not free:
+                self._book.put_back(lane, tasks[0])
                 return
-            link = min(free, key=boxes.__getitem__)
-            self._attempts.hand(link, Lane.SYNC, entries)
-            boxes[link] += 1
-            places -= 1
-            entries = self._take(Lane.BOX)
+            link = min(free, key=taken.__getitem__)
+            self._attempts.hand(link, Lane.SYNC, tasks)
+            taken[link] += 1
+            left -= 1
+            tasks = self._take(lane)
 
     def _quick_ones(self, entries: list[LiveTask], ahead: int) -> int:
         """How many of these, from the first on, are quick enough to be handed out behind `ahead` others."""

@@ -6,13 +6,13 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from ...actors.box.conf import BOX, takes_messages
 from ...actors.errors import InvalidOption, InvalidValue, TaskNotFound, UnknownTask, ValueTooLarge
 from ...actors.ids import id_text, is_task_id
 from ...actors.task.declaration import DELAY_LIMIT, KEY_LIMIT, NAME_LIMIT
 from ...actors.task.options import Options
 from ...storage.tables.record import Record
 from ...storage.tables.schema import Table, idempotency_key
+from ..task_kinds import OWN_KINDS, kind_of
 from ..tasks.commit_loop import CommitLoop
 from ..tasks.task_table import TaskTable
 from ..wire.checks import checked_id, is_id
@@ -70,9 +70,9 @@ class Admission:
             (Record(id, name, now, stream, origin, options, key, _ahead(due, now)), args)
             for id, name, args, options, key, due, stream, origin in rows
         ]
-        if BOX in names:
+        if not OWN_KINDS.keys().isdisjoint(names):
             for record, packed in new:
-                _close_box(record, packed)
+                _close_if_deaf(record, packed)
         self._book.add(new)
 
     def _fresh(self, rows: Any) -> tuple[list[tuple[Any, ...]], list[bytes]]:
@@ -158,7 +158,7 @@ class Admission:
             self._journal.put(Table.CHECKPOINTS, new_id, state)
             record.checkpoint = (time.time(), len(state))
         new = (record, self._journal.get(Table.ARGS, old_id))
-        _close_box(*new)
+        _close_if_deaf(*new)
         self._book.add([new])
 
 
@@ -171,7 +171,7 @@ def _ahead(due: float | None, now: float) -> float | None:
     return None if due is None or due <= now else due
 
 
-def _close_box(record: Record, args: bytes | None) -> None:
-    """A container task without stdin takes no messages."""
-    if record.name == BOX and not takes_messages(args):
+def _close_if_deaf(record: Record, args: bytes | None) -> None:
+    """Close the mailbox of a task that takes no messages."""
+    if not kind_of(record.name).takes_messages(args):
         record.closed = True

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ...actors.box.conf import BOX
 from ...actors.errors import InvalidOption
 from ...actors.task.options import Options
 from ...storage.tables.record import Record
 from ...storage.tables.schema import Lane, ready_sort
+from ..task_kinds import OWN_KINDS, kind_of
 
 #: Lane and sort of a task's row in the `live` table.
 Place = tuple[int, int]
@@ -25,7 +25,7 @@ class TaskCatalog:
         self.takes: dict[str, list[Any]] = {}
         #: Of tasks started as they were declared: options, lane and place in line.
         self.usual: dict[str, tuple[Options, Lane, Place]] = {}
-        self.add({BOX: Options().pack()})
+        self.add(dict.fromkeys(OWN_KINDS, Options().pack()))
 
     def add(self, tasks: Mapping[str, Mapping[str, Any]]) -> None:
         """Take in tasks as a fork server tells of them: the fields of their options, `is_async` and `takes`."""
@@ -42,7 +42,7 @@ class TaskCatalog:
 
     def names(self) -> list[str]:
         """The names of the app's own tasks, sorted."""
-        return sorted(self.tasks.keys() - {BOX})
+        return sorted(self.tasks.keys() - OWN_KINDS.keys())
 
     def options_of(self, record: Record) -> tuple[Options, Lane]:
         """The options in force for a task and the lane it runs in. A task the app does not know gets defaults."""
@@ -60,6 +60,6 @@ _UNDECLARED = (Options(), False)
 
 def _usual_lane(name: str, options: Options, is_async: bool) -> Lane:
     """The lane of a task that is not suspected of anything."""
-    if name == BOX:
-        return Lane.BOX
+    if (lane := kind_of(name).lane) is not None:
+        return lane
     return Lane.ALONE if options.alone else Lane.ASYNC if is_async else Lane.SYNC

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ...actors.task.options import Options
 from ...storage.tables.record import Record
 from ...storage.tables.schema import Lane
+from ..task_kinds import TaskKind, kind_of
 
 if TYPE_CHECKING:
     from .attempt import Attempt
@@ -54,6 +55,11 @@ class LiveTask:
         self.attempt: Attempt | None = None
         self.mail: MailboxState | None = None
         self.log: TaskLog | None = None
+
+    @property
+    def kind(self) -> TaskKind:
+        """What sets it apart from tasks of other kinds."""
+        return kind_of(self.record.name)
 
     @property
     def queued(self) -> bool:

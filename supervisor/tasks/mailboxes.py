@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Final
 
-from ...actors.box.conf import BOX
 from ...actors.errors import MailboxClosed, MailboxFull, TaskNotFound
 from ...actors.ids import id_text
 from ...storage.tables.schema import MAIL_KEY_BYTES, Table, after_prefix, mail_keys, mail_seq
@@ -236,9 +235,4 @@ class Mailboxes:
 
 def _closed(entry: LiveTask) -> str:
     """Why a mailbox takes nothing."""
-    if entry.record.name == BOX:
-        return (
-            f"container task {id_text(entry.id)} takes no messages, or no more: one that is started with "
-            "BoxConf(stdin=True) gets them on its standard input until its mailbox is closed"
-        )
-    return f"the mailbox of task {id_text(entry.id)} was closed"
+    return entry.kind.closed.format(id=id_text(entry.id))

@@ -21,7 +21,6 @@ from ...actors.attempt import output_capture
 from ...actors.attempt.actor import TaskActor, detach
 from ...actors.attempt.async_actor import AsyncTaskActor
 from ...actors.attempt.host import Assignment, Ending, Outcome, printable
-from ...actors.box.conf import BOX
 from ...actors.errors import ProtocolError, TaskNotFound, UnknownTask
 from ...actors.ids import id_text
 from ...actors.task import current_runtime
@@ -31,6 +30,7 @@ from ...storage.tables.schema import Lane
 from ..channel.begin_tokens import BeginTokens
 from ..channel.wait_marks import WaitMarks
 from ..linux.processes import children_of, kill_tree
+from ..task_kinds import kind_of
 from ..testing.crash_points import Process, arm
 from ..wire.codec import Decoder, parts
 from ..wire.error_codec import error_of
@@ -301,8 +301,8 @@ class Worker:
 
     def _import_late(self, name: str) -> Task[..., Any] | None:
         """A task of a module that was declared after this worker was forked, or one of our own."""
-        if name == BOX:
-            importlib.import_module("..boxes.attempt", __package__)
+        if (own := kind_of(name).module) is not None:
+            importlib.import_module(f"..{own}", __package__)
             return registry.get(name)
         module = name.partition(":")[0]
         if module in self._modules:

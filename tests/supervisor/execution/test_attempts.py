@@ -522,7 +522,7 @@ def test_a_container_task_is_never_to_blame(home: Path):
     async def story() -> None:
         async with room(home, workers=0, slots=4) as it:
             left: list[int] = []
-            it.attempts.on_box_left = lambda: left.append(1)
+            it.attempts.on_left_behind = lambda: left.append(1)
             beside: bytes | None = None
             for name, waits in (("", False), ("quick", True), ("retried", False)):
                 ids = [id for id in it.book.entries if it.record(id).name == BOX] or [it.add(BOX)]

@@ -1,0 +1,60 @@
+"""The kinds of tasks, and everything in which they differ for the supervisor and its workers.
+
+Nearly every task is `CODE`: a function of the app. Code outside of this file asks a kind what it does, never which kind
+it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from ..actors.box.conf import BOX, takes_messages
+from ..storage.tables.schema import Lane
+from .settings import Settings
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TaskKind:
+    """What sets tasks of one kind apart."""
+
+    lane: Lane | None = None
+    """The queue in which all of them wait; None: their options decide."""
+    places: Callable[[Settings], int] | None = None
+    """How many of them may be at work at once, in all workers; None: as many as there are slots."""
+    only_waits: bool = False
+    """Whether its work is done in another process, so that it is never to blame for the death of its worker."""
+    leaves_behind: bool = False
+    """Whether an attempt that is cut off may leave something outside of the worker, for a sweep to find."""
+    takes_messages: Callable[[bytes | None], bool] = lambda _args: True
+    """Whether its mailbox is open from the start, by its encoded arguments."""
+    closed: str = "the mailbox of task {id} was closed"
+    """Why its mailbox takes nothing, where it is closed."""
+    module: str | None = None
+    """The module of this package that declares it; None: a module of the app does."""
+
+
+CODE: Final = TaskKind()
+CONTAINER: Final = TaskKind(
+    lane=Lane.BOX,
+    places=lambda settings: settings.containers,
+    only_waits=True,
+    leaves_behind=True,
+    takes_messages=takes_messages,
+    closed=(
+        "container task {id} takes no messages, or no more: one that is started with BoxConf(stdin=True) gets them on "
+        "its standard input until its mailbox is closed"
+    ),
+    module="boxes.attempt",
+)
+
+#: By the name of the task. A task of any other name is `CODE`.
+OWN_KINDS: Final = {BOX: CONTAINER}
+#: The kinds whose places are limited.
+LIMITED: Final = tuple(kind for kind in OWN_KINDS.values() if kind.places is not None)
+
+
+def kind_of(name: str) -> TaskKind:
+    """The kind of a task with this name."""
+    return OWN_KINDS.get(name, CODE)

@@ -1,0 +1,39 @@
+"""Every kind of task: what sets it apart, and that its module declares it."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import pytest
+
+from understudy.actors import values
+from understudy.actors.task.declaration import registry
+from understudy.storage.tables.schema import Lane
+from understudy.supervisor.settings import Settings
+from understudy.supervisor.task_kinds import CODE, CONTAINER, LIMITED, OWN_KINDS, kind_of
+
+
+def test_a_task_of_the_app_is_code():
+    assert kind_of("app:etl") is CODE
+    assert CODE.takes_messages(None)
+    assert (CODE.lane, CODE.places, CODE.module) == (None, None, None)
+
+
+@pytest.mark.parametrize("name", OWN_KINDS)
+def test_the_module_of_a_kind_declares_it(name: str):
+    import_module(f"understudy.supervisor.{OWN_KINDS[name].module}")
+    assert registry[name].name == name
+
+
+def test_containers_wait_for_places_of_their_own():
+    assert list(LIMITED) == [CONTAINER]
+    assert CONTAINER.lane is Lane.BOX
+    assert CONTAINER.places is not None
+    assert CONTAINER.places(Settings(containers=3)) == 3
+
+
+@pytest.mark.parametrize("stdin", [True, False])
+def test_a_container_takes_messages_only_on_its_standard_input(stdin: bool):
+    args = values.pack(([{"image": "x", "stdin": stdin}, 10.0], {}))
+    assert CONTAINER.takes_messages(args) is stdin
+    assert not CONTAINER.takes_messages(None)
