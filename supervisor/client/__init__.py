@@ -1,1 +1,1 @@
-"""What runs in the programs that use the runtime."""
+"""The client: the code that runs in programs that use the runtime."""

@@ -1,4 +1,4 @@
-"""The client for asyncio programs: `Runtime`'s calls, awaitable."""
+"""AsyncRuntime: the client for asyncio programs, with the calls of `Runtime` as coroutines."""
 
 from __future__ import annotations
 
@@ -23,35 +23,35 @@ from .views import LogLine
 
 T = TypeVar("T")
 
-#: Calls that may be under way at once; each waits for a commit, which they share. Waiting for tasks takes no thread.
+#: Calls that may run at once; each waits for a commit, which they share. Waiting for tasks takes no thread.
 THREADS: Final = 32
 
 
 class AsyncRuntime:
-    """As `Runtime`, for `async with AsyncRuntime(home) as rt:`. Belongs to one event loop at a time."""
+    """`Runtime` for `async with AsyncRuntime(home) as rt:`. Belongs to one event loop at a time."""
 
     def __init__(self, home: str | os.PathLike[str] | None = None, **settings: Any) -> None:
-        """Takes what `Runtime` takes; connects when the block is entered, or at `open`."""
+        """Takes the arguments of `Runtime`. Connects at `async with` or `open`."""
         self._make: Callable[[], Runtime] = functools.partial(Runtime, home, **settings)
         self._sync: Runtime | None = None
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="understudy-async")
 
     @classmethod
     def connect(cls, home: str | os.PathLike[str] | None = None) -> Self:
-        """Only attach: entering the block raises NotRunning where no supervisor serves `home`."""
+        """Only attach: entering the block raises NotRunning if no supervisor serves `home`."""
         runtime = cls(home)
         runtime._make = functools.partial(Runtime.connect, home)
         return runtime
 
     async def open(self) -> Self:
-        """Connect; starts a supervisor if need be."""
+        """Connect; starts a supervisor if none serves the home."""
         if self._sync is None:
             self._sync = await self._call(self._make)
         return self
 
     @property
     def sync(self) -> Runtime:
-        """The runtime behind it, which other threads may use."""
+        """The `Runtime` that carries out the calls; other threads may use it."""
         if self._sync is None:
             raise RuntimeError("not connected: use `async with`, or await open() first")
         return self._sync
@@ -91,8 +91,8 @@ class AsyncRuntime:
 
     async def _awaited(self, future: Future[T], seconds: float | None) -> T:
         try:
-            # Cancelling the caller cancels the future, by which the supervisor learns that nobody waits.
-            # Not `wait_for`, which before Python 3.12 loses a cancel that comes just as the future is set.
+            # If the caller is cancelled, the future is cancelled, which ends the WAIT at the supervisor.
+            # Not `wait_for`: before Python 3.12 it loses a cancel that comes just when the future is set.
             async with asyncio.timeout(seconds):
                 return await asyncio.wrap_future(future)
         except TimeoutError:
@@ -217,7 +217,7 @@ async def _on(threads: ThreadPoolExecutor, function: Callable[..., T], *args: An
 
 @contextmanager
 def _thread() -> Iterator[Callable[..., Awaitable[Any]]]:
-    """A thread for an iterator that waits long: enough of them would take all of those that the calls share."""
+    """A thread of its own for an iterator: many waiting iterators would use up the threads of the calls."""
     thread = ThreadPoolExecutor(1, thread_name_prefix="understudy-async-iterator")
     try:
         yield functools.partial(_on, thread)

@@ -1,4 +1,4 @@
-"""A supervisor as a child process of the program that uses it."""
+"""ChildSupervisor: a supervisor as a child process of the client's program."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from ..linux.python_command import python_command
 from ..settings import Settings
 from ..wire.error_codec import error_of
 
-#: Seconds until a supervisor serves its home; taking over a large one may take a while.
+#: Seconds that a supervisor may take until it serves its home; recovery of a large home is slow.
 START_TIMEOUT: Final = 60.0
-#: Seconds beyond its drain that a supervisor gets to stop.
+#: Seconds after its drain that a supervisor gets to stop.
 STOP_MARGIN: Final = 15.0
 
 
 class ChildSupervisor:
-    """Owns the child. It stops by itself when this process dies, since the socket between them closes then."""
+    """Owns the child. The child stops when this process dies, because the socket between them closes."""
 
     def __init__(self, home: Home, spec: AppSpec, settings: Settings) -> None:
-        """Start it and wait until it serves the home. Raises what kept it from doing so: HomeInUse, StoreError, …
+        """Start it and wait until it serves the home. Raises the error that stopped it: HomeInUse, StoreError, …
 
-        SupervisorLost if somebody, or a system out of memory, has killed it meanwhile: another may fare better.
+        Raises SupervisorLost if a user or the kernel (out of memory) has killed it; another try may succeed.
         """
         self._drain = settings.drain
         self._sock, theirs = socket.socketpair()
@@ -38,13 +38,13 @@ class ChildSupervisor:
                 python_command("daemon.embedded", theirs.fileno()),
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
-                # Ctrl-C in a terminal is for the program, which then stops us in its own time.
+                # Ctrl-C in a terminal is for the program, which then stops the supervisor.
                 start_new_session=True,
             )
         try:
             config = {"home": str(home.path), "app": spec.pack(), "settings": settings.pack()}
             self._sock.settimeout(START_TIMEOUT)
-            # A path may hold bytes that are no text.
+            # A path may hold bytes that are not UTF-8.
             self._send(msgpack.packb(config, unicode_errors="surrogateescape"))
             self._check(self._answer())
         except BaseException:
@@ -58,14 +58,14 @@ class ChildSupervisor:
 
     @property
     def alive(self) -> bool:
-        """Whether it runs."""
+        """Whether the supervisor runs."""
         return self._process.poll() is None
 
     def _send(self, config: bytes) -> None:
         try:
             self._sock.sendall(config)
         except (BrokenPipeError, ConnectionResetError):
-            # It has ended already; why, is told by the answer that does not come.
+            # It has ended already; `_answer` raises the reason.
             return
 
     def _answer(self) -> Any:
@@ -76,7 +76,7 @@ class ChildSupervisor:
                 for answer in unpacker:
                     return answer
         except ConnectionResetError:
-            # It ended without having read all of it.
+            # It ended before it had read everything.
             pass
         except TimeoutError:
             raise UnderstudyError(f"the supervisor did not come up within {START_TIMEOUT:g} s") from None
@@ -93,13 +93,13 @@ class ChildSupervisor:
             raise error_of(*why)
 
     def stop(self) -> None:
-        """Drain and stop it; kill it if it does not come to an end."""
+        """Drain and stop it; kill it if it does not end in time."""
         if self.alive:
             os.kill(self.pid, signal.SIGTERM)
         self.join()
 
     def join(self) -> None:
-        """Wait for its end, for as long as it may take to drain."""
+        """Wait for its end for the time of its drain and STOP_MARGIN; then kill it."""
         try:
             self._process.wait(self._drain + STOP_MARGIN)
         except subprocess.TimeoutExpired:
@@ -107,13 +107,13 @@ class ChildSupervisor:
         self.kill()
 
     def kill(self) -> None:
-        """End it at once."""
+        """Kill it and wait for its end."""
         self._process.kill()
         self._process.wait()
         self._sock.close()
 
     def abandon(self) -> None:
-        """In a fork of the owner: the child is the parent's, leave it alone."""
+        """Give up the child without ending it. For a fork of the owner: the child belongs to the parent."""
         self._sock.close()
-        # Or Popen would warn that it still runs, and reap it if it could.
+        # Otherwise Popen would warn that it still runs, and try to reap it.
         self._process.returncode = 0

@@ -1,4 +1,4 @@
-"""A client's connection to a supervisor: one socket's life. What comes after its end is the Runtime's concern."""
+"""Connection: one socket from a client to a supervisor. `ReconnectingClient` replaces it when it breaks."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ Rows = Sequence[tuple[bytes, str, bytes | None, Any]]
 
 
 class Reply(Future[Any]):
-    """The answer to come."""
+    """The future answer to a request."""
 
     number = 0
     """The request's number on its connection."""
 
 
 class Connection:
-    """Pipelined requests from any number of threads; a thread of its own reads the answers.
+    """Requests from any number of threads, pipelined. A thread of the connection reads the answers.
 
-    Guarantee: every request's reply is set, with the answer or with SupervisorLost, whatever becomes of the socket;
-    but for those that were forgotten.
+    Guarantee: every request's reply is set, with the answer or with SupervisorLost, even if the socket breaks.
+    Only forgotten replies are not set.
     """
 
     def __init__(self, home: Home, on_lost: Callable[[Connection, UnderstudyError], None]) -> None:
-        """Connect and greet. Raises NotRunning, HomeError, ProtocolError."""
+        """Connect and say hello. Raises NotRunning, HomeError, ProtocolError."""
         self._on_lost = on_lost
         try:
             self._sock = home.connect(CONNECT_TIMEOUT)
@@ -49,19 +49,19 @@ class Connection:
         widen(self._sock)
         self._decoder = Decoder(
             VALUE_LIMIT
-        )  # for the first answer; what comes then has this supervisor's limit
+        )  # Only for the first answer; later ones have this supervisor's limit.
         self._sending = threading.Lock()
         self._numbers = itertools.count(1)
         self._requests: dict[int, Reply] = {}
         self._waits: dict[int, Callable[[Rows], None]] = {}
         self._on_event: Callable[[Rows], None] | None = None
         self._reason = ""
-        #: What went wrong, once the connection is of no more use.
+        #: The error that ended the connection; None while it works.
         self.lost: UnderstudyError | None = None
         self._closing = False
-        #: What the supervisor said of itself: pid, embedded, settings.
+        #: Facts from the supervisor's WELCOME: pid, embedded, settings.
         self.facts: dict[str, Any] = self._greet()
-        #: Bytes that it takes for one encoded value.
+        #: Bytes that the supervisor allows for one encoded value.
         self.value_limit: int = self.facts["settings"]["value_limit"]
         self._thread = threading.Thread(target=self._read, name="understudy-client", daemon=True)
         self._thread.start()
@@ -69,7 +69,7 @@ class Connection:
     def _greet(self) -> dict[str, Any]:
         self._sock.settimeout(CONNECT_TIMEOUT)
         try:
-            with suppress(BrokenPipeError, ConnectionResetError):  # why it hung up can be read all the same
+            with suppress(BrokenPipeError, ConnectionResetError):  # Its reason can still be read.
                 self._sock.sendall(encode((Ask.HELLO, VERSION)))
             while data := self._sock.recv(READ_SIZE):
                 for frame in self._decoder.feed(data):
@@ -92,7 +92,7 @@ class Connection:
         )
 
     def request(self, op: Ask, *fields: Any, on_rows: Callable[[Rows], None] | None = None) -> Reply:
-        """Send a request; the reply gives the answer. `on_rows` is called by the reading thread with ENDED rows."""
+        """Send a request; the reply gives the answer. The reading thread calls `on_rows` with ENDED rows."""
         future = Reply()
         future.number = number = next(self._numbers)
         data = encode((op, number, *fields))
@@ -106,21 +106,21 @@ class Connection:
             try:
                 self._sock.sendall(data)
             except OSError:
-                # The reading thread finds the same, and sets this future with all the others.
+                # The reading thread gets the same error and sets this future with all others.
                 self._hang_up()
             except BaseException:
-                # Ctrl-C: what was sent may end within a frame, and the next one would be taken for the rest of it.
+                # Ctrl-C: part of the frame may be sent, and the next frame would be read as its rest.
                 self._hang_up()
                 raise
         return future
 
     def subscribe(self, task: str | None, stream: bytes | None, on_event: Callable[[Rows], None]) -> None:
-        """Give events to `on_event`, in the reading thread; what happens after the return is among them."""
+        """Have the reading thread call `on_event` with events. No event after the return of this call is missed."""
         self._on_event = on_event
         self.request(Ask.SUBSCRIBE, task, stream).result()
 
     def forget(self, wait: Reply) -> None:
-        """Nobody wants to know any more: neither side keeps this WAIT, and its reply is not set."""
+        """End a WAIT on both sides; its reply is not set."""
         with self._sending:
             if self._requests.pop(wait.number, None) is None or self.lost is not None:
                 return
@@ -131,13 +131,13 @@ class Connection:
                 self._hang_up()
 
     def abandon(self) -> None:
-        """In a fork of the process that made it: the socket is the parent's, this process needs one of its own."""
+        """Mark as lost in a fork: the socket belongs to the parent, and this process needs one of its own."""
         self._closing = True
         self.lost = SupervisorLost("this process was forked and needs a connection of its own")
         self._sock.close()
 
     def close(self) -> None:
-        """Hang up and wait for the reading thread."""
+        """Close the socket and wait for the reading thread."""
         self._closing = True
         self._hang_up()
         if threading.current_thread() is not self._thread:
@@ -147,7 +147,7 @@ class Connection:
         try:
             self._sock.shutdown(socket.SHUT_RDWR)
         except OSError:
-            # Already disconnected, which is what was wanted.
+            # Already disconnected.
             return
 
     def _read(self) -> None:
@@ -161,7 +161,7 @@ class Connection:
             pass
         except UnderstudyError as broken:
             error = broken
-        except Exception as broken:  # noqa: BLE001 - whatever it is, nobody may be left waiting for an answer
+        except Exception as broken:  # noqa: BLE001 - after any error, all waiting requests must be answered
             error = ProtocolError(f"the supervisor sent what cannot be: {broken!r}")
         self._end(error)
 
@@ -183,7 +183,7 @@ class Connection:
                 if future is not None:
                     future.set_exception(error)
                 elif frame[1] == 0:
-                    # About the connection, which the supervisor closes now.
+                    # About the whole connection, which the supervisor closes now.
                     raise error
             case Answer.EVENT:
                 if self._on_event is not None:

@@ -1,4 +1,4 @@
-"""How a client stays with its supervisor: connects, starts one if it is to, reconnects, and asks again."""
+"""ReconnectingClient: connects to a supervisor, starts one if needed, reconnects and repeats requests."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ from .wait import EndsWait
 
 log = logging.getLogger("understudy")
 
-#: Seconds a call waits for a supervisor that went away to come back.
+#: Seconds that a call waits for a supervisor to come back.
 PATIENCE: Final = 10.0
-#: Seconds between two tries to reach it.
+#: Seconds between two tries to connect.
 RETRY_EVERY: Final = 0.05
 
 
 class ReconnectingClient:
-    """One process's tie to the supervisor of a home, across restarts of it. Thread-safe.
+    """One process's access to the supervisor of a home, across the supervisor's restarts. Thread-safe.
 
     Guarantees:
 
-    * a request's future is set, whatever becomes of the supervisor;
-    * a Wait is asked again on every new connection until it is over or forgotten;
-    * an owner's supervisor is started again when it dies, but not for ever: see `Settings.restarts`.
+    * A request's future is set, even if the supervisor dies.
+    * An `EndsWait` is asked again on every new connection until it is done or forgotten.
+    * An owner's supervisor is started again when it dies, within the limit of `Settings.restarts`.
     """
 
     def __init__(self, home: Home, settings: Settings, app: str | None, *, owner: bool) -> None:
-        """Connect; an `owner` starts a supervisor where none serves the home. Raises NotRunning and what kept it."""
+        """Connect; an `owner` starts a supervisor if none serves the home. Raises NotRunning or the start's error."""
         self.home = home
         self._settings = settings
         self._app = app
@@ -52,7 +52,7 @@ class ReconnectingClient:
         self._closed = False
         self._restarts = RestartIntensity(settings.restarts, max(settings.restarts_within, 0.001))
         if owner and loading():
-            # The fork server imports the program for its tasks; starting supervisors there would never end.
+            # The fork server imports the program for its tasks; a supervisor started there would import it again.
             raise NoRuntime(
                 "the program starts a Runtime while it is being imported for its tasks: put that part of the script "
                 'under `if __name__ == "__main__":`'
@@ -66,7 +66,7 @@ class ReconnectingClient:
 
     @property
     def closed(self) -> bool:
-        """Has it been let go of?"""
+        """Whether `close` was called."""
         return self._closed
 
     # --- asking ---
@@ -77,15 +77,15 @@ class ReconnectingClient:
         return self.connected().value_limit
 
     def request(self, op: Ask, *fields: Any) -> Future[Any]:
-        """Send a request; SupervisorLost in the future means that it is not known whether it took effect."""
+        """Send a request. If the future raises SupervisorLost, the request may or may not have taken effect."""
         return self.connected().request(op, *fields)
 
     def ask(self, op: Ask, *fields: Any) -> Any:
-        """The answer to a request that may be asked again: asking twice does what asking once does."""
+        """The answer to an idempotent request, which is sent again if the supervisor goes away."""
         return self.answer(self.request(op, *fields), op, *fields)
 
     def answer(self, future: Future[Any], op: Ask, *fields: Any) -> Any:
-        """The answer to such a request that is under way."""
+        """The answer to an idempotent request that was sent already."""
         while True:
             try:
                 return future.result()
@@ -93,7 +93,7 @@ class ReconnectingClient:
                 future = self.request(op, *fields)
 
     def wait_for(self, keys: Iterable[bytes]) -> EndsWait:
-        """Have the ends of these tasks told; `forget` it when done."""
+        """Start to wait for the ends of these tasks; `forget` the wait when done."""
         wait = EndsWait(keys)
         self._waits.add(wait)
         try:
@@ -104,12 +104,12 @@ class ReconnectingClient:
         return wait
 
     def forget(self, wait: EndsWait) -> None:
-        """Nobody waits for these any more."""
+        """End a wait."""
         self._waits.discard(wait)
         wait.forget()
 
     def close(self) -> None:
-        """Let go of the supervisor, and stop it if it is ours; what still waits fails. May be called twice."""
+        """Disconnect, and stop the supervisor if it is ours. Open waits fail. May be called twice."""
         with self._changing:
             if self._closed:
                 return
@@ -122,7 +122,7 @@ class ReconnectingClient:
     # --- staying connected ---
 
     def connected(self) -> Connection:
-        """The connection, made anew if it broke."""
+        """The connection, or a new one if it is lost."""
         connection = self._connection
         if connection.lost is None:
             return connection
@@ -134,18 +134,18 @@ class ReconnectingClient:
             return self._connection
 
     def _after_fork(self) -> None:
-        """This is a fork of the process that made the runtime: the supervisor and the socket are the parent's."""
+        """Reset in a fork of the process that made the runtime: supervisor and socket belong to the parent."""
         self._owner = False
         if self._embedded is not None:
             self._embedded.abandon()
             self._embedded = None
         self._waits = set()
-        # Whoever held it in the parent does not exist here.
+        # The thread that held it in the parent does not exist here.
         self._changing = threading.RLock()
         self._connection.abandon()
 
     def _reach(self) -> Connection:
-        """Connect; start a supervisor if this runtime is to; wait for one that is restarting."""
+        """Connect; an owner starts a supervisor if none serves the home. Wait for one that is restarting."""
         deadline = time.monotonic() + PATIENCE
         while True:
             try:
@@ -166,7 +166,7 @@ class ReconnectingClient:
         try:
             self._embedded = ChildSupervisor(self.home, self._spec(), self._settings)
         except HomeInUse:
-            # Another program was faster: it serves us as well.
+            # Another program was faster; its supervisor serves us too.
             log.info("another supervisor serves %s by now", self.home.path)
         except SupervisorLost as error:
             log.warning("%s", error)
@@ -186,7 +186,7 @@ class ReconnectingClient:
         return AppSpec.of_main(sorted(modules - {"__main__"}))
 
     def _lost(self, connection: Connection, error: UnderstudyError) -> None:
-        """Called by the reading thread of a connection that broke: bring back what is waited for."""
+        """A connection was lost (called in its reading thread): reconnect in a thread if there are waits."""
         if self._closed:
             return
         log.debug("%s", error)
@@ -198,7 +198,7 @@ class ReconnectingClient:
             connection = self.connected()
         except UnderstudyError as error:
             self._fail_waits(error)
-        except Exception as error:  # noqa: BLE001 - whatever it is, nobody may be left waiting
+        except Exception as error:  # noqa: BLE001 - after any error, all waits must end
             self._fail_waits(NotRunning(f"no supervisor can be reached: {error!r}"))
         else:
             for wait in list(self._waits):
@@ -209,7 +209,7 @@ class ReconnectingClient:
             wait.fail(error)
 
 
-#: The attachments of this process; weakly, so that one that is let go of is not kept alive.
+#: The clients of this process; weak references, so that this set does not keep them alive.
 _attachments: weakref.WeakSet[ReconnectingClient] = weakref.WeakSet()
 
 

@@ -1,4 +1,4 @@
-"""A client waits for the ends of tasks: in the calling thread, or by a future. `EndsWait` holds one wait."""
+"""Results: a client's waits for the ends of tasks, in the calling thread or by a future. `EndsWait` is one wait."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from .wait import EndsWait, Row
 
 
 class Results:
-    """The ends of tasks, by the supervisor that one process is attached to. Thread-safe.
+    """The ends of tasks, from the supervisor of one `ReconnectingClient`. Thread-safe.
 
-    Inside a sync task a wait holds no slot, or parents that wait for children would starve them.
+    A wait inside a sync task gives up the task's slot; otherwise waiting parents would block their children.
     """
 
     def __init__(self, attachment: ReconnectingClient) -> None:
@@ -34,25 +34,25 @@ class Results:
         return self._one(key, _deadline(seconds), seconds)
 
     def of_start(self, key: bytes, start: Sequence[Any], timeout: float | None) -> Row:
-        """Start a task, whose row of a start this is, and give its end.
+        """Start a task by its START row and return its end.
 
-        Both are asked for at once, so that the supervisor tells of the end without another question in between.
+        START and WAIT are sent together, so that no further request is needed for the end.
         """
         seconds = check_timeout(timeout)
         deadline = _deadline(seconds)
         started = self._attachment.request(Ask.START, [start])
         with self._waiting([key]) as wait:
             if _may_park() is None:
-                # For both, unless something went wrong: to wake for each of them takes longer.
+                # Wait for both, or for the first error: waking up for each of them takes longer.
                 futures.wait([started, wait.future], seconds, futures.FIRST_EXCEPTION)
             self._attachment.answer(started, Ask.START, [start])
             if not (wait.future.done() and wait.future.exception() is not None):
                 return self._end(wait, key, deadline, seconds)
-        # The supervisor went away between the two, and the next one was asked of a task that it did not have yet.
+        # The supervisor went away between START and WAIT, and the next one did not know the task yet.
         return self._one(key, deadline, seconds)
 
     def each(self, keys: Sequence[bytes], timeout: float | None) -> Iterator[Row]:
-        """The ends of several tasks in this order, each as soon as it and those before it are there."""
+        """The ends of several tasks, in this order, each as soon as it and all before it have come."""
         seconds = check_timeout(timeout)
         deadline = _deadline(seconds)
         with self._waiting(keys) as wait:
@@ -62,7 +62,7 @@ class Results:
                 yield wait.rows[key]
 
     def future(self, key: bytes, give: Callable[..., Any]) -> Future[Any]:
-        """A future with what `give` makes of the end; cancel it to wait no longer."""
+        """A future with `give(end)`; cancel it to stop waiting."""
         wait = self._attachment.wait_for([key])
         future: Future[Any] = Future()
 
@@ -73,7 +73,7 @@ class Results:
             try:
                 ended.result()
                 value = give(*wait.rows[key])
-            except Exception as error:  # noqa: BLE001 - a value's own decoder may raise anything
+            except Exception as error:  # noqa: BLE001 - a registered type's decoder may raise any error
                 future.set_exception(error)
             else:
                 future.set_result(value)
@@ -100,7 +100,7 @@ class Results:
         return wait.rows[key]
 
     def _await(self, wait: EndsWait, timeout: float | None) -> bool:
-        """Whether all have ended in time."""
+        """Whether all tasks have ended in time."""
         actor = _may_park()
         if actor is None:
             try:
@@ -132,7 +132,7 @@ class Results:
 
 
 def _may_park() -> TaskActor | None:
-    """The sync task in whose thread this is, if it is in one's: it gives up its slot while it waits."""
+    """The sync task of the current thread, or None; it gives up its slot while it waits."""
     actor = current_actor.get(None)
     return None if isinstance(actor, AsyncTaskActor) else actor
 

@@ -1,4 +1,4 @@
-"""The client: `Runtime`, for threads; `AsyncRuntime` beside it wraps it for asyncio."""
+"""Runtime: the client for programs with threads. `AsyncRuntime` wraps it for asyncio."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ from .views import LogLine, value_of, view
 
 log = logging.getLogger("understudy")
 
-#: Seconds that an embedded supervisor gives running tasks when the block ends, unless told otherwise.
+#: Default seconds that an embedded supervisor gives running tasks when the `with` block ends.
 EMBEDDED_DRAIN: Final = 5.0
 
-#: Chunks of a task's log that one call reads; more than its limit allows there to be.
+#: Chunks of a task's log that one call reads; more than the log's limit allows.
 LOG_CHUNKS: Final = 1_000_000
 
-#: Tasks in one part of a start of more than fit into one commit.
+#: Tasks in one part if a start is too large for one commit.
 START_PART: Final = 2_000
 
 T = TypeVar("T")
@@ -52,14 +52,14 @@ IdLike = str | TaskInfo
 
 
 class Runtime:
-    """The way to a supervisor. Thread-safe; calls of several threads share commits.
+    """Access to a supervisor. Thread-safe; calls of several threads share commits.
 
-    `Runtime(home)` attaches to the supervisor that serves `home`, else starts one as a child process and stops it at
-    `close`, at the end of the `with` block, or at exit. `Runtime.connect(home)` only attaches.
+    `Runtime(home)` attaches to the supervisor that serves `home`. If there is none, it starts one as a child process
+    and stops it at `close`, at the end of the `with` block, or at exit. `Runtime.connect(home)` only attaches.
 
-    Waiting for a task survives a restart of the supervisor. So do starting, closing and cancelling: they are asked
-    again. A `send` under way when the supervisor goes away raises SupervisorLost, since asking again might deliver
-    the message twice. Errors: NotRunning when the supervisor stays away; those of the error tree otherwise.
+    Waiting, starting, closing and cancelling survive a restart of the supervisor, because they are asked again.
+    A `send` raises SupervisorLost if the supervisor goes away meanwhile, because asking again might deliver the
+    message twice. Calls raise NotRunning if the supervisor does not come back, and other errors of the error tree.
     """
 
     def __init__(
@@ -71,15 +71,18 @@ class Runtime:
         slots: int = 8,
         **settings: Any,
     ) -> None:
-        """`app` names what holds the tasks ("module", "package.module", "path/to/file.py"); by default the program
-        itself and every module it has declared tasks in. `settings` are those of `Settings`."""
+        """`app` names the module with the tasks ("module", "package.module", "path/to/file.py").
+
+        The default is the program itself and every module in which it has declared tasks. `settings` are the fields
+        of `Settings`.
+        """
         settings.setdefault("drain", EMBEDDED_DRAIN)
         checked = Settings.of({"workers": workers, "slots": slots, **settings})
         self._attach(ReconnectingClient(Home(home), checked, app, owner=True))
 
     @classmethod
     def connect(cls, home: str | os.PathLike[str] | None = None) -> Self:
-        """Attach to the supervisor that serves `home`; NotRunning if there is none."""
+        """Attach to the supervisor that serves `home`. Raises NotRunning if there is none."""
         runtime = cls.__new__(cls)
         runtime._attach(ReconnectingClient(Home(home), Settings(), None, owner=False))
         return runtime
@@ -98,13 +101,13 @@ class Runtime:
 
     @property
     def supervisor_pid(self) -> int:
-        """Pid of the supervisor."""
+        """The supervisor's pid."""
         return int(self._attachment.connected().facts["pid"])
 
     # --- starting tasks ---
 
     def start(self, task: TaskLike, /, *args: Any, **kwargs: Any) -> TaskInfo:
-        """Start a task; returns as soon as it is on disk.
+        """Start a task; returns when it is on disk.
 
         `task` is a Task or a name ("module:function"). Raises UnknownTask, InvalidTask, UnencodableValue,
         ValueTooLarge, StoreFull, AppFailed, and TypeError for arguments that do not fit.
@@ -116,11 +119,10 @@ class Runtime:
         return self._info(row, None if there is None else there[0])
 
     def start_many(self, task: TaskLike, calls: Iterable[Any]) -> list[TaskInfo]:
-        """Start one task per element of `calls`, each the argument (a tuple: the arguments; a dict: the keyword
-        arguments).
+        """Start one task for each element of `calls`: an argument, a tuple of arguments or a dict of keyword ones.
 
-        All of them in one commit, or none, if there are at most 10,000 and they take at most 8 MiB. More are started
-        in parts, each as a whole or not at all, and the first ones run while the others are still on their way.
+        Up to 10,000 tasks of at most 8 MiB together are started in one commit, all or none. More tasks are started in
+        parts, each all or none; the first parts run while later ones are still being sent.
         """
         _several(calls, "start_many", "calls")
         infos: list[TaskInfo] = []
@@ -153,12 +155,12 @@ class Runtime:
         row = self._starts.rows_of(task)(args, kwargs)
         id, _, _, _, key, *_ = row
         if key is not None:
-            # Which task it leads to is not known before the answer.
+            # The task that the key leads to is not known before the answer.
             return self.result(self._start(row), timeout)
         return value_of(*self._ends.of_start(id, row, timeout))
 
     def retry(self, id: IdLike, *, from_scratch: bool = False) -> TaskInfo:
-        """Try an ended task again: a new task with the same arguments that starts from the old one's checkpoint."""
+        """Retry an ended task: start a new task with the same arguments from the old one's checkpoint."""
         old = self.status(id)
         made = new_id()
         self._attachment.ask(Ask.RETRY, id_bytes(old.id), made, from_scratch)
@@ -186,7 +188,7 @@ class Runtime:
         ).result()
 
     def send_many(self, letters: Iterable[tuple[IdLike, Any]]) -> None:
-        """Put (id, message) pairs into mailboxes, in this order; one commit per 10,000 messages or 8 MiB."""
+        """Put (id, message) pairs into mailboxes, in this order, in one commit for each 10,000 messages or 8 MiB."""
         pending: list[Future[Any]] = []
         rows: list[tuple[bytes, bytes]] = []
         size = 0
@@ -203,47 +205,50 @@ class Runtime:
             future.result()
 
     def close_mailbox(self, id: IdLike) -> None:
-        """Let a task's mailbox take no more messages: its `receive` gives None once it is empty."""
+        """Close a task's mailbox for new messages. The task's `receive` gives None when the mailbox is empty."""
         self._attachment.ask(Ask.CLOSE, _id(id))
 
     def cancel(self, id: IdLike) -> bool:
-        """Cancel a task; True if it had not ended, and then its state will be `cancelled`."""
+        """Cancel a task. True if it had not ended; its state will then be `cancelled`."""
         key = _id(id)
         try:
             return bool(self._attachment.request(Ask.CANCEL, key).result())
         except SupervisorLost:
-            # It may have been carried out, and only the answer lost: then it is too late to ask again.
+            # The cancel may have been done and only the answer lost. The second answer is then False.
             return bool(self._attachment.ask(Ask.CANCEL, key)) or self.status(id).state is State.CANCELLED
 
     # --- ends ---
 
     def result(self, id: IdLike, timeout: float | None = None) -> Any:
-        """Wait for a task's end; its value, or TaskFailed, Poisoned, TaskTimedOut, TaskCancelled, TimeoutError."""
+        """Wait for a task's end; returns its value.
+
+        Raises TaskFailed, Poisoned, TaskTimedOut, TaskCancelled or TimeoutError.
+        """
         return value_of(*self._ends.one(_id(id), timeout))
 
     def results(self, ids: Iterable[IdLike], timeout: float | None = None) -> Iterator[Any]:
-        """The values of several tasks, in the order given, each as soon as it and those before it are there."""
+        """The values of several tasks, in the order given, each as soon as it and all before it have come."""
         keys = [_id(id) for id in _several(ids, "results", "ids")]
         for row in self._ends.each(keys, timeout):
             yield value_of(*row)
 
     def wait(self, id: IdLike, timeout: float | None = None) -> TaskRecord:
-        """Wait for a task's end, whatever it is; its record. TimeoutError when `timeout` seconds run out."""
+        """Wait for any end of a task; returns its record. Raises TimeoutError after `timeout` seconds."""
         self._ends.one(_id(id), timeout)
         return self.status(id)
 
     def wait_for(self, id: IdLike) -> Future[Any]:
-        """A future with what `result` would give; cancel it to wait no longer."""
+        """A future with the value or error of `result`; cancel it to stop waiting."""
         return self._ends.future(_id(id), value_of)
 
     def wait_for_end(self, id: IdLike) -> Future[None]:
-        """A future that is set when the task has ended, whatever its end is."""
+        """A future that is set when the task has ended in any final state."""
         return self._ends.future(_id(id), lambda *_row: None)
 
-    # --- reading; straight from disk, the supervisor has no part in it ---
+    # --- reading, directly from disk without the supervisor ---
 
     def status(self, id: IdLike) -> TaskRecord:
-        """What is known of a task; TaskNotFound."""
+        """A task's record. Raises TaskNotFound."""
         self._check_open()
         key = _id(id)
         record = self._reader.record(key)
@@ -260,7 +265,7 @@ class Runtime:
         limit: int = 100,
         before: str | None = None,
     ) -> list[TaskRecord]:
-        """Tasks, newest first; `before=id` goes on after the last one of the call before."""
+        """Tasks, newest first. For the next page, pass the last id of this one as `before`."""
         wanted = None if state is None else _states([state] if isinstance(state, str) else state)
         if isinstance(limit, bool) or not isinstance(limit, int) or limit < 0:
             raise InvalidOption(f"limit must be a whole number, 0 or more: {limit!r:.80}")
@@ -275,7 +280,7 @@ class Runtime:
         return [view(record) for record in records]
 
     def restore(self, id: IdLike) -> Any:
-        """A task's last checkpoint, or None; TaskNotFound."""
+        """A task's last checkpoint, or None. Raises TaskNotFound."""
         self._check_open()
         key = _id(id)
         packed = self._reader.checkpoint(key)
@@ -286,10 +291,10 @@ class Runtime:
         return values.unpack(packed)
 
     def logs(self, id: IdLike, *, after: int = -1) -> builtins.list[LogLine]:
-        """What a task has printed and logged so far, oldest first; TaskNotFound.
+        """The lines that a task has printed and logged so far, oldest first. Raises TaskNotFound.
 
-        Lines belong to chunks that are numbered from 1; `after` leaves out the chunks up to that number. Chunk 0 is
-        there once the log has reached its limit, and says how many lines were dropped.
+        Lines belong to chunks numbered from 1; chunks up to the number `after` are left out. Chunk 0 exists once the
+        log has reached its limit, and says how many lines were dropped.
         """
         self._check_open()
         key = _id(id)
@@ -303,39 +308,39 @@ class Runtime:
         return lines
 
     def _check_open(self) -> None:
-        """Reading asks nothing of the attachment, which would say that it is closed."""
+        """Raise NotRunning if closed. Needed for reads, which make no request."""
         if self._attachment.closed:
             raise NotRunning("this runtime was closed")
 
     def subscribe(self, *, task: TaskLike | None = None, stream: str | None = None) -> Subscription:
-        """Every change of state from now on (of one task by name, or of one stream), as an iterator of events."""
+        """An iterator over all state changes from now on, optionally of one task name or one stream."""
         self._attachment.connected()
         return Subscription(self._attachment.home, _name(task), None if stream is None else id_bytes(stream))
 
     # --- running the supervisor ---
 
     def tree(self) -> dict[str, Any]:
-        """The live processes and what each runs, as plain data."""
+        """The live processes and the tasks that each runs, as plain data."""
         return dict(self._attachment.ask(Ask.TREE))
 
     def prune(self, *, all: bool = False) -> int:
-        """Remove ended tasks that need not be kept any longer (`all`: every ended one); how many."""
+        """Remove ended tasks whose keep time is over (`all`: every ended task); returns their number."""
         return int(self._attachment.ask(Ask.PRUNE, all))
 
     def compact(self) -> None:
-        """Give the space of removed tasks back to the file system.
+        """Return the space of removed tasks to the file system.
 
-        Another program that has read from this home keeps the old file open, and so its space, until it reads again.
+        A program that has read from this home keeps the old file open until its next read; its space is freed then.
         """
         self._attachment.ask(Ask.COMPACT)
-        self._reader.record(bytes(16))  # any read: it lets go of the old file
+        self._reader.record(bytes(16))  # Any read closes the old file.
 
     def stop_supervisor(self, *, now: bool = False) -> None:
-        """Stop the supervisor, whoever started it; `now` without waiting for running tasks."""
+        """Stop the supervisor, even one that this runtime did not start. With `now`, do not wait for running tasks."""
         self._attachment.request(Ask.STOP, now).result()
 
     def close(self, id: IdLike | None = None) -> None:
-        """With an id: see `close_mailbox`. Without: let go of the supervisor, and stop it if this runtime started it.
+        """With an id: see `close_mailbox`. Without: disconnect, and stop the supervisor if this runtime started it.
 
         May be called twice.
         """
@@ -358,7 +363,7 @@ class Runtime:
 
 
 def _several(values: Iterable[T], call: str, what: str) -> Iterable[T]:
-    """The values, if there can be several; else InvalidOption."""
+    """The values if they are iterable. Raises InvalidOption otherwise."""
     try:
         iter(values)
     except TypeError:
@@ -387,7 +392,7 @@ def _pack_message(number: int, message: Any, limit: int) -> bytes:
     try:
         return values.pack(message, "message", limit)
     except (UnencodableValue, ValueTooLarge):
-        # Its name is made only for the error: that costs as much as a short message.
+        # The name is made only for the error, because it costs as much as a short message.
         values.pack(message, f"messages[{number}]", limit)
         raise
 

@@ -1,4 +1,4 @@
-"""A stream of the changes of tasks' states."""
+"""Subscription: an iterator over the changes of tasks' states."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from ...actors.timeouts import check_timeout
 from ..home import Home
 from .connection import Connection
 
-#: Events that may wait here; past that the socket fills, and past its limit the supervisor ends the subscription.
+#: Events that may wait here. Then the socket fills; beyond its limit the supervisor ends the subscription.
 AHEAD: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class TaskEvent:
-    """A task has entered a state."""
+    """The entry of a task into a state."""
 
     id: str
     task: str
@@ -34,15 +34,15 @@ class TaskEvent:
 
 
 class Subscription:
-    """Iterate over it; close it, or leave its `with` block, when done. Has a connection of its own.
+    """Iterate over it, and close it or leave its `with` block when done. It has a connection of its own.
 
-    Events come once they are on disk, in order. A state that a task passes through between two commits may be left
-    out; the last one never is. Iteration raises SupervisorLost when the connection ends otherwise than by `close`.
+    Events come in order, after they are on disk. A state that a task enters and leaves between two commits may be
+    left out; the last state never is. Iteration raises SupervisorLost if the connection ends other than by `close`.
     """
 
     def __init__(self, home: Home, task: str | None, stream: bytes | None) -> None:
         self._events: deque[TaskEvent] = deque()
-        #: Notified when an event has come or gone, and at the end.
+        #: Notified when an event is added or taken, and at the end.
         self._change = threading.Condition()
         self._closed = False
         self._error: UnderstudyError | None = None
@@ -78,7 +78,7 @@ class Subscription:
         return event
 
     def next(self, timeout: float | None = None) -> TaskEvent | None:
-        """The next event; None once closed; TimeoutError when `timeout` seconds run out."""
+        """The next event, or None if closed. Raises TimeoutError after `timeout` seconds."""
         seconds = check_timeout(timeout)
         with self._change:
             if not self._change.wait_for(lambda: self._events or self._closed or self._error, seconds):
@@ -92,7 +92,7 @@ class Subscription:
             raise self._error
 
     def close(self) -> None:
-        """End the subscription; may be called twice."""
+        """End the subscription. May be called twice."""
         with self._change:
             self._closed = True
             self._change.notify_all()

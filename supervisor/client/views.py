@@ -1,4 +1,4 @@
-"""Rows as users see them."""
+"""Conversion of stored rows to the objects that users get: records, log lines, values and errors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class LogLine(NamedTuple):
     """One entry of a task's log."""
 
     chunk: int
-    """Number of the chunk it is in."""
+    """Number of the chunk that holds the entry."""
     time: float
     """Seconds since the epoch."""
     level: str
@@ -55,7 +55,7 @@ def view(record: Record, mailbox_depth: int = 0) -> TaskRecord:
 
 
 def value_of(id: bytes, state: str, value: bytes | None, error: Any) -> Any:
-    """The value of a task that has completed; raises for any other end."""
+    """The value of a completed task. Raises the error of any other final state."""
     if state == State.COMPLETED:
         return None if value is None else values.unpack(value)
     ended = ended_error(id_text(id), state, info_of(error))
@@ -65,7 +65,7 @@ def value_of(id: bytes, state: str, value: bytes | None, error: Any) -> Any:
 
 
 def ended_error(id: str, state: str, error: ErrorInfo | None) -> TaskEnded:
-    """What `result` raises for a task that ended otherwise."""
+    """The error that `result` raises for a task that did not complete."""
     if state == State.CANCELLED:
         return TaskCancelled(f"task {id} was cancelled", id, error)
     if state == State.TIMED_OUT:

@@ -1,4 +1,4 @@
-"""Waiting for tasks to end, across reconnections."""
+"""EndsWait: one wait for the ends of tasks, across reconnections."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ Row = tuple[bytes, str, bytes | None, Any]
 
 
 class EndsWait:
-    """The ends of some tasks: `rows` fills as they end, `future` is set when all have (or with an error)."""
+    """The ends of some tasks. `rows` fills as they end; `future` is set after the last one, or with an error."""
 
     def __init__(self, ids: Iterable[bytes]) -> None:
         self.left = set(ids)
         self.rows: dict[bytes, Row] = {}
         self.future: Future[None] = Future()
         self._asked: list[tuple[Connection, Reply]] = []
-        #: Notified whenever rows have come in or the future is set.
+        #: Notified when rows come in or the future is set.
         self.news = threading.Condition()
         if not self.left:
             self.future.set_result(None)
 
     def ask(self, connection: Connection) -> None:
-        """Ask for what is left; asked again on the next connection if this one breaks."""
+        """Ask for the tasks that have not ended. Called again with the next connection if this one breaks."""
         if self.future.done():
             return
         left = list(self.left)
@@ -40,18 +40,18 @@ class EndsWait:
             reply.add_done_callback(self._answered)
 
     def forget(self) -> None:
-        """Nobody waits any more."""
-        # The replies know of this Wait: without this, what has come would stay until the garbage collector looks.
+        """End the wait."""
+        # The replies refer to this wait: such a cycle would stay in memory until the garbage collector runs.
         asked, self._asked = self._asked, []
         if not self.left:
-            # All have ended; the supervisor has forgotten it, too, and its answer is on the way.
+            # All have ended; the supervisor has forgotten the WAIT too, and its answer is on the way.
             return
         for connection, reply in asked:
             if not reply.done():
                 connection.forget(reply)
 
     def fail(self, error: UnderstudyError) -> None:
-        """There will be no news."""
+        """End the wait with an error; no more rows will come."""
         with self.news:
             if not self.future.done():
                 self.future.set_exception(error)
@@ -69,7 +69,7 @@ class EndsWait:
     def _answered(self, answer: Future[Any]) -> None:
         error = answer.exception()
         if error is None or isinstance(error, SupervisorLost):
-            # All rows have come, or the next connection will bring them.
+            # All rows have come, or they will come on the next connection.
             return
         assert isinstance(error, UnderstudyError)
         self.fail(error)
