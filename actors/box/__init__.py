@@ -1,1 +1,1 @@
-"""Container tasks as their author sees them: configuration, sizes and the image policy."""
+"""Container tasks, the author's side: configuration, sizes and the image policy."""

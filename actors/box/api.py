@@ -1,7 +1,7 @@
 """Containers as tasks: `from understudy import box, BoxConf` and then `box.run(BoxConf(image="alpine", cmd=["true"]))`.
 
-A container is a task like any other, with the name `understudy.box`: it is queued, retried, cancelled, watched and
-logged in the same ways. Its result is a map; see `run`.
+A container is a task with the name `understudy.box`. It is queued, retried, cancelled, watched and logged like any
+other task. Its result is a map; see `run`.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 __all__ = ["BoxConf", "Size", "call", "run", "sizes", "start"]
 
-#: Seconds beyond a container's own time within which everything around it has to be done: to wait for the image, to
-#: make it, to stop it and to collect what it leaves. Past that its worker is taken for stuck and killed.
+#: Seconds that a container task may take beyond the container's own timeout: to pull the image, to make and stop the
+#: container, and to collect its outputs. After that its worker counts as stuck and is killed.
 AROUND: Final = 3_600.0
-#: Seconds beyond its grace that the end of a stopped container may take: its last output, its outputs, its removal.
+#: Seconds that the end of a stopped container may take beyond its grace: last output, outputs and removal.
 LAST_WORDS: Final = 20.0
 
 _TASK: Final[Task[..., dict[str, Any]]] = Task(None, BOX, Options())
@@ -33,11 +33,11 @@ _TASK: Final[Task[..., dict[str, Any]]] = Task(None, BOX, Options())
 def start(
     conf: BoxConf, *, grace: float = GRACE_DEFAULT, runtime: RuntimeLike | None = None, **options: Any
 ) -> TaskInfo:
-    """Start a container; returns as soon as that is on disk.
+    """Start a container; returns as soon as the task is on disk.
 
-    `grace` is the time in seconds between SIGTERM and SIGKILL when it is cancelled or times out. `options` are those
-    of a task: retry, priority, keep, key, delay, at, stream_id. It goes to `runtime`, by default the ambient one.
-    Raises InvalidOption, NoRuntime, and what `Runtime.start` raises.
+    `grace` is the number of seconds between SIGTERM and SIGKILL after a cancel or timeout. `options` are task options:
+    retry, priority, keep, key, delay, at, stream_id. The default `runtime` is the current one.
+    Raises InvalidOption, NoRuntime and the errors of `Runtime.start`.
     """
     task, args = call(conf, grace=grace, **options)
     return (runtime or current_runtime.runtime()).start(task, *args)
@@ -51,11 +51,12 @@ def run(
     runtime: RuntimeLike | None = None,
     **options: Any,
 ) -> dict[str, Any]:
-    """Start a container, wait for its end and return its map; TimeoutError when `timeout` seconds run out.
+    """Start a container, wait for its end and return its map. Raises TimeoutError after `timeout` seconds.
 
     The map: exit_code, stdout, stderr, oom_killed, signal, duration_ms, image_pull_ms, runtime_start_ms,
     execution_ms, container_id, image, size, outputs. The container's own timeout is a field of BoxConf. Raises
-    TaskFailed for an exit code other than 0, with the same map in `error.details`; TaskTimedOut and TaskCancelled.
+    TaskFailed for an exit code other than 0, with the same map in `error.details`. Also raises TaskTimedOut and
+    TaskCancelled.
     """
     info = start(conf, grace=grace, runtime=runtime, **options)
     result: dict[str, Any] = info.result(timeout)
@@ -70,7 +71,7 @@ def sizes() -> dict[str, Size]:
 def call(
     conf: BoxConf, *, grace: float = GRACE_DEFAULT, **options: Any
 ) -> tuple[Task[..., Any], tuple[Any, ...]]:
-    """(task, arguments) of a container: for `start_many`, and for the awaitable `aio.start(task, *arguments)`."""
+    """(task, arguments) of a container, for `start_many` and `aio.start(task, *arguments)`."""
     if not isinstance(conf, BoxConf):
         raise InvalidOption(f"a container is started with a BoxConf(image=…), not with {conf!r:.80}")
     given = Options().changed({"grace": grace})
@@ -86,7 +87,7 @@ def call(
     return bounded, (conf.pack(), given.grace)
 
 
-#: Options of a task that a container has no use for, and what to do instead.
+#: Task options that a container does not take, and the replacement for each.
 _OWN: Final = {
     "timeout": ": it is a field of BoxConf",
     "memory_limit": ": BoxConf has memory",

@@ -1,4 +1,4 @@
-"""What a container is to be: the fields of a BoxConf, their ranges and their form as plain data. Pure."""
+"""BoxConf, the configuration of a container: its fields, their ranges and their form as plain data. Pure."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from ..errors import InvalidOption, InvalidValue
 from .policy import check_image, check_mount, check_output
 from .sizes import DEFAULT_SIZE, SIZES, Size, size_name
 
-#: The name under which containers run as tasks.
+#: The task name of containers.
 BOX: Final = "understudy.box"
 
 #: The shortest and the longest timeout of a container, in seconds.
 TIMEOUT_MIN: Final = 1.0
 TIMEOUT_MAX: Final = 86_400.0
-#: The least memory that an engine takes, in MB.
+#: The least memory that a container engine accepts, in MB.
 MEMORY_MIN: Final = 6
-#: The most that memory, /tmp or /data may be, in MB: 1 TiB.
+#: The largest memory, /tmp or /data, in MB: 1 TiB.
 MB_MAX: Final = 1_048_576
 
 Network = Literal["none", "internet"]
@@ -31,14 +31,14 @@ _VARIABLE: Final = re.compile(r"[^=\0\s]+")
 
 @dataclass(frozen=True, slots=True)
 class BoxConf:
-    """One container. InvalidOption names the field that is out of range; BoxRefused an image that is not allowed."""
+    """One container. Raises InvalidOption for a field out of range, BoxRefused for an image that is not allowed."""
 
     image: str
-    """Name of the image, as for `docker run`."""
+    """The name of the image, as for `docker run`."""
     size: str = DEFAULT_SIZE
-    """A row of `box.sizes()`, or an alias."""
+    """A size of `box.sizes()`, or its alias."""
     cmd: Sequence[str] | None = None
-    """The command and its arguments; else the image's own."""
+    """The command and its arguments; by default the image's own."""
     script: str | None = None
     """Lines for `sh -e`, in place of `cmd`."""
     entrypoint: Sequence[str] | None = None
@@ -50,7 +50,7 @@ class BoxConf:
     network: Network = "none"
     """"none", or "internet"."""
     writable: bool = False
-    """A writable root, the image's own user and some of root's rights."""
+    """Whether the container gets a writable root, the image's own user and some of root's rights."""
     memory: int | None = None
     """MB of memory; by default the size's."""
     tmp_size: int | None = None
@@ -58,13 +58,13 @@ class BoxConf:
     disk_size: int | None = None
     """MB of /data; by default the size's."""
     mounts: Mapping[str, str] = field(default_factory=dict)
-    """Path in the container: path on this machine, read-only unless it ends in `:rw`."""
+    """Path in the container -> path on this machine; read-only unless it ends in `:rw`."""
     stdin: bool = False
-    """Messages to the task go to the container's standard input, each as a line of JSON."""
+    """Whether messages to the task go to the container's standard input, each as a line of JSON."""
     pull: Pull = "missing"
-    """When the image is fetched: "missing", "always" or "never"."""
+    """When the image is pulled: "missing", "always" or "never"."""
     outputs: Sequence[str] = ()
-    """Paths in the container that are copied to the task's folder under home when it has ended."""
+    """Paths in the container that are copied to the task's folder under home after its end."""
 
     def __post_init__(self) -> None:
         changed: dict[str, Any] = {
@@ -94,7 +94,7 @@ class BoxConf:
 
     @property
     def limits(self) -> Size:
-        """What it gets: its size, with what is set here in place of the size's own."""
+        """The container's limits: those of its size, unless a field here sets another."""
         usual = SIZES[self.size]
         return Size(
             self.memory or usual.memory,
@@ -105,7 +105,7 @@ class BoxConf:
         )
 
     def pack(self) -> dict[str, Any]:
-        """The fields that are not at their default, as plain data."""
+        """The image and the fields that differ from their defaults, as plain data."""
         packed = {name: getattr(self, name) for name in _NAMES}
         return {
             name: list(value) if isinstance(value, tuple) else value
@@ -115,7 +115,7 @@ class BoxConf:
 
     @classmethod
     def unpack(cls, packed: Any) -> BoxConf:
-        """The inverse of `pack`. InvalidOption, BoxRefused."""
+        """The inverse of `pack`. Raises InvalidOption and BoxRefused."""
         if not isinstance(packed, dict) or "image" not in packed:
             raise InvalidOption("a container task takes a BoxConf; start it by box.start(BoxConf(image=…))")
         unknown = packed.keys() - set(_NAMES)
@@ -156,7 +156,7 @@ def _variables(env: object) -> dict[str, str]:
     if not isinstance(env, Mapping):
         raise InvalidOption(f"env must map names to texts: {env!r:.80}")
     for name, value in env.items():
-        # Never the value: it may be a secret.
+        # Messages never show the value, which may be secret.
         if not isinstance(name, str) or not _VARIABLE.fullmatch(name):
             raise InvalidOption(f"env has a name that no environment variable can have: {name!r:.80}")
         if not isinstance(value, str) or "\0" in value:

@@ -1,4 +1,4 @@
-"""What a container may not be made of: images to run an engine in, and mounts that would lead out of it. Pure."""
+"""The image and mount policy: refuses images with a container engine, and mounts that break isolation. Pure."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from typing import Any, Final
 
 from ..errors import BoxRefused, InvalidOption
 
-#: Characters of an image's name.
+#: The most characters of an image's name.
 IMAGE_LIMIT: Final = 512
 
-#: Repositories, without registry and tag, that hold a container engine or a builder that asks for privileges.
+#: Repositories, without registry and tag, that hold a container engine or a builder that needs privileges.
 ENGINES: Final = frozenset({"docker", "library/docker", "moby/buildkit", "podman/stable", "buildah/stable"})
-#: Parts of a name that say as much.
+#: Parts of an image name that mean the same.
 _TELLING: Final = re.compile(r"(?:^|[^a-z0-9])(?:dind|docker-in-docker|privileged)(?:[^a-z0-9]|$)")
 _IMAGE: Final = re.compile(r"[a-z0-9A-Z][\w.\-/:@]*")
-#: Variables and programs that an image to run an engine in has.
+#: Variables and programs of an image that is made to run an engine.
 _ENGINE_VARIABLES: Final = ("DIND_COMMIT=", "DOCKER_TLS_CERTDIR=")
 _ENGINE_PROGRAMS: Final = frozenset({"dockerd", "containerd", "dockerd-entrypoint.sh", "buildkitd", "podman"})
 _ENGINE_FOLDER: Final = "/var/lib/docker"
 
-#: Where nothing may be mounted over.
+#: Paths in the container that cannot be mount points.
 TAKEN: Final = ("/proc", "/sys", "/dev", "/data", "/tmp")  # noqa: S108 - of the container, not ours
-#: What may not be lent to a container: by these it would rule the machine.
+#: Paths on the machine that cannot be mounted, because they give control of the machine.
 KEPT: Final = ("/proc", "/sys", "/dev", "/run/docker.sock", "/var/run/docker.sock", "/run/containerd")
 
 
 def check_image(image: object) -> str:
-    """The name, if it is one; InvalidOption otherwise, BoxRefused for one that the policy does not allow."""
+    """The name, if it is valid. Raises InvalidOption otherwise, BoxRefused if the policy does not allow the image."""
     if not isinstance(image, str) or len(image) > IMAGE_LIMIT or not _IMAGE.fullmatch(image):
         raise InvalidOption(
             f"image must be the name of an image, such as 'python:3.13-alpine': {image!r:.200}"
@@ -43,7 +43,7 @@ def check_image(image: object) -> str:
 
 
 def check_content(image: str, config: Mapping[str, Any]) -> None:
-    """BoxRefused if the image's own configuration (`Config` of the engine's answer) shows an engine in it."""
+    """Raise BoxRefused if the image's configuration (`Config` in the engine's answer) shows an engine in it."""
     variables = config.get("Env") or []
     words = [*(config.get("Entrypoint") or []), *(config.get("Cmd") or [])][:1]
     shows = (
@@ -56,7 +56,7 @@ def check_content(image: str, config: Mapping[str, Any]) -> None:
 
 
 def _repository(image: str) -> str:
-    """Without registry, tag and digest."""
+    """The name without registry, tag and digest."""
     name = image.partition("@")[0]
     first, slash, rest = name.partition("/")
     if slash and ("." in first or ":" in first or first == "localhost"):
@@ -66,7 +66,7 @@ def _repository(image: str) -> str:
 
 
 def check_mount(target: object, source: object) -> tuple[str, str, bool]:
-    """(path in the container, path on the machine, writable) of one mount; the source may end in `:ro` or `:rw`."""
+    """(path in the container, path on the machine, writable) of a mount. The source may end in `:ro` or `:rw`."""
     if not isinstance(target, str) or not isinstance(source, str):
         raise InvalidOption(
             f"mounts maps paths in the container to paths here: {target!r:.200}: {source!r:.200}"
@@ -90,7 +90,7 @@ def check_mount(target: object, source: object) -> tuple[str, str, bool]:
 
 
 def check_lent(sources: Iterable[str], socket: str) -> None:
-    """BoxRefused if one of these, or what lies in it, is the engine's socket. All are real paths, without links."""
+    """Raise BoxRefused if a source is or contains the engine's socket. All are real paths, without symlinks."""
     for source in sources:
         if source == "/" or _within(socket, source):
             raise BoxRefused(
@@ -99,7 +99,7 @@ def check_lent(sources: Iterable[str], socket: str) -> None:
 
 
 def check_output(path: object) -> str:
-    """An output's path in the container; InvalidOption."""
+    """The normalized path of an output in the container; InvalidOption if it is not valid."""
     if not isinstance(path, str) or not path.startswith("/") or "\0" in path or ".." in path.split("/"):
         raise InvalidOption(
             f"an output must be an absolute path in the container, without '..': {path!r:.200}"

@@ -1,4 +1,4 @@
-"""How large a container may be: the table of sizes, and their other names."""
+"""The table of container sizes, and their aliases."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ..errors import InvalidOption
 
 
 class Size(NamedTuple):
-    """What a container of a size gets."""
+    """The limits of one container size."""
 
     memory: int
     """MB of memory; swap adds nothing."""
@@ -19,7 +19,7 @@ class Size(NamedTuple):
     data: int
     """MB of /data."""
     timeout: float
-    """Seconds that it may run, unless its BoxConf says otherwise."""
+    """Seconds that the container may run, unless its BoxConf sets a timeout."""
 
 
 SIZES: Final[dict[str, Size]] = {
@@ -32,14 +32,14 @@ SIZES: Final[dict[str, Size]] = {
     "2xlarge": Size(4_096, 100, 2_048, 51_200, 3_600),
     "4xlarge": Size(8_192, 100, 4_096, 51_200, 7_200),
 }
-#: The size of a container that names none.
+#: The size of a container whose BoxConf names none.
 DEFAULT_SIZE: Final = "small"
 #: Other names of sizes.
 ALIASES: Final = {"sm": "small", "md": "medium", "lg": "large", "xl": "xlarge", "xxl": "2xlarge"}
 
 
 def size_name(name: object) -> str:
-    """The size's own name, for that or an alias; InvalidOption for one that there is not."""
+    """The size's own name, from that name or an alias; InvalidOption if there is no such size."""
     found = ALIASES.get(name, name) if isinstance(name, str) else name
     if not isinstance(found, str) or found not in SIZES:
         raise InvalidOption(
