@@ -1,1 +1,1 @@
-"""What is on disk: schema, group commit, prune. Knows tasks, not processes."""
+"""The store on disk: schema, group commit, prune. It knows tasks, not processes."""

@@ -1,4 +1,4 @@
-"""The rows that go to disk together: whatever became dirty while the commit before was under way."""
+"""Batch: the changed rows that go to disk in one commit."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ class Missing(Enum):
 
 
 MISSING: Final = Missing.MISSING
-"""What `Batch.get` returns for a key that the batch says nothing about (None says: deleted)."""
+"""The result of `Batch.get` for a key that the batch does not change (None means deleted)."""
 
 
 class Batch:
-    """Puts and deletes for any tables, applied in one transaction, and whom to tell afterwards.
+    """Puts and deletes for any tables, applied in one transaction, and callbacks for afterwards.
 
-    The last word about a key wins: a row that is put and deleted within one batch is only a delete, which is
-    harmless if the key was never on disk.
+    The last change of a key wins. A row that is put and then deleted in one batch becomes a delete, which is harmless
+    if the key was never on disk.
     """
 
     __slots__ = ("acks", "rows", "size")
 
     def __init__(self) -> None:
-        #: What changes, by table and key; None deletes.
+        #: Changed rows, by table and key; None deletes.
         self.rows: dict[Table, dict[bytes, bytes | None]] = {table: {} for table in Table}
-        #: Run by the loop's thread, in order, once the rows are on disk.
+        #: Callbacks that the loop's thread runs in order when the rows are on disk.
         self.acks: list[Callable[[], None]] = []
-        #: Bytes of the keys and values held.
+        #: Bytes of all keys and values.
         self.size = 0
 
     def put(self, table: Table, key: bytes, value: bytes) -> None:
-        """Write this row; replaces what the batch said of the key before."""
+        """Write this row; replaces an earlier change of its key in the batch."""
         rows = self.rows[table]
         old = rows.get(key, MISSING)
         if old is MISSING:
             if not 0 < len(key) <= MAX_KEY_BYTES:
-                # Refused here, where the caller is known: in the writer it would take the whole batch down.
+                # Refused here, where the caller is known. In the writer it would fail the whole batch.
                 raise InvalidOption(f"a key of {table} must have 1 to {MAX_KEY_BYTES} bytes, not {len(key)}")
             self.size += len(key) + len(value)
         else:
@@ -51,15 +51,15 @@ class Batch:
         rows[key] = value
 
     def merge(self, table: Table, rows: dict[bytes, bytes | None], size: int) -> None:
-        """Take over many rows at once, None for a delete. `size` is what their keys and values take together.
+        """Add many rows at once; None deletes. `size` is the bytes of their keys and values together.
 
-        The caller vouches for the keys' lengths. A row that the batch had is counted twice, which does no harm.
+        The caller guarantees the keys' lengths. A row that was in the batch is counted twice, which is harmless.
         """
         self.rows[table].update(rows)
         self.size += size
 
     def delete(self, table: Table, key: bytes) -> None:
-        """Delete this row, if it is there."""
+        """Delete this row, if it exists."""
         rows = self.rows[table]
         old = rows.get(key, MISSING)
         if old is MISSING:
@@ -71,9 +71,11 @@ class Batch:
         rows[key] = None
 
     def remove(self, table: Table, keys: Sequence[bytes]) -> None:
-        """Delete rows that were put once, a batch ago or in this one: what this one would put is forgotten, as if it
-        had never been. The caller vouches for the keys; the size of what is forgotten goes on counting, which does no
-        harm."""
+        """Delete rows that were put only once, in this batch or an earlier one.
+
+        A put in this batch is removed without a trace. The caller guarantees the keys. The size of removed rows still
+        counts, which is harmless.
+        """
         rows = self.rows[table]
         for key in keys:
             if rows.pop(key, None) is None:
@@ -86,13 +88,13 @@ class Batch:
 
     @property
     def empty(self) -> bool:
-        """Nothing to write and nobody to tell."""
+        """Whether there are no rows to write and no callbacks to run."""
         return not self.acks and not any(self.rows.values())
 
     def __len__(self) -> int:
-        """How many rows it writes or deletes."""
+        """How many rows the batch writes or deletes."""
         return sum(map(len, self.rows.values()))
 
     def __bool__(self) -> bool:
-        # Without this, a batch that holds only acks would be false by its length.
+        # Without this, a batch with only acks would be false, because its length is 0.
         return not self.empty

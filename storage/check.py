@@ -1,4 +1,4 @@
-"""Whether a store is sound: first its pages, then that its rows agree with each other."""
+"""The check of a store: first its pages, then whether its rows agree with each other."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from .tables.record import Record
 from .tables.schema import ID_BYTES, Lane, Table, expiry_ids, idempotency_key, live_id
 
 Progress = Callable[[int, int], None]
-"""Called with rows looked at and rows in all."""
+"""Called with the number of rows checked and the number of all rows."""
 
 MAX_PROBLEMS: Final = 1000
-"""More than these are only counted."""
+"""Problems listed; further ones are only counted."""
 
-_CHUNK: Final = 100_000  # live tasks matched with their rows at a time; bounds the memory, to about 20 MB
+_CHUNK: Final = 100_000  # live tasks matched with their rows at a time; limits memory to about 20 MB
 _PROGRESS_ROWS: Final = 10_000
 
 
 @dataclass(slots=True)
 class Report:
-    """What a check found."""
+    """The result of a check."""
 
-    #: One line for each problem, at most MAX_PROBLEMS and a last one that counts the rest. Empty for a sound store.
+    #: One line for each problem, at most MAX_PROBLEMS, and a last line that counts the rest. Empty if sound.
     problems: list[str] = field(default_factory=list)
-    #: Rows by table; empty if the pages are too damaged to look.
+    #: Rows by table; empty if the pages are damaged.
     counts: dict[Table, int] = field(default_factory=dict)
 
     @property
@@ -47,10 +47,10 @@ class Report:
 
 
 def check(home: Path, progress: Progress | None = None) -> Report:
-    """Look at every page and every row. Changes nothing; a supervisor may be at work meanwhile.
+    """Check every page and every row. Changes nothing; a supervisor may work meanwhile.
 
-    A home without a store is sound. Raises StoreForeign or StoreVersion where there is nothing to look at, and
-    HomeError or StoreError where it cannot be read. May need room for a copy of the store, in its home.
+    A home without a store is sound. Raises StoreForeign or StoreVersion if the store cannot be checked, and HomeError
+    or StoreError if it cannot be read. May need room in the home for a copy of the store.
     """
     home = Path(home)
     try:
@@ -61,7 +61,7 @@ def check(home: Path, progress: Progress | None = None) -> Report:
     view = view_of(home)
     try:
         if problems := _page_problems(view):
-            return Report(problems=problems)  # LMDB trusts pages, so it must not walk these
+            return Report(problems=problems)  # LMDB trusts pages, so it must not read damaged ones
         with view.read() as snapshot:
             return _Rows(snapshot, progress).report()
     finally:
@@ -75,7 +75,7 @@ def _page_problems(view: SharedView) -> list[str]:
     after = inspect(path)
     if not problems or before is None or after is None or before.txnid == after.txnid:
         return problems
-    # A writer was at work between our looks at one page and the next: look at a copy that stands still.
+    # A writer changed pages during the check, so check a copy that does not change.
     copy = draft_file(view.home, "check")
     try:
         with view.read() as snapshot:
@@ -90,7 +90,7 @@ def _page_problems(view: SharedView) -> list[str]:
 
 
 class _Rows:
-    """The rules between tables, looked at in one snapshot."""
+    """The check of the rules between tables, in one snapshot."""
 
     def __init__(self, snapshot: Snapshot, progress: Progress | None) -> None:
         self._snapshot = snapshot
@@ -131,7 +131,7 @@ class _Rows:
             yield row
 
     def _record(self, id: bytes) -> Record | None:
-        """The task's record, None if there is none or an unreadable one (which `_tasks` tells of)."""
+        """The task's record; None if it is missing or unreadable (`_tasks` reports the latter)."""
         row = self._snapshot.get(Table.TASKS, id) if id else None
         try:
             return None if row is None else Record.unpack(id, row)
@@ -142,7 +142,7 @@ class _Rows:
         return bool(id) and self._snapshot.get(Table.TASKS, id) is not None
 
     def _tasks(self) -> None:
-        """Every record parses, and every one that has not ended has exactly one live row."""
+        """Every record parses, and every task that has not ended has exactly one live row."""
         unended = self._unended()
         while chunk := set(islice(unended, _CHUNK)):
             seen: set[bytes] = set()
@@ -172,7 +172,7 @@ class _Rows:
                 yield id
 
     def _live(self) -> None:
-        """Every live row has a task that has not ended, in a lane for its state."""
+        """Every live row belongs to a task that has not ended, and its lane fits the task's state."""
         for key, _ in self._walk(Table.LIVE):
             id = live_id(key)
             record = self._record(id)
@@ -186,7 +186,7 @@ class _Rows:
                 self._problem(f"task {id.hex()} is {record.state} and in the lane {Lane(key[0]).name}")
 
     def _belongings(self, table: Table) -> None:
-        """Every row of a table that is keyed by tasks has one, and one in the right state."""
+        """Every row of a table keyed by task id has a task, in a state that allows the row."""
         owner: Record | None = None
         known = False
         for key, _ in self._walk(table):

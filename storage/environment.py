@@ -1,13 +1,13 @@
-"""The LMDB environment of the one process that writes a store.
+"""Environment: the LMDB environment in the one process that writes a store.
 
 Guarantees:
 
-1. A file that is not ours, of another schema version or damaged is refused before anything is made or changed.
-2. A store comes to be whole: it is made under another name and renamed, so there is none without its schema row.
-3. `commit` is all or nothing. A full map grows and the same batch is applied again.
-4. The map never moves under a read: reads, growing and swapping exclude each other by one lock.
+1. A file that is foreign, damaged or of another schema version is refused before any change is made.
+2. A new store is made under another name and renamed, so each store has its schema row.
+3. `commit` is all or nothing. If the map is full, it grows and the same batch is applied again.
+4. The map never moves during a read. One lock excludes reads, growing and swapping from each other.
 
-Reads may come from any thread, `commit`, `swap` and `close` from one thread at a time.
+Any thread may read. Only one thread at a time may call `commit`, `swap` and `close`.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ from .tables.rows import apply, walk
 from .tables.schema import Table
 
 Durability = Literal["disk", "os"]
-"""What a commit waits for: the disk (survives a power cut), or the system (survives the death of this process)."""
+"""A commit waits for the disk (survives a power cut) or for the system (survives this process's death)."""
 
 MAP_SIZE: Final = 256 << 20
-"""Bytes of address space to begin with; doubles when full. The file only takes what is used."""
+"""Bytes of address space at first; doubled when full. The file takes only the bytes in use."""
 
 READER_CHECK: Final = 10.0
-"""Seconds after which a commit looks for readers that died."""
+"""Seconds between two checks for dead readers by commits."""
 
 MAX_READERS: Final = 1024
-"""How many transactions may read at once, over all processes."""
+"""The most transactions that may read at once, in all processes."""
 
 
-_OWN_PAGES: Final = 16  # of LMDB's own: meta pages, the list of tables, that of free pages
+_OWN_PAGES: Final = 16  # LMDB's own pages: the meta pages, the list of tables and the list of free pages
 
 
 class Environment:
@@ -55,7 +55,7 @@ class Environment:
     def __init__(self, home: Path, map_size: int = MAP_SIZE, durability: Durability = "disk") -> None:
         """Open the store of `home`, or make one.
 
-        Raises StoreForeign, StoreVersion, StoreCorrupt or HomeError with nothing changed; StoreFull.
+        Raises StoreForeign, StoreVersion, StoreCorrupt or HomeError before any change; also raises StoreFull.
         """
         if durability not in ("disk", "os"):
             raise InvalidOption(f'durability must be "disk" or "os", not {durability!r}')
@@ -64,7 +64,7 @@ class Environment:
         self.durability = durability
         self._lock = threading.Lock()
         self._closed = False
-        #: A swap was begun and did not come to its end.
+        #: Whether a swap has begun and not finished.
         self.swapping = False
         self._snapshot: lmdb.Transaction[bytes] | None = None
         header = inspect(self.path)
@@ -77,13 +77,13 @@ class Environment:
                 assert header is not None, "it was just made"
         except (OSError, lmdb.Error) as error:
             raise translate(error, "make a store in", home) from error
-        #: Random bytes made with the store: tells one store from another.
+        #: Random bytes made with the store, which identify it.
         self.home_id = header.home_id
         self._claim = self._claimed()
         try:
             ensure_sound(self.path, header)
             self._open(max(map_size, header.map_size, _needed(header)))
-            # However large it grows in our hands: the next one to open it need not walk through it then.
+            # The file may grow large here. With the voucher, the next opening need not check it.
             vouch(self.path, written=True)
         except BaseException:
             os.close(self._claim)
@@ -102,7 +102,7 @@ class Environment:
                 map_size=map_size,
                 subdir=False,
                 create=False,
-                # Without sync, the meta page need not be synced either: nothing would be in order after a power cut.
+                # Without sync, syncing the meta page is useless: a power cut may damage the store anyway.
                 sync=self.durability == "disk",
                 metasync=self.durability == "disk",
                 mode=0o600,
@@ -124,7 +124,7 @@ class Environment:
             raise translate(error, "open", self.path) from error
         self.map_size = map_size
 
-    # Reading. The snapshot is kept over calls: taking one for each would cost more than the look-up.
+    # Reading. The snapshot is kept between calls, because making one costs more than a look-up.
 
     def get(self, table: Table, key: bytes) -> bytes | None:
         """The value on disk, as of the last `refresh` or later."""
@@ -167,7 +167,7 @@ class Environment:
                 raise translate(error, "read", self.path) from error
 
     def free_bytes(self) -> int:
-        """Bytes of the file that hold nothing any more, and that further rows will take first."""
+        """Bytes of the file's free pages, which new rows use first."""
         with self._lock:
             try:
                 transaction = self._reading()
@@ -181,7 +181,7 @@ class Environment:
                 raise translate(error, "read", self.path) from error
 
     def refresh(self) -> None:
-        """Read what is committed by now. Not doing so after commits keeps old pages from being used again."""
+        """Drop the snapshot, so that reads see the newest commit and old pages can be reused."""
         with self._lock:
             self._drop_snapshot()
 
@@ -192,7 +192,7 @@ class Environment:
             try:
                 self._snapshot = self._env.begin()
             except lmdb.ReadersFullError:
-                # Killed readers keep their places until somebody looks.
+                # Killed readers keep their slots until a check.
                 self._env.reader_check()
                 self._snapshot = self._env.begin()
         return self._snapshot
@@ -205,9 +205,9 @@ class Environment:
     # Writing.
 
     def commit(self, batch: Batch) -> None:
-        """Bring the batch to disk, all of it or nothing.
+        """Write the batch to disk, all of it or nothing.
 
-        Raises StoreFull when there is no room (try again later), StoreCorrupt or StoreError when there is no hope.
+        Raises StoreFull if there is no room (try again later), StoreCorrupt or StoreError if a retry is useless.
         """
         reopened = False
         while True:
@@ -218,8 +218,8 @@ class Environment:
             except lmdb.MapFullError:
                 self._grow()
             except lmdb.PanicError as error:
-                # A commit before this one failed at its last step, the meta page. Opening anew finds the meta page
-                # that counts; applying the batch again does no harm if it was in that commit after all.
+                # An earlier commit failed at its last step, the meta page. Reopening finds the valid meta page.
+                # If that commit did succeed, applying its batch again is harmless.
                 if reopened:
                     raise translate(error, "write", self.path) from error
                 reopened = True
@@ -233,12 +233,12 @@ class Environment:
                 raise translate(error, "write", self.path) from error
 
     def forget_dead_readers(self) -> None:
-        """Look for readers that died, unless that was done a moment ago. From any thread."""
+        """Free the slots of dead readers, unless that was done in the last READER_CHECK seconds. Any thread."""
         if time.monotonic() - self._readers_checked > READER_CHECK:
             self._forget_dead_readers()
 
     def _forget_dead_readers(self) -> None:
-        # A process killed while it read keeps the pages that it saw from being used again.
+        # A process killed during a read prevents the reuse of the pages in its snapshot.
         self._env.reader_check()
         self._readers_checked = time.monotonic()
 
@@ -249,7 +249,7 @@ class Environment:
                     apply(transaction, self._tables[table], rows)
 
     def _has_room(self, batch: Batch) -> bool:
-        # The write that was cut short has taken what room there was, so asking for little tells.
+        # The write that was cut short has used up the free room, so a small test is enough.
         try:
             return has_room(self.path, 2 * batch.size + (1 << 20))
         except OSError as error:
@@ -262,7 +262,7 @@ class Environment:
             try:
                 self._env.set_mapsize(2 * old)
             except (OSError, lmdb.Error) as error:
-                # LMDB has let go of the old map by now and would crash at the next read.
+                # LMDB has unmapped the old map, so it would crash at the next read.
                 self._reopen()
                 raise translate(error, f"grow the memory map to {2 * old} bytes of", self.path) from error
             self.map_size = 2 * old
@@ -273,7 +273,7 @@ class Environment:
         self._open(self.map_size)
 
     def copy(self, target: Path) -> None:
-        """Write a compacted copy of the newest snapshot, and bring it to disk. The caller removes it on errors."""
+        """Write a compacted copy of the newest snapshot and sync it. The caller removes it on errors."""
         try:
             descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
             try:
@@ -285,14 +285,14 @@ class Environment:
             raise translate(error, "write", target) from error
 
     def swap(self, copy: Path) -> None:
-        """Put a copy made by `copy`, with nothing committed since, in the place of the data file.
+        """Replace the data file by a copy made by `copy`. There must be no commit in between.
 
-        A crash at any step leaves the old store or the new one. Raises StoreError: unless `swapping` is set then,
-        nothing has happened; if it is, the store must not be written any more.
+        A crash at any step leaves the old store or the new one. After a StoreError, the store is unchanged if
+        `swapping` is False, and must not be written any more if it is True.
         """
         try:
-            # The descriptor keeps the old file's blocks from being freed while the loop waits for the lock: of a
-            # large file that takes long. The folder may be synced after the lock, for nothing is committed before.
+            # The open descriptor delays freeing the old file's blocks, which takes long for a large file, so that the
+            # loop does not wait for it. The folder may be synced after the lock, because no commit comes before that.
             with gate(self.home, alone=True), self.path.open("rb"):
                 claimed = claim(copy)
                 with self._lock:
@@ -300,7 +300,9 @@ class Environment:
                     self._drop_snapshot()
                     self._env.close()
                     try:
-                        remove(lock_file(self.home))  # first: an old lock file misreads a new data file
+                        remove(
+                            lock_file(self.home)
+                        )  # first, because an old lock file misreads a new data file
                         copy.replace(self.path)
                         vouch(self.path, written=True)
                     finally:
@@ -313,7 +315,7 @@ class Environment:
             raise translate(error, "replace", self.path) from error
 
     def close(self) -> None:
-        """Bring everything to disk and let go of the files; may be called twice."""
+        """Sync all commits to disk and close the files; may be called twice."""
         with self._lock:
             if self._closed:
                 return

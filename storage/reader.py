@@ -1,7 +1,7 @@
-"""What clients, the CLI and the dashboard ask of a store, with or without a supervisor running.
+"""Reader: read-only access to a store for clients, the CLI and the dashboard, even without a supervisor.
 
-Every answer comes from one snapshot of the disk and costs the supervisor nothing. It may lag behind the supervisor's
-own view by the commit under way.
+Each answer comes from one snapshot of the disk and costs the supervisor nothing. It may lag behind the supervisor's own
+view by one commit.
 """
 
 from __future__ import annotations
@@ -36,27 +36,27 @@ from .tables.schema import (
 LogLine = tuple[float, str, str]
 """Time in seconds since the epoch, level, text."""
 
-_CLOCK_SLACK: Final = 3600.0  # seconds by which a task's id and its time of creation may differ
+_CLOCK_SLACK: Final = 3600.0  # seconds by which the time in a task's id and its time of creation may differ
 
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """The size of a store. All zero where there is none."""
+    """The sizes of a store; all zero if there is no store."""
 
     #: Rows by table.
     rows: dict[Table, int]
     #: Bytes of the pages by table.
     bytes: dict[Table, int]
-    #: Bytes of the file; what the tables do not fill is used again by later writes, or given back by a compaction.
+    #: Bytes of the file. Later writes reuse the pages outside of the tables; a compaction gives them back.
     file_size: int
     #: Bytes of address space; grows by itself.
     map_size: int
-    #: Reader slots taken, over all processes, stale ones included.
+    #: Reader slots in use by all processes, including stale ones.
     readers: int
 
 
 class Reader:
-    """Read-only access to the store of a home. Thread-safe; opens the files at the first question.
+    """Read-only access to the store of a home. Thread-safe; opens the files at the first read.
 
     Every method may raise StoreForeign, StoreVersion, StoreCorrupt, HomeError or StoreError. A home without a store
     reads as an empty one.
@@ -67,7 +67,7 @@ class Reader:
         self._closed = False
 
     def close(self) -> None:
-        """Let go of the store; may be called twice."""
+        """Release the store; may be called twice."""
         if not self._closed:
             self._closed = True
             release(self._view)
@@ -81,7 +81,7 @@ class Reader:
         self.close()
 
     def record(self, id: bytes) -> Record | None:
-        """What is known of a task; None if there is none of this id."""
+        """The record of a task; None if there is no task with this id."""
         row = self._get(Table.TASKS, id)
         return None if row is None else _unpack(id, row)
 
@@ -96,10 +96,10 @@ class Reader:
         limit: int | None = 100,
         before: bytes | None = None,
     ) -> list[Record]:
-        """Tasks, newest first, at most `limit`; those with ids below `before` (to get the next page).
+        """At most `limit` tasks, newest first, with ids below `before` (for the next page).
 
-        `older_than` and `newer_than` are times of creation, in seconds since the epoch. Only asking for queued or
-        running ones costs by how many of those there are, not by how many tasks are kept.
+        `older_than` and `newer_than` are times of creation, in seconds since the epoch. If `states` are only queued or
+        running, the cost depends on the number of live tasks, not on the number of all tasks.
         """
         wanted = frozenset(State) if states is None else frozenset(states)
         if limit is not None and limit <= 0:
@@ -133,15 +133,15 @@ class Reader:
             return found
 
     def result(self, id: bytes) -> bytes | None:
-        """The encoded value that the task returned; None for None, and for a task that has not returned."""
+        """The encoded result; None for the result None, and for a task that has not returned."""
         return self._get(Table.RESULTS, id)
 
     def args(self, id: bytes) -> bytes | None:
-        """The encoded arguments; None for none."""
+        """The encoded arguments; None if there are none."""
         return self._get(Table.ARGS, id)
 
     def checkpoint(self, id: bytes) -> bytes | None:
-        """The encoded value of the last checkpoint, None without one."""
+        """The encoded value of the last checkpoint; None if there is none."""
         return self._get(Table.CHECKPOINTS, id)
 
     def mail_depth(self, id: bytes) -> int:
@@ -150,9 +150,9 @@ class Reader:
             return sum(1 for _ in snapshot.rows(Table.MAIL, id, after_prefix(id)))
 
     def logs(self, id: bytes, after: int = 0, limit: int = 1000) -> list[tuple[int, list[LogLine]]]:
-        """Chunks of the task's log with a sequence number above `after`, oldest first; all of them for 0.
+        """Chunks of the task's log with a sequence number above `after`, oldest first; all chunks for 0.
 
-        Chunks count from 1. One numbered 0 stands before them if the log lost its oldest lines, and says how many.
+        Chunks count from 1. If the log has lost its oldest lines, chunk 0 comes first and says how many.
         """
         first = after + 1 if after > 0 else 0
         chunks: list[tuple[int, list[LogLine]]] = []
@@ -170,7 +170,7 @@ class Reader:
         return chunks
 
     def resolve(self, prefix: str, limit: int = 10) -> list[bytes]:
-        """Ids whose UUID starts with these hex digits, dashes optional, in order; at most `limit`."""
+        """At most `limit` ids that start with these hex digits, in order. Dashes are optional."""
         digits = prefix.replace("-", "").strip().lower()
         if not 0 < len(digits) <= 2 * ID_BYTES or not set(digits) <= set("0123456789abcdef"):
             return []
@@ -185,7 +185,7 @@ class Reader:
         return found
 
     def by_key(self, key: str) -> bytes | None:
-        """The id of the task that was started with this idempotency key."""
+        """The id of the task with this idempotency key; None if there is none."""
         return self._get(Table.KEYS, idempotency_key(key))
 
     def counts(self) -> dict[State, int]:
@@ -220,7 +220,7 @@ class Reader:
 
 
 def _live(snapshot: Snapshot, wanted: frozenset[State], before: bytes | None) -> Iterator[Record]:
-    """The tasks that have not ended, in no useful order."""
+    """The wanted tasks that have not ended, in no particular order."""
     start = b"" if State.RUNNING in wanted else bytes((Lane.RUNNING + 1,))
     stop = None if State.QUEUED in wanted else bytes((Lane.RUNNING + 1,))
     for key, _ in snapshot.rows(Table.LIVE, start, stop):
@@ -239,7 +239,7 @@ def _by_id(record: Record) -> bytes:
 
 
 def _id_floor(at: float) -> bytes:
-    """The smallest UUIDv7 made at this time, in seconds since the epoch."""
+    """The first bytes of the smallest UUIDv7 made at this time, in seconds since the epoch."""
     return min(max(int(at * 1000), 0), 2**48 - 1).to_bytes(6, "big")
 
 

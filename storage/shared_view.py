@@ -1,15 +1,15 @@
-"""A store as other processes see it: read-only, opened when needed, at most once per process.
+"""SharedView: a store in a process that only reads it, opened when needed and at most once per process.
 
-LMDB's locks belong to a process and a file, so one file must not be opened twice in a process: all readers of a home
-share one View, kept in a registry with a count of its users. The supervisor's process never uses one.
+LMDB's locks belong to a process and a file, so a process must not open a file twice. All readers of a home share one
+SharedView from a registry, which counts its users. The supervisor's process never uses one.
 
 Guarantees:
 
-1. A store that is not there yet reads as empty, and is found once it is.
-2. Before each read the view looks whether the data file and the lock file are still the ones it has open, and opens
-   the new ones if not (the supervisor swaps both when it compacts). A read under way goes on in the old ones.
-3. When the writer has grown the file beyond the map, the map follows; never while a read of this process goes on.
-4. A fork closes the views in the child, which opens its own when it reads.
+1. A missing store reads as empty, and is found when it has been made.
+2. Before each read the view checks that its data file and lock file are still the current ones. If not, it opens the
+   new ones (the supervisor swaps both when it compacts). Reads under way continue in the old ones.
+3. If the writer has grown the file beyond the map, the map grows too, but never during a read of this process.
+4. A fork closes the views in the child, which opens its own at its first read.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _FileId = tuple[int, int] | None
 
 
 class Snapshot:
-    """One consistent state of the store, while it is read; empty if there is no store."""
+    """One consistent state of the store during a read; empty if there is no store."""
 
     __slots__ = ("env", "tables", "transaction")
 
@@ -53,7 +53,7 @@ class Snapshot:
         self.tables = tables or {}
 
     def get(self, table: Table, key: bytes) -> bytes | None:
-        """The row's value."""
+        """The row's value; None if there is no such row."""
         if self.transaction is None:
             return None
         return self.transaction.get(key, None, self.tables[table])
@@ -72,7 +72,7 @@ class Snapshot:
 
 
 class SharedView:
-    """The open files of one home in this process. Take one by `view_of`, give it back by `release`."""
+    """The open files of one home in this process. Get one with `view_of`, return it with `release`."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
@@ -81,7 +81,7 @@ class SharedView:
         self._env: lmdb.Environment | None = None
         self._tables: dict[Table, lmdb._Database] = {}
         self._files: tuple[_FileId, _FileId] = (None, None)
-        # Readers count themselves in; who opens, remaps or closes waits until there are none.
+        # The number of reads under way. Opening, remapping and closing wait until it is 0.
         self._condition = threading.Condition()
         self._reads = 0
         self._waiting = 0
@@ -118,7 +118,7 @@ class SharedView:
                 except lmdb.ReadersFullError:
                     if not self._env.reader_check():
                         raise
-                    continue  # killed readers had kept their places
+                    continue  # killed readers had kept their slots
                 except lmdb.MapResizedError:
                     self._wait_for_reads()
                     self._env.set_mapsize(0)
@@ -132,7 +132,7 @@ class SharedView:
             self._condition.notify_all()
 
     def _wait_for_reads(self, timeout: float | None = None) -> bool:
-        """Wait until no read is under way, keeping new ones out; returns whether it came to that in time."""
+        """Block new reads and wait until none is under way; returns False after `timeout` seconds."""
         self._waiting += 1
         try:
             return self._condition.wait_for(lambda: self._reads == 0, timeout)
@@ -144,7 +144,7 @@ class SharedView:
         return _file_id(self.path), _file_id(lock_file(self.home))
 
     def _open(self) -> None:
-        """Open the files that are there now; none if there is no store. Raises what `inspect` raises."""
+        """Open the current files, if there is a store. Raises the errors of `inspect`."""
         self._close()
         if not self.path.exists():
             return
@@ -189,15 +189,15 @@ class SharedView:
         self._files = (None, None)
 
     def close(self) -> None:
-        """Let go of the files, after the reads under way."""
+        """Close the files after the reads under way."""
         with self._condition:
             self._wait_for_reads()
             self._close()
 
-    # A fork: no read may be under way, for closing in the child would end the parent's in the shared lock file.
+    # Forks. No read may be under way, because closing in the child would end the parent's read in the shared lock file.
 
     def before_fork(self) -> bool:
-        """Wait for reads and keep new ones out; returns whether that worked."""
+        """Wait for reads and block new ones; returns False if reads lasted too long."""
         if not self._condition.acquire(timeout=_FORK_PATIENCE):
             return False
         if self._wait_for_reads(_FORK_PATIENCE):
@@ -206,12 +206,12 @@ class SharedView:
         return False
 
     def after_fork_in_parent(self) -> None:
-        """Let reads in again."""
+        """Allow reads again."""
         self._condition.release()
 
     def after_fork_in_child(self, calm: bool) -> None:
-        """Close the parent's files in the child. With a read under way (not `calm`) they must stay as they are."""
-        # The parent's other threads, which may have been waiting, do not exist here.
+        """Close the parent's files in the child, unless a read was under way in the parent (not `calm`)."""
+        # The parent's other threads, which may have waited, do not exist here.
         self._condition = threading.Condition()
         self._reads = self._waiting = 0
         if calm:
@@ -230,11 +230,11 @@ def _file_id(path: Path) -> _FileId:
 
 _views: dict[str, SharedView] = {}
 _views_lock = threading.Lock()
-_calm: list[SharedView] = []  # between a fork's two sides
+_calm: list[SharedView] = []  # views without reads; filled before a fork, emptied after it
 
 
 def view_of(home: Path) -> SharedView:
-    """The process's view of this home, with one user more."""
+    """The process's view of this home. Adds one user."""
     key = os.path.realpath(home)
     with _views_lock:
         view = _views.get(key)
@@ -245,7 +245,7 @@ def view_of(home: Path) -> SharedView:
 
 
 def release(view: SharedView) -> None:
-    """One user less; the last one closes the files."""
+    """Remove one user; the last release closes the files."""
     with _views_lock:
         view.users -= 1
         if view.users == 0:

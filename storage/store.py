@@ -1,11 +1,11 @@
-"""The store as the supervisor uses it: rows are changed in an open batch, and reading sees them at once.
+"""Store: the store in the supervisor's process. Changes go into an open batch, and reads see them at once.
 
-One batch is open, at most one is on its way to disk. `seal` sends the open one off when the way is free, so a batch
-holds whatever became dirty while the commit before was under way: that is the group commit. `commit` brings it there
-and waits.
+One batch is open, and at most one is on its way to disk. `seal` sends the open batch to the writer if no other is on
+its way. So a batch holds all changes made during the commit before it: this is the group commit. `commit` writes the
+open batch in the calling thread and waits.
 
-Used from one thread (the loop's). The callbacks given to `open` are called from the writer's thread, which is to have
-the loop call `committed(batch)` and then run `batch.acks`.
+Only one thread, the loop's, uses a Store. The callbacks given to `open` run in the writer's thread. `on_commit` must
+have the loop call `committed(batch)` and then run `batch.acks`.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ from .tables.schema import Table
 from .writer import Writer
 
 RESERVE_CHECK: Final = 0.05
-"""Seconds for which the answer of the file system about its free space is good."""
+"""Seconds for which a measurement of the file system's free space is valid."""
 
 PLENTY: Final = 64 << 20
-"""Bytes of room above which nobody need be careful with it."""
+"""Bytes of room above which the number of tasks about to end does not matter."""
 
 PAGES_FOR_ROWS: Final = 2
-"""Bytes of the file that a byte of a row may take."""
+"""The most bytes of the file that one byte of a row may take."""
 
 
 class Store:
-    """Durable tables with group commit. Make one by `Store.open`."""
+    """Durable tables with group commit. Make one with `Store.open`."""
 
     def __init__(self, environment: Environment, writer: Writer) -> None:
         self._environment = environment
         self._writer = writer
-        #: The open batch: what `put`, `delete` and `after_commit` go into.
+        #: The open batch, which `put`, `delete` and `after_commit` change.
         self.batch = Batch()
         self._in_flight: Batch | None = None
-        #: What new work could take when the file system was last asked, when that was, and the rows' bytes till then.
+        #: The last measurement of the file system: room for new work, time, and the bytes of rows until then.
         self._room = self._reserve = 0
         self._room_asked = 0.0
         self._bytes_then = 0
-        #: Bytes of all the batches sent off so far.
+        #: Bytes of all batches sent to disk so far.
         self._bytes_sealed = 0
         self._closed = False
 
@@ -62,9 +62,9 @@ class Store:
         on_recovered: Callable[[], None],
         on_fatal: Callable[[StoreError], None],
     ) -> Store:
-        """Open the store of `home`, or make one. The caller holds the home's lock: a store has one writer.
+        """Open the store of `home`, or make one. The caller holds the home's lock, because a store has one writer.
 
-        Raises StoreForeign, StoreVersion, StoreCorrupt or HomeError with nothing changed.
+        Raises StoreForeign, StoreVersion, StoreCorrupt or HomeError before any change.
         """
         environment = Environment(Path(home), map_size, durability)
         writer = Writer(
@@ -86,15 +86,15 @@ class Store:
         self.batch.put(table, key, value)
 
     def delete(self, table: Table, key: bytes) -> None:
-        """Delete a row with the open batch, if it is there."""
+        """Delete a row with the open batch, if it exists."""
         self.batch.delete(table, key)
 
     def after_commit(self, callback: Callable[[], None]) -> None:
-        """Have this run by the loop once the open batch is on disk."""
+        """Have the loop run this when the open batch is on disk."""
         self.batch.acks.append(callback)
 
     def get(self, table: Table, key: bytes) -> bytes | None:
-        """The row's value, as changed by the batches that are not on disk yet."""
+        """The row's value, including changes that are not on disk yet."""
         value = self.batch.rows[table].get(key, MISSING)
         if value is MISSING:
             if self._in_flight is not None:
@@ -104,7 +104,7 @@ class Store:
         return value
 
     def get_many(self, table: Table, keys: Iterable[bytes]) -> dict[bytes, bytes]:
-        """What `get` gives for these keys, without those that have no row. Much faster than one by one."""
+        """The values of the keys that have a row, as from `get`. Much faster than single calls."""
         wanted = set(keys)
         changed = self.batch.rows[table]
         changing = self._in_flight.rows[table] if self._in_flight is not None else {}
@@ -129,7 +129,7 @@ class Store:
     ) -> list[tuple[bytes, bytes]]:
         """Committed rows with start <= key < stop, by key; from the last one down if `reverse`.
 
-        A batch's rows are among them when `committed` was called for it, or a little earlier.
+        A batch's rows appear when `committed` is called for it, or slightly earlier.
         """
         return self._environment.scan(table, start, stop, limit, reverse)
 
@@ -150,10 +150,10 @@ class Store:
         return [key for key, value in puts.items() if value is not None]
 
     def seal(self) -> bool:
-        """Send the open batch to disk if it holds something and none is on its way; returns whether it did."""
+        """Send the open batch to disk if it is not empty and no other is on its way; returns whether it did."""
         if self._in_flight is not None or self.batch.empty:
             return False
-        batch, self._in_flight = self.batch, self.batch  # before the writer can have told of the commit
+        batch, self._in_flight = self.batch, self.batch  # set before the writer can report the commit
         try:
             self._writer.submit(batch)
         except StoreError:
@@ -164,10 +164,10 @@ class Store:
         return True
 
     def commit(self) -> Batch | None:
-        """Bring the open batch to disk before this returns. The caller then does what follows a commit: `committed`,
-        and the batch's acks.
+        """Write the open batch to disk before returning it. The caller then calls `committed` and runs its acks.
 
-        None if it was not: there is nothing, or a batch on its way, or this one has to go the way of `seal`.
+        Returns None if there is nothing to write, if another batch is on its way, or if the batch has gone to the
+        writer as with `seal`.
         """
         if self._in_flight is not None or self.batch.empty:
             return None
@@ -181,7 +181,7 @@ class Store:
         return None
 
     def committed(self, batch: Batch) -> None:
-        """The loop has learned that this batch is on disk; from here on its rows are read from there."""
+        """Note that this batch is on disk. From now on its rows are read from there."""
         if batch is not self._in_flight:
             raise ValueError("this batch is not the one on its way to disk")
         self._environment.refresh()
@@ -189,7 +189,7 @@ class Store:
 
     @property
     def busy(self) -> bool:
-        """A batch is on its way to disk."""
+        """Whether a batch is on its way to disk."""
         return self._in_flight is not None
 
     @property
@@ -199,47 +199,47 @@ class Store:
 
     @property
     def full(self) -> bool:
-        """New work should be refused: the disk is full, or what is left of it is needed to end what runs."""
+        """Whether to refuse new work: the disk is full, or its rest is needed for the end of running tasks."""
         return self._writer.full or self._free() < 0
 
     @property
     def waits_for_room(self) -> bool:
-        """A batch is being tried again because the disk is full."""
+        """Whether the writer is retrying a batch because the disk is full."""
         return self._writer.full
 
     @property
     def short(self) -> bool:
-        """No task should begin that has not: what is left is for those that run, and for pruning."""
+        """Whether to begin no more tasks: the remaining room is for running tasks and for pruning."""
         return self._writer.full or self._free() < -self._reserve // 2
 
     @property
     def scarce(self) -> bool:
-        """There is not so much room that it does not matter how many tasks are about to end at once."""
+        """Whether there is so little room that the number of tasks about to end at once matters."""
         return self._free() < PLENTY
 
     def _free(self) -> int:
-        """Bytes that new work may take, as far as is known."""
+        """An estimate of the bytes that new work may take."""
         now, taken = time.monotonic(), self._bytes_sealed + self.batch.size
         if now - self._room_asked >= RESERVE_CHECK:
-            # What is not on disk yet is about to take its part, and so is what comes until the next look: a fast
-            # client would be through the reserve by then.
+            # Rows not on disk yet will take room, and so will rows added before the next measurement. Without
+            # counting both, a fast client could use up the reserve in between.
             room, self._reserve = room_and_reserve(self._environment.home)
             self._room = room - PAGES_FOR_ROWS * self.pending_bytes
             if self._room < PLENTY:
-                # Pages of rows that were deleted take no more of the disk. Not all of them may be had at once.
+                # Free pages of deleted rows need no more disk. Not all of them can be reused at once.
                 self._room += self._environment.free_bytes() // 2
             self._room_asked, self._bytes_then = now, taken
         return self._room - PAGES_FOR_ROWS * (taken - self._bytes_then)
 
     def welcome_reader(self) -> None:
-        """Somebody is about to read the files: see to it that no dead process keeps the last place for readers."""
+        """Free the slots of dead readers, because a process is about to read the files."""
         self._environment.forget_dead_readers()
 
     def compact(self, done: Callable[[UnderstudyError | None], None]) -> None:
         """Give the space of deleted rows back to the file system, between two batches.
 
-        Needs room for a copy meanwhile. `done` is called from the writer's thread: with None, or with an error and
-        the store as it was before. If the disk fails between the two, that is fatal as well.
+        Needs room for a copy meanwhile. The writer's thread calls `done` with None, or with an error, which leaves the
+        store unchanged. An error during the swap is fatal as well.
         """
 
         def job() -> None:
@@ -258,15 +258,15 @@ class Store:
         self._writer.between(job)
 
     def close(self, timeout: float) -> StoreError | None:
-        """Commit what is left, for at most `timeout` seconds, and let go of the files; may be called twice.
+        """Commit the remaining rows, for at most `timeout` seconds, and close the files; may be called twice.
 
-        Returns what was lost as an error, None if nothing was.
+        Returns an error that describes the lost rows; None if none were lost.
         """
         if not self._closed and self._writer.failure is None and not self.batch.empty:
             self._writer.submit(self.batch)
             self.batch = Batch()
         lost = self._writer.close(timeout)
-        # With the writer stuck in the disk the environment is its, and closing it would crash the process.
+        # A writer that is stuck in a write still uses the environment, so closing it would crash the process.
         if not self._closed and self._writer.stopped:
             try:
                 self._environment.close()

@@ -1,14 +1,14 @@
-"""Who writes to LMDB: a thread, with group commit, a full disk waited out, the end told once.
+"""Writer: the thread that commits batches to LMDB, waits while the disk is full, and reports a fatal error once.
 
-The thread that submits may commit a small batch by itself while there is nothing else to write: handing it over and
-being told costs as much as the commit on a fast disk.
+The submitting thread may commit a small batch itself if there is nothing else to write. On a fast disk, the handover
+to the writer's thread and back costs as much as the commit.
 
 Guarantees:
 
-1. Batches are committed in the order of `submit`, each in one transaction; `on_commit` follows each of them.
-2. A full map or a full disk loses nothing: the same batch is tried again until there is room, or `close` gives up.
-3. After any other error nothing more is written, `on_fatal` is called once, and `submit` raises.
-4. An error raised by a callback is fatal too: it never ends the thread in silence.
+1. Batches are committed in the order of `submit`, each in one transaction. `on_commit` follows each commit.
+2. A full map or disk loses nothing. The same batch is tried again until there is room or `close` gives up.
+3. After any other error no more is written, `on_fatal` is called once, and `submit` raises.
+4. An error raised by a callback is fatal too. It never ends the thread silently.
 """
 
 from __future__ import annotations
@@ -24,17 +24,19 @@ from .batch import Batch
 from .environment import Environment
 
 FIRST_RETRY: Final = 0.1
-"""Seconds until a write to a full disk is tried again; doubles up to LAST_RETRY."""
+"""Seconds before the first retry of a write to a full disk; doubled for each retry up to LAST_RETRY."""
 
 LAST_RETRY: Final = 1.0
 
 Job = Callable[[], None]
-"""Something to be done between two batches, in the writer's thread."""
+"""A function that the writer's thread calls between two batches."""
 
 
 class Writer:
-    """Commits batches to an environment. All callbacks are called from the writer's thread; `on_fatal` may also come
-    from within `commit`."""
+    """Commits batches to an environment.
+
+    All callbacks run in the writer's thread. `commit` may also call `on_fatal`.
+    """
 
     def __init__(
         self,
@@ -51,11 +53,11 @@ class Writer:
         self._on_recovered = on_recovered
         self._on_fatal = on_fatal
         self._queue: queue.SimpleQueue[Batch | Job | None] = queue.SimpleQueue()
-        # What was put into the queue, counted by its only producer, and what the thread is done with, by the thread.
+        # Items put into the queue, counted by its only producer, and items finished, counted by the thread.
         self._put_in = self._got_done = 0
-        #: The disk is full, and the batch at hand is being tried again.
+        #: Whether the disk is full and the current batch is being retried.
         self.full = False
-        #: What ended the thread before its time.
+        #: The fatal error that ended the thread.
         self.failure: StoreError | None = None
         self._lost = 0
         self._closed = False
@@ -65,13 +67,14 @@ class Writer:
         self._thread.start()
 
     def submit(self, batch: Batch) -> None:
-        """Have this batch committed. Raises the fatal StoreError if there was one, StoreError after `close`."""
+        """Queue this batch for commit. Raises the fatal StoreError if there was one, StoreError after `close`."""
         self._put(batch)
 
     def commit(self, batch: Batch) -> bool:
-        """Commit this batch in the calling thread, which is the one that submits, and wait for the disk.
+        """Commit this batch in the calling thread, which must be the submitting one, and wait for the disk.
 
-        False if it was not: the thread has something to do, or the disk is full. `on_commit` is not called.
+        Returns False without a commit if the writer's thread is busy or stopped, or the disk is full. `on_commit` is
+        not called.
         """
         if self._put_in != self._got_done or self.failure is not None or self._closed:
             return False
@@ -80,19 +83,20 @@ class Writer:
                 self._environment.commit(batch)
         except StoreFull:
             return False
-        except Exception as error:  # noqa: BLE001 - the same ends the thread
+        except Exception as error:  # noqa: BLE001 - any error is fatal, as in the thread
             self._fail(error)
             return False
         return True
 
     def between(self, job: Job) -> None:
-        """Have this called after the batches submitted so far, while nothing is being written."""
+        """Queue a job that runs after the batches submitted so far, while no batch is being written."""
         self._put(job)
 
     def close(self, timeout: float) -> StoreError | None:
-        """Commit what was submitted, for at most `timeout` seconds; tolerates being called twice.
+        """Commit the submitted batches, for at most `timeout` seconds; may be called twice.
 
-        Returns what was lost as an error, None if nothing was. The environment may be closed if `stopped`.
+        Returns an error that describes the lost rows; None if none were lost. The environment may be closed if
+        `stopped` is True.
         """
         if not self._closed:
             self._closed = True
@@ -113,7 +117,7 @@ class Writer:
 
     @property
     def stopped(self) -> bool:
-        """Whether the thread has ended, so that nobody uses the environment."""
+        """Whether the thread has ended, so that it no longer uses the environment."""
         return not self._thread.is_alive()
 
     def _put(self, item: Batch | Job) -> None:
@@ -132,17 +136,17 @@ class Writer:
                 else:
                     item()
                 self._got_done += 1
-        except BaseException as error:  # noqa: BLE001 - whatever it is, the loop has to learn of it
+        except BaseException as error:  # noqa: BLE001 - the loop must learn of any error
             self._fail(error)
 
     def _write(self, batch: Batch) -> None:
         if not self._lost and (len(batch) == 0 or self._commit(batch)):
             self._on_commit(batch)
         else:
-            self._lost += len(batch)  # what comes after a lost batch may build on it
+            self._lost += len(batch)  # later batches may depend on a lost one
 
     def _commit(self, batch: Batch) -> bool:
-        """Returns False if the disk stayed full until it was time to give up."""
+        """Commit the batch; returns False if the disk stayed full until `close` gave up."""
         delay = FIRST_RETRY
         while True:
             try:
@@ -161,7 +165,7 @@ class Writer:
                 return True
 
     def _pause(self, delay: float) -> bool:
-        """Wait for the next try; returns False when there is none left."""
+        """Wait for the next retry; returns False if no time is left for one."""
         if not self._closing.wait(delay):
             return True
         left = self._give_up_at - time.monotonic()

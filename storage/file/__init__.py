@@ -1,1 +1,1 @@
-"""The store's file itself: its names, header, pages, and what the disk says."""
+"""The store's file: its names, header and pages, and the errors and free space of its disk."""

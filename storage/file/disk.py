@@ -1,4 +1,4 @@
-"""The file system under a home: how much room is left, and writes that outlive a power cut."""
+"""The file system of a home: its free space, and writes that survive a power cut."""
 
 from __future__ import annotations
 
@@ -10,36 +10,36 @@ from pathlib import Path
 from typing import Final
 
 FULL_ERRNOS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-"""No space, over quota, over the process's file size limit: each ends when somebody makes room."""
+"""No space, over quota, over the process's file size limit: temporary, until there is room again."""
 
 DENIED_ERRNOS: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 PATH_ERRNOS: Final = frozenset({errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EEXIST})
 
 RESERVE_BYTES: Final = 32 << 20
-"""Room that new work may not take, so that what runs can still end. Of a small disk 5 % instead."""
+"""Bytes that new work may not take, so that running tasks can end. On a small disk, 5 % of its size."""
 
 _CHUNK: Final = bytes(1 << 20)
 
 
 def room_and_reserve(path: Path) -> tuple[int, int]:
-    """Bytes that new work may take of what its file system has free, and those kept from it beyond that.
+    """(free bytes for new work, bytes in reserve) of the path's file system.
 
-    The first is below 0 when the reserve is being used. That is 32 MiB, of a small disk 5 % of its size.
+    The first is below 0 if the reserve is in use. The reserve is 32 MiB, or 5 % of a disk smaller than 640 MiB.
     """
     try:
         disk = os.statvfs(path)
     except OSError:
-        return sys.maxsize, RESERVE_BYTES  # a disk that fails is for the next write to tell
+        return sys.maxsize, RESERVE_BYTES  # the next write reports a failing disk
     reserve = min(RESERVE_BYTES, disk.f_blocks * disk.f_frsize // 20)
     return disk.f_bavail * disk.f_frsize - reserve, reserve
 
 
 def has_room(path: Path, size: int) -> bool:
-    """Whether the file could grow by `size` bytes, found by doing it and taking it back.
+    """Whether the file can grow by `size` bytes, found by growing it and truncating it again.
 
-    LMDB reports a write that a full disk cut short as EIO, the same as a broken disk; and no call tells of quotas
-    and size limits beforehand. Only for the one process that writes the file, while no transaction writes it.
+    LMDB reports a write cut short by a full disk as EIO, like a broken disk. No call reports quotas and size limits in
+    advance. Only the process that writes the file may call this, and only while no transaction writes it.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
@@ -61,26 +61,26 @@ def has_room(path: Path, size: int) -> bool:
 
 
 def sync_file(path: Path) -> None:
-    """Bring a file's bytes to disk."""
+    """Sync a file's bytes to disk."""
     _sync(path, os.O_RDONLY)
 
 
 def sync_folder(path: Path) -> None:
-    """Bring a folder's entries to disk, so that a rename in it outlives a power cut."""
+    """Sync a folder's entries to disk, so that a rename in it survives a power cut."""
     _sync(path, os.O_RDONLY | os.O_DIRECTORY)
 
 
 def make_folder(path: Path, mode: int = 0o777) -> None:
-    """Make a folder, and those above it, unless they are there; they outlive a power cut. `mode` is the folder's own,
-    less the umask.
+    """Make a folder and its parents, unless they exist. They survive a power cut.
 
-    Raises OSError, but not for a file that is there instead: whoever uses the folder finds that.
+    `mode` is the folder's own, less the umask. Raises OSError, but not if the path is a file: the next use of the
+    folder fails then.
     """
     if not path.is_dir():
         make_folder(path.parent)
         with contextlib.suppress(FileExistsError):
             os.mkdir(path, mode)
-        # To make entries in a folder does not take the right to read it, which syncing it does.
+        # Syncing a folder needs read permission, but making entries in it does not.
         with contextlib.suppress(PermissionError):
             sync_folder(path.parent)
 
@@ -94,6 +94,6 @@ def _sync(path: Path, flags: int) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file that need not be there."""
+    """Remove a file, if it exists."""
     with contextlib.suppress(FileNotFoundError):
         path.unlink()

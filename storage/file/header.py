@@ -1,8 +1,8 @@
-"""What a file says it is, read byte by byte before LMDB is let near it.
+"""The header of a store's file, read byte by byte before LMDB opens it.
 
-LMDB maps the file and trusts it: a file that was cut short ends the process by SIGBUS, and opening somebody else's
-writes into it. So this reads the few pages that tell whose file it is and whether it is whole, and changes nothing.
-Layout: LMDB 0.9, data version 1, 64 bit, this machine's byte order (see `lmdb/verify.py`, which checks everything).
+LMDB maps the file and trusts it. A truncated file ends the process by SIGBUS, and opening another program's file
+writes into it. So this module reads the few pages that show the file's owner and length, and changes nothing.
+Layout: LMDB 0.9, data version 1, 64 bit, this machine's byte order (`lmdb/verify.py` checks everything).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _TRIES: Final = 50
 
 
 class Tree(NamedTuple):
-    """Where one LMDB database begins."""
+    """The root of one LMDB database."""
 
     depth: int
     entries: int
@@ -43,7 +43,7 @@ class Tree(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What the newest meta page says."""
+    """The fields of the newest meta page."""
 
     page_size: int
     map_size: int
@@ -54,14 +54,14 @@ class Header:
 
 
 class _Damaged(Exception):
-    """A page is not what it should be; so far it may also be a writer's work under our eyes."""
+    """A page is not valid. Either it is damaged, or a writer has changed it during the read."""
 
 
 def inspect(path: Path) -> Header | None:
-    """The header of a store that may be opened; None where there is no file or an empty one.
+    """The header of a store that may be opened; None if the file is missing or empty.
 
-    Raises StoreForeign, StoreVersion, StoreCorrupt, or HomeError for a file that may not be read. A writer may be
-    at work meanwhile: what looks wrong is looked at again if the store went on since.
+    Raises StoreForeign, StoreVersion, StoreCorrupt, or HomeError for a file without read permission. A writer may work
+    meanwhile: a problem is checked again if there was a commit since.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe must not block
@@ -93,9 +93,9 @@ def inspect(path: Path) -> Header | None:
 
 
 def ensure_sound(path: Path, header: Header) -> Header:
-    """Raise StoreCorrupt for a file whose pages LMDB had better not follow; see `pages`. The header, as it is now.
+    """Raise StoreCorrupt if the file's pages are damaged; see `page_check`. Returns the current header.
 
-    For the one who is about to write it and holds its claim, or while somebody else may.
+    The caller is about to write the file and holds its claim, or reads it while another process may write.
     """
     for _ in range(_TRIES):
         if vouched_for(path):
@@ -107,7 +107,7 @@ def ensure_sound(path: Path, header: Header) -> Header:
         again = inspect(path)
         if again is None or again.txnid == header.txnid:
             raise _corrupt(path, problems)
-        header = again  # a writer was at work between our looks at one page and the next
+        header = again  # a writer changed pages during the check
         if claimed(path):
             return header
     raise StoreError(f"{path} changes faster than it can be read; try again")
@@ -149,7 +149,7 @@ def _tree(raw: bytes) -> Tree:
 def _identify(descriptor: int, path: Path, header: Header) -> Header:
     foreign = _foreign(path, "is an LMDB file of some other program")
     if header.main.root == _NO_PAGE or header.main.depth != 1:
-        raise foreign  # none of our stores is without tables, and the list of ours fits one page
+        raise foreign  # each of our stores has tables, and their list fits one page
     tables = _rows(descriptor, header, header.main.root)
     flags, raw = tables.get(Table.META.encode(), (0, b""))
     if flags != _NAMED or len(raw) != _TREE.size:
@@ -178,14 +178,14 @@ def _check_length(descriptor: int, path: Path, header: Header) -> None:
     needed = (header.last_page + 1) * header.page_size
     if size >= needed:
         return
-    # Pages that were taken and given back within one transaction are never written, so the tail may be short by
-    # right. Rare enough to read the whole file and be sure.
+    # Pages allocated and freed within one transaction are never written, so a sound file may be shorter. That is rare
+    # enough to check the whole file.
     if problems := problems_of(path):
         raise _corrupt(path, [f"the file has {size} bytes of {needed}: it was cut short", *problems])
 
 
 def _rows(descriptor: int, header: Header, number: int) -> dict[bytes, tuple[int, bytes]]:
-    """Flags and value by key, of one leaf page."""
+    """(flags, value) by key, for one leaf page."""
     if not 2 <= number <= header.last_page:
         raise _Damaged(f"page {number} is out of range")
     page = os.pread(descriptor, header.page_size, number * header.page_size)

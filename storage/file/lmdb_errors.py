@@ -1,4 +1,4 @@
-"""What LMDB and the system say, in our own errors. The only place where they are translated."""
+"""Translation of LMDB's and the system's errors into our own. This is the only place that translates them."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _CORRUPT = (
 
 
 def errno_of(error: BaseException) -> int | None:
-    """The system's error number behind an error of LMDB or of Python, None where there is none."""
+    """The system's error number of an LMDB or Python error; None if it has none."""
     number = getattr(error, "code", None) if isinstance(error, lmdb.Error) else getattr(error, "errno", None)
     # LMDB's own codes are negative.
     return number if isinstance(number, int) and number > 0 else None
 
 
 def translate(error: BaseException, doing: str, path: object) -> StoreError | HomeError:
-    """Our error for one of LMDB's or the system's; raise it `from` that one.
+    """Our error for an error of LMDB or the system. The caller raises it `from` that error.
 
-    `doing` completes "cannot ...", `path` is the file or folder that it was done to.
+    `doing` completes "cannot ..."; `path` is the file or folder concerned.
     """
     number = errno_of(error)
     said = f"cannot {doing} {path}: {error}"

@@ -1,4 +1,4 @@
-"""The files of a store in its home folder, and how each of them comes to be there whole or not at all."""
+"""The names of a store's files in its home folder, the drafts, and the gate for opening and swapping."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Final
 from .disk import remove
 
 GATE_TIMEOUT: Final = 5.0
-"""Seconds that a swap waits for those who are opening the files."""
+"""Seconds that a swap waits for processes that are opening the files."""
 
 
 def store_file(home: Path) -> Path:
@@ -22,7 +22,7 @@ def store_file(home: Path) -> Path:
 
 
 def lock_file(home: Path) -> Path:
-    """LMDB's table of readers; LMDB names it after the data file and makes it anew when it is missing."""
+    """LMDB's table of readers. LMDB names it after the data file and makes it if it is missing."""
     return home / "store.mdb-lock"
 
 
@@ -32,20 +32,20 @@ def gate_file(home: Path) -> Path:
 
 
 def voucher_file(home: Path) -> Path:
-    """Names the data file that was walked through and found sound; see `pages`."""
+    """Identifies the data file that was checked and found sound; see `page_check`."""
     return home / "store.voucher"
 
 
 def draft_file(home: Path, purpose: str) -> Path:
-    """A file in the making; what a process that died left of it is removed at the next open.
+    """An unfinished file. The next open removes a draft of a dead process.
 
-    The name has the pid so that a backup and a check may run at once.
+    The name contains the pid, so that a backup and a check may run at the same time.
     """
     return home / f"store.{purpose}.{os.getpid()}.draft"
 
 
 def remove_drafts(home: Path) -> None:
-    """Remove what processes that are gone left in the making."""
+    """Remove the drafts of dead processes, and those of this one."""
     for path in home.glob("store.*.draft"):
         pid = path.name.split(".")[-2]
         if not pid.isdigit() or int(pid) == os.getpid() or not Path("/proc", pid).exists():
@@ -57,18 +57,18 @@ def gate(home: Path, *, alone: bool) -> Iterator[None]:
     """Keep the data file and the lock file a pair while one is opened (`alone=False`) or swapped (`alone=True`).
 
     LMDB's lock file remembers the number of the last transaction, which picks one of the data file's two meta pages.
-    An old lock file beside a new data file would pick the wrong one, and with it lose the data. Nobody may open the
-    two while they are being swapped; who has them open already keeps the old pair and notices later.
+    An old lock file next to a new data file would pick the wrong one and lose data. So the two cannot be opened while
+    they are being swapped. A process that has them open keeps the old pair and notices the swap later.
 
-    Opening waits for a swap, which takes milliseconds. A swap waits for at most PATIENCE seconds and then raises
-    TimeoutError: a process that was stopped while it opened must not stop the writer.
+    Opening waits for a swap, which takes milliseconds. A swap waits for at most GATE_TIMEOUT seconds and then raises
+    TimeoutError, so that a process stopped during its opening cannot stop the writer.
     """
     try:
         descriptor = os.open(gate_file(home), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError:
         if alone:
             raise
-        # A home on a read-only medium: nobody can swap anything there.
+        # The home is on a read-only medium, where no swap can happen.
         yield
         return
     try:

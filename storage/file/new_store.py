@@ -1,4 +1,4 @@
-"""A new store: all tables, and in them nothing but what it is and which one it is."""
+"""A new store: empty tables, except for the schema version and the store's random id in `meta`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .names import draft_file, lock_file, store_file
 
 
 def make_store(home: Path) -> None:
-    """Put a new store into a home that has none. It appears whole, under its name, or not at all.
+    """Make a new store in a home that has none. It appears under its name whole or not at all.
 
     Raises OSError and lmdb.Error.
     """
@@ -35,7 +35,7 @@ def make_store(home: Path) -> None:
             transaction.put(HOME_ROW, os.urandom(ID_BYTES), db=tables[Table.META])
     finally:
         env.close()
-    # No data file, or an empty one: a lock file left from some other must not speak for this one.
+    # A lock file left from another data file must not be used with this one.
     remove(lock_file(home))
     draft.replace(store_file(home))
     sync_folder(home)

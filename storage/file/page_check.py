@@ -1,11 +1,11 @@
-"""Whether the pages of a store may be trusted, found out before LMDB is let near them.
+"""The check of a store's pages, made before LMDB opens the file.
 
-LMDB maps the file and follows it without looking: a page that is not what it should be ends the process by an assertion
-or a signal, and with it the supervisor, or the user's program that only wanted to read. So nobody opens a file that
-has not been walked through byte by byte since it came to this machine's memory. To walk costs seconds for each GiB, so
-that a large file is walked once and then vouched for, by what it is (device and inode) and since when nothing but this
-system's own memory came between its writer and its readers (the boot). A copy, a restored backup and a file from before
-a reboot or a power cut are other files by that. A small one is walked each time.
+LMDB maps the file and trusts its pages. A damaged page ends the process by an assertion or a signal, be it the
+supervisor or a user's program that only reads. So a file is opened only after all its bytes were checked on this boot.
+The check takes seconds for each GiB. So a large file (more than ALWAYS_WALKED) is checked once, and a voucher file
+notes its device, its inode and the boot id. On one boot, only this system's memory lies between the file's writer and
+its readers. A copy, a restored backup and a file from before a reboot or power cut do not match the voucher, so they
+are checked again. A small file is checked at each opening.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from lmdb import verify
 from .names import voucher_file
 
 ALWAYS_WALKED: Final = 32 << 20
-"""Bytes up to which a file is walked at each opening: at most half a second."""
+"""Bytes up to which a file is checked at each opening; that takes at most half a second."""
 
 CLAIM_PATIENCE: Final = 1.0
-"""Seconds that a writer waits for those who are just looking whether there is one."""
+"""Seconds that a writer waits for the locks of processes that are checking for a writer."""
 
 _BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
 def problems_of(path: Path) -> list[str]:
-    """What is wrong with the pages of a file that nobody writes, a line for each; empty for a sound one."""
+    """The problems in the pages of a file without a writer, one line each; empty for a sound file."""
     try:
         return [
             str(problem)
@@ -42,7 +42,7 @@ def problems_of(path: Path) -> list[str]:
 
 
 def vouched_for(path: Path) -> bool:
-    """Whether this very file was found sound since the machine was started, and is too large to be walked again."""
+    """Whether this file was found sound on this boot, and is too large to be checked again."""
     try:
         with path.open("rb") as file:
             found = os.fstat(file.fileno())
@@ -53,9 +53,11 @@ def vouched_for(path: Path) -> bool:
 
 
 def vouch(path: Path, *, written: bool = False) -> None:
-    """This file was made or walked by us, and found sound. Noted of a small one only if it is about to be `written` by
-    us, by which it may grow large."""
-    # Where it cannot be written, the next one to open the file walks it again.
+    """Note that this process made or checked the file, and that it is sound.
+
+    A small file is noted only if this process is about to write it (`written`), because it may then grow large.
+    """
+    # If the voucher cannot be written, the next process to open the file checks it again.
     with suppress(OSError):
         found = os.stat(path)
         if found.st_size <= ALWAYS_WALKED and not written:
@@ -75,17 +77,17 @@ def _identity(found: os.stat_result) -> str:
 
 
 def claim(path: Path) -> int:
-    """Tell those who look that this process writes the file, for as long as the descriptor returned is open."""
+    """Mark the file as written by this process for as long as the returned descriptor is open."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     deadline = time.monotonic() + CLAIM_PATIENCE
     while not _locked(descriptor, fcntl.LOCK_EX) and time.monotonic() < deadline:
-        # Who looks holds it for microseconds. It is no more than a hint, so that after a while we go without.
+        # Processes that look hold the lock for microseconds. The claim is only a hint, so it may fail.
         time.sleep(0.001)
     return descriptor
 
 
 def claimed(path: Path) -> bool:
-    """Whether a living process writes the file: it has seen to the pages before."""
+    """Whether a living process writes the file; it has checked the pages before."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         return not _locked(descriptor, fcntl.LOCK_SH)
@@ -99,5 +101,5 @@ def _locked(descriptor: int, kind: int) -> bool:
     except BlockingIOError:
         return False
     except OSError:
-        return True  # a file system without such locks: then nobody can tell
+        return True  # a file system without such locks, where claims are not visible
     return True

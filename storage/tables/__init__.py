@@ -1,1 +1,1 @@
-"""What the rows in the store mean. Pure: nothing here opens a file."""
+"""The meaning of the rows in the store. Pure: nothing here opens a file."""

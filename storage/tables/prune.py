@@ -1,7 +1,7 @@
-"""Forgetting ended tasks once their time is over, a few at a time.
+"""Pruning: the deletion of ended tasks when their time to keep is over, some at a time.
 
-A task that ends gets into a row of `expiry` in the same batch, with others that ended then and are kept as long; the
-rows sort by time, so what is due is found without looking at what is not.
+The batch with a task's final state also adds the task to a row of `expiry`, together with other tasks that end then
+and are kept as long. The rows are sorted by time, so due tasks are found without reading others.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from .record import Record
 from .schema import ID_BYTES, Table, after_prefix, expiry_ids, expiry_key, idempotency_key
 
 MAX_ROWS: Final = 20_000
-"""Rows that one call deletes before it leaves the rest to the next, so that no batch grows out of proportion."""
+"""Deleted rows after which a call stops and leaves the rest to the next call, which limits a batch's size."""
 
 IDS_IN_ROW: Final = 100
 """Tasks that one row of `expiry` holds."""
@@ -23,7 +23,7 @@ _BY_ID_AND_SEQ: Final = (Table.MAIL, Table.LOGS)
 
 
 class Rows(Protocol):
-    """What pruning needs of a store."""
+    """The part of a store that pruning uses."""
 
     def get(self, table: Table, key: bytes) -> bytes | None: ...
 
@@ -39,7 +39,7 @@ class Rows(Protocol):
 
 
 def expiry_rows(at: float, ids: Sequence[bytes]) -> dict[bytes, bytes | None]:
-    """The rows of `expiry` that have these ended tasks forgotten from `at` on (seconds since the epoch)."""
+    """The rows of `expiry` that let these ended tasks be pruned from `at` on (seconds since the epoch)."""
     return {
         expiry_key(at, ids[start]): b"".join(ids[start + 1 : start + IDS_IN_ROW])
         for start in range(0, len(ids), IDS_IN_ROW)
@@ -47,10 +47,10 @@ def expiry_rows(at: float, ids: Sequence[bytes]) -> dict[bytes, bytes | None]:
 
 
 def prune(store: Rows, now: float, limit: int = 500) -> int:
-    """Delete everything of at most `limit` tasks that are due by `now` (seconds since the epoch).
+    """Delete all rows of at most `limit` tasks that are due by `now` (seconds since the epoch).
 
-    Returns how many. The deletes are in the store's open batch; what an earlier call deleted and is not on disk yet
-    is not counted again, so call it again after the commit until it returns 0.
+    Returns the number of tasks. The deletes go into the store's open batch. Uncommitted deletes of an earlier call are
+    not counted again. So call it again after each commit until it returns 0.
     """
     due: list[tuple[bytes, list[bytes]]] = []
     found = 0
@@ -72,20 +72,20 @@ def prune(store: Rows, now: float, limit: int = 500) -> int:
             row = store.get(Table.TASKS, id)
             record = None if row is None else _readable(id, row)
             if record is not None and not record.terminal:
-                continue  # a row that should not be there must not cost a task that has not ended
+                continue  # a wrong expiry row must not delete a task that has not ended
             deleted += _forget(store, id, record, pending)
             pruned += 1
         if len(left) == len(ids):
             break
         store.delete(Table.EXPIRY, key)
         if left:
-            # What is left of the row is for the next call.
+            # The next call prunes the other tasks of this row.
             store.put(Table.EXPIRY, key[:-ID_BYTES] + left.pop(), b"".join(reversed(left)))
     return pruned
 
 
 def forget(store: Rows, record: Record) -> None:
-    """Delete everything of this task but its live row and its expiry row, which only their owners can name."""
+    """Delete all rows of this task, except its live and expiry rows, whose keys only their owners know."""
     _forget(store, record.id, record, _pending(store, {record.id}))
 
 
@@ -102,13 +102,13 @@ def _forget(store: Rows, id: bytes, record: Record | None, pending: Iterable[tup
             store.delete(table, key)
     if record is not None and record.key is not None:
         key = idempotency_key(record.key)
-        if store.get(Table.KEYS, key) == id:  # the key may belong to a later task by now
+        if store.get(Table.KEYS, key) == id:  # the key may belong to a later task now
             store.delete(Table.KEYS, key)
     return deleted
 
 
 def _pending(store: Rows, ids: set[bytes]) -> list[tuple[Table, bytes]]:
-    """Messages and log lines of these tasks that a scan may not see yet: the last words of one that just ended."""
+    """Keys of these tasks' messages and log lines that a scan may not see yet, written just before their end."""
     return [
         (table, key) for table in _BY_ID_AND_SEQ for key in store.pending_puts(table) if key[:ID_BYTES] in ids
     ]
@@ -118,4 +118,4 @@ def _readable(id: bytes, row: bytes) -> Record | None:
     try:
         return Record.unpack(id, row)
     except ValueError:
-        return None  # damaged, and to be deleted anyway
+        return None  # damaged; it is deleted anyway

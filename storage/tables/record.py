@@ -1,7 +1,8 @@
-"""A task as the store keeps it: one row of the `tasks` table, and the supervisor's own copy of it in memory.
+"""Record: a task's row in the `tasks` table, and the supervisor's copy of it in memory.
 
-Most tasks are started as declared, run once and complete. So a row is a short array of what every task has, and the
-rest is a map in it that holds only what differs from its default, and mostly is not there.
+Most tasks start with their declared options, run once and complete. So a row is a short array of the fields that every
+task has. The other fields are in a map inside it, which holds only values that differ from their defaults. Most rows
+have no map.
 """
 
 from __future__ import annotations
@@ -15,17 +16,17 @@ from ...actors.state import State
 _STATES: Final = tuple(State)
 _CODE: Final = {state: code for code, state in enumerate(_STATES)}
 
-#: Items of the array, and msgpack's bytes for an array of so many and for None.
+#: Items of the array, msgpack's first byte of an array of this length, and msgpack's byte for None.
 _ITEMS: Final = 11
 _HEAD: Final = 0x90 | _ITEMS
 _NONE: Final = b"\xc0"
 
 
 class Record:
-    """What is known of one task. Times are seconds since the epoch, as floats; ids are 16 bytes (UUIDv7)."""
+    """The stored facts of one task. Times are seconds since the epoch, as floats; ids are 16 bytes (UUIDv7)."""
 
     __slots__ = (
-        "__dict__",  # only what differs from the defaults below: do not set what is not to change
+        "__dict__",  # only values that differ from the defaults below: do not set a default
         "attempt",
         "created",
         "ended",
@@ -41,29 +42,29 @@ class Record:
 
     interruptions: int = 0
     crashes: int = 0
-    """How many workers died under this task while it was a suspect."""
+    """How many workers died while they ran this task as a suspect."""
     alone: bool = False
-    """Must run in a worker of its own, because a worker died while it ran beside others."""
+    """The task must run in a worker of its own, because a worker died while it ran with others."""
     options: dict[str, Any] | None = None
-    """What the caller changed of the task's declared options; None for nothing."""
+    """The declared options that the caller changed; None for none."""
     key: str | None = None
     """The idempotency key."""
     due: float | None = None
-    """Earliest time of the next attempt: a delay asked for, or a retry's backoff."""
+    """Earliest time of the next attempt: a requested delay, or a retry's backoff."""
     error: tuple[str, str, str, dict[str, Any]] | None = None
     """(type, message, traceback, details) of the last attempt that did not complete."""
     result: int | None = None
-    """Bytes of its encoded value, if it has one."""
+    """Bytes of its encoded result, if it has one."""
     progress: tuple[float, float | None, str] | None = None
     """(done, total, note)"""
     checkpoint: tuple[float, int] | None = None
     """(time, size in bytes) of the last checkpoint."""
     closed: bool = False
-    """No more messages are taken."""
+    """Whether further messages are refused."""
     cancel: bool = False
-    """A cancel was accepted: the only terminal state left is `cancelled`."""
+    """Whether a cancel was accepted. The only possible final state then is `cancelled`."""
     retry_of: bytes | None = None
-    """The ended task that this one tries again."""
+    """The ended task that this one retries."""
 
     def __init__(
         self,
@@ -80,7 +81,7 @@ class Record:
         self.id = id
         self.name = name
         self.state = State.QUEUED
-        #: Correlation id shared with everything started from the same run.
+        #: Correlation id, shared with all tasks started from the same run.
         self.stream = stream
         #: The task that started this one.
         self.origin = origin
@@ -89,7 +90,7 @@ class Record:
         self.ended: float | None = None
         #: Number of the current or next attempt, from 1. An interruption does not change it.
         self.attempt = 1
-        #: The worker that runs it.
+        #: The pid of the worker that runs it.
         self.pid: int | None = None
         #: (lane, sort) of its row in the `live` table; None once it has ended.
         self.place: tuple[int, int] | None = None
@@ -130,7 +131,7 @@ class Record:
 
     @classmethod
     def unpack(cls, id: bytes, row: bytes) -> Record:
-        """The record of a row; ValueError for bytes that are none."""
+        """The record of a row; ValueError if the bytes are no record."""
         record = cls.__new__(cls)
         record.id = id
         try:
@@ -158,20 +159,20 @@ class Record:
         return record
 
 
-#: The fields that most records do not have, with what they are then.
+#: The fields that most records do not store, and their defaults.
 _DEFAULTS: Final = {name: getattr(Record, name) for name in Record.__annotations__}
 
 _PACK = msgpack.Packer(autoreset=True).pack
 
 
 HEAD_BYTES: Final = 3
-"""How much of a row's beginning `state_of` and `is_bare` look at."""
+"""The first bytes of a row that `state_of` and `is_bare` read."""
 
 
 def state_of(row: bytes) -> State:
-    """Only the state of a row, ten times as fast as `Record.unpack`; ValueError for bytes that are no record.
+    """The state of a row, ten times as fast as `Record.unpack`; ValueError if the bytes are no record.
 
-    The state's code is the first item, and below 128, so it is the byte behind the array's header.
+    The state's code is the first item and below 128, so it is the byte after the array's first byte.
     """
     try:
         if row[0] == _HEAD:
@@ -182,5 +183,5 @@ def state_of(row: bytes) -> State:
 
 
 def is_bare(row: bytes) -> bool:
-    """Whether a row says nothing but what every row says: no error, no value, no options and so on."""
+    """Whether a row has only the fields of all rows: no error, no result, no options and so on."""
     return row[2:3] == _NONE

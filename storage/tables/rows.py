@@ -1,4 +1,4 @@
-"""Rows inside one LMDB transaction: walking over a range of them, and applying a batch's changes."""
+"""Functions on the rows of one LMDB transaction: iterate over a range, apply a batch's changes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import lmdb
 
-_CHUNK_ROWS: Final = 500  # rows put in one call, which holds the GIL: about 0.1 ms
+_CHUNK_ROWS: Final = 500  # rows put in one call, which holds the GIL for about 0.1 ms
 
 
 def walk(
@@ -20,7 +20,7 @@ def walk(
     """Rows with start <= key < stop, by key; from the last one down if `reverse`."""
     with transaction.cursor(table) as cursor:
         if reverse:
-            # set_range stops at the first key not below `stop`; the row wanted is the one before.
+            # set_range finds the first key not below `stop`; the last wanted row is the one before it.
             if cursor.prev() if stop is not None and cursor.set_range(stop) else cursor.last():
                 for row in cursor.iterprev():
                     if row[0] < start:
@@ -36,16 +36,16 @@ def walk(
 def apply(
     transaction: lmdb.Transaction[bytes], table: lmdb._Database, rows: dict[bytes, bytes | None]
 ) -> None:
-    """Put these rows; delete those whose value is None, if they are there."""
+    """Put these rows; delete those whose value is None, if they exist."""
     deletes = [key for key, value in rows.items() if value is None]
     puts: list[Any] = sorted((row for row in rows.items() if row[1] is not None) if deletes else rows.items())
     with transaction.cursor(table) as cursor:
         for key in sorted(deletes):
-            # A delete leaves the cursor at the row behind it, which often is the next one to go.
+            # A delete leaves the cursor at the following row, which often is the next to be deleted.
             if cursor.key() == key or cursor.set_key(key):
                 cursor.delete()
         for start in range(0, len(puts), _CHUNK_ROWS):
             chunk = puts[start : start + _CHUNK_ROWS]
-            # Rows that all sort behind the last one go to the end without a search, and fill pages up.
+            # Rows that all sort after the last row are appended without a search, and fill pages completely.
             behind = not cursor.last() or chunk[0][0] > cursor.key()
             cursor.putmulti(chunk, append=behind)

@@ -1,8 +1,7 @@
-"""What the store holds: its tables and how their keys sort.
+"""The store's schema: its tables, their keys and the order of the keys.
 
-LMDB keeps each table sorted by key, bytewise. So every key is built to make the wanted order the natural one: numbers
-are big-endian and unsigned, ids are UUIDv7 (which sort by time of creation), and what is asked for together shares a
-prefix.
+LMDB sorts each table by key, bytewise. So each key is built to sort in the wanted order. Numbers are big-endian and
+unsigned. Ids are UUIDv7, which sort by time of creation. Rows that are read together share a prefix.
 
 =========== ======================= ================================================================
 table       key                     value
@@ -31,16 +30,16 @@ from typing import Final
 from ...actors.errors import InvalidOption
 
 SCHEMA_VERSION: Final = 2
-"""Goes up when a release cannot read what an older one wrote, or the other way round."""
+"""Increased if a release cannot read an older release's store, or the other way round."""
 
 ID_BYTES: Final = 16
 """Length of a task id."""
 
 MAX_KEY_BYTES: Final = 511
-"""The longest key that LMDB takes."""
+"""Length of the longest key that LMDB accepts."""
 
 MAX_PRIORITY: Final = 100
-"""Priorities are from minus this to plus this; the highest runs first."""
+"""Priorities are from -MAX_PRIORITY to MAX_PRIORITY; the highest runs first."""
 
 SCHEMA_ROW: Final = b"schema"
 HOME_ROW: Final = b"home"
@@ -63,7 +62,7 @@ class Table(StrEnum):
 
 
 class Lane(IntEnum):
-    """First byte of a live key: what a task that has not ended is waiting for."""
+    """First byte of a live key: the resource or time for which a task that has not ended waits."""
 
     RUNNING = 0
     #: Ready, and runs on a slot thread.
@@ -72,9 +71,9 @@ class Lane(IntEnum):
     ASYNC = 2
     #: Ready, and needs a worker of its own.
     ALONE = 3
-    #: Not ready before a time, which is its sort.
+    #: Not ready before a time, which is the key's sort.
     DELAYED = 4
-    #: Ready, and waits for one of the places for containers.
+    #: Ready, and waits for a container slot.
     BOX = 5
 
 
@@ -95,7 +94,7 @@ def live_key(lane: int, sort: int, id: bytes) -> bytes:
 
 
 def live_lane(key: bytes) -> Lane:
-    """The lane of a live key; ValueError for a byte that is none."""
+    """The lane of a live key; ValueError if its byte is no lane."""
     return Lane(key[0])
 
 
@@ -105,7 +104,7 @@ def live_id(key: bytes) -> bytes:
 
 
 def ready_sort(priority: int) -> int:
-    """The sort of a ready task: higher priority first, then by id, which is by age."""
+    """The sort of a ready task: higher priority first. Ids then sort equal priorities by age."""
     if not -MAX_PRIORITY <= priority <= MAX_PRIORITY:
         raise InvalidOption(f"priority must be from {-MAX_PRIORITY} to {MAX_PRIORITY}, not {priority}")
     return MAX_PRIORITY - priority
@@ -117,7 +116,7 @@ def due_sort(at: float) -> int:
 
 
 def due_of(key: bytes) -> float:
-    """When a delayed task is due, in seconds since the epoch, from its live key."""
+    """The due time of a delayed task, in seconds since the epoch, from its live key."""
     return int.from_bytes(key[1:9], "big") / 1e6
 
 
@@ -127,7 +126,7 @@ def mail_key(id: bytes, seq: int) -> bytes:
 
 
 def mail_keys(id: bytes, first: int, last: int) -> list[bytes]:
-    """The keys of a receiver's messages from one number to another."""
+    """The keys of a receiver's messages with numbers from `first` to `last`, inclusive."""
     pack = _U64.pack
     return [id + pack(seq) for seq in range(first, last + 1)]
 
@@ -148,9 +147,9 @@ def log_seq(key: bytes) -> int:
 
 
 def expiry_key(at: float, id: bytes) -> bytes:
-    """The key of a row of tasks, this one first, that may be pruned from `at`, in seconds since the epoch.
+    """The key of an expiry row whose first task is `id`. Its tasks may be pruned from `at` on.
 
-    Kept in whole milliseconds.
+    `at` is in seconds since the epoch; the key holds whole milliseconds.
     """
     try:
         return _U64.pack(int(at * 1000)) + id
@@ -159,19 +158,19 @@ def expiry_key(at: float, id: bytes) -> bytes:
 
 
 def _u64(number: float) -> int:
-    """The whole number below it that a key can hold; infinity becomes the last one, and means never."""
+    """The number rounded down and limited to 64 bits. Infinity becomes the largest one, which means never."""
     return _MAX_U64 if number >= _MAX_U64 else max(int(number), 0)
 
 
 def expiry_ids(key: bytes, value: bytes) -> list[bytes]:
-    """The ids of the tasks that an expiry row is about: one in its key, the others in its value."""
+    """The task ids of an expiry row: one in its key, the others in its value."""
     return [key[8:], *(value[start : start + ID_BYTES] for start in range(0, len(value), ID_BYTES))]
 
 
 def idempotency_key(text: str) -> bytes:
-    """The row key of an idempotency key: its UTF-8, or a hash of it where LMDB would not take that.
+    """The row key of an idempotency key: its UTF-8, or 0xFF and a hash if that is too long for LMDB.
 
-    No text's UTF-8 holds the byte 0xFF, so a hash is never mistaken for a text.
+    UTF-8 never contains the byte 0xFF, so a hash cannot equal a text.
     """
     if not text:
         raise InvalidOption("an idempotency key must not be empty; leave it out, or pass None")
@@ -188,5 +187,5 @@ def after_prefix(prefix: bytes) -> bytes:
     if not head:
         return b"\xff" * (
             MAX_KEY_BYTES + 1
-        )  # nothing sorts above these keys; this is above all that fit in LMDB
+        )  # no prefix sorts above these keys; this is above all keys that LMDB accepts
     return head[:-1] + bytes((head[-1] + 1,))
