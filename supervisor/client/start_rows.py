@@ -1,4 +1,4 @@
-"""A client's starts: what is checked before one is sent, and the rows that it is sent as."""
+"""StartRows: the rows of a client's START requests, with the checks made before they are sent."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ from .reconnecting import ReconnectingClient
 TaskLike = Task[..., Any] | str
 
 StartRow = tuple[Any, ...]
-"""(id, name, encoded arguments, changed options, key, due, stream, origin), as a START frame carries it."""
+"""(id, name, encoded arguments, changed options, key, due, stream, origin), as in a START frame."""
 
 
 class StartRows:
-    """Makes rows for the supervisor that one process is attached to, which may have to be told of a module first."""
+    """Makes rows for the supervisor of one `ReconnectingClient`. May first declare a module to the supervisor."""
 
     def __init__(self, attachment: ReconnectingClient) -> None:
         self._attachment = attachment
-        #: Modules whose tasks the supervisor is known to know, and the connection for which that holds.
+        #: Modules whose tasks the supervisor knows, and the connection for which this holds.
         self._known: set[str] = set()
         self._known_to: Connection | None = None
-        #: What tasks take of which there is no code here, and the connection on which that was told.
+        #: Signatures of tasks without code in this process, and the connection that told them.
         self._takes: dict[str, inspect.Signature] = {}
         self._told_by: Connection | None = None
 
     def rows_of(self, task: TaskLike) -> Callable[[tuple[Any, ...], dict[str, Any]], StartRow]:
-        """What makes the rows of a task's starts from their arguments; the rest is the same for all of them.
+        """A function that makes a row from arguments; all other fields are the same for all starts of the task.
 
-        Raises InvalidOption, InvalidTask, UnknownTask; what it gives raises TypeError, UnencodableValue, ValueTooLarge.
+        Raises InvalidOption, InvalidTask, UnknownTask. The function raises TypeError, UnencodableValue, ValueTooLarge.
         """
         declared = self._declared(task)
         launch, here, name, changes = (
@@ -74,7 +74,7 @@ class StartRows:
         return task
 
     def _declare(self, module: str) -> None:
-        """Let an embedded supervisor know of a module that was imported after it had started."""
+        """Declare a module to an embedded supervisor if it was imported after the supervisor's start."""
         connection = self._attachment.connected()
         if connection is not self._known_to:
             self._known_to, self._known = connection, {"__main__"}
@@ -85,7 +85,7 @@ class StartRows:
         self._known.add(module)
 
     def _check_of(self, task: Task[..., Any]) -> Callable[[tuple[Any, ...], dict[str, Any]], None]:
-        """What refuses arguments that do not fit; of a task known by name only, the supervisor tells what it takes."""
+        """The check of arguments. If the task is known by name only, the supervisor is asked for its parameters."""
         if task.body is not None or task.name in OWN_KINDS:
             return task.check_start
         connection = self._attachment.connected()
@@ -99,7 +99,7 @@ class StartRows:
         return functools.partial(parameters.check, task.name, signature)
 
     def _check_script(self, name: str) -> None:
-        """Scripts all call themselves `__main__`: see to it that the supervisor's is this one."""
+        """Check that the supervisor has loaded this script: every script is called `__main__`."""
         theirs = self._attachment.connected().facts.get("script")
         if theirs is not None and theirs != (ours := _script()):
             home = self._attachment.home.path
@@ -119,7 +119,7 @@ def _pack_arguments(args: tuple[Any, ...], kwargs: dict[str, Any], limit: int) -
     try:
         return values.pack([args, kwargs], "arguments", limit)
     except UnencodableValue:
-        # Named once more, so that the path in the message starts where the caller's own words do.
+        # Pack again with other names, so that the error's path starts at the caller's own argument.
         values.pack(args, "args")
         values.pack(kwargs, "kwargs")
         raise

@@ -1,1 +1,1 @@
-"""What clients ask of the supervisor, in the supervisor."""
+"""The service: clients' connections and requests, in the supervisor."""

@@ -1,4 +1,4 @@
-"""Starting tasks: what is checked at the door, and what makes asking twice do the same as asking once."""
+"""Admission: the checks of START and RETRY requests, and their idempotence."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from ..wire.checks import checked_id, is_id
 
 
 class Admission:
-    """Turns the rows of a start into tasks: all of them, or none and an error."""
+    """Makes tasks from the rows of a START: from all of them, or from none with an error."""
 
     def __init__(self, journal: CommitLoop, book: TaskTable, value_limit: int) -> None:
         self._journal = journal
         self._book = book
         self._value_limit = value_limit
         newest = journal.scan(Table.TASKS, limit=1, reverse=True)
-        #: The largest id ever seen: a larger one cannot be on disk.
+        #: The largest id seen so far; a larger one cannot be on disk.
         self._newest = newest[0][0] if newest else b""
 
     def start(self, rows: Any) -> list[bytes] | None:
-        """Start all of the rows, or none; the ids where a key led to a task that was there already, else None."""
+        """Start all of the rows or none. Returns the task id of each row if a key led to another task, else None."""
         if not rows:
             return None
         ids, _, _, _, keys, _, _, _ = zip(*rows, strict=True)
@@ -41,14 +41,14 @@ class Admission:
             rows, there = self._fresh(rows)
         if rows:
             self._begin(rows)
-        # Ids grow with time, so one that is larger than all of these cannot be on disk: no need to look.
+        # Ids grow with time, so an id larger than all of these cannot be on disk and needs no lookup.
         self._newest = max((self._newest, *ids))
         return None if there is None or there == list(ids) else there
 
     def _begin(self, rows: Any) -> None:
-        """Check the rows, and put what they start into the book."""
+        """Check the rows and add their tasks to the task table."""
         now = time.time()
-        # By columns: most are all alike, and what is alike is checked in one go.
+        # By columns: most fields are equal in all rows, and equal ones are checked once.
         _, names, args, options, keys, dues, streams, origins = zip(*rows, strict=True)
         for name in set(names):
             self._check_declared(name)
@@ -76,8 +76,10 @@ class Admission:
         self._book.add(new)
 
     def _fresh(self, rows: Any) -> tuple[list[tuple[Any, ...]], list[bytes]]:
-        """The rows that start something new, and the task that each of the rows leads to: one that is there already,
-        by its key or because the client asks a second time, or the new one."""
+        """The rows that start new tasks, and the task id of every row.
+
+        The id is that of an existing task if the key is known or the client repeats the request.
+        """
         entries = self._book.entries
         older = [row[0] for row in rows if row[0] <= self._newest and row[0] not in entries]
         on_disk = self._journal.get_many(Table.TASKS, older)
@@ -97,7 +99,7 @@ class Admission:
         return list(fresh.values()), there
 
     def _of_key(self, key: Any) -> bytes | None:
-        """The task that this key has led to before."""
+        """The existing task with this key, or None."""
         if not isinstance(key, str) or len(key.encode()) > KEY_LIMIT:
             raise InvalidOption(f"a key must be text of at most {KEY_LIMIT:,} bytes: {key!r:.80}")
         there = self._journal.get(Table.KEYS, idempotency_key(key))
@@ -118,7 +120,7 @@ class Admission:
             )
 
     def check_values(self, values: Sequence[Any], what: str) -> None:
-        """InvalidValue or ValueTooLarge if one of these is not an encoded value, or larger than one may be."""
+        """Raise InvalidValue if one of these is not encoded, ValueTooLarge if one is larger than the limit."""
         if set(map(type, values)) <= {bytes} and max(map(len, values), default=0) <= self._value_limit:
             return
         for value in values:
@@ -137,7 +139,7 @@ class Admission:
             )
 
     def retry(self, old_id: Any, new_id: Any, *, from_scratch: bool) -> None:
-        """Start an ended task again, as a new one with the same arguments and, unless told otherwise, checkpoint."""
+        """Retry an ended task as a new one with its arguments and, unless `from_scratch`, its checkpoint."""
         old = self._book.record(checked_id(old_id))
         if old is None:
             raise TaskNotFound(f"no task has the id {id_text(old_id)}", id_text(old_id))
@@ -148,7 +150,7 @@ class Admission:
         if not is_task_id(new_id):
             raise InvalidValue("a task's id must be a UUID of version 7")
         if self._book.record(new_id) is not None:
-            # The client asks a second time, because the first answer was lost.
+            # The client repeats the request because the first answer was lost.
             return
         self._check_declared(old.name)
         self._newest = max(self._newest, new_id)
@@ -163,7 +165,7 @@ class Admission:
 
 
 def _given(column: tuple[Any, ...]) -> list[Any]:
-    """What of a column is not None."""
+    """The values of a column that are not None."""
     return [] if column.count(None) == len(column) else [value for value in column if value is not None]
 
 

@@ -1,4 +1,4 @@
-"""One client's connection, seen from the supervisor: frames in, answers out, and a bound on what it does not read."""
+"""ClientLink: one client's connection in the supervisor, with a limit on answers that the client has not read."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from ..wire.socket_buffers import StreamProtocol, widen
 
 log = logging.getLogger("understudy")
 
-#: Bytes that wait for a client from which on nothing more is read from it, and ends that it waits for stay on disk.
+#: Unread bytes of a client above which its requests are not read and the ends it waits for stay on disk.
 UNREAD_HIGH: Final = 4 * MIB
-#: Ends that are read from disk at once, and bytes of their values.
+#: Ends read from disk at once, and bytes of their values.
 LATE_ROWS: Final = 1000
 LATE_BYTES: Final = 1 * MIB
-#: Bytes beyond one value that may wait for a client that does not read (events, mostly); past that it is dropped.
+#: Unread bytes (mostly events), in addition to one value, above which a client is dropped.
 UNREAD_LIMIT: Final = 64 * MIB
-#: What handling a frame with fields of the wrong number or kind raises.
+#: Errors raised by the handling of a frame with a wrong number or kind of fields.
 MALFORMED: Final = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
 
 
 class Asked(Protocol):
-    """Who answers clients."""
+    """The object that answers clients."""
 
     def admit(self, client: ClientLink) -> None:
-        """Somebody has connected; an error refuses it."""
+        """A client has connected; an error refuses it."""
 
     def connected(self, client: ClientLink) -> None:
-        """A client has said hello; answer with `client.welcome`."""
+        """A client has sent HELLO; answer with `client.welcome`."""
 
     def asked(self, client: ClientLink, frame: tuple[Any, ...]) -> None:
         """A frame `[op, request, …]` has come in."""
@@ -47,12 +47,14 @@ class Asked(Protocol):
         """The connection has ended."""
 
     def ends_of(self, ids: Sequence[bytes], most: int) -> list[tuple[Any, ...]]:
-        """The rows of ENDED for the first few of these tasks, whose ends are on disk: at least one, and no more than
-        have `most` bytes of values."""
+        """The rows of ENDED for the first of these tasks, whose ends are on disk.
+
+        At least one row, and otherwise rows with at most `most` bytes of values.
+        """
 
 
 class ClientLink(StreamProtocol):
-    """Corrupt or foreign bytes close this connection and touch nothing else."""
+    """A protocol of the event loop. Corrupt bytes close this connection and affect nothing else."""
 
     def __init__(self, service: Asked, value_limit: int) -> None:
         self._service = service
@@ -61,37 +63,37 @@ class ClientLink(StreamProtocol):
         self._transport: asyncio.Transport | None = None
         self._out: list[bytes] = []
         self._out_size = 0
-        #: Frames that have come and are not taken yet, because too much waits for the client, or it is held up.
+        #: Frames received but not handled yet, because the client has too many unread bytes or is held.
         self._frames: Iterator[tuple[Any, ...]] = iter(())
-        #: Whether the service has it read, and whether it does so.
+        #: Whether the service allows reading, and whether there is room to read.
         self._may_read = True
         self._reads = True
         self._held = False
-        #: Ends to tell of when there is room, by request; the OK of a request has no ids.
+        #: Ends to send when there is room, by request; an empty list of ids stands for the request's OK.
         self._late: deque[tuple[int, deque[bytes]]] = deque()
         self._greeted = False
-        #: Requests of this client that wait for tasks to end.
+        #: This client's open WAIT requests, with the tasks that have not ended.
         self.waits: dict[int, set[bytes]] = {}
-        #: The subscription's request and filter, if it has one: (request, task, stream).
+        #: The client's subscription, if any: (request, task, stream).
         self.subscription: tuple[int, str | None, bytes | None] | None = None
 
-    # --- answers; they go out with `flush` ---
+    # --- answers; `flush` sends them ---
 
     def welcome(self, facts: dict[str, Any]) -> None:
-        """The answer to a hello."""
+        """Answer HELLO."""
         self._push((Answer.WELCOME, VERSION, facts))
         self.flush()
 
     def answer(self, request: int, payload: Any = None) -> None:
-        """A request was done."""
+        """Answer a request that was done."""
         self._push((Answer.OK, request, payload))
 
     def refuse(self, request: int, error: UnderstudyError) -> None:
-        """A request was refused."""
+        """Answer a request with an error."""
         self._push((Answer.ERROR, request, *error_fields(error)))
 
     def ended(self, request: int, rows: list[Any]) -> None:
-        """Tasks that a WAIT is about have ended, and it is on disk."""
+        """Send the ends of tasks of a WAIT. The ends are on disk."""
         if self._late or self._choked:
             self._late.append((request, deque(row[0] for row in rows)))
             return
@@ -99,25 +101,25 @@ class ClientLink(StreamProtocol):
             self._push((Answer.ENDED, request, part))
 
     def ended_before(self, request: int, ids: Sequence[bytes]) -> None:
-        """Tasks that a WAIT is about had ended: they are told of as fast as the client reads."""
+        """Send the ends of tasks that ended before the WAIT, as fast as the client reads."""
         if ids:
             self._late.append((request, deque(ids)))
             self._tell_late()
 
     def all_ended(self, request: int) -> None:
-        """The answer to a WAIT, after all that it is about."""
+        """Answer a WAIT, after the ends of all its tasks."""
         if self._late:
             self._late.append((request, deque()))
         else:
             self.answer(request)
 
     def forget(self, request: int) -> None:
-        """A WAIT is not wanted any more."""
+        """Drop the unsent ends of a WAIT."""
         if self._late:
             self._late = deque(item for item in self._late if item[0] != request)
 
     def _tell_late(self) -> None:
-        """Tell of ends for as long as there is room; what they are is read from disk just then."""
+        """Send ends while there is room. Each is read from disk only then."""
         while self._late and not self._choked and self._transport is not None:
             request, ids = self._late[0]
             if not ids:
@@ -139,13 +141,13 @@ class ClientLink(StreamProtocol):
                 self._write()
 
     def event(self, rows: list[Any]) -> None:
-        """Changes that the subscription is about."""
+        """Send changes to the subscription."""
         if self.subscription is not None:
             for part in parts(rows, _size):
                 self._push((Answer.EVENT, self.subscription[0], part))
 
     def goodbye(self, reason: str) -> None:
-        """The supervisor stops."""
+        """Tell the client that the supervisor stops."""
         self._push((Answer.GOODBYE, reason))
         self.flush()
 
@@ -155,7 +157,7 @@ class ClientLink(StreamProtocol):
         self._out_size += len(data)
 
     def flush(self) -> None:
-        """Send what has gathered, and go on with what there was no room for."""
+        """Send the buffered answers, then continue with late ends and waiting requests if there is room."""
         self._write()
         if not self._choked:
             if self._late:
@@ -178,13 +180,13 @@ class ClientLink(StreamProtocol):
 
     @property
     def _choked(self) -> bool:
-        """Whether the client has to read before it is told more."""
+        """Whether the client must read before more is sent."""
         return self._transport is not None and (
             self._out_size + self._transport.get_write_buffer_size() >= UNREAD_HIGH
         )
 
     def resume_writing(self) -> None:
-        """It has read (see asyncio.Protocol)."""
+        """The client has read (see asyncio.Protocol)."""
         self.flush()
 
     # --- asyncio's side ---
@@ -212,7 +214,7 @@ class ClientLink(StreamProtocol):
         except ProtocolError as error:
             self._distrust(error)
             return
-        # What is left of the last read, if anything, comes first.
+        # Frames left from the last read come first.
         self._frames = chain(self._frames, new) if not self._reads else new
         self._take_frames()
 
@@ -221,7 +223,7 @@ class ClientLink(StreamProtocol):
             for frame in self._frames:
                 self._take(frame)
                 if self._held or self._choked:
-                    # It asks faster than it reads, or than is good: the rest waits, here and in its socket.
+                    # The client has too many unread bytes or is held: the rest waits, here and in its socket.
                     self._reads = False
                     self._settle_reading()
                     return
@@ -231,13 +233,13 @@ class ClientLink(StreamProtocol):
             self.reject(error)
 
     def hold(self, held: bool) -> None:
-        """Take nothing more of what it asks for after the frame at hand, or go on."""
+        """Stop handling the client's requests after the current frame, or continue."""
         self._held = held
         if not held:
             self.flush()
 
     def _go_on(self) -> None:
-        """There is room again: take what has waited, then read on."""
+        """Handle the frames that have waited, then read more."""
         self._reads = True
         self._take_frames()
         self._settle_reading()
@@ -247,7 +249,7 @@ class ClientLink(StreamProtocol):
         self._end(error)
 
     def reject(self, error: Exception) -> None:
-        """Its frame had fields of the wrong number or kind: tell it, and end the connection."""
+        """End the connection with an error, because a frame had a wrong number or kind of fields."""
         log.warning("a client sent a frame that cannot be: %r", error)
         self._end(ProtocolError(f"a frame that cannot be: {error!r:.200}"))
 
@@ -282,7 +284,7 @@ class ClientLink(StreamProtocol):
         self._service.gone(self)
 
     def read(self, go_on: bool) -> None:
-        """Stop or go on reading requests."""
+        """Stop or continue reading requests."""
         self._may_read = go_on
         self._settle_reading()
 
@@ -294,12 +296,12 @@ class ClientLink(StreamProtocol):
                 self._transport.pause_reading()
 
     def close(self) -> None:
-        """End the connection once everything has been sent."""
+        """Close the connection after everything has been sent."""
         self.flush()
         if self._transport is not None:
             self._transport.close()
 
 
 def _size(row: Any) -> int:
-    """Bytes of a row of ENDED or EVENT, roughly; the large part of it is the third of ENDED, the task's value."""
+    """Approximate bytes of a row of ENDED or EVENT. The large part is the third field of ENDED, the value."""
     return 200 + (len(row[2]) if isinstance(row[2], bytes) else 0)

@@ -1,4 +1,4 @@
-"""What clients ask for, and the answers. Whatever changes something is answered once it is on disk."""
+"""Service: the handling of clients' requests. A request that changes data is answered after its commit."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from .waiters import Waiters
 
 log = logging.getLogger("understudy")
 
-#: Descriptors that the supervisor needs for itself, and for each worker; clients get the others, and at least so many.
+#: Descriptors for the supervisor itself, and for each worker. Clients get the others, but at least LEAST_CLIENTS.
 OWN_FILES = 64
 WORKER_FILES = 12
 LEAST_CLIENTS = 16
@@ -61,7 +61,7 @@ class Service:
         self._facts = facts
         self._turn = turn
         self._clients: set[ClientLink] = set()
-        #: All connections, those included that have not said hello; and how many there may be, so that descriptors are
+        #: All connections, including those without a HELLO so far. Their number is limited so that descriptors are
         #: left for workers.
         self._connections: set[ClientLink] = set()
         workers = settings.worker_count + settings.isolated
@@ -72,7 +72,7 @@ class Service:
         self._crowd = StartThrottle(lambda: book.crowded, lambda: sum(link.done for link in pool.links))
         self._jobs: set[asyncio.Task[None]] = set()
         self._reading = True
-        #: Asked to stop the supervisor; True means now.
+        #: Called to stop the supervisor; True means now.
         self.on_stop: Callable[[bool], None] = lambda _: None
         #: Gives the live process tree.
         self.tree: Callable[[], dict[str, Any]] = dict
@@ -109,7 +109,7 @@ class Service:
         self._connections.add(client)
 
     def connected(self, client: ClientLink) -> None:
-        """A client has said hello."""
+        """See `Asked`."""
         self._clients.add(client)
         self._journal.store.welcome_reader()
         client.welcome(self._facts)
@@ -117,7 +117,7 @@ class Service:
             client.read(False)
 
     def gone(self, client: ClientLink) -> None:
-        """A client has gone; its waits are forgotten, what it asked for is done all the same."""
+        """A client has disconnected. Its waits are forgotten; its other requests are still carried out."""
         self._clients.discard(client)
         self._connections.discard(client)
         self._changes.unsubscribe(client)
@@ -130,7 +130,7 @@ class Service:
         return self._waiting.ends_of(ids, most)
 
     def asked(self, client: ClientLink, frame: tuple[Any, ...]) -> None:
-        """A request has come in."""
+        """Handle a request."""
         handler = self._on.get(frame[0])
         if handler is None:
             raise ValueError(f"no operation {frame[0]}")
@@ -147,13 +147,13 @@ class Service:
             client.flush()
 
     def read(self, go_on: bool) -> None:
-        """Stop or go on reading requests."""
+        """Stop or continue reading requests."""
         self._reading = go_on
         for client in self._clients:
             client.read(go_on)
 
     async def close(self, reason: str) -> None:
-        """Say goodbye to everybody."""
+        """Cancel background requests, send GOODBYE to all clients and disconnect."""
         self._crowd.stop()
         for job in list(self._jobs):
             job.cancel()
@@ -168,7 +168,7 @@ class Service:
 
     def _check_app(self) -> None:
         if self._pool.app_error is not None:
-            # A copy: an error that is raised again and again gathers a longer traceback each time.
+            # A copy, because the traceback of an error grows each time it is raised.
             raise copy.copy(self._pool.app_error)
 
     def _in_background(self, client: ClientLink, request: int, job: Coroutine[Any, Any, Any]) -> None:
@@ -180,7 +180,7 @@ class Service:
             except MALFORMED as error:
                 client.reject(error)
             except Exception as error:
-                # A defect of ours; whoever asked must not wait for ever because of it.
+                # A bug in the supervisor. The client must get an answer all the same.
                 log.exception("a request failed")
                 client.refuse(request, UnderstudyError(f"the supervisor failed at this: {error!r}"))
             client.flush()
@@ -189,7 +189,7 @@ class Service:
         self._begin(answered())
 
     def _once_loaded(self, client: ClientLink, frame: tuple[Any, ...]) -> None:
-        """Take the request up again when it is known which tasks there are."""
+        """Handle the request again after the app is loaded and its tasks are known."""
 
         async def asked_again() -> None:
             await self._pool.app_ready.wait()
@@ -239,7 +239,7 @@ class Service:
         _, request, letters = frame
         self._refuse_new_work()
         if letters:
-            # By columns: many are for the same few tasks, and what is alike is checked in one go.
+            # By columns: many messages are for the same few tasks, and equal ids are checked once.
             ids, values = zip(*letters, strict=True)
             for id in set(ids):
                 checked_id(id)
@@ -268,7 +268,7 @@ class Service:
         self._waiting.forget(client, frame[1])
 
     def give_up(self, error: AppFailed) -> None:
-        """No task will begin any more: tell everybody who waits for one."""
+        """No task will begin any more: fail all waits."""
         for client in self._clients:
             self._waiting.fail(client, error)
 
@@ -310,7 +310,7 @@ class Service:
         self._in_background(client, frame[1], self.prune(float("inf") if frame[2] else time.time()))
 
     async def prune(self, now: float) -> int:
-        """Remove ended tasks whose time to be kept is over by `now`, in small steps beside the work."""
+        """Remove ended tasks whose keep time is over at `now`, in small steps between other work."""
         total = 0
         while removed := prune(self._journal.store, now, PRUNE_STEP):
             total += removed

@@ -1,11 +1,12 @@
-"""Short tasks that are started faster than they end: the ones that are in come first.
+"""StartThrottle: back-pressure for clients that start quick tasks faster than these end.
 
-A million of them at once would otherwise be taken in within seconds, and nearly all of them be written to disk as
-queued, let go of and read back before they run, which costs as much as running them does. So who starts many tasks at
-once that are known to be quick, while a crowd of tasks stands in line, is not read any further until the line is short
-again. It costs him nothing: his tasks could not have ended any sooner. Should the line not move, because all places are
-taken by others, he is read again after a moment; and should it move without becoming short, after a second, for what he
-asks next may have nothing to do with the line.
+While a queue has more than 8,192 ready tasks, a client is not read after it starts 100 or more quick tasks at once.
+Otherwise a million starts would be accepted within seconds. Nearly all these tasks would be written to disk as
+queued, dropped from memory and read back before they run, which costs as much as running them.
+
+The client loses nothing: its tasks could not have ended earlier. It is read again when the queues are short, when
+fewer than 100 tasks end within 25 ms (other tasks hold all slots), or after one second. The time limit exists because
+its next request may have nothing to do with the queue.
 """
 
 from __future__ import annotations
@@ -16,30 +17,30 @@ from typing import Final
 
 from .client_link import ClientLink
 
-#: Seconds between two looks at whether the line moves, and tasks that must have ended between them.
+#: Seconds between two checks of progress, and tasks that must have ended between them.
 LOOK: Final = 0.025
 MOVED: Final = 100
-#: Seconds after which nobody is held up any longer.
+#: Longest time in seconds that a client is held.
 LONGEST: Final = 1.0
-#: Tasks that are started at once by those who are held up.
+#: Least number of quick tasks in one START for which its client is held.
 MANY: Final = 100
 
 
 class StartThrottle:
-    """Clients that are held up."""
+    """Holds clients, and lets them go on."""
 
     def __init__(self, is_crowded: Callable[[], bool], ended: Callable[[], int]) -> None:
-        """`is_crowded` says whether the line is long, `ended` how many tasks have ended so far."""
+        """`is_crowded` tells whether a queue is too long; `ended` gives the number of tasks ended so far."""
         self._loop = asyncio.get_running_loop()
         self._is_crowded = is_crowded
         self._ended = ended
-        #: By the loop's time until which they are.
+        #: Held clients, with the loop's time until which they are held.
         self._held: dict[ClientLink, float] = {}
         self._look: asyncio.TimerHandle | None = None
         self._ended_then = 0
 
     def joined(self, client: ClientLink, count: int) -> None:
-        """A client has started so many tasks at once that are known to be quick."""
+        """A client has started `count` quick tasks in one request; hold it if the queue is too long."""
         if count >= MANY and self._is_crowded():
             client.hold(True)
             self._held[client] = self._loop.time() + LONGEST
@@ -47,16 +48,16 @@ class StartThrottle:
                 self._look_later()
 
     def left(self, client: ClientLink) -> None:
-        """A client has gone."""
+        """A client has disconnected."""
         self._held.pop(client, None)
 
     def settle(self) -> None:
-        """Let them go on if the line is short again; asked in every turn of the loop."""
+        """Let all clients go on if the queue is short again. Called in every turn of the loop."""
         if self._held and not self._is_crowded():
             self._let_go(list(self._held))
 
     def stop(self) -> None:
-        """Hold nobody any more."""
+        """Let all clients go on."""
         self._let_go(list(self._held))
         if self._look is not None:
             self._look.cancel()
@@ -75,6 +76,6 @@ class StartThrottle:
 
     def _let_go(self, clients: list[ClientLink]) -> None:
         for client in clients:
-            # Another one may have hung up meanwhile; and this one may be held up anew by what it asks now.
+            # Other clients may disconnect meanwhile, and this one may be held again by its next request.
             if self._held.pop(client, None) is not None:
                 client.hold(False)

@@ -1,4 +1,4 @@
-"""Telling subscribers of every change of a task's state, once it is on disk."""
+"""Subscribers: sends every change of a task's state to subscribed clients, after its commit."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from .client_link import ClientLink
 
 
 class Subscribers:
-    """Costs nothing while nobody has subscribed."""
+    """The subscribed clients. Costs nothing while there are none."""
 
     def __init__(self, journal: CommitLoop, book: TaskTable) -> None:
         self._journal = journal
         self._book = book
         self._subscribers: set[ClientLink] = set()
-        #: The changes that go to disk with the open batch, and which batch that is.
+        #: The changes in the open batch, and that batch.
         self._changes: list[tuple[Any, ...]] = []
         self._changes_in: Batch | None = None
 
     def subscribe(self, client: ClientLink, request: int, task: str | None, stream: bytes | None) -> None:
-        """Tell a client of changes from now on, of one task by name or of one stream if it says so."""
+        """Send a client all changes from now on, optionally of one task name or one stream."""
         client.subscription = (request, task, stream)
         self._subscribers.add(client)
         self._book.on_change = self._changed
 
     def unsubscribe(self, client: ClientLink) -> None:
-        """Tell it nothing more; fine if it was told nothing before."""
+        """Send a client no more changes. Does nothing if it has not subscribed."""
         client.subscription = None
         self._subscribers.discard(client)
         if not self._subscribers:

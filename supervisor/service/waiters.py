@@ -1,4 +1,4 @@
-"""Which client waits for the end of which task."""
+"""Waiters: the clients that wait for the ends of tasks."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ from ..wire.checks import checked_id
 from .client_link import ClientLink
 
 Waiter = tuple[ClientLink, int]
-"""A client, and its request."""
+"""A client and its request."""
 
 
 class Waiters:
-    """Clients are told of an end once it is on disk, and once."""
+    """Tells each waiting client of an end exactly once, after its commit."""
 
     def __init__(self, journal: CommitLoop, book: TaskTable) -> None:
         self._journal = journal
         self._book = book
-        #: Tuples, as nearly all tasks have one waiter, and all of a request share that: a list for each would be 90
-        #: bytes, and one more object to look at for the garbage collector.
+        #: By task. Nearly all tasks have one waiter, and all tasks of a request share one tuple. A list for each task
+        #: would take 90 bytes and be one more object for the garbage collector.
         self._waiting: dict[bytes, tuple[Waiter, ...]] = {}
         book.on_ended = self.ended
 
     def ask(self, client: ClientLink, request: int, ids: Any, check: Callable[[], None]) -> None:
-        """A client wants to know when these have ended. `check` is called if some have not, and may refuse."""
+        """Handle a WAIT for these tasks. `check` is called if some have not ended, and may refuse."""
         asked = set(ids)
-        # What is in memory is told of once its end is on disk, even if it has ended already.
+        # Tasks in memory are reported after their ends are on disk, even if they have ended already.
         left = asked & self._book.entries.keys()
         over: list[bytes] = []
         told: list[tuple[Any, ...]] = []
         if len(left) < len(asked):
             known: dict[bytes, tuple[State, bool]] = {}
             for id, row in self._on_disk(asked - left).items():
-                # Rows that begin alike say the same of the state, and whether there is more to tell.
+                # Rows with equal heads have the same state, and both or neither have a value or error.
                 head = row[:HEAD_BYTES]
                 if head not in known:
                     known[head] = self._state(id, row), is_bare(row)
@@ -50,14 +50,14 @@ class Waiters:
                 if state not in TERMINAL:
                     left.add(id)
                 elif bare:
-                    # Nearly all of them: there is nothing to tell but that it has ended, and how.
+                    # The usual case: the final state is all there is to send.
                     told.append((id, state, None, None))
                 else:
                     over.append(id)
         self.forget(client, request)
         if told:
             client.ended(request, told)
-        # Not read before the client can take them: there may be many, and each as large as a value may be.
+        # They are read only when the client can take them: there may be many, each with a large value.
         client.ended_before(request, over)
         if not left:
             client.all_ended(request)
@@ -78,14 +78,17 @@ class Waiters:
         try:
             return state_of(row)
         except ValueError:
-            # The record is damaged: the book says which one it is, and what to do.
+            # The record is damaged: the task table raises the error that names it and the remedy.
             record = self._book.record(id)
             assert record is not None
             return record.state
 
     def ends_of(self, ids: Sequence[bytes], most: int) -> list[tuple[Any, ...]]:
-        """What is told of tasks whose ends are on disk: of the first one, and of the next as long as their values take
-        no more than `most` bytes together. Raises TaskNotFound, StoreCorrupt."""
+        """The rows of ENDED for tasks whose ends are on disk.
+
+        The first task, and further ones while their values take at most `most` bytes together. Raises TaskNotFound,
+        StoreCorrupt.
+        """
         rows = self._journal.get_many(Table.TASKS, ids)
         ends: list[tuple[Any, ...]] = []
         size = 0
@@ -94,7 +97,7 @@ class Waiters:
             if row is None:
                 raise TaskNotFound(f"task {id_text(id)} was removed meanwhile", id_text(id))
             if is_bare(row):
-                # Nearly all of them; the rest need not be read for that.
+                # The usual case; the rest of the record need not be read.
                 ends.append((id, state_of(row), None, None))
                 continue
             record = self._book.record(id)
@@ -107,7 +110,7 @@ class Waiters:
         return ends
 
     def forget(self, client: ClientLink, request: int) -> None:
-        """The client does not wait any more."""
+        """Forget a WAIT of a client."""
         for id in client.waits.pop(request, ()):
             others = tuple(who for who in self._waiting.pop(id, ()) if who != (client, request))
             if others:
@@ -115,14 +118,14 @@ class Waiters:
         client.forget(request)
 
     def fail(self, client: ClientLink, error: AppFailed) -> None:
-        """Nothing that a client waits for will end any more."""
+        """Refuse all WAITs of a client with an error."""
         for request in list(client.waits):
             self.forget(client, request)
             client.refuse(request, error)
         client.flush()
 
     def ended(self, entries: list[LiveTask]) -> None:
-        """These tasks' ends are on disk: tell who waits for them."""
+        """These tasks' ends are on disk: send them to the waiting clients."""
         told: defaultdict[tuple[ClientLink, int], list[Any]] = defaultdict(list)
         who_waits_for = self._waiting.pop
         for entry in entries:
