@@ -1,1 +1,1 @@
-"""What tests need inside the processes; it is off in production."""
+"""Hooks for tests inside the processes. They are off in production."""

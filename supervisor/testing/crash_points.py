@@ -1,12 +1,12 @@
-"""Named points at which a process can be made to die, for tests of what its death there does.
+"""Crash points: named points at which a process can be made to die, for tests of recovery.
 
-``UNDERSTUDY_CRASH_AT="commit.before:3"`` has the supervisor kill itself, as SIGKILL would, just before its third
-commit; ``commit.after:3`` just after it. ``commit.before:3@/some/path`` does so once only: the process leaves that
-file, and one that finds it there lives. Whoever inherits the variable and has the point dies, workers and the fork
-server as well.
+``UNDERSTUDY_CRASH_AT="commit.before:3"`` makes the supervisor SIGKILL itself just before its third commit, and
+``commit.after:3`` just after it. ``commit.before:3@/some/path`` does so only once: the process first creates that
+file, and does not die if the file exists. Every process that inherits the variable and has the point dies, including
+workers and the fork server.
 
-A point is a function that is replaced, when the variable is set as the process starts, by one that counts its calls.
-So there is nothing at these points in the code, and they cost nothing: not even a comparison.
+If the variable is set at the start of the process, the point's function is replaced by one that counts its calls. So
+the code at a point is unchanged and costs nothing otherwise.
 """
 
 from __future__ import annotations
@@ -26,59 +26,59 @@ VARIABLE: Final = "UNDERSTUDY_CRASH_AT"
 
 
 class Process(StrEnum):
-    """Who can die. What a fork server forks has its points until it is a worker."""
+    """The processes that can die. A process forked by the fork server has its points until it is a worker."""
 
     SUPERVISOR = "supervisor"
     FORK_SERVER = "fork server"
     WORKER = "worker"
 
 
-#: By name: the process that dies there, and the function that is the point, as "room.module:name" or
+#: By name: the process that dies there, and the point's function as "room.module:name" or
 #: "room.module:Class.name".
 POINTS: Final[dict[str, tuple[Process, str]]] = {
-    # What is in a batch is brought to disk: the transaction.
+    # The transaction that writes a batch to disk.
     "commit": (Process.SUPERVISOR, "storage.environment:Environment.commit"),
-    # The loop learns that a batch is on disk, and answers whoever waited for it.
+    # The loop learns that a batch is on disk and sends the answers that waited for it.
     "acknowledge": (Process.SUPERVISOR, "supervisor.tasks.commit_loop:CommitLoop._committed"),
-    # Answers go out to a client.
+    # Answers are sent to a client.
     "answer": (Process.SUPERVISOR, "supervisor.service.client_link:ClientLink.flush"),
-    # Tasks are handed to a worker: tokens and entries, not sent yet.
+    # Tasks are handed to a worker: tokens and assignments, not sent yet.
     "dispatch": (Process.SUPERVISOR, "supervisor.execution.worker_seat:WorkerSeat.hand"),
-    # What a worker is to know goes out to it.
+    # Orders are sent to a worker.
     "order": (Process.SUPERVISOR, "supervisor.channel.local:LocalChannel.flush"),
-    # Ends of attempts have come in.
+    # Ends of attempts are received.
     "result": (Process.SUPERVISOR, "supervisor.execution.attempts:Attempts._done"),
-    # A checkpoint has come in, with what it acknowledges and sends.
+    # A checkpoint is received, with the messages that it acknowledges and sends.
     "checkpoint": (Process.SUPERVISOR, "supervisor.execution.attempts:Attempts._checkpoint"),
-    # What a dead worker had is settled.
+    # The attempts of a dead worker are ended.
     "bury": (Process.SUPERVISOR, "supervisor.execution.attempts:Attempts.died"),
-    # A new supervisor interrupts what the last one was running.
+    # A new supervisor interrupts the attempts of the last one.
     "recover": (Process.SUPERVISOR, "supervisor.execution.attempts:Attempts.recover"),
-    # A worker has been forked, and is the supervisor's from here on.
+    # A worker has been forked and becomes the supervisor's.
     "adopt": (Process.SUPERVISOR, "supervisor.forking.spawner:Spawner._take_worker"),
     # The app is imported.
     "load": (Process.FORK_SERVER, "supervisor.forking.fork_server:load_app"),
-    # A worker is forked, by way of a process in between.
+    # The middleman is forked, which forks the worker.
     "fork": (Process.FORK_SERVER, "supervisor.forking.fork_server:ForkServer._spawn"),
-    # The process in between forks the worker and ends.
+    # The middleman forks the worker and ends.
     "middleman": (Process.FORK_SERVER, "supervisor.forking.fork_server:ForkServer._be_middleman"),
-    # What is to be a worker waits until it is the supervisor's child.
+    # The new process waits until it is the supervisor's child.
     "orphan": (Process.FORK_SERVER, "supervisor.forking.fork_server:_await_adoption"),
-    # A worker has been told of tasks.
+    # A worker receives tasks.
     "take": (Process.WORKER, "supervisor.worker.worker:Worker._run_these"),
-    # A worker has been given messages for a task.
+    # A worker receives messages for a task.
     "deliver": (Process.WORKER, "supervisor.worker.worker:Worker._letters"),
-    # An attempt is made an actor, before its code begins.
+    # The actor of an attempt is made, before its code begins.
     "begin": (Process.WORKER, "supervisor.worker.worker:Worker._actor_for"),
-    # An attempt has ended, and is about to be reported.
+    # An attempt has ended; the report is not sent yet.
     "end": (Process.WORKER, "supervisor.worker.worker:Worker.ended"),
-    # What has gathered goes out to the supervisor: results, checkpoints, acknowledgements.
+    # Buffered reports are sent to the supervisor: results, checkpoints, acknowledgements.
     "report": (Process.WORKER, "supervisor.worker.report_buffer:ReportBuffer._send"),
 }
 
 SIDES: Final = ("before", "after")
 
-#: Points at which the process never comes out again.
+#: Points whose function never returns.
 ONE_WAY: Final = frozenset({"middleman"})
 
 _WANTED: Final = re.compile(
@@ -87,7 +87,7 @@ _WANTED: Final = re.compile(
 
 
 def arm(process: Process) -> None:
-    """Called once as a process starts. InvalidOption if the variable is set to what is no point."""
+    """Called once at the start of a process. Raises InvalidOption if the variable names no point."""
     wanted = os.environ.get(VARIABLE)
     if not wanted:
         return
@@ -107,7 +107,7 @@ def arm(process: Process) -> None:
 
 
 def find(target: str) -> tuple[Any, str]:
-    """What holds a point's function, and the function's name there; AttributeError if it is not there."""
+    """The module or class that holds a point's function, and the function's name. AttributeError if it is missing."""
     module, _, path = target.partition(":")
     owner: Any = import_module(f"{__package__.split('.')[0]}.{module}")
     *classes, name = path.split(".")
