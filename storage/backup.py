@@ -20,8 +20,8 @@ from .shared_view import release, view_of
 def backup(home: Path, dest: Path) -> int:
     """Write a consistent, compacted copy of the current store to the new folder `dest`; returns its bytes.
 
-    Any process may call this while a supervisor works. `dest` can be used as a home. It appears only when the copy is
-    whole and on disk. Raises HomeError if `dest` exists or there is no store; StoreFull; StoreError.
+    Any process may call this while a supervisor works. `dest` can be used as a home. It appears only when the
+    copy is whole and on disk. Raises HomeError if `dest` exists or there is no store; StoreFull; StoreError.
     """
     home, dest = Path(home), Path(os.path.abspath(dest))
     if os.path.lexists(dest):
@@ -50,8 +50,8 @@ def backup(home: Path, dest: Path) -> int:
 def compact_offline(home: Path) -> tuple[int, int]:
     """Give the space of deleted rows back to the file system; returns the file's bytes before and after.
 
-    The caller holds the home's lock, so that no supervisor runs. Raises HomeError if there is no store, the errors of
-    opening a store, and StoreFull if there is no room for the copy. The store is unchanged then.
+    The caller holds the home's lock, so that no supervisor runs. Raises HomeError if there is no store, the
+    errors of opening a store, and StoreFull if there is no room for the copy. The store is unchanged then.
     """
     home = Path(home)
     path = store_file(home)
@@ -72,7 +72,10 @@ def compact_offline(home: Path) -> tuple[int, int]:
 
 
 def write_copy(env: lmdb.Environment, target: Path, *, compact: bool = True) -> int:
-    """Write the newest snapshot to a new file and sync it; returns its bytes. Raises OSError and lmdb.Error."""
+    """Write the newest snapshot to a new file and sync it; returns its bytes.
+
+    Raises OSError and lmdb.Error.
+    """
     descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         env.copyfd(descriptor, compact=compact)

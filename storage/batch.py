@@ -23,8 +23,8 @@ MISSING: Final = Missing.MISSING
 class Batch:
     """Puts and deletes for any tables, applied in one transaction, and callbacks for afterwards.
 
-    The last change of a key wins. A row that is put and then deleted in one batch becomes a delete, which is harmless
-    if the key was never on disk.
+    The last change of a key wins. A row that is put and then deleted in one batch becomes a delete, which is
+    harmless if the key was never on disk.
     """
 
     __slots__ = ("acks", "rows", "size")
@@ -53,7 +53,8 @@ class Batch:
     def merge(self, table: Table, rows: dict[bytes, bytes | None], size: int) -> None:
         """Add many rows at once; None deletes. `size` is the bytes of their keys and values together.
 
-        The caller guarantees the keys' lengths. A row that was in the batch is counted twice, which is harmless.
+        The caller guarantees the keys' lengths. A row that was in the batch is counted twice, which is
+        harmless.
         """
         self.rows[table].update(rows)
         self.size += size
@@ -73,8 +74,8 @@ class Batch:
     def remove(self, table: Table, keys: Sequence[bytes]) -> None:
         """Delete rows that were put only once, in this batch or an earlier one.
 
-        A put in this batch is removed without a trace. The caller guarantees the keys. The size of removed rows still
-        counts, which is harmless.
+        A put in this batch is removed without a trace. The caller guarantees the keys. The size of removed
+        rows still counts, which is harmless.
         """
         rows = self.rows[table]
         for key in keys:

@@ -49,8 +49,8 @@ class Report:
 def check(home: Path, progress: Progress | None = None) -> Report:
     """Check every page and every row. Changes nothing; a supervisor may work meanwhile.
 
-    A home without a store is sound. Raises StoreForeign or StoreVersion if the store cannot be checked, and HomeError
-    or StoreError if it cannot be read. May need room in the home for a copy of the store.
+    A home without a store is sound. Raises StoreForeign or StoreVersion if the store cannot be checked, and
+    HomeError or StoreError if it cannot be read. May need room in the home for a copy of the store.
     """
     home = Path(home)
     try:

@@ -207,7 +207,8 @@ class Environment:
     def commit(self, batch: Batch) -> None:
         """Write the batch to disk, all of it or nothing.
 
-        Raises StoreFull if there is no room (try again later), StoreCorrupt or StoreError if a retry is useless.
+        Raises StoreFull if there is no room (try again later), StoreCorrupt or StoreError if a retry is
+        useless.
         """
         reopened = False
         while True:
@@ -218,8 +219,8 @@ class Environment:
             except lmdb.MapFullError:
                 self._grow()
             except lmdb.PanicError as error:
-                # An earlier commit failed at its last step, the meta page. Reopening finds the valid meta page.
-                # If that commit did succeed, applying its batch again is harmless.
+                # An earlier commit failed at its last step, the meta page. Reopening finds the valid meta
+                # page. If that commit did succeed, applying its batch again is harmless.
                 if reopened:
                     raise translate(error, "write", self.path) from error
                 reopened = True
@@ -233,7 +234,10 @@ class Environment:
                 raise translate(error, "write", self.path) from error
 
     def forget_dead_readers(self) -> None:
-        """Free the slots of dead readers, unless that was done in the last READER_CHECK seconds. Any thread."""
+        """Free the slots of dead readers, unless that was done in the last READER_CHECK seconds.
+
+        Any thread.
+        """
         if time.monotonic() - self._readers_checked > READER_CHECK:
             self._forget_dead_readers()
 
@@ -291,8 +295,9 @@ class Environment:
         `swapping` is False, and must not be written any more if it is True.
         """
         try:
-            # The open descriptor delays freeing the old file's blocks, which takes long for a large file, so that the
-            # loop does not wait for it. The folder may be synced after the lock, because no commit comes before that.
+            # The open descriptor delays freeing the old file's blocks, which takes long for a large file, so
+            # that the loop does not wait for it. The folder may be synced after the lock, because no commit
+            # comes before that.
             with gate(self.home, alone=True), self.path.open("rb"):
                 claimed = claim(copy)
                 with self._lock:

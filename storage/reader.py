@@ -1,7 +1,7 @@
 """Reader: read-only access to a store for clients, the CLI and the dashboard, even without a supervisor.
 
-Each answer comes from one snapshot of the disk and costs the supervisor nothing. It may lag behind the supervisor's own
-view by one commit.
+Each answer comes from one snapshot of the disk and costs the supervisor nothing. It may lag behind the
+supervisor's own view by one commit.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ class Stats:
 class Reader:
     """Read-only access to the store of a home. Thread-safe; opens the files at the first read.
 
-    Every method may raise StoreForeign, StoreVersion, StoreCorrupt, HomeError or StoreError. A home without a store
-    reads as an empty one.
+    Every method may raise StoreForeign, StoreVersion, StoreCorrupt, HomeError or StoreError. A home without a
+    store reads as an empty one.
     """
 
     def __init__(self, home: Path) -> None:
@@ -98,8 +98,8 @@ class Reader:
     ) -> list[Record]:
         """At most `limit` tasks, newest first, with ids below `before` (for the next page).
 
-        `older_than` and `newer_than` are times of creation, in seconds since the epoch. If `states` are only queued or
-        running, the cost depends on the number of live tasks, not on the number of all tasks.
+        `older_than` and `newer_than` are times of creation, in seconds since the epoch. If `states` are only
+        queued or running, the cost depends on the number of live tasks, not on the number of all tasks.
         """
         wanted = frozenset(State) if states is None else frozenset(states)
         if limit is not None and limit <= 0:

@@ -1,14 +1,14 @@
 """SharedView: a store in a process that only reads it, opened when needed and at most once per process.
 
-LMDB's locks belong to a process and a file, so a process must not open a file twice. All readers of a home share one
-SharedView from a registry, which counts its users. The supervisor's process never uses one.
+LMDB's locks belong to a process and a file, so a process must not open a file twice. All readers of a home
+share one SharedView from a registry, which counts its users. The supervisor's process never uses one.
 
 Guarantees:
 
 1. A missing store reads as empty, and is found when it has been made.
-2. Before each read the view checks that its data file and lock file are still the current ones. If not, it opens the
-   new ones (the supervisor swaps both when it compacts). Reads under way continue in the old ones.
-3. If the writer has grown the file beyond the map, the map grows too, but never during a read of this process.
+2. Before each read the view checks that its data file and lock file are still the current ones. If not, it
+   opens the new ones (the supervisor swaps both when it compacts). Reads under way continue in the old ones.
+3. If the writer has grown the file beyond the map, the map grows too, but not during this process's reads.
 4. A fork closes the views in the child, which opens its own at its first read.
 """
 
@@ -194,7 +194,8 @@ class SharedView:
             self._wait_for_reads()
             self._close()
 
-    # Forks. No read may be under way, because closing in the child would end the parent's read in the shared lock file.
+    # Forks. No read may be under way, because closing in the child would end the parent's read in the shared
+    # lock file.
 
     def before_fork(self) -> bool:
         """Wait for reads and block new ones; returns False if reads lasted too long."""

@@ -1,11 +1,11 @@
 """Store: the store in the supervisor's process. Changes go into an open batch, and reads see them at once.
 
-One batch is open, and at most one is on its way to disk. `seal` sends the open batch to the writer if no other is on
-its way. So a batch holds all changes made during the commit before it: this is the group commit. `commit` writes the
-open batch in the calling thread and waits.
+One batch is open, and at most one is on its way to disk. `seal` sends the open batch to the writer if no
+other is on its way. So a batch holds all changes made during the commit before it: this is the group commit.
+`commit` writes the open batch in the calling thread and waits.
 
-Only one thread, the loop's, uses a Store. The callbacks given to `open` run in the writer's thread. `on_commit` must
-have the loop call `committed(batch)` and then run `batch.acks`.
+Only one thread, the loop's, uses a Store. The callbacks given to `open` run in the writer's thread.
+`on_commit` must have the loop call `committed(batch)` and then run `batch.acks`.
 """
 
 from __future__ import annotations
@@ -62,7 +62,9 @@ class Store:
         on_recovered: Callable[[], None],
         on_fatal: Callable[[StoreError], None],
     ) -> Store:
-        """Open the store of `home`, or make one. The caller holds the home's lock, because a store has one writer.
+        """Open the store of `home`, or make one.
+
+        The caller holds the home's lock, because a store has one writer.
 
         Raises StoreForeign, StoreVersion, StoreCorrupt or HomeError before any change.
         """
@@ -150,7 +152,7 @@ class Store:
         return [key for key, value in puts.items() if value is not None]
 
     def seal(self) -> bool:
-        """Send the open batch to disk if it is not empty and no other is on its way; returns whether it did."""
+        """Send the open batch to disk if it is not empty and no other is on its way; True if sent."""
         if self._in_flight is not None or self.batch.empty:
             return False
         batch, self._in_flight = self.batch, self.batch  # set before the writer can report the commit
@@ -164,10 +166,12 @@ class Store:
         return True
 
     def commit(self) -> Batch | None:
-        """Write the open batch to disk before returning it. The caller then calls `committed` and runs its acks.
+        """Write the open batch to disk before returning it.
 
-        Returns None if there is nothing to write, if another batch is on its way, or if the batch has gone to the
-        writer as with `seal`.
+        The caller then calls `committed` and runs its acks.
+
+        Returns None if there is nothing to write, if another batch is on its way, or if the batch has gone to
+        the writer as with `seal`.
         """
         if self._in_flight is not None or self.batch.empty:
             return None
@@ -199,7 +203,7 @@ class Store:
 
     @property
     def full(self) -> bool:
-        """Whether to refuse new work: the disk is full, or its rest is needed for the end of running tasks."""
+        """Whether to refuse new work: the disk is full, or its rest is needed to end running tasks."""
         return self._writer.full or self._free() < 0
 
     @property
@@ -238,8 +242,8 @@ class Store:
     def compact(self, done: Callable[[UnderstudyError | None], None]) -> None:
         """Give the space of deleted rows back to the file system, between two batches.
 
-        Needs room for a copy meanwhile. The writer's thread calls `done` with None, or with an error, which leaves the
-        store unchanged. An error during the swap is fatal as well.
+        Needs room for a copy meanwhile. The writer's thread calls `done` with None, or with an error, which
+        leaves the store unchanged. An error during the swap is fatal as well.
         """
 
         def job() -> None:

@@ -1,7 +1,7 @@
-"""Writer: the thread that commits batches to LMDB, waits while the disk is full, and reports a fatal error once.
+"""Writer: the thread that commits batches to LMDB, and waits while the disk is full.
 
-The submitting thread may commit a small batch itself if there is nothing else to write. On a fast disk, the handover
-to the writer's thread and back costs as much as the commit.
+The submitting thread may commit a small batch itself if there is nothing else to write. On a fast disk, the
+handover to the writer's thread and back costs as much as the commit.
 
 Guarantees:
 
@@ -67,14 +67,17 @@ class Writer:
         self._thread.start()
 
     def submit(self, batch: Batch) -> None:
-        """Queue this batch for commit. Raises the fatal StoreError if there was one, StoreError after `close`."""
+        """Queue this batch for commit.
+
+        Raises the fatal StoreError if there was one, StoreError after `close`.
+        """
         self._put(batch)
 
     def commit(self, batch: Batch) -> bool:
         """Commit this batch in the calling thread, which must be the submitting one, and wait for the disk.
 
-        Returns False without a commit if the writer's thread is busy or stopped, or the disk is full. `on_commit` is
-        not called.
+        Returns False without a commit if the writer's thread is busy or stopped, or the disk is full.
+        `on_commit` is not called.
         """
         if self._put_in != self._got_done or self.failure is not None or self._closed:
             return False
@@ -95,8 +98,8 @@ class Writer:
     def close(self, timeout: float) -> StoreError | None:
         """Commit the submitted batches, for at most `timeout` seconds; may be called twice.
 
-        Returns an error that describes the lost rows; None if none were lost. The environment may be closed if
-        `stopped` is True.
+        Returns an error that describes the lost rows; None if none were lost. The environment may be closed
+        if `stopped` is True.
         """
         if not self._closed:
             self._closed = True

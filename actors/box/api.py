@@ -1,7 +1,7 @@
-"""Containers as tasks: `from understudy import box, BoxConf` and then `box.run(BoxConf(image="alpine", cmd=["true"]))`.
+"""Containers as tasks: `from understudy import box, BoxConf`, then `box.run(BoxConf(image="alpine"))`.
 
-A container is a task with the name `understudy.box`. It is queued, retried, cancelled, watched and logged like any
-other task. Its result is a map; see `run`.
+A container is a task with the name `understudy.box`. It is queued, retried, cancelled, watched and logged
+like any other task. Its result is a map; see `run`.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["BoxConf", "Size", "call", "run", "sizes", "start"]
 
-#: Seconds that a container task may take beyond the container's own timeout: to pull the image, to make and stop the
-#: container, and to collect its outputs. After that its worker counts as stuck and is killed.
+#: Seconds that a container task may take beyond the container's own timeout: to pull the image, to make and
+#: stop the container, and to collect its outputs. After that its worker counts as stuck and is killed.
 AROUND: Final = 3_600.0
 #: Seconds that the end of a stopped container may take beyond its grace: last output, outputs and removal.
 LAST_WORDS: Final = 20.0
@@ -35,8 +35,8 @@ def start(
 ) -> TaskInfo:
     """Start a container; returns as soon as the task is on disk.
 
-    `grace` is the number of seconds between SIGTERM and SIGKILL after a cancel or timeout. `options` are task options:
-    retry, priority, keep, key, delay, at, stream_id. The default `runtime` is the current one.
+    `grace` is the number of seconds between SIGTERM and SIGKILL after a cancel or timeout. `options` are task
+    options: retry, priority, keep, key, delay, at, stream_id. The default `runtime` is the current one.
     Raises InvalidOption, NoRuntime and the errors of `Runtime.start`.
     """
     task, args = call(conf, grace=grace, **options)
@@ -54,9 +54,9 @@ def run(
     """Start a container, wait for its end and return its map. Raises TimeoutError after `timeout` seconds.
 
     The map: exit_code, stdout, stderr, oom_killed, signal, duration_ms, image_pull_ms, runtime_start_ms,
-    execution_ms, container_id, image, size, outputs. The container's own timeout is a field of BoxConf. Raises
-    TaskFailed for an exit code other than 0, with the same map in `error.details`. Also raises TaskTimedOut and
-    TaskCancelled.
+    execution_ms, container_id, image, size, outputs. The container's own timeout is a field of BoxConf.
+    Raises TaskFailed for an exit code other than 0, with the same map in `error.details`. Also raises
+    TaskTimedOut and TaskCancelled.
     """
     info = start(conf, grace=grace, runtime=runtime, **options)
     result: dict[str, Any] = info.result(timeout)

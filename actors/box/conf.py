@@ -31,7 +31,10 @@ _VARIABLE: Final = re.compile(r"[^=\0\s]+")
 
 @dataclass(frozen=True, slots=True)
 class BoxConf:
-    """One container. Raises InvalidOption for a field out of range, BoxRefused for an image that is not allowed."""
+    """One container.
+
+    Raises InvalidOption for a field out of range, BoxRefused for an image that is not allowed.
+    """
 
     image: str
     """The name of the image, as for `docker run`."""

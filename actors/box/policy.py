@@ -1,4 +1,4 @@
-"""The image and mount policy: refuses images with a container engine, and mounts that break isolation. Pure."""
+"""The policy for images and mounts: refuses container engines and mounts that break isolation. Pure."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ KEPT: Final = ("/proc", "/sys", "/dev", "/run/docker.sock", "/var/run/docker.soc
 
 
 def check_image(image: object) -> str:
-    """The name, if it is valid. Raises InvalidOption otherwise, BoxRefused if the policy does not allow the image."""
+    """The name, if it is valid.
+
+    Raises InvalidOption otherwise, BoxRefused if the policy does not allow the image.
+    """
     if not isinstance(image, str) or len(image) > IMAGE_LIMIT or not _IMAGE.fullmatch(image):
         raise InvalidOption(
             f"image must be the name of an image, such as 'python:3.13-alpine': {image!r:.200}"
@@ -43,7 +46,7 @@ def check_image(image: object) -> str:
 
 
 def check_content(image: str, config: Mapping[str, Any]) -> None:
-    """Raise BoxRefused if the image's configuration (`Config` in the engine's answer) shows an engine in it."""
+    """Raise BoxRefused if the image's configuration (the engine's `Config`) shows an engine in it."""
     variables = config.get("Env") or []
     words = [*(config.get("Entrypoint") or []), *(config.get("Cmd") or [])][:1]
     shows = (
@@ -66,7 +69,10 @@ def _repository(image: str) -> str:
 
 
 def check_mount(target: object, source: object) -> tuple[str, str, bool]:
-    """(path in the container, path on the machine, writable) of a mount. The source may end in `:ro` or `:rw`."""
+    """(path in the container, path on the machine, writable) of a mount.
+
+    The source may end in `:ro` or `:rw`.
+    """
     if not isinstance(target, str) or not isinstance(source, str):
         raise InvalidOption(
             f"mounts maps paths in the container to paths here: {target!r:.200}: {source!r:.200}"
@@ -90,7 +96,10 @@ def check_mount(target: object, source: object) -> tuple[str, str, bool]:
 
 
 def check_lent(sources: Iterable[str], socket: str) -> None:
-    """Raise BoxRefused if a source is or contains the engine's socket. All are real paths, without symlinks."""
+    """Raise BoxRefused if a source is or contains the engine's socket.
+
+    All are real paths, without symlinks.
+    """
     for source in sources:
         if source == "/" or _within(socket, source):
             raise BoxRefused(

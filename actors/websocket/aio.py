@@ -1,7 +1,9 @@
-"""The awaitable twins of `understudy.ws`, for `async def` tasks: `from understudy import aio` and `aio.ws.connect(…)`.
+"""The awaitable twins of `understudy.ws` for `async def` tasks.
 
-A cancel or timeout raises CancelledError at the current `await`; a drain raises Interrupted. The connections of an
-async task live on the task's own event loop.
+Use `from understudy import aio` and `aio.ws.connect(…)`.
+
+A cancel or timeout raises CancelledError at the current `await`; a drain raises Interrupted. The connections
+of an async task live on the task's own event loop.
 """
 
 from __future__ import annotations

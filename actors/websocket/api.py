@@ -1,7 +1,9 @@
-"""WebSocket connections for sync tasks: `from understudy import ws`. The awaitable twins are in `understudy.aio.ws`.
+"""WebSocket connections for sync tasks: `from understudy import ws`.
 
-A call that waits holds no slot. A cancel or timeout wakes it with TaskCancelled (once, as in `receive`), a drain with
-Interrupted. A connection that is still open when its task ends is closed then.
+The awaitable twins are in `understudy.aio.ws`.
+
+A call that waits holds no slot. A cancel or timeout wakes it with TaskCancelled (once, as in `receive`), a
+drain with Interrupted. A connection that is still open when its task ends is closed then.
 """
 
 from __future__ import annotations
@@ -37,8 +39,8 @@ __all__ = [
 def connect(url: str, **options: Unpack[ConnectKwargs]) -> Connection:
     """Open a connection to `ws://…` or `wss://…`. docs/websockets.md lists the options.
 
-    Raises WebSocketRefused if the connection fails, TimeoutError if connecting takes longer than `open_timeout`,
-    and InvalidOption.
+    Raises WebSocketRefused if the connection fails, TimeoutError if connecting takes longer than
+    `open_timeout`, and InvalidOption.
     """
     actor = _sync_actor("ws.connect")
     terms = ConnectOptions.of(url, options)
@@ -85,8 +87,8 @@ class Connection(base.Connection):
         """Send a dict or list as JSON, a str as text, bytes as binary.
 
         Waits while `write_limit` bytes are still unsent, or while a lost connection is opened again. Raises
-        TimeoutError if that takes longer than `timeout` seconds, WebSocketClosed or UnencodableValue. Nothing was
-        sent if it raises.
+        TimeoutError if that takes longer than `timeout` seconds, WebSocketClosed or UnencodableValue. Nothing
+        was sent if it raises.
         """
         self._mine("ws.send")
         payload, text = encode(data)
@@ -105,7 +107,8 @@ class Connection(base.Connection):
     def receive(self, timeout: float | None = None) -> Any:
         """The next message: a dict or list from JSON, else str or bytes; None when the connection is closed.
 
-        With `reconnect`, also a Reconnected where messages may be missing. Raises TimeoutError after `timeout` seconds.
+        With `reconnect`, also a Reconnected where messages may be missing. Raises TimeoutError after
+        `timeout` seconds.
         """
         self._mine("ws.receive")
         actor = self._actor
@@ -126,7 +129,8 @@ class Connection(base.Connection):
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Close the connection and wait for the peer's answer, at most `close_timeout` seconds.
 
-        Messages not yet received are dropped; messages sent before go out. Does nothing on a closed connection.
+        Messages not yet received are dropped; messages sent before go out. Does nothing on a closed
+        connection.
         """
         self._mine("ws.close")
         code, reason = check_close(code, reason)
@@ -172,7 +176,8 @@ class Connection(base.Connection):
         try:
             hook(self)
         except WebSocketClosed:
-            # If the connection was lost again, the next opening calls the hook. If it has ended, the caller sees it.
+            # If the connection was lost again, the next opening calls the hook. If it has ended, the caller
+            # sees it.
             if not self._lost_while_greeting():
                 raise
         finally:
@@ -186,11 +191,11 @@ class Connection(base.Connection):
 
 
 def select(*sources: Any, timeout: float | None = None) -> tuple[Any, Any]:
-    """(source, message) of the first source that has one: connections, or `mailbox` for the task's own messages.
+    """(source, message) of the first source with a message: connections, or `mailbox` for the task's own.
 
-    The message is the value that `receive` of that source returns. A closed source gives None each time. Sources with
-    messages take turns. A cancel arrives through `mailbox` if that is a source, else as TaskCancelled. Raises
-    TimeoutError after `timeout` seconds.
+    The message is the value that `receive` of that source returns. A closed source gives None each time.
+    Sources with messages take turns. A cancel arrives through `mailbox` if that is a source, else as
+    TaskCancelled. Raises TimeoutError after `timeout` seconds.
     """
     actor = _sync_actor("ws.select")
     base.check_sources(actor, sources)

@@ -98,7 +98,7 @@ class Connection:
             raise NotInTask(f"{what}: this connection belongs to another task; open one of your own")
 
     def _take(self) -> Any:
-        """A value, a Reconnected, EMPTY or OVER; WebSocketClosed if a running hook's connection was lost again."""
+        """A value, a Reconnected, EMPTY or OVER; WebSocketClosed if a running hook's connection is lost."""
         session = self._session
         if not self._greeting:
             item = session.take()

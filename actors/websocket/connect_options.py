@@ -27,7 +27,7 @@ MAX_QUEUE_BYTES: Final = 4 << 20
 WRITE_LIMIT: Final = 1 << 18
 #: The most bytes of a close reason (RFC 6455, section 5.5).
 REASON_LIMIT: Final = 123
-#: Close codes after which reconnecting would end the same way: the peer was finished, or refused the connection.
+#: Close codes after which reconnecting would end the same way: the peer was finished or refused.
 FINAL: Final = (1000, 1002, 1003, 1007, 1008, 1009, 1010)
 #: HTTP status codes of a refused handshake after which another try is worthwhile.
 PASSING: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -40,9 +40,9 @@ _SENDABLE: Final = frozenset({1000, 1001, 1002, 1003, *range(1007, 1015)})
 class Backoff:
     """When a lost connection is opened again. Seconds are floats.
 
-    The wait before try n (the first is 0) is `delay·factorⁿ`, at most `max_delay`. Jitter multiplies it by a random
-    number between `1 - jitter` and 1. n starts at 0 again after a connection that lasted at least as long as the
-    wait before it.
+    The wait before try n (the first is 0) is `delay·factorⁿ`, at most `max_delay`. Jitter multiplies it by a
+    random number between `1 - jitter` and 1. n starts at 0 again after a connection that lasted at least as
+    long as the wait before it.
     """
 
     delay: float = 0.5
@@ -73,7 +73,7 @@ class Backoff:
             raise InvalidOption(f"backoff marker must be True or False: {self.marker!r:.80}")
 
     def wait(self, n: int, rng: random.Random | None = None) -> float:
-        """Seconds before try number n, counted from 0. `rng` gives the jitter (default: the `random` module)."""
+        """Seconds before try number n, from 0. `rng` gives the jitter (default: the `random` module)."""
         # After 64 steps any delay is at its cap, and a larger power could overflow.
         longest = min(self.delay * float(self.factor) ** min(n, 64), self.max_delay)
         return longest * (1 - self.jitter * (rng or random).random())

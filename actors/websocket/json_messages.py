@@ -15,7 +15,10 @@ _loads: Final = json.JSONDecoder().decode
 
 
 def encode(data: Any) -> tuple[bytes, bool]:
-    """(payload, whether it is text). Raises UnencodableValue with the path to the value that cannot be sent."""
+    """(payload, whether it is text).
+
+    Raises UnencodableValue with the path to the value that cannot be sent.
+    """
     if isinstance(data, str):
         return _utf8(data), True
     if isinstance(data, bytes):

@@ -1,8 +1,9 @@
 """Session: a task's connection, which may span several wire connections if it is opened again.
 
-A session has two sides. The loop's side opens, reads, writes and closes on the event loop. The task's side takes and
-offers messages on the task's thread. Two queues and their counters connect them. The loop fills the incoming queue and
-the task empties it; the outgoing queue works the other way round. `ring` wakes a waiting task.
+A session has two sides. The loop's side opens, reads, writes and closes on the event loop. The task's side
+takes and offers messages on the task's thread. Two queues and their counters connect them. The loop fills the
+incoming queue and the task empties it; the outgoing queue works the other way round. `ring` wakes a waiting
+task.
 """
 
 from __future__ import annotations
@@ -64,7 +65,10 @@ CODES: Final = {Closing.DONE: (1000, ""), Closing.AWAY: (1001, ""), Closing.FAIL
 
 
 class Session:
-    """A task's connection. `ring` wakes the task; `gone` reports that all sockets are gone. Both run on the loop."""
+    """A task's connection. `ring` wakes the task; `gone` reports that all sockets are gone.
+
+    Both run on the loop.
+    """
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
 """The event loop for the connections of all sync tasks in a worker, on a thread of its own.
 
-It is not the loop of the async tasks, because an async task that blocks that loop would also block the answers to
-pings of all sync tasks. Connections of async tasks live on the async tasks' loop.
+It is not the loop of the async tasks, because an async task that blocks that loop would also block the
+answers to pings of all sync tasks. Connections of async tasks live on the async tasks' loop.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
 Everything here runs on the event loop of the connection. It differs from the library's own connection:
 
-1. A message goes straight into its owner's queue, where another thread may take it. No coroutine is woken for it.
-2. Reading stops when the queue is full, even in the middle of the bytes of one read. Silence of the peer does not count
-   as a lost connection while reading is stopped.
+1. A message goes straight into its owner's queue, where another thread may take it. It wakes no coroutine.
+2. Reading stops when the queue is full, even in the middle of the bytes of one read. Silence of the peer does
+   not count as a lost connection while reading is stopped.
 3. Closing has a deadline kept by a timer. It applies to both sides' closes, even if no task waits.
 """
 
@@ -21,8 +21,8 @@ from websockets.protocol import State
 from .connect_options import ConnectOptions
 from .json_messages import Message
 
-#: Bytes given to the parser at once. The queue may exceed its limit by the messages in them, which is up to 1,000
-#: times as much if they are compressed.
+#: Bytes given to the parser at once. The queue may exceed its limit by the messages in them, which is up to
+#: 1,000 times as much if they are compressed.
 SLICE: Final = 4096
 
 _OPEN: Final = State.OPEN
@@ -243,7 +243,10 @@ class WireConnection(ClientConnection):
         self._say_goodbye()
 
     def close_with(self, code: int, reason: str) -> None:
-        """Begin to close. Messages that arrive from now on are dropped, so that the peer's answer can be read."""
+        """Begin to close.
+
+        Messages that arrive from now on are dropped, so that the peer's answer can be read.
+        """
         if self.protocol.state is _OPEN:
             self.protocol.send_close(code, reason)
         self._dropping = True

@@ -25,7 +25,8 @@ _CHUNK: Final = bytes(1 << 20)
 def room_and_reserve(path: Path) -> tuple[int, int]:
     """(free bytes for new work, bytes in reserve) of the path's file system.
 
-    The first is below 0 if the reserve is in use. The reserve is 32 MiB, or 5 % of a disk smaller than 640 MiB.
+    The first is below 0 if the reserve is in use. The reserve is 32 MiB, or 5 % of a disk smaller than 640
+    MiB.
     """
     try:
         disk = os.statvfs(path)
@@ -38,8 +39,9 @@ def room_and_reserve(path: Path) -> tuple[int, int]:
 def has_room(path: Path, size: int) -> bool:
     """Whether the file can grow by `size` bytes, found by growing it and truncating it again.
 
-    LMDB reports a write cut short by a full disk as EIO, like a broken disk. No call reports quotas and size limits in
-    advance. Only the process that writes the file may call this, and only while no transaction writes it.
+    LMDB reports a write cut short by a full disk as EIO, like a broken disk. No call reports quotas and size
+    limits in advance. Only the process that writes the file may call this, and only while no transaction
+    writes it.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
@@ -73,8 +75,8 @@ def sync_folder(path: Path) -> None:
 def make_folder(path: Path, mode: int = 0o777) -> None:
     """Make a folder and its parents, unless they exist. They survive a power cut.
 
-    `mode` is the folder's own, less the umask. Raises OSError, but not if the path is a file: the next use of the
-    folder fails then.
+    `mode` is the folder's own, less the umask. Raises OSError, but not if the path is a file: the next use of
+    the folder fails then.
     """
     if not path.is_dir():
         make_folder(path.parent)

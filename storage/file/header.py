@@ -1,8 +1,9 @@
 """The header of a store's file, read byte by byte before LMDB opens it.
 
-LMDB maps the file and trusts it. A truncated file ends the process by SIGBUS, and opening another program's file
-writes into it. So this module reads the few pages that show the file's owner and length, and changes nothing.
-Layout: LMDB 0.9, data version 1, 64 bit, this machine's byte order (`lmdb/verify.py` checks everything).
+LMDB maps the file and trusts it. A truncated file ends the process by SIGBUS, and opening another program's
+file writes into it. So this module reads the few pages that show the file's owner and length, and changes
+nothing. Layout: LMDB 0.9, data version 1, 64 bit, this machine's byte order (`lmdb/verify.py` checks
+everything).
 """
 
 from __future__ import annotations
@@ -60,8 +61,8 @@ class _Damaged(Exception):
 def inspect(path: Path) -> Header | None:
     """The header of a store that may be opened; None if the file is missing or empty.
 
-    Raises StoreForeign, StoreVersion, StoreCorrupt, or HomeError for a file without read permission. A writer may work
-    meanwhile: a problem is checked again if there was a commit since.
+    Raises StoreForeign, StoreVersion, StoreCorrupt, or HomeError for a file without read permission. A writer
+    may work meanwhile: a problem is checked again if there was a commit since.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe must not block
@@ -178,8 +179,8 @@ def _check_length(descriptor: int, path: Path, header: Header) -> None:
     needed = (header.last_page + 1) * header.page_size
     if size >= needed:
         return
-    # Pages allocated and freed within one transaction are never written, so a sound file may be shorter. That is rare
-    # enough to check the whole file.
+    # Pages allocated and freed within one transaction are never written, so a sound file may be shorter. That
+    # is rare enough to check the whole file.
     if problems := problems_of(path):
         raise _corrupt(path, [f"the file has {size} bytes of {needed}: it was cut short", *problems])
 

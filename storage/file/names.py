@@ -54,14 +54,15 @@ def remove_drafts(home: Path) -> None:
 
 @contextmanager
 def gate(home: Path, *, alone: bool) -> Iterator[None]:
-    """Keep the data file and the lock file a pair while one is opened (`alone=False`) or swapped (`alone=True`).
+    """Keep the data file and the lock file a pair during an opening (`alone=False`) or a swap (`alone=True`).
 
-    LMDB's lock file remembers the number of the last transaction, which picks one of the data file's two meta pages.
-    An old lock file next to a new data file would pick the wrong one and lose data. So the two cannot be opened while
-    they are being swapped. A process that has them open keeps the old pair and notices the swap later.
+    LMDB's lock file remembers the number of the last transaction, which picks one of the data file's two meta
+    pages. An old lock file next to a new data file would pick the wrong one and lose data. So the two cannot
+    be opened while they are being swapped. A process that has them open keeps the old pair and notices the
+    swap later.
 
-    Opening waits for a swap, which takes milliseconds. A swap waits for at most GATE_TIMEOUT seconds and then raises
-    TimeoutError, so that a process stopped during its opening cannot stop the writer.
+    Opening waits for a swap, which takes milliseconds. A swap waits for at most GATE_TIMEOUT seconds and then
+    raises TimeoutError, so that a process stopped during its opening cannot stop the writer.
     """
     try:
         descriptor = os.open(gate_file(home), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -1,11 +1,11 @@
 """The check of a store's pages, made before LMDB opens the file.
 
-LMDB maps the file and trusts its pages. A damaged page ends the process by an assertion or a signal, be it the
-supervisor or a user's program that only reads. So a file is opened only after all its bytes were checked on this boot.
-The check takes seconds for each GiB. So a large file (more than ALWAYS_WALKED) is checked once, and a voucher file
-notes its device, its inode and the boot id. On one boot, only this system's memory lies between the file's writer and
-its readers. A copy, a restored backup and a file from before a reboot or power cut do not match the voucher, so they
-are checked again. A small file is checked at each opening.
+LMDB maps the file and trusts its pages. A damaged page ends the process by an assertion or a signal, be it
+the supervisor or a user's program that only reads. So a file is opened only after all its bytes were checked
+on this boot. The check takes seconds for each GiB. So a large file (more than ALWAYS_WALKED) is checked once,
+and a voucher file notes its device, its inode and the boot id. On one boot, only this system's memory lies
+between the file's writer and its readers. A copy, a restored backup and a file from before a reboot or power
+cut do not match the voucher, so they are checked again. A small file is checked at each opening.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def vouched_for(path: Path) -> bool:
 def vouch(path: Path, *, written: bool = False) -> None:
     """Note that this process made or checked the file, and that it is sound.
 
-    A small file is noted only if this process is about to write it (`written`), because it may then grow large.
+    A small file is noted only if this process is about to write it (`written`), and it may grow large.
     """
     # If the voucher cannot be written, the next process to open the file checks it again.
     with suppress(OSError):

@@ -1,7 +1,7 @@
 """Pruning: the deletion of ended tasks when their time to keep is over, some at a time.
 
-The batch with a task's final state also adds the task to a row of `expiry`, together with other tasks that end then
-and are kept as long. The rows are sorted by time, so due tasks are found without reading others.
+The batch with a task's final state also adds the task to a row of `expiry`, together with other tasks that
+end then and are kept as long. The rows are sorted by time, so due tasks are found without reading others.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ def expiry_rows(at: float, ids: Sequence[bytes]) -> dict[bytes, bytes | None]:
 def prune(store: Rows, now: float, limit: int = 500) -> int:
     """Delete all rows of at most `limit` tasks that are due by `now` (seconds since the epoch).
 
-    Returns the number of tasks. The deletes go into the store's open batch. Uncommitted deletes of an earlier call are
-    not counted again. So call it again after each commit until it returns 0.
+    Returns the number of tasks. The deletes go into the store's open batch. Uncommitted deletes of an earlier
+    call are not counted again. So call it again after each commit until it returns 0.
     """
     due: list[tuple[bytes, list[bytes]]] = []
     found = 0
@@ -108,7 +108,7 @@ def _forget(store: Rows, id: bytes, record: Record | None, pending: Iterable[tup
 
 
 def _pending(store: Rows, ids: set[bytes]) -> list[tuple[Table, bytes]]:
-    """Keys of these tasks' messages and log lines that a scan may not see yet, written just before their end."""
+    """Keys of these tasks' messages and log lines that are not on disk yet, so that a scan may miss them."""
     return [
         (table, key) for table in _BY_ID_AND_SEQ for key in store.pending_puts(table) if key[:ID_BYTES] in ids
     ]

@@ -1,8 +1,8 @@
 """Record: a task's row in the `tasks` table, and the supervisor's copy of it in memory.
 
-Most tasks start with their declared options, run once and complete. So a row is a short array of the fields that every
-task has. The other fields are in a map inside it, which holds only values that differ from their defaults. Most rows
-have no map.
+Most tasks start with their declared options, run once and complete. So a row is a short array of the fields
+that every task has. The other fields are in a map inside it, which holds only values that differ from their
+defaults. Most rows have no map.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ _NONE: Final = b"\xc0"
 
 
 class Record:
-    """The stored facts of one task. Times are seconds since the epoch, as floats; ids are 16 bytes (UUIDv7)."""
+    """The stored facts of one task.
+
+    Times are seconds since the epoch, as floats; ids are 16 bytes (UUIDv7).
+    """
 
     __slots__ = (
         "__dict__",  # only values that differ from the defaults below: do not set a default

@@ -1,7 +1,8 @@
 """The store's schema: its tables, their keys and the order of the keys.
 
-LMDB sorts each table by key, bytewise. So each key is built to sort in the wanted order. Numbers are big-endian and
-unsigned. Ids are UUIDv7, which sort by time of creation. Rows that are read together share a prefix.
+LMDB sorts each table by key, bytewise. So each key is built to sort in the wanted order. Numbers are
+big-endian and unsigned. Ids are UUIDv7, which sort by time of creation. Rows that are read together share a
+prefix.
 
 =========== ======================= ================================================================
 table       key                     value
