@@ -27,6 +27,7 @@ EXTRAS = {
 UNTESTED = {
     "storage/file/new_store.py": "tests/storage/test_environment.py: it makes what that opens",
     "supervisor/channel/interface.py": "tests/supervisor/execution: a second channel passes there",
+    "supervisor/daemon/core.py": "tests/supervisor: every test in a Room has one",
     "supervisor/tasks/attempt.py": "tests/supervisor/tasks/test_live_task.py",
     "supervisor/cli/__main__.py": "tests/supervisor/cli: `python -m`, the same as the command",
     "supervisor/cli/session.py": "tests/supervisor/cli: every command runs in one",

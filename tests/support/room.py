@@ -22,17 +22,13 @@ from understudy.actors.task.options import Options
 from understudy.storage.tables.record import Record
 from understudy.storage.tables.schema import Lane
 from understudy.supervisor.channel.local import LocalChannel
-from understudy.supervisor.execution.attempts import Attempts
-from understudy.supervisor.execution.dispatcher import Dispatcher
+from understudy.supervisor.daemon.core import Core
 from understudy.supervisor.execution.worker_seat import WorkerSeat
 from understudy.supervisor.linux.processes import ExitStatus
-from understudy.supervisor.service.requests import Service
 from understudy.supervisor.settings import Settings
 from understudy.supervisor.tasks.attempt import Attempt
 from understudy.supervisor.tasks.commit_loop import CommitLoop
 from understudy.supervisor.tasks.live_task import LiveTask
-from understudy.supervisor.tasks.mailboxes import Mailboxes
-from understudy.supervisor.tasks.task_table import TaskTable
 from understudy.supervisor.wire.codec import Decoder, encode
 from understudy.supervisor.wire.messages import Order, Report
 from understudy.supervisor.wire.socket_buffers import READ_SIZE
@@ -172,6 +168,9 @@ class PaperPool:
     def want_isolated(self, count: int) -> None:
         self.wanted.append(count)
 
+    def settle(self, seat: WorkerSeat) -> None:
+        """No worker is replaced here."""
+
     def retire(self, link: WorkerSeat) -> None:
         link.retiring = True
         self.retired.append(link)
@@ -188,28 +187,22 @@ class Room:
     ) -> None:
         self.home, self.settings = home, settings
         self.loop = asyncio.get_running_loop()
-        self.journal = CommitLoop(home, settings)
-        self.book = TaskTable(self.journal)
-        self.book.declare(tasks)
-        self.mailroom = Mailboxes(self.journal, self.book, settings)
+        facts = {"pid": 1, "embedded": True, "settings": settings.pack()}
         self.pool = PaperPool()
+        self.core = Core(
+            CommitLoop(home, settings), settings, facts, lambda _events, _turn: cast("Any", self.pool)
+        )
+        self.journal, self.book, self.mailroom = self.core.commits, self.core.table, self.core.mailboxes
+        self.attempts, self.dispatcher, self.service = (
+            self.core.attempts,
+            self.core.dispatcher,
+            self.core.service,
+        )
+        self.turn = self.core.turn
+        self.book.declare(tasks)
         #: Pids of workers that were to be killed.
         self.killed: list[int] = []
-        self.attempts = Attempts(self.journal, self.book, self.mailroom, settings, self.turn)
-        self.dispatcher = Dispatcher(self.book, self.attempts, cast("Any", self.pool), settings, self.turn)
-        self.service = Service(
-            self.journal,
-            self.book,
-            self.mailroom,
-            self.attempts,
-            cast("Any", self.pool),
-            settings,
-            {"pid": 1, "embedded": True, "settings": settings.pack()},
-            self.turn,
-        )
-        self.book.on_queued = self.turn
         self.workers: list[Puppet] = []
-        self._turn_asked = False
         for _ in range(workers):
             self.hire()
 
@@ -229,28 +222,13 @@ class Room:
         self.turn()
         return explained
 
-    # --- turns, as in root.py ---
-
-    def turn(self) -> None:
-        if not self._turn_asked:
-            self._turn_asked = True
-            self.loop.call_soon(self._take_turn)
-
-    def _take_turn(self) -> None:
-        self._turn_asked = False
-        self.dispatcher.dispatch()
-        for link in self.pool.links:
-            link.channel.flush()
-        self.journal.seal()
-        self.service.flush()
-
     async def settle(self) -> None:
         """Until a turn has been taken and everything is on disk."""
         self.turn()
-        await self.until(lambda: not self._turn_asked)
+        await self.until(lambda: not self.core.turn_asked)
         await self.journal.settled()
         await self.until(
-            lambda: not self._turn_asked and not self.journal.store.busy and not self.book._dirty
+            lambda: not self.core.turn_asked and not self.journal.store.busy and not self.book._dirty
         )
 
     async def until(self, condition: Callable[[], object]) -> None:

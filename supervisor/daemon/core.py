@@ -1,0 +1,86 @@
+"""The supervisor's core: store, tasks, attempts, dispatch and service, wired together.
+
+It has no process, signal or listening socket of its own; the pool brings the workers. Tests build the same core with
+workers of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from ..execution.attempts import Attempts
+from ..execution.dispatcher import Dispatcher
+from ..execution.pool import Pool
+from ..service.requests import Service
+from ..settings import Settings
+from ..tasks.commit_loop import CommitLoop
+from ..tasks.mailboxes import Mailboxes
+from ..tasks.task_table import TaskTable
+
+
+class Core:
+    """Everything that decides. Changes gather during a turn of the event loop and are carried out at its end."""
+
+    def __init__(
+        self,
+        commits: CommitLoop,
+        settings: Settings,
+        facts: dict[str, Any],
+        open_pool: Callable[[Attempts, Callable[[], None]], Pool],
+        open_files: int = 1 << 20,
+    ) -> None:
+        """`open_pool` gets the receiver of the workers' reports and `turn`; `facts` is told to every client."""
+        self._loop = asyncio.get_running_loop()
+        self._turn_asked = False
+        self.commits = commits
+        self.table = TaskTable(commits)
+        self.mailboxes = Mailboxes(commits, self.table, settings)
+        self.attempts = Attempts(commits, self.table, self.mailboxes, settings, self.turn)
+        self.pool = open_pool(self.attempts, self.turn)
+        self.dispatcher = Dispatcher(self.table, self.attempts, self.pool, settings, self.turn)
+        self.service = Service(
+            commits,
+            self.table,
+            self.mailboxes,
+            self.attempts,
+            self.pool,
+            settings,
+            facts,
+            self.turn,
+            open_files,
+        )
+        commits.on_backlog = self._throttle
+        self.table.on_queued = self.turn
+        self.dispatcher.is_short = lambda was: commits.full if was else commits.short
+        self.dispatcher.is_scarce = lambda: commits.scarce
+
+    @property
+    def turn_asked(self) -> bool:
+        """Whether a turn is still to be taken."""
+        return self._turn_asked
+
+    def turn(self) -> None:
+        """Have the changes of this turn of the loop carried out, once, after everything that has come in."""
+        if not self._turn_asked:
+            self._turn_asked = True
+            self._loop.call_soon(self._take_turn)
+
+    def _take_turn(self) -> None:
+        self._turn_asked = False
+        self.dispatcher.dispatch()
+        for seat in list(self.pool.links):
+            self.pool.settle(seat)
+            seat.channel.flush()
+        self.commits.seal()
+        self.service.flush()
+
+    def _throttle(self, behind: bool) -> None:
+        """Read nothing more while the disk is behind: requests and reports wait in the sockets, not in memory.
+
+        Clients are read from all the same when the disk is full: all that would take room is refused then.
+        """
+        self.service.read(not behind or self.commits.waits_for_room)
+        for seat in self.pool.links:
+            seat.channel.read(not behind)
