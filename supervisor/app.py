@@ -19,13 +19,13 @@ from .linux.python_command import absolute_entries
 MP_MAIN = "__mp_main__"
 
 _state = {"loading": False}
-#: Modules that ran as `__main__` before the user's script took that name. This list keeps their globals alive.
+#: Modules that ran as `__main__` before the user's script took the name. Keeps their globals alive.
 _former_mains: list[types.ModuleType] = []
 
 
 @dataclass
 class AppSpec:
-    """The modules to import and their search path. Plain data: sent to the supervisor, then to the fork server."""
+    """The modules to import and their search path. Plain data for the supervisor and the fork server."""
 
     modules: list[str] = field(default_factory=list)
     """Importable names, in order."""
@@ -182,7 +182,7 @@ def _is_plumbing(filename: str) -> bool:
 
 
 def _load_main(path: str) -> None:
-    """Run a script as `__mp_main__`; this module is `__main__` too from then on, as in multiprocessing's spawn.
+    """Run a script as `__mp_main__`. The module is `__main__` too afterwards, as in multiprocessing's spawn.
 
     runpy is not used because it drops the module afterwards: a function's globals would then be another dict than
     that of `sys.modules["__main__"]`.

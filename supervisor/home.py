@@ -140,7 +140,7 @@ class Home:
         return self._lock
 
     def served(self) -> int | None:
-        """Pid of the supervisor that serves this home now; None if there is none, 0 if its pid is not known."""
+        """Pid of the supervisor that serves this home now; None if none does, 0 if its pid is not known."""
         try:
             fd = os.open(self.lock_path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -148,7 +148,7 @@ class Home:
         except OSError as error:
             raise self._refused("cannot be read", error) from error
         try:
-            # No pid after a clean end. One try is enough: a short shared lock must not disturb a starting supervisor.
+            # No pid after a clean end. One try is enough; a longer one could disturb a starting supervisor.
             if not _pid_in(fd):
                 return None if _flock(fd, fcntl.LOCK_SH, tries=1) else 0
             return None if _flock(fd, fcntl.LOCK_SH, tries=1) else _pid_in(fd)
@@ -158,7 +158,10 @@ class Home:
     # -- The socket ------------------------------------------------------------------------------------------
 
     def listen(self) -> socket.socket:
-        """A non-blocking listening socket, mode 0600. Needs the lock: only its holder may replace a stale socket."""
+        """A non-blocking listening socket, mode 0600.
+
+        Needs the lock: only its holder may replace a stale socket.
+        """
         if self._lock is None or self._lock.closed:
             raise HomeError(f"take the lock of {self.path} before listening in it", str(self.path))
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -264,7 +267,7 @@ _held: weakref.WeakSet[HomeLock] = weakref.WeakSet()
 
 
 def _drop_in_child() -> None:
-    # A forked child shares the lock's open file. Unless it closes the file, the home stays locked after our death.
+    # A forked child shares the lock's open file; if it kept it, the home would stay locked after our death.
     for lock in list(_held):
         if not lock.closed:
             lock._drop()

@@ -53,10 +53,10 @@ class Settings:
     worker_memory: int = 0
     """Bytes of memory above which a worker is replaced; 0 means no limit."""
     restarts: int = 5
-    """Deaths of workers or of the fork server, not caused by a task, that are tolerated within `restarts_within`."""
+    """Deaths of workers or the fork server, not caused by a task, tolerated within `restarts_within` seconds."""
     restarts_within: float = 10.0
     durability: Durability = "disk"
-    """`disk`: acknowledged data is on disk. `os`: it survives the death of processes, but not of the machine."""
+    """`disk`: acknowledged data is on disk. `os`: it survives the death of processes, not of the machine."""
     map_size: int = 256 * MIB
     """Bytes of address space that the store starts with; it grows when needed."""
     start_timeout: float = 60.0
@@ -103,7 +103,10 @@ class Settings:
 
     @classmethod
     def of(cls, changes: dict[str, Any]) -> Settings:
-        """Settings with some fields given; None means the default. Raises InvalidOption for an unknown field."""
+        """Settings with some fields given; None means the default.
+
+        Raises InvalidOption for an unknown field.
+        """
         names = [field.name for field in fields(cls)]
         for name in changes:
             if name not in names:

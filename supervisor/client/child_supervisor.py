@@ -27,7 +27,7 @@ class ChildSupervisor:
     """Owns the child. The child stops when this process dies, because the socket between them closes."""
 
     def __init__(self, home: Home, spec: AppSpec, settings: Settings) -> None:
-        """Start it and wait until it serves the home. Raises the error that stopped it: HomeInUse, StoreError, …
+        """Start it and wait until it serves the home. Raises its error on failure: HomeInUse, StoreError, …
 
         Raises SupervisorLost if a user or the kernel (out of memory) has killed it; another try may succeed.
         """

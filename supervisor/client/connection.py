@@ -115,7 +115,10 @@ class Connection:
         return future
 
     def subscribe(self, task: str | None, stream: bytes | None, on_event: Callable[[Rows], None]) -> None:
-        """Have the reading thread call `on_event` with events. No event after the return of this call is missed."""
+        """Have the reading thread call `on_event` with events.
+
+        No event after the return of this call is missed.
+        """
         self._on_event = on_event
         self.request(Ask.SUBSCRIBE, task, stream).result()
 

@@ -41,7 +41,10 @@ class ReconnectingClient:
     """
 
     def __init__(self, home: Home, settings: Settings, app: str | None, *, owner: bool) -> None:
-        """Connect; an `owner` starts a supervisor if none serves the home. Raises NotRunning or the start's error."""
+        """Connect; an `owner` starts a supervisor if none serves the home.
+
+        Raises NotRunning or the start's error.
+        """
         self.home = home
         self._settings = settings
         self._app = app
@@ -52,7 +55,7 @@ class ReconnectingClient:
         self._closed = False
         self._restarts = RestartIntensity(settings.restarts, max(settings.restarts_within, 0.001))
         if owner and loading():
-            # The fork server imports the program for its tasks; a supervisor started there would import it again.
+            # The fork server imports the program too; a supervisor started there would import it again.
             raise NoRuntime(
                 "the program starts a Runtime while it is being imported for its tasks: put that part of the script "
                 'under `if __name__ == "__main__":`'
@@ -77,7 +80,7 @@ class ReconnectingClient:
         return self.connected().value_limit
 
     def request(self, op: Ask, *fields: Any) -> Future[Any]:
-        """Send a request. If the future raises SupervisorLost, the request may or may not have taken effect."""
+        """Send a request. It may have taken effect even if the future raises SupervisorLost."""
         return self.connected().request(op, *fields)
 
     def ask(self, op: Ask, *fields: Any) -> Any:
@@ -134,7 +137,7 @@ class ReconnectingClient:
             return self._connection
 
     def _after_fork(self) -> None:
-        """Reset in a fork of the process that made the runtime: supervisor and socket belong to the parent."""
+        """Reset in a fork of the runtime's process: supervisor and socket belong to the parent."""
         self._owner = False
         if self._embedded is not None:
             self._embedded.abandon()

@@ -1,4 +1,4 @@
-"""Results: a client's waits for the ends of tasks, in the calling thread or by a future. `EndsWait` is one wait."""
+"""Results: a client's waits for the ends of tasks, in the calling thread or by a future."""
 
 from __future__ import annotations
 

@@ -119,7 +119,7 @@ class Runtime:
         return self._info(row, None if there is None else there[0])
 
     def start_many(self, task: TaskLike, calls: Iterable[Any]) -> list[TaskInfo]:
-        """Start one task for each element of `calls`: an argument, a tuple of arguments or a dict of keyword ones.
+        """Start one task for each element of `calls`: an argument, a tuple of them or a dict of keyword ones.
 
         Up to 10,000 tasks of at most 8 MiB together are started in one commit, all or none. More tasks are started in
         parts, each all or none; the first parts run while later ones are still being sent.
@@ -188,7 +188,7 @@ class Runtime:
         ).result()
 
     def send_many(self, letters: Iterable[tuple[IdLike, Any]]) -> None:
-        """Put (id, message) pairs into mailboxes, in this order, in one commit for each 10,000 messages or 8 MiB."""
+        """Put (id, message) pairs into mailboxes in this order; one commit for each 10,000 messages or 8 MiB."""
         pending: list[Future[Any]] = []
         rows: list[tuple[bytes, bytes]] = []
         size = 0
@@ -205,7 +205,10 @@ class Runtime:
             future.result()
 
     def close_mailbox(self, id: IdLike) -> None:
-        """Close a task's mailbox for new messages. The task's `receive` gives None when the mailbox is empty."""
+        """Close a task's mailbox for new messages.
+
+        The task's `receive` gives None when the mailbox is empty.
+        """
         self._attachment.ask(Ask.CLOSE, _id(id))
 
     def cancel(self, id: IdLike) -> bool:
@@ -336,11 +339,14 @@ class Runtime:
         self._reader.record(bytes(16))  # Any read closes the old file.
 
     def stop_supervisor(self, *, now: bool = False) -> None:
-        """Stop the supervisor, even one that this runtime did not start. With `now`, do not wait for running tasks."""
+        """Stop the supervisor, even one that this runtime did not start.
+
+        With `now`, do not wait for running tasks.
+        """
         self._attachment.request(Ask.STOP, now).result()
 
     def close(self, id: IdLike | None = None) -> None:
-        """With an id: see `close_mailbox`. Without: disconnect, and stop the supervisor if this runtime started it.
+        """With an id: see `close_mailbox`. Without: disconnect; stop the supervisor if this runtime started it.
 
         May be called twice.
         """

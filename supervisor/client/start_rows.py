@@ -27,7 +27,7 @@ StartRow = tuple[Any, ...]
 
 
 class StartRows:
-    """Makes rows for the supervisor of one `ReconnectingClient`. May first declare a module to the supervisor."""
+    """Makes rows for the supervisor of a `ReconnectingClient`; may first declare a module to it."""
 
     def __init__(self, attachment: ReconnectingClient) -> None:
         self._attachment = attachment
@@ -39,9 +39,10 @@ class StartRows:
         self._told_by: Connection | None = None
 
     def rows_of(self, task: TaskLike) -> Callable[[tuple[Any, ...], dict[str, Any]], StartRow]:
-        """A function that makes a row from arguments; all other fields are the same for all starts of the task.
+        """A function that makes a row from arguments; the other fields are the same for all starts.
 
-        Raises InvalidOption, InvalidTask, UnknownTask. The function raises TypeError, UnencodableValue, ValueTooLarge.
+        Raises InvalidOption, InvalidTask, UnknownTask. The function raises TypeError, UnencodableValue,
+        ValueTooLarge.
         """
         declared = self._declared(task)
         launch, here, name, changes = (
@@ -85,7 +86,10 @@ class StartRows:
         self._known.add(module)
 
     def _check_of(self, task: Task[..., Any]) -> Callable[[tuple[Any, ...], dict[str, Any]], None]:
-        """The check of arguments. If the task is known by name only, the supervisor is asked for its parameters."""
+        """The check of arguments.
+
+        If the task is known by name only, the supervisor is asked for its parameters.
+        """
         if task.body is not None or task.name in OWN_KINDS:
             return task.check_start
         connection = self._attachment.connected()

@@ -16,7 +16,10 @@ Row = tuple[bytes, str, bytes | None, Any]
 
 
 class EndsWait:
-    """The ends of some tasks. `rows` fills as they end; `future` is set after the last one, or with an error."""
+    """The ends of some tasks.
+
+    `rows` fills as they end; `future` is set after the last one, or with an error.
+    """
 
     def __init__(self, ids: Iterable[bytes]) -> None:
         self.left = set(ids)

@@ -187,8 +187,8 @@ class ForkServer:
             me = os.getpid()
             worker = _fork()
             if worker == 0:
-                # Close only our own descriptors. The app still writes to files that it opened during the import (a
-                # log, say); if closed, it would write into the next file with that number.
+                # Close only our own descriptors. The app still writes to files that it opened during the
+                # import (a log, say); if closed, it would write into the next file with that number.
                 for fd in ours:
                     os.close(fd)
                 self._be_worker(me, config, fds)
@@ -224,7 +224,7 @@ def _no_entry(_config: dict[str, Any], _fds: list[int]) -> int:
 
 def _fork() -> int:
     with warnings.catch_warnings():
-        # Python 3.12 also warns of native threads (OpenBLAS has some). `_warn_of_threads` covers Python's threads.
+        # Python 3.12 also warns of native threads (OpenBLAS has some); we warn of Python's threads.
         warnings.simplefilter("ignore", DeprecationWarning)
         return os.fork()
 
@@ -248,7 +248,7 @@ def _warn_of_threads() -> None:
 
 
 def _await_adoption(middleman: int, supervisor: int) -> None:
-    """Wait until the middleman ends and the supervisor is our parent. Exit if the parent is another process."""
+    """Wait until the middleman ends; exit if the supervisor is not our parent then."""
     if os.getppid() == middleman:
         try:
             fd = os.pidfd_open(middleman)
@@ -272,7 +272,7 @@ def _reset_signals() -> None:
 
 
 def _reseed() -> None:
-    # Python's `random` reseeds itself after a fork. numpy's global generator would repeat itself in every worker.
+    # Python's `random` reseeds itself after a fork; numpy's global generator does not.
     numpy_random = sys.modules.get("numpy.random")
     if numpy_random is not None:
         numpy_random.seed()

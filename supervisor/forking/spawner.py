@@ -41,7 +41,7 @@ Tasks = dict[str, dict[str, Any]]
 
 
 class SpawnFailed(UnderstudyError):
-    """A spawn made no worker: no memory, too many processes, or the fork server died. Only for the supervisor."""
+    """A spawn made no worker: no memory, too many processes, or the fork server died. Internal."""
 
 
 class Spawner:
@@ -167,7 +167,7 @@ class Spawner:
     # -- Requests --------------------------------------------------------------------------------------------
 
     async def spawn(self, config: dict[str, Any], fds: Sequence[int]) -> int:
-        """Start a worker; returns its pid. It gets copies of `fds` (one to four), which may be closed afterwards.
+        """Start a worker; returns its pid. It gets copies of `fds` (one to four); the caller may close them.
 
         Waits without limit until the app is loaded. Raises SpawnFailed.
         """
@@ -184,7 +184,7 @@ class Spawner:
         try:
             return await asyncio.wait_for(answer, self._spawn_timeout)
         except TimeoutError:
-            # A fork takes milliseconds, so this one hangs, perhaps in a lock of the app. Only a new fork server helps.
+            # A fork takes milliseconds, so this one hangs, perhaps in a lock of the app. Restart.
             self.kill()
             self._abandon(answer)
             raise SpawnFailed(
@@ -287,7 +287,7 @@ class Spawner:
         self._on_exit(status)
 
     def reap_orphans(self, known: set[int]) -> list[int]:
-        """Kill and reap the orphans of dead workers: children not in `known` and not ours. Returns the pids killed.
+        """Kill and reap the orphans of dead workers: children not in `known` or ours. Returns the pids killed.
 
         `known` has all other children that this process keeps. Does nothing while a spawn is under way, because its
         worker is in no list yet. If this process had children before it was a supervisor, orphans may be theirs; then

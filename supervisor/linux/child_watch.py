@@ -34,7 +34,10 @@ class ChildWatch:
         return set(self._pidfds)
 
     def watch(self, pid: int) -> None:
-        """Watch a child. Needs a running event loop. The status is unknown if another part of the program reaped it."""
+        """Watch a child. Needs a running event loop.
+
+        The status is unknown if another part of the program reaped it.
+        """
         if pid in self._pidfds:
             return
         loop = asyncio.get_running_loop()

@@ -70,12 +70,12 @@ def outlive_parent() -> None:
 
 
 def set_name(name: str) -> None:
-    """Show `name` in ps and top: its first 15 bytes as the command, and as much as fits as the command line."""
+    """Show `name` in ps and top: 15 bytes of it as the command, as much as fits as the command line."""
     text = name.encode(errors="replace").replace(b"\0", b"")
     buffer = ctypes.create_string_buffer(text[:15])
     _prctl(_PR_SET_NAME, ctypes.addressof(buffer))
-    # The kernel shows the memory that held argv; Python has a copy. The last byte must stay NUL, or the kernel
-    # takes the environment after it for part of the command line.
+    # The kernel shows the memory that held argv; Python has a copy. The last byte must stay NUL, or the
+    # kernel takes the environment after it for part of the command line.
     with suppress(OSError, ValueError, IndexError):
         fields = _stat(os.getpid())
         start, end = int(fields[45]), int(fields[46])
@@ -90,7 +90,10 @@ _OPEN_FILES_AT_FIRST = resource.getrlimit(resource.RLIMIT_NOFILE)
 
 
 def allow_open_files() -> int:
-    """Raise this process's limit of open files to the hard limit; returns it. Each client and worker needs some."""
+    """Raise this process's limit of open files to the hard limit; returns it.
+
+    Each client and worker needs some.
+    """
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -228,8 +231,8 @@ def _stop_and_kill(roots: Callable[[], list[int]], spare: Collection[int]) -> li
     stopped: dict[int, None] = {}
     begin = last_news = time.monotonic()
     while True:
-        # A stop takes time: a thread on another core may be inside fork. So the last scan must come after all were
-        # seen at rest. Some never rest (a parent in vfork whose child we stopped, a disk wait).
+        # A stop takes time: a thread on another core may be inside fork. So the last scan must come after all
+        # were seen at rest. Some never rest (a parent in vfork whose child we stopped, a disk wait).
         settled = all(map(_rests, stopped)) or time.monotonic() - last_news > SETTLE
         # Stopped processes are roots too, so that they are found even if their parent has died meanwhile.
         news = [pid for pid in tree_of([*roots(), *stopped]) if pid not in stopped and pid not in spared]

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 
 def python_command(module: str, fd: int) -> list[str]:
-    """The command line that runs `main(fd)` of a module of `supervisor` in a new interpreter, set up like this one.
+    """The command line that runs `main(fd)` of a `supervisor` module in a new interpreter set up like this one.
 
     `-m` would run a second copy of the module as `__main__`. PYTHONPATH would reach every program that a task
     starts, including other Pythons.
@@ -22,6 +22,6 @@ def python_command(module: str, fd: int) -> list[str]:
 
 
 def absolute_entries(entries: Iterable[str]) -> list[str]:
-    """Entries of `sys.path` in a form that another process can use: '' becomes this process's current folder."""
+    """Entries of `sys.path` for another process: '' becomes this process's current folder."""
     # Entries that are no folder or file stay unchanged: import hooks have entries of their own.
     return [os.path.abspath(entry) if not entry or os.path.exists(entry) else entry for entry in entries]

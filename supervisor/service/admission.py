@@ -30,7 +30,10 @@ class Admission:
         self._newest = newest[0][0] if newest else b""
 
     def start(self, rows: Any) -> list[bytes] | None:
-        """Start all of the rows or none. Returns the task id of each row if a key led to another task, else None."""
+        """Start all of the rows or none.
+
+        Returns the task id of each row if a key led to another task, else None.
+        """
         if not rows:
             return None
         ids, _, _, _, keys, _, _, _ = zip(*rows, strict=True)
@@ -120,7 +123,7 @@ class Admission:
             )
 
     def check_values(self, values: Sequence[Any], what: str) -> None:
-        """Raise InvalidValue if one of these is not encoded, ValueTooLarge if one is larger than the limit."""
+        """Raise InvalidValue if a value is not encoded, ValueTooLarge if it is above the limit."""
         if set(map(type, values)) <= {bytes} and max(map(len, values), default=0) <= self._value_limit:
             return
         for value in values:

@@ -1,4 +1,4 @@
-"""ClientLink: one client's connection in the supervisor, with a limit on answers that the client has not read."""
+"""ClientLink: one client's connection in the supervisor, with a limit on unread answers."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ from .waiters import Waiters
 
 log = logging.getLogger("understudy")
 
-#: Descriptors for the supervisor itself, and for each worker. Clients get the others, but at least LEAST_CLIENTS.
+#: Descriptors for the supervisor itself and for each worker; the rest, or at least these, are for clients.
 OWN_FILES = 64
 WORKER_FILES = 12
 LEAST_CLIENTS = 16
@@ -61,8 +61,8 @@ class Service:
         self._facts = facts
         self._turn = turn
         self._clients: set[ClientLink] = set()
-        #: All connections, including those without a HELLO so far. Their number is limited so that descriptors are
-        #: left for workers.
+        #: All connections, including those without a HELLO so far. Their number is limited so that
+        #: descriptors are left for workers.
         self._connections: set[ClientLink] = set()
         workers = settings.worker_count + settings.isolated
         self._most = max(LEAST_CLIENTS, open_files - OWN_FILES - WORKER_FILES * workers)

@@ -27,8 +27,8 @@ class Waiters:
     def __init__(self, journal: CommitLoop, book: TaskTable) -> None:
         self._journal = journal
         self._book = book
-        #: By task. Nearly all tasks have one waiter, and all tasks of a request share one tuple. A list for each task
-        #: would take 90 bytes and be one more object for the garbage collector.
+        #: By task. Nearly all tasks have one waiter, and all tasks of a request share one tuple. A list for
+        #: each task would take 90 bytes and be one more object for the garbage collector.
         self._waiting: dict[bytes, tuple[Waiter, ...]] = {}
         book.on_ended = self.ended
 

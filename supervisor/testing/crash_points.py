@@ -107,7 +107,10 @@ def arm(process: Process) -> None:
 
 
 def find(target: str) -> tuple[Any, str]:
-    """The module or class that holds a point's function, and the function's name. AttributeError if it is missing."""
+    """The module or class that holds a point's function, and the function's name.
+
+    AttributeError if it is missing.
+    """
     module, _, path = target.partition(":")
     owner: Any = import_module(f"{__package__.split('.')[0]}.{module}")
     *classes, name = path.split(".")

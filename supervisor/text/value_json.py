@@ -1,4 +1,7 @@
-"""Values as JSON text. One table says how types unknown to JSON are rendered; docs/cli.md holds the same table."""
+"""Values as JSON text.
+
+One table says how types unknown to JSON are rendered; docs/cli.md holds the same table.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +72,10 @@ def dumps(value: Any, *, indent: bool = False) -> str:
 
 
 def plain(value: Any) -> Any:
-    """The value in JSON's own types. Takes one stack frame for each level, so that the deepest stored value fits."""
+    """The value in JSON's own types.
+
+    Takes one stack frame for each level, so that the deepest stored value fits.
+    """
     if value is None or isinstance(value, bool | str):
         return str(value) if isinstance(value, str) else value
     if isinstance(value, int):

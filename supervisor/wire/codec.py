@@ -20,8 +20,8 @@ VERSION: Final = 1
 
 T = TypeVar("T")
 
-#: Packers not in use now: as many as threads have ever encoded at the same time. One packer for each thread would
-#: cost a page of buffer each, and a worker may have thousands of waiting threads.
+#: Packers not in use now: as many as threads have ever encoded at the same time. One packer for each thread
+#: would cost a page of buffer each, and a worker may have thousands of waiting threads.
 _idle: Final[list[msgpack.Packer]] = []
 
 

@@ -6,12 +6,15 @@ from enum import IntEnum
 
 
 class Ask(IntEnum):
-    """Client to supervisor. Each frame except HELLO is `[op, request, …]` and gets an Answer with that request."""
+    """Client to supervisor.
+
+    Each frame except HELLO is `[op, request, …]` and gets an Answer with that request.
+    """
 
     HELLO = 0
     """[op, version]"""
     START = 1
-    """[op, request, [(id, task, args, options, key, due, stream, origin), …]]: all of them in one commit, or none."""
+    """[op, request, [(id, task, args, options, key, due, stream, origin), …]]: all in one commit, or none."""
     SEND = 2
     """[op, request, [(id, value), …]]: all in one commit, or none."""
     CLOSE = 3

@@ -31,7 +31,10 @@ def read_buffer() -> memoryview:
 
 
 class StreamProtocol(asyncio.BufferedProtocol):
-    """A connection in the event loop. All connections share one read buffer, so that a thousand need only one."""
+    """A connection in the event loop.
+
+    All connections share one read buffer, so that a thousand need only one.
+    """
 
     _buffer: ClassVar = read_buffer()
 
