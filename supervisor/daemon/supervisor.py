@@ -252,6 +252,7 @@ def _branch(link: WorkerSeat) -> dict[str, Any]:
                 "id": id_text(entry.id),
                 "task": entry.record.name,
                 "attempt": entry.record.attempt,
+                "tries": entry.options.retry.attempts + 1,
                 "started": entry.record.started,
                 "parked": entry.parked,
             }

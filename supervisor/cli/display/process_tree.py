@@ -90,11 +90,17 @@ def _task(task: Mapping[str, Any], progress: Mapping[str, str], now: float) -> T
         (escape.one_line(task["task"]), "bold" if not task["parked"] else ""),
         (task["id"][:ID_SHOWN], "dim"),
         (activity(task, now), "green" if not task["parked"] else "cyan"),
-        (f"try {task['attempt']}", ""),
+        (f"try {tries(task)}", ""),
     )
     if task["id"] in progress:
         line.append(f"  {progress[task['id']]}")
     return line
+
+
+def tries(task: Mapping[str, Any]) -> str:
+    """ "3 of 4": the attempt, and how many there may be in all; "3" where the task itself asks for its retries."""
+    attempt, most = task["attempt"], task["tries"]
+    return f"{attempt} of {most}" if most > 1 and attempt <= most else str(attempt)
 
 
 def activity(task: Mapping[str, Any], now: float) -> str:
@@ -207,7 +213,7 @@ def _running(rows: list[tuple[Any, Any]], progress: Mapping[str, str], width: in
             Text(task["id"][:ID_SHOWN]),
             Text(escape.one_line(task["task"])),
             Text(activity(task, now), "cyan" if task["parked"] else "green"),
-            Text(str(task["attempt"])),
+            Text(tries(task)),
             Text(str(worker["pid"])),
             Text(progress.get(task["id"], "")),
         )

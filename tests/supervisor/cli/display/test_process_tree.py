@@ -18,6 +18,7 @@ def task(**fields: Any) -> dict[str, Any]:
         "id": ID,
         "task": "app:[red]\x1b[2J",
         "attempt": 2,
+        "tries": 4,
         "started": NOW - 125,
         "parked": False,
         **fields,
@@ -71,7 +72,7 @@ def test_the_tree_names_each_process_and_what_it_runs():
         "supervisor 10  1% CPU  1.0 MiB  up 2h30m  /srv/[bold]jobs  draining",
         "fork server 11",
         "worker 12  98% CPU  5.0 MiB  up 2h00m  1,234 done  2 child processes",
-        "app:[red]\\x1b[2J 0198f1c2-7b3e-7c11-9d1a  working 2m05s  try 2  3/10 (30%)",
+        "app:[red]\\x1b[2J 0198f1c2-7b3e-7c11-9d1a  working 2m05s  try 2 of 4  3/10 (30%)",
         "waiting 2m05s",
         "about to run",
         "… and 57 more",
@@ -108,3 +109,10 @@ def test_a_page_fits_its_screen(size: tuple[int, int]):
     assert len(text.splitlines()) <= size[1]
     assert "60 running, 40 queued, 12.3 done/s, draining" in text
     assert "more" in text
+
+
+@pytest.mark.parametrize(
+    ("attempt", "tries", "shown"), [(1, 1, "1"), (3, 4, "3 of 4"), (4, 4, "4 of 4"), (7, 1, "7"), (5, 4, "5")]
+)
+def test_tries_count_the_first_one(attempt: int, tries: int, shown: str):
+    assert process_tree.tries({"attempt": attempt, "tries": tries}) == shown
