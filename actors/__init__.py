@@ -1,1 +1,1 @@
-"""What a task is and what it can do while it runs. Knows nothing of processes or disks."""
+"""Tasks and the functions that they call while they run. Nothing here knows of processes or disks."""

@@ -5,7 +5,7 @@
     UnderstudyError
     ├── InvalidTask            (TypeError)    cannot be run as a task; the message says what to change
     ├── InvalidOption          (ValueError)   an option out of its range or of the wrong type
-    ├── InvalidValue           (ValueError)   what arrived is not a value of this codec
+    ├── InvalidValue           (ValueError)   the bytes are not a value of this codec
     │   ├── UnencodableValue   (TypeError)    has .path, the place inside the value
     │   └── ValueTooLarge                     has .size and .limit, in bytes
     ├── NotInTask              (RuntimeError) needs a running task around it
@@ -14,40 +14,40 @@
     ├── TaskNotFound           (LookupError)  no task with this id; has .id
     ├── MailboxClosed                         the receiver has ended, or its mailbox was closed; has .id
     ├── MailboxFull                           has .id, .messages, .bytes
-    ├── TaskEnded                             what `result` raises for a task that did not complete
+    ├── TaskEnded                             raised by `result` if a task did not complete
     │   ├── TaskFailed                        has .id and .error (an ErrorInfo)
-    │   │   └── Poisoned                      its worker died under it too often
+    │   │   └── Poisoned                      its worker died too often while it ran
     │   ├── TaskTimedOut
-    │   └── TaskCancelled                     has .value, what its code returned all the same
+    │   └── TaskCancelled                     has .value, the value that its code still returned
     ├── Fail                                  raised *by* a task: fail now, no retry
     ├── RetryLater                            raised *by* a task: next attempt after .delay seconds
     ├── HomeError                             the home folder cannot be used; has .home
     │   └── HomeInUse                         another supervisor serves it; has .pid
     ├── NotRunning             (ConnectionError) no supervisor serves the home
-    ├── SupervisorLost         (ConnectionError) it went away with the call under way
-    ├── ShuttingDown           (ConnectionError) it is stopping and takes nothing new
+    ├── SupervisorLost         (ConnectionError) its connection was lost during a call
+    ├── ShuttingDown           (ConnectionError) it is stopping and accepts no new work
     ├── ProtocolError                         bytes on the socket that are not of this protocol
     ├── WebSocketError         (ConnectionError)
-    │   ├── WebSocketRefused                  no connection came about; has .status, of HTTP, and .final
+    │   ├── WebSocketRefused                  the connection was not made; has .status (HTTP) and .final
     │   └── WebSocketClosed                   it is closed; has .code and .reason
     ├── AppFailed                             the app cannot be loaded; has .remote_traceback
-    ├── BoxError                              a container task; has .details
-    │   ├── BoxFailed                         its command ended otherwise than with 0
+    ├── BoxError                              a container task failed; has .details
+    │   ├── BoxFailed                         its command's exit code was not 0
     │   ├── BoxTimedOut                       it ran longer than its timeout
     │   ├── BoxRefused                        the image policy does not allow it; not retried
-    │   ├── ImageAbsent        (LookupError)  the image is not there, or cannot be pulled
+    │   ├── ImageAbsent        (LookupError)  the image is absent, or cannot be pulled
     │   ├── EngineAbsent       (ConnectionError) no container engine answers
-    │   └── EngineError                       the engine refused something, or failed at it
-    └── StoreError                            the disk
-        ├── StoreFull                         no room left on the disk; nothing was written
+    │   └── EngineError                       the engine refused a request, or failed at it
+    └── StoreError                            a failure of the store
+        ├── StoreFull                         the disk is full; nothing was written
         ├── StoreForeign                      the file is not an Understudy store
         ├── StoreVersion                      written by another schema version; has .found, .supported
         └── StoreCorrupt                      damaged; has .problems
 
-    Interrupted (BaseException)  the runtime takes the task off its worker; let it pass
+    Interrupted (BaseException)  the runtime stops the attempt; let it pass
 
-Every one of them survives pickling and copying with its data. `TimeoutError` is Python's own; `IllegalTransition`
-in state.py is not here because it is a defect of Understudy and nothing to catch.
+Each of them keeps its data when it is pickled or copied. `TimeoutError` is Python's own. `IllegalTransition`
+in state.py is not part of the tree, because it is a defect of Understudy and should not be caught.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class UnderstudyError(Exception):
     """The root of every error raised by Understudy."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # The default re-calls the class with `args`, which loses keyword data; restore both as they are.
+        # The default calls the class with `args`, which loses keyword data. This restores both as they are.
         return _restore, (type(self), self.args, self.__dict__)
 
 
@@ -81,9 +81,10 @@ class ErrorInfo:
     message: str
     """One line for people."""
     traceback: str = ""
-    """The remote traceback as Python prints it; empty where no Python code raised."""
+    """The remote traceback as Python prints it; empty if no Python code raised."""
     details: dict[str, Any] = field(default_factory=dict)
-    """What is known in numbers: `pid`, `exit_code`, `signal`, `limit`, `rss`, `crashes`; of a container its map."""
+    """Figures such as `pid`, `exit_code`, `signal`, `limit`, `rss`, `crashes`; for a container, its result
+    map."""
 
     def __str__(self) -> str:
         return f"{self.type}: {self.message}" if self.message else self.type
@@ -102,7 +103,8 @@ class InvalidValue(UnderstudyError, ValueError):
 
 
 class UnencodableValue(InvalidValue, TypeError):
-    """A value holds something that cannot be written as msgpack; `path` says where, e.g. `args[0]['x'][3]`."""
+    """A value holds something that cannot be written as msgpack; `path` says where, e.g.
+    `args[0]['x'][3]`."""
 
     def __init__(self, message: str, path: str = "") -> None:
         super().__init__(message)
@@ -143,7 +145,7 @@ class TaskNotFound(UnderstudyError, LookupError):
 
 
 class MailboxClosed(UnderstudyError):
-    """The receiver has ended or its mailbox was closed: the message was not taken."""
+    """The receiver has ended or its mailbox was closed. The message was refused."""
 
     def __init__(self, message: str, id: str = "") -> None:
         super().__init__(message)
@@ -151,7 +153,8 @@ class MailboxClosed(UnderstudyError):
 
 
 class MailboxFull(UnderstudyError):
-    """The receiver's mailbox is at its limit: the message was not taken. Slow down, or raise the limit."""
+    """The receiver's mailbox is at its limit. The message was refused. Send more slowly, or raise the
+    limit."""
 
     def __init__(self, message: str, id: str = "", messages: int = 0, bytes: int = 0) -> None:
         super().__init__(message)
@@ -161,7 +164,7 @@ class MailboxFull(UnderstudyError):
 
 
 class TaskEnded(UnderstudyError):
-    """The task ended otherwise than by completing."""
+    """The task ended without completing."""
 
     def __init__(self, message: str, id: str = "", error: ErrorInfo | None = None) -> None:
         super().__init__(message)
@@ -174,7 +177,7 @@ class TaskFailed(TaskEnded):
 
 
 class Poisoned(TaskFailed):
-    """The task's worker died under it `max_crashes` times; it is not run again."""
+    """The task's worker died `max_crashes` times while the task ran. The task is not run again."""
 
 
 class TaskTimedOut(TaskEnded):
@@ -182,7 +185,7 @@ class TaskTimedOut(TaskEnded):
 
 
 class TaskCancelled(TaskEnded):
-    """The task was cancelled; `value` is what its code returned all the same, or None."""
+    """The task was cancelled; `value` is the value that its code still returned, or None."""
 
     value: Any = None
 
@@ -198,7 +201,8 @@ class Fail(UnderstudyError):
 class RetryLater(UnderstudyError):
     """Raised by a task: end this attempt and start the next one after `delay` seconds, if retries are left.
 
-    `delay=None` takes the delay from the task's retry policy. InvalidOption for what is no number of seconds.
+    The retry policy's `attempts` counts retries after the first try. With `delay=None` the policy sets the
+    delay. InvalidOption if `delay` is not a number of seconds.
     """
 
     def __init__(self, delay: float | None = None, reason: str = "") -> None:
@@ -232,25 +236,25 @@ class NotRunning(UnderstudyError, ConnectionError):
 
 
 class SupervisorLost(UnderstudyError, ConnectionError):
-    """The supervisor went away while the call was under way: whether it took effect is not known."""
+    """The connection to the supervisor was lost during a call. The call may or may not have taken effect."""
 
 
 class ShuttingDown(UnderstudyError, ConnectionError):
-    """The supervisor is stopping and takes no new work."""
+    """The supervisor is stopping and accepts no new work."""
 
 
 class ProtocolError(UnderstudyError):
-    """The other side of the socket sent something that is not of this protocol."""
+    """The peer on the socket sent bytes that are not of this protocol."""
 
 
 class WebSocketError(UnderstudyError, ConnectionError):
-    """Something is wrong with a WebSocket connection."""
+    """A WebSocket connection failed."""
 
 
 class WebSocketRefused(WebSocketError):
-    """The connection did not come about: nobody there, no TLS, or no WebSocket server behind it.
+    """The connection was not made: nothing answered, TLS failed, or the server does not speak WebSocket.
 
-    `status` is the HTTP status if the server has answered with one, else None. `final` says that trying again is
+    `status` is the HTTP status if the server answered with one, else None. `final` is true if another try is
     likely to end the same way.
     """
 
@@ -261,7 +265,8 @@ class WebSocketRefused(WebSocketError):
 
 
 class WebSocketClosed(WebSocketError):
-    """The connection is closed. `code` and `reason` say how; 1006 where the other side did not say goodbye."""
+    """The connection is closed. `code` and `reason` say why; the code is 1006 if the peer sent no close
+    frame."""
 
     def __init__(self, message: str, code: int = 1006, reason: str = "") -> None:
         super().__init__(message)
@@ -270,7 +275,7 @@ class WebSocketClosed(WebSocketError):
 
 
 class AppFailed(UnderstudyError):
-    """The app cannot be loaded; `remote_traceback` is what Python printed."""
+    """The app cannot be loaded; `remote_traceback` is the traceback that Python printed."""
 
     def __init__(self, message: str, remote_traceback: str = "") -> None:
         super().__init__(message)
@@ -282,7 +287,7 @@ class AppFailed(UnderstudyError):
 
 
 class BoxError(UnderstudyError):
-    """A container task could not do what it was started for; `details` is what is known of the container."""
+    """A container task failed; `details` holds the known facts about the container."""
 
     def __init__(self, message: str, details: dict[str, Any] | None = None) -> None:
         super().__init__(message)
@@ -290,7 +295,7 @@ class BoxError(UnderstudyError):
 
 
 class BoxFailed(BoxError):
-    """The container's command ended otherwise than with exit code 0; `details` is the map that 0 would have given."""
+    """The container's exit code was not 0; `details` is the map that would have been the result for 0."""
 
 
 class BoxTimedOut(BoxError):
@@ -298,11 +303,11 @@ class BoxTimedOut(BoxError):
 
 
 class BoxRefused(BoxError):
-    """The image policy does not allow this image: it is one to run an engine in, or wants privileges."""
+    """The image policy refuses this image: the image runs a container engine, or needs privileges."""
 
 
 class ImageAbsent(BoxError, LookupError):
-    """The image is not on this machine, and may not or cannot be pulled."""
+    """The image is not on this machine, and pulling it is not allowed or failed."""
 
 
 class EngineAbsent(BoxError, ConnectionError):
@@ -310,23 +315,23 @@ class EngineAbsent(BoxError, ConnectionError):
 
 
 class EngineError(BoxError):
-    """The container engine refused something or failed at it; the message is its own."""
+    """The container engine refused a request or failed at it; the message is the engine's own."""
 
 
 class StoreError(UnderstudyError):
-    """Something went wrong between us and the disk."""
+    """The store failed."""
 
 
 class StoreFull(StoreError):
-    """The disk has no room left. The write was not taken; running work and reads go on. Free space and try again."""
+    """The disk is full. The write was refused; running work and reads go on. Free space and try again."""
 
 
 class StoreForeign(StoreError):
-    """The file is there but is not an Understudy store. It was not touched."""
+    """The file exists but is not an Understudy store. It was not changed."""
 
 
 class StoreVersion(StoreError):
-    """The store has a schema version that this release does not know. It was not touched."""
+    """The store has a schema version that this release does not know. It was not changed."""
 
     def __init__(self, message: str, found: object = None, supported: int = 0) -> None:
         super().__init__(message)
@@ -335,7 +340,7 @@ class StoreVersion(StoreError):
 
 
 class StoreCorrupt(StoreError):
-    """The store is damaged; `problems` lists what was found."""
+    """The store is damaged; `problems` lists the defects."""
 
     def __init__(self, message: str, problems: list[str] | None = None) -> None:
         super().__init__(message)
@@ -343,8 +348,8 @@ class StoreCorrupt(StoreError):
 
 
 class Interrupted(BaseException):
-    """The runtime takes this task off its worker (a drain, a deploy); it goes on later from its checkpoint.
+    """The runtime stops this attempt (a drain, a deploy). The task continues later from its checkpoint.
 
-    Raised at the task's next `receive`, `checkpoint` or `sleep`. Clean up in `finally` and let it pass. It is
-    a BaseException, like asyncio's CancelledError, so that `except Exception` does not swallow it.
+    The task's next `receive`, `checkpoint` or `sleep` raises it. Clean up in `finally` and let it pass. It is
+    a BaseException, like asyncio's CancelledError, so that `except Exception` does not catch it.
     """

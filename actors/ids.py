@@ -1,4 +1,4 @@
-"""Task ids: UUIDv7, so that ids sort by the time they were made and inserts into the store append."""
+"""Task ids. They are UUIDv7: ids sort by the time they were made, so that inserts into the store append."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .errors import InvalidValue
 
 
 def new_id() -> bytes:
-    """A fresh id, 16 bytes; ids made one after the other in one process sort in that order. Safe after a fork."""
+    """A new id of 16 bytes. Ids that one process makes in turn sort in that order. Safe after a fork."""
     made: bytes = uuid_utils.uuid7().bytes
     return made
 
@@ -22,7 +22,7 @@ def id_text(id: bytes) -> str:
 def id_bytes(text: str) -> bytes:
     """The 16 bytes of a canonical text; InvalidValue for anything else."""
     try:
-        # fromhex passes over blanks, so the way back is compared; letters may be capitals.
+        # fromhex ignores blanks, so the text made from the result is compared; capitals are allowed.
         id = bytes.fromhex(text.replace("-", ""))
         if id_text(id) == text.lower():
             return id

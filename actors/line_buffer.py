@@ -1,16 +1,16 @@
-"""Putting printed text together to lines, as a terminal would show them."""
+"""A buffer that joins printed text into lines, as a terminal would show them."""
 
 from __future__ import annotations
 
 import threading
 from typing import Final
 
-#: Characters after which a line that does not end is cut: it becomes an entry, and the next one begins.
+#: Characters of an unfinished line; a longer one is cut, and each piece becomes a log entry.
 LINE_LIMIT: Final = 8_192
 
 
 class LineBuffer:
-    """What has been printed and is no whole line yet, by stream. Any thread may add."""
+    """Printed text that is not a whole line yet, by stream. Any thread may add."""
 
     __slots__ = ("_lock", "_rests")
 
@@ -19,11 +19,12 @@ class LineBuffer:
         self._rests: dict[str, str] = {}
 
     def add(self, stream: str, text: str) -> list[str]:
-        """The lines that this text completes. Of a line that was rewritten, as progress bars do, the last state."""
+        """The lines that this text completes. If a line was rewritten (a progress bar), only its last state
+        is kept."""
         with self._lock:
             *lines, rest = (self._rests.get(stream, "") + text).split("\n")
             lines = [_last_state(line.removesuffix("\r")) for line in lines]
-            # The "\r" at the very end may still turn out to be part of a line's end.
+            # A "\r" at the very end is kept: a "\n" may follow it.
             rest = _last_state(rest.removesuffix("\r")) + ("\r" if rest.endswith("\r") else "")
             while len(rest) > LINE_LIMIT:
                 lines.append(rest[:LINE_LIMIT])
@@ -32,7 +33,7 @@ class LineBuffer:
         return lines
 
     def rest(self) -> list[tuple[str, str]]:
-        """(stream, text) of what is left where anything is; nothing is left then."""
+        """(stream, text) of each unfinished line. This empties the buffer."""
         with self._lock:
             rests = [(stream, text.removesuffix("\r")) for stream, text in self._rests.items()]
             self._rests = {}

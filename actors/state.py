@@ -1,15 +1,15 @@
-"""The life of a task, as one table.
+"""The states of a task and the transitions between them, as one table.
 
-Everything that may change a task's state is an event; `after(state, event)` looks the next state up and raises
-for an event that the state does not allow, **and changes nothing**. The code that ends tasks, the tests and the
-drawing in docs/tasks.md all read `TRANSITIONS`; there is no second copy of it.
+Every change of a task's state is an event. `after(state, event)` looks up the next state. It raises if the
+state does not allow the event, and **changes nothing**. The code that ends tasks, the tests and the diagram
+in docs/tasks.md all read `TRANSITIONS`; there is no second copy of it.
 
-Rules that the table keeps:
+Rules of the table:
 
-1. A terminal state has no way out. Trying a terminal task again makes a new task.
-2. Only a queued task is dispatched, and only a running one completes, fails, times out or is interrupted.
-3. A retry and an interruption lead back to `queued`; only the retry counts as an attempt.
-4. Cancelling works from every state that is not terminal.
+1. A final state has no transition. Trying a task again after its final state makes a new task.
+2. Only a queued task is dispatched. Only a running task completes, times out or is interrupted.
+3. A retry and an interruption lead back to `queued`. Only the retry counts as an attempt.
+4. A task can be cancelled in every state that is not final.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from enum import StrEnum
 
 
 class State(StrEnum):
-    """Where a task is in its life."""
+    """The state of a task."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -29,7 +29,7 @@ class State(StrEnum):
 
 
 class Event(StrEnum):
-    """What can happen to a task."""
+    """An event that changes a task's state."""
 
     DISPATCH = "dispatch"
     COMPLETE = "complete"
@@ -44,7 +44,7 @@ TRANSITIONS: dict[State, dict[Event, State]] = {
     State.QUEUED: {
         Event.DISPATCH: State.RUNNING,
         Event.CANCEL: State.CANCELLED,
-        # A queued task that its app no longer declares, or whose worker died too often, fails without running.
+        # A queued task fails without running if its app no longer declares it, or its worker died too often.
         Event.FAIL: State.FAILED,
     },
     State.RUNNING: {
@@ -62,11 +62,11 @@ TRANSITIONS: dict[State, dict[Event, State]] = {
 }
 
 TERMINAL: frozenset[State] = frozenset(state for state, ways_out in TRANSITIONS.items() if not ways_out)
-"""States that are written exactly once and never change."""
+"""The final states. Each is written exactly once and never changes."""
 
 
 class IllegalTransition(RuntimeError):
-    """The table has no such way. This is a defect of Understudy, never of a user's task."""
+    """The table has no such transition. This is a defect of Understudy, never of a user's task."""
 
     def __init__(self, state: State, event: Event) -> None:
         super().__init__(f"a {state} task cannot {event}")
@@ -78,7 +78,7 @@ class IllegalTransition(RuntimeError):
 
 
 def after(state: State, event: Event) -> State:
-    """The state that follows; raises IllegalTransition where the table has none."""
+    """The next state; IllegalTransition if the table has none."""
     try:
         return TRANSITIONS[state][event]
     except KeyError:

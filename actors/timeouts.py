@@ -1,4 +1,4 @@
-"""How long a call waits: the check of `timeout=`, and of the seconds of a `sleep`."""
+"""The check of `timeout=` and of the seconds of a `sleep`."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from .errors import InvalidOption
 
 
 def check_timeout(timeout: object, name: str = "timeout") -> float | None:
-    """Seconds that a call waits at most, None for as long as it takes; nothing below 0 waits longer than 0.
+    """The longest wait of a call in seconds, or None for no limit. A negative number waits no longer than 0.
 
-    InvalidOption for what is no number. What is more than the system's clocks can count is as good as None.
+    InvalidOption if it is not a number. More seconds than the system's clocks can count become None.
     """
     if timeout is None:
         return None
     if isinstance(timeout, int | float) and not isinstance(timeout, bool):
         if timeout <= threading.TIMEOUT_MAX:
             return timeout
-        if timeout > threading.TIMEOUT_MAX:  # which is not so of what is no number at all
+        if timeout > threading.TIMEOUT_MAX:  # NaN fails both comparisons
             return None
     raise InvalidOption(f"{name} must be seconds, or None: {timeout!r:.80}")

@@ -1,4 +1,4 @@
-"""Values on the wire and on disk: msgpack plus a few extension types, never pickle.
+"""The codec for values on the wire and on disk: msgpack and nine extension types, never pickle.
 
 =====  ==========================  =========================================
 code   type                        payload
@@ -13,11 +13,12 @@ code   type                        payload
 9      a registered type           [name, plain value]
 =====  ==========================  =========================================
 
-As in JSON, a tuple comes back as a list, and a subclass of a plain type (an IntEnum, an OrderedDict) as that type.
-Inside a set and as a key of a dict a tuple stays a tuple. msgpack's own timestamp (code -1) is read as a datetime
-in UTC and never written.
+As in JSON, a tuple comes back as a list. A subclass of a plain type (an IntEnum, an OrderedDict) comes back
+as that type. Inside a set and as a key of a dict a tuple stays a tuple. msgpack's own timestamp (code -1) is
+read as a datetime in UTC and never written.
 
-What `unpack` guarantees for any bytes whatever: a value or InvalidValue, in memory proportional to their number.
+For any bytes, `unpack` gives a value or raises InvalidValue. The memory it takes is proportional to their
+number.
 """
 
 from __future__ import annotations
@@ -38,18 +39,21 @@ T = TypeVar("T")
 
 #: Bytes that one encoded value (arguments, message, checkpoint, result) may take.
 VALUE_LIMIT: Final = 64 * 1024 * 1024
-#: Levels of lists and dicts that are always taken; msgpack's packer stops at 511 or 1,024, as its version has it.
+#: Levels of lists and dicts that always work. msgpack's packer stops at 511 or 1,024, depending on its
+#: version.
 DEPTH_LIMIT: Final = 500
-#: Levels of sets and registered types within each other. Each one takes 40 KB of the C stack while it is read.
+#: Nested levels of sets and registered types. Reading one level takes 40 KB of the C stack.
 EXTENSION_DEPTH_LIMIT: Final = 32
 #: Digits of an integer beyond 64 bits: Python's own limit for text conversion is 4,300.
 DIGITS_LIMIT: Final = 4_000
 
-#: Bytes above which declared lengths are checked before anything is allocated for them: msgpack before 1.2 makes
-#: an array as long as its header says, level by level. Below it that is 30 MB at worst.
+#: Declared lengths are checked before anything is allocated if there are more bytes than this. msgpack before
+#: 1.2 allocates an array as long as its header says, at each level. Up to this size that takes 30 MB at
+#: worst.
 _TRUSTED: Final = 4096
-#: Packers that nobody uses just now: making one costs more than packing most values does. One that is in use is in
-#: nobody else's hands, be that another thread or what packs a part of the value. One that has grown is not kept.
+#: Packers that are not in use. They are kept because making one costs more than packing most values does. A
+#: packer in use is not in this list, so no other thread and no nested call can take it. One with a large
+#: buffer is dropped.
 _spare: Final[list[msgpack.Packer]] = []
 _KEPT: Final = 64 * 1024
 _INT_BOUND: Final = 10**DIGITS_LIMIT
@@ -63,10 +67,10 @@ _by_name: dict[str, tuple[type, Callable[[Any], Any]]] = {}
 def register(kind: type[T], name: str, encode: Callable[[T], Any], decode: Callable[[Any], T]) -> None:
     """Let values hold objects of class `kind`.
 
-    `encode(obj)` gives a plain value (which may hold other registered types), `decode(value)` the object again.
-    `name` is what is stored: keep it when the class moves. Call it where both the app and its clients import it.
-    Subclasses of plain types (a namedtuple, say) are always stored as that plain type and are refused here.
-    Registering the same class again, or the one that a reload has made of it, replaces it.
+    `encode(obj)` gives a plain value, which may hold other registered types. `decode(value)` gives the object
+    again. The store holds `name`: keep it when the class moves. Call this in a module that the app and its
+    clients import. Subclasses of plain types (a namedtuple, say) are always stored as that plain type and are
+    refused here. Registering the same class again, or its copy after a reload, replaces it.
     """
     if not isinstance(kind, type):
         raise InvalidOption(f"register takes a class, not {kind!r:.80}")
@@ -92,8 +96,8 @@ def _same_class(one: type, other: type) -> bool:
 def pack(value: Any, what: str = "value", limit: int = VALUE_LIMIT) -> bytes:
     """The value's bytes.
 
-    Raises UnencodableValue with the path to the part that cannot be encoded (`what` names the root of that path)
-    and ValueTooLarge above `limit` bytes.
+    Raises UnencodableValue with the path to the part that cannot be encoded; `what` names the root of that
+    path. Raises ValueTooLarge above `limit` bytes.
     """
     try:
         packed = _packed(value)
@@ -122,14 +126,15 @@ def _packed(value: Any) -> bytes:
 
 
 def unpack(packed: bytes) -> Any:
-    """The value of these bytes; InvalidValue for bytes that are none."""
+    """The value of these bytes; InvalidValue if they are not an encoded value."""
     try:
         if len(packed) > _TRUSTED:
             _check_lengths(packed)
         try:
             return msgpack.unpackb(packed, ext_hook=_UNEXTEND[0], strict_map_key=False, timestamp=3)
         except TypeError:
-            # A tuple used as a key comes back as a list; only then is the slower hook needed.
+            # A tuple used as a key comes back as a list, which cannot be a key. Only then is the slower hook
+            # needed.
             return msgpack.unpackb(
                 packed,
                 ext_hook=_UNEXTEND[0],
@@ -144,11 +149,11 @@ def unpack(packed: bytes) -> Any:
 
 
 _FOREIGN: Final = (TypeError, ValueError, ArithmeticError, RecursionError, msgpack.UnpackException)
-"""What msgpack and the constructors of the extension types raise for bytes that are no value."""
+"""Errors that msgpack and the constructors of the extension types raise for bytes that are not a value."""
 
 
 def _extend(depth: int, value: Any) -> msgpack.ExtType:
-    """What msgpack cannot write by itself, `depth` extensions deep."""
+    """The extension for a value that msgpack cannot write itself, `depth` extensions deep."""
     registered = _by_type.get(type(value))
     if registered is not None:
         name, encode = registered
@@ -169,7 +174,7 @@ def _extend(depth: int, value: Any) -> msgpack.ExtType:
         case frozenset():
             return msgpack.ExtType(_FROZENSET, msgpack.packb(list(value), default=_inner(depth)))
         case int():
-            # msgpack asks only for those beyond 64 bits.
+            # msgpack calls this only for integers beyond 64 bits.
             if not -_INT_BOUND < value < _INT_BOUND:
                 raise ValueError(f"an integer of more than {DIGITS_LIMIT:,} digits")
             return msgpack.ExtType(_BIGINT, int.__repr__(value).encode())
@@ -186,7 +191,8 @@ def _inner(depth: int) -> Callable[[Any], Any]:
 
 
 def _unextend(depth: int, code: int, data: bytes) -> Any:
-    """The value of one extension, `depth` extensions deep. Never raises TypeError: that is the sign of a tuple key."""
+    """The value of one extension, `depth` extensions deep. Never raises TypeError, which means a tuple
+    key."""
     try:
         match code:
             case 1:
@@ -226,7 +232,7 @@ def _unpack_inner(depth: int, data: bytes, *, use_list: bool) -> Any:
         raise InvalidValue(f"sets or registered types nested deeper than {EXTENSION_DEPTH_LIMIT} levels")
     if len(data) > _TRUSTED:
         _check_lengths(data)
-    # With the hook for tuple keys at once: trying without it first would double the work at every level.
+    # This uses the hook for tuple keys at once: a first try without it would double the work at every level.
     return msgpack.unpackb(
         data,
         ext_hook=_UNEXTEND[depth + 1],
@@ -252,7 +258,8 @@ def _revive(name: object, value: Any) -> Any:
 
 
 def _check_lengths(packed: bytes) -> None:
-    """Raise what `unpackb` would, but before it allocates what the headers ask for: skipping builds nothing."""
+    """Raise the error of `unpackb` before it allocates the lengths in the headers: skipping builds
+    nothing."""
     unpacker = msgpack.Unpacker(max_buffer_size=len(packed))
     unpacker.feed(packed)
     try:
@@ -270,7 +277,7 @@ def _hashable(key: Any) -> Any:
 
 
 def _explain(value: Any, what: str) -> UnencodableValue:
-    """Find the part that cannot be encoded, and say where it is. Only runs once encoding has failed."""
+    """The error that names the part that cannot be encoded. Called only after encoding has failed."""
     path, part, why = _culprit(value, what)
     return UnencodableValue(
         f"{path} is of type {type(part).__qualname__}: cannot be encoded ({why}). Pass plain data (None, bool, int, "
@@ -281,11 +288,12 @@ def _explain(value: Any, what: str) -> UnencodableValue:
 
 
 _Place = tuple[str, Any, int]
-"""A path, what is there, and how many extensions deep that is."""
+"""A path, the part at that path, and its depth in extensions."""
 
 
 def _culprit(value: Any, what: str) -> tuple[str, Any, str]:
-    """(path, part, reason) of the first part that cannot be encoded. A loop, since the value may be very deep."""
+    """(path, part, reason) of the first part that cannot be encoded. It is a loop, because the value may be
+    very deep."""
     open_places: list[Iterator[_Place]] = [iter([(what, value, 0)])]
     while open_places:
         path, part, depth = next(open_places[-1], ("", None, -1))
@@ -301,7 +309,7 @@ def _culprit(value: Any, what: str) -> tuple[str, Any, str]:
             children = _children(path, part, depth)
             if children is None:
                 msgpack.packb(part, default=_EXTEND[depth])
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is the reason that is looked for
+        except Exception as error:  # noqa: BLE001 - any error here is the reason that is reported
             return path, part, _one_line(error)
         if children is not None:
             open_places.append(children)
@@ -309,7 +317,7 @@ def _culprit(value: Any, what: str) -> tuple[str, Any, str]:
 
 
 def _children(path: str, part: Any, depth: int) -> Iterator[_Place] | None:
-    """The parts of a container; None for what is none."""
+    """The parts of a container; None if it is not a container."""
     registered = _by_type.get(type(part))
     if registered is not None:
         name, encode = registered

@@ -1,4 +1,5 @@
-"""The awaitable twins, for `async def` tasks: `from understudy import aio` and then `await aio.receive()`."""
+"""The awaitable twins of context.py, for `async def` tasks; `await aio.receive()`. Runs in a worker
+process."""
 
 from __future__ import annotations
 
@@ -38,16 +39,17 @@ __all__ = [
 
 T = TypeVar("T")
 
-#: Has a submodule: `import understudy.aio.ws` works, and finds it by the root's import hook.
+#: Makes `import understudy.aio.ws` work: the root's import hook finds the submodule.
 __path__: list[str] = []
 
-#: Threads for calls that wait for the supervisor. Not asyncio's own few: tasks that wait for the results of other
-#: tasks would fill those, and the others could then neither start nor send anything. Made as they are needed.
+#: The most threads for calls that wait for the supervisor; each is made when it is needed. asyncio's own pool
+#: is too small: tasks that wait for other tasks would fill it, and the others could then neither start nor
+#: send.
 _CALLS_AT_ONCE: Final = 10_000
 
 
 def __getattr__(name: str) -> Any:
-    # When asked for: it loads `websockets`.
+    # Imported on first use, because it loads `websockets`.
     if name == "ws":
         globals()["ws"] = module = import_module("..websocket.aio", __package__)
         return module
@@ -92,7 +94,7 @@ async def result(id: str | TaskInfo, timeout: float | None = None) -> Any:
     task_id = id.id if isinstance(id, TaskInfo) else id
     actor = _async_actor("result")
     seconds = check_timeout(timeout)
-    # No thread and no place on the event loop is held, or parents that wait for children would starve them.
+    # The wait holds no thread and no slot. Otherwise parents that wait for their children would starve them.
     future: Future[Any] = await _call(current_runtime.runtime().wait_for, task_id)
     try:
         if not await actor.wait_future_async(future, seconds):
@@ -103,7 +105,7 @@ async def result(id: str | TaskInfo, timeout: float | None = None) -> Any:
 
 
 async def _call(function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
-    """A blocking call on a thread of its own, in this task's context."""
+    """Make a blocking call on another thread, in this task's context."""
     context = contextvars.copy_context()
     call = functools.partial(context.run, function, *args, **kwargs)
     made: Future[T] = _threads().submit(call)

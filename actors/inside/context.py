@@ -1,4 +1,4 @@
-"""What a task can do while it runs. The awaitable twins are in `understudy.aio`."""
+"""The functions that a sync task calls while it runs, in a worker. The awaitable twins are in aio.py."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ class Current:
 def receive(timeout: float | None = None) -> Any:
     """Wait for the next message and return it.
 
-    None when the mailbox is closed and empty; TimeoutError when `timeout` seconds run out. A cancel or a timeout
-    arrives as `{"$cancel": True}` before all other messages. The wait holds no slot of the worker.
+    None when the mailbox is closed and empty; TimeoutError when `timeout` seconds run out. A cancel or a
+    timeout arrives as `{"$cancel": True}` before all other messages. The wait holds no slot of the worker.
     """
     return _sync_actor("receive").receive(timeout)
 
 
 def send(id: str, message: Any) -> None:
-    """Put a message into another task's mailbox; returns once it is on disk. Needs no task around it.
+    """Put a message into another task's mailbox; returns once it is on disk. Also works outside a task.
 
     Raises MailboxClosed, MailboxFull, TaskNotFound, UnencodableValue.
     """
@@ -54,13 +54,13 @@ def send(id: str, message: Any) -> None:
 def checkpoint(value: Any, *, send: Iterable[tuple[str, Any]] = ()) -> bool:
     """Store the task's state and acknowledge every message received so far, in one commit; True once on disk.
 
-    `send=[(id, message), …]` delivers those messages in the same commit: either all of it happens or nothing.
+    `send=[(id, message), …]` delivers those messages in the same commit, all or nothing.
     """
     return _sync_actor("checkpoint").checkpoint(value, send)
 
 
 def restore(task_id: str | None = None) -> Any:
-    """The last checkpoint of this task, or None; or that of another task, by id."""
+    """The last checkpoint of this task, or of the task with this id; None if there is none."""
     if task_id is not None:
         return current_runtime.runtime().restore(task_id)
     return _sync_actor("restore").restore()
@@ -72,12 +72,14 @@ def cancelled() -> bool:
 
 
 def sleep(seconds: float) -> bool:
-    """Wait; a cancel or timeout cuts it short, and then it returns False. The wait holds no slot of the worker."""
+    """Wait. Returns False if a cancel or timeout ends the wait early. The wait holds no slot of the
+    worker."""
     return _sync_actor("sleep").sleep(seconds)
 
 
 def progress(done: float, total: float | None = None, note: str = "") -> None:
-    """Say how far the task is, for `status`, `ps` and `top`. Cheap: only the last call of a moment is stored."""
+    """Report the task's progress, for `status`, `ps` and `top`. Cheap: of several quick calls only the last
+    is stored."""
     actor = actor_here("progress")
     total = None if total is None else float(total)
     actor.host.progress(actor, float(done), total, printable(str(note), NOTE_LIMIT))
@@ -100,7 +102,7 @@ def current() -> Current:
 
 
 def lineage_here() -> tuple[bytes, bytes] | None:
-    """(id, stream) of the running task, for what it starts; None outside a task."""
+    """(id, stream) of the running task, for the tasks that it starts; None outside a task."""
     actor = current_actor.get(None)
     return None if actor is None else (actor.assignment.id, actor.assignment.stream)
 

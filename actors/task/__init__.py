@@ -1,1 +1,1 @@
-"""How a task is declared, its options, and the handle on one that was started."""
+"""The declaration of tasks, their options, and the handles on started tasks."""

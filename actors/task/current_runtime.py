@@ -1,9 +1,9 @@
-"""Which runtime `Task.start` and `send` go to when none is named.
+"""The ambient runtime: `Task.start` and `send` use it when none is named.
 
-In a process that hosts tasks: the tasks' own supervisor, even inside a `with Runtime(...)` of one task's code, since
-many tasks share the process and one must not redirect the others. Else the innermost `with Runtime(...)` block of
-this process. The stack is the process's, not a thread's: a thread started inside the block starts tasks on the
-block's runtime.
+In a worker it is the runtime of the tasks' own supervisor. A `with Runtime(...)` in one task's code does not
+change that, because many tasks share the process and one must not redirect the others. Elsewhere it is the
+innermost `with Runtime(...)` block of the process. All threads of the process share the stack of blocks, so a
+thread that was started inside a block starts tasks on the block's runtime.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class RuntimeLike(Protocol):
-    """What the actors' room needs of a runtime; `supervisor.runtime.Runtime` is one."""
+    """The methods of a runtime that this package calls; `supervisor.runtime.Runtime` has them."""
 
     def start(self, task: Task[..., Any] | str, /, *args: Any, **kwargs: Any) -> TaskInfo: ...
     def send(self, id: str, message: Any) -> None: ...
@@ -40,13 +40,13 @@ _lock = threading.Lock()
 
 
 def enter(runtime: RuntimeLike) -> None:
-    """Make it the innermost one."""
+    """Make this runtime the innermost one."""
     with _lock:
         _entered.append(runtime)
 
 
 def leave(runtime: RuntimeLike) -> None:
-    """Forget it, wherever in the stack it is."""
+    """Remove this runtime, at any place in the stack."""
     with _lock:
         for index in reversed(range(len(_entered))):
             if _entered[index] is runtime:
@@ -55,14 +55,15 @@ def leave(runtime: RuntimeLike) -> None:
 
 
 def in_worker(own: Callable[[], RuntimeLike]) -> None:
-    """This process hosts tasks: `own()` gives the runtime of its supervisor, made when first asked for."""
-    global _own  # noqa: PLW0603 - a process is a worker or it is not
+    """Mark this process as a worker. `own()` gives the runtime of its supervisor, which the first call
+    makes."""
+    global _own  # noqa: PLW0603 - one value for the whole process
     _own = own
     _entered.clear()
 
 
 def runtime() -> RuntimeLike:
-    """The ambient runtime; NoRuntime where there is none."""
+    """The ambient runtime; NoRuntime if there is none."""
     if _own is not None:
         return _own()
     if _entered:

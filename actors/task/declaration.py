@@ -1,4 +1,4 @@
-"""Declaring tasks: the `@task` decorator, what it makes, and the registry of what this process has declared."""
+"""The `@task` decorator, the `Task` that it makes, and the registry of this process's tasks."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ registry: dict[str, Task[..., Any]] = {}
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """What one start may add to the task's own options."""
+    """The settings of one start, beside the task's own options."""
 
     key: str | None = None
-    """Idempotency key: a second start with the same key gives the first one's task."""
+    """Idempotency key: a second start with the same key gives the task of the first start."""
     delay: float | None = None
     """Seconds before the first attempt may begin."""
     at: float | None = None
     """Earliest time of the first attempt, in seconds since the epoch."""
     stream_id: str | None = None
-    """Correlation id; by default the starter's own, else a new one."""
+    """Correlation id; by default that of the task that starts this one, else a new one."""
 
     def then(self, later: Launch) -> Launch:
-        """This one with what `later` sets."""
+        """A copy with the settings of `later` on top."""
         when = (later.delay, later.at) if later.due(0) is not None else (self.delay, self.at)
         return Launch(later.key or self.key, *when, later.stream_id or self.stream_id)
 
@@ -58,7 +58,7 @@ class Launch:
 
 
 class Task(Generic[P, R]):
-    """A function (or actor class) with the options it runs under. Calling it runs it right here, as plain Python."""
+    """A function (or actor class) with its options. Calling it runs it in this process, as plain Python."""
 
     def __init__(
         self,
@@ -73,15 +73,16 @@ class Task(Generic[P, R]):
         self.body = body
         self.name = name
         self.options_in_force = options
-        #: Options set by `.options()`; only they travel with a start, the rest is the app's own declaration.
+        #: Options set by `.options()`. A start sends only these; the app's declaration holds the rest.
         self.changes = changes
         self.launch = launch or Launch()
-        #: Why this one cannot be started, if so: found at the declaration, said at `start`.
+        #: Why it cannot be started, or None. The declaration finds the reason, `start` raises it.
         self.refusal = refusal
         self.is_class = inspect.isclass(body)
         target = getattr(body, "on_receive", None) if self.is_class else body
         self.is_async = inspect.iscoroutinefunction(target)
-        #: How many runs in a row took next to no time, and little of the processor; counted by their worker.
+        #: How many runs in a row took very little time, and very little processor time. The worker counts
+        #: them.
         self.quick = 0
         self.light = 0
         if body is not None:
@@ -104,7 +105,7 @@ class Task(Generic[P, R]):
         return f"<task {self.name}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # The declaration is looked up where it arrives; what `.options()` has added travels along.
+        # The receiving process looks up the declaration. The changes by `.options()` are pickled.
         return _revive, (self.name, self.packed_changes(), self.launch)
 
     def options(
@@ -116,10 +117,11 @@ class Task(Generic[P, R]):
         stream_id: str | None = None,
         **changes: Any,
     ) -> Task[P, R]:
-        """A copy with other options: any of `@task`'s, plus `key`, `delay`, `at` and `stream_id` for its starts.
+        """A copy with other options: any of `@task`'s, plus `key`, `delay`, `at` and `stream_id` for its
+        starts.
 
-        What earlier calls of `.options()` have set stays. A `name` makes it a task of its own, to be declared where
-        workers import it, like any other.
+        Options from earlier calls of `.options()` stay. A `name` makes it a separate task, which must be
+        declared in a module that workers import, like any other.
         """
         name = changes.pop("name", None)
         check_names(changes, ("key", "delay", "at", "stream_id"))
@@ -136,7 +138,7 @@ class Task(Generic[P, R]):
 
     def _changed(self, options: Options, changes: frozenset[str], launch: Launch) -> Task[P, R]:
         copy: Task[P, R] = Task.__new__(Task)
-        # Not __init__ once more: the signature has been looked at, and a copy for each start is common.
+        # __init__ would inspect the function again, and programs often make a copy for each start.
         copy.__dict__.update(self.__dict__)
         copy.options_in_force = options
         copy.changes = self.changes | changes
@@ -145,13 +147,14 @@ class Task(Generic[P, R]):
         return copy
 
     def start(self, *args: P.args, **kwargs: P.kwargs) -> TaskInfo:
-        """Start it on the ambient runtime: inside a task that task's supervisor, else the enclosing `with Runtime`."""
+        """Start it on the ambient runtime: in a task, that task's supervisor; else the enclosing `with
+        Runtime`."""
         from .current_runtime import runtime
 
         return runtime().start(self, *args, **kwargs)
 
     def check_start(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Refuse at the door what cannot run: InvalidTask for the task itself, TypeError for its arguments."""
+        """Check that it can run: InvalidTask for the task itself, TypeError for its arguments."""
         if self.refusal is not None:
             raise InvalidTask(self.refusal)
         if self.body is None:
@@ -164,7 +167,7 @@ class Task(Generic[P, R]):
         parameters.check(self.name, self._signature, args, kwargs)
 
     def declared(self) -> dict[str, Any]:
-        """What the supervisor has to know of it, as plain data: its options, its parameters, whether it is async."""
+        """Its options, its parameters and whether it is async, as plain data for the supervisor."""
         takes = None if self.body is None else parameters.pack(self._signature)
         return {**self.options_in_force.pack(), "is_async": self.is_async, "takes": takes}
 
@@ -174,7 +177,7 @@ class Task(Generic[P, R]):
 
     @functools.cached_property
     def _signature(self) -> inspect.Signature | None:
-        """None where Python knows none, as for some functions written in C."""
+        """None if Python knows none, as for some functions written in C."""
         assert self.body is not None
         try:
             return inspect.signature(self.body)
@@ -183,7 +186,8 @@ class Task(Generic[P, R]):
 
     @functools.cached_property
     def _positional(self) -> tuple[int, int]:
-        """How few and how many positional arguments alone make a valid call; (1, 0) if none do."""
+        """The least and the most positional arguments of a call without keywords; (1, 0) if no such call is
+        valid."""
         if self._signature is None:
             return 0, sys.maxsize
         kinds = inspect.Parameter
@@ -204,12 +208,12 @@ def task(body: Callable[P, R], /) -> Task[P, R]: ...
 @overload
 def task(*, name: str | None = None, **options: Any) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 def task(body: Callable[..., Any] | None = None, /, *, name: str | None = None, **options: Any) -> Any:
-    """Declare a task: `@task`, or `@task(name=…)` with any of timeout, retry, grace, priority, isolate, memory_limit,
-    keep and ack.
+    """Declare a task: `@task`, or `@task(name=…)` with any of timeout, retry, grace, priority, isolate,
+    memory_limit, keep and ack.
 
-    Works on functions, `async def` functions and actor classes (a class with `on_receive(message)`, and if it likes
-    `on_start()` and `on_stop()`, whose return value is the task's result). The default name is `module:qualname`.
-    Raises InvalidOption for an option it does not know or a value out of range.
+    Works on functions, `async def` functions and actor classes. An actor class has `on_receive(message)`, and
+    may have `on_start()` and `on_stop()`. The return value of `on_stop()` is the task's result. The default
+    name is `module:qualname`. Raises InvalidOption for an unknown option or a value out of range.
     """
     checked = Options().changed(options)
     if body is None:
@@ -261,7 +265,8 @@ def _check_class(body: type) -> None:
 
 
 def _source(body: Callable[..., Any]) -> tuple[str, str]:
-    """Where it is written: the same for a function whose module is loaded twice, as `__main__` and by its name."""
+    """Its file and qualname. They are the same if its module is loaded twice, as `__main__` and by its
+    name."""
     code = getattr(body, "__code__", None)
     module = sys.modules.get(body.__module__)
     file = getattr(module, "__file__", None) if code is None else code.co_filename
@@ -269,7 +274,7 @@ def _source(body: Callable[..., Any]) -> tuple[str, str]:
 
 
 def _revive(name: str, changes: dict[str, Any] | None, launch: Launch) -> Task[..., Any]:
-    """The other half of pickling a task."""
+    """The unpickled task; the inverse of `Task.__reduce__`."""
     declared = Task.named(name)
     if changes is None and launch == Launch():
         return declared
@@ -284,7 +289,8 @@ def default_name(body: Callable[..., Any]) -> str:
 
 
 def _refusal(body: Callable[..., Any], name: str | None) -> str | None:
-    """Why a worker would not find this one; a name of its own helps a lambda at the top of a module, nothing else."""
+    """Why a worker could not find it, or None. A given name helps only a lambda at the top level of a
+    module."""
     if body.__qualname__.endswith("<lambda>") and (name is None or "<locals>" in body.__qualname__):
         return (
             "a lambda cannot be started: workers find tasks by name. Write a function at the top of a module"
@@ -347,7 +353,7 @@ def _is_number(value: object) -> bool:
 
 
 def _utf8_length(text: str) -> int:
-    """0 for text that is none, with half a surrogate pair in it."""
+    """Its length in bytes; 0 for text with half a surrogate pair, which is invalid."""
     try:
         return len(text.encode())
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""What callers hold of a task: `TaskInfo`, a handle, and `TaskRecord`, what is known of it at one moment."""
+"""The handle on a task, `TaskInfo`, and the snapshot of a task, `TaskRecord`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a task says it is."""
+    """The progress that a task reports."""
 
     done: float
     total: float | None = None
@@ -24,7 +24,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class TaskRecord:
-    """What is known of a task. Times are seconds since the epoch."""
+    """A snapshot of a task. Times are seconds since the epoch."""
 
     id: str
     stream_id: str
@@ -33,7 +33,7 @@ class TaskRecord:
     attempt: int
     """Number of the current (or last, or next) attempt, from 1."""
     interruptions: int
-    """How often the runtime took it off its worker; these cost no attempt."""
+    """How often the runtime interrupted it; an interruption costs no attempt."""
     created: float
     origin_run: str | None = None
     started: float | None = None
@@ -41,25 +41,25 @@ class TaskRecord:
     ended: float | None = None
     worker_pid: int | None = None
     error: ErrorInfo | None = None
-    """Why the last attempt that did not complete did not."""
+    """The error of the last attempt that did not complete."""
     progress: Progress | None = None
     next_attempt: float | None = None
-    """Earliest time of the next attempt, for a delayed task or one that waits for a retry."""
+    """Earliest time of the next attempt, if the task is delayed or waits for a retry."""
     checkpoint_time: float | None = None
     checkpoint_size: int | None = None
     mailbox_depth: int = 0
-    """Messages that wait to be acknowledged."""
+    """Messages that are not acknowledged yet."""
     key: str | None = None
     retry_of: str | None = None
-    """The ended task that this one tries again."""
+    """Id of the ended task that this one tries again."""
     cancel_requested: bool = False
     closed: bool = False
     options: dict[str, Any] = field(default_factory=dict)
-    """What the caller changed of the task's declared options."""
+    """The options in which the start differs from the declaration."""
 
     @property
     def ended_already(self) -> bool:
-        """Whether the state is terminal."""
+        """Whether the state is final."""
         return self.state in TERMINAL
 
     def as_dict(self) -> dict[str, Any]:
@@ -68,10 +68,10 @@ class TaskRecord:
 
 
 class TaskInfo:
-    """A handle on a started task; frozen. The short cuts go through the runtime that started it.
+    """A handle on a started task; frozen. Its methods call the runtime that started the task.
 
-    Keeps the ids as bytes and makes their texts when asked: a program that starts a hundred thousand tasks reads few
-    of them.
+    It keeps the ids as bytes and makes a text only when one is read: a program that starts 100,000 tasks
+    reads few of the texts.
     """
 
     __slots__ = ("_key", "_origin", "_runtime_or_none", "_stream", "_task")
@@ -84,7 +84,7 @@ class TaskInfo:
         origin: bytes | None = None,
         runtime: RuntimeLike | None = None,
     ) -> None:
-        """Ids of 16 bytes; without a runtime, the short cuts go through the ambient one."""
+        """Ids have 16 bytes. Without a runtime, the methods call the ambient one."""
         self._key = key
         self._stream = stream
         self._task = task
@@ -103,7 +103,7 @@ class TaskInfo:
 
     @property
     def stream_id(self) -> str:
-        """Shared with everything started from the same run."""
+        """The correlation id, which all tasks started from the same run share."""
         return id_text(self._stream)
 
     @property
@@ -132,15 +132,16 @@ class TaskInfo:
         return runtime() if self._runtime_or_none is None else self._runtime_or_none
 
     def status(self) -> TaskRecord:
-        """What is known of it now."""
+        """A snapshot of the task."""
         return self._runtime().status(self.id)
 
     def result(self, timeout: float | None = None) -> Any:
-        """Wait for its end; its value, or TaskFailed, TaskTimedOut, TaskCancelled, TimeoutError."""
+        """Wait for its end. Gives its value, or raises TaskFailed, TaskTimedOut, TaskCancelled or
+        TimeoutError."""
         return self._runtime().result(self.id, timeout=timeout)
 
     def wait(self, timeout: float | None = None) -> TaskRecord:
-        """Wait for its end, whatever it is; TimeoutError when `timeout` seconds run out."""
+        """Wait for any final state; TimeoutError when `timeout` seconds run out."""
         return self._runtime().wait(self.id, timeout=timeout)
 
     def send(self, message: Any) -> None:
@@ -148,7 +149,7 @@ class TaskInfo:
         self._runtime().send(self.id, message)
 
     def close(self) -> None:
-        """Let its mailbox take no more messages."""
+        """Close its mailbox: it accepts no more messages."""
         self._runtime().close(self.id)
 
     def cancel(self) -> bool:

@@ -1,4 +1,4 @@
-"""What can be set for a task, its defaults and its limits: the one place that says so."""
+"""The options of a task, with their defaults and limits."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ TIMEOUT_LIMIT: Final = 7 * 24 * 3600.0
 #: Seconds between asking a task to stop and killing it.
 GRACE_DEFAULT: Final = 10.0
 GRACE_LIMIT: Final = 24 * 3600.0
-#: Seconds that an ended task is kept for; `None` means for ever.
+#: Seconds that an ended task is kept; `None` means for ever.
 KEEP_DEFAULT: Final = 7 * 24 * 3600.0
-#: Priorities run from -PRIORITY_LIMIT to PRIORITY_LIMIT, higher first.
+#: Priorities run from -PRIORITY_LIMIT to PRIORITY_LIMIT; higher ones run first.
 PRIORITY_LIMIT: Final = 100
-#: The smallest memory limit that a Python process can live in, in bytes.
+#: The smallest memory limit in bytes; a Python process needs as much.
 MEMORY_LIMIT_MIN: Final = 16 * 1024 * 1024
 
 Ack = Literal["receive", "checkpoint"]
@@ -33,18 +33,19 @@ class Options:
     timeout: float | None = TIMEOUT_DEFAULT
     """Seconds one attempt may run, counted from its start; None for no limit."""
     retry: Retry = Retry()  # noqa: RUF009 - frozen, so one shared instance is safe
+    """`Retry.attempts` counts retries after the first try; the default is none."""
     grace: float = GRACE_DEFAULT
     """Seconds between the signal (cancel or timeout) and the kill."""
     priority: int = 0
-    """Higher runs first; equal ones by age."""
+    """A higher one runs first; the older task runs first if they are equal."""
     isolate: bool = False
     """Run in a worker process of its own."""
     memory_limit: int | None = None
-    """Bytes of memory its worker may take; implies `isolate`."""
+    """Bytes of memory that its worker may use; implies `isolate`."""
     keep: float | None = KEEP_DEFAULT
-    """Seconds the ended task is kept for; None for ever."""
+    """Seconds that the ended task is kept; None for ever."""
     ack: Ack | None = None
-    """When a message counts as dealt with; None lets the task's own use of checkpoints decide."""
+    """When a message is acknowledged. With None, checkpoints acknowledge once the task uses them."""
 
     def __post_init__(self) -> None:
         seconds = {
@@ -54,7 +55,7 @@ class Options:
         }
         for name, value in seconds.items():
             object.__setattr__(self, name, value)
-        object.__setattr__(self, "retry", Retry.of(self.retry))  # an int is short for that many retries
+        object.__setattr__(self, "retry", Retry.of(self.retry))  # an int n is Retry(attempts=n)
         if not _is_int(self.priority) or not -PRIORITY_LIMIT <= self.priority <= PRIORITY_LIMIT:
             raise InvalidOption(
                 f"priority must be a whole number from -{PRIORITY_LIMIT} to {PRIORITY_LIMIT}: {self.priority!r}"
@@ -81,7 +82,7 @@ class Options:
         return replace(self, **changes) if changes else self
 
     def pack(self, only: set[str] | None = None) -> dict[str, Any]:
-        """The fields (or `only` some) as plain data."""
+        """The fields (or those in `only`) as plain data."""
         packed = {field: getattr(self, field) for field in NAMES if only is None or field in only}
         if "retry" in packed:
             packed["retry"] = self.retry.pack()
@@ -102,7 +103,7 @@ NAMES: Final = tuple(field.name for field in fields(Options))
 
 
 def check_names(names: Any, of_a_start: tuple[str, ...] = ()) -> None:
-    """InvalidOption for a name that is no option; `of_a_start` are names that may be given there as well."""
+    """InvalidOption for an unknown option. The message also lists `of_a_start`, the options of a start."""
     unknown = [name for name in names if name not in NAMES]
     if unknown:
         more = f", and those of a start {', '.join(of_a_start)}" if of_a_start else ""

@@ -1,4 +1,5 @@
-"""What arguments a task takes, as plain data: whoever knows a task by name only can refuse a start that cannot run."""
+"""The parameters of a task, as plain data. With them the supervisor can refuse a start with wrong
+arguments."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ import inspect
 from typing import Any, Final
 
 Row = tuple[str, int, bool]
-"""Name, kind as `inspect` counts them, and whether it may be left out."""
+"""Name, kind as a number of `inspect`, and whether it has a default."""
 
 
 class _Given:
@@ -14,12 +15,12 @@ class _Given:
         return "…"
 
 
-#: In place of a default, which need not be plain data.
+#: Stands for a default, which need not be plain data.
 _DEFAULT: Final = _Given()
 
 
 def pack(signature: inspect.Signature | None) -> list[Row] | None:
-    """The parameters in their order; None where Python knows none, as for some functions written in C."""
+    """The parameters in their order; None if Python knows none, as for some functions written in C."""
     if signature is None:
         return None
     return [
@@ -29,7 +30,7 @@ def pack(signature: inspect.Signature | None) -> list[Row] | None:
 
 
 def unpack(rows: Any) -> inspect.Signature:
-    """The inverse of `pack`, with a sign for each default and without annotations."""
+    """The inverse of `pack`, with `…` for each default and without annotations."""
     kinds = {int(kind): kind for kind in inspect._ParameterKind}
     return inspect.Signature(
         [
@@ -40,7 +41,7 @@ def unpack(rows: Any) -> inspect.Signature:
 
 
 def check(name: str, signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """TypeError for arguments with which the task of this name and signature cannot be called."""
+    """TypeError if a task of this name and signature cannot be called with these arguments."""
     try:
         signature.bind(*args, **kwargs)
     except TypeError as error:

@@ -1,4 +1,7 @@
-"""When to try again: backoff as pure functions, no clock and no process in them."""
+"""The retry policy of a task: how many retries, and the delay before each. No clock is read here.
+
+`attempts` counts retries after the first try: `Retry(attempts=3)` means up to four tries.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +17,11 @@ from ..qualified_names import class_name
 
 Backoff = Literal["fixed", "linear", "exponential"]
 
-#: Retries after the first try that may be asked for.
+#: The largest `attempts`: retries after the first try.
 ATTEMPTS_LIMIT: Final = 1_000_000
-#: The package whose exceptions are public under names shorter than those of their modules.
+#: The package that exports the exceptions under a shorter name than that of their module.
 PACKAGE: Final = "understudy"
-#: jitter spreads a delay by up to this part of it, up and down.
+#: `jitter` changes a delay by up to this fraction, up or down.
 JITTER: Final = 0.10
 
 _MULTIPLIER: Final[dict[str, Callable[[int], float]]] = {
@@ -36,22 +39,23 @@ def lineage(kind: type[BaseException]) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """How often and when a failed or timed-out attempt is tried again. Seconds are floats.
+    """How often and when a task is tried again after a failed or timed-out attempt. Seconds are floats.
 
-    With n = 0 for the first retry the delay is `delay` (fixed), `delay·(n+1)` (linear) or `delay·2ⁿ`
-    (exponential), at most `max_delay`; `jitter` spreads it by ±10 %.
+    `attempts` counts retries after the first try: `Retry(attempts=3)` means up to four tries. With n = 0 for
+    the first retry, the delay is `delay` (fixed), `delay·(n+1)` (linear) or `delay·2ⁿ` (exponential), at most
+    `max_delay`. Then `jitter` changes it by up to ±10 %.
     """
 
     attempts: int = 0
-    """Retries after the first try."""
+    """Retries after the first try; 0 means one try and no retry, 3 means up to four tries."""
     delay: float = 1.0
     backoff: Backoff = "fixed"
     max_delay: float = 300.0
     jitter: bool = False
     on: tuple[type[BaseException] | str, ...] = (Exception,)
-    """Exception classes (or their `module:qualname`, where `module` is the one that defines them) that are worth
-    another try. A timeout counts as TimeoutError, the death of a worker as Exception. Those of Understudy are known
-    as `understudy:Name`, too."""
+    """Exception classes that are retried, or their names as `module:qualname`, where `module` defines the
+    class. A timeout counts as TimeoutError, the death of a worker as Exception. An exception of Understudy
+    may also be named `understudy:Name`."""
 
     def __post_init__(self) -> None:
         attempts: object = self.attempts
@@ -69,7 +73,7 @@ class Retry:
 
     @classmethod
     def of(cls, value: Retry | int) -> Retry:
-        """A policy; an int is short for that many retries."""
+        """A policy; an int n means `cls(attempts=n)`, n retries after the first try."""
         return value if isinstance(value, Retry) else cls(attempts=value)
 
     def wait(self, n: int, rng: random.Random | None = None) -> float:
@@ -80,7 +84,7 @@ class Retry:
         return seconds
 
     def wants(self, names: Iterable[str]) -> bool:
-        """Whether an error whose class and bases have these names is worth another try."""
+        """Whether an error is retried if its class and bases have these names."""
         wanted = {kind if isinstance(kind, str) else class_name(kind) for kind in self.on}
         return not wanted.isdisjoint(names)
 
@@ -106,7 +110,8 @@ def _seconds(field: str, value: object) -> float:
 
 
 def _kinds(on: object) -> tuple[type[BaseException] | str, ...]:
-    """What `on=` names: one class or several. What would match nothing, as a name without its module, is refused."""
+    """The classes and names in `on=`: one or several. A name without a module is refused: it would match
+    nothing."""
     kinds = tuple(on) if isinstance(on, Iterable) and not isinstance(on, str | type) else (on,)
     kinds = tuple(_own(kind) if isinstance(kind, str) else kind for kind in kinds)
     for kind in kinds:
@@ -120,7 +125,7 @@ def _kinds(on: object) -> tuple[type[BaseException] | str, ...]:
 
 
 def _own(name: str) -> type[BaseException] | str:
-    """The class for the public name of one of ours, which is not the module that defines it; others stay names."""
+    """The class for the public name of an exception of Understudy; any other name stays a name."""
     package, _, kind = name.partition(":")
     if package != PACKAGE:
         return name
