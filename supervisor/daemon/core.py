@@ -21,7 +21,7 @@ from ..tasks.task_table import TaskTable
 
 
 class Core:
-    """Everything that decides. Changes gather during a turn of the event loop and are carried out at its end."""
+    """The parts that decide. Changes gather during a turn of the event loop and are carried out at its end."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class Core:
         return self._turn_asked
 
     def turn(self) -> None:
-        """Have the changes of this turn of the loop carried out, once, after everything that has come in."""
+        """Carry out the changes of this turn of the loop once, after all input is processed."""
         if not self._turn_asked:
             self._turn_asked = True
             self._loop.call_soon(self._take_turn)
@@ -70,17 +70,17 @@ class Core:
     def _take_turn(self) -> None:
         self._turn_asked = False
         self.dispatcher.dispatch()
-        for seat in list(self.pool.links):
+        for seat in list(self.pool.seats):
             self.pool.settle(seat)
             seat.channel.flush()
         self.commits.seal()
         self.service.flush()
 
     def _throttle(self, behind: bool) -> None:
-        """Read nothing more while the disk is behind: requests and reports wait in the sockets, not in memory.
+        """Stop reading while the disk is behind, so that requests and reports wait in the sockets, not in memory.
 
-        Clients are read from all the same when the disk is full: all that would take room is refused then.
+        Clients are still read from while the disk is full: requests that need room are refused then.
         """
         self.service.read(not behind or self.commits.waits_for_room)
-        for seat in self.pool.links:
+        for seat in self.pool.seats:
             seat.channel.read(not behind)

@@ -1,6 +1,6 @@
-"""The process of a supervisor that lives as long as the program that embeds it.
+"""The supervisor process of a program that embeds it; it lives as long as that program.
 
-It is given one end of a socket pair. The owner sends one frame, `{home, app, settings}`, and gets one back:
+The process gets one end of a socket pair. The owner sends one frame, `{home, app, settings}`, and gets one back:
 `[True]` when the home is served, or `[False, error class, message, data]`. When the owner's end closes, the
 supervisor stops.
 """
@@ -43,7 +43,7 @@ def _serve(owner: socket.socket) -> int:
     tune_garbage_collection()
     logging.basicConfig(level=logging.WARNING)
     for handler in logging.getLogger().handlers:
-        # It is the program's terminal, and what is logged may quote tasks.
+        # The log goes to the program's terminal, and its lines may quote tasks.
         handler.setFormatter(escape.Formatter("understudy: %(message)s"))
     set_name("understudy")
     unpacker = msgpack.Unpacker(strict_map_key=False, unicode_errors="surrogateescape")
@@ -93,5 +93,5 @@ def _tell(owner: socket.socket, answer: list[Any]) -> None:
     try:
         owner.send(msgpack.packb(answer))
     except OSError:
-        # The owner is gone; nobody is left to be told.
+        # The owner has ended.
         return

@@ -1,13 +1,15 @@
-"""The supervisor: the root of the tree. It boots, it serves, it stops; what it owns it starts and stops in order.
+"""The supervisor, the root of the process tree: it boots, serves a home and stops its parts in order.
 
 ::
 
     Supervisor (lock on the home, signals)
-    ├── Journal → Store → writer thread
-    ├── Book, Mailroom, Attempts       the state, and what changes it; no threads of their own
-    ├── Pool → fork server, workers → task actors
-    ├── Dispatcher                     two timers
-    └── Service → connections
+    ├── CommitLoop → Store → writer thread
+    ├── Core                                no threads of its own
+    │   ├── TaskTable, Mailboxes, Attempts  the state and its changes
+    │   ├── Pool → fork server, workers → task actors
+    │   ├── Dispatcher                      two timers
+    │   └── Service → connections
+    └── BoxSweep                            a thread while it talks to an engine
 """
 
 from __future__ import annotations
@@ -39,14 +41,14 @@ log = logging.getLogger("understudy")
 
 #: Seconds between two rounds of pruning.
 PRUNE_EVERY: Final = 60.0
-#: Tasks of one worker that the tree names.
+#: The most tasks of one worker in the tree.
 TREE_TASKS: Final = 50
-#: Seconds that running tasks get when the program that embeds the supervisor has died.
+#: Seconds of drain after the death of the program that embeds the supervisor.
 ORPHAN_DRAIN: Final = 2.0
 
 
 class Supervisor:
-    """Serves one home. `run` returns when it has been stopped; it raises what made it impossible to go on."""
+    """Serves one home. `run` returns when it has been stopped, and raises the error that made it stop."""
 
     def __init__(self, home: Home, spec: AppSpec, settings: Settings, *, embedded: bool = False) -> None:
         self._home = home
@@ -86,15 +88,15 @@ class Supervisor:
         try:
             self._build(commits, open_files)
         except BaseException:
-            # `run` shuts down only a core that is whole; the commit loop has a thread and holds the files.
+            # `run` shuts down a complete core only. The commit loop has a thread and open files.
             commits.close()
             raise
 
     def _build(self, commits: CommitLoop, open_files: int) -> None:
-        # A backup has its original's id and may be served beside it: their folders differ, and keep that when renamed.
+        # A backup has its original's id and may be served at the same time. Device and inode differ, also after a rename.
         folder = os.stat(self._home.path)
         cookie = f"{commits.store.home_id.hex()}-{folder.st_dev:x}-{folder.st_ino:x}"
-        # Whoever is left over from a supervisor that was killed would run the same tasks as our workers.
+        # Processes left over from a killed supervisor would run the same tasks as our workers.
         killed = kill_strays(cookie)
         if killed:
             log.warning("killed %d processes that the last supervisor of this home left behind", len(killed))
@@ -115,7 +117,7 @@ class Supervisor:
         core.attempts.on_left_behind = self._boxes.ask
         core.service.on_stop = self.stop
         core.service.tree = self.tree
-        # As the first process of a container, and for orphans of tasks, there is nobody else to reap them.
+        # No other process reaps the orphans of tasks, nor any orphan if this is a container's first process.
         self._loop.add_signal_handler(signal.SIGCHLD, self._reap)
         interrupted = core.attempts.recover()
         if interrupted:
@@ -147,25 +149,25 @@ class Supervisor:
             await asyncio.sleep(PRUNE_EVERY)
 
     def _handle_signals(self) -> None:
-        """The first SIGTERM or SIGINT drains, the second stops now."""
+        """The first SIGTERM or SIGINT drains, the second one stops at once."""
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, self.stop, False)
 
     def stop(self, now: bool = False) -> None:
-        """Drain and stop; asked a second time, or with `now`, without waiting for running tasks."""
+        """Drain and stop. A second call, or `now`, does not wait for running tasks."""
         if now or self._stop_asked.is_set():
             self._stop_now.set()
         self._stop_asked.set()
 
     async def loaded(self) -> list[str]:
-        """The names of the app's tasks, once it is loaded; AppFailed if it cannot be, which `run` raises as well."""
+        """The names of the app's tasks, once it is loaded. Raises AppFailed if it cannot be loaded, as does `run`."""
         await self._pool.app_ready.wait()
         if self._pool.app_error is not None:
             raise self._pool.app_error
         return self._core.table.declared.names()
 
     def orphaned(self) -> None:
-        """The program that embeds this supervisor is gone."""
+        """The program that embeds this supervisor has ended."""
         self._drain = min(self._drain, ORPHAN_DRAIN)
         self.stop()
 
@@ -179,7 +181,7 @@ class Supervisor:
     def given_up(self, error: AppFailed) -> None:
         """See `AppEvents`."""
         if self._embedded:
-            # The program that embeds us is told at its next call, which is more use to it than our exit.
+            # The embedding program gets the error at its next call, which is more useful to it than our exit.
             log.error("%s", error)
             self._core.service.give_up(error)
         else:
@@ -193,7 +195,7 @@ class Supervisor:
 
     async def _shut_down(self) -> None:
         self._core.dispatcher.stop()
-        if self._pool.links and not self._stop_now.is_set():
+        if self._pool.seats and not self._stop_now.is_set():
             log.debug("draining: running tasks have %g s", self._drain)
             self._pool.interrupt_all()
             await self._empty_or_now()
@@ -201,7 +203,7 @@ class Supervisor:
         if self._failure is None:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._core.commits.settled(), 10)
-        # Until here clients were served: what they start or send during a drain is kept for the next supervisor.
+        # Clients were served until here: their starts and messages during a drain are kept for the next supervisor.
         if self._server is not None:
             self._server.close()
             self._home.stop_listening()
@@ -222,7 +224,7 @@ class Supervisor:
     # --- the tree ---
 
     def tree(self) -> dict[str, Any]:
-        """The live processes and what each runs, as plain data."""
+        """The live processes and their tasks, as plain data."""
         return {
             "pid": os.getpid(),
             "home": str(self._home.path),
@@ -232,30 +234,30 @@ class Supervisor:
             "fork_server": self._pool.fork_server_pid,
             "tasks_declared": self._core.table.declared.names(),
             "disk_full": self._core.commits.full,
-            "workers": [_branch(link) for link in self._pool.links],
+            "workers": [_branch(seat) for seat in self._pool.seats],
         }
 
 
-def _branch(link: WorkerSeat) -> dict[str, Any]:
-    tasks = list(link.tasks.values())
+def _branch(seat: WorkerSeat) -> dict[str, Any]:
+    tasks = list(seat.tasks.values())
     return {
-        "number": link.number,
-        "pid": link.pid,
-        "started": link.spawned_at,
-        "alone": link.alone,
-        "retiring": link.retiring,
-        "done": link.done,
+        "number": seat.number,
+        "pid": seat.pid,
+        "started": seat.spawned_at,
+        "alone": seat.alone,
+        "retiring": seat.retiring,
+        "done": seat.done,
         "task_count": len(tasks),
-        "parked": sum(entry.parked for entry in tasks),
+        "parked": sum(task.parked for task in tasks),
         "tasks": [
             {
-                "id": id_text(entry.id),
-                "task": entry.record.name,
-                "attempt": entry.record.attempt,
-                "tries": entry.options.retry.attempts + 1,
-                "started": entry.record.started,
-                "parked": entry.parked,
+                "id": id_text(task.id),
+                "task": task.record.name,
+                "attempt": task.record.attempt,
+                "tries": task.options.retry.attempts + 1,
+                "started": task.record.started,
+                "parked": task.parked,
             }
-            for entry in tasks[:TREE_TASKS]
+            for task in tasks[:TREE_TASKS]
         ],
     }

@@ -1,10 +1,9 @@
-"""Whose fault is the death of a worker? Pure: who was there goes in, what becomes of each comes out.
+"""The blame for the death of a worker: a pure function from the worker's tasks to a share for each.
 
-A task that waits (in `receive`, `sleep`, …) runs no code of its own, so it is suspected only where nobody else can
-have done it:
+A task that waits (in `receive`, `sleep`, …) runs no code of its own. It is suspected only if no task was working:
 
 =============================  =======================================================================
-there                          verdict
+tasks on the worker            verdict
 =============================  =======================================================================
 one task in all                it is to blame
 one that works, others wait    the one that works is to blame; the others are interrupted
@@ -13,7 +12,7 @@ none that works, several wait  interrupted; their deaths are counted, and one th
                                `max_crashes` times runs in a worker of its own from then on
 =============================  =======================================================================
 
-A culprit's attempt has failed. Being interrupted costs no attempt.
+A culprit's attempt has failed. An interruption costs no attempt.
 """
 
 from __future__ import annotations
@@ -31,11 +30,11 @@ class Share(Enum):
 
     CULPRIT = auto()
     SUSPECT = auto()
-    """Cannot be told apart from other suspects: next time alone."""
+    """One of several that were working. It runs alone in a worker next time."""
     WITNESS = auto()
-    """Was there and waited, as everybody did."""
+    """Waited, as did all tasks of the worker."""
     BYSTANDER = auto()
-    """Waited while somebody else worked."""
+    """Waited while another task worked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +45,7 @@ class Blame(Generic[T]):
 
 
 def blame(working: Sequence[T], waiting: Sequence[T]) -> Blame[T]:
-    """Share out the blame among the tasks that had begun on a worker that died by itself."""
+    """Share the blame among the tasks that had begun on a worker that died by itself."""
     if len(working) == 1 or (not working and len(waiting) == 1):
         culprit = (working or waiting)[0]
         others = waiting if working else ()

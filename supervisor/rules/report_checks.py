@@ -1,5 +1,7 @@
-"""What a worker may report. User code runs in a worker and may have done anything to its memory: a field of the wrong
-kind ends that worker, before it has changed anything. In a record or a batch it would end the supervisor.
+"""Checks of the reports of workers.
+
+User code runs in a worker and may have changed any of its memory. A report with a field of the wrong type ends that
+worker before the report changes anything. In a record or a batch, such a field would end the supervisor.
 """
 
 from __future__ import annotations
@@ -12,12 +14,12 @@ from ...actors.errors import ProtocolError
 
 _NUMBERS: Final = (float, int)
 _ID_BYTES: Final = 16
-#: Characters that no text of a report exceeds, by far: a worker cuts them shorter.
+#: The most characters in a text of a report. Workers cut texts far shorter than this.
 _LONGEST: Final = 1_000_000
 
 
 def check_done(rows: Any) -> None:
-    """ProtocolError if these are no rows of DONE; by columns, since there are many and most are all alike."""
+    """ProtocolError if these are no rows of DONE. Checks by column, because most of the many rows are alike."""
     if not rows:
         return
     _ids, endings, values, errors, delays, ackeds, starts, ends = zip(*rows, strict=True)
@@ -48,7 +50,7 @@ def _is_error(error: Any) -> bool:
 
 
 def _are_details(details: Any) -> bool:
-    """A map of texts, numbers and further maps of texts, as containers leave it."""
+    """Whether this is a map of texts, numbers and maps of texts, as container tasks report it."""
     return type(details) is dict and all(
         _is_text(name)
         and (

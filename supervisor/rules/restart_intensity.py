@@ -1,4 +1,4 @@
-"""How often something may die before restarting it stops being a cure: Erlang's restart intensity."""
+"""The limit of restarts within a time window (Erlang's restart intensity)."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections import deque
 
 
 class RestartIntensity:
-    """Counts deaths in a sliding window. Pure: the caller brings the clock.
+    """Counts deaths in a sliding window. Pure: the caller passes the time.
 
-    `limit` deaths within `within` seconds are borne; the next one inside the window exceeds the intensity.
-    The default, 5 in 10 s, bears a burst (five workers killed together by the OOM killer) and stops a loop
-    (an app that dies as it starts) in well under a second of burnt CPU per death.
+    `limit` deaths within `within` seconds are allowed. The next one inside the window exceeds the intensity.
+    The default, 5 in 10 s, allows a burst: the OOM killer kills five workers together. It stops a loop, such as an
+    app that dies during its start, after less than a second of CPU time per death.
 
-    Hazard, as in OTP: a window that is short against the time one start takes never fills, and the loop goes on
-    for ever; 5 deaths of a program that needs 3 s to start are 15 s apart. Keep `within` above `limit` times
-    the start time, or count the deaths before readiness on their own. A limit of 0 means the first death is final.
+    Hazard, as in OTP: the window never fills if `limit` starts take longer than `within`, and the loop never ends.
+    Five deaths of a program that needs 3 s to start take 15 s. Keep `within` above `limit` times the start time, or
+    count the deaths before readiness separately. With a limit of 0 the first death is final.
     """
 
     def __init__(self, limit: int = 5, within: float = 10.0) -> None:
@@ -32,7 +32,7 @@ class RestartIntensity:
         return len(self._deaths) > self.limit
 
     def clear(self) -> None:
-        """Forget the past: a person asked for the restart."""
+        """Forget all deaths, because a person asked for the restart."""
         self._deaths.clear()
 
     def __len__(self) -> int:

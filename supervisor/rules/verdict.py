@@ -1,6 +1,6 @@
-"""What follows from the end of an attempt: one pure function, no clock and no process.
+"""The verdict on an attempt that has ended: pure functions without a clock or process.
 
-The order of the rules is what makes `cancel` and its answer agree: an accepted cancel decides alone.
+An accepted cancel overrides every other rule, so that the final state agrees with the answer to `cancel`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ...actors.task.options import Options
 from ...actors.task.retry import lineage
 
 ErrorRow = tuple[str, str, str, dict[str, Any]]
-"""(type, message, traceback, details), as a record keeps it."""
+"""(type, message, traceback, details), as in a record."""
 
 TIMEOUT_LINEAGE: Final = tuple(lineage(TimeoutError))
 CRASH_LINEAGE: Final = tuple(lineage(Exception))
@@ -23,7 +23,7 @@ CRASH_LINEAGE: Final = tuple(lineage(Exception))
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What happens to the task now."""
+    """The next event of a task."""
 
     event: Event
     error: ErrorRow | None = None
@@ -34,7 +34,7 @@ class Verdict:
 
 
 COMPLETED: Final = Verdict(Event.COMPLETE, keep_value=True)
-"""What `judge` says of nearly every attempt: it gave a value, and nothing had been asked of it."""
+"""The verdict on nearly every attempt: it returned a value, without a cancel or a timeout."""
 
 
 def judge(
@@ -48,12 +48,12 @@ def judge(
 ) -> Verdict:
     """The verdict on an attempt whose code has ended (`attempt` counts from 1).
 
-    1. A task whose cancel was accepted is cancelled, whatever its code returned; the value is kept.
-    2. An attempt whose deadline had passed has timed out, whatever its code returned; it may be retried.
+    1. A task whose cancel was accepted is cancelled, whatever its code returned. The value is kept.
+    2. An attempt past its deadline has timed out, whatever its code returned. It may be retried.
     3. A value completes the task. An interruption queues it again and costs no attempt.
-    4. `Fail` fails it. `RetryLater` retries it as long as the policy has retries left; a task without a policy
-       (attempts=0) has asked for each of its retries itself and gets them.
-    5. Any other error is retried if the policy wants it and has retries left.
+    4. `Fail` fails the task. `RetryLater` retries it while the policy has retries left. A task without a policy
+       (attempts=0) gets every retry that it asks for.
+    5. Any other error is retried if the policy covers it and has retries left.
     """
     error: ErrorRow | None = None
     if outcome.error is not None:
@@ -98,7 +98,7 @@ def judge_crash(
     max_crashes: int,
     rng: random.Random | None = None,
 ) -> Verdict:
-    """The verdict on the task whose worker died and who is to blame; `crashes` counts this death."""
+    """The verdict on the task that is to blame for the death of its worker. `crashes` includes this death."""
     if crashes >= max_crashes:
         message = f"its worker died {crashes} times under it; the last time: {error[1]}"
         return Verdict(Event.FAIL, ("Poisoned", message, "", {**error[3], "crashes": crashes}))
