@@ -50,16 +50,16 @@ class Attempts:
 
     def __init__(
         self,
-        journal: CommitLoop,
-        book: TaskTable,
-        mailroom: Mailboxes,
+        commits: CommitLoop,
+        table: TaskTable,
+        mailboxes: Mailboxes,
         settings: Settings,
         turn: Callable[[], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._journal = journal
-        self._book = book
-        self._mailroom = mailroom
+        self._commits = commits
+        self._table = table
+        self._mailboxes = mailboxes
         self._settings = settings
         #: Asks for a turn of the loop, in which changes are carried out.
         self._turn = turn
@@ -83,21 +83,21 @@ class Attempts:
         """Whether attempts of this task lately took so little that it may be handed out ahead of free slots."""
         return self.pace.get(name, PACE_UNKNOWN) < QUICK
 
-    def hand(self, link: WorkerSeat, lane: Lane, entries: list[LiveTask]) -> None:
+    def hand(self, seat: WorkerSeat, lane: Lane, tasks: list[LiveTask]) -> None:
         """Hand ready tasks to a worker."""
         now = time.time()
-        link.hand(lane, entries, self._loop.time())
-        self._book.begin(entries, link.pid, now)
-        for entry in entries:
-            if entry.stored or entry.mail is not None or entry.record.closed:
-                self._mailroom.open(entry)
+        seat.hand(lane, tasks, self._loop.time())
+        self._table.begin(tasks, seat.pid, now)
+        for task in tasks:
+            if task.stored or task.mail is not None or task.record.closed:
+                self._mailboxes.open(task)
 
-    def take_back(self, link: WorkerSeat, lane: Lane) -> list[LiveTask]:
+    def take_back(self, seat: WorkerSeat, lane: Lane) -> list[LiveTask]:
         """Put every task of the lane that the worker has not begun back into its queue: at once, or by `took_back`."""
-        back = link.take_back(lane)
+        back = seat.take_back(lane)
         if back is None:
             return []
-        self._put_back(link, lane, back)
+        self._put_back(seat, lane, back)
         return back
 
     def took_back(self, seat: WorkerSeat, lane: Lane, count: int) -> None:
@@ -111,83 +111,83 @@ class Attempts:
             seat.drop(task)
             if task.record.cancel:
                 # The cancel was accepted while the worker was asked for the task.
-                self._book.end(task, Event.CANCEL)
+                self._table.end(task, Event.CANCEL)
             else:
-                self._book.take_back(task)
+                self._table.take_back(task)
         for task in list(seat.handed[lane].values()):
             self.begun(seat, lane, task)
 
-    def begun(self, link: WorkerSeat, lane: Lane, entry: LiveTask) -> None:
+    def begun(self, seat: WorkerSeat, lane: Lane, task: LiveTask) -> None:
         """A task handed out has begun: its time runs."""
-        del link.handed[lane][entry.id]
-        attempt = entry.attempt
+        del seat.handed[lane][task.id]
+        attempt = task.attempt
         assert attempt is not None
         attempt.begun = True
-        self._book.touch(entry)
-        timeout = entry.options.timeout
+        self._table.touch(task)
+        timeout = task.options.timeout
         if timeout is not None and attempt.signal is None:
             # It may have waited on the worker, but was seen to have begun at the last look.
             begun_at = max(attempt.handed_at, self._loop.time() - 2 * LOOK_AFTER)
-            attempt.deadline = self._loop.call_at(begun_at + timeout, self._time_out, entry, attempt)
+            attempt.deadline = self._loop.call_at(begun_at + timeout, self._time_out, task, attempt)
 
     # --- stopping ---
 
     def cancel(self, id: bytes) -> bool:
         """Cancel a task; whether it had not ended. TaskNotFound."""
-        entry = self._book.find(id)
-        if entry is None:
-            if self._book.record(id) is None:
+        task = self._table.find(id)
+        if task is None:
+            if self._table.record(id) is None:
                 raise TaskNotFound(f"no task has the id {id_text(id)}", id_text(id))
             return False
-        if entry.attempt is not None and not entry.attempt.begun:
-            seat = _seat_of(entry.attempt)
-            self.take_back(seat, seat.lane_of(entry))
-        if entry.attempt is None:
-            self._book.end(entry, Event.CANCEL)
-            self._leave_behind(entry)
+        if task.attempt is not None and not task.attempt.begun:
+            seat = _seat_of(task.attempt)
+            self.take_back(seat, seat.lane_of(task))
+        if task.attempt is None:
+            self._table.end(task, Event.CANCEL)
+            self._leave_behind(task)
             return True
-        if not entry.record.cancel:
-            entry.record.cancel = True
-            self._book.touch(entry)
-            self._signal(entry, entry.attempt, "cancel")
+        if not task.record.cancel:
+            task.record.cancel = True
+            self._table.touch(task)
+            self._signal(task, task.attempt, "cancel")
         return True
 
-    def _time_out(self, entry: LiveTask, attempt: Attempt, second_chance: bool = True) -> None:
+    def _time_out(self, task: LiveTask, attempt: Attempt, second_chance: bool = True) -> None:
         if attempt.signal is not None:
             return
-        timeout = entry.options.timeout
+        timeout = task.options.timeout
         # Once only: on a machine so busy that every clock is late, what runs is to be stopped all the same.
         if timeout is not None and second_chance and was_paused(due_of(attempt.deadline), self._loop.time()):
-            attempt.deadline = self._loop.call_later(timeout, self._time_out, entry, attempt, False)
+            attempt.deadline = self._loop.call_later(timeout, self._time_out, task, attempt, False)
         else:
-            self._signal(entry, attempt, "timeout")
+            self._signal(task, attempt, "timeout")
 
-    def _signal(self, entry: LiveTask, attempt: Attempt, reason: str) -> None:
+    def _signal(self, task: LiveTask, attempt: Attempt, reason: str) -> None:
         """Ask the task to stop, and have it killed after its grace. A cancel overrides a timeout, not its clock."""
         attempt.signal = reason
         channel = attempt.seat.channel
-        channel.signal(entry.id, reason)
+        channel.signal(task.id, reason)
         channel.flush()
         if attempt.kill is None:
-            attempt.kill = self._loop.call_later(entry.options.grace, self._condemn, entry, attempt)
+            attempt.kill = self._loop.call_later(task.options.grace, self._condemn, task, attempt)
 
-    def _condemn(self, entry: LiveTask, attempt: Attempt, second_chance: bool = True) -> None:
+    def _condemn(self, task: LiveTask, attempt: Attempt, second_chance: bool = True) -> None:
         if second_chance and was_paused(due_of(attempt.kill), self._loop.time()):
-            attempt.kill = self._loop.call_later(entry.options.grace, self._condemn, entry, attempt, False)
+            attempt.kill = self._loop.call_later(task.options.grace, self._condemn, task, attempt, False)
             return
         seat, reason = _seat_of(attempt), attempt.signal
         assert reason is not None
         log.warning(
             "task %s (%s) did not stop within its grace of %g s after its %s: killing worker %d",
-            entry.record.name, id_text(entry.id), entry.options.grace, reason, seat.pid,
+            task.record.name, id_text(task.id), task.options.grace, reason, seat.pid,
         )  # fmt: skip
-        self.kill(seat, entry, reason)
+        self.kill(seat, task, reason)
 
-    def kill(self, link: WorkerSeat, entry: LiveTask, reason: str) -> None:
+    def kill(self, seat: WorkerSeat, task: LiveTask, reason: str) -> None:
         """Kill a worker for the sake of one task; the others on it are interrupted."""
-        link.condemned[entry.id] = reason
-        link.retiring = True
-        link.channel.kill()
+        seat.condemned[task.id] = reason
+        seat.retiring = True
+        seat.channel.kill()
 
     # --- reports ---
 
@@ -200,109 +200,109 @@ class Attempts:
         """See `WorkerEvents`."""
         self._turn()
 
-    def _done(self, link: WorkerSeat, frame: tuple[Any, ...]) -> None:
-        tasks, paces = link.tasks, self.pace
+    def _done(self, seat: WorkerSeat, frame: tuple[Any, ...]) -> None:
+        tasks, paces = seat.tasks, self.pace
         # Before anything is changed: a row that cannot be costs the worker, and must not cost the task.
         check_done(frame[1])
         for id, ending, value, error, delay, acked, started, ended in frame[1]:
-            entry = tasks.get(id)
-            if entry is None:
+            task = tasks.get(id)
+            if task is None:
                 continue
-            attempt = entry.attempt
+            attempt = task.attempt
             assert attempt is not None
             # The worker's clock may have been set back meanwhile.
             seconds = ended - started if ended > started else 0.0
-            link.drop(entry)
-            link.done += 1
-            record = entry.record
+            seat.drop(task)
+            seat.done += 1
+            record = task.record
             pace = paces.get(record.name, PACE_UNKNOWN)
             paces[record.name] = pace + (seconds - pace) * PACE_WEIGHT
             record.started = started
-            if entry.mail is not None:
-                self._mailroom.acknowledge(entry, acked)
+            if task.mail is not None:
+                self._mailboxes.acknowledge(task, acked)
             verdict = judge(
                 Outcome(_ENDINGS[ending], value, error, delay),
-                entry.options,
+                task.options,
                 record.attempt,
                 cancelled=record.cancel,
                 timed_out=attempt.signal == "timeout",
             )
-            self._carry_out(entry, verdict, value)
+            self._carry_out(task, verdict, value)
 
-    def _carry_out(self, entry: LiveTask, verdict: Verdict, value: bytes | None = None) -> None:
+    def _carry_out(self, task: LiveTask, verdict: Verdict, value: bytes | None = None) -> None:
         if verdict.event is Event.RETRY:
             due = time.time() + verdict.delay if verdict.delay else None
-            self._book.requeue(entry, Event.RETRY, error=verdict.error, due=due)
+            self._table.requeue(task, Event.RETRY, error=verdict.error, due=due)
         elif verdict.event is Event.INTERRUPT:
-            self._book.requeue(entry, Event.INTERRUPT)
+            self._table.requeue(task, Event.INTERRUPT)
         else:
             kept = value if verdict.keep_value else None
-            self._book.end(entry, verdict.event, error=verdict.error, value=kept)
+            self._table.end(task, verdict.event, error=verdict.error, value=kept)
 
-    def _parked(self, link: WorkerSeat, frame: tuple[Any, ...]) -> None:
+    def _parked(self, seat: WorkerSeat, frame: tuple[Any, ...]) -> None:
         for ids, parked in ((frame[1], True), (frame[2], False)):
             for id in ids:
-                entry = link.tasks.get(id)
-                if entry is not None:
-                    link.set_parked(entry, parked)
+                task = seat.tasks.get(id)
+                if task is not None:
+                    seat.set_parked(task, parked)
 
-    def _mail(self, link: WorkerSeat, frame: tuple[Any, ...]) -> None:
+    def _mail(self, seat: WorkerSeat, frame: tuple[Any, ...]) -> None:
         for id, taken, acked in frame[1]:
-            entry = link.tasks.get(id)
-            if entry is not None:
-                self._mailroom.progress(entry, taken, acked)
+            task = seat.tasks.get(id)
+            if task is not None:
+                self._mailboxes.progress(task, taken, acked)
 
-    def _checkpoint(self, link: WorkerSeat, frame: tuple[Any, ...]) -> None:
+    def _checkpoint(self, seat: WorkerSeat, frame: tuple[Any, ...]) -> None:
         _, request, id, value, acked, posted = frame
         check_checkpoint(request, value, acked, posted, self._settings.value_limit)
-        entry = link.tasks.get(id)
-        if entry is None:
+        task = seat.tasks.get(id)
+        if task is None:
             # A thread that the task has left behind; it must not wait for ever.
-            link.channel.refuse(
+            seat.channel.refuse(
                 request, TaskNotFound(f"this attempt at task {id_text(id)} is over", id_text(id))
             )
             return
         try:
-            self._mailroom.send([letter for letters in posted for letter in letters])
+            self._mailboxes.send([letter for letters in posted for letter in letters])
         except UnderstudyError as error:
-            link.channel.refuse(request, error)
+            seat.channel.refuse(request, error)
             return
-        if entry.attempt is not None:
-            entry.attempt.seen = True
-        self._journal.put(Table.CHECKPOINTS, id, value)
-        entry.record.checkpoint = (time.time(), len(value))
-        self._mailroom.progress(entry, acked, acked)
-        self._book.touch(entry)
-        self._journal.after_commit(lambda: self._answer(link, request))
+        if task.attempt is not None:
+            task.attempt.seen = True
+        self._commits.put(Table.CHECKPOINTS, id, value)
+        task.record.checkpoint = (time.time(), len(value))
+        self._mailboxes.progress(task, acked, acked)
+        self._table.touch(task)
+        self._commits.after_commit(lambda: self._answer(seat, request))
 
-    def _answer(self, link: WorkerSeat, request: int) -> None:
-        link.channel.answer(request, None)
-        link.channel.flush()
+    def _answer(self, seat: WorkerSeat, request: int) -> None:
+        seat.channel.answer(request, None)
+        seat.channel.flush()
 
-    def _restore(self, link: WorkerSeat, frame: tuple[Any, ...]) -> None:
+    def _restore(self, seat: WorkerSeat, frame: tuple[Any, ...]) -> None:
         _, request, id = frame
         if type(request) is not int:
             raise ProtocolError(f"a request's number must be an int: {request!r:.100}")
-        link.channel.answer(request, self._journal.get(Table.CHECKPOINTS, checked_id(id)))
+        seat.channel.answer(request, self._commits.get(Table.CHECKPOINTS, checked_id(id)))
 
-    def _progress(self, link: WorkerSeat, frame: tuple[Any, ...]) -> None:
+    def _progress(self, seat: WorkerSeat, frame: tuple[Any, ...]) -> None:
         for id, done, total, note in frame[1]:
             check_progress(done, total, note)
-            entry = link.tasks.get(id)
-            if entry is not None:
-                if entry.attempt is not None:
-                    entry.attempt.seen = True
-                entry.record.progress = (done, total, note)
-                self._book.touch(entry)
+            task = seat.tasks.get(id)
+            if task is not None:
+                if task.attempt is not None:
+                    task.attempt.seen = True
+                task.record.progress = (done, total, note)
+                self._table.touch(task)
 
-    def _log(self, link: WorkerSeat, frame: tuple[Any, ...]) -> None:
+    def _log(self, seat: WorkerSeat, frame: tuple[Any, ...]) -> None:
         _, id, lines = frame
         check_lines(lines)
-        entry = link.tasks.get(id)
-        if entry is not None:
-            if entry.log is None:
-                entry.log = TaskLog(self._journal, id, self._settings.log_limit, stored=entry.stored)
-            entry.log.append(lines)
+        task = seat.tasks.get(id)
+        if task is not None:
+            if task.log is None:
+                task.log = TaskLog(self._commits, id, self._settings.log_limit, stored=task.stored)
+            task.log.append(lines)
 
     # --- the death of a worker ---
 
@@ -321,23 +321,23 @@ class Attempts:
         for task in list(seat.tasks.values()):
             self.kill(seat, task, "memory")
 
-    def died(self, link: WorkerSeat, status: ExitStatus) -> bool:
+    def died(self, seat: WorkerSeat, status: ExitStatus) -> bool:
         """See `WorkerEvents`. Settles every task that the worker had."""
-        for lane in link.handed:
-            self.take_back(link, lane)
-        lost = list(link.tasks.values())
-        condemned = [(entry, link.condemned[entry.id]) for entry in lost if entry.id in link.condemned]
-        others = [entry for entry in lost if entry.id not in link.condemned]
-        for entry in lost:
-            link.drop(entry)
-            self._leave_behind(entry)
-        for entry, reason in condemned:
-            self._killed(entry, reason, link)
-        if condemned or link.condemned or link.retiring:
-            for entry in others:
-                self._interrupt(entry)
+        for lane in seat.handed:
+            self.take_back(seat, lane)
+        lost = list(seat.tasks.values())
+        condemned = [(task, seat.condemned[task.id]) for task in lost if task.id in seat.condemned]
+        others = [task for task in lost if task.id not in seat.condemned]
+        for task in lost:
+            seat.drop(task)
+            self._leave_behind(task)
+        for task, reason in condemned:
+            self._killed(task, reason, seat)
+        if condemned or seat.condemned or seat.retiring:
+            for task in others:
+                self._interrupt(task)
             return True
-        waits = link.channel.waiting_at_death()
+        waits = seat.channel.waiting_at_death()
         # A task that only waits goes on where it was, however often its worker dies.
         innocent = {task.id for task in others if task.kind.only_waits}
         parked = innocent | {task.id for task in others if waits.get(task.id, task.parked)}
@@ -348,41 +348,41 @@ class Attempts:
             if task.id in innocent:
                 self._interrupt(task)
             else:
-                self._share(task, share, link, status)
+                self._share(task, share, seat, status)
         return len(shares) > len(innocent)
 
     def _leave_behind(self, task: LiveTask) -> None:
         if task.kind.leaves_behind:
             self.on_left_behind()
 
-    def _killed(self, entry: LiveTask, reason: str, link: WorkerSeat) -> None:
+    def _killed(self, task: LiveTask, reason: str, seat: WorkerSeat) -> None:
         if reason.startswith("memory"):
-            limit = entry.options.memory_limit
+            limit = task.options.memory_limit
             message = (
-                f"its worker (pid {link.pid}) took more than memory_limit={limit:,} bytes and was killed"
+                f"its worker (pid {seat.pid}) took more than memory_limit={limit:,} bytes and was killed"
             )
             error: ErrorRow = (
                 "MemoryLimit",
                 message,
                 "",
-                {"pid": link.pid, "limit": limit, "signal": "SIGKILL"},
+                {"pid": seat.pid, "limit": limit, "signal": "SIGKILL"},
             )
-            verdict = judge_crash(error, entry.options, entry.record.attempt, crashes=0, max_crashes=1)
-            self._carry_out(entry, Verdict(Event.CANCEL) if entry.record.cancel else verdict)
+            verdict = judge_crash(error, task.options, task.record.attempt, crashes=0, max_crashes=1)
+            self._carry_out(task, Verdict(Event.CANCEL) if task.record.cancel else verdict)
             return
         self._carry_out(
-            entry,
+            task,
             judge(
                 Outcome(Ending.INTERRUPTED),
-                entry.options,
-                entry.record.attempt,
-                cancelled=entry.record.cancel,
+                task.options,
+                task.record.attempt,
+                cancelled=task.record.cancel,
                 timed_out=reason == "timeout",
             ),
         )
 
-    def _share(self, entry: LiveTask, share: Share, link: WorkerSeat, status: ExitStatus) -> None:
-        record = entry.record
+    def _share(self, task: LiveTask, share: Share, seat: WorkerSeat, status: ExitStatus) -> None:
+        record = task.record
         if share is not Share.BYSTANDER:
             record.crashes += 1
         if share is Share.SUSPECT or (
@@ -390,42 +390,42 @@ class Attempts:
         ):
             record.alone = True
         if share is not Share.CULPRIT or record.cancel:
-            self._interrupt(entry)
+            self._interrupt(task)
             return
-        details: dict[str, Any] = {"pid": link.pid}
+        details: dict[str, Any] = {"pid": seat.pid}
         if status.signal is not None:
             details["signal"] = str(status)
         else:
             details["exit_code"] = status.code
-        error: ErrorRow = ("WorkerDied", f"its worker (pid {link.pid}) died: {status}", "", details)
+        error: ErrorRow = ("WorkerDied", f"its worker (pid {seat.pid}) died: {status}", "", details)
         self._carry_out(
-            entry,
+            task,
             judge_crash(
                 error,
-                entry.options,
+                task.options,
                 record.attempt,
                 crashes=record.crashes,
                 max_crashes=self._settings.max_crashes,
             ),
         )
 
-    def _interrupt(self, entry: LiveTask) -> None:
+    def _interrupt(self, task: LiveTask) -> None:
         """Off its worker through no fault of its own; unless its cancel or timeout was under way, which stands."""
         verdict = judge(
             Outcome(Ending.INTERRUPTED),
-            entry.options,
-            entry.record.attempt,
-            cancelled=entry.record.cancel,
-            timed_out=entry.attempt is not None and entry.attempt.signal == "timeout",
+            task.options,
+            task.record.attempt,
+            cancelled=task.record.cancel,
+            timed_out=task.attempt is not None and task.attempt.signal == "timeout",
         )
-        self._carry_out(entry, verdict)
+        self._carry_out(task, verdict)
 
     def recover(self) -> int:
         """At boot: what was running under the last supervisor is interrupted; how many."""
-        entries = self._book.running_at_boot()
-        for entry in entries:
-            self._interrupt(entry)
-        return len(entries)
+        tasks = self._table.running_at_boot()
+        for task in tasks:
+            self._interrupt(task)
+        return len(tasks)
 
 
 def _seat_of(attempt: Attempt) -> WorkerSeat:

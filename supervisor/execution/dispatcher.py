@@ -42,10 +42,10 @@ class Dispatcher:
     """Hands out ready tasks whenever something has changed; owns the two timers that dispatching needs."""
 
     def __init__(
-        self, book: TaskTable, attempts: Attempts, pool: Pool, settings: Settings, turn: Callable[[], None]
+        self, table: TaskTable, attempts: Attempts, pool: Pool, settings: Settings, turn: Callable[[], None]
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._book = book
+        self._table = table
         self._attempts = attempts
         self._pool = pool
         self._settings = settings
@@ -78,7 +78,7 @@ class Dispatcher:
             self._look_for_room()
         else:
             self._hand_out()
-        if self._look is None and any(link.handed[lane] for link in self._pool.links for lane in HANDED):
+        if self._look is None and any(seat.handed[lane] for seat in self._pool.seats for lane in HANDED):
             self._look = self._loop.call_later(LOOK_AFTER, self._look_at_handed)
 
     def _look_for_room(self) -> None:
@@ -94,48 +94,48 @@ class Dispatcher:
             self._room_look = None
             log.warning("the disk has room again: queued tasks begin")
         self._release_due()
-        waits = self._book.waits
+        waits = self._table.waits
         for kind in LIMITED:
-            if kind.lane is not None and waits(kind.lane) and (links := self._links(Lane.SYNC)):
-                self._fill_places(kind, links)
-        if waits(Lane.SYNC) and (links := self._links(Lane.SYNC)):
-            self._fill_slots(links)
-        if waits(Lane.ASYNC) and (links := self._links(Lane.ASYNC)):
-            self._fill_loops(links)
+            if kind.lane is not None and waits(kind.lane) and (seats := self._seats(Lane.SYNC)):
+                self._fill_places(kind, seats)
+        if waits(Lane.SYNC) and (seats := self._seats(Lane.SYNC)):
+            self._fill_slots(seats)
+        if waits(Lane.ASYNC) and (seats := self._seats(Lane.ASYNC)):
+            self._fill_loops(seats)
         self._ask_for_isolated()
 
-    def _links(self, lane: Lane) -> list[WorkerSeat]:
+    def _seats(self, lane: Lane) -> list[WorkerSeat]:
         """The workers that any task of this lane may go to."""
-        return [link for link in self._pool.links if not link.alone and link.takes(lane)]
+        return [seat for seat in self._pool.seats if not seat.alone and seat.takes(lane)]
 
     # --- sync tasks ---
 
-    def _fill_slots(self, links: list[WorkerSeat]) -> None:
+    def _fill_slots(self, seats: list[WorkerSeat]) -> None:
         slots = self._settings.slots
         # On a scarce disk nothing is handed out ahead: each task may take any amount of room when it ends.
         scarce = self.is_scarce()
-        loads = [_Load(link, link.working(Lane.SYNC), 0 if scarce else link.channel.ahead) for link in links]
+        loads = [_Load(seat, seat.working(Lane.SYNC), 0 if scarce else seat.channel.ahead) for seat in seats]
         open_loads = list(loads)
-        while open_loads and self._book.waits(Lane.SYNC):
+        while open_loads and self._table.waits(Lane.SYNC):
             least = min(open_loads, key=_count)
             ahead = least.count - slots
             if ahead >= least.most_ahead:
                 open_loads.remove(least)
                 continue
             # Ahead of the slots the loads are evened out in strides, which saves looking at them for every task.
-            entries = self._take(Lane.SYNC, 1 if ahead < 0 else STRIDE)
-            fit = len(entries) if ahead < 0 else self._quick_ones(entries, ahead)
+            tasks = self._take(Lane.SYNC, 1 if ahead < 0 else STRIDE)
+            fit = len(tasks) if ahead < 0 else self._quick_ones(tasks, ahead)
             least.count += fit
-            least.tasks += entries[:fit]
-            if not entries or fit < len(entries):
-                for entry in reversed(entries[fit:]):
-                    self._book.put_back(Lane.SYNC, entry)
+            least.tasks += tasks[:fit]
+            if not tasks or fit < len(tasks):
+                for task in reversed(tasks[fit:]):
+                    self._table.put_back(Lane.SYNC, task)
                 break
         for load in loads:
             if load.tasks:
                 self._attempts.hand(load.seat, Lane.SYNC, load.tasks)
 
-    def _fill_places(self, kind: TaskKind, links: list[WorkerSeat]) -> None:
+    def _fill_places(self, kind: TaskKind, seats: list[WorkerSeat]) -> None:
         """Tasks of a kind with limited places wait in a queue of their own; on a worker they are sync tasks."""
         assert kind.lane is not None
         assert kind.places is not None
@@ -143,71 +143,71 @@ class Dispatcher:
         tasks = self._take(lane)
         if not tasks:
             return
-        taken = {link: sum(task.lane is lane for task in link.tasks.values()) for link in self._pool.links}
+        taken = {seat: sum(task.lane is lane for task in seat.tasks.values()) for seat in self._pool.seats}
         left = kind.places(self._settings) - sum(taken.values())
         while tasks:
-            free = [link for link in links if link.working(Lane.SYNC) < self._settings.slots]
+            free = [seat for seat in seats if seat.working(Lane.SYNC) < self._settings.slots]
             if left <= 0 or not free:
-                self._book.put_back(lane, tasks[0])
+                self._table.put_back(lane, tasks[0])
                 return
-            link = min(free, key=taken.__getitem__)
-            self._attempts.hand(link, Lane.SYNC, tasks)
-            taken[link] += 1
+            seat = min(free, key=taken.__getitem__)
+            self._attempts.hand(seat, Lane.SYNC, tasks)
+            taken[seat] += 1
             left -= 1
             tasks = self._take(lane)
 
-    def _quick_ones(self, entries: list[LiveTask], ahead: int) -> int:
+    def _quick_ones(self, tasks: list[LiveTask], ahead: int) -> int:
         """How many of these, from the first on, are quick enough to be handed out behind `ahead` others."""
         paces = self._attempts.pace
-        for place, entry in enumerate(entries, ahead):
-            pace = paces.get(entry.record.name, PACE_UNKNOWN)
+        for place, task in enumerate(tasks, ahead):
+            pace = paces.get(task.record.name, PACE_UNKNOWN)
             if pace >= QUICK or place * pace > AHEAD_SECONDS:
                 return place - ahead
-        return len(entries)
+        return len(tasks)
 
     def _take(self, lane: Lane, count: int = 1) -> list[LiveTask]:
         """The first of a lane, taken out; what has changed its lane since it was stored moves on to that."""
-        while entries := self._book.take(lane, count):
-            stay = [entry for entry in entries if entry.lane is lane]
-            if len(stay) < len(entries):
-                for entry in entries:
-                    if entry.lane is not lane:
-                        self._book.stand(entry)
+        while tasks := self._table.take(lane, count):
+            stay = [task for task in tasks if task.lane is lane]
+            if len(stay) < len(tasks):
+                for task in tasks:
+                    if task.lane is not lane:
+                        self._table.stand(task)
             if stay:
                 return stay
         return []
 
     # --- async tasks ---
 
-    def _fill_loops(self, links: list[WorkerSeat]) -> None:
+    def _fill_loops(self, seats: list[WorkerSeat]) -> None:
         room = self._settings.async_slots
         given: dict[WorkerSeat, list[LiveTask]] = {}
-        while entries := self._take(Lane.ASYNC):
-            (entry,) = entries
-            link = min(links, key=lambda link: link.counts[Lane.ASYNC] + len(given.get(link, ())))
-            if link.working(Lane.ASYNC) + len(given.get(link, ())) >= room:
-                link = min(links, key=lambda link: link.working(Lane.ASYNC) + len(given.get(link, ())))
-                if link.working(Lane.ASYNC) + len(given.get(link, ())) >= room:
-                    self._book.put_back(Lane.ASYNC, entry)
+        while tasks := self._take(Lane.ASYNC):
+            (task,) = tasks
+            seat = min(seats, key=lambda seat: seat.counts[Lane.ASYNC] + len(given.get(seat, ())))
+            if seat.working(Lane.ASYNC) + len(given.get(seat, ())) >= room:
+                seat = min(seats, key=lambda seat: seat.working(Lane.ASYNC) + len(given.get(seat, ())))
+                if seat.working(Lane.ASYNC) + len(given.get(seat, ())) >= room:
+                    self._table.put_back(Lane.ASYNC, task)
                     break
-            given.setdefault(link, []).append(entry)
-        for link, entries in given.items():
-            self._attempts.hand(link, Lane.ASYNC, entries)
+            given.setdefault(seat, []).append(task)
+        for seat, tasks in given.items():
+            self._attempts.hand(seat, Lane.ASYNC, tasks)
 
     # --- tasks that need a worker of their own ---
 
     def _ask_for_isolated(self) -> None:
-        for link in self._pool.idle_isolated():
-            entries = self._take(Lane.ALONE)
-            if entries:
-                self._attempts.hand(link, Lane.SYNC, entries)
+        for seat in self._pool.idle_isolated():
+            tasks = self._take(Lane.ALONE)
+            if tasks:
+                self._attempts.hand(seat, Lane.SYNC, tasks)
             else:
                 # The task it was started for has been cancelled meanwhile.
-                self._pool.retire(link)
-        for entry in self._take(Lane.ALONE):
+                self._pool.retire(seat)
+        for task in self._take(Lane.ALONE):
             # A line counts what it has in memory, and reads on from the disk only when it is asked for the next one.
-            self._book.put_back(Lane.ALONE, entry)
-            self._pool.want_isolated(min(len(self._book.lines[Lane.ALONE]), AT_ONCE))
+            self._table.put_back(Lane.ALONE, task)
+            self._pool.want_isolated(min(len(self._table.queues[Lane.ALONE]), AT_ONCE))
 
     # --- what was handed out and has not begun ---
 
@@ -216,21 +216,21 @@ class Dispatcher:
         if self.paused:
             return
         overdue = self._loop.time() - LOOK_AFTER
-        for link in list(self._pool.links):
+        for seat in list(self._pool.seats):
             for lane in HANDED:
-                if not link.handed[lane]:
+                if not seat.handed[lane]:
                     continue
-                begun, not_begun = link.not_begun(lane)
-                for entry in begun:
+                begun, not_begun = seat.not_begun(lane)
+                for task in begun:
                     # Only at the second look: most have ended by then, and are spared being written as running.
-                    attempt = entry.attempt
+                    attempt = task.attempt
                     if attempt is not None and not attempt.seen:
                         attempt.seen = True
                     else:
-                        self._attempts.begun(link, lane, entry)
+                        self._attempts.begun(seat, lane, task)
                 first = not_begun[0].attempt if not_begun else None
-                if first is not None and first.handed_at <= overdue and self._room_elsewhere(link, lane):
-                    self._attempts.take_back(link, lane)
+                if first is not None and first.handed_at <= overdue and self._room_elsewhere(seat, lane):
+                    self._attempts.take_back(seat, lane)
         self._turn()
 
     def _room_elsewhere(self, busy: WorkerSeat, lane: Lane) -> bool:
@@ -239,17 +239,17 @@ class Dispatcher:
             return False
         most = self._settings.slots if lane is Lane.SYNC else self._settings.async_slots
         return any(
-            link is not busy and not link.alone and link.takes(lane) and link.working(lane) < most
-            for link in self._pool.links
+            seat is not busy and not seat.alone and seat.takes(lane) and seat.working(lane) < most
+            for seat in self._pool.seats
         )
 
     # --- delayed tasks ---
 
     def _release_due(self) -> None:
-        released = self._book.release_due(time.time(), AT_ONCE)
+        released = self._table.release_due(time.time(), AT_ONCE)
         if released == AT_ONCE:
             self._turn()
-        due = self._book.next_due()
+        due = self._table.next_due()
         if due is None:
             return
         if self._alarm is not None:

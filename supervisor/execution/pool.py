@@ -67,7 +67,7 @@ class Pool:
         self._app_events = app_events
         self._turn = turn
         self._modules: list[str] = []
-        self.links: list[WorkerSeat] = []
+        self.seats: list[WorkerSeat] = []
         #: Set once the app is loaded, or has failed to.
         self.app_ready = asyncio.Event()
         self.app_error: AppFailed | None = None
@@ -101,8 +101,8 @@ class Pool:
     def interrupt_all(self) -> None:
         """Ask every running task to let go at its next chance, and workers with nothing left to exit."""
         self._stopping = True
-        for link in self.links:
-            self.retire(link)
+        for seat in self.seats:
+            self.retire(seat)
 
     async def stop(self) -> None:
         """Kill what is left, and the fork server with it."""
@@ -110,16 +110,16 @@ class Pool:
         for timer in (self._looking, self._spawning_again):
             if timer is not None:
                 timer.cancel()
-        for link in list(self.links):
-            link.retiring = True  # we end it: what it has is interrupted, and nobody is to blame
-            link.channel.kill()
+        for seat in list(self.seats):
+            seat.retiring = True  # we end it: what it has is interrupted, and nobody is to blame
+            seat.channel.kill()
         for spawn in list(self._spawns):
             spawn.cancel()
         await asyncio.gather(*self._spawns, *self._kills, return_exceptions=True)
-        for link in list(self.links):
-            if not link.pid:
+        for seat in list(self.seats):
+            if not seat.pid:
                 # Cancelled before its first step, a spawn does not run at all and cannot forget its link itself.
-                self._forget(link)
+                self._forget(seat)
         await self.empty.wait()
         await self._spawner.stop()
         self._watch.close()
@@ -185,8 +185,8 @@ class Pool:
         if fresh:
             await self._import(fresh)
             self._modules += fresh
-            for link in self.links:
-                link.channel.declare(fresh)
+            for seat in self.seats:
+                seat.channel.declare(fresh)
 
     async def _import(self, modules: list[str]) -> None:
         while True:
@@ -204,7 +204,7 @@ class Pool:
         """Have as many workers as are wanted."""
         if self._stopping or not self.app_ready.is_set() or self.app_error is not None:
             return
-        shared = sum(not link.alone and not link.retiring for link in self.links)
+        shared = sum(not seat.alone and not seat.retiring for seat in self.seats)
         for _ in range(self._settings.worker_count - shared):
             self._spawn(alone=False)
 
@@ -212,8 +212,8 @@ class Pool:
         """So many tasks wait for a worker of their own."""
         if self._stopping or self.app_error is not None:
             return
-        idle = sum(link.alone and not link.retiring and not link.tasks for link in self.links)
-        busy = sum(link.alone and not all(map(_suspect_at_rest, link.tasks.values())) for link in self.links)
+        idle = sum(seat.alone and not seat.retiring and not seat.tasks for seat in self.seats)
+        busy = sum(seat.alone and not all(map(_suspect_at_rest, seat.tasks.values())) for seat in self.seats)
         room = self._settings.isolated - busy - idle
         for _ in range(min(count - idle, room)):
             self._spawn(alone=True)
@@ -223,8 +223,8 @@ class Pool:
     def _tell_of_idle_isolated(self) -> None:
         """Say so when tasks cannot begin because others, which only wait, hold the places; once a minute at most."""
         held = sum(
-            link.alone and bool(link.tasks) and all(task.parked for task in link.tasks.values())
-            for link in self.links
+            seat.alone and bool(seat.tasks) and all(task.parked for task in seat.tasks.values())
+            for seat in self.seats
         )
         if held and self._loop.time() >= self._isolated_told:
             self._isolated_told = self._loop.time() + TELL_AGAIN
@@ -237,42 +237,42 @@ class Pool:
     def idle_isolated(self) -> list[WorkerSeat]:
         """Workers for one task that have not got theirs yet."""
         return [
-            link
-            for link in self.links
-            if link.alone and link.takes(Lane.SYNC) and not link.tasks and not link.done
+            seat
+            for seat in self.seats
+            if seat.alone and seat.takes(Lane.SYNC) and not seat.tasks and not seat.done
         ]
 
     def _spawn(self, *, alone: bool) -> None:
         self._number += 1
         try:
-            link = WorkerSeat(self._number, self._open_channel, self._events, alone=alone)
+            seat = WorkerSeat(self._number, self._open_channel, self._events, alone=alone)
         except OSError as error:
             self._spawn_failed(error)
             return
-        self.links.append(link)
+        self.seats.append(seat)
         self.empty.clear()
-        spawn = self._loop.create_task(self._bring_up(link))
+        spawn = self._loop.create_task(self._bring_up(seat))
         self._spawns.add(spawn)
         spawn.add_done_callback(self._spawns.discard)
 
     def _open_channel(self, events: ChannelEvents) -> LocalChannel:
         return LocalChannel(self._settings, events, self._kill)
 
-    async def _bring_up(self, link: WorkerSeat) -> None:
-        channel = link.channel
+    async def _bring_up(self, seat: WorkerSeat) -> None:
+        channel = seat.channel
         assert isinstance(channel, LocalChannel)
         try:
             ours, theirs = socket.socketpair()
         except OSError as error:
-            self._forget(link)
+            self._forget(seat)
             self._spawn_failed(error)
             return
         widen(ours)
         widen(theirs)
         config = {
-            "number": link.number,
+            "number": seat.number,
             "home": self._home,
-            "slots": 1 if link.alone else self._settings.slots,
+            "slots": 1 if seat.alone else self._settings.slots,
             "value_limit": self._settings.value_limit,
             "modules": self._modules,
         }
@@ -284,16 +284,16 @@ class Pool:
             await self._loop.connect_accepted_socket(lambda: channel, ours)
         except (SpawnFailed, OSError, asyncio.CancelledError) as error:
             ours.close()
-            if link.pid == 0:
-                self._forget(link)
+            if seat.pid == 0:
+                self._forget(seat)
             else:
-                self._watch.watch(link.pid)
+                self._watch.watch(seat.pid)
                 channel.kill()
             if isinstance(error, asyncio.CancelledError):
                 raise
             self._spawn_failed(error)
             return
-        self._watch.watch(link.pid)
+        self._watch.watch(seat.pid)
         # Held back while this spawn was under way.
         self.reap()
         if self._stopping:
@@ -325,41 +325,41 @@ class Pool:
         self._kills.add(kill)
         kill.add_done_callback(self._kills.discard)
 
-    def retire(self, link: WorkerSeat) -> None:
+    def retire(self, seat: WorkerSeat) -> None:
         """Give it nothing new, interrupt what it has, and let it exit when it has nothing left."""
-        if link.retiring:
+        if seat.retiring:
             return
-        link.retiring = True
-        self._events.retiring(link)
-        link.channel.interrupt()
-        if not link.tasks:
-            link.stop()
+        seat.retiring = True
+        self._events.retiring(seat)
+        seat.channel.interrupt()
+        if not seat.tasks:
+            seat.stop()
         self._turn()
 
-    def settle(self, link: WorkerSeat) -> None:
+    def settle(self, seat: WorkerSeat) -> None:
         """After reports: a worker that has served its purpose stops."""
-        if not link.retiring and not link.alone and 0 < self._settings.worker_tasks <= link.done:
-            log.info("worker %d has done %d tasks and is replaced", link.pid, link.done)
-            self.retire(link)
+        if not seat.retiring and not seat.alone and 0 < self._settings.worker_tasks <= seat.done:
+            log.info("worker %d has done %d tasks and is replaced", seat.pid, seat.done)
+            self.retire(seat)
             self.ensure()
-        if not link.tasks and (link.retiring or (link.alone and link.done)):
-            link.retiring = True
-            link.stop()
+        if not seat.tasks and (seat.retiring or (seat.alone and seat.done)):
+            seat.retiring = True
+            seat.stop()
 
     def _died(self, pid: int, status: ExitStatus) -> None:
-        link = next((link for link in self.links if link.pid == pid), None)
-        if link is None:
+        seat = next((seat for seat in self.seats if seat.pid == pid), None)
+        if seat is None:
             return
-        self.links.remove(link)
+        self.seats.remove(seat)
         # What it had said before it died still counts: results, and who waited.
-        link.channel.last_words()
-        explained = self._events.died(link, status)
-        link.channel.close()
-        if not link.retiring:
+        seat.channel.last_words()
+        explained = self._events.died(seat, status)
+        seat.channel.close()
+        if not seat.retiring:
             log.warning("worker %d ended with %s", pid, status)
-        self._forget(link)
+        self._forget(seat)
         self.reap()
-        if not explained and not link.retiring and not self._stopping:
+        if not explained and not seat.retiring and not self._stopping:
             self._count_death(f"worker {pid} ended with {status} without a task to explain it")
         self.ensure()
         self._turn()
@@ -367,15 +367,15 @@ class Pool:
     def reap(self) -> None:
         """Kill and reap what dead workers' tasks have left behind; it is our child now. Not while a spawn is under
         way, whose worker nobody knows yet: how that one ends is for its watch to see."""
-        known = {link.pid for link in self.links if link.pid}
+        known = {seat.pid for seat in self.seats if seat.pid}
         with suppress(OSError):
             self._spawner.reap_orphans(known)
 
-    def _forget(self, link: WorkerSeat) -> None:
-        if link in self.links:
-            self.links.remove(link)
-            link.channel.close()
-        if not self.links:
+    def _forget(self, seat: WorkerSeat) -> None:
+        if seat in self.seats:
+            self.seats.remove(seat)
+            seat.channel.close()
+        if not self.seats:
             self.empty.set()
 
     def _count_death(self, message: str) -> None:
@@ -397,31 +397,31 @@ class Pool:
         if self._stopping:
             return
         again: float | None = None
-        for link in self.links:
-            limits = [entry.options.memory_limit for entry in link.tasks.values()] if link.alone else []
-            if link.alone and (not link.tasks or limits[0] is not None):
+        for seat in self.seats:
+            limits = [task.options.memory_limit for task in seat.tasks.values()] if seat.alone else []
+            if seat.alone and (not seat.tasks or limits[0] is not None):
                 again = MEMORY_LOOK
-                if limits and limits[0] is not None and rss_of_tree(link.pid) > limits[0]:
-                    self._events.over_memory(link)
-            elif self._settings.worker_memory and link.pid and not link.retiring:
+                if limits and limits[0] is not None and rss_of_tree(seat.pid) > limits[0]:
+                    self._events.over_memory(seat)
+            elif self._settings.worker_memory and seat.pid and not seat.retiring:
                 again = again or RECYCLE_LOOK
-                if link.counts[Lane.SYNC] or link.counts[Lane.ASYNC] or link.done:
-                    self._retire_if_grown(link)
+                if seat.counts[Lane.SYNC] or seat.counts[Lane.ASYNC] or seat.done:
+                    self._retire_if_grown(seat)
         if again is not None:
             self._looking = self._loop.call_later(again, self._look_at_memory)
 
-    def _retire_if_grown(self, link: WorkerSeat) -> None:
-        rss = rss_of_tree(link.pid)
+    def _retire_if_grown(self, seat: WorkerSeat) -> None:
+        rss = rss_of_tree(seat.pid)
         if rss > self._settings.worker_memory:
-            log.warning("worker %d takes %d MiB and is replaced", link.pid, rss >> 20)
-            self.retire(link)
+            log.warning("worker %d takes %d MiB and is replaced", seat.pid, rss >> 20)
+            self.retire(seat)
             self.ensure()
 
 
-def _suspect_at_rest(entry: LiveTask) -> bool:
+def _suspect_at_rest(task: LiveTask) -> bool:
     """Whether it has a worker of its own only because one died, and waits. That may last for ever, as with an actor
     whose messages are rare: if it counted, a few of these would keep all others from ever running again."""
-    return entry.parked and entry.record.alone and not entry.options.alone
+    return task.parked and task.record.alone and not task.options.alone
 
 
 def _looked_at(done: asyncio.Future[Any]) -> None:

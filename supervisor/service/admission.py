@@ -21,11 +21,11 @@ from ..wire.checks import checked_id, is_id
 class Admission:
     """Makes tasks from the rows of a START: from all of them, or from none with an error."""
 
-    def __init__(self, journal: CommitLoop, book: TaskTable, value_limit: int) -> None:
-        self._journal = journal
-        self._book = book
+    def __init__(self, commits: CommitLoop, table: TaskTable, value_limit: int) -> None:
+        self._commits = commits
+        self._table = table
         self._value_limit = value_limit
-        newest = journal.scan(Table.TASKS, limit=1, reverse=True)
+        newest = commits.scan(Table.TASKS, limit=1, reverse=True)
         #: The largest id seen so far; a larger one cannot be on disk.
         self._newest = newest[0][0] if newest else b""
 
@@ -64,11 +64,11 @@ class Admission:
         if _given(options):
             for name, changes in zip(names, options, strict=True):
                 if changes is not None:
-                    Options.unpack(changes, self._book.declared.tasks[name][0])
+                    Options.unpack(changes, self._table.declared.tasks[name][0])
         if _given(keys):
             for id, _, _, _, key, *_ in rows:
                 if key is not None:
-                    self._journal.put(Table.KEYS, idempotency_key(key), id)
+                    self._commits.put(Table.KEYS, idempotency_key(key), id)
         new = [
             (Record(id, name, now, stream, origin, options, key, _ahead(due, now)), args)
             for id, name, args, options, key, due, stream, origin in rows
@@ -76,23 +76,23 @@ class Admission:
         if not OWN_KINDS.keys().isdisjoint(names):
             for record, packed in new:
                 _close_if_deaf(record, packed)
-        self._book.add(new)
+        self._table.add(new)
 
     def _fresh(self, rows: Any) -> tuple[list[tuple[Any, ...]], list[bytes]]:
         """The rows that start new tasks, and the task id of every row.
 
         The id is that of an existing task if the key is known or the client repeats the request.
         """
-        entries = self._book.entries
-        older = [row[0] for row in rows if row[0] <= self._newest and row[0] not in entries]
-        on_disk = self._journal.get_many(Table.TASKS, older)
+        tasks = self._table.tasks
+        older = [row[0] for row in rows if row[0] <= self._newest and row[0] not in tasks]
+        on_disk = self._commits.get_many(Table.TASKS, older)
         fresh: dict[bytes, tuple[Any, ...]] = {}
         keys: dict[str, bytes] = {}
         there: list[bytes] = []
         for row in rows:
             id, key = row[0], row[4]
             known = None if key is None else keys.get(key) or self._of_key(key)
-            if known is None and (id in fresh or id in entries or id in on_disk):
+            if known is None and (id in fresh or id in tasks or id in on_disk):
                 known = id
             if known is None:
                 fresh[id] = row
@@ -105,12 +105,12 @@ class Admission:
         """The existing task with this key, or None."""
         if not isinstance(key, str) or len(key.encode()) > KEY_LIMIT:
             raise InvalidOption(f"a key must be text of at most {KEY_LIMIT:,} bytes: {key!r:.80}")
-        there = self._journal.get(Table.KEYS, idempotency_key(key))
-        return there if there is not None and self._book.record(there) is not None else None
+        there = self._commits.get(Table.KEYS, idempotency_key(key))
+        return there if there is not None and self._table.record(there) is not None else None
 
     def _check_declared(self, name: Any) -> None:
-        if name not in self._book.declared.tasks:
-            known = ", ".join(self._book.declared.names()[:10]) or "none at all"
+        if name not in self._table.declared.tasks:
+            known = ", ".join(self._table.declared.names()[:10]) or "none at all"
             what_to_do = (
                 'A task of a script has to stand at its top, outside `if __name__ == "__main__":`, and is known only '
                 "to a supervisor that this script has started"
@@ -143,7 +143,7 @@ class Admission:
 
     def retry(self, old_id: Any, new_id: Any, *, from_scratch: bool) -> None:
         """Retry an ended task as a new one with its arguments and, unless `from_scratch`, its checkpoint."""
-        old = self._book.record(checked_id(old_id))
+        old = self._table.record(checked_id(old_id))
         if old is None:
             raise TaskNotFound(f"no task has the id {id_text(old_id)}", id_text(old_id))
         if old.ended is None:
@@ -152,19 +152,19 @@ class Admission:
             )
         if not is_task_id(new_id):
             raise InvalidValue("a task's id must be a UUID of version 7")
-        if self._book.record(new_id) is not None:
+        if self._table.record(new_id) is not None:
             # The client repeats the request because the first answer was lost.
             return
         self._check_declared(old.name)
         self._newest = max(self._newest, new_id)
         record = Record(new_id, old.name, time.time(), old.stream, old.origin, old.options, retry_of=old_id)
-        state = None if from_scratch else self._journal.get(Table.CHECKPOINTS, old_id)
+        state = None if from_scratch else self._commits.get(Table.CHECKPOINTS, old_id)
         if state is not None:
-            self._journal.put(Table.CHECKPOINTS, new_id, state)
+            self._commits.put(Table.CHECKPOINTS, new_id, state)
             record.checkpoint = (time.time(), len(state))
-        new = (record, self._journal.get(Table.ARGS, old_id))
+        new = (record, self._commits.get(Table.ARGS, old_id))
         _close_if_deaf(*new)
-        self._book.add([new])
+        self._table.add([new])
 
 
 def _given(column: tuple[Any, ...]) -> list[Any]:

@@ -41,9 +41,9 @@ class Service:
 
     def __init__(
         self,
-        journal: CommitLoop,
-        book: TaskTable,
-        mailroom: Mailboxes,
+        commits: CommitLoop,
+        table: TaskTable,
+        mailboxes: Mailboxes,
         attempts: Attempts,
         pool: Pool,
         settings: Settings,
@@ -52,9 +52,9 @@ class Service:
         open_files: int = 1 << 20,
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._journal = journal
-        self._book = book
-        self._mailroom = mailroom
+        self._commits = commits
+        self._table = table
+        self._mailboxes = mailboxes
         self._attempts = attempts
         self._pool = pool
         self._settings = settings
@@ -66,10 +66,10 @@ class Service:
         self._connections: set[ClientLink] = set()
         workers = settings.worker_count + settings.isolated
         self._most = max(LEAST_CLIENTS, open_files - OWN_FILES - WORKER_FILES * workers)
-        self._admission = Admission(journal, book, settings.value_limit)
-        self._waiting = Waiters(journal, book)
-        self._changes = Subscribers(journal, book)
-        self._crowd = StartThrottle(lambda: book.crowded, lambda: sum(link.done for link in pool.links))
+        self._admission = Admission(commits, table, settings.value_limit)
+        self._waiters = Waiters(commits, table)
+        self._subscribers = Subscribers(commits, table)
+        self._throttle = StartThrottle(lambda: table.crowded, lambda: sum(seat.done for seat in pool.seats))
         self._jobs: set[asyncio.Task[None]] = set()
         self._reading = True
         #: Called to stop the supervisor; True means now.
@@ -111,7 +111,7 @@ class Service:
     def connected(self, client: ClientLink) -> None:
         """See `Asked`."""
         self._clients.add(client)
-        self._journal.store.welcome_reader()
+        self._commits.store.welcome_reader()
         client.welcome(self._facts)
         if not self._reading:
             client.read(False)
@@ -120,14 +120,14 @@ class Service:
         """A client has disconnected. Its waits are forgotten; its other requests are still carried out."""
         self._clients.discard(client)
         self._connections.discard(client)
-        self._changes.unsubscribe(client)
-        self._crowd.left(client)
+        self._subscribers.unsubscribe(client)
+        self._throttle.left(client)
         for request in list(client.waits):
-            self._waiting.forget(client, request)
+            self._waiters.forget(client, request)
 
     def ends_of(self, ids: Sequence[bytes], most: int) -> list[tuple[Any, ...]]:
         """See `Asked`."""
-        return self._waiting.ends_of(ids, most)
+        return self._waiters.ends_of(ids, most)
 
     def asked(self, client: ClientLink, frame: tuple[Any, ...]) -> None:
         """Handle a request."""
@@ -142,7 +142,7 @@ class Service:
 
     def flush(self) -> None:
         """Send the answers of this turn."""
-        self._crowd.settle()
+        self._throttle.settle()
         for client in list(self._clients):
             client.flush()
 
@@ -154,7 +154,7 @@ class Service:
 
     async def close(self, reason: str) -> None:
         """Cancel background requests, send GOODBYE to all clients and disconnect."""
-        self._crowd.stop()
+        self._throttle.stop()
         for job in list(self._jobs):
             job.cancel()
         await asyncio.gather(*self._jobs, return_exceptions=True)
@@ -164,7 +164,7 @@ class Service:
 
     def _refuse_new_work(self) -> None:
         self._check_app()
-        self._journal.refuse_when_full()
+        self._commits.refuse_when_full()
 
     def _check_app(self) -> None:
         if self._pool.app_error is not None:
@@ -210,7 +210,7 @@ class Service:
             client.answer(request, payload)
             client.flush()
 
-        self._journal.after_commit(answer)
+        self._commits.after_commit(answer)
 
     # --- starting ---
 
@@ -220,7 +220,7 @@ class Service:
         if self._pool.app_ready.is_set():
             self._once_on_disk(client, request, self._admission.start(rows))
             if rows and self._attempts.is_quick(rows[-1][1]):
-                self._crowd.joined(client, len(rows))
+                self._throttle.joined(client, len(rows))
         else:
             self._once_loaded(client, frame)
 
@@ -244,15 +244,15 @@ class Service:
             for id in set(ids):
                 checked_id(id)
             self._admission.check_values(values, "a message")
-            self._mailroom.send(letters)
+            self._mailboxes.send(letters)
         self._once_on_disk(client, request)
 
     def _close(self, client: ClientLink, frame: tuple[Any, ...]) -> None:
         _, request, id = frame
-        entry = self._book.find(checked_id(id))
-        if entry is not None:
-            self._mailroom.close(entry)
-        elif self._book.record(id) is None:
+        task = self._table.find(checked_id(id))
+        if task is not None:
+            self._mailboxes.close(task)
+        elif self._table.record(id) is None:
             raise TaskNotFound(f"no task has the id {id_text(id)}", id_text(id))
         self._once_on_disk(client, request)
 
@@ -262,19 +262,19 @@ class Service:
 
     def _wait(self, client: ClientLink, frame: tuple[Any, ...]) -> None:
         _, request, ids = frame
-        self._waiting.ask(client, request, ids, self._check_app)
+        self._waiters.ask(client, request, ids, self._check_app)
 
     def _unwait(self, client: ClientLink, frame: tuple[Any, ...]) -> None:
-        self._waiting.forget(client, frame[1])
+        self._waiters.forget(client, frame[1])
 
     def give_up(self, error: AppFailed) -> None:
         """No task will begin any more: fail all waits."""
         for client in self._clients:
-            self._waiting.fail(client, error)
+            self._waiters.fail(client, error)
 
     def _subscribe(self, client: ClientLink, frame: tuple[Any, ...]) -> None:
         _, request, task, stream = frame
-        self._changes.subscribe(client, request, task, stream)
+        self._subscribers.subscribe(client, request, task, stream)
         client.answer(request)
 
     # --- running the supervisor ---
@@ -294,7 +294,7 @@ class Service:
         _, request, name = frame
         self._check_app()
         if self._pool.app_ready.is_set():
-            client.answer(request, self._book.declared.takes.get(name))
+            client.answer(request, self._table.declared.takes.get(name))
         else:
             self._once_loaded(client, frame)
 
@@ -312,10 +312,10 @@ class Service:
     async def prune(self, now: float) -> int:
         """Remove ended tasks whose keep time is over at `now`, in small steps between other work."""
         total = 0
-        while removed := prune(self._journal.store, now, PRUNE_STEP):
+        while removed := prune(self._commits.store, now, PRUNE_STEP):
             total += removed
-            await self._journal.settled()
+            await self._commits.settled()
         return total
 
     def _compact(self, client: ClientLink, frame: tuple[Any, ...]) -> None:
-        self._in_background(client, frame[1], self._journal.compact())
+        self._in_background(client, frame[1], self._commits.compact())

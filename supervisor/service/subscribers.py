@@ -16,9 +16,9 @@ from .client_link import ClientLink
 class Subscribers:
     """The subscribed clients. Costs nothing while there are none."""
 
-    def __init__(self, journal: CommitLoop, book: TaskTable) -> None:
-        self._journal = journal
-        self._book = book
+    def __init__(self, commits: CommitLoop, table: TaskTable) -> None:
+        self._commits = commits
+        self._table = table
         self._subscribers: set[ClientLink] = set()
         #: The changes in the open batch, and that batch.
         self._changes: list[tuple[Any, ...]] = []
@@ -28,21 +28,21 @@ class Subscribers:
         """Send a client all changes from now on, optionally of one task name or one stream."""
         client.subscription = (request, task, stream)
         self._subscribers.add(client)
-        self._book.on_change = self._changed
+        self._table.on_change = self._changed
 
     def unsubscribe(self, client: ClientLink) -> None:
         """Send a client no more changes. Does nothing if it has not subscribed."""
         client.subscription = None
         self._subscribers.discard(client)
         if not self._subscribers:
-            self._book.on_change = None
+            self._table.on_change = None
 
-    def _changed(self, entry: LiveTask) -> None:
-        record = entry.record
-        batch = self._journal.store.batch
+    def _changed(self, task: LiveTask) -> None:
+        record = task.record
+        batch = self._commits.store.batch
         if batch is not self._changes_in:
             self._changes_in, self._changes = batch, []
-            self._journal.after_commit(functools.partial(self._tell_changes, self._changes))
+            self._commits.after_commit(functools.partial(self._tell_changes, self._changes))
         self._changes.append(
             (record.id, record.name, record.state, record.attempt, time.time(), record.stream)
         )

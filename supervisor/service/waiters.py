@@ -24,19 +24,19 @@ Waiter = tuple[ClientLink, int]
 class Waiters:
     """Tells each waiting client of an end exactly once, after its commit."""
 
-    def __init__(self, journal: CommitLoop, book: TaskTable) -> None:
-        self._journal = journal
-        self._book = book
+    def __init__(self, commits: CommitLoop, table: TaskTable) -> None:
+        self._commits = commits
+        self._table = table
         #: By task. Nearly all tasks have one waiter, and all tasks of a request share one tuple. A list for
         #: each task would take 90 bytes and be one more object for the garbage collector.
         self._waiting: dict[bytes, tuple[Waiter, ...]] = {}
-        book.on_ended = self.ended
+        table.on_ended = self.ended
 
     def ask(self, client: ClientLink, request: int, ids: Any, check: Callable[[], None]) -> None:
         """Handle a WAIT for these tasks. `check` is called if some have not ended, and may refuse."""
         asked = set(ids)
         # Tasks in memory are reported after their ends are on disk, even if they have ended already.
-        left = asked & self._book.entries.keys()
+        left = asked & self._table.tasks.keys()
         over: list[bytes] = []
         told: list[tuple[Any, ...]] = []
         if len(left) < len(asked):
@@ -69,7 +69,7 @@ class Waiters:
             waiting[id] = waiting.get(id, ()) + waiter
 
     def _on_disk(self, ids: set[bytes]) -> dict[bytes, bytes]:
-        rows = self._journal.get_many(Table.TASKS, map(checked_id, ids))
+        rows = self._commits.get_many(Table.TASKS, map(checked_id, ids))
         for id in ids - rows.keys():
             raise TaskNotFound(f"no task has the id {id_text(id)}", id_text(id))
         return rows
@@ -79,7 +79,7 @@ class Waiters:
             return state_of(row)
         except ValueError:
             # The record is damaged: the task table raises the error that names it and the remedy.
-            record = self._book.record(id)
+            record = self._table.record(id)
             assert record is not None
             return record.state
 
@@ -89,7 +89,7 @@ class Waiters:
         The first task, and further ones while their values take at most `most` bytes together. Raises TaskNotFound,
         StoreCorrupt.
         """
-        rows = self._journal.get_many(Table.TASKS, ids)
+        rows = self._commits.get_many(Table.TASKS, ids)
         ends: list[tuple[Any, ...]] = []
         size = 0
         for id in ids:
@@ -100,12 +100,12 @@ class Waiters:
                 # The usual case; the rest of the record need not be read.
                 ends.append((id, state_of(row), None, None))
                 continue
-            record = self._book.record(id)
+            record = self._table.record(id)
             assert record is not None
             size += record.result or 0
             if ends and size > most:
                 break
-            value = None if record.result is None else self._journal.get(Table.RESULTS, id)
+            value = None if record.result is None else self._commits.get(Table.RESULTS, id)
             ends.append((id, record.state, value, record.error))
         return ends
 
@@ -124,15 +124,15 @@ class Waiters:
             client.refuse(request, error)
         client.flush()
 
-    def ended(self, entries: list[LiveTask]) -> None:
+    def ended(self, tasks: list[LiveTask]) -> None:
         """These tasks' ends are on disk: send them to the waiting clients."""
         told: defaultdict[tuple[ClientLink, int], list[Any]] = defaultdict(list)
         who_waits_for = self._waiting.pop
-        for entry in entries:
-            waiting = who_waits_for(entry.id, None)
+        for task in tasks:
+            waiting = who_waits_for(task.id, None)
             if waiting is not None:
-                record = entry.record
-                row = (record.id, record.state, entry.result, record.error)
+                record = task.record
+                row = (record.id, record.state, task.result, record.error)
                 for who in waiting:
                     told[who].append(row)
         for (client, request), rows in told.items():

@@ -102,9 +102,9 @@ class MailboxState:
 class Mailboxes:
     """Every message goes through here."""
 
-    def __init__(self, journal: CommitLoop, book: TaskTable, settings: Settings) -> None:
-        self._journal = journal
-        self._book = book
+    def __init__(self, commits: CommitLoop, table: TaskTable, settings: Settings) -> None:
+        self._commits = commits
+        self._table = table
         self._most_messages = settings.mailbox_messages
         self._most_bytes = settings.mailbox_bytes
 
@@ -117,17 +117,17 @@ class Mailboxes:
         for id, value in letters:
             by_task.setdefault(id, []).append(value)
         checked = [(self._open_to(id, values), values) for id, values in by_task.items()]
-        for entry, values in checked:
-            self._post(entry, values)
+        for task, values in checked:
+            self._post(task, values)
 
     def _open_to(self, id: bytes, values: list[bytes]) -> LiveTask:
         """The task, if its mailbox takes all of these."""
-        entry = self._book.find(id)
-        if entry is None:
+        task = self._table.find(id)
+        if task is None:
             raise self._no_mailbox(id)
-        if entry.record.closed:
-            raise MailboxClosed(_closed(entry), id_text(id))
-        mail = self.mail_of(entry)
+        if task.record.closed:
+            raise MailboxClosed(_closed(task), id_text(id))
+        mail = self.mail_of(task)
         if (
             mail.count + len(values) > self._most_messages
             or mail.bytes + sum(map(len, values)) > self._most_bytes
@@ -139,100 +139,98 @@ class Mailboxes:
                 mail.count,
                 mail.bytes,
             )
-        return entry
+        return task
 
     def _no_mailbox(self, id: bytes) -> Exception:
-        record = self._book.record(id)
+        record = self._table.record(id)
         if record is None:
             return TaskNotFound(f"no task has the id {id_text(id)}", id_text(id))
         return MailboxClosed(
             f"task {id_text(id)} has ended ({record.state}) and takes no messages", id_text(id)
         )
 
-    def mail_of(self, entry: LiveTask) -> MailboxState:
+    def mail_of(self, task: LiveTask) -> MailboxState:
         """The mailbox of a task, read from disk if rows may be there."""
-        if entry.mail is None:
-            rows = self._journal.scan(Table.MAIL, entry.id, after_prefix(entry.id)) if entry.stored else []
-            entry.mail = MailboxState.of({mail_seq(key): len(value) for key, value in rows})
-        return entry.mail
+        if task.mail is None:
+            rows = self._commits.scan(Table.MAIL, task.id, after_prefix(task.id)) if task.stored else []
+            task.mail = MailboxState.of({mail_seq(key): len(value) for key, value in rows})
+        return task.mail
 
-    def _post(self, entry: LiveTask, values: list[bytes]) -> None:
-        mail = self.mail_of(entry)
+    def _post(self, task: LiveTask, values: list[bytes]) -> None:
+        mail = self.mail_of(task)
         first = mail.last + 1
         sizes = list(map(len, values))
         mail.add(sizes)
-        rows: dict[bytes, bytes | None] = dict(
-            zip(mail_keys(entry.id, first, mail.last), values, strict=True)
-        )
-        self._journal.store.batch.merge(Table.MAIL, rows, sum(sizes) + MAIL_KEY_BYTES * len(rows))
-        if entry.attempt is None:
+        rows: dict[bytes, bytes | None] = dict(zip(mail_keys(task.id, first, mail.last), values, strict=True))
+        self._commits.store.batch.merge(Table.MAIL, rows, sum(sizes) + MAIL_KEY_BYTES * len(rows))
+        if task.attempt is None:
             # It may be in memory for these messages alone; once written, it can be let go.
-            self._book.touch(entry)
+            self._table.touch(task)
         elif mail.given == first - 1:
-            self._give(entry, mail, values[: mail.fitting()])
+            self._give(task, mail, values[: mail.fitting()])
 
-    def open(self, entry: LiveTask) -> None:
+    def open(self, task: LiveTask) -> None:
         """Its attempt has been handed to a worker: give it what is not acknowledged."""
-        if entry.mail is None and not entry.stored:
-            if entry.record.closed:
-                self._close_if_given(entry)
+        if task.mail is None and not task.stored:
+            if task.record.closed:
+                self._close_if_given(task)
             return
-        mail = self.mail_of(entry)
+        mail = self.mail_of(task)
         mail.rewind()
-        self._feed(entry, mail)
-        self._close_if_given(entry)
+        self._feed(task, mail)
+        self._close_if_given(task)
 
-    def progress(self, entry: LiveTask, taken: int, acked: int) -> None:
+    def progress(self, task: LiveTask, taken: int, acked: int) -> None:
         """The task has taken messages up to one number and acknowledged up to another."""
-        mail = entry.mail
+        mail = task.mail
         if mail is None:
             return
         mail.taken = max(mail.taken, min(taken, mail.given))
-        self.acknowledge(entry, acked)
-        if entry.attempt is not None:
-            self._feed(entry, mail)
-            self._close_if_given(entry)
+        self.acknowledge(task, acked)
+        if task.attempt is not None:
+            self._feed(task, mail)
+            self._close_if_given(task)
 
-    def acknowledge(self, entry: LiveTask, acked: int) -> None:
+    def acknowledge(self, task: LiveTask, acked: int) -> None:
         """Messages up to this number are dealt with: their rows go with the next commit."""
-        mail = entry.mail
+        mail = task.mail
         if mail is None or acked < mail.first:
             return
         last = min(acked, mail.last)
-        self._journal.store.batch.remove(Table.MAIL, mail_keys(entry.id, mail.first, last))
+        self._commits.store.batch.remove(Table.MAIL, mail_keys(task.id, mail.first, last))
         mail.acknowledged(last)
 
-    def close(self, entry: LiveTask) -> None:
+    def close(self, task: LiveTask) -> None:
         """Take no more messages; the task's `receive` gives None once it has had them all."""
-        if not entry.record.closed:
-            entry.record.closed = True
-            self._book.touch(entry)
-            self._close_if_given(entry)
+        if not task.record.closed:
+            task.record.closed = True
+            self._table.touch(task)
+            self._close_if_given(task)
 
-    def _feed(self, entry: LiveTask, mail: MailboxState) -> None:
+    def _feed(self, task: LiveTask, mail: MailboxState) -> None:
         fitting = mail.fitting()
         if fitting:
-            keys = mail_keys(entry.id, mail.given + 1, mail.given + fitting)
-            rows = self._journal.get_many(Table.MAIL, keys)
+            keys = mail_keys(task.id, mail.given + 1, mail.given + fitting)
+            rows = self._commits.get_many(Table.MAIL, keys)
             assert len(rows) == fitting, "a message that is not acknowledged has a row"
-            self._give(entry, mail, [rows[key] for key in keys])
+            self._give(task, mail, [rows[key] for key in keys])
 
-    def _give(self, entry: LiveTask, mail: MailboxState, values: list[bytes]) -> None:
+    def _give(self, task: LiveTask, mail: MailboxState, values: list[bytes]) -> None:
         """Give it the next messages."""
         if values:
-            assert entry.attempt is not None
-            entry.attempt.seat.channel.give(entry.id, mail.given + 1, values)
+            assert task.attempt is not None
+            task.attempt.seat.channel.give(task.id, mail.given + 1, values)
             mail.given += len(values)
 
-    def _close_if_given(self, entry: LiveTask) -> None:
+    def _close_if_given(self, task: LiveTask) -> None:
         if (
-            entry.record.closed
-            and entry.attempt is not None
-            and (entry.mail is None or entry.mail.given == entry.mail.last)
+            task.record.closed
+            and task.attempt is not None
+            and (task.mail is None or task.mail.given == task.mail.last)
         ):
-            entry.attempt.seat.channel.close_mailbox(entry.id)
+            task.attempt.seat.channel.close_mailbox(task.id)
 
 
-def _closed(entry: LiveTask) -> str:
+def _closed(task: LiveTask) -> str:
     """Why a mailbox takes nothing."""
-    return entry.kind.closed.format(id=id_text(entry.id))
+    return task.kind.closed.format(id=id_text(task.id))

@@ -21,9 +21,9 @@ Line = tuple[float, str, str]
 class TaskLog:
     """Appends to a task's log."""
 
-    def __init__(self, journal: CommitLoop, id: bytes, limit: int, *, stored: bool) -> None:
+    def __init__(self, commits: CommitLoop, id: bytes, limit: int, *, stored: bool) -> None:
         """`stored` says whether the disk may hold earlier lines."""
-        self._journal = journal
+        self._commits = commits
         self._id = id
         self._limit = limit
         self._first = self._next = NOTICE + 1
@@ -35,7 +35,7 @@ class TaskLog:
     def append(self, lines: list[Line]) -> None:
         """Add lines; they are on disk with the next commit."""
         row: bytes = msgpack.packb(lines)
-        self._journal.put(Table.LOGS, log_key(self._id, self._next), row)
+        self._commits.put(Table.LOGS, log_key(self._id, self._next), row)
         self._next += 1
         self._bytes += len(row)
         if self._bytes > self._limit:
@@ -44,18 +44,18 @@ class TaskLog:
     def _drop_oldest(self) -> None:
         while self._bytes > self._limit and self._first < self._next - 1:
             key = log_key(self._id, self._first)
-            row = self._journal.get(Table.LOGS, key) or b""
-            self._journal.delete(Table.LOGS, key)
+            row = self._commits.get(Table.LOGS, key) or b""
+            self._commits.delete(Table.LOGS, key)
             self._bytes -= len(row)
             self._dropped += len(_lines(row))
             self._first += 1
         notice = f"{self._dropped:,} earlier lines were dropped: a task's log keeps {self._limit:,} bytes"
-        self._journal.put(
+        self._commits.put(
             Table.LOGS, log_key(self._id, NOTICE), msgpack.packb([(time.time(), "notice", notice)])
         )
 
     def _read(self) -> None:
-        rows = self._journal.scan(Table.LOGS, self._id, after_prefix(self._id))
+        rows = self._commits.scan(Table.LOGS, self._id, after_prefix(self._id))
         if rows and log_seq(rows[0][0]) == NOTICE:
             # A damaged one costs the count, and must not cost the task.
             with suppress(ValueError, TypeError, IndexError, AttributeError, msgpack.UnpackException):

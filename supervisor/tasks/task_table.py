@@ -38,7 +38,7 @@ from ..rules.verdict import ErrorRow
 from .catalog import Place, TaskCatalog
 from .commit_loop import CommitLoop
 from .live_task import LiveTask
-from .ready_queue import ReadyQueue as Line
+from .ready_queue import ReadyQueue
 
 log = logging.getLogger("understudy")
 
@@ -52,12 +52,14 @@ FETCHED: Final = 256
 class TaskTable:
     """Every change of a task's record goes through here."""
 
-    def __init__(self, journal: CommitLoop) -> None:
-        self._journal = journal
-        self.entries: dict[bytes, LiveTask] = {}
+    def __init__(self, commits: CommitLoop) -> None:
+        self._commits = commits
+        self.tasks: dict[bytes, LiveTask] = {}
         #: What tasks there are.
         self.declared = TaskCatalog()
-        self.lines: dict[int, Line] = {lane: Line(self._reader_of(lane)) for lane in (*READY, Lane.DELAYED)}
+        self.queues: dict[int, ReadyQueue] = {
+            lane: ReadyQueue(self._reader_of(lane)) for lane in (*READY, Lane.DELAYED)
+        }
         self._dirty: list[LiveTask] = []
         #: The tasks that have ended since the last write, by the seconds that they are to be kept.
         self._expiring: defaultdict[float, list[bytes]] = defaultdict(list)
@@ -71,7 +73,7 @@ class TaskTable:
         self.on_change: Callable[[LiveTask], None] | None = None
         #: Called when a task has been put in line.
         self.on_queued: Callable[[], None] = lambda: None
-        journal.before_seal = self.write
+        commits.before_seal = self.write
 
     def declare(self, tasks: dict[str, dict[str, Any]]) -> None:
         """Take in the app's tasks. What stands in line gets their options: it may have been read before.
@@ -79,28 +81,28 @@ class TaskTable:
         What a worker has keeps the options it was handed out with.
         """
         self.declared.add(tasks)
-        for entry in list(self.entries.values()):
-            if entry.queued and entry.record.name in tasks:
-                entry.options, entry.lane = self.declared.options_of(entry.record)
-                if entry.record.place != _place_of(entry):
-                    self.reprioritise(entry)
+        for task in list(self.tasks.values()):
+            if task.queued and task.record.name in tasks:
+                task.options, task.lane = self.declared.options_of(task.record)
+                if task.record.place != _place_of(task):
+                    self.reprioritise(task)
 
     # --- finding ---
 
     def find(self, id: bytes) -> LiveTask | None:
         """The task with this id if it has not ended; read from disk if need be. None otherwise."""
-        entry = self.entries.get(id)
-        if entry is not None:
-            return entry if entry.record.ended is None else None
+        task = self.tasks.get(id)
+        if task is not None:
+            return task if task.record.ended is None else None
         record = self.record(id)
         return None if record is None or record.ended is not None else self._load(record)
 
     def record(self, id: bytes) -> Record | None:
         """The task's record as of now, ended or not. StoreCorrupt for one that cannot be read."""
-        entry = self.entries.get(id)
-        if entry is not None:
-            return entry.record
-        row = self._journal.get(Table.TASKS, id)
+        task = self.tasks.get(id)
+        if task is not None:
+            return task.record
+        row = self._commits.get(Table.TASKS, id)
         try:
             return None if row is None else Record.unpack(id, row)
         except ValueError as error:
@@ -109,27 +111,27 @@ class TaskTable:
             ) from error
 
     def _load(self, record: Record) -> LiveTask:
-        entry = self._take_in(record, self._journal.get(Table.ARGS, record.id), stored=True)
-        self._loaded.append(entry)
-        return entry
+        task = self._take_in(record, self._commits.get(Table.ARGS, record.id), stored=True)
+        self._loaded.append(task)
+        return task
 
     def _take_in(self, record: Record, args: bytes | None, *, stored: bool) -> LiveTask:
         usual = self.declared.usual.get(record.name) if record.options is None and not record.alone else None
         options, lane = usual[:2] if usual is not None else self.declared.options_of(record)
-        entry = LiveTask(record, options, lane, stored=stored)
+        task = LiveTask(record, options, lane, stored=stored)
         if record.place is not None:
-            entry.key = entry.stored_key = live_key(*record.place, record.id)
-        entry.args = args
-        self.entries[record.id] = entry  # last, so that a damaged record leaves nothing here
-        return entry
+            task.key = task.stored_key = live_key(*record.place, record.id)
+        task.args = args
+        self.tasks[record.id] = task  # last, so that a damaged record leaves nothing here
+        return task
 
     def _fetch(self, keys: list[bytes]) -> None:
         """Read those of these tasks of a line that are not in memory, all at once, which takes a third of the time
         that it takes one by one. What is damaged or gone is left out, for `_at` to say so."""
-        entries = self.entries
-        missing = sorted([id for key in keys if (id := key[9:]) not in entries])
-        rows = self._journal.get_many(Table.TASKS, missing)
-        args = self._journal.get_many(Table.ARGS, missing)
+        tasks = self.tasks
+        missing = sorted([id for key in keys if (id := key[9:]) not in tasks])
+        rows = self._commits.get_many(Table.TASKS, missing)
+        args = self._commits.get_many(Table.ARGS, missing)
         # Nearly no task that waits in line has mail or a log: one look for all of them together, instead of one for
         # each when it is handed out and another when it ends.
         with_more = min(self._first_of(Table.MAIL, missing), self._first_of(Table.LOGS, missing))
@@ -145,76 +147,76 @@ class TaskTable:
         """The first task that has rows here, among those from the first to the last of these; if there is none, what
         sorts behind them."""
         end = after_prefix(ids[-1])
-        found = self._journal.scan(table, ids[0], end, 1)
+        found = self._commits.scan(table, ids[0], end, 1)
         return found[0][0][:ID_BYTES] if found else end
 
     # --- changing ---
 
     def add(self, new: Iterable[tuple[Record, bytes | None]]) -> None:
         """New tasks with their arguments: put them in line and write them with the next commit."""
-        entries, dirty, usual_of = self.entries, self._dirty, self.declared.usual
+        tasks, dirty, usual_of = self.tasks, self._dirty, self.declared.usual
         keys: dict[int, list[bytes]] = {}
-        far: dict[Line, list[tuple[bytes, Record]]] = {}
+        far: dict[ReadyQueue, list[tuple[bytes, Record]]] = {}
         for record, args in new:
             id = record.id
             usual = usual_of.get(record.name) if record.options is None and record.due is None else None
             options, lane = usual[:2] if usual is not None else self.declared.options_of(record)
             if args is not None:
-                self._journal.put(Table.ARGS, id, args)
+                self._commits.put(Table.ARGS, id, args)
             record.place = place = usual[2] if usual is not None else _place_in_line(record, options, lane)
             key = live_key(*place, id)
-            line = self.lines[place[0]]
-            if line.horizon is not None and key > line.horizon and self.on_change is None:
-                far.setdefault(line, []).append((key, record))
+            queue = self.queues[place[0]]
+            if queue.horizon is not None and key > queue.horizon and self.on_change is None:
+                far.setdefault(queue, []).append((key, record))
                 continue
-            entries[id] = entry = LiveTask(record, options, lane, stored=False)
-            entry.args = args
-            entry.key = key
+            tasks[id] = task = LiveTask(record, options, lane, stored=False)
+            task.args = args
+            task.key = key
             keys.setdefault(place[0], []).append(key)
-            entry.dirty = True
-            dirty.append(entry)
+            task.dirty = True
+            dirty.append(task)
             if self.on_change is not None:
-                self.on_change(entry)
+                self.on_change(task)
         for place_lane, more in keys.items():
-            self.lines[place_lane].extend(more)
-        for line, rows in far.items():
-            self._write_far(line, rows)
+            self.queues[place_lane].extend(more)
+        for queue, rows in far.items():
+            self._write_far(queue, rows)
         self.on_queued()
 
-    def _write_far(self, line: Line, new: list[tuple[bytes, Record]]) -> None:
+    def _write_far(self, queue: ReadyQueue, new: list[tuple[bytes, Record]]) -> None:
         """Tasks behind a line's horizon go to disk and not into memory, from where they would only be let go again."""
         keys = [key for key, _ in new]
         self._merge({record.id: record.pack() for _, record in new}, dict.fromkeys(keys, b""))
-        line.turn_away(keys)
-        self._journal.after_commit(lambda: line.committed(keys))
+        queue.turn_away(keys)
+        self._commits.after_commit(lambda: queue.committed(keys))
 
-    def touch(self, entry: LiveTask) -> None:
+    def touch(self, task: LiveTask) -> None:
         """Its record has changed: write it with the next commit."""
-        if not entry.dirty:
-            entry.dirty = True
-            self._dirty.append(entry)
+        if not task.dirty:
+            task.dirty = True
+            self._dirty.append(task)
 
-    def begin(self, entries: Iterable[LiveTask], pid: int, now: float) -> None:
+    def begin(self, tasks: Iterable[LiveTask], pid: int, now: float) -> None:
         """They are handed to a worker."""
-        for entry in entries:
-            record = entry.record
+        for task in tasks:
+            record = task.record
             record.state = after(record.state, Event.DISPATCH)
             record.started = now
             record.pid = pid
             if record.due is not None:
                 record.due = None
             record.place = _RUNNING
-            entry.key = _RUNNING_PREFIX + entry.id
+            task.key = _RUNNING_PREFIX + task.id
             # Not dirty by that: most tasks end before anybody could read that they run. `touch` follows if this one
             # does not; until then the disk says that it is queued, which is how it would be taken up after a crash.
             if self.on_change is not None:
-                self.on_change(entry)
+                self.on_change(task)
 
     def requeue(
-        self, entry: LiveTask, event: Event, *, error: ErrorRow | None = None, due: float | None = None
+        self, task: LiveTask, event: Event, *, error: ErrorRow | None = None, due: float | None = None
     ) -> None:
         """It is off its worker and stands in line again: an interruption, or a retry with its `due` time."""
-        record = entry.record
+        record = task.record
         record.state = after(record.state, event)
         record.pid = None
         record.progress = None if event is Event.RETRY else record.progress
@@ -224,23 +226,23 @@ class TaskTable:
         else:
             record.interruptions += 1
         record.due = due
-        entry.off_worker()
-        entry.options, entry.lane = self.declared.options_of(record)
-        self.stand(entry)
+        task.off_worker()
+        task.options, task.lane = self.declared.options_of(record)
+        self.stand(task)
 
-    def take_back(self, entry: LiveTask) -> None:
+    def take_back(self, task: LiveTask) -> None:
         """It was handed out and had not begun: it never left the line."""
-        record = entry.record
+        record = task.record
         record.state = State.QUEUED
         record.started = record.pid = None
-        entry.off_worker()
-        self.stand(entry)
+        task.off_worker()
+        self.stand(task)
 
     def end(
-        self, entry: LiveTask, event: Event, *, error: ErrorRow | None = None, value: bytes | None = None
+        self, task: LiveTask, event: Event, *, error: ErrorRow | None = None, value: bytes | None = None
     ) -> None:
         """It has ended; from here on its state never changes. Clears its mail; the record and the value stay."""
-        record = entry.record
+        record = task.record
         record.state = after(record.state, event)
         assert record.state in TERMINAL
         record.ended = time.time()
@@ -249,108 +251,108 @@ class TaskTable:
             record.due = None
         if record.error is not error:
             record.error = error
-        if entry.attempt is None:
-            self._leave_line(entry)
+        if task.attempt is None:
+            self._leave_queue(task)
         else:
-            entry.off_worker()
-        record.place = entry.key = None
-        entry.result = value
+            task.off_worker()
+        record.place = task.key = None
+        task.result = value
         if value is not None:
             record.result = len(value)
-            self._journal.put(Table.RESULTS, record.id, value)
-        if entry.mail is not None or entry.stored:
-            self._clear_mail(entry)
-        keep = entry.options.keep
+            self._commits.put(Table.RESULTS, record.id, value)
+        if task.mail is not None or task.stored:
+            self._clear_mail(task)
+        keep = task.options.keep
         if keep is not None:
             self._expiring[keep].append(record.id)
-        self._changed(entry)
+        self._changed(task)
 
-    def _clear_mail(self, entry: LiveTask) -> None:
-        mail, id = entry.mail, entry.id
+    def _clear_mail(self, task: LiveTask) -> None:
+        mail, id = task.mail, task.id
         if mail is not None:
-            self._journal.store.batch.remove(Table.MAIL, mail_keys(id, mail.first, mail.last))
-        elif entry.stored:
-            for key, _ in self._journal.scan(Table.MAIL, mail_key(id, 0), mail_key(id, (1 << 64) - 1)):
-                self._journal.delete(Table.MAIL, key)
+            self._commits.store.batch.remove(Table.MAIL, mail_keys(id, mail.first, mail.last))
+        elif task.stored:
+            for key, _ in self._commits.scan(Table.MAIL, mail_key(id, 0), mail_key(id, (1 << 64) - 1)):
+                self._commits.delete(Table.MAIL, key)
 
-    def _changed(self, entry: LiveTask) -> None:
-        self.touch(entry)
+    def _changed(self, task: LiveTask) -> None:
+        self.touch(task)
         if self.on_change is not None:
-            self.on_change(entry)
+            self.on_change(task)
 
     # --- the lines ---
 
     def waits(self, lane: Lane) -> bool:
         """Whether a task stands in this lane, as far as is known without reading the disk."""
-        return not self.lines[lane].empty
+        return not self.queues[lane].empty
 
     @property
     def crowded(self) -> bool:
         """Whether so many tasks are ready that more of them need not be taken in before some have ended."""
-        return any(self.lines[lane].crowded for lane in READY)
+        return any(self.queues[lane].crowded for lane in READY)
 
     def take(self, lane: Lane, count: int = 1) -> list[LiveTask]:
         """Take the first ready tasks of a lane out of its line, up to so many; none only if it is empty."""
-        line, entries, of = self.lines[lane], self.entries, self.entries.get
-        while keys := line.take(count, self._stands):
-            if not all(key[9:] in entries for key in keys):
-                self._fetch(keys + line.coming(FETCHED))
-            taken = [entry for key in keys if (entry := of(key[9:]) or self._at(key)) is not None]
+        queue, tasks, of = self.queues[lane], self.tasks, self.tasks.get
+        while keys := queue.take(count, self._stands):
+            if not all(key[9:] in tasks for key in keys):
+                self._fetch(keys + queue.coming(FETCHED))
+            taken = [task for key in keys if (task := of(key[9:]) or self._at(key)) is not None]
             if taken:
                 return taken
         return []
 
-    def put_back(self, lane: Lane, entry: LiveTask) -> None:
+    def put_back(self, lane: Lane, task: LiveTask) -> None:
         """A task that `take` gave is not wanted after all: it stands first again."""
-        assert entry.key is not None
-        self.lines[lane].put_back(entry.key)
+        assert task.key is not None
+        self.queues[lane].put_back(task.key)
 
     def next_due(self) -> float | None:
         """When the first delayed task is due."""
-        key = self.lines[Lane.DELAYED].peek(self._stands)
+        key = self.queues[Lane.DELAYED].peek(self._stands)
         return None if key is None else due_of(key)
 
     def release_due(self, now: float, most: int) -> int:
         """Let delayed tasks that are due by `now` stand in their lanes, up to `most` at a time; how many."""
-        line = self.lines[Lane.DELAYED]
+        queue = self.queues[Lane.DELAYED]
         for count in range(most):
-            key = line.peek(self._stands)
+            key = queue.peek(self._stands)
             if key is None or due_of(key) > now:
                 return count
-            line.pop(self._stands)
-            entry = self._at(key)
-            if entry is not None:
-                entry.record.due = None
-                self.stand(entry)
+            queue.pop(self._stands)
+            task = self._at(key)
+            if task is not None:
+                task.record.due = None
+                self.stand(task)
         return most
 
-    def reprioritise(self, entry: LiveTask) -> None:
+    def reprioritise(self, task: LiveTask) -> None:
         """Its lane or its sort has changed while it stands in line."""
-        self._leave_line(entry)
-        self.stand(entry)
+        self._leave_queue(task)
+        self.stand(task)
 
     def running_at_boot(self) -> list[LiveTask]:
         """The tasks that were running when the last supervisor of this home ended."""
-        rows = self._journal.scan(Table.LIVE, live_key(Lane.RUNNING, 0, b""), live_key(Lane.SYNC, 0, b""))
-        return [entry for key, _ in rows if (entry := self._at(key)) is not None]
+        rows = self._commits.scan(Table.LIVE, live_key(Lane.RUNNING, 0, b""), live_key(Lane.SYNC, 0, b""))
+        return [task for key, _ in rows if (task := self._at(key)) is not None]
 
-    def stand(self, entry: LiveTask) -> None:
+    def stand(self, task: LiveTask) -> None:
         """Put a task that is on no worker where it belongs."""
-        entry.record.place = place = _place_of(entry)
-        entry.key = key = live_key(*place, entry.id)
-        self.lines[place[0]].push(key)
-        self._changed(entry)
+        task.record.place = place = _place_of(task)
+        task.key = key = live_key(*place, task.id)
+        self.queues[place[0]].push(key)
+        self._changed(task)
         self.on_queued()
 
-    def _leave_line(self, entry: LiveTask) -> None:
-        key = entry.key
+    def _leave_queue(self, task: LiveTask) -> None:
+        key = task.key
         if key is not None and key[0]:
-            self.lines[key[0]].discard(key)
+            self.queues[key[0]].discard(key)
 
     def _stands(self, key: bytes) -> bool:
         """Whether a key read from disk still is where its task stands; changes not yet committed are in memory."""
-        entry = self.entries.get(live_id(key))
-        return entry is None or entry.key == key
+        task = self.tasks.get(live_id(key))
+        return task is None or task.key == key
 
     def _at(self, key: bytes) -> LiveTask | None:
         """The task of a live row. A row that belongs to none is damage; it is removed, so as not to stop the line.
@@ -358,22 +360,22 @@ class TaskTable:
         So is a record that cannot be read; but that one stays on disk as it is, for whoever can make sense of it.
         """
         try:
-            entry = self.find(live_id(key))
+            task = self.find(live_id(key))
         except (StoreCorrupt, *DAMAGED):
             log.exception("task %s is left out of the line, as its rows are damaged", live_id(key).hex())
             return None
-        if entry is None or entry.key != key:
+        if task is None or task.key != key:
             log.error("a row of the line belongs to no task that stands there, and is removed: %s", key.hex())
-            self._journal.delete(Table.LIVE, key)
+            self._commits.delete(Table.LIVE, key)
             return None
-        return entry
+        return task
 
     def _reader_of(self, lane: Lane) -> Callable[[bytes, int], list[bytes]]:
         first, end = live_key(lane, 0, b""), live_key(lane + 1, 0, b"")
 
         def read_after(key: bytes, count: int) -> list[bytes]:
             start = key + b"\0" if key else first
-            return [row for row, _ in self._journal.scan(Table.LIVE, start, end, count)]
+            return [row for row, _ in self._commits.scan(Table.LIVE, start, end, count)]
 
         return read_after
 
@@ -391,98 +393,98 @@ class TaskTable:
         tasks: dict[bytes, bytes | None] = {}
         live: dict[bytes, bytes | None] = {}
         ended: list[LiveTask] = []
-        for entry in dirty:
-            entry.dirty = False
-            entry.batch = batch
-            if entry.record.ended is not None:
-                ended.append(entry)
-            if entry.attempt is None or entry.attempt.shown:
-                row, key = entry.record.pack(), entry.key
+        for task in dirty:
+            task.dirty = False
+            task.batch = batch
+            if task.record.ended is not None:
+                ended.append(task)
+            if task.attempt is None or task.attempt.shown:
+                row, key = task.record.pack(), task.key
             else:
-                row, key = _as_queued(entry)
-            tasks[entry.id] = row
-            if key != entry.stored_key:
-                if entry.stored_key is not None:
-                    live[entry.stored_key] = None
+                row, key = _as_queued(task)
+            tasks[task.id] = row
+            if key != task.stored_key:
+                if task.stored_key is not None:
+                    live[task.stored_key] = None
                 if key is not None:
                     live[key] = b""
-                entry.stored_key = key
+                task.stored_key = key
         self._merge(tasks, live)
         for keep, ids in self._expiring.items():
             rows = expiry_rows(time.time() + keep, ids)
-            self._journal.store.batch.merge(Table.EXPIRY, rows, EXPIRY_KEY_BYTES * len(ids))
+            self._commits.store.batch.merge(Table.EXPIRY, rows, EXPIRY_KEY_BYTES * len(ids))
         self._expiring.clear()
-        self._journal.after_commit(lambda: self._written(dirty, ended, batch))
+        self._commits.after_commit(lambda: self._written(dirty, ended, batch))
 
     def _merge(self, tasks: dict[bytes, bytes | None], live: dict[bytes, bytes | None]) -> None:
         """Rows of the two tables for the open batch."""
-        batch = self._journal.store.batch
+        batch = self._commits.store.batch
         batch.merge(Table.TASKS, tasks, sum(map(len, filter(None, tasks.values()))) + ID_BYTES * len(tasks))
         batch.merge(Table.LIVE, live, LIVE_KEY_BYTES * len(live))
 
-    def _written(self, entries: list[LiveTask], ended: list[LiveTask], batch: int) -> None:
+    def _written(self, tasks: list[LiveTask], ended: list[LiveTask], batch: int) -> None:
         """After the commit: let go of what need not be in memory, and tell of the tasks that ended."""
         self._on_disk = batch
         # What has changed since is not on disk as it is now; it comes again with a later batch.
-        ended = [entry for entry in ended if not entry.dirty and entry.batch == batch]
-        for entry in ended:
-            self.entries.pop(entry.id, None)
-        for lane, line in self.lines.items():
+        ended = [task for task in ended if not task.dirty and task.batch == batch]
+        for task in ended:
+            self.tasks.pop(task.id, None)
+        for lane, queue in self.queues.items():
             # A lane with nothing on disk only has nothing to let go of.
-            if line.horizon is not None:
+            if queue.horizon is not None:
                 standing = [
-                    e for e in entries if e.key and e.key[0] == lane and not e.dirty and e.batch == batch
+                    e for e in tasks if e.key and e.key[0] == lane and not e.dirty and e.batch == batch
                 ]
-                line.committed(e.key for e in standing if e.key)
-                self._let_go(line, standing)
+                queue.committed(e.key for e in standing if e.key)
+                self._let_go(queue, standing)
         if ended:
             self.on_ended(ended)
-        for line in self.lines.values():
-            for key in line.cut(self._is_written):
+        for queue in self.queues.values():
+            for key in queue.cut(self._is_written):
                 if self._is_written(key):
-                    self.entries.pop(live_id(key), None)
+                    self.tasks.pop(live_id(key), None)
 
     def _let_go_of_loaded(self) -> None:
         """What was only looked at need not stay; what was changed is let go of after its commit."""
         loaded, self._loaded = self._loaded, []
-        for entry in loaded:
-            key = entry.key
-            if key is not None and key[0] and not entry.dirty and entry.batch <= self._on_disk:
-                self._let_go(self.lines[key[0]], [entry])
+        for task in loaded:
+            key = task.key
+            if key is not None and key[0] and not task.dirty and task.batch <= self._on_disk:
+                self._let_go(self.queues[key[0]], [task])
 
-    def _let_go(self, line: Line, entries: list[LiveTask]) -> None:
+    def _let_go(self, queue: ReadyQueue, tasks: list[LiveTask]) -> None:
         """Those of these tasks that stand behind a line's horizon need not be in memory."""
-        for entry in entries:
-            if entry.attempt is None and entry.key and not line.holds(entry.key):
-                self.entries.pop(entry.id, None)
+        for task in tasks:
+            if task.attempt is None and task.key and not queue.holds(task.key):
+                self.tasks.pop(task.id, None)
 
     def _is_written(self, key: bytes) -> bool:
-        entry = self.entries.get(live_id(key))
-        written = entry is None or (not entry.dirty and entry.batch <= self._on_disk)
-        return written and not self._journal.store.pending(Table.LIVE, key)
+        task = self.tasks.get(live_id(key))
+        written = task is None or (not task.dirty and task.batch <= self._on_disk)
+        return written and not self._commits.store.pending(Table.LIVE, key)
 
 
 _RUNNING: Place = (int(Lane.RUNNING), 0)
 _RUNNING_PREFIX = live_key(*_RUNNING, b"")[:-ID_BYTES]
 
 
-def _as_queued(entry: LiveTask) -> tuple[bytes, bytes]:
+def _as_queued(task: LiveTask) -> tuple[bytes, bytes]:
     """The record and the live row of a task that is on its way to a worker: until it is known to have begun there it
     may be taken back, and whoever has read that it runs would see it back in line without an interruption."""
-    record = entry.record
+    record = task.record
     handed = record.started, record.pid
-    place = _place_of(entry)
+    place = _place_of(task)
     record.state, record.place = State.QUEUED, place
     record.started = record.pid = None
     row = record.pack()
     record.state, record.place = State.RUNNING, _RUNNING
     record.started, record.pid = handed
-    return row, live_key(*place, entry.id)
+    return row, live_key(*place, task.id)
 
 
-def _place_of(entry: LiveTask) -> Place:
+def _place_of(task: LiveTask) -> Place:
     """Where a task that is on no worker belongs in the `live` table."""
-    return _place_in_line(entry.record, entry.options, entry.lane)
+    return _place_in_line(task.record, task.options, task.lane)
 
 
 def _place_in_line(record: Record, options: Options, lane: Lane) -> Place:

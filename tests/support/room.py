@@ -154,7 +154,7 @@ class PaperPool:
     """What the dispatcher and the service need of a pool."""
 
     def __init__(self) -> None:
-        self.links: list[WorkerSeat] = []
+        self.seats: list[WorkerSeat] = []
         self.app_ready = asyncio.Event()
         self.app_ready.set()
         self.app_error: AppFailed | None = None
@@ -163,7 +163,7 @@ class PaperPool:
         self.modules: list[str] = []
 
     def idle_isolated(self) -> list[WorkerSeat]:
-        return [link for link in self.links if link.alone and link.takes(Lane.SYNC) and not link.tasks]
+        return [seat for seat in self.seats if seat.alone and seat.takes(Lane.SYNC) and not seat.tasks]
 
     def want_isolated(self, count: int) -> None:
         self.wanted.append(count)
@@ -171,9 +171,9 @@ class PaperPool:
     def settle(self, seat: WorkerSeat) -> None:
         """No worker is replaced here."""
 
-    def retire(self, link: WorkerSeat) -> None:
-        link.retiring = True
-        self.retired.append(link)
+    def retire(self, seat: WorkerSeat) -> None:
+        seat.retiring = True
+        self.retired.append(seat)
 
     async def declare(self, modules: Iterable[str]) -> None:
         self.modules += modules
@@ -192,14 +192,14 @@ class Room:
         self.core = Core(
             CommitLoop(home, settings), settings, facts, lambda _events, _turn: cast("Any", self.pool)
         )
-        self.journal, self.book, self.mailroom = self.core.commits, self.core.table, self.core.mailboxes
+        self.commits, self.table, self.mailboxes = self.core.commits, self.core.table, self.core.mailboxes
         self.attempts, self.dispatcher, self.service = (
             self.core.attempts,
             self.core.dispatcher,
             self.core.service,
         )
         self.turn = self.core.turn
-        self.book.declare(tasks)
+        self.table.declare(tasks)
         #: Pids of workers that were to be killed.
         self.killed: list[int] = []
         self.workers: list[Puppet] = []
@@ -210,13 +210,13 @@ class Room:
         """One worker more."""
         puppet = Puppet(self, len(self.workers) + 1, alone=alone)
         self.workers.append(puppet)
-        self.pool.links.append(puppet.seat)
+        self.pool.seats.append(puppet.seat)
         self.turn()
         return puppet
 
     def die(self, puppet: Puppet, status: ExitStatus | None = None) -> bool:
         """The worker has died: whether a task explains it."""
-        self.pool.links.remove(puppet.seat)
+        self.pool.seats.remove(puppet.seat)
         explained = self.attempts.died(puppet.seat, status or ExitStatus(signal=9))
         puppet.channel.close()
         self.turn()
@@ -226,9 +226,9 @@ class Room:
         """Until a turn has been taken and everything is on disk."""
         self.turn()
         await self.until(lambda: not self.core.turn_asked)
-        await self.journal.settled()
+        await self.commits.settled()
         await self.until(
-            lambda: not self.core.turn_asked and not self.journal.store.busy and not self.book._dirty
+            lambda: not self.core.turn_asked and not self.commits.store.busy and not self.table._dirty
         )
 
     async def until(self, condition: Callable[[], object]) -> None:
@@ -241,11 +241,11 @@ class Room:
     def add(self, name: str = "quick", args: bytes | None = None, **fields: Any) -> bytes:
         """Start a task as the service does; its id."""
         id = new_id()
-        self.book.add([(Record(id, name, time.time(), id, **fields), args)])
+        self.table.add([(Record(id, name, time.time(), id, **fields), args)])
         return id
 
     def record(self, id: bytes) -> Record:
-        record = self.book.record(id)
+        record = self.table.record(id)
         assert record is not None
         return record
 
@@ -253,7 +253,7 @@ class Room:
         return self.record(id).state
 
     def entry(self, id: bytes) -> LiveTask:
-        entry = self.book.find(id)
+        entry = self.table.find(id)
         assert entry is not None
         return entry
 
@@ -263,13 +263,13 @@ class Room:
 
     def rows(self, table: Any, prefix: bytes = b"") -> list[tuple[bytes, bytes]]:
         """Committed rows."""
-        return [row for row in self.journal.scan(table) if row[0].startswith(prefix)]
+        return [row for row in self.commits.scan(table) if row[0].startswith(prefix)]
 
     def close(self) -> None:
         self.dispatcher.stop()
         for puppet in self.workers:
             puppet.channel.close()
-        self.journal.close()
+        self.commits.close()
 
 
 TASKS = {

@@ -149,7 +149,7 @@ def test_a_cancelled_task_is_cancelled_whatever_it_returns(home: Path, value: by
             it.workers[0].done(id, value=value)
             await it.settle()
             assert it.state(id) is State.CANCELLED
-            assert it.journal.get(Table.RESULTS, id) == value
+            assert it.commits.get(Table.RESULTS, id) == value
             assert it.killed == []
 
     asyncio.run(story())
@@ -198,7 +198,7 @@ def test_a_timeout_that_passes_unseen_is_still_one(home: Path):
             it.workers[0].done(id, value=b"late")
             await it.settle()
             assert it.state(id) is State.TIMED_OUT
-            assert it.journal.get(Table.RESULTS, id) is None
+            assert it.commits.get(Table.RESULTS, id) is None
 
     asyncio.run(story())
 
@@ -471,7 +471,7 @@ def test_what_is_told_of_an_attempt_that_went_on_elsewhere_changes_nothing(home:
         async with room(home, workers=2, slots=1) as it:
             (id,) = await begun(it, "retried")
             old, other = sorted(it.workers, key=lambda worker: id not in worker.seat.tasks)
-            it.mailroom.send([(id, b"message")])
+            it.mailboxes.send([(id, b"message")])
             old.done(id, Ending.RETRY_LATER, error=ERROR, delay=0.0)
             # Busy, so that the next attempt goes to the other one.
             old.seat.retiring = True
@@ -525,7 +525,7 @@ def test_a_container_task_is_never_to_blame(home: Path):
             it.attempts.on_left_behind = lambda: left.append(1)
             beside: bytes | None = None
             for name, waits in (("", False), ("quick", True), ("retried", False)):
-                ids = [id for id in it.book.entries if it.record(id).name == BOX] or [it.add(BOX)]
+                ids = [id for id in it.table.tasks if it.record(id).name == BOX] or [it.add(BOX)]
                 beside = it.add(name) if name else None
                 worker = it.hire()
                 await it.settle()

@@ -75,8 +75,8 @@ class Troupe:
 
     # --- WorkerEvents ---
 
-    def died(self, link: WorkerSeat, status: ExitStatus) -> bool:
-        self.deaths.append((link, status))
+    def died(self, seat: WorkerSeat, status: ExitStatus) -> bool:
+        self.deaths.append((seat, status))
         return self.explained
 
     def over_memory(self, seat: WorkerSeat) -> None:
@@ -91,34 +91,34 @@ class Troupe:
     def took_back(self, seat: WorkerSeat, lane: Lane, count: int) -> None:
         raise AssertionError("a local channel answers at once")
 
-    def reported(self, link: WorkerSeat, frame: tuple[Any, ...]) -> None:
+    def reported(self, seat: WorkerSeat, frame: tuple[Any, ...]) -> None:
         self.frames.append(frame)
         if frame[0] == Report.DONE:
             for row in frame[1]:
-                link.drop(link.tasks[row[0]])
-                link.done += 1
+                seat.drop(seat.tasks[row[0]])
+                seat.done += 1
         self.turn()
 
-    def lost(self, link: WorkerSeat) -> None:
-        self.hung_up_links.append(link)
+    def lost(self, seat: WorkerSeat) -> None:
+        self.hung_up_links.append(seat)
 
     def turn(self) -> None:
-        for link in list(self.pool.links):
-            self.pool.settle(link)
-            link.channel.flush()
+        for seat in list(self.pool.seats):
+            self.pool.settle(seat)
+            seat.channel.flush()
 
     def up(self, *, alone: bool = False) -> list[WorkerSeat]:
         return [
-            link
-            for link in self.pool.links
-            if link.pid and link.alone is alone and channel_of(link)._transport
+            seat
+            for seat in self.pool.seats
+            if seat.pid and seat.alone is alone and channel_of(seat)._transport
         ]
 
-    def run(self, link: WorkerSeat, task: str, **options: Any) -> bytes:
+    def run(self, seat: WorkerSeat, task: str, **options: Any) -> bytes:
         id = new_id()
         entry = LiveTask(Record(id, task, 1.0, id), Options().changed(options), Lane.SYNC, stored=False)
-        link.hand(Lane.SYNC, [entry], 0.0)
-        link.channel.flush()
+        seat.hand(Lane.SYNC, [entry], 0.0)
+        seat.channel.flush()
         return id
 
     def done(self, id: bytes) -> list[tuple[Any, ...]]:
@@ -150,14 +150,14 @@ async def troupe(folder: Path, source: str = APP, **settings: Any) -> AsyncItera
 def test_workers_come_work_and_go(tmp_path: Path):
     async def story() -> None:
         async with troupe(tmp_path) as it:
-            assert not it.pool.empty.is_set() or not it.pool.links
+            assert not it.pool.empty.is_set() or not it.pool.seats
             await async_until(lambda: len(it.up()) == 2)
             assert set(it.tasks) >= {"echo", "grow"}
             assert it.pool.app_ready.is_set()
             id = it.run(it.up()[0], "echo")
             await async_until(lambda: it.done(id))
             assert it.done(id)[0][1] == Ending.VALUE
-            assert len({link.pid for link in it.pool.links}) == 2
+            assert len({seat.pid for seat in it.pool.seats}) == 2
         assert it.pool.empty.is_set()
         assert it.hopeless == []
 
@@ -173,7 +173,7 @@ def test_one_that_dies_is_replaced_and_its_end_is_told(tmp_path: Path):
             os.kill(victim.pid, signal.SIGKILL)
             await async_until(lambda: it.deaths)
             assert it.deaths == [(victim, ExitStatus(signal=signal.SIGKILL))]
-            assert victim not in it.pool.links
+            assert victim not in it.pool.seats
             await async_until(lambda: len(it.up()) == 2)
 
     asyncio.run(story())
@@ -183,16 +183,16 @@ def test_what_it_had_said_is_heard_before_its_death_is(tmp_path: Path):
     async def story() -> None:
         async with troupe(tmp_path, workers=1) as it:
             await async_until(it.up)
-            (link,) = it.up()
+            (seat,) = it.up()
             heard_before: list[bool] = []
             it.died = lambda _seat, _status: bool(heard_before.append(bool(it.done(id)))) or True  # type: ignore[method-assign]
-            link.channel.read(False)
-            id = it.run(link, "echo")
-            await async_until(lambda: link.channel.unbegun(Lane.SYNC) == 0)
+            seat.channel.read(False)
+            id = it.run(seat, "echo")
+            await async_until(lambda: seat.channel.unbegun(Lane.SYNC) == 0)
             # The result lies in the socket, unread, when the worker dies.
-            sock = channel_of(link)._transport.get_extra_info("socket")  # type: ignore[union-attr]
+            sock = channel_of(seat)._transport.get_extra_info("socket")  # type: ignore[union-attr]
             await async_until(lambda: sock_has_data(sock))
-            os.kill(link.pid, signal.SIGKILL)
+            os.kill(seat.pid, signal.SIGKILL)
             await async_until(lambda: heard_before)
             assert heard_before == [True]
 
@@ -218,7 +218,7 @@ def test_deaths_that_nothing_explains_are_borne_only_so_often(tmp_path: Path):
             assert it.pool.app_error is it.hopeless[0]
             it.pool.ensure()
             it.pool.want_isolated(1)
-            assert it.pool.links == []
+            assert it.pool.seats == []
             assert it.pool.empty.is_set()
 
     asyncio.run(story())
@@ -249,13 +249,13 @@ def test_an_isolated_worker_is_for_one_task(tmp_path: Path):
             await async_until(it.up)
             it.pool.want_isolated(5)
             it.pool.want_isolated(5)
-            assert sum(link.alone for link in it.pool.links) == 2, "no more than may run at once"
+            assert sum(seat.alone for seat in it.pool.seats) == 2, "no more than may run at once"
             await async_until(lambda: len(it.pool.idle_isolated()) == 2)
             own = it.pool.idle_isolated()[0]
             id = it.run(own, "echo")
             assert own not in it.pool.idle_isolated()
             await async_until(lambda: it.done(id))
-            await async_until(lambda: own not in it.pool.links)
+            await async_until(lambda: own not in it.pool.seats)
             assert it.deaths[-1] == (own, ExitStatus(code=0))
 
     asyncio.run(story())
@@ -266,15 +266,15 @@ def test_a_retired_worker_gets_nothing_new_and_exits(tmp_path: Path):
         async with troupe(tmp_path, workers=1) as it:
             it.explained = True
             await async_until(it.up)
-            (link,) = it.up()
+            (seat,) = it.up()
             retired: list[WorkerSeat] = []
             it.retiring = retired.append  # type: ignore[method-assign]
-            it.pool.retire(link)
-            it.pool.retire(link)
-            assert retired == [link]
-            assert not link.takes(Lane.SYNC)
+            it.pool.retire(seat)
+            it.pool.retire(seat)
+            assert retired == [seat]
+            assert not seat.takes(Lane.SYNC)
             it.pool.ensure()
-            await async_until(lambda: link not in it.pool.links and it.up())
+            await async_until(lambda: seat not in it.pool.seats and it.up())
 
     asyncio.run(story())
 
@@ -285,10 +285,10 @@ def test_workers_are_replaced_by_age(tmp_path: Path):
             it.explained = True
             pids = set()
             for _ in range(9):
-                await async_until(lambda: any(link.takes(Lane.SYNC) for link in it.up()))
-                link = next(link for link in it.up() if link.takes(Lane.SYNC))
-                pids.add(link.pid)
-                id = it.run(link, "echo")
+                await async_until(lambda: any(seat.takes(Lane.SYNC) for seat in it.up()))
+                seat = next(seat for seat in it.up() if seat.takes(Lane.SYNC))
+                pids.add(seat.pid)
+                id = it.run(seat, "echo")
                 await async_until(lambda id=id: it.done(id))
             assert len(pids) == 3
             assert {status.code for _, status in it.deaths} == {0}
@@ -319,9 +319,9 @@ def test_a_worker_that_has_grown_is_replaced(tmp_path: Path, monkeypatch: pytest
         async with troupe(tmp_path, workers=1, worker_memory=1 << 30) as it:
             it.explained = True
             await async_until(it.up)
-            (link,) = it.up()
-            id = it.run(link, "echo")
-            await async_until(lambda: it.done(id) and link not in it.pool.links and it.up())
+            (seat,) = it.up()
+            id = it.run(seat, "echo")
+            await async_until(lambda: it.done(id) and seat not in it.pool.seats and it.up())
 
     asyncio.run(story())
 
@@ -332,7 +332,7 @@ def test_an_app_that_does_not_load(tmp_path: Path):
             await async_until(lambda: it.hopeless)
             assert "broken" in str(it.hopeless[0])
             assert it.pool.app_ready.is_set()
-            assert it.pool.links == []
+            assert it.pool.seats == []
 
     asyncio.run(story())
 
@@ -440,6 +440,6 @@ def test_it_can_be_stopped_at_any_moment(tmp_path: Path, turns: int):
                 await asyncio.sleep(0)
             async with asyncio.timeout(15):
                 await it.pool.stop()
-            assert it.pool.links == []
+            assert it.pool.seats == []
 
     asyncio.run(story())

@@ -139,13 +139,13 @@ class Elsewhere:
 
         seat = WorkerSeat(number, open_channel, self.it.attempts, alone=False)
         self.seats.append(seat)
-        self.it.pool.links.append(seat)
+        self.it.pool.seats.append(seat)
         self.it.turn()
         return seat, self.channels[-1]
 
     def die(self, seat: WorkerSeat) -> bool:
         seat.channel.close()
-        self.it.pool.links.remove(seat)
+        self.it.pool.seats.remove(seat)
         explained = self.it.attempts.died(seat, ExitStatus(signal=9))
         self.it.turn()
         return explained
@@ -195,7 +195,7 @@ def test_messages_go_through_it(home: Path):
         _, channel = stage.hire()
         id = it.add()
         await it.settle()
-        it.mailroom.send([(id, b"one"), (id, b"two")])
+        it.mailboxes.send([(id, b"one"), (id, b"two")])
         await it.settle()
         assert [value for _, _, values in channel.messages for value in values] == [b"one", b"two"]
 

@@ -25,13 +25,13 @@ def test_each_task_comes_with_a_token(home: Path):
     async def story() -> None:
         async with room(home, slots=3) as it:
             worker, ids = await with_tasks(it, 3)
-            link = worker.seat
+            seat = worker.seat
             assert worker.channel.tokens[Lane.SYNC].count() == 3
             assert [a.id for a in worker.begin(1)] == ids[:1]
-            begun, not_begun = link.not_begun(Lane.SYNC)
+            begun, not_begun = seat.not_begun(Lane.SYNC)
             assert [entry.id for entry in begun] == ids[:1]
             assert [entry.id for entry in not_begun] == ids[1:]
-            assert link.working(Lane.SYNC) == 3
+            assert seat.working(Lane.SYNC) == 3
 
     asyncio.run(story())
 
@@ -41,20 +41,20 @@ def test_what_is_taken_back_is_what_has_no_token_any_more(home: Path):
         async with room(home, slots=5) as it:
             worker, ids = await with_tasks(it, 5)
             worker.begin(2)
-            link = worker.seat
+            seat = worker.seat
             it.dispatcher.stop()
-            back = it.attempts.take_back(link, Lane.SYNC)
+            back = it.attempts.take_back(seat, Lane.SYNC)
             assert [entry.id for entry in back] == ids[2:]
-            assert set(link.tasks) == set(ids[:2])
-            assert not link.takes(Lane.SYNC), (
+            assert set(seat.tasks) == set(ids[:2])
+            assert not seat.takes(Lane.SYNC), (
                 "until the drop is confirmed its tokens would stand for other tasks"
             )
-            assert link.takes(Lane.ASYNC)
-            assert it.attempts.take_back(link, Lane.SYNC) == []
-            link.channel.flush()
+            assert seat.takes(Lane.ASYNC)
+            assert it.attempts.take_back(seat, Lane.SYNC) == []
+            seat.channel.flush()
             worker.read()
             assert worker.queues[Lane.SYNC] == []
-            assert link.takes(Lane.SYNC)
+            assert seat.takes(Lane.SYNC)
 
     asyncio.run(story())
 
@@ -65,19 +65,19 @@ def test_waiting_tasks_are_counted_by_lane(home: Path):
             ids = [it.add(), it.add(), it.add("async")]
             await it.settle()
             worker = it.workers[0]
-            link = worker.seat
-            assert [link.working(lane) for lane in HANDED] == [2, 1]
+            seat = worker.seat
+            assert [seat.working(lane) for lane in HANDED] == [2, 1]
             worker.report(Report.PARKED, [ids[0], ids[2], os.urandom(16)], [])
             worker.report(Report.PARKED, [ids[0]], [])
-            assert [link.working(lane) for lane in HANDED] == [1, 0]
+            assert [seat.working(lane) for lane in HANDED] == [1, 0]
             worker.report(Report.PARKED, [], [ids[0]])
-            assert [link.working(lane) for lane in HANDED] == [2, 0]
+            assert [seat.working(lane) for lane in HANDED] == [2, 0]
             worker.begin()
             worker.done(ids[0])
             worker.begin(lane=Lane.ASYNC)
             worker.done(ids[2])
-            assert [link.working(lane) for lane in HANDED] == [1, 0]
-            assert [link.waiting[lane] for lane in HANDED] == [0, 0]
+            assert [seat.working(lane) for lane in HANDED] == [1, 0]
+            assert [seat.waiting[lane] for lane in HANDED] == [0, 0]
 
     asyncio.run(story())
 

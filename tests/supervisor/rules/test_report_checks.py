@@ -101,7 +101,7 @@ def test_wrong_fields_cost_the_worker_at_most(home: Path, op: Report):
                     it.die(puppet)
                     puppet = it.hire()
                     id = await a_task_on(it, puppet)
-                elif it.book.find(id) is None or it.entry(id).attempt is None:
+                elif it.table.find(id) is None or it.entry(id).attempt is None:
                     id = await a_task_on(it, puppet)
             it.die(puppet)
             await it.settle()
@@ -113,7 +113,7 @@ def test_wrong_fields_cost_the_worker_at_most(home: Path, op: Report):
                 sound.done(assignment.id, value=b"v")
             await it.settle()
             assert it.state(quick) is State.COMPLETED
-            assert it.journal.store._writer.failure is None
+            assert it.commits.store._writer.failure is None
         assert problems == []
 
     asyncio.run(story())
@@ -148,7 +148,7 @@ def test_frames_of_any_kind_at_random(home: Path):
                     puppet = it.hire()
             it.die(puppet)
             await it.settle()
-            assert it.journal.store._writer.failure is None
+            assert it.commits.store._writer.failure is None
 
     asyncio.run(story())
     assert check(home).problems == []

@@ -24,7 +24,7 @@ def row(id: bytes, key: str | None = None) -> tuple[object, ...]:
 def test_values(home: Path):
     async def story() -> None:
         async with room(home, workers=0) as it:
-            admission = Admission(it.journal, it.book, 10)
+            admission = Admission(it.commits, it.table, 10)
             admission.check_values([], "it")
             admission.check_values([bytes(10), b""], "it")
             with pytest.raises(ValueTooLarge, match="11 bytes") as caught:
@@ -48,7 +48,7 @@ def test_an_id_older_than_the_newest_is_looked_up(home: Path):
 
     async def second(id: bytes) -> None:
         async with room(home, workers=0) as it:
-            admission = Admission(it.journal, it.book, 10)
+            admission = Admission(it.commits, it.table, 10)
             older = id[:5] + bytes((max(0, id[5] - 1),)) + id[6:]
             assert admission.start([row(id)]) is None
             assert admission.start([row(older)]) is None
@@ -62,7 +62,7 @@ def test_an_id_older_than_the_newest_is_looked_up(home: Path):
 def test_many_keys_that_are_there_already_are_no_work_in_proportion_to_their_square(home: Path):
     async def story() -> None:
         async with room(home, workers=0) as it:
-            admission = Admission(it.journal, it.book, 10)
+            admission = Admission(it.commits, it.table, 10)
             first = [row(new_id(), f"key {n}") for n in range(5_000)]
             assert admission.start(first) is None
             await it.settle()
@@ -73,7 +73,7 @@ def test_many_keys_that_are_there_already_are_no_work_in_proportion_to_their_squ
             assert there is not None
             assert set(there) <= {one[0] for one in first}
             await it.settle()
-            assert it.journal.store.count(Table.TASKS) == 5_000
+            assert it.commits.store.count(Table.TASKS) == 5_000
 
     asyncio.run(story())
 
@@ -84,14 +84,14 @@ def test_a_container_without_standard_input_takes_no_messages(home: Path):
 
     async def story() -> None:
         async with room(home, workers=0) as it:
-            admission = Admission(it.journal, it.book, 1000)
+            admission = Admission(it.commits, it.table, 1000)
             reads, deaf = new_id(), new_id()
             both = ((reads, args(stdin=True)), (deaf, args()))
             admission.start([(id, BOX, packed, None, None, None, id, None) for id, packed in both])
             assert [it.record(id).closed for id in (reads, deaf)] == [False, True]
-            it.mailroom.send([(reads, b"x")])
+            it.mailboxes.send([(reads, b"x")])
             with pytest.raises(MailboxClosed, match=r"BoxConf\(stdin=True\)"):
-                it.mailroom.send([(deaf, b"x")])
+                it.mailboxes.send([(deaf, b"x")])
             it.attempts.cancel(deaf)
             again = new_id()
             admission.retry(deaf, again, from_scratch=False)
@@ -105,16 +105,16 @@ def test_what_was_started_is_not_checked_again(home: Path):
 
     async def story() -> None:
         async with room(home, workers=0) as it:
-            admission = Admission(it.journal, it.book, 10)
+            admission = Admission(it.commits, it.table, 10)
             first, second, again = row(new_id()), row(new_id(), "key"), new_id()
             assert admission.start([first, second]) is None
             await it.settle()
-            it.book.declared.tasks.clear()
+            it.table.declared.tasks.clear()
             assert admission.start([first]) is None
             assert admission.start([second, row(again, "key")]) == [second[0], second[0]]
             with pytest.raises(UnknownTask):
                 admission.start([first, row(again)])
             await it.settle()
-            assert it.book.record(again) is None
+            assert it.table.record(again) is None
 
     asyncio.run(story())

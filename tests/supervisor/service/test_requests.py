@@ -31,7 +31,7 @@ async def started(wire: Wire, *rows: tuple[Any, ...], request: int = 1) -> Any:
 
 
 def on_disk(it: Room, id: bytes) -> State:
-    row = it.journal.store._environment.get(Table.TASKS, id)
+    row = it.commits.store._environment.get(Table.TASKS, id)
     assert row is not None
     return Record.unpack(id, row).state
 
@@ -169,9 +169,9 @@ def test_wrong_fields_get_an_answer_or_a_closed_connection(home: Path, op: Ask, 
             assert await started(good, start_row(), request=2) is None
             await it.settle()
             for id, row in it.rows(Table.TASKS):
-                it.book.declared.options_of(Record.unpack(id, row))
+                it.table.declared.options_of(Record.unpack(id, row))
             for key, _ in it.rows(Table.LIVE):
-                assert it.book.find(key[9:]) is not None
+                assert it.table.find(key[9:]) is not None
             await wire.close()
             await good.close()
         assert problems == []
@@ -194,7 +194,7 @@ def test_a_start_asked_twice_starts_once(home: Path):
             for assignment in it.workers[0].begin():
                 it.workers[0].done(assignment.id)
             await it.settle()
-            assert it.book.entries == {}
+            assert it.table.tasks == {}
             assert await started(wire, row, request=3) is None  # when it has long ended
             assert await started(wire, start_row(), row, request=4) is None  # among others
             await it.settle()
@@ -261,7 +261,7 @@ def test_before_the_app_has_loaded_starts_wait(home: Path):
             await wire.answer(2)
             assert {frame[0] for frame in wire.frames} == {Answer.WELCOME, Answer.OK}
             assert wire.frames[-1][1] == 2
-            it.book.declare({"quick": declared()})
+            it.table.declare({"quick": declared()})
             it.pool.app_ready.set()
             assert (await wire.answer(1))[0] == Answer.OK
             assert on_disk(it, row[0]) is State.QUEUED
@@ -302,7 +302,7 @@ def test_retry_makes_a_new_task_from_the_old_ones_checkpoint(home: Path):
             row = start_row(args=b"args", options={"priority": 3})
             old = row[0]
             await started(wire, row)
-            it.journal.put(Table.CHECKPOINTS, old, b"state")
+            it.commits.put(Table.CHECKPOINTS, old, b"state")
             kind, message = await wire.ask(Ask.RETRY, old, new_id(), False, request=2)
             assert (kind, "only an ended task" in message) == ("InvalidOption", True)
             await wire.ask(Ask.CANCEL, old, request=3)
@@ -319,7 +319,7 @@ def test_retry_makes_a_new_task_from_the_old_ones_checkpoint(home: Path):
             assert dict(it.rows(Table.ARGS)) == dict.fromkeys((old, new, scratch), b"args")
             assert (await wire.ask(Ask.RETRY, new_id(), new_id(), False, request=7))[0] == "TaskNotFound"
             assert (await wire.ask(Ask.RETRY, old, bytes(16), False, request=8))[0] == "InvalidValue"
-            it.book.declared.tasks.clear()
+            it.table.declared.tasks.clear()
             assert (await wire.ask(Ask.RETRY, old, new_id(), False, request=9))[0] == "UnknownTask"
             await wire.close()
 
@@ -402,7 +402,7 @@ def test_what_a_client_asked_for_is_done_though_it_has_gone(home: Path):
             row = start_row()
             await wire.send((Ask.START, 1, [row]))
             await wire.close()
-            await it.until(lambda: it.book.record(row[0]) is not None)
+            await it.until(lambda: it.table.record(row[0]) is not None)
             await it.settle()
             assert it.workers[0].told(Order.RUN)
 
@@ -417,10 +417,10 @@ def test_a_damaged_record_costs_its_own_task_alone(home: Path, caplog):
             await it.settle()
         async with room(home, workers=0) as it:
             # As found on a disk that has turned bits over: not a record, and one with fields of other kinds.
-            it.journal.put(Table.TASKS, damaged, b"\xff not a record")
+            it.commits.put(Table.TASKS, damaged, b"\xff not a record")
             odd = it.record(delayed)
             odd.place = ("a lane", None)  # type: ignore[assignment]
-            it.journal.put(Table.TASKS, delayed, odd.pack())
+            it.commits.put(Table.TASKS, delayed, odd.pack())
             await it.settle()
         async with room(home, workers=1) as it, listening(it) as path:
             await it.settle()

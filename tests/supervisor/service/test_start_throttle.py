@@ -115,15 +115,15 @@ def test_who_starts_one_at_a_time_is_not_held_up(home: Path, monkeypatch: Any):
             it.attempts.pace["quick"] = QUICK / 2
             flood, other = await connect(path), await connect(path)
             await flood.send(*((Ask.START, n, started(MANY)) for n in range(1, 6)))
-            await it.until(lambda: it.service._crowd._held)
+            await it.until(lambda: it.service._throttle._held)
             for _ in range(3):
                 assert await other.ask(Ask.START, started(1)) is None
             # Nothing ends here, so that nobody waits for that.
             for n in range(1, 6):
                 assert (await flood.answer(n))[0] == Answer.OK
             await it.settle()
-            assert len(it.book.entries) == 503
-            await it.until(lambda: not it.service._crowd._held)
+            assert len(it.table.tasks) == 503
+            await it.until(lambda: not it.service._throttle._held)
 
     asyncio.run(story())
 
@@ -137,7 +137,7 @@ def test_what_is_slow_is_not_held_up(home: Path, monkeypatch: Any):
             wire = await connect(path)
             await wire.send(*((Ask.START, n, started(100)) for n in range(1, 6)))
             await wire.answer(5)
-            assert it.book.crowded
-            assert it.service._crowd._look is None
+            assert it.table.crowded
+            assert it.service._throttle._look is None
 
     asyncio.run(story())

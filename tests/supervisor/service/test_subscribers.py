@@ -56,7 +56,7 @@ def test_an_end_is_told_when_it_is_on_disk_and_not_before(home: Path):
             def looked_at(rows: list[tuple[bytes, str, State]]) -> None:
                 for id, _, state, *_ in rows:
                     if state == State.COMPLETED:
-                        row = it.journal.store._environment.get(Table.TASKS, id)
+                        row = it.commits.store._environment.get(Table.TASKS, id)
                         told.append(id)
                         # Noted, not asserted: what an acknowledgement raises is logged and goes no further.
                         if row is None or Record.unpack(id, row).state is not State.COMPLETED:
@@ -92,7 +92,7 @@ def test_only_one_task_or_one_stream(home: Path):
             await by_stream.ask(Ask.SUBSCRIBE, None, stream)
             quick, other = it.add("quick"), it.add("async")
             mine = new_id()
-            it.book.add([(Record(mine, "quick", 1.0, stream), None)])
+            it.table.add([(Record(mine, "quick", 1.0, stream), None)])
             assert {id for id, _, _ in await until_events(all_, 3)} == {quick, other, mine}
             assert [id for id, _, _ in await until_events(by_task, 1)] == [other]
             assert [id for id, _, _ in await until_events(by_stream, 1)] == [mine]
@@ -103,18 +103,18 @@ def test_only_one_task_or_one_stream(home: Path):
 def test_without_a_subscriber_nothing_is_gathered(home: Path):
     async def story() -> None:
         async with room(home, workers=0) as it, listening(it) as path:
-            assert it.book.on_change is None
+            assert it.table.on_change is None
             one, two = await connect(path), await connect(path)
             await one.ask(Ask.SUBSCRIBE, None, None)
             await two.ask(Ask.SUBSCRIBE, None, None)
-            assert it.book.on_change is not None
+            assert it.table.on_change is not None
             await one.close()
             await it.until(lambda: len(it.service._clients) == 1)
-            assert it.book.on_change is not None
+            assert it.table.on_change is not None
             it.add()
             await two.close()
             await it.until(lambda: not it.service._clients)
-            assert it.book.on_change is None
+            assert it.table.on_change is None
             await it.settle()
 
     asyncio.run(story())

@@ -34,7 +34,7 @@ def test_told_once_and_only_when_on_disk(home: Path):
             end(it, *ids[:2])
             ((_, _, rows),) = await wire.until(Answer.ENDED, 2)
             assert [(row[0], row[1]) for row in rows] == [(ids[0], "cancelled")]
-            row = it.journal.store._environment.get(Table.TASKS, ids[0])
+            row = it.commits.store._environment.get(Table.TASKS, ids[0])
             assert row is not None
             assert Record.unpack(ids[0], row).terminal
             await wire.answer(2)
@@ -43,7 +43,7 @@ def test_told_once_and_only_when_on_disk(home: Path):
             await wire.answer(1)
             told = [row[0] for frame in wire.frames if frame[:2] == (Answer.ENDED, 1) for row in frame[2]]
             assert sorted(told) == sorted(ids)
-            assert it.service._waiting._waiting == {}
+            assert it.service._waiters._waiting == {}
 
     asyncio.run(story())
 
@@ -57,7 +57,7 @@ def test_those_that_have_ended_long_ago(home: Path):
             for assignment in it.workers[0].begin():
                 it.workers[0].done(assignment.id, value=b"value " + assignment.id[:1])
             await it.settle()
-            assert it.book.entries == {}
+            assert it.table.tasks == {}
             assert await wire.ask(Ask.WAIT, [one, two], request=3) is None
             (frame,) = await wire.until(Answer.ENDED, 3)
             assert [(row[1], row[2]) for row in frame[2]] == [
@@ -81,7 +81,7 @@ def test_waits_are_forgotten_on_disconnect_and_when_told_to(home: Path):
             await going.close()
             await it.until(lambda: len(it.service._clients) == 1)
             (client,) = it.service._clients
-            assert it.service._waiting._waiting == {ids[0]: ((client, 3),)}
+            assert it.service._waiters._waiting == {ids[0]: ((client, 3),)}
             assert client.waits == {3: {ids[0]}}
             end(it, *ids)
             await staying.answer(3)
@@ -97,9 +97,9 @@ def test_a_number_used_twice_forgets_the_first(home: Path):
             one, two = it.add(), it.add()
             await waits(it, wire, 1, one)
             await wire.send((Ask.WAIT, 1, [two]))
-            await it.until(lambda: list(it.service._waiting._waiting) == [two])
+            await it.until(lambda: list(it.service._waiters._waiting) == [two])
             assert (await wire.ask(Ask.WAIT, [two, new_id()], request=2))[0] == "TaskNotFound"
-            assert list(it.service._waiting._waiting) == [two]
+            assert list(it.service._waiters._waiting) == [two]
 
     asyncio.run(story())
 

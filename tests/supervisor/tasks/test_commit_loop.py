@@ -36,39 +36,39 @@ async def until(condition: Any) -> None:
 @pytest.mark.usefixtures("by_thread")
 def test_what_is_dirty_is_written_just_before_the_seal(home: Path):
     async def story() -> None:
-        journal = opened(home)
+        commits = opened(home)
         told: list[str] = []
         dirty = [b"one"]
 
         def write() -> None:
             while dirty:
-                journal.put(Table.META, dirty.pop(), b"")
+                commits.put(Table.META, dirty.pop(), b"")
 
-        journal.before_seal = write
-        journal.after_commit(lambda: told.append("first"))
-        journal.seal()
+        commits.before_seal = write
+        commits.after_commit(lambda: told.append("first"))
+        commits.seal()
         dirty.append(b"two")  # while the first batch is on its way
-        journal.after_commit(lambda: told.append("second"))
-        journal.seal()
+        commits.after_commit(lambda: told.append("second"))
+        commits.seal()
         assert dirty == [b"two"]
         await until(lambda: told == ["first", "second"])
-        keys = {key for key, _ in journal.scan(Table.META)}
+        keys = {key for key, _ in commits.scan(Table.META)}
         assert {b"one", b"two"} <= keys
-        assert journal.close() is None
+        assert commits.close() is None
 
     asyncio.run(story())
 
 
 def test_a_little_is_on_disk_when_the_seal_returns(home: Path, monkeypatch: pytest.MonkeyPatch):
     async def story() -> None:
-        journal = opened(home)
+        commits = opened(home)
         told: list[int] = []
 
         def write(number: int, size: int = 1) -> bool:
             """Whether it was acknowledged within the seal."""
-            journal.put(Table.META, b"%03d" % number, bytes(size))
-            journal.after_commit(lambda: told.append(number))
-            journal.seal()
+            commits.put(Table.META, b"%03d" % number, bytes(size))
+            commits.after_commit(lambda: told.append(number))
+            commits.seal()
             return number in told
 
         assert write(1)
@@ -79,26 +79,26 @@ def test_a_little_is_on_disk_when_the_seal_returns(home: Path, monkeypatch: pyte
         # So does everything for a while when the disk has been slow: the loop has more to do than to wait for it.
         monkeypatch.setattr(journal_module, "SLOW", -1.0)
         monkeypatch.setattr(journal_module, "WARY", 3600.0)
-        await until(lambda: not journal.store.busy)
+        await until(lambda: not commits.store.busy)
         assert write(4)
         assert not write(5)
         await until(lambda: told == [1, 2, 3, 4, 5])
-        assert journal.close() is None
+        assert commits.close() is None
 
     asyncio.run(story())
 
 
 def test_a_fatal_error_of_a_commit_in_the_loop_is_told_there(home: Path, caplog: Any):
     async def story() -> None:
-        journal = opened(home)
+        commits = opened(home)
         told: list[StoreError] = []
-        journal.on_fatal = told.append
-        journal.store._environment.commit = lambda _batch: 1 / 0  # type: ignore[assignment,method-assign,return-value]
-        journal.put(Table.META, b"x", b"")
-        journal.seal()
+        commits.on_fatal = told.append
+        commits.store._environment.commit = lambda _batch: 1 / 0  # type: ignore[assignment,method-assign,return-value]
+        commits.put(Table.META, b"x", b"")
+        commits.seal()
         await until(lambda: told)
         assert "ZeroDivisionError" in str(told[0])
-        assert isinstance(journal.close(), StoreError)
+        assert isinstance(commits.close(), StoreError)
 
     with caplog.at_level(logging.CRITICAL):
         asyncio.run(story())
@@ -106,31 +106,31 @@ def test_a_fatal_error_of_a_commit_in_the_loop_is_told_there(home: Path, caplog:
 
 def test_settled_waits_for_what_is_dirty_now(home: Path):
     async def story() -> None:
-        journal = opened(home)
+        commits = opened(home)
         for n in range(50):
-            journal.put(Table.META, b"%03d" % n, b"")
-            await journal.settled()
-            assert journal.store._environment.get(Table.META, b"%03d" % n) == b""
-        await journal.settled()  # nothing to write
-        waiting = asyncio.ensure_future(journal.settled())
+            commits.put(Table.META, b"%03d" % n, b"")
+            await commits.settled()
+            assert commits.store._environment.get(Table.META, b"%03d" % n) == b""
+        await commits.settled()  # nothing to write
+        waiting = asyncio.ensure_future(commits.settled())
         await asyncio.sleep(0)
         waiting.cancel()
-        await journal.settled()
-        assert journal.close() is None
+        await commits.settled()
+        assert commits.close() is None
 
     asyncio.run(story())
 
 
 def test_an_acknowledgement_that_fails_keeps_no_other_back(home: Path, caplog: Any):
     async def story() -> None:
-        journal = opened(home)
+        commits = opened(home)
         told: list[str] = []
-        journal.after_commit(lambda: 1 / 0)  # type: ignore[arg-type,return-value]
-        journal.after_commit(lambda: told.append("yes"))
-        await journal.settled()
+        commits.after_commit(lambda: 1 / 0)  # type: ignore[arg-type,return-value]
+        commits.after_commit(lambda: told.append("yes"))
+        await commits.settled()
         assert told == ["yes"]
         assert "ZeroDivisionError" in caplog.text
-        journal.close()
+        commits.close()
 
     asyncio.run(story())
 
@@ -141,33 +141,33 @@ def test_it_says_when_it_falls_behind_and_when_it_has_caught_up(home: Path, monk
     monkeypatch.setattr(journal_module, "BACKLOG_LOW", 100)
 
     async def story() -> None:
-        journal = opened(home)
+        commits = opened(home)
         said: list[bool] = []
-        journal.on_backlog = said.append
-        journal.put(Table.META, b"first", b"")
-        journal.seal()
+        commits.on_backlog = said.append
+        commits.put(Table.META, b"first", b"")
+        commits.seal()
         for n in range(3):
-            journal.put(Table.META, b"%d" % n, bytes(600))
-            journal.seal()
+            commits.put(Table.META, b"%d" % n, bytes(600))
+            commits.seal()
         assert said == [True]
         await until(lambda: said == [True, False])
-        await journal.settled()
+        await commits.settled()
         assert said == [True, False]
-        journal.close()
+        commits.close()
 
     asyncio.run(story())
 
 
 def test_new_work_is_refused_while_the_disk_is_full(home: Path, monkeypatch: Any):
     async def story() -> None:
-        journal = opened(home)
-        journal.refuse_when_full()
-        assert not journal.full
-        monkeypatch.setattr(type(journal.store), "full", property(lambda _: True))
-        assert journal.full
+        commits = opened(home)
+        commits.refuse_when_full()
+        assert not commits.full
+        monkeypatch.setattr(type(commits.store), "full", property(lambda _: True))
+        assert commits.full
         with pytest.raises(StoreFull, match="understudy prune"):
-            journal.refuse_when_full()
-        journal.close()
+            commits.refuse_when_full()
+        commits.close()
 
     asyncio.run(story())
 
@@ -175,15 +175,15 @@ def test_new_work_is_refused_while_the_disk_is_full(home: Path, monkeypatch: Any
 @pytest.mark.usefixtures("by_thread")
 def test_a_fatal_error_is_told_in_the_loop(home: Path, caplog: Any):
     async def story() -> None:
-        journal = opened(home)
+        commits = opened(home)
         told: list[StoreError] = []
-        journal.on_fatal = told.append
-        journal.store._writer._on_commit = lambda _batch: 1 / 0  # type: ignore[assignment,return-value]
-        journal.put(Table.META, b"x", b"")
-        journal.seal()
+        commits.on_fatal = told.append
+        commits.store._writer._on_commit = lambda _batch: 1 / 0  # type: ignore[assignment,return-value]
+        commits.put(Table.META, b"x", b"")
+        commits.seal()
         await until(lambda: told)
         assert "ZeroDivisionError" in str(told[0])
-        assert isinstance(journal.close(), StoreError)
+        assert isinstance(commits.close(), StoreError)
 
     with caplog.at_level(logging.CRITICAL):
         asyncio.run(story())
@@ -191,10 +191,10 @@ def test_a_fatal_error_is_told_in_the_loop(home: Path, caplog: Any):
 
 def test_trouble_and_recovery_are_logged(home: Path, caplog: Any):
     async def story() -> None:
-        journal = opened(home)
-        journal._trouble(StoreFull("no room"))
-        journal._recovered()
-        journal.close()
+        commits = opened(home)
+        commits._trouble(StoreFull("no room"))
+        commits._recovered()
+        commits.close()
 
     with caplog.at_level(logging.WARNING):
         asyncio.run(story())
@@ -204,32 +204,32 @@ def test_trouble_and_recovery_are_logged(home: Path, caplog: Any):
 
 def test_compact_and_what_it_raises(home: Path, monkeypatch: Any):
     async def story() -> None:
-        journal = opened(home)
-        journal.put(Table.META, b"x", bytes(100_000))
-        await journal.settled()
-        await journal.compact()
-        given_up = asyncio.ensure_future(journal.compact())
+        commits = opened(home)
+        commits.put(Table.META, b"x", bytes(100_000))
+        await commits.settled()
+        await commits.compact()
+        given_up = asyncio.ensure_future(commits.compact())
         await asyncio.sleep(0)
         given_up.cancel()
-        monkeypatch.setattr(journal.store, "compact", lambda done: done(StoreFull("no room for a copy")))
+        monkeypatch.setattr(commits.store, "compact", lambda done: done(StoreFull("no room for a copy")))
         with pytest.raises(StoreFull, match="no room for a copy"):
-            await journal.compact()
-        journal.close()
+            await commits.compact()
+        commits.close()
 
     asyncio.run(story())
 
 
 def test_close_writes_what_is_left(home: Path):
     async def first() -> None:
-        journal = opened(home)
-        journal.before_seal = lambda: journal.put(Table.META, b"last", b"word")
-        assert journal.close() is None
-        assert journal.close() is None
+        commits = opened(home)
+        commits.before_seal = lambda: commits.put(Table.META, b"last", b"word")
+        assert commits.close() is None
+        assert commits.close() is None
 
     async def second() -> None:
-        journal = opened(home)
-        assert journal.get(Table.META, b"last") == b"word"
-        journal.close()
+        commits = opened(home)
+        assert commits.get(Table.META, b"last") == b"word"
+        commits.close()
 
     asyncio.run(first())
     asyncio.run(second())
@@ -239,6 +239,6 @@ def test_news_after_the_loop_has_closed_are_let_go(home: Path):
     async def story() -> CommitLoop:
         return opened(home)
 
-    journal = asyncio.run(story())
-    journal._tell(lambda: None)
-    assert journal.close() is None
+    commits = asyncio.run(story())
+    commits._tell(lambda: None)
+    assert commits.close() is None

@@ -25,7 +25,7 @@ def numbers(it: Room, id: bytes) -> list[int]:
 
 def accounts(it: Room, id: bytes) -> None:
     """What is in memory about a mailbox is what is on disk."""
-    mail = it.mailroom.mail_of(it.entry(id))
+    mail = it.mailboxes.mail_of(it.entry(id))
     rows = it.rows(Table.MAIL, id)
     sizes = {mail_seq(key): len(value) for key, value in rows}
     assert list(sizes) == list(range(mail.first, mail.last + 1))
@@ -46,13 +46,13 @@ def test_messages_wait_for_a_task_that_has_not_begun(home: Path):
     async def story() -> None:
         async with room(home, workers=0) as it:
             id = it.add()
-            it.mailroom.send([(id, b"one"), (id, b"two")])
+            it.mailboxes.send([(id, b"one"), (id, b"two")])
             await it.settle()
             assert numbers(it, id) == [1, 2]
             it.hire()
             await it.settle()
             assert it.workers[0].letters(id) == [(1, b"one"), (2, b"two")]
-            it.mailroom.send([(id, b"three")])
+            it.mailboxes.send([(id, b"three")])
             await it.settle()
             assert it.workers[0].letters(id)[2:] == [(3, b"three")]
             accounts(it, id)
@@ -64,7 +64,7 @@ def test_acknowledged_ones_go_and_the_others_come_again(home: Path):
     async def story() -> None:
         async with room(home) as it:
             id, worker = await running(it)
-            it.mailroom.send([(id, b"%d" % n) for n in range(1, 6)])
+            it.mailboxes.send([(id, b"%d" % n) for n in range(1, 6)])
             await it.settle()
             worker.report(Report.MAIL, [(id, 3, 2)])
             await it.settle()
@@ -84,7 +84,7 @@ def test_a_mailbox_survives_its_supervisor(home: Path):
     async def first() -> bytes:
         async with room(home) as it:
             id, worker = await running(it)
-            it.mailroom.send([(id, b"%d" % n) for n in range(1, 4)])
+            it.mailboxes.send([(id, b"%d" % n) for n in range(1, 4)])
             worker.report(Report.MAIL, [(id, 1, 1)])
             await it.until(lambda: it.attempt(id).begun)
             await it.settle()
@@ -93,7 +93,7 @@ def test_a_mailbox_survives_its_supervisor(home: Path):
     async def second(id: bytes) -> None:
         async with room(home) as it:
             it.attempts.recover()
-            it.mailroom.send([(id, b"4")])
+            it.mailboxes.send([(id, b"4")])
             await it.settle()
             assert it.workers[0].letters(id) == [(2, b"2"), (3, b"3"), (4, b"4")]
             accounts(it, id)
@@ -108,7 +108,7 @@ def test_only_so_much_is_given_ahead(home: Path, monkeypatch: Any):
     async def story() -> None:
         async with room(home) as it:
             id, worker = await running(it)
-            it.mailroom.send([(id, b"%d" % n) for n in range(1, 101)])
+            it.mailboxes.send([(id, b"%d" % n) for n in range(1, 101)])
             await it.settle()
             assert len(worker.letters(id)) == 10
             taken = 0
@@ -121,7 +121,7 @@ def test_only_so_much_is_given_ahead(home: Path, monkeypatch: Any):
                 await it.settle()
                 accounts(it, id)
             assert [number for number, _ in worker.letters(id)] == list(range(1, 101))
-            it.mailroom.send([(id, bytes(600)) for _ in range(5)])
+            it.mailboxes.send([(id, bytes(600)) for _ in range(5)])
             await it.settle()
             assert len(worker.letters(id)) == 102, "600 bytes are below the limit, 1,200 are not"
 
@@ -132,7 +132,7 @@ def test_all_letters_are_posted_or_none(home: Path):
     async def story() -> None:
         async with room(home, workers=0, mailbox_messages=3, mailbox_bytes=100) as it:
             open_, closed, ended = it.add(), it.add(), it.add()
-            it.mailroom.close(it.entry(closed))
+            it.mailboxes.close(it.entry(closed))
             it.attempts.cancel(ended)
             unknown = new_id()
             refusals: list[tuple[Any, bytes, bytes]] = [
@@ -143,13 +143,13 @@ def test_all_letters_are_posted_or_none(home: Path):
             ]
             for kind, id, value in refusals:
                 with pytest.raises(kind) as caught:
-                    it.mailroom.send([(open_, b"first"), (id, value)])
+                    it.mailboxes.send([(open_, b"first"), (id, value)])
                 assert caught.value.id.replace("-", "") == id.hex()
             with pytest.raises(MailboxFull):
-                it.mailroom.send([(open_, b"x")] * 4)
-            it.mailroom.send([(open_, b"x")] * 3)
+                it.mailboxes.send([(open_, b"x")] * 4)
+            it.mailboxes.send([(open_, b"x")] * 3)
             with pytest.raises(MailboxFull) as caught:
-                it.mailroom.send([(open_, b"x")])
+                it.mailboxes.send([(open_, b"x")])
             assert (caught.value.messages, caught.value.bytes) == (3, 3)
             await it.settle()
             assert len(it.rows(Table.MAIL)) == 3
@@ -161,13 +161,13 @@ def test_the_limit_of_bytes_counts_what_waits(home: Path):
     async def story() -> None:
         async with room(home, mailbox_bytes=100) as it:
             id, worker = await running(it)
-            it.mailroom.send([(id, bytes(60)), (id, bytes(40))])
+            it.mailboxes.send([(id, bytes(60)), (id, bytes(40))])
             with pytest.raises(MailboxFull):
-                it.mailroom.send([(id, b"x")])
+                it.mailboxes.send([(id, b"x")])
             worker.report(Report.MAIL, [(id, 1, 1)])
-            it.mailroom.send([(id, bytes(60))])
+            it.mailboxes.send([(id, bytes(60))])
             with pytest.raises(MailboxFull):
-                it.mailroom.send([(id, b"x")])
+                it.mailboxes.send([(id, b"x")])
 
     asyncio.run(story())
 
@@ -182,11 +182,11 @@ def test_a_closed_mailbox_ends_after_its_last_message(home: Path, when: str, mon
             if when == "while it runs":
                 it.hire()
                 await it.settle()
-            it.mailroom.send([(id, b"%d" % n) for n in range(1, 5)])
-            it.mailroom.close(it.entry(id))
-            it.mailroom.close(it.entry(id))
+            it.mailboxes.send([(id, b"%d" % n) for n in range(1, 5)])
+            it.mailboxes.close(it.entry(id))
+            it.mailboxes.close(it.entry(id))
             with pytest.raises(MailboxClosed):
-                it.mailroom.send([(id, b"late")])
+                it.mailboxes.send([(id, b"late")])
             if when == "before it began":
                 it.hire()
             await it.settle()
@@ -208,8 +208,8 @@ def test_what_an_attempt_was_told_of_a_close_does_not_reach_the_next_one(home: P
     async def story() -> None:
         async with room(home) as it:
             id, worker = await running(it)
-            it.mailroom.send([(id, b"%d" % n) for n in range(1, 5)])
-            it.mailroom.close(it.entry(id))
+            it.mailboxes.send([(id, b"%d" % n) for n in range(1, 5)])
+            it.mailboxes.close(it.entry(id))
             await it.settle()
             worker.report(Report.MAIL, [(id, 2, 0)])
             await it.settle()
@@ -234,7 +234,7 @@ def test_an_empty_mailbox_that_was_closed_before_the_task_began(home: Path):
     async def story() -> None:
         async with room(home, workers=0) as it:
             id = it.add()
-            it.mailroom.close(it.entry(id))
+            it.mailboxes.close(it.entry(id))
             await it.settle()
             it.hire()
             await it.settle()
@@ -247,12 +247,12 @@ def test_claims_beyond_what_was_given_are_cut(home: Path):
     async def story() -> None:
         async with room(home) as it:
             id, worker = await running(it)
-            it.mailroom.send([(id, b"1"), (id, b"2")])
+            it.mailboxes.send([(id, b"1"), (id, b"2")])
             await it.settle()
             worker.report(Report.MAIL, [(id, 99, 99)])
             await it.settle()
             accounts(it, id)
-            it.mailroom.send([(id, b"3")])
+            it.mailboxes.send([(id, b"3")])
             await it.settle()
             assert worker.letters(id)[-1] == (3, b"3")
             accounts(it, id)
@@ -265,7 +265,7 @@ def test_a_checkpoint_acknowledges_and_posts_in_one_commit(home: Path):
         async with room(home, workers=1) as it:
             other = it.add(due=1e11)
             id, worker = await running(it)
-            it.mailroom.send([(id, b"1"), (id, b"2")])
+            it.mailboxes.send([(id, b"1"), (id, b"2")])
             await it.settle()
             worker.report(Report.CHECKPOINT, 7, id, b"state", 1, [[(other, b"hello")]])
             await it.settle()
@@ -323,14 +323,14 @@ def test_what_is_dealt_with_before_its_commit_is_not_written(home: Path, monkeyp
         async with room(home) as it:
             id, worker = await running(it)
             written: list[dict[bytes, bytes | None]] = []
-            commit = it.journal.store._environment.commit
+            commit = it.commits.store._environment.commit
             monkeypatch.setattr(
-                it.journal.store._environment,
+                it.commits.store._environment,
                 "commit",
                 lambda batch: (written.append(dict(batch.rows[Table.MAIL])), commit(batch))[1],
             )
-            it.mailroom.send([(id, b"1"), (id, b"2")])
-            it.mailroom.progress(it.entry(id), 1, 1)
+            it.mailboxes.send([(id, b"1"), (id, b"2")])
+            it.mailboxes.progress(it.entry(id), 1, 1)
             await it.settle()
             assert [key for rows in written for key in rows] == [mail_key(id, 2)]
             worker.report(Report.MAIL, [(id, 2, 2)])

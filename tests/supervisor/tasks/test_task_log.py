@@ -19,45 +19,45 @@ def opened(home: Path) -> CommitLoop:
     return CommitLoop(home, Settings(durability="os"))
 
 
-def lines(journal: CommitLoop, id: bytes) -> list[tuple[int, str, str]]:
+def lines(commits: CommitLoop, id: bytes) -> list[tuple[int, str, str]]:
     return [
         (log_seq(key), level, text)
-        for key, row in journal.scan(Table.LOGS, id, after_prefix(id))
+        for key, row in commits.scan(Table.LOGS, id, after_prefix(id))
         for _, level, text in msgpack.unpackb(row)
     ]
 
 
 def test_lines_in_order(home: Path):
     async def story() -> None:
-        journal, id = opened(home), new_id()
-        tail = TaskLog(journal, id, 1 << 20, stored=False)
+        commits, id = opened(home), new_id()
+        tail = TaskLog(commits, id, 1 << 20, stored=False)
         tail.append([(1.0, "stdout", "one"), (2.0, "info", "two")])
         tail.append([(3.0, "stdout", "three")])
-        await journal.settled()
-        assert lines(journal, id) == [(1, "stdout", "one"), (1, "info", "two"), (2, "stdout", "three")]
-        journal.close()
+        await commits.settled()
+        assert lines(commits, id) == [(1, "stdout", "one"), (1, "info", "two"), (2, "stdout", "three")]
+        commits.close()
 
     asyncio.run(story())
 
 
 def test_the_oldest_go_first_and_a_line_at_the_top_counts_them(home: Path):
     async def story() -> None:
-        journal, id = opened(home), new_id()
-        tail = TaskLog(journal, id, 1_000, stored=False)
+        commits, id = opened(home), new_id()
+        tail = TaskLog(commits, id, 1_000, stored=False)
         for n in range(200):
             tail.append([(float(n), "stdout", f"line {n}"), (float(n), "stdout", "x" * 50)])
             if n % 7 == 0:
-                await journal.settled()
-        await journal.settled()
-        (number, level, text), *kept = lines(journal, id)
+                await commits.settled()
+        await commits.settled()
+        (number, level, text), *kept = lines(commits, id)
         assert (number, level) == (NOTICE, "notice")
         assert int(text.split()[0].replace(",", "")) + len(kept) == 400, "every line is there or counted"
         assert kept[-2][2] == "line 199"
         size = sum(
-            len(row) for key, row in journal.scan(Table.LOGS, id, after_prefix(id)) if log_seq(key) != NOTICE
+            len(row) for key, row in commits.scan(Table.LOGS, id, after_prefix(id)) if log_seq(key) != NOTICE
         )
         assert size <= 1_000
-        journal.close()
+        commits.close()
 
     asyncio.run(story())
 
@@ -66,21 +66,21 @@ def test_the_next_supervisor_goes_on_where_the_last_one_stopped(home: Path):
     id, other = new_id(), new_id()
 
     async def write(start: int, *, stored: bool) -> None:
-        journal = opened(home)
-        tail = TaskLog(journal, id, 500, stored=stored)
+        commits = opened(home)
+        tail = TaskLog(commits, id, 500, stored=stored)
         for n in range(start, start + 30):
             tail.append([(float(n), "stdout", f"line {n}")])
-        TaskLog(journal, other, 500, stored=True).append([(0.0, "stdout", "of another task")])
-        await journal.settled()
-        journal.close()
+        TaskLog(commits, other, 500, stored=True).append([(0.0, "stdout", "of another task")])
+        await commits.settled()
+        commits.close()
 
     async def look() -> None:
-        journal = opened(home)
-        notice, *kept = lines(journal, id)
+        commits = opened(home)
+        notice, *kept = lines(commits, id)
         assert int(notice[2].split()[0].replace(",", "")) + len(kept) == 90
         assert [text for _, _, text in kept] == [f"line {n}" for n in range(90 - len(kept), 90)]
-        assert len(lines(journal, other)) == 3
-        journal.close()
+        assert len(lines(commits, other)) == 3
+        commits.close()
 
     asyncio.run(write(0, stored=False))
     asyncio.run(write(30, stored=True))
@@ -90,12 +90,12 @@ def test_the_next_supervisor_goes_on_where_the_last_one_stopped(home: Path):
 
 def test_one_entry_larger_than_the_limit_stays(home: Path):
     async def story() -> None:
-        journal, id = opened(home), new_id()
-        tail = TaskLog(journal, id, 100, stored=False)
+        commits, id = opened(home), new_id()
+        tail = TaskLog(commits, id, 100, stored=False)
         tail.append([(0.0, "stdout", "x" * 500)])
         tail.append([(1.0, "stdout", "y" * 500)])
-        await journal.settled()
-        assert [text[0] for _, level, text in lines(journal, id) if level != "notice"] == ["y"]
-        journal.close()
+        await commits.settled()
+        assert [text[0] for _, level, text in lines(commits, id) if level != "notice"] == ["y"]
+        commits.close()
 
     asyncio.run(story())

@@ -24,7 +24,7 @@ from understudy.supervisor.wire.messages import Report
 
 
 def small_windows(it: Room, window: int) -> None:
-    for line in it.book.lines.values():
+    for line in it.table.queues.values():
         line._window = window
 
 
@@ -52,8 +52,8 @@ def test_fifty_thousand_queued_tasks_stay_on_disk_and_run_in_order(home: Path):
             small_windows(it, 1_000)
             ids = [it.add() for _ in range(50_000)]
             await it.settle()
-            assert len(it.book.entries) <= 2_100, "what is queued costs disk, not memory"
-            assert it.journal.store.count(Table.LIVE) == 50_000
+            assert len(it.table.tasks) <= 2_100, "what is queued costs disk, not memory"
+            assert it.commits.store.count(Table.LIVE) == 50_000
             first = it.hire()
             begun: list[bytes] = []
             for _ in range(400):
@@ -61,7 +61,7 @@ def test_fifty_thousand_queued_tasks_stay_on_disk_and_run_in_order(home: Path):
                 for assignment in first.begin():
                     begun.append(assignment.id)
                     first.done(assignment.id)
-                assert len(it.book.entries) <= 4_000
+                assert len(it.table.tasks) <= 4_000
             assert begun == ids[: len(begun)]
             assert len(begun) > 2_000
             consistent(it)
@@ -101,7 +101,7 @@ def test_every_spilled_task_runs_once_while_others_come_and_go(home: Path):
             await it.settle()
             assert len(begun) == len(set(begun))
             assert set(begun) == expected - cancelled
-            assert it.book.entries == {}
+            assert it.table.tasks == {}
             consistent(it)
 
     asyncio.run(story())
@@ -114,8 +114,8 @@ def test_those_read_back_together_keep_their_mail_and_their_logs(home: Path):
             ids = [it.add() for _ in range(300)]
             await it.settle()
             with_mail, with_log = ids[140], ids[150]
-            it.mailroom.send([(with_mail, b"one"), (with_mail, b"two")])
-            it.journal.put(Table.LOGS, log_key(with_log, 1), msgpack.packb([(1.0, "stdout", "earlier")]))
+            it.mailboxes.send([(with_mail, b"one"), (with_mail, b"two")])
+            it.commits.put(Table.LOGS, log_key(with_log, 1), msgpack.packb([(1.0, "stdout", "earlier")]))
             await it.settle()
             worker, begun = it.hire(), []
             for _ in range(300):
@@ -130,7 +130,7 @@ def test_those_read_back_together_keep_their_mail_and_their_logs(home: Path):
             assert it.rows(Table.MAIL) == []
             logs = [key for key, _ in it.rows(Table.LOGS)]
             assert sorted(logs) == sorted([log_key(with_log, 2), *(log_key(id, 1) for id in ids)])
-            assert it.book.entries == {}
+            assert it.table.tasks == {}
 
     asyncio.run(story())
 
@@ -140,32 +140,32 @@ def test_a_task_that_starts_and_ends_between_two_commits_is_written_once(home: P
         async with room(home) as it:
             await it.settle()
             puts: list[tuple[Table, bytes]] = []
-            put = it.journal.put
+            put = it.commits.put
             monkeypatch.setattr(
-                it.journal,
+                it.commits,
                 "put",
                 lambda table, key, value: (puts.append((table, key)), put(table, key, value)),
             )
             # A batch is on its way for as long as its commit has not been told.
-            it.journal.store.put(Table.META, b"other", b"")
-            it.journal.store.seal()
-            assert it.journal.store.busy
-            committed = it.journal._committed
+            it.commits.store.put(Table.META, b"other", b"")
+            it.commits.store.seal()
+            assert it.commits.store.busy
+            committed = it.commits._committed
             held: list[Any] = []
-            monkeypatch.setattr(it.journal, "_committed", held.append)
+            monkeypatch.setattr(it.commits, "_committed", held.append)
             id = it.add(args=b"args")
             it.dispatcher.dispatch()
             it.workers[0].channel.flush()
             (assignment,) = it.workers[0].begin()
             it.workers[0].done(assignment.id, value=b"value")
-            it.journal.seal()
+            it.commits.seal()
             assert [table for table, key in puts if key == id] == [Table.ARGS, Table.RESULTS]
             monkeypatch.undo()
-            await it.until(lambda: held or not it.journal.store.busy)
+            await it.until(lambda: held or not it.commits.store.busy)
             for batch in held:
                 committed(batch)
             monkeypatch.setattr(
-                it.journal,
+                it.commits,
                 "put",
                 lambda table, key, value: (puts.append((table, key)), put(table, key, value)),
             )
@@ -185,14 +185,14 @@ def test_an_end_is_told_when_it_is_on_disk_and_not_before(home: Path):
 
             def on_ended(entries: list[LiveTask]) -> None:
                 for entry in entries:
-                    row = it.journal.store._environment.get(Table.TASKS, entry.id)
+                    row = it.commits.store._environment.get(Table.TASKS, entry.id)
                     assert row is not None
                     told.append(entry.id)
                     # Noted, not asserted: what an acknowledgement raises is logged and goes no further.
                     if Record.unpack(entry.id, row).state is not State.COMPLETED:
                         early.append(entry.id)
 
-            it.book.on_ended = on_ended
+            it.table.on_ended = on_ended
             ids = []
             for _ in range(300):
                 ids.append(it.add())
@@ -217,12 +217,12 @@ def test_settled_does_not_make_a_change_look_written(home: Path):
             for _ in range(40):
                 it.turn()
                 ids += [it.add() for _ in range(3)]
-                waits.append(asyncio.ensure_future(it.journal.settled()))
+                waits.append(asyncio.ensure_future(it.commits.settled()))
                 await asyncio.sleep(0)
             await asyncio.gather(*waits)
             await it.settle()
             got = []
-            while entries := it.book.take(Lane.SYNC, 3):
+            while entries := it.table.take(Lane.SYNC, 3):
                 got += [entry.id for entry in entries]
             assert got == ids
 
@@ -235,18 +235,18 @@ def test_what_was_only_looked_at_does_not_stay(home: Path):
             small_windows(it, 4)
             ids = [it.add() for _ in range(100)]
             await it.settle()
-            assert len(it.book.entries) <= 16
+            assert len(it.table.tasks) <= 16
             for id in ids:
-                assert it.book.find(id) is not None
-            assert len(it.book.entries) == 100
+                assert it.table.find(id) is not None
+            assert len(it.table.tasks) == 100
             await it.settle()
-            assert len(it.book.entries) <= 16
+            assert len(it.table.tasks) <= 16
             # A message that is refused leaves nothing behind, either.
             for id in ids:
                 entry = it.entry(id)
-                it.mailroom.close(entry)
+                it.mailboxes.close(entry)
             await it.settle()
-            assert len(it.book.entries) <= 16
+            assert len(it.table.tasks) <= 16
 
     asyncio.run(story())
 
@@ -274,11 +274,11 @@ def test_many_that_become_due_at_once_are_released_in_steps(home: Path):
             it.dispatcher.stop()
             due = time.time() + 3600
             ids = [it.add(due=due - 1) for _ in range(2_500)]
-            assert it.book.release_due(due - 2, 1_000) == 0
-            assert it.book.release_due(due, 1_000) == 1_000
-            assert it.book.release_due(due, 1_000) == 1_000
-            assert it.book.release_due(due, 1_000) == 500
-            assert it.book.next_due() is None
+            assert it.table.release_due(due - 2, 1_000) == 0
+            assert it.table.release_due(due, 1_000) == 1_000
+            assert it.table.release_due(due, 1_000) == 1_000
+            assert it.table.release_due(due, 1_000) == 500
+            assert it.table.next_due() is None
             await it.settle()
             assert lanes(it) == {Lane.SYNC: 2_500}
             assert {live_id(key) for key, _ in it.rows(Table.LIVE)} == set(ids)
@@ -291,7 +291,7 @@ def test_a_far_time_is_never_and_no_error(home: Path):
         async with room(home, tasks={"kept": declared(keep=1.7e308)}) as it:
             id = it.add("kept", due=1e300)
             await it.settle()
-            assert it.book.next_due() is not None
+            assert it.table.next_due() is not None
             assert it.attempts.cancel(id)
             await it.settle()
             assert it.state(id) is State.CANCELLED
@@ -324,7 +324,7 @@ def test_other_options_than_the_last_supervisors(home: Path):
             await it.until(lambda: time.time() > it.record(ids[-1]).created + 0.02)
             for id in ids[::3]:
                 it.entry(id)  # looked at before the app has said what it declares
-            it.book.declare(tasks)
+            it.table.declare(tasks)
             lane_of = {
                 "quick": Lane.ASYNC,
                 "retried": Lane.ALONE,
@@ -332,7 +332,7 @@ def test_other_options_than_the_last_supervisors(home: Path):
                 "alone": Lane.SYNC,
                 "short": Lane.SYNC,
             }
-            it.book.release_due(time.time(), 100)
+            it.table.release_due(time.time(), 100)
             got: dict[Lane, list[bytes]] = {}
             for _ in range(3):  # a task that moves may move to a lane that was looked at already
                 for lane in (Lane.SYNC, Lane.ASYNC, Lane.ALONE):
@@ -343,7 +343,7 @@ def test_other_options_than_the_last_supervisors(home: Path):
             assert sum(map(len, got.values())) == len(ids)
             for lane, found in got.items():
                 for id in found:
-                    it.book.put_back(lane, it.entry(id))
+                    it.table.put_back(lane, it.entry(id))
             await it.settle()
             consistent(it)
         assert check(home).problems == []
@@ -356,7 +356,7 @@ def test_options_that_are_none_any_more_do_not_keep_a_task_from_running(home: Pa
         async with room(home) as it:
             id = it.add(options={"of_a_later_release": 1})
             await it.settle()
-            assert it.entry(id).options == it.book.declared.tasks["quick"][0]
+            assert it.entry(id).options == it.table.declared.tasks["quick"][0]
             assert [a.id for a in it.workers[0].begin()] == [id]
 
     asyncio.run(story())
@@ -414,7 +414,7 @@ def test_a_row_that_belongs_to_no_task_does_not_stop_the_line(home: Path, with_r
         async with room(home, workers=0) as it:
             id = it.add() if with_record else new_id()
             for lane in (Lane.SYNC, Lane.DELAYED, Lane.RUNNING):
-                it.journal.put(Table.LIVE, live_key(lane, 1, id), b"")
+                it.commits.put(Table.LIVE, live_key(lane, 1, id), b"")
             await it.settle()
             return id
 
@@ -472,12 +472,12 @@ def test_every_change_of_state_goes_by_the_table(home: Path):
             id = it.add()
             entry = it.entry(id)
             with pytest.raises(IllegalTransition):
-                it.book.requeue(entry, Event.INTERRUPT)
+                it.table.requeue(entry, Event.INTERRUPT)
             assert it.state(id) is State.QUEUED
-            it.book.end(entry, Event.CANCEL)
+            it.table.end(entry, Event.CANCEL)
             with pytest.raises(IllegalTransition):
-                it.book.end(entry, Event.COMPLETE)
-            assert it.book.find(id) is None
+                it.table.end(entry, Event.COMPLETE)
+            assert it.table.find(id) is None
             assert it.state(id) is State.CANCELLED
 
     asyncio.run(story())
@@ -487,15 +487,15 @@ def test_the_end_leaves_the_record_and_the_value_and_nothing_else(home: Path):
     async def story() -> None:
         async with room(home) as it:
             id = it.add(args=b"args")
-            it.mailroom.send([(id, b"one"), (id, b"two")])
+            it.mailboxes.send([(id, b"one"), (id, b"two")])
             await it.settle()
             it.workers[0].begin()
             it.workers[0].done(id, value=b"value")
             await it.settle()
             assert it.rows(Table.MAIL) == it.rows(Table.LIVE) == []
-            assert it.journal.get(Table.RESULTS, id) == b"value"
+            assert it.commits.get(Table.RESULTS, id) == b"value"
             assert len(it.rows(Table.EXPIRY)) == 1
-            assert it.book.entries == {}
+            assert it.table.tasks == {}
 
     asyncio.run(story())
 

@@ -24,14 +24,14 @@ SENDERS = {
         "client/wait.py",
     ),
     Answer: ("service/client_link.py",),
-    Order: ("execution/worker_seat.py",),
+    Order: ("channel/local.py",),
     Report: ("worker/report_buffer.py", "worker/worker.py"),
 }
 TAKERS = {
     Ask: ("service/requests.py", "service/client_link.py"),
     Answer: ("client/connection.py",),
     Order: ("worker/worker.py",),
-    Report: ("execution/attempts.py", "execution/worker_seat.py"),
+    Report: ("channel/local.py", "execution/attempts.py"),
 }
 
 
