@@ -133,8 +133,7 @@ def unpack(packed: bytes) -> Any:
         try:
             return msgpack.unpackb(packed, ext_hook=_UNEXTEND[0], strict_map_key=False, timestamp=3)
         except TypeError:
-            # A tuple used as a key comes back as a list, which cannot be a key. Only then is the slower hook
-            # needed.
+            # A tuple used as a key comes back as a list, which cannot be a key. This needs the slower hook.
             return msgpack.unpackb(
                 packed,
                 ext_hook=_UNEXTEND[0],

@@ -1,1 +1,1 @@
-"""One try at a task: the actor that performs it in a worker process."""
+"""The actor that runs one attempt at a task, in a worker process."""

@@ -1,15 +1,15 @@
-"""The actor that performs one attempt at a task.
+"""The actor that runs one attempt at a sync task, in a worker process.
 
-The life of a task actor, as Pykka's contract has it:
+The life of a task actor, by Pykka's contract:
 
-1. It is made from an Assignment. Letters may be told to it from now on.
-2. Its loop is started: sync ones run on a slot thread of their host, async ones on the host's event loop.
-3. Pykka's loop takes the order to perform out of the inbox; the task's code runs inside `on_receive`.
-4. The code ends in whatever way; the host is told the outcome, exactly once.
-5. The actor stops; letters that nobody took are cleared away (their rows stay in the store until acknowledged).
+1. The host makes it from an Assignment. From now on the host may pass messages to it. 2. The host starts its
+loop: a sync actor on a slot thread of the host, an async one on the host's event loop. 3. Pykka's loop takes
+the PERFORM envelope out of the inbox. The task's code runs inside `on_receive`. 4. The code ends. The actor
+tells the host the outcome, exactly once. 5. The actor stops and drops the messages that it has not taken.
+Their rows stay in the store until acknowledged.
 
-Task actors are not in Pykka's global registry: it is a list, so that leaving it takes time in proportion to the
-number of actors. Their host keeps them by id.
+Task actors are not in Pykka's global registry. The registry is a list, so removing an actor takes time in
+proportion to the number of actors. The host keeps its actors by id.
 """
 
 from __future__ import annotations
@@ -36,26 +36,27 @@ from .wakeup import Wakeup
 if TYPE_CHECKING:
     from pykka._actor import ActorInbox
 
-#: After this many letters taken, the host is told although nothing is acknowledged: it keeps the letters coming.
+#: The host is told after this many taken messages, acknowledged or not, so that it sends more.
 TAKEN_EVERY: Final = 128
 
 current_actor: ContextVar[TaskActor] = ContextVar("understudy_actor")
-"""The actor whose task's code runs here."""
+"""The actor whose task's code runs in this context."""
 
 
 def detach() -> None:
-    """From here on this thread's code belongs to no task."""
-    current_actor.set(None)  # type: ignore[arg-type]  # what `get(None)` gives where it was never set
+    """Mark this thread's code as belonging to no task from now on."""
+    current_actor.set(None)  # type: ignore[arg-type]  # as `get(None)` gives if it was never set
 
 
 NOTHING: Final = object()
-"""No message yet."""
+"""No message is there yet."""
 CLOSED: Final = object()
-"""No message any more."""
+"""No more messages will come."""
 
 
 class _Flag:
-    """The two methods of threading.Event that Pykka uses of `actor_stopped`, without an Event's condition and lock."""
+    """The two methods of threading.Event that Pykka uses of `actor_stopped`, without an Event's condition and
+    lock."""
 
     __slots__ = ("_set",)
 
@@ -72,28 +73,29 @@ class _Flag:
 class TaskActor(pykka.Actor):
     """Performs a sync task on the thread that runs `_actor_loop`."""
 
-    # Defaults live on the class, so that making an actor for a task of a few microseconds stays cheap.
+    # Defaults live on the class, so that making an actor is cheap even for a task of a few microseconds.
     signal: str | None = None
-    """Why it should stop: "cancel" or "timeout"."""
+    """Why it should stop: "cancel" or "timeout"; None if it should not."""
     interrupted = False
-    """The runtime wants its place back."""
+    """The runtime wants to stop this attempt."""
     value_limit = values.VALUE_LIMIT
     """Bytes that one encoded value may take."""
     taken = 0
-    """Number of the last letter that `receive` gave out."""
+    """Number of the last message that `receive` gave to the task."""
     acked = 0
-    """Number of the last letter that is acknowledged."""
+    """Number of the last acknowledged message."""
     turn = 0
-    """Where `select` begins to look, so that each of its sources gets its turn."""
+    """Where `select` begins to look, so that it is fair to all of its sources."""
     resources: set[OpenResource] | frozenset[OpenResource] = frozenset()
-    """What is put away when the task ends."""
+    """The open resources, which are closed when the task ends."""
     _told = 0
     _signal_read = False
     _lines: LineBuffer | None = None
 
     def __init__(self, assignment: Assignment, task: Task[..., Any], host: Host) -> None:
-        # Not super().__init__(): it draws a random URN and makes an Event and an ActorRef for every actor, which
-        # together cost more than a short task does. What its contract promises is set here or made when asked for.
+        # super().__init__() is not called: it draws a random URN and makes an Event and an ActorRef, which
+        # together cost more than a short task. The attributes of its contract are set here or made on first
+        # use.
         self.assignment = assignment
         self.task = task
         self.host = host
@@ -103,17 +105,18 @@ class TaskActor(pykka.Actor):
         self.actor_stopped = _Flag()  # type: ignore[assignment]  # see _Flag
         self.started = 0.0
         self.has_checkpoint = assignment.has_checkpoint
-        #: Whether messages are acknowledged by checkpoints alone. An earlier attempt's checkpoint decides that, too:
-        #: what this one receives before it looks back belongs to the state as well.
+        #: Whether only checkpoints acknowledge messages. This is also so if an earlier attempt made a
+        #: checkpoint: the messages that this attempt receives before it calls `restore` belong to the state,
+        #: too.
         self.stateful = assignment.ack == "checkpoint" or (assignment.ack is None and self.has_checkpoint)
 
     @property
-    def actor_urn(self) -> str:  # type: ignore[override]  # an attribute there; made from the id when asked for
+    def actor_urn(self) -> str:  # type: ignore[override]  # an attribute in Pykka; made from the id on each read
         return f"urn:uuid:{id_text(self.id)}"
 
     @property
     def actor_ref(self) -> pykka.ActorRef[Any]:
-        """Made when asked for."""
+        """Made on first use."""
         ref = self.__dict__.get("_ref")
         if ref is None:
             ref = self.__dict__["_ref"] = pykka.ActorRef(self)
@@ -133,17 +136,17 @@ class TaskActor(pykka.Actor):
     def _stop(self) -> None:
         self.actor_stopped.set()
 
-    # --- told by the host, from any thread ---
+    # --- called by the host, from any thread ---
 
     def tell(self, first: int, values: Sequence[bytes]) -> None:
-        """Letters have arrived, the first of which has this number. Those that come too late are dropped: their rows
-        stay in the store."""
+        """Take in messages; the first one has this number. After the actor has stopped they are dropped:
+        their rows stay in the store."""
         if not self.actor_stopped.is_set():
-            # Not through Pykka's reference, which would make an envelope and ring for each of them.
+            # Pykka's reference is not used: it would make an envelope and a wakeup for each message.
             self.inbox.put_all(enumerate(values, first))
 
     def stop_for(self, reason: str) -> None:
-        """Ask the task to stop, because of a "cancel" or a "timeout"; a cancel stays one."""
+        """Ask the task to stop, for a "cancel" or a "timeout". A timeout does not replace a cancel."""
         if self.signal != "cancel":
             self.signal = reason
         self._signalled()
@@ -152,11 +155,11 @@ class TaskActor(pykka.Actor):
         self.inbox.wake()
 
     def interrupt(self) -> None:
-        """Let the task be interrupted at its next `receive`, `checkpoint` or `sleep`."""
+        """Interrupt the task at its next `receive`, `checkpoint` or `sleep`."""
         self.interrupted = True
         self.inbox.wake()
 
-    # --- the performance ---
+    # --- running the task's code ---
 
     def on_receive(self, message: Any) -> None:
         self.started = time.time()
@@ -174,11 +177,12 @@ class TaskActor(pykka.Actor):
             args, kwargs = self._arguments()
             value = self._run_class(args, kwargs) if self.task.is_class else self.task.body(*args, **kwargs)  # type: ignore[misc]
             return self._completed(value)
-        except BaseException as error:  # noqa: BLE001 - SystemExit of a task ends the task, not its worker
+        except BaseException as error:  # noqa: BLE001 - SystemExit ends the task, not its worker
             return self._broken_off(error)
 
     def _broken_off(self, error: BaseException) -> Outcome:
-        # One that the runtime did not ask for is an error like any other: it would go round for ever.
+        # If the runtime did not ask for it, it is an error like any other: the task would be queued again for
+        # ever.
         if isinstance(error, Interrupted) and self.interrupted:
             return Outcome(Ending.INTERRUPTED)
         return error_outcome(error)
@@ -189,7 +193,7 @@ class TaskActor(pykka.Actor):
         part = self.task.body(*args, **kwargs)
         if hasattr(part, "on_start"):
             part.on_start()
-        # The signal may have been read inside on_receive: then no further message is taken.
+        # on_receive may have read the signal; then no further message is taken.
         while not self._signal_read:
             message = self._receive(None)
             if message is CLOSED or self._signal_read:
@@ -211,19 +215,19 @@ class TaskActor(pykka.Actor):
         return Outcome(Ending.VALUE, packed)
 
     def own(self, resource: OpenResource) -> None:
-        """It is put away when the task ends."""
+        """Close this resource when the task ends."""
         if not self.resources:
             self.resources = set()
         assert isinstance(self.resources, set)
         self.resources.add(resource)
 
     def disown(self, resource: OpenResource) -> None:
-        """Nothing is left of it. May be called from any thread."""
+        """Forget this resource, which is gone. May be called from any thread."""
         if isinstance(self.resources, set):
             self.resources.discard(resource)
 
     def _put_away(self, outcome: Outcome) -> None:
-        """Let go of what the task's code has left open; what does not go in time is dropped."""
+        """Close the resources that the task's code left open; drop those that do not close in time."""
         self._begin_to_leave(outcome)
         self._wait(CLOSE_WITHIN, lambda: not self.resources)
         self._drop_resources()
@@ -246,27 +250,28 @@ class TaskActor(pykka.Actor):
     # --- what the task's own code calls, on its own thread ---
 
     def receive(self, timeout: float | None = None) -> Any:
-        """The next message; None when the mailbox is closed and empty; TimeoutError when `timeout` runs out."""
+        """The next message; None when the mailbox is closed and empty; TimeoutError when `timeout` runs
+        out."""
         message = self._receive(timeout)
         return None if message is CLOSED else message
 
     def _receive(self, timeout: float | None) -> Any:
-        """As `receive`, but a message that says None is not taken for the end."""
+        """As `receive`, but it gives CLOSED at the end, so that None can be a message."""
         self._acknowledge_taken()
         seconds = check_timeout(timeout)
         deadline = None if seconds is None else time.monotonic() + seconds
         while (message := self._next()) is NOTHING:
             self._tell_taken()
             left = None if deadline is None else deadline - time.monotonic()
-            # Another thread of this task may be faster: then it is waited for once more.
+            # Another thread of this task may take the message first; then this one waits again.
             if not self._wait(left, self._something_to_receive):
                 raise TimeoutError(f"no message within {seconds:g} s")
         return message
 
     def take(self) -> Any:
-        """The next message without waiting: NOTHING while there is none, CLOSED when no more will come.
+        """The next message, without a wait: NOTHING if there is none yet, CLOSED if no more will come.
 
-        Whoever calls this looks at `signal` himself: no message tells him of it.
+        The caller must check `signal` itself: no message says that it was set.
         """
         self._signal_read = True
         message = self._next()
@@ -294,9 +299,9 @@ class TaskActor(pykka.Actor):
         return values.unpack(packed) if (packed := self._ask_restore().result()) is not None else None
 
     def wait_future(self, future: Future[Any], timeout: float | None) -> bool:
-        """Wait for a future without holding a slot; False when `timeout` runs out. Raises Interrupted on a drain.
+        """Wait for a future without holding a slot; False when `timeout` runs out; Interrupted on a drain.
 
-        A cancel or timeout that comes meanwhile ends the wait, too: then this is True and the future not done.
+        A cancel or timeout during the wait ends it, too. Then this returns True and the future is not done.
         """
         future.add_done_callback(lambda _: self.inbox.wake())
         before = self.signal
@@ -306,7 +311,8 @@ class TaskActor(pykka.Actor):
         return done
 
     def check_stop(self) -> None:
-        """Interrupted on a drain; TaskCancelled if a cancel or timeout has come and was not told of yet."""
+        """Interrupted on a drain; TaskCancelled if there is a cancel or timeout that the task has not seen
+        yet."""
         if self.interrupted:
             raise Interrupted
         if self.signal_unread():
@@ -320,7 +326,7 @@ class TaskActor(pykka.Actor):
     # --- shared with the async actor ---
 
     def signal_unread(self) -> bool:
-        """Whether a cancel or timeout has come that the task was not told of yet."""
+        """Whether there is a cancel or timeout that the task has not seen yet."""
         return self.signal is not None and not self._signal_read
 
     def _next(self) -> Any:
@@ -330,7 +336,7 @@ class TaskActor(pykka.Actor):
             self._signal_read = True
             return {"$cancel": True} if self.signal == "cancel" else {"$cancel": True, "reason": self.signal}
         inbox = self.inbox
-        # Looked at first: letters and the close behind them may come between two looks.
+        # Read before the messages: messages and then the close may arrive between the two reads.
         closed = inbox.closed
         if inbox.letters:
             self.taken, packed = inbox.letters.popleft()
@@ -341,7 +347,8 @@ class TaskActor(pykka.Actor):
         return CLOSED if closed else NOTHING
 
     def _tell_taken(self) -> None:
-        """Before a wait: the host may hold letters back because it believes these to lie here still."""
+        """Tell the host before a wait: it may hold messages back if it believes that the taken ones are still
+        here."""
         if self.taken > self._told:
             self._told = self.taken
             self.host.mail_taken(self)
@@ -352,19 +359,20 @@ class TaskActor(pykka.Actor):
             self.host.mail_taken(self)
 
     def _guard_state(self) -> None:
-        """From now on only checkpoints acknowledge, unless the task was declared otherwise."""
+        """From now on only checkpoints acknowledge messages, unless the task was declared with `ack`."""
         if self.assignment.ack is None:
             self.stateful = True
 
     def _ask_checkpoint(self, value: Any, send: Any) -> tuple[Future[Any], int]:
-        """The host's answer to come, and up to which letter it acknowledges."""
+        """The future of the host's answer, and the number of the last message that it acknowledges."""
         packed = values.pack(value, "checkpoint", self.value_limit)
         letters = [
             (id_bytes(id), values.pack(message, f"send[{n}]", self.value_limit))
             for n, (id, message) in enumerate(send)
         ]
         self._guard_state()
-        # Before the answer: if that is not waited for, `restore` still asks the host.
+        # Set before the answer, so that `restore` asks the host even if the task does not wait for the
+        # answer.
         self.has_checkpoint = True
         return self.host.checkpoint(self, packed, self.taken, letters), self.taken
 
@@ -392,7 +400,7 @@ class TaskActor(pykka.Actor):
         return self.signal is not None or self.interrupted
 
     def _wait(self, timeout: float | None, ready: Callable[[], bool]) -> bool:
-        """Wait until `ready()`; False when `timeout` seconds run out. Holds no slot meanwhile."""
+        """Wait until `ready()`; False when `timeout` seconds run out. The wait holds no slot."""
         if ready():
             return True
         if timeout is not None and timeout <= 0:
@@ -403,7 +411,7 @@ class TaskActor(pykka.Actor):
         deadline = None if timeout is None else time.monotonic() + timeout
         self.host.parked(self)
         try:
-            # A ring between the look and the wait is not lost.
+            # A ring between `ready()` and the wait is not lost.
             while not ready():
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
@@ -417,7 +425,7 @@ class TaskActor(pykka.Actor):
     # --- what the task prints ---
 
     def write(self, level: str, text: str) -> None:
-        """Printed text: whole lines become log entries, the rest waits for its line's end."""
+        """Add printed text. Whole lines become log entries; the rest waits for the end of its line."""
         lines = self._lines
         if lines is None:
             lines = self.__dict__.setdefault("_lines", LineBuffer())
@@ -431,7 +439,7 @@ class TaskActor(pykka.Actor):
 
 
 def actor_here(what: str) -> TaskActor:
-    """The actor whose task's code is running; NotInTask outside one."""
+    """The actor whose task's code is running; NotInTask outside a task."""
     actor = current_actor.get(None)
     if actor is None:
         raise NotInTask(f"{what} works only inside a running task")

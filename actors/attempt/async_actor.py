@@ -1,12 +1,14 @@
-"""The actor that performs an async task on its host's event loop.
+"""The actor that runs one attempt at an async task, on the event loop of a worker process.
 
-What differs from the sync one:
+Differences from the sync actor:
 
-1. A cancel or a timeout reaches the code twice: as CancelledError at the `await` it stands at (or, before it has
-   begun, at its first one), and as the message at the front of the mailbox. Each comes once, also when a cancel
-   follows a timeout. An actor class that waits for its next message is not thrown at: it just goes on to `on_stop`.
+1. A cancel or a timeout reaches the code twice. It raises CancelledError at the current `await`, or at the
+first one
+   if the code has not begun. It is also the message at the front of the mailbox. Each comes once, even if a cancel
+   follows a timeout. An actor class that waits for its next message gets no error: it goes on to `on_stop`.
 2. Several asyncio tasks of one task may receive, sleep and wait at the same time. The actor counts as waiting
-   from the first of these to the last.
+from
+   the start of the first wait to the end of the last.
 """
 
 from __future__ import annotations
@@ -29,12 +31,12 @@ from .open_resource import CLOSE_WITHIN
 
 
 class AsyncTaskActor(TaskActor):
-    """Performs an async task; `_actor_loop` must be called on the event loop's thread."""
+    """Runs an async task; `_actor_loop` must be called on the event loop's thread."""
 
     _coroutine: asyncio.Task[None] | None = None
     _begun = False
     _thrown = False
-    """CancelledError is on its way, or has been."""
+    """Whether CancelledError has been requested, delivered or not."""
     _waits = 0
 
     def __init__(
@@ -47,11 +49,11 @@ class AsyncTaskActor(TaskActor):
         self.loop.call_soon_threadsafe(self._actor_loop)
 
     def _actor_loop_running(self) -> None:
-        # The inbox still gives the order to perform; the performance itself goes on as a coroutine.
+        # The inbox gives the PERFORM envelope; the task's code then runs as a coroutine.
         self.on_receive(self.inbox.get().message)
 
     def _actor_loop_teardown(self) -> None:
-        # The performance has only begun; `_perform_async` ends the actor.
+        # The task's code has only begun; `_perform_async` ends the actor.
         return
 
     def on_receive(self, message: Any) -> None:
@@ -61,20 +63,20 @@ class AsyncTaskActor(TaskActor):
         self._on_loop(self._throw_and_wake)
 
     def _throw_and_wake(self) -> None:
-        # In this order: a wait that was woken first would give out the message, and the error would break into
-        # whatever comes after it.
+        # The order matters: if the wait were woken first, it would return the message, and the error would
+        # break into the code after it.
         self._throw()
         self.inbox.wake()
 
     def _throw(self) -> None:
-        # A coroutine cancelled before its first step never runs at all: nobody would learn of its end.
+        # A coroutine cancelled before its first step never runs, and the host would never learn of its end.
         if self._begun and not self._thrown and self._coroutine is not None:
             self._thrown = True
             self._coroutine.cancel()
 
     async def _perform_async(self) -> None:
         self.started = time.time()
-        # A coroutine has a context of its own, so nothing has to be reset.
+        # A coroutine has its own context, so nothing has to be reset.
         current_actor.set(self)
         self._coroutine = asyncio.current_task()  # with an eager task factory on_receive has not set it yet
         self._begun = True
@@ -83,16 +85,17 @@ class AsyncTaskActor(TaskActor):
         try:
             value = await (self._play_async() if self.task.is_class else self._called())
             outcome = self._completed(value)
-        except BaseException as error:  # noqa: BLE001 - whatever it is ends the task, never the event loop
+        except BaseException as error:  # noqa: BLE001 - any error ends the task, never the event loop
             outcome = self._broken_off(error)
-        self._coroutine = None  # nothing is thrown any more
+        self._coroutine = None  # from now on _throw does nothing
         if self.resources:
             await self._put_away_async(outcome)
         self._finish(outcome)
         super()._actor_loop_teardown()
 
     def _called(self) -> Any:
-        """The task's function or class, called. Whoever awaits for long need not hold the arguments as well."""
+        """Call the task's function or class. A separate method, so that no waiting frame keeps the arguments
+        alive."""
         assert self.task.body is not None
         args, kwargs = self._arguments()
         return self.task.body(*args, **kwargs)
@@ -105,12 +108,13 @@ class AsyncTaskActor(TaskActor):
                 await self._wait_async(CLOSE_WITHIN, lambda: not self.resources)
                 break
             except asyncio.CancelledError:
-                # Thrown while the task's code came to its end: it has not reached it, and there is nothing to stop.
+                # It was requested just as the task's code ended and did not reach the code. There is nothing
+                # to stop.
                 continue
         self._drop_resources()
 
     def check_stop(self) -> None:
-        """Interrupted on a drain. A cancel or timeout comes as CancelledError all by itself."""
+        """Interrupted on a drain. A cancel or timeout needs no check: it raises CancelledError."""
         if self.interrupted:
             raise Interrupted
 
@@ -132,7 +136,7 @@ class AsyncTaskActor(TaskActor):
         return await _maybe(part.on_stop()) if hasattr(part, "on_stop") else None
 
     async def _receive_between(self) -> Any:
-        """The next message for an actor class, the signal included, which ends its wait without an error."""
+        """The next message for an actor class, or the signal, which ends the wait without an error."""
         try:
             return await self.receive_async()
         except asyncio.CancelledError:
@@ -142,7 +146,8 @@ class AsyncTaskActor(TaskActor):
             return self._next()
 
     async def _calm(self) -> None:
-        """The signal has been read: no CancelledError that says the same is to break into `on_stop`."""
+        """Consume the CancelledError of a signal that has been read, so that it does not break into
+        `on_stop`."""
         self._thrown = True
         try:
             await asyncio.sleep(0)
@@ -151,15 +156,15 @@ class AsyncTaskActor(TaskActor):
                 self._coroutine.uncancel()
 
     async def receive_async(self, timeout: float | None = None) -> Any:
-        """As `_receive`: the next message, or CLOSED. Not within another coroutine that turns that into None, since
-        each one on the way to a wait is held as long as the wait."""
+        """As `_receive`: the next message, or CLOSED. The caller turns CLOSED into None: another coroutine
+        around this one would take memory as long as the wait."""
         self._acknowledge_taken()
         seconds = check_timeout(timeout)
         deadline = None if seconds is None else self.loop.time() + seconds
         while (message := self._next()) is NOTHING:
             self._tell_taken()
             left = None if deadline is None else deadline - self.loop.time()
-            # Another asyncio task of this task may be faster: then it is waited for once more.
+            # Another asyncio task of this task may take the message first; then this one waits again.
             if not await self._wait_async(left, self._something_to_receive):
                 raise TimeoutError(f"no message within {seconds:g} s")
         return message
@@ -174,7 +179,7 @@ class AsyncTaskActor(TaskActor):
     async def checkpoint_async(self, value: Any, send: Any = ()) -> bool:
         """As `checkpoint`."""
         future, received = self._ask_checkpoint(value, send)
-        # Noted by a callback: a CancelledError may arrive while the state is on its way to the disk.
+        # A callback notes it, because a CancelledError may arrive while the state is being written.
         future.add_done_callback(lambda done: self._stored(received if _succeeded(done) else 0))
         await _answer(future)
         return self._checkpointed()
@@ -198,7 +203,7 @@ class AsyncTaskActor(TaskActor):
         return done
 
     def wait_future(self, future: Future[Any], timeout: float | None) -> bool:
-        """For code of this task that runs on another thread (`asyncio.to_thread`); NotInTask on the loop's own."""
+        """Wait on another thread of this task (`asyncio.to_thread`); NotInTask on the event loop's thread."""
         if asyncio._get_running_loop() is self.loop:
             raise NotInTask(
                 "this would block the event loop of an async task: use its twin in understudy.aio"
@@ -210,7 +215,7 @@ class AsyncTaskActor(TaskActor):
         if ready():
             return True
         if timeout is not None and timeout <= 0:
-            await asyncio.sleep(0)  # who polls in a loop must not keep the loop from everybody else
+            await asyncio.sleep(0)  # a task that polls must let other tasks run
             return ready()
         waiter = _Waiter(self)
         ring = waiter.ring
@@ -237,33 +242,33 @@ class AsyncTaskActor(TaskActor):
         try:
             self.loop.call_soon_threadsafe(call)
         except RuntimeError:
-            # The loop is closed: nobody is left to hear it.
+            # The loop is closed, so no wait is left.
             pass
 
 
 class _Waiter:
-    """Wakes one wait of an async actor, from any thread. Each ring ends a wait that has begun by then: so who waits
-    looks first, and waits next, with no `await` in between."""
+    """Wakes one wait of an async actor, from any thread. A ring ends only a wait that has already begun. So
+    the waiting code checks its condition and then waits, with no `await` in between."""
 
     __slots__ = ("_actor", "_ring", "expired")
 
     def __init__(self, actor: AsyncTaskActor) -> None:
         self._actor = actor
         self._ring: asyncio.Future[None] | None = None
-        #: Its time has run out.
+        #: Whether the wait's timeout has run out.
         self.expired = False
 
     def ring(self) -> None:
-        """Something has changed: look again. May be called from any thread."""
+        """Make the wait check its condition again. May be called from any thread."""
         self._actor._on_loop(self._wake)
 
     def expire(self) -> None:
-        """The time has run out; called on the loop."""
+        """End the wait, because its timeout has run out; called on the loop."""
         self.expired = True
         self._wake()
 
     def next_ring(self) -> asyncio.Future[None]:
-        """Done at the next ring."""
+        """A future that is done at the next ring."""
         self._ring = self._actor.loop.create_future()
         return self._ring
 
@@ -273,7 +278,7 @@ class _Waiter:
 
 
 async def _answer(future: Future[Any]) -> Any:
-    """A host's answer. Shielded: cancelling the wait must not cancel the host's own future under its hands."""
+    """Await a host's answer. The shield keeps a cancelled wait from cancelling the host's future."""
     return await asyncio.shield(asyncio.wrap_future(future))
 
 
@@ -282,5 +287,5 @@ def _succeeded(future: Future[Any]) -> bool:
 
 
 async def _maybe(value: Any) -> Any:
-    """The value, awaited if it has to be: the hooks of an async actor class may be plain methods."""
+    """The value, awaited if it is awaitable: the hooks of an async actor class may be plain methods."""
     return await value if inspect.isawaitable(value) else value

@@ -1,4 +1,4 @@
-"""What an actor needs of the process that hosts it, and how its performance ended. No process is named here."""
+"""The interface between an actor and its host (the worker process), and the outcome of an attempt."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _OWN_CODE: Final = str(Path(__file__).parents[1]) + os.sep
 
 
 class Ending(IntEnum):
-    """How a performance ended, as the actor saw it; what follows from it is decided by the supervisor."""
+    """How an attempt ended, as the actor saw it. The supervisor decides what follows."""
 
     VALUE = 0
     ERROR = 1
@@ -31,7 +31,7 @@ class Ending(IntEnum):
     RETRY_LATER = 3
     INTERRUPTED = 4
     TIMED_OUT = 5
-    """What it ran has a clock of its own, and that has run out."""
+    """The attempt ran a container with its own timeout, and that ran out."""
 
 
 ErrorFields = tuple[str, str, str, list[str]] | tuple[str, str, str, list[str], dict[str, Any]]
@@ -50,13 +50,13 @@ class Outcome(NamedTuple):
 
 
 class Assignment(NamedTuple):
-    """One attempt at a task, as handed to a host. Ids are 16 bytes."""
+    """One attempt at a task, as a host gets it. Ids have 16 bytes."""
 
     id: bytes
     task: str
     attempt: int
     args: bytes | None
-    """Encoded [args, kwargs]; None for none."""
+    """Encoded [args, kwargs]; None if there are none."""
     stream: bytes
     origin: bytes | None
     ack: str | None
@@ -66,19 +66,19 @@ class Assignment(NamedTuple):
 
 
 class Host(Protocol):
-    """The hosting process, as an actor sees it. Every method may be called from any thread and returns at once."""
+    """The host, as an actor sees it. Every method may be called from any thread and returns at once."""
 
     home: str
     """The home folder."""
 
     def ended(self, actor: TaskActor, outcome: Outcome) -> None:
-        """The performance is over."""
+        """The attempt has ended."""
 
     def parked(self, actor: TaskActor) -> None:
-        """The actor waits: it needs no slot now."""
+        """The actor waits and needs no slot."""
 
     def resumed(self, actor: TaskActor) -> None:
-        """The actor goes on."""
+        """The actor's wait has ended."""
 
     def mail_taken(self, actor: TaskActor) -> None:
         """`actor.taken` or `actor.acked` has grown."""
@@ -86,20 +86,22 @@ class Host(Protocol):
     def checkpoint(
         self, actor: TaskActor, value: bytes, acked: int, letters: list[tuple[bytes, bytes]]
     ) -> Future[Any]:
-        """Store the value, acknowledge up to `acked` and deliver the letters, all or nothing; done once on disk."""
+        """Store the value, acknowledge up to `acked`, deliver the messages: all or nothing. Done once on
+        disk."""
 
     def restore(self, actor: TaskActor) -> Future[Any]:
         """The encoded last checkpoint, or None."""
 
     def progress(self, actor: TaskActor, done: float, total: float | None, note: str) -> None:
-        """Note how far it is; only the last one counts."""
+        """Note the task's progress; only the last call counts."""
 
     def log(self, actor: TaskActor, level: str, text: str, at: float | None = None) -> None:
         """Add one entry to the task's log; `at` in seconds since the epoch, by default now."""
 
 
 def error_outcome(error: BaseException) -> Outcome:
-    """What an exception that left the task's code means; whether it is tried again is decided by its policy."""
+    """The outcome for an exception from the task's code. The retry policy decides whether the task is tried
+    again."""
     if isinstance(error, RetryLater):
         return Outcome(Ending.RETRY_LATER, error=describe(error), delay=error.delay)
     if isinstance(error, BoxError):
@@ -110,7 +112,8 @@ def error_outcome(error: BaseException) -> Outcome:
 
 
 def describe(error: BaseException) -> tuple[str, str, str, list[str]]:
-    """(type, message, traceback without Understudy's own frames, lineage). Never raises, whatever `str(error)` does."""
+    """(type, message, traceback without Understudy's frames, lineage). Never raises, even if `str(error)`
+    does."""
     try:
         message = str(error)
     except BaseException as broken:  # noqa: BLE001 - a user's __str__ may raise anything; say that instead
@@ -130,7 +133,8 @@ def describe(error: BaseException) -> tuple[str, str, str, list[str]]:
 
 
 def _leave_out_own_frames(told: traceback.TracebackException) -> None:
-    """In the error, in its causes and in the members of a group; an error all of whose frames are ours keeps them."""
+    """Leave them out of the error, its causes and the members of a group, unless all frames of one are
+    ours."""
     waiting: list[traceback.TracebackException | None] = [told]
     while waiting:
         part = waiting.pop()
@@ -143,7 +147,7 @@ def _leave_out_own_frames(told: traceback.TracebackException) -> None:
 
 
 def printable(text: str, limit: int) -> str:
-    """Text that can be stored: within the limit (its end matters most in a traceback) and valid UTF-8."""
+    """Valid UTF-8 text within the limit. Too long a text loses its middle: a traceback's end matters most."""
     if len(text) > limit:
         half = (limit - 3) // 2
         text = f"{text[:half]}\n…\n{text[-half:]}"

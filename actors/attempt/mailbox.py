@@ -1,7 +1,7 @@
 """The inbox of a task's actor: Pykka's inbox on one side, the task's own `receive` on the other.
 
-Pykka's loop takes one envelope out of it, the order to perform; everything after that is mail for the task, which
-takes it when it wants to. Any thread may put; only the actor itself takes.
+Pykka's loop takes one envelope out of it, PERFORM. The rest are messages for the task, which takes them with
+`receive`. Any thread may put; only the actor takes.
 """
 
 from __future__ import annotations
@@ -14,36 +14,37 @@ from typing import Any, Final
 from pykka._envelope import Envelope
 
 PERFORM: Final[Envelope[Any]] = Envelope("perform")
-"""What the actor loop's first `get` gives: one envelope shared by all actors, since it says the same to each."""
+"""The first envelope of every actor loop: it runs the task's code. All actors share it."""
 
-#: Guards the change of any mailbox's `rings`, and the making of its deque: too short to be worth a lock for each.
+#: Guards changes of every mailbox's `rings`, and the making of its deque. One lock is enough, since it is
+#: held briefly.
 _changing: Final = threading.Lock()
 
 Letter = tuple[int, bytes]
-"""A message as it lies in the mailbox: its number in that mailbox, counted from 1, and its encoded value."""
+"""A message in a mailbox: its number there, counted from 1, and its encoded value."""
 
 
 class Mailbox:
-    """An inbox that starts with the order to perform."""
+    """An inbox that starts with PERFORM."""
 
     __slots__ = ("_ordered", "closed", "letters", "rings")
 
     def __init__(self) -> None:
         self._ordered = False
-        #: Letters that arrived and were not taken, oldest first. A deque from the first one on: an empty one takes ten
-        #: times the memory of all the rest, and most tasks never get a letter.
+        #: Messages that are not taken yet, oldest first. The deque is made for the first one: an empty deque
+        #: takes ten times the memory of all the rest, and most tasks never get a message.
         self.letters: deque[Letter] | tuple[()] = ()
-        #: No more letters will come.
+        #: Whether no more messages will come.
         self.closed = False
-        #: Called on every change while somebody waits; each must be safe to call from any thread.
+        #: Called on every change, one for each wait. Each must be safe to call from any thread.
         self.rings: tuple[Callable[[], object], ...] = ()
 
     def put(self, envelope: Envelope[Any], /) -> None:
-        """Take in a letter, in Pykka's way."""
+        """Take in one message; Pykka's interface."""
         self.put_all((envelope.message,))
 
     def put_all(self, letters: Iterable[Letter]) -> None:
-        """Take in letters, in their order."""
+        """Take in messages, in their order."""
         box = self.letters
         (self._first_box() if isinstance(box, tuple) else box).extend(letters)
         self.wake()
@@ -55,7 +56,8 @@ class Mailbox:
             return self.letters
 
     def get(self) -> Envelope[Any]:
-        """The next envelope for Pykka's loop. Never blocks: after the performance the actor has stopped."""
+        """The next envelope for Pykka's loop. Never blocks: the actor has stopped when the task's code
+        ends."""
         if not self._ordered:
             self._ordered = True
             return PERFORM
@@ -63,16 +65,16 @@ class Mailbox:
         return Envelope(self.letters.popleft())
 
     def empty(self) -> bool:
-        """Whether Pykka's loop has nothing left to clear away."""
+        """Whether Pykka's loop has nothing left to take."""
         return self._ordered and not self.letters
 
     def close(self) -> None:
-        """No more letters: the task's `receive` gives None once it has taken what is there."""
+        """Accept no more messages. The task's `receive` gives None after the messages already here."""
         self.closed = True
         self.wake()
 
     def wake(self) -> None:
-        """Let a waiting actor look again."""
+        """Make a waiting actor check its condition again."""
         for ring in self.rings:
             ring()
 
@@ -82,7 +84,7 @@ class Mailbox:
             self.rings = (*self.rings, ring)
 
     def unlisten(self, ring: Callable[[], object]) -> None:
-        """Leave `ring` alone again."""
+        """Stop calling `ring`."""
         with _changing:
             rings = list(self.rings)
             rings.remove(ring)

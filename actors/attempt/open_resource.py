@@ -1,4 +1,4 @@
-"""What a task holds open outside of its own code, and how it is put away when the task ends in whatever way."""
+"""Resources that a task holds open (WebSocket connections), and why each is closed when the task ends."""
 
 from __future__ import annotations
 
@@ -10,33 +10,34 @@ from .host import Ending
 if TYPE_CHECKING:
     from .host import Outcome
 
-#: Seconds that what a task holds may take to go when the task has ended; then it is dropped.
+#: Seconds that the resources of an ended task may take to close; then they are dropped.
 CLOSE_WITHIN: Final = 2.0
 
 
 class Closing(Enum):
-    """Why a task lets go of what it holds."""
+    """Why a resource is closed."""
 
     DONE = "done"
-    """Its code has come to its end."""
+    """The task's code returned."""
     FAILED = "failed"
-    """Its code has raised."""
+    """The task's code raised."""
     AWAY = "away"
-    """It was cancelled, has timed out or is interrupted; or it goes on in its next attempt."""
+    """The task was cancelled, timed out or was interrupted, or it raised RetryLater."""
 
 
 class OpenResource(Protocol):
-    """It removes itself from its actor's `resources` once nothing is left of it, and wakes the actor."""
+    """A resource of a task. Once closed, it removes itself from its actor's `resources` and wakes the
+    actor."""
 
     def close_for(self, why: Closing) -> None:
-        """Begin to go; returns at once."""
+        """Begin to close; returns at once."""
 
     def drop(self) -> None:
-        """Go now, with no regard for the other side; returns at once."""
+        """Close now, without waiting for the peer; returns at once."""
 
 
 def closing_reason(outcome: Outcome, signal: str | None) -> Closing:
-    """What an ending means for what the task holds; `signal` is the actor's."""
+    """Why the resources are closed after this outcome; `signal` is the actor's."""
     if signal is not None or outcome.ending in (Ending.INTERRUPTED, Ending.RETRY_LATER):
         return Closing.AWAY
     return Closing.DONE if outcome.ending is Ending.VALUE else Closing.FAILED

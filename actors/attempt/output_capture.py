@@ -1,4 +1,4 @@
-"""Catching what a task prints and logs, and giving it to the task that did."""
+"""The capture of printed text and log records in a worker: each goes to the log of the task that wrote it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from .actor import current_actor
 
 
 class TaskStream(io.TextIOBase):
-    """A stand-in for sys.stdout or sys.stderr: text from a task's code goes to the task's log, the rest through."""
+    """Replaces sys.stdout or sys.stderr. Text from a task's code goes to the task's log, other text to
+    `beyond`."""
 
     encoding: str = "utf-8"
     errors: str | None = "backslashreplace"
@@ -20,7 +21,7 @@ class TaskStream(io.TextIOBase):
         super().__init__()
         self._level = level
         self._beyond = beyond
-        #: For those who write bytes: `sys.stdout.buffer.write(…)`.
+        #: For code that writes bytes: `sys.stdout.buffer.write(…)`.
         self.buffer = _TaskBytes(level, beyond)
 
     def write(self, text: str, /) -> int:
@@ -37,7 +38,7 @@ class TaskStream(io.TextIOBase):
             self._beyond.flush()
 
     def close(self) -> None:
-        """Nothing: it belongs to all tasks of the process, so none of them may close it."""
+        """Do nothing: all tasks of the process share the stream, so none of them may close it."""
 
     def writable(self) -> bool:
         return True
@@ -47,7 +48,7 @@ class TaskStream(io.TextIOBase):
 
 
 class _TaskBytes(io.RawIOBase):
-    """The same for bytes."""
+    """The same as TaskStream, for bytes."""
 
     def __init__(self, level: str, beyond: TextIO) -> None:
         super().__init__()
@@ -68,7 +69,7 @@ class _TaskBytes(io.RawIOBase):
             self._beyond.flush()
 
     def close(self) -> None:
-        """Nothing, as for the text."""
+        """Do nothing, as TaskStream does."""
 
     def writable(self) -> bool:
         return True
@@ -97,9 +98,9 @@ class TaskLogHandler(logging.Handler):
 
 
 def capture() -> None:
-    """From now on, route this process's stdout, stderr and root logger to the tasks that write to them.
+    """Route this process's stdout, stderr and root logger to the logs of the tasks that write to them.
 
-    What no task writes goes where it went before. Calling it again changes nothing.
+    Text from outside of tasks goes where it went before. Calling it again changes nothing.
     """
     root = logging.getLogger()
     if not any(isinstance(handler, TaskLogHandler) for handler in root.handlers):
@@ -107,7 +108,7 @@ def capture() -> None:
         fallback.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
         root.addHandler(TaskLogHandler(fallback))
         if root.level == logging.WARNING:
-            # Python's default; a task's own info() lines are worth keeping.
+            # WARNING is Python's default; the info() lines of tasks are worth keeping.
             root.setLevel(logging.INFO)
     if not isinstance(sys.stdout, TaskStream):
         sys.stdout = TaskStream("stdout", sys.stdout)
@@ -116,6 +117,6 @@ def capture() -> None:
 
 
 def _beyond(stream: Any) -> TextIO:
-    """Where a stream's text goes that no task writes."""
+    """The stream for text that does not come from a task."""
     beyond: TextIO = stream._beyond if isinstance(stream, TaskStream) else stream
     return beyond

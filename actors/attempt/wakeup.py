@@ -1,4 +1,4 @@
-"""What wakes a thread that waits. Each wait has a wakeup of its own."""
+"""The wakeup of one waiting thread. Each wait has its own."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import threading
 
 
 class Wakeup:
-    """Rung by any thread, waited for by one: a ring that nobody waits for yet ends the next wait at once.
+    """Any thread may ring; one thread waits. A ring before the wait ends the next wait at once.
 
-    A lock and nothing else. An Event can wake several threads, which is not needed here, and is a condition with a
-    queue of waiters for that: a kilobyte and a half, held by each of the thousands of tasks that a worker has waiting.
+    It is only a lock. An Event can wake several threads, which is not needed here. For that it has a
+    condition with a queue of waiters, which takes 1.5 KB for each of the thousands of tasks that may wait in
+    a worker.
     """
 
     __slots__ = ("_lock",)
@@ -23,7 +24,7 @@ class Wakeup:
         try:
             self._lock.release()
         except RuntimeError:
-            # It was rung before, and not heard yet.
+            # An earlier ring has not been consumed yet.
             pass
 
     def wait(self, timeout: float | None = None) -> bool:

@@ -309,7 +309,7 @@ def _refusal(body: Callable[..., Any], name: str | None) -> str | None:
 
 
 def _typed_in() -> bool:
-    """Is `__main__` nothing that another process could import?"""
+    """Whether `__main__` is something that another process cannot import."""
     main = sys.modules.get("__main__")
     spec = getattr(main, "__spec__", None)
     if spec is not None:
