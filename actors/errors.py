@@ -83,8 +83,7 @@ class ErrorInfo:
     traceback: str = ""
     """The remote traceback as Python prints it; empty if no Python code raised."""
     details: dict[str, Any] = field(default_factory=dict)
-    """Figures such as `pid`, `exit_code`, `signal`, `limit`, `rss`, `crashes`; for a container, its result
-    map."""
+    """Known of `pid`, `exit_code`, `signal`, `limit`, `rss`, `crashes`; for a container, its result map."""
 
     def __str__(self) -> str:
         return f"{self.type}: {self.message}" if self.message else self.type
@@ -103,8 +102,7 @@ class InvalidValue(UnderstudyError, ValueError):
 
 
 class UnencodableValue(InvalidValue, TypeError):
-    """A value holds something that cannot be written as msgpack; `path` says where, e.g.
-    `args[0]['x'][3]`."""
+    """A part of a value cannot be written as msgpack; `path` says where, e.g. `args[0]['x'][3]`."""
 
     def __init__(self, message: str, path: str = "") -> None:
         super().__init__(message)
@@ -153,8 +151,7 @@ class MailboxClosed(UnderstudyError):
 
 
 class MailboxFull(UnderstudyError):
-    """The receiver's mailbox is at its limit. The message was refused. Send more slowly, or raise the
-    limit."""
+    """The receiver's mailbox is full; the message was refused. Send more slowly, or raise the limit."""
 
     def __init__(self, message: str, id: str = "", messages: int = 0, bytes: int = 0) -> None:
         super().__init__(message)
@@ -265,8 +262,7 @@ class WebSocketRefused(WebSocketError):
 
 
 class WebSocketClosed(WebSocketError):
-    """The connection is closed. `code` and `reason` say why; the code is 1006 if the peer sent no close
-    frame."""
+    """The connection is closed. `code` and `reason` say why; 1006 means that the peer sent no close frame."""
 
     def __init__(self, message: str, code: int = 1006, reason: str = "") -> None:
         super().__init__(message)

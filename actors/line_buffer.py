@@ -19,8 +19,7 @@ class LineBuffer:
         self._rests: dict[str, str] = {}
 
     def add(self, stream: str, text: str) -> list[str]:
-        """The lines that this text completes. If a line was rewritten (a progress bar), only its last state
-        is kept."""
+        """The lines that this text completes. Of a rewritten line (a progress bar) the last state is kept."""
         with self._lock:
             *lines, rest = (self._rests.get(stream, "") + text).split("\n")
             lines = [_last_state(line.removesuffix("\r")) for line in lines]

@@ -39,8 +39,7 @@ T = TypeVar("T")
 
 #: Bytes that one encoded value (arguments, message, checkpoint, result) may take.
 VALUE_LIMIT: Final = 64 * 1024 * 1024
-#: Levels of lists and dicts that always work. msgpack's packer stops at 511 or 1,024, depending on its
-#: version.
+#: Levels of lists and dicts that always work. msgpack's packer stops at 511 or 1,024, by its version.
 DEPTH_LIMIT: Final = 500
 #: Nested levels of sets and registered types. Reading one level takes 40 KB of the C stack.
 EXTENSION_DEPTH_LIMIT: Final = 32
@@ -190,8 +189,7 @@ def _inner(depth: int) -> Callable[[Any], Any]:
 
 
 def _unextend(depth: int, code: int, data: bytes) -> Any:
-    """The value of one extension, `depth` extensions deep. Never raises TypeError, which means a tuple
-    key."""
+    """The value of one extension, `depth` extensions deep. It raises no TypeError: that means a tuple key."""
     try:
         match code:
             case 1:
@@ -257,8 +255,7 @@ def _revive(name: object, value: Any) -> Any:
 
 
 def _check_lengths(packed: bytes) -> None:
-    """Raise the error of `unpackb` before it allocates the lengths in the headers: skipping builds
-    nothing."""
+    """Raise the error of `unpackb` before it allocates the declared lengths: skipping builds nothing."""
     unpacker = msgpack.Unpacker(max_buffer_size=len(packed))
     unpacker.feed(packed)
     try:
@@ -291,8 +288,7 @@ _Place = tuple[str, Any, int]
 
 
 def _culprit(value: Any, what: str) -> tuple[str, Any, str]:
-    """(path, part, reason) of the first part that cannot be encoded. It is a loop, because the value may be
-    very deep."""
+    """(path, part, reason) of the first part that cannot be encoded. A loop: the value may be very deep."""
     open_places: list[Iterator[_Place]] = [iter([(what, value, 0)])]
     while open_places:
         path, part, depth = next(open_places[-1], ("", None, -1))

@@ -2,11 +2,11 @@
 
 The life of a task actor, by Pykka's contract:
 
-1. The host makes it from an Assignment. From now on the host may pass messages to it. 2. The host starts its
-loop: a sync actor on a slot thread of the host, an async one on the host's event loop. 3. Pykka's loop takes
-the PERFORM envelope out of the inbox. The task's code runs inside `on_receive`. 4. The code ends. The actor
-tells the host the outcome, exactly once. 5. The actor stops and drops the messages that it has not taken.
-Their rows stay in the store until acknowledged.
+1. The host makes it from an Assignment. From now on the host may pass messages to it.
+2. The host starts its loop: a sync actor on a slot thread, an async one on the event loop.
+3. Pykka's loop takes the PERFORM envelope out of the inbox. The task's code runs inside `on_receive`.
+4. The code ends. The actor tells the host the outcome, exactly once.
+5. The actor stops and drops the messages that it has not taken. Their rows stay in the store.
 
 Task actors are not in Pykka's global registry. The registry is a list, so removing an actor takes time in
 proportion to the number of actors. The host keeps its actors by id.
@@ -55,8 +55,7 @@ CLOSED: Final = object()
 
 
 class _Flag:
-    """The two methods of threading.Event that Pykka uses of `actor_stopped`, without an Event's condition and
-    lock."""
+    """The two methods of `actor_stopped` that Pykka calls, without the condition and lock of an Event."""
 
     __slots__ = ("_set",)
 
@@ -94,8 +93,7 @@ class TaskActor(pykka.Actor):
 
     def __init__(self, assignment: Assignment, task: Task[..., Any], host: Host) -> None:
         # super().__init__() is not called: it draws a random URN and makes an Event and an ActorRef, which
-        # together cost more than a short task. The attributes of its contract are set here or made on first
-        # use.
+        # together cost more than a short task. Pykka's attributes are set here or made on first use.
         self.assignment = assignment
         self.task = task
         self.host = host
@@ -105,13 +103,12 @@ class TaskActor(pykka.Actor):
         self.actor_stopped = _Flag()  # type: ignore[assignment]  # see _Flag
         self.started = 0.0
         self.has_checkpoint = assignment.has_checkpoint
-        #: Whether only checkpoints acknowledge messages. This is also so if an earlier attempt made a
-        #: checkpoint: the messages that this attempt receives before it calls `restore` belong to the state,
-        #: too.
+        #: Whether only checkpoints acknowledge messages. Also so if an earlier attempt made a checkpoint: the
+        #: messages that this attempt receives before it calls `restore` belong to the state.
         self.stateful = assignment.ack == "checkpoint" or (assignment.ack is None and self.has_checkpoint)
 
     @property
-    def actor_urn(self) -> str:  # type: ignore[override]  # an attribute in Pykka; made from the id on each read
+    def actor_urn(self) -> str:  # type: ignore[override]  # an attribute in Pykka; made on each read
         return f"urn:uuid:{id_text(self.id)}"
 
     @property
@@ -181,8 +178,7 @@ class TaskActor(pykka.Actor):
             return self._broken_off(error)
 
     def _broken_off(self, error: BaseException) -> Outcome:
-        # If the runtime did not ask for it, it is an error like any other: the task would be queued again for
-        # ever.
+        # If the runtime did not ask for it, it is an error like any other: it would be queued for ever.
         if isinstance(error, Interrupted) and self.interrupted:
             return Outcome(Ending.INTERRUPTED)
         return error_outcome(error)
@@ -250,8 +246,7 @@ class TaskActor(pykka.Actor):
     # --- what the task's own code calls, on its own thread ---
 
     def receive(self, timeout: float | None = None) -> Any:
-        """The next message; None when the mailbox is closed and empty; TimeoutError when `timeout` runs
-        out."""
+        """The next message; None if the mailbox is closed and empty; TimeoutError when `timeout` runs out."""
         message = self._receive(timeout)
         return None if message is CLOSED else message
 
@@ -311,8 +306,7 @@ class TaskActor(pykka.Actor):
         return done
 
     def check_stop(self) -> None:
-        """Interrupted on a drain; TaskCancelled if there is a cancel or timeout that the task has not seen
-        yet."""
+        """Interrupted on a drain; TaskCancelled if the task has not seen a cancel or timeout yet."""
         if self.interrupted:
             raise Interrupted
         if self.signal_unread():
@@ -347,8 +341,7 @@ class TaskActor(pykka.Actor):
         return CLOSED if closed else NOTHING
 
     def _tell_taken(self) -> None:
-        """Tell the host before a wait: it may hold messages back if it believes that the taken ones are still
-        here."""
+        """Tell the host before a wait: it holds messages back while it believes that many are here."""
         if self.taken > self._told:
             self._told = self.taken
             self.host.mail_taken(self)
@@ -371,8 +364,7 @@ class TaskActor(pykka.Actor):
             for n, (id, message) in enumerate(send)
         ]
         self._guard_state()
-        # Set before the answer, so that `restore` asks the host even if the task does not wait for the
-        # answer.
+        # Set before the answer, so that `restore` asks the host even if the task does not wait.
         self.has_checkpoint = True
         return self.host.checkpoint(self, packed, self.taken, letters), self.taken
 

@@ -3,12 +3,11 @@
 Differences from the sync actor:
 
 1. A cancel or a timeout reaches the code twice. It raises CancelledError at the current `await`, or at the
-first one
-   if the code has not begun. It is also the message at the front of the mailbox. Each comes once, even if a cancel
-   follows a timeout. An actor class that waits for its next message gets no error: it goes on to `on_stop`.
+   first one if the code has not begun. It is also the message at the front of the mailbox. Each comes once,
+   even if a cancel follows a timeout. An actor class that waits for its next message gets no error: it goes on to
+   `on_stop`.
 2. Several asyncio tasks of one task may receive, sleep and wait at the same time. The actor counts as waiting
-from
-   the start of the first wait to the end of the last.
+   from the start of the first wait to the end of the last.
 """
 
 from __future__ import annotations
@@ -94,8 +93,7 @@ class AsyncTaskActor(TaskActor):
         super()._actor_loop_teardown()
 
     def _called(self) -> Any:
-        """Call the task's function or class. A separate method, so that no waiting frame keeps the arguments
-        alive."""
+        """Call the task's function or class. It is a method so that no waiting frame keeps the arguments."""
         assert self.task.body is not None
         args, kwargs = self._arguments()
         return self.task.body(*args, **kwargs)
@@ -108,8 +106,7 @@ class AsyncTaskActor(TaskActor):
                 await self._wait_async(CLOSE_WITHIN, lambda: not self.resources)
                 break
             except asyncio.CancelledError:
-                # It was requested just as the task's code ended and did not reach the code. There is nothing
-                # to stop.
+                # It was requested just as the task's code ended. There is nothing to stop.
                 continue
         self._drop_resources()
 
@@ -146,8 +143,7 @@ class AsyncTaskActor(TaskActor):
             return self._next()
 
     async def _calm(self) -> None:
-        """Consume the CancelledError of a signal that has been read, so that it does not break into
-        `on_stop`."""
+        """Consume the CancelledError of a signal already read, so that `on_stop` does not get it."""
         self._thrown = True
         try:
             await asyncio.sleep(0)

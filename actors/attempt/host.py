@@ -86,8 +86,10 @@ class Host(Protocol):
     def checkpoint(
         self, actor: TaskActor, value: bytes, acked: int, letters: list[tuple[bytes, bytes]]
     ) -> Future[Any]:
-        """Store the value, acknowledge up to `acked`, deliver the messages: all or nothing. Done once on
-        disk."""
+        """Store the value, acknowledge up to `acked`, deliver the messages: all or nothing.
+
+        The future is done once all of it is on disk.
+        """
 
     def restore(self, actor: TaskActor) -> Future[Any]:
         """The encoded last checkpoint, or None."""
@@ -100,8 +102,7 @@ class Host(Protocol):
 
 
 def error_outcome(error: BaseException) -> Outcome:
-    """The outcome for an exception from the task's code. The retry policy decides whether the task is tried
-    again."""
+    """The outcome for an exception from the task's code. The retry policy decides on another try."""
     if isinstance(error, RetryLater):
         return Outcome(Ending.RETRY_LATER, error=describe(error), delay=error.delay)
     if isinstance(error, BoxError):
@@ -112,8 +113,7 @@ def error_outcome(error: BaseException) -> Outcome:
 
 
 def describe(error: BaseException) -> tuple[str, str, str, list[str]]:
-    """(type, message, traceback without Understudy's frames, lineage). Never raises, even if `str(error)`
-    does."""
+    """(type, message, traceback without Understudy's frames, lineage). Never raises."""
     try:
         message = str(error)
     except BaseException as broken:  # noqa: BLE001 - a user's __str__ may raise anything; say that instead
@@ -133,8 +133,7 @@ def describe(error: BaseException) -> tuple[str, str, str, list[str]]:
 
 
 def _leave_out_own_frames(told: traceback.TracebackException) -> None:
-    """Leave them out of the error, its causes and the members of a group, unless all frames of one are
-    ours."""
+    """Leave them out of the error, its causes and the members of a group, unless it has no others."""
     waiting: list[traceback.TracebackException | None] = [told]
     while waiting:
         part = waiting.pop()

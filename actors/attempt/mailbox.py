@@ -16,8 +16,7 @@ from pykka._envelope import Envelope
 PERFORM: Final[Envelope[Any]] = Envelope("perform")
 """The first envelope of every actor loop: it runs the task's code. All actors share it."""
 
-#: Guards changes of every mailbox's `rings`, and the making of its deque. One lock is enough, since it is
-#: held briefly.
+#: Guards changes of every mailbox's `rings`, and the making of its deque. One lock serves all.
 _changing: Final = threading.Lock()
 
 Letter = tuple[int, bytes]
@@ -56,8 +55,7 @@ class Mailbox:
             return self.letters
 
     def get(self) -> Envelope[Any]:
-        """The next envelope for Pykka's loop. Never blocks: the actor has stopped when the task's code
-        ends."""
+        """The next envelope for Pykka's loop. Never blocks: the actor stops when the task's code ends."""
         if not self._ordered:
             self._ordered = True
             return PERFORM

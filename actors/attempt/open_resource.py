@@ -26,8 +26,7 @@ class Closing(Enum):
 
 
 class OpenResource(Protocol):
-    """A resource of a task. Once closed, it removes itself from its actor's `resources` and wakes the
-    actor."""
+    """A task's resource. Once closed, it removes itself from its actor's `resources` and wakes the actor."""
 
     def close_for(self, why: Closing) -> None:
         """Begin to close; returns at once."""

@@ -11,8 +11,7 @@ from .actor import current_actor
 
 
 class TaskStream(io.TextIOBase):
-    """Replaces sys.stdout or sys.stderr. Text from a task's code goes to the task's log, other text to
-    `beyond`."""
+    """Replaces sys.stdout or sys.stderr. A task's text goes to its log, other text to `beyond`."""
 
     encoding: str = "utf-8"
     errors: str | None = "backslashreplace"

@@ -1,5 +1,4 @@
-"""The awaitable twins of context.py, for `async def` tasks; `await aio.receive()`. Runs in a worker
-process."""
+"""The awaitable twins of context.py, for `async def` tasks in a worker: `await aio.receive()`."""
 
 from __future__ import annotations
 
@@ -43,8 +42,7 @@ T = TypeVar("T")
 __path__: list[str] = []
 
 #: The most threads for calls that wait for the supervisor; each is made when it is needed. asyncio's own pool
-#: is too small: tasks that wait for other tasks would fill it, and the others could then neither start nor
-#: send.
+#: is too small: tasks that wait for other tasks would fill it, and the rest could not start or send.
 _CALLS_AT_ONCE: Final = 10_000
 
 

@@ -72,14 +72,12 @@ def cancelled() -> bool:
 
 
 def sleep(seconds: float) -> bool:
-    """Wait. Returns False if a cancel or timeout ends the wait early. The wait holds no slot of the
-    worker."""
+    """Wait; False if a cancel or timeout ends the wait early. The wait holds no slot of the worker."""
     return _sync_actor("sleep").sleep(seconds)
 
 
 def progress(done: float, total: float | None = None, note: str = "") -> None:
-    """Report the task's progress, for `status`, `ps` and `top`. Cheap: of several quick calls only the last
-    is stored."""
+    """Report progress, for `status`, `ps` and `top`. Cheap: of several quick calls the last is stored."""
     actor = actor_here("progress")
     total = None if total is None else float(total)
     actor.host.progress(actor, float(done), total, printable(str(note), NOTE_LIMIT))

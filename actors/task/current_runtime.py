@@ -55,8 +55,7 @@ def leave(runtime: RuntimeLike) -> None:
 
 
 def in_worker(own: Callable[[], RuntimeLike]) -> None:
-    """Mark this process as a worker. `own()` gives the runtime of its supervisor, which the first call
-    makes."""
+    """Mark this process as a worker. `own()` gives its supervisor's runtime, made by the first call."""
     global _own  # noqa: PLW0603 - one value for the whole process
     _own = own
     _entered.clear()

@@ -81,8 +81,7 @@ class Task(Generic[P, R]):
         self.is_class = inspect.isclass(body)
         target = getattr(body, "on_receive", None) if self.is_class else body
         self.is_async = inspect.iscoroutinefunction(target)
-        #: How many runs in a row took very little time, and very little processor time. The worker counts
-        #: them.
+        #: How many runs in a row took little time, and little processor time. The worker counts them.
         self.quick = 0
         self.light = 0
         if body is not None:
@@ -117,8 +116,7 @@ class Task(Generic[P, R]):
         stream_id: str | None = None,
         **changes: Any,
     ) -> Task[P, R]:
-        """A copy with other options: any of `@task`'s, plus `key`, `delay`, `at` and `stream_id` for its
-        starts.
+        """A copy with other options: any of `@task`'s, and `key`, `delay`, `at`, `stream_id` for starts.
 
         Options from earlier calls of `.options()` stay. A `name` makes it a separate task, which must be
         declared in a module that workers import, like any other.
@@ -147,8 +145,7 @@ class Task(Generic[P, R]):
         return copy
 
     def start(self, *args: P.args, **kwargs: P.kwargs) -> TaskInfo:
-        """Start it on the ambient runtime: in a task, that task's supervisor; else the enclosing `with
-        Runtime`."""
+        """Start it on the ambient runtime: a task's own supervisor, or the enclosing `with Runtime`."""
         from .current_runtime import runtime
 
         return runtime().start(self, *args, **kwargs)
@@ -186,8 +183,7 @@ class Task(Generic[P, R]):
 
     @functools.cached_property
     def _positional(self) -> tuple[int, int]:
-        """The least and the most positional arguments of a call without keywords; (1, 0) if no such call is
-        valid."""
+        """The least and the most arguments of a call without keywords; (1, 0) if no such call is valid."""
         if self._signature is None:
             return 0, sys.maxsize
         kinds = inspect.Parameter
@@ -265,8 +261,7 @@ def _check_class(body: type) -> None:
 
 
 def _source(body: Callable[..., Any]) -> tuple[str, str]:
-    """Its file and qualname. They are the same if its module is loaded twice, as `__main__` and by its
-    name."""
+    """Its file and qualname. They stay the same if a module is loaded as `__main__` and by name."""
     code = getattr(body, "__code__", None)
     module = sys.modules.get(body.__module__)
     file = getattr(module, "__file__", None) if code is None else code.co_filename
@@ -289,8 +284,7 @@ def default_name(body: Callable[..., Any]) -> str:
 
 
 def _refusal(body: Callable[..., Any], name: str | None) -> str | None:
-    """Why a worker could not find it, or None. A given name helps only a lambda at the top level of a
-    module."""
+    """Why a worker could not find it, or None. A given name helps only a lambda at a module's top level."""
     if body.__qualname__.endswith("<lambda>") and (name is None or "<locals>" in body.__qualname__):
         return (
             "a lambda cannot be started: workers find tasks by name. Write a function at the top of a module"

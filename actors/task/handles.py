@@ -136,8 +136,7 @@ class TaskInfo:
         return self._runtime().status(self.id)
 
     def result(self, timeout: float | None = None) -> Any:
-        """Wait for its end. Gives its value, or raises TaskFailed, TaskTimedOut, TaskCancelled or
-        TimeoutError."""
+        """Wait for its value. Raises TaskFailed, TaskTimedOut, TaskCancelled or TimeoutError."""
         return self._runtime().result(self.id, timeout=timeout)
 
     def wait(self, timeout: float | None = None) -> TaskRecord:

@@ -1,5 +1,4 @@
-"""The parameters of a task, as plain data. With them the supervisor can refuse a start with wrong
-arguments."""
+"""A task's parameters as plain data: the supervisor and clients refuse a start with wrong arguments."""
 
 from __future__ import annotations
 

@@ -110,8 +110,7 @@ def _seconds(field: str, value: object) -> float:
 
 
 def _kinds(on: object) -> tuple[type[BaseException] | str, ...]:
-    """The classes and names in `on=`: one or several. A name without a module is refused: it would match
-    nothing."""
+    """The classes and names in `on=`: one or several. A name without a module is refused."""
     kinds = tuple(on) if isinstance(on, Iterable) and not isinstance(on, str | type) else (on,)
     kinds = tuple(_own(kind) if isinstance(kind, str) else kind for kind in kinds)
     for kind in kinds:
