@@ -93,7 +93,7 @@ class Supervisor:
             raise
 
     def _build(self, commits: CommitLoop, open_files: int) -> None:
-        # A backup has its original's id and may be served at the same time. Device and inode differ, also after a rename.
+        # A backup has its original's id and may be served at the same time. Its device or inode differs.
         folder = os.stat(self._home.path)
         cookie = f"{commits.store.home_id.hex()}-{folder.st_dev:x}-{folder.st_ino:x}"
         # Processes left over from a killed supervisor would run the same tasks as our workers.
