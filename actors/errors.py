@@ -25,7 +25,6 @@
     │   └── HomeInUse                         another supervisor serves it; has .pid
     ├── NotRunning             (ConnectionError) no supervisor serves the home
     ├── SupervisorLost         (ConnectionError) its connection was lost during a call
-    ├── ShuttingDown           (ConnectionError) it is stopping and accepts no new work
     ├── ProtocolError                         bytes on the socket that are not of this protocol
     ├── WebSocketError         (ConnectionError)
     │   ├── WebSocketRefused                  the connection was not made; has .status (HTTP) and .final
@@ -234,10 +233,6 @@ class NotRunning(UnderstudyError, ConnectionError):
 
 class SupervisorLost(UnderstudyError, ConnectionError):
     """The connection to the supervisor was lost during a call. The call may or may not have taken effect."""
-
-
-class ShuttingDown(UnderstudyError, ConnectionError):
-    """The supervisor is stopping and accepts no new work."""
 
 
 class ProtocolError(UnderstudyError):

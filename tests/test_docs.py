@@ -260,7 +260,7 @@ def test_the_drawing_of_the_states_is_the_table() -> None:
 
 def test_the_tree_of_errors_is_the_codes() -> None:
     doc = inspect.getdoc(errors) or ""
-    tree = textwrap.dedent(doc[doc.index("    UnderstudyError\n") : doc.index("Every one of them")]).rstrip()
+    tree = textwrap.dedent(doc[doc.index("    UnderstudyError\n") : doc.index("Each of them")]).rstrip()
     assert [block.text.rstrip() for block in BLOCKS if "├── InvalidTask" in block.text] == [tree]
 
 

@@ -20,7 +20,6 @@ class CliError(Exception):
 #: The first class that fits counts, so the narrower ones come first.
 _CODES: Final[tuple[tuple[type[BaseException], ExitCode], ...]] = (
     (errors.NotRunning, ExitCode.NOT_RUNNING),
-    (errors.ShuttingDown, ExitCode.NOT_RUNNING),
     (errors.SupervisorLost, ExitCode.SUPERVISOR_LOST),
     (errors.TaskFailed, ExitCode.TASK_FAILED),
     (errors.TaskTimedOut, ExitCode.TASK_TIMED_OUT),

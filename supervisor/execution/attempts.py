@@ -18,7 +18,7 @@ from ..linux.processes import ExitStatus
 from ..rules.blame import Share, blame
 from ..rules.pauses import was_paused
 from ..rules.report_checks import check_checkpoint, check_done, check_lines, check_progress
-from ..rules.verdict import ErrorRow, Verdict, judge, judge_crash
+from ..rules.verdict import ErrorRow, Verdict, completes, judge, judge_crash
 from ..settings import Settings
 from ..tasks.attempt import Attempt, due_of
 from ..tasks.commit_loop import CommitLoop
@@ -220,12 +220,16 @@ class Attempts:
             record.started = started
             if task.mail is not None:
                 self._mailboxes.acknowledge(task, acked)
+            how, timed_out = _ENDINGS[ending], attempt.signal == "timeout"
+            if completes(how, cancelled=record.cancel, timed_out=timed_out):
+                self._table.end(task, Event.COMPLETE, value=value)
+                continue
             verdict = judge(
-                Outcome(_ENDINGS[ending], value, error, delay),
+                Outcome(how, value, error, delay),
                 task.options,
                 record.attempt,
                 cancelled=record.cancel,
-                timed_out=attempt.signal == "timeout",
+                timed_out=timed_out,
             )
             self._carry_out(task, verdict, value)
 

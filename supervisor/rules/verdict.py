@@ -37,6 +37,11 @@ COMPLETED: Final = Verdict(Event.COMPLETE, keep_value=True)
 """The verdict on nearly every attempt: it returned a value, without a cancel or a timeout."""
 
 
+def completes(ending: Ending, *, cancelled: bool, timed_out: bool) -> bool:
+    """Whether `judge` would say COMPLETED, as for nearly every attempt; this costs no objects."""
+    return ending is Ending.VALUE and not cancelled and not timed_out
+
+
 def judge(
     outcome: Outcome,
     options: Options,

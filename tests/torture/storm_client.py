@@ -26,7 +26,6 @@ from understudy import (
     MailboxFull,
     NotRunning,
     Runtime,
-    ShuttingDown,
     SupervisorLost,
     TaskEnded,
     box,
@@ -94,7 +93,7 @@ class Client:
             deed = self.chance.choice(deeds)
             try:
                 await getattr(self, f"_{deed}")()
-            except (NotRunning, ShuttingDown):
+            except NotRunning:
                 await asyncio.sleep(0.02)
             except SupervisorLost:
                 pass

@@ -12,7 +12,6 @@ from understudy.supervisor.cli.failures import CliError, code_of, text_of
     [
         (CliError(ExitCode.AMBIGUOUS, "x"), ExitCode.AMBIGUOUS),
         (errors.NotRunning("x"), ExitCode.NOT_RUNNING),
-        (errors.ShuttingDown("x"), ExitCode.NOT_RUNNING),
         (errors.SupervisorLost("x"), ExitCode.SUPERVISOR_LOST),
         (errors.Poisoned("x"), ExitCode.TASK_FAILED),
         (errors.TaskTimedOut("x"), ExitCode.TASK_TIMED_OUT),

@@ -106,7 +106,7 @@ def test_one_that_is_refused_leaves_nothing_behind(home: Path):
     def refuse(peer: Peer) -> None:
         peer.greet()
         peer.next()
-        peer.tell((Answer.ERROR, 1, "ShuttingDown", "it stops", {}))
+        peer.tell((Answer.ERROR, 1, "NotRunning", "it stops", {}))
 
     with mimic(home, refuse), pytest.raises(ConnectionError, match="it stops"):
         Subscription(Home(home), None, None)

@@ -11,7 +11,13 @@ from understudy.actors.attempt.host import Ending, Outcome
 from understudy.actors.state import TRANSITIONS, Event, State
 from understudy.actors.task.options import Options
 from understudy.actors.task.retry import Retry, lineage
-from understudy.supervisor.rules.verdict import Verdict, judge, judge_crash
+from understudy.supervisor.rules.verdict import (
+    COMPLETED,
+    Verdict,
+    completes,
+    judge,
+    judge_crash,
+)
 
 POLICIES = {
     "none": Retry(),
@@ -136,3 +142,11 @@ def test_a_death_counts_as_an_exception_until_it_has_happened_too_often(
         assert verdict.error[0] == "Poisoned"
         assert "died 3 times" in verdict.error[1]
         assert verdict.error[3] == {"pid": 7, "signal": "SIGSEGV", "crashes": 3}
+
+
+@pytest.mark.parametrize("ending", Ending)
+@pytest.mark.parametrize("cancelled", [False, True])
+@pytest.mark.parametrize("timed_out", [False, True])
+def test_the_short_form_says_what_judge_says(ending: Ending, cancelled: bool, timed_out: bool):
+    verdict = judge(Outcome(ending), Options(timeout=1.0), 1, cancelled=cancelled, timed_out=timed_out)
+    assert completes(ending, cancelled=cancelled, timed_out=timed_out) is (verdict is COMPLETED)
