@@ -22,6 +22,7 @@ import pytest
 
 import understudy
 from checkout import ROOMS, ROOT
+from limits import LIMITS
 from understudy import BoxConf, Retry, Task, ws
 from understudy.actors import errors
 from understudy.actors.box.sizes import SIZES
@@ -242,13 +243,23 @@ def test_settings_that_only_programs_can_set() -> None:
     assert {field.name for field in fields(Settings)} - options == {"restarts", "restarts_within", "map_size"}
 
 
-LIMITS = [*table("docs/settings.md", "Fixed limits").values(), *table("docs/inside.md", "Figures").values()]
+NUMBERS = {
+    row[0].strip("| "): row
+    for row in [
+        *table("docs/settings.md", "Fixed limits").values(),
+        *table("docs/inside.md", "Figures").values(),
+    ]
+}
 
 
-@pytest.mark.parametrize("row", LIMITS, ids=lambda row: row[2].strip("`"))
-def test_fixed_limit(row: list[str]) -> None:
-    module, _, constant = row[2].strip("`").rpartition(".")
-    assert number(row[1]) == getattr(import_module(f"understudy.{module}"), constant)
+def test_every_number_has_its_constant() -> None:
+    assert sorted(NUMBERS) == sorted(LIMITS)
+
+
+@pytest.mark.parametrize("label", LIMITS)
+def test_fixed_limit(label: str) -> None:
+    module, _, constant = LIMITS[label].rpartition(".")
+    assert number(NUMBERS[label][1]) == getattr(import_module(f"understudy.{module}"), constant)
 
 
 def test_the_drawing_of_the_states_is_the_table() -> None:
