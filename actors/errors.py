@@ -55,6 +55,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from .checks import is_number
+
 
 class UnderstudyError(Exception):
     """The root of every error raised by Understudy."""
@@ -203,9 +205,7 @@ class RetryLater(UnderstudyError):
 
     def __init__(self, delay: float | None = None, reason: str = "") -> None:
         super().__init__(reason or "retry asked for by the task")
-        if delay is not None and (
-            isinstance(delay, bool) or not isinstance(delay, int | float) or not 0 <= delay < math.inf
-        ):
+        if delay is not None and not (is_number(delay) and 0 <= delay < math.inf):
             raise InvalidOption(f"the delay of RetryLater must be seconds, 0 or more, or None: {delay!r}")
         self.delay = delay
         self.reason = reason

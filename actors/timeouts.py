@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+from .checks import is_number
 from .errors import InvalidOption
 
 
@@ -14,7 +15,7 @@ def check_timeout(timeout: object, name: str = "timeout") -> float | None:
     """
     if timeout is None:
         return None
-    if isinstance(timeout, int | float) and not isinstance(timeout, bool):
+    if is_number(timeout):
         if timeout <= threading.TIMEOUT_MAX:
             return timeout
         if timeout > threading.TIMEOUT_MAX:  # NaN fails both comparisons

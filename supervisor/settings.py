@@ -7,6 +7,7 @@ import sys
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Final, Literal
 
+from ..actors.checks import is_number, is_whole
 from ..actors.errors import InvalidOption
 from ..actors.values import VALUE_LIMIT
 
@@ -81,12 +82,11 @@ class Settings:
         }
         for name, (least, most) in whole.items():
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            if not is_whole(value) or not least <= value <= most:
                 raise InvalidOption(f"{name} must be a whole number from {least:,} to {most:,}: {value!r}")
         for name in ("drain", "restarts_within", "start_timeout"):
             value = getattr(self, name)
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            if not number or not 0 <= value <= sys.float_info.max:
+            if not is_number(value) or not 0 <= value <= sys.float_info.max:
                 raise InvalidOption(f"{name} must be seconds, 0 or more: {value!r:.80}")
             object.__setattr__(self, name, float(value))
         if self.durability not in ("disk", "os"):

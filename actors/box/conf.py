@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Final, Literal
 
 from .. import values
+from ..checks import is_number, is_whole
 from ..errors import InvalidOption, InvalidValue
 from .policy import check_image, check_mount, check_output
 from .sizes import DEFAULT_SIZE, SIZES, Size, size_name
@@ -189,18 +190,17 @@ def _outputs(outputs: object) -> tuple[str, ...]:
 def _timeout(seconds: object) -> float | None:
     if seconds is None:
         return None
-    number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
-    if not number or not TIMEOUT_MIN <= seconds <= TIMEOUT_MAX:  # type: ignore[operator]  # a number by now
+    if not is_number(seconds) or not TIMEOUT_MIN <= seconds <= TIMEOUT_MAX:
         raise InvalidOption(
             f"timeout must be from {TIMEOUT_MIN:g} to {TIMEOUT_MAX:,.0f} seconds: {seconds!r:.80}"
         )
-    return float(seconds)  # type: ignore[arg-type]  # as above
+    return float(seconds)
 
 
 def _megabytes(name: str, number: object, least: int) -> None:
     if number is None:
         return
-    if isinstance(number, bool) or not isinstance(number, int) or not least <= number <= MB_MAX:
+    if not is_whole(number) or not least <= number <= MB_MAX:
         raise InvalidOption(f"{name} must be a whole number of MB from {least} to {MB_MAX:,}: {number!r:.80}")
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar, cast, overload
 
+from ..checks import is_number
 from ..errors import InvalidOption, InvalidTask
 from ..ids import id_bytes
 from ..qualified_names import module_name
@@ -324,9 +325,9 @@ def _launch(
         raise InvalidOption(f"key must be text of 1 to {KEY_LIMIT:,} bytes: {key!r:.80}")
     if delay is not None and at is not None:
         raise InvalidOption("give delay= or at=, not both")
-    if delay is not None and not (_is_number(delay) and 0 <= delay <= DELAY_LIMIT):
+    if delay is not None and not (is_number(delay) and 0 <= delay <= DELAY_LIMIT):
         raise InvalidOption(f"delay must be seconds from 0 to ten years: {delay!r}")
-    if at is not None and not _is_number(at):
+    if at is not None and not is_number(at):
         if not isinstance(at, datetime) or at.tzinfo is None:
             raise InvalidOption(f"at must be seconds since the epoch or a datetime with a time zone: {at!r}")
         at = at.timestamp()
@@ -340,10 +341,6 @@ def _launch(
         None if at is None else float(cast("float", at)),
         stream_id,
     )
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _utf8_length(text: str) -> int:

@@ -6,6 +6,7 @@ import sys
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final, Literal
 
+from ..checks import is_number, is_whole
 from ..errors import InvalidOption
 from .retry import Retry
 
@@ -56,14 +57,14 @@ class Options:
         for name, value in seconds.items():
             object.__setattr__(self, name, value)
         object.__setattr__(self, "retry", Retry.of(self.retry))  # an int n is Retry(attempts=n)
-        if not _is_int(self.priority) or not -PRIORITY_LIMIT <= self.priority <= PRIORITY_LIMIT:
+        if not is_whole(self.priority) or not -PRIORITY_LIMIT <= self.priority <= PRIORITY_LIMIT:
             raise InvalidOption(
                 f"priority must be a whole number from -{PRIORITY_LIMIT} to {PRIORITY_LIMIT}: {self.priority!r}"
             )
         if not isinstance(self.isolate, bool):
             raise InvalidOption(f"isolate must be True or False: {self.isolate!r}")
         if self.memory_limit is not None and not (
-            _is_int(self.memory_limit) and self.memory_limit >= MEMORY_LIMIT_MIN
+            is_whole(self.memory_limit) and self.memory_limit >= MEMORY_LIMIT_MIN
         ):
             raise InvalidOption(
                 f"memory_limit must be bytes, at least {MEMORY_LIMIT_MIN:,}: {self.memory_limit!r}"
@@ -112,16 +113,12 @@ def check_names(names: Any, of_a_start: tuple[str, ...] = ()) -> None:
         )
 
 
-def _is_int(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
 def _seconds(
     name: str, value: object, most: float, *, optional: bool = False, positive: bool = False
 ) -> float | None:
     if value is None and optional:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
+    if not is_number(value) or not 0 <= value <= most:
         bound = "" if most == sys.float_info.max else f", at most {most:,.0f}"
         raise InvalidOption(f"{name} must be seconds{bound}{', or None' if optional else ''}: {value!r:.80}")
     if positive and value == 0:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from .. import errors
+from ..checks import is_number, is_whole
 from ..errors import InvalidOption
 from ..qualified_names import class_name
 
@@ -59,7 +60,7 @@ class Retry:
 
     def __post_init__(self) -> None:
         attempts: object = self.attempts
-        if isinstance(attempts, bool) or not isinstance(attempts, int) or not 0 <= attempts <= ATTEMPTS_LIMIT:
+        if not is_whole(attempts) or not 0 <= attempts <= ATTEMPTS_LIMIT:
             raise InvalidOption(
                 f"retry attempts must be a whole number from 0 to {ATTEMPTS_LIMIT:,}: {attempts!r}"
             )
@@ -104,7 +105,7 @@ class Retry:
 
 
 def _seconds(field: str, value: object) -> float:
-    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= sys.float_info.max:
+    if is_number(value) and 0 <= value <= sys.float_info.max:
         return float(value)
     raise InvalidOption(f"retry {field} must be seconds, 0 or more: {value!r:.80}")
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Final, TypedDict
 from urllib.parse import urlsplit, urlunsplit
 
+from ..checks import is_number, is_whole
 from ..errors import InvalidOption
 
 #: Seconds that the opening and the closing of a connection may take.
@@ -60,9 +61,9 @@ class Backoff:
     def __post_init__(self) -> None:
         for name in ("delay", "max_delay"):
             object.__setattr__(self, name, seconds(f"backoff {name}", getattr(self, name)))
-        if not _is_number(self.factor) or not 1 <= self.factor <= 1_000:
+        if not is_number(self.factor) or not 1 <= self.factor <= 1_000:
             raise InvalidOption(f"backoff factor must be a number from 1 to 1,000: {self.factor!r:.80}")
-        if not _is_number(self.jitter) or not 0 <= self.jitter <= 1:
+        if not is_number(self.jitter) or not 0 <= self.jitter <= 1:
             raise InvalidOption(f"backoff jitter must be a number from 0 to 1: {self.jitter!r:.80}")
         if self.attempts is not None:
             whole("backoff attempts", self.attempts, 1)
@@ -191,7 +192,7 @@ def check_close(code: object, reason: object) -> tuple[int, str]:
 
 def seconds(name: str, value: Any, *, positive: bool = False) -> float:
     """The number of seconds; InvalidOption for anything else."""
-    if not _is_number(value) or not 0 <= value <= sys.float_info.max or (positive and value == 0):
+    if not is_number(value) or not 0 <= value <= sys.float_info.max or (positive and value == 0):
         least = "more than 0" if positive else "0 or more"
         raise InvalidOption(f"{name} must be seconds, {least}: {value!r:.80}")
     return float(value)
@@ -199,12 +200,8 @@ def seconds(name: str, value: Any, *, positive: bool = False) -> float:
 
 def whole(name: str, value: object, least: int) -> None:
     """Raise InvalidOption unless the value is a whole number of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+    if not is_whole(value) or value < least:
         raise InvalidOption(f"{name} must be a whole number, at least {least}: {value!r:.80}")
-
-
-def _is_number(value: object) -> Any:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _check_url(url: object, context: object) -> None:

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 from ...actors import values
+from ...actors.checks import is_whole
 from ...actors.errors import (
     InvalidOption,
     NotRunning,
@@ -270,7 +271,7 @@ class Runtime:
     ) -> list[TaskRecord]:
         """Tasks, newest first. For the next page, pass the last id of this one as `before`."""
         wanted = None if state is None else _states([state] if isinstance(state, str) else state)
-        if isinstance(limit, bool) or not isinstance(limit, int) or limit < 0:
+        if not is_whole(limit) or limit < 0:
             raise InvalidOption(f"limit must be a whole number, 0 or more: {limit!r:.80}")
         self._check_open()
         records = self._reader.records(
