@@ -1,4 +1,4 @@
-"""The attempts under way: begun, timed, signalled, killed, and judged when they end."""
+"""The attempts under way: they begin, are timed, signalled and killed, and are judged when they end."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ PACE_UNKNOWN: Final = 0.1
 
 
 class Attempts:
-    """What workers report arrives here, and so does what users and clocks demand of running tasks."""
+    """Receives the reports of workers (`WorkerEvents`), and the demands of users and clocks on running tasks."""
 
     def __init__(
         self,
@@ -118,7 +118,7 @@ class Attempts:
             self.begun(seat, lane, task)
 
     def begun(self, seat: WorkerSeat, lane: Lane, task: LiveTask) -> None:
-        """A task handed out has begun: its time runs."""
+        """A task that was handed out has begun: its timeout counts from here."""
         del seat.handed[lane][task.id]
         attempt = task.attempt
         assert attempt is not None
@@ -202,7 +202,7 @@ class Attempts:
 
     def _done(self, seat: WorkerSeat, frame: tuple[Any, ...]) -> None:
         tasks, paces = seat.tasks, self.pace
-        # Before anything is changed: a row that cannot be costs the worker, and must not cost the task.
+        # Before anything is changed: an invalid row ends the worker, and must not lose the task.
         check_done(frame[1])
         for id, ending, value, error, delay, acked, started, ended in frame[1]:
             task = tasks.get(id)
@@ -261,7 +261,7 @@ class Attempts:
         check_checkpoint(request, value, acked, posted, self._settings.value_limit)
         task = seat.tasks.get(id)
         if task is None:
-            # A thread that the task has left behind; it must not wait for ever.
+            # A thread that outlived its attempt asks; it must not wait for ever.
             seat.channel.refuse(
                 request, TaskNotFound(f"this attempt at task {id_text(id)} is over", id_text(id))
             )
@@ -414,7 +414,7 @@ class Attempts:
         )
 
     def _interrupt(self, task: LiveTask) -> None:
-        """Off its worker through no fault of its own; unless its cancel or timeout was under way, which stands."""
+        """Queue a task again that lost its worker for an unrelated reason. A cancel or timeout under way stands."""
         verdict = judge(
             Outcome(Ending.INTERRUPTED),
             task.options,
@@ -425,7 +425,7 @@ class Attempts:
         self._carry_out(task, verdict)
 
     def recover(self) -> int:
-        """At boot: what was running under the last supervisor is interrupted; how many."""
+        """At boot: interrupt the tasks that ran under the last supervisor; how many."""
         tasks = self._table.running_at_boot()
         for task in tasks:
             self._interrupt(task)

@@ -1,8 +1,8 @@
-"""Who runs what, where: ready tasks meet free workers.
+"""The dispatcher: it hands ready tasks to free workers.
 
-Tasks known to be quick are handed out ahead of free slots, so that a worker need not wait for the supervisor between
-two of them. Whatever was handed out and has not begun after a moment is looked at: if another worker has room for it,
-it is taken back and goes there. So no task waits behind a busy worker while a slot is free, however much is ahead.
+Quick tasks are handed out ahead of free slots, so that a worker need not wait for the supervisor between two of them.
+Every 25 ms the dispatcher looks at tasks that were handed out and have not begun. If another worker has room, it takes
+them back and hands them to that worker. So no task waits behind a busy worker while a slot is free.
 """
 
 from __future__ import annotations
@@ -71,10 +71,10 @@ class Dispatcher:
     def dispatch(self) -> None:
         """Hand out what can be handed out now."""
         if self.paused or not self._pool.app_ready.is_set():
-            # Before the app has said so, it is not known where its tasks run, and how.
+            # Until the app is loaded, the options of its tasks are not known.
             return
         if self.is_short(self._room_look is not None):
-            # What is queued takes its room when it ends. The look at what was handed out goes on.
+            # A task takes room when it ends. The look at tasks that were handed out goes on.
             self._look_for_room()
         else:
             self._hand_out()
@@ -222,7 +222,7 @@ class Dispatcher:
                     continue
                 begun, not_begun = seat.not_begun(lane)
                 for task in begun:
-                    # Only at the second look: most have ended by then, and are spared being written as running.
+                    # Only at the second look: most have ended by then and need not be written as running.
                     attempt = task.attempt
                     if attempt is not None and not attempt.seen:
                         attempt.seen = True

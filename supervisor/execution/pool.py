@@ -1,4 +1,4 @@
-"""The workers: as many as are wanted, each watched, replaced when it dies, retired when it has grown or aged."""
+"""The pool: it starts as many workers as are wanted, replaces dead ones, and retires grown or aged ones."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The store in the supervisor's event loop: what became dirty in a turn of the loop is committed together.
+"""The store in the supervisor's event loop: all changes of one turn of the loop are committed together.
 
-The order of a turn is fixed: first everything that was read from the sockets is worked through, then work is handed
-out, then what is dirty is sealed. So a task that is started and ends between two commits is written once, as ended.
+A turn has a fixed order: handle everything that was read from the sockets, hand out work, seal the changes. So a task
+that starts and ends between two commits is written once, as ended.
 """
 
 from __future__ import annotations

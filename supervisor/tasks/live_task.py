@@ -1,4 +1,4 @@
-"""A task that has not ended, as the supervisor holds it in memory while it waits its turn, runs, or is changed."""
+"""A task that has not ended, as the supervisor holds it in memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class LiveTask:
-    """One task. What is durable of it is its record; the rest is lost with the supervisor, and may be."""
+    """One task. Its record is durable; the rest may be lost with the supervisor."""
 
     __slots__ = (
         "args",

@@ -1,7 +1,7 @@
-"""Mailboxes: what lies in them, what their readers have been given, and what is acknowledged.
+"""The mailboxes: which messages each holds, has given to its task, and has had acknowledged.
 
 A message gets the next number of its mailbox and a row on disk, which stays until it is acknowledged. A running task
-is given messages ahead of its `receive`, but only so many: the rest waits on disk, however large the mailbox.
+is given up to 8,192 messages (4 MiB) ahead of its `receive`; the rest waits on disk.
 """
 
 from __future__ import annotations

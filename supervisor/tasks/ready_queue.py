@@ -1,14 +1,14 @@
-"""A queue that is kept on disk and held in memory only as far as it is about to be needed.
+"""A queue on disk, of which only the next part is in memory.
 
-A lane holds keys of the `live` table, which sort in the order they are to be taken. In memory is a *window*: every
-key up to the `horizon`. What sorts behind the horizon lies on disk only, so that a million queued tasks cost disk,
-not memory. Rules that keep the two in step:
+A queue holds keys of the `live` table, which sort in the order in which they are taken. Memory holds a *window*:
+every key up to the `horizon`. Keys behind the horizon are on disk only, so a million queued tasks cost disk, not
+memory. Rules that keep the two in step:
 
 1. `horizon is None` means that nothing is on disk only.
-2. A new key beyond the horizon is not taken in; one up to the horizon always is.
+2. A new key up to the horizon goes into the window; one beyond it does not.
 3. When the window runs low, the next rows are read from the disk and the horizon moves to the last of them.
-4. Keys that were turned away but are not committed yet cannot be read back; they are remembered as `late` until
-   they are committed, and a refill takes them in where they fall under the new horizon.
+4. A key that was turned away cannot be read back before it is committed. It is remembered as `late` until then, and
+   a refill takes it in if it falls under the new horizon.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The log of one task on disk: capped, the oldest lines go first, and a line at the top says how many went."""
+"""The log of one task on disk. At its limit the oldest lines are removed, and the first line says how many."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The supervisor's book of tasks: those in memory, where each stands in line, and what of them is to be written.
+"""The table of live tasks: the tasks in memory, the queue of each, and the changes that are still to be written.
 
-Only tasks that are about to run, run, or have just been changed are in memory. The others are rows on disk, which
-`find` reads when somebody asks for one of them.
+A task is in memory while it is about to run, runs, or has an unwritten change. All others are rows on disk; `find`
+reads one when it is asked for.
 """
 
 from __future__ import annotations
@@ -76,10 +76,7 @@ class TaskTable:
         commits.before_seal = self.write
 
     def declare(self, tasks: dict[str, dict[str, Any]]) -> None:
-        """Take in the app's tasks. What stands in line gets their options: it may have been read before.
-
-        What a worker has keeps the options it was handed out with.
-        """
+        """Add the app's tasks. Queued tasks get the new options; a running one keeps those of its start."""
         self.declared.add(tasks)
         for task in list(self.tasks.values()):
             if task.queued and task.record.name in tasks:
@@ -126,8 +123,10 @@ class TaskTable:
         return task
 
     def _fetch(self, keys: list[bytes]) -> None:
-        """Read those of these tasks of a line that are not in memory, all at once, which takes a third of the time
-        that it takes one by one. What is damaged or gone is left out, for `_at` to say so."""
+        """Read the tasks of these keys that are not in memory, all at once: a third of the time of one by one.
+
+        Damaged and missing rows are left out; `_at` reports them.
+        """
         tasks = self.tasks
         missing = sorted([id for key in keys if (id := key[9:]) not in tasks])
         rows = self._commits.get_many(Table.TASKS, missing)
@@ -153,7 +152,7 @@ class TaskTable:
     # --- changing ---
 
     def add(self, new: Iterable[tuple[Record, bytes | None]]) -> None:
-        """New tasks with their arguments: put them in line and write them with the next commit."""
+        """Queue new tasks with their arguments, and write them with the next commit."""
         tasks, dirty, usual_of = self.tasks, self._dirty, self.declared.usual
         keys: dict[int, list[bytes]] = {}
         far: dict[ReadyQueue, list[tuple[bytes, Record]]] = {}
@@ -184,7 +183,7 @@ class TaskTable:
         self.on_queued()
 
     def _write_far(self, queue: ReadyQueue, new: list[tuple[bytes, Record]]) -> None:
-        """Tasks behind a line's horizon go to disk and not into memory, from where they would only be let go again."""
+        """Write tasks behind a queue's horizon to disk only: memory would release them at once."""
         keys = [key for key, _ in new]
         self._merge({record.id: record.pack() for _, record in new}, dict.fromkeys(keys, b""))
         queue.turn_away(keys)
@@ -207,15 +206,15 @@ class TaskTable:
                 record.due = None
             record.place = _RUNNING
             task.key = _RUNNING_PREFIX + task.id
-            # Not dirty by that: most tasks end before anybody could read that they run. `touch` follows if this one
-            # does not; until then the disk says that it is queued, which is how it would be taken up after a crash.
+            # This does not make it dirty: most tasks end before a reader could see that they run. `touch` follows if
+            # this one does not. Until then the disk says "queued", and a crash would start it again from there.
             if self.on_change is not None:
                 self.on_change(task)
 
     def requeue(
         self, task: LiveTask, event: Event, *, error: ErrorRow | None = None, due: float | None = None
     ) -> None:
-        """It is off its worker and stands in line again: an interruption, or a retry with its `due` time."""
+        """It has left its worker and is queued again: an interruption, or a retry with its `due` time."""
         record = task.record
         record.state = after(record.state, event)
         record.pid = None
@@ -231,7 +230,7 @@ class TaskTable:
         self.stand(task)
 
     def take_back(self, task: LiveTask) -> None:
-        """It was handed out and had not begun: it never left the line."""
+        """It was handed out and had not begun: as if it had never left its queue."""
         record = task.record
         record.state = State.QUEUED
         record.started = record.pid = None
@@ -241,7 +240,7 @@ class TaskTable:
     def end(
         self, task: LiveTask, event: Event, *, error: ErrorRow | None = None, value: bytes | None = None
     ) -> None:
-        """It has ended; from here on its state never changes. Clears its mail; the record and the value stay."""
+        """It has ended; its state never changes again. Removes its messages; the record and the value stay."""
         record = task.record
         record.state = after(record.state, event)
         assert record.state in TERMINAL
@@ -280,19 +279,19 @@ class TaskTable:
         if self.on_change is not None:
             self.on_change(task)
 
-    # --- the lines ---
+    # --- the queues ---
 
     def waits(self, lane: Lane) -> bool:
-        """Whether a task stands in this lane, as far as is known without reading the disk."""
+        """Whether a task waits in this lane, as far as is known without reading the disk."""
         return not self.queues[lane].empty
 
     @property
     def crowded(self) -> bool:
-        """Whether so many tasks are ready that more of them need not be taken in before some have ended."""
+        """Whether more than CROWD tasks are ready in a lane (see ready_queue.py)."""
         return any(self.queues[lane].crowded for lane in READY)
 
     def take(self, lane: Lane, count: int = 1) -> list[LiveTask]:
-        """Take the first ready tasks of a lane out of its line, up to so many; none only if it is empty."""
+        """Take the first ready tasks of a lane out of its queue, at most `count`; none only if it is empty."""
         queue, tasks, of = self.queues[lane], self.tasks, self.tasks.get
         while keys := queue.take(count, self._stands):
             if not all(key[9:] in tasks for key in keys):
@@ -303,7 +302,7 @@ class TaskTable:
         return []
 
     def put_back(self, lane: Lane, task: LiveTask) -> None:
-        """A task that `take` gave is not wanted after all: it stands first again."""
+        """Undo `take` for a task: it is the first of its lane again."""
         assert task.key is not None
         self.queues[lane].put_back(task.key)
 
@@ -313,7 +312,7 @@ class TaskTable:
         return None if key is None else due_of(key)
 
     def release_due(self, now: float, most: int) -> int:
-        """Let delayed tasks that are due by `now` stand in their lanes, up to `most` at a time; how many."""
+        """Move delayed tasks that are due by `now` to their lanes, at most `most`; how many."""
         queue = self.queues[Lane.DELAYED]
         for count in range(most):
             key = queue.peek(self._stands)
@@ -327,7 +326,7 @@ class TaskTable:
         return most
 
     def reprioritise(self, task: LiveTask) -> None:
-        """Its lane or its sort has changed while it stands in line."""
+        """Its lane or its sort has changed while it is queued."""
         self._leave_queue(task)
         self.stand(task)
 
@@ -337,7 +336,7 @@ class TaskTable:
         return [task for key, _ in rows if (task := self._at(key)) is not None]
 
     def stand(self, task: LiveTask) -> None:
-        """Put a task that is on no worker where it belongs."""
+        """Put a task that is on no worker into its queue."""
         task.record.place = place = _place_of(task)
         task.key = key = live_key(*place, task.id)
         self.queues[place[0]].push(key)
@@ -355,9 +354,9 @@ class TaskTable:
         return task is None or task.key == key
 
     def _at(self, key: bytes) -> LiveTask | None:
-        """The task of a live row. A row that belongs to none is damage; it is removed, so as not to stop the line.
+        """The task of a live row. A row without a task is damage and is removed, so that the queue goes on.
 
-        So is a record that cannot be read; but that one stays on disk as it is, for whoever can make sense of it.
+        A task whose record cannot be read is left out; its row stays on disk for `understudy check`.
         """
         try:
             task = self.find(live_id(key))
@@ -382,7 +381,7 @@ class TaskTable:
     # --- writing ---
 
     def write(self) -> None:
-        """Put what is dirty into the open batch; runs just before it is sealed."""
+        """Put the dirty tasks into the open batch; runs just before the batch is sealed."""
         if self._loaded:
             self._let_go_of_loaded()
         dirty = self._dirty
@@ -423,14 +422,14 @@ class TaskTable:
         batch.merge(Table.LIVE, live, LIVE_KEY_BYTES * len(live))
 
     def _written(self, tasks: list[LiveTask], ended: list[LiveTask], batch: int) -> None:
-        """After the commit: let go of what need not be in memory, and tell of the tasks that ended."""
+        """After the commit: release what need not be in memory, and report the tasks that ended."""
         self._on_disk = batch
-        # What has changed since is not on disk as it is now; it comes again with a later batch.
+        # A task that has changed since comes again with a later batch.
         ended = [task for task in ended if not task.dirty and task.batch == batch]
         for task in ended:
             self.tasks.pop(task.id, None)
         for lane, queue in self.queues.items():
-            # A lane with nothing on disk only has nothing to let go of.
+            # A lane without a horizon keeps everything in memory.
             if queue.horizon is not None:
                 standing = [
                     e for e in tasks if e.key and e.key[0] == lane and not e.dirty and e.batch == batch
@@ -445,7 +444,7 @@ class TaskTable:
                     self.tasks.pop(live_id(key), None)
 
     def _let_go_of_loaded(self) -> None:
-        """What was only looked at need not stay; what was changed is let go of after its commit."""
+        """Release tasks that were only read; changed ones are released after their commit."""
         loaded, self._loaded = self._loaded, []
         for task in loaded:
             key = task.key
@@ -453,7 +452,7 @@ class TaskTable:
                 self._let_go(self.queues[key[0]], [task])
 
     def _let_go(self, queue: ReadyQueue, tasks: list[LiveTask]) -> None:
-        """Those of these tasks that stand behind a line's horizon need not be in memory."""
+        """Release those of these tasks that are behind the queue's horizon."""
         for task in tasks:
             if task.attempt is None and task.key and not queue.holds(task.key):
                 self.tasks.pop(task.id, None)
@@ -469,8 +468,11 @@ _RUNNING_PREFIX = live_key(*_RUNNING, b"")[:-ID_BYTES]
 
 
 def _as_queued(task: LiveTask) -> tuple[bytes, bytes]:
-    """The record and the live row of a task that is on its way to a worker: until it is known to have begun there it
-    may be taken back, and whoever has read that it runs would see it back in line without an interruption."""
+    """The record and the live row of a task on its way to a worker, as queued.
+
+    It may be taken back until it is known to have begun. A reader that had seen it run would then see it queued again
+    without an interruption.
+    """
     record = task.record
     handed = record.started, record.pid
     place = _place_of(task)
@@ -483,7 +485,7 @@ def _as_queued(task: LiveTask) -> tuple[bytes, bytes]:
 
 
 def _place_of(task: LiveTask) -> Place:
-    """Where a task that is on no worker belongs in the `live` table."""
+    """The place in the `live` table of a task that is on no worker."""
     return _place_in_line(task.record, task.options, task.lane)
 
 
