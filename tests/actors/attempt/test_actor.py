@@ -395,7 +395,8 @@ def test_a_cancel_while_code_runs(stage: Any) -> None:
             time.sleep(0)
         return [context.receive(), context.sleep(60), context.receive(), context.current().cancel_reason]
 
-    play = stage.perform(body)
+    play = stage.perform(body, now=False)
+    stage.begin(play)
     play.tell("a")
     play.until_marked("runs")
     play.actor.stop_for("cancel")
@@ -533,7 +534,8 @@ def test_an_interruption_that_is_swallowed_lets_it_end_by_itself(stage: Any) -> 
         except BaseException as error:  # noqa: BLE001 - the point of the test
             return type(error).__name__
 
-    play = stage.perform(body)
+    play = stage.perform(body, now=False)
+    stage.begin(play)
     play.until_waiting()
     play.actor.interrupt()
     assert play.value() == "Interrupted"
@@ -552,7 +554,8 @@ def test_wait_future(stage: Any) -> None:
         here().mark("waits")
         return [*done, actor.wait_future(futures[1], 60), actor.wait_future(futures[2], None)]
 
-    play = stage.perform(body)
+    play = stage.perform(body, now=False)
+    stage.begin(play)
     play.until_marked("waits")
     play.until_waiting()
     play.tell("a letter does not end it")
@@ -572,7 +575,8 @@ def test_a_signal_ends_the_wait_for_a_future_once(stage: Any) -> None:
         here().mark("once more")
         return [*ended, actor.wait_future(future, None), context.receive()]
 
-    play = stage.perform(body)
+    play = stage.perform(body, now=False)
+    stage.begin(play)
     play.until_waiting()
     play.actor.stop_for("cancel")
     play.until_marked("once more")
@@ -774,7 +778,8 @@ def test_taking_without_waiting(stage: Any) -> None:
                 if actor.signal is None:
                     actor.stop_for("cancel")  # of which no message tells
 
-    play = stage.perform(body)
+    play = stage.perform(body, now=False)
+    stage.begin(play)
     play.tell("one", "two")
     play.actor.inbox.close()
     assert play.outcome().ending is Ending.VALUE

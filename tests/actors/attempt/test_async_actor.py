@@ -40,7 +40,8 @@ def test_the_signal_is_thrown_at_a_wait(stage: Any, reason: str, wait: str) -> N
         finally:
             here().mark(context.current().cancel_reason)
 
-    play = stage.perform(body)
+    play = stage.perform(body, now=False)
+    stage.begin(play)
     play.until_marked("waits")
     if wait != "event":
         play.until_waiting()
@@ -57,7 +58,8 @@ def test_the_message_still_comes_first_once_it_was_swallowed(stage: Any) -> None
             pass
         return [aio.cancelled(), await aio.sleep(60), await aio.receive(), await aio.receive()]
 
-    play = stage.perform(body)
+    play = stage.perform(body, now=False)
+    stage.begin(play)
     play.until_waiting()
     play.actor.stop_for("cancel")
     play.tell("a")
@@ -74,7 +76,8 @@ def test_it_is_thrown_once_though_a_cancel_follows_a_timeout(stage: Any) -> None
             await aio.receive(timeout=60)  # would be broken into by a second one
         return aio.current().cancel_reason
 
-    play = stage.perform(body)
+    play = stage.perform(body, now=False)
+    stage.begin(play)
     play.until(lambda: play.actor._begun)
     play.actor.stop_for("timeout")
     play.until_marked("cleans up")
@@ -126,7 +129,8 @@ def test_a_signal_after_the_end_does_nothing(stage: Any) -> None:
     async def body() -> int:
         return 1
 
-    play = stage.perform(body)
+    play = stage.perform(body, now=False)
+    stage.begin(play)
     assert play.value() == 1
     play.actor.stop_for("cancel")
     play.actor.interrupt()
@@ -182,7 +186,8 @@ def test_a_cancel_during_a_checkpoint_leaves_the_state_known(stage: Any) -> None
             return await aio.restore()
 
     stage.hold = True
-    play = stage.perform(body)
+    play = stage.perform(body, now=False)
+    stage.begin(play)
     play.tell("a")
     play.until(lambda: stage.held)
     play.actor.stop_for("cancel")
@@ -217,7 +222,8 @@ def test_what_arrives_during_a_checkpoint_is_not_acknowledged_by_it(stage: Any) 
         return actor_here("test").acked
 
     stage.hold = True
-    play = stage.perform(body)
+    play = stage.perform(body, now=False)
+    stage.begin(play)
     play.tell("a", "b")
     assert play.value() == 1
 
@@ -231,7 +237,8 @@ def test_a_checkpoint_that_fails_acknowledges_nothing(stage: Any) -> None:
             return actor_here("test").acked
 
     stage.refuse = StoreFull("no room")
-    play = stage.perform(body)
+    play = stage.perform(body, now=False)
+    stage.begin(play)
     play.tell("a")
     assert play.value() == 0
 
@@ -252,7 +259,8 @@ def test_wait_future(stage: Any) -> None:
         here().mark(done)
         await actor.wait_future_async(futures[2], None)
 
-    play = stage.perform(body)
+    play = stage.perform(body, now=False)
+    stage.begin(play)
     play.until_marked("waits")
     futures[1].set_result(2)
     play.until_marked([True, False, False, True])
@@ -273,7 +281,8 @@ def test_the_blocking_wait_is_for_other_threads_only(stage: Any) -> None:
         future.set_result(1)
         return [got, await waits, await asyncio.to_thread(actor.wait_future, Future(), 0)]
 
-    play = stage.perform(body)
+    play = stage.perform(body, now=False)
+    stage.begin(play)
     play.until_waiting()
     play.tell("a")
     assert play.value() == ["a", True, False]
@@ -286,7 +295,8 @@ def test_two_may_receive_at_once(stage: Any) -> None:
     async def body() -> Any:
         return sorted(await asyncio.gather(*(aio.receive() for _ in range(3)), aio.receive()))
 
-    play = stage.perform(body)
+    play = stage.perform(body, now=False)
+    stage.begin(play)
     play.until_waiting()
     play.tell(1)
     play.until(lambda: play.actor.taken == 1)
@@ -310,7 +320,8 @@ def test_a_listener_beside_the_main_line(stage: Any) -> None:
         await asyncio.gather(listener, return_exceptions=True)
         return got
 
-    play = stage.perform(body)
+    play = stage.perform(body, now=False)
+    stage.begin(play)
     play.tell(1, 2, 3)
     assert play.value() == [1, 2, 3]
 
@@ -325,7 +336,8 @@ def test_polling_lets_others_run(stage: Any) -> None:
                 polls += 1
                 here().mark("polls")
 
-    play = stage.perform(body)
+    play = stage.perform(body, now=False)
+    stage.begin(play)
     play.until_marked("polls")
     play.tell("a")
     assert play.value() == ["a", True]
@@ -340,7 +352,8 @@ def test_users_timeouts_work_around_ours(stage: Any) -> None:
             here().mark(str(error))
         return await aio.receive()
 
-    play = stage.perform(body)
+    play = stage.perform(body, now=False)
+    stage.begin(play)
     play.until_marked("")
     play.tell("a")
     assert play.value() == "a"
@@ -388,7 +401,8 @@ def test_a_loop_that_starts_tasks_eagerly(stage: Any) -> None:
         return await aio.receive()
 
     stage.loop.set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined, unused-ignore]  # 3.12
-    play = stage.perform(body)
+    play = stage.perform(body, now=False)
+    stage.begin(play)
     play.until_waiting()
     play.actor.stop_for("cancel")
     assert cancelled(play)

@@ -57,7 +57,8 @@ def test_a_task_s_prints_and_logs_are_its_own(stage: Any, captured: Captured) ->
         except ZeroDivisionError:
             logging.getLogger().exception("broken")
 
-    play = stage.perform(body)
+    play = stage.perform(body, now=False)
+    stage.begin(play)
     play.value()
     assert play.logged[0] == ("stdout", "hello you")
     assert play.logged[1] == ("info", "app: read 3 rows")
@@ -113,7 +114,8 @@ def test_a_thread_that_a_task_starts_is_its_own_master(stage: Any, captured: Cap
         thread.start()
         thread.join()
 
-    play = stage.perform(body)
+    play = stage.perform(body, now=False)
+    stage.begin(play)
     play.value()
     if sys.version_info < (3, 14):  # from there on threads inherit the context
         assert captured[0].getvalue() == "from beside\n"
@@ -172,7 +174,8 @@ def test_warnings_are_the_task_s(stage: Any, captured: Captured) -> None:
     show = warnings.showwarning
     warnings.showwarning = lambda *args, **_: print("warned", file=sys.stderr)
     try:
-        play = stage.perform(body)
+        play = stage.perform(body, now=False)
+        stage.begin(play)
         play.value()
     finally:
         warnings.showwarning = show
@@ -193,7 +196,8 @@ def test_it_is_a_stream(stage: Any, captured: Captured) -> None:
             out.write(b"x")
         return [written, out.closed, out.isatty(), out.writable(), out.readable(), out.encoding, out.errors]
 
-    play = stage.perform(body)
+    play = stage.perform(body, now=False)
+    stage.begin(play)
     assert play.value() == [[2, 3, 2], False, False, True, False, "utf-8", "backslashreplace"]
     assert play.logged == [("stdout", text) for text in ("a", "b\\xff", "c", "d", "e", "f")]
     stream: Any = sys.stdout

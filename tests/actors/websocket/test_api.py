@@ -207,7 +207,8 @@ def test_an_iteration_tells_a_broken_end_from_an_orderly_one(stage: Any, code: i
                 conn.send("x")
 
     with peer(leaves) as server:
-        play = stage.perform(body)
+        play = stage.perform(body, now=False)
+        stage.begin(play)
         if code < 1002:
             assert play.value() == []
         else:
@@ -299,7 +300,8 @@ def test_every_call_wakes(stage: Any, flavour: Any, what: Any, reason: str) -> N
         await what(api, server.url)
 
     with mute((lambda _: b"") if what is connects else handshake) as server:
-        play = stage.perform(flavour(body))
+        play = stage.perform(flavour(body), now=False)
+        stage.begin(play)
         until(lambda: server.sockets, 10)
         play.until(lambda: play.actor.resources and play.parked == play.resumed + 1 and ready(play, what))
         if reason == "drain":
@@ -337,7 +339,8 @@ def test_a_cancel_is_told_once(stage: Any) -> None:
         return conn.receive()
 
     with peer() as server:
-        play = stage.perform(body)
+        play = stage.perform(body, now=False)
+        stage.begin(play)
         play.until_marked("open")
         play.until_waiting()
         play.actor.stop_for("cancel")
@@ -537,7 +540,8 @@ def test_a_cancel_comes_through_the_mailbox_of_a_select(stage: Any) -> None:
         return [source is mailbox, message]
 
     with peer() as server:
-        play = stage.perform(body)
+        play = stage.perform(body, now=False)
+        stage.begin(play)
         play.until_marked("open")
         play.until_waiting()
         play.actor.stop_for("cancel")
@@ -599,7 +603,8 @@ def test_a_lost_connection_is_opened_again(stage: Any, flavour: Any) -> None:
             await inner(type("Api", (api,), {"ws": Plain}))
 
     with peer(subscribed) as server:
-        play = stage.perform(flavour(body))
+        play = stage.perform(flavour(body), now=False)
+        stage.begin(play)
         play.until_marked("first")
         server.reset()
         play.until_marked("second")
@@ -619,7 +624,8 @@ def test_no_marker_if_that_is_asked_for(stage: Any, flavour: Any) -> None:
         assert conn.reconnects == 1
 
     with peer(idle) as server:
-        play = stage.perform(flavour(body))
+        play = stage.perform(flavour(body), now=False)
+        stage.begin(play)
         play.until_marked("open")
         server.connected()
         server.reset()
@@ -643,7 +649,8 @@ def test_what_came_before_the_loss_is_received_before_the_marker(stage: Any, fla
         assert await api.ws.receive(conn) == "hello 2"
 
     with peer(greets) as server:
-        play = stage.perform(flavour(body))
+        play = stage.perform(flavour(body), now=False)
+        stage.begin(play)
         play.until_marked("open")
         server.reset()
         play.value()
@@ -662,7 +669,8 @@ def test_a_send_waits_for_the_new_connection(stage: Any, flavour: Any) -> None:
         assert await api.ws.receive(conn) == "again"
 
     with peer() as server:
-        play = stage.perform(flavour(body))
+        play = stage.perform(flavour(body), now=False)
+        stage.begin(play)
         play.until_marked("open")
         server.stop(1001)
         [session] = play.actor.resources
@@ -684,7 +692,8 @@ def test_a_connection_is_given_up(stage: Any, flavour: Any) -> None:
             await api.ws.send(conn, "x")
 
     with peer(idle) as server:
-        play = stage.perform(flavour(body))
+        play = stage.perform(flavour(body), now=False)
+        stage.begin(play)
         play.until_marked("open")
         server.stop()
         play.value()
@@ -701,7 +710,8 @@ def test_closing_while_it_is_lost(stage: Any, flavour: Any) -> None:
         assert await api.ws.receive(conn) is None
 
     with peer(idle) as server:
-        play = stage.perform(flavour(body))
+        play = stage.perform(flavour(body), now=False)
+        stage.begin(play)
         play.until_marked("open")
         server.connected()
         server.reset()
