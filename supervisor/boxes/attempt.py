@@ -1,17 +1,19 @@
-"""One attempt at a container task: find the container or make it, follow it to its end, and say how that was.
+"""`ContainerAttempt`, one attempt at a container task. It runs in a worker.
 
-The steps, and why a SIGKILL between any two of them does no harm:
+The attempt finds or makes the container, follows it to its end and returns its result. A SIGKILL between any
+two of these steps does no harm:
 
-1. Look for a container with this task's labels and this attempt's number. If there is one, go on with it.
-2. Fetch the image, make the container. Its name can be given once only, so there are never two. One that is there,
-   has never run and is gone again belongs to a request of an attempt that died, and that the engine has given up:
-   then look once more.
-3. Checkpoint its id, start it. A start that has been made already changes nothing.
-4. Follow its output from the beginning. What is in the task's log already is left out (see box_output.py).
-5. When it has ended: copy its outputs, checkpoint how it ended, and only then remove it. Whoever comes after the
-   checkpoint has the result, whoever comes before it has the container.
+1. Look for a container with this task's labels and this attempt's number. If there is one, continue with it.
+2. Fetch the image and make the container. The engine gives a name only once, so there are never two
+   containers. A container may disappear before it has run. It then belongs to a request of an attempt that
+   died, and the engine has given that request up. In this case, look again.
+3. Checkpoint the container's id and start it. Starting it a second time changes nothing.
+4. Follow its output from the beginning. Lines that are already in the task's log are left out (see
+   output.py).
+5. When it has ended, copy its outputs, checkpoint how it ended, and only then remove it. An attempt that
+   resumes after the checkpoint has the result; one that resumes before it has the container.
 
-The attempt runs on a thread of its worker and holds no slot: all it does is to wait.
+The attempt runs on a thread of its worker. It holds no slot, because it only waits.
 """
 
 from __future__ import annotations
@@ -45,26 +47,26 @@ from .outputs import collect, folder_of, mark
 
 log = logging.getLogger("understudy")
 
-#: Characters of each stream that an error keeps: its end. The log has all of it.
+#: Characters that an error keeps of the end of each stream. The log has the whole stream.
 ERROR_TAIL: Final = 32_768
-#: Seconds that standard input may be full before signals are looked at again.
+#: Seconds that a write to a full standard input may block before signals are checked again.
 INPUT_LOOK: Final = 0.2
-#: Seconds in which the engine has given up what was asked of it by an attempt that died, and between two looks.
+#: Seconds after which the engine has given up requests of an attempt that died; seconds between two checks.
 GIVEN_UP: Final = 60.0
 LOOK_AGAIN: Final = 0.05
-#: Seconds after SIGKILL until the engine has to have ended the container.
+#: Seconds that the engine has to end the container after SIGKILL.
 KILLED: Final = 15.0
 
-#: What the engine calls a container that it removes, or has failed to.
+#: The engine's states of a container that it is removing, or has failed to remove.
 GOING: Final = frozenset({"removing", "dead"})
 
 _pulls: Final = Pulls()
-#: Engines, by their address, whose disks are known to keep no limit of /data.
+#: Addresses of engines whose storage cannot limit the size of /data.
 _no_quota: Final[set[str]] = set()
 
 
 class _Stop(Exception):
-    """The task was asked to stop, or the container's time is over."""
+    """The task was asked to stop, or the container has reached its timeout."""
 
 
 @task(name=BOX)
@@ -86,12 +88,12 @@ class ContainerAttempt:
         self._bell = threading.Event()
         self._pulled_ms = 0
         self._container = ""
-        #: When the container's time is over, on the monotonic clock.
+        #: When the container reaches its timeout, on the monotonic clock.
         self._deadline = math.inf
-        self._engine: DockerEngine = None  # type: ignore[assignment]  # set by `run`, once it is known to be needed
+        self._engine: DockerEngine = None  # type: ignore[assignment]  # set by `run`
 
     def run(self) -> dict[str, Any]:
-        """The map of a container that ended with 0, or that was cancelled; BoxError, Interrupted."""
+        """Return the result map of a container that exited with 0 or was cancelled. BoxError, Interrupted."""
         with self._waiting():
             state = self._restored()
             if "done" not in state:
@@ -110,7 +112,7 @@ class ContainerAttempt:
 
     @contextmanager
     def _waiting(self) -> Iterator[None]:
-        """It does nothing but wait: no slot is held, and every signal rings the bell."""
+        """Hold no slot meanwhile, because the attempt only waits; wake it up at every signal and message."""
         self._actor.host.parked(self._actor)
         self._actor.inbox.listen(self._bell.set)
         try:
@@ -120,7 +122,7 @@ class ContainerAttempt:
             self._actor.host.resumed(self._actor)
 
     def _restored(self) -> dict[str, Any]:
-        """The checkpoint, if it is of this attempt: a retry begins with a container of its own."""
+        """The checkpoint if this attempt wrote it, else {}: a retry begins with a new container."""
         state = self._actor.restore()
         mine = isinstance(state, dict) and (state.get("task"), state.get("attempt")) == (
             self._id,
@@ -135,7 +137,7 @@ class ContainerAttempt:
     # --- the container ---
 
     def _played(self, state: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-        """Have the container run to its end; (how that came about, its map)."""
+        """Run the container to its end. Returns (reason of the end, result map)."""
         self._pulled_ms = state.get("image_pull_ms", 0)
         follower: Follower | None = None
         try:
@@ -157,20 +159,20 @@ class ContainerAttempt:
         return how, result
 
     def _brought_up(self) -> dict[str, float]:
-        """Find the container or make it, and see to it that it runs, or has run; see `_started`."""
+        """Find or make the container and make sure that it runs or has run; see `_started`."""
         until = time.monotonic() + GIVEN_UP
         while True:
             try:
                 return self._started(self._found() or self._made())
             except (Missing, Taken) as error:
-                # It has not run: nothing is lost with it.
+                # The container has not run, so nothing is lost.
                 if time.monotonic() >= until:
                     raise EngineError(f"the engine does not come to an end with it: {error}") from error
             self._check()
             time.sleep(LOOK_AGAIN)
 
     def _found(self) -> dict[str, Any] | None:
-        """This attempt's container if there is one; whatever earlier attempts have left is removed."""
+        """This attempt's container, or None. Containers of earlier attempts are removed."""
         found = None
         for row in self._engine.find({spec.HOME_LABEL: self._home, spec.TASK_LABEL: self._id}):
             labels = row["Labels"]
@@ -197,7 +199,7 @@ class ContainerAttempt:
         try:
             self._container = self._create(name)
         except Taken:
-            # By an attempt whose request was still on its way when its worker died.
+            # Made by a request that was still under way when the attempt's worker died.
             self._container = name
         return self._engine.inspect(self._container)
 
@@ -251,14 +253,14 @@ class ContainerAttempt:
         self._actor.host.progress(self._actor, *progress)
 
     def _started(self, created: Mapping[str, Any]) -> dict[str, float]:
-        """See to it that it runs, or has run; the times of those of its lines that are in the log.
+        """Make sure that the container runs or has run. Returns the times of its last lines in the log.
 
-        Missing, Taken while it has not run.
+        Missing or Taken if it has not run.
         """
         self._container = created["Id"]
         _check_stays(created["State"])
         if created["State"]["Status"] != "created":
-            # An attempt before this one has started it. What it had logged is on disk once this is.
+            # An earlier worker started it. Its logged lines are on disk once this checkpoint is.
             self._checkpoint()
             self._set_deadline()
             return self._logged(seconds(created["Created"]))
@@ -275,13 +277,16 @@ class ContainerAttempt:
         return {}
 
     def _set_deadline(self) -> None:
-        """By the engine's clock, so that the time of an earlier attempt's counts: it is the container's."""
+        """Use the engine's start time: time that the container ran under an earlier worker counts, too."""
         begun = seconds(self._inspect()["State"]["StartedAt"])
         ran = min(max(0.0, time.time() - begun), self._conf.limits.timeout)
         self._deadline = time.monotonic() + self._conf.limits.timeout - ran
 
     def _open_data(self, created: Mapping[str, Any]) -> None:
-        """Let everybody in the container write to /data, which belongs to root: a volume has no option for that."""
+        """Let every user in the container write to /data.
+
+        /data belongs to root, and volumes have no option to change that.
+        """
         volumes = [mount["Name"] for mount in created["Mounts"] if mount["Destination"] == spec.DATA]
         labels = spec.labels_of(self._home, self._id, self._attempt, spec.SEEDS)
         name = spec.name_of(self._home, self._id, self._attempt, spec.SEEDS)
@@ -293,7 +298,7 @@ class ContainerAttempt:
                 self._engine.remove(seeder)
 
     def _logged(self, since: float) -> dict[str, float]:
-        """The times of the last lines of each stream that are on disk, of this container."""
+        """By stream, the time of this container's last line that is on disk."""
         lines = cast("Any", current_runtime.runtime()).logs(self._id)
         found: dict[str, float] = {}
         for line in lines:
@@ -307,7 +312,7 @@ class ContainerAttempt:
     # --- while it runs ---
 
     def _attend(self, follower: Follower) -> None:
-        """Wait for its end, and pass messages on meanwhile. _Stop, Interrupted."""
+        """Wait for the container's end and pass messages to it meanwhile. _Stop, Interrupted."""
         pipe = self._engine.stdin(self._container) if self._conf.stdin else None
         try:
             while not follower.done:
@@ -319,7 +324,7 @@ class ContainerAttempt:
                 pipe.close()
 
     def _pass_on(self, pipe: Any, follower: Follower) -> bool:
-        """Write the messages that are there to standard input, then acknowledge them; whether there were any."""
+        """Write waiting messages to standard input, then acknowledge them. Returns whether there were any."""
         from ..text.value_json import dumps
 
         data = b""
@@ -335,25 +340,25 @@ class ContainerAttempt:
             except TimeoutError:
                 continue
             except OSError:
-                # It has closed its standard input, or ended.
+                # The container has closed its standard input, or has ended.
                 break
         self._checkpoint()
         return True
 
     def _wait(self, seconds: float | None) -> None:
-        """Wait for the bell. It may have rung before: that is looked at first."""
+        """Wait for a wakeup. A wakeup that came before this call counts."""
         self._bell.wait(None if seconds is None or seconds == math.inf else max(0.0, seconds))
         self._bell.clear()
 
     def _check(self) -> None:
-        """Interrupted or _Stop, if it is time for that."""
+        """Raise Interrupted or _Stop if the attempt has to end."""
         if self._actor.interrupted:
             raise Interrupted
         if self._actor.signal is not None or time.monotonic() >= self._deadline:
             raise _Stop
 
     def _stop(self, follower: Follower) -> None:
-        """SIGTERM, and after the grace SIGKILL."""
+        """Send SIGTERM, and SIGKILL after the grace."""
         for name, patience in (("SIGTERM", self._grace), ("SIGKILL", KILLED)):
             if follower.done:
                 return
@@ -399,14 +404,14 @@ class ContainerAttempt:
         }
 
     def _times(self) -> tuple[int, int]:
-        """Milliseconds from the making of the container to its start, and from there to its end."""
+        """Milliseconds from the container's creation to its start, and from its start to its end."""
         if not self._container:
             return 0, 0
         with suppress(UnderstudyError, Missing):
             known = self._engine.inspect(self._container)
             made, state = seconds(known["Created"]), known["State"]
             begun, ended = seconds(state["StartedAt"]), seconds(state["FinishedAt"])
-            # Years before 1970 stand for "not yet".
+            # The engine writes a year before 1970 for "not yet".
             if begun > 0:
                 return round((begun - made) * 1000), max(0, round((ended - begun) * 1000)) if ended > 0 else 0
         return 0, 0
@@ -417,7 +422,7 @@ class ContainerAttempt:
             self._engine.remove(row["Id"])
 
     def _told(self, how: str, result: dict[str, Any]) -> dict[str, Any]:
-        """The map, or the error that says the same."""
+        """Return the result map, or raise the error that stands for it."""
         details = {**result, "stdout": _tail(result["stdout"]), "stderr": _tail(result["stderr"])}
         if how == "timeout":
             limit = self._conf.limits.timeout
@@ -435,7 +440,10 @@ class ContainerAttempt:
 
 
 def _check_stays(state: Mapping[str, Any]) -> None:
-    """Missing for a container that the engine is removing, and that has never run. Years before 1970 are "never"."""
+    """Raise Missing if the engine is removing the container and it has never run.
+
+    A start time before 1970 means that it has never run.
+    """
     if state["Status"] in GOING and seconds(state["StartedAt"]) <= 0:
         raise Missing(f"a container that is {state['Status']}")
 
@@ -451,7 +459,7 @@ def _why(result: Mapping[str, Any]) -> str:
 
 
 def _signal_of(code: object) -> str | None:
-    """The signal that an exit code stands for, as shells have it: 128 and its number."""
+    """The signal that an exit code stands for: as in shells, 128 plus the signal's number."""
     if isinstance(code, int) and code > 128:
         with suppress(ValueError):
             return signal.Signals(code - 128).name
@@ -463,7 +471,7 @@ def _tail(text: str) -> str:
 
 
 def _open_folder(name: str) -> bytes:
-    """A tar archive that gives everybody the right to write to a folder, each to his own files."""
+    """A tar archive of a folder with mode 1777: every user may write, each only to its own files."""
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w") as archive:
         entry = tarfile.TarInfo(name)

@@ -1,7 +1,8 @@
-"""The container engine, by way of the docker SDK: the one place that speaks to it, and that translates its errors.
+"""`DockerEngine`, the container engine by way of the docker SDK.
 
-The engine is the one that `DOCKER_HOST` names, or the one on the usual socket. The SDK is imported when the first
-container is asked for: who has none does not pay for it.
+Only this module calls the SDK and translates its errors. The engine is the one that `DOCKER_HOST` names, else
+the one on the default socket. The SDK is imported with the first container task, so that other homes do not
+pay for it.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ from .output import Frames
 if TYPE_CHECKING:
     import docker
 
-#: Seconds that an answer of the engine may take.
+#: Seconds within which the engine has to answer.
 PATIENCE: Final = 60.0
 #: The engine's status codes.
 NOT_FOUND: Final = 404
 CONFLICT: Final = 409
 NOT_MODIFIED: Final = 304
 
-#: What the address of a socket in the file system begins with.
+#: Schemes of the addresses of Unix sockets.
 _UNIX: Final = frozenset({"unix", "http+unix"})
 
 _shared: list[DockerEngine] = []
@@ -34,7 +35,7 @@ _sharing = threading.Lock()
 
 
 class Missing(Exception):
-    """What was asked about does not exist in the engine."""
+    """The engine has no such container, image or path."""
 
 
 class Taken(Exception):
@@ -42,7 +43,7 @@ class Taken(Exception):
 
 
 class DockerEngine:
-    """Any thread may call; each call is a request of its own. EngineAbsent and EngineError everywhere."""
+    """A client of the engine. Any thread may call. Each method may raise EngineAbsent and EngineError."""
 
     def __init__(self, patience: float = PATIENCE) -> None:
         import docker
@@ -60,7 +61,7 @@ class DockerEngine:
 
     @classmethod
     def shared(cls) -> DockerEngine:
-        """This process's own, made when first asked for. EngineAbsent, and then it is tried again the next time."""
+        """This process's engine, made at the first call. After EngineAbsent the next call tries again."""
         with _sharing:
             if not _shared:
                 _shared.append(cls())
@@ -68,7 +69,7 @@ class DockerEngine:
 
     @property
     def socket(self) -> str | None:
-        """The real path of its socket; None for an engine that is reached in another way."""
+        """The real path of the engine's Unix socket; None for any other kind of address."""
         scheme, _, path = self._where.partition("://")
         return os.path.realpath("/" + path.lstrip("/")) if scheme in _UNIX else None
 
@@ -98,7 +99,7 @@ class DockerEngine:
     # --- images ---
 
     def image(self, name: str) -> dict[str, Any] | None:
-        """What the engine knows of an image; None if it has none of that name."""
+        """The engine's data on an image; None if it has no image of this name."""
         try:
             with self._translated(f"look for image {name}"):
                 found: dict[str, Any] = self._api.inspect_image(name)
@@ -107,7 +108,7 @@ class DockerEngine:
             return None
 
     def pull(self, name: str) -> Iterator[dict[str, Any]]:
-        """Fetch an image: the engine's news of it, as they come. Close the iterator to give up. ImageAbsent."""
+        """Pull an image and yield the engine's events. Close the iterator to give up. ImageAbsent."""
         from docker.utils import parse_repository_tag
 
         repository, tag = parse_repository_tag(name)
@@ -124,7 +125,7 @@ class DockerEngine:
     # --- containers ---
 
     def create(self, name: str, spec: Mapping[str, Any]) -> str:
-        """Make a container; its id. Taken if there is one of this name; ImageAbsent."""
+        """Make a container and return its id. Taken if the name is in use; ImageAbsent."""
         try:
             with self._translated("make the container"):
                 made = self._api.create_container_from_config(dict(spec), name)
@@ -133,25 +134,25 @@ class DockerEngine:
             raise ImageAbsent(f"the image {spec['Image']} is not there: {error}") from error
 
     def start(self, id: str) -> None:
-        """Start it. EngineError if its program cannot be run. One that runs already is left alone."""
+        """Start a container. EngineError if its program cannot be run. A running container stays as it is."""
         with self._translated("start the container"):
             self._api.start(id)
 
     def inspect(self, id: str) -> dict[str, Any]:
-        """All that the engine knows of a container. Missing."""
+        """The engine's data on a container. Missing."""
         with self._translated("tell how the container is"):
             found: dict[str, Any] = self._api.inspect_container(id)
             return found
 
     def find(self, labels: Mapping[str, str]) -> list[dict[str, Any]]:
-        """The containers with all of these labels, running or not, each as a row with `Id`, `State`, `Labels`."""
+        """The containers with all of these labels, running or not: rows with `Id`, `State`, `Labels`."""
         wanted = [f"{name}={value}" for name, value in labels.items()]
         with self._translated("list containers"):
             rows: list[dict[str, Any]] = self._api.containers(all=True, filters={"label": wanted})
             return rows
 
     def kill(self, id: str, signal: str) -> None:
-        """Send it a signal; nothing happens if it does not run."""
+        """Send a container a signal. Does nothing if it does not run."""
         with suppress(Missing):
             try:
                 with self._translated(f"send {signal} to the container"):
@@ -161,7 +162,7 @@ class DockerEngine:
                     raise
 
     def remove(self, id: str) -> None:
-        """Remove it with what it has on disk, killed if it runs. Fine if it is gone, or going."""
+        """Kill a container and remove it with its volumes. No error if it is gone or being removed."""
         with suppress(Missing):
             try:
                 with self._translated("remove the container"):
@@ -171,7 +172,7 @@ class DockerEngine:
                     raise
 
     def wait(self, id: str, seconds: float) -> bool:
-        """Wait for its end; whether that came within so many seconds."""
+        """Wait for a container's end. Returns whether it came within `seconds`."""
         from requests.exceptions import ConnectionError as NoConnection
         from requests.exceptions import Timeout
 
@@ -179,17 +180,16 @@ class DockerEngine:
             try:
                 self._api.wait(id, timeout=seconds)
             except (Timeout, NoConnection) as error:
-                # What the SDK makes of a wait that takes longer than its timeout; or the engine is gone.
+                # The SDK raises these if the wait exceeds its timeout, or if the engine is gone.
                 if not isinstance(error, Timeout) and not _timed_out(error):
                     raise
                 return False
         return True
 
     def logs(self, id: str) -> Logs:
-        """Its output from the beginning, and then on as it comes."""
+        """A container's output from the beginning, and further output as it comes."""
         with self._translated("read the container's output"):
-            # Not the SDK's `logs`, which does not tell which stream an entry is of; and not `attach`, which misses
-            # what was said before.
+            # The SDK's `logs` does not tell the stream of an entry, and `attach` misses earlier output.
             url = f"{self._api.base_url}/v{self._api.api_version}/containers/{id}/logs"
             asked = {"stdout": "1", "stderr": "1", "follow": "1", "timestamps": "1"}
             response = self._api.get(url, params=asked, stream=True, timeout=(PATIENCE, None))
@@ -197,7 +197,7 @@ class DockerEngine:
         return Logs(response)
 
     def stdin(self, id: str) -> Any:
-        """A socket that leads to its standard input."""
+        """A socket connected to a container's standard input."""
         with self._translated("attach to the container"):
             stream = self._api.attach_socket(id, params={"stdin": 1, "stream": 1})
             return getattr(stream, "_sock", stream)
@@ -205,19 +205,19 @@ class DockerEngine:
     # --- files ---
 
     def unpack(self, id: str, path: str, archive: bytes) -> None:
-        """Unpack a tar archive at a path of a container."""
+        """Unpack a tar archive at a path in a container."""
         with self._translated(f"write to {path} of the container"):
             self._api.put_archive(id, path, archive)
 
     def pack(self, id: str, path: str) -> Iterator[bytes]:
-        """A path of a container as a tar archive, in pieces. Missing."""
+        """A file or folder of a container as a tar archive, in pieces. Missing."""
         with self._translated(f"read {path} of the container"):
             pieces, _ = self._api.get_archive(id, path)
             yield from pieces
 
 
 class Logs:
-    """A container's output: iterate for (number of the stream, entry). `close` ends that, from any thread."""
+    """A container's output as an iterator of (stream number, entry). Any thread may `close` it."""
 
     def __init__(self, response: Any) -> None:
         from docker.types import CancellableStream
@@ -233,19 +233,19 @@ class Logs:
             for piece in self._pieces:
                 yield from self._frames.feed(piece)
         except (RequestException, AttributeError, ValueError):
-            # The connection is gone, or was closed in the middle: whoever reads looks at the container next.
+            # The connection was lost or closed. The caller inspects the container next.
             return
         finally:
             self._response.close()
 
     def close(self) -> None:
-        """Let the iteration end."""
+        """End the iteration."""
         with suppress(OSError, AttributeError):
             self._pieces.close()
 
 
 def _knock(where: str) -> None:
-    """OSError if nobody listens on that socket: of one that it cannot open, the SDK would not let go."""
+    """OSError if no process listens on this socket. The SDK would leak a socket that it cannot open."""
     scheme, _, path = where.partition("://")
     if scheme in _UNIX:
         with socket.socket(socket.AF_UNIX) as door:

@@ -1,4 +1,4 @@
-"""A thread that follows a container to its end: what it says goes to the task's log, line by line."""
+"""`Follower`, a thread that follows a container to its end and writes its output to the task's log."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from ...actors.errors import EngineAbsent, EngineError
 from .docker_engine import DockerEngine, Logs, Missing
 from .output import Line, Output
 
-#: Seconds that the engine may be away while a container runs: it may be restarted, and containers outlive that.
+#: Seconds that the engine may be unreachable while a container runs. Containers can outlive its restart.
 ENGINE_AWAY: Final = 60.0
-#: Seconds between two tries to reach it again, and to see whether a silent container has ended.
+#: Seconds between two attempts to reach the engine again.
 AGAIN: Final = 0.2
 
 
 class Follower:
-    """Owns the thread. `ended` is called at the container's end, or when there is no following it; then see `state`."""
+    """Follows one container. `ended` is called once `state` or `error` is set: no more output will come."""
 
     def __init__(
         self,
@@ -33,7 +33,7 @@ class Follower:
         self._log = log
         self._ended = ended
         self.output = Output(seen)
-        #: The engine's `State` of the container that has ended.
+        #: The engine's `State` of the container, once it has ended.
         self.state: dict[str, Any] | None = None
         self.error: Exception | None = None
         self._closed = threading.Event()
@@ -43,11 +43,11 @@ class Follower:
 
     @property
     def done(self) -> bool:
-        """Whether there is nothing more to come."""
+        """Whether the container has ended or cannot be followed any further."""
         return self.state is not None or self.error is not None
 
     def close(self) -> None:
-        """Stop following; the container goes on."""
+        """Stop following. The container keeps running."""
         self._closed.set()
         if self._logs is not None:
             self._logs.close()
@@ -56,7 +56,7 @@ class Follower:
     def _run(self) -> None:
         try:
             self._follow()
-        except Exception as error:  # noqa: BLE001 - told to whoever waits for the end
+        except Exception as error:  # noqa: BLE001 - raised again by the attempt
             self.error = error
         self._ended()
 
@@ -76,7 +76,7 @@ class Follower:
                 self._closed.wait(AGAIN)
 
     def _read_to_the_end(self) -> bool:
-        """Read the output from its beginning; whether the container has ended."""
+        """Read the output from its beginning. Returns whether the container has ended."""
         self.output = Output(self.output.seen())
         self._logs = logs = self._engine.logs(self._container)
         if self._closed.is_set():
@@ -86,7 +86,7 @@ class Follower:
             if self._closed.is_set():
                 return False
         if self._closed.is_set() or not self._engine.wait(self._container, 1.0):
-            # The engine was restarted, or the connection lost: everything once more, without what is known.
+            # The engine was restarted or the connection lost. Read again and leave out the known lines.
             return False
         state = self._engine.inspect(self._container)["State"]
         self._tell(self.output.end())

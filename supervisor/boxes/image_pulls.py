@@ -1,4 +1,4 @@
-"""Fetching images: one pull for all containers of this process that want the same image, with its progress."""
+"""`Pulls`, the image pulls of this process: one pull for all attempts that want the same image."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from typing import Any, Final, NamedTuple
 
-#: Layers that are there, in the engine's words.
+#: The engine's statuses of a layer that is complete.
 _DONE: Final = frozenset({"Pull complete", "Already exists"})
 
 Tell = Callable[["Progress"], None]
 
 
 class Progress(NamedTuple):
-    """How far a pull is, in bytes, as far as the engine has said how much there is."""
+    """Progress of a pull in bytes. `total` counts only the layers whose size the engine has reported."""
 
     done: float
     total: float | None
@@ -22,7 +22,7 @@ class Progress(NamedTuple):
 
 
 class Layers:
-    """Puts the news of a pull together. Pure."""
+    """Sums up the engine's events of one pull. Pure."""
 
     def __init__(self, image: str) -> None:
         self._image = image
@@ -31,7 +31,7 @@ class Layers:
         self._known: set[str] = set()
 
     def take(self, event: Mapping[str, Any]) -> Progress:
-        """One piece of news."""
+        """Add one event; the progress so far."""
         layer, status = str(event.get("id", "")), str(event.get("status", ""))
         detail = event.get("progressDetail") or {}
         if status.startswith("Pulling fs") or status in _DONE or status == "Downloading":
@@ -56,14 +56,14 @@ class _Pull:
 
 
 class Pulls:
-    """The pulls under way. Each has a thread, which ends with it or when nobody wants it any more."""
+    """The current pulls. Each has a thread, which ends with the pull or when no attempt waits for it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._pulls: dict[str, _Pull] = {}
 
     def join(self, image: str, pull: Callable[[str], Iterator[dict[str, Any]]], tell: Tell) -> Future[None]:
-        """Have the image pulled, or wait for a pull that is under way; `tell` is called with what comes of it."""
+        """Pull the image, or join the current pull of it. `tell` is called with its progress."""
         with self._lock:
             found = self._pulls.get(image)
             if found is None:
@@ -75,7 +75,7 @@ class Pulls:
             return found.future
 
     def leave(self, image: str, tell: Tell) -> None:
-        """Not wanted any more; without anybody else who wants it the pull is given up."""
+        """Stop waiting for a pull. It is given up if no other attempt waits for it."""
         with self._lock:
             found = self._pulls.get(image)
             if found is not None and tell in found.tells:
@@ -93,7 +93,7 @@ class Pulls:
                 progress = layers.take(event)
                 for tell in list(mine.tells):
                     tell(progress)
-        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait have to be told
+        except Exception as error:  # noqa: BLE001 - raised again in the attempts that wait
             mine.future.set_exception(error)
         else:
             mine.future.set_result(None)

@@ -1,8 +1,9 @@
-"""A container's output, from the engine's frames to the lines of a log. Pure.
+"""`Output`, a container's output as lines of a log, made from the engine's frames. Pure.
 
-An engine tells output in entries: a line, or a part of a long one, with its time. From the first entry on, the lines
-that follow are always the same, and each gets a time that is later than the one before on its stream. So a line's
-time says which line it is: who goes on after a crash reads everything once more and leaves out what is in the log.
+The engine gives output in entries: a line, or a part of a long line, with its time. Reading the entries again
+from the first one always gives the same lines. Each line gets a later time than the line before it on its
+stream, so a line's time identifies it. After a crash, all output is read again and lines that are in the log
+are left out.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from typing import Final, NamedTuple
 
 from ...actors.line_buffer import LINE_LIMIT
 
-#: Bytes of each stream that are kept: the first ones.
+#: Bytes that are kept from the beginning of each stream.
 STREAM_LIMIT: Final = 10 * 1024 * 1024
-#: The head of a frame: the number of the stream, and the length of what follows.
+#: The head of a frame: the stream's number and the entry's length.
 HEAD: Final = struct.Struct(">BxxxL")
-#: The streams by their number.
+#: Names of the streams by number.
 STREAMS: Final = {1: "stdout", 2: "stderr"}
 
 _LINE_BYTES: Final = LINE_LIMIT
@@ -34,7 +35,7 @@ class Line(NamedTuple):
 
 
 class Frames:
-    """Cuts bytes as they come into (number of the stream, entry)."""
+    """Splits a byte stream into (stream number, entry)."""
 
     def __init__(self) -> None:
         self._rest = b""
@@ -55,10 +56,10 @@ class Frames:
 
 
 class Output:
-    """What a container has said so far."""
+    """The output of a container so far."""
 
     def __init__(self, seen: Mapping[str, float] | None = None) -> None:
-        """`seen`: the times of the last lines, by stream, that are in the log already."""
+        """`seen`: by stream, the time of the last line that is already in the log."""
         self._streams = {name: _Stream(name, (seen or {}).get(name, -math.inf)) for name in STREAMS.values()}
 
     def add(self, number: int, entry: bytes) -> list[Line]:
@@ -67,15 +68,15 @@ class Output:
         return [] if stream is None else stream.add(entry)
 
     def end(self) -> list[Line]:
-        """There is no more: what has not become a line is one now."""
+        """The output has ended: return the unfinished lines."""
         return [line for stream in self._streams.values() for line in stream.end()]
 
     def text(self, name: str) -> str:
-        """All of a stream that is kept."""
+        """The kept text of a stream."""
         return self._streams[name].text()
 
     def seen(self) -> dict[str, float]:
-        """The times of the last lines, by stream."""
+        """By stream, the time of the last line."""
         return {name: stream.last for name, stream in self._streams.items()}
 
 
@@ -84,7 +85,7 @@ class _Stream:
         self._name = name
         #: Time of the last line that is in the log.
         self._seen = seen
-        #: Time of the last line put together here.
+        #: Time of the last line made here.
         self._at = -math.inf
         #: Time of the last entry.
         self._entry_at = 0.0
@@ -113,7 +114,7 @@ class _Stream:
         return [*lines, *self._last_words(at)] if self._full else lines
 
     def _lines(self, text: bytes, at: float) -> list[Line]:
-        """One line, or several pieces of one that is too long; without those that are in the log."""
+        """A line, cut into pieces if it is too long, without the pieces that are already in the log."""
         pieces = []
         while len(text) > _LINE_BYTES:
             piece, text = _cut(text)
@@ -140,7 +141,7 @@ class _Stream:
 
 
 def _cut(data: bytes) -> tuple[bytes, bytes]:
-    """The first so many bytes and the rest, never in the middle of a character."""
+    """The first `_LINE_BYTES` bytes or a few less, and the rest. Never cuts a character."""
     end = _LINE_BYTES
     while end > _LINE_BYTES - 4 and data[end] & 0xC0 == 0x80:
         end -= 1
@@ -148,7 +149,7 @@ def _cut(data: bytes) -> tuple[bytes, bytes]:
 
 
 def seconds(stamp: bytes | str) -> float:
-    """A time of the engine's, `2030-01-31T08:00:00.123456789Z`, as seconds since the epoch; ValueError."""
+    """An engine's time such as `2030-01-31T08:00:00.123456789Z`, in seconds since the epoch. ValueError."""
     text = stamp.decode() if isinstance(stamp, bytes) else stamp
     whole, dot, rest = text.partition(".")
     if not dot:

@@ -1,4 +1,4 @@
-"""What a container leaves for its task: its outputs, copied to the task's folder under home."""
+"""Outputs of a container: files and folders that are copied to the task's folder under home."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ FOLDER: Final = "boxes"
 
 
 def folder_of(home: str, task: str) -> Path:
-    """Where the outputs of a task go."""
+    """The folder for a task's outputs."""
     return Path(home, FOLDER, task)
 
 
 def mark(home: str) -> None:
-    """Leave word in the home that it has had containers; without that nobody looks for any."""
+    """Mark the home as one that has had containers: the sweep skips homes without this folder."""
     Path(home, FOLDER).mkdir(mode=0o700, exist_ok=True)
 
 
 def collect(engine: DockerEngine, container: str, outputs: Iterable[str], folder: Path) -> dict[str, str]:
-    """Copy outputs of an ended container: its path -> the copy's, without those that are not there.
+    """Copy the outputs of an ended container. Returns {path in the container: path of the copy}.
 
-    Each is there as a whole or not at all. EngineError for what is no plain file or folder.
+    An output that does not exist is left out. A copy is complete or absent. EngineError if an output cannot
+    be copied, for instance because it is not a plain file or folder.
     """
     found: dict[str, str] = {}
     for path in outputs:
@@ -55,12 +56,12 @@ def collect(engine: DockerEngine, container: str, outputs: Iterable[str], folder
 
 def _unpack(pieces: Iterator[bytes], folder: Path) -> None:
     with tarfile.open(fileobj=_Pieces(pieces), mode="r|") as archive:
-        # Plain files and folders below this one; links that lead out, devices and the like are refused.
+        # The filter accepts files and folders below this one. It refuses devices and links that lead out.
         archive.extractall(folder, filter="data")
 
 
 class _Pieces(io.RawIOBase):
-    """Pieces of bytes as a file to read."""
+    """An iterator of bytes as a readable file."""
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
         super().__init__()

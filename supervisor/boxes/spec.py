@@ -1,4 +1,4 @@
-"""From a BoxConf to what the engine is asked for: the one place where a container's rights are decided. Pure."""
+"""The request to make a container, from a BoxConf. Only this module decides a container's rights. Pure."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from typing import Any, Final
 
 from ...actors.box.conf import BoxConf
 
-#: Labels of every container of ours: whose home, which task, which of its attempts, and what for.
+#: Labels of every container of Understudy's: its home, task, attempt and role.
 HOME_LABEL: Final = "understudy.home"
 TASK_LABEL: Final = "understudy.task"
 ATTEMPT_LABEL: Final = "understudy.attempt"
 ROLE_LABEL: Final = "understudy.role"
-#: Roles: what the user asked for, and the one that opens its /data and is never started.
+#: Roles: the container that the user asked for; one that is never started and only opens /data.
 WORKS: Final = "box"
 SEEDS: Final = "seed"
 
 #: User and group of a container that is not writable: nobody.
 USER: Final = "65534:65534"
-#: What root keeps in a writable one; all else is dropped, and in the others everything.
+#: Capabilities that root keeps in a writable container. Other containers have none.
 CAPABILITIES: Final = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "SETGID", "SETUID")
-#: Processes that a container may have, and a writable one.
+#: Processes that a container may have, and those that a writable one may have.
 PIDS: Final = 100
 PIDS_WRITABLE: Final = 512
 
-#: Bytes in a MB, of memory and disk, and what the engine calls one processor.
+#: Bytes in a MB of memory or disk; the engine's number for one processor.
 MB: Final = 1024 * 1024
 PROCESSOR: Final = 1_000_000_000
 
@@ -32,32 +32,32 @@ DATA: Final = "/data"
 
 
 def name_of(home: str, task: str, attempt: int, role: str = WORKS) -> str:
-    """The container's name. There can only be one of it: that keeps an attempt from making two."""
+    """The container's name. The engine keeps names unique, so an attempt cannot make two containers."""
     return f"understudy-{home.replace('-', '')[-12:]}-{task}-{attempt}" + (
         "" if role == WORKS else f"-{role}"
     )
 
 
 def labels_of(home: str, task: str, attempt: int, role: str = WORKS) -> dict[str, str]:
-    """By these it is found again."""
+    """The labels by which the container is found again."""
     return {HOME_LABEL: home, TASK_LABEL: task, ATTEMPT_LABEL: str(attempt), ROLE_LABEL: role}
 
 
 def container(conf: BoxConf, labels: Mapping[str, str], *, quota: bool) -> dict[str, Any]:
-    """The body of the engine's `POST /containers/create`. `quota` asks for the limit of /data to be kept."""
+    """The body of the engine's `POST /containers/create`. `quota` limits the size of /data."""
     spec: dict[str, Any] = {
         "Image": conf.image,
         "Env": [f"{name}={value}" for name, value in conf.env.items()],
         "Labels": dict(labels),
         "OpenStdin": conf.stdin,
-        "StdinOnce": False,  # it stays open when whoever writes to it dies: the next one writes on
+        "StdinOnce": False,  # it stays open when a worker dies, so that the next one can write to it
         "Tty": False,
         "HostConfig": _host(conf, labels, quota),
     }
     if not conf.writable:
         spec["User"] = USER
     if conf.script is not None:
-        # Without -x: what a line holds may be secret.
+        # Without -x, because a line may hold a secret.
         spec["Entrypoint"], spec["Cmd"] = ["sh", "-e", "-c"], [conf.script]
     else:
         if conf.entrypoint is not None:
@@ -77,7 +77,7 @@ def _host(conf: BoxConf, labels: Mapping[str, str], quota: bool) -> dict[str, An
         "CapAdd": list(CAPABILITIES) if conf.writable else [],
         "SecurityOpt": ["no-new-privileges"],
         "IpcMode": "private",
-        "Init": True,  # a program without a handler of its own, as the first process, would ignore SIGTERM
+        "Init": True,  # without it, a program that has no handler would ignore SIGTERM
         "PidsLimit": PIDS_WRITABLE if conf.writable else PIDS,
         "Memory": limits.memory * MB,
         "MemorySwap": limits.memory * MB,
@@ -86,7 +86,7 @@ def _host(conf: BoxConf, labels: Mapping[str, str], quota: bool) -> dict[str, An
         "Mounts": [_data(labels, limits.data if quota else None), *_binds(conf.mounts)],
         "RestartPolicy": {"Name": "no"},
         "AutoRemove": False,
-        # Whatever the engine's own default is: from this one logs can be read, and it is not rotated meanwhile.
+        # Set in place of the engine's default, because these logs can be read and are not rotated.
         "LogConfig": {"Type": "json-file", "Config": {}},
     }
 
@@ -107,7 +107,7 @@ def _binds(mounts: Mapping[str, str]) -> list[dict[str, Any]]:
 
 
 def seeder(image: str, labels: Mapping[str, str], volume: str) -> dict[str, Any]:
-    """A container that is made and never started: through it /data is opened to a user that is not root."""
+    """A container that is never started: an archive unpacked into it opens /data to users other than root."""
     mount = {"Type": "volume", "Source": volume, "Target": DATA, "VolumeOptions": {"NoCopy": True}}
     return {
         "Image": image,

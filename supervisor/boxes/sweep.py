@@ -1,8 +1,9 @@
-"""Removes containers of this home whose task has ended, and what ended tasks have left that were removed since.
+"""`BoxSweep`, which removes leftover containers and output folders of this home. It runs in the supervisor.
 
-An attempt removes its own container. What is left to do is what nobody was there for: the task was cancelled while it
-stood in line again, its worker was killed, or its start was lost with the supervisor. Containers of other homes carry
-another label and are never touched.
+An attempt removes its own container. The sweep removes those that no attempt can remove: the task was
+cancelled while it was queued again, its worker was killed, or its start was lost with the supervisor. It also
+removes the output folders of pruned tasks. Containers of other homes carry another label and are never
+touched.
 """
 
 from __future__ import annotations
@@ -29,22 +30,22 @@ log = logging.getLogger("understudy")
 
 T = TypeVar("T")
 
-#: Seconds between two looks, and from a reason to look to the look.
+#: Seconds between two sweeps; seconds from a request to its sweep.
 SWEEP_EVERY: Final = 30.0
 SOON: Final = 0.2
-#: Seconds that an answer of the engine may take here, and that an end waits for a look under way.
+#: Seconds within which the engine has to answer here.
 PATIENCE: Final = 10.0
 
 
 def is_over(record: Record | None, attempt: str) -> bool:
-    """Whether a container of this attempt at a task has nobody to care for it. Pure."""
+    """Whether no current or later attempt needs this attempt's container. Pure."""
     if record is None or record.ended is not None:
         return True
     return attempt.isdigit() and int(attempt) < record.attempt
 
 
 class BoxSweep:
-    """Owns a thread while it looks. Homes that never had a container are left alone: no engine is asked there."""
+    """The sweep. It uses a thread for each request. It asks no engine if the home never had a container."""
 
     def __init__(self, home: Path, cookie: str, record: Callable[[bytes], Record | None]) -> None:
         self._folder = home / FOLDER
@@ -54,11 +55,11 @@ class BoxSweep:
         self._engine: DockerEngine | None = None
 
     def ask(self) -> None:
-        """Look soon."""
+        """Ask for a sweep soon."""
         self._asked.set()
 
     async def run(self) -> None:
-        """Look now, on a timer and whenever asked to, until cancelled."""
+        """Sweep now, every `SWEEP_EVERY` seconds and at each `ask`, until cancelled."""
         while True:
             try:
                 await self.sweep()
@@ -67,14 +68,14 @@ class BoxSweep:
             except (UnderstudyError, Missing, OSError) as error:
                 log.warning("the containers of this home could not be looked at: %s", error)
             with suppress(TimeoutError):
-                # Not `wait_for`, which before Python 3.12 loses a cancel that comes just as it is asked.
+                # `wait_for` before Python 3.12 loses a cancel that comes together with the event.
                 async with asyncio.timeout(SWEEP_EVERY):
                     await self._asked.wait()
                 await asyncio.sleep(SOON)
             self._asked.clear()
 
     async def sweep(self) -> list[str]:
-        """Look once; the ids of the containers that were removed. EngineAbsent, EngineError."""
+        """Sweep once; the ids of the removed containers. EngineAbsent, EngineError."""
         if not self._folder.is_dir():
             return []
         rows = await _in_thread(self._find)
@@ -112,14 +113,14 @@ class BoxSweep:
 
 
 async def _in_thread(work: Callable[[], T]) -> T:
-    """Not on asyncio's own threads: an engine that does not answer would hold up the end of this process."""
+    """Run `work` on a daemon thread. On an asyncio thread, a silent engine would delay this process's end."""
     future: Future[T] = Future()
-    future.set_running_or_notify_cancel()  # whoever waits may leave; the work goes on to its end
+    future.set_running_or_notify_cancel()  # the caller may be cancelled; the work runs to its end
 
     def run() -> None:
         try:
             future.set_result(work())
-        except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
+        except BaseException as error:  # noqa: BLE001 - raised again in the caller
             future.set_exception(error)
 
     threading.Thread(target=run, name="understudy-sweep", daemon=True).start()

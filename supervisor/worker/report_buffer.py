@@ -1,7 +1,8 @@
-"""What a worker has to report, gathered so that one send carries much, and sent before anybody waits for it.
+"""`ReportBuffer`, which gathers a worker's reports so that one send carries many.
 
-Sent at once: what somebody waits for (requests, the results of a worker that has run out of tasks). Sent within
-`LINGER` seconds: everything else, by a thread that sleeps while there is nothing. Log lines may gather longer.
+Requests, and results of a worker that has no more tasks, are sent at once, because their receiver waits for
+them. Log lines are sent within `LOG_LINGER` seconds and all other reports within `LINGER` seconds, by a
+thread that sleeps while the buffer is empty.
 """
 
 from __future__ import annotations
@@ -16,23 +17,23 @@ from typing import Any, Final
 from ..wire.codec import encode, parts
 from ..wire.messages import Report
 
-#: Seconds that results, acknowledgements and news of waiting tasks may gather.
+#: Seconds for which results, acknowledgements and other reports of tasks may gather.
 LINGER: Final = 0.005
-#: Seconds, and characters, of log lines that may gather.
+#: Seconds for which log lines may gather, and how many characters of them.
 LOG_LINGER: Final = 0.05
 LOG_GATHERED: Final = 64 * 1024
-#: Results after which the thread that made the last one sends them itself.
+#: Number of results at which the thread that adds the last one sends them itself.
 DONE_GATHERED: Final = 64
-#: Bytes of a log line beside its text, roughly.
+#: Approximate bytes of a log line in addition to its text.
 _LINE: Final = 16
 
 
 class ReportBuffer:
-    """Everything may be called from any thread.
+    """The buffer. Any thread may call any method.
 
-    What is said `of` an attempt counts only while that is the one in `attempts`. The look and the gathering are one
-    step for whoever sends: an attempt leaves `attempts` before its end is reported, so that nothing of it can go out
-    behind its end, where it would be taken for a report of the next attempt at the same task.
+    A report `of` an attempt counts only while that attempt is in `attempts`. Checking this and queueing the
+    report happen under one lock, and an attempt leaves `attempts` before its end is reported. So no report of
+    an attempt can follow its end, where it would be taken for a report of the task's next attempt.
     """
 
     def __init__(
@@ -41,14 +42,13 @@ class ReportBuffer:
         on_broken: Callable[[], None] = lambda: None,
         attempts: Mapping[bytes, object] = MappingProxyType({}),
     ) -> None:
-        """`on_broken` is called, by whichever thread finds it, when nothing can be sent any more. `attempts` are those
-        that run, by the ids of their tasks."""
+        """`on_broken` is called by the thread whose send fails. `attempts`: the current ones by task id."""
         self._sock = sock
         self._on_broken = on_broken
         self._attempts = attempts
-        # Guards what is gathered; held for moments.
+        # Guards the gathered reports; never held while sending.
         self._mutex = threading.Lock()
-        # Held while sending, so that what was gathered first is sent first.
+        # Held while gathering and sending, so that reports are sent in their order.
         self._sending = threading.Lock()
         self._some = threading.Event()
         self._done: list[Any] = []
@@ -66,7 +66,7 @@ class ReportBuffer:
     # --- gathering ---
 
     def done(self, row: tuple[Any, ...]) -> None:
-        """An attempt is over."""
+        """Report the end of an attempt."""
         self._done.append(row)
         if len(self._done) >= DONE_GATHERED:
             self.flush()
@@ -74,14 +74,14 @@ class ReportBuffer:
             self._some.set()
 
     def parked(self, id: bytes, parked: bool, of: object = None) -> None:
-        """A task waits now, or goes on. Only the last word counts."""
+        """Report that a task waits or continues. Only the last report counts."""
         with self._mutex:
             if self._counts(id, of):
                 self._parked[id] = parked
         self._some.set()
 
     def mail(self, id: bytes, taken: int, acked: int, of: object = None) -> None:
-        """How far a task has come in its mailbox."""
+        """Report the numbers of the messages that a task has taken and acknowledged."""
         with self._mutex:
             if self._counts(id, of):
                 self._mail[id] = (taken, acked)
@@ -89,16 +89,16 @@ class ReportBuffer:
             self._some.set()
 
     def progress(self, id: bytes, done: float, total: float | None, note: str, of: object = None) -> None:
-        """How far a task says it is."""
+        """Report a task's progress."""
         with self._mutex:
             if self._counts(id, of):
                 self._progress[id] = (done, total, note)
         self._some.set()
 
     def log(self, id: bytes, level: str, text: str, at: float | None = None) -> None:
-        """A line of a task's log, `at` seconds since the epoch or now.
+        """Add a line to a task's log; `at` is in seconds since the epoch, None for now.
 
-        A task that prints faster than the disk takes it is slowed down here.
+        This is the back-pressure: a task that prints faster than the supervisor reads waits here.
         """
         at = time.time() if at is None else at
         with self._mutex:
@@ -111,11 +111,11 @@ class ReportBuffer:
         if much:
             self.flush()
         elif first:
-            # The thread has to know until when it may sleep.
+            # Wake the thread, so that it sleeps no longer than until `_log_due`.
             self._some.set()
 
     def request(self, frame: tuple[Any, ...], id: bytes = b"", of: object = None) -> bool:
-        """A request to the supervisor: goes out at once. False if it does not count, and will not be answered."""
+        """Send a request at once. False if its attempt is no longer current: there will be no answer."""
         with self._mutex:
             counts = self._counts(id, of)
             if counts:
@@ -134,16 +134,16 @@ class ReportBuffer:
     # --- sending ---
 
     def flush(self) -> None:
-        """Send everything now."""
+        """Send all gathered reports now."""
         with self._sending:
             data = self._gathered(logs=True)
             if data:
                 self._send(data)
 
     def _gathered(self, *, logs: bool) -> bytes:
-        """Frames in the order that the supervisor needs: what is about a task comes before the task's end."""
+        """Frames in the order that the supervisor needs: an attempt's end comes last."""
         with self._mutex:
-            # Never a new list: another thread may have looked the old one up and be about to append to it.
+            # Keep the same list: another thread may be about to append to it.
             done = self._done[:]
             del self._done[: len(done)]
             parked, self._parked = self._parked, {}
@@ -171,7 +171,7 @@ class ReportBuffer:
         try:
             self._sock.sendall(data)
         except OSError:
-            # The supervisor is gone, or a task has closed our socket: then the reading side might not notice for long.
+            # The supervisor is gone, or a task has closed the socket. The reading thread may notice late.
             self._closed = True
             self._on_broken()
 
@@ -186,7 +186,7 @@ class ReportBuffer:
                     self._send(data)
 
     def close(self) -> None:
-        """Send what is left and end the thread."""
+        """Send the remaining reports and end the thread."""
         self.flush()
         self._closed = True
         self._some.set()
@@ -194,6 +194,6 @@ class ReportBuffer:
 
 
 def _size(row: tuple[Any, ...]) -> int:
-    """Bytes of a result, roughly."""
+    """Approximate bytes of a result."""
     _, _, value, error, *_ = row
     return 200 + len(value or b"") + (len(error[1]) + len(error[2]) if error else 0)

@@ -1,12 +1,13 @@
-"""The threads that sync tasks run on. A slot is the right to work, not a thread: a task that waits gives its slot up.
+"""`Slots`, the threads of a worker that run sync tasks.
 
-At most `limit` tasks work at once. A waiting task keeps its thread (its stack is there) but holds no slot, so another
-task may begin; when it wakes it goes on at once, and for that moment there may be more at work than slots. Nothing
-new begins until there are fewer again.
+A slot is the right to work, not a thread. There are `limit` slots, and a task begins only with a free slot. A
+waiting task keeps its thread, because its stack is there, but gives up its slot. A task that wakes up
+continues at once, so that more tasks than slots may be working. Then no task begins until there is a free
+slot.
 
-Tasks that are known to take microseconds are run by one thread in a row: threads that hand the interpreter to each
-other for every one of them cost more than the tasks. Should one of those take its time after all, a watching thread
-notices within `PATIENCE` seconds and wakes another for what is queued behind it.
+Tasks known to take microseconds run one after the other on one thread, because switching threads for each of
+them would cost more than the tasks. If one of them takes longer, a watching thread notices after `PATIENCE`
+seconds and wakes another thread for the tasks that are queued behind it.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from typing import Final
 from ...actors.attempt.host import Assignment
 from ..channel.begin_tokens import BeginTokens
 
-#: Seconds without a new beginning after which what is queued gets another thread.
+#: Seconds without a beginning task after which queued tasks get another thread.
 PATIENCE: Final = 0.005
-#: Seconds until the system is asked again for a thread that it has refused.
+#: Seconds until the system is asked again for a thread after it has refused one.
 REFUSED: Final = 0.1
 
 
@@ -31,7 +32,7 @@ log = logging.getLogger("understudy")
 
 
 class Slots:
-    """Runs assignments on re-used threads, in the order they were added, each once a token was taken for it."""
+    """Runs assignments on re-used threads in the order of their arrival. Each needs a token to begin."""
 
     def __init__(
         self,
@@ -45,51 +46,51 @@ class Slots:
         self._limit = limit
         self._tokens = tokens
         self._perform = perform
-        #: Called by a thread that cannot take tokens any more.
+        #: Called by a thread that can no longer take tokens.
         self._on_broken = on_broken
-        #: Called by a thread that has run out of work, before it sleeps.
+        #: Called by a thread that has no more work, before it sleeps.
         self._before_idle = before_idle
         self._change = threading.Condition(threading.Lock())
         self._queue: deque[Assignment] = deque()
         self._working = 0
-        #: Threads that sleep, or are on their way to their first assignment.
+        #: Threads that sleep or have not taken their first assignment yet.
         self._free = 0
         self._threads = 0
-        #: Whether the system has refused the last thread that was asked for.
+        #: Whether the system refused the last requested thread.
         self._refused = False
         #: Whether an assignment is known to take microseconds.
         self._quick = quick
-        #: Threads that work on such ones, and assignments begun so far.
+        #: Threads that work on quick assignments; assignments begun so far.
         self._sprinting = 0
         self._begun = 0
-        #: Set when something is queued behind a thread that works on quick ones.
+        #: Set when assignments are queued behind a thread that works on quick ones.
         self._crowded = threading.Event()
         threading.Thread(target=self._watch, name="understudy-slots", daemon=True).start()
 
     def add(self, assignments: list[Assignment]) -> None:
-        """More to do."""
+        """Queue assignments."""
         with self._change:
             self._queue.extend(assignments)
             self._rouse()
 
     def drop(self, count: int) -> list[Assignment]:
-        """The last so many have been taken back by the supervisor."""
+        """Remove the last `count` assignments, which the supervisor takes back, and return them."""
         with self._change:
             return [self._queue.pop() for _ in range(min(count, len(self._queue)))]
 
     def parked(self) -> None:
-        """A working task waits now."""
+        """A working task begins to wait."""
         with self._change:
             self._working -= 1
             self._rouse()
 
     def resumed(self) -> None:
-        """A waiting task goes on."""
+        """A waiting task continues."""
         with self._change:
             self._working += 1
 
     def _rouse(self) -> None:
-        """Have a thread look at the queue if it may find work there, and none is about to."""
+        """Wake a thread if the queue has work for it and no thread is about to take that."""
         if self._queue and self._working < self._limit:
             if self._sprinting:
                 self._crowded.set()
@@ -109,8 +110,8 @@ class Slots:
         try:
             threading.Thread(target=self._run, name="understudy-slot", daemon=True).start()
         except RuntimeError as error:
-            # The system gives this process no more threads. The next one to become free goes on with the queue; until
-            # then the watching thread asks again.
+            # The system gives this process no more threads. The next free thread continues with the queue.
+            # Until then the watching thread asks again.
             self._free -= 1
             self._threads -= 1
             if not self._refused:
@@ -121,7 +122,7 @@ class Slots:
             self._refused = False
 
     def _watch(self) -> None:
-        """Wake another thread when one that runs quick tasks has stopped getting anywhere."""
+        """Wake another thread if one that runs quick tasks has begun none for `PATIENCE` seconds."""
         while True:
             self._crowded.wait()
             self._crowded.clear()
@@ -144,14 +145,14 @@ class Slots:
                 except BaseException:
                     log.exception("task %s could not be performed", assignment.task)
         except OSError:
-            # A task has closed what is not its own.
+            # A task has closed a file descriptor of the worker's.
             self._on_broken()
             raise
 
     def _next(self, quick: bool | None) -> tuple[Assignment, bool] | None:
-        """Wait for the next assignment and whether it is quick; None if there are threads enough without this one.
+        """Wait for the next assignment and whether it is quick; None if this thread is not needed.
 
-        `quick` says what the one that this thread has just performed was; None if it has performed none.
+        `quick`: whether this thread's last assignment was quick; None if there was none.
         """
         with self._change:
             if quick is not None:
@@ -160,7 +161,7 @@ class Slots:
                 self._sprinting -= quick
             reported = False
             while True:
-                # A failed take means that the supervisor has taken the rest of the queue back and says so soon.
+                # If it fails, the supervisor has taken back the rest of the queue. Its DROP order follows.
                 if self._queue and self._working < self._limit and self._tokens.take():
                     self._free -= 1
                     self._working += 1

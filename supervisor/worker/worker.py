@@ -1,4 +1,4 @@
-"""A worker process: hosts task actors, hears from the supervisor over one socket, and dies with it."""
+"""`Worker`, a worker process: it hosts task actors, reads orders from a socket, ends with the supervisor."""
 
 from __future__ import annotations
 
@@ -42,15 +42,15 @@ from .slots import Slots
 if TYPE_CHECKING:
     from ...actors.task.current_runtime import RuntimeLike
 
-#: Characters of one log entry that are kept; of a longer one its beginning and its end.
+#: Characters kept of one log entry. Of a longer entry, its beginning and its end are kept.
 ENTRY_LIMIT: Final = 64_000
-#: Seconds an attempt may take to count as quick, and quick ones in a row after which a task is trusted to be.
+#: Seconds below which an attempt counts as quick; quick attempts in a row that make a task count as quick.
 QUICK: Final = 0.0002
 QUICK_RUNS: Final = 8
-#: Seconds of the processor's time up to which an attempt does not hold up what is gathered.
+#: Seconds of processor time below which an attempt does not delay gathered reports.
 LIGHT: Final = LINGER
-#: Signals that others send to a whole group (systemd stops a unit so): when to end is the supervisor's decision. Not
-#: ignored but handled, since programs that a task starts would inherit the former.
+#: Signals that may be sent to the whole process group, as systemd does to stop a unit. The supervisor decides
+#: when a worker ends. They are handled, not ignored: programs that a task starts would inherit the latter.
 LEFT_TO_SUPERVISOR: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 #: Exit codes.
 STOPPED: Final = 0
@@ -58,7 +58,10 @@ ORPHANED: Final = 70
 
 
 def main(config: dict[str, Any], fds: list[int]) -> int:
-    """Run until told to stop; called in a fresh fork. `fds`: the socket, the tokens of the two lanes, the marks."""
+    """Run until the supervisor says stop. Called in a fresh fork.
+
+    `fds`: the socket, the begin tokens of the sync and of the async lane, the wait marks.
+    """
     arm(Process.WORKER)
     return Worker(
         config, socket.socket(fileno=fds[0]), BeginTokens(fds[1]), BeginTokens(fds[2]), WaitMarks(fds[3])
@@ -66,7 +69,7 @@ def main(config: dict[str, Any], fds: list[int]) -> int:
 
 
 class Worker:
-    """Implements `Host` for its actors. The main thread reads; slot threads and the event loop perform."""
+    """Implements `Host`. The main thread reads orders; slot threads and the event loop run tasks."""
 
     def __init__(
         self,
@@ -91,7 +94,7 @@ class Worker:
         self._loop: asyncio.AbstractEventLoop | None = None
         #: Async tasks that have not begun; guarded by `_casting`.
         self._async_queue: deque[Assignment] = deque()
-        # Guards the moment in which an assignment becomes an actor, so that nothing told to it falls between.
+        # Held while an assignment becomes an actor, so that no order for it is lost in between.
         self._casting = threading.Lock()
         self._expected: dict[bytes, list[Callable[[TaskActor], None]]] = {}
         self._draining = False
@@ -115,7 +118,7 @@ class Worker:
         }
 
     def run(self) -> int:
-        """Hear the supervisor until it says stop or is gone; the exit code."""
+        """Read orders until the supervisor says stop or is gone; the exit code."""
         for number in LEFT_TO_SUPERVISOR:
             signal.signal(number, _pass)
         os.register_at_fork(
@@ -141,14 +144,14 @@ class Worker:
                 return self._orphaned()
 
     def _before_fork(self) -> None:
-        # Held back until the child has its own handling of them, or one that comes at once would be lost there.
+        # Block these signals until the child has its own handlers. An earlier signal would be lost there.
         self._fork_mask.signals = signal.pthread_sigmask(signal.SIG_BLOCK, LEFT_TO_SUPERVISOR)
 
     def _after_fork(self) -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, self._fork_mask.signals)
 
     def _become_fork(self) -> None:
-        """This is a child that a task has forked: it is no worker, and must not speak for one."""
+        """This process is a fork made by a task. It is no worker and must send no reports."""
         self._is_fork = True
         self._sock.close()
         self._runtime_lock = threading.Lock()
@@ -158,14 +161,17 @@ class Worker:
         self._after_fork()
 
     def _orphaned(self) -> int:
-        """Without a supervisor nothing that runs here can be recorded, and the next one will run it again."""
+        """Kill the child processes. No end can be recorded now; the next supervisor runs the tasks again."""
         for pid in children_of(os.getpid()):
             kill_tree(pid)
         return ORPHANED
 
     def _broken(self) -> None:
-        """The supervisor is gone, or a task has closed or stopped what the worker works with. What runs here cannot be
-        recorded any more, and the reading thread may not notice while nothing comes: end it all."""
+        """End this process, because the ends of its tasks can no longer be recorded.
+
+        The supervisor is gone, or a task has closed or stopped a part of the worker. The reading thread may
+        not notice while no order comes.
+        """
         if not self._is_fork:
             os._exit(self._orphaned())
 
@@ -200,15 +206,18 @@ class Worker:
             self._event_loop().call_soon_threadsafe(self._begin_next)
 
     def _begin_next(self) -> None:
-        """Begin an async task, and the next one after its first step: behind one that blocks the event loop nothing
-        has begun, so that all of it can be taken back."""
+        """Begin an async task, and after its first step the next one.
+
+        If a task blocks the event loop, the tasks behind it have not begun. The supervisor can take all of
+        them back.
+        """
         with self._casting:
-            # A failed take means that the supervisor has taken the rest of the queue back and says so soon.
+            # If a take fails, the supervisor has taken back the rest of the queue. Its DROP order follows.
             if not self._async_queue or not self._async_tokens.take():
                 return
             assignment = self._async_queue.popleft()
             more = bool(self._async_queue)
-        # Directly, as this is the loop's own thread: the first step is to come before the next task.
+        # Called directly on the loop's thread, so that the first step comes before the next task.
         self._actor_for(assignment)._actor_loop()
         if more:
             self._event_loop().call_soon(self._begin_next)
@@ -222,7 +231,7 @@ class Worker:
         with self._casting:
             for _ in range(min(count, len(self._async_queue))):
                 self._expected.pop(self._async_queue.pop().id, None)
-        # Confirmed by the event loop, so that one that is blocked gets nothing new.
+        # The event loop confirms it, so that a blocked loop gets no new tasks.
         self._event_loop().call_soon_threadsafe(self._outbox.request, (Report.DROPPED, lane))
 
     def _letters(self, id: bytes, first: int, values: tuple[bytes, ...]) -> None:
@@ -278,8 +287,8 @@ class Worker:
         if self._outbox.has_results and (
             task is None or (task.quick < QUICK_RUNS and task.light < QUICK_RUNS)
         ):
-            # What comes now may compute for long, and not let the outbox's thread have its turn; nobody should wait
-            # that long for what is done.
+            # This task may compute for long and keep the report buffer's thread from running.
+            # Results must not wait for that.
             self._outbox.flush()
         return self._cast(assignment, task or _UNKNOWN)
 
@@ -292,7 +301,7 @@ class Worker:
         actor.value_limit = self._value_limit
         with self._casting:
             self._actors[assignment.id] = actor
-            # While nobody else can tell it anything: what came first is told first.
+            # Under the lock, so that earlier orders come before later ones.
             for tell in self._expected.pop(assignment.id, ()):
                 tell(actor)
             if self._draining:
@@ -300,13 +309,13 @@ class Worker:
         return actor
 
     def _import_late(self, name: str) -> Task[..., Any] | None:
-        """A task of a module that was declared after this worker was forked, or one of our own."""
+        """A task of Understudy's own, or of a module that was declared after this worker was forked."""
         if (own := kind_of(name).module) is not None:
             importlib.import_module(f"..{own}", __package__)
             return registry.get(name)
         module = name.partition(":")[0]
         if module in self._modules:
-            # Whatever the module raises, the task is to end: as one that is not declared here.
+            # If the module raises an exception, the task ends as one that is not declared.
             with suppress(BaseException):
                 importlib.import_module(module)
         return registry.get(name)
@@ -373,7 +382,7 @@ class Worker:
         self, actor: TaskActor, value: bytes, acked: int, letters: list[tuple[bytes, bytes]]
     ) -> Future[Any]:
         """See `Host`."""
-        # In parts, since no array of a frame may be as long as what a task sends at once.
+        # In parts, because a frame's array cannot hold as many messages as a task may send at once.
         posted = list(parts(letters, _letter_size))
         return self._ask(actor, Report.CHECKPOINT, value, acked, posted)
 
@@ -388,17 +397,17 @@ class Worker:
     def log(self, actor: TaskActor, level: str, text: str, at: float | None = None) -> None:
         """See `Host`."""
         if self._is_fork:
-            # Whoever held the outbox's lock at the fork does not exist here.
+            # The thread that held the report buffer's lock at the fork does not exist in this process.
             return
-        # What has no UTF-8 form cannot be sent, and one entry must not be more than a frame may hold.
+        # Text without a UTF-8 form cannot be sent, and an entry must fit into a frame.
         self._outbox.log(actor.id, level, printable(text, ENTRY_LIMIT), at)
 
     def _on_stage(self, actor: TaskActor) -> bool:
-        """Whether this is the attempt that runs: threads and coroutines may outlive theirs."""
+        """Whether this attempt is current. Threads and coroutines of a task may outlive their attempt."""
         return self._actors.get(actor.id) is actor
 
     def _ask(self, actor: TaskActor, op: Report, *fields: Any) -> Future[Any]:
-        """Send a request of an attempt; the answer to come."""
+        """Send a request of an attempt; the future of its answer."""
         number = next(self._numbers)
         future: Future[Any] = Future()
         self._requests[number] = future
@@ -430,7 +439,7 @@ def _pass(_number: int, _frame: object) -> None:
 
 
 def _end_fork(outcome: Outcome) -> NoReturn:
-    """A task has forked, and its child came to the end of the task's code: the task itself ends in the parent."""
+    """End a fork made by a task at the end of the task's code. The task itself ends in the parent."""
     if outcome.error is not None:
         sys.stderr.write(outcome.error[2])
     for stream in (sys.stdout, sys.stderr):
