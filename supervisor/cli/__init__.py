@@ -1,1 +1,1 @@
-"""The command line: `understudy …`. One module per command; `main` puts them together."""
+"""The command line `understudy`. `main` assembles the commands in `commands`."""

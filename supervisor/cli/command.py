@@ -1,4 +1,4 @@
-"""The two kinds of commands: one that takes the options common to all, and a group that loads them when asked for."""
+"""`Command`, a command with the common options, and `LazyGroup`, which imports a command when it is used."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def common_options() -> list[click.Option]:
             metavar="PATH",
             type=click.Path(file_okay=False),
             expose_value=False,
-            is_eager=True,  # so that completion of the other parameters looks into the right home
+            is_eager=True,  # so that completion of other parameters reads the right home
             callback=_take_home,
-            help=f"The home folder; else ${HOME_VARIABLE}, else {DEFAULT_HOME} in the working directory.",
+            help=f"The home folder.  [default: ${HOME_VARIABLE}, else {DEFAULT_HOME} in the working directory]",
         ),
         click.Option(
             ["--debug"],
@@ -47,7 +47,7 @@ def common_options() -> list[click.Option]:
 
 
 class Command(click.Command):
-    """A command with the common options at the end of its own."""
+    """A command that has the common options after its own."""
 
     def __init__(self, *args: Any, **attrs: Any) -> None:
         super().__init__(*args, **attrs)
@@ -60,17 +60,17 @@ def command(name: str, **attrs: Any) -> Callable[[Callable[..., Any]], Command]:
 
 
 class LazyGroup(click.Group):
-    """A group that imports the module of a command when the command is asked for: `ps` need not wait for `serve`."""
+    """A group that imports a command's module when it is used, so that `ps` does not load `serve`."""
 
     def __init__(self, *args: Any, homes: Mapping[str, str], prefix: str = "", **attrs: Any) -> None:
-        """`homes` gives the module of each command, as its name in this package; there its name has the prefix."""
+        """`homes`: each command's module in this package. Its function is named prefix + command."""
         super().__init__(*args, **attrs)
         self.params = [*self.params, *common_options()]
         self._homes = homes
         self._prefix = prefix
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """In the order in which they were declared: from starting the supervisor to looking after its store."""
+        """The commands' names in the order of their declaration."""
         return list(self._homes)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:

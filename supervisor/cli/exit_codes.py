@@ -1,4 +1,4 @@
-"""What the command line's exit codes mean: scripts and systemd units rely on them, so none ever changes."""
+"""Exit codes of the command line. Scripts and systemd units rely on them, so none ever changes."""
 
 from __future__ import annotations
 
@@ -58,6 +58,6 @@ MEANINGS: Final[dict[ExitCode, str]] = {
 
 
 def as_table() -> str:
-    """The codes as a Markdown table; docs/cli.md holds exactly this."""
+    """The codes as a Markdown table, which docs/cli.md contains."""
     rows = [f"| {code.value} | {code.name} | {MEANINGS[code]} |" for code in ExitCode]
     return "\n".join(["| code | name | meaning |", "| ---: | --- | --- |", *rows])

@@ -1,4 +1,4 @@
-"""From an exception to what the user gets: an exit code and one line that says what to do next."""
+"""`CliError`, and the exit code and error text for any exception."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from .exit_codes import ExitCode
 
 
 class CliError(Exception):
-    """The command cannot be carried out; shown as it is."""
+    """The command cannot be carried out. Its message is shown unchanged."""
 
     def __init__(self, code: ExitCode, message: str) -> None:
         super().__init__(message)
         self.code = code
 
 
-#: The first class that fits counts, so the narrower ones come first.
+#: The first class that matches counts, so subclasses come before their bases.
 _CODES: Final[tuple[tuple[type[BaseException], ExitCode], ...]] = (
     (errors.NotRunning, ExitCode.NOT_RUNNING),
     (errors.SupervisorLost, ExitCode.SUPERVISOR_LOST),
@@ -40,20 +40,20 @@ _CODES: Final[tuple[tuple[type[BaseException], ExitCode], ...]] = (
 
 
 def code_of(error: BaseException) -> ExitCode:
-    """The exit code for an error; FAILED for one that has none of its own."""
+    """The exit code for an error; FAILED for an error without its own code."""
     if isinstance(error, CliError):
         return error.code
     return next((code for kind, code in _CODES if isinstance(error, kind)), ExitCode.FAILED)
 
 
 def text_of(error: BaseException) -> str:
-    """What goes to stderr: one line, before it the app's own traceback where the app is at fault."""
+    """The text for stderr: one line, preceded by the app's traceback if the app failed."""
     if isinstance(error, errors.AppFailed):
         trace = escape.block(error.remote_traceback)
         line = f"Error: {escape.one_line(error.args[0] if error.args else 'the app cannot be loaded')}"
         return f"{trace}\n{line}" if trace else line
     if isinstance(error, (CliError, errors.UnderstudyError, TimeoutError)):
-        # A message of several lines is one that lists something: it was written for people, by us.
+        # Understudy wrote this message. If it has several lines, it lists something.
         first, *rest = escape.lines(error) or [type(error).__name__]
         return "\n".join([f"Error: {first}", *rest])
     if isinstance(error, OSError):

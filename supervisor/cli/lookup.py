@@ -1,4 +1,4 @@
-"""From what the user types to a task: its id, or the beginning of one that no other task shares."""
+"""Lookup of a task by its id or by a prefix of the id that no other task shares."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from ..text import escape
 from .exit_codes import ExitCode
 from .failures import CliError
 
-#: Tasks that an error lists when several fit.
+#: Tasks that an error lists if a prefix is ambiguous.
 CANDIDATES: Final = 10
-#: The shortest prefix that is shown: below it an id says less than a nickname would.
+#: Length of the shortest prefix that is shown.
 SHORTEST: Final = 13
 
 
 def find(reader: Reader, text: str) -> Record:
-    """The task that `text` names; Trouble if there is none, or more than one."""
+    """The task that `text` names; CliError if there is none or more than one."""
     if not text.strip("-") or set(text.lower()) - set("0123456789abcdef-"):
         raise CliError(
             ExitCode.NOT_FOUND,
@@ -48,7 +48,7 @@ def _candidates(reader: Reader, text: str, ids: list[bytes]) -> str:
 
 
 def shorten(reader: Reader, id: bytes) -> str:
-    """The shortest beginning of this id that `find` takes for it, SHORTEST characters at least."""
+    """The shortest prefix by which `find` finds this id, at least SHORTEST characters long."""
     text = id_text(id)
     low, high = SHORTEST, len(text)
     while low < high:

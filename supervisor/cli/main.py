@@ -1,4 +1,4 @@
-"""`understudy`: puts the commands together, and turns whatever happens into an exit code."""
+"""`main`, the entry point of `understudy`: it runs a command and turns every error into an exit code."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ COMMANDS: Final = {
 }
 
 PROGRAM: Final = "understudy"
-#: The variable by which a shell asks for completion, as click documents it.
+#: The environment variable by which a shell asks click for completions.
 COMPLETION: Final = "_UNDERSTUDY_COMPLETE"
 
 
@@ -65,13 +65,13 @@ def _print_version(ctx: click.Context, _param: click.Parameter, value: bool) -> 
 def cli() -> None:
     """Durable, long-running tasks on one host.
 
-    A supervisor serves a home folder ("understudy serve APP"); the other commands talk to it, or only read the
-    folder, which works without a supervisor, too. Wherever an ID is asked for, the beginning of one will do.
+    "understudy serve APP" runs the supervisor of a home folder. The other commands talk to this supervisor or
+    read the folder, and reading works without a supervisor. An ID may be cut short to any unique prefix.
     """
 
 
 def main() -> NoReturn:
-    """The installed command."""
+    """The entry point of the installed command."""
     code = run(sys.argv[1:])
     try:
         sys.stdout.flush()
@@ -81,10 +81,10 @@ def main() -> NoReturn:
 
 
 def run(args: Sequence[str]) -> int:
-    """Carry out one command line; its exit code."""
+    """Run one command line; its exit code."""
     session = Session()
     for stream in (sys.stdout, sys.stderr):
-        # Where the locale has no such character, a question of encoding must not end the command.
+        # A character that the locale cannot encode must not end the command.
         getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")
     try:
         code = _dispatch(args, session)
@@ -98,7 +98,7 @@ def run(args: Sequence[str]) -> int:
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
         return _hang_up()
-    except Exception as error:  # noqa: BLE001 - the last line of defence; every kind of error has its words
+    except Exception as error:  # noqa: BLE001 - every error becomes a text and an exit code
         if session.debug:
             traceback.print_exc()
         print(text_of(error), file=sys.stderr)
@@ -107,7 +107,7 @@ def run(args: Sequence[str]) -> int:
 
 
 def _dispatch(args: Sequence[str], session: Session) -> object:
-    """What the command returns. Not by click's `main`, which has exit codes of its own, for a broken pipe, say."""
+    """Run the command; its return value. Click's own `main` is not used, because its exit codes differ."""
     if instruction := os.environ.get(COMPLETION):
         return shell_complete(cli, {"obj": session}, PROGRAM, COMPLETION, instruction)
     with cli.make_context(PROGRAM, list(args), obj=session) as context:
@@ -115,7 +115,7 @@ def _dispatch(args: Sequence[str], session: Session) -> object:
 
 
 def _hang_up() -> int:
-    """Nobody reads on: keep the interpreter's last flush from complaining."""
+    """The output's reader is gone: keep the interpreter's last flush from failing. Returns the exit code."""
     devnull = os.open(os.devnull, os.O_WRONLY)
     os.dup2(devnull, sys.stdout.fileno())
     os.close(devnull)

@@ -1,4 +1,4 @@
-"""What arguments and options hold, and the options that several commands share."""
+"""Types of arguments and options, and the options that several commands share."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 else:  # generic only in later releases of click
     ParamType, Choice = click.ParamType, click.Choice
 
-#: Ids that completion offers, the newest ones.
+#: Number of the newest ids that completion offers.
 COMPLETIONS: Final = 50
 
 
 class _Parsed(ParamType):
-    """A type whose text a function of units.py reads."""
+    """A type that a function of units.py parses."""
 
     def __init__(self, name: str, parse: Callable[[str], float | int], none: bool = False) -> None:
         self.name = name
@@ -47,7 +47,7 @@ class _Parsed(ParamType):
 
 
 DURATION: Final = _Parsed("duration", units.parse_duration)
-#: As DURATION; infinity for the word "none".
+#: As DURATION; "none" gives infinity.
 DURATION_OR_NONE: Final = _Parsed("duration", units.parse_duration, none=True)
 SIZE: Final = _Parsed("size", units.parse_size)
 MOMENT: Final = _Parsed("time", units.parse_moment)
@@ -88,7 +88,7 @@ JSON: Final = JsonType()
 
 
 class StateType(Choice):
-    """A state, by its name; `timed-out` will do."""
+    """A state by its name; `-` is accepted for `_`."""
 
     def __init__(self) -> None:
         super().__init__([str(state) for state in State], case_sensitive=False)
@@ -101,7 +101,7 @@ STATE: Final = StateType()
 
 
 class TaskIdType(ParamType):
-    """A task's id, or the beginning of one; see lookup.py, which turns it into a task."""
+    """A task's id or a prefix of one, which lookup.py turns into a task."""
 
     name = "id"
 
@@ -128,10 +128,10 @@ TASK_ID: Final = TaskIdType()
 
 
 def json_option(help: str = "Print JSON, for programs.") -> Callable[[F], F]:
-    """`--json`."""
+    """The option `--json`."""
     return click.option("--json", "as_json", is_flag=True, help=help)
 
 
 def id_argument(name: str = "id", **attrs: Any) -> Callable[[F], F]:
-    """`ID`."""
+    """The argument `ID`."""
     return click.argument(name, type=TASK_ID, metavar=attrs.pop("metavar", "ID"), **attrs)

@@ -1,6 +1,6 @@
-"""docs/cli.md, made from what the code knows: the help of every command and the tables of codes and renderings.
+"""`page`, the text of docs/cli.md: every command's help, the exit codes and the values as JSON.
 
-`python -m understudy.supervisor.cli.reference > docs/cli.md` writes it; a test fails when it is stale.
+`python -m understudy.supervisor.cli.reference > docs/cli.md` writes the page. A test fails if it is stale.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ What `run`, `result`, `checkpoint` and `show` print is JSON. What JSON cannot sa
 
 
 def page() -> str:
-    """The whole page, Markdown."""
+    """The page as Markdown."""
     parts = [
         _HEAD,
         f"## Exit codes\n\n{exit_codes.as_table()}\n",
@@ -86,7 +86,7 @@ def _section(heading: str, name: str, command: click.Command | None, context: cl
 
 
 def help_of(command: Command, name: str, root: click.Context) -> str:
-    """The command's help without what all have in common."""
+    """The command's help without the common options."""
     context = click.Context(command, info_name=name, parent=root, terminal_width=WIDTH)
     formatter = context.make_formatter()
     command.format_usage(context, formatter)

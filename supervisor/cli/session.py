@@ -1,4 +1,4 @@
-"""What one call of the command line works with: the home, the way to its store and to its supervisor."""
+"""`Session`, one call of the command line: its home, and access to the store and the supervisor."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Session:
-    """Made once, filled by the options that every command takes."""
+    """One call of the command line. The common options fill its fields."""
 
     home_path: str | None = None
     debug: bool = False
@@ -32,7 +32,7 @@ class Session:
 
     @contextmanager
     def reader(self) -> Iterator[Reader]:
-        """The home's store, with or without a supervisor; Trouble if there is no such home."""
+        """A reader of the home's store, with or without a supervisor. CliError if the home does not exist."""
         home = self.home
         if not home.path.is_dir():
             raise CliError(
@@ -45,8 +45,8 @@ class Session:
 
     @contextmanager
     def runtime(self) -> Iterator[Runtime]:
-        """The supervisor that serves the home; NotRunning."""
-        from ..client.runtime import Runtime  # a tenth of a second, which readers need not pay
+        """A connection to the home's supervisor. NotRunning; CliError while it starts or stops."""
+        from ..client.runtime import Runtime  # takes 0.1 s, which commands that only read do not need
 
         try:
             runtime = Runtime.connect(self.home.path)
@@ -65,7 +65,7 @@ class Session:
 
 
 def current() -> Session:
-    """The session of the command under way."""
+    """The session of the current command."""
     session = click.get_current_context().find_object(Session)
     assert session is not None
     return session

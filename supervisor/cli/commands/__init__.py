@@ -1,1 +1,1 @@
-"""The commands, a file for each noun that users type."""
+"""The commands, grouped into modules by what they act on."""

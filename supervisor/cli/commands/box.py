@@ -1,4 +1,4 @@
-"""`box run` and `box sizes`: containers from the shell."""
+"""The commands `box run` and `box sizes`: containers from the shell."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from ..params import DURATION, SIZE, json_option
 from ..session import current
 from .logs import BEGINNING, LOOK_EVERY, Bell, new_lines
 
-#: The commands of the group and the module of this package that holds each.
+#: Each command of the group and its module, relative to `understudy.supervisor.cli`.
 COMMANDS: Final = {"run": "commands.box", "sizes": "commands.box"}
 
 _MB: Final = 1024 * 1024
@@ -34,7 +34,7 @@ _MB: Final = 1024 * 1024
 
 @click.group("box", cls=LazyGroup, homes=COMMANDS, prefix="box_", short_help="Run containers as tasks.")
 def box() -> None:
-    """Run containers as tasks: queued, watched, cancelled and logged like any other."""
+    """Run containers as tasks, which are queued, watched, cancelled and logged like all tasks."""
 
 
 @command(
@@ -49,19 +49,28 @@ def box() -> None:
     "--env",
     multiple=True,
     metavar="NAME=VALUE",
-    help="An environment variable; NAME alone takes it from here.",
+    help="Set an environment variable; NAME alone passes on its current value.",
 )
 @click.option(
-    "--mount", multiple=True, metavar="HERE:THERE[:rw]", help="A path of this machine, read-only without :rw."
+    "--mount",
+    multiple=True,
+    metavar="HERE:THERE[:rw]",
+    help="Mount a path of this machine, read-only without :rw.",
 )
 @click.option(
-    "--network", type=click.Choice(["none", "internet"]), default="none", show_default=True, help="Network."
+    "--network",
+    type=click.Choice(["none", "internet"]),
+    default="none",
+    show_default=True,
+    help="Network access.",
 )
-@click.option("--timeout", type=DURATION, metavar="TIME", help="Time that it may run.  [default: the size's]")
-@click.option("--memory", type=SIZE, metavar="SIZE", help="Memory.  [default: the size's]")
-@click.option("--writable", is_flag=True, help="A writable root, and the image's own user.")
 @click.option(
-    "--output", multiple=True, metavar="PATH", help="A path in the container to copy to the home at its end."
+    "--timeout", type=DURATION, metavar="TIME", help="Limit of its run time.  [default: the size's]"
+)
+@click.option("--memory", type=SIZE, metavar="SIZE", help="Limit of its memory.  [default: the size's]")
+@click.option("--writable", is_flag=True, help="Make its root writable and use the image's own user.")
+@click.option(
+    "--output", multiple=True, metavar="PATH", help="Copy this path of the container to the home at its end."
 )
 @click.option(
     "--pull",
@@ -70,12 +79,12 @@ def box() -> None:
     show_default=True,
     help="When to fetch the image.",
 )
-@click.option("--retry", type=click.IntRange(min=0), metavar="N", help="Try again N times, 1 s apart.")
+@click.option("--retry", type=click.IntRange(min=0), metavar="N", help="Retry up to N times, 1 s apart.")
 @click.option(
     "--grace", type=DURATION, metavar="TIME", help="Time between SIGTERM and SIGKILL.  [default: 10s]"
 )
-@click.option("--key", metavar="TEXT", help="A second start with the same key gives the first one's task.")
-@click.option("--detach", is_flag=True, help="Print the task's id and leave it to itself.")
+@click.option("--key", metavar="TEXT", help="A later start with the same key returns the first one's task.")
+@click.option("--detach", is_flag=True, help="Print the task's id and do not wait for it.")
 def box_run(
     image: str,
     cmd: Sequence[str],
@@ -89,10 +98,10 @@ def box_run(
     detach: bool,
     **fields: Any,
 ) -> int:
-    """Run a container and print what it says; its exit code is the command's.
+    """Run a container, print its output and exit with its exit code.
 
-    Options may stand before IMAGE or behind; put `--` before a CMD that has options of the same names. Ctrl-C cancels
-    the task; once more leaves it to itself.
+    Options may come before or after IMAGE. Put `--` before a CMD that has options of the same names. Ctrl-C
+    cancels the task; a second Ctrl-C leaves it running.
     """
     from ....actors.box import api as boxes
 
@@ -125,11 +134,11 @@ def box_run(
 
 
 def _follow(reader: Reader, task: bytes) -> None:
-    """Print its output until it has ended."""
+    """Print the task's output until it has ended."""
     last = BEGINNING
     with Bell(current().home, reader, task) as wakeup:
         while True:
-            # Looked at first: whatever a task has said is on disk once its end is.
+            # Read the record before the lines: a task's lines are on disk before its end is.
             record = reader.record(task)
             for number, lines in new_lines(reader, task, last):
                 last = number
@@ -142,7 +151,7 @@ def _follow(reader: Reader, task: bytes) -> None:
 def _print(lines: Sequence[LogLine]) -> None:
     for _, level, text in lines:
         stream = sys.stdout if level == "stdout" else sys.stderr
-        # As it is where a program reads on; a terminal is not to be moved about by what a container prints.
+        # Unchanged for a program; escaped for a terminal, so that a container cannot control it.
         stream.write(f"{escape.one_line(text) if stream.isatty() else text}\n")
         stream.flush()
 
@@ -184,7 +193,7 @@ def _mounts(given: Sequence[str]) -> Iterator[tuple[str, str]]:
 @command("sizes")
 @json_option("Print a JSON object: name to limits.")
 def box_sizes(as_json: bool) -> None:
-    """Show what the sizes of containers are."""
+    """Show the limits of each container size."""
     if as_json:
         screen.json({name: size._asdict() for name, size in SIZES.items()})
         return

@@ -1,4 +1,4 @@
-"""`send`, `close`, `cancel`, `retry`, `stop`: what changes the course of things. All of them need a supervisor."""
+"""The commands `send`, `close`, `cancel`, `retry` and `stop`. All of them need a supervisor."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from ..session import current
 @id_argument()
 @click.argument("message", type=JSON, metavar="JSON")
 def send(id: str, message: Any) -> None:
-    """Put a message into a task's mailbox; "-" reads it from standard input."""
+    """Put a message into a task's mailbox. "-" reads the message from standard input."""
     with current().reader() as reader, current().runtime() as runtime:
         runtime.send(_id(reader, id), message)
 
@@ -37,7 +37,7 @@ def send(id: str, message: Any) -> None:
 @command("close")
 @id_argument()
 def close(id: str) -> None:
-    """Let a task's mailbox take no more messages."""
+    """Close a task's mailbox: it accepts no more messages."""
     with current().reader() as reader, current().runtime() as runtime:
         runtime.close_mailbox(_id(reader, id))
 
@@ -46,7 +46,11 @@ def close(id: str) -> None:
 @id_argument("ids", metavar="ID...", nargs=-1, required=True)
 @json_option("Print a JSON object for each task, one on each line.")
 def cancel(ids: Sequence[str], as_json: bool) -> int:
-    """Cancel tasks: a queued one at once, a running one when it listens, or is killed after its grace."""
+    """Cancel tasks.
+
+    A queued task is cancelled at once. A running task is asked to stop, and is killed if it has not stopped
+    after its grace.
+    """
     code = ExitCode.OK
     with current().reader() as reader, current().runtime() as runtime:
         for text in ids:
@@ -54,7 +58,7 @@ def cancel(ids: Sequence[str], as_json: bool) -> int:
                 id = _id(reader, text)
                 taken = runtime.cancel(id)
             except CliError as trouble:
-                # The others are cancelled all the same.
+                # The other tasks are cancelled nevertheless.
                 screen.note(text_of(trouble))
                 code = code_of(trouble)
                 continue
@@ -70,12 +74,12 @@ def cancel(ids: Sequence[str], as_json: bool) -> int:
     return code
 
 
-@command("retry", short_help="Try an ended task again.")
+@command("retry", short_help="Retry an ended task.")
 @id_argument()
-@click.option("--from-scratch", is_flag=True, help="Without the old task's checkpoint.")
+@click.option("--from-scratch", is_flag=True, help="Start without the old task's checkpoint.")
 @json_option("Print the new task's id, name and stream as JSON.")
 def retry(id: str, from_scratch: bool, as_json: bool) -> None:
-    """Try an ended task again: print the id of a new one that goes on from the old one's checkpoint."""
+    """Retry an ended task: start a new task from the old one's checkpoint and print its id."""
     with current().reader() as reader, current().runtime() as runtime:
         old = lookup.find(reader, id)
         if not old.terminal:
@@ -94,13 +98,13 @@ def retry(id: str, from_scratch: bool, as_json: bool) -> None:
 
 
 @command("stop")
-@click.option("--now", is_flag=True, help="Do not wait for running tasks; they go on at the next start, too.")
-@click.option("--timeout", type=DURATION, metavar="TIME", help="Wait for the end no longer than this.")
+@click.option("--now", is_flag=True, help="Do not wait for running tasks. They continue at the next start.")
+@click.option("--timeout", type=DURATION, metavar="TIME", help="Limit of the wait for the supervisor's end.")
 def stop(now: bool, timeout: float | None) -> None:
     """Stop the supervisor and wait for its end.
 
-    Running tasks get the supervisor's --drain seconds to reach a stopping point. Whatever has not ended is queued
-    again and goes on at the next start.
+    Running tasks get the supervisor's --drain seconds to reach a stopping point. Tasks that have not ended
+    then are queued again and continue at the next start.
     """
     pid = current().home.served()
     if not pid:
@@ -120,7 +124,7 @@ def stop(now: bool, timeout: float | None) -> None:
 
 
 def _ask_to_stop(supervisor: int, now: bool) -> None:
-    """By its socket; one that stops already takes no calls, but a second signal has it stop at once."""
+    """Ask by the socket. A stopping supervisor takes no calls, but a second signal ends it at once."""
     try:
         with current().runtime() as runtime:
             runtime.stop_supervisor(now=now)
@@ -130,7 +134,7 @@ def _ask_to_stop(supervisor: int, now: bool) -> None:
 
 
 def wait_for_end(process: int, timeout: float | None) -> bool:
-    """Wait for the process of this pidfd; False when `timeout` seconds run out."""
+    """Wait for the process of this pidfd to end; False after `timeout` seconds."""
     poll = select.poll()
     poll.register(process, select.POLLIN)
     return bool(poll.poll(None if timeout is None else timeout * 1000))

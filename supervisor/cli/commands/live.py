@@ -1,4 +1,4 @@
-"""`tree` and `top`, and the changing view of `ps`: the supervisor and its workers as they are now."""
+"""The commands `tree` and `top`, and the view of `ps --watch`: the supervisor's current state."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
     from ...client.runtime import Runtime
     from ..display.process_usage import ProcessUsage, ProcessUsages
 
-#: Seconds over which `tree` measures CPU: below that the kernel's ticks show.
+#: Seconds over which `tree` measures CPU. Below that, the kernel's ticks are too coarse.
 SAMPLE: Final = 0.2
-#: Lines of the screen that `ps --watch` leaves to its head.
+#: Screen lines that `ps --watch` reserves for its head.
 HEAD: Final = 2
 
 
 @command("tree")
 @json_option()
 def tree(as_json: bool) -> None:
-    """Show the live processes, what they take and what each runs."""
+    """Show the live processes, their CPU and memory, and the tasks that they run."""
     from ..display import process_tree
 
     with current().reader() as reader, current().runtime() as runtime:
@@ -52,12 +52,12 @@ def tree(as_json: bool) -> None:
     default="2s",
     show_default=True,
     metavar="TIME",
-    help="Time between two looks.",
+    help="Time between two updates.",
 )
-@click.option("-n", "--count", type=click.IntRange(min=1), metavar="N", help="End after so many looks.")
-@json_option("Print the tree as JSON at each look, one on each line.")
+@click.option("-n", "--count", type=click.IntRange(min=1), metavar="N", help="End after N updates.")
+@json_option("Print the tree as JSON at each update, one on each line.")
 def top(interval: float, count: int | None, as_json: bool) -> None:
-    """Show workers and running tasks, again and again, until Ctrl-C."""
+    """Show workers and running tasks, updated until Ctrl-C."""
     from ..display import process_tree
 
     with current().reader() as reader, current().runtime() as runtime, page_view(as_json=as_json) as show:
@@ -65,7 +65,7 @@ def top(interval: float, count: int | None, as_json: bool) -> None:
         sample = SAMPLE
         for _ in repeated(interval, count):
             live, gauges, progress = stage.look(sample)
-            sample = 0.0  # from now on the time between two looks is what is measured
+            sample = 0.0  # later looks measure the time since the previous one
             if as_json:
                 screen.json(process_tree.document(live, gauges, progress))
                 continue
@@ -79,7 +79,7 @@ def top(interval: float, count: int | None, as_json: bool) -> None:
 
 
 class Stage:
-    """Looks at a supervisor and its processes, again and again."""
+    """Reads the state of a supervisor and its processes, once for each `look`."""
 
     def __init__(self, runtime: Runtime, reader: Reader) -> None:
         from ..display.process_usage import ProcessUsages
@@ -93,7 +93,7 @@ class Stage:
         self.rate: float | None = None
 
     def look(self, sample: float) -> tuple[dict[str, Any], dict[int, ProcessUsage], dict[str, str]]:
-        """The tree, what its processes take, and how far its tasks say they are, by id."""
+        """The tree, the usage of its processes by pid and the progress of its tasks by id."""
         from ..display.process_usage import pids_of
 
         live = self._runtime.tree()
@@ -123,7 +123,7 @@ class Stage:
 def watch_tasks(
     reader: Reader, look: Callable[[], tuple[list[TaskRecord], bool]], interval: float, *, as_json: bool
 ) -> None:
-    """`ps --watch`."""
+    """The view of `ps --watch`."""
     from .tasks import with_ids
 
     with page_view(as_json=as_json) as show:
@@ -141,7 +141,7 @@ def watch_tasks(
 
 
 def repeated(interval: float, count: int | None) -> Iterator[int]:
-    """0, 1, 2 …, `interval` seconds apart; ends after `count`, or quietly at Ctrl-C, the one way out of such a view."""
+    """Yield 0, 1, 2 …, `interval` seconds apart, `count` times; for ever if it is None."""
     number = 0
     while count is None or number < count:
         if number:
@@ -152,7 +152,7 @@ def repeated(interval: float, count: int | None) -> Iterator[int]:
 
 @contextmanager
 def page_view(*, as_json: bool) -> Iterator[Callable[[RenderableType], None]]:
-    """A function that shows a page: in place on a terminal, one after the other elsewhere. Ends quietly at Ctrl-C."""
+    """A function that shows a page: in place on a terminal, else below the last. Ctrl-C ends quietly."""
     if as_json or not screen.is_terminal():
         live: Any = nullcontext()
     else:

@@ -1,4 +1,4 @@
-"""`logs`: what a task has printed and logged, and what it goes on to."""
+"""The command `logs`: the lines that a task has printed and logged."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from ..session import current
 if TYPE_CHECKING:
     from ...client.subscription import Subscription
 
-#: Seconds between two looks at the store while a task runs; its end is told by the supervisor at once.
+#: Seconds between two reads of the store while a task runs. The supervisor reports its end at once.
 LOOK_EVERY: Final = 0.25
 #: Chunks of log that are read at once.
 CHUNKS: Final = 500
-#: Before the first row, which is number 0 and says how many lines were dropped.
+#: The number before the first row. Row 0 holds the number of dropped lines.
 BEGINNING: Final = -1
 
 _STYLES: Final = {
@@ -42,10 +42,10 @@ _STYLES: Final = {
 
 @command("logs")
 @id_argument()
-@click.option("-f", "--follow", is_flag=True, help="Go on with what comes, until the task ends.")
+@click.option("-f", "--follow", is_flag=True, help="Print new lines as they come, until the task ends.")
 @json_option("Print a JSON object for each line.")
 def logs(id: str, follow: bool, as_json: bool) -> None:
-    """Print what a task has printed and logged: time, level, text."""
+    """Print the time, level and text of the lines that a task has printed and logged."""
     printer = Printer(as_json=as_json)
     with current().reader() as reader:
         task = lookup.find(reader, id).id
@@ -55,7 +55,7 @@ def logs(id: str, follow: bool, as_json: bool) -> None:
         with Bell(current().home, reader, task) as wakeup:
             last = BEGINNING
             while True:
-                # Looked at first: whatever a task has said is on disk once its end is.
+                # Read the record before the lines: a task's lines are on disk before its end is.
                 record = reader.record(task)
                 last = printer.print(new_lines(reader, task, last), last)
                 if record is None or record.terminal:
@@ -64,21 +64,21 @@ def logs(id: str, follow: bool, as_json: bool) -> None:
 
 
 def new_lines(reader: Reader, id: bytes, last: int) -> Iterator[tuple[int, list[LogLine]]]:
-    """Numbered chunks of the task's log after the one numbered `last`."""
+    """Chunks of the task's log after number `last`, with their numbers."""
     while chunks := reader.logs(id, after=last, limit=CHUNKS):
         yield from chunks
         last = chunks[-1][0]
 
 
 class Printer:
-    """Prints log lines, one after the other."""
+    """Prints log lines."""
 
     def __init__(self, *, as_json: bool) -> None:
         self._as_json = as_json
         self._console: Any = None if as_json else screen.console(screen.BOUNDLESS)
 
     def print(self, chunks: Iterator[tuple[int, list[LogLine]]], last: int = BEGINNING) -> int:
-        """Print these; the number of the last one, else `last`."""
+        """Print chunks; the number of the last one, or `last` if there are none."""
         for number, lines in chunks:
             last = number
             for at, level, text in lines:
@@ -98,14 +98,14 @@ class Printer:
         line = Text.assemble((stamp, "dim"), "  ", (f"{level:<7}", _STYLES.get(level, "")), "  ", first)
         for more in rest:
             line.append("\n" + " " * len(head) + more)
-        # By way of a string: rich would wrap at its width, and print nothing for a terminal that is gone.
+        # Printed by way of a string, because rich would wrap lines and ignore a closed terminal.
         with self._console.capture() as capture:
             self._console.print(line, soft_wrap=True)
         screen.write(capture.get())
 
 
 class Bell:
-    """Waits for a task's end: by the supervisor's word where one runs, and it may come and go meanwhile."""
+    """Waits for a task's end, by an event of the supervisor. The supervisor may stop and start meanwhile."""
 
     def __init__(self, home: Home, reader: Reader, id: bytes) -> None:
         self._home = home
@@ -115,7 +115,7 @@ class Bell:
         self._events: Subscription | None = None
 
     def wait(self, seconds: float) -> None:
-        """Return at the task's end, after `seconds` at the latest."""
+        """Return at the task's end, or after `seconds`."""
         deadline = time.monotonic() + seconds
         try:
             events = self._subscribed()
@@ -126,7 +126,7 @@ class Bell:
         except TimeoutError:
             return
         except UnderstudyError:
-            # No supervisor now. The lines that are on disk can be read all the same, and another one may come.
+            # There is no supervisor now. Lines on disk can still be read, and a supervisor may start later.
             self.close()
             time.sleep(max(deadline - time.monotonic(), 0))
 

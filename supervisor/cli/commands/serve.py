@@ -1,4 +1,4 @@
-"""`serve`: the supervisor, in this process."""
+"""The command `serve`, which runs the supervisor in this process."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from ..session import current
 log = logging.getLogger("understudy")
 
 LEVELS: Final = ("debug", "info", "warning", "error")
-#: Task names that the line at the start lists.
+#: Task names that the ready line lists.
 NAMES_SHOWN: Final = 5
 
 _DEFAULTS: Final = {field.name: field.default for field in fields(Settings)}
@@ -37,7 +37,7 @@ _DEFAULTS: Final = {field.name: field.default for field in fields(Settings)}
 def setting(
     name: str, kind: Any, help: str, metavar: str = "N", default: str | None = None
 ) -> Callable[..., Any]:
-    """An option for one field of `Settings`, which can be given as an environment variable, too."""
+    """An option for one field of `Settings`, which may also be set by an environment variable."""
     shown = default or str(_DEFAULTS[name])
     return click.option(
         f"--{name.replace('_', '-')}",
@@ -55,27 +55,27 @@ def setting(
     type=click.Path(exists=True, file_okay=False),
     default=".",
     metavar="PATH",
-    help="Folder to import APP from and to work in.  [default: the working directory]",
+    help="Import APP from this folder and work in it.  [default: the working directory]",
 )
 @setting("workers", click.IntRange(0, 1024), "Worker processes.", default="one per processor")
 @setting(
     "slots",
     click.IntRange(1, 1024),
-    "Sync tasks that one worker works on at once; waiting ones do not count.",
+    "Sync tasks that may work in one worker at once; waiting tasks do not count.",
 )
-@setting("async_slots", click.IntRange(1, 1_000_000), "Async tasks that one worker works on at once.")
-@setting("isolated", click.IntRange(1, 1024), "Workers beyond those for tasks that need one of their own.")
-@setting("containers", click.IntRange(1, 1024), "Container tasks at work at once; others stay queued.")
-@setting("drain", DURATION, "Time for running tasks to reach a stopping point at SIGTERM.", "TIME", "30s")
+@setting("async_slots", click.IntRange(1, 1_000_000), "Async tasks that may work in one worker at once.")
+@setting("isolated", click.IntRange(1, 1024), "Additional workers for tasks that need a worker of their own.")
+@setting("containers", click.IntRange(1, 1024), "Container tasks that may run at once; others stay queued.")
+@setting("drain", DURATION, "Time that running tasks get to stop after SIGTERM.", "TIME", "30s")
 @setting(
     "durability",
     click.Choice(["disk", "os"]),
-    'What "acknowledged" means: on disk, or handed to the operating system, which is faster.',
+    "When work is acknowledged: once it is on disk, or handed to the operating system, which is faster.",
     "[disk|os]",
 )
-@setting("worker_memory", SIZE, "Replace a worker that takes more memory than this.", "SIZE", "never")
-@setting("worker_tasks", click.IntRange(0), "Replace a worker after so many tasks.", default="never")
-@setting("max_crashes", click.IntRange(1), "Deaths of its worker after which a task is failed as Poisoned.")
+@setting("worker_memory", SIZE, "Replace a worker that uses more memory than this.", "SIZE", "never")
+@setting("worker_tasks", click.IntRange(0), "Replace a worker after N tasks.", default="never")
+@setting("max_crashes", click.IntRange(1), "Worker deaths after which a task fails as Poisoned.")
 @setting("mailbox_messages", click.IntRange(1), "Messages that may wait in one mailbox.", default="10,000")
 @setting("mailbox_bytes", SIZE, "Bytes that may wait in one mailbox.", "SIZE", "64M")
 @setting("value_limit", SIZE, "Bytes of one argument list, message, checkpoint or result.", "SIZE", "64M")
@@ -87,13 +87,14 @@ def setting(
     default="info",
     envvar="UNDERSTUDY_LOG_LEVEL",
     metavar=f"[{'|'.join(LEVELS)}]",
-    help="What the supervisor tells of itself, on stderr.  [$UNDERSTUDY_LOG_LEVEL; default: info]",
+    help="The supervisor's own log level, on stderr.  [$UNDERSTUDY_LOG_LEVEL; default: info]",
 )
 def serve(app: str, app_dir: str, log_level: str, **settings: Any) -> None:
     """Serve a home: run the tasks that APP declares.
 
-    APP is a module, a package.module or a path/to/file.py. SIGTERM and SIGINT stop it: running tasks get --drain to
-    reach a stopping point, and whatever has not ended is queued again. A second signal stops at once.
+    APP is a module, a package.module or a path/to/file.py. SIGTERM and SIGINT stop the supervisor: running
+    tasks get the --drain time to reach a stopping point. Tasks that have not ended then are queued again. A
+    second signal stops the supervisor at once.
     """
     set_up_logging(log_level)
     home = current().home
@@ -113,7 +114,7 @@ async def _serve(home: Home, spec: AppSpec, settings: Settings, notifier: Notifi
 
 
 class Served(Supervisor):
-    """A supervisor that says when it begins to serve and to stop: on the terminal, and to the service manager."""
+    """A supervisor that tells the terminal and the service manager when it serves and when it stops."""
 
     def __init__(self, home: Home, spec: AppSpec, settings: Settings, notifier: Notifier) -> None:
         super().__init__(home, spec, settings)
@@ -123,7 +124,7 @@ class Served(Supervisor):
         self._told = False
 
     async def greet(self) -> None:
-        """Say that we serve, once the app is loaded; if it cannot be, `run` raises that."""
+        """Say that the supervisor serves, once the app is loaded. If the app fails to load, `run` raises."""
         try:
             names = await self.loaded()
         except AppFailed:
@@ -135,7 +136,7 @@ class Served(Supervisor):
         screen.line(line)
 
     def stop(self, now: bool = False) -> None:
-        """As the supervisor's own; told once."""
+        """Stop as `Supervisor.stop` does, and say so once."""
         if not self._told:
             self._told = True
             how = (
@@ -149,7 +150,7 @@ class Served(Supervisor):
 
 
 def ready_line(home: str, pid: int, workers: int, names: list[str]) -> str:
-    """The one line that says that all is well."""
+    """The line that says that the supervisor serves."""
     shown = [escape.one_line(name) for name in names[:NAMES_SHOWN]]
     more = len(names) - len(shown)
     listed = ", ".join([*shown, *([f"{more} more"] if more else [])]) or "none: APP declares none with @task"
@@ -157,7 +158,7 @@ def ready_line(home: str, pid: int, workers: int, names: list[str]) -> str:
 
 
 def set_up_logging(level: str) -> None:
-    """To stderr; without the time where the journal adds its own."""
+    """Log to stderr, without times if systemd's journal adds its own."""
     stamp = "" if "JOURNAL_STREAM" in os.environ else "%(asctime)s "
     logging.basicConfig(
         level=level.upper(), format=f"{stamp}%(levelname)-7s %(message)s", stream=sys.stderr, force=True

@@ -1,4 +1,4 @@
-"""`start` and `run`: new tasks."""
+"""The commands `start` and `run`, which start tasks."""
 
 from __future__ import annotations
 
@@ -21,35 +21,37 @@ if TYPE_CHECKING:
     from ....actors.task.handles import TaskInfo
     from ...client.runtime import Runtime
 
-#: `-5` is a number here and no option.
+#: So that `-5` is read as a number and not as an option.
 _NUMBERS = {"ignore_unknown_options": True}
 
 
 def launch_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """What `start` and `run` have in common."""
+    """The arguments and options that `start` and `run` share."""
     for option in reversed(
         (
             click.argument("task", metavar="TASK"),
             click.argument("args", type=JSON, nargs=-1, metavar="[JSON]..."),
             click.option("--kwargs", type=JSON, metavar="JSON", help="Keyword arguments, as a JSON object."),
             click.option(
-                "--key", metavar="TEXT", help="A second start with the same key gives the first one's task."
+                "--key", metavar="TEXT", help="A later start with the same key returns the first one's task."
             ),
             click.option(
-                "--delay", type=DURATION, metavar="TIME", help="Not before so long from now: 90, 10m, 2h, 1d."
+                "--delay", type=DURATION, metavar="TIME", help="Begin after this delay: 90, 10m, 2h, 1d."
             ),
-            click.option("--at", type=MOMENT, metavar="TIME", help="Not before this time: 2030-01-31T08:00."),
+            click.option(
+                "--at", type=MOMENT, metavar="TIME", help="Begin at this time or later: 2030-01-31T08:00."
+            ),
             click.option(
                 "--timeout",
                 type=DURATION_OR_NONE,
                 metavar="TIME",
-                help='Limit of an attempt; "none" for no limit.',
+                help='Time limit of an attempt; "none" for no limit.',
             ),
             click.option(
                 "--retry",
                 type=click.IntRange(min=0),
                 metavar="N",
-                help="Try again N times, in place of the task's own policy; 1 s apart.",
+                help="Retry up to N times, 1 s apart, in place of the task's own policy.",
             ),
             click.option(
                 "--priority",
@@ -57,8 +59,8 @@ def launch_options(command: Callable[..., Any]) -> Callable[..., Any]:
                 metavar="N",
                 help="From -100 to 100; higher runs first.",
             ),
-            click.option("--stream", metavar="ID", help="Make it part of this task's stream."),
-            click.option("--isolate", is_flag=True, help="Run it in a worker process of its own."),
+            click.option("--stream", metavar="ID", help="Put the task into the same stream as this task."),
+            click.option("--isolate", is_flag=True, help="Run the task in a worker process of its own."),
         )
     ):
         command = option(command)
@@ -71,8 +73,8 @@ def launch_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def start(as_json: bool, **launch: Any) -> None:
     """Start a task and print its id.
 
-    TASK is its name, as module:function. Each JSON is one positional argument; "-" reads it from standard input.
-    Text needs quotes of its own: understudy start app:etl '"data.csv"' 3
+    TASK is its name, as module:function. Each JSON is one positional argument; "-" reads it from standard
+    input. Text needs quotes inside the shell's: understudy start app:etl '"data.csv"' 3
     """
     with current().runtime() as runtime:
         info = _launch(current(), runtime, **launch)
@@ -89,13 +91,13 @@ def start(as_json: bool, **launch: Any) -> None:
     "--wait-timeout",
     type=DURATION,
     metavar="TIME",
-    help="Wait no longer than this; the task goes on nevertheless.",
+    help="Limit of the wait. The task continues after it.",
 )
 @json_option("Print the value on one line.")
 def run(wait_timeout: float | None, as_json: bool, **launch: Any) -> None:
     """Start a task, wait for it and print its value as JSON.
 
-    The exit code tells how the task ended. Ctrl-C cancels the task; once more leaves it to itself.
+    The exit code tells how the task ended. Ctrl-C cancels the task; a second Ctrl-C leaves it running.
     """
     session = current()
     with session.runtime() as runtime:

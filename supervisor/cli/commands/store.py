@@ -1,4 +1,4 @@
-"""`prune`, `backup`, `compact`, `check`: looking after the store."""
+"""The commands `prune`, `backup`, `compact` and `check`, which maintain the store."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from ..session import current
 
 @command("prune")
 @click.option(
-    "--all", "everything", is_flag=True, help="Every ended task that is not kept for ever, whatever its age."
+    "--all", "everything", is_flag=True, help="Remove ended tasks of any age, except those kept for ever."
 )
 @json_option('Print {"removed": N}.')
 def prune(everything: bool, as_json: bool) -> None:
-    """Remove ended tasks whose time to be kept is over.
+    """Remove ended tasks that have been kept for their time.
 
-    The supervisor does so by itself once a minute; how long a task is kept is its option "keep".
+    The supervisor itself does this once a minute. A task's option "keep" sets the time that it is kept.
     """
     with current().runtime() as runtime:
         removed = runtime.prune(all=everything)
@@ -44,7 +44,7 @@ def prune(everything: bool, as_json: bool) -> None:
 def backup(dest: Path, as_json: bool) -> None:
     """Write a consistent copy of the store to the new folder DEST, which can be used as a home.
 
-    Works while a supervisor does.
+    This works with and without a running supervisor.
     """
     with current().reader():
         written = write_backup(current().home.path, dest)
@@ -54,12 +54,12 @@ def backup(dest: Path, as_json: bool) -> None:
         screen.line(f"wrote {units.size(written)} to {escape.one_line(dest)}")
 
 
-@command("compact", short_help="Give the space of removed tasks back.")
+@command("compact", short_help="Free the space of removed tasks.")
 @json_option('Print {"before": N, "after": N}, the bytes of the store.')
 def compact(as_json: bool) -> None:
-    """Give the space of removed tasks back to the file system.
+    """Return the space of removed tasks to the file system.
 
-    Works while a supervisor does, and without one.
+    This works with and without a running supervisor.
     """
     with current().reader():
         before, after = _compact()
@@ -77,7 +77,7 @@ def _compact() -> tuple[int, int]:
             runtime.compact()
             return before, store_file(home.path).stat().st_size
     except NotRunning:
-        # The lock keeps a supervisor from starting meanwhile, and refuses us if one was faster.
+        # The lock keeps a supervisor from starting meanwhile. It fails if one has started.
         with home.lock():
             return compact_offline(home.path)
 
@@ -85,9 +85,10 @@ def _compact() -> tuple[int, int]:
 @command("check")
 @json_option('Print {"sound": BOOL, "problems": […], "rows": {table: N}}.')
 def check(as_json: bool) -> int:
-    """Look at every page and row of the store for damage.
+    """Check every page and row of the store for damage.
 
-    Changes nothing, and works while a supervisor does. The exit code tells whether problems were found.
+    This changes nothing and works with and without a running supervisor. The exit code tells whether it found
+    problems.
     """
     from ....storage.check import check as look
 

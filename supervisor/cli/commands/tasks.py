@@ -1,4 +1,7 @@
-"""`ps`, `show`, `result`, `checkpoint`: what the store says of tasks. None of them needs a supervisor."""
+"""The commands `ps`, `show`, `result` and `checkpoint`, which read tasks from the store.
+
+They need no supervisor, except that `result --wait` does.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ from ..failures import CliError
 from ..params import DURATION, STATE, id_argument, json_option
 from ..session import current
 
-#: Columns from which `ps` shows whole ids.
+#: Least columns for which `ps` shows whole ids.
 WIDE = 120
 
 
@@ -38,11 +41,11 @@ WIDE = 120
     help=f"Only tasks in this state ({', '.join(State)}); may be given several times.",
 )
 @click.option("--task", metavar="NAME", help="Only tasks of this name, as module:function.")
-@click.option("--stream", metavar="ID", help="Only the task with this id and what was started from it.")
+@click.option("--stream", metavar="ID", help="Only tasks in the same stream as this task.")
 @click.option(
     "--older", type=DURATION, metavar="AGE", help="Only tasks created longer ago than this: 10m, 2h, 1d."
 )
-@click.option("--newer", type=DURATION, metavar="AGE", help="Only tasks created since then.")
+@click.option("--newer", type=DURATION, metavar="AGE", help="Only tasks created more recently than this.")
 @click.option(
     "-n",
     "--limit",
@@ -50,16 +53,16 @@ WIDE = 120
     default=50,
     show_default=True,
     metavar="N",
-    help="At most so many; 0 for all.",
+    help="Show at most N tasks; 0 for all.",
 )
-@click.option("--watch", is_flag=True, help="Show the list again and again, until Ctrl-C.")
+@click.option("--watch", is_flag=True, help="Show the list and update it until Ctrl-C.")
 @click.option(
     "--interval",
     type=DURATION,
     default="1s",
     show_default=True,
     metavar="TIME",
-    help="Time between two looks of --watch.",
+    help="Time between two updates of --watch.",
 )
 @json_option("Print a JSON array of tasks; with --watch one on each line.")
 def ps(
@@ -112,7 +115,7 @@ def ps(
 
 
 def show_tasks(reader: Reader, found: Sequence[TaskRecord]) -> None:
-    """The table, for the width there is."""
+    """Show the table in the terminal's width."""
     from ..display import task_table
 
     width = screen.console().width
@@ -120,12 +123,12 @@ def show_tasks(reader: Reader, found: Sequence[TaskRecord]) -> None:
 
 
 def with_ids(reader: Reader, found: Sequence[TaskRecord], width: int) -> list[tuple[str, TaskRecord]]:
-    """Whole ids where there is room, else as much of each as tells it from all others."""
+    """Records with whole ids from WIDE columns on, else with the shortest unique prefixes."""
     return [(r.id if width >= WIDE else lookup.shorten(reader, id_bytes(r.id)), r) for r in found]
 
 
 def _stream(reader: Reader, text: str) -> bytes:
-    """A stream's id: that of the task it began with, which may have been pruned."""
+    """A stream's id, which is the id of its first task. This task may have been pruned."""
     try:
         return lookup.find(reader, text).stream
     except CliError:
@@ -134,11 +137,11 @@ def _stream(reader: Reader, text: str) -> bytes:
         raise
 
 
-@command("show", short_help="Show all that is known of a task.")
+@command("show", short_help="Show all data of a task.")
 @id_argument()
 @json_option()
 def show(id: str, as_json: bool) -> None:
-    """Show all that is known of a task, its arguments and its result."""
+    """Show all data of a task, with its arguments and its result."""
     with current().reader() as reader:
         record = lookup.find(reader, id)
         seen = view(record, reader.mail_depth(record.id))
@@ -165,9 +168,9 @@ def _values(reader: Reader, id: bytes, state: State) -> dict[str, Any]:
 
 @command("checkpoint")
 @id_argument()
-@json_option("Print it on one line.")
+@json_option("Print the checkpoint on one line.")
 def checkpoint(id: str, as_json: bool) -> None:
-    """Print a task's last checkpoint, as JSON; null without one."""
+    """Print a task's last checkpoint as JSON, or null if there is none."""
     with current().reader() as reader:
         packed = reader.checkpoint(lookup.find(reader, id).id)
     screen.value(value_json.unpack(packed), as_json=as_json)
@@ -175,11 +178,11 @@ def checkpoint(id: str, as_json: bool) -> None:
 
 @command("result")
 @id_argument()
-@click.option("--wait", is_flag=True, help="Wait for the task's end.")
-@click.option("--timeout", type=DURATION, metavar="TIME", help="Wait no longer than this; implies --wait.")
-@json_option("Print it on one line.")
+@click.option("--wait", is_flag=True, help="Wait until the task has ended.")
+@click.option("--timeout", type=DURATION, metavar="TIME", help="Limit of the wait; implies --wait.")
+@json_option("Print the result on one line.")
 def result(id: str, wait: bool, timeout: float | None, as_json: bool) -> None:
-    """Print what a task returned, as JSON.
+    """Print a task's result as JSON.
 
     The exit code tells how the task ended. Without --wait, a task that has not ended is an error.
     """
@@ -197,7 +200,7 @@ def result(id: str, wait: bool, timeout: float | None, as_json: bool) -> None:
 
 
 def print_end(reader: Reader, id: bytes, *, as_json: bool = False) -> None:
-    """The value of a task that has ended, or what its other end raises, after its own traceback on stderr."""
+    """Print an ended task's value. If it did not complete, print its traceback and raise its error."""
     record = reader.record(id)
     if record is None:
         raise CliError(ExitCode.NOT_FOUND, "the task was pruned as soon as it had ended; its result is gone")

@@ -1,1 +1,1 @@
-"""Tables, trees and figures for people's terminals."""
+"""Tables, trees and figures for terminals."""

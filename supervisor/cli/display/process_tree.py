@@ -1,4 +1,4 @@
-"""The live processes as a tree and as a changing page. Pure: from plain data to renderables and JSON."""
+"""The live processes as a tree, as JSON and as the page of `top`. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ...text import escape
 from . import task_table, units
 from .process_usage import ProcessUsage
 
-#: Characters of an id beside a task.
+#: Characters of a task's id that are shown.
 ID_SHOWN: Final = 23
 
 _NOTHING: Final = ProcessUsage()
@@ -23,7 +23,7 @@ _NOTHING: Final = ProcessUsage()
 def tree(
     live: Mapping[str, Any], gauges: Mapping[int, ProcessUsage], progress: Mapping[str, str], now: float
 ) -> Tree:
-    """`live` as `Runtime.tree` gives it, `progress` by task id."""
+    """The tree. `live` is what `Runtime.tree` returns; `progress` is by task id."""
     root = Tree(
         _line(
             ("supervisor", "bold"),
@@ -53,7 +53,7 @@ def tree(
 
 
 def remarks(live: Mapping[str, Any]) -> list[str]:
-    """What is out of the ordinary with the supervisor."""
+    """Remarks on the supervisor's unusual states."""
     return [
         text
         for is_so, text in (
@@ -98,13 +98,13 @@ def _task(task: Mapping[str, Any], progress: Mapping[str, str], now: float) -> T
 
 
 def tries(task: Mapping[str, Any]) -> str:
-    """ "3 of 4": the attempt, and how many there may be in all; "3" where the task itself asks for its retries."""
+    """ "3 of 4": the attempt and the limit of attempts; "3" if the task itself asks for its retries."""
     attempt, most = task["attempt"], task["tries"]
     return f"{attempt} of {most}" if most > 1 and attempt <= most else str(attempt)
 
 
 def activity(task: Mapping[str, Any], now: float) -> str:
-    """ "working 3m12s" or "waiting 2h05m", since the attempt began."""
+    """ "working 3m12s" or "waiting 2h05m": the time since the attempt began."""
     if task["started"] is None:
         return "about to run"
     return f"{'waiting' if task['parked'] else 'working'} {units.duration(now - task['started'])}"
@@ -165,7 +165,7 @@ def page(
     size: tuple[int, int],
     now: float,
 ) -> RenderableType:
-    """One page of `top`: a head, the workers, and the tasks that run, those that work longest first."""
+    """One page of `top`: a head, the workers and the running tasks, longest-working tasks first."""
     width, height = size
     running = sum(worker["task_count"] for worker in live["workers"])
     head = [

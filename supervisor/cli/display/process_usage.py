@@ -1,4 +1,4 @@
-"""What processes take: CPU and memory, as the kernel tells it."""
+"""`ProcessUsages`, the CPU and memory that processes use, as the kernel reports it."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ import psutil
 
 @dataclass(frozen=True, slots=True)
 class ProcessUsage:
-    """One process, or a worker with all that its tasks have started."""
+    """Usage of one process, or of a worker and the processes that its tasks have started."""
 
     cpu: float = 0.0
-    """Per cent of one processor since the last look."""
+    """Per cent of one processor since the previous `look`."""
     rss: int = 0
     """Resident bytes."""
     processes: int = 0
-    """How many processes these figures are of; 0 if it has ended."""
+    """The number of processes that these figures cover; 0 if the process has ended."""
 
 
 class ProcessUsages:
-    """Figures of CPU are differences, so the first look at a process gives 0: look twice."""
+    """Measures processes. CPU is the usage since the previous `look`, so the first one gives 0."""
 
     def __init__(self) -> None:
         self._known: dict[int, psutil.Process] = {}
 
     def look(self, single: Iterable[int], trees: Iterable[int]) -> dict[int, ProcessUsage]:
-        """By pid: each of `single` alone, each of `trees` with its descendants."""
+        """Usage by pid: of each pid of `single` alone, of each pid of `trees` with its descendants."""
         fresh: dict[int, psutil.Process] = {}
         found = {pid: self._sum([pid], fresh) for pid in single}
         found.update({pid: self._sum([pid, *_descendants(pid)], fresh) for pid in trees})
@@ -55,6 +55,6 @@ def _descendants(pid: int) -> list[int]:
 
 
 def pids_of(tree: dict[str, Any]) -> tuple[list[int], list[int]]:
-    """Of a supervisor's tree: the processes that are looked at alone, and those with their descendants."""
+    """Pids in a supervisor's tree: those to measure alone, and those to measure with descendants."""
     alone = [tree["pid"], *([tree["fork_server"]] if tree["fork_server"] else [])]
     return alone, [worker["pid"] for worker in tree["workers"] if worker["pid"]]

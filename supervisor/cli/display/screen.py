@@ -1,4 +1,4 @@
-"""The way to the terminal, or to whatever stdout is."""
+"""Output to stdout, which may be a terminal, and notes to stderr."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from ...text import value_json
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-#: Columns where there is no terminal to fit into: a pipe gets whole lines.
+#: Columns without a terminal: a pipe gets whole lines.
 BOUNDLESS: Final = 10_000
 
 
 def is_terminal() -> bool:
-    """Whether a person reads stdout."""
+    """Whether stdout is a terminal."""
     return sys.stdout.isatty()
 
 
 def console(width: int | None = None) -> Console:
-    """A console for stdout that takes text as it is: no markup, no emoji codes, no guesses at what to highlight.
+    """A console for stdout that prints text unchanged: no markup, no emoji codes, no automatic highlighting.
 
-    No colour without a terminal, nor where NO_COLOR is set; all of the line's width where there is no terminal.
+    There is no colour without a terminal or if NO_COLOR is set. Without a terminal, lines are not wrapped.
     """
     from rich.console import Console
 
     class Screen(Console):
         def on_broken_pipe(self) -> NoReturn:
-            raise BrokenPipeError  # main.py knows what to do
+            raise BrokenPipeError  # main.py turns it into an exit code
 
     if width is None and not is_terminal() and not os.environ.get("COLUMNS", "").isdigit():
         width = BOUNDLESS
@@ -37,7 +37,7 @@ def console(width: int | None = None) -> Console:
 
 
 def show(*renderables: RenderableType) -> None:
-    """Print these; without a terminal, without the blanks that fill a table up."""
+    """Print these. Without a terminal, trailing blanks of lines are removed."""
     out = console()
     with out.capture() as capture:
         for renderable in renderables:
@@ -49,26 +49,26 @@ def show(*renderables: RenderableType) -> None:
 
 
 def write(text: str) -> None:
-    """Text that is escaped already."""
+    """Write text that is already escaped."""
     sys.stdout.write(text)
     sys.stdout.flush()
 
 
 def line(text: str = "") -> None:
-    """One line of escaped text."""
+    """Write one line of escaped text."""
     write(f"{text}\n")
 
 
 def note(text: str) -> None:
-    """One line for people, beside the output: to stderr."""
+    """Write one line for people to stderr."""
     print(text, file=sys.stderr, flush=True)
 
 
 def json(value: Any) -> None:
-    """One JSON document on one line."""
+    """Write a JSON document on one line."""
     line(value_json.dumps(value))
 
 
 def value(value: Any, *, as_json: bool = False) -> None:
-    """A task's value: JSON, indented for a person, on one line for a program."""
+    """Write a task's value as JSON: indented on a terminal, else or with `as_json` on one line."""
     line(value_json.dumps(value, indent=is_terminal() and not as_json))

@@ -1,4 +1,4 @@
-"""Tasks as a table, and one task as a sheet. Pure: from records to renderables, for a given width and time."""
+"""Tasks as a table, and one task as a sheet, for a given width and time. Pure."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ STYLES: Final[dict[State, str]] = {
 
 #: Columns between two cells.
 GAP: Final = 2
-#: A task's name is cut to this many columns at the least, its detail is left out below that.
+#: Least columns to which a name may be cut; columns below which the detail is left out.
 NAME_MIN, DETAIL_MIN = 12, 12
-#: Characters of JSON that stay on one line of a sheet.
+#: Longest JSON, in characters, that is shown on one line of a sheet.
 SHORT: Final = 60
-#: Columns that a name may take before the detail gets its share.
+#: Share of the columns that a name gets before the detail is cut.
 NAME_SHARE: Final = 0.45
 
 
 def tasks(rows: Sequence[tuple[str, TaskRecord]], width: int, now: float) -> Table:
-    """(id as it is to be shown, record) pairs, newest first."""
+    """The table of (shown id, record) pairs, in their order."""
     cells = [
         (
             Text(id),
@@ -61,7 +61,7 @@ def fitted(
     detail: str,
     right: Collection[str] = (),
 ) -> Table:
-    """A table for this width: the columns `name` and `detail` are cut, and `detail` left out where it has no room."""
+    """A table that fits into `width`: `name` and `detail` are cut, or `detail` is left out."""
     widths = [
         max([cell_len(title), *(row[column].cell_len for row in rows)]) for column, title in enumerate(titles)
     ]
@@ -83,7 +83,7 @@ def fitted(
 
 
 def shares(room: int, name: int, detail: int) -> tuple[int, int]:
-    """Columns for the name and for the detail out of `room`, given what each would like; 0 leaves the detail out."""
+    """Divide `room` columns between name and detail, given their widths; 0 leaves the detail out."""
     if not detail:
         return max(min(name, room), 1), 0
     if name + GAP + detail <= room:
@@ -94,7 +94,7 @@ def shares(room: int, name: int, detail: int) -> tuple[int, int]:
 
 
 def cut(text: Text, width: int) -> Text:
-    """At most `width` columns of escaped text; an ellipsis shows that there is more."""
+    """Cut escaped text to `width` columns; an ellipsis marks the cut."""
     cell = text.copy()
     cell.no_wrap = True
     cell.truncate(width, overflow="ellipsis")
@@ -102,7 +102,7 @@ def cut(text: Text, width: int) -> Text:
 
 
 def sheet(record: TaskRecord, extra: Mapping[str, Any], now: float) -> RenderableType:
-    """Everything about one task. `extra` has values to show as JSON: arguments, result."""
+    """All data of one task. `extra` has values to show as JSON: arguments, result."""
     grid = plain_table(header=False)
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold")
@@ -190,5 +190,5 @@ def _ran(record: TaskRecord, now: float) -> str:
 
 
 def plain_table(*, header: bool = True) -> Table:
-    """A table without lines, which a terminal and a pipe take alike."""
+    """A table without lines, for terminals and pipes."""
     return Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), show_header=header, header_style="bold")

@@ -1,4 +1,4 @@
-"""A task as JSON, and the few words that lists say of it. Pure: what is shown is decided here, nothing is printed."""
+"""A task as JSON, and its detail and progress as short texts for lists. Pure."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def document(record: TaskRecord) -> dict[str, Any]:
 
 
 def run_time(record: TaskRecord, now: float) -> float | None:
-    """Seconds that the last attempt has run; None if none has begun."""
+    """Seconds that the last attempt has run; None if the task is queued or has not begun."""
     if record.started is None or record.state is State.QUEUED:
         return None
     return (now if record.ended is None else record.ended) - record.started
 
 
 def detail(record: TaskRecord, now: float) -> str:
-    """What there is to say beyond the state, on one line, escaped."""
+    """The task's due time, cancel request, progress and error, on one escaped line."""
     parts = []
     if record.state is State.QUEUED and record.next_attempt is not None and record.next_attempt > now:
         parts.append(f"due in {units.duration(record.next_attempt - now)}")

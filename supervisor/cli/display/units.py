@@ -1,4 +1,4 @@
-"""Durations, sizes and times: as people type them, and as they read them."""
+"""Parsers and formatters of durations, sizes and times."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?")
 
 
 def parse_duration(text: str) -> float:
-    """Seconds, from "90", "1.5", "10m" or "1h30m"; ValueError says how to write it."""
+    """Seconds from "90", "1.5", "10m" or "1h30m". ValueError tells the right form."""
     clean = text.strip().lower()
     if re.fullmatch(r"\d+(\.\d+)?", clean):
         return float(clean)
@@ -26,7 +26,7 @@ def parse_duration(text: str) -> float:
 
 
 def parse_size(text: str) -> int:
-    """Bytes, from "1048576", "512M" or "1.5GiB"; units are powers of 1,024."""
+    """Bytes from "1048576", "512M" or "1.5GiB". Units are powers of 1,024. ValueError."""
     match = _SIZE.fullmatch(text.strip().lower())
     if not match:
         raise ValueError(f"{text!r} is no size; write bytes, or a number with a unit: 1048576, 512M, 1.5G")
@@ -34,7 +34,7 @@ def parse_size(text: str) -> int:
 
 
 def parse_moment(text: str) -> float:
-    """Seconds since the epoch, from an ISO date and time (local unless it names a zone) or such a number."""
+    """Seconds since the epoch, from such a number or an ISO time, local without a zone. ValueError."""
     if re.fullmatch(r"\d{9,}(\.\d+)?", text.strip()):
         return float(text)
     try:
@@ -46,7 +46,7 @@ def parse_moment(text: str) -> float:
 
 
 def duration(seconds: float) -> str:
-    """Short, in at most two units: 120ms, 3.4s, 5m12s, 3h05m, 2d03h."""
+    """A duration in at most two units: 120ms, 3.4s, 5m12s, 3h05m, 2d03h."""
     seconds = max(seconds, 0.0)
     if seconds < 0.9995:
         return f"{seconds * 1000:.0f}ms"
@@ -63,7 +63,7 @@ def duration(seconds: float) -> str:
 
 
 def age(seconds: float) -> str:
-    """Shorter still, in one unit: 3s, 5m, 3h, 2d."""
+    """A duration in one unit: 3s, 5m, 3h, 2d."""
     whole = int(max(seconds, 0.0))
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
         if whole >= size:
@@ -72,7 +72,7 @@ def age(seconds: float) -> str:
 
 
 def size(count: float) -> str:
-    """Bytes in the unit that fits: 512 B, 1.5 KiB, 64.0 MiB."""
+    """Bytes in a suitable unit: 512 B, 1.5 KiB, 64.0 MiB."""
     if count < 1024:
         return f"{count:.0f} B"
     for unit in ("KiB", "MiB", "GiB"):
@@ -93,7 +93,7 @@ def local(at: float) -> str:
 
 
 def clock(at: float, now: float) -> str:
-    """The local time of day to the millisecond, with the date unless that is today."""
+    """The local time of day to the millisecond, with the date if it is not today."""
     moment, today = (datetime.fromtimestamp(time, UTC).astimezone() for time in (at, now))
     text = f"{moment:%H:%M:%S}.{moment.microsecond // 1000:03}"
     return text if moment.date() == today.date() else f"{moment:%Y-%m-%d} {text}"
