@@ -1,13 +1,14 @@
-"""An agent in a chat, which remembers the conversation although it is killed in the middle of it.
+"""A chat agent that keeps its conversation although its worker is killed twice.
 
-`agent` is one long task, an `async def` one. It joins a chat room over a WebSocket and answers what is asked there; an
-operator slips it notes through its mailbox; what it needs to find out, it has tools for, which are tasks of their own.
-Its history is its checkpoint: what was asked, what a tool has said, what was answered. Here a few rules stand in for a
-language model; they see nothing but the history, as a model would.
+`agent` is one long `async def` task. It joins a chat room over a WebSocket and answers the questions there.
+An operator sends it notes through its mailbox, and its tools are tasks of their own. Its checkpoint is the
+history: questions, tool results and answers. A few rules stand in for a language model. Like a model, they
+see only the history.
 
-The room numbers what is asked. When the agent joins, it says which number it has answered last, and is asked again
-what came after. Should it be killed between an answer and its checkpoint, it answers twice, and the room takes the
-first. This program kills the agent's worker twice, and checks that the conversation is as if nothing had happened.
+The room numbers the questions. When the agent joins, it says which number it has answered last, and the room
+asks the later questions again. If the agent is killed between an answer and its checkpoint, it answers twice
+and the room keeps the first answer. This program kills the agent's worker twice and checks that the
+conversation is unchanged.
 
     python examples/chat_agent.py [--home FOLDER]
 """
@@ -40,13 +41,13 @@ CONVERSATION = [
     ("What was my name again?", "You are Ada."),
     ("How many questions have I asked?", "Four, and this one."),
 ]
-"""What the customer says, and what the agent is to answer."""
+"""The customer's sentences and the agent's expected answers."""
 
 KILL_AFTER = {1, 3}
-"""After which questions the agent's worker is killed."""
+"""The questions after which the agent's worker is killed."""
 
 NOTE_BEFORE = 3
-"""Before which question the operator slips the agent a note."""
+"""The question before which the operator sends the agent a note."""
 
 Entry = dict[str, Any]
 
@@ -56,14 +57,14 @@ Entry = dict[str, Any]
 
 @task(retry=Retry(attempts=100, delay=0.1))
 def calculate(left: int, sign: str, right: int) -> int:
-    """A tool."""
+    """A tool of the agent's."""
     signs = {"+": operator.add, "-": operator.sub, "*": operator.mul}
     return int(signs[sign](left, right))
 
 
 @task(timeout=None, retry=Retry(attempts=1_000, delay=0.1))
 async def agent(url: str) -> list[Entry]:
-    """Answer until the room closes; the whole conversation."""
+    """Answer until the room closes; returns the whole conversation."""
     history: list[Entry] = await aio.restore() or []
 
     async def join(room: aio.ws.Connection) -> None:
@@ -92,12 +93,12 @@ async def agent(url: str) -> list[Entry]:
 
 
 def answered(history: list[Entry]) -> int:
-    """The number of the last question that was answered."""
+    """The number of the last answered question."""
     return max((entry["number"] for entry in history if entry["role"] == "agent"), default=0)
 
 
 def think(history: list[Entry]) -> Entry:
-    """The next step: a tool to call, or the text to say. In earnest this would ask a model."""
+    """The next step: a tool to call, or the text to say. A real agent would ask a model."""
     last = history[-1]
     if last["role"] == "tool":
         left, sign, right = last["call"]
@@ -126,7 +127,7 @@ def think(history: list[Entry]) -> Entry:
 
 
 class Room:
-    """Where the agent sits. Keeps what was asked and what was answered."""
+    """The chat room. It keeps the questions and the answers."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -154,7 +155,7 @@ class Room:
             pass
 
     async def pass_on(self, number: int) -> None:
-        """Ask the agent, if it is there; if not, it is asked when it joins."""
+        """Ask the agent if it is connected. If not, it is asked when it joins."""
         assert self.client is not None
         try:
             await self.client.send(json.dumps({"number": number, "text": self.asked[number - 1]}))
@@ -162,7 +163,7 @@ class Room:
             pass
 
     async def ask(self, text: str) -> str:
-        """Say it, and wait for the answer."""
+        """Ask a question and wait for the answer."""
         async with self.news:
             self.asked.append(text)
             number = len(self.asked)
@@ -177,7 +178,7 @@ class Room:
 
 
 async def converse(home: Path) -> bool:
-    """The conversation, with the kills; whether it went as it should."""
+    """Hold the conversation and kill the worker; whether all answers were right."""
     room = Room()
     async with serve(room.serve_client, "127.0.0.1", 0) as server, AsyncRuntime(home, workers=2) as rt:
         url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/room"
@@ -211,7 +212,7 @@ async def converse(home: Path) -> bool:
 
 
 def main() -> int:
-    """0 if the conversation went as it should."""
+    """Run the example; 0 if all answers were right."""
     parser = argparse.ArgumentParser(description="An agent in a chat, which is killed in the middle of it.")
     parser.add_argument("--home", type=Path, help="the home folder; by default a temporary one")
     arguments = parser.parse_args()

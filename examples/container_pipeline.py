@@ -1,12 +1,12 @@
-"""Count the words in packages of Python's standard library, each in a container of its own, while a worker is killed.
+"""Count words in packages of Python's standard library, each in its own container, while a worker is killed.
 
-One task, `count`, starts a container for each package. It mounts the package's folder, read-only, counts with the
-image's own tools, and leaves a file in /data, which comes back as its output. The task gathers these files and adds
-them up. The containers are started under keys, so that the task can begin again at any time: it then gets the
-containers that it has started before, running or ended.
+One task, `count`, starts a container for each package. The container mounts the package's folder read-only,
+counts with the image's own tools and writes a file to /data, which is its output. The task adds up these
+files. It starts the containers under keys, so that it can begin again at any time. It then gets the
+containers that it has already started.
 
-Meanwhile this program SIGKILLs the worker on which all of that happens. In the end the sums must equal those of a plain
-loop over the same files; if they do not, the exit code is 1.
+Meanwhile this program SIGKILLs the worker that runs the task. The sums must equal those of a plain loop over
+the same files; if they do not, the exit code is 1.
 
     python examples/container_pipeline.py [--image busybox] [--packages N] [--home FOLDER]
 """
@@ -49,7 +49,7 @@ Counts = dict[str, int]
 
 
 def container(folder: Path, image: str) -> BoxConf:
-    """What counts the words of one folder."""
+    """The container that counts the words of one folder."""
     return BoxConf(
         image,
         script=SCRIPT,
@@ -62,7 +62,7 @@ def container(folder: Path, image: str) -> BoxConf:
 
 @task(timeout=600)
 def count(folders: list[str], image: str) -> Counts:
-    """The words in all of these folders."""
+    """Count the words in all of these folders."""
     me = current()
     infos = [
         box.start(container(Path(folder), image), key=f"{me.id} {folder}", retry=2, stream_id=me.stream_id)
@@ -79,7 +79,7 @@ def count(folders: list[str], image: str) -> Counts:
 
 
 def count_plainly(folders: list[Path]) -> Counts:
-    """The same without containers."""
+    """The same counts without containers."""
     words: Counter[str] = Counter()
     for folder in folders:
         for file in folder.rglob("*.py"):
@@ -88,7 +88,7 @@ def count_plainly(folders: list[Path]) -> Counts:
 
 
 def kill_the_worker(rt: Runtime, stream: str) -> str:
-    """SIGKILL it as soon as a container runs; what was done."""
+    """SIGKILL the worker once a container runs; a text that says so."""
     while not any(record.checkpoint_time for record in rt.list(task="understudy.box", stream=stream)):
         if rt.list(state="failed", stream=stream):
             return "no container could be started"
@@ -99,7 +99,7 @@ def kill_the_worker(rt: Runtime, stream: str) -> str:
 
 
 def main() -> int:
-    """Run it; the exit code."""
+    """Run the example; the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument(
         "--image", default="busybox", help="an image with sh, find, tr, sort and uniq (busybox)"

@@ -1,9 +1,9 @@
 """Index every .py file of Python's standard library, while workers and the supervisor are being killed.
 
-One long task, `index`, hands files to a pool of short ones, `read_files`, which answer by message. It checkpoints its
-state, so that a killed worker costs it nothing: it goes on from the checkpoint, and the messages that came after are
-delivered again. Meanwhile this program SIGKILLs a worker twice and the supervisor once. In the end the index must
-equal the one that a plain loop in a single process makes; if it does not, the exit code is 1.
+One long task, `index`, hands files to short tasks, `read_files`, which answer by message. It checkpoints its
+state. If its worker is killed, it continues from the checkpoint, and later messages are delivered again.
+Meanwhile this program SIGKILLs a worker twice and the supervisor once. The index must equal the one that a
+plain loop in a single process makes; if it does not, the exit code is 1.
 
     python examples/index_stdlib.py [--limit FILES] [--home FOLDER]
 """
@@ -33,22 +33,22 @@ from understudy import Runtime, TaskInfo, checkpoint, current, progress, receive
 BATCH = 10
 """Files that one short task reads."""
 AHEAD = 16
-"""Short tasks under way at once."""
+"""Short tasks that may be unfinished at once."""
 CHECKPOINT_EVERY = 5
 """Answers after which the long task checkpoints."""
 KILLS = [(0.25, "worker"), (0.5, "supervisor"), (0.75, "worker")]
-"""At which part of the work who is killed."""
+"""The share of the work after which a process is killed, and which one."""
 
 Row = dict[str, Any]
 
 
 def read_file(path: str) -> Row:
-    """What the index says of one file: path, lines, SHA-256, imported modules (None if it does not parse)."""
+    """The index row of one file: path, lines, SHA-256, imported modules (None if it does not parse)."""
     content = Path(path).read_bytes()
     imports: list[str] | None
     try:
         with warnings.catch_warnings():
-            # The library's own tests hold code that warns, on purpose.
+            # The library's own tests hold code that is meant to warn.
             warnings.simplefilter("ignore")
             tree = ast.parse(content)
     except (SyntaxError, ValueError):
@@ -69,26 +69,26 @@ def read_file(path: str) -> Row:
 
 @task(retry=5, timeout=300)
 def read_files(asked_by: str, number: int, paths: list[str]) -> None:
-    """Read a few files and send their rows to the task that asked."""
+    """Read some files and send their rows to the task that asked."""
     send(asked_by, {"batch": number, "rows": [read_file(path) for path in paths]})
 
 
 @task(retry=5, timeout=3600)
 def index(paths: list[str]) -> list[Row]:
-    """The index of all these files, made by many tasks."""
+    """Index these files with many short tasks."""
     state = restore() or {"rows": {}, "asked": 0}
     batches = [paths[start : start + BATCH] for start in range(0, len(paths), BATCH)]
     me = current().id
     since_checkpoint = 0
     while len(state["rows"]) < len(batches):
         while state["asked"] < len(batches) and state["asked"] - len(state["rows"]) < AHEAD:
-            # The key makes asking again after a crash harmless: it leads to the same task.
+            # After a crash, a start with the same key returns the same task.
             number = state["asked"]
             read_files.options(key=f"{me}/{number}").start(me, number, batches[number])
             state["asked"] += 1
         message = receive(timeout=120)
         print(f"received batch {message['batch']}")
-        # A short task that was killed after it had sent is run again and sends again: the number tells.
+        # A short task killed after its send runs and sends again. The batch number makes that harmless.
         state["rows"][message["batch"]] = message["rows"]
         progress(sum(len(rows) for rows in state["rows"].values()), len(paths), "files")
         since_checkpoint += 1
@@ -106,7 +106,7 @@ def library_files(limit: int | None) -> list[str]:
 
 
 def watch_and_kill(runtime: Runtime, job: TaskInfo, files: int, console: Console) -> list[str]:
-    """Show how far the job is, and kill as `KILLS` says; who was killed."""
+    """Show the job's progress and kill processes as `KILLS` says; the killed ones."""
     killed: list[str] = []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
@@ -127,7 +127,7 @@ def watch_and_kill(runtime: Runtime, job: TaskInfo, files: int, console: Console
 
 
 def report(runtime: Runtime, job: TaskInfo, killed: list[str], seconds: float, straight: float) -> Table:
-    """What it took."""
+    """A table of the kills, attempts, messages and times."""
     record = job.status()
     short = runtime.list(task=read_files.name, stream=job.stream_id, limit=100_000)
     received = [line.text for line in runtime.logs(job) if line.text.startswith("received")]
@@ -147,7 +147,7 @@ def report(runtime: Runtime, job: TaskInfo, killed: list[str], seconds: float, s
 
 
 def main() -> int:
-    """Run the job, kill, compare; the exit code."""
+    """Run the job, kill processes and compare; the exit code."""
     parser = argparse.ArgumentParser(description="Index the standard library while its workers are killed.")
     parser.add_argument("--limit", type=int, default=None, help="index only so many files")
     parser.add_argument("--home", default=None, help="keep the home folder here (default: a temporary one)")

@@ -1,12 +1,12 @@
-"""A gateway between a market-data feed and durable tasks, which loses nothing while it is being killed.
+"""A gateway between a market-data feed and durable tasks. It loses no trade although its worker is killed.
 
-`gateway` is one long task: it listens to a feed of trades over a WebSocket, gathers them into bars of so many trades,
-and starts a `settle` task for each bar. Its checkpoint holds the number of the last trade that it has seen and the bar
-that is not full yet; each bar is started under a key of its own, so that doing it twice starts it once. The feed can
-tell again what came after a number: the gateway asks for that whenever the connection has been opened.
+`gateway` is one long task. It reads trades from a WebSocket feed, gathers them into bars of `PER_BAR` trades
+and starts a `settle` task for each bar. Its checkpoint holds the number of the last trade and the unfinished
+bar. Each bar has its own key, so that starting it twice makes one task. The feed can repeat the trades after
+a given number. The gateway asks for them whenever the connection opens.
 
-Meanwhile this program kills the gateway's worker with SIGKILL twice and cuts the feed's connections off twice. In the
-end the bars must be those that a plain loop over the trades makes; if they are not, the exit code is 1.
+Meanwhile this program SIGKILLs the gateway's worker twice and cuts the feed's connections twice. The bars
+must equal those that a plain loop over the trades makes; if they do not, the exit code is 1.
 
     python examples/market_gateway.py [--trades TRADES] [--home FOLDER]
 """
@@ -36,7 +36,7 @@ from understudy import Retry, Runtime, TaskInfo, checkpoint, restore, task, ws
 PER_BAR = 25
 """Trades in a bar."""
 KILLS = [(0.2, "feed"), (0.4, "worker"), (0.6, "feed"), (0.8, "worker")]
-"""At which part of the trades what is cut off or killed."""
+"""The share of the trades after which the feed is cut off or the worker killed."""
 
 Trade = dict[str, Any]
 
@@ -77,17 +77,17 @@ def gateway(url: str, last: int) -> list[str]:
             state["bar"].append(trade)
             if len(state["bar"]) == PER_BAR or state["seen"] == last:
                 bar, state["bar"] = state["bar"], []
-                # Should this process die before the checkpoint, the next attempt gets the same task by the key.
+                # If this process dies before the checkpoint, the next attempt gets the same task by its key.
                 state["tasks"].append(settle.options(key=f"bar-{bar[0]['number']}").start(bar).id)
                 checkpoint(state)
     return state["tasks"]
 
 
-# --- the market, for want of a real one ---
+# --- a simulated market ---
 
 
 def trades(count: int) -> list[Trade]:
-    """The day's trades, the same each time."""
+    """The day's trades, the same at each call."""
     chance = random.Random(7)
     price = 10_000
     day = []
@@ -98,7 +98,7 @@ def trades(count: int) -> list[Trade]:
 
 
 class Feed:
-    """A server that tells trades to whoever subscribes, from the number that they ask for."""
+    """A server that sends each subscriber the trades after the number that it asks for."""
 
     def __init__(self, day: list[Trade]) -> None:
         self._day = day
@@ -122,7 +122,7 @@ class Feed:
             for trade in self._day[request["after"] :]:
                 await client.send(json.dumps(trade))
                 if trade["number"] % 5 == 0:
-                    await asyncio.sleep(0.002)  # a lively market
+                    await asyncio.sleep(0.002)  # about 2,500 trades per second
             await client.wait_closed()
         except ConnectionClosed:
             pass
@@ -130,12 +130,12 @@ class Feed:
             self._clients.discard(client)
 
     def cut_off(self) -> None:
-        """No goodbye to anybody."""
+        """Abort all connections without a closing handshake."""
         self._loop.call_soon_threadsafe(lambda: [client.transport.abort() for client in self._clients])
 
 
 def main() -> int:
-    """Run it, kill things, compare."""
+    """Run the gateway, kill and cut, compare the bars; the exit code."""
     parser = argparse.ArgumentParser(description="A gateway between a market-data feed and durable tasks.")
     parser.add_argument("--trades", type=int, default=5_000, help="trades of the day")
     parser.add_argument("--home", type=Path, help="the home folder; by default a temporary one")
@@ -173,7 +173,7 @@ def main() -> int:
 
 
 def wait_for(rt: Runtime, info: TaskInfo, reached: Callable[[int], bool]) -> int:
-    """Wait until the gateway's checkpoint says so; the number of the last trade in it."""
+    """Wait until `reached` accepts the last trade in the checkpoint or the task ends; this trade's number."""
     while True:
         seen: int = (rt.restore(info.id) or {"seen": 0})["seen"]
         if reached(seen) or info.status().ended is not None:
@@ -182,7 +182,7 @@ def wait_for(rt: Runtime, info: TaskInfo, reached: Callable[[int], bool]) -> int
 
 
 def worker_of(rt: Runtime, info: TaskInfo) -> int:
-    """The process that the gateway runs in."""
+    """The pid of the gateway's worker."""
 
     def pids() -> Iterator[int]:
         for worker in rt.tree()["workers"]:
