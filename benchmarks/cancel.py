@@ -1,7 +1,7 @@
-"""A cancel of a task that waits in `receive`: from the call to its end being known, on disk as `cancelled`.
+"""Benchmark of cancelling a task that waits in `receive`: from the call to its end on disk as `cancelled`.
 
-Beside it, to tell what the disk was like just then, two raw LMDB commits with fsync in a row: that of the cancel and
-that of the end.
+The comparison shows the disk's speed at that time: two raw LMDB commits with fsync in a row, as a cancel and
+an end need them.
 """
 
 from __future__ import annotations

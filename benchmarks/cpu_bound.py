@@ -1,6 +1,7 @@
-"""Tasks that compute for 1 ms each, on 2 workers, as a share of what two processes do that only compute.
+"""Benchmark of tasks that compute for 1 ms each, on 2 workers, relative to two processes that only compute.
 
-Those two get their share of the same calls at once and do them in a loop; they keep nothing and tell nobody.
+These two processes get their share of the same calls at once and make them in a loop. They store and report
+nothing.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""SIGKILL of a worker, to its task running again: from the signal to the first line of the next attempt.
+"""Benchmark of a worker's death: the time from its SIGKILL to the first line of the task's next attempt.
 
-The task itself says when it runs, to a socket of the benchmark's. With one worker another must be forked first; with
-two, the other one may take it.
+The task reports its start to a socket of the benchmark. With one worker, another must be forked first. With
+two, the other one may take the task.
 """
 
 from __future__ import annotations

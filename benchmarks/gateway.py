@@ -1,9 +1,10 @@
-"""Messages per second from a WebSocket through a task, and memory per connection.
+"""Benchmark of a WebSocket gateway task: messages per second, and memory per connection.
 
-One connection, from a server that costs next to nothing in a process of its own. In: the task takes each message and
-reads its JSON. Through: it sends each back as well, as JSON. A message has some 70 bytes. Beside it the bare websockets
-library, which does the same in a process of its own. Memory is what idle connections of one task add to its worker, or
-to the bare process; a page that several share is counted once.
+There is one connection, from a cheap server in its own process. "In": the task receives each message and
+parses its JSON. "Through": the task also sends it back as JSON. A message has about 70 bytes. The comparison
+is the bare websockets library, which does the same in its own process. Memory is the amount that idle
+connections of one task add to its worker or to the bare process. A page that several processes share is
+counted once.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""What a no-op task costs as work grows: in microseconds from the first call to the last result, for each task.
+"""Benchmark of the cost of a no-op task as work grows: microseconds per task, from first call to last result.
 
-From a thousand to a million tasks at once, from one client to eight, from one worker to eight. Clients are processes
-that share the tasks of a round among them; where it is not said otherwise there are 20,000 tasks, one client and two
-workers.
+The cases have a thousand to a million tasks at once, one to eight clients and one to eight workers. Clients
+are processes that share the tasks of a round. The defaults are 20,000 tasks, one client and two workers.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""Idle: processor time of the supervisor, its fork server and 4 workers with nothing to do, in per cent of one
-processor.
+"""Benchmark of idling: processor time of the supervisor, its fork server and 4 workers without work.
+
+It is in per cent of one processor.
 """
 
 from __future__ import annotations

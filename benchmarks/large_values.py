@@ -1,9 +1,11 @@
-"""Large values: tasks with an argument of 1 MB that return it, in MB of arguments and results per second.
+"""Benchmark of large values: tasks that return an argument of 1 MB, in MB per second, both ways together.
 
-Beside it a plain copy: the same bytes to another process and back over one Unix socket, with no disk; the floor, which
-goes our way (client, supervisor, worker and back, every argument and result in LMDB with fsync) and does nothing else;
-and the least that the disk asks for: as many rows, each a new one, put into LMDB by this process alone, eight to a
-commit with fsync.
+There are three comparisons:
+
+- A plain copy sends the same bytes to another process and back over one Unix socket, without the disk.
+- The floor takes Understudy's way and does nothing else: client, supervisor, worker and back, with every
+  argument and result in LMDB with fsync.
+- The disk's lower bound: this process alone puts as many new rows into LMDB, eight to a commit with fsync.
 """
 
 from __future__ import annotations

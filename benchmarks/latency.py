@@ -1,7 +1,7 @@
-"""One task at a time, from the call to its result: the median and the 99th percentile of many.
+"""Benchmark of one task at a time: median and 99th percentile of the time from the call to the result.
 
-The floor commits twice for each task: its start is acknowledged when it is on disk, its result when that is. Ours
-promises the same.
+The floor commits twice for each task. It acknowledges the start once it is on disk, and the result likewise.
+Understudy promises the same.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""Durable messages per second, into one and into 100 mailboxes: from the first sent to the last received and
-acknowledged.
+"""Benchmark of durable messages per second into one and into 100 mailboxes.
 
-The receivers wait already. Each takes its share of the messages and ends; its end acknowledges the last of them. On
-the floor a message is written, handed to the worker that has its mailbox, and removed when the worker says so. Both
-use two workers.
+The time runs from the first send to the last acknowledgement. The receivers are already waiting. Each takes
+its share of the messages and ends; its end acknowledges the last of them. The floor writes a message, passes
+it to the mailbox's worker and removes it when the worker acknowledges it. Both use two workers.
 """
 
 from __future__ import annotations

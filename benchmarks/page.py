@@ -1,4 +1,4 @@
-"""Makes docs/PERFORMANCE.md from the figures that are kept, or checks that it is what they make; measures nothing.
+"""Makes docs/PERFORMANCE.md from the stored figures, or checks that it matches them. It measures nothing.
 
 python benchmarks/page.py [--check]
 """

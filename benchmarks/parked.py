@@ -1,10 +1,10 @@
-"""Actors that wait: what each costs in memory, and what they take from short tasks that run beside them.
+"""Benchmark of waiting actors: the memory of each, and how much they slow down short tasks.
 
-10,000 sync ones and 100,000 async ones, in `receive`, on 2 workers. Memory is that of the supervisor, its fork server
-and the workers together, against what they had with no actor; a page that several share counts once, and pages of
-files (the store's among them, which the system drops when it needs the room) do not count. Short tasks are no-ops, all
-at once, as in the throughput case; beside them the same in a home with no actor. Pykka's own are thread actors in one
-process, which keep nothing and can be lost.
+10,000 sync and 100,000 async actors wait in `receive`, on 2 workers. Memory is the growth of the supervisor,
+its fork server and the workers together, compared with no actors. A page that several processes share counts
+once. Pages of files do not count: the system drops them, including the store's, when it needs memory. Short
+tasks are no-ops, all at once, as in the throughput case, compared with the same tasks in a home without
+actors. Pykka's actors are threads of one process. They store nothing and can be lost.
 """
 
 from __future__ import annotations

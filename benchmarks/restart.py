@@ -1,10 +1,10 @@
-"""A supervisor that is killed with a million tasks queued, and started again: from the new process's start to the
-first line of the first queued task; and its memory then.
+"""Benchmark of a restart with a million queued tasks: time to the first task, and the supervisor's memory.
 
-The supervisor is `understudy serve`, in a process of its own, with one worker of one slot. A task that does not let
-go holds that slot while the million is queued; all of it is killed with SIGKILL. The time includes Python's own start
-and the import of the app. Memory is what `ps` would show (resident), a second after that; the part of it that is not
-the store's file, mapped, is told beside.
+The supervisor is `understudy serve` in its own process, with one worker of one slot. A task that does not end
+holds the slot while the million tasks are queued. Then all processes are killed with SIGKILL. The time runs
+from the new process's start to the first line of the first queued task, including Python's start and the
+app's import. Memory is the resident size, as `ps` shows it, one second later. A second figure leaves out the
+mapped file of the store.
 """
 
 from __future__ import annotations

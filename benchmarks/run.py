@@ -1,13 +1,14 @@
-"""Runs the benchmarks: each case in a process of its own, one after the other, with a bound on its time.
+"""Runs the benchmarks one after the other, each case in its own process and with a time limit.
 
     python benchmarks/run.py                      # all but the large cases, without peers
     python benchmarks/run.py --only latency,start --rounds 3
     python benchmarks/run.py --short              # only to see that everything works
     python benchmarks/run.py --large --peers --json figures.json
 
-`--json FILE` keeps the figures. Cases that the file has and this run does not stay in it, so a run may be taken up
-where it was left; figures of another machine are thrown away. `--page` is that for docs/performance/figures.json,
-with the large cases and the peers, and writes docs/PERFORMANCE.md and its plots anew.
+`--json FILE` stores the figures. Cases of the file that are not in this run stay in it, so that an unfinished
+run can be continued. Figures of another machine are removed. `--page` does the same for
+docs/performance/figures.json, with the large cases and the peers, and rewrites docs/PERFORMANCE.md and its
+plots.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
-"""`start`, from the call to its acknowledgement: the task is on disk when it returns.
+"""Benchmark of `start`: the time from the call to its acknowledgement.
 
-Beside it one raw LMDB commit of a row of 200 bytes with fsync, in this process, with nothing around it.
+The task is on disk when the call returns.
+
+The comparison is one raw LMDB commit of a row of 200 bytes with fsync in this process.
 """
 
 from __future__ import annotations

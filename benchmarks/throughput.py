@@ -1,9 +1,9 @@
-"""Durable no-op tasks per second: all calls at once, from the first call to the last result.
+"""Benchmark of durable no-op tasks per second: all calls at once, from the first call to the last result.
 
-Ours keeps every task on disk (fsync in group commit), and so does the floor, which does nothing else on the same way:
-client, supervisor, worker and back over Unix sockets with msgpack. `multiprocessing.Pool` and `ProcessPoolExecutor`
-keep nothing. All are given all calls at once (`start_many` and `results` here, `apply_async` and `get`, `submit` and
-`result` there).
+Understudy stores every task on disk (fsync in group commit). So does the floor, which takes the same way and
+does nothing else: client, supervisor, worker and back over Unix sockets with msgpack. `multiprocessing.Pool`
+and `ProcessPoolExecutor` store nothing. All get all calls at once: by `start_many` and `results` here, by
+`apply_async` and `get` or `submit` and `result` there.
 """
 
 from __future__ import annotations

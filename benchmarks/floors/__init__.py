@@ -1,1 +1,1 @@
-"""The least that LMDB, msgpack and sockets allow, written against those alone."""
+"""Floors: lower bounds of the figures, measured with only LMDB, msgpack and sockets."""

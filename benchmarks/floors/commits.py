@@ -1,4 +1,4 @@
-"""LMDB with fsync in group commit: what is dirty when one commit ends goes into the next."""
+"""Group commit for LMDB with fsync: writes that arrive during a commit go into the next one."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
-"""A WebSocket server that costs next to nothing: what it sends is made beforehand, what it gets is only counted.
+"""A cheap WebSocket server: it sends messages made in advance and only counts those that it receives.
 
     python -m floors.feed
 
-Prints its port, and serves until the end of its input. By the path of a connection: `/in/COUNT` sends so many messages
-and closes; `/through/COUNT` closes when as many have come back, each as long as it was; `/idle` says nothing.
+It prints its port and serves until the end of its input. A connection's path tells what it does: `/in/COUNT`
+sends COUNT messages and closes. `/through/COUNT` closes when as many have come back with their lengths
+unchanged. `/idle` sends nothing.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A Unix socket with msgpack frames on it, waited for by nobody."""
+"""A non-blocking Unix socket with msgpack frames."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""What a gateway does, on the bare `websockets` library.
+"""A gateway written with only the `websockets` library.
 
     python -m floors.listener URL MESSAGES CONNECTIONS
 
-Prints in JSON the messages a second that it takes in, the same where each is sent back, and the bytes of memory that
-a connection takes.
+It prints three figures as JSON: messages received per second, messages received and sent back per second, and
+bytes of memory per connection.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The floors' supervisor: one client, some workers, one thread that commits. It runs as a process of its own.
+"""The floors' supervisor: one client, several workers and one committing thread. It is its own process.
 
     python -m floors.loop tasks|messages FOLDER WORKERS SOCKET
 
-What it does with a frame is in `Tasks` and `Messages`; every answer to the client waits for its commit.
+`Tasks` and `Messages` handle its frames. Every answer to the client waits for its commit.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The floors' clients: what a case holds of a floor."""
+"""The floors' clients, which cases use to drive a floor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The floors' worker: gives back what it is given, or takes messages and says so.
+"""The floors' worker: it returns its arguments, or receives messages and acknowledges them.
 
 python -m floors.worker tasks|messages DESCRIPTOR
 """

@@ -1,1 +1,1 @@
-"""Other task runners, each behind the same two calls, in processes of their own."""
+"""Peers: other task runners in their own processes, each behind the same two calls."""

@@ -1,4 +1,4 @@
-"""Celery, with Redis as broker and for results: one worker of two prefork processes."""
+"""The Celery peer: Redis as broker and result backend, one worker of two prefork processes."""
 
 from __future__ import annotations
 

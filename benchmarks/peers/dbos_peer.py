@@ -1,4 +1,4 @@
-"""DBOS on SQLite: workflows on threads of the calling process, where DBOS runs them unless there is a queue."""
+"""The DBOS peer on SQLite: workflows on threads of the calling process, the default without a queue."""
 
 from __future__ import annotations
 

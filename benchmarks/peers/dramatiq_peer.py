@@ -1,4 +1,4 @@
-"""Dramatiq on Redis, results there as well: two processes of eight threads, its default."""
+"""The Dramatiq peer: Redis for tasks and results, two processes of eight threads (the default)."""
 
 from __future__ import annotations
 

@@ -2,8 +2,9 @@
 
     python -m peers.drive NAME FOLDER [WORKERS]
 
-On a line each it is told `many COUNT` (all calls at once) or `one COUNT` (one after the other), and answers in JSON:
-first what it is, or why it is missing; then seconds. It ends at the end of its input.
+Each line of its input is `many COUNT` (all calls at once) or `one COUNT` (one call after the other). Its
+answers are JSON. The first tells its name and version, or why it is missing; the others are seconds. It ends
+at the end of its input.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Huey on SQLite: a consumer of two processes."""
+"""The Huey peer on SQLite: a consumer of two processes."""
 
 from __future__ import annotations
 

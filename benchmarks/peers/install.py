@@ -1,4 +1,4 @@
-"""Installs what the benchmarks compare with, one by one: what cannot be had here is named, and the rest goes on.
+"""Installs the peers one by one. A peer that cannot be installed is named, and the others follow.
 
 python benchmarks/peers/install.py
 """

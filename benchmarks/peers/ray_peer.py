@@ -1,4 +1,4 @@
-"""Ray on this machine only, with two processors of its own: remote functions."""
+"""The Ray peer: remote functions on this machine, with two processors."""
 
 from __future__ import annotations
 

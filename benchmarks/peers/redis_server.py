@@ -1,4 +1,4 @@
-"""A Redis of the benchmarks' own: on a free port of this machine, in a folder that is removed, append-only file on."""
+"""A Redis server for the benchmarks: free local port, temporary folder, append-only file."""
 
 from __future__ import annotations
 

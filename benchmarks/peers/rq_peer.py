@@ -1,4 +1,4 @@
-"""RQ: two workers of its own kind, which fork for each job."""
+"""The RQ peer: two standard workers, which fork for each job."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Taskiq with taskiq-redis: a stream as broker, results in Redis, two worker processes."""
+"""The Taskiq peer with taskiq-redis: a stream as broker, results in Redis, two worker processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Thespian: two actors, each a process, over TCP on this machine."""
+"""The Thespian peer: two actors, each in its own process, over local TCP."""
 
 from __future__ import annotations
 

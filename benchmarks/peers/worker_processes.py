@@ -1,4 +1,4 @@
-"""Worker processes of a peer, started by its own command line and stopped as it asks for."""
+"""Worker processes of a peer, started by the peer's command line and stopped in the peer's way."""
 
 from __future__ import annotations
 

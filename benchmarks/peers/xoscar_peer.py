@@ -1,4 +1,4 @@
-"""Xoscar: an actor in each of two processes of a pool, called from outside."""
+"""The Xoscar peer: an actor in each of a pool's two processes, called from outside the pool."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What all benchmarks share: cases, rounds, targets, reports."""
+"""Code that all benchmarks share: cases, rounds, targets and reports."""

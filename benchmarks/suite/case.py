@@ -1,4 +1,4 @@
-"""A case: what is measured, by whom, and what was set to be reached. Plain data, no clock and no process."""
+"""`Case`: what a benchmark measures, its contenders and its targets. Plain data."""
 
 from __future__ import annotations
 

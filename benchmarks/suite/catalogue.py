@@ -1,4 +1,4 @@
-"""Which cases there are, in the order of the page."""
+"""The list of all cases, in the order of the page."""
 
 from __future__ import annotations
 

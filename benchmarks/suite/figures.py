@@ -1,4 +1,4 @@
-"""From rounds to figures: medians, spread, ratios pair by pair, and whether targets are reached. Pure."""
+"""Figures computed from rounds: medians, spread, pairwise ratios and reached targets. Pure."""
 
 from __future__ import annotations
 

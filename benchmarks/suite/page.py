@@ -1,7 +1,7 @@
-"""docs/PERFORMANCE.md: what stands between its marks is made from the figures; the rest is written by hand.
+"""docs/PERFORMANCE.md: text between its marks is made from the figures, the rest is written by hand.
 
-python benchmarks/page.py            # anew from docs/performance/figures.json; nothing is measured
-python benchmarks/page.py --check    # only says whether the page is what the figures make
+python benchmarks/page.py            # from docs/performance/figures.json; measures nothing
+python benchmarks/page.py --check    # only checks that the page matches the figures
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A peer in a process of its own: `peers/drive.py` does what it is told over a pipe, and all of it ends with it."""
+"""A peer in its own process: `peers/drive.py` takes commands over a pipe. All its processes end with it."""
 
 from __future__ import annotations
 

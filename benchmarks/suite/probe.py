@@ -1,4 +1,4 @@
-"""What the system says of processes: processor time and memory, of the whole tree below a supervisor."""
+"""Processor time and memory of a supervisor and all processes below it."""
 
 from __future__ import annotations
 

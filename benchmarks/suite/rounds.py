@@ -1,4 +1,4 @@
-"""Measures a case: all contenders in turn, round after round, so that a noisy machine is noisy for all of them."""
+"""Measures a case in rounds. Each round runs all contenders, so that noise affects all of them."""
 
 from __future__ import annotations
 
