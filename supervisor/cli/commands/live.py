@@ -33,7 +33,7 @@ HEAD: Final = 2
 @command("tree")
 @json_option()
 def tree(as_json: bool) -> None:
-    """Show the live processes, their CPU and memory, and the tasks that they run."""
+    """Show the live processes and their tasks."""
     from ..display import process_tree
 
     with current().reader() as reader, current().runtime() as runtime:

@@ -45,7 +45,7 @@ _STYLES: Final = {
 @click.option("-f", "--follow", is_flag=True, help="Print new lines as they come, until the task ends.")
 @json_option("Print a JSON object for each line.")
 def logs(id: str, follow: bool, as_json: bool) -> None:
-    """Print the time, level and text of the lines that a task has printed and logged."""
+    """Print a task's log: time, level and text of each line."""
     printer = Printer(as_json=as_json)
     with current().reader() as reader:
         task = lookup.find(reader, id).id

@@ -170,7 +170,7 @@ def _values(reader: Reader, id: bytes, state: State) -> dict[str, Any]:
 @id_argument()
 @json_option("Print the checkpoint on one line.")
 def checkpoint(id: str, as_json: bool) -> None:
-    """Print a task's last checkpoint as JSON, or null if there is none."""
+    """Print a task's last checkpoint as JSON, or null."""
     with current().reader() as reader:
         packed = reader.checkpoint(lookup.find(reader, id).id)
     screen.value(value_json.unpack(packed), as_json=as_json)
