@@ -1,13 +1,13 @@
-"""Who may begin a task that was handed out ahead: decided by the kernel, so that nobody has to be asked.
+"""Begin tokens: they decide in the kernel which process has a task that was handed out ahead.
 
-A worker is handed more tasks than it has slots for, since waiting for an answer between two short tasks costs more
-than the tasks. Each task handed out comes with a token in an eventfd semaphore that both sides hold. The worker takes
-a token before it begins the next task, in the order they were handed out; the supervisor takes tokens to get the last
-ones back. Every token is taken once, by one side. That holds even while the worker's interpreter is stuck in a C call
-or the worker is stopped or dead, which is when tasks have to be taken back.
+A worker is handed more tasks than it has slots, because waiting for the supervisor between two short tasks costs more
+than the tasks. Each task comes with one token in an eventfd semaphore that both processes hold. The worker takes a
+token before it begins the next task, in the order in which they were handed out. The supervisor takes tokens to get the
+last tasks back. Each token is taken once, by one side. This holds while the worker's interpreter is stuck in a C call,
+and when the worker is stopped or dead.
 
-A token does not say which task it stands for: the order does. So once tasks were taken back, no token is added until
-the worker has confirmed that it has forgotten them, or it would take the next one for a task that runs elsewhere.
+A token does not name its task; the order does. After a take-back, no token is added until the worker has confirmed that
+it has dropped the tasks. Otherwise the worker would take the next token for a task that runs elsewhere.
 """
 
 from __future__ import annotations

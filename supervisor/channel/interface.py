@@ -29,7 +29,7 @@ class ChannelEvents(Protocol):
         """A report has come in. An exception out of here ends the worker."""
 
     def lost(self) -> None:
-        """The connection is gone. A death is told apart from this, by whoever watches the process."""
+        """The connection is gone. The watch of the process reports its death apart from this."""
 
     def took_back(self, lane: Lane, count: int) -> None:
         """The answer to a `take_back` that returned None: the last `count` tasks of the lane have not begun."""
@@ -60,7 +60,8 @@ class WorkerChannel(Protocol):
     def take_back(self, lane: Lane) -> int | None:
         """Take back the tasks that have not begun: how many, counted from the last one handed out.
 
-        None: the worker has to be asked, and `took_back` follows. The channel of a dead worker answers at once.
+        None: the worker has to be asked, and one `took_back` follows; a further call before it asks nothing more. The
+        channel of a dead worker answers at once, also when an earlier question is still open.
         """
 
     def give(self, id: bytes, first: int, values: Sequence[bytes]) -> None:

@@ -178,7 +178,8 @@ class LocalChannel(StreamProtocol):
     # --- the end ---
 
     def kill(self) -> None:
-        if self.pid:
+        # Once closed, the worker has been reaped, and its pid may be another process's.
+        if self.pid and not self._closed:
             self._kill(self.pid)
 
     def last_words(self) -> None:

@@ -1,8 +1,8 @@
-"""Which tasks of a worker wait and which work, kept where the supervisor can read it after the worker's death.
+"""Wait marks: which tasks of a worker wait, in memory that the supervisor can read after the worker's death.
 
-That a task waits is reported a few milliseconds late, since nobody is in a hurry to know; but a task that wakes and
-crashes its process never gets to report that it woke, and another task would be blamed for it. So the worker marks it
-in memory that both processes hold, which costs no call to anybody.
+A worker reports a few milliseconds late that a task waits. A task that wakes and crashes the process can never report
+that it woke, and another task would be blamed. So the worker also marks the state in memory that both processes hold,
+which costs no system call.
 """
 
 from __future__ import annotations

@@ -153,3 +153,17 @@ def test_the_last_reports_of_a_dead_worker_are_read(home: Path):
             assert heard == [(Report.DONE, ())], "a channel that was closed reports nothing"
 
     asyncio.run(story())
+
+
+def test_a_closed_channel_kills_nothing(home: Path):
+    """Its worker has been reaped, and the pid may be another process's."""
+
+    async def story() -> None:
+        async with room(home) as it:
+            worker = it.workers[0]
+            worker.channel.kill()
+            it.die(worker)
+            worker.channel.kill()
+            assert it.killed == [worker.channel.pid]
+
+    asyncio.run(story())

@@ -304,3 +304,23 @@ def test_a_drain_interrupts_and_loses_nothing(home: Path):
         assert [it.record(id).interruptions for id in ids] == [1, 0]
 
     story(body, home, slots=2)
+
+
+def test_a_death_while_a_take_back_is_under_way(home: Path):
+    """What had not begun is queued again, blamed for nothing; asking twice before the answer asks once."""
+
+    async def body(stage: Elsewhere) -> None:
+        it = stage.it
+        seat, channel = stage.hire()
+        culprit, waiting = it.add("retried"), it.add()
+        await it.settle()
+        assert channel.begin() == [culprit]
+        assert it.attempts.cancel(waiting)
+        assert it.attempts.cancel(waiting)
+        assert channel.asked_back == {Lane.SYNC}
+        assert stage.die(seat)
+        await it.settle()
+        assert it.state(waiting) is State.CANCELLED
+        assert (it.record(culprit).attempt, it.record(culprit).crashes) == (2, 1)
+
+    story(body, home, slots=2)
