@@ -166,8 +166,8 @@ class Task(Generic[P, R]):
 
     def declared(self) -> dict[str, Any]:
         """Its options, its parameters and whether it is async, as plain data for the supervisor."""
-        takes = None if self.body is None else parameters.pack(self._signature)
-        return {**self.options_in_force.pack(), "is_async": self.is_async, "takes": takes}
+        rows = None if self.body is None else parameters.pack(self._signature)
+        return {**self.options_in_force.pack(), "is_async": self.is_async, "parameters": rows}
 
     def packed_changes(self) -> dict[str, Any] | None:
         """The options set by `.options()`, as plain data; None for none."""

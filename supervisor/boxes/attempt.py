@@ -178,7 +178,7 @@ class ContainerAttempt:
             labels = row["Labels"]
             if (
                 labels.get(spec.ATTEMPT_LABEL) == str(self._attempt)
-                and labels.get(spec.ROLE_LABEL) == spec.WORKS
+                and labels.get(spec.ROLE_LABEL) == spec.MAIN
             ):
                 found = row["Id"]
             else:
@@ -288,14 +288,14 @@ class ContainerAttempt:
         /data belongs to root, and volumes have no option to change that.
         """
         volumes = [mount["Name"] for mount in created["Mounts"] if mount["Destination"] == spec.DATA]
-        labels = spec.labels_of(self._home, self._id, self._attempt, spec.SEEDS)
-        name = spec.name_of(self._home, self._id, self._attempt, spec.SEEDS)
+        labels = spec.labels_of(self._home, self._id, self._attempt, spec.OPENER)
+        name = spec.name_of(self._home, self._id, self._attempt, spec.OPENER)
         for volume in volumes:
-            seeder = self._engine.create(name, spec.seeder(created["Image"], labels, volume))
+            opener = self._engine.create(name, spec.volume_opener(created["Image"], labels, volume))
             try:
-                self._engine.unpack(seeder, "/", _open_folder(spec.DATA.lstrip("/")))
+                self._engine.unpack(opener, "/", _open_folder(spec.DATA.lstrip("/")))
             finally:
-                self._engine.remove(seeder)
+                self._engine.remove(opener)
 
     def _logged(self, since: float) -> dict[str, float]:
         """By stream, the time of this container's last line that is on disk."""

@@ -13,8 +13,8 @@ TASK_LABEL: Final = "understudy.task"
 ATTEMPT_LABEL: Final = "understudy.attempt"
 ROLE_LABEL: Final = "understudy.role"
 #: Roles: the container that the user asked for; one that is never started and only opens /data.
-WORKS: Final = "box"
-SEEDS: Final = "seed"
+MAIN: Final = "box"
+OPENER: Final = "seed"
 
 #: User and group of a container that is not writable: nobody.
 USER: Final = "65534:65534"
@@ -31,14 +31,12 @@ PROCESSOR: Final = 1_000_000_000
 DATA: Final = "/data"
 
 
-def name_of(home: str, task: str, attempt: int, role: str = WORKS) -> str:
+def name_of(home: str, task: str, attempt: int, role: str = MAIN) -> str:
     """The container's name. The engine keeps names unique, so an attempt cannot make two containers."""
-    return f"understudy-{home.replace('-', '')[-12:]}-{task}-{attempt}" + (
-        "" if role == WORKS else f"-{role}"
-    )
+    return f"understudy-{home.replace('-', '')[-12:]}-{task}-{attempt}" + ("" if role == MAIN else f"-{role}")
 
 
-def labels_of(home: str, task: str, attempt: int, role: str = WORKS) -> dict[str, str]:
+def labels_of(home: str, task: str, attempt: int, role: str = MAIN) -> dict[str, str]:
     """The labels by which the container is found again."""
     return {HOME_LABEL: home, TASK_LABEL: task, ATTEMPT_LABEL: str(attempt), ROLE_LABEL: role}
 
@@ -106,7 +104,7 @@ def _binds(mounts: Mapping[str, str]) -> list[dict[str, Any]]:
     return binds
 
 
-def seeder(image: str, labels: Mapping[str, str], volume: str) -> dict[str, Any]:
+def volume_opener(image: str, labels: Mapping[str, str], volume: str) -> dict[str, Any]:
     """A container that is never started: an archive unpacked into it opens /data to users other than root."""
     mount = {"Type": "volume", "Source": volume, "Target": DATA, "VolumeOptions": {"NoCopy": True}}
     return {

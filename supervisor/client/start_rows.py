@@ -35,7 +35,7 @@ class StartRows:
         self._known: set[str] = set()
         self._known_to: Connection | None = None
         #: Signatures of tasks without code in this process, and the connection that told them.
-        self._takes: dict[str, inspect.Signature] = {}
+        self._signatures: dict[str, inspect.Signature] = {}
         self._told_by: Connection | None = None
 
     def rows_of(self, task: TaskLike) -> Callable[[tuple[Any, ...], dict[str, Any]], StartRow]:
@@ -94,12 +94,12 @@ class StartRows:
             return task.check_start
         connection = self._attachment.connected()
         if connection is not self._told_by:
-            self._told_by, self._takes = connection, {}
-        if (signature := self._takes.get(task.name)) is None:
-            rows = self._attachment.ask(Ask.TAKES, task.name)
+            self._told_by, self._signatures = connection, {}
+        if (signature := self._signatures.get(task.name)) is None:
+            rows = self._attachment.ask(Ask.PARAMETERS, task.name)
             if rows is None:
                 return task.check_start
-            signature = self._takes[task.name] = parameters.unpack(rows)
+            signature = self._signatures[task.name] = parameters.unpack(rows)
         return functools.partial(parameters.check, task.name, signature)
 
     def _check_script(self, name: str) -> None:

@@ -90,7 +90,7 @@ class Service:
             Ask.PRUNE: self._prune,
             Ask.COMPACT: self._compact,
             Ask.SUBSCRIBE: self._subscribe,
-            Ask.TAKES: self._takes,
+            Ask.PARAMETERS: self._parameters,
         }
 
     # --- connections ---
@@ -290,11 +290,11 @@ class Service:
         self._check_app()
         await self._pool.declare([str(module) for module in modules])
 
-    def _takes(self, client: ClientLink, frame: tuple[Any, ...]) -> None:
+    def _parameters(self, client: ClientLink, frame: tuple[Any, ...]) -> None:
         _, request, name = frame
         self._check_app()
         if self._pool.app_ready.is_set():
-            client.answer(request, self._table.declared.takes.get(name))
+            client.answer(request, self._table.declared.parameters.get(name))
         else:
             self._once_loaded(client, frame)
 

@@ -22,22 +22,22 @@ class TaskCatalog:
         #: By task name: the options, and whether it is async.
         self.tasks: dict[str, tuple[Options, bool]] = {}
         #: By task name: its parameters, as actors/task/parameters.py packs them; only those that are known.
-        self.takes: dict[str, list[Any]] = {}
+        self.parameters: dict[str, list[Any]] = {}
         #: Of tasks started as they were declared: options, lane and place in line.
         self.usual: dict[str, tuple[Options, Lane, Place]] = {}
         self.add(dict.fromkeys(OWN_KINDS, Options().pack()))
 
     def add(self, tasks: Mapping[str, Mapping[str, Any]]) -> None:
-        """Take in tasks as a fork server tells of them: the fields of their options, `is_async` and `takes`."""
+        """Take in tasks as a fork server tells of them: the fields of their options, `is_async` and `parameters`."""
         for name, declared in tasks.items():
             fields = dict(declared)
             is_async = bool(fields.pop("is_async", False))
-            takes = fields.pop("takes", None)
+            parameters = fields.pop("parameters", None)
             options = Options.unpack(fields)
             lane = _usual_lane(name, options, is_async)
             self.tasks[name] = (options, is_async)
-            if takes is not None:
-                self.takes[name] = takes
+            if parameters is not None:
+                self.parameters[name] = parameters
             self.usual[name] = (options, lane, (int(lane), ready_sort(options.priority)))
 
     def names(self) -> list[str]:

@@ -39,7 +39,7 @@ class Ask(IntEnum):
     """[op, request]"""
     SUBSCRIBE = 13
     """[op, request, task or None, stream or None]: EVENT frames with this request follow the OK."""
-    TAKES = 14
+    PARAMETERS = 14
     """[op, request, task] → its parameters, or None if not known; for a client without the task's code."""
 
 

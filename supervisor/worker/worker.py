@@ -92,10 +92,10 @@ class Worker:
             config["slots"], sync_tokens, self._perform, self._before_idle, self._quick, self._broken
         )
         self._loop: asyncio.AbstractEventLoop | None = None
-        #: Async tasks that have not begun; guarded by `_casting`.
+        #: Async tasks that have not begun; guarded by `_making`.
         self._async_queue: deque[Assignment] = deque()
         # Held while an assignment becomes an actor, so that no order for it is lost in between.
-        self._casting = threading.Lock()
+        self._making = threading.Lock()
         self._expected: dict[bytes, list[Callable[[TaskActor], None]]] = {}
         self._draining = False
         self._is_fork = False
@@ -193,13 +193,13 @@ class Worker:
 
     def _run_these(self, lane: int, rows: tuple[Any, ...]) -> None:
         assignments = [Assignment(*row) for row in rows]
-        with self._casting:
+        with self._making:
             for assignment in assignments:
                 self._expected[assignment.id] = []
         if lane == Lane.SYNC:
             self._slots.add(assignments)
             return
-        with self._casting:
+        with self._making:
             begin = not self._async_queue
             self._async_queue.extend(assignments)
         if begin:
@@ -211,7 +211,7 @@ class Worker:
         If a task blocks the event loop, the tasks behind it have not begun. The supervisor can take all of
         them back.
         """
-        with self._casting:
+        with self._making:
             # If a take fails, the supervisor has taken back the rest of the queue. Its DROP order follows.
             if not self._async_queue or not self._async_tokens.take():
                 return
@@ -228,7 +228,7 @@ class Worker:
                 self._expected.pop(assignment.id, None)
             self._outbox.request((Report.DROPPED, lane))
             return
-        with self._casting:
+        with self._making:
             for _ in range(min(count, len(self._async_queue))):
                 self._expected.pop(self._async_queue.pop().id, None)
         # The event loop confirms it, so that a blocked loop gets no new tasks.
@@ -247,7 +247,7 @@ class Worker:
         if id is not None:
             self._to_actor(id, lambda actor: actor.interrupt())
             return
-        with self._casting:
+        with self._making:
             self._draining = True
             actors = list(self._actors.values())
         for actor in actors:
@@ -257,7 +257,7 @@ class Worker:
         self._modules += modules
 
     def _to_actor(self, id: bytes, tell: Callable[[TaskActor], None]) -> None:
-        with self._casting:
+        with self._making:
             actor = self._actors.get(id)
             if actor is None:
                 waiting = self._expected.get(id)
@@ -290,16 +290,16 @@ class Worker:
             # This task may compute for long and keep the report buffer's thread from running.
             # Results must not wait for that.
             self._outbox.flush()
-        return self._cast(assignment, task or _UNKNOWN)
+        return self._make_actor(assignment, task or _UNKNOWN)
 
-    def _cast(self, assignment: Assignment, task: Task[..., Any]) -> TaskActor:
+    def _make_actor(self, assignment: Assignment, task: Task[..., Any]) -> TaskActor:
         actor: TaskActor
         if task.is_async:
             actor = AsyncTaskActor(assignment, task, self, self._event_loop())
         else:
             actor = TaskActor(assignment, task, self)
         actor.value_limit = self._value_limit
-        with self._casting:
+        with self._making:
             self._actors[assignment.id] = actor
             # Under the lock, so that earlier orders come before later ones.
             for tell in self._expected.pop(assignment.id, ()):

@@ -359,7 +359,7 @@ def test_good_launches() -> None:
 
 def test_declared() -> None:
     told = with_options.declared()
-    takes = told.pop("takes")
+    takes = told.pop("parameters")
     assert told == {**with_options.options_in_force.pack(), "is_async": False}
     assert str(parameters.unpack(takes)) == "(a=…)"
     assert asynchronous.declared()["is_async"] is True

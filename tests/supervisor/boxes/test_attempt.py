@@ -308,7 +308,7 @@ def test_a_seed_of_somebody_else_is_removed_and_made_anew(
     create, refused = engine.create, []
 
     def taken_once(name: str, spec: dict[str, Any]) -> str:
-        if spec["Labels"][spec_module.ROLE_LABEL] == spec_module.SEEDS and not refused:
+        if spec["Labels"][spec_module.ROLE_LABEL] == spec_module.OPENER and not refused:
             refused.append(name)
             engine._put(name, spec)
             raise Taken(name)

@@ -5,7 +5,7 @@ import pytest
 from understudy import BoxConf
 from understudy.actors.box.sizes import SIZES
 from understudy.supervisor.boxes import spec
-from understudy.supervisor.boxes.spec import MB, container, labels_of, name_of, seeder
+from understudy.supervisor.boxes.spec import MB, container, labels_of, name_of, volume_opener
 
 LABELS = labels_of("home-1-2", "task", 3)
 
@@ -66,13 +66,13 @@ def test_names_tell_homes_tasks_attempts_and_roles_apart():
     parts = [
         (home, task, attempt) for home in ("ab-1-2", "ab-1-3") for task in ("t", "u") for attempt in (1, 2)
     ]
-    names = {name_of(*part, role) for part in parts for role in (spec.WORKS, spec.SEEDS)}
+    names = {name_of(*part, role) for part in parts for role in (spec.MAIN, spec.OPENER)}
     assert len(names) == 2 * len(parts)
-    assert labels_of("h", "t", 1, spec.SEEDS)[spec.ROLE_LABEL] == "seed"
+    assert labels_of("h", "t", 1, spec.OPENER)[spec.ROLE_LABEL] == "seed"
 
 
 def test_the_seeder_has_no_rights_but_a_root_that_can_be_written():
-    host = seeder("alpine", LABELS, "volume")["HostConfig"]
+    host = volume_opener("alpine", LABELS, "volume")["HostConfig"]
     assert (host["CapDrop"], host["NetworkMode"]) == (["ALL"], "none")
     assert "ReadonlyRootfs" not in host
     assert host["Mounts"][0]["Source"] == "volume"

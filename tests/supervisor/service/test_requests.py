@@ -97,7 +97,7 @@ GOOD: dict[Ask, list[Any]] = {
     Ask.PRUNE: [False],
     Ask.COMPACT: [],
     Ask.SUBSCRIBE: [None, None],
-    Ask.TAKES: ["app:task"],
+    Ask.PARAMETERS: ["app:task"],
 }
 
 

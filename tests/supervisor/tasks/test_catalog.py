@@ -36,9 +36,14 @@ def app() -> TaskCatalog:
 
 
 def test_what_tasks_take_is_kept_where_it_is_known(app: TaskCatalog) -> None:
-    assert app.takes == {}
-    app.add({"plain": {**fields_of(), "takes": [["a", 1, False]]}, "async": {**fields_of(), "takes": None}})
-    assert app.takes == {"plain": [["a", 1, False]]}
+    assert app.parameters == {}
+    app.add(
+        {
+            "plain": {**fields_of(), "parameters": [["a", 1, False]]},
+            "async": {**fields_of(), "parameters": None},
+        }
+    )
+    assert app.parameters == {"plain": [["a", 1, False]]}
 
 
 def test_containers_are_known_from_the_start_and_are_no_task_of_the_app(app: TaskCatalog) -> None:
