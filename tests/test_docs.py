@@ -180,7 +180,7 @@ def test_options_of_a_connection() -> None:
 
 
 def test_backoff_of_a_connection() -> None:
-    rows = table("docs/websockets.md", "Lost and found again")
+    rows = table("docs/websockets.md", "Reconnecting")
     assert set(rows) == {field.name for field in fields(Backoff)}
     assert [
         f.name for f in fields(Backoff) if f.name != "final" and not says(rows[f.name][1], default(f))
