@@ -414,6 +414,10 @@ class TaskActor(pykka.Actor):
             self.inbox.unlisten(ring)
             self.host.resumed(self)
 
+    async def _wait_async(self, timeout: float | None, ready: Callable[[], bool]) -> bool:
+        """As `_wait`, for code that sync and async tasks share. Here it blocks the thread."""
+        return self._wait(timeout, ready)
+
     # --- what the task prints ---
 
     def write(self, level: str, text: str) -> None:

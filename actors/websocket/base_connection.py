@@ -1,18 +1,26 @@
-"""The base class of sync and async connections: all parts that do not wait."""
+"""The base class of sync and async connections, and `connect` and `select` for both.
+
+Each call is written once, as a coroutine that waits by `actor._wait_async`. An async task awaits it. For a sync
+task that wait blocks the thread, so the coroutine never suspends and `run_now` runs it to its end.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Coroutine, Sequence
+from typing import Any, Final, TypeVar
 
 from ..attempt.actor import CLOSED, NOTHING, TaskActor, actor_here, current_actor
-from ..attempt.open_resource import Closing
+from ..attempt.async_actor import _maybe
+from ..attempt.open_resource import CLOSE_WITHIN, Closing
 from ..errors import Interrupted, InvalidOption, NotInTask, WebSocketClosed
-from .connect_options import seconds
-from .json_messages import decode
-from .session import CODES, EMPTY, Reconnected, Session
+from .connect_options import ConnectOptions, check_close, seconds
+from .json_messages import decode, encode
+from .session import CODES, EMPTY, OVER, Reconnected, Session
+
+C = TypeVar("C", bound="Connection")
+T = TypeVar("T")
 
 #: Close codes of an orderly end, after which an iteration just ends.
 ORDERLY: Final = (1000, 1001, 1005)
@@ -92,6 +100,83 @@ class Connection:
         state = "open" if self.open else f"closed {self.close_code}" if self._session.ended else "lost"
         return f"<{type(self).__qualname__} {self._session.terms.place} {state}>"
 
+    async def _send(self, data: Any, timeout: float | None) -> None:
+        self._mine("ws.send")
+        payload, text = encode(data)
+        session, actor = self._session, self._actor
+        actor.check_stop()
+        self._check_sendable()
+        deadline = deadline_of(timeout)
+        while session.congested() or self._to_greet():
+            await self._greet()
+            if not await actor._wait_async(
+                left_of(deadline), lambda: self._sendable_now() or actor.stop_pending()
+            ):
+                raise TimeoutError(f"not sent within {timeout:g} s")
+            actor.check_stop()
+            self._check_sendable()
+        session.offer(payload, text)
+
+    async def _receive(self, timeout: float | None) -> Any:
+        self._mine("ws.receive")
+        actor = self._actor
+        deadline = deadline_of(timeout)
+        while True:
+            actor.check_stop()
+            item = self._take()
+            if item.__class__ is Reconnected:
+                if await self._met(item):
+                    return item
+            elif item is OVER:
+                return None
+            elif item is not EMPTY:
+                return item
+            elif not await actor._wait_async(
+                left_of(deadline), lambda: self._has_something() or actor.stop_pending()
+            ):
+                raise TimeoutError(f"no message within {timeout:g} s")
+
+    async def _close(self, code: int, reason: str) -> None:
+        self._mine("ws.close")
+        code, reason = check_close(code, reason)
+        session, actor = self._session, self._actor
+        # A signal that arrives during the wait ends it. An earlier signal is the reason for this close.
+        before = (actor.signal, actor.interrupted)
+        session.close(code, reason)
+        limit = None if before == (None, False) else CLOSE_WITHIN
+        try:
+            await actor._wait_async(
+                limit, lambda: session.over or (actor.signal, actor.interrupted) != before
+            )
+        finally:
+            if not session.over:
+                session.drop()
+        if (actor.signal, actor.interrupted) != before:
+            actor.check_stop()
+
+    async def _greet(self, marker: Reconnected | None = None) -> None:
+        """Call the task's hook if it is due."""
+        if not self._to_greet(marker):
+            return
+        hook = self._session.terms.on_connect
+        assert hook is not None
+        self._greeted, self._greeting = self._session.openings, True
+        try:
+            await _maybe(hook(self))
+        except WebSocketClosed:
+            # If the connection was lost again, the next opening calls the hook. If it has ended, the caller
+            # sees it.
+            if not self._lost_while_greeting():
+                raise
+        finally:
+            self._greeting = False
+
+    async def _met(self, marker: Reconnected) -> bool:
+        """Call the hook at a reconnect; return whether the task wants to see the marker."""
+        await self._greet(marker)
+        backoff = self._session.terms.reconnect
+        return backoff is not None and backoff.marker
+
     def _mine(self, what: str) -> None:
         if current_actor.get(None) is not self._actor:
             actor_here(what)
@@ -141,6 +226,62 @@ class Connection:
         """Raise WebSocketClosed unless the end was orderly."""
         if not self._session.closing and self._session.code not in ORDERLY:
             raise self._closed()
+
+
+def run_now(call: Coroutine[Any, Any, T]) -> T:
+    """The result of a sync task's call."""
+    try:
+        call.send(None)
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]
+    call.close()
+    raise NotInTask("an async function cannot run inside a call of a sync task")
+
+
+async def connect(
+    kind: type[C], actor: TaskActor, loop: asyncio.AbstractEventLoop, terms: ConnectOptions
+) -> C:
+    """Open a connection on this loop."""
+    actor.check_stop()
+    session = Session(terms, loop, actor.inbox.wake, actor.disown)
+    actor.own(session)
+    opening = asyncio.run_coroutine_threadsafe(session.open(), loop)
+    opening.add_done_callback(lambda _: actor.inbox.wake())
+    try:
+        await actor._wait_async(None, lambda: opening.done() or actor.stop_pending())
+        if not opening.done():
+            actor.check_stop()
+        opening.result()
+    finally:
+        opening.cancel()
+    conn = kind(session, actor)
+    try:
+        await conn._greet()
+    except BaseException as error:
+        session.close(*farewell(error, actor))
+        raise
+    return conn
+
+
+async def select(actor: TaskActor, sources: Sequence[Any], timeout: float | None) -> tuple[Any, Any]:
+    """(source, message) of the first source with a message."""
+    check_sources(actor, sources)
+    listens = mailbox in sources
+    if listens:
+        actor._acknowledge_taken()
+    deadline = deadline_of(timeout)
+    while True:
+        found = look(actor, sources)
+        if found is None:
+            if listens:
+                actor._tell_taken()
+            if not await actor._wait_async(left_of(deadline), lambda: any_has_something(actor, sources)):
+                raise TimeoutError(f"no message within {timeout:g} s")
+            continue
+        source, item = found
+        if isinstance(item, Reconnected) and not await source._met(item):
+            continue
+        return source, None if item is OVER else item
 
 
 def farewell(error: BaseException | None, actor: TaskActor) -> tuple[int, str]:
