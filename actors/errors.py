@@ -51,11 +51,8 @@ in state.py is not part of the tree, because it is a defect of Understudy and sh
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Any
-
-from .checks import is_number
 
 
 class UnderstudyError(Exception):
@@ -204,10 +201,10 @@ class RetryLater(UnderstudyError):
     """
 
     def __init__(self, delay: float | None = None, reason: str = "") -> None:
+        from .checks import check_seconds  # imports this module
+
         super().__init__(reason or "retry asked for by the task")
-        if delay is not None and not (is_number(delay) and 0 <= delay < math.inf):
-            raise InvalidOption(f"the delay of RetryLater must be seconds, 0 or more, or None: {delay!r}")
-        self.delay = delay
+        self.delay: float | None = check_seconds("the delay of RetryLater", delay, optional=True)
         self.reason = reason
 
 

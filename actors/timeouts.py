@@ -1,8 +1,9 @@
-"""The check of `timeout=` and of the seconds of a `sleep`."""
+"""The check of `timeout=` and of the seconds of a `sleep`, and the deadlines that follow from them."""
 
 from __future__ import annotations
 
 import threading
+import time
 
 from .checks import is_number
 from .errors import InvalidOption
@@ -21,3 +22,13 @@ def check_timeout(timeout: object, name: str = "timeout") -> float | None:
         if timeout > threading.TIMEOUT_MAX:  # NaN fails both comparisons
             return None
     raise InvalidOption(f"{name} must be seconds, or None: {timeout!r:.80}")
+
+
+def deadline_of(seconds: float | None) -> float | None:
+    """The monotonic time this many seconds from now; None for never."""
+    return None if seconds is None else time.monotonic() + seconds
+
+
+def left_of(deadline: float | None) -> float | None:
+    """Seconds until the deadline; None for no limit."""
+    return None if deadline is None else deadline - time.monotonic()

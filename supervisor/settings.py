@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import sys
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Final, Literal
 
-from ..actors.checks import is_number, is_whole
+from ..actors.checks import check_choice, check_seconds, check_whole
 from ..actors.errors import InvalidOption
 from ..actors.values import VALUE_LIMIT
 
@@ -81,16 +80,10 @@ class Settings:
             "map_size": (MIB // 4, 1 << 46),
         }
         for name, (least, most) in whole.items():
-            value = getattr(self, name)
-            if not is_whole(value) or not least <= value <= most:
-                raise InvalidOption(f"{name} must be a whole number from {least:,} to {most:,}: {value!r}")
+            check_whole(name, getattr(self, name), least, most)
         for name in ("drain", "restarts_within", "start_timeout"):
-            value = getattr(self, name)
-            if not is_number(value) or not 0 <= value <= sys.float_info.max:
-                raise InvalidOption(f"{name} must be seconds, 0 or more: {value!r:.80}")
-            object.__setattr__(self, name, float(value))
-        if self.durability not in ("disk", "os"):
-            raise InvalidOption(f"durability must be 'disk' or 'os': {self.durability!r}")
+            object.__setattr__(self, name, check_seconds(name, getattr(self, name)))
+        check_choice("durability", self.durability, ("disk", "os"))
 
     @property
     def worker_count(self) -> int:

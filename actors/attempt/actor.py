@@ -27,7 +27,7 @@ from ..errors import Interrupted, NotInTask, TaskCancelled
 from ..ids import id_bytes, id_text
 from ..line_buffer import LineBuffer
 from ..task.declaration import Task
-from ..timeouts import check_timeout
+from ..timeouts import check_timeout, deadline_of, left_of
 from .host import Assignment, Ending, Host, Outcome, error_outcome
 from .mailbox import Mailbox
 from .open_resource import CLOSE_WITHIN, OpenResource, closing_reason
@@ -254,12 +254,11 @@ class TaskActor(pykka.Actor):
         """As `receive`, but it gives CLOSED at the end, so that None can be a message."""
         self._acknowledge_taken()
         seconds = check_timeout(timeout)
-        deadline = None if seconds is None else time.monotonic() + seconds
+        deadline = deadline_of(seconds)
         while (message := self._next()) is NOTHING:
             self._tell_taken()
-            left = None if deadline is None else deadline - time.monotonic()
             # Another thread of this task may take the message first; then this one waits again.
-            if not self._wait(left, self._something_to_receive):
+            if not self._wait(left_of(deadline), self._something_to_receive):
                 raise TimeoutError(f"no message within {seconds:g} s")
         return message
 
@@ -400,12 +399,12 @@ class TaskActor(pykka.Actor):
         wakeup = Wakeup()
         ring = wakeup.ring
         self.inbox.listen(ring)
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = deadline_of(timeout)
         self.host.parked(self)
         try:
             # A ring between `ready()` and the wait is not lost.
             while not ready():
-                left = None if deadline is None else deadline - time.monotonic()
+                left = left_of(deadline)
                 if left is not None and left <= 0:
                     return False
                 wakeup.wait(left)

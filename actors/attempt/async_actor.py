@@ -23,7 +23,7 @@ from typing import Any
 from .. import values
 from ..errors import Interrupted, NotInTask
 from ..task.declaration import Task
-from ..timeouts import check_timeout
+from ..timeouts import check_timeout, deadline_of, left_of
 from .actor import CLOSED, NOTHING, TaskActor, current_actor
 from .host import Assignment, Host, Outcome
 from .open_resource import CLOSE_WITHIN
@@ -156,12 +156,11 @@ class AsyncTaskActor(TaskActor):
         around this one would take memory as long as the wait."""
         self._acknowledge_taken()
         seconds = check_timeout(timeout)
-        deadline = None if seconds is None else self.loop.time() + seconds
+        deadline = deadline_of(seconds)
         while (message := self._next()) is NOTHING:
             self._tell_taken()
-            left = None if deadline is None else deadline - self.loop.time()
             # Another asyncio task of this task may take the message first; then this one waits again.
-            if not await self._wait_async(left, self._something_to_receive):
+            if not await self._wait_async(left_of(deadline), self._something_to_receive):
                 raise TimeoutError(f"no message within {seconds:g} s")
         return message
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Final, Literal
 
 from .. import values
-from ..checks import is_number, is_whole
+from ..checks import check_choice, check_flag, check_whole, is_number
 from ..errors import InvalidOption, InvalidValue
 from .policy import check_image, check_mount, check_output
 from .sizes import DEFAULT_SIZE, SIZES, Size, size_name
@@ -89,12 +89,12 @@ class BoxConf:
             if self.cmd is not None or self.entrypoint is not None:
                 raise InvalidOption("give script, or cmd and entrypoint, not both")
         for name in ("memory", "tmp_size", "disk_size"):
-            _megabytes(name, getattr(self, name), MEMORY_MIN if name == "memory" else 1)
+            if (megabytes := getattr(self, name)) is not None:
+                check_whole(f"{name} in MB", megabytes, MEMORY_MIN if name == "memory" else 1, MB_MAX)
         for name in ("writable", "stdin"):
-            if not isinstance(getattr(self, name), bool):
-                raise InvalidOption(f"{name} must be True or False: {getattr(self, name)!r:.80}")
-        _one_of("network", self.network, ("none", "internet"))
-        _one_of("pull", self.pull, ("missing", "always", "never"))
+            check_flag(name, getattr(self, name))
+        check_choice("network", self.network, ("none", "internet"))
+        check_choice("pull", self.pull, ("missing", "always", "never"))
 
     @property
     def limits(self) -> Size:
@@ -195,15 +195,3 @@ def _timeout(seconds: object) -> float | None:
             f"timeout must be from {TIMEOUT_MIN:g} to {TIMEOUT_MAX:,.0f} seconds: {seconds!r:.80}"
         )
     return float(seconds)
-
-
-def _megabytes(name: str, number: object, least: int) -> None:
-    if number is None:
-        return
-    if not is_whole(number) or not least <= number <= MB_MAX:
-        raise InvalidOption(f"{name} must be a whole number of MB from {least} to {MB_MAX:,}: {number!r:.80}")
-
-
-def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise InvalidOption(f"{name} must be {' or '.join(map(repr, allowed))}: {value!r:.80}")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final, Literal
 
-from ..checks import is_number, is_whole
+from ..checks import check_flag, check_seconds, check_whole, is_whole
 from ..errors import InvalidOption
 from .retry import Retry
 
@@ -50,19 +49,15 @@ class Options:
 
     def __post_init__(self) -> None:
         seconds = {
-            "timeout": _seconds("timeout", self.timeout, TIMEOUT_LIMIT, optional=True, positive=True),
-            "grace": _seconds("grace", self.grace, GRACE_LIMIT),
-            "keep": _seconds("keep", self.keep, sys.float_info.max, optional=True),
+            "timeout": check_seconds("timeout", self.timeout, TIMEOUT_LIMIT, optional=True, positive=True),
+            "grace": check_seconds("grace", self.grace, GRACE_LIMIT),
+            "keep": check_seconds("keep", self.keep, optional=True),
         }
         for name, value in seconds.items():
             object.__setattr__(self, name, value)
         object.__setattr__(self, "retry", Retry.of(self.retry))  # an int n is Retry(attempts=n)
-        if not is_whole(self.priority) or not -PRIORITY_LIMIT <= self.priority <= PRIORITY_LIMIT:
-            raise InvalidOption(
-                f"priority must be a whole number from -{PRIORITY_LIMIT} to {PRIORITY_LIMIT}: {self.priority!r}"
-            )
-        if not isinstance(self.isolate, bool):
-            raise InvalidOption(f"isolate must be True or False: {self.isolate!r}")
+        check_whole("priority", self.priority, -PRIORITY_LIMIT, PRIORITY_LIMIT)
+        check_flag("isolate", self.isolate)
         if self.memory_limit is not None and not (
             is_whole(self.memory_limit) and self.memory_limit >= MEMORY_LIMIT_MIN
         ):
@@ -111,16 +106,3 @@ def check_names(names: Any, of_a_start: tuple[str, ...] = ()) -> None:
         raise InvalidOption(
             f"unknown option {unknown[0]!r}; the options of a task are {', '.join(NAMES)}{more}"
         )
-
-
-def _seconds(
-    name: str, value: object, most: float, *, optional: bool = False, positive: bool = False
-) -> float | None:
-    if value is None and optional:
-        return None
-    if not is_number(value) or not 0 <= value <= most:
-        bound = "" if most == sys.float_info.max else f", at most {most:,.0f}"
-        raise InvalidOption(f"{name} must be seconds{bound}{', or None' if optional else ''}: {value!r:.80}")
-    if positive and value == 0:
-        raise InvalidOption(f"{name} must be more than 0 seconds")
-    return float(value)

@@ -6,13 +6,12 @@
 from __future__ import annotations
 
 import random
-import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from .. import errors
-from ..checks import is_number, is_whole
+from ..checks import check_choice, check_flag, check_seconds, check_whole
 from ..errors import InvalidOption
 from ..qualified_names import class_name
 
@@ -59,17 +58,11 @@ class Retry:
     may also be named `understudy:Name`."""
 
     def __post_init__(self) -> None:
-        attempts: object = self.attempts
-        if not is_whole(attempts) or not 0 <= attempts <= ATTEMPTS_LIMIT:
-            raise InvalidOption(
-                f"retry attempts must be a whole number from 0 to {ATTEMPTS_LIMIT:,}: {attempts!r}"
-            )
+        check_whole("retry attempts", self.attempts, 0, ATTEMPTS_LIMIT)
         for field in ("delay", "max_delay"):
-            object.__setattr__(self, field, _seconds(field, getattr(self, field)))
-        if self.backoff not in tuple(_MULTIPLIER):
-            raise InvalidOption(f"retry backoff must be one of {', '.join(_MULTIPLIER)}: {self.backoff!r}")
-        if not isinstance(self.jitter, bool):
-            raise InvalidOption(f"retry jitter must be True or False: {self.jitter!r}")
+            object.__setattr__(self, field, check_seconds(f"retry {field}", getattr(self, field)))
+        check_choice("retry backoff", self.backoff, _MULTIPLIER)
+        check_flag("retry jitter", self.jitter)
         object.__setattr__(self, "on", _kinds(self.on))
 
     @classmethod
@@ -102,12 +95,6 @@ class Retry:
             return cls(attempts, delay, backoff, max_delay, jitter, tuple(names))
         except (TypeError, ValueError) as error:
             raise InvalidOption(f"not a retry policy: {data!r}") from error
-
-
-def _seconds(field: str, value: object) -> float:
-    if is_number(value) and 0 <= value <= sys.float_info.max:
-        return float(value)
-    raise InvalidOption(f"retry {field} must be seconds, 0 or more: {value!r:.80}")
 
 
 def _kinds(on: object) -> tuple[type[BaseException] | str, ...]:

@@ -7,15 +7,16 @@ task that wait blocks the thread, so the coroutine never suspends and `run_now` 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Coroutine, Sequence
 from typing import Any, Final, TypeVar
 
 from ..attempt.actor import CLOSED, NOTHING, TaskActor, actor_here, current_actor
 from ..attempt.async_actor import _maybe
 from ..attempt.open_resource import CLOSE_WITHIN, Closing
+from ..checks import check_seconds
 from ..errors import Interrupted, InvalidOption, NotInTask, WebSocketClosed
-from .connect_options import ConnectOptions, check_close, seconds
+from ..timeouts import deadline_of, left_of
+from .connect_options import ConnectOptions, check_close
 from .json_messages import decode, encode
 from .session import CODES, EMPTY, OVER, Reconnected, Session
 
@@ -106,7 +107,7 @@ class Connection:
         session, actor = self._session, self._actor
         actor.check_stop()
         self._check_sendable()
-        deadline = deadline_of(timeout)
+        deadline = deadline_of(check_seconds("timeout", timeout, optional=True))
         while session.congested() or self._to_greet():
             await self._greet()
             if not await actor._wait_async(
@@ -120,7 +121,7 @@ class Connection:
     async def _receive(self, timeout: float | None) -> Any:
         self._mine("ws.receive")
         actor = self._actor
-        deadline = deadline_of(timeout)
+        deadline = deadline_of(check_seconds("timeout", timeout, optional=True))
         while True:
             actor.check_stop()
             item = self._take()
@@ -269,7 +270,7 @@ async def select(actor: TaskActor, sources: Sequence[Any], timeout: float | None
     listens = mailbox in sources
     if listens:
         actor._acknowledge_taken()
-    deadline = deadline_of(timeout)
+    deadline = deadline_of(check_seconds("timeout", timeout, optional=True))
     while True:
         found = look(actor, sources)
         if found is None:
@@ -289,16 +290,6 @@ def farewell(error: BaseException | None, actor: TaskActor) -> tuple[int, str]:
     if actor.signal is not None or isinstance(error, Interrupted | asyncio.CancelledError):
         return CODES[Closing.AWAY]
     return CODES[Closing.DONE] if error is None else CODES[Closing.FAILED]
-
-
-def deadline_of(timeout: float | None) -> float | None:
-    """The monotonic time `timeout` seconds from now; InvalidOption if that is no number of seconds."""
-    return None if timeout is None else time.monotonic() + seconds("timeout", timeout)
-
-
-def left_of(deadline: float | None) -> float | None:
-    """Seconds until the deadline."""
-    return None if deadline is None else deadline - time.monotonic()
 
 
 def check_sources(actor: TaskActor, sources: Sequence[Any]) -> None:

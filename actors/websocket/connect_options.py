@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import random
 import ssl as tls
-import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Final, TypedDict
 from urllib.parse import urlsplit, urlunsplit
 
-from ..checks import is_number, is_whole
+from ..checks import check_flag, check_seconds, check_whole, is_number
 from ..errors import InvalidOption
 
 #: Seconds that the opening and the closing of a connection may take.
@@ -60,18 +59,17 @@ class Backoff:
 
     def __post_init__(self) -> None:
         for name in ("delay", "max_delay"):
-            object.__setattr__(self, name, seconds(f"backoff {name}", getattr(self, name)))
+            object.__setattr__(self, name, check_seconds(f"backoff {name}", getattr(self, name)))
         if not is_number(self.factor) or not 1 <= self.factor <= 1_000:
             raise InvalidOption(f"backoff factor must be a number from 1 to 1,000: {self.factor!r:.80}")
         if not is_number(self.jitter) or not 0 <= self.jitter <= 1:
             raise InvalidOption(f"backoff jitter must be a number from 0 to 1: {self.jitter!r:.80}")
         if self.attempts is not None:
-            whole("backoff attempts", self.attempts, 1)
+            check_whole("backoff attempts", self.attempts, 1)
         if isinstance(self.final, str | bytes) or not all(isinstance(code, int) for code in self.final):
             raise InvalidOption(f"backoff final must be close codes: {self.final!r:.80}")
         object.__setattr__(self, "final", frozenset(self.final))
-        if not isinstance(self.marker, bool):
-            raise InvalidOption(f"backoff marker must be True or False: {self.marker!r:.80}")
+        check_flag("backoff marker", self.marker)
 
     def wait(self, n: int, rng: random.Random | None = None) -> float:
         """Seconds before try number n, from 0. `rng` gives the jitter (default: the `random` module)."""
@@ -146,14 +144,12 @@ class ConnectOptions:
         change(self, "headers", _pairs(self.headers))
         change(self, "subprotocols", _tokens(self.subprotocols))
         for name in ("open_timeout", "close_timeout", "ping_interval", "ping_timeout"):
-            value = getattr(self, name)
-            if value is not None or name == "close_timeout":
-                change(self, name, seconds(name, value, positive=name != "close_timeout"))
+            free = name != "close_timeout"
+            change(self, name, check_seconds(name, getattr(self, name), positive=free, optional=free))
         for name in ("max_size", "max_queue", "max_queue_bytes", "write_limit"):
-            whole(name, getattr(self, name), 1)
+            check_whole(name, getattr(self, name), 1)
         for name in ("compression", "json"):
-            if not isinstance(getattr(self, name), bool):
-                raise InvalidOption(f"{name} must be True or False: {getattr(self, name)!r:.80}")
+            check_flag(name, getattr(self, name))
         if self.ssl is not None and not isinstance(self.ssl, tls.SSLContext):
             raise InvalidOption(f"ssl must be an ssl.SSLContext or None: {self.ssl!r:.80}")
         if not isinstance(self.proxy, str | bool | None):
@@ -188,20 +184,6 @@ def check_close(code: object, reason: object) -> tuple[int, str]:
     if not isinstance(reason, str) or len(reason.encode(errors="replace")) > REASON_LIMIT:
         raise InvalidOption(f"a close reason is text of at most {REASON_LIMIT} bytes: {reason!r:.80}")
     return int(code), reason
-
-
-def seconds(name: str, value: Any, *, positive: bool = False) -> float:
-    """The number of seconds; InvalidOption for anything else."""
-    if not is_number(value) or not 0 <= value <= sys.float_info.max or (positive and value == 0):
-        least = "more than 0" if positive else "0 or more"
-        raise InvalidOption(f"{name} must be seconds, {least}: {value!r:.80}")
-    return float(value)
-
-
-def whole(name: str, value: object, least: int) -> None:
-    """Raise InvalidOption unless the value is a whole number of at least `least`."""
-    if not is_whole(value) or value < least:
-        raise InvalidOption(f"{name} must be a whole number, at least {least}: {value!r:.80}")
 
 
 def _check_url(url: object, context: object) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
 from concurrent.futures import Future
@@ -13,7 +12,7 @@ from ...actors.attempt.actor import TaskActor, current_actor
 from ...actors.attempt.async_actor import AsyncTaskActor
 from ...actors.errors import TaskCancelled
 from ...actors.ids import id_text
-from ...actors.timeouts import check_timeout
+from ...actors.timeouts import check_timeout, deadline_of, left_of
 from ..wire.messages import Ask
 from .reconnecting import ReconnectingClient
 from .wait import EndsWait, Row
@@ -31,7 +30,7 @@ class Results:
     def one(self, key: bytes, timeout: float | None) -> Row:
         """A task's end; TimeoutError when `timeout` seconds run out."""
         seconds = check_timeout(timeout)
-        return self._one(key, _deadline(seconds), seconds)
+        return self._one(key, deadline_of(seconds), seconds)
 
     def of_start(self, key: bytes, start: Sequence[Any], timeout: float | None) -> Row:
         """Start a task by its START row and return its end.
@@ -39,7 +38,7 @@ class Results:
         START and WAIT are sent together, so that no further request is needed for the end.
         """
         seconds = check_timeout(timeout)
-        deadline = _deadline(seconds)
+        deadline = deadline_of(seconds)
         started = self._attachment.request(Ask.START, [start])
         with self._waiting([key]) as wait:
             if _may_park() is None:
@@ -54,7 +53,7 @@ class Results:
     def each(self, keys: Sequence[bytes], timeout: float | None) -> Iterator[Row]:
         """The ends of several tasks, in this order, each as soon as it and all before it have come."""
         seconds = check_timeout(timeout)
-        deadline = _deadline(seconds)
+        deadline = deadline_of(seconds)
         with self._waiting(keys) as wait:
             for key in keys:
                 if key not in wait.rows:
@@ -95,7 +94,7 @@ class Results:
             return self._end(wait, key, deadline, seconds)
 
     def _end(self, wait: EndsWait, key: bytes, deadline: float | None, seconds: float | None) -> Row:
-        if not self._await(wait, _left(deadline)):
+        if not self._await(wait, left_of(deadline)):
             raise TimeoutError(f"task {id_text(key)} has not ended within {seconds:g} s")
         return wait.rows[key]
 
@@ -118,14 +117,14 @@ class Results:
 
     def _await_row(self, wait: EndsWait, key: bytes, deadline: float | None) -> None:
         if _may_park() is not None:
-            if not self._await(wait, _left(deadline)):
+            if not self._await(wait, left_of(deadline)):
                 raise TimeoutError("the tasks have not ended in time")
             return
         with wait.news:
             while key not in wait.rows:
                 if wait.future.done():
                     wait.future.result()
-                left = _left(deadline)
+                left = left_of(deadline)
                 if left is not None and left <= 0:
                     raise TimeoutError(f"task {id_text(key)} has not ended in time")
                 wait.news.wait(left)
@@ -135,11 +134,3 @@ def _may_park() -> TaskActor | None:
     """The sync task of the current thread, or None; it gives up its slot while it waits."""
     actor = current_actor.get(None)
     return None if isinstance(actor, AsyncTaskActor) else actor
-
-
-def _deadline(seconds: float | None) -> float | None:
-    return None if seconds is None else time.monotonic() + seconds
-
-
-def _left(deadline: float | None) -> float | None:
-    return None if deadline is None else deadline - time.monotonic()

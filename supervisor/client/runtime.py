@@ -8,11 +8,10 @@ import logging
 import os
 from collections.abc import Iterable, Iterator, Sized
 from concurrent.futures import Future
-from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 from ...actors import values
-from ...actors.checks import is_whole
+from ...actors.checks import check_whole
 from ...actors.errors import (
     InvalidOption,
     NotRunning,
@@ -271,8 +270,7 @@ class Runtime:
     ) -> list[TaskRecord]:
         """Tasks, newest first. For the next page, pass the last id of this one as `before`."""
         wanted = None if state is None else _states([state] if isinstance(state, str) else state)
-        if not is_whole(limit) or limit < 0:
-            raise InvalidOption(f"limit must be a whole number, 0 or more: {limit!r:.80}")
+        check_whole("limit", limit, 0)
         self._check_open()
         records = self._reader.records(
             states=wanted,
@@ -362,9 +360,7 @@ class Runtime:
         current_runtime.enter(self)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         current_runtime.leave(self)
         self.close()
 

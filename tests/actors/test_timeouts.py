@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from understudy.actors.errors import InvalidOption
-from understudy.actors.timeouts import check_timeout
+from understudy.actors.timeouts import check_timeout, deadline_of, left_of
 
 
 @pytest.mark.parametrize(
@@ -34,3 +34,8 @@ def test_anything_else_is_refused(given: Any) -> None:
         check_timeout(given)
     with pytest.raises(InvalidOption, match="sleep must be"):
         check_timeout(given, "sleep")
+
+
+def test_deadlines() -> None:
+    assert left_of(deadline_of(None)) is None
+    assert 9 < (left_of(deadline_of(10)) or 0) <= 10

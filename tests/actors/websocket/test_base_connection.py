@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from understudy.actors.errors import Interrupted, InvalidOption, TaskCancelled
-from understudy.actors.websocket.base_connection import deadline_of, farewell, left_of, mailbox
+from understudy.actors.errors import Interrupted, TaskCancelled
+from understudy.actors.websocket.base_connection import farewell, mailbox
 
 
 @pytest.mark.parametrize(
@@ -25,13 +25,6 @@ from understudy.actors.websocket.base_connection import deadline_of, farewell, l
 def test_farewell(error: BaseException | None, signal: str | None, code: int) -> None:
     actor: Any = SimpleNamespace(signal=signal)
     assert farewell(error, actor)[0] == code
-
-
-def test_deadlines() -> None:
-    assert left_of(deadline_of(None)) is None
-    assert 9 < (left_of(deadline_of(10)) or 0) <= 10
-    with pytest.raises(InvalidOption):
-        deadline_of("soon")  # type: ignore[arg-type]
 
 
 def test_the_mailbox_has_a_name() -> None:
