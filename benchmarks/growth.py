@@ -145,9 +145,9 @@ CASE = Case(
         "A thousand tasks: what a call costs once, however many tasks it starts. They are packed before the first one "
         "begins, and their start and their ends are told after a commit each: 100 tasks took 14 ms on a busy "
         "machine, 1,000 took 38, 10,000 took 218, which is some 20 µs for each and 12 to 18 ms for a call. "
-        "A million wait in their client's socket while a crowd is in line: if their tasks were not known to be quick, "
-        "they would go through the disk, which costs the loop half as much again. More processes than processors "
-        "take turns on them, and each turn of the supervisor then has less to do."
+        "Of a million, most wait in their client until those before them have begun: if their tasks were not known "
+        "to be quick, they would go through the disk, which costs the loop half as much again. More processes than "
+        "processors take turns on them, and each turn of the supervisor then has less to do."
     ),
 )
 

@@ -82,9 +82,6 @@ class Task(Generic[P, R]):
         self.is_class = inspect.isclass(body)
         target = getattr(body, "on_receive", None) if self.is_class else body
         self.is_async = inspect.iscoroutinefunction(target)
-        #: How many runs in a row took little time, and little processor time. The worker counts them.
-        self.quick = 0
-        self.light = 0
         if body is not None:
             functools.update_wrapper(cast("Any", self), body, updated=())
 
@@ -142,7 +139,6 @@ class Task(Generic[P, R]):
         copy.options_in_force = options
         copy.changes = self.changes | changes
         copy.launch = launch
-        copy.quick = copy.light = 0
         return copy
 
     def start(self, *args: P.args, **kwargs: P.kwargs) -> TaskInfo:

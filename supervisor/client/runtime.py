@@ -7,6 +7,7 @@ import builtins
 import logging
 import os
 from collections.abc import Iterable, Iterator, Sized
+from concurrent import futures
 from concurrent.futures import Future
 from typing import Any, Final, Self, TypeVar
 
@@ -45,6 +46,8 @@ LOG_CHUNKS: Final = 1_000_000
 
 #: Tasks in one part if a start is too large for one commit.
 START_PART: Final = 2_000
+#: Parts sent ahead of their acknowledgements.
+START_AHEAD: Final = 4
 
 T = TypeVar("T")
 
@@ -138,6 +141,8 @@ class Runtime:
             if len(rows) >= part or size >= BATCH_BYTES:
                 pending.append((rows, self._attachment.request(Ask.START, rows)))
                 rows, size, part = [], 0, START_PART
+                if len(pending) >= START_AHEAD:
+                    futures.wait([pending[-START_AHEAD][1]])
         if rows:
             pending.append((rows, self._attachment.request(Ask.START, rows)))
         for rows, future in pending:

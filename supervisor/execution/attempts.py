@@ -16,6 +16,7 @@ from ...storage.tables.schema import Lane, Table
 from ..channel.interface import HANDED, Frame
 from ..linux.processes import ExitStatus
 from ..rules.blame import Share, blame
+from ..rules.pace import Paces
 from ..rules.pauses import was_paused
 from ..rules.report_checks import check_checkpoint, check_done, check_lines, check_progress
 from ..rules.verdict import ErrorRow, Verdict, completes, judge, judge_crash
@@ -34,15 +35,9 @@ log = logging.getLogger("understudy")
 
 _ENDINGS: Final = tuple(Ending)
 
-#: The weight of the last attempt in a task's pace.
-PACE_WEIGHT: Final = 0.2
 #: Seconds after which a task that was handed out is expected to have begun, and between two looks at that. A quarter
 #: of what is promised.
 LOOK_AFTER: Final = 0.025
-#: Seconds an attempt may take to count as quick.
-QUICK: Final = 0.002
-#: The pace, in seconds, of a task that was never seen: long, so that it is not handed out ahead.
-PACE_UNKNOWN: Final = 0.1
 
 
 class Attempts:
@@ -65,8 +60,8 @@ class Attempts:
         self._turn = turn
         #: Called when an attempt may have left something outside of its worker.
         self.on_left_behind: Callable[[], None] = lambda: None
-        #: Seconds that attempts of each task lately took.
-        self.pace: dict[str, float] = {}
+        #: What attempts of each task lately took.
+        self.paces = Paces()
         self._on: dict[int, Callable[[WorkerSeat, tuple[Any, ...]], None]] = {
             Report.DONE: self._done,
             Report.PARKED: self._parked,
@@ -78,10 +73,6 @@ class Attempts:
         }
 
     # --- out to a worker, and back without having begun ---
-
-    def is_quick(self, name: str) -> bool:
-        """Whether attempts of this task lately took so little that it may be handed out ahead of free slots."""
-        return self.pace.get(name, PACE_UNKNOWN) < QUICK
 
     def hand(self, seat: WorkerSeat, lane: Lane, tasks: list[LiveTask]) -> None:
         """Hand ready tasks to a worker."""
@@ -201,7 +192,7 @@ class Attempts:
         self._turn()
 
     def _done(self, seat: WorkerSeat, frame: tuple[Any, ...]) -> None:
-        tasks, paces = seat.tasks, self.pace
+        tasks, learn = seat.tasks, self.paces.learn
         # Before anything is changed: an invalid row ends the worker, and must not lose the task.
         check_done(frame[1])
         for id, ending, value, error, delay, acked, started, ended in frame[1]:
@@ -215,8 +206,7 @@ class Attempts:
             seat.drop(task)
             seat.done += 1
             record = task.record
-            pace = paces.get(record.name, PACE_UNKNOWN)
-            paces[record.name] = pace + (seconds - pace) * PACE_WEIGHT
+            learn(record.name, seconds)
             record.started = started
             if task.mail is not None:
                 self._mailboxes.acknowledge(task, acked)

@@ -20,14 +20,12 @@ from ..settings import Settings
 from ..task_kinds import LIMITED, TaskKind
 from ..tasks.live_task import LiveTask
 from ..tasks.task_table import TaskTable
-from .attempts import LOOK_AFTER, PACE_UNKNOWN, QUICK, Attempts
+from .attempts import LOOK_AFTER, Attempts
 from .pool import Pool
 from .worker_seat import WorkerSeat
 
 log = logging.getLogger("understudy")
 
-#: Seconds of work that quick tasks handed out ahead of free slots may add up to.
-AHEAD_SECONDS: Final = 0.02
 #: Quick tasks given to one worker before the loads are compared again.
 STRIDE: Final = 16
 #: Delayed tasks released, and isolated workers asked for, in one go.
@@ -111,7 +109,7 @@ class Dispatcher:
     # --- sync tasks ---
 
     def _fill_slots(self, seats: list[WorkerSeat]) -> None:
-        slots = self._settings.slots
+        slots, paces = self._settings.slots, self._attempts.paces
         # On a scarce disk nothing is handed out ahead: each task may take any amount of room when it ends.
         scarce = self.is_scarce()
         loads = [_Load(seat, seat.working(Lane.SYNC), 0 if scarce else seat.channel.ahead) for seat in seats]
@@ -124,7 +122,7 @@ class Dispatcher:
                 continue
             # Ahead of the slots the loads are evened out in strides, which saves looking at them for every task.
             tasks = self._take(Lane.SYNC, 1 if ahead < 0 else STRIDE)
-            fit = len(tasks) if ahead < 0 else self._quick_ones(tasks, ahead)
+            fit = len(tasks) if ahead < 0 else paces.fitting([task.record.name for task in tasks], ahead)
             least.count += fit
             least.tasks += tasks[:fit]
             if not tasks or fit < len(tasks):
@@ -155,15 +153,6 @@ class Dispatcher:
             taken[seat] += 1
             left -= 1
             tasks = self._take(lane)
-
-    def _quick_ones(self, tasks: list[LiveTask], ahead: int) -> int:
-        """How many of these, from the first on, are quick enough to be handed out behind `ahead` others."""
-        paces = self._attempts.pace
-        for place, task in enumerate(tasks, ahead):
-            pace = paces.get(task.record.name, PACE_UNKNOWN)
-            if pace >= QUICK or place * pace > AHEAD_SECONDS:
-                return place - ahead
-        return len(tasks)
 
     def _take(self, lane: Lane, count: int = 1) -> list[LiveTask]:
         """The first of a lane, taken out; what has changed its lane since it was stored moves on to that."""

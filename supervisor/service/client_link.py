@@ -63,12 +63,11 @@ class ClientLink(StreamProtocol):
         self._transport: asyncio.Transport | None = None
         self._out: list[bytes] = []
         self._out_size = 0
-        #: Frames received but not handled yet, because the client has too many unread bytes or is held.
+        #: Frames received but not handled yet, because the client has too many unread bytes.
         self._frames: Iterator[tuple[Any, ...]] = iter(())
         #: Whether the service allows reading, and whether there is room to read.
         self._may_read = True
         self._reads = True
-        self._held = False
         #: Ends to send when there is room, by request; an empty list of ids stands for the request's OK.
         self._late: deque[tuple[int, deque[bytes]]] = deque()
         self._greeted = False
@@ -163,7 +162,7 @@ class ClientLink(StreamProtocol):
             if self._late:
                 self._tell_late()
                 self._write()
-            if not self._reads and not self._held:
+            if not self._reads:
                 self._go_on()
 
     def _write(self) -> None:
@@ -222,8 +221,8 @@ class ClientLink(StreamProtocol):
         try:
             for frame in self._frames:
                 self._take(frame)
-                if self._held or self._choked:
-                    # The client has too many unread bytes or is held: the rest waits, here and in its socket.
+                if self._choked:
+                    # The client has too many unread bytes: the rest waits, here and in its socket.
                     self._reads = False
                     self._settle_reading()
                     return
@@ -231,12 +230,6 @@ class ClientLink(StreamProtocol):
             self._distrust(error)
         except MALFORMED as error:
             self.reject(error)
-
-    def hold(self, held: bool) -> None:
-        """Stop handling the client's requests after the current frame, or continue."""
-        self._held = held
-        if not held:
-            self.flush()
 
     def _go_on(self) -> None:
         """Handle the frames that have waited, then read more."""

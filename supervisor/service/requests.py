@@ -7,6 +7,7 @@ import copy
 import logging
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from typing import Any
 
 from ...actors.errors import AppFailed, NotRunning, TaskNotFound, UnderstudyError, UnknownTask
@@ -22,7 +23,6 @@ from ..wire.checks import checked_id
 from ..wire.messages import Ask
 from .admission import Admission
 from .client_link import MALFORMED, ClientLink
-from .start_throttle import StartThrottle
 from .subscribers import Subscribers
 from .waiters import Waiters
 
@@ -34,6 +34,12 @@ WORKER_FILES = 12
 LEAST_CLIENTS = 16
 #: Tasks that one step of pruning removes.
 PRUNE_STEP = 200
+#: Least number of quick tasks in one START that is acknowledged late while more than 8,192 tasks are ready.
+MANY = 100
+#: Seconds between two looks whether the queue is short again; tasks that must end meanwhile; most looks.
+LOOK = 0.025
+MOVED = 100
+LOOKS = 40
 
 
 class Service:
@@ -69,7 +75,6 @@ class Service:
         self._admission = Admission(commits, table, settings.value_limit)
         self._waiters = Waiters(commits, table)
         self._subscribers = Subscribers(commits, table)
-        self._throttle = StartThrottle(lambda: table.crowded, lambda: sum(seat.done for seat in pool.seats))
         self._jobs: set[asyncio.Task[None]] = set()
         self._reading = True
         #: Called to stop the supervisor; True means now.
@@ -121,7 +126,6 @@ class Service:
         self._clients.discard(client)
         self._connections.discard(client)
         self._subscribers.unsubscribe(client)
-        self._throttle.left(client)
         for request in list(client.waits):
             self._waiters.forget(client, request)
 
@@ -142,7 +146,6 @@ class Service:
 
     def flush(self) -> None:
         """Send the answers of this turn."""
-        self._throttle.settle()
         for client in list(self._clients):
             client.flush()
 
@@ -154,7 +157,6 @@ class Service:
 
     async def close(self, reason: str) -> None:
         """Cancel background requests, send GOODBYE to all clients and disconnect."""
-        self._throttle.stop()
         for job in list(self._jobs):
             job.cancel()
         await asyncio.gather(*self._jobs, return_exceptions=True)
@@ -218,11 +220,33 @@ class Service:
         _, request, rows = frame
         self._refuse_new_work()
         if self._pool.app_ready.is_set():
-            self._once_on_disk(client, request, self._admission.start(rows))
-            if rows and self._attempts.is_quick(rows[-1][1]):
-                self._throttle.joined(client, len(rows))
+            payload = self._admission.start(rows)
+            if len(rows) >= MANY and self._table.crowded and self._attempts.paces.is_quick(rows[-1][1]):
+                self._commits.after_commit(
+                    lambda: self._in_background(client, request, self._once_short(payload))
+                )
+            else:
+                self._once_on_disk(client, request, payload)
         else:
             self._once_loaded(client, frame)
+
+    async def _once_short(self, payload: Any) -> Any:
+        """Acknowledge a flood of quick tasks late: when the queue is short again, or does not move.
+
+        A client sends four parts of a start ahead of their acknowledgements, so this is the back-pressure. Without
+        it most of the tasks would be written as queued, dropped from memory and read back before they run.
+        """
+        # A supervisor that stops cancels the wait, not the answer.
+        with suppress(asyncio.CancelledError):
+            for _ in range(LOOKS):
+                ended = self._ended()
+                await asyncio.sleep(LOOK)
+                if not self._table.crowded or self._ended() - ended < MOVED:
+                    break
+        return payload
+
+    def _ended(self) -> int:
+        return sum(seat.done for seat in self._pool.seats)
 
     def _retry(self, client: ClientLink, frame: tuple[Any, ...]) -> None:
         _, request, old_id, new_id, from_scratch = frame

@@ -22,7 +22,7 @@ from typing import Final
 
 #: Keys held in memory; a window that grew to twice this is cut back.
 WINDOW: Final = 65_536
-#: A line longer than this is crowded: those who come have time, those who are in it come first.
+#: Keys above which the queue is crowded: floods of starts are acknowledged late.
 CROWD: Final = 8192
 #: A window shorter than this is refilled.
 LOW: Final = 512

@@ -11,7 +11,7 @@ import socket
 import sys
 import threading
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
@@ -30,13 +30,14 @@ from ...storage.tables.schema import Lane
 from ..channel.begin_tokens import BeginTokens
 from ..channel.wait_marks import WaitMarks
 from ..linux.processes import children_of, kill_tree
+from ..rules.pace import Streak
 from ..task_kinds import kind_of
 from ..testing.crash_points import Process, arm
 from ..wire.codec import Decoder, parts
 from ..wire.error_codec import error_of
 from ..wire.messages import Order, Report
 from ..wire.socket_buffers import read_buffer
-from .report_buffer import LINGER, ReportBuffer
+from .report_buffer import ReportBuffer
 from .slots import Slots
 
 if TYPE_CHECKING:
@@ -44,11 +45,6 @@ if TYPE_CHECKING:
 
 #: Characters kept of one log entry. Of a longer entry, its beginning and its end are kept.
 ENTRY_LIMIT: Final = 64_000
-#: Seconds below which an attempt counts as quick; quick attempts in a row that make a task count as quick.
-QUICK: Final = 0.0002
-QUICK_RUNS: Final = 8
-#: Seconds of processor time below which an attempt does not delay gathered reports.
-LIGHT: Final = LINGER
 #: Signals that may be sent to the whole process group, as systemd does to stop a unit. The supervisor decides
 #: when a worker ends. They are handled, not ignored: programs that a task starts would inherit the latter.
 LEFT_TO_SUPERVISOR: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -88,8 +84,10 @@ class Worker:
         self._outbox = ReportBuffer(sock, self._broken, self._actors)
         self._async_tokens = async_tokens
         self._marks = marks
+        #: How quick the last attempts of each task were, by its name.
+        self._streaks: defaultdict[str, Streak] = defaultdict(Streak)
         self._slots = Slots(
-            config["slots"], sync_tokens, self._perform, self._before_idle, self._quick, self._broken
+            config["slots"], sync_tokens, self._perform, self._before_idle, self._runs_in_a_row, self._broken
         )
         self._loop: asyncio.AbstractEventLoop | None = None
         #: Async tasks that have not begun; guarded by `_making`.
@@ -268,25 +266,22 @@ class Worker:
 
     # --- performing ---
 
-    def _quick(self, assignment: Assignment) -> bool:
-        task = registry.get(assignment.task)
-        return task is not None and task.quick >= QUICK_RUNS
+    def _runs_in_a_row(self, assignment: Assignment) -> bool:
+        return self._streaks[assignment.task].runs_in_a_row
 
     def _perform(self, assignment: Assignment) -> None:
         actor = self._actor_for(assignment)
-        task = actor.task
-        if task.quick >= QUICK_RUNS:
+        streak = self._streaks[assignment.task]
+        if streak.runs_in_a_row:
             actor._start_actor_loop()
             return
         began = time.thread_time()
         actor._start_actor_loop()
-        task.light = task.light + 1 if time.thread_time() - began < LIGHT else 0
+        streak.computed(time.thread_time() - began)
 
     def _actor_for(self, assignment: Assignment) -> TaskActor:
         task = registry.get(assignment.task) or self._import_late(assignment.task)
-        if self._outbox.has_results and (
-            task is None or (task.quick < QUICK_RUNS and task.light < QUICK_RUNS)
-        ):
+        if self._outbox.has_results and not self._streaks[assignment.task].may_gather:
             # This task may compute for long and keep the report buffer's thread from running.
             # Results must not wait for that.
             self._outbox.flush()
@@ -339,8 +334,7 @@ class Worker:
         if self._is_fork:
             _end_fork(outcome)
         now = time.time()
-        task = actor.task
-        task.quick = task.quick + 1 if now - actor.started < QUICK else 0
+        self._streaks[actor.task.name].took(now - actor.started)
         self._actors.pop(actor.id, None)
         self._marks.ended(actor.id)
         self._outbox.done(

@@ -275,7 +275,6 @@ def test_options_makes_a_changed_copy() -> None:
     assert with_options.packed_changes() is None
     assert with_options.options(key="x").packed_changes() is None
     assert changed(4) == 4
-    assert changed.quick == 0
     assert registry["tests.named"] is with_options
 
 

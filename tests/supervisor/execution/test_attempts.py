@@ -17,8 +17,8 @@ from understudy.actors.ids import new_id
 from understudy.actors.state import State
 from understudy.actors.task.retry import lineage
 from understudy.storage.tables.schema import Lane, Table
-from understudy.supervisor.execution.attempts import PACE_UNKNOWN
 from understudy.supervisor.linux.processes import ExitStatus
+from understudy.supervisor.rules.pace import UNKNOWN
 from understudy.supervisor.wire.messages import Order, Report
 
 ERROR = ("ValueError", "wrong", "Traceback …", lineage(ValueError))
@@ -501,13 +501,13 @@ def test_what_is_told_of_an_attempt_that_went_on_elsewhere_changes_nothing(home:
 def test_the_pace_follows_what_attempts_take(home: Path):
     async def story() -> None:
         async with room(home) as it:
-            paces = [PACE_UNKNOWN]
+            paces = [UNKNOWN]
             for seconds in [0.0001] * 40 + [-5.0, 3.0]:
                 (id,) = await begun(it, "quick") if seconds > 1 else (it.add(),)
                 await it.settle()
                 it.workers[0].begin()
                 it.workers[0].done(id, seconds=seconds)
-                paces.append(it.attempts.pace["quick"])
+                paces.append(it.attempts.paces.of("quick"))
             assert paces[:41] == sorted(paces[:41], reverse=True)
             assert paces[40] < 0.001
             assert paces[41] >= 0, "a clock that was set back makes nothing quicker than quick"

@@ -15,13 +15,13 @@ from understudy.actors.state import State
 from understudy.storage.tables.schema import Lane, Table
 from understudy.supervisor.channel.local import AHEAD
 from understudy.supervisor.execution import dispatcher as dispatcher_module
-from understudy.supervisor.execution.attempts import QUICK
-from understudy.supervisor.execution.dispatcher import AHEAD_SECONDS, STRIDE
+from understudy.supervisor.execution.dispatcher import STRIDE
+from understudy.supervisor.rules.pace import AHEAD_SECONDS, QUICK
 from understudy.supervisor.wire.messages import Order, Report
 
 
 def quick_by_now(it: Room, name: str = "quick") -> None:
-    it.attempts.pace[name] = 0.00001
+    it.attempts.paces.learn(name, 0.00001, weight=1.0)
 
 
 def queued(worker: Puppet, lane: Lane = Lane.SYNC) -> int:
@@ -69,7 +69,7 @@ def test_quick_tasks_are_handed_out_ahead_within_bounds(home: Path):
 def test_how_much_is_handed_out_ahead_is_bounded_in_seconds_too(home: Path):
     async def story() -> None:
         async with room(home, slots=2) as it:
-            it.attempts.pace["quick"] = 0.9 * QUICK
+            it.attempts.paces.learn("quick", 0.9 * QUICK, weight=1.0)
             for _ in range(200):
                 it.add()
             await it.settle()

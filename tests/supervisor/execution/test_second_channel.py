@@ -176,7 +176,9 @@ def test_only_free_slots_are_filled(home: Path):
     async def body(stage: Elsewhere) -> None:
         it = stage.it
         _, channel = stage.hire()
-        it.attempts.pace["quick"] = 0.00001  # quick enough to be handed out ahead, were that allowed
+        it.attempts.paces.learn(
+            "quick", 0.00001, weight=1.0
+        )  # quick enough to be handed out ahead, were that allowed
         ids = [it.add() for _ in range(5)]
         await it.settle()
         assert [assignment.id for assignment in channel.on_the_way[Lane.SYNC]] == ids[:2]

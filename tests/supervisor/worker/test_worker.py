@@ -20,10 +20,10 @@ from understudy.actors.ids import new_id
 from understudy.storage.tables.schema import Lane
 from understudy.supervisor.channel.begin_tokens import BeginTokens
 from understudy.supervisor.channel.wait_marks import WaitMarks
+from understudy.supervisor.rules.pace import RUNS
 from understudy.supervisor.settings import BATCH_LIMIT
 from understudy.supervisor.wire.codec import Decoder, encode
 from understudy.supervisor.wire.messages import Order, Report
-from understudy.supervisor.worker import worker as worker_module
 from understudy.supervisor.worker.worker import ORPHANED, STOPPED
 from waiting import until
 
@@ -105,7 +105,8 @@ PERFORMING = """
     from understudy.actors.ids import new_id
     from understudy.supervisor.channel.wait_marks import WaitMarks
     from understudy.supervisor.channel.begin_tokens import BeginTokens
-    from understudy.supervisor.worker.worker import LIGHT, QUICK, QUICK_RUNS, Worker
+    from understudy.supervisor.rules.pace import IN_A_ROW, LIGHT, RUNS
+    from understudy.supervisor.worker.worker import Worker
 
     @task(name="computes")
     def computes(seconds):
@@ -129,8 +130,8 @@ PERFORMING = """
         return worker._outbox.flushed
 
     flushed(0)  # the first one imports things
-    computes.quick = computes.light = 0
-    print(*map(flushed, [2 * QUICK] * (QUICK_RUNS + 2) + [2 * LIGHT, 2 * QUICK]))
+    worker._streaks.clear()
+    print(*map(flushed, [2 * IN_A_ROW] * (RUNS + 2) + [2 * LIGHT, 2 * IN_A_ROW]))
 """
 
 
@@ -406,6 +407,6 @@ def test_results_gather_only_while_what_begins_is_known_to_compute_little(tmp_pa
     performing = program("sys.path.insert(0, sys.argv[1]); import performing", str(tmp_path))
     out, _ = performing.communicate(timeout=20)
     flushed = list(map(int, out.split()))
-    runs = worker_module.QUICK_RUNS
+    runs = RUNS
     # The one that computed for long was not known to; after it nothing is known any more.
     assert flushed == [1] * runs + [0] * 3 + [1]
