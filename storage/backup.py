@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import closing
 from pathlib import Path
 
-import lmdb
-
 from ..actors.errors import HomeError
-from .environment import Environment
-from .file.disk import make_folder, remove, sync_folder
+from .environment import Environment, write_copy
+from .file.disk import make_folder, sync_folder
 from .file.header import inspect
-from .file.lmdb_errors import translate
-from .file.names import draft_file, store_file
+from .file.lmdb_errors import translated
+from .file.names import store_file
 from .shared_view import release, view_of
 
 
@@ -32,15 +31,13 @@ def backup(home: Path, dest: Path) -> int:
         with view.read() as snapshot:
             if snapshot.env is None:
                 raise HomeError(f"{home} holds no store, so there is nothing to back up", home=str(home))
-            try:
+            with translated("write the backup", dest):
                 make_folder(draft.parent)
                 draft.mkdir(mode=0o700)
                 size = write_copy(snapshot.env, store_file(draft))
                 sync_folder(draft)
                 draft.rename(dest)
                 sync_folder(dest.parent)
-            except (OSError, lmdb.Error) as error:
-                raise translate(error, "write the backup", dest) from error
     finally:
         release(view)
         shutil.rmtree(draft, ignore_errors=True)
@@ -58,28 +55,6 @@ def compact_offline(home: Path) -> tuple[int, int]:
     if inspect(path) is None:
         raise HomeError(f"{home} holds no store, so there is nothing to compact", home=str(home))
     before = path.stat().st_size
-    environment = Environment(home)
-    try:
-        copy = draft_file(home, "compact")
-        try:
-            environment.copy(copy)
-            environment.swap(copy)
-        finally:
-            remove(copy)
-    finally:
-        environment.close()
+    with closing(Environment(home)) as environment:
+        environment.compact()
     return before, path.stat().st_size
-
-
-def write_copy(env: lmdb.Environment, target: Path, *, compact: bool = True) -> int:
-    """Write the newest snapshot to a new file and sync it; returns its bytes.
-
-    Raises OSError and lmdb.Error.
-    """
-    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        env.copyfd(descriptor, compact=compact)
-        os.fsync(descriptor)
-        return os.fstat(descriptor).st_size
-    finally:
-        os.close(descriptor)

@@ -17,7 +17,7 @@ class Missing(Enum):
 
 
 MISSING: Final = Missing.MISSING
-"""The result of `Batch.get` for a key that the batch does not change (None means deleted)."""
+"""Stands for the value of a key that a batch does not change (None means deleted)."""
 
 
 class Batch:
@@ -82,10 +82,6 @@ class Batch:
             if rows.pop(key, None) is None:
                 rows[key] = None
         self.size += sum(map(len, keys))
-
-    def get(self, table: Table, key: bytes) -> bytes | Missing | None:
-        """The value, None if the batch deletes the key, MISSING if it does not touch it."""
-        return self.rows[table].get(key, MISSING)
 
     @property
     def empty(self) -> bool:

@@ -8,14 +8,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
-import lmdb
-
 from ..actors.errors import StoreCorrupt
 from ..actors.state import TERMINAL, State
-from .backup import write_copy
+from .environment import write_copy
 from .file.disk import remove
 from .file.header import inspect
-from .file.lmdb_errors import translate
+from .file.lmdb_errors import translated
 from .file.names import draft_file, store_file
 from .file.page_check import problems_of
 from .shared_view import SharedView, Snapshot, release, view_of
@@ -78,13 +76,11 @@ def _page_problems(view: SharedView) -> list[str]:
     # A writer changed pages during the check, so check a copy that does not change.
     copy = draft_file(view.home, "check")
     try:
-        with view.read() as snapshot:
+        with translated("copy the store to", copy), view.read() as snapshot:
             if snapshot.env is None:
                 return []
             write_copy(snapshot.env, copy, compact=False)
         return problems_of(copy)
-    except (OSError, lmdb.Error) as error:
-        raise translate(error, "copy the store to", copy) from error
     finally:
         remove(copy)
 

@@ -16,9 +16,10 @@ import errno
 import os
 import threading
 import time
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 import lmdb
 
@@ -26,12 +27,14 @@ from ..actors.errors import InvalidOption, StoreError, StoreFull
 from .batch import Batch
 from .file.disk import has_room, make_folder, remove, sync_folder
 from .file.header import Header, ensure_sound, inspect
-from .file.lmdb_errors import errno_of, translate
-from .file.names import gate, lock_file, remove_drafts, store_file
+from .file.lmdb_errors import errno_of, translate, translated
+from .file.names import draft_file, gate, lock_file, remove_drafts, store_file
 from .file.new_store import make_store
 from .file.page_check import claim, vouch
 from .tables.rows import apply, walk
 from .tables.schema import Table
+
+T = TypeVar("T")
 
 Durability = Literal["disk", "os"]
 """A commit waits for the disk (survives a power cut) or for the system (survives this process's death)."""
@@ -68,18 +71,17 @@ class Environment:
         self.swapping = False
         self._snapshot: lmdb.Transaction[bytes] | None = None
         header = inspect(self.path)
-        try:
+        with translated("make a store in", home):
             make_folder(home, 0o700)
             remove_drafts(home)
             if header is None:
                 make_store(home)
                 header = inspect(self.path)
                 assert header is not None, "it was just made"
-        except (OSError, lmdb.Error) as error:
-            raise translate(error, "make a store in", home) from error
         #: Random bytes made with the store, which identify it.
         self.home_id = header.home_id
-        self._claim = self._claimed()
+        with translated("open", self.path):
+            self._claim = claim(self.path)
         try:
             ensure_sound(self.path, header)
             self._open(max(map_size, header.map_size, _needed(header)))
@@ -89,14 +91,8 @@ class Environment:
             os.close(self._claim)
             raise
 
-    def _claimed(self) -> int:
-        try:
-            return claim(self.path)
-        except OSError as error:
-            raise translate(error, "open", self.path) from error
-
     def _open(self, map_size: int) -> None:
-        try:
+        with translated("open", self.path):
             self._env = lmdb.open(
                 os.fspath(self.path),
                 map_size=map_size,
@@ -120,28 +116,22 @@ class Environment:
             except BaseException:
                 self._env.close()
                 raise
-        except (OSError, lmdb.Error) as error:
-            raise translate(error, "open", self.path) from error
         self.map_size = map_size
 
     # Reading. The snapshot is kept between calls, because making one costs more than a look-up.
 
     def get(self, table: Table, key: bytes) -> bytes | None:
         """The value on disk, as of the last `refresh` or later."""
-        with self._lock:
-            try:
-                return self._reading().get(key, None, self._tables[table])
-            except lmdb.Error as error:
-                raise translate(error, "read", self.path) from error
+        return self._read(lambda reading: reading.get(key, None, self._tables[table]))
 
     def get_many(self, table: Table, keys: list[bytes]) -> dict[bytes, bytes]:
         """The rows of these keys that are on disk, as of the last `refresh` or later."""
-        with self._lock:
-            try:
-                with self._reading().cursor(self._tables[table]) as cursor:
-                    return dict(cursor.getmulti(keys))
-            except lmdb.Error as error:
-                raise translate(error, "read", self.path) from error
+
+        def look(reading: lmdb.Transaction[bytes]) -> dict[bytes, bytes]:
+            with reading.cursor(self._tables[table]) as cursor:
+                return dict(cursor.getmulti(keys))
+
+        return self._read(look)
 
     def scan(
         self,
@@ -152,38 +142,38 @@ class Environment:
         reverse: bool = False,
     ) -> list[tuple[bytes, bytes]]:
         """Rows with start <= key < stop, by key; from the last one down if `reverse`."""
-        with self._lock:
-            try:
-                return list(islice(walk(self._reading(), self._tables[table], start, stop, reverse), limit))
-            except lmdb.Error as error:
-                raise translate(error, "read", self.path) from error
+        return self._read(
+            lambda reading: list(islice(walk(reading, self._tables[table], start, stop, reverse), limit))
+        )
 
     def count(self, table: Table) -> int:
         """How many rows the table has."""
-        with self._lock:
-            try:
-                return self._reading().stat(self._tables[table])["entries"]
-            except lmdb.Error as error:
-                raise translate(error, "read", self.path) from error
+        return self._read(lambda reading: reading.stat(self._tables[table])["entries"])
 
     def free_bytes(self) -> int:
         """Bytes of the file's free pages, which new rows use first."""
-        with self._lock:
-            try:
-                transaction = self._reading()
-                page = used = 0
-                for table in self._tables.values():
-                    stat = transaction.stat(table)
-                    page = stat["psize"]
-                    used += stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
-                return max(0, self._env.info()["last_pgno"] - used - _OWN_PAGES) * page
-            except lmdb.Error as error:
-                raise translate(error, "read", self.path) from error
+
+        def look(reading: lmdb.Transaction[bytes]) -> int:
+            page = used = 0
+            for table in self._tables.values():
+                stat = reading.stat(table)
+                page = stat["psize"]
+                used += stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
+            return max(0, self._env.info()["last_pgno"] - used - _OWN_PAGES) * page
+
+        return self._read(look)
 
     def refresh(self) -> None:
         """Drop the snapshot, so that reads see the newest commit and old pages can be reused."""
         with self._lock:
             self._drop_snapshot()
+
+    def _read(self, look: Callable[[lmdb.Transaction[bytes]], T]) -> T:
+        with self._lock:
+            try:
+                return look(self._reading())
+            except lmdb.Error as error:
+                raise translate(error, "read", self.path) from error
 
     def _reading(self) -> lmdb.Transaction[bytes]:
         if self._snapshot is None:
@@ -254,10 +244,8 @@ class Environment:
 
     def _has_room(self, batch: Batch) -> bool:
         # The write that was cut short has used up the free room, so a small test is enough.
-        try:
+        with translated("write", self.path):
             return has_room(self.path, 2 * batch.size + (1 << 20))
-        except OSError as error:
-            raise translate(error, "write", self.path) from error
 
     def _grow(self) -> None:
         with self._lock:
@@ -276,17 +264,19 @@ class Environment:
         self._env.close()
         self._open(self.map_size)
 
+    def compact(self) -> None:
+        """Replace the data file by a compacted copy; see `swap` for errors. Needs room for the copy meanwhile."""
+        copy = draft_file(self.home, "compact")
+        try:
+            self.copy(copy)
+            self.swap(copy)
+        finally:
+            remove(copy)
+
     def copy(self, target: Path) -> None:
         """Write a compacted copy of the newest snapshot and sync it. The caller removes it on errors."""
-        try:
-            descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            try:
-                self._env.copyfd(descriptor, compact=True)
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-        except (OSError, lmdb.Error) as error:
-            raise translate(error, "write", target) from error
+        with translated("write", target):
+            write_copy(self._env, target)
 
     def swap(self, copy: Path) -> None:
         """Replace the data file by a copy made by `copy`. There must be no commit in between.
@@ -294,30 +284,26 @@ class Environment:
         A crash at any step leaves the old store or the new one. After a StoreError, the store is unchanged if
         `swapping` is False, and must not be written any more if it is True.
         """
-        try:
-            # The open descriptor delays freeing the old file's blocks, which takes long for a large file, so
-            # that the loop does not wait for it. The folder may be synced after the lock, because no commit
-            # comes before that.
-            with gate(self.home, alone=True), self.path.open("rb"):
-                claimed = claim(copy)
-                with self._lock:
-                    self.swapping = True
-                    self._drop_snapshot()
-                    self._env.close()
-                    try:
-                        remove(
-                            lock_file(self.home)
-                        )  # first, because an old lock file misreads a new data file
-                        copy.replace(self.path)
-                        vouch(self.path, written=True)
-                    finally:
-                        os.close(self._claim)
-                        self._claim = claimed
-                        self._open(self.map_size)
-                sync_folder(self.home)
-                self.swapping = False
-        except OSError as error:
-            raise translate(error, "replace", self.path) from error
+        # The open descriptor delays freeing the old file's blocks, which takes long for a large file, so
+        # that the loop does not wait for it. The folder may be synced after the lock, because no commit
+        # comes before that.
+        with translated("replace", self.path), gate(self.home, alone=True), self.path.open("rb"):
+            claimed = claim(copy)
+            with self._lock:
+                self.swapping = True
+                self._drop_snapshot()
+                self._env.close()
+                try:
+                    # First, because an old lock file misreads a new data file.
+                    remove(lock_file(self.home))
+                    copy.replace(self.path)
+                    vouch(self.path, written=True)
+                finally:
+                    os.close(self._claim)
+                    self._claim = claimed
+                    self._open(self.map_size)
+            sync_folder(self.home)
+            self.swapping = False
 
     def close(self) -> None:
         """Sync all commits to disk and close the files; may be called twice."""
@@ -328,12 +314,22 @@ class Environment:
             self._drop_snapshot()
             try:
                 if self.durability == "os":
-                    self._env.sync(True)
-            except lmdb.Error as error:
-                raise translate(error, "write", self.path) from error
+                    with translated("write", self.path):
+                        self._env.sync(True)
             finally:
                 self._env.close()
                 os.close(self._claim)
+
+
+def write_copy(env: lmdb.Environment, target: Path, *, compact: bool = True) -> int:
+    """Write the newest snapshot to a file and sync it; returns its bytes. Raises OSError and lmdb.Error."""
+    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        env.copyfd(descriptor, compact=compact)
+        os.fsync(descriptor)
+        return os.fstat(descriptor).st_size
+    finally:
+        os.close(descriptor)
 
 
 def _needed(header: Header) -> int:

@@ -7,10 +7,8 @@ supervisor's own view by one commit.
 from __future__ import annotations
 
 import heapq
-from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -25,7 +23,6 @@ from .tables.schema import (
     Lane,
     Table,
     after_prefix,
-    idempotency_key,
     live_id,
     live_lane,
     log_key,
@@ -36,22 +33,6 @@ LogLine = tuple[float, str, str]
 """Time in seconds since the epoch, level, text."""
 
 _CLOCK_SLACK: Final = 3600.0  # seconds by which the time in a task's id and its time of creation may differ
-
-
-@dataclass(frozen=True, slots=True)
-class Stats:
-    """The sizes of a store; all zero if there is no store."""
-
-    #: Rows by table.
-    rows: dict[Table, int]
-    #: Bytes of the pages by table.
-    bytes: dict[Table, int]
-    #: Bytes of the file. Later writes reuse the pages outside of the tables; a compaction gives them back.
-    file_size: int
-    #: Bytes of address space; grows by itself.
-    map_size: int
-    #: Reader slots in use by all processes, including stale ones.
-    readers: int
 
 
 class Reader:
@@ -181,30 +162,10 @@ class Reader:
                 found.append(id)
         return found
 
-    def by_key(self, key: str) -> bytes | None:
-        """The id of the task with this idempotency key; None if there is none."""
-        return self._get(Table.KEYS, idempotency_key(key))
-
-    def counts(self) -> dict[State, int]:
-        """How many tasks are in each state. Reads every task's row: about 1 s for a million."""
+    def count(self, table: Table) -> int:
+        """How many rows the table has."""
         with self._read() as snapshot:
-            found = Counter(_state(id, row) for id, row in snapshot.rows(Table.TASKS))
-        return {state: found[state] for state in State}
-
-    def stats(self) -> Stats:
-        """Sizes and row counts."""
-        with self._read() as snapshot:
-            rows = dict.fromkeys(Table, 0)
-            sizes = dict.fromkeys(Table, 0)
-            if snapshot.transaction is None or snapshot.env is None:
-                return Stats(rows, sizes, 0, 0, 0)
-            for table, handle in snapshot.tables.items():
-                stat = snapshot.transaction.stat(handle)
-                rows[table] = stat["entries"]
-                pages = stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
-                sizes[table] = pages * stat["psize"]
-            info = snapshot.env.info()
-            return Stats(rows, sizes, self._view.path.stat().st_size, info["map_size"], info["num_readers"])
+            return snapshot.count(table)
 
     def _read(self) -> AbstractContextManager[Snapshot]:
         if self._closed:

@@ -26,7 +26,7 @@ import lmdb
 from ..actors.errors import StoreError
 from .environment import MAP_SIZE, MAX_READERS
 from .file.header import ensure_sound, inspect
-from .file.lmdb_errors import translate
+from .file.lmdb_errors import translate, translated
 from .file.names import gate, lock_file, store_file
 from .file.page_check import claimed
 from .tables.rows import walk
@@ -89,10 +89,8 @@ class SharedView:
     @contextmanager
     def read(self) -> Iterator[Snapshot]:
         """The newest committed state. Do not fork, and do not read again, inside the block."""
-        try:
+        with translated("read", self.path):
             env, transaction = self._begin()
-        except (OSError, lmdb.Error) as error:
-            raise translate(error, "read", self.path) from error
         if env is None or transaction is None:
             yield Snapshot()
             return

@@ -18,8 +18,7 @@ from typing import Final
 from ..actors.errors import StoreError, StoreFull, UnderstudyError
 from .batch import MISSING, Batch
 from .environment import MAP_SIZE, Durability, Environment
-from .file.disk import remove, room_and_reserve
-from .file.names import draft_file
+from .file.disk import room_and_reserve
 from .tables.schema import Table
 from .writer import Writer
 
@@ -38,6 +37,11 @@ class Store:
 
     def __init__(self, environment: Environment, writer: Writer) -> None:
         self._environment = environment
+        #: 16 random bytes made with the store.
+        self.home_id = environment.home_id
+        #: Read committed rows only. A batch's rows appear when `committed` is called for it, or slightly earlier.
+        self.scan = environment.scan
+        self.count = environment.count
         self._writer = writer
         #: The open batch, which `put`, `delete` and `after_commit` change.
         self.batch = Batch()
@@ -78,11 +82,6 @@ class Store:
         )
         return cls(environment, writer)
 
-    @property
-    def home_id(self) -> bytes:
-        """16 random bytes made with the store."""
-        return self._environment.home_id
-
     def put(self, table: Table, key: bytes, value: bytes) -> None:
         """Write a row with the open batch."""
         self.batch.put(table, key, value)
@@ -120,24 +119,6 @@ class Store:
         if on_disk:
             found.update(self._environment.get_many(table, sorted(on_disk)))
         return found
-
-    def scan(
-        self,
-        table: Table,
-        start: bytes = b"",
-        stop: bytes | None = None,
-        limit: int | None = None,
-        reverse: bool = False,
-    ) -> list[tuple[bytes, bytes]]:
-        """Committed rows with start <= key < stop, by key; from the last one down if `reverse`.
-
-        A batch's rows appear when `committed` is called for it, or slightly earlier.
-        """
-        return self._environment.scan(table, start, stop, limit, reverse)
-
-    def count(self, table: Table) -> int:
-        """How many committed rows the table has."""
-        return self._environment.count(table)
 
     def pending(self, table: Table, key: bytes) -> bool:
         """Whether a change of this row is not on disk yet."""
@@ -247,19 +228,16 @@ class Store:
         """
 
         def job() -> None:
-            copy = draft_file(self._environment.home, "compact")
             try:
-                self._environment.copy(copy)
-                self._environment.swap(copy)
+                self._environment.compact()
             except UnderstudyError as error:
-                remove(copy)
                 done(error)
                 if self._environment.swapping:
                     raise
             else:
                 done(None)
 
-        self._writer.between(job)
+        self._writer.submit(job)
 
     def close(self, timeout: float) -> StoreError | None:
         """Commit the remaining rows, for at most `timeout` seconds, and close the files; may be called twice.

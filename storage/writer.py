@@ -66,12 +66,17 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="understudy-writer", daemon=True)
         self._thread.start()
 
-    def submit(self, batch: Batch) -> None:
-        """Queue this batch for commit.
+    def submit(self, item: Batch | Job) -> None:
+        """Queue this batch for commit, or this job, which runs while no batch is being written.
 
         Raises the fatal StoreError if there was one, StoreError after `close`.
         """
-        self._put(batch)
+        if self.failure is not None:
+            raise self.failure
+        if self._closed:
+            raise StoreError("the store was closed; open it again")
+        self._put_in += 1
+        self._queue.put(item)
 
     def commit(self, batch: Batch) -> bool:
         """Commit this batch in the calling thread, which must be the submitting one, and wait for the disk.
@@ -90,10 +95,6 @@ class Writer:
             self._fail(error)
             return False
         return True
-
-    def between(self, job: Job) -> None:
-        """Queue a job that runs after the batches submitted so far, while no batch is being written."""
-        self._put(job)
 
     def close(self, timeout: float) -> StoreError | None:
         """Commit the submitted batches, for at most `timeout` seconds; may be called twice.
@@ -122,14 +123,6 @@ class Writer:
     def stopped(self) -> bool:
         """Whether the thread has ended, so that it no longer uses the environment."""
         return not self._thread.is_alive()
-
-    def _put(self, item: Batch | Job) -> None:
-        if self.failure is not None:
-            raise self.failure
-        if self._closed:
-            raise StoreError("the store was closed; open it again")
-        self._put_in += 1
-        self._queue.put(item)
 
     def _run(self) -> None:
         try:

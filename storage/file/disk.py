@@ -62,14 +62,13 @@ def has_room(path: Path, size: int) -> bool:
     return True
 
 
-def sync_file(path: Path) -> None:
-    """Sync a file's bytes to disk."""
-    _sync(path, os.O_RDONLY)
-
-
 def sync_folder(path: Path) -> None:
     """Sync a folder's entries to disk, so that a rename in it survives a power cut."""
-    _sync(path, os.O_RDONLY | os.O_DIRECTORY)
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def make_folder(path: Path, mode: int = 0o777) -> None:
@@ -85,14 +84,6 @@ def make_folder(path: Path, mode: int = 0o777) -> None:
         # Syncing a folder needs read permission, but making entries in it does not.
         with contextlib.suppress(PermissionError):
             sync_folder(path.parent)
-
-
-def _sync(path: Path, flags: int) -> None:
-    descriptor = os.open(path, flags | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def remove(path: Path) -> None:

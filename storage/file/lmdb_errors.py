@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import lmdb
 
@@ -51,3 +53,12 @@ def translate(error: BaseException, doing: str, path: object) -> StoreError | Ho
     if isinstance(error, lmdb.TxnFullError):
         return StoreError(f"{said}. Too much was written at once; write smaller values or fewer of them")
     return StoreError(f"{said}. See the system log for errors of this disk, then start again")
+
+
+@contextmanager
+def translated(doing: str, path: object) -> Iterator[None]:
+    """Raise our error for an error of LMDB or the system inside the block; see `translate`."""
+    try:
+        yield
+    except (OSError, lmdb.Error) as error:
+        raise translate(error, doing, path) from error

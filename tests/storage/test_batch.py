@@ -30,24 +30,24 @@ def test_the_last_word_about_a_key_wins_and_the_size_is_what_is_held(changes):
     assert len(batch) == len(expected)
     assert batch.size == sum(len(key) + len(value or b"") for (_, key), value in expected.items())
     for (table, key), value in expected.items():
-        assert batch.get(table, key) == value
+        assert batch.rows[table].get(key, MISSING) == value
     assert batch.empty == (not expected)
 
 
 def test_a_key_that_was_not_touched_is_missing_which_is_not_deleted():
     batch = Batch()
     batch.delete(Table.TASKS, b"gone")
-    assert batch.get(Table.TASKS, b"gone") is None
-    assert batch.get(Table.TASKS, b"other") is MISSING
-    assert batch.get(Table.ARGS, b"gone") is MISSING
+    assert batch.rows[Table.TASKS].get(b"gone", MISSING) is None
+    assert batch.rows[Table.TASKS].get(b"other", MISSING) is MISSING
+    assert batch.rows[Table.ARGS].get(b"gone", MISSING) is MISSING
 
 
 def test_what_is_removed_before_it_was_written_is_forgotten():
     batch = Batch()
     batch.merge(Table.MAIL, {b"here": b"value"}, 9)
     batch.remove(Table.MAIL, [b"here", b"on disk"])
-    assert batch.get(Table.MAIL, b"here") is MISSING
-    assert batch.get(Table.MAIL, b"on disk") is None
+    assert batch.rows[Table.MAIL].get(b"here", MISSING) is MISSING
+    assert batch.rows[Table.MAIL].get(b"on disk", MISSING) is None
     assert len(batch) == 1
 
 

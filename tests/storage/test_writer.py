@@ -91,7 +91,7 @@ def test_a_batch_of_acks_is_told_without_a_transaction(scene: Scene):
 def test_jobs_run_between_batches(scene: Scene):
     seen: list[int] = []
     scene.writer.submit(rows())
-    scene.writer.between(lambda: seen.append(len(scene.committed)))
+    scene.writer.submit(lambda: seen.append(len(scene.committed)))
     scene.writer.submit(rows())
     scene.writer.close(5)
     assert seen == [1]
@@ -109,7 +109,7 @@ def test_a_caller_may_commit_by_itself_while_the_thread_has_nothing_to_do(scene:
     assert scene.environment.taken == batches
     assert scene.committed == batches[1:2], "whoever commits knows that it has"
     job_began, job_may_end = threading.Event(), threading.Event()
-    scene.writer.between(lambda: job_began.set() or job_may_end.wait(10) or None)  # type: ignore[func-returns-value]
+    scene.writer.submit(lambda: job_began.set() or job_may_end.wait(10) or None)  # type: ignore[func-returns-value]
     assert job_began.wait(10)
     assert not scene.writer.commit(rows())
     job_may_end.set()

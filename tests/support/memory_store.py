@@ -63,7 +63,7 @@ class MemoryStore:
 
     def get(self, table: Table, key: bytes) -> bytes | None:
         """The row's value, as changed by the open batch."""
-        value = self.batch.get(table, key)
+        value = self.batch.rows[table].get(key, MISSING)
         return self._rows[table].get(key) if value is MISSING else value
 
     def get_many(self, table: Table, keys: Iterable[bytes]) -> dict[bytes, bytes]:

@@ -70,7 +70,7 @@ def top(interval: float, count: int | None, as_json: bool) -> None:
                 screen.json(process_tree.document(live, gauges, progress))
                 continue
             size = screen.console().size
-            unended = reader.stats().rows[Table.LIVE]
+            unended = reader.count(Table.LIVE)
             show(
                 process_tree.page(
                     live, gauges, progress, unended, stage.rate, (size.width, size.height), time.time()

@@ -12,7 +12,6 @@ from understudy.storage.file.disk import (
     make_folder,
     remove,
     room_and_reserve,
-    sync_file,
     sync_folder,
 )
 
@@ -88,7 +87,6 @@ def test_a_broken_disk_is_not_a_full_one(monkeypatch, tmp_path: Path):
 def test_syncing_and_removing(tmp_path: Path):
     path = tmp_path / "file"
     path.touch()
-    sync_file(path)
     sync_folder(tmp_path)
     with pytest.raises(NotADirectoryError):
         sync_folder(path)
