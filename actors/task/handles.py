@@ -52,6 +52,8 @@ class TaskRecord:
     key: str | None = None
     retry_of: str | None = None
     """Id of the ended task that this one tries again."""
+    tries: int = 1
+    """The most attempts that its retry policy allows. Known when it has run for 0.1 s, is retried or has an error."""
     cancel_requested: bool = False
     closed: bool = False
     options: dict[str, Any] = field(default_factory=dict)

@@ -62,6 +62,8 @@ class Record:
     """(done, total, note)"""
     checkpoint: tuple[float, int] | None = None
     """(time, size in bytes) of the last checkpoint."""
+    tries: int = 1
+    """The most attempts of its retry policy. Stored with a running task, a retry and an error; 1 for no policy."""
     closed: bool = False
     """Whether further messages are refused."""
     cancel: bool = False

@@ -34,6 +34,7 @@ def view(record: Record, mailbox_depth: int = 0) -> TaskRecord:
         task=record.name,
         state=record.state,
         attempt=record.attempt,
+        tries=record.tries,
         interruptions=record.interruptions,
         created=record.created,
         origin_run=None if record.origin is None else id_text(record.origin),

@@ -222,6 +222,7 @@ class TaskTable:
         if event is Event.RETRY:
             record.attempt += 1
             record.error = error
+            _note_tries(task)
         else:
             record.interruptions += 1
         record.due = due
@@ -250,6 +251,7 @@ class TaskTable:
             record.due = None
         if record.error is not error:
             record.error = error
+            _note_tries(task)
         if task.attempt is None:
             self._leave_queue(task)
         else:
@@ -398,6 +400,8 @@ class TaskTable:
             if task.record.ended is not None:
                 ended.append(task)
             if task.attempt is None or task.attempt.shown:
+                if task.attempt is not None:
+                    _note_tries(task)
                 row, key = task.record.pack(), task.key
             else:
                 row, key = _as_queued(task)
@@ -465,6 +469,13 @@ class TaskTable:
 
 _RUNNING: Place = (int(Lane.RUNNING), 0)
 _RUNNING_PREFIX = live_key(*_RUNNING, b"")[:-ID_BYTES]
+
+
+def _note_tries(task: LiveTask) -> None:
+    """Store how many attempts the retry policy allows. Rows of quick tasks that complete stay without it."""
+    tries = task.options.retry.attempts + 1
+    if task.record.tries != tries:
+        task.record.tries = tries
 
 
 def _as_queued(task: LiveTask) -> tuple[bytes, bytes]:

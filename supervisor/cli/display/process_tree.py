@@ -11,7 +11,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from ...text import escape
-from . import task_table, units
+from . import task_table, task_text, units
 from .process_usage import ProcessUsage
 
 #: Characters of a task's id that are shown.
@@ -90,17 +90,15 @@ def _task(task: Mapping[str, Any], progress: Mapping[str, str], now: float) -> T
         (escape.one_line(task["task"]), "bold" if not task["parked"] else ""),
         (task["id"][:ID_SHOWN], "dim"),
         (activity(task, now), "green" if not task["parked"] else "cyan"),
-        (f"try {tries(task)}", ""),
+        (f"try {_tries(task)}", ""),
     )
     if task["id"] in progress:
         line.append(f"  {progress[task['id']]}")
     return line
 
 
-def tries(task: Mapping[str, Any]) -> str:
-    """ "3 of 4": the attempt and the limit of attempts; "3" if the task itself asks for its retries."""
-    attempt, most = task["attempt"], task["tries"]
-    return f"{attempt} of {most}" if most > 1 and attempt <= most else str(attempt)
+def _tries(task: Mapping[str, Any]) -> str:
+    return task_text.tries(task["attempt"], task["tries"])
 
 
 def activity(task: Mapping[str, Any], now: float) -> str:
@@ -213,7 +211,7 @@ def _running(rows: list[tuple[Any, Any]], progress: Mapping[str, str], width: in
             Text(task["id"][:ID_SHOWN]),
             Text(escape.one_line(task["task"])),
             Text(activity(task, now), "cyan" if task["parked"] else "green"),
-            Text(tries(task)),
+            Text(_tries(task)),
             Text(str(worker["pid"])),
             Text(progress.get(task["id"], "")),
         )

@@ -41,7 +41,7 @@ def tasks(rows: Sequence[tuple[str, TaskRecord]], width: int, now: float) -> Tab
             Text(id),
             Text(escape.one_line(record.task)),
             Text(str(record.state), STYLES[record.state]),
-            Text(str(record.attempt)),
+            Text(task_text.tries(record.attempt, record.tries)),
             Text(units.age(now - record.created)),
             Text(_ran(record, now)),
             Text(task_text.detail(record, now)),
@@ -130,7 +130,7 @@ def _facts(record: TaskRecord, now: float) -> list[tuple[str, Text]]:
         ("id", record.id),
         ("task", escape.one_line(record.task)),
         ("state", state),
-        ("attempt", _attempts(record)),
+        ("try", _attempts(record)),
         ("created", _when(record.created, now)),
         ("started", _when(record.started, now)),
         ("ended", _when(record.ended, now)),
@@ -155,10 +155,11 @@ def _facts(record: TaskRecord, now: float) -> list[tuple[str, Text]]:
 
 
 def _attempts(record: TaskRecord) -> str:
+    tries = task_text.tries(record.attempt, record.tries)
     if not record.interruptions:
-        return str(record.attempt)
+        return tries
     times = "once" if record.interruptions == 1 else f"{record.interruptions:,} times"
-    return f"{record.attempt}, interrupted {times}"
+    return f"{tries}, interrupted {times}"
 
 
 def _checkpoint(record: TaskRecord, now: float) -> str | None:

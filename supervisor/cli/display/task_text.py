@@ -17,6 +17,11 @@ def document(record: TaskRecord) -> dict[str, Any]:
     return {name: units.iso(value) if name in _TIMES else value for name, value in record.as_dict().items()}
 
 
+def tries(attempt: int, most: int) -> str:
+    """ "3 of 4": the attempt and the most that the retry policy allows; "3" without a policy or beyond it."""
+    return f"{attempt} of {most}" if most > 1 and attempt <= most else str(attempt)
+
+
 def run_time(record: TaskRecord, now: float) -> float | None:
     """Seconds that the last attempt has run; None if the task is queued or has not begun."""
     if record.started is None or record.state is State.QUEUED:

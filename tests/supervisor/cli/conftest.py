@@ -28,7 +28,7 @@ UNDERSTUDY = [sys.executable, "-W", "error", "-P", "-c", CODE]
 APP = """
 import logging
 from datetime import date
-from understudy import Fail, cancelled, checkpoint, progress, receive, restore, sleep, task
+from understudy import Fail, Retry, cancelled, checkpoint, current, progress, receive, restore, sleep, task
 
 @task
 def add(a, b=1):
@@ -55,6 +55,12 @@ def post():
         progress(count, 10, "reading")
         checkpoint(count)
     return count
+
+@task(name="tale:zigzag", retry=Retry(attempts=3, delay=0))
+def flaky(tries):
+    if current().attempt < tries:
+        raise ConnectionError("not yet")
+    receive()
 
 @task(grace=5)
 def hours():

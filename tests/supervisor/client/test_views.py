@@ -33,6 +33,7 @@ def test_every_field_of_a_full_record():
     record = Record(id, "task", 1.0, stream, origin, {"priority": 3}, "key", 9.0, old)
     record.state, record.attempt, record.interruptions, record.pid = State.RUNNING, 3, 2, 77
     record.started, record.ended, record.cancel, record.closed = 2.0, 3.0, True, True
+    record.tries = 4
     record.error, record.progress, record.checkpoint = ROW, (1.0, 4.0, "a quarter"), (2.5, 100)
     # As it comes back from disk.
     seen = view(Record.unpack(id, record.pack()), 5)
@@ -59,6 +60,7 @@ def test_every_field_of_a_full_record():
         "cancel_requested": True,
         "closed": True,
         "options": {"priority": 3},
+        "tries": 4,
     }
     assert seen.progress == Progress(1.0, 4.0, "a quarter")
     assert seen.error == ErrorInfo(*ROW)

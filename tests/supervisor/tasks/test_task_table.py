@@ -69,6 +69,28 @@ def test_fifty_thousand_queued_tasks_stay_on_disk_and_run_in_order(home: Path):
     asyncio.run(story())
 
 
+def test_the_tries_of_a_task_are_stored_once_they_say_something(home: Path):
+    async def story() -> None:
+        async with room(home, slots=5) as it:
+            names = ("retried", "retried", "retried", "retried", "quick")
+            good, bad, again, long, none = (it.add(name) for name in names)
+            await it.settle()
+            (puppet,) = it.workers
+            assert len(puppet.begin()) == 5
+            puppet.done(good)
+            puppet.done(bad, Ending.FAIL, error=("Fail", "no", "", []))
+            puppet.done(again, Ending.ERROR, error=("E", "not yet", "", ["builtins:Exception"]))
+            puppet.done(none, Ending.ERROR, error=("E", "no", "", ["builtins:Exception"]))
+            puppet.report(Report.PROGRESS, [(long, 1.0, None, "")])
+            await it.settle()
+            stored = {id: Record.unpack(id, row) for id, row in it.rows(Table.TASKS)}
+            assert [stored[id].tries for id in (good, bad, again, long, none)] == [1, 3, 3, 3, 1]
+            assert [stored[id].attempt for id in (bad, again, long)] == [1, 2, 1]
+            assert "tries" not in stored[good].__dict__, "the row of a quick task stays short"
+
+    asyncio.run(story())
+
+
 def test_every_spilled_task_runs_once_while_others_come_and_go(home: Path):
     async def story() -> None:
         async with room(home, workers=2, slots=4) as it:

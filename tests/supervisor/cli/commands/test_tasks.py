@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from understudy.supervisor.cli.exit_codes import ExitCode
+from waiting import until
 
 if TYPE_CHECKING:
     from conftest import Stage
@@ -41,6 +42,21 @@ def test_ps_as_a_table(served: Stage):
     assert len(narrow) < len(id)
     assert served.state(narrow) == "completed"
     assert served("ps", "--state", "queued", "--task", "x").err == "no such tasks\n"
+
+
+def seen(served: Stage, id: str) -> dict[str, Any]:
+    return dict(served("show", id, "--json").json)
+
+
+def test_ps_and_show_say_how_many_tries_the_retries_allow(served: Stage):
+    id = served.start("tale:zigzag", "3")
+    until(lambda: seen(served, id)["state"] == "running" and seen(served, id)["attempt"] == 3)
+    assert seen(served, id)["tries"] == 4
+    assert " running  3 of 4 " in served("ps", "--task", "tale:zigzag", COLUMNS="150").out
+    assert "3 of 4\n" in served("show", id).out
+    served("close", id)
+    served("result", id, "--wait")
+    assert seen(served, id)["tries"] == 4, "an ended task keeps it"
 
 
 def test_show_has_arguments_and_result(served: Stage):

@@ -109,10 +109,3 @@ def test_a_page_fits_its_screen(size: tuple[int, int]):
     assert len(text.splitlines()) <= size[1]
     assert "60 running, 40 queued, 12.3 done/s, draining" in text
     assert "more" in text
-
-
-@pytest.mark.parametrize(
-    ("attempt", "tries", "shown"), [(1, 1, "1"), (3, 4, "3 of 4"), (4, 4, "4 of 4"), (7, 1, "7"), (5, 4, "5")]
-)
-def test_tries_count_the_first_one(attempt: int, tries: int, shown: str):
-    assert process_tree.tries({"attempt": attempt, "tries": tries}) == shown

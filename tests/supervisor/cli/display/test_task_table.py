@@ -70,6 +70,7 @@ def test_a_sheet_has_the_facts_the_values_and_the_traceback():
         started=NOW - 5,
         ended=NOW - 2,
         interruptions=2,
+        tries=4,
         error=ErrorInfo("E", "m\x1b", "Traceback\n  line\x1b[H\n", {"pid": 7}),
         key="k",
         checkpoint_time=NOW - 3,
@@ -77,7 +78,7 @@ def test_a_sheet_has_the_facts_the_values_and_the_traceback():
     )
     text = "\n".join(lines(task_table.sheet(shown, {"args": ["\x1b"]}, NOW), 100))
     for part in (
-        "1, interrupted 2 times",
+        "1 of 4, interrupted 2 times",
         "2.0 KiB",
         '["\\u001b"]',
         "E: m\\x1b",

@@ -52,3 +52,10 @@ def test_the_run_time_is_that_of_the_last_attempt():
     assert task_text.run_time(record(State.COMPLETED, started=NOW - 5, ended=NOW - 2), NOW) == 3
     assert task_text.run_time(record(State.QUEUED, started=NOW - 5), NOW) is None
     assert task_text.run_time(record(), NOW) is None
+
+
+@pytest.mark.parametrize(
+    ("attempt", "tries", "shown"), [(1, 1, "1"), (3, 4, "3 of 4"), (4, 4, "4 of 4"), (7, 1, "7"), (5, 4, "5")]
+)
+def test_tries_count_the_first_one(attempt: int, tries: int, shown: str):
+    assert task_text.tries(attempt, tries) == shown
