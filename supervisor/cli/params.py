@@ -28,7 +28,7 @@ COMPLETIONS: Final = 50
 
 
 class _Parsed(ParamType):
-    """A type that a function of units.py parses."""
+    """A type that a function of units.py parses. In help texts it stands as its name in capitals."""
 
     def __init__(self, name: str, parse: Callable[[str], float | int], none: bool = False) -> None:
         self.name = name
@@ -46,9 +46,9 @@ class _Parsed(ParamType):
             self.fail(str(error), param, ctx)
 
 
-DURATION: Final = _Parsed("duration", units.parse_duration)
+DURATION: Final = _Parsed("time", units.parse_duration)
 #: As DURATION; "none" gives infinity.
-DURATION_OR_NONE: Final = _Parsed("duration", units.parse_duration, none=True)
+DURATION_OR_NONE: Final = _Parsed("time", units.parse_duration, none=True)
 SIZE: Final = _Parsed("size", units.parse_size)
 MOMENT: Final = _Parsed("time", units.parse_moment)
 

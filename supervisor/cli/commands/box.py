@@ -24,7 +24,7 @@ from ..exit_codes import ExitCode
 from ..failures import CliError
 from ..params import DURATION, SIZE, json_option
 from ..session import current
-from .logs import BEGINNING, LOOK_EVERY, Bell, new_lines
+from .logs import lines_of
 
 #: Each command of the group and its module, relative to `understudy.supervisor.cli`.
 COMMANDS: Final = {"run": "commands.box", "sizes": "commands.box"}
@@ -64,10 +64,8 @@ def box() -> None:
     show_default=True,
     help="Network access.",
 )
-@click.option(
-    "--timeout", type=DURATION, metavar="TIME", help="Limit of its run time.  [default: the size's]"
-)
-@click.option("--memory", type=SIZE, metavar="SIZE", help="Limit of its memory.  [default: the size's]")
+@click.option("--timeout", type=DURATION, help="Limit of its run time.  [default: the size's]")
+@click.option("--memory", type=SIZE, help="Limit of its memory.  [default: the size's]")
 @click.option("--writable", is_flag=True, help="Make its root writable and use the image's own user.")
 @click.option(
     "--output", multiple=True, metavar="PATH", help="Copy this path of the container to the home at its end."
@@ -80,9 +78,7 @@ def box() -> None:
     help="When to fetch the image.",
 )
 @click.option("--retry", type=click.IntRange(min=0), metavar="N", help="Retry up to N times, 1 s apart.")
-@click.option(
-    "--grace", type=DURATION, metavar="TIME", help="Time between SIGTERM and SIGKILL.  [default: 10s]"
-)
+@click.option("--grace", type=DURATION, help="Time between SIGTERM and SIGKILL.  [default: 10s]")
 @click.option("--key", metavar="TEXT", help="A later start with the same key returns the first one's task.")
 @click.option("--detach", is_flag=True, help="Print the task's id and do not wait for it.")
 def box_run(
@@ -125,27 +121,13 @@ def box_run(
         with session.reader() as reader:
             task = id_bytes(info.id)
             try:
-                _follow(reader, task)
+                for lines in lines_of(reader, task, follow=True):
+                    _print(lines)
             except KeyboardInterrupt:
                 screen.note(f"\ncancelling task {info.id}; Ctrl-C once more to let it go on by itself")
                 runtime.cancel(info.id)
                 runtime.wait(info.id)
             return _exit_code(reader, task, info.id)
-
-
-def _follow(reader: Reader, task: bytes) -> None:
-    """Print the task's output until it has ended."""
-    last = BEGINNING
-    with Bell(current().home, reader, task) as wakeup:
-        while True:
-            # Read the record before the lines: a task's lines are on disk before its end is.
-            record = reader.record(task)
-            for number, lines in new_lines(reader, task, last):
-                last = number
-                _print(lines)
-            if record is None or record.terminal:
-                return
-            wakeup.wait(LOOK_EVERY)
 
 
 def _print(lines: Sequence[LogLine]) -> None:

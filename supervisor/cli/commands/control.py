@@ -65,12 +65,10 @@ def cancel(ids: Sequence[str], as_json: bool) -> int:
             if not taken:
                 code = ExitCode.ENDED
             state = runtime.status(id).state
-            if as_json:
-                screen.json({"id": id, "cancelled": taken, "state": state})
-            elif taken:
-                screen.line(f"{id} {'is cancelled' if state == 'cancelled' else 'is asked to stop'}")
-            else:
-                screen.line(f"{id} had ended already: {state}")
+            said = f"had ended already: {state}"
+            if taken:
+                said = "is cancelled" if state == "cancelled" else "is asked to stop"
+            screen.answer(f"{id} {said}", {"id": id, "cancelled": taken, "state": state}, as_json=as_json)
     return code
 
 
@@ -89,17 +87,13 @@ def retry(id: str, from_scratch: bool, as_json: bool) -> None:
                 f"cancel it first: understudy cancel {id_text(old.id)}",
             )
         info = runtime.retry(id_text(old.id), from_scratch=from_scratch)
-    if as_json:
-        screen.json(
-            {"id": info.id, "stream_id": info.stream_id, "task": info.task, "retry_of": id_text(old.id)}
-        )
-    else:
-        screen.line(info.id)
+    document = {"id": info.id, "stream_id": info.stream_id, "task": info.task, "retry_of": id_text(old.id)}
+    screen.answer(info.id, document, as_json=as_json)
 
 
 @command("stop")
 @click.option("--now", is_flag=True, help="Do not wait for running tasks. They continue at the next start.")
-@click.option("--timeout", type=DURATION, metavar="TIME", help="Limit of the wait for the supervisor's end.")
+@click.option("--timeout", type=DURATION, help="Limit of the wait for the supervisor's end.")
 def stop(now: bool, timeout: float | None) -> None:
     """Stop the supervisor and wait for its end.
 

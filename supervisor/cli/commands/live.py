@@ -46,14 +46,7 @@ def tree(as_json: bool) -> None:
 
 
 @command("top")
-@click.option(
-    "--interval",
-    type=DURATION,
-    default="2s",
-    show_default=True,
-    metavar="TIME",
-    help="Time between two updates.",
-)
+@click.option("--interval", type=DURATION, default="2s", show_default=True, help="Time between two updates.")
 @click.option("-n", "--count", type=click.IntRange(min=1), metavar="N", help="End after N updates.")
 @json_option("Print the tree as JSON at each update, one on each line.")
 def top(interval: float, count: int | None, as_json: bool) -> None:

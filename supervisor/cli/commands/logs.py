@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Final, Self
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -48,25 +49,23 @@ def logs(id: str, follow: bool, as_json: bool) -> None:
     printer = Printer(as_json=as_json)
     with current().reader() as reader:
         task = lookup.find(reader, id).id
-        if not follow:
-            printer.print(new_lines(reader, task, BEGINNING))
-            return
-        with Bell(current().home, reader, task) as wakeup:
-            last = BEGINNING
-            while True:
-                # Read the record before the lines: a task's lines are on disk before its end is.
-                record = reader.record(task)
-                last = printer.print(new_lines(reader, task, last), last)
-                if record is None or record.terminal:
-                    return
-                wakeup.wait(LOOK_EVERY)
+        for lines in lines_of(reader, task, follow=follow):
+            printer.print(lines)
 
 
-def new_lines(reader: Reader, id: bytes, last: int) -> Iterator[tuple[int, list[LogLine]]]:
-    """Chunks of the task's log after number `last`, with their numbers."""
-    while chunks := reader.logs(id, after=last, limit=CHUNKS):
-        yield from chunks
-        last = chunks[-1][0]
+def lines_of(reader: Reader, task: bytes, *, follow: bool) -> Iterator[list[LogLine]]:
+    """Lines of the task's log so far; with `follow` also new ones as they come, until the task has ended."""
+    last = BEGINNING
+    with closing(Bell(current().home, reader, task)) as wakeup:
+        while True:
+            # Read the record before the lines: a task's lines are on disk before its end is.
+            record = reader.record(task)
+            while chunks := reader.logs(task, after=last, limit=CHUNKS):
+                last = chunks[-1][0]
+                yield from (lines for _, lines in chunks)
+            if not follow or record is None or record.terminal:
+                return
+            wakeup.wait(LOOK_EVERY)
 
 
 class Printer:
@@ -76,16 +75,13 @@ class Printer:
         self._as_json = as_json
         self._console: Any = None if as_json else screen.console(screen.BOUNDLESS)
 
-    def print(self, chunks: Iterator[tuple[int, list[LogLine]]], last: int = BEGINNING) -> int:
-        """Print chunks; the number of the last one, or `last` if there are none."""
-        for number, lines in chunks:
-            last = number
-            for at, level, text in lines:
-                if self._as_json:
-                    screen.json({"time": units.iso(at), "level": level, "text": text})
-                else:
-                    self._print(at, level, text)
-        return last
+    def print(self, lines: Sequence[LogLine]) -> None:
+        """Print these lines."""
+        for at, level, text in lines:
+            if self._as_json:
+                screen.json({"time": units.iso(at), "level": level, "text": text})
+            else:
+                self._print(at, level, text)
 
     def _print(self, at: float, level: str, text: str) -> None:
         from rich.text import Text
@@ -141,9 +137,3 @@ class Bell:
         if self._events is not None:
             self._events.close()
             self._events = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ....actors.errors import UnderstudyError
-from ....actors.ids import id_bytes
+from ....actors.ids import id_bytes, id_text
 from .. import lookup
 from ..command import command
 from ..display import screen
@@ -31,21 +31,14 @@ def launch_options(command: Callable[..., Any]) -> Callable[..., Any]:
         (
             click.argument("task", metavar="TASK"),
             click.argument("args", type=JSON, nargs=-1, metavar="[JSON]..."),
-            click.option("--kwargs", type=JSON, metavar="JSON", help="Keyword arguments, as a JSON object."),
+            click.option("--kwargs", type=JSON, help="Keyword arguments, as a JSON object."),
             click.option(
                 "--key", metavar="TEXT", help="A later start with the same key returns the first one's task."
             ),
+            click.option("--delay", type=DURATION, help="Begin after this delay: 90, 10m, 2h, 1d."),
+            click.option("--at", type=MOMENT, help="Begin at this time or later: 2030-01-31T08:00."),
             click.option(
-                "--delay", type=DURATION, metavar="TIME", help="Begin after this delay: 90, 10m, 2h, 1d."
-            ),
-            click.option(
-                "--at", type=MOMENT, metavar="TIME", help="Begin at this time or later: 2030-01-31T08:00."
-            ),
-            click.option(
-                "--timeout",
-                type=DURATION_OR_NONE,
-                metavar="TIME",
-                help='Time limit of an attempt; "none" for no limit.',
+                "--timeout", type=DURATION_OR_NONE, help='Time limit of an attempt; "none" for no limit.'
             ),
             click.option(
                 "--retry",
@@ -78,21 +71,13 @@ def start(as_json: bool, **launch: Any) -> None:
     """
     with current().runtime() as runtime:
         info = _launch(current(), runtime, **launch)
-    if as_json:
-        names = ("id", "stream_id", "task", "origin_run")
-        screen.json({name: getattr(info, name) for name in names})
-    else:
-        screen.line(info.id)
+    names = ("id", "stream_id", "task", "origin_run")
+    screen.answer(info.id, {name: getattr(info, name) for name in names}, as_json=as_json)
 
 
 @command("run", context_settings=_NUMBERS)
 @launch_options
-@click.option(
-    "--wait-timeout",
-    type=DURATION,
-    metavar="TIME",
-    help="Limit of the wait. The task continues after it.",
-)
+@click.option("--wait-timeout", type=DURATION, help="Limit of the wait. The task continues after it.")
 @json_option("Print the value on one line.")
 def run(wait_timeout: float | None, as_json: bool, **launch: Any) -> None:
     """Start a task, wait for it and print its value as JSON.
@@ -132,7 +117,7 @@ def _launch(
         raise click.BadParameter("--kwargs takes a JSON object, such as '{\"limit\": 3}'")
     if stream is not None:
         with session.reader() as reader:
-            given["stream_id"] = _stream_id(lookup.find(reader, stream).stream)
+            given["stream_id"] = id_text(lookup.find(reader, stream).stream)
     changes = {name: value for name, value in given.items() if value is not None and value is not False}
     if changes.get("timeout") == math.inf:
         changes["timeout"] = None
@@ -143,9 +128,3 @@ def _launch(
         raise
     except TypeError as error:
         raise click.UsageError(f"the arguments do not fit {error}") from error
-
-
-def _stream_id(stream: bytes) -> str:
-    from ....actors.ids import id_text
-
-    return id_text(stream)

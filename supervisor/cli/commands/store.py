@@ -32,10 +32,7 @@ def prune(everything: bool, as_json: bool) -> None:
     """
     with current().runtime() as runtime:
         removed = runtime.prune(all=everything)
-    if as_json:
-        screen.json({"removed": removed})
-    else:
-        screen.line(f"removed {_count(removed, 'task')}")
+    screen.answer(f"removed {_count(removed, 'task')}", {"removed": removed}, as_json=as_json)
 
 
 @command("backup", short_help="Write a copy of the store to a new folder.")
@@ -48,10 +45,8 @@ def backup(dest: Path, as_json: bool) -> None:
     """
     with current().reader():
         written = write_backup(current().home.path, dest)
-    if as_json:
-        screen.json({"path": str(dest.absolute()), "bytes": written})
-    else:
-        screen.line(f"wrote {units.size(written)} to {escape.one_line(dest)}")
+    text = f"wrote {units.size(written)} to {escape.one_line(dest)}"
+    screen.answer(text, {"path": str(dest.absolute()), "bytes": written}, as_json=as_json)
 
 
 @command("compact", short_help="Free the space of removed tasks.")
@@ -63,10 +58,8 @@ def compact(as_json: bool) -> None:
     """
     with current().reader():
         before, after = _compact()
-    if as_json:
-        screen.json({"before": before, "after": after})
-    else:
-        screen.line(f"{units.size(before)} before, {units.size(after)} now")
+    text = f"{units.size(before)} before, {units.size(after)} now"
+    screen.answer(text, {"before": before, "after": after}, as_json=as_json)
 
 
 def _compact() -> tuple[int, int]:

@@ -57,12 +57,7 @@ WIDE = 120
 )
 @click.option("--watch", is_flag=True, help="Show the list and update it until Ctrl-C.")
 @click.option(
-    "--interval",
-    type=DURATION,
-    default="1s",
-    show_default=True,
-    metavar="TIME",
-    help="Time between two updates of --watch.",
+    "--interval", type=DURATION, default="1s", show_default=True, help="Time between two updates of --watch."
 )
 @json_option("Print a JSON array of tasks; with --watch one on each line.")
 def ps(
@@ -179,7 +174,7 @@ def checkpoint(id: str, as_json: bool) -> None:
 @command("result")
 @id_argument()
 @click.option("--wait", is_flag=True, help="Wait until the task has ended.")
-@click.option("--timeout", type=DURATION, metavar="TIME", help="Limit of the wait; implies --wait.")
+@click.option("--timeout", type=DURATION, help="Limit of the wait; implies --wait.")
 @json_option("Print the result on one line.")
 def result(id: str, wait: bool, timeout: float | None, as_json: bool) -> None:
     """Print a task's result as JSON.

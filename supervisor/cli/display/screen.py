@@ -69,6 +69,11 @@ def json(value: Any) -> None:
     line(value_json.dumps(value))
 
 
+def answer(text: str, document: Any, *, as_json: bool) -> None:
+    """Write a command's answer: the document with `as_json`, else one line of escaped text."""
+    line(value_json.dumps(document) if as_json else text)
+
+
 def value(value: Any, *, as_json: bool = False) -> None:
     """Write a task's value as JSON: indented on a terminal, else or with `as_json` on one line."""
     line(value_json.dumps(value, indent=is_terminal() and not as_json))

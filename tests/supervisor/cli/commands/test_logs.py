@@ -4,12 +4,15 @@ import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
+import click
 import pytest
 
 from understudy.storage.reader import LogLine, Reader
-from understudy.supervisor.cli.commands.logs import BEGINNING, Printer, new_lines
+from understudy.supervisor.cli.commands.logs import Printer, lines_of, logs
+from understudy.supervisor.cli.session import Session
 from waiting import until
 
 if TYPE_CHECKING:
@@ -44,23 +47,32 @@ def test_time_level_and_text(served: Stage):
 
 
 class Rows:
-    """As much of a Reader as is asked for."""
+    """As much of a Reader as is asked for: a task that has ended at the third look."""
 
     def __init__(self, *chunks: tuple[int, list[LogLine]]) -> None:
         self.chunks = chunks
+        self.looks = 0
 
     def logs(self, id: bytes, after: int, limit: int) -> list[tuple[int, list[LogLine]]]:
         return [chunk for chunk in self.chunks if chunk[0] > after][:1]
 
+    def record(self, id: bytes) -> object:
+        self.looks += 1
+        return SimpleNamespace(stream=None, terminal=self.looks > 2)
 
-def test_the_notice_comes_first_and_nothing_twice(capsys: pytest.CaptureFixture[str]):
+
+@pytest.mark.parametrize("follow", [False, True])
+def test_the_notice_comes_first_and_nothing_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], follow: bool
+):
+    monkeypatch.setattr("understudy.supervisor.cli.commands.logs.LOOK_EVERY", 0.0)
     rows = cast(
         "Reader", Rows((0, [(0.0, "notice", "7 earlier lines were dropped")]), (8, [(1.0, "info", "x")]))
     )
     printer = Printer(as_json=True)
-    last = printer.print(new_lines(rows, b"", BEGINNING))
-    assert last == 8
-    assert printer.print(new_lines(rows, b"", last), last) == 8
+    with click.Context(logs, obj=Session(str(tmp_path))).scope():
+        for lines in lines_of(rows, bytes(16), follow=follow):
+            printer.print(lines)
     texts = [json.loads(line)["text"] for line in capsys.readouterr().out.splitlines()]
     assert texts == ["7 earlier lines were dropped", "x"]
 
