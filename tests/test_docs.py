@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import pytest
 
 import understudy
-from checkout import ROOMS, ROOT
+from checkout import ROOMS, ROOT, modules
 from limits import LIMITS
 from understudy import BoxConf, Retry, Task, ws
 from understudy.actors import errors
@@ -386,3 +386,17 @@ def test_every_promise_names_the_tests_that_prove_it() -> None:
     rows = table("README.md", "Promises")
     assert list(rows) == [str(number) for number in range(1, 13)]
     assert [number for number, row in rows.items() if "](tests/" not in row[2]] == []
+
+
+@pytest.mark.parametrize("page", [ROOT / "CONTRIBUTING.md", DOCS / "inside.md"], ids=lambda page: page.name)
+def test_the_plan_lists_every_module(page: Path) -> None:
+    (plan,) = (
+        block
+        for block in re.findall(r"```text\n(.*?)```", TEXTS[page], re.DOTALL)
+        if "EVERY PROCESS" in block
+    )
+    # A folder or nothing, then names, then perhaps a remark three spaces further on.
+    names = re.findall(r"^ +(?:[\w/]+/)? +([\w ]+?)(?:,.*|   .*)?$", plan, re.MULTILINE)
+    assert {name for line in names for name in line.split()} == {
+        file.stem for file in modules() if file.parts[0] in ROOMS and not file.stem.startswith("__init__")
+    }

@@ -416,7 +416,7 @@ class Attempts:
 
     def recover(self) -> int:
         """At boot: interrupt the tasks that ran under the last supervisor; how many."""
-        tasks = self._table.running_at_boot()
+        tasks = self._table.queues.running_at_boot()
         for task in tasks:
             self._interrupt(task)
         return len(tasks)

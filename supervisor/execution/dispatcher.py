@@ -44,6 +44,7 @@ class Dispatcher:
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._table = table
+        self._queues = table.queues
         self._attempts = attempts
         self._pool = pool
         self._settings = settings
@@ -92,7 +93,7 @@ class Dispatcher:
             self._room_look = None
             log.warning("the disk has room again: queued tasks begin")
         self._release_due()
-        waits = self._table.waits
+        waits = self._queues.waits
         for kind in LIMITED:
             if kind.lane is not None and waits(kind.lane) and (seats := self._seats(Lane.SYNC)):
                 self._fill_places(kind, seats)
@@ -114,7 +115,7 @@ class Dispatcher:
         scarce = self.is_scarce()
         loads = [_Load(seat, seat.working(Lane.SYNC), 0 if scarce else seat.channel.ahead) for seat in seats]
         open_loads = list(loads)
-        while open_loads and self._table.waits(Lane.SYNC):
+        while open_loads and self._queues.waits(Lane.SYNC):
             least = min(open_loads, key=_count)
             ahead = least.count - slots
             if ahead >= least.most_ahead:
@@ -127,7 +128,7 @@ class Dispatcher:
             least.tasks += tasks[:fit]
             if not tasks or fit < len(tasks):
                 for task in reversed(tasks[fit:]):
-                    self._table.put_back(Lane.SYNC, task)
+                    self._queues.put_back(task)
                 break
         for load in loads:
             if load.tasks:
@@ -146,7 +147,7 @@ class Dispatcher:
         while tasks:
             free = [seat for seat in seats if seat.working(Lane.SYNC) < self._settings.slots]
             if left <= 0 or not free:
-                self._table.put_back(lane, tasks[0])
+                self._queues.put_back(tasks[0])
                 return
             seat = min(free, key=taken.__getitem__)
             self._attempts.hand(seat, Lane.SYNC, tasks)
@@ -156,7 +157,7 @@ class Dispatcher:
 
     def _take(self, lane: Lane, count: int = 1) -> list[LiveTask]:
         """The first of a lane, taken out; what has changed its lane since it was stored moves on to that."""
-        while tasks := self._table.take(lane, count):
+        while tasks := self._queues.take(lane, count):
             stay = [task for task in tasks if task.lane is lane]
             if len(stay) < len(tasks):
                 for task in tasks:
@@ -177,7 +178,7 @@ class Dispatcher:
             if seat.working(Lane.ASYNC) + len(given.get(seat, ())) >= room:
                 seat = min(seats, key=lambda seat: seat.working(Lane.ASYNC) + len(given.get(seat, ())))
                 if seat.working(Lane.ASYNC) + len(given.get(seat, ())) >= room:
-                    self._table.put_back(Lane.ASYNC, task)
+                    self._queues.put_back(task)
                     break
             given.setdefault(seat, []).append(task)
         for seat, tasks in given.items():
@@ -195,8 +196,8 @@ class Dispatcher:
                 self._pool.retire(seat)
         for task in self._take(Lane.ALONE):
             # A line counts what it has in memory, and reads on from the disk only when it is asked for the next one.
-            self._table.put_back(Lane.ALONE, task)
-            self._pool.want_isolated(min(len(self._table.queues[Lane.ALONE]), AT_ONCE))
+            self._queues.put_back(task)
+            self._pool.want_isolated(min(len(self._queues.lanes[Lane.ALONE]), AT_ONCE))
 
     # --- what was handed out and has not begun ---
 
@@ -238,7 +239,7 @@ class Dispatcher:
         released = self._table.release_due(time.time(), AT_ONCE)
         if released == AT_ONCE:
             self._turn()
-        due = self._table.next_due()
+        due = self._queues.next_due()
         if due is None:
             return
         if self._alarm is not None:

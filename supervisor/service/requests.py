@@ -221,7 +221,11 @@ class Service:
         self._refuse_new_work()
         if self._pool.app_ready.is_set():
             payload = self._admission.start(rows)
-            if len(rows) >= MANY and self._table.crowded and self._attempts.paces.is_quick(rows[-1][1]):
+            if (
+                len(rows) >= MANY
+                and self._table.queues.crowded
+                and self._attempts.paces.is_quick(rows[-1][1])
+            ):
                 self._commits.after_commit(
                     lambda: self._in_background(client, request, self._once_short(payload))
                 )
@@ -241,7 +245,7 @@ class Service:
             for _ in range(LOOKS):
                 ended = self._ended()
                 await asyncio.sleep(LOOK)
-                if not self._table.crowded or self._ended() - ended < MOVED:
+                if not self._table.queues.crowded or self._ended() - ended < MOVED:
                     break
         return payload
 

@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import time
+from typing import TYPE_CHECKING, Any, Final
 
+from ...actors.state import TERMINAL, Event, State, after
 from ...actors.task.options import Options
 from ...storage.tables.record import Record
-from ...storage.tables.schema import Lane
+from ...storage.tables.schema import ID_BYTES, Lane, due_sort, live_key, ready_sort
+from ..rules.verdict import ErrorRow
 from ..task_kinds import TaskKind, kind_of
+from .catalog import Place
 
 if TYPE_CHECKING:
     from .attempt import Attempt
     from .mailboxes import MailboxState
     from .task_log import TaskLog
 
+_RUNNING: Final[Place] = (int(Lane.RUNNING), 0)
+_RUNNING_PREFIX: Final = live_key(*_RUNNING, b"")[:-ID_BYTES]
+
+
+def place_of(record: Record, options: Options, lane: Lane) -> Place:
+    """The place in the `live` table of a task that is on no worker."""
+    if record.due is not None:
+        return Lane.DELAYED, due_sort(record.due)
+    return lane, ready_sort(options.priority)
+
 
 class LiveTask:
-    """One task. Its record is durable; the rest may be lost with the supervisor."""
+    """One task. Its record is durable; the rest may be lost with the supervisor.
+
+    The transitions here change the record and the place in the `live` table. `TaskTable` calls them; it also keeps the
+    queues, writes the change and reports it.
+    """
 
     __slots__ = (
         "args",
@@ -87,8 +105,95 @@ class LiveTask:
             record.interruptions,
         )
 
-    def off_worker(self) -> None:
-        """It has left its worker, if it was on one."""
+    def row(self) -> tuple[bytes, bytes | None]:
+        """The record and the `live` key that belong on disk.
+
+        While a task may be taken back from its worker, that is the task as queued. A reader that had seen it run
+        would then see it queued again without an interruption.
+        """
+        record = self.record
+        if self.attempt is None or self.attempt.shown:
+            if self.attempt is not None:
+                self._note_tries()
+            return record.pack(), self.key
+        handed = record.started, record.pid
+        place = self.place()
+        record.state, record.place = State.QUEUED, place
+        record.started = record.pid = None
+        row = record.pack()
+        record.state, record.place = State.RUNNING, _RUNNING
+        record.started, record.pid = handed
+        return row, live_key(*place, self.id)
+
+    def place(self) -> Place:
+        """Where it stands while it is on no worker."""
+        return place_of(self.record, self.options, self.lane)
+
+    # --- transitions ---
+
+    def stand(self) -> None:
+        """It is queued: give it its place."""
+        self.record.place = place = self.place()
+        self.key = live_key(*place, self.id)
+
+    def begin(self, pid: int, now: float) -> None:
+        """It is handed to a worker."""
+        record = self.record
+        record.state = after(record.state, Event.DISPATCH)
+        record.started = now
+        record.pid = pid
+        if record.due is not None:
+            record.due = None
+        record.place = _RUNNING
+        self.key = _RUNNING_PREFIX + self.id
+
+    def requeue(self, event: Event, error: ErrorRow | None, due: float | None) -> None:
+        """It is interrupted, or is to be retried at `due`."""
+        record = self.record
+        record.state = after(record.state, event)
+        record.pid = None
+        if event is Event.RETRY:
+            record.progress = None
+            record.attempt += 1
+            record.error = error
+            self._note_tries()
+        else:
+            record.interruptions += 1
+        record.due = due
+        self._leave_worker()
+
+    def take_back(self) -> None:
+        """It was handed out and had not begun: as if it had never been handed out."""
+        record = self.record
+        record.state = State.QUEUED
+        record.started = record.pid = None
+        self._leave_worker()
+
+    def end(self, event: Event, error: ErrorRow | None, value: bytes | None) -> None:
+        """It has reached its final state."""
+        record = self.record
+        record.state = after(record.state, event)
+        assert record.state in TERMINAL
+        record.ended = time.time()
+        record.pid = None
+        if record.due is not None:
+            record.due = None
+        if record.error is not error:
+            record.error = error
+            self._note_tries()
+        self._leave_worker()
+        record.place = self.key = None
+        self.result = value
+        if value is not None:
+            record.result = len(value)
+
+    def _note_tries(self) -> None:
+        """Store how many attempts the retry policy allows. Rows of quick tasks that complete stay without it."""
+        tries = self.options.retry.attempts + 1
+        if self.record.tries != tries:
+            self.record.tries = tries
+
+    def _leave_worker(self) -> None:
         if self.attempt is not None:
             self.attempt.end()
             self.attempt = None

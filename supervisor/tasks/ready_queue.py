@@ -119,11 +119,6 @@ class ReadyQueue:
                 return key
         return None
 
-    def pop(self, valid: Callable[[bytes], bool]) -> bytes | None:
-        """The first key, taken out; None when the lane is empty."""
-        taken = self.take(1, valid)
-        return taken[0] if taken else None
-
     def take(self, count: int, valid: Callable[[bytes], bool]) -> list[bytes]:
         """The first keys, up to so many, taken out in their order; none only when the lane is empty."""
         held = self._held

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,7 +21,7 @@ from understudy.actors.ids import new_id
 from understudy.actors.state import State
 from understudy.actors.task.options import Options
 from understudy.storage.tables.record import Record
-from understudy.storage.tables.schema import Lane
+from understudy.storage.tables.schema import Lane, Table, live_key, live_lane
 from understudy.supervisor.channel.local import LocalChannel
 from understudy.supervisor.daemon.core import Core
 from understudy.supervisor.execution.worker_seat import WorkerSeat
@@ -33,7 +34,18 @@ from understudy.supervisor.wire.codec import Decoder, encode
 from understudy.supervisor.wire.messages import Order, Report
 from understudy.supervisor.wire.socket_buffers import READ_SIZE
 
-__all__ = ["ErrorInfo", "PaperPool", "Puppet", "Room", "declared", "room"]
+__all__ = [
+    "ErrorInfo",
+    "PaperPool",
+    "Puppet",
+    "Room",
+    "consistent",
+    "declared",
+    "end_all",
+    "lanes",
+    "room",
+    "small_windows",
+]
 
 #: Seconds that anything in these tests may take.
 PATIENCE = 20.0
@@ -228,7 +240,7 @@ class Room:
         await self.until(lambda: not self.core.turn_asked)
         await self.commits.settled()
         await self.until(
-            lambda: not self.core.turn_asked and not self.commits.store.busy and not self.table._dirty
+            lambda: not self.core.turn_asked and not self.commits.store.busy and not self.table.writes.pending
         )
 
     async def until(self, condition: Callable[[], object]) -> None:
@@ -293,3 +305,26 @@ async def room(
         yield it
     finally:
         it.close()
+
+
+def small_windows(it: Room, window: int) -> None:
+    for line in it.table.queues.lanes.values():
+        line._window = window
+
+
+def lanes(it: Room) -> Counter[Lane]:
+    return Counter(live_lane(key) for key, _ in it.rows(Table.LIVE))
+
+
+def consistent(it: Room) -> None:
+    """Each live task has one live row, where its record says, and no other row is there."""
+    rows = [key for key, _ in it.rows(Table.LIVE)]
+    records = [Record.unpack(id, row) for id, row in it.rows(Table.TASKS)]
+    assert sorted(rows) == sorted(live_key(*r.place, r.id) for r in records if r.place is not None)
+    assert all((r.place is None) == r.terminal for r in records)
+
+
+def end_all(it: Room) -> None:
+    for puppet in it.workers:
+        for assignment in puppet.begin():
+            puppet.done(assignment.id)

@@ -1,15 +1,19 @@
-"""An entry: what a worker is told of it, and what is forgotten when it comes off one."""
+"""A live task: its transitions, and what a worker is told of it."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, cast
+
+import pytest
 
 from understudy.actors.attempt.host import Assignment
 from understudy.actors.ids import new_id
+from understudy.actors.state import Event
 from understudy.actors.task.options import Options
 from understudy.storage.tables.record import Record
-from understudy.storage.tables.schema import Lane
+from understudy.storage.tables.schema import Lane, live_lane
 from understudy.supervisor.tasks.attempt import Attempt
 from understudy.supervisor.tasks.live_task import LiveTask
 
@@ -33,24 +37,50 @@ def test_the_assignment():
     assert made.assignment() == Assignment(id, "app:task", 3, b"args", id, None, "checkpoint", 5.0, True, 2)
 
 
-def test_off_its_worker_nothing_of_the_attempt_is_left():
+@pytest.mark.parametrize(
+    ("leave", "queued"),
+    [
+        (LiveTask.take_back, True),
+        (lambda task: task.requeue(Event.INTERRUPT, None, None), True),
+        (lambda task: task.requeue(Event.RETRY, None, 5.0), True),
+        (lambda task: task.end(Event.COMPLETE, None, b"value"), False),
+    ],
+    ids=["taken back", "interrupted", "retried", "ended"],
+)
+def test_nothing_of_the_attempt_is_left_when_the_task_leaves_its_worker(
+    leave: Callable[[LiveTask], None], queued: bool
+):
     async def story() -> None:
         loop = asyncio.get_running_loop()
         made = entry()
         called: list[str] = []
         assert made.queued
         made.attempt = attempt = Attempt(cast("Any", None), 0.0)
+        made.begin(42, 3.0)
         attempt.parked = True
         attempt.deadline = loop.call_later(0, called.append, "deadline")
         attempt.kill = loop.call_later(0, called.append, "kill")
         assert made.parked
         assert not made.queued
-        made.off_worker()
-        assert made.queued
+        leave(made)
+        assert made.queued == queued
         assert not made.parked
+        assert made.record.pid is None
         await asyncio.sleep(0.001)
         assert called == []
-        made.record.ended = 2.0
-        assert not made.queued
 
     asyncio.run(story())
+
+
+def test_until_it_is_known_to_have_begun_the_disk_shows_it_queued():
+    made = entry()
+    made.stand()
+    queued = made.row()
+    made.attempt = attempt = Attempt(cast("Any", None), 0.0)
+    made.begin(42, 3.0)
+    assert made.row() == queued
+    attempt.begun = True
+    row, key = made.row()
+    assert Record.unpack(made.id, row).pid == 42
+    assert key == made.key
+    assert live_lane(key) is Lane.RUNNING

@@ -1,0 +1,141 @@
+"""WriteBehind: the changed tasks that the next commit writes, and the release of tasks that need not stay in memory."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+
+from ...storage.tables.prune import expiry_rows
+from ...storage.tables.record import Record
+from ...storage.tables.schema import EXPIRY_KEY_BYTES, ID_BYTES, LIVE_KEY_BYTES, Table, live_id
+from .commit_loop import CommitLoop
+from .live_task import LiveTask
+from .queues import Queues
+from .ready_queue import ReadyQueue
+
+
+class WriteBehind:
+    """Writes each changed task once for each commit, just before the batch is sealed."""
+
+    def __init__(self, commits: CommitLoop, tasks: dict[bytes, LiveTask], queues: Queues) -> None:
+        self._commits = commits
+        self._tasks = tasks
+        self._queues = queues
+        self._dirty: list[LiveTask] = []
+        #: The tasks that have ended since the last write, by the seconds that they are to be kept.
+        self._expiring: defaultdict[float, list[bytes]] = defaultdict(list)
+        #: Read from disk since the last write.
+        self._loaded: list[LiveTask] = []
+        #: Number of the last batch that was given rows, and of the last one known to be on disk.
+        self._batch = self._on_disk = 0
+        #: Called after the commit with the tasks that ended in it.
+        self.on_ended: Callable[[list[LiveTask]], None] = lambda _: None
+        commits.before_seal = self.write
+
+    @property
+    def pending(self) -> bool:
+        """Whether a task has changed since the last write."""
+        return bool(self._dirty)
+
+    def touch(self, task: LiveTask) -> None:
+        """Its record has changed: write it with the next commit."""
+        if not task.dirty:
+            task.dirty = True
+            self._dirty.append(task)
+
+    def loaded(self, task: LiveTask) -> None:
+        """It was read from disk. It is released before the next commit, unless it changes or is about to run."""
+        self._loaded.append(task)
+
+    def expire(self, task: LiveTask) -> None:
+        """It has ended: remove it when its `keep` time is over."""
+        if task.options.keep is not None:
+            self._expiring[task.options.keep].append(task.id)
+
+    def write_far(self, queue: ReadyQueue, new: list[tuple[bytes, Record]]) -> None:
+        """Write new tasks behind a queue's horizon to disk only: memory would release them at once."""
+        keys = [key for key, _ in new]
+        self._merge({record.id: record.pack() for _, record in new}, dict.fromkeys(keys, b""))
+        queue.turn_away(keys)
+        self._commits.after_commit(lambda: queue.committed(keys))
+
+    def write(self) -> None:
+        """Put the changed tasks into the open batch."""
+        if self._loaded:
+            self._release_loaded()
+        dirty = self._dirty
+        if not dirty:
+            return
+        self._dirty = []
+        self._batch = batch = self._batch + 1
+        tasks: dict[bytes, bytes | None] = {}
+        live: dict[bytes, bytes | None] = {}
+        ended: list[LiveTask] = []
+        for task in dirty:
+            task.dirty = False
+            task.batch = batch
+            if task.record.ended is not None:
+                ended.append(task)
+            tasks[task.id], key = task.row()
+            if key != task.stored_key:
+                if task.stored_key is not None:
+                    live[task.stored_key] = None
+                if key is not None:
+                    live[key] = b""
+                task.stored_key = key
+        self._merge(tasks, live)
+        for keep, ids in self._expiring.items():
+            rows = expiry_rows(time.time() + keep, ids)
+            self._commits.store.batch.merge(Table.EXPIRY, rows, EXPIRY_KEY_BYTES * len(ids))
+        self._expiring.clear()
+        self._commits.after_commit(lambda: self._written(dirty, ended, batch))
+
+    def _merge(self, tasks: dict[bytes, bytes | None], live: dict[bytes, bytes | None]) -> None:
+        """Rows of the two tables for the open batch."""
+        batch = self._commits.store.batch
+        batch.merge(Table.TASKS, tasks, sum(map(len, filter(None, tasks.values()))) + ID_BYTES * len(tasks))
+        batch.merge(Table.LIVE, live, LIVE_KEY_BYTES * len(live))
+
+    def _written(self, tasks: list[LiveTask], ended: list[LiveTask], batch: int) -> None:
+        """After the commit: release tasks that need not be in memory, and report those that ended."""
+        self._on_disk = batch
+        # A task that has changed since comes again with a later batch.
+        ended = [task for task in ended if not task.dirty and task.batch == batch]
+        for task in ended:
+            self._tasks.pop(task.id, None)
+        for queue in self._queues.lanes.values():
+            # A lane without a horizon keeps everything in memory.
+            if queue.horizon is not None:
+                standing = [
+                    task
+                    for task in tasks
+                    if task.key and self._queues.of(task) is queue and not task.dirty and task.batch == batch
+                ]
+                queue.committed(task.key for task in standing if task.key)
+                self._release(queue, standing)
+        if ended:
+            self.on_ended(ended)
+        for queue in self._queues.lanes.values():
+            for key in queue.cut(self._is_written):
+                if self._is_written(key):
+                    self._tasks.pop(live_id(key), None)
+
+    def _release_loaded(self) -> None:
+        """Release tasks that were only read; changed ones are released after their commit."""
+        loaded, self._loaded = self._loaded, []
+        for task in loaded:
+            queue = self._queues.of(task)
+            if queue is not None and not task.dirty and task.batch <= self._on_disk:
+                self._release(queue, [task])
+
+    def _release(self, queue: ReadyQueue, tasks: Iterable[LiveTask]) -> None:
+        """Release those of these tasks that are behind the queue's horizon."""
+        for task in tasks:
+            if task.attempt is None and task.key and not queue.holds(task.key):
+                self._tasks.pop(task.id, None)
+
+    def _is_written(self, key: bytes) -> bool:
+        task = self._tasks.get(live_id(key))
+        written = task is None or (not task.dirty and task.batch <= self._on_disk)
+        return written and not self._commits.store.pending(Table.LIVE, key)
