@@ -10,8 +10,10 @@ import msgpack
 import pytest
 
 from room import consistent, declared, room, small_windows
+from understudy.actors.attempt.host import Ending
 from understudy.actors.state import Event, IllegalTransition, State
 from understudy.storage.check import check
+from understudy.storage.tables.record import Record
 from understudy.storage.tables.schema import Lane, Table, log_key
 from understudy.supervisor.wire.messages import Report
 
