@@ -122,7 +122,7 @@ class Reader:
         """The encoded value of the last checkpoint; None if there is none."""
         return self._get(Table.CHECKPOINTS, id)
 
-    def mail_depth(self, id: bytes) -> int:
+    def mailbox_depth(self, id: bytes) -> int:
         """How many messages are in the task's mailbox: sent and not yet acknowledged."""
         with self._read() as snapshot:
             return sum(1 for _ in snapshot.rows(Table.MAIL, id, after_prefix(id)))

@@ -224,11 +224,11 @@ class TaskActor(pykka.Actor):
 
     def _put_away(self, outcome: Outcome) -> None:
         """Close the resources that the task's code left open; drop those that do not close in time."""
-        self._begin_to_leave(outcome)
+        self._close_resources(outcome)
         self._wait(CLOSE_WITHIN, lambda: not self.resources)
         self._drop_resources()
 
-    def _begin_to_leave(self, outcome: Outcome) -> None:
+    def _close_resources(self, outcome: Outcome) -> None:
         why = closing_reason(outcome, self.signal)
         for resource in tuple(self.resources):
             resource.close_for(why)
@@ -331,11 +331,11 @@ class TaskActor(pykka.Actor):
         inbox = self.inbox
         # Read before the messages: messages and then the close may arrive between the two reads.
         closed = inbox.closed
-        if inbox.letters:
-            self.taken, packed = inbox.letters.popleft()
+        if inbox.messages:
+            self.taken, packed = inbox.messages.popleft()
             if self.taken - self._told >= TAKEN_EVERY:
                 self._told = self.taken
-                self.host.mail_taken(self)
+                self.host.messages_taken(self)
             return values.unpack(packed)
         return CLOSED if closed else NOTHING
 
@@ -343,12 +343,12 @@ class TaskActor(pykka.Actor):
         """Tell the host before a wait: it holds messages back while it believes that many are here."""
         if self.taken > self._told:
             self._told = self.taken
-            self.host.mail_taken(self)
+            self.host.messages_taken(self)
 
     def _acknowledge_taken(self) -> None:
         if not self.stateful and self.taken > self.acked:
             self.acked = self._told = self.taken
-            self.host.mail_taken(self)
+            self.host.messages_taken(self)
 
     def _guard_state(self) -> None:
         """From now on only checkpoints acknowledge messages, unless the task was declared with `ack`."""
@@ -358,14 +358,14 @@ class TaskActor(pykka.Actor):
     def _ask_checkpoint(self, value: Any, send: Any) -> tuple[Future[Any], int]:
         """The future of the host's answer, and the number of the last message that it acknowledges."""
         packed = values.pack(value, "checkpoint", self.value_limit)
-        letters = [
+        messages = [
             (id_bytes(id), values.pack(message, f"send[{n}]", self.value_limit))
             for n, (id, message) in enumerate(send)
         ]
         self._guard_state()
         # Set before the answer, so that `restore` asks the host even if the task does not wait.
         self.has_checkpoint = True
-        return self.host.checkpoint(self, packed, self.taken, letters), self.taken
+        return self.host.checkpoint(self, packed, self.taken, messages), self.taken
 
     def _stored(self, received: int) -> None:
         self.acked = max(self.acked, received)
@@ -385,7 +385,7 @@ class TaskActor(pykka.Actor):
 
     def _something_to_receive(self) -> bool:
         inbox = self.inbox
-        return bool(inbox.letters) or self.signal_unread() or self.interrupted or inbox.closed
+        return bool(inbox.messages) or self.signal_unread() or self.interrupted or inbox.closed
 
     def _something_wrong(self) -> bool:
         return self.signal is not None or self.interrupted

@@ -82,7 +82,7 @@ class AsyncTaskActor(TaskActor):
         if self.signal is not None:
             self._throw()
         try:
-            value = await (self._play_async() if self.task.is_class else self._called())
+            value = await (self._run_class_async() if self.task.is_class else self._called())
             outcome = self._completed(value)
         except BaseException as error:  # noqa: BLE001 - any error ends the task, never the event loop
             outcome = self._broken_off(error)
@@ -100,7 +100,7 @@ class AsyncTaskActor(TaskActor):
 
     async def _put_away_async(self, outcome: Outcome) -> None:
         """As `_put_away`."""
-        self._begin_to_leave(outcome)
+        self._close_resources(outcome)
         for _ in range(2):
             try:
                 await self._wait_async(CLOSE_WITHIN, lambda: not self.resources)
@@ -119,7 +119,7 @@ class AsyncTaskActor(TaskActor):
         """Whether `check_stop` would raise."""
         return self.interrupted
 
-    async def _play_async(self) -> Any:
+    async def _run_class_async(self) -> Any:
         part = self._called()
         if hasattr(part, "on_start"):
             await _maybe(part.on_start())

@@ -80,11 +80,11 @@ class Host(Protocol):
     def resumed(self, actor: TaskActor) -> None:
         """The actor's wait has ended."""
 
-    def mail_taken(self, actor: TaskActor) -> None:
+    def messages_taken(self, actor: TaskActor) -> None:
         """`actor.taken` or `actor.acked` has grown."""
 
     def checkpoint(
-        self, actor: TaskActor, value: bytes, acked: int, letters: list[tuple[bytes, bytes]]
+        self, actor: TaskActor, value: bytes, acked: int, messages: list[tuple[bytes, bytes]]
     ) -> Future[Any]:
         """Store the value, acknowledge up to `acked`, deliver the messages: all or nothing.
 

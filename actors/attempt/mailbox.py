@@ -19,20 +19,20 @@ PERFORM: Final[Envelope[Any]] = Envelope("perform")
 #: Guards changes of every mailbox's `rings`, and the making of its deque. One lock serves all.
 _changing: Final = threading.Lock()
 
-Letter = tuple[int, bytes]
+Message = tuple[int, bytes]
 """A message in a mailbox: its number there, counted from 1, and its encoded value."""
 
 
 class Mailbox:
     """An inbox that starts with PERFORM."""
 
-    __slots__ = ("_ordered", "closed", "letters", "rings")
+    __slots__ = ("_ordered", "closed", "messages", "rings")
 
     def __init__(self) -> None:
         self._ordered = False
         #: Messages that are not taken yet, oldest first. The deque is made for the first one: an empty deque
         #: takes ten times the memory of all the rest, and most tasks never get a message.
-        self.letters: deque[Letter] | tuple[()] = ()
+        self.messages: deque[Message] | tuple[()] = ()
         #: Whether no more messages will come.
         self.closed = False
         #: Called on every change, one for each wait. Each must be safe to call from any thread.
@@ -42,29 +42,29 @@ class Mailbox:
         """Take in one message; Pykka's interface."""
         self.put_all((envelope.message,))
 
-    def put_all(self, letters: Iterable[Letter]) -> None:
+    def put_all(self, messages: Iterable[Message]) -> None:
         """Take in messages, in their order."""
-        box = self.letters
-        (self._first_box() if isinstance(box, tuple) else box).extend(letters)
+        box = self.messages
+        (self._first_box() if isinstance(box, tuple) else box).extend(messages)
         self.wake()
 
-    def _first_box(self) -> deque[Letter]:
+    def _first_box(self) -> deque[Message]:
         with _changing:
-            if isinstance(self.letters, tuple):
-                self.letters = deque()
-            return self.letters
+            if isinstance(self.messages, tuple):
+                self.messages = deque()
+            return self.messages
 
     def get(self) -> Envelope[Any]:
         """The next envelope for Pykka's loop. Never blocks: the actor stops when the task's code ends."""
         if not self._ordered:
             self._ordered = True
             return PERFORM
-        assert not isinstance(self.letters, tuple)
-        return Envelope(self.letters.popleft())
+        assert not isinstance(self.messages, tuple)
+        return Envelope(self.messages.popleft())
 
     def empty(self) -> bool:
         """Whether Pykka's loop has nothing left to take."""
-        return self._ordered and not self.letters
+        return self._ordered and not self.messages
 
     def close(self) -> None:
         """Accept no more messages. The task's `receive` gives None after the messages already here."""

@@ -134,7 +134,7 @@ class LocalChannel(StreamProtocol):
             self._frames or self._messages or self._closing or self._late_frames
         ):
             return
-        messages = [(Order.MAIL, id, first, values) for id, (first, values) in self._messages.items()]
+        messages = [(Order.MESSAGES, id, first, values) for id, (first, values) in self._messages.items()]
         closes = [(Order.CLOSE, id) for id in self._closing]
         frames = [*self._frames, *messages, *closes, *self._late_frames]
         self._frames, self._messages, self._closing, self._late_frames = [], {}, {}, []

@@ -75,9 +75,9 @@ class AsyncRuntime:
         """See `Runtime.send`."""
         await self._call(self.sync.send, id, message)
 
-    async def send_many(self, letters: Iterable[tuple[IdLike, Any]]) -> None:
+    async def send_many(self, messages: Iterable[tuple[IdLike, Any]]) -> None:
         """See `Runtime.send_many`."""
-        await self._call(self.sync.send_many, letters)
+        await self._call(self.sync.send_many, messages)
 
     async def cancel(self, id: IdLike) -> bool:
         """See `Runtime.cancel`."""

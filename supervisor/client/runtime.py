@@ -192,13 +192,13 @@ class Runtime:
             Ask.SEND, [(_id(id), values.pack(message, "message", self._attachment.value_limit))]
         ).result()
 
-    def send_many(self, letters: Iterable[tuple[IdLike, Any]]) -> None:
+    def send_many(self, messages: Iterable[tuple[IdLike, Any]]) -> None:
         """Put (id, message) pairs into mailboxes in this order; one commit for each 10,000 messages or 8 MiB."""
         pending: list[Future[Any]] = []
         rows: list[tuple[bytes, bytes]] = []
         size = 0
         limit = self._attachment.value_limit
-        for number, (id, message) in enumerate(_several(letters, "send_many", "(id, message) pairs")):
+        for number, (id, message) in enumerate(_several(messages, "send_many", "(id, message) pairs")):
             rows.append((_id(id), value := _pack_message(number, message, limit)))
             size += len(value) + 50
             if len(rows) >= BATCH_LIMIT or size >= BATCH_BYTES:
@@ -262,7 +262,7 @@ class Runtime:
         record = self._reader.record(key)
         if record is None:
             raise TaskNotFound(f"no task has the id {id_text(key)}", id_text(key))
-        return view(record, self._reader.mail_depth(key))
+        return view(record, self._reader.mailbox_depth(key))
 
     def list(
         self,

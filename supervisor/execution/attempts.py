@@ -65,7 +65,7 @@ class Attempts:
         self._on: dict[int, Callable[[WorkerSeat, tuple[Any, ...]], None]] = {
             Report.DONE: self._done,
             Report.PARKED: self._parked,
-            Report.MAIL: self._mail,
+            Report.TAKEN: self._taken,
             Report.CHECKPOINT: self._checkpoint,
             Report.RESTORE: self._restore,
             Report.PROGRESS: self._progress,
@@ -80,7 +80,7 @@ class Attempts:
         seat.hand(lane, tasks, self._loop.time())
         self._table.begin(tasks, seat.pid, now)
         for task in tasks:
-            if task.stored or task.mail is not None or task.record.closed:
+            if task.stored or task.mailbox is not None or task.record.closed:
                 self._mailboxes.open(task)
 
     def take_back(self, seat: WorkerSeat, lane: Lane) -> list[LiveTask]:
@@ -208,7 +208,7 @@ class Attempts:
             record = task.record
             learn(record.name, seconds)
             record.started = started
-            if task.mail is not None:
+            if task.mailbox is not None:
                 self._mailboxes.acknowledge(task, acked)
             how, timed_out = _ENDINGS[ending], attempt.signal == "timeout"
             if completes(how, cancelled=record.cancel, timed_out=timed_out):
@@ -240,7 +240,7 @@ class Attempts:
                 if task is not None:
                     seat.set_parked(task, parked)
 
-    def _mail(self, seat: WorkerSeat, frame: tuple[Any, ...]) -> None:
+    def _taken(self, seat: WorkerSeat, frame: tuple[Any, ...]) -> None:
         for id, taken, acked in frame[1]:
             task = seat.tasks.get(id)
             if task is not None:
@@ -257,7 +257,7 @@ class Attempts:
             )
             return
         try:
-            self._mailboxes.send([letter for letters in posted for letter in letters])
+            self._mailboxes.send([message for messages in posted for message in messages])
         except UnderstudyError as error:
             seat.channel.refuse(request, error)
             return

@@ -71,9 +71,9 @@ def check_checkpoint(request: Any, value: Any, acked: Any, posted: Any, value_li
     """ProtocolError if these are no fields of CHECKPOINT."""
     sound = type(request) is int and type(acked) is int and _is_value(value, value_limit)
     if not sound or not all(
-        type(id) is bytes and len(id) == _ID_BYTES and _is_value(letter, value_limit)
-        for letters in posted
-        for id, letter in letters
+        type(id) is bytes and len(id) == _ID_BYTES and _is_value(message, value_limit)
+        for messages in posted
+        for id, message in messages
     ):
         raise ProtocolError(f"not a checkpoint: {(request, value, acked, posted)!r:.200}")
 

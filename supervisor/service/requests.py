@@ -264,15 +264,15 @@ class Service:
     # --- messages and ends ---
 
     def _send(self, client: ClientLink, frame: tuple[Any, ...]) -> None:
-        _, request, letters = frame
+        _, request, messages = frame
         self._refuse_new_work()
-        if letters:
+        if messages:
             # By columns: many messages are for the same few tasks, and equal ids are checked once.
-            ids, values = zip(*letters, strict=True)
+            ids, values = zip(*messages, strict=True)
             for id in set(ids):
                 checked_id(id)
             self._admission.check_values(values, "a message")
-            self._mailboxes.send(letters)
+            self._mailboxes.send(messages)
         self._once_on_disk(client, request)
 
     def _close(self, client: ClientLink, frame: tuple[Any, ...]) -> None:

@@ -45,7 +45,7 @@ class LiveTask:
         "key",
         "lane",
         "log",
-        "mail",
+        "mailbox",
         "options",
         "record",
         "result",
@@ -71,7 +71,7 @@ class LiveTask:
         self.result: bytes | None = None
         #: None while it is queued.
         self.attempt: Attempt | None = None
-        self.mail: MailboxState | None = None
+        self.mailbox: MailboxState | None = None
         self.log: TaskLog | None = None
 
     @property

@@ -45,13 +45,13 @@ class MailboxState:
     @classmethod
     def of(cls, sizes: dict[int, int]) -> MailboxState:
         """A mailbox that holds messages of these sizes, by number."""
-        mail = cls()
+        mailbox = cls()
         if sizes:
-            mail.first = min(sizes)
-            mail.last = mail._base = mail.first - 1
-            mail.add([sizes.get(number, 0) for number in range(mail.first, max(sizes) + 1)])
-            mail.rewind()
-        return mail
+            mailbox.first = min(sizes)
+            mailbox.last = mailbox._base = mailbox.first - 1
+            mailbox.add([sizes.get(number, 0) for number in range(mailbox.first, max(sizes) + 1)])
+            mailbox.rewind()
+        return mailbox
 
     @property
     def count(self) -> int:
@@ -108,13 +108,13 @@ class Mailboxes:
         self._most_messages = settings.mailbox_messages
         self._most_bytes = settings.mailbox_bytes
 
-    def send(self, letters: Sequence[tuple[bytes, bytes]]) -> None:
+    def send(self, messages: Sequence[tuple[bytes, bytes]]) -> None:
         """Put (id, value) pairs into mailboxes: all of them, or none and an error.
 
         Raises TaskNotFound, MailboxClosed, MailboxFull.
         """
         by_task: dict[bytes, list[bytes]] = {}
-        for id, value in letters:
+        for id, value in messages:
             by_task.setdefault(id, []).append(value)
         checked = [(self._open_to(id, values), values) for id, values in by_task.items()]
         for task, values in checked:
@@ -127,17 +127,17 @@ class Mailboxes:
             raise self._no_mailbox(id)
         if task.record.closed:
             raise MailboxClosed(_closed(task), id_text(id))
-        mail = self.mail_of(task)
+        mailbox = self.mailbox_of(task)
         if (
-            mail.count + len(values) > self._most_messages
-            or mail.bytes + sum(map(len, values)) > self._most_bytes
+            mailbox.count + len(values) > self._most_messages
+            or mailbox.bytes + sum(map(len, values)) > self._most_bytes
         ):
             raise MailboxFull(
-                f"the mailbox of task {id_text(id)} is full: {mail.count:,} messages, {mail.bytes:,} bytes. "
+                f"the mailbox of task {id_text(id)} is full: {mailbox.count:,} messages, {mailbox.bytes:,} bytes. "
                 "Wait until the task has taken some, or raise mailbox_messages / mailbox_bytes",
                 id_text(id),
-                mail.count,
-                mail.bytes,
+                mailbox.count,
+                mailbox.bytes,
             )
         return task
 
@@ -149,56 +149,58 @@ class Mailboxes:
             f"task {id_text(id)} has ended ({record.state}) and takes no messages", id_text(id)
         )
 
-    def mail_of(self, task: LiveTask) -> MailboxState:
+    def mailbox_of(self, task: LiveTask) -> MailboxState:
         """The mailbox of a task, read from disk if rows may be there."""
-        if task.mail is None:
+        if task.mailbox is None:
             rows = self._commits.scan(Table.MAIL, task.id, after_prefix(task.id)) if task.stored else []
-            task.mail = MailboxState.of({mail_seq(key): len(value) for key, value in rows})
-        return task.mail
+            task.mailbox = MailboxState.of({mail_seq(key): len(value) for key, value in rows})
+        return task.mailbox
 
     def _post(self, task: LiveTask, values: list[bytes]) -> None:
-        mail = self.mail_of(task)
-        first = mail.last + 1
+        mailbox = self.mailbox_of(task)
+        first = mailbox.last + 1
         sizes = list(map(len, values))
-        mail.add(sizes)
-        rows: dict[bytes, bytes | None] = dict(zip(mail_keys(task.id, first, mail.last), values, strict=True))
+        mailbox.add(sizes)
+        rows: dict[bytes, bytes | None] = dict(
+            zip(mail_keys(task.id, first, mailbox.last), values, strict=True)
+        )
         self._commits.store.batch.merge(Table.MAIL, rows, sum(sizes) + MAIL_KEY_BYTES * len(rows))
         if task.attempt is None:
             # It may be in memory for these messages alone; once written, it can be let go.
             self._table.touch(task)
-        elif mail.given == first - 1:
-            self._give(task, mail, values[: mail.fitting()])
+        elif mailbox.given == first - 1:
+            self._give(task, mailbox, values[: mailbox.fitting()])
 
     def open(self, task: LiveTask) -> None:
         """Its attempt has been handed to a worker: give it what is not acknowledged."""
-        if task.mail is None and not task.stored:
+        if task.mailbox is None and not task.stored:
             if task.record.closed:
                 self._close_if_given(task)
             return
-        mail = self.mail_of(task)
-        mail.rewind()
-        self._feed(task, mail)
+        mailbox = self.mailbox_of(task)
+        mailbox.rewind()
+        self._feed(task, mailbox)
         self._close_if_given(task)
 
     def progress(self, task: LiveTask, taken: int, acked: int) -> None:
         """The task has taken messages up to one number and acknowledged up to another."""
-        mail = task.mail
-        if mail is None:
+        mailbox = task.mailbox
+        if mailbox is None:
             return
-        mail.taken = max(mail.taken, min(taken, mail.given))
+        mailbox.taken = max(mailbox.taken, min(taken, mailbox.given))
         self.acknowledge(task, acked)
         if task.attempt is not None:
-            self._feed(task, mail)
+            self._feed(task, mailbox)
             self._close_if_given(task)
 
     def acknowledge(self, task: LiveTask, acked: int) -> None:
         """Messages up to this number are dealt with: their rows go with the next commit."""
-        mail = task.mail
-        if mail is None or acked < mail.first:
+        mailbox = task.mailbox
+        if mailbox is None or acked < mailbox.first:
             return
-        last = min(acked, mail.last)
-        self._commits.store.batch.remove(Table.MAIL, mail_keys(task.id, mail.first, last))
-        mail.acknowledged(last)
+        last = min(acked, mailbox.last)
+        self._commits.store.batch.remove(Table.MAIL, mail_keys(task.id, mailbox.first, last))
+        mailbox.acknowledged(last)
 
     def close(self, task: LiveTask) -> None:
         """Take no more messages; the task's `receive` gives None once it has had them all."""
@@ -207,26 +209,26 @@ class Mailboxes:
             self._table.touch(task)
             self._close_if_given(task)
 
-    def _feed(self, task: LiveTask, mail: MailboxState) -> None:
-        fitting = mail.fitting()
+    def _feed(self, task: LiveTask, mailbox: MailboxState) -> None:
+        fitting = mailbox.fitting()
         if fitting:
-            keys = mail_keys(task.id, mail.given + 1, mail.given + fitting)
+            keys = mail_keys(task.id, mailbox.given + 1, mailbox.given + fitting)
             rows = self._commits.get_many(Table.MAIL, keys)
             assert len(rows) == fitting, "a message that is not acknowledged has a row"
-            self._give(task, mail, [rows[key] for key in keys])
+            self._give(task, mailbox, [rows[key] for key in keys])
 
-    def _give(self, task: LiveTask, mail: MailboxState, values: list[bytes]) -> None:
+    def _give(self, task: LiveTask, mailbox: MailboxState, values: list[bytes]) -> None:
         """Give it the next messages."""
         if values:
             assert task.attempt is not None
-            task.attempt.seat.channel.give(task.id, mail.given + 1, values)
-            mail.given += len(values)
+            task.attempt.seat.channel.give(task.id, mailbox.given + 1, values)
+            mailbox.given += len(values)
 
     def _close_if_given(self, task: LiveTask) -> None:
         if (
             task.record.closed
             and task.attempt is not None
-            and (task.mail is None or task.mail.given == task.mail.last)
+            and (task.mailbox is None or task.mailbox.given == task.mailbox.last)
         ):
             task.attempt.seat.channel.close_mailbox(task.id)
 

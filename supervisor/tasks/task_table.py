@@ -194,15 +194,15 @@ class TaskTable:
             queue.discard(key)
         if value is not None:
             self._commits.put(Table.RESULTS, task.id, value)
-        if task.mail is not None or task.stored:
+        if task.mailbox is not None or task.stored:
             self._clear_mail(task)
         self.writes.expire(task)
         self._changed(task)
 
     def _clear_mail(self, task: LiveTask) -> None:
-        mail, id = task.mail, task.id
-        if mail is not None:
-            self._commits.store.batch.remove(Table.MAIL, mail_keys(id, mail.first, mail.last))
+        mailbox, id = task.mailbox, task.id
+        if mailbox is not None:
+            self._commits.store.batch.remove(Table.MAIL, mail_keys(id, mailbox.first, mailbox.last))
         elif task.stored:
             for key, _ in self._commits.scan(Table.MAIL, mail_key(id, 0), mail_key(id, (1 << 64) - 1)):
                 self._commits.delete(Table.MAIL, key)

@@ -67,7 +67,7 @@ POINTS: Final[dict[str, tuple[Process, str]]] = {
     # A worker receives tasks.
     "take": (Process.WORKER, "supervisor.worker.worker:Worker._run_these"),
     # A worker receives messages for a task.
-    "deliver": (Process.WORKER, "supervisor.worker.worker:Worker._letters"),
+    "deliver": (Process.WORKER, "supervisor.worker.worker:Worker._messages"),
     # The actor of an attempt is made, before its code begins.
     "begin": (Process.WORKER, "supervisor.worker.worker:Worker._actor_for"),
     # An attempt has ended; the report is not sent yet.

@@ -67,7 +67,7 @@ class Order(IntEnum):
     """[op, lane, [assignment, …]]: the worker takes one token of that lane before it begins each of them."""
     DROP = 2
     """[op, lane, count]: take back the last `count` tasks that were not begun. Confirmed by DROPPED."""
-    MAIL = 3
+    MESSAGES = 3
     """[op, id, first number, [value, …]]"""
     CLOSE = 4
     """[op, id]"""
@@ -92,7 +92,7 @@ class Report(IntEnum):
     """[op, [(id, ending, value, error, delay, acked, started, ended), …]]"""
     PARKED = 3
     """[op, [id, …], [id, …]]: tasks that wait now, and tasks that go on."""
-    MAIL = 5
+    TAKEN = 5
     """[op, [(id, taken, acked), …]]"""
     CHECKPOINT = 6
     """[op, request, id, value, acked, [[(id, value), …], …]]: with messages to send, in bounded lists."""

@@ -20,7 +20,7 @@ class PacketStream:
         self._sock: socket.socket | None = sock
         self._on_packet = on_packet
         self._inlet = packets.Inlet(sock)
-        self._outbox: deque[tuple[bytes, list[int]]] = deque()
+        self._unsent: deque[tuple[bytes, list[int]]] = deque()
         self._loop = asyncio.get_running_loop()
         sock.setblocking(False)
         self._loop.add_reader(sock, self.drain)
@@ -30,8 +30,8 @@ class PacketStream:
         first, *others = packets.cut(message)
         if self._sock is not None:
             # Copies, because the caller may close its descriptors before this packet is sent.
-            self._outbox.append((first, _copies(fds)))
-            self._outbox += ((packet, []) for packet in others)
+            self._unsent.append((first, _copies(fds)))
+            self._unsent += ((packet, []) for packet in others)
             self._flush()
 
     def drain(self) -> None:
@@ -54,12 +54,12 @@ class PacketStream:
             self._loop.remove_writer(self._sock)
             self._sock.close()
             self._sock = None
-        while self._outbox:
-            _close_all(self._outbox.popleft()[1])
+        while self._unsent:
+            _close_all(self._unsent.popleft()[1])
 
     def _flush(self) -> None:
-        while self._outbox and self._sock is not None:
-            packet, fds = self._outbox[0]
+        while self._unsent and self._sock is not None:
+            packet, fds = self._unsent[0]
             try:
                 packets.send_packet(self._sock, packet, fds)
             except BlockingIOError:
@@ -67,7 +67,7 @@ class PacketStream:
                 return
             except OSError:
                 break  # The peer is gone; the reader notices it too.
-            self._outbox.popleft()
+            self._unsent.popleft()
             _close_all(fds)
         if self._sock is not None:
             self._loop.remove_writer(self._sock)

@@ -53,14 +53,14 @@ class ReportBuffer:
         self._some = threading.Event()
         self._done: list[Any] = []
         self._parked: dict[bytes, bool] = {}
-        self._mail: dict[bytes, tuple[int, int]] = {}
+        self._taken: dict[bytes, tuple[int, int]] = {}
         self._progress: dict[bytes, tuple[float, float | None, str]] = {}
         self._requests: list[Any] = []
         self._logs: dict[bytes, list[tuple[float, str, str]]] = {}
         self._log_size = 0
         self._log_due = 0.0
         self._closed = False
-        self._thread = threading.Thread(target=self._run, name="understudy-outbox", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="understudy-reports", daemon=True)
         self._thread.start()
 
     # --- gathering ---
@@ -80,11 +80,11 @@ class ReportBuffer:
                 self._parked[id] = parked
         self._some.set()
 
-    def mail(self, id: bytes, taken: int, acked: int, of: object = None) -> None:
+    def took(self, id: bytes, taken: int, acked: int, of: object = None) -> None:
         """Report the numbers of the messages that a task has taken and acknowledged."""
         with self._mutex:
             if self._counts(id, of):
-                self._mail[id] = (taken, acked)
+                self._taken[id] = (taken, acked)
         if not self._some.is_set():
             self._some.set()
 
@@ -147,7 +147,7 @@ class ReportBuffer:
             done = self._done[:]
             del self._done[: len(done)]
             parked, self._parked = self._parked, {}
-            mail, self._mail = self._mail, {}
+            taken, self._taken = self._taken, {}
             progress, self._progress = self._progress, {}
             requests, self._requests = self._requests, []
             ended = {row[0] for row in done} if self._logs else ()
@@ -161,8 +161,8 @@ class ReportBuffer:
         if parked:
             waiting = [id for id, waits in parked.items() if waits]
             frames.append((Report.PARKED, waiting, [id for id, waits in parked.items() if not waits]))
-        if mail:
-            frames.append((Report.MAIL, [(id, *numbers) for id, numbers in mail.items()]))
+        if taken:
+            frames.append((Report.TAKEN, [(id, *numbers) for id, numbers in taken.items()]))
         frames += requests
         frames += [(Report.DONE, part) for part in parts(done, _size)]
         return b"".join(map(encode, frames))

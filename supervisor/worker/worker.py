@@ -81,7 +81,7 @@ class Worker:
         self._value_limit: int = config["value_limit"]
         self._decoder = Decoder(self._value_limit)
         self._actors: dict[bytes, TaskActor] = {}
-        self._outbox = ReportBuffer(sock, self._broken, self._actors)
+        self._reports = ReportBuffer(sock, self._broken, self._actors)
         self._async_tokens = async_tokens
         self._marks = marks
         #: How quick the last attempts of each task were, by its name.
@@ -106,7 +106,7 @@ class Worker:
         self._on: dict[int, Callable[..., None]] = {
             Order.RUN: self._run_these,
             Order.DROP: self._drop,
-            Order.MAIL: self._letters,
+            Order.MESSAGES: self._messages,
             Order.CLOSE: self._close_mailbox,
             Order.SIGNAL: self._signal,
             Order.INTERRUPT: self._interrupt,
@@ -135,7 +135,7 @@ class Worker:
             try:
                 for frame in self._decoder.feed(buffer[:size]):
                     if frame[0] == Order.STOP:
-                        self._outbox.close()
+                        self._reports.close()
                         return STOPPED
                     self._on[frame[0]](*frame[1:])
             except ProtocolError:
@@ -224,15 +224,15 @@ class Worker:
         if lane == Lane.SYNC:
             for assignment in self._slots.drop(count):
                 self._expected.pop(assignment.id, None)
-            self._outbox.request((Report.DROPPED, lane))
+            self._reports.request((Report.DROPPED, lane))
             return
         with self._making:
             for _ in range(min(count, len(self._async_queue))):
                 self._expected.pop(self._async_queue.pop().id, None)
         # The event loop confirms it, so that a blocked loop gets no new tasks.
-        self._event_loop().call_soon_threadsafe(self._outbox.request, (Report.DROPPED, lane))
+        self._event_loop().call_soon_threadsafe(self._reports.request, (Report.DROPPED, lane))
 
-    def _letters(self, id: bytes, first: int, values: tuple[bytes, ...]) -> None:
+    def _messages(self, id: bytes, first: int, values: tuple[bytes, ...]) -> None:
         self._to_actor(id, lambda actor: actor.tell(first, values))
 
     def _close_mailbox(self, id: bytes) -> None:
@@ -281,10 +281,10 @@ class Worker:
 
     def _actor_for(self, assignment: Assignment) -> TaskActor:
         task = registry.get(assignment.task) or self._import_late(assignment.task)
-        if self._outbox.has_results and not self._streaks[assignment.task].may_gather:
+        if self._reports.has_results and not self._streaks[assignment.task].may_gather:
             # This task may compute for long and keep the report buffer's thread from running.
             # Results must not wait for that.
-            self._outbox.flush()
+            self._reports.flush()
         return self._make_actor(assignment, task or _UNKNOWN)
 
     def _make_actor(self, assignment: Assignment, task: Task[..., Any]) -> TaskActor:
@@ -324,8 +324,8 @@ class Worker:
         return self._loop
 
     def _before_idle(self) -> None:
-        if self._outbox.has_results:
-            self._outbox.flush()
+        if self._reports.has_results:
+            self._reports.flush()
 
     # --- what actors ask of their host ---
 
@@ -337,7 +337,7 @@ class Worker:
         self._streaks[actor.task.name].took(now - actor.started)
         self._actors.pop(actor.id, None)
         self._marks.ended(actor.id)
-        self._outbox.done(
+        self._reports.done(
             (
                 actor.id,
                 outcome.ending,
@@ -354,7 +354,7 @@ class Worker:
         """See `Host`."""
         if self._on_stage(actor):
             self._marks.waits(actor.id)
-            self._outbox.parked(actor.id, True, actor)
+            self._reports.parked(actor.id, True, actor)
         if not actor.task.is_async:
             self._slots.parked()
 
@@ -366,18 +366,18 @@ class Worker:
         if not actor.task.is_async:
             self._slots.resumed()
         if on_stage:
-            self._outbox.parked(actor.id, False, actor)
+            self._reports.parked(actor.id, False, actor)
 
-    def mail_taken(self, actor: TaskActor) -> None:
+    def messages_taken(self, actor: TaskActor) -> None:
         """See `Host`."""
-        self._outbox.mail(actor.id, actor.taken, actor.acked, actor)
+        self._reports.took(actor.id, actor.taken, actor.acked, actor)
 
     def checkpoint(
-        self, actor: TaskActor, value: bytes, acked: int, letters: list[tuple[bytes, bytes]]
+        self, actor: TaskActor, value: bytes, acked: int, messages: list[tuple[bytes, bytes]]
     ) -> Future[Any]:
         """See `Host`."""
         # In parts, because a frame's array cannot hold as many messages as a task may send at once.
-        posted = list(parts(letters, _letter_size))
+        posted = list(parts(messages, _message_size))
         return self._ask(actor, Report.CHECKPOINT, value, acked, posted)
 
     def restore(self, actor: TaskActor) -> Future[Any]:
@@ -386,7 +386,7 @@ class Worker:
 
     def progress(self, actor: TaskActor, done: float, total: float | None, note: str) -> None:
         """See `Host`."""
-        self._outbox.progress(actor.id, done, total, note, actor)
+        self._reports.progress(actor.id, done, total, note, actor)
 
     def log(self, actor: TaskActor, level: str, text: str, at: float | None = None) -> None:
         """See `Host`."""
@@ -394,7 +394,7 @@ class Worker:
             # The thread that held the report buffer's lock at the fork does not exist in this process.
             return
         # Text without a UTF-8 form cannot be sent, and an entry must fit into a frame.
-        self._outbox.log(actor.id, level, printable(text, ENTRY_LIMIT), at)
+        self._reports.log(actor.id, level, printable(text, ENTRY_LIMIT), at)
 
     def _on_stage(self, actor: TaskActor) -> bool:
         """Whether this attempt is current. Threads and coroutines of a task may outlive their attempt."""
@@ -405,7 +405,7 @@ class Worker:
         number = next(self._numbers)
         future: Future[Any] = Future()
         self._requests[number] = future
-        if not self._outbox.request((op, number, actor.id, *fields), actor.id, actor):
+        if not self._reports.request((op, number, actor.id, *fields), actor.id, actor):
             del self._requests[number]
             return _over(actor)
         return future
@@ -424,8 +424,8 @@ def _over(actor: TaskActor) -> Future[Any]:
     return refused
 
 
-def _letter_size(letter: tuple[bytes, bytes]) -> int:
-    return 50 + len(letter[1])
+def _message_size(message: tuple[bytes, bytes]) -> int:
+    return 50 + len(message[1])
 
 
 def _pass(_number: int, _frame: object) -> None:

@@ -34,7 +34,7 @@ class Play:
         self.outcomes: list[Outcome] = []
         self.parked = 0
         self.resumed = 0
-        #: (taken, acked) at every mail_taken.
+        #: (taken, acked) at every messages_taken.
         self.told: list[tuple[int, int]] = []
         self.checkpoints: list[tuple[Any, int, list[tuple[bytes, Any]]]] = []
         self.logged: list[tuple[str, str]] = []
@@ -177,7 +177,7 @@ class Stage:
         self._note(actor, lambda play: setattr(play, "resumed", play.resumed + 1))
         assert self.plays[actor].parked == self.plays[actor].resumed
 
-    def mail_taken(self, actor: TaskActor) -> None:
+    def messages_taken(self, actor: TaskActor) -> None:
         self._note(actor, lambda play: play.told.append((actor.taken, actor.acked)))
 
     def checkpoint(

@@ -60,7 +60,7 @@ def test_a_home_without_a_store_reads_as_empty(home: Path, reader: Reader):
     assert reader.record(some) is None
     assert reader.records() == reader.records(states=[State.RUNNING]) == []
     assert reader.result(some) is reader.args(some) is reader.checkpoint(some) is None
-    assert reader.mail_depth(some) == 0
+    assert reader.mailbox_depth(some) == 0
     assert reader.logs(some) == reader.resolve("00") == []
     assert reader.count(Table.TASKS) == 0
     assert not home.exists()
@@ -144,7 +144,7 @@ def test_mail_and_logs_are_the_tasks_own(fill: Fill, reader: Reader):
                 store.put(Table.LOGS, log_key(record.id, seq), msgpack.packb(lines))
 
     fill(write)
-    assert [reader.mail_depth(record.id) for record in made] == [0, 1, 2]
+    assert [reader.mailbox_depth(record.id) for record in made] == [0, 1, 2]
     chunks = reader.logs(made[1].id)
     assert [seq for seq, _ in chunks] == [1, 2, 3]
     assert chunks[0][1] == [(EPOCH + 1, "info", "line 1"), (EPOCH + 1, "error", "ü")]

@@ -146,13 +146,13 @@ class Puppet:
         now = time.time()
         self.report(Report.DONE, [(id, ending, value, error, delay, acked, now - seconds, now)])
 
-    def letters(self, id: bytes) -> list[tuple[int, bytes]]:
+    def messages(self, id: bytes) -> list[tuple[int, bytes]]:
         """Every message that was given to it for this task, in order."""
         self.read()
         return [
             (frame[2] + n, value)
             for frame in self.orders
-            if frame[0] == Order.MAIL and frame[1] == id
+            if frame[0] == Order.MESSAGES and frame[1] == id
             for n, value in enumerate(frame[3])
         ]
 

@@ -139,7 +139,7 @@ def show(id: str, as_json: bool) -> None:
     """Show all data of a task, with its arguments and its result."""
     with current().reader() as reader:
         record = lookup.find(reader, id)
-        seen = view(record, reader.mail_depth(record.id))
+        seen = view(record, reader.mailbox_depth(record.id))
         extra = _values(reader, record.id, seen.state)
     if as_json:
         screen.json({**task_text.document(seen), **extra})

@@ -126,7 +126,7 @@ def test_letters_that_come_too_late_are_dropped(stage: Any) -> None:
     play.outcome()
     play.until(play.actor.actor_stopped.is_set)
     play.tell("late")
-    assert not play.actor.inbox.letters
+    assert not play.actor.inbox.messages
 
 
 def test_it_is_a_pykka_actor_outside_of_its_registry(stage: Any) -> None:
@@ -178,7 +178,7 @@ def test_a_message_and_the_close_behind_it_that_come_between_two_looks(stage: An
                     inbox.closed = True
                 return found
 
-        inbox.letters = Letters()
+        inbox.messages = Letters()
         return [await api.receive(), await api.receive()]
 
     assert stage.perform(flavour(scenario)).value() == ["last", None]
@@ -194,7 +194,7 @@ def test_receive_times_out(stage: Any, flavour: Any) -> None:
                 got.append(str(error))
         here().mark(here().parked)
         got.append(await api.receive(timeout=60))
-        here().until(lambda: here().actor.inbox.letters, "the second message")
+        here().until(lambda: here().actor.inbox.messages, "the second message")
         got.append(await api.receive(timeout=0))
         return got
 

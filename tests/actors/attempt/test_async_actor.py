@@ -382,7 +382,7 @@ def test_letters_nobody_took_are_cleared_away(stage: Any) -> None:
     play.outcome()
     play.until(play.actor.actor_stopped.is_set)
     asyncio.run_coroutine_threadsafe(asyncio.sleep(0), stage.loop).result()
-    assert not play.actor.inbox.letters
+    assert not play.actor.inbox.messages
 
 
 def test_a_closed_loop_is_no_error_for_those_who_tell() -> None:

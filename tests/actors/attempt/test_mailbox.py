@@ -12,7 +12,7 @@ def test_the_first_envelope_is_the_order_to_perform_the_rest_is_mail() -> None:
     mailbox.put(Envelope((1, b"a")))
     assert mailbox.get() is PERFORM
     mailbox.put(Envelope((2, b"b")))
-    assert list(mailbox.letters) == [(1, b"a"), (2, b"b")]
+    assert list(mailbox.messages) == [(1, b"a"), (2, b"b")]
     assert [mailbox.get().message, mailbox.get().message] == [(1, b"a"), (2, b"b")]
 
 
@@ -43,7 +43,7 @@ def test_every_change_rings_for_all_who_listen() -> None:
     assert rung == [1, 2]
     mailbox.put_all([(2, b"b"), (3, b"c")])
     assert rung == [1, 2, 1, 2]
-    assert list(mailbox.letters) == [(1, b"a"), (2, b"b"), (3, b"c")]
+    assert list(mailbox.messages) == [(1, b"a"), (2, b"b"), (3, b"c")]
     mailbox.unlisten(one)
     mailbox.close()
     assert mailbox.closed
@@ -76,7 +76,7 @@ def test_letters_of_one_thread_stay_in_order() -> None:
     for thread in threads:
         thread.join()
     for n in range(4):
-        assert [i for i, who in mailbox.letters if who == b"%d" % n] == list(range(2_000))
+        assert [i for i, who in mailbox.messages if who == b"%d" % n] == list(range(2_000))
 
 
 def test_listeners_come_and_go_on_many_threads() -> None:

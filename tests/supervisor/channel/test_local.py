@@ -50,7 +50,7 @@ def test_order_within_a_turn(home: Path):
             channel.flush()
             assert worker.read() == [
                 (Order.DECLARE, ("module",)),
-                (Order.MAIL, ids[0], 1, (b"one", b"two")),
+                (Order.MESSAGES, ids[0], 1, (b"one", b"two")),
                 (Order.CLOSE, ids[0]),
                 (Order.OK, 1, "late"),
                 (Order.SIGNAL, ids[0], "cancel"),
@@ -71,7 +71,7 @@ def test_a_new_attempt_within_one_turn_gets_its_messages_again(home: Path):
             worker.channel.give(id, 3, [b"three"])
             worker.channel.give(id, 4, [b"four"])
             worker.channel.flush()
-            assert worker.letters(id) == [(3, b"three"), (4, b"four")]
+            assert worker.messages(id) == [(3, b"three"), (4, b"four")]
 
     asyncio.run(story())
 
@@ -92,7 +92,7 @@ def test_arguments_that_are_large_together_go_in_frames_that_fit(home: Path):
 @pytest.mark.parametrize(
     "data",
     [b"\xc1", b"\x01", encode((99,)), encode((Report.DONE,)), encode((Report.DONE, 5)), encode((Report.DONE, [(1, 2)])),
-     encode((Report.MAIL, [(b"x",)])),
+     encode((Report.TAKEN, [(b"x",)])),
      encode((Report.PARKED, None, None)), encode((Report.CHECKPOINT, 1)), encode((Report.RESTORE, 1)),
      encode((Report.LOG, b"x")), encode((Report.DROPPED, 77)), encode((Report.PROGRESS, [[]]))],
     ids=lambda data: data.hex(),

@@ -479,7 +479,7 @@ def test_what_is_told_of_an_attempt_that_went_on_elsewhere_changes_nothing(home:
             (assignment,) = other.begin()
             assert (assignment.id, assignment.attempt) == (id, 2)
             old.report(Report.PARKED, [id], [])
-            old.report(Report.MAIL, [(id, 1, 1)])
+            old.report(Report.TAKEN, [(id, 1, 1)])
             old.report(Report.PROGRESS, [(id, 1.0, None, "old")])
             old.report(Report.LOG, id, [(1.0, "stdout", "old")])
             old.report(Report.CHECKPOINT, 7, id, b"old", 1, [[(id, b"letter")]])

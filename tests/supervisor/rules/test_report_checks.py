@@ -40,7 +40,7 @@ def good(op: Report, id: bytes, other: bytes) -> list[Any]:
     return {
         Report.DONE: [[(id, 1, None, ERROR, 0.5, 0, now, now)]],
         Report.PARKED: [[id], [id]],
-        Report.MAIL: [[(id, 1, 1)]],
+        Report.TAKEN: [[(id, 1, 1)]],
         Report.CHECKPOINT: [7, id, b"value", 1, [[(other, b"letter")]]],
         Report.RESTORE: [8, id],
         Report.PROGRESS: [[(id, 1.0, 2.0, "note")]],

@@ -25,7 +25,7 @@ def numbers(it: Room, id: bytes) -> list[int]:
 
 def accounts(it: Room, id: bytes) -> None:
     """What is in memory about a mailbox is what is on disk."""
-    mail = it.mailboxes.mail_of(it.entry(id))
+    mail = it.mailboxes.mailbox_of(it.entry(id))
     rows = it.rows(Table.MAIL, id)
     sizes = {mail_seq(key): len(value) for key, value in rows}
     assert list(sizes) == list(range(mail.first, mail.last + 1))
@@ -51,10 +51,10 @@ def test_messages_wait_for_a_task_that_has_not_begun(home: Path):
             assert numbers(it, id) == [1, 2]
             it.hire()
             await it.settle()
-            assert it.workers[0].letters(id) == [(1, b"one"), (2, b"two")]
+            assert it.workers[0].messages(id) == [(1, b"one"), (2, b"two")]
             it.mailboxes.send([(id, b"three")])
             await it.settle()
-            assert it.workers[0].letters(id)[2:] == [(3, b"three")]
+            assert it.workers[0].messages(id)[2:] == [(3, b"three")]
             accounts(it, id)
 
     asyncio.run(story())
@@ -66,15 +66,15 @@ def test_acknowledged_ones_go_and_the_others_come_again(home: Path):
             id, worker = await running(it)
             it.mailboxes.send([(id, b"%d" % n) for n in range(1, 6)])
             await it.settle()
-            worker.report(Report.MAIL, [(id, 3, 2)])
+            worker.report(Report.TAKEN, [(id, 3, 2)])
             await it.settle()
             assert numbers(it, id) == [3, 4, 5]
             accounts(it, id)
             worker.done(id, Ending.INTERRUPTED, acked=3)
             await it.settle()
             assert numbers(it, id) == [4, 5]
-            before = len(worker.letters(id))
-            assert worker.letters(id)[before - 2 :] == [(4, b"4"), (5, b"5")]
+            before = len(worker.messages(id))
+            assert worker.messages(id)[before - 2 :] == [(4, b"4"), (5, b"5")]
             accounts(it, id)
 
     asyncio.run(story())
@@ -85,7 +85,7 @@ def test_a_mailbox_survives_its_supervisor(home: Path):
         async with room(home) as it:
             id, worker = await running(it)
             it.mailboxes.send([(id, b"%d" % n) for n in range(1, 4)])
-            worker.report(Report.MAIL, [(id, 1, 1)])
+            worker.report(Report.TAKEN, [(id, 1, 1)])
             await it.until(lambda: it.attempt(id).begun)
             await it.settle()
             return id
@@ -95,7 +95,7 @@ def test_a_mailbox_survives_its_supervisor(home: Path):
             it.attempts.recover()
             it.mailboxes.send([(id, b"4")])
             await it.settle()
-            assert it.workers[0].letters(id) == [(2, b"2"), (3, b"3"), (4, b"4")]
+            assert it.workers[0].messages(id) == [(2, b"2"), (3, b"3"), (4, b"4")]
             accounts(it, id)
 
     asyncio.run(second(asyncio.run(first())))
@@ -110,20 +110,20 @@ def test_only_so_much_is_given_ahead(home: Path, monkeypatch: Any):
             id, worker = await running(it)
             it.mailboxes.send([(id, b"%d" % n) for n in range(1, 101)])
             await it.settle()
-            assert len(worker.letters(id)) == 10
+            assert len(worker.messages(id)) == 10
             taken = 0
             while taken < 100:
-                given = len(worker.letters(id))
+                given = len(worker.messages(id))
                 assert given - taken <= 10
                 assert given > taken, "a task that takes what it was given gets more"
                 taken = given
-                worker.report(Report.MAIL, [(id, taken, 0)])
+                worker.report(Report.TAKEN, [(id, taken, 0)])
                 await it.settle()
                 accounts(it, id)
-            assert [number for number, _ in worker.letters(id)] == list(range(1, 101))
+            assert [number for number, _ in worker.messages(id)] == list(range(1, 101))
             it.mailboxes.send([(id, bytes(600)) for _ in range(5)])
             await it.settle()
-            assert len(worker.letters(id)) == 102, "600 bytes are below the limit, 1,200 are not"
+            assert len(worker.messages(id)) == 102, "600 bytes are below the limit, 1,200 are not"
 
     asyncio.run(story())
 
@@ -164,7 +164,7 @@ def test_the_limit_of_bytes_counts_what_waits(home: Path):
             it.mailboxes.send([(id, bytes(60)), (id, bytes(40))])
             with pytest.raises(MailboxFull):
                 it.mailboxes.send([(id, b"x")])
-            worker.report(Report.MAIL, [(id, 1, 1)])
+            worker.report(Report.TAKEN, [(id, 1, 1)])
             it.mailboxes.send([(id, bytes(60))])
             with pytest.raises(MailboxFull):
                 it.mailboxes.send([(id, b"x")])
@@ -192,11 +192,11 @@ def test_a_closed_mailbox_ends_after_its_last_message(home: Path, when: str, mon
             await it.settle()
             worker = it.workers[0]
             assert worker.told(Order.CLOSE) == []
-            worker.report(Report.MAIL, [(id, 2, 0)])
+            worker.report(Report.TAKEN, [(id, 2, 0)])
             await it.settle()
-            assert [number for number, _ in worker.letters(id)] == [1, 2, 3, 4]
+            assert [number for number, _ in worker.messages(id)] == [1, 2, 3, 4]
             kinds = [frame[0] for frame in worker.orders]
-            assert kinds.index(Order.CLOSE) > max(n for n, kind in enumerate(kinds) if kind == Order.MAIL)
+            assert kinds.index(Order.CLOSE) > max(n for n, kind in enumerate(kinds) if kind == Order.MESSAGES)
 
     asyncio.run(story())
 
@@ -211,20 +211,20 @@ def test_what_an_attempt_was_told_of_a_close_does_not_reach_the_next_one(home: P
             it.mailboxes.send([(id, b"%d" % n) for n in range(1, 5)])
             it.mailboxes.close(it.entry(id))
             await it.settle()
-            worker.report(Report.MAIL, [(id, 2, 0)])
+            worker.report(Report.TAKEN, [(id, 2, 0)])
             await it.settle()
             assert len(worker.told(Order.CLOSE)) == 1
             worker.orders.clear()
             # It has taken the rest, acknowledged nothing, and is interrupted: all that in one turn.
-            worker.report(Report.MAIL, [(id, 4, 0)])
+            worker.report(Report.TAKEN, [(id, 4, 0)])
             worker.done(id, Ending.INTERRUPTED)
             await it.settle()
             assert len(worker.begin()) == 1
-            assert worker.letters(id) == [(1, b"1"), (2, b"2")]
+            assert worker.messages(id) == [(1, b"1"), (2, b"2")]
             assert worker.told(Order.CLOSE) == []
-            worker.report(Report.MAIL, [(id, 2, 0)])
+            worker.report(Report.TAKEN, [(id, 2, 0)])
             await it.settle()
-            assert worker.letters(id)[2:] == [(3, b"3"), (4, b"4")]
+            assert worker.messages(id)[2:] == [(3, b"3"), (4, b"4")]
             assert worker.told(Order.CLOSE) == [(Order.CLOSE, id)]
 
     asyncio.run(story())
@@ -249,12 +249,12 @@ def test_claims_beyond_what_was_given_are_cut(home: Path):
             id, worker = await running(it)
             it.mailboxes.send([(id, b"1"), (id, b"2")])
             await it.settle()
-            worker.report(Report.MAIL, [(id, 99, 99)])
+            worker.report(Report.TAKEN, [(id, 99, 99)])
             await it.settle()
             accounts(it, id)
             it.mailboxes.send([(id, b"3")])
             await it.settle()
-            assert worker.letters(id)[-1] == (3, b"3")
+            assert worker.messages(id)[-1] == (3, b"3")
             accounts(it, id)
 
     asyncio.run(story())
@@ -333,7 +333,7 @@ def test_what_is_dealt_with_before_its_commit_is_not_written(home: Path, monkeyp
             it.mailboxes.progress(it.entry(id), 1, 1)
             await it.settle()
             assert [key for rows in written for key in rows] == [mail_key(id, 2)]
-            worker.report(Report.MAIL, [(id, 2, 2)])
+            worker.report(Report.TAKEN, [(id, 2, 2)])
             await it.settle()
             assert written[-1] == {mail_key(id, 2): None}
             assert numbers(it, id) == []

@@ -36,7 +36,7 @@ def test_those_read_back_together_keep_their_mail_and_their_logs(home: Path):
                     worker.report(Report.LOG, assignment.id, [(2.0, "stdout", "now")])
                     worker.done(assignment.id)
             assert begun == ids
-            assert worker.letters(with_mail) == [(1, b"one"), (2, b"two")]
+            assert worker.messages(with_mail) == [(1, b"one"), (2, b"two")]
             await it.settle()
             assert it.rows(Table.MAIL) == []
             logs = [key for key, _ in it.rows(Table.LOGS)]

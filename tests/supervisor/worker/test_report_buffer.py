@@ -30,7 +30,7 @@ class Pair:
         self.ours, theirs = socket.socketpair()
         self.ours.settimeout(10)
         self.theirs = theirs
-        self.outbox = ReportBuffer(theirs) if attempts is None else ReportBuffer(theirs, attempts=attempts)
+        self.reports = ReportBuffer(theirs) if attempts is None else ReportBuffer(theirs, attempts=attempts)
         self._decoder = Decoder(1 << 20)
         self.frames: list[tuple[Any, ...]] = []
 
@@ -56,7 +56,7 @@ class Pair:
 
     def close(self) -> None:
         self.ours.close()
-        self.outbox.close()
+        self.reports.close()
         self.theirs.close()
 
 
@@ -70,14 +70,14 @@ def pair() -> Iterator[Pair]:
 def test_everything_about_a_task_comes_before_its_end(pair: Pair):
     for n in range(200):
         id = n.to_bytes(16, "big")
-        pair.outbox.parked(id, True)
-        pair.outbox.mail(id, 2, 1)
-        pair.outbox.progress(id, 1.0, None, "")
-        pair.outbox.log(id, "stdout", "line")
+        pair.reports.parked(id, True)
+        pair.reports.took(id, 2, 1)
+        pair.reports.progress(id, 1.0, None, "")
+        pair.reports.log(id, "stdout", "line")
         if n % 3 == 0:
-            pair.outbox.request((Report.CHECKPOINT, n, id, b"", 0, []))
-        pair.outbox.done(row(id))
-    pair.outbox.flush()
+            pair.reports.request((Report.CHECKPOINT, n, id, b"", 0, []))
+        pair.reports.done(row(id))
+    pair.reports.flush()
     while len(pair.results()) < 200:
         pair.more()
     ended: set[bytes] = set()
@@ -95,7 +95,7 @@ def test_everything_about_a_task_comes_before_its_end(pair: Pair):
                 continue
             case Report.LOG:
                 kind, ids = "log", {frame[1]}
-            case Report.MAIL:
+            case Report.TAKEN:
                 kind, ids = "mail", {told[0] for told in frame[1]}
             case Report.PROGRESS:
                 kind, ids = "progress", {told[0] for told in frame[1]}
@@ -115,9 +115,9 @@ def test_the_same_order_from_many_threads(pair: Pair):
     def perform(thread: int) -> None:
         for n in range(100):
             id = bytes((thread, n)) * 8
-            pair.outbox.log(id, "stdout", "x")
-            pair.outbox.request((Report.CHECKPOINT, n, id, b"", 0, []))
-            pair.outbox.done(row(id))
+            pair.reports.log(id, "stdout", "x")
+            pair.reports.request((Report.CHECKPOINT, n, id, b"", 0, []))
+            pair.reports.done(row(id))
 
     threads = [threading.Thread(target=perform, args=(n,)) for n in range(4)]
     for thread in threads:
@@ -135,23 +135,23 @@ def test_the_same_order_from_many_threads(pair: Pair):
             assert {result[0] for result in frame[1]} <= announced
 
 
-def say(outbox: ReportBuffer, what: str, id: bytes, of: object) -> bool | None:
+def say(reports: ReportBuffer, what: str, id: bytes, of: object) -> bool | None:
     """Report something of an attempt."""
     match what:
         case "parked":
-            outbox.parked(id, True, of)
+            reports.parked(id, True, of)
         case "mail":
-            outbox.mail(id, 2, 1, of)
+            reports.took(id, 2, 1, of)
         case "progress":
-            outbox.progress(id, 1.0, None, "", of)
+            reports.progress(id, 1.0, None, "", of)
         case "request":
-            return outbox.request((Report.CHECKPOINT, 1, id, b"", 0, []), id, of)
+            return reports.request((Report.CHECKPOINT, 1, id, b"", 0, []), id, of)
     return None
 
 
 SAID = {
     "parked": Report.PARKED,
-    "mail": Report.MAIL,
+    "mail": Report.TAKEN,
     "progress": Report.PROGRESS,
     "request": Report.CHECKPOINT,
 }
@@ -162,13 +162,13 @@ def test_what_an_attempt_says_that_is_over_does_not_count(what: str):
     id, over, runs = b"a" * 16, object(), object()
     attempts: dict[bytes, object] = {}
     pair = Pair(attempts)
-    assert not say(pair.outbox, what, id, over)
+    assert not say(pair.reports, what, id, over)
     attempts[id] = runs
-    assert not say(pair.outbox, what, id, over)
-    pair.outbox.done(row(b"b" * 16))
+    assert not say(pair.reports, what, id, over)
+    pair.reports.done(row(b"b" * 16))
     pair.until(Report.DONE)
     assert [frame[0] for frame in pair.frames] == [Report.DONE]
-    assert say(pair.outbox, what, id, runs) is not False
+    assert say(pair.reports, what, id, runs) is not False
     assert pair.until(SAID[what])
     pair.close()
 
@@ -184,18 +184,18 @@ def test_an_attempt_that_ends_while_it_speaks_has_spoken_before_its_end(what: st
         def get(self, key: bytes, default: object = None) -> object:
             found = super().get(key, default)
             ending.start()
-            until(lambda: pair.outbox.has_results)
+            until(lambda: pair.reports.has_results)
             return found
 
     def end() -> None:
         attempts.pop(id)
-        pair.outbox.done(row(id))
-        pair.outbox.flush()
+        pair.reports.done(row(id))
+        pair.reports.flush()
 
     ending = threading.Thread(target=end)
     attempts = Attempts({id: attempt})
     pair = Pair(attempts)
-    say(pair.outbox, what, id, attempt)
+    say(pair.reports, what, id, attempt)
     ending.join()
     pair.until(Report.DONE)
     assert [frame[0] for frame in pair.frames] == [SAID[what], Report.DONE]
@@ -203,8 +203,8 @@ def test_an_attempt_that_ends_while_it_speaks_has_spoken_before_its_end(what: st
 
 
 def test_a_request_goes_out_at_once_and_takes_the_rest_along(pair: Pair):
-    pair.outbox.done(row(b"x" * 16))
-    pair.outbox.request((Report.RESTORE, 1, b"y" * 16))
+    pair.reports.done(row(b"x" * 16))
+    pair.reports.request((Report.RESTORE, 1, b"y" * 16))
     assert [frame[0] for frame in pair.more()] in ([Report.RESTORE, Report.DONE], [Report.DONE])
     pair.until(Report.RESTORE)
 
@@ -215,27 +215,27 @@ def test_nothing_lingers(pair: Pair, what: str):
     started = time.monotonic()
     match what:
         case "done":
-            pair.outbox.done(row(id))
+            pair.reports.done(row(id))
         case "parked":
-            pair.outbox.parked(id, True)
+            pair.reports.parked(id, True)
         case "mail":
-            pair.outbox.mail(id, 1, 1)
+            pair.reports.took(id, 1, 1)
         case "progress":
-            pair.outbox.progress(id, 1.0, 2.0, "half")
+            pair.reports.progress(id, 1.0, 2.0, "half")
         case "log":
-            pair.outbox.log(id, "stdout", "line")
+            pair.reports.log(id, "stdout", "line")
     assert pair.more()
     assert time.monotonic() - started < LOG_LINGER + SLACK
 
 
 def test_log_lines_that_gather_do_not_hold_results_up(pair: Pair, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("understudy.supervisor.worker.report_buffer.LOG_LINGER", 30.0)
-    pair.outbox.log(b"a" * 16, "stdout", "line")
+    pair.reports.log(b"a" * 16, "stdout", "line")
     for n in range(5):
-        pair.outbox.done(row(bytes((n,)) * 16))
+        pair.reports.done(row(bytes((n,)) * 16))
         pair.until(Report.DONE, n + 1)
     assert [frame for frame in pair.frames if frame[0] == Report.LOG] == []
-    pair.outbox.done(row(b"a" * 16))
+    pair.reports.done(row(b"a" * 16))
     (log,) = pair.until(Report.LOG)
     assert log[1] == b"a" * 16
     assert log[2][0][1:] == ("stdout", "line")
@@ -243,35 +243,35 @@ def test_log_lines_that_gather_do_not_hold_results_up(pair: Pair, monkeypatch: p
 
 def test_only_the_last_word_counts(pair: Pair):
     id, other = b"a" * 16, b"b" * 16
-    with pair.outbox._sending:
+    with pair.reports._sending:
         for waits in (True, False, True, False):
-            pair.outbox.parked(id, waits)
-        pair.outbox.parked(other, True)
+            pair.reports.parked(id, waits)
+        pair.reports.parked(other, True)
         for n in range(10):
-            pair.outbox.progress(id, float(n), None, "")
-            pair.outbox.mail(id, n, n)
-    pair.until(Report.MAIL)
+            pair.reports.progress(id, float(n), None, "")
+            pair.reports.took(id, n, n)
+    pair.until(Report.TAKEN)
     assert (Report.PARKED, (other,), (id,)) in pair.frames
     assert (Report.PROGRESS, ((id, 9.0, None, ""),)) in pair.frames
-    assert (Report.MAIL, ((id, 9, 9),)) in pair.frames
+    assert (Report.TAKEN, ((id, 9, 9),)) in pair.frames
 
 
 def test_many_results_are_sent_by_the_thread_that_makes_them(pair: Pair):
     for n in range(DONE_GATHERED):
-        pair.outbox.done(row(n.to_bytes(16, "big")))
-    assert not pair.outbox.has_results
-    pair.outbox.done(row(b"x" * 16))
-    assert pair.outbox.has_results or pair.until(Report.DONE)
+        pair.reports.done(row(n.to_bytes(16, "big")))
+    assert not pair.reports.has_results
+    pair.reports.done(row(b"x" * 16))
+    assert pair.reports.has_results or pair.until(Report.DONE)
 
 
 def test_results_that_are_large_together_go_in_frames_that_fit(pair: Pair):
     values = [bytes(BATCH_BYTES // 3 + n) for n in range(8)]
     reader = threading.Thread(target=lambda: pair.until(Report.DONE, 4))
     reader.start()
-    with pair.outbox._sending:
+    with pair.reports._sending:
         for n, value in enumerate(values):
-            pair.outbox.done(row(bytes((n,)) * 16, value))
-    pair.outbox.flush()
+            pair.reports.done(row(bytes((n,)) * 16, value))
+    pair.reports.flush()
     reader.join()
     sizes = [sum(len(result[2]) for result in frame[1]) for frame in pair.frames if frame[0] == Report.DONE]
     assert max(sizes) <= BATCH_BYTES
@@ -286,7 +286,7 @@ def test_a_task_that_prints_much_is_slowed_down_to_what_is_read(pair: Pair):
     def chatter() -> None:
         nonlocal printed
         for _ in range(lines):
-            pair.outbox.log(b"a" * 16, "stdout", "x" * 84)
+            pair.reports.log(b"a" * 16, "stdout", "x" * 84)
             printed += 1
 
     thread = threading.Thread(target=chatter)
@@ -295,17 +295,17 @@ def test_a_task_that_prints_much_is_slowed_down_to_what_is_read(pair: Pair):
     while heard < lines:
         for frame in pair.more():
             heard += len(frame[2])
-        assert pair.outbox._log_size <= 2 * LOG_GATHERED
+        assert pair.reports._log_size <= 2 * LOG_GATHERED
     thread.join()
     assert (printed, heard) == (lines, lines)
 
 
 def test_close_sends_what_is_left_and_ends_the_thread():
     pair = Pair()
-    pair.outbox.log(b"a" * 16, "stdout", "last words")
-    pair.outbox.done(row(b"a" * 16))
-    pair.outbox.close()
-    assert not pair.outbox._thread.is_alive()
+    pair.reports.log(b"a" * 16, "stdout", "last words")
+    pair.reports.done(row(b"a" * 16))
+    pair.reports.close()
+    assert not pair.reports._thread.is_alive()
     assert [frame[0] for frame in pair.more()][-1] == Report.DONE
     assert Report.LOG in [frame[0] for frame in pair.frames]
     pair.ours.close()
@@ -315,16 +315,16 @@ def test_close_sends_what_is_left_and_ends_the_thread():
 def test_without_a_supervisor_nobody_is_kept_waiting():
     pair = Pair()
     pair.ours.close()
-    pair.outbox.request((Report.RESTORE, 1, b"x" * 16))
-    pair.outbox.done(row(b"x" * 16))
-    pair.outbox.close()
+    pair.reports.request((Report.RESTORE, 1, b"x" * 16))
+    pair.reports.done(row(b"x" * 16))
+    pair.reports.close()
     pair.theirs.close()
 
 
 def test_a_line_may_bring_its_time(pair: Pair):
     before = time.time()
-    pair.outbox.log(b"a" * 16, "stdout", "then", 7.25)
-    pair.outbox.log(b"b" * 16, "stdout", "now")
+    pair.reports.log(b"a" * 16, "stdout", "then", 7.25)
+    pair.reports.log(b"b" * 16, "stdout", "now")
     (_, _, [then]), (_, _, [now]) = pair.until(Report.LOG, 2)
     assert then == (7.25, "stdout", "then")
     assert before <= now[0] <= time.time()

@@ -120,14 +120,14 @@ PERFORMING = """
 
     config = {"home": "/nowhere", "slots": 1, "value_limit": 1 << 20, "modules": []}
     worker = Worker(config, socket.socketpair()[0], BeginTokens(), BeginTokens(), WaitMarks())
-    worker._outbox = Gathered()
+    worker._reports = Gathered()
 
     def flushed(seconds):
-        worker._outbox.flushed = 0
+        worker._reports.flushed = 0
         id = new_id()
         args = values.pack([(seconds,), {}])
         worker._perform(Assignment(id, "computes", 1, args, id, None, None, None, False, 0))
-        return worker._outbox.flushed
+        return worker._reports.flushed
 
     flushed(0)  # the first one imports things
     worker._streaks.clear()
@@ -254,9 +254,9 @@ def test_what_is_told_before_it_begins_is_told_in_order(shared: Boss):
         shared.parked(id)
     for round in range(30):
         id = shared.run("collect", token=False)
-        shared.tell((Order.MAIL, id, 1, [values.pack(n) for n in range(3)]))
+        shared.tell((Order.MESSAGES, id, 1, [values.pack(n) for n in range(3)]))
         shared.tokens[Lane.SYNC].add(1)
-        later = [(Order.MAIL, id, 4 + n, [values.pack(3 + n)]) for n in range(5)]
+        later = [(Order.MESSAGES, id, 4 + n, [values.pack(3 + n)]) for n in range(5)]
         shared.tell((Order.RUN, Lane.SYNC, []), *later, (Order.CLOSE, id))
         ending, value, _, acked = shared.done(id)
         assert (ending, value, acked) == (Ending.VALUE, list(range(8)), 8), round
@@ -285,7 +285,7 @@ def test_state(shared: Boss):
     id = shared.run("state", has_checkpoint=True)
     _, number, asked = shared.first(Report.RESTORE)
     assert asked == id
-    shared.tell((Order.OK, number, values.pack("before")), (Order.MAIL, id, 1, [values.pack("message")]))
+    shared.tell((Order.OK, number, values.pack("before")), (Order.MESSAGES, id, 1, [values.pack("message")]))
     _, number, asked, value, acked, letters = shared.first(Report.CHECKPOINT)
     assert (asked, values.unpack(value), acked, letters) == (id, {"was": "before", "got": "message"}, 1, ())
     shared.tell((Order.OK, number, None))
@@ -314,7 +314,7 @@ def test_what_a_thread_says_after_its_attempt_is_not_taken_for_the_next_ones_wor
     shared.parked(id)
     go.touch()
     until(Path(f"{go}.done").exists, 20)
-    shared.tell((Order.MAIL, id, 1, [values.pack({})]))
+    shared.tell((Order.MESSAGES, id, 1, [values.pack({})]))
 
     def ends() -> int:
         return sum(row[0] == id for frame in shared.all(Report.DONE) for row in frame[1])
@@ -327,7 +327,7 @@ def test_what_a_thread_says_after_its_attempt_is_not_taken_for_the_next_ones_wor
 
 def test_a_refusal_is_raised_inside_the_task(shared: Boss):
     id = shared.run("state")
-    shared.tell((Order.MAIL, id, 1, [values.pack("message")]))
+    shared.tell((Order.MESSAGES, id, 1, [values.pack("message")]))
     number = shared.first(Report.CHECKPOINT)[1]
     shared.tell((Order.ERROR, number, "MailboxFull", "it is full", {"id": "x", "messages": 3}))
     assert shared.done(id)[2][:2] == ("MailboxFull", "it is full")
@@ -389,7 +389,10 @@ def test_a_late_message_to_a_task_that_has_ended_is_dropped(shared: Boss):
     id = shared.run("echo", 1)
     shared.done(id)
     shared.tell(
-        (Order.MAIL, id, 1, [b"x"]), (Order.CLOSE, id), (Order.SIGNAL, id, "cancel"), (Order.INTERRUPT, id)
+        (Order.MESSAGES, id, 1, [b"x"]),
+        (Order.CLOSE, id),
+        (Order.SIGNAL, id, "cancel"),
+        (Order.INTERRUPT, id),
     )
     assert shared.done(shared.run("echo", 2))[0] is Ending.VALUE
 
