@@ -148,9 +148,7 @@ class Home:
         except OSError as error:
             raise self._refused("cannot be read", error) from error
         try:
-            # No pid after a clean end. One try is enough; a longer one could disturb a starting supervisor.
-            if not _pid_in(fd):
-                return None if _flock(fd, fcntl.LOCK_SH, tries=1) else 0
+            # One try is enough; a longer one could disturb a starting supervisor.
             return None if _flock(fd, fcntl.LOCK_SH, tries=1) else _pid_in(fd)
         finally:
             os.close(fd)

@@ -25,7 +25,6 @@ PATIENCE: Final = 60.0
 #: The engine's status codes.
 NOT_FOUND: Final = 404
 CONFLICT: Final = 409
-NOT_MODIFIED: Final = 304
 
 #: Schemes of the addresses of Unix sockets.
 _UNIX: Final = frozenset({"unix", "http+unix"})

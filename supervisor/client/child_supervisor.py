@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+from contextlib import suppress
 from typing import Any, Final
 
 import msgpack
@@ -44,9 +45,13 @@ class ChildSupervisor:
         try:
             config = {"home": str(home.path), "app": spec.pack(), "settings": settings.pack()}
             self._sock.settimeout(START_TIMEOUT)
-            # A path may hold bytes that are not UTF-8.
-            self._send(msgpack.packb(config, unicode_errors="surrogateescape"))
-            self._check(self._answer())
+            # If it has ended already, `_answer` raises the reason.
+            with suppress(BrokenPipeError, ConnectionResetError):
+                # A path may hold bytes that are not UTF-8.
+                self._sock.sendall(msgpack.packb(config, unicode_errors="surrogateescape"))
+            served, *why = self._answer()
+            if not served:
+                raise error_of(*why)
         except BaseException:
             self.kill()
             raise
@@ -60,13 +65,6 @@ class ChildSupervisor:
     def alive(self) -> bool:
         """Whether the supervisor runs."""
         return self._process.poll() is None
-
-    def _send(self, config: bytes) -> None:
-        try:
-            self._sock.sendall(config)
-        except (BrokenPipeError, ConnectionResetError):
-            # It has ended already; `_answer` raises the reason.
-            return
 
     def _answer(self) -> Any:
         unpacker = msgpack.Unpacker()
@@ -87,11 +85,6 @@ class ChildSupervisor:
             f"the supervisor ended with exit code {code} before it served; see its output above"
         )
 
-    def _check(self, answer: Any) -> None:
-        served, *why = answer
-        if not served:
-            raise error_of(*why)
-
     def stop(self) -> None:
         """Drain and stop it; kill it if it does not end in time."""
         if self.alive:
@@ -100,10 +93,8 @@ class ChildSupervisor:
 
     def join(self) -> None:
         """Wait for its end for the time of its drain and STOP_MARGIN; then kill it."""
-        try:
+        with suppress(subprocess.TimeoutExpired):
             self._process.wait(self._drain + STOP_MARGIN)
-        except subprocess.TimeoutExpired:
-            pass
         self.kill()
 
     def kill(self) -> None:

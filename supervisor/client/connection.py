@@ -147,11 +147,8 @@ class Connection:
             self._thread.join()
 
     def _hang_up(self) -> None:
-        try:
+        with suppress(OSError):  # Already disconnected.
             self._sock.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            # Already disconnected.
-            return
 
     def _read(self) -> None:
         error: UnderstudyError | None = None

@@ -27,6 +27,7 @@ from ...actors.task import current_runtime
 from ...actors.task.declaration import Task
 from ...actors.task.handles import TaskInfo, TaskRecord
 from ...storage.reader import Reader
+from ...storage.tables.record import Record
 from ..home import Home
 from ..settings import BATCH_BYTES, BATCH_LIMIT, Settings
 from ..wire.messages import Ask
@@ -257,12 +258,8 @@ class Runtime:
 
     def status(self, id: IdLike) -> TaskRecord:
         """A task's record. Raises TaskNotFound."""
-        self._check_open()
         key = _id(id)
-        record = self._reader.record(key)
-        if record is None:
-            raise TaskNotFound(f"no task has the id {id_text(key)}", id_text(key))
-        return view(record, self._reader.mailbox_depth(key))
+        return view(self._record(key), self._store.mailbox_depth(key))
 
     def list(
         self,
@@ -276,8 +273,7 @@ class Runtime:
         """Tasks, newest first. For the next page, pass the last id of this one as `before`."""
         wanted = None if state is None else _states([state] if isinstance(state, str) else state)
         check_whole("limit", limit, 0)
-        self._check_open()
-        records = self._reader.records(
+        records = self._store.records(
             states=wanted,
             name=_name(task),
             stream=None if stream is None else id_bytes(stream),
@@ -288,12 +284,10 @@ class Runtime:
 
     def restore(self, id: IdLike) -> Any:
         """A task's last checkpoint, or None. Raises TaskNotFound."""
-        self._check_open()
         key = _id(id)
-        packed = self._reader.checkpoint(key)
+        packed = self._store.checkpoint(key)
         if packed is None:
-            if self._reader.record(key) is None:
-                raise TaskNotFound(f"no task has the id {id_text(key)}", id_text(key))
+            self._record(key)
             return None
         return values.unpack(packed)
 
@@ -303,21 +297,24 @@ class Runtime:
         Lines belong to chunks numbered from 1; chunks up to the number `after` are left out. Chunk 0 exists once the
         log has reached its limit, and says how many lines were dropped.
         """
-        self._check_open()
         key = _id(id)
-        lines = [
-            LogLine(chunk, *line)
-            for chunk, found in self._reader.logs(key, after, LOG_CHUNKS)
-            for line in found
-        ]
-        if not lines and self._reader.record(key) is None:
-            raise TaskNotFound(f"no task has the id {id_text(key)}", id_text(key))
-        return lines
+        chunks = self._store.logs(key, after, LOG_CHUNKS)
+        if not chunks:
+            self._record(key)
+        return [LogLine(chunk, *line) for chunk, lines in chunks for line in lines]
 
-    def _check_open(self) -> None:
-        """Raise NotRunning if closed. Needed for reads, which make no request."""
+    @property
+    def _store(self) -> Reader:
+        """The reader. Raises NotRunning if this runtime was closed, as requests do."""
         if self._attachment.closed:
             raise NotRunning("this runtime was closed")
+        return self._reader
+
+    def _record(self, key: bytes) -> Record:
+        record = self._store.record(key)
+        if record is None:
+            raise TaskNotFound(f"no task has the id {id_text(key)}", id_text(key))
+        return record
 
     def subscribe(self, *, task: TaskLike | None = None, stream: str | None = None) -> Subscription:
         """An iterator over all state changes from now on, optionally of one task name or one stream."""

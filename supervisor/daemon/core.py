@@ -33,7 +33,8 @@ class Core:
     ) -> None:
         """`open_pool` gets the receiver of the workers' reports and `turn`; `facts` is told to every client."""
         self._loop = asyncio.get_running_loop()
-        self._turn_asked = False
+        #: Whether a turn is still to be taken.
+        self.turn_asked = False
         self.commits = commits
         self.table = TaskTable(commits)
         self.mailboxes = Mailboxes(commits, self.table, settings)
@@ -56,19 +57,14 @@ class Core:
         self.dispatcher.is_short = lambda was: commits.full if was else commits.short
         self.dispatcher.is_scarce = lambda: commits.scarce
 
-    @property
-    def turn_asked(self) -> bool:
-        """Whether a turn is still to be taken."""
-        return self._turn_asked
-
     def turn(self) -> None:
         """Carry out the changes of this turn of the loop once, after all input is processed."""
-        if not self._turn_asked:
-            self._turn_asked = True
+        if not self.turn_asked:
+            self.turn_asked = True
             self._loop.call_soon(self._take_turn)
 
     def _take_turn(self) -> None:
-        self._turn_asked = False
+        self.turn_asked = False
         self.dispatcher.dispatch()
         for seat in list(self.pool.seats):
             self.pool.settle(seat)

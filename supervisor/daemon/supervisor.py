@@ -70,7 +70,9 @@ class Supervisor:
         with self._home.lock() as lock:
             self._boot(lock)
             try:
-                self._server = await self._listen()
+                self._server = await self._loop.create_unix_server(
+                    self._core.service.connection, sock=self._home.listen()
+                )
                 on_ready()
                 await self._serve()
             finally:
@@ -118,16 +120,13 @@ class Supervisor:
         core.service.on_stop = self.stop
         core.service.tree = self.tree
         # No other process reaps the orphans of tasks, nor any orphan if this is a container's first process.
-        self._loop.add_signal_handler(signal.SIGCHLD, self._reap)
+        self._loop.add_signal_handler(signal.SIGCHLD, self._pool.reap)
         interrupted = core.attempts.recover()
         if interrupted:
             many = "1 task" if interrupted == 1 else f"{interrupted} tasks"
             log.warning("what the last supervisor was running is queued again: %s", many)
         self._pool.start()
         core.turn()
-
-    async def _listen(self) -> asyncio.Server:
-        return await self._loop.create_unix_server(self._core.service.connection, sock=self._home.listen())
 
     # --- service ---
 
@@ -170,9 +169,6 @@ class Supervisor:
         """The program that embeds this supervisor has ended."""
         self._drain = min(self._drain, ORPHAN_DRAIN)
         self.stop()
-
-    def _reap(self) -> None:
-        self._pool.reap()
 
     def declared(self, tasks: dict[str, dict[str, Any]]) -> None:
         """See `AppEvents`."""

@@ -24,7 +24,6 @@ from __future__ import annotations
 import gc
 import importlib
 import os
-import select
 import signal
 import socket
 import sys
@@ -32,11 +31,22 @@ import threading
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, NoReturn
 
 from ...actors.errors import AppFailed
 from ..app import AppSpec, declared_tasks, load_app, load_modules, user_traceback
-from ..linux.processes import COOKIE, become_subreaper, die_with_parent, kill_strays, outlive_parent, set_name
+from ..linux.processes import (
+    COOKIE,
+    become_subreaper,
+    die_with_parent,
+    flush_output,
+    kill_strays,
+    leave_signals_to_supervisor,
+    outlive_parent,
+    set_name,
+    wait_for_end,
+)
 from ..testing.crash_points import Process, arm
 from ..wire import packets
 
@@ -47,34 +57,18 @@ Entry = Callable[[dict[str, Any], list[int]], int | None]
 EX_APP, EX_SOFTWARE = 65, 70
 #: Seconds that the middleman may take to end.
 HANDOVER = 10.0
-#: Signals sent to a whole process group (Ctrl-C, systemd's stop); the supervisor decides when to end.
-_LEFT_TO_SUPERVISOR = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def main(fd: int) -> NoReturn:
     """Serve until the other end of `fd` closes."""
-    # Not SIG_IGN: every program that a task starts would inherit that.
-    for number in _LEFT_TO_SUPERVISOR:
-        signal.signal(number, _pass)
+    leave_signals_to_supervisor()
     os.set_inheritable(fd, False)
     arm(Process.FORK_SERVER)
     with socket.socket(fileno=fd) as sock:
         code = ForkServer(sock).run()
-    _flush()
+    flush_output()
     # Not sys.exit: threads and atexit hooks of the app must not delay the end.
     os._exit(code)
-
-
-def _pass(_number: int, _frame: object) -> None:
-    pass
-
-
-def _flush() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError, AttributeError):  # A closed pipe, a closed or missing stream.
-            pass
 
 
 class ForkServer:
@@ -139,10 +133,9 @@ class ForkServer:
         self._send({"failed": message, "traceback": trace, "declare": request})
 
     def _send(self, message: dict[str, Any]) -> None:
-        try:
+        # If the supervisor is gone, the next receive returns None.
+        with suppress(BrokenPipeError, ConnectionResetError):
             packets.send(self._sock, message)
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # The supervisor is gone; the next receive returns None.
 
     # -- Forking ---------------------------------------------------------------------------------------------
 
@@ -155,7 +148,7 @@ class ForkServer:
             os.close(fd)
 
     def _spawn(self, request: int, config: dict[str, Any], fds: list[int]) -> None:
-        _flush()  # Otherwise every worker would print the buffered text again.
+        flush_output()  # Otherwise every worker would print the buffered text again.
         ends: tuple[int, ...] = ()
         try:
             reader, writer = ends = os.pipe()
@@ -170,10 +163,8 @@ class ForkServer:
         os.close(writer)
         said = os.read(reader, 1024)
         os.close(reader)
-        try:
+        with suppress(ChildProcessError):  # The app ignores SIGCHLD, so the kernel has reaped it.
             os.waitpid(middleman, 0)
-        except ChildProcessError:  # The app ignores SIGCHLD, so the kernel has reaped it.
-            pass
         if said.isdigit():
             self._send({"spawned": request, "pid": int(said)})
         else:
@@ -214,7 +205,7 @@ class ForkServer:
         except BaseException:  # noqa: BLE001 - the outermost frame of the process
             traceback.print_exc()
         finally:
-            _flush()
+            flush_output()
             os._exit(code)
 
 
@@ -250,15 +241,7 @@ def _warn_of_threads() -> None:
 def _await_adoption(middleman: int, supervisor: int) -> None:
     """Wait until the middleman ends; exit if the supervisor is not our parent then."""
     if os.getppid() == middleman:
-        try:
-            fd = os.pidfd_open(middleman)
-        except ProcessLookupError:
-            pass
-        else:
-            poll = select.poll()
-            poll.register(fd, select.POLLIN)
-            poll.poll(HANDOVER * 1000)
-            os.close(fd)
+        wait_for_end(middleman, HANDOVER)
     if os.getppid() != supervisor:
         os._exit(EX_SOFTWARE)
 

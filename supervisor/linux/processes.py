@@ -16,6 +16,7 @@ import os
 import resource
 import select
 import signal
+import sys
 import time
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
@@ -123,11 +124,6 @@ class ExitStatus:
     code: int | None = None
     signal: int | None = None
 
-    @classmethod
-    def of_returncode(cls, returncode: int) -> ExitStatus:
-        """From Python's convention: -N for death by signal N."""
-        return cls(signal=-returncode) if returncode < 0 else cls(code=returncode)
-
     @property
     def returncode(self) -> int:
         """Python's convention; 255 if the status is unknown."""
@@ -135,24 +131,14 @@ class ExitStatus:
             return -self.signal
         return 255 if self.code is None else self.code
 
-    @property
-    def ok(self) -> bool:
-        return self.code == 0
-
     def __str__(self) -> str:
-        return describe_exit(self)
-
-
-def describe_exit(status: ExitStatus | int) -> str:
-    """For people: "exit code 3", "SIGSEGV", "signal 40". An int is a return code as subprocess gives it."""
-    if isinstance(status, int):
-        status = ExitStatus.of_returncode(status)
-    if status.signal is not None:
-        try:
-            return signal.Signals(status.signal).name
-        except ValueError:  # Real-time signals have no name.
-            return f"signal {status.signal}"
-    return "unknown exit status" if status.code is None else f"exit code {status.code}"
+        """For people: "exit code 3", "SIGSEGV", "signal 40"."""
+        if self.signal is not None:
+            try:
+                return signal.Signals(self.signal).name
+            except ValueError:  # Real-time signals have no name.
+                return f"signal {self.signal}"
+        return "unknown exit status" if self.code is None else f"exit code {self.code}"
 
 
 # -- Trees ------------------------------------------------------------------------------------------------------
@@ -181,8 +167,13 @@ def children_of(pid: int) -> list[int]:
 
 def has_ended(pid: int) -> bool:
     """True if the process is gone or a zombie that only has to be reaped."""
+    return _is_in(pid, b"ZXx")
+
+
+def _is_in(pid: int, states: bytes) -> bool:
+    """Whether the process is in one of these states, or gone."""
     try:
-        return _stat(pid)[0] in b"ZXx"
+        return _stat(pid)[0] in states
     except (OSError, IndexError):
         return True
 
@@ -223,11 +214,11 @@ def kill_trees(pids: Collection[int]) -> list[int]:
     for pid in pids:
         if pid <= 1:
             raise ValueError(f"refusing to kill the tree of pid {pid}")
-    return _stop_and_kill(lambda: list(pids), spare=())
+    return _stop_and_kill(lambda: list(pids))
 
 
-def _stop_and_kill(roots: Callable[[], list[int]], spare: Collection[int]) -> list[int]:
-    spared = {*spare, os.getpid(), 0, 1}
+def _stop_and_kill(roots: Callable[[], list[int]]) -> list[int]:
+    spared = {os.getpid(), 0, 1}
     stopped: dict[int, None] = {}
     begin = last_news = time.monotonic()
     while True:
@@ -262,24 +253,20 @@ def _signal(pid: int, number: int) -> bool:
 
 def _rests(pid: int) -> bool:
     """True if the process cannot fork now: stopped, traced, dead or gone."""
-    try:
-        return _stat(pid)[0] in b"TtZXx"
-    except (OSError, IndexError):
-        return True
+    return _is_in(pid, b"TtZXx")
 
 
 # -- Strays -----------------------------------------------------------------------------------------------------
 
 
-def strays(cookie: str, exclude: Collection[int] = ()) -> list[int]:
-    """Pids of living processes with this cookie in their environment, except `exclude` and this process.
+def strays(cookie: str) -> list[int]:
+    """Pids of living processes with this cookie in their environment, except this process.
 
     Finds only processes whose environment this user may read. A process in the middle of exec briefly has no
     environment, so scan twice to be sure. A process with a cleared environment (`env -i`) is not found.
     """
-    skip = {*exclude, os.getpid()}
     pids = [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
-    return [pid for pid in pids if pid not in skip and carries(pid, cookie)]
+    return [pid for pid in pids if pid != os.getpid() and carries(pid, cookie)]
 
 
 def carries(pid: int, cookie: str) -> bool:
@@ -291,7 +278,7 @@ def carries(pid: int, cookie: str) -> bool:
         return False
 
 
-def kill_strays(cookie: str, exclude: Collection[int] = (), timeout: float = 5.0) -> list[int]:
+def kill_strays(cookie: str, timeout: float = 5.0) -> list[int]:
     """SIGKILL every stray and its descendants, and wait until they are gone; returns the pids killed.
 
     Gives up after `timeout` seconds on a process that cannot die (one in a disk wait): `strays` still lists it.
@@ -300,28 +287,53 @@ def kill_strays(cookie: str, exclude: Collection[int] = (), timeout: float = 5.0
     killed: dict[int, None] = {}
     clean = 0
     while clean < 2 and time.monotonic() < deadline:
-        if not strays(cookie, exclude):
+        if not strays(cookie):
             clean += 1
             continue
         clean = 0
-        found = _stop_and_kill(lambda: strays(cookie, exclude), exclude)
+        found = _stop_and_kill(lambda: strays(cookie))
         killed.update(dict.fromkeys(found))
         for pid in found:
-            _await_end(pid, deadline)
+            # If no descriptor is left, the next scan takes the place of the wait.
+            with suppress(OSError):
+                wait_for_end(pid, max(0.0, deadline - time.monotonic()))
     return list(killed)
 
 
-def _await_end(pid: int, deadline: float) -> None:
+def wait_for_end(pid: int, timeout: float | None) -> bool:
+    """Wait for the end of a process; False after `timeout` seconds. OSError if no descriptor is left."""
     try:
         fd = os.pidfd_open(pid)
-    except OSError:  # It is gone, or no descriptor is left; then the next scan takes the place of the wait.
-        return
+    except ProcessLookupError:
+        return True
     try:
-        poll = select.poll()
-        poll.register(fd, select.POLLIN)
-        poll.poll(max(0.0, deadline - time.monotonic()) * 1000)
+        return ends_within(fd, timeout)
     finally:
         os.close(fd)
+
+
+def ends_within(pidfd: int, timeout: float | None) -> bool:
+    """As `wait_for_end`, for the process of this pidfd."""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(None if timeout is None else timeout * 1000))
+
+
+#: Signals sent to a whole process group (Ctrl-C, systemd's stop); the supervisor decides when its processes end.
+LEFT_TO_SUPERVISOR: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def leave_signals_to_supervisor() -> None:
+    """Let this process not react to them. They are not ignored: programs that a task starts would inherit that."""
+    for number in LEFT_TO_SUPERVISOR:
+        signal.signal(number, lambda _number, _frame: None)
+
+
+def flush_output() -> None:
+    """Flush stdout and stderr, as far as they are open."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):
+            stream.flush()
 
 
 #: New objects, less those freed, after which the garbage collector runs.

@@ -31,10 +31,6 @@ class RestartIntensity:
             self._deaths.popleft()
         return len(self._deaths) > self.limit
 
-    def clear(self) -> None:
-        """Forget all deaths, because a person asked for the restart."""
-        self._deaths.clear()
-
     def __len__(self) -> int:
         """Deaths in the window as of the last note."""
         return len(self._deaths)

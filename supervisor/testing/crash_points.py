@@ -76,8 +76,6 @@ POINTS: Final[dict[str, tuple[Process, str]]] = {
     "report": (Process.WORKER, "supervisor.worker.report_buffer:ReportBuffer._send"),
 }
 
-SIDES: Final = ("before", "after")
-
 #: Points whose function never returns.
 ONE_WAY: Final = frozenset({"middleman"})
 

@@ -29,7 +29,13 @@ from ...actors.task.options import Options
 from ...storage.tables.schema import Lane
 from ..channel.begin_tokens import BeginTokens
 from ..channel.wait_marks import WaitMarks
-from ..linux.processes import children_of, kill_tree
+from ..linux.processes import (
+    LEFT_TO_SUPERVISOR,
+    children_of,
+    flush_output,
+    kill_tree,
+    leave_signals_to_supervisor,
+)
 from ..rules.pace import Streak
 from ..task_kinds import kind_of
 from ..testing.crash_points import Process, arm
@@ -45,9 +51,6 @@ if TYPE_CHECKING:
 
 #: Characters kept of one log entry. Of a longer entry, its beginning and its end are kept.
 ENTRY_LIMIT: Final = 64_000
-#: Signals that may be sent to the whole process group, as systemd does to stop a unit. The supervisor decides
-#: when a worker ends. They are handled, not ignored: programs that a task starts would inherit the latter.
-LEFT_TO_SUPERVISOR: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 #: Exit codes.
 STOPPED: Final = 0
 ORPHANED: Final = 70
@@ -117,8 +120,7 @@ class Worker:
 
     def run(self) -> int:
         """Read orders until the supervisor says stop or is gone; the exit code."""
-        for number in LEFT_TO_SUPERVISOR:
-            signal.signal(number, _pass)
+        leave_signals_to_supervisor()
         os.register_at_fork(
             before=self._before_fork, after_in_parent=self._after_fork, after_in_child=self._become_fork
         )
@@ -428,17 +430,11 @@ def _message_size(message: tuple[bytes, bytes]) -> int:
     return 50 + len(message[1])
 
 
-def _pass(_number: int, _frame: object) -> None:
-    pass
-
-
 def _end_fork(outcome: Outcome) -> NoReturn:
     """End a fork made by a task at the end of the task's code. The task itself ends in the parent."""
     if outcome.error is not None:
         sys.stderr.write(outcome.error[2])
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):
-            stream.flush()
+    flush_output()
     os._exit(0 if outcome.ending is Ending.VALUE else 1)
 
 

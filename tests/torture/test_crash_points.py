@@ -18,7 +18,7 @@ from checkout import ROOT
 from storm_calm import AT_REST
 from storm_checker import Checker
 from understudy import Runtime, SupervisorLost
-from understudy.supervisor.testing.crash_points import ONE_WAY, POINTS, SIDES, VARIABLE, Process
+from understudy.supervisor.testing.crash_points import ONE_WAY, POINTS, VARIABLE, Process
 from waiting import until
 
 PATIENCE = 30.0
@@ -31,7 +31,12 @@ COUNTS = {
     "order": 4,
     "report": 5,
 }
-WHERE = [f"{point}.{side}" for point in POINTS for side in SIDES if side == "before" or point not in ONE_WAY]
+WHERE = [
+    f"{point}.{side}"
+    for point in POINTS
+    for side in ("before", "after")
+    if side == "before" or point not in ONE_WAY
+]
 
 
 class Client:

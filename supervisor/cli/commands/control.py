@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 import signal
 from collections.abc import Sequence
 from typing import Any
@@ -12,6 +11,7 @@ import click
 
 from ....actors.errors import NotRunning, SupervisorLost
 from ....actors.ids import id_text
+from ...linux.processes import ends_within
 from .. import lookup
 from ..command import command
 from ..display import screen
@@ -106,7 +106,7 @@ def stop(now: bool, timeout: float | None) -> None:
     end = os.pidfd_open(pid)
     try:
         _ask_to_stop(end, now)
-        if not wait_for_end(end, timeout):
+        if not ends_within(end, timeout):
             raise CliError(
                 ExitCode.WAIT_TIMED_OUT,
                 f"the supervisor (pid {pid}) has not ended within {timeout:g} s; it is draining. "
@@ -125,13 +125,6 @@ def _ask_to_stop(supervisor: int, now: bool) -> None:
     except (CliError, NotRunning, SupervisorLost):
         if now:
             signal.pidfd_send_signal(supervisor, signal.SIGTERM)
-
-
-def wait_for_end(process: int, timeout: float | None) -> bool:
-    """Wait for the process of this pidfd to end; False after `timeout` seconds."""
-    poll = select.poll()
-    poll.register(process, select.POLLIN)
-    return bool(poll.poll(None if timeout is None else timeout * 1000))
 
 
 def _id(reader: Any, text: str) -> str:

@@ -74,7 +74,7 @@ class TestLoading:
             (error,) = it.failures
             assert message in error.args[0]
             assert trace in error.remote_traceback
-            assert not it.exits[0].ok
+            assert it.exits[0].returncode
             assert len(it.exits) == 1
             assert it.spawner.pid is None
             with pytest.raises(SpawnFailed):

@@ -33,13 +33,6 @@ def test_a_limit_of_zero_makes_the_first_death_final():
     assert RestartIntensity(limit=0).note(0)
 
 
-def test_clear_forgets():
-    restarts = RestartIntensity(limit=1)
-    restarts.note(0)
-    restarts.clear()
-    assert not restarts.note(0)
-
-
 @pytest.mark.parametrize(("limit", "within"), [(-1, 1), (1, 0), (1, -1)])
 def test_refuses_nonsense(limit: int, within: float):
     with pytest.raises(ValueError, match="limit"):
