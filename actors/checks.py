@@ -24,17 +24,18 @@ def check_seconds(
     value: object,
     most: float = sys.float_info.max,
     *,
+    least: float = 0,
     positive: bool = False,
     optional: bool = False,
 ) -> Any:
     """The seconds as a float, or None if `optional`; InvalidOption for anything else."""
     if value is None and optional:
         return None
-    if not is_number(value) or not 0 <= value <= most or (positive and value == 0):
-        least = "more than 0" if positive else "0 or more"
+    if not is_number(value) or not least <= value <= most or (positive and value == 0):
+        from_on = "more than 0" if positive else f"{least:g} or more"
         bound = "" if most == sys.float_info.max else f", at most {most:,.0f}"
         raise InvalidOption(
-            f"{name} must be seconds, {least}{bound}{', or None' if optional else ''}: {value!r:.80}"
+            f"{name} must be seconds, {from_on}{bound}{', or None' if optional else ''}: {value!r:.80}"
         )
     return float(value)
 

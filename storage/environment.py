@@ -23,7 +23,8 @@ from typing import Final, Literal, TypeVar
 
 import lmdb
 
-from ..actors.errors import InvalidOption, StoreError, StoreFull
+from ..actors.checks import check_choice
+from ..actors.errors import StoreError, StoreFull
 from .batch import Batch
 from .file.disk import has_room, make_folder, remove, sync_folder
 from .file.header import Header, ensure_sound, inspect
@@ -60,8 +61,7 @@ class Environment:
 
         Raises StoreForeign, StoreVersion, StoreCorrupt or HomeError before any change; also raises StoreFull.
         """
-        if durability not in ("disk", "os"):
-            raise InvalidOption(f'durability must be "disk" or "os", not {durability!r}')
+        check_choice("durability", durability, ("disk", "os"))
         self.home = home
         self.path = store_file(home)
         self.durability = durability

@@ -11,7 +11,7 @@ import struct
 import time
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from ..actors.errors import HomeError, HomeInUse, NotRunning
@@ -189,10 +189,10 @@ class Home:
         Raises TimeoutError if its accept queue stays full for `timeout` seconds: it runs but does not answer.
         """
         deadline = time.monotonic() + timeout
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            sock.setblocking(False)
-            with self._address() as address:
+            with ExitStack() as opened, self._address() as address:
+                sock = opened.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+                sock.setblocking(False)
                 while True:
                     try:
                         sock.connect(address)
@@ -204,19 +204,17 @@ class Home:
                                 f"the supervisor of {self.path} accepts no connection"
                             ) from None
                         time.sleep(0.01)
-            sock.setblocking(True)
+                sock.setblocking(True)
+                opened.pop_all()
+                return sock
         except TimeoutError:
-            sock.close()
             raise
         except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError) as error:
-            sock.close()
             raise NotRunning(
                 f"no supervisor serves {self.path}; start one with `understudy serve APP`"
             ) from error
         except OSError as error:
-            sock.close()
             raise self._refused("cannot be reached", error) from error
-        return sock
 
     @contextmanager
     def _address(self) -> Iterator[bytes]:

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_here
+from contextlib import suppress
 from typing import Any
 
 from .. import values
@@ -234,11 +235,8 @@ class AsyncTaskActor(TaskActor):
                 self.host.resumed(self)
 
     def _on_loop(self, call: Callable[[], object]) -> None:
-        try:
+        with suppress(RuntimeError):  # The loop is closed, so no wait is left.
             self.loop.call_soon_threadsafe(call)
-        except RuntimeError:
-            # The loop is closed, so no wait is left.
-            pass
 
 
 class _Waiter:

@@ -10,71 +10,58 @@ from typing import Any, TextIO
 from .actor import current_actor
 
 
-class TaskStream(io.TextIOBase):
-    """Replaces sys.stdout or sys.stderr. A task's text goes to its log, other text to `beyond`."""
-
-    encoding: str = "utf-8"
-    errors: str | None = "backslashreplace"
+class _Shared(io.IOBase):
+    """A stream of all tasks of the process, in front of the stream `beyond` for text that is no task's."""
 
     def __init__(self, level: str, beyond: TextIO) -> None:
         super().__init__()
         self._level = level
         self._beyond = beyond
-        #: For code that writes bytes: `sys.stdout.buffer.write(…)`.
-        self.buffer = _TaskBytes(level, beyond)
 
-    def write(self, text: str, /) -> int:
-        if not isinstance(text, str):
-            raise TypeError(f"write() argument must be str, not {type(text).__name__}")
+    def flush(self) -> None:
+        if current_actor.get(None) is None:
+            self._beyond.flush()
+
+    def close(self) -> None:
+        """Do nothing: all tasks share the stream, so none of them may close it."""
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._beyond.fileno()
+
+    def _write(self, text: str) -> int:
         actor = current_actor.get(None)
         if actor is None:
             return self._beyond.write(text)
         actor.write(self._level, text)
         return len(text)
 
-    def flush(self) -> None:
-        if current_actor.get(None) is None:
-            self._beyond.flush()
 
-    def close(self) -> None:
-        """Do nothing: all tasks of the process share the stream, so none of them may close it."""
+class TaskStream(_Shared, io.TextIOBase):
+    """Replaces sys.stdout or sys.stderr. A task's text goes to its log, other text to `beyond`."""
 
-    def writable(self) -> bool:
-        return True
-
-    def fileno(self) -> int:
-        return self._beyond.fileno()
-
-
-class _TaskBytes(io.RawIOBase):
-    """The same as TaskStream, for bytes."""
+    encoding: str = "utf-8"
+    errors: str | None = "backslashreplace"
 
     def __init__(self, level: str, beyond: TextIO) -> None:
-        super().__init__()
-        self._level = level
-        self._beyond = beyond
+        super().__init__(level, beyond)
+        #: For code that writes bytes: `sys.stdout.buffer.write(…)`.
+        self.buffer = _TaskBytes(level, beyond)
+
+    def write(self, text: str, /) -> int:
+        if not isinstance(text, str):
+            raise TypeError(f"write() argument must be str, not {type(text).__name__}")
+        return self._write(text)
+
+
+class _TaskBytes(_Shared, io.RawIOBase):
+    """The same as TaskStream, for bytes."""
 
     def write(self, data: Any, /) -> int:
-        text = bytes(data).decode("utf-8", "backslashreplace")
-        actor = current_actor.get(None)
-        if actor is None:
-            self._beyond.write(text)
-        else:
-            actor.write(self._level, text)
+        self._write(bytes(data).decode("utf-8", "backslashreplace"))
         return memoryview(data).nbytes
-
-    def flush(self) -> None:
-        if current_actor.get(None) is None:
-            self._beyond.flush()
-
-    def close(self) -> None:
-        """Do nothing, as TaskStream does."""
-
-    def writable(self) -> bool:
-        return True
-
-    def fileno(self) -> int:
-        return self._beyond.fileno()
 
 
 class TaskLogHandler(logging.Handler):

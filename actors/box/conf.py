@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Final, Literal
 
 from .. import values
-from ..checks import check_choice, check_flag, check_whole, is_number
+from ..checks import check_choice, check_flag, check_seconds, check_whole
 from ..errors import InvalidOption, InvalidValue
 from .policy import check_image, check_mount, check_output
 from .sizes import DEFAULT_SIZE, SIZES, Size, size_name
@@ -77,7 +77,7 @@ class BoxConf:
             "cmd": _words("cmd", self.cmd),
             "entrypoint": _words("entrypoint", self.entrypoint),
             "env": _variables(self.env),
-            "timeout": _timeout(self.timeout),
+            "timeout": check_seconds("timeout", self.timeout, TIMEOUT_MAX, least=TIMEOUT_MIN, optional=True),
             "mounts": _mounts(self.mounts),
             "outputs": _outputs(self.outputs),
         }
@@ -185,13 +185,3 @@ def _outputs(outputs: object) -> tuple[str, ...]:
     if len(set(names)) < len(names):
         raise InvalidOption("two outputs have the same name, and would end up in the same place")
     return paths
-
-
-def _timeout(seconds: object) -> float | None:
-    if seconds is None:
-        return None
-    if not is_number(seconds) or not TIMEOUT_MIN <= seconds <= TIMEOUT_MAX:
-        raise InvalidOption(
-            f"timeout must be from {TIMEOUT_MIN:g} to {TIMEOUT_MAX:,.0f} seconds: {seconds!r:.80}"
-        )
-    return float(seconds)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final, Literal
 
-from ..checks import check_flag, check_seconds, check_whole, is_whole
+from ..checks import check_flag, check_seconds, check_whole
 from ..errors import InvalidOption
 from .retry import Retry
 
@@ -58,12 +58,8 @@ class Options:
         object.__setattr__(self, "retry", Retry.of(self.retry))  # an int n is Retry(attempts=n)
         check_whole("priority", self.priority, -PRIORITY_LIMIT, PRIORITY_LIMIT)
         check_flag("isolate", self.isolate)
-        if self.memory_limit is not None and not (
-            is_whole(self.memory_limit) and self.memory_limit >= MEMORY_LIMIT_MIN
-        ):
-            raise InvalidOption(
-                f"memory_limit must be bytes, at least {MEMORY_LIMIT_MIN:,}: {self.memory_limit!r}"
-            )
+        if self.memory_limit is not None:
+            check_whole("memory_limit in bytes", self.memory_limit, MEMORY_LIMIT_MIN)
         if self.ack not in (None, "receive", "checkpoint"):
             raise InvalidOption(f"ack must be 'receive', 'checkpoint' or None: {self.ack!r}")
 

@@ -16,6 +16,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -135,10 +136,6 @@ class Session:
             self._on_loop(link.read_on)
         return item
 
-    def something(self) -> bool:
-        """Whether `take` would return something other than EMPTY."""
-        return bool(self.queue) or self.ended
-
     def congested(self) -> bool:
         """Whether a message offered now would have to wait."""
         link = self.link
@@ -174,11 +171,8 @@ class Session:
         if asyncio._get_running_loop() is self.loop:
             call(*args)
             return
-        try:
+        with suppress(RuntimeError):  # The loop is closed, and its connections too.
             self.loop.call_soon_threadsafe(call, *args)
-        except RuntimeError:
-            # The loop is closed, and its connections too.
-            pass
 
     # --- the loop's side: opening ---
 

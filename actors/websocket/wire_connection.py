@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 
 from websockets.asyncio.client import ClientConnection
 from websockets.client import ClientProtocol
-from websockets.frames import CloseCode, Frame, Opcode
+from websockets.frames import CloseCode, Opcode
 from websockets.protocol import State
 
 from .connect_options import ConnectOptions
@@ -164,8 +164,8 @@ class WireConnection(ClientConnection):
             if event.fin:
                 data, self._parts = self._parts, None
                 self._whole(data, self._is_text)
-        elif opcode is _PONG:
-            self._answered(event)
+        elif opcode is _PONG and self._pinged is not None:
+            self.latency, self._pinged = self.loop.time() - self._pinged, None
 
     def _whole(self, data: bytes | bytearray, text: bool) -> None:
         if self._dropping:
@@ -192,10 +192,6 @@ class WireConnection(ClientConnection):
         # Joined, because the transport makes a system call for each write.
         self.transport.write(b"".join(protocol.data_to_send()))
         return True
-
-    def pause_writing(self) -> None:
-        """The transport's buffer is full."""
-        super().pause_writing()
 
     def resume_writing(self) -> None:
         """The transport's buffer has room."""
@@ -229,10 +225,6 @@ class WireConnection(ClientConnection):
             self._beat_later(rest)
         else:
             self.fail(CloseCode.INTERNAL_ERROR, "keepalive ping timeout")
-
-    def _answered(self, pong: Frame) -> None:
-        if self._pinged is not None:
-            self.latency, self._pinged = self.loop.time() - self._pinged, None
 
     # --- the end ---
 

@@ -137,14 +137,8 @@ def mail_seq(key: bytes) -> int:
     return int.from_bytes(key[ID_BYTES:], "big")
 
 
-def log_key(id: bytes, seq: int) -> bytes:
-    """The key of a chunk of log lines."""
-    return id + _U64.pack(seq)
-
-
-def log_seq(key: bytes) -> int:
-    """The sequence number in the key of a chunk of log lines."""
-    return int.from_bytes(key[ID_BYTES:], "big")
+#: The key of a chunk of log lines, and the sequence number in it.
+log_key, log_seq = mail_key, mail_seq
 
 
 def expiry_key(at: float, id: bytes) -> bytes:

@@ -150,7 +150,8 @@ class ContainerAttempt:
                 how = self._actor.signal or "timeout"
                 if follower is not None:
                     self._stop(follower)
-            self._raise_error(follower)
+            if follower is not None and follower.error is not None:
+                raise follower.error
             result = self._result(follower)
         finally:
             if follower is not None:
@@ -365,16 +366,11 @@ class ContainerAttempt:
             self._engine.kill(self._container, name)
             until = time.monotonic() + patience
             while not follower.done and (left := until - time.monotonic()) > 0:
-                self._bell.wait(left)
-                self._bell.clear()
+                self._wait(left)
         if not follower.done:
             raise EngineError(f"the engine did not end the container within {KILLED:g} s after SIGKILL")
 
     # --- the end ---
-
-    def _raise_error(self, follower: Follower | None) -> None:
-        if follower is not None and follower.error is not None:
-            raise follower.error
 
     def _result(self, follower: Follower | None) -> dict[str, Any]:
         if follower is None or follower.state is None:

@@ -52,7 +52,8 @@ class ReconnectingClient:
         self._embedded: ChildSupervisor | None = None
         self._waits: set[EndsWait] = set()
         self._changing = threading.RLock()
-        self._closed = False
+        #: Whether `close` was called.
+        self.closed = False
         self._restarts = RestartIntensity(settings.restarts, max(settings.restarts_within, 0.001))
         if owner and loading():
             # The fork server imports the program too; a supervisor started there would import it again.
@@ -63,14 +64,9 @@ class ReconnectingClient:
         try:
             self._connection = self._reach() if owner else Connection(home, self._lost)
         except BaseException:
-            self._closed = True
+            self.closed = True
             raise
         _attachments.add(self)
-
-    @property
-    def closed(self) -> bool:
-        """Whether `close` was called."""
-        return self._closed
 
     # --- asking ---
 
@@ -114,9 +110,9 @@ class ReconnectingClient:
     def close(self) -> None:
         """Disconnect, and stop the supervisor if it is ours. Open waits fail. May be called twice."""
         with self._changing:
-            if self._closed:
+            if self.closed:
                 return
-            self._closed = True
+            self.closed = True
         self._connection.close()
         if self._embedded is not None:
             self._embedded.stop()
@@ -130,7 +126,7 @@ class ReconnectingClient:
         if connection.lost is None:
             return connection
         with self._changing:
-            if self._closed:
+            if self.closed:
                 raise NotRunning("this runtime was closed")
             if self._connection.lost is not None:
                 self._connection = self._reach()
@@ -190,7 +186,7 @@ class ReconnectingClient:
 
     def _lost(self, connection: Connection, error: UnderstudyError) -> None:
         """A connection was lost (called in its reading thread): reconnect in a thread if there are waits."""
-        if self._closed:
+        if self.closed:
             return
         log.debug("%s", error)
         if self._waits or self._embedded is not None:

@@ -12,6 +12,7 @@ import logging
 import os
 import socket
 import sys
+from contextlib import suppress
 from typing import Any, NoReturn
 
 import msgpack
@@ -90,8 +91,5 @@ def _listen(owner: socket.socket, supervisor: Supervisor) -> None:
 
 
 def _tell(owner: socket.socket, answer: list[Any]) -> None:
-    try:
+    with suppress(OSError):  # The owner has ended.
         owner.send(msgpack.packb(answer))
-    except OSError:
-        # The owner has ended.
-        return

@@ -25,23 +25,13 @@ def tree(
 ) -> Tree:
     """The tree. `live` is what `Runtime.tree` returns; `progress` is by task id."""
     root = Tree(
-        _line(
-            ("supervisor", "bold"),
-            (f"{live['pid']}", ""),
-            *_figures(gauges, live["pid"], live["started"], now),
-        )
+        _line(("supervisor", "bold"), *_figures(gauges, live["pid"], live["started"], now)),
     )
     root.label.append(f"  {escape.one_line(live['home'])}", "dim")  # type: ignore[union-attr]
     for text in remarks(live):
         root.label.append(f"  {text}", "yellow")  # type: ignore[union-attr]
     if live["fork_server"]:
-        root.add(
-            _line(
-                ("fork server", ""),
-                (f"{live['fork_server']}", ""),
-                *_figures(gauges, live["fork_server"], None, now),
-            )
-        )
+        root.add(_line(("fork server", ""), *_figures(gauges, live["fork_server"], None, now)))
     for worker in live["workers"]:
         branch = root.add(_worker(worker, gauges, now))
         for task in worker["tasks"]:
@@ -54,15 +44,8 @@ def tree(
 
 def remarks(live: Mapping[str, Any]) -> list[str]:
     """Remarks on the supervisor's unusual states."""
-    return [
-        text
-        for is_so, text in (
-            (live["draining"], "draining"),
-            (live["embedded"], "embedded"),
-            (live["disk_full"], "the disk is full"),
-        )
-        if is_so
-    ]
+    states = {"draining": "draining", "embedded": "embedded", "disk_full": "the disk is full"}
+    return [text for name, text in states.items() if live[name]]
 
 
 def _worker(worker: Mapping[str, Any], gauges: Mapping[int, ProcessUsage], now: float) -> Text:
@@ -70,7 +53,6 @@ def _worker(worker: Mapping[str, Any], gauges: Mapping[int, ProcessUsage], now: 
         return _line(("worker", ""), ("starting", "dim"))
     line = _line(
         ("worker", ""),
-        (f"{worker['pid']}", ""),
         *_figures(gauges, worker["pid"], worker["started"], now),
         (f"{worker['done']:,} done", ""),
     )
@@ -112,7 +94,7 @@ def _figures(
     gauges: Mapping[int, ProcessUsage], pid: int, started: float | None, now: float
 ) -> list[tuple[str, str]]:
     gauge = gauges.get(pid, _NOTHING)
-    figures = [(f"{gauge.cpu:.0f}% CPU", ""), (units.size(gauge.rss), "")]
+    figures = [(f"{pid}", ""), (f"{gauge.cpu:.0f}% CPU", ""), (units.size(gauge.rss), "")]
     return figures if started is None else [*figures, (f"up {units.duration(now - started)}", "")]
 
 

@@ -136,12 +136,7 @@ def _facts(record: TaskRecord, now: float) -> list[tuple[str, Text]]:
         ("ended", _when(record.ended, now)),
         ("ran", _ran(record, now)),
         ("next attempt", _when(None if record.ended_already else record.next_attempt, now)),
-        (
-            "worker",
-            None
-            if record.worker_pid is None or record.state is not State.RUNNING
-            else str(record.worker_pid),
-        ),
+        ("worker", str(record.worker_pid or "") if record.state is State.RUNNING else None),
         ("progress", None if record.progress is None else task_text.progress(record.progress)),
         ("checkpoint", _checkpoint(record, now)),
         ("mailbox", _mailbox(record)),
@@ -178,11 +173,8 @@ def _mailbox(record: TaskRecord) -> str | None:
 def _when(at: float | None, now: float) -> str | None:
     if at is None:
         return None
-    return (
-        f"{units.local(at)} ({units.age(now - at)} ago)"
-        if at <= now
-        else f"{units.local(at)} (in {units.age(at - now)})"
-    )
+    away = f"{units.age(now - at)} ago" if at <= now else f"in {units.age(at - now)}"
+    return f"{units.local(at)} ({away})"
 
 
 def _ran(record: TaskRecord, now: float) -> str:
