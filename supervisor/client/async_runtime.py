@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 import asyncio
-import builtins
 import functools
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
 
-from ...actors.state import State
 from ...actors.task import current_runtime
-from ...actors.task.handles import TaskInfo, TaskRecord
+from ...actors.task.handles import TaskRecord
 from ...actors.timeouts import check_timeout
 from .runtime import IdLike, Runtime
 from .start_rows import TaskLike
 from .subscription import TaskEvent
-from .views import LogLine
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 #: Calls that may run at once; each waits for a commit, which they share. Waiting for tasks takes no thread.
 THREADS: Final = 32
+
+
+def _awaitable(
+    method: Callable[Concatenate[Runtime, P], T],
+) -> Callable[Concatenate[AsyncRuntime, P], Coroutine[Any, Any, T]]:
+    """The coroutine for a method of `Runtime`: it makes the call on another thread."""
+
+    @functools.wraps(method)
+    async def call(self: AsyncRuntime, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._call(method, self.sync, *args, **kwargs)
+
+    return call
 
 
 class AsyncRuntime:
@@ -55,33 +65,20 @@ class AsyncRuntime:
             raise RuntimeError("not connected: use `async with`, or await open() first")
         return self._sync
 
-    async def start(self, task: TaskLike, /, *args: Any, **kwargs: Any) -> TaskInfo:
-        """See `Runtime.start`."""
-        return await self._call(self.sync.start, task, *args, **kwargs)
-
-    async def start_many(self, task: TaskLike, calls: Iterable[Any]) -> list[TaskInfo]:
-        """See `Runtime.start_many`."""
-        return await self._call(self.sync.start_many, task, calls)
+    start = _awaitable(Runtime.start)
+    start_many = _awaitable(Runtime.start_many)
+    retry = _awaitable(Runtime.retry)
+    send = _awaitable(Runtime.send)
+    send_many = _awaitable(Runtime.send_many)
+    cancel = _awaitable(Runtime.cancel)
+    status = _awaitable(Runtime.status)
+    list = _awaitable(Runtime.list)
+    restore = _awaitable(Runtime.restore)
+    logs = _awaitable(Runtime.logs)
 
     async def run(self, task: TaskLike, /, *args: Any, timeout: float | None = None, **kwargs: Any) -> Any:
         """See `Runtime.run`."""
         return await self.result(await self.start(task, *args, **kwargs), timeout)
-
-    async def retry(self, id: IdLike, *, from_scratch: bool = False) -> TaskInfo:
-        """See `Runtime.retry`."""
-        return await self._call(self.sync.retry, id, from_scratch=from_scratch)
-
-    async def send(self, id: IdLike, message: Any) -> None:
-        """See `Runtime.send`."""
-        await self._call(self.sync.send, id, message)
-
-    async def send_many(self, messages: Iterable[tuple[IdLike, Any]]) -> None:
-        """See `Runtime.send_many`."""
-        await self._call(self.sync.send_many, messages)
-
-    async def cancel(self, id: IdLike) -> bool:
-        """See `Runtime.cancel`."""
-        return await self._call(self.sync.cancel, id)
 
     async def result(self, id: IdLike, timeout: float | None = None) -> Any:
         """See `Runtime.result`."""
@@ -113,32 +110,6 @@ class AsyncRuntime:
         await self._awaited(await self._call(self.sync.wait_for_end, id), seconds)
         return await self.status(id)
 
-    async def status(self, id: IdLike) -> TaskRecord:
-        """See `Runtime.status`."""
-        return await self._call(self.sync.status, id)
-
-    async def list(
-        self,
-        *,
-        state: State | str | Iterable[State | str] | None = None,
-        task: TaskLike | None = None,
-        stream: str | None = None,
-        limit: int = 100,
-        before: str | None = None,
-    ) -> list[TaskRecord]:
-        """See `Runtime.list`."""
-        return await self._call(
-            self.sync.list, state=state, task=task, stream=stream, limit=limit, before=before
-        )
-
-    async def restore(self, id: IdLike) -> Any:
-        """See `Runtime.restore`."""
-        return await self._call(self.sync.restore, id)
-
-    async def logs(self, id: IdLike, *, after: int = -1) -> builtins.list[LogLine]:
-        """See `Runtime.logs`."""
-        return await self._call(self.sync.logs, id, after=after)
-
     async def subscribe(
         self, *, task: TaskLike | None = None, stream: str | None = None
     ) -> AsyncIterator[TaskEvent]:
@@ -163,25 +134,11 @@ class AsyncRuntime:
         """See `Runtime.supervisor_pid`."""
         return self.sync.supervisor_pid
 
-    async def tree(self) -> dict[str, Any]:
-        """See `Runtime.tree`."""
-        return await self._call(self.sync.tree)
-
-    async def prune(self, *, all: bool = False) -> int:
-        """See `Runtime.prune`."""
-        return await self._call(self.sync.prune, all=all)
-
-    async def compact(self) -> None:
-        """See `Runtime.compact`."""
-        await self._call(self.sync.compact)
-
-    async def stop_supervisor(self, *, now: bool = False) -> None:
-        """See `Runtime.stop_supervisor`."""
-        await self._call(self.sync.stop_supervisor, now=now)
-
-    async def close_mailbox(self, id: IdLike) -> None:
-        """See `Runtime.close_mailbox`."""
-        await self._call(self.sync.close_mailbox, id)
+    tree = _awaitable(Runtime.tree)
+    prune = _awaitable(Runtime.prune)
+    compact = _awaitable(Runtime.compact)
+    stop_supervisor = _awaitable(Runtime.stop_supervisor)
+    close_mailbox = _awaitable(Runtime.close_mailbox)
 
     async def close(self, id: IdLike | None = None) -> None:
         """See `Runtime.close`."""
