@@ -24,7 +24,9 @@ def backup(home: Path, dest: Path) -> int:
     """
     home, dest = Path(home), Path(os.path.abspath(dest))
     if os.path.lexists(dest):
-        raise HomeError(f"{dest} exists; a backup never overwrites, so name a new folder", home=str(home))
+        raise HomeError(
+            f"{dest} exists; a backup never overwrites a folder, so name a new one", home=str(home)
+        )
     draft = dest.with_name(f".{dest.name}.{os.getpid()}.draft")
     view = view_of(home)
     try:

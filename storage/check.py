@@ -149,7 +149,9 @@ class _Rows:
                         self._problem(f"task {id.hex()} has more than one live row")
                     seen.add(id)
             for id in sorted(chunk - seen):
-                self._problem(f"task {id.hex()} has not ended and has no live row: it would never run again")
+                self._problem(
+                    f"task {id.hex()} has not ended and has no live row, so it would never run again"
+                )
 
     def _unended(self) -> Iterator[bytes]:
         for id, row in self._walk(Table.TASKS):
@@ -161,9 +163,7 @@ class _Rows:
                 self._problem(f"task {id.hex()}: {error}")
                 continue
             if _ended(record) != record.terminal:
-                self._problem(
-                    f"task {id.hex()} is {record.state} and has the time of its end as {record.ended}"
-                )
+                self._problem(f"task {id.hex()} is {record.state} but the time of its end is {record.ended}")
             if not _ended(record):
                 yield id
 
@@ -177,9 +177,9 @@ class _Rows:
             elif not self._exists(id):
                 self._problem(f"live row {key.hex()} has no task")
             elif record is not None and _ended(record):
-                self._problem(f"task {id.hex()} is {record.state} and has a live row")
+                self._problem(f"task {id.hex()} is {record.state} but has a live row")
             elif record is not None and (record.state is State.RUNNING) != (key[0] == Lane.RUNNING):
-                self._problem(f"task {id.hex()} is {record.state} and in the lane {Lane(key[0]).name}")
+                self._problem(f"task {id.hex()} is {record.state} but in the lane {Lane(key[0]).name}")
 
     def _belongings(self, table: Table) -> None:
         """Every row of a table keyed by task id has a task, in a state that allows the row."""
@@ -193,15 +193,15 @@ class _Rows:
             if not known:
                 self._problem(f"row {key.hex()} of {table} has no task")
             elif owner is not None and table is Table.MAIL and _ended(owner):
-                self._problem(f"task {id.hex()} is {owner.state} and has the message {key.hex()}")
+                self._problem(f"task {id.hex()} is {owner.state} but has the message {key.hex()}")
             elif owner is not None and table is Table.RESULTS and not _ended(owner):
-                self._problem(f"task {id.hex()} is {owner.state} and has a result")
+                self._problem(f"task {id.hex()} is {owner.state} but has a result")
 
     def _keys(self) -> None:
         for key, id in self._walk(Table.KEYS):
             record = self._record(id)
             if not self._exists(id):
-                self._problem(f"idempotency key {key!r} points to task {id.hex()}, which is not there")
+                self._problem(f"idempotency key {key!r} points to task {id.hex()}, which does not exist")
             elif record is not None and (not record.key or idempotency_key(record.key) != key):
                 self._problem(
                     f"idempotency key {key!r} points to task {id.hex()}, whose key is {record.key!r}"
@@ -214,7 +214,7 @@ class _Rows:
                 if not self._exists(id):
                     self._problem(f"expiry row {key.hex()} has no task {id.hex()}")
                 elif record is not None and not _ended(record):
-                    self._problem(f"task {id.hex()} is {record.state} and has an expiry row")
+                    self._problem(f"task {id.hex()} is {record.state} but has an expiry row")
 
 
 def _ended(record: Record) -> bool:

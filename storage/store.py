@@ -168,7 +168,7 @@ class Store:
     def committed(self, batch: Batch) -> None:
         """Note that this batch is on disk. From now on its rows are read from there."""
         if batch is not self._in_flight:
-            raise ValueError("this batch is not the one on its way to disk")
+            raise ValueError("this batch is not the one being written")
         self._environment.refresh()
         self._in_flight = None
 

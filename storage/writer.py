@@ -114,7 +114,7 @@ class Writer:
             return StoreError(f"the disk did not take the last writes within {timeout:g} s; they may be lost")
         if self._lost:
             return StoreFull(
-                f"the disk stayed full: {self._lost} rows that nobody was told of as written are lost. "
+                f"the disk stayed full: {self._lost} rows that were never acknowledged are lost. "
                 "Free space and start again"
             )
         return None

@@ -75,7 +75,7 @@ class AppSpec:
             target, attribute = text, ""
         if attribute or text.endswith(":"):
             raise AppFailed(
-                f"an app is a module with all the tasks that it declares, not something in it: write {target!r} in "
+                f"an app is a module with all its tasks, not an object in it: write {target!r} in "
                 f"place of {text!r}"
             )
         if target.endswith(".py") or "/" in target:
@@ -94,7 +94,7 @@ def _module_of(path: str) -> str:
         raise AppFailed(f"{path} cannot be imported by that name; rename it to a plain name.py")
     if stem in sys.stdlib_module_names or stem == __name__.partition(".")[0]:
         raise AppFailed(
-            f"{path} has the name of another module, {stem}, which would be loaded instead; rename it"
+            f"{path} has the name of the module {stem}, which would be loaded instead; rename the file"
         )
     return stem
 
@@ -161,10 +161,12 @@ def _message(what: str, error: BaseException) -> str:
     if isinstance(error, SystemExit):
         return (
             f"the app {what} ended the program while being imported (SystemExit: {error.code}); "
-            'put what it runs under `if __name__ == "__main__":`'
+            'put the code that it runs under `if __name__ == "__main__":`'
         )
     if isinstance(error, ModuleNotFoundError) and error.name and f"{what}.".startswith(f"{error.name}."):
-        return f"there is no module {error.name} to load the app {what} from; check the name and the folder"
+        return (
+            f"the app {what} cannot be loaded: there is no module {error.name}; check the name and the folder"
+        )
     summary = str(error).strip().partition("\n")[0]
     return f"the app {what} cannot be imported: {type(error).__name__}{summary and ': '}{summary}"
 

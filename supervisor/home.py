@@ -88,7 +88,8 @@ class Home:
         if names and not names & _OURS:
             # It may be the user's project, /tmp or /: making these private would do harm.
             raise HomeError(
-                f"{self.path} is open to others and holds files that are not ours; name a folder of its own as home",
+                f"{self.path} is open to others and holds files that Understudy did not make; "
+                "choose a folder of its own as home",
                 str(self.path),
             )
         try:
@@ -99,11 +100,11 @@ class Home:
     def _refused(self, what: str, error: OSError) -> HomeError:
         why = {
             errno.EROFS: "its file system is read-only; choose another home",
-            errno.EACCES: "you have no rights there; change its owner or choose another home",
-            errno.EPERM: "you have no rights there; change its owner or choose another home",
+            errno.EACCES: "you have no permission there; change its owner or choose another home",
+            errno.EPERM: "you have no permission there; change its owner or choose another home",
             errno.ENOTDIR: "a part of its path is not a folder; choose another home",
             errno.EEXIST: "a part of its path is not a folder; choose another home",
-            errno.ENOSPC: "no room is left on its disk; free some",
+            errno.ENOSPC: "no space is left on its disk; free some",
             errno.ENOENT: "it does not exist; start a supervisor there first",
         }.get(error.errno or 0, error.strerror or str(error))
         return HomeError(f"home {self.path} {what}: {why}", str(self.path))

@@ -43,8 +43,8 @@ CONTAINER: Final = TaskKind(
     leaves_behind=True,
     takes_messages=takes_messages,
     closed=(
-        "container task {id} takes no messages, or no more: one that is started with BoxConf(stdin=True) gets them on "
-        "its standard input until its mailbox is closed"
+        "container task {id} takes no messages, or its mailbox was closed: a container started with "
+        "BoxConf(stdin=True) gets messages on its standard input until its mailbox is closed"
     ),
     module="boxes.attempt",
 )

@@ -80,7 +80,7 @@ def call(
             f"the grace of a container is at most {GRACE_LIMIT - LAST_WORDS:,.0f} seconds: {grace!r}"
         )
     for name in options.keys() & _OWN:
-        raise InvalidOption(f"{name} is no option of a container's start{_OWN[name]}")
+        raise InvalidOption(f"{name} is not an option of a container's start{_OWN[name]}")
     bounded = _TASK.options(
         timeout=conf.limits.timeout + given.grace + AROUND, grace=given.grace + LAST_WORDS, **options
     )

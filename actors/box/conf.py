@@ -121,7 +121,7 @@ class BoxConf:
     def unpack(cls, packed: Any) -> BoxConf:
         """The inverse of `pack`. Raises InvalidOption and BoxRefused."""
         if not isinstance(packed, dict) or "image" not in packed:
-            raise InvalidOption("a container task takes a BoxConf; start it by box.start(BoxConf(image=…))")
+            raise InvalidOption("a container task takes a BoxConf; start it with box.start(BoxConf(image=…))")
         unknown = packed.keys() - set(_NAMES)
         if unknown:
             raise InvalidOption(
@@ -162,7 +162,7 @@ def _variables(env: object) -> dict[str, str]:
     for name, value in env.items():
         # Messages never show the value, which may be secret.
         if not isinstance(name, str) or not _VARIABLE.fullmatch(name):
-            raise InvalidOption(f"env has a name that no environment variable can have: {name!r:.80}")
+            raise InvalidOption(f"env has a name that is invalid for an environment variable: {name!r:.80}")
         if not isinstance(value, str) or "\0" in value:
             raise InvalidOption(f"the value of env[{name!r}] must be text")
     return dict(env)
@@ -183,5 +183,5 @@ def _outputs(outputs: object) -> tuple[str, ...]:
     paths = tuple(check_output(path) for path in outputs)
     names = [path.rpartition("/")[2] for path in paths]
     if len(set(names)) < len(names):
-        raise InvalidOption("two outputs have the same name, and would end up in the same place")
+        raise InvalidOption("two outputs have the same name, so one copy would overwrite the other")
     return paths

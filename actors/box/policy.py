@@ -55,7 +55,7 @@ def check_content(image: str, config: Mapping[str, Any]) -> None:
         or _ENGINE_FOLDER in (config.get("Volumes") or {})
     )
     if shows:
-        raise BoxRefused(f"the image policy does not allow {image}: it is made to run a container engine in")
+        raise BoxRefused(f"the image policy does not allow {image}: it is made to run a container engine")
 
 
 def _repository(image: str) -> str:
@@ -89,9 +89,7 @@ def check_mount(target: object, source: object) -> tuple[str, str, bool]:
             f"nothing can be mounted at {inside}; choose a path outside {', '.join(TAKEN)} and not /"
         )
     if here == "/" or any(_within(here, kept) for kept in KEPT):
-        raise InvalidOption(
-            f"{here} is outside of what can be mounted: not /, nor anything of {', '.join(KEPT)}"
-        )
+        raise InvalidOption(f"{here} cannot be mounted: the path must not be /, nor in {', '.join(KEPT)}")
     return inside, here, mode == "rw"
 
 
@@ -103,7 +101,7 @@ def check_lent(sources: Iterable[str], socket: str) -> None:
     for source in sources:
         if source == "/" or _within(socket, source):
             raise BoxRefused(
-                f"{source} cannot be mounted: the engine's socket {socket} would come with it; mount another folder"
+                f"{source} cannot be mounted, because it contains the engine's socket {socket}; mount another folder"
             )
 
 
@@ -115,7 +113,7 @@ def check_output(path: object) -> str:
         )
     clean = _clean(path)
     if clean == "/" or any(_within(clean, pseudo) for pseudo in ("/proc", "/sys", "/dev", "/tmp")):  # noqa: S108
-        raise InvalidOption(f"{clean} is gone when the container has ended; write outputs to /data")
+        raise InvalidOption(f"{clean} is removed when the container ends; write outputs to /data")
     return clean
 
 

@@ -118,5 +118,5 @@ def _threads() -> ThreadPoolExecutor:
 def _async_actor(what: str) -> AsyncTaskActor:
     actor = actor_here(what)
     if not isinstance(actor, AsyncTaskActor):
-        raise NotInTask(f"aio.{what} belongs into an async def task; here use understudy.{what}")
+        raise NotInTask(f"aio.{what} works only in an async def task; here use understudy.{what}")
     return actor

@@ -94,7 +94,7 @@ class Task(Generic[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         if self.body is None:
             raise InvalidTask(
-                f"{self.name} is known here by name only and cannot be called; start it instead"
+                f"{self.name} is known here only by name and cannot be called; start it instead"
             )
         return self.body(*args, **kwargs)
 
@@ -253,7 +253,7 @@ def _check_class(body: type) -> None:
         _check_no_generator(hook)
         if inspect.iscoroutinefunction(hook) and not inspect.iscoroutinefunction(on_receive):
             raise InvalidTask(
-                f"{hook.__qualname__} is async and nobody would await it: make on_receive async, too"
+                f"{hook.__qualname__} is async, but on_receive is not: make on_receive async too"
             )
 
 

@@ -197,7 +197,7 @@ def _check_url(url: object, context: object) -> None:
     if not valid or not url.isprintable() or " " in url:
         raise InvalidOption(f"not a URL of the form ws://host[:port]/path or wss://…: {url!r:.200}")
     if context is not None and not url.startswith("wss:"):
-        raise InvalidOption(f"ssl= goes with a wss:// URL, not with {url!r:.200}")
+        raise InvalidOption(f"ssl= needs a wss:// URL, not {url!r:.200}")
 
 
 def _pairs(headers: Any) -> tuple[tuple[str, str], ...]:

@@ -30,7 +30,7 @@ def encode(data: Any) -> tuple[bytes, bool]:
             if isinstance(error, UnencodableValue):
                 raise
             path = _culprit(data, "data", set()) or "data"
-            raise UnencodableValue(f"{path} has no form in JSON: {error}", path) from error
+            raise UnencodableValue(f"{path} cannot be written as JSON: {error}", path) from error
     if isinstance(data, bytearray | memoryview):
         return bytes(data), False
     raise UnencodableValue(
@@ -55,7 +55,7 @@ def _utf8(text: str) -> bytes:
     try:
         return text.encode()
     except UnicodeEncodeError as error:
-        raise UnencodableValue(f"data has no form in UTF-8: {error}", "data") from error
+        raise UnencodableValue(f"data cannot be written as UTF-8: {error}", "data") from error
 
 
 def _culprit(value: Any, path: str, above: set[int]) -> str | None:

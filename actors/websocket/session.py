@@ -363,7 +363,7 @@ def _default_tls() -> tls.SSLContext:
 
 
 def _within(timeout: float | None) -> str:
-    return "in the time that the system allows" if timeout is None else f"within {timeout:g} s"
+    return "within the time limit of the system" if timeout is None else f"within {timeout:g} s"
 
 
 def _refused(place: str, error: Exception) -> WebSocketRefused:
@@ -378,9 +378,11 @@ def _refused(place: str, error: Exception) -> WebSocketRefused:
         )
     if isinstance(error, OSError):
         # A cut in the TLS handshake (by a server without TLS, for example) has an empty error message.
-        told = str(error) or f"cut off in the handshake ({type(error).__name__})"
+        told = str(error) or f"the connection ended during the handshake ({type(error).__name__})"
         return WebSocketRefused(f"no connection to {place}: {told}")
     cut_off = isinstance(getattr(error, "__cause__", None), EOFError | OSError)
     final = not cut_off and isinstance(error, InvalidHandshake | ValueError)
     cause = f" ({error.__cause__})" if cut_off else ""
-    return WebSocketRefused(f"{place} is no WebSocket server, or none for us: {error}{cause}", final=final)
+    return WebSocketRefused(
+        f"{place} is not a WebSocket server, or refuses this client: {error}{cause}", final=final
+    )

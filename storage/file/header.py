@@ -148,7 +148,7 @@ def _tree(raw: bytes) -> Tree:
 
 
 def _identify(descriptor: int, path: Path, header: Header) -> Header:
-    foreign = _foreign(path, "is an LMDB file of some other program")
+    foreign = _foreign(path, "is an LMDB file of another program")
     if header.main.root == _NO_PAGE or header.main.depth != 1:
         raise foreign  # each of our stores has tables, and their list fits one page
     tables = _rows(descriptor, header, header.main.root)
@@ -216,6 +216,7 @@ def _foreign(path: Path, said: str) -> StoreForeign:
 
 def _corrupt(path: Path, problems: list[str]) -> StoreCorrupt:
     return StoreCorrupt(
-        f"{path} is damaged: {problems[0]}. It was not touched. Restore the last backup, or move it away to start anew",
+        f"{path} is damaged: {problems[0]}. It was not touched. Restore the last backup, or move it away to start "
+        "with an empty store",
         problems=problems,
     )

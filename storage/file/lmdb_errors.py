@@ -44,7 +44,7 @@ def translate(error: BaseException, doing: str, path: object) -> StoreError | Ho
         advice = "The store's map needs address space of its file's size: raise the limit (ulimit -v), then start again"
         return StoreError(f"{said}. {advice}")
     if isinstance(error, TimeoutError):
-        return StoreError(f"{said}. Try again; if it stays, end that process")
+        return StoreError(f"{said}. Try again; if it fails again, end that process")
     if isinstance(error, _CORRUPT):
         advice = "Run `understudy check`, and restore the last backup if it finds damage"
         return StoreCorrupt(f"{said}. The store is damaged. {advice}", problems=[str(error)])

@@ -157,7 +157,7 @@ class Record:
             record.stream = id if stream is None else stream
             if rest:
                 if not rest.keys() <= _DEFAULTS.keys():
-                    raise ValueError("fields that no record has")
+                    raise ValueError("unknown fields")
                 record.__dict__.update(rest)
         except (ValueError, TypeError, IndexError, AttributeError, msgpack.UnpackException) as error:
             raise ValueError(f"not a task record: {error}") from error

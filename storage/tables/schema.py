@@ -172,7 +172,9 @@ def idempotency_key(text: str) -> bytes:
     try:
         key = text.encode()
     except UnicodeEncodeError as error:
-        raise InvalidOption(f"an idempotency key must be text that has a UTF-8 form: {error}") from error
+        raise InvalidOption(
+            f"an idempotency key must be text that can be written as UTF-8: {error}"
+        ) from error
     return key if len(key) <= MAX_KEY_BYTES else b"\xff" + hashlib.sha256(key).digest()
 
 

@@ -168,7 +168,7 @@ class ContainerAttempt:
             except (Missing, Taken) as error:
                 # The container has not run, so nothing is lost.
                 if time.monotonic() >= until:
-                    raise EngineError(f"the engine does not come to an end with it: {error}") from error
+                    raise EngineError(f"the engine did not finish this in time: {error}") from error
             self._check()
             time.sleep(LOOK_AGAIN)
 
@@ -220,7 +220,7 @@ class ContainerAttempt:
         try:
             return self._engine.inspect(self._container)
         except Missing as error:
-            raise EngineError(f"the container was removed by somebody else: {error}") from error
+            raise EngineError(f"the container was removed from outside: {error}") from error
 
     def _fetch_image(self) -> None:
         image, policy = self._conf.image, self._conf.pull
@@ -228,12 +228,12 @@ class ContainerAttempt:
         if found is None:
             if policy == "never":
                 raise ImageAbsent(
-                    f"the image {image} is not on this machine, and pull='never' keeps it from coming"
+                    f"the image {image} is not on this machine, and pull='never' forbids pulling it"
                 )
             self._pull(image)
             found = self._engine.image(image)
             if found is None:
-                raise ImageAbsent(f"the image {image} was pulled, and is gone again")
+                raise ImageAbsent(f"the image {image} was pulled, but is absent again")
         check_content(image, found.get("Config") or {})
 
     def _pull(self, image: str) -> None:
@@ -430,7 +430,7 @@ class ContainerAttempt:
         missing = [path for path in self._conf.outputs if path not in result["outputs"]]
         if missing:
             raise BoxFailed(
-                f"the container ended with exit code 0, and without its output {missing[0]}", details
+                f"the container ended with exit code 0 but without its output {missing[0]}", details
             )
         return result
 

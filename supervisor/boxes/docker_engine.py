@@ -130,7 +130,7 @@ class DockerEngine:
                 made = self._api.create_container_from_config(dict(spec), name)
                 return str(made["Id"])
         except Missing as error:
-            raise ImageAbsent(f"the image {spec['Image']} is not there: {error}") from error
+            raise ImageAbsent(f"the image {spec['Image']} is absent: {error}") from error
 
     def start(self, id: str) -> None:
         """Start a container. EngineError if its program cannot be run. A running container stays as it is."""
@@ -139,7 +139,7 @@ class DockerEngine:
 
     def inspect(self, id: str) -> dict[str, Any]:
         """The engine's data on a container. Missing."""
-        with self._translated("tell how the container is"):
+        with self._translated("report the container's state"):
             found: dict[str, Any] = self._api.inspect_container(id)
             return found
 

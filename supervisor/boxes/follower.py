@@ -68,7 +68,7 @@ class Follower:
                     return
                 away_since = None
             except Missing as error:
-                raise EngineError(f"the container was removed by somebody else: {error}") from error
+                raise EngineError(f"the container was removed from outside: {error}") from error
             except EngineAbsent:
                 away_since = away_since or time.monotonic()
                 if time.monotonic() - away_since > ENGINE_AWAY:

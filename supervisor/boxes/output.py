@@ -128,7 +128,7 @@ class _Stream:
 
     def _last_words(self, at: float) -> list[Line]:
         rest, self._rest = self._rest, b""
-        notice = f"the rest of {self._name} is not kept: it has more than {STREAM_LIMIT:,} bytes"
+        notice = f"the rest of {self._name} is dropped: only the first {STREAM_LIMIT:,} bytes are kept"
         self._kept += b"\n" * (not self._kept.endswith(b"\n")) + notice.encode() + b"\n"
         return [*(self._lines(rest, at) if rest else []), *self._lines(notice.encode(), at)]
 

@@ -64,9 +64,9 @@ class BoxSweep:
             try:
                 await self.sweep()
             except EngineAbsent as error:
-                log.debug("no look at containers: %s", error)
+                log.debug("no search for containers left behind: %s", error)
             except (UnderstudyError, Missing, OSError) as error:
-                log.warning("the containers of this home could not be looked at: %s", error)
+                log.warning("the search for containers left behind failed: %s", error)
             with suppress(TimeoutError):
                 # `wait_for` before Python 3.12 loses a cancel that comes together with the event.
                 async with asyncio.timeout(SWEEP_EVERY):

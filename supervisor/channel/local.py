@@ -154,12 +154,12 @@ class LocalChannel(StreamProtocol):
                 else:
                     self._events.reported(frame)
         except (UnderstudyError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError):
-            log.exception("worker %d sent a frame that cannot be", self.pid)
+            log.exception("worker %d sent an invalid frame", self.pid)
             self._hang_up()
 
     def _confirmed(self, lane: Lane) -> None:
         if self._dropping[lane] <= 0:
-            raise ProtocolError("it confirms what it was not told")
+            raise ProtocolError("it confirms a drop that it was not asked for")
         self._dropping[lane] -= 1
         self._events.ready(lane)
 

@@ -18,26 +18,26 @@ class ExitCode(IntEnum):
         return code
 
     OK = 0, "done; of `run` and `result`: the task completed"
-    FAILED = 1, "anything that has no code of its own"
+    FAILED = 1, "any other error"
     USAGE = 2, "the command was not understood, or an option or value is out of its range"
     NOT_RUNNING = 3, "no supervisor serves the home, or it is stopping"
     NOT_FOUND = 4, "no such task, or the supervisor's app declares no task of that name"
-    AMBIGUOUS = 5, "several tasks have ids that start so"
-    ENDED = 6, "the task had ended already, so there was nothing to cancel and nobody to take the message"
+    AMBIGUOUS = 5, "the beginning of an id fits several tasks"
+    ENDED = 6, "the task had already ended, so it cannot be cancelled and takes no messages"
     NOT_ENDED = 7, "the task has not ended yet"
-    SUPERVISOR_LOST = 8, "the supervisor went away meanwhile; whether the command took effect is not known"
+    SUPERVISOR_LOST = 8, "the connection to the supervisor was lost; the command may or may not have taken effect"
     MAILBOX_FULL = 9, "the task's mailbox is at its limit"
     TASK_FAILED = 10, "the task failed"
     TASK_TIMED_OUT = 11, "the task reached its timeout"
     TASK_CANCELLED = 12, "the task was cancelled"
-    WAIT_TIMED_OUT = 13, "the task did not end within the time given for waiting; it goes on"
-    APP_FAILED = 20, "the app cannot be loaded"
+    WAIT_TIMED_OUT = 13, "the task did not end within the time limit of the wait; it continues"
+    APP_FAILED = 20, "the app cannot be loaded, or its workers die too often"
     HOME_IN_USE = 21, "another supervisor serves the home"
     HOME_UNUSABLE = 22, "the home does not exist or cannot be used"
     STORE_FAILED = 23, "the store cannot be read or written"
     PROBLEMS_FOUND = 24, "`check` found problems in the store"
     INTERRUPTED = 130, "ended by Ctrl-C"
-    BROKEN_PIPE = 141, "the reader of the output went away, as with `head`"
+    BROKEN_PIPE = 141, "the reader of the output closed it, as `head` does"
 
 
 def as_table() -> str:

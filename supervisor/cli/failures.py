@@ -60,5 +60,5 @@ def text_of(error: BaseException) -> str:
         return f"Error: {escape.one_line(error)}"
     return (
         f"Error: {type(error).__name__}: {escape.one_line(error)}. This is a defect of Understudy; "
-        "run it again with --debug and report what that shows"
+        "run it again with --debug and report the traceback"
     )

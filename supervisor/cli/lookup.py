@@ -22,7 +22,7 @@ def find(reader: Reader, text: str) -> Record:
     if not text.strip("-") or set(text.lower()) - set("0123456789abcdef-"):
         raise CliError(
             ExitCode.NOT_FOUND,
-            f"{escape.one_line(text)!r:.80} is no task id, nor the beginning of one; `understudy ps` lists them",
+            f"{escape.one_line(text)!r:.80} is neither a task id nor the beginning of one; `understudy ps` lists ids",
         )
     ids = reader.resolve(text, CANDIDATES + 1)
     record = reader.record(ids[0]) if len(ids) == 1 else None
@@ -31,13 +31,13 @@ def find(reader: Reader, text: str) -> Record:
     if len(ids) < 2:
         raise CliError(
             ExitCode.NOT_FOUND,
-            f"no task has an id that starts with {text}; `understudy ps` lists them. It may have been pruned",
+            f"no task has an id that starts with {text}; it may have been pruned. `understudy ps` lists ids",
         )
     raise CliError(ExitCode.AMBIGUOUS, _candidates(reader, text, ids))
 
 
 def _candidates(reader: Reader, text: str, ids: list[bytes]) -> str:
-    lines = [f"several tasks have an id that starts with {text}; give more of it:"]
+    lines = [f"several tasks have an id that starts with {text}; give more characters:"]
     for id in ids[:CANDIDATES]:
         record = reader.record(id)
         if record is not None:

@@ -37,4 +37,4 @@ class Notifier:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
                 sock.sendto(state.encode(), address)
         except OSError as error:
-            log.warning("the service manager at %s cannot be told: %s", self._address, error)
+            log.warning("cannot notify the service manager at %s: %s", self._address, error)

@@ -70,14 +70,12 @@ class JsonType(ParamType):
     @staticmethod
     def _advice(value: str, error: Exception) -> str:
         if value == "-":
-            return f"what came on standard input is not JSON: {error}"
+            return f"the standard input is not JSON: {error}"
         if value.startswith("--"):
             return f"no such option: {value}"
         if any(char in value for char in '{["'):
             return f"{value!r:.200} is not JSON: {error}. Put the whole value in single quotes: '{{\"a\": [1, 2]}}'"
-        return (
-            f"{value!r:.200} is not JSON. Text needs quotes of its own inside the shell's: '\"{value:.100}\"'"
-        )
+        return f"{value!r:.200} is not JSON. Put text into double quotes inside the shell's quotes: '\"{value:.100}\"'"
 
 
 def _no_constant(name: str) -> NoReturn:

@@ -20,26 +20,29 @@ WIDTH: Final = 100
 _HEAD: Final = """\
 # The command line
 
-<!-- Made by `python -m understudy.supervisor.cli.reference > docs/cli.md`; a test fails when it is stale. -->
+<!-- Made by `python -m understudy.supervisor.cli.reference > docs/cli.md`; a test fails if it is stale. -->
 
-`understudy` serves a home, starts tasks, looks at them and changes their course. [Running it](running.md) tells how to
-run a supervisor as a service.
+`understudy` serves a home, starts tasks, shows them and controls them. [Running it](running.md) explains how to run a
+supervisor as a service.
 
-- **The home** is named by `--home PATH` before or after the command, else by `$UNDERSTUDY_HOME`, else it is
+- **The home** is given by `--home PATH`, before or after the command. The default is `$UNDERSTUDY_HOME`, else
   `.understudy` in the working directory.
-- **An ID** may be cut short: any beginning that no other task shares will do.
-- **Reading needs no supervisor**: `ps`, `show`, `logs`, `result`, `checkpoint`, `backup` and `check` read the folder;
-  `compact` works either way. The others need one that serves the home.
-- **`--json`** is for programs: one document, or one on each line where there are several over time (`logs`, `top`,
-  `ps --watch`, `cancel`). Times in it are ISO 8601 in UTC; what people see is local time.
-- **A JSON argument is a value**: `3`, `true`, `null`, `'{"a": [1, 2]}'`. Text needs quotes of its own inside the
-  shell's: `'"data.csv"'`. `-` reads the value from standard input.
+- **An ID** can be shortened to any beginning that no other task shares.
+- **Reading needs no supervisor**: `ps`, `show`, `logs`, `result`, `checkpoint`, `backup` and `check` read the folder.
+  `compact` works with and without one. The other commands need a supervisor that serves the home.
+- **A try** such as `3 of 4` is the attempt and the most attempts that the task's retries allow: three retries after the
+  first try are four tries.
+- **`--json`** is for programs. It prints one document, or one on each line if there are several over time (`logs`,
+  `top`, `ps --watch`, `cancel`). Times are ISO 8601 in UTC. Without `--json`, times are local.
+- **A JSON argument is a value**: `3`, `true`, `null`, `'{"a": [1, 2]}'`. Put text into double quotes inside the shell's
+  quotes: `'"data.csv"'`. `-` reads the value from standard input.
 - **Durations** are seconds or have units: `90`, `10m`, `1h30m`, `2d`. **Sizes** are bytes or have units, powers of
   1,024: `512M`, `1.5G`.
-- **Text from tasks is shown escaped**: no name, log line or error can move the cursor or colour the screen.
-- **Colour** only on a terminal, and not where `NO_COLOR` is set. Without a terminal, tables are as wide as their text.
-- **Errors** go to stderr: one line that begins with `Error:`, and beside it the usage, a failed task's traceback or
-  the ids that are meant, where there are such. `--debug` adds the program's own traceback.
+- **Text from tasks is escaped**: no name, log line or error can move the cursor or colour the screen.
+- **Colour** is used only on a terminal, and only if `NO_COLOR` is not set. Without a terminal, tables are as wide as
+  their text.
+- **Errors** go to stderr as one line that begins with `Error:`. The usage, a failed task's traceback or the matching
+  ids may come with it. `--debug` adds the program's own traceback.
 
 Completion of commands, options and ids in the shell, for Bash (4.4 or newer), Zsh and Fish:
 
@@ -53,7 +56,7 @@ $ echo '_UNDERSTUDY_COMPLETE=fish_source understudy | source' > ~/.config/fish/c
 _VALUES: Final = """\
 ## Values as JSON
 
-What `run`, `result`, `checkpoint` and `show` print is JSON. What JSON cannot say is written so:
+`run`, `result`, `checkpoint` and `show` print JSON. Values that JSON does not have are written like this:
 """
 
 

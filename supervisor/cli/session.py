@@ -37,8 +37,8 @@ class Session:
         if not home.path.is_dir():
             raise CliError(
                 ExitCode.HOME_UNUSABLE,
-                f"there is no home {home.path}; name another with --home or ${HOME_VARIABLE}, "
-                "or make this one by starting a supervisor: understudy serve APP",
+                f"there is no home {home.path}; give another one with --home or ${HOME_VARIABLE}, "
+                "or start a supervisor, which makes it: understudy serve APP",
             )
         with Reader(home.path) as reader:
             yield reader
@@ -54,8 +54,8 @@ class Session:
             if pid := self.home.served():
                 raise CliError(
                     ExitCode.NOT_RUNNING,
-                    f"the supervisor of {self.home.path} (pid {pid}) is starting or stopping and takes no calls; "
-                    "try again in a moment",
+                    f"the supervisor of {self.home.path} (pid {pid}) is starting or stopping and does not answer; "
+                    "try again later",
                 ) from None
             raise
         try:

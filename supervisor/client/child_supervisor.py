@@ -77,12 +77,12 @@ class ChildSupervisor:
             # It ended before it had read everything.
             pass
         except TimeoutError:
-            raise UnderstudyError(f"the supervisor did not come up within {START_TIMEOUT:g} s") from None
+            raise UnderstudyError(f"the supervisor did not start within {START_TIMEOUT:g} s") from None
         code = self._process.wait()
         if code == -signal.SIGKILL:
-            raise SupervisorLost("the supervisor was killed before it served")
+            raise SupervisorLost("the supervisor was killed during its start")
         raise UnderstudyError(
-            f"the supervisor ended with exit code {code} before it served; see its output above"
+            f"the supervisor ended with exit code {code} during its start; see its output above"
         )
 
     def stop(self) -> None:

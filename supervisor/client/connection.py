@@ -162,7 +162,7 @@ class Connection:
         except UnderstudyError as broken:
             error = broken
         except Exception as broken:  # noqa: BLE001 - after any error, all waiting requests must be answered
-            error = ProtocolError(f"the supervisor sent what cannot be: {broken!r}")
+            error = ProtocolError(f"the supervisor sent an invalid frame: {broken!r}")
         self._end(error)
 
     def _take(self, frame: tuple[Any, ...]) -> None:
@@ -195,7 +195,7 @@ class Connection:
         if error is None:
             why = self._reason or ("the connection was closed" if self._closing else "its connection broke")
             error = SupervisorLost(
-                f"the supervisor went away ({why}); whether the call took effect is not known"
+                f"the connection to the supervisor was lost ({why}); the call may or may not have taken effect"
             )
         with self._sending:
             self.lost = error

@@ -58,7 +58,7 @@ class ReconnectingClient:
         if owner and loading():
             # The fork server imports the program too; a supervisor started there would import it again.
             raise NoRuntime(
-                "the program starts a Runtime while it is being imported for its tasks: put that part of the script "
+                "the program starts a Runtime while it is being imported for its tasks: put the code that starts it "
                 'under `if __name__ == "__main__":`'
             )
         try:
@@ -166,7 +166,7 @@ class ReconnectingClient:
             self._embedded = ChildSupervisor(self.home, self._spec(), self._settings)
         except HomeInUse:
             # Another program was faster; its supervisor serves us too.
-            log.info("another supervisor serves %s by now", self.home.path)
+            log.info("another supervisor now serves %s", self.home.path)
         except SupervisorLost as error:
             log.warning("%s", error)
             self._count_death()

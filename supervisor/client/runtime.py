@@ -328,7 +328,9 @@ class Runtime:
         return dict(self._attachment.ask(Ask.TREE))
 
     def prune(self, *, all: bool = False) -> int:
-        """Remove ended tasks whose keep time is over (`all`: every ended task); returns their number."""
+        """Remove ended tasks whose keep time is over; returns their number.
+
+        With `all`, remove ended tasks of any age, except those kept for ever."""
         return int(self._attachment.ask(Ask.PRUNE, all))
 
     def compact(self) -> None:
@@ -373,7 +375,7 @@ def _several(values: Iterable[T], call: str, what: str) -> Iterable[T]:
         iter(values)
     except TypeError:
         raise InvalidOption(
-            f"{call} takes {what}, as a list or anything to iterate, not {values!r:.80}"
+            f"{call} takes {what}, as a list or another iterable, not {values!r:.80}"
         ) from None
     return values
 

@@ -124,7 +124,7 @@ class Supervisor:
         interrupted = core.attempts.recover()
         if interrupted:
             many = "1 task" if interrupted == 1 else f"{interrupted} tasks"
-            log.warning("what the last supervisor was running is queued again: %s", many)
+            log.warning("running tasks of the last supervisor are queued again: %s", many)
         self._pool.start()
         core.turn()
 
@@ -144,7 +144,7 @@ class Supervisor:
             try:
                 await self._core.service.prune(time.time())
             except UnderstudyError:
-                log.exception("pruning failed; it is tried again")
+                log.exception("pruning failed; trying again later")
             await asyncio.sleep(PRUNE_EVERY)
 
     def _handle_signals(self) -> None:

@@ -229,8 +229,8 @@ class Pool:
         if held and self._loop.time() >= self._isolated_told:
             self._isolated_told = self._loop.time() + TELL_AGAIN
             log.warning(
-                "tasks wait for a worker of their own, and %d of the %d places for such are held by tasks that only "
-                "wait, for messages perhaps: raise `isolated`, or do without `isolate` and `memory_limit` for those",
+                "tasks wait for a worker of their own. Tasks that only wait hold %d of the %d such workers; "
+                "raise `isolated`, or do not use `isolate` and `memory_limit` for tasks that wait for long",
                 held, self._settings.isolated,
             )  # fmt: skip
 
@@ -360,7 +360,7 @@ class Pool:
         self._forget(seat)
         self.reap()
         if not explained and not seat.retiring and not self._stopping:
-            self._count_death(f"worker {pid} ended with {status} without a task to explain it")
+            self._count_death(f"worker {pid} ended with {status} without a task to blame")
         self.ensure()
         self._turn()
 
@@ -382,7 +382,7 @@ class Pool:
         if self._restarts.note(self._loop.time()) and not self._stopping:
             self._give_up(
                 AppFailed(
-                    f"workers die faster than restarting them helps: {len(self._restarts)} deaths within "
+                    f"workers die too often: {len(self._restarts)} deaths within "
                     f"{self._restarts.within:g} s. The last: {message}"
                 )
             )

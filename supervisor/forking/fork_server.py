@@ -168,7 +168,7 @@ class ForkServer:
         if said.isdigit():
             self._send({"spawned": request, "pid": int(said)})
         else:
-            error_text = said.decode(errors="replace") or "the process between fork server and worker died"
+            error_text = said.decode(errors="replace") or "the middleman between fork server and worker died"
             self._send({"spawn_failed": request, "error": error_text})
 
     def _be_middleman(

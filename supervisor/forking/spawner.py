@@ -274,7 +274,7 @@ class Spawner:
         self._process = self._line = None
         spawns, self._spawns = self._spawns, {}
         for spawn in spawns.values():
-            _fail(spawn, SpawnFailed(f"the fork server died ({status}) before the worker was there"))
+            _fail(spawn, SpawnFailed(f"the fork server died ({status}) before it had forked the worker"))
         declares, self._declares = self._declares, {}
         for declare in declares.values():
             said = f"the fork server died ({status}) while it imported modules"
@@ -283,7 +283,7 @@ class Spawner:
         self._ended.set()
         # The app does not cause a SIGKILL: the system was out of memory, or a user killed the process.
         if not self._reported and status.signal != signal.SIGKILL:
-            self._on_failed(AppFailed(f"the app ended its process while being imported ({status})"))
+            self._on_failed(AppFailed(f"the app ended the process that imported it ({status})"))
         self._on_exit(status)
 
     def reap_orphans(self, known: set[int]) -> list[int]:

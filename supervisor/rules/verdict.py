@@ -105,7 +105,7 @@ def judge_crash(
 ) -> Verdict:
     """The verdict on the task that is to blame for the death of its worker. `crashes` includes this death."""
     if crashes >= max_crashes:
-        message = f"its worker died {crashes} times under it; the last time: {error[1]}"
+        message = f"its worker died {crashes} times while it ran; the last time: {error[1]}"
         return Verdict(Event.FAIL, ("Poisoned", message, "", {**error[3], "crashes": crashes}))
     return _retried(options, attempt, CRASH_LINEAGE, error, rng) or Verdict(Event.FAIL, error)
 

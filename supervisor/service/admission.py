@@ -112,8 +112,8 @@ class Admission:
         if name not in self._table.declared.tasks:
             known = ", ".join(self._table.declared.names()[:10]) or "none at all"
             what_to_do = (
-                'A task of a script has to stand at its top, outside `if __name__ == "__main__":`, and is known only '
-                "to a supervisor that this script has started"
+                'A task of a script must be declared at its top level, outside `if __name__ == "__main__":`, and is '
+                "known only to a supervisor that this script has started"
                 if str(name).startswith("__main__:")
                 else "Start the supervisor with the app that has it"
             )
@@ -147,9 +147,7 @@ class Admission:
         if old is None:
             raise TaskNotFound(f"no task has the id {id_text(old_id)}", id_text(old_id))
         if old.ended is None:
-            raise InvalidOption(
-                f"task {id_text(old_id)} is {old.state}: only an ended task can be tried again"
-            )
+            raise InvalidOption(f"task {id_text(old_id)} is {old.state}: only an ended task can be retried")
         if not is_task_id(new_id):
             raise InvalidValue("a task's id must be a UUID of version 7")
         if self._table.record(new_id) is not None:

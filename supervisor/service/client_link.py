@@ -172,7 +172,7 @@ class ClientLink(StreamProtocol):
             self._out_size = 0
             waiting = self._transport.get_write_buffer_size()
             if waiting > 0 and waiting + len(data) > self._unread_limit:
-                log.error("a client does not read its answers: %d MiB wait; dropping it", waiting >> 20)
+                log.error("a client does not read its answers: %d MiB wait; disconnecting it", waiting >> 20)
                 self._transport.abort()
                 return
             self._transport.write(data)
@@ -196,14 +196,14 @@ class ClientLink(StreamProtocol):
         transport.set_write_buffer_limits(UNREAD_HIGH - 1, UNREAD_HIGH // 4)
         sock: socket.socket = transport.get_extra_info("socket")
         if not peer_uid_ok(sock):
-            log.error("a process of another user tried to connect; refused")
+            log.error("refused a connection from a process of another user")
             transport.abort()
             return
         widen(sock)
         try:
             self._service.admit(self)
         except UnderstudyError as error:
-            log.warning("a client was refused: %s", error)
+            log.warning("refused a client: %s", error)
             self.refuse(0, error)
             self.close()
 
@@ -238,13 +238,13 @@ class ClientLink(StreamProtocol):
         self._settle_reading()
 
     def _distrust(self, error: ProtocolError) -> None:
-        log.warning("a client sent what is not of this protocol: %s", error)
+        log.warning("a client sent bytes that are not of this protocol: %s", error)
         self._end(error)
 
     def reject(self, error: Exception) -> None:
         """End the connection with an error, because a frame had a wrong number or kind of fields."""
-        log.warning("a client sent a frame that cannot be: %r", error)
-        self._end(ProtocolError(f"a frame that cannot be: {error!r:.200}"))
+        log.warning("a client sent an invalid frame: %r", error)
+        self._end(ProtocolError(f"an invalid frame: {error!r:.200}"))
 
     def _take(self, frame: tuple[Any, ...]) -> None:
         if self._transport is None or self._transport.is_closing():

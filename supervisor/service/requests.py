@@ -108,8 +108,8 @@ class Service:
         """See `Asked`."""
         if len(self._connections) >= self._most:
             raise NotRunning(
-                f"the supervisor takes no more clients: {self._most:,} are connected, which is what its limit of open "
-                "files has room for. Close some, or start it with a higher limit (ulimit -n)"
+                f"the supervisor takes no more clients: {self._most:,} are connected, and its limit of open "
+                "files allows no more. Close some, or start it with a higher limit (ulimit -n)"
             )
         self._connections.add(client)
 
@@ -184,7 +184,9 @@ class Service:
             except Exception as error:
                 # A bug in the supervisor. The client must get an answer all the same.
                 log.exception("a request failed")
-                client.refuse(request, UnderstudyError(f"the supervisor failed at this: {error!r}"))
+                client.refuse(
+                    request, UnderstudyError(f"the supervisor failed to answer this request: {error!r}")
+                )
             client.flush()
             self._turn()
 
@@ -313,7 +315,9 @@ class Service:
 
     async def _declared(self, modules: Any) -> None:
         if not self._facts["embedded"]:
-            raise UnknownTask("this supervisor serves a fixed app; start it with the app that has the task")
+            raise UnknownTask(
+                "this supervisor serves a fixed app, which lacks the task; start it with the app that has it"
+            )
         await self._pool.app_ready.wait()
         self._check_app()
         await self._pool.declare([str(module) for module in modules])

@@ -69,7 +69,7 @@ class CommitLoop:
             self._loop.call_soon_threadsafe(callback, *args)
         except RuntimeError:
             # The loop is closed: the supervisor has stopped and waits for nobody's news.
-            log.debug("the writer spoke after the loop had closed")
+            log.debug("the writer reported after the loop had closed")
 
     @property
     def full(self) -> bool:
@@ -95,8 +95,8 @@ class CommitLoop:
         """StoreFull if new work must be refused."""
         if self.store.full:
             raise StoreFull(
-                "the disk that holds the home folder has no room left: nothing new is taken, running work goes on. "
-                "Free some space, or run `understudy prune` to drop ended tasks"
+                "the disk of the home folder is full: new work is refused, running tasks continue. "
+                "Free some space, or run `understudy prune` to remove ended tasks"
             )
 
     def seal(self) -> None:
@@ -150,7 +150,7 @@ class CommitLoop:
             self.on_backlog(True)
 
     def _recovered(self) -> None:
-        log.warning("the disk has room again; writing goes on")
+        log.warning("the disk has room again; writing continues")
         if self._behind:
             self.on_backlog(True)
 

@@ -134,7 +134,7 @@ class Mailboxes:
         ):
             raise MailboxFull(
                 f"the mailbox of task {id_text(id)} is full: {mailbox.count:,} messages, {mailbox.bytes:,} bytes. "
-                "Wait until the task has taken some, or raise mailbox_messages / mailbox_bytes",
+                "Wait until the task has received some, or raise mailbox_messages / mailbox_bytes",
                 id_text(id),
                 mailbox.count,
                 mailbox.bytes,

@@ -113,7 +113,7 @@ class Queues:
             log.exception("task %s does not run, as its rows are damaged", live_id(key).hex())
             return None
         if task is None or task.key != key:
-            log.error("a row of a queue belongs to no task that waits there, and is removed: %s", key.hex())
+            log.error("a row of a queue belongs to no queued task and is removed: %s", key.hex())
             self._commits.delete(Table.LIVE, key)
             return None
         return task

@@ -27,7 +27,7 @@ RENDERINGS: Final = {
     "set, frozenset": "an array, sorted",
     "bytes": '`{"$bytes": "…"}`, in base64',
     "NaN and the infinities": '`"NaN"`, `"Infinity"`, `"-Infinity"`',
-    "a key that is no text": "its JSON text; if two keys become the same, the mapping becomes an array of pairs",
+    "a key that is not text": "its JSON text; if two keys become the same, the mapping becomes an array of pairs",
     "a registered type": '`{"$type": "name", "value": …}`: the command line does not load the app',
 }
 

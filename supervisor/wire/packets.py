@@ -78,7 +78,7 @@ class Inlet:
                     self._fds += struct.unpack(f"{len(payload) // _INT}i", payload)
             if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
                 raise ProtocolError(
-                    "a packet or its descriptors arrived cut off; is the limit of open files reached?"
+                    "a packet or its descriptors were cut off; is the limit of open files reached?"
                 )
             self._pieces.append(data[1:])
             if data[:1] == _LAST:

@@ -116,7 +116,7 @@ class Slots:
             self._threads -= 1
             if not self._refused:
                 self._refused = True
-                log.warning("no thread for another task: %s", error)
+                log.warning("cannot start a thread for another task: %s", error)
             self._crowded.set()
         else:
             self._refused = False
@@ -143,7 +143,7 @@ class Slots:
                 try:
                     self._perform(assignment)
                 except BaseException:
-                    log.exception("task %s could not be performed", assignment.task)
+                    log.exception("task %s could not be run", assignment.task)
         except OSError:
             # A task has closed a file descriptor of the worker's.
             self._on_broken()

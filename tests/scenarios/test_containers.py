@@ -309,7 +309,7 @@ def test_what_goes_wrong_says_so(rt: Runtime, tmp_path: Path) -> None:
     }
     assert failure(never)[:2] == (
         "ImageAbsent",
-        "the image understudy-tests/absent is not on this machine, and pull='never' keeps it from coming",
+        "the image understudy-tests/absent is not on this machine, and pull='never' forbids pulling it",
     )
     type, message, _ = failure(pulled)
     assert type == "ImageAbsent"

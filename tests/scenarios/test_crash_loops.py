@@ -120,7 +120,7 @@ def test_workers_that_die_as_they_start(home: Path, tmp_path: Path, monkeypatch:
         born = births.stat().st_size
         # The intensity, what was on its way beside it, and not one more.
         assert 4 <= born <= 4 + 2
-        with pytest.raises(AppFailed, match="die faster"):
+        with pytest.raises(AppFailed, match="die too often"):
             rt.start("drama:hello")
         assert not rt.tree()["workers"]
         assert births.stat().st_size == born

@@ -137,7 +137,7 @@ def test_a_task_under_the_guard_of_the_script(home: Path, tmp_path: Path):
                     print(error)
     """
     said = program([str(write(tmp_path / "script.py", source)), str(home)], tmp_path)
-    assert "has to stand at its top, outside `if __name__" in said
+    assert "must be declared at its top level, outside `if __name__" in said
 
 
 def test_in_a_module_that_runs_by_name(home: Path, tmp_path: Path):

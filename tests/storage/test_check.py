@@ -83,7 +83,7 @@ def key_of(record: Record, lane: Lane = Lane.SYNC) -> bytes:
     [
         (lambda s, c: s.delete(Table.LIVE, key_of(c[State.QUEUED])), "would never run again"),
         (lambda s, c: s.put(Table.LIVE, key_of(c[State.QUEUED], Lane.ASYNC), b""), "more than one live row"),
-        (lambda s, c: s.put(Table.LIVE, key_of(c[State.FAILED]), b""), "is failed and has a live row"),
+        (lambda s, c: s.put(Table.LIVE, key_of(c[State.FAILED]), b""), "is failed but has a live row"),
         (lambda s, c: s.put(Table.LIVE, live_key(Lane.SYNC, 0, SOME), b""), "has no task"),
         (lambda s, c: s.put(Table.LIVE, b"\x09" + live_key(Lane.SYNC, 0, SOME)[1:], b""), "malformed"),
         (
@@ -91,14 +91,14 @@ def key_of(record: Record, lane: Lane = Lane.SYNC) -> bytes:
                 s.delete(Table.LIVE, key_of(c[State.RUNNING], Lane.RUNNING)),
                 s.put(Table.LIVE, key_of(c[State.RUNNING]), b""),
             ),
-            "is running and in the lane SYNC",
+            "is running but in the lane SYNC",
         ),
         (
             lambda s, c: (
                 s.delete(Table.LIVE, key_of(c[State.QUEUED])),
                 s.put(Table.LIVE, key_of(c[State.QUEUED], Lane.RUNNING), b""),
             ),
-            "is queued and in the lane RUNNING",
+            "is queued but in the lane RUNNING",
         ),
         (lambda s, c: s.put(Table.ARGS, SOME, b""), "of args has no task"),
         (lambda s, c: s.put(Table.CHECKPOINTS, SOME, b""), "of checkpoints has no task"),
@@ -107,10 +107,10 @@ def key_of(record: Record, lane: Lane = Lane.SYNC) -> bytes:
         (lambda s, c: s.put(Table.MAIL, mail_key(SOME, 1), b""), "of mail has no task"),
         (
             lambda s, c: s.put(Table.MAIL, mail_key(c[State.CANCELLED].id, 1), b""),
-            "is cancelled and has the message",
+            "is cancelled but has the message",
         ),
-        (lambda s, c: s.put(Table.RESULTS, c[State.RUNNING].id, b""), "is running and has a result"),
-        (lambda s, c: s.put(Table.KEYS, b"lost", SOME), "which is not there"),
+        (lambda s, c: s.put(Table.RESULTS, c[State.RUNNING].id, b""), "is running but has a result"),
+        (lambda s, c: s.put(Table.KEYS, b"lost", SOME), "which does not exist"),
         (lambda s, c: s.put(Table.KEYS, b"key 9", c[State.QUEUED].id), "whose key is 'key 0'"),
         (lambda s, c: s.put(Table.EXPIRY, expiry_key(EPOCH, SOME), b""), "has no task"),
         (lambda s, c: s.put(Table.EXPIRY, expiry_key(EPOCH, c[State.QUEUED].id), b""), "has an expiry row"),

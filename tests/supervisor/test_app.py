@@ -106,8 +106,8 @@ class TestSpec:
         ("text", "message"),
         [
             ("missing.py", "no file"),
-            ("json.py", "name of another module"),
-            ("understudy.py", "name of another module"),
+            ("json.py", "name of the module"),
+            ("understudy.py", "name of the module"),
             ("a.b.py", "rename"),
             ("sub/", "no file"),
             ("not a name", "names no app"),

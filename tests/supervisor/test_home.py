@@ -126,9 +126,9 @@ class TestCreate:
 
     def test_says_that_it_has_no_rights(self, home: Path):
         home.mkdir(mode=0o700)
-        with as_nobody(), pytest.raises(HomeError, match="no rights"):
+        with as_nobody(), pytest.raises(HomeError, match="no permission"):
             Home(home).create()
-        with as_nobody(), pytest.raises(HomeError, match="no rights"):
+        with as_nobody(), pytest.raises(HomeError, match="no permission"):
             Home(home / "below").create()
 
     @pytest.mark.parametrize("there_already", [True, False])
@@ -292,9 +292,9 @@ class TestSocket:
 
     def test_a_home_we_may_not_enter(self, home: Path):
         Home(home).create()
-        with as_nobody(), pytest.raises(HomeError, match="no rights"):
+        with as_nobody(), pytest.raises(HomeError, match="no permission"):
             Home(home).connect()
-        with as_nobody(), pytest.raises(HomeError, match="no rights"):
+        with as_nobody(), pytest.raises(HomeError, match="no permission"):
             Home(home).served()
 
     def test_a_stranger_is_told_apart(self, monkeypatch: pytest.MonkeyPatch):

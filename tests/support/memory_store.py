@@ -116,7 +116,7 @@ class MemoryStore:
     def committed(self, batch: Batch) -> None:
         """The loop has learned that this batch is committed."""
         if batch is not self._in_flight:
-            raise ValueError("this batch is not the one on its way to disk")
+            raise ValueError("this batch is not the one being written")
         self._in_flight = None
 
     @property

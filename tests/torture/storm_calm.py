@@ -31,7 +31,7 @@ AT_REST = {"store.mdb", "store.mdb-lock", "store.gate", "store.voucher", "superv
 #: And one that has had containers.
 WITH_BOXES = {*AT_REST, "boxes"}
 #: A supervisor's log holds none of these, whatever is killed.
-NEVER_SAID = ("Traceback", "Please report", "acknowledgement failed", "belongs to no task")
+NEVER_SAID = ("Traceback", "Please report", "acknowledgement failed", "belongs to no queued task")
 
 
 def until(condition: Callable[[], object], timeout: float = PATIENCE) -> bool:

@@ -124,7 +124,7 @@ def box_run(
                 for lines in lines_of(reader, task, follow=True):
                     _print(lines)
             except KeyboardInterrupt:
-                screen.note(f"\ncancelling task {info.id}; Ctrl-C once more to let it go on by itself")
+                screen.note(f"\ncancelling task {info.id}; press Ctrl-C again to leave it running")
                 runtime.cancel(info.id)
                 runtime.wait(info.id)
             return _exit_code(reader, task, info.id)
@@ -141,9 +141,7 @@ def _print(lines: Sequence[LogLine]) -> None:
 def _exit_code(reader: Reader, task: bytes, id: str) -> int:
     record = reader.record(task)
     if record is None:
-        raise CliError(
-            ExitCode.NOT_FOUND, "the task was pruned as soon as it had ended; its exit code is gone"
-        )
+        raise CliError(ExitCode.NOT_FOUND, "the task was pruned at its end, with its exit code")
     if record.state is State.COMPLETED:
         return ExitCode.OK
     error: ErrorInfo | None = info_of(record.error)
@@ -158,7 +156,7 @@ def _variables(given: Sequence[str]) -> Iterator[tuple[str, str]]:
         name, equals, value = text.partition("=")
         if not equals:
             if name not in os.environ:
-                raise click.BadParameter(f"--env {name}: there is no such variable here; write NAME=VALUE")
+                raise click.BadParameter(f"--env {name}: this variable is not set here; write NAME=VALUE")
             value = os.environ[name]
         yield name, value
 

@@ -83,7 +83,7 @@ def retry(id: str, from_scratch: bool, as_json: bool) -> None:
         if not old.terminal:
             raise CliError(
                 ExitCode.NOT_ENDED,
-                f"task {id_text(old.id)} is {old.state}, and only an ended one can be tried again; "
+                f"task {id_text(old.id)} is {old.state}, and only an ended task can be retried; "
                 f"cancel it first: understudy cancel {id_text(old.id)}",
             )
         info = runtime.retry(id_text(old.id), from_scratch=from_scratch)
@@ -118,7 +118,7 @@ def stop(now: bool, timeout: float | None) -> None:
 
 
 def _ask_to_stop(supervisor: int, now: bool) -> None:
-    """Ask by the socket. A stopping supervisor takes no calls, but a second signal ends it at once."""
+    """Ask on the socket. A supervisor that has closed it gets a signal instead, which ends it at once."""
     try:
         with current().runtime() as runtime:
             runtime.stop_supervisor(now=now)

@@ -110,7 +110,7 @@ async def _serve(home: Home, spec: AppSpec, settings: Settings, notifier: Notifi
     await supervisor.run(lambda: greeting.add(asyncio.get_running_loop().create_task(supervisor.greet())))
     for task in greeting:
         task.cancel()
-    screen.note("stopped: what has not ended is queued and goes on at the next start")
+    screen.note("stopped: unfinished tasks are queued and continue at the next start")
 
 
 class Served(Supervisor):
@@ -142,7 +142,7 @@ class Served(Supervisor):
             how = (
                 "at once"
                 if now
-                else f"running tasks have {self._shown_settings.drain:g} s, a second signal ends them"
+                else f"running tasks have {self._shown_settings.drain:g} s; a second signal ends them at once"
             )
             self._notifier.stopping(f"stopping: {how}")
             log.info("stopping: %s", how)
@@ -153,7 +153,9 @@ def ready_line(home: str, pid: int, workers: int, names: list[str]) -> str:
     """The line that says that the supervisor serves."""
     shown = [escape.one_line(name) for name in names[:NAMES_SHOWN]]
     more = len(names) - len(shown)
-    listed = ", ".join([*shown, *([f"{more} more"] if more else [])]) or "none: APP declares none with @task"
+    listed = (
+        ", ".join([*shown, *([f"{more} more"] if more else [])]) or "none: APP declares no tasks with @task"
+    )
     return f"serving {home} (pid {pid}, {workers} worker{'s' * (workers != 1)}); tasks: {listed}"
 
 

@@ -44,7 +44,7 @@ def launch_options(command: Callable[..., Any]) -> Callable[..., Any]:
                 "--retry",
                 type=click.IntRange(min=0),
                 metavar="N",
-                help="Retry up to N times, 1 s apart, in place of the task's own policy.",
+                help="Retry up to N times, 1 s apart, instead of the task's own policy.",
             ),
             click.option(
                 "--priority",
@@ -90,13 +90,13 @@ def run(wait_timeout: float | None, as_json: bool, **launch: Any) -> None:
         try:
             runtime.wait(info.id, wait_timeout)
         except KeyboardInterrupt:
-            screen.note(f"\ncancelling task {info.id}; Ctrl-C once more to let it finish by itself")
+            screen.note(f"\ncancelling task {info.id}; press Ctrl-C again to leave it running")
             runtime.cancel(info.id)
             runtime.wait(info.id)
         except TimeoutError:
             raise TimeoutError(
-                f"task {info.id} has not ended within {wait_timeout:g} s and goes on; "
-                f"wait for it with `understudy result --wait {info.id}`"
+                f"task {info.id} has not ended within {wait_timeout:g} s; it continues. "
+                f"Wait for it with `understudy result --wait {info.id}`"
             ) from None
     with session.reader() as reader:
         print_end(reader, id_bytes(info.id), as_json=as_json)

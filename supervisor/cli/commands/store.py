@@ -103,7 +103,7 @@ def check(as_json: bool) -> int:
     else:
         found = _count(len(report.problems), "problem")
         screen.note(
-            f"Error: {found} found. Keep a copy of the folder, then restore a backup (`understudy backup` wrote it)"
+            f"Error: {found} found. Keep a copy of the folder, then restore a backup (made with `understudy backup`)"
         )
     return code
 

@@ -106,7 +106,7 @@ def ps(
             return
         show_tasks(reader, found)
         if more:
-            screen.note(f"… and more: only the newest {limit} are shown, see --limit")
+            screen.note(f"… and more: these are the newest {limit}, see --limit")
 
 
 def show_tasks(reader: Reader, found: Sequence[TaskRecord]) -> None:
@@ -198,7 +198,7 @@ def print_end(reader: Reader, id: bytes, *, as_json: bool = False) -> None:
     """Print an ended task's value. If it did not complete, print its traceback and raise its error."""
     record = reader.record(id)
     if record is None:
-        raise CliError(ExitCode.NOT_FOUND, "the task was pruned as soon as it had ended; its result is gone")
+        raise CliError(ExitCode.NOT_FOUND, "the task was pruned at its end, with its result")
     if record.state is State.COMPLETED:
         screen.value(value_json.unpack(reader.result(id)), as_json=as_json)
         return

@@ -20,7 +20,7 @@ def parse_duration(text: str) -> float:
         return float(clean)
     if not _DURATION.fullmatch(clean):
         raise ValueError(
-            f"{text!r} is no duration; write seconds, or a number with a unit: 90, 10m, 1h30m, 2d"
+            f"{text!r} is not a duration; write seconds, or a number with a unit: 90, 10m, 1h30m, 2d"
         )
     return sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(clean))
 
@@ -29,7 +29,7 @@ def parse_size(text: str) -> int:
     """Bytes from "1048576", "512M" or "1.5GiB". Units are powers of 1,024. ValueError."""
     match = _SIZE.fullmatch(text.strip().lower())
     if not match:
-        raise ValueError(f"{text!r} is no size; write bytes, or a number with a unit: 1048576, 512M, 1.5G")
+        raise ValueError(f"{text!r} is not a size; write bytes, or a number with a unit: 1048576, 512M, 1.5G")
     return int(float(match[1]) * _BYTES[match[2]])
 
 
@@ -41,7 +41,7 @@ def parse_moment(text: str) -> float:
         return datetime.fromisoformat(text.strip()).astimezone().timestamp()
     except (ValueError, OverflowError):
         raise ValueError(
-            f"{text!r} is no time; write it as 2030-01-31T08:00 (local time) or 2030-01-31T08:00+00:00"
+            f"{text!r} is not a time; write it as 2030-01-31T08:00 (local time) or 2030-01-31T08:00+00:00"
         ) from None
 
 

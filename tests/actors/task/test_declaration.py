@@ -153,7 +153,7 @@ class NotCallable:
         (generator, "is a generator"),
         (async_generator, "is a generator"),
         (GeneratorClass, "on_receive is a generator"),
-        (Mixed, "on_stop is async and nobody would await it"),
+        (Mixed, "on_stop is async, but on_receive is not"),
         (NoMethod, "needs a method on_receive"),
         (NotCallable, "needs a method on_receive"),
         (dict, "needs a method on_receive"),
@@ -368,7 +368,7 @@ def test_declared() -> None:
 def test_known_by_name_only() -> None:
     ghost = Task.named("elsewhere:ghost")
     ghost.check_start((1, 2, 3), {"any": "thing"})
-    with pytest.raises(InvalidTask, match="by name only"):
+    with pytest.raises(InvalidTask, match="only by name"):
         ghost()
     assert "elsewhere:ghost" not in registry
     assert ghost.options(priority=3).packed_changes() == {"priority": 3}

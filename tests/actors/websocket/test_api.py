@@ -384,8 +384,8 @@ def test_a_connection_that_does_not_come_about(stage: Any, flavour: Any) -> None
             f"ws://u:secret@localhost:{absent.port}/?token=secret", "no connection to ws://loc", None, False
         )
         await refused(wrong.url, "HTTP 404", 404, True)
-        await refused(babble.url, "no WebSocket server", None, True)
-        await refused(hangs_up.url, "no WebSocket server", None, False)
+        await refused(babble.url, "not a WebSocket server", None, True)
+        await refused(hangs_up.url, "not a WebSocket server", None, False)
         await refused(
             no_tls.url.replace("ws:", "wss:"), r"no connection to wss://localhost:\d+/: \S", None, False
         )

@@ -119,7 +119,7 @@ def test_options_out_of_range(name: str, value: Any) -> None:
 
 
 def test_tls_for_a_plain_url() -> None:
-    with pytest.raises(InvalidOption, match="ssl= goes with"):
+    with pytest.raises(InvalidOption, match="ssl= needs"):
         ConnectOptions("ws://localhost", ssl=ssl.create_default_context())
 
 

@@ -186,7 +186,7 @@ def test_making_one(engine: DockerEngine, server: Server):
     with pytest.raises(Taken):
         engine.create("name", {"Image": "a"})
     server.answers["POST /containers/create"] = refusal(404, "No such image: a")
-    with pytest.raises(ImageAbsent, match="the image a is not there"):
+    with pytest.raises(ImageAbsent, match="the image a is absent"):
         engine.create("name", {"Image": "a"})
     server.answers["POST /containers/create"] = refusal(400, "bad mount")
     with pytest.raises(EngineError, match="the engine could not make the container: bad mount"):

@@ -148,4 +148,4 @@ def test_one_that_somebody_removes():
     follower, _, over = followed(container)
     assert over.wait(10)
     assert isinstance(follower.error, EngineError)
-    assert "removed by somebody else" in str(follower.error)
+    assert "removed from outside" in str(follower.error)

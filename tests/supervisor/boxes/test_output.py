@@ -101,8 +101,8 @@ def test_a_stream_is_kept_up_to_its_limit_and_says_so():
     for _ in range(count):
         output.add(1, entry(piece))
     last = output.add(1, entry(piece))
-    assert "rest of stdout is not kept" in last[-1].text
+    assert "rest of stdout is dropped" in last[-1].text
     assert output.add(1, entry(piece)) == output.end() == []
     assert len(output.text("stdout")) - STREAM_LIMIT < 200
-    assert output.text("stdout").count("not kept") == 1
+    assert output.text("stdout").count("is dropped") == 1
     assert output.add(2, entry(b"the other one goes on\n"))

@@ -50,7 +50,7 @@ def test_an_ambiguous_one_lists_the_candidates():
 
 @pytest.mark.parametrize("text", ["", "-", "zz", "../etc", "01 98"])
 def test_what_is_no_id(text: str):
-    with pytest.raises(CliError, match="is no task id"):
+    with pytest.raises(CliError, match="is neither a task id"):
         lookup.find(ROWS, text)
 
 

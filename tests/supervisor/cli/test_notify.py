@@ -31,4 +31,4 @@ def test_without_a_service_manager_nothing_happens():
 def test_a_service_manager_that_is_gone_is_only_a_warning(home: Path, caplog: pytest.LogCaptureFixture):
     with caplog.at_level(logging.WARNING):
         Notifier({"NOTIFY_SOCKET": str(home)}).ready("x")
-    assert "cannot be told" in caplog.text
+    assert "cannot notify" in caplog.text

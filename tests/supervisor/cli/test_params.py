@@ -26,7 +26,7 @@ def test_json_is_a_value(text: str, value: Any):
         ("data.csv", """'"data.csv"'"""),
         ("{a: 1}", "single quotes"),
         ("--kwarg", "no such option"),
-        ("NaN", "quotes of its own"),
+        ("NaN", "double quotes inside"),
         ("[" * 100_000, "single quotes"),
     ],
 )

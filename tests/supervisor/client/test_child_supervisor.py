@@ -76,7 +76,7 @@ def test_one_that_dies_before_it_serves(home: Path, monkeypatch: pytest.MonkeyPa
 def test_one_that_is_killed_before_it_serves(home: Path, monkeypatch: pytest.MonkeyPatch):
     suicide = [sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"]
     monkeypatch.setattr(embedding_module, "python_command", lambda _module, _fd: suicide)
-    with pytest.raises(SupervisorLost, match="killed before it served"):
+    with pytest.raises(SupervisorLost, match="killed during its start"):
         ChildSupervisor(Home(home), SPEC, SETTINGS)
 
 
@@ -84,7 +84,7 @@ def test_one_that_does_not_come_up(home: Path, monkeypatch: pytest.MonkeyPatch):
     sleeper = [sys.executable, "-c", "import time; time.sleep(60)"]
     monkeypatch.setattr(embedding_module, "python_command", lambda _module, _fd: sleeper)
     monkeypatch.setattr(embedding_module, "START_TIMEOUT", 0.1)
-    with pytest.raises(UnderstudyError, match=r"did not come up within 0\.1 s"):
+    with pytest.raises(UnderstudyError, match=r"did not start within 0\.1 s"):
         ChildSupervisor(Home(home), SPEC, SETTINGS)
 
 

@@ -230,8 +230,8 @@ def test_what_cannot_be_ends_it_and_leaves_nobody_waiting(client: Client, data: 
 
 def test_an_error_about_the_connection(client: Client):
     reply = client.connection.request(Ask.TREE)
-    client.peer.tell((Answer.ERROR, 0, "ProtocolError", "a frame that cannot be", {}))
-    with pytest.raises(ProtocolError, match="cannot be"):
+    client.peer.tell((Answer.ERROR, 0, "ProtocolError", "an invalid frame", {}))
+    with pytest.raises(ProtocolError, match="invalid frame"):
         reply.result(10)
 
 

@@ -74,7 +74,7 @@ def test_a_supervisor_that_is_killed_as_it_starts_is_started_again_but_not_for_e
 
     def killed(*_: object) -> None:
         starts.append(1)
-        raise SupervisorLost("the supervisor was killed before it served")
+        raise SupervisorLost("the supervisor was killed during its start")
 
     monkeypatch.setattr(attachment_module, "ChildSupervisor", killed)
     with pytest.raises(NotRunning, match="died 4 times within 10 s"):

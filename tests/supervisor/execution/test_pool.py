@@ -214,7 +214,7 @@ def test_deaths_that_nothing_explains_are_borne_only_so_often(tmp_path: Path):
                 before = len(it.deaths)
                 await async_until(lambda before=before: len(it.deaths) > before)
             await async_until(lambda: it.hopeless)
-            assert "die faster" in str(it.hopeless[0])
+            assert "die too often" in str(it.hopeless[0])
             assert it.pool.app_error is it.hopeless[0]
             it.pool.ensure()
             it.pool.want_isolated(1)

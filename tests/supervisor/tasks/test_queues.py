@@ -149,7 +149,7 @@ def test_a_row_that_belongs_to_no_task_does_not_stop_the_line(home: Path, with_r
             for one in begun:
                 it.workers[0].done(one)
             await it.settle()
-            assert "belongs to no task" in caplog.text
+            assert "belongs to no queued task" in caplog.text
             if not with_record:
                 assert it.rows(Table.LIVE) == []
 

@@ -138,7 +138,7 @@ def test_the_line_lists_a_few_tasks_and_counts_the_rest():
     assert ready_line("/h", 7, 2, [f"a:{n}" for n in range(7)]) == (
         "serving /h (pid 7, 2 workers); tasks: a:0, a:1, a:2, a:3, a:4, 2 more"
     )
-    assert ready_line("/h", 7, 1, []).endswith("tasks: none: APP declares none with @task")
+    assert ready_line("/h", 7, 1, []).endswith("tasks: none: APP declares no tasks with @task")
 
 
 def test_a_home_is_made_with_its_parents(stage: Stage):
