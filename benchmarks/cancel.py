@@ -19,21 +19,21 @@ from understudy import Runtime, State, receive, send, task
 
 @task
 def park(ready_at: str) -> None:
-    """Say that it is there, and wait."""
+    """Report that it runs, and wait."""
     send(ready_at, True)
     receive()
 
 
 @task
 def gather(count: int) -> None:
-    """Wait until so many are there."""
+    """Wait until this many tasks run."""
     for _ in range(count):
         receive()
 
 
 @contextmanager
 def ours(bench: Bench) -> Iterator[Measure]:
-    """One after the other, the rest of them waiting beside."""
+    """One cancel after the other; the other tasks keep waiting."""
     count = bench.sizes["tasks"]
     with Runtime(bench.folder / "home", workers=2) as runtime:
 
@@ -58,7 +58,7 @@ def ours(bench: Bench) -> Iterator[Measure]:
 
 @contextmanager
 def raw(bench: Bench) -> Iterator[Measure]:
-    """Two rows, each with a commit of its own."""
+    """Two rows, each with its own commit."""
     environment = opened(bench.folder / "raw")
 
     def one() -> float:

@@ -23,7 +23,7 @@ SIZES = {"200 B": 200, "1 MB": 1_000_000}
 
 @task
 def keep(size: int, count: int) -> float:
-    """The median of so many checkpoints, in seconds."""
+    """The median of this many checkpoints, in seconds."""
     state = os.urandom(size)
     samples = []
     for _ in range(count):

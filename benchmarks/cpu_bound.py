@@ -15,18 +15,18 @@ from suite.case import Bench, Case, Measure, Row, Target
 from suite.program import main
 from understudy import Runtime, task
 
-#: Seconds that one call is to take.
+#: Seconds that one call should take.
 SECONDS = 0.001
 
 
 @task
 def compute(steps: int) -> int:
-    """So many steps of work."""
+    """This many steps of work."""
     return work(steps)
 
 
 def work(steps: int) -> int:
-    """Adds up; one step is some tens of nanoseconds."""
+    """Adds numbers; one step takes some tens of nanoseconds."""
     total = 0
     for step in range(steps):
         total += step
@@ -34,12 +34,12 @@ def work(steps: int) -> int:
 
 
 def calls(steps: int, count: int) -> int:
-    """So many calls in a row, and how many of them were right."""
+    """This many calls in a row; returns how many results were right."""
     return sum(work(steps) == steps * (steps - 1) // 2 for _ in range(count))
 
 
 def steps_of(seconds: float) -> int:
-    """How many steps take that long here; the quickest of some tries, as others may disturb them."""
+    """The number of steps that take this long here; the quickest of some tries, because others may be disturbed."""
     steps = 20_000
     best = min(_time(steps) for _ in range(20))
     return round(steps * seconds / best)
@@ -74,7 +74,7 @@ def ours(bench: Bench) -> Iterator[Measure]:
 
 @contextmanager
 def perfect(bench: Bench) -> Iterator[Measure]:
-    """Two processes, half of the calls each."""
+    """Two processes with half of the calls each."""
     half = bench.sizes["tasks"] // 2
     with get_context("spawn").Pool(2) as pool:
 

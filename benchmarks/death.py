@@ -24,7 +24,7 @@ WORKERS = {"1 worker": 1, "2 workers": 2}
 
 @task(retry=Retry(attempts=1_000_000, delay=0))
 def perform(stage: str) -> None:
-    """Say when and where it runs, and wait to be killed."""
+    """Report when and where it runs, and wait to be killed."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as line:
         line.sendto(struct.pack("dq", time.monotonic(), os.getpid()), stage)
     receive()
@@ -32,7 +32,7 @@ def perform(stage: str) -> None:
 
 @contextmanager
 def ours(bench: Bench) -> Iterator[Measure]:
-    """One task, killed again and again."""
+    """One task, killed repeatedly."""
     with ExitStack() as stack:
         stage = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
         path = os.fspath(bench.folder / "stage")

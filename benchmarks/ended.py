@@ -10,17 +10,17 @@ from suite.program import main
 from suite.rate import rate_of
 from understudy import Runtime, task
 
-#: Tasks that are started at once while the store is filled.
+#: Tasks started at once while the store is filled.
 PART = 50_000
 
 
 @task
 def noop() -> None:
-    """Nothing at all."""
+    """A no-op."""
 
 
 def with_ended(size: str | None) -> Contender:
-    """A home that keeps so many."""
+    """A home with this many ended tasks."""
 
     @contextmanager
     def contender(bench: Bench) -> Iterator[Measure]:

@@ -29,7 +29,7 @@ RATES = ("in, sync", "in, async", "through, sync", "through, async")
 
 @task
 def take_in(url: str, count: int) -> float:
-    """Messages per second."""
+    """Messages per second, received by the task."""
     with ws.connect(f"{url}/in/{count}", proxy=None) as conn:
         began, taken = time.perf_counter(), 0
         for message in conn:
@@ -40,7 +40,7 @@ def take_in(url: str, count: int) -> float:
 
 @task
 async def take_in_async(url: str, count: int) -> float:
-    """The same."""
+    """Messages per second, received with the bare library."""
     async with aio.ws.connect(f"{url}/in/{count}", proxy=None) as conn:
         began, taken = time.perf_counter(), 0
         async for message in conn:
@@ -51,7 +51,7 @@ async def take_in_async(url: str, count: int) -> float:
 
 @task
 def pass_through(url: str, count: int) -> float:
-    """The same, with each sent back."""
+    """Messages per second, received and sent back by the task."""
     with ws.connect(f"{url}/through/{count}", proxy=None) as conn:
         began, taken = time.perf_counter(), 0
         for message in conn:
@@ -63,7 +63,7 @@ def pass_through(url: str, count: int) -> float:
 
 @task
 async def pass_through_async(url: str, count: int) -> float:
-    """The same."""
+    """Messages per second, received and sent back with the bare library."""
     async with aio.ws.connect(f"{url}/through/{count}", proxy=None) as conn:
         began, taken = time.perf_counter(), 0
         async for message in conn:
@@ -75,7 +75,7 @@ async def pass_through_async(url: str, count: int) -> float:
 
 @task
 def hold(url: str, count: int) -> float:
-    """Bytes that an idle connection takes; in a worker of its own, as freed memory would be used again."""
+    """Bytes per idle connection. It uses a new worker, because an old one would reuse freed memory."""
     with ws.connect(f"{url}/idle", proxy=None):
         process = psutil.Process()
         before = process.memory_full_info().pss
@@ -85,7 +85,7 @@ def hold(url: str, count: int) -> float:
 
 @contextmanager
 def feed() -> Iterator[str]:
-    """The address of a server of this case."""
+    """The address of a server for this case."""
     process = subprocess.Popen(
         [sys.executable, "-m", "floors.feed"],
         stdin=subprocess.PIPE,
@@ -117,7 +117,7 @@ def ours(bench: Bench) -> Iterator[Measure]:
 
 @contextmanager
 def bare(bench: Bench) -> Iterator[Measure]:
-    """A process of its own in every round."""
+    """A new process in every round."""
     command = [sys.executable, "-m", "floors.listener"]
     with feed() as url:
 

@@ -24,7 +24,7 @@ WORKERS = {"1 worker": 1, "2 workers": 2, "4 workers": 4, "8 workers": 8}
 
 @task(name="growth:noop")
 def noop() -> None:
-    """Nothing at all."""
+    """A no-op."""
 
 
 def seconds_of(runtime: Runtime, count: int) -> float:
@@ -38,7 +38,7 @@ def seconds_of(runtime: Runtime, count: int) -> float:
 
 
 class Client:
-    """A process that does its share when told to."""
+    """A process that makes its share of the calls on command."""
 
     def __init__(self, home: str) -> None:
         self._process = subprocess.Popen(
@@ -73,7 +73,7 @@ class Client:
 
 
 def client(home: str) -> None:
-    """Of that process."""
+    """The pid of that process."""
     with Runtime.connect(home) as runtime:
         for line in sys.stdin:
             seconds_of(runtime, int(line))
@@ -81,7 +81,7 @@ def client(home: str) -> None:
 
 
 def shared(clients: list[Client], count: int) -> float:
-    """Seconds for all of them together."""
+    """Seconds for all clients together."""
     began = time.perf_counter()
     for one in clients:
         one.begin(count // len(clients))
@@ -92,7 +92,7 @@ def shared(clients: list[Client], count: int) -> float:
 
 @contextmanager
 def ours(bench: Bench) -> Iterator[Measure]:
-    """A home for each number of workers; the one with two is everybody's."""
+    """A home for each number of workers; all other cases use the one with two."""
     count, most = bench.sizes["tasks"], bench.sizes["most tasks"]
     with ExitStack() as stack:
         homes = {
@@ -111,7 +111,7 @@ def ours(bench: Bench) -> Iterator[Measure]:
             found = {}
             for row, number in TASKS.items():
                 tasks = min(number, most)
-                times = max(1, min(10, 20_000 // tasks))  # a thousand tasks end too soon to be timed once
+                times = max(1, min(10, 20_000 // tasks))  # a thousand tasks end too soon for one measurement
                 found[row] = sum(seconds_of(usual, tasks) for _ in range(times)) / times / tasks * 1e6
             for row, number in CLIENTS.items():
                 found[row] = shared(clients[:number], count) / count * 1e6

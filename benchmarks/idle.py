@@ -17,12 +17,12 @@ from understudy import Runtime, task
 
 @task
 def noop() -> None:
-    """Nothing at all."""
+    """A no-op."""
 
 
 @contextmanager
 def ours(bench: Bench) -> Iterator[Measure]:
-    """After some work, so that nothing is left to be done for the first time."""
+    """After some work, so that no first-time work is left."""
     seconds = bench.sizes["milliseconds"] / 1e3
     with Runtime(bench.folder / "home", workers=4) as runtime:
         infos = runtime.start_many(noop, [()] * 1000)

@@ -27,13 +27,13 @@ from suite.program import main
 from understudy import Runtime, task
 
 SIZE = 1_000_000
-#: Rows of a raw commit: as many as `start_many` sends in one part, and so has committed together.
+#: Rows of a raw commit: as many as `start_many` sends, and so commits, in one part.
 AT_ONCE = 8
 
 
 @task
 def echo(value: bytes) -> bytes:
-    """What it is given."""
+    """Its argument."""
     return value
 
 
@@ -58,7 +58,7 @@ def ours(bench: Bench) -> Iterator[Measure]:
 
 @contextmanager
 def floor(bench: Bench) -> Iterator[Measure]:
-    """Our way, bare."""
+    """The same way, bare."""
     count, value = bench.sizes["values"], os.urandom(SIZE)
     with task_floor(bench.folder, 1) as near:
         near.many(4, value)
@@ -66,7 +66,7 @@ def floor(bench: Bench) -> Iterator[Measure]:
 
 
 def give_back(far: socket.socket) -> None:
-    """The other process of the copy."""
+    """The peer process of the copy."""
     with far:
         while data := far.recv(1 << 18):
             far.sendall(data)
@@ -74,7 +74,7 @@ def give_back(far: socket.socket) -> None:
 
 @contextmanager
 def copy(bench: Bench) -> Iterator[Measure]:
-    """Nothing but the bytes."""
+    """Only the transfer of the bytes."""
     count, value = bench.sizes["values"], os.urandom(SIZE)
     near, far = socket.socketpair()
     process = get_context("spawn").Process(target=give_back, args=(far,))
@@ -102,7 +102,7 @@ def copy(bench: Bench) -> Iterator[Measure]:
 
 @contextmanager
 def raw(bench: Bench) -> Iterator[Measure]:
-    """Nothing but the disk."""
+    """Only the disk."""
     environment = opened(bench.folder / "raw")
     value, keys = os.urandom(SIZE), (number.to_bytes(16) for number in numbers())
 

@@ -19,7 +19,7 @@ from understudy import Runtime, task
 
 @task
 def noop() -> None:
-    """Nothing at all."""
+    """A no-op."""
 
 
 def percentiles(one: Callable[[], float], count: int) -> Mapping[str, float]:

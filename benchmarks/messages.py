@@ -21,14 +21,14 @@ MAILBOXES = {"1 mailbox": 1, "100 mailboxes": 100}
 
 @task
 def listen(count: int, ready_at: str) -> int:
-    """Take so many messages; their sum."""
+    """Receive this many messages; return their sum."""
     send(ready_at, True)
     return sum(receive() for _ in range(count))
 
 
 @task
 def gather(count: int) -> None:
-    """Wait until so many listeners are there."""
+    """Wait until this many listeners run."""
     for _ in range(count):
         receive()
 

@@ -27,33 +27,33 @@ ROWS = ("sync, memory each", "async, memory each", "beside sync", "beside async"
 
 @task(timeout=None)
 def park(gathered: str) -> None:
-    """A sync one."""
+    """A sync actor."""
     send(gathered, True)
     receive()
 
 
 @task(timeout=None)
 async def park_async(gathered: str) -> None:
-    """An async one."""
+    """An async actor."""
     await aio.send(gathered, True)
     await aio.receive()
 
 
 @task
 async def gather(count: int) -> None:
-    """Wait until so many are there."""
+    """Wait until this many actors run."""
     for _ in range(count):
         await aio.receive()
 
 
 @task
 def noop() -> None:
-    """Nothing at all."""
+    """A no-op."""
 
 
 @contextmanager
 def ours(bench: Bench) -> Iterator[Measure]:
-    """Two homes with actors in them, which stay; memory is the same in every round."""
+    """Two homes with actors, which stay for all rounds; memory is the same in every round."""
     with ExitStack() as stack:
         each = {}
         homes = {}
@@ -67,7 +67,7 @@ def ours(bench: Bench) -> Iterator[Measure]:
             gathered = runtime.start(gather, count)
             runtime.start_many(actor, [gathered.id] * count)
             gathered.result(timeout=120)
-            time.sleep(1)  # what they have said is written and let go of
+            time.sleep(1)  # their reports are written and released
             each[f"{kind}, memory each"] = (memory(family(runtime)) - before) / count / 1e3
             homes[kind] = runtime
         yield lambda: {
@@ -80,7 +80,7 @@ def ours(bench: Bench) -> Iterator[Measure]:
 
 @contextmanager
 def empty(bench: Bench) -> Iterator[Measure]:
-    """Nobody waits."""
+    """No actors wait."""
     with Runtime(bench.folder / "home", workers=2) as runtime:
         rate_of(runtime, noop, bench.sizes["tasks"])
         yield lambda: {

@@ -29,7 +29,7 @@ from understudy import NotRunning, Retry, Runtime, State, current, task
 
 @task(name="restart:hold", retry=Retry(attempts=100, delay=0))
 def hold(stage: str) -> None:
-    """Say that it is there, and keep the slot; at the second time let go of it."""
+    """Report that it runs, and keep the slot; the second time, end."""
     if current().interruptions == 0:
         _tell(stage)
         time.sleep(600)
@@ -37,13 +37,13 @@ def hold(stage: str) -> None:
 
 @task(name="restart:first")
 def first(stage: str) -> None:
-    """Say when it runs."""
+    """Report when it runs."""
     _tell(stage)
 
 
 @task(name="restart:noop")
 def noop() -> None:
-    """Nothing at all."""
+    """A no-op."""
 
 
 def _tell(stage: str) -> None:
@@ -59,7 +59,7 @@ def serve(home: Path) -> subprocess.Popen[bytes]:
 
 
 def connected(home: Path) -> Runtime:
-    """Once it serves."""
+    """Wait until it serves."""
     deadline = time.monotonic() + 20
     while True:
         try:
@@ -71,23 +71,23 @@ def connected(home: Path) -> Runtime:
 
 
 def prepare(runtime: Runtime, stage: socket.socket, path: str) -> None:
-    """Have the slot taken, and queue the task that will be the first once it is free."""
+    """Occupy the slot, and queue the task that will be the first when it is free."""
     info = runtime.start(hold.options(priority=50), path)
     stage.recv(64)
-    while info.status().state is not State.RUNNING:  # before that its interruption would not count
+    while info.status().state is not State.RUNNING:  # an earlier interruption would not count
         time.sleep(0.005)
     runtime.start(first.options(priority=20), path)
 
 
 def memory(pid: int) -> tuple[float, float]:
-    """Resident, and of that what is no file: MB."""
+    """Resident memory, and the part of it that is not mapped files, in MB."""
     lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
     told = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
     return tuple(int(told[name].split()[0]) * 1024 / 1e6 for name in ("VmRSS", "RssAnon"))  # type: ignore[return-value]
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """The supervisor and everything below it, with no time to say anything."""
+    """Kill the supervisor and all processes below it with SIGKILL."""
     below = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -96,7 +96,7 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 @contextmanager
 def ours(bench: Bench) -> Iterator[Measure]:
-    """Every round queues one more task to be the first, and restarts."""
+    """Every round queues one more task as the first, and restarts."""
     home = bench.folder / "home"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as stage:
         path = os.fspath(bench.folder / "stage")

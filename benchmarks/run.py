@@ -37,17 +37,17 @@ from suite.report import show, wide
 HERE = Path(__file__).resolve().parent
 PAGE_FIGURES = HERE.parent / "docs" / "performance" / "figures.json"
 
-#: Seconds more for a case that is measured beside peers, for each of them.
+#: Additional seconds for each peer of a case.
 PEER_LIMIT = 60.0
 
-#: Seconds for one that is stopped to put things away.
+#: Seconds that a stopped case gets to clean up.
 STOP_LIMIT = 15.0
 
 
 def main() -> int:
-    """Run what was asked for; how many cases failed."""
+    """Run the selected cases; return how many failed."""
     options = _options()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # takes what it has started with it
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # this also ends its processes
     cases = [load(name) for name in options.only or CASES]
     cases = [case for case in cases if options.only or options.large or not case.large]
     console = wide()
@@ -85,7 +85,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="FILE", help="merge the figures into FILE")
     parser.add_argument("--page", action="store_true", help="write docs/PERFORMANCE.md anew")
     options = parser.parse_args()
-    if options.page:  # which would otherwise lose what it had of them
+    if options.page:  # otherwise the page would lose the figures of the peers
         options.peers = options.large = True
     return options
 
@@ -98,7 +98,7 @@ def _names(text: str) -> list[str]:
 
 
 def _kept(path: Path | None, folder: Path | None) -> dict[str, Any]:
-    """What the file has, if it is of this machine; else nothing yet."""
+    """The content of the file, if it is of this machine; otherwise nothing."""
     here = machine(folder)
     if path is not None and path.exists():
         kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -116,7 +116,7 @@ def _write(path: Path, kept: dict[str, Any]) -> None:
 
 
 def _measured(case: Case, options: argparse.Namespace, console: Console) -> dict[str, Any] | None:
-    """Its figures; None if its program failed or took too long."""
+    """The figures of a case; None if its program failed or took too long."""
     limit = case.limit + (PEER_LIMIT * len(case.peers) if options.peers else 0)
     with tempfile.TemporaryDirectory(prefix="bench-", dir=options.folder) as folder:
         result = Path(folder) / "figures.json"
@@ -126,7 +126,7 @@ def _measured(case: Case, options: argparse.Namespace, console: Console) -> dict
         command += ["--rounds", str(options.rounds)] if options.rounds else []
         command += ["--folder", folder]
         began = time.monotonic()
-        # A session of its own, so that whatever it has started can be ended with it.
+        # Its own session, so that all its processes can be ended with it.
         process = subprocess.Popen(command, start_new_session=True)
         try:
             code = process.wait(limit)
@@ -145,7 +145,7 @@ def _measured(case: Case, options: argparse.Namespace, console: Console) -> dict
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ask it to put things away, and then kill what is left of it."""
+    """Ask it to clean up, then kill the rest of it."""
     process.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(STOP_LIMIT)
@@ -155,7 +155,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _closing(cases: dict[str, dict[str, Any]], names: list[str], failed: list[str], console: Console) -> None:
-    """What was reached, and the one ratio that everybody asks for."""
+    """The reached targets, and the ratio of the headline."""
     ends = [end for name in names if name in cases and name not in failed for end in cases[name]["targets"]]
     reached = sum(end["reached"] is True for end in ends)
     missed = sum(end["reached"] is False for end in ends)

@@ -22,12 +22,12 @@ ROW = bytes(200)
 
 @task
 def noop() -> None:
-    """Nothing at all."""
+    """A no-op."""
 
 
 @contextmanager
 def ours(bench: Bench) -> Iterator[Measure]:
-    """Each start alone: the next one is made when the task before has ended."""
+    """One start at a time: the next one comes when the task before has ended."""
     with Runtime(bench.folder / "home", workers=1) as runtime:
 
         def one() -> float:

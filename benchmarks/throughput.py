@@ -25,11 +25,11 @@ WORKERS = {"1 worker": 1, "2 workers": 2}
 
 @task
 def noop() -> None:
-    """Nothing at all, as a task."""
+    """A no-op, as a task."""
 
 
 def nothing() -> None:
-    """Nothing at all, as a function."""
+    """A no-op, as a function."""
 
 
 @contextmanager
@@ -62,7 +62,7 @@ def floor(bench: Bench) -> Iterator[Measure]:
 
 @contextmanager
 def pool(bench: Bench) -> Iterator[Measure]:
-    """`multiprocessing.Pool`, its processes started afresh as ours are."""
+    """`multiprocessing.Pool`, whose processes are started afresh (spawn), as ours are."""
     count = bench.sizes["tasks"]
     with ExitStack() as stack:
         context = multiprocessing.get_context("spawn")

@@ -11,7 +11,7 @@ import lmdb
 
 Rows = dict[bytes, bytes | None]
 
-#: Address space; the file takes what is used.
+#: Address space; the file takes only the space in use.
 MAP_SIZE = 8 << 30
 
 
@@ -22,7 +22,7 @@ def opened(folder: Path) -> lmdb.Environment:
 
 
 def commit(environment: lmdb.Environment, rows: Rows) -> None:
-    """All these rows in one transaction; None deletes."""
+    """Write all these rows in one transaction; None deletes a row."""
     with environment.begin(write=True) as transaction:
         for key, value in rows.items():
             if value is None:
@@ -32,11 +32,11 @@ def commit(environment: lmdb.Environment, rows: Rows) -> None:
 
 
 class Commits:
-    """One thread that writes, and calls back after each commit, from that thread."""
+    """One thread that writes. After each commit it calls back, in that thread."""
 
     def __init__(self, environment: lmdb.Environment, committed: Callable[[], None]) -> None:
         self.rows: Rows = {}
-        """Dirty; the loop adds to it."""
+        """Dirty rows; the loop adds to them."""
         self.busy = False
         self._environment = environment
         self._committed = committed
@@ -46,7 +46,7 @@ class Commits:
         self._thread.start()
 
     def kick(self) -> bool:
-        """Have what is dirty written, unless a commit is under way or nothing is; whether that was begun."""
+        """Let the dirty rows be written, unless there are none or a commit is under way; returns whether it began."""
         if self.busy or not self.rows:
             return False
         self.busy = True

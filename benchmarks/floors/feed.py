@@ -69,7 +69,7 @@ def _tell(sock: socket.socket, kind: str, count: int) -> None:
         assert left == 0, f"{-left} bytes too many"
     sending.join()
     sock.sendall(CLOSE)
-    sock.shutdown(socket.SHUT_WR)  # which is the server's to do first
+    sock.shutdown(socket.SHUT_WR)  # the server closes the socket first
     while sock.recv(65536):
         pass
     sock.close()

@@ -8,12 +8,12 @@ from typing import Any
 
 import msgpack
 
-#: Bytes asked of the kernel at once.
+#: Bytes requested from the kernel at once.
 CHUNK = 1 << 18
 
 
 class Link:
-    """Reads what is there, keeps what cannot be sent yet."""
+    """Reads the bytes that are there, and keeps those that cannot be sent yet."""
 
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
@@ -27,7 +27,7 @@ class Link:
         return self.sock.fileno()
 
     def frames(self) -> Iterator[Any]:
-        """What has come in; at the other side's end `open` turns false."""
+        """The received frames. When the peer has closed, `open` becomes false."""
         try:
             while data := self.sock.recv(CHUNK):
                 self._unpacker.feed(data)
@@ -42,12 +42,12 @@ class Link:
         return iter(self._unpacker)
 
     def send(self, data: bytes) -> bool:
-        """Send as much as goes; whether something is left, for `flush` when the socket can be written again."""
+        """Send as much as possible; returns whether something is left, for `flush` when the socket is writable."""
         self._unsent += data
         return self.flush()
 
     def flush(self) -> bool:
-        """Send what was left; whether something still is."""
+        """Send the rest; returns whether something is still left."""
         try:
             while self._unsent:
                 del self._unsent[: self.sock.send(memoryview(self._unsent)[:CHUNK].tobytes())]

@@ -18,7 +18,7 @@ from websockets.asyncio.client import connect
 
 
 async def main(url: str, count: int, connections: int) -> None:
-    """See the module. JSON is parsed and made, as a gateway does; one message after the other, none is dropped."""
+    """See the module. It parses and makes JSON as a gateway does, one message after the other, without dropping any."""
     found = {"in": await _take_in(url, count), "through": await _pass_through(url, count)}
     process = psutil.Process()
     before = process.memory_full_info().pss

@@ -32,7 +32,7 @@ class Loop:
         self._environment = opened(folder)
         self.commits = Commits(self._environment, lambda: self._wake_out.send(b"."))
         self.to_client: list[bytes] = []
-        """What is said after the next commit."""
+        """Answers to send after the next commit."""
         self._saying: list[bytes] = []
         self.to_workers: list[list[bytes]] = [[] for _ in range(workers)]
         self._processes: list[subprocess.Popen[bytes]] = []
@@ -54,7 +54,7 @@ class Loop:
         return Link(ours)
 
     def run(self) -> None:
-        """Until the client goes."""
+        """Run until the client disconnects."""
         while self.client.open:
             for key, ready in self._selector.select():
                 link = key.data
@@ -95,9 +95,9 @@ class Loop:
 
 
 class Tasks:
-    """A start goes to disk and to a worker; what comes back goes to disk and to the client.
+    """A start goes to disk and to a worker; its result goes to disk and to the client.
 
-    One that ends before its start is written is written once, with its end.
+    A task that ends before its start is written is written once, with its end.
     """
 
     def __init__(self, loop: Loop) -> None:
@@ -125,7 +125,7 @@ class Tasks:
 
 
 class Messages:
-    """A message goes to disk and to the worker that has its mailbox; when that has dealt with it, off the disk."""
+    """A message goes to disk and to the worker with its mailbox; after the acknowledgement it is deleted from disk."""
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
@@ -159,7 +159,7 @@ def main() -> None:
 
 
 def at_once(folder: Path, kind: str, workers: int) -> tuple[subprocess.Popen[bytes], socket.socket]:
-    """For the near end: the process, and the connection to it."""
+    """The process and the connection to it, for the client."""
     import time
 
     path = os.fspath(folder / "sock")

@@ -18,7 +18,7 @@ from floors.loop import at_once
 
 
 class _Near:
-    """A connection that is waited on."""
+    """A connection that can be waited on."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
@@ -26,7 +26,7 @@ class _Near:
         self._unpacker = msgpack.Unpacker(max_buffer_size=1 << 30)
 
     def _frames(self) -> Iterator[Any]:
-        """At least one look at the socket."""
+        """Check the socket at least once."""
         data = self._sock.recv(CHUNK)
         if not data:
             raise ConnectionError("the floor has ended")
@@ -38,7 +38,7 @@ class TaskFloor(_Near):
     """Starts tasks and waits for their results."""
 
     def many(self, count: int, value: Any = None) -> float:
-        """Seconds from the first call to the last result, every one of them under the id of its call."""
+        """Seconds from the first call to the last result; each result is checked by the id of its call."""
         began = time.perf_counter()
         pack = self._pack
         ids: list[bytes] = []
@@ -63,7 +63,7 @@ class TaskFloor(_Near):
         return seconds
 
     def one(self) -> float:
-        """Seconds for one start, acknowledged once on disk, and its result, once that is."""
+        """Seconds for one start and its result, each acknowledged when it is on disk."""
         began = time.perf_counter()
         self._sock.sendall(self._pack((uuid7().bytes, "noop", None)))
         results = 0
@@ -74,7 +74,7 @@ class TaskFloor(_Near):
 
 
 class MessageFloor(_Near):
-    """Sends messages and waits until all are dealt with."""
+    """Sends messages and waits until all are acknowledged."""
 
     def many(self, mailboxes: int, count: int) -> float:
         """Seconds from the first message to the last acknowledgement."""
@@ -107,7 +107,7 @@ def _parts(count: int, size: int) -> Iterator[int]:
 
 @contextmanager
 def task_floor(folder: Path, workers: int) -> Iterator[TaskFloor]:
-    """Started, and stopped at the end."""
+    """The client of the task floor, started; stopped at the end."""
     process, sock = at_once(folder, "tasks", workers)
     try:
         with sock:
@@ -118,7 +118,7 @@ def task_floor(folder: Path, workers: int) -> Iterator[TaskFloor]:
 
 @contextmanager
 def message_floor(folder: Path, workers: int) -> Iterator[MessageFloor]:
-    """Started, and stopped at the end."""
+    """The client of the message floor, started; stopped at the end."""
     process, sock = at_once(folder, "messages", workers)
     try:
         with sock:

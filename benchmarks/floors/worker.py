@@ -15,7 +15,7 @@ from floors.link import CHUNK
 
 
 def call(value: Any) -> Any:
-    """The task: what it is given is its result."""
+    """The task: its result is its argument."""
     return value
 
 

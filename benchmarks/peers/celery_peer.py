@@ -27,11 +27,11 @@ app.conf.update(broker_connection_retry_on_startup=True, worker_hijack_root_logg
 
 @app.task(name="noop")
 def noop() -> None:
-    """Nothing at all."""
+    """A no-op."""
 
 
 class Session:
-    """Calls over this process's own connections."""
+    """Calls on this process's own connections."""
 
     def many(self, count: int) -> None:
         results = [noop.delay() for _ in range(count)]  # faster than a group of them

@@ -17,7 +17,7 @@ DURABLE = True
 
 @DBOS.workflow()
 def noop() -> None:
-    """Nothing at all."""
+    """A no-op."""
 
 
 class Session:

@@ -24,7 +24,7 @@ DURABLE = True
 
 
 def broker_at(url: str) -> RedisBroker:
-    """With its results in the same Redis."""
+    """A broker with its results in the same Redis."""
     broker = RedisBroker(url=url)
     broker.add_middleware(Results(backend=RedisBackend(url=url)))
     return broker
@@ -35,11 +35,11 @@ if url := os.environ.get("BENCH_REDIS_URL"):
 
     @dramatiq.actor(store_results=True)
     def noop() -> None:
-        """Nothing at all."""
+        """A no-op."""
 
 
 class Session:
-    """Calls over this process's own connections."""
+    """Calls on this process's own connections."""
 
     def __init__(self, actor: dramatiq.Actor) -> None:
         self._actor = actor

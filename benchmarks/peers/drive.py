@@ -22,35 +22,35 @@ from suite.machine import installed
 
 
 class Missing(Exception):
-    """It cannot be started here; the message says why."""
+    """The peer cannot be started here; the message says why."""
 
 
 class Session(Protocol):
-    """A peer at work."""
+    """A running peer."""
 
     def many(self, count: int) -> None:
-        """So many calls, all asked at once; returns with the last result, having checked them."""
+        """Make this many calls at once; return after the last result, with all results checked."""
 
     def one(self) -> None:
         """One call and its result."""
 
 
 class PeerModule(Protocol):
-    """What a module of this package has."""
+    """The contents of a module of this package."""
 
     TITLE: str
     PACKAGES: tuple[str, ...]
-    """The first one's version is told."""
+    """The version of the first one is reported."""
     PROCESSES: str
-    """What does its work."""
+    """The processes or threads that run its tasks."""
     KEEPS: str
-    """What is on disk when a call is acknowledged."""
+    """The data that is on disk when a call is acknowledged."""
     DURABLE: bool
-    """Whether that survives the death of every process."""
+    """Whether that data survives the death of every process."""
 
     @staticmethod
     def opened(folder: Path, workers: int) -> AbstractContextManager[Session]:
-        """Started; everything it has started is stopped at the end."""
+        """Started; all its processes are stopped at the end."""
 
 
 def main(name: str, folder: str, workers: str = "2") -> None:

@@ -17,13 +17,13 @@ PROCESSES = "1 consumer, 2 processes"
 KEEPS = "SQLite, with fsync"
 DURABLE = True
 
-# One that has no file yet must not leave one where it is imported.
+# Without a file yet, it must not create one in the folder of the import.
 huey = SqliteHuey("bench", filename=os.environ.get("BENCH_HUEY", ":memory:"), fsync=True)
 
 
 @huey.task(name="noop")
 def noop() -> bool:
-    """As good as nothing: what returns None leaves no result to wait for."""
+    """Nearly a no-op: a task that returns None stores no result to wait for."""
     return True
 
 

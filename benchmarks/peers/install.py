@@ -19,7 +19,7 @@ def wanted() -> list[str]:
 
 
 def install(requirements: list[str]) -> bool:
-    """Whether pip could."""
+    """Whether pip succeeded."""
     command = [
         sys.executable,
         "-m",
@@ -33,7 +33,7 @@ def install(requirements: list[str]) -> bool:
 
 
 def main() -> None:
-    """All at once, and each alone if that fails."""
+    """All at once; if that fails, each alone."""
     requirements = wanted()
     if not install(requirements):
         for requirement in requirements:

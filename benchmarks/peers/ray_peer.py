@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it tells nobody of this
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no telemetry
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 import ray
@@ -22,7 +22,7 @@ DURABLE = False
 
 @ray.remote
 def noop() -> None:
-    """Nothing at all."""
+    """A no-op."""
 
 
 class Session:
@@ -38,8 +38,8 @@ class Session:
 
 @contextmanager
 def opened(folder: Path, workers: int) -> Iterator[Session]:
-    """All of Ray, with as little as it can do with."""
-    # Not in `folder`: Ray's names are long, and the path of a socket must fit into 107 bytes.
+    """Ray with as few of its parts as possible."""
+    # Not in `folder`: Ray's names are long, and a socket's path must fit into 107 bytes.
     with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as temporary:
         ray.init(
             num_cpus=workers,

@@ -14,7 +14,7 @@ from peers.drive import Missing
 
 KEEPS = "Redis, append-only file, fsync every second"
 
-#: Seconds for it to answer.
+#: Seconds until it must answer.
 START_LIMIT = 20.0
 
 

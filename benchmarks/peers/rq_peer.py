@@ -23,11 +23,11 @@ DURABLE = True
 
 
 def noop() -> None:
-    """Nothing at all."""
+    """A no-op."""
 
 
 class Session:
-    """Calls over this process's own connection."""
+    """Calls on this process's own connection."""
 
     def __init__(self, connection: Redis[Any]) -> None:
         self._connection = connection

@@ -26,12 +26,12 @@ AT_ONCE = 50
 
 
 def broker_at(url: str) -> RedisStreamBroker:
-    """With its results in the same Redis."""
+    """A broker with its results in the same Redis."""
     return RedisStreamBroker(url=url).with_result_backend(RedisAsyncResultBackend(redis_url=url))
 
 
 async def nothing() -> None:
-    """Nothing at all."""
+    """A no-op."""
 
 
 if url := os.environ.get("BENCH_REDIS_URL"):

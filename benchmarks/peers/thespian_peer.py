@@ -19,16 +19,16 @@ AT_ONCE = 50
 
 
 class Worker(Actor):
-    """Gives back what it is told."""
+    """Returns each message."""
 
     def receiveMessage(self, message: object, sender: ActorAddress) -> None:
-        """Any message of ours is an int."""
+        """Every message of ours is an int."""
         if isinstance(message, int):
             self.send(sender, message)
 
 
 class Session:
-    """Calls from outside of the system."""
+    """Calls from outside the system."""
 
     def __init__(self, system: ActorSystem, actors: list[ActorAddress]) -> None:
         self._system = system

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from peers.drive import Missing
 
-#: Seconds to end after SIGTERM; then it is killed.
+#: Seconds to end after SIGTERM; after that it is killed.
 STOP_LIMIT = 10.0
 
 
@@ -20,7 +20,7 @@ STOP_LIMIT = 10.0
 def running(
     commands: Sequence[Sequence[str]], folder: Path, environ: Mapping[str, str]
 ) -> Iterator[list[subprocess.Popen[bytes]]]:
-    """These commands of the environment that runs the benchmarks, side by side."""
+    """Runs these commands of the benchmarks' environment side by side."""
     processes = []
     with (folder / "workers.log").open("wb") as log:
         try:

@@ -21,7 +21,7 @@ class Worker(xoscar.Actor):  # type: ignore[misc]
     """Does nothing."""
 
     def noop(self) -> None:
-        """Nothing at all."""
+        """A no-op."""
 
 
 class Session:

@@ -19,16 +19,16 @@ Measure = Callable[[], Mapping[str, float]]
 
 @dataclass(frozen=True)
 class Bench:
-    """What a contender gets to work with."""
+    """The means of a contender."""
 
     folder: Path
-    """Its own, empty, removed afterwards."""
+    """Its own folder, empty, removed afterwards."""
     sizes: Mapping[str, int]
-    """How much to do, by the names that the case has given."""
+    """The amount of work, by the names that the case gives."""
 
 
 Contender = Callable[[Bench], AbstractContextManager[Measure]]
-"""Sets everything up, gives what measures a round, and takes everything down again."""
+"""Sets everything up, gives a function that measures a round, and takes everything down again."""
 
 
 @dataclass(frozen=True)
@@ -38,31 +38,31 @@ class Row:
     name: str
     unit: str
     more: bool = False
-    """Whether more of it is better."""
+    """Whether a larger figure is better."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """What was set to be reached."""
+    """A target of a case."""
 
     text: str
-    """As it was set."""
+    """The target's text."""
     row: str
     sense: Literal["at least", "at most"]
     bound: float
     against: str | None = None
-    """Whose figure is the unit: a contender, or BEST_DURABLE. None: `bound` is in the row's own unit."""
+    """The contender whose figure is the unit, or BEST_DURABLE. None: `bound` is in the row's own unit."""
     against_row: str | None = None
     """The row of that figure; None: the same row."""
     flat_over: tuple[str, ...] = ()
-    """The largest of these rows' figures as a multiple of the smallest; `row` then only names the whole."""
+    """The largest of these rows' figures as a multiple of the smallest; then `row` is only a name."""
     given: tuple[str, float] | None = None
-    """It is asked only where this contender's figure of the row is at least that."""
+    """The target applies only if this contender's figure of the row is at least this."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One program."""
+    """One benchmark program."""
 
     name: str
     title: str
@@ -74,13 +74,13 @@ class Case:
     targets: tuple[Target, ...]
     sizes: Mapping[str, int]
     short: Mapping[str, int]
-    """The sizes of the short form, in which nothing is to be learnt but that the program works."""
+    """The sizes of the short form, which only shows that the program works."""
     rounds: int = 7
     peers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Peers' names in `peers/`, each with the rows in which it takes part."""
+    """Names of peers in `peers/`, each with the rows in which it takes part."""
     large: bool = False
-    """Takes too long to be run unless it is asked for."""
+    """Takes so long that it runs only on request."""
     limit: float = 180
     """Seconds after which it is stopped."""
     bounds: str = ""
-    """What keeps it from what it does not reach, as a profile showed."""
+    """The reason why it misses a target, according to a profile."""

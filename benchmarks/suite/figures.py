@@ -14,7 +14,7 @@ Round = Mapping[str, Mapping[str, float]]
 
 
 class Spread(NamedTuple):
-    """The median of some values, the least and the greatest of them."""
+    """Median, least and greatest of some values."""
 
     median: float
     low: float
@@ -27,13 +27,13 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def quantile(samples: Iterable[float], share: float) -> float:
-    """The smallest sample that at least this share of the samples does not exceed."""
+    """The smallest sample such that at least this share of the samples is no larger."""
     ordered = sorted(samples)
     return ordered[max(0, math.ceil(share * len(ordered) - 1e-9) - 1)]
 
 
 def figures(rounds: Iterable[Round], contender: str, row: str) -> list[float]:
-    """What this contender did in this row, round by round."""
+    """The figures of this contender in this row, round by round."""
     return [done[contender][row] for done in rounds if row in done.get(contender, {})]
 
 
@@ -50,7 +50,7 @@ def ratios(
 
 
 class Outcome(NamedTuple):
-    """What became of a target."""
+    """The outcome of a target."""
 
     text: str
     reached: bool | None
@@ -98,7 +98,7 @@ def outcome(case: Case, target: Target, rounds: Sequence[Round], durable: Iterab
 
 
 def summary(case: Case, rounds: Sequence[Round], durable: Iterable[str]) -> dict[str, Any]:
-    """Everything that is told of a case's rounds, as plain data."""
+    """All data of a case's rounds, as plain data."""
     names = list(dict.fromkeys(name for done in rounds for name in done))
     rows: dict[str, Any] = {}
     for row in case.rows:
@@ -122,17 +122,17 @@ def summary(case: Case, rounds: Sequence[Round], durable: Iterable[str]) -> dict
 
 
 def rounded(found: Spread) -> dict[str, float]:
-    """As plain data, with as many digits as are worth keeping."""
+    """As plain data, with a sensible number of digits."""
     return {name: significant(value) for name, value in found._asdict().items()}
 
 
 def significant(value: float, digits: int = 4) -> float:
-    """Rounded to so many significant digits."""
+    """Rounded to this many significant digits."""
     return float(f"{value:.{digits}g}")
 
 
 def number(value: float) -> str:
-    """For people: three significant digits, thousands apart."""
+    """For people: three significant digits, and separators of thousands."""
     if abs(value) >= 100:
         return f"{round(float(f'{value:.3g}')):,}"
     text = f"{value:.3g}"

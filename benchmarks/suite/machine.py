@@ -15,7 +15,7 @@ import understudy
 
 
 def machine(folder: Path | None = None) -> dict[str, str]:
-    """Plain facts, by what they are of."""
+    """Plain facts, by subject."""
     where = Path(folder or tempfile.gettempdir()).resolve()
     return {
         "processor": f"{_processor()}, {os.cpu_count()} cores",
@@ -31,7 +31,7 @@ def machine(folder: Path | None = None) -> dict[str, str]:
 
 
 def installed(package: str) -> str:
-    """The version of a package, or that there is none."""
+    """The version of a package, or a note that it is missing."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -39,7 +39,7 @@ def installed(package: str) -> str:
 
 
 def file_system(folder: Path) -> str:
-    """The kind of file system that the folder is on: an fsync on tmpfs costs nothing and says nothing."""
+    """The kind of the folder's file system: an fsync on tmpfs costs nothing and proves nothing."""
     parts = [part for part in psutil.disk_partitions(all=True) if folder.is_relative_to(part.mountpoint)]
     return max(parts, key=lambda part: len(part.mountpoint)).fstype if parts else "unknown file system"
 

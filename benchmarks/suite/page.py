@@ -52,12 +52,12 @@ def replaced(page: str, made: str) -> str:
 
 
 def plotted(cases: dict[str, Any]) -> set[str]:
-    """The cases of which a plot says more than their table."""
+    """The cases whose plot shows more than their table."""
     return {name for name in ("throughput", "growth") if name in cases}
 
 
 def section(kept: dict[str, Any]) -> str:
-    """The whole of what is made."""
+    """The whole generated section."""
     cases = {name: kept["cases"][name] for name in CASES if name in kept["cases"]}
     parts = [_machine(kept["machine"], cases), _targets(cases), _missed(cases)]
     parts += [_case(load(name), found, name in plotted(cases)) for name, found in cases.items()]
@@ -144,7 +144,7 @@ def _plain(title: str) -> str:
 
 
 def faults() -> list[str]:
-    """What is wrong with the page as it stands."""
+    """The faults of the existing page."""
     kept = json.loads(FIGURES.read_text(encoding="utf-8"))
     page = PAGE.read_text(encoding="utf-8")
     found = []

@@ -20,14 +20,14 @@ from suite.figures import quantile
 
 BENCHMARKS = Path(__file__).resolve().parent.parent
 
-#: Seconds for a peer to start, and to do what it is told.
+#: Seconds for a peer to start, and to carry out a command.
 START_LIMIT = 60.0
 CALL_LIMIT = 60.0
 STOP_LIMIT = 20.0
 
 
 class PeerMissing(Exception):
-    """It cannot be installed, started or does not answer; the message says why."""
+    """The peer cannot be installed or started, or does not answer; the message says why."""
 
     def __init__(self, title: str, reason: str) -> None:
         super().__init__(reason)
@@ -35,7 +35,7 @@ class PeerMissing(Exception):
 
 
 class Peer:
-    """The near end of a driver. Leaving the block ends it, and every process that it has started."""
+    """Our side of a driver. Leaving the block ends the driver and all its processes."""
 
     def __init__(self, name: str, folder: Path) -> None:
         self.name = name
@@ -65,7 +65,7 @@ class Peer:
     ) -> None:
         offspring = self._offspring()
         with contextlib.suppress(OSError):
-            self._stdin.close()  # it takes that for an end
+            self._stdin.close()  # it takes that for the end
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(STOP_LIMIT if kind is None else 5)
         with contextlib.suppress(ProcessLookupError):
@@ -77,7 +77,7 @@ class Peer:
         self._log.close()
 
     def facts(self) -> dict[str, Any]:
-        """What it says of itself once it is ready: its version, what it keeps, whether that is durable."""
+        """Its data when it is ready: its version, the stored data, whether that is durable."""
         facts = self._answer(START_LIMIT)
         self.title = facts.pop("title", self.title)
         if "missing" in facts:
@@ -85,11 +85,11 @@ class Peer:
         return facts
 
     def many(self, count: int) -> float:
-        """Seconds for so many calls, all asked at once, to their results."""
+        """Seconds for this many calls at once, until their results."""
         return float(self._ask("many", count)["seconds"])
 
     def one_by_one(self, count: int) -> dict[str, float]:
-        """Milliseconds of one call at a time."""
+        """Milliseconds of single calls, one after the other."""
         samples = self._ask("one", count)["samples"]
         return {"p50": quantile(samples, 0.5) * 1e3, "p99": quantile(samples, 0.99) * 1e3}
 
@@ -98,7 +98,7 @@ class Peer:
         return self._process.stdin
 
     def _offspring(self) -> list[psutil.Process]:
-        # Some start daemons in sessions of their own; those that were there in time are known by descent.
+        # Some start daemons in their own sessions; those that exist by now are found by descent.
         with contextlib.suppress(psutil.NoSuchProcess):
             return psutil.Process(self._process.pid).children(recursive=True)
         return []
@@ -123,7 +123,7 @@ class Peer:
                 raise PeerMissing(self.title, f"no answer within {limit:g} s: {self._last_words()}") from None
             if line is None:
                 raise PeerMissing(self.title, f"its driver ended: {self._last_words()}")
-            if line.startswith("{"):  # some peers print on their own
+            if line.startswith("{"):  # some peers print too
                 return dict(json.loads(line))
 
     def _last_words(self) -> str:

@@ -12,7 +12,7 @@ OURS_COLOUR, FLOOR_COLOUR, DURABLE_COLOUR, OTHER_COLOUR = "#b03a2e", "#7f8c8d", 
 
 
 def draw(cases: dict[str, Any], folder: Path) -> list[str]:
-    """Draw what there are figures for; the names of the plots."""
+    """Draw the plots that have figures; returns their names."""
     import matplotlib as mpl
 
     mpl.use("svg")

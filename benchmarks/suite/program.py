@@ -19,7 +19,7 @@ def main(case: Case) -> None:
     add_options(parser)
     parser.add_argument("--json", metavar="FILE", help="write the figures to FILE, and print no table")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # with everything put away
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # after all cleaning up
     peers = case.peers if options.peers else ()
     found = measure(
         case,
@@ -38,7 +38,7 @@ def main(case: Case) -> None:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """What the runner and each case understand."""
+    """The options of the runner and of each case."""
     parser.add_argument("--rounds", type=int, metavar="N", help="rounds (by default each case has its own)")
     parser.add_argument(
         "--short", action="store_true", help="as little as possible: only to see that it works"

@@ -9,7 +9,7 @@ from understudy import Runtime, Task
 
 
 def rate_of(runtime: Runtime, task: Task[..., Any], count: int) -> float:
-    """Start `count` of a task that returns None, and wait for all of them."""
+    """Start `count` tasks that return None, and wait for all of them."""
     began = time.perf_counter()
     infos = runtime.start_many(task, [()] * count)
     done = sum(value is None for value in runtime.results(infos, timeout=60))

@@ -14,13 +14,13 @@ WORDS = {True: "[green]reached[/]", False: "[red]not reached[/]", None: "[yellow
 
 
 def wide() -> Console:
-    """Wide enough for the tables where the output is no terminal."""
+    """The width of tables if the output is no terminal."""
     console = Console()
     return console if console.is_terminal else Console(width=110)
 
 
 def show(case: Case, found: dict[str, Any], console: Console | None = None) -> None:
-    """Print the figures, then what was to be reached."""
+    """Print the figures, then the targets."""
     console = console or wide()
     table = Table(title=case.title, title_justify="left")
     for heading in ("", "", "median", "min to max", f"{OURS} is", "pair by pair"):

@@ -16,20 +16,20 @@ from suite.peer import Peer, PeerMissing
 
 Tell = Callable[[str], None]
 
-#: Seconds that a round of a peer is made to take, by the number of its calls; and at most so many rounds.
+#: Seconds that a round of a peer should take, which sets its number of calls; and the most rounds.
 PEER_SECONDS = 1.0
 PEER_ROUNDS = 4
 
-#: With whom a peer takes turns: ours, and the floor to see how noisy it is.
+#: The contenders that take turns with a peer: ours, and the floor to show the noise.
 BESIDE_PEERS = (OURS, "floor")
 
 
 def measure(
     case: Case, rounds: int, folder: Path | None, peers: Iterable[str], short: bool, tell: Tell
 ) -> dict[str, Any]:
-    """Run the case; its figures as plain data. Raises whatever a contender of our own raises.
+    """Run the case; return its figures as plain data. Raises any error of a contender of our own.
 
-    `folder` is where the temporary folders go; None: where the system has them.
+    `folder` is the place of the temporary folders; None: the system's default.
     """
     began, sizes = time.monotonic(), dict(case.short if short else case.sizes)
     done: list[dict[str, dict[str, float]]] = []
@@ -77,7 +77,7 @@ def measure(
 
 
 def _turns(measures: Mapping[str, Measure], rounds: int, tell: Tell) -> list[dict[str, dict[str, float]]]:
-    """Each contender once a round; who begins goes round as well."""
+    """Each contender once in a round; each round begins with another one."""
     done: list[dict[str, dict[str, float]]] = []
     names = list(measures)
     for turn in range(rounds):
@@ -92,7 +92,7 @@ def _turns(measures: Mapping[str, Measure], rounds: int, tell: Tell) -> list[dic
 
 
 def _peer_measure(peer: Peer, rows: tuple[str, ...], sizes: Mapping[str, int]) -> Measure:
-    """How a peer does one round of the rows it takes part in: all at once for a rate, one at a time for the rest."""
+    """A peer's round of its rows: all calls at once for a rate, one at a time for the rest."""
     if rows == ("p50", "p99"):
         typical = peer.one_by_one(20)["p50"] / 1e3
         count = _count(1 / typical, sizes["tasks"])

@@ -1,4 +1,4 @@
-"""The client for asyncio programs: everything that Runtime can, and an event loop that nothing blocks."""
+"""The client for asyncio programs: everything that Runtime can do, without blocking the event loop."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import letter_tasks
 from letters import APP, PATIENCE
 from understudy import AsyncRuntime, NotRunning, Runtime, State, TaskCancelled, TaskFailed
 
-#: What Runtime has and AsyncRuntime need not have: futures of another world.
+#: Methods of Runtime that AsyncRuntime does not need: futures for threads.
 THREADS_ONLY = {"wait_for", "wait_for_end"}
-#: What AsyncRuntime has of its own.
+#: Methods that only AsyncRuntime has.
 ASYNC_ONLY = {"open", "sync"}
 
 
@@ -60,7 +60,7 @@ def test_five_hundred_runs_at_once(home: Path):
         tasks = [letter_tasks.add, letter_tasks.add_async]
         sums = await asyncio.gather(*(rt.run(tasks[n % 2], n, n, timeout=PATIENCE) for n in range(500)))
         assert sums == [2 * n for n in range(500)]
-        # More waits than there are threads for calls, and the calls go on.
+        # There are more waits than threads for calls, and other calls still work.
         held = await rt.start_many(letter_tasks.collect, [()] * 100)
         waits = [asyncio.ensure_future(rt.wait(info.id)) for info in held]
         results = [asyncio.ensure_future(anext(rt.results([info]))) for info in held[:40]]
@@ -96,7 +96,7 @@ def test_every_call_once(home: Path):
         assert (await rt.tree())["pid"] == rt.supervisor_pid
         assert await rt.prune(all=True) == 5
         await rt.compact()
-        # The ambient runtime of the block.
+        # The current runtime of the block.
         assert (
             await asyncio.to_thread(lambda: letter_tasks.echo.start("ambient").result(PATIENCE)) == "ambient"
         )
@@ -162,7 +162,7 @@ def test_events_until_one_has_seen_enough(home: Path):
         await listener
         assert {id for id, _ in seen} <= set(ids)
 
-        # A caller that is cancelled while it waits for the next event.
+        # A caller is cancelled while it waits for the next event.
         async def for_ever() -> None:
             async for _ in rt.subscribe(task="nothing like that"):
                 pass

@@ -1,4 +1,4 @@
-"""Clients: several on one home, forks of them, threads, restarts of the supervisor, and strangers on the socket."""
+"""Clients: several on one home, forks of them, threads, restarts of the supervisor, and invalid bytes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from waiting import until
 
 
 def in_a_fork(work: Any) -> int:
-    """The exit code of a fork of this process that does this work; 1 if it raises."""
+    """The exit code of a fork of this process that runs this; 1 if it raises."""
     child = os.fork()
     if child == 0:
         code = 1
@@ -87,7 +87,7 @@ def test_forks_of_a_client(home: Path):
             rt.close()
 
         try:
-            # While other threads hold whatever there is to be held.
+            # Other threads hold all locks meanwhile.
             assert [in_a_fork(work) for _ in range(8)] == [0] * 8
             inherited.append(rt)
             with multiprocessing.get_context("fork").Pool(2) as pool:
@@ -191,11 +191,11 @@ def test_a_supervisor_that_stays_away(home: Path, monkeypatch: pytest.MonkeyPatc
         with pytest.raises(NotRunning, match="start") as caught:
             call()
         assert str(home) in str(caught.value)
-    # Reading needs no supervisor.
+    # Reads need no supervisor.
     assert other.status(held.id).state is State.QUEUED
     assert len(other.list()) == 2
     with runtime(home) as again:
-        # It is back, and so is the other client.
+        # The supervisor is back, and so is the other client.
         assert other.run(letter_tasks.add, 1, 1, timeout=PATIENCE) == 2
         assert again.cancel(held)
         assert again.wait(held, PATIENCE).state is State.CANCELLED
@@ -212,7 +212,7 @@ def stranger(home: Path) -> socket.socket:
 
 
 def read_all(sock: socket.socket) -> list[Any]:
-    """The frames that come until the other side hangs up."""
+    """The frames until the peer closes the connection."""
     unpacker = msgpack.Unpacker(use_list=False, strict_map_key=False)
     try:
         while data := sock.recv(65536):
@@ -317,7 +317,7 @@ def test_a_subscription_sees_every_end(home: Path):
                 assert event.id not in done, "nothing comes after the end"
                 seen.setdefault(event.id, []).append(event.state)
             assert {id: states[-1] for id, states in seen.items()} == ends
-            # It may have begun before the subscription; its end came after.
+            # It may have begun before the subscription; its end is later.
             states: list[State] = []
             while State.COMPLETED not in states:
                 event = own.next(PATIENCE)

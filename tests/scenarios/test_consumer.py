@@ -1,4 +1,4 @@
-"""A consumer that is killed at any point: its sum is exact with checkpoints, and no message is lost without."""
+"""A consumer is killed at any point: with checkpoints its sum is exact, without them no message is lost."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SUM = sum(range(MESSAGES))
 
 
 def test_the_sum_is_exact_wherever_its_worker_is_killed(home: Path):
-    """Half of the kills strike at a message chosen in advance, half from outside at a checkpoint chosen in advance."""
+    """Half of the kills come at a message chosen in advance, half from outside at a checkpoint chosen in advance."""
     chance = random.Random(1)
     with runtime(home, max_crashes=1_000_000) as rt:
         for number in range(ROUNDS):
@@ -45,7 +45,7 @@ def test_the_sum_is_exact_wherever_its_worker_is_killed(home: Path):
 
 
 def written(path: Path) -> list[list[int]]:
-    """What each attempt has written down, by attempt."""
+    """The messages that each attempt has written down."""
     attempts: dict[int, list[int]] = {}
     for line in path.read_text(encoding="ascii").splitlines():
         attempt, message = map(int, line.split())
@@ -104,7 +104,7 @@ def test_when_a_message_counts_as_dealt_with(home: Path, how: str, ack: str | No
     with runtime(home, workers=1) as rt:
         info = rt.start(letter_tasks.take.options(ack=ack), 4, how)
         rt.send_many((info.id, message) for message in range(4))
-        # The task waits for a fifth message by then, which acknowledges the fourth where receiving does so.
+        # By then the task waits for a fifth message. In `receive` mode this acknowledges the fourth.
         until(lambda: any(worker["parked"] for worker in rt.tree()["workers"]), PATIENCE)
         until(lambda: (done := info.status().progress) and done.done == 4, PATIENCE)
         until(lambda: info.status().mailbox_depth == left, PATIENCE, lambda: str(info.status()))

@@ -1,4 +1,4 @@
-"""SIGKILL at every step of a container task: the container goes on, and its task ends as though nothing had been."""
+"""SIGKILL at every step of a container task: the container continues, and its task ends as usual."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ exit 7
 """
 SAID = [str(n) for n in range(1, 7)]
 
-#: From here on a container has ended, so that it cannot wait to be let go on.
+#: From here on a container has ended, so it cannot wait for the test.
 ENDED = NAMES[NAMES.index("ended") :]
 
 
 @pytest.mark.timeout(150)
 def test_at_every_step(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All steps at once, each by a task of its own: first the worker dies, then the supervisor, with other steps."""
+    """All steps at once, each in its own task: first the worker dies, then the supervisor, at other steps."""
     engine()
     tmp_path.chmod(0o755)
     monkeypatch.setenv("STAGE_FOLDER", str(tmp_path))
@@ -46,7 +46,7 @@ def test_at_every_step(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
             infos[f"{first}, {second}"] = box.start(conf)
 
         def stopped(number: int) -> set[str]:
-            """The tasks that have not stopped at this point of theirs, and have not ended either."""
+            """The tasks that have neither stopped at this point nor ended."""
             return {
                 stages
                 for stages, info in infos.items()
@@ -74,5 +74,5 @@ def test_at_every_step(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         once = Counter(name for name in made if not name.endswith("-seed"))
         assert len(once) == len(infos)
         assert {made[name] for name in once} == {1}
-        # Nearly all have died twice: some points are not passed by a second time.
+        # Nearly all tasks have died twice: some points are not passed a second time.
         assert sum(info.status().interruptions for info in infos.values()) > 1.5 * len(infos)

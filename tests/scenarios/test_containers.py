@@ -1,4 +1,4 @@
-"""Containers on a real engine: what they get, what they may, and how they end."""
+"""Containers on a real engine: their fields, their rights and their ends."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from waiting import until
 
 @pytest.fixture(scope="module")
 def rt(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtime]:
-    """One home for all tests that need no other; its worker has had a container."""
+    """One home for all tests that need no home of their own; its worker has had a container."""
     engine()
     with runtime(tmp_path_factory.mktemp("b") / "home", slots=2) as made:
         box.run(sh("true"), runtime=made, timeout=PATIENCE)
@@ -45,7 +45,7 @@ def lines(rt: Runtime, info: TaskInfo, level: str = "stdout") -> list[str]:
 
 
 def says(rt: Runtime, info: TaskInfo, text: str) -> None:
-    """Returns once a container has said that."""
+    """Wait until a container has printed this."""
     until(lambda: text in lines(rt, info), PATIENCE, lambda: f"{info.status()} {rt.logs(info.id)}")
 
 
@@ -137,7 +137,7 @@ def test_more_memory_than_its_size_kills_it(rt: Runtime) -> None:
 
 
 def test_the_map(rt: Runtime, tmp_path: Path) -> None:
-    tmp_path.chmod(0o755)  # whoever runs in there is nobody
+    tmp_path.chmod(0o755)  # the container's user is nobody
     (tmp_path / "in").write_text("given")
     conf = sh(
         "cat /in/in; echo $KEY; echo beside >&2; echo '{}' >/data/out.json; mkdir /data/more; echo 1 >/data/more/1",
@@ -160,7 +160,7 @@ def test_the_map(rt: Runtime, tmp_path: Path) -> None:
     assert (files["/data/more"] / "1").read_text() == "1\n"
     assert files["/data/more"].parent == Path(rt.home, "boxes", info.id)
     assert (info.status().attempt, info.status().task) == (1, "understudy.box")
-    # Which of two streams was first, the engine does not promise.
+    # The engine does not promise the order of two streams.
     said = sorted((line.level, line.text) for line in rt.logs(info.id))
     assert said == [("stderr", "beside"), ("stdout", "givens p a c e")]
     assert containers_of(info) == []
@@ -171,7 +171,7 @@ def test_another_exit_code_fails_with_the_same_map(rt: Runtime) -> None:
     type, message, details = failure(info)
     assert (type, message) == ("BoxFailed", "the container ended with exit code 7: why")
     assert (details["exit_code"], details["stdout"], details["stderr"]) == (7, "out\n", "why\n")
-    # `sh -e` ends at the first command that fails, and says nothing of what it runs.
+    # `sh -e` ends at the first command that fails, and does not print the commands.
     assert failure(box.start(sh("SECRET=1; false; echo on"), runtime=rt))[2]["stdout"] == ""
 
 
@@ -219,7 +219,7 @@ def test_cancel_and_timeout(rt: Runtime) -> None:
 
 
 def test_a_death_while_it_is_being_stopped(home: Path) -> None:
-    """A cancel stands, whatever becomes of the grace; a timeout goes on."""
+    """A cancel stands although its grace is cut short; a timeout continues."""
     engine()
     deaf = "trap '' TERM; echo up; while :; do sleep 0.05; done"
     with runtime(home) as rt:
@@ -242,7 +242,7 @@ def test_a_death_while_it_is_being_stopped(home: Path) -> None:
 
 
 def past(row: dict[str, Any], age: float) -> bool:
-    """Whether a container has run for so many seconds."""
+    """Whether a container has run for this many seconds."""
     begun = seconds(engine().inspect(row["Id"])["State"]["StartedAt"])
     return time.time() - begun >= age
 
@@ -265,7 +265,7 @@ def test_it_can_be_seen_while_it_runs_and_holds_no_slot(rt: Runtime) -> None:
     infos = [box.start(sh("echo up; sleep 100"), grace=0, runtime=rt, priority=5) for _ in range(3)]
     for info in infos:
         says(rt, info, "up")
-    # More of them than slots, and yet a task of code runs beside them.
+    # There are more containers than slots, and an ordinary task still runs beside them.
     assert rt.run("stage_tasks:add", 1, 2, timeout=PATIENCE) == 3
     rows = running(infos, rt)
     assert all(row["parked"] and row["task"] == "understudy.box" for row in rows)
@@ -284,7 +284,7 @@ def test_it_can_be_seen_while_it_runs_and_holds_no_slot(rt: Runtime) -> None:
 
 def test_what_goes_wrong_says_so(rt: Runtime, tmp_path: Path) -> None:
     with image(f"understudy-tests/innocent:{os.getpid()}", Env=["DIND_COMMIT=1"]) as innocent:
-        # Its name says nothing.
+        # Its name does not show this.
         refused = box.start(BoxConf(innocent), retry=3, runtime=rt)
         assert failure(refused)[0] == "BoxRefused"
         assert refused.status().attempt == 1
@@ -302,7 +302,7 @@ def test_what_goes_wrong_says_so(rt: Runtime, tmp_path: Path) -> None:
     lost = box.start(sh("echo up; sleep 100"), runtime=rt)
     says(rt, lost, "up")
     engine().remove(containers_of(lost)[0]["Id"])
-    # Killed and then removed: what is seen of it, depends on who is faster.
+    # It is killed, then removed. The reported error depends on the timing.
     assert failure(lost)[:2] in {
         ("BoxFailed", "the container ended with exit code 137 (SIGKILL)"),
         ("EngineError", failure(lost)[1]),
@@ -353,7 +353,7 @@ def test_more_than_there_are_places_for_stay_queued(home: Path) -> None:
         assert queued == {info.id for info in (late, first, delayed)}
         blocks[0].cancel()
         ends = [info.result(PATIENCE) and info.status() for info in (first, late, delayed)]
-        # One place, so one after the other: by priority, then by age.
+        # One place, so they run one after the other: by priority, then by age.
         assert ends[0].ended <= ends[1].started
         assert ends[0].created > ends[1].created
         blocks[1].cancel()
@@ -361,7 +361,7 @@ def test_more_than_there_are_places_for_stay_queued(home: Path) -> None:
 
 
 def test_what_has_nobody_is_removed_and_what_is_of_others_is_not(home: Path) -> None:
-    """A container goes on while nobody serves its home; one whose task has ended goes."""
+    """A container continues while its home is not served; one whose task has ended is removed."""
     own = engine()
     with runtime(home) as rt:
         goes_on = box.start(

@@ -1,4 +1,4 @@
-"""What cannot work is given up, clearly and soon: an app that cannot be imported, workers that die as they start."""
+"""The supervisor gives up clearly and soon: an app that cannot be imported, workers that die as they start."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BAD = {
     "leaves": ("import sys\nsys.exit('no')\n", "SystemExit"),
 }
 
-#: Workers, which are forked twice, die before they have done anything; each leaves a line.
+#: Workers, which are forked twice, die before they do anything; each leaves a line.
 STILLBORN = (
     FINE
     + """
@@ -63,7 +63,7 @@ def test_an_app_that_cannot_be_imported(home: Path, tmp_path: Path, kind: str) -
         if kind != "exits":
             assert "drama.py" in caught.value.remote_traceback
         assert rt.tree()["workers"] in ([], ())
-    # Mended, and started again: nothing of it is left.
+    # Mended and started again: it works.
     write(tmp_path, FINE)
     with Runtime(home, app=app, workers=1) as rt:
         assert rt.run("drama:hello", timeout=PATIENCE) == "hello"
@@ -90,7 +90,7 @@ def test_an_app_that_takes_too_long(home: Path, tmp_path: Path) -> None:
 
 
 def test_who_waits_when_the_app_is_broken_is_told(home: Path, tmp_path: Path) -> None:
-    """And what there is to do is kept until it is mended."""
+    """Queued tasks are kept until the app is mended."""
     app = write(tmp_path, FINE)
     with Runtime(home, app=app, workers=1) as rt:
         done = rt.start("drama:hello")
@@ -118,7 +118,7 @@ def test_workers_that_die_as_they_start(home: Path, tmp_path: Path, monkeypatch:
         assert time.monotonic() - began < PATIENCE
         until(lambda: not rt.tree()["workers"], PATIENCE)
         born = births.stat().st_size
-        # The intensity, what was on its way beside it, and not one more.
+        # The limit of restarts, plus the workers that were started at the same time.
         assert 4 <= born <= 4 + 2
         with pytest.raises(AppFailed, match="die too often"):
             rt.start("drama:hello")
@@ -133,7 +133,7 @@ def test_workers_that_die_as_they_start(home: Path, tmp_path: Path, monkeypatch:
     monkeypatch.delenv("STILLBORN")
     write(tmp_path, FINE)
     with Runtime(home, app=app, workers=1) as rt:
-        # Refused or not, what was accepted is still there and runs now.
+        # The start may have been refused; an accepted task is still there and runs now.
         (record,) = rt.list(limit=10)
         assert rt.result(record.id, PATIENCE) == "hello"
     assert os.environ.get("STILLBORN") is None

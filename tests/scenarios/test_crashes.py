@@ -1,4 +1,4 @@
-"""A worker that dies under a task: the one to blame fails with its exit code or signal, the others go on."""
+"""A worker dies during a task: the task to blame fails with its exit code or signal, the others continue."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_the_attempt_fails_with_how_its_worker_died(home: Path) -> None:
             assert error.type == "WorkerDied"
             assert error.details == {"pid": worker, **details}
             assert str(worker) in error.message
-            # Those that waited beside it are not suspected: they go on on another worker of the usual kind.
+            # The waiting tasks beside it are not suspected: they continue on another ordinary worker.
             assert not any(row["alone"] for row in running([waits[0], waits[2]], rt))
             for waiting in (waits[0], waits[2]):
                 waiting.send(3)
@@ -83,7 +83,7 @@ def test_among_several_the_culprit_is_found(home: Path, tmp_path: Path) -> None:
             culprit.result(PATIENCE)
         assert caught.value.error is not None
         assert caught.value.error.type == "WorkerDied"
-        # Suspects run again each in a worker of its own; who waited does not.
+        # Each suspect runs again in a worker of its own; waiting tasks do not.
         rows = running([*innocent, waits], rt)
         assert [row["alone"] for row in rows if row["task"].endswith(":working")] == [True] * 3
         assert [row["alone"] for row in rows if row["task"].endswith(":total")] == [False]
@@ -96,7 +96,7 @@ def test_among_several_the_culprit_is_found(home: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("beside", [0, 1])
 def test_one_that_dies_as_it_wakes_is_to_blame(home: Path, tmp_path: Path, beside: int) -> None:
-    """It has had no time to report that it waits no longer: nobody else is to fail for it."""
+    """It could not report that it no longer waits; no other task may fail for it."""
     with runtime(home) as rt:
         ready(rt, 1)
         waits = stage.total.start()
@@ -122,7 +122,7 @@ def test_where_all_wait_nobody_is_to_blame(home: Path) -> None:
             assert not any(row["alone"] for row in rows)
             kill(rows[0]["pid"])
             until(lambda n=death + 1: all(info.status().interruptions == n for info in infos), PATIENCE)
-        # Twice seen where a worker died for no reason: from now on each in a worker of its own.
+        # A worker has died twice without a known reason: from now on each task runs in a worker of its own.
         parked(infos, rt)
         assert all(row["alone"] for row in running(infos, rt))
         for info in infos:
@@ -162,7 +162,7 @@ def test_more_memory_than_the_limit(home: Path, tmp_path: Path) -> None:
 
 
 def test_the_fork_server_is_killed(home: Path, tmp_path: Path) -> None:
-    """Workers do not notice, and new ones come from the next fork server."""
+    """Workers are not affected, and new ones come from the next fork server."""
     with runtime(home) as rt:
         (worker,) = ready(rt, 1)
         info = stage.working.start(str(tmp_path), "working")
@@ -205,7 +205,7 @@ def test_suspects_that_wait_keep_nobody_from_a_worker_of_its_own(home: Path, tmp
             seen(tmp_path, f"more-{n}")
         kill(running(more, rt)[0]["pid"])
         (tmp_path / "go").touch()
-        # One after the other runs alone until it waits, which it may do for ever.
+        # Each runs alone, one after the other, until it waits, which may last for ever.
         parked(more, rt)
         assert all(row["alone"] for row in running(more, rt))
         assert not any(row["alone"] for row in running(suspects, rt))

@@ -1,4 +1,4 @@
-"""The disk: when it is full, when the map must grow, and when the store is pruned, compacted or copied at work."""
+"""The disk: it is full, the map must grow, the store is pruned, compacted or copied while tasks run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MIB = 1 << 20
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 24 MiB; only root can have one."""
+    """A file system of 24 MiB; only root can mount one."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=24m", "understudy-test", str(folder)]
@@ -36,7 +36,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def fill_up(ballast: Path) -> None:
-    """Let a file take what is left of its disk."""
+    """Let a file take the rest of its disk."""
     descriptor = os.open(ballast, os.O_WRONLY | os.O_CREAT, 0o600)
     try:
         with suppress(OSError):
@@ -53,8 +53,8 @@ def test_a_full_disk_refuses_what_is_new_and_loses_nothing(small_disk: Path):
         kept: list[tuple[TaskInfo, int]] = []
         ballast = small_disk / "ballast"
 
-        # New work until there is no room, in several threads; whatever was acknowledged counts. Each is waited for:
-        # what is left on so small a disk lets only a few that run come to their ends.
+        # New work until the disk is full, from several threads; every acknowledged task counts. Each one is
+        # awaited: the rest of so small a disk lets only a few running tasks end.
         refusals: list[StoreFull] = []
 
         def start() -> None:
@@ -73,7 +73,7 @@ def test_a_full_disk_refuses_what_is_new_and_loses_nothing(small_disk: Path):
             thread.join(PATIENCE)
         assert len(refusals) == 3
         assert all("space" in str(error) for error in refusals)
-        # What runs goes on to its end, and reading goes on.
+        # Running tasks continue to their ends, and reads work.
         for info, size in kept:
             assert info.result(PATIENCE) == size
         assert len(rt.list(limit=100_000)) == len(kept) + 1
@@ -84,7 +84,7 @@ def test_a_full_disk_refuses_what_is_new_and_loses_nothing(small_disk: Path):
         with pytest.raises(StoreFull):
             rt.start_many(letter_tasks.noop, [()] * 10)
         assert reader.status().state in (State.RUNNING, State.QUEUED)
-        # Room again: it goes on by itself.
+        # There is room again, and work continues without help.
         ballast.unlink()
         assert rt.prune(all=True) == len(kept)
         until(lambda: not rt.tree()["disk_full"] or _compacted(rt), PATIENCE)
@@ -152,7 +152,7 @@ def test_a_full_map_grows_and_nobody_notices(home: Path):
 
 @contextmanager
 def at_work(rt: Runtime) -> Iterator[list[tuple[TaskInfo, int]]]:
-    """Threads that start tasks and check their results for as long as the block lasts."""
+    """Threads that start tasks and check their results, during the block."""
     stop = threading.Event()
     done: list[tuple[TaskInfo, int]] = []
     failures: list[BaseException] = []
@@ -205,7 +205,7 @@ def test_pruning_compacting_and_copying_a_store_at_work(home: Path, tmp_path: Pa
                 backup(home, tmp_path / f"copy{number}")
                 assert_sound(tmp_path / f"copy{number}")
                 with runtime(tmp_path / f"copy{number}") as copied:
-                    # It has what had ended before the copy was made, and takes up what had not.
+                    # It has the tasks that ended before the copy, and continues the others.
                     for info in sure:
                         assert copied.status(info.id).state is State.COMPLETED
                     copied.close(kept.id)

@@ -1,4 +1,4 @@
-"""A stop interrupts and never loses: with SIGTERM, with a second one, and when the owner is killed."""
+"""A stop interrupts and loses nothing: with SIGTERM, with a second one, and when the owner is killed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_a_drain_interrupts_and_the_next_supervisor_goes_on(home: Path, tmp_path
             delayed = stage.add.options(delay=3600).start(1, 1)
             mark = cookie(rt)
             supervisor.send_signal(signal.SIGTERM)
-            # What waits lets go at once; what works goes on as long as the drain lasts.
+            # Waiting tasks stop at once; working tasks continue until the end of the drain.
             until(lambda: all(info.status().state == "queued" for info in [*waits, book]), PATIENCE)
             assert [info.status().state for info in works] == ["running"] * 4
             (tmp_path / "go").touch()
@@ -61,7 +61,7 @@ def test_a_drain_interrupts_and_the_next_supervisor_goes_on(home: Path, tmp_path
 
 
 def test_a_signal_to_all_processes_is_a_drain(home: Path, tmp_path: Path) -> None:
-    """systemd stops a unit by signalling everything in it at once."""
+    """systemd stops a unit by signalling all its processes at once."""
     with serving(home) as supervisor:
         assert said(supervisor) == ["ready"]
         with Runtime.connect(home) as rt:
@@ -136,7 +136,7 @@ with runtime(home, drain=60.0) as rt:
 
 @pytest.mark.parametrize("forks", [False, True])
 def test_everything_ends_with_the_owner(home: Path, tmp_path: Path, forks: bool) -> None:
-    """Also where a fork of the owner, which has copies of its sockets, lives on."""
+    """Also if a fork of the owner, which has copies of its sockets, lives on."""
     owner = program(OWNER, str(home), str(tmp_path), *(["fork"] if forks else []))
     try:
         supervisor, mark, (breeds, book) = said(owner)

@@ -1,4 +1,4 @@
-"""Tasks of every kind while workers and supervisors are killed at random: each ends once, and as it was told to."""
+"""Tasks of every kind while workers and supervisors are killed at random: each ends once, in its own way."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import stage_tasks as stage
 from theatre import PATIENCE, kill, runtime
 from understudy import Retry, SupervisorLost
 
-#: What is done, as often as all others that stand here.
+#: The actions, and their weights.
 DEEDS = [
     *["add"] * 4,
     *["add_async"] * 2,
@@ -40,7 +40,7 @@ def test_every_task_ends_as_it_was_told_to(home: Path, tmp_path: Path, seed: int
     expected: dict[str, Any] = {}
     sums: dict[str, int] = {}
     cancelled: set[str] = set()
-    # A worker that is killed from outside is blamed on whoever works on it: they have retries enough for that.
+    # A worker killed from outside is blamed on the tasks that work on it: they have enough retries for that.
     with runtime(
         home, workers=3, slots=4, restarts=1_000_000, max_crashes=1_000_000, worker_tasks=200, durability="os"
     ) as rt:

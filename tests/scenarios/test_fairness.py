@@ -1,4 +1,4 @@
-"""Waiting is free, and nobody waits behind somebody else's work while a slot is free."""
+"""Waiting holds no slot, and no task waits behind another task's work while a slot is free."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import stage_tasks as stage
 from theatre import PATIENCE, ended, ready, runtime, seen
 from waiting import until
 
-#: Seconds that a queued task may wait while a slot is free, and what the clocks of two processes may add.
+#: Seconds that a queued task may wait while a slot is free, plus the difference of two processes' clocks.
 PROMISE = 0.1
 SLACK = 0.15
 
@@ -37,7 +37,7 @@ def test_thousands_that_wait_leave_the_slots_to_those_that_work(home: Path, wait
 def test_nobody_waits_behind_a_busy_worker(home: Path, tmp_path: Path, blocker: str) -> None:
     with runtime(home, workers=2, slots=2, durability="os") as rt:
         ready(rt, 2)
-        # Known to be quick: from now on they are handed out ahead.
+        # They are known to be quick: from now on they are handed out ahead.
         ended(rt.start_many(stage.add, [(n, 1) for n in range(500)]))
         free = [stage.working.start(str(tmp_path), "one")]
         seen(tmp_path, "one")

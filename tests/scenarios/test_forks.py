@@ -1,4 +1,4 @@
-"""A task may fork: its children are no workers, and do not speak for one."""
+"""A task may fork: its children are not workers and cannot report for one."""
 
 from __future__ import annotations
 

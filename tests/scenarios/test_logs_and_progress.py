@@ -1,4 +1,4 @@
-"""What a task prints and logs is its own, whole lines in order, and can be read while it runs."""
+"""A task's log holds its own output, in whole lines and in order, and can be read while it runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from waiting import until
 
 
 def lines(rt: Runtime, info: TaskInfo) -> list[tuple[str, str]]:
-    """(level, text) of all that is in a task's log."""
+    """(level, text) of each line in a task's log."""
     return [(line.level, line.text) for line in rt.logs(info.id)]
 
 
@@ -56,7 +56,7 @@ def test_a_log_can_be_read_while_its_task_runs(home: Path):
         info.wait(PATIENCE)
         kept = [("stdout", text) for text in ("message 0", "message 1", "message 2", "one more")]
         assert lines(rt, info) == kept
-        # The log is the task's, not the attempt's: a retry goes on in it.
+        # The log belongs to the task, not to the attempt: a retry continues it.
         again = rt.start(letter_tasks.say_and_die)
         again.wait(PATIENCE)
         said = [text for _, text in lines(rt, again)]
@@ -91,7 +91,7 @@ def test_a_log_beyond_its_limit_loses_its_oldest_lines_and_says_so(home: Path):
 
 
 def test_what_is_too_long_or_no_text_at_all_is_kept_as_far_as_it_can_be(home: Path):
-    # With a small limit for values, a frame of this size would be more than the supervisor reads.
+    # With a small limit for values, the supervisor would not read a frame of this size.
     with runtime(home, value_limit=1024, log_limit=64 << 20) as rt:
         huge = rt.start(letter_tasks.log_a_lot, 20_000_000)
         assert huge.result(PATIENCE) == 20_000_000

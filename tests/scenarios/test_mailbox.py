@@ -1,4 +1,4 @@
-"""Mailboxes: nothing sent is lost, order is kept, limits are exact, and nothing stays behind."""
+"""Mailboxes: no message is lost, order is kept, limits are exact, and no rows stay behind."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_closed_mailbox_gives_what_is_in_it_and_takes_no_more(home: Path):
         with pytest.raises(MailboxClosed, match="ended") as ended:
             open_one.send(2)
         assert ended.value.id == open_one.id
-        open_one.close()  # an ended task's mailbox is closed already
+        open_one.close()  # an ended task's mailbox is already closed
 
         late = rt.start(letter_tasks.collect.options(delay=3600))
         late.send(1)
@@ -131,7 +131,7 @@ def test_the_limits_are_exact(home: Path):
         with pytest.raises(MailboxFull):
             big.send(0)
 
-        # A batch is taken as a whole or not at all, whoever in it has no room.
+        # A batch is stored as a whole or not at all, whichever mailbox in it is full.
         other = rt.start(letter_tasks.collect.options(delay=3600))
         with pytest.raises(MailboxFull):
             rt.send_many([(other.id, 1), (few.id, 1), (other.id, 2)])
@@ -145,7 +145,7 @@ def test_the_limits_are_exact(home: Path):
                 info.send(0)
             info.cancel()
 
-        # Room comes back as the task acknowledges.
+        # The task's acknowledgements make room again.
         reader = rt.start(letter_tasks.collect)
         for number in range(50):
             until(lambda number=number: _sent(reader.send, number), PATIENCE)
@@ -185,7 +185,9 @@ def test_a_mailbox_far_beyond_what_is_given_ahead(home: Path, kind: str):
 def test_nothing_stays_in_the_mailboxes_of_ended_tasks(home: Path):
     with runtime(home, max_crashes=1_000_000) as rt:
         ends = [
-            rt.start(letter_tasks.noop),  # most of these end with their messages unread, or before they come
+            rt.start(
+                letter_tasks.noop
+            ),  # most of these end before their messages are read, or before they arrive
             rt.start(letter_tasks.fail_after_one),
             rt.start(letter_tasks.take, 10, "checkpoint"),
             rt.start(letter_tasks.collect.options(delay=3600)),

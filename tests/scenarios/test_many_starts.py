@@ -1,4 +1,4 @@
-"""Starting: by many threads at once, with keys, later, in order of priority; and finding what was started."""
+"""Starts: by many threads at once, with keys, delayed, in order of priority; and finding started tasks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TASKS = 10_000
 
 
 def at_once(count: int, work: Callable[[int], Any]) -> list[Any]:
-    """The results of `work(0)` to `work(count - 1)`, each called by a thread of its own, begun together."""
+    """The results of `work(0)` to `work(count - 1)`, each called by its own thread, all begun together."""
     barrier = threading.Barrier(count)
     results: list[Any] = [None] * count
 
@@ -76,13 +76,13 @@ def test_a_key_starts_one_task_however_often_and_wherever_it_is_used(home: Path)
         value = infos[0].result(PATIENCE)
         assert value in range(16)
 
-        # Within one batch, and together with one that is there.
+        # Within one batch, and together with an existing task.
         batch = rt.start_many(letter_tasks.add.options(key="batch"), [(n, 0) for n in range(5)])
         assert len({info.id for info in batch}) == 1
         assert batch[0].result(PATIENCE) == 0
         assert rt.start(letter_tasks.add.options(key="batch"), 7, 7).id == batch[0].id
 
-        # The one there may be another task, in another stream: the handle says what it is.
+        # The existing task may be another one, in another stream: the handle shows this.
         other = rt.start(letter_tasks.noop.options(key="sum"))
         assert other == infos[0]
         assert other.task == letter_tasks.add.name
@@ -93,7 +93,7 @@ def test_a_key_starts_one_task_however_often_and_wherever_it_is_used(home: Path)
         assert rt.status(again.id).key == "sum"
         assert len(rt.list(limit=100)) == 2
 
-        # Once it is forgotten, its key is free.
+        # When it is pruned, its key is free.
         assert rt.prune(all=True) == 2
         fresh = rt.start(task, 5, 5)
         assert fresh.id != infos[0].id

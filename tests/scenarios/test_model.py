@@ -1,7 +1,7 @@
-"""Messages and state against a model: whatever is done in whatever order, promises 2 and 3 of the design hold.
+"""Messages and state against a model: promises 2 and 3 of the design hold for any sequence of actions.
 
-Tasks are puppets: each connects to a socket of the test's and does what it is told, step by step. So the machine
-decides when a task receives, saves, looks back, ends or dies, and the plain model beside it says what must be seen.
+Tasks are puppets: each connects to a socket of the test and obeys it, step by step. So the state machine
+decides when a task receives, saves, looks back, ends or dies. A simple model says what must be seen.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ STEPS = 25
 
 
 class Strings:
-    """The puppets' connections: who holds them makes them dance."""
+    """The puppets' connections, by which the test controls them."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -77,15 +77,16 @@ class Strings:
 
 @dataclass
 class Model:
-    """What must be true of one task. Positions count messages from the first one ever sent to it."""
+    """The expected facts of one task. Positions count messages from the first one sent to it."""
 
     id: str
     attempt: int = 1
     messages: list[int] = field(default_factory=list)
-    #: Acknowledged for certain, and acknowledged at most: they differ where a crash may have lost an acknowledgement.
+    #: Certainly acknowledged, and at most acknowledged: they differ if a crash may have lost an
+    #: acknowledgement.
     acked: int = 0
     acked_at_most: int = 0
-    #: Taken in this attempt; None until the first message of an attempt shows where it stands.
+    #: Received in this attempt; None until the first message of an attempt shows the position.
     taken: int | None = 0
     stateful: bool = False
     saved: Any = None
@@ -106,7 +107,7 @@ class Model:
         self.taken += 1
 
     def acknowledge_taken(self) -> None:
-        """What a receive does first in a task without state."""
+        """The first step of a receive in a task without state."""
         if not self.stateful and self.taken is not None:
             self.acked_at_most = max(self.acked_at_most, self.taken)
 
@@ -166,7 +167,7 @@ class Machine(RuleBasedStateMachine):
         task = self.one(which)
         task.acknowledge_taken()
         if not task.left and task.taken is None:
-            # Whether the last message comes once more is open; whichever it is decides where the task stands.
+            # The last message may come once more or not; either case gives the position of the task.
             answer = self.strings.ask(task.id, "receive", 0.2)
             if answer[0] == "got" and answer[1] is not None:
                 task.received(answer[1])
@@ -272,7 +273,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.running())
     @rule(which=which)
     def look(self, which: int) -> None:
-        """What outsiders see, as soon as what is on its way has arrived."""
+        """The view from outside, when everything under way has arrived."""
         task = self.one(which)
         most, least = len(task.messages) - task.acked, len(task.messages) - task.acked_at_most
         until(

@@ -1,4 +1,4 @@
-"""Pipelines of tasks: what a stage takes in, remembers and sends on is one commit, so each message counts once."""
+"""Pipelines of tasks: a stage receives, stores and sends in one commit, so each message counts once."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_three_stages_whose_workers_and_supervisor_are_killed_from_outside(home:
         for strike in range(6):
             messages = range(100 * strike, 100 * strike + 100)
             rt.send_many((stages[0].id, message) for message in messages)
-            # Somewhere in the work on these, which the last stage has not seen the end of.
+            # Kill during the work on these; the last stage has not received all of them.
             mark = messages[0] + chance.randrange(20, 80)
             until(lambda mark=mark: (rt.restore(stages[0].id) or {"count": 0})["count"] >= mark, PATIENCE)
             if strike == 3:
@@ -74,7 +74,7 @@ def test_a_checkpoint_with_a_letter_that_cannot_be_delivered_changes_nothing(hom
             (unknown, "TaskNotFound"),
             ("nonsense", "InvalidValue"),
         ):
-            # In the middle, so that there is something to be undone on either side of it.
+            # In the middle, so that there is something to undo on both sides.
             sender = rt.start(
                 letter_tasks.try_to_checkpoint, "first", "second", [open_one.id, wrong, open_one.id]
             )
@@ -93,7 +93,7 @@ def test_a_checkpoint_with_a_letter_that_cannot_be_delivered_changes_nothing(hom
         assert sender.result(PATIENCE) == [True]
         assert sender.restore() == "second"
         assert open_one.status().mailbox_depth == 2
-        # One slot is left: a checkpoint that needs two is refused as a whole, one that needs it goes through.
+        # One place is left: a checkpoint that needs two is refused as a whole, one that needs one succeeds.
         for receivers, answer in (([open_one.id] * 2, "MailboxFull"), ([open_one.id], True)):
             sender = rt.start(letter_tasks.try_to_checkpoint, "first", "second", receivers)
             sender.send("hello")

@@ -1,4 +1,4 @@
-"""Workers that have done or grown enough are replaced, and no task is lost by it; isolated tasks get their own."""
+"""Workers that reach a limit of tasks or memory are replaced, and no task is lost; isolated tasks get their own."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ def test_after_so_many_tasks(home: Path) -> None:
         workers = set(rt.results(infos, PATIENCE))
         assert len(workers) > 1
         assert {record.attempt for record in ended(infos)} == {1}
-        # Busy without a pause or holding tasks that wait: replaced all the same, and those go on elsewhere.
+        # Busy without a pause, or with waiting tasks: it is replaced all the same, and its tasks continue
+        # elsewhere.
         gone([rt.result(infos[0].id)])
         for info in waits:
             info.send(2)
@@ -44,7 +45,7 @@ def test_after_so_much_memory(home: Path) -> None:
 
 
 def rows_alone(rt: Runtime) -> list[dict[str, Any]]:
-    """The workers that have one task and no other."""
+    """The workers that have exactly one task."""
     return [worker for worker in rt.tree()["workers"] if worker["alone"] and worker["task_count"] == 1]
 
 

@@ -1,4 +1,4 @@
-"""Cancel always works, timeouts always end, kill is real: whatever the code does, and whoever is beside it."""
+"""Cancel always works, timeouts always end, a kill always works: with any code and any other tasks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from understudy import TaskCancelled, TaskTimedOut
 from understudy.supervisor.linux.processes import has_ended
 from waiting import until
 
-#: Seconds beyond its grace within which everything has to be over.
+#: Seconds after its grace within which everything must have ended.
 MARGIN = 1.0
 STUBBORN = [
     "spins",
@@ -52,7 +52,7 @@ def test_what_does_not_stop_is_killed(home: Path, tmp_path: Path, name: str, way
         assert not info.cancel()
         with pytest.raises(TaskCancelled if way == "cancel" else TaskTimedOut):
             info.result(PATIENCE)
-        # Those beside it were taken off the worker through no fault of theirs.
+        # The other tasks on that worker were interrupted for a reason unrelated to them.
         assert [other.result(PATIENCE) for other in beside] == [[1, 1], [1, 1]]
         waiting.send(5)
         waiting.close()
@@ -123,7 +123,7 @@ def test_what_a_cancelled_task_returns_is_kept(home: Path, tmp_path: Path) -> No
 
 
 def test_a_cancel_that_races_the_end_agrees_with_its_answer(home: Path) -> None:
-    """1,000 times: the bool that cancel returned, the final state and the result say the same."""
+    """1,000 times: the result of `cancel`, the final state and the result agree."""
     chance = random.Random(7)
     with runtime(home, workers=2, durability="os") as rt:
         ready(rt, 2)

@@ -1,4 +1,4 @@
-"""SIGKILL of the supervisor: nothing acknowledged is missing, and everything goes on under the next one."""
+"""SIGKILL of the supervisor: nothing acknowledged is missing, and everything continues under the next one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ KILLS = 5
 
 
 def under_fire(rt: Runtime, seed: int, act: Callable[[], None]) -> int:
-    """Repeats `act` while the supervisor is killed at random instants; how often it was."""
+    """Repeats `act` while the supervisor is killed at random moments; returns the number of calls."""
     chance = random.Random(seed)
     over = threading.Event()
     failures: list[BaseException] = []
@@ -66,7 +66,7 @@ def test_during_start_many(home: Path) -> None:
 
         assert under_fire(rt, 1, act) == KILLS
         assert len(acknowledged) >= 50
-        # Asked again after a loss, but never started twice: as many tasks as handles.
+        # Repeated after a loss, but never started twice: there are as many tasks as handles.
         assert list(rt.results(acknowledged, 60)) == list(range(1, len(acknowledged) + 1))
         everything = rt.list(limit=len(acknowledged) * 2)
         assert {record.id for record in everything} == {info.id for info in acknowledged}
@@ -74,7 +74,7 @@ def test_during_start_many(home: Path) -> None:
 
 
 class Calls:
-    """The calls of a start that goes to the supervisor in parts; kills it now and then while it is asked for them."""
+    """The calls of a start in parts; sometimes kills the supervisor while the call asks for them."""
 
     def __init__(self, rt: Runtime, first: int, kills: int) -> None:
         self._rt = rt
@@ -87,7 +87,7 @@ class Calls:
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         for number in range(len(self)):
-            # In the midst of a part: the first time one is on disk, later the last one is on its way, or lost.
+            # During a part: the first time one part is on disk, later the last one is on its way or lost.
             if number % START_PART == START_PART // 2 and self.killed < self._kills and number > START_PART:
                 until(lambda: self._rt.list(limit=1), PATIENCE)
                 kill(self._rt.supervisor_pid)
@@ -96,7 +96,7 @@ class Calls:
 
 
 def test_during_a_start_in_parts(home: Path) -> None:
-    """Of more tasks than fit into one commit some are started, and run, while others are still on their way."""
+    """A start of more tasks than fit into one commit: some tasks run while others are still on their way."""
     acknowledged: list[Any] = []
     with runtime(home, restarts=1000, workers=2) as rt:
 
@@ -106,7 +106,7 @@ def test_during_a_start_in_parts(home: Path) -> None:
             return calls.killed
 
         assert start(KILLS - 1) == KILLS - 1
-        # And at instants of chance.
+        # And at random moments.
         assert under_fire(rt, 3, lambda: start(0)) == KILLS
         assert list(rt.results(acknowledged, 60)) == list(range(1, len(acknowledged) + 1))
         everything = rt.list(limit=len(acknowledged) * 2)
@@ -116,7 +116,7 @@ def test_during_a_start_in_parts(home: Path) -> None:
 
 
 def test_during_send_many_and_checkpoint(home: Path, tmp_path: Path) -> None:
-    """What was acknowledged arrives, once and in order; of what was lost with a call each message may or may not."""
+    """Acknowledged messages arrive, once and in order; messages of a lost call may or may not arrive."""
     acknowledged: set[int] = set()
     sent = 0
     with runtime(home, restarts=1000, mailbox_messages=1_000_000) as rt:
@@ -197,7 +197,7 @@ def test_workers_and_their_children_die_with_it(home: Path, tmp_path: Path) -> N
             assert time.monotonic() - began < 5
     for path in tmp_path.iterdir():
         path.unlink()
-    # Its lock and socket are still there; both count for nothing.
+    # Its lock file and socket are still there; neither counts.
     assert (home / "socket").exists() or any(path.is_socket() for path in home.iterdir())
     with pytest.raises(NotRunning):
         Runtime.connect(home)

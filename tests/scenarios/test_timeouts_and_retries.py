@@ -1,4 +1,4 @@
-"""Retries: how often, when, for which errors; what stays the same over all attempts of a task."""
+"""Retries: how often, when, for which errors; and the facts that stay the same in all attempts of a task."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_retry_later(home: Path) -> None:
 
 
 def test_a_retry_is_the_same_task(home: Path) -> None:
-    """Id, mailbox and checkpoint: what the failed attempt took after its checkpoint is given again, in order."""
+    """Id, mailbox and checkpoint: messages received after the failed attempt's checkpoint come again, in order."""
     with runtime(home) as rt:
         info = stage.resumes.start()
         rt.send_many((info.id, n) for n in range(1, 6))

@@ -1,4 +1,4 @@
-"""What is refused: at the call, with an error of its own whose message says what to do, and with nothing half done."""
+"""Refusals: at the call, with a specific error whose message says what to do, and without partial effects."""
 
 from __future__ import annotations
 
@@ -127,11 +127,11 @@ def test_the_limit_of_a_value_is_exact_everywhere(home: Path):
             "ValueTooLarge",
         ]
         info.close()
-        # It arrived; but a list with it in it is one byte too long for a result.
+        # It arrived, but a list that contains it is one byte too long for a result.
         failed = refused(TaskFailed, "file", lambda: info.result(PATIENCE))
         assert f"{limit + 1:,} bytes" in failed.error.message
         assert len(rt.list(task=letter_tasks.length.name)) == 1
-    # A limit above the default holds as well, on every side; and results of many tasks come in frames that fit.
+    # A limit above the default works too, on every side; results of many tasks come in frames that fit.
     with runtime(home, value_limit=80 << 20) as rt:
         assert len(rt.run(letter_tasks.text_of, 70 << 20, timeout=PATIENCE)) == 70 << 20
         many = rt.start_many(letter_tasks.text_of, [3 << 20] * 12)
@@ -294,7 +294,7 @@ def test_homes_that_cannot_be_used(home: Path, tmp_path: Path):
     assert not (tmp_path / "nowhere").exists()
 
     if os.geteuid() == 0:
-        # Root may write anywhere, except where nobody may.
+        # Root may write anywhere, except where writing is impossible.
         refused(HomeError, "cannot be created", lambda: runtime(Path("/proc/understudy")))
     else:
         locked = tmp_path / "locked"
@@ -343,7 +343,7 @@ def test_a_second_supervisor_is_refused(home: Path):
         assert HomeInUse.__name__ in done.stderr
         assert str(rt.supervisor_pid) in done.stderr
         assert rt.run(letter_tasks.add, 1, 2, timeout=PATIENCE) == 3
-        # A second runtime is no second supervisor: it attaches.
+        # A second runtime starts no second supervisor: it attaches.
         with runtime(home) as other:
             assert other.supervisor_pid == rt.supervisor_pid
             assert other.run(letter_tasks.add, 1, 2, timeout=PATIENCE) == 3

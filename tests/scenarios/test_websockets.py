@@ -1,4 +1,4 @@
-"""WebSocket sessions in real workers: many of them, and what becomes of them when something stops or dies."""
+"""WebSocket sessions in real workers: many of them, and their fate when something stops or dies."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MANY = 1_000
 
 @pytest.fixture
 def descriptors() -> Iterator[None]:
-    """Room for a thousand connections at both ends, for us and for what we start."""
+    """Descriptors for a thousand connections at both ends, for us and for our processes."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 2 * MANY + 500
     require(hard == resource.RLIM_INFINITY or hard >= wanted, f"{wanted} file descriptors (ulimit -Hn)")
@@ -40,7 +40,7 @@ async def once(conn: Any) -> None:
 
 @pytest.mark.usefixtures("descriptors")
 def test_a_thousand_connections_in_one_worker(home: Path) -> None:
-    """Of async tasks, of sync tasks, and of one task alone; none of those that wait holds a slot."""
+    """Of async tasks, of sync tasks, and of one task alone; waiting tasks hold no slot."""
     with (
         peer(once, open_timeout=60) as server,
         runtime(home, app="ws_tasks", slots=2, durability="os") as rt,
@@ -60,7 +60,7 @@ def test_a_thousand_connections_in_one_worker(home: Path) -> None:
 
 @pytest.mark.parametrize("feed", [tasks.feed, tasks.feed_async], ids=["sync", "async"])
 def test_a_killed_gateway_goes_on_from_its_last_acknowledged_message(home: Path, feed: Any) -> None:
-    """Its worker is killed, the connection is reset, the server goes away and comes back: each number arrives once."""
+    """Its worker is killed, the connection is reset, the server stops and comes back: each number arrives once."""
     count = 1_000
 
     async def numbers(conn: Any) -> None:
@@ -158,7 +158,7 @@ def test_a_fork_of_a_task_leaves_its_connection_alone(home: Path) -> None:
 
 
 def test_an_async_task_that_blocks_keeps_no_sync_one_from_its_pings(home: Path) -> None:
-    """The connections of sync tasks live on a loop of their own."""
+    """The connections of sync tasks have their own event loop."""
     with (
         peer(idle, ping_interval=0.1, ping_timeout=1) as server,
         runtime(home, app="ws_tasks", slots=2) as rt,

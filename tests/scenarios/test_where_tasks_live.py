@@ -1,4 +1,4 @@
-"""Tasks in scripts, modules and packages, started from anywhere, found by every worker."""
+"""Tasks in scripts, modules and packages, started from anywhere: every worker finds them."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def write(path: Path, source: str) -> Path:
 def test_in_the_script_that_runs(home: Path, tmp_path: Path):
     script = write(tmp_path / "app" / "script.py", SCRIPT)
     assert program([str(script), str(home)], tmp_path) == SAID
-    # Once more on the same home, from another folder and with a relative path.
+    # Again on the same home, from another folder and with a relative path.
     assert program(["app/script.py", str(home)], tmp_path) == SAID
 
 

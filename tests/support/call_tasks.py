@@ -1,4 +1,4 @@
-"""Tasks for tests of the client: short, and one for each way to end."""
+"""Tasks for tests of the client: short ones, and one for each way to end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The checkout as data: where it is, which folders are packages, which modules they hold, what those import."""
+"""The checkout as data: its place, its packages, their modules and their imports."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 #: The repository's root, which is the package `understudy`.
 ROOT = Path(__file__).resolve().parents[2]
-#: The rooms, in the order in which imports may *not* run: each may import itself and those before it.
+#: The rooms, in the order in which imports may *not* run: a room may import itself and the rooms before it.
 ROOMS = ("actors", "storage", "supervisor")
 
 
@@ -35,7 +35,7 @@ def dotted(module: Path) -> str:
 
 
 def imports(module: Path) -> Iterator[tuple[int, str, bool]]:
-    """(line, absolute dotted name, was it written relatively) of everything that a module imports, at any depth."""
+    """(line, absolute dotted name, whether it was written relatively) of each import of a module, at any depth."""
     package = module.parent.parts
     for node in ast.walk(ast.parse((ROOT / module).read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):

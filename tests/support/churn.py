@@ -1,11 +1,11 @@
-"""A writer that changes, grows and compacts a store all the time, in a way that shows any inconsistent read."""
+"""A writer that constantly changes, grows and compacts a store, so that an inconsistent read shows."""
 
 from __future__ import annotations
 
 from understudy.storage.shared_view import SharedView
 from understudy.storage.tables.schema import Table
 
-#: Writes the same number to 40 rows of two tables with each batch; grows the map, and compacts now and then.
+#: Writes the same number to 40 rows of two tables with each batch; sometimes grows the map and compacts.
 WRITER = """
 import os, sys
 from pathlib import Path

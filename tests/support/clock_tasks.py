@@ -1,4 +1,4 @@
-"""Tasks that wait in all the ways there are, for tests that set the clock."""
+"""Tasks that wait in every possible way, for tests that set the clock."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def total() -> int:
 
 @task
 def naps(seconds: float) -> float:
-    """How long it slept, by the clock that nobody sets."""
+    """How long it slept, by the clock that cannot be set."""
     begin = time.monotonic()
     sleep(seconds)
     return time.monotonic() - begin
@@ -54,7 +54,7 @@ async def total_async() -> int:
 
 @task
 def listens(seconds: float) -> str:
-    """Whether a message came in time."""
+    """Whether a message arrived in time."""
     try:
         return str(receive(timeout=seconds))
     except TimeoutError:
@@ -63,7 +63,7 @@ def listens(seconds: float) -> str:
 
 @task
 def winds_up(go: str) -> str:
-    """Once it is cancelled, goes on until that file is there."""
+    """After a cancel, continues until that file exists."""
     while not cancelled():
         time.sleep(0.005)
     Path(f"{go}.cancelled").touch()

@@ -17,7 +17,7 @@ from waiting import until
 
 
 class Desk:
-    """A store and its loop: tells it of commits and runs the acks, in the thread that calls."""
+    """A store and its loop, which reports commits to it and runs the acks in the calling thread."""
 
     def __init__(self, kind: type[Store] | type[MemoryStore], home: Path, **options: Any) -> None:
         self.commits: queue.SimpleQueue[Batch] = queue.SimpleQueue()
@@ -37,7 +37,7 @@ class Desk:
         self.recoveries += 1
 
     def pump(self) -> None:
-        """What the loop does after each wake: learn of commits, send the next batch."""
+        """The work of the loop after each wake: learn of commits, send the next batch."""
         while not self.commits.empty():
             batch = self.commits.get()
             self.store.committed(batch)
@@ -46,7 +46,7 @@ class Desk:
         self.store.seal()
 
     def flush(self, timeout: float = 20) -> None:
-        """Until everything is committed and told."""
+        """Wait until everything is committed and reported."""
 
         def idle() -> bool:
             self.pump()
@@ -62,7 +62,7 @@ class Desk:
 
 
 def expire(store: Store | MemoryStore, record: Record, keep: float | None) -> None:
-    """Have an ended task forgotten `keep` seconds after its end, as the book does."""
+    """Make an ended task expire `keep` seconds after its end, as the task table does."""
     assert record.ended is not None
     if keep is not None:
         store.batch.merge(Table.EXPIRY, expiry_rows(record.ended + keep, [record.id]), 24)

@@ -26,12 +26,12 @@ NOBODY = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexisten
 
 @functools.cache
 def find_engine() -> DockerEngine | str:
-    """The engine with the tests' image in it, or why there is none."""
+    """The engine with the tests' image in it, or the reason why there is none."""
     try:
         engine = DockerEngine()
     except EngineAbsent as error:
         return str(error)
-    # Whoever runs tests beside us needs the same image.
+    # Another test run on this machine may need the same image.
     with Path(tempfile.gettempdir(), "understudy-tests.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if engine.image(IMAGE) is None:
@@ -42,7 +42,7 @@ def find_engine() -> DockerEngine | str:
 
 
 def engine() -> DockerEngine:
-    """The engine; without one the test is skipped, and fails in CI."""
+    """The engine. Without one the test is skipped; in CI it fails."""
     found = find_engine()
     require(isinstance(found, DockerEngine), f"a container engine: {found}")
     assert isinstance(found, DockerEngine)
@@ -55,7 +55,7 @@ def _kind(program: Path) -> bytes:
 
 
 def _root() -> bytes:
-    """A root file system as a tar archive: busybox under all of its names."""
+    """A root file system as a tar archive: busybox under all its names."""
     file = io.BytesIO()
     names = subprocess.run(
         [str(BUSYBOX), "--list"], capture_output=True, text=True, check=True
@@ -87,7 +87,7 @@ def _root() -> bytes:
 
 
 def sh(script: str, **fields: Any) -> BoxConf:
-    """A container that runs these lines, with memory and processor enough to be quick."""
+    """A container that runs these lines, with enough memory and processor to be quick."""
     return BoxConf(IMAGE, script=script, **{"size": "xlarge", **fields})
 
 
@@ -98,7 +98,7 @@ def containers_of(info: TaskInfo) -> list[dict[str, Any]]:
 
 @contextmanager
 def image(name: str, **config: Any) -> Iterator[str]:
-    """The tests' image under another name and with another configuration."""
+    """The tests' image with another name and configuration."""
     api = engine()._api
     made = api.create_container(IMAGE, ["true"])
     try:

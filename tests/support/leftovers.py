@@ -1,8 +1,8 @@
 """Finding the processes that a test started and did not stop.
 
-Three marks tell that a process is ours: it descends from this process, it carries the session's mark in its
-environment (so it is found even when its parent has died and it was handed to init), or it works inside one of
-the test's folders. Other test sessions on the same machine carry other marks.
+Three marks show that a process is ours. It descends from this process. It carries the session's mark in its
+environment, so it is found even if its parent has died and it belongs to init. Or it works inside one of the
+test's folders. Other test sessions on the same machine carry other marks.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ import psutil
 
 #: Environment variable that every process started by this session inherits.
 MARK = "UNDERSTUDY_TEST_SESSION"
-#: Seconds that a process gets to end by itself before it counts as left behind.
+#: Seconds that a process gets to end before it counts as left behind.
 GRACE = 3.0
-#: Python's own helper: it lives as long as the process that first used multiprocessing.
+#: Python's own helper. It lives as long as the process that first used multiprocessing.
 TOLERATED = "from multiprocessing.resource_tracker import main"
 
 
 def mark_session() -> None:
-    """Mark this process's environment, and by that every process that it will start.
+    """Mark this process's environment, and so every process that it will start.
 
-    An inherited mark is replaced: workers that run tests side by side must not end each other's processes.
+    An inherited mark is replaced: processes that run tests side by side must not end each other's processes.
     """
     os.environ[MARK] = uuid.uuid4().hex
 
 
 def ours(folders: Iterable[Path] = ()) -> set[psutil.Process]:
-    """Every living process that this session started, directly or not."""
-    active_children()  # reaps what multiprocessing has started and not yet joined
+    """Every living process that this session started, directly or indirectly."""
+    active_children()  # reaps the children of multiprocessing that were not joined
     found = set(psutil.Process().children(recursive=True))
     places = [os.fspath(folder) for folder in folders]
     mark = f"{MARK}={os.environ[MARK]}".encode()
@@ -47,14 +47,14 @@ def ours(folders: Iterable[Path] = ()) -> set[psutil.Process]:
             if mark in environ or _inside(str(Path(f"/proc/{pid}/cwd").readlink()), places):
                 found.add(psutil.Process(pid))
         except (OSError, psutil.NoSuchProcess):
-            continue  # ended meanwhile, or not ours to read
+            continue  # has ended, or belongs to another user
     return {process for process in found if not _tolerated(process)}
 
 
 def left_behind(before: set[psutil.Process], folders: Iterable[Path] = ()) -> list[str]:
-    """End what was started since `before` and is still there after the grace; one line for each process.
+    """End the processes started since `before` that still exist after the grace; one line for each process.
 
-    A process is named once: one that nobody waits for stays a zombie until this process ends.
+    A process is named once: one that is never waited for stays a zombie until this process ends.
     """
     deadline = time.monotonic() + GRACE
     while (rest := ours(folders) - before - _named) and time.monotonic() < deadline:
@@ -78,7 +78,7 @@ def _tolerated(process: psutil.Process) -> bool:
     try:
         return any(TOLERATED in part for part in process.cmdline())
     except psutil.ZombieProcess:
-        return False  # nobody waited for it: that is a leak, too
+        return False  # nobody waited for it: this is a leak too
     except (psutil.NoSuchProcess, psutil.AccessDenied):
         return True
 

@@ -1,4 +1,4 @@
-"""The app of the scenarios about messages and state: every task here is small and does what its name says."""
+"""The app of the scenarios about messages and state: each task is small and does what its name says."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from understudy import (
 )
 from understudy.actors.task import current_runtime
 
-#: Retries that no test exhausts, at once.
+#: Retries without delay, more than any test uses.
 AGAIN = Retry(attempts=1_000_000, delay=0)
 
 
@@ -58,7 +58,7 @@ async def echo_async(value: Any) -> Any:
 
 @task
 def collect() -> list[Any]:
-    """Every message, in the order received. It has no state, so each receive acknowledges the one before."""
+    """Every message, in the order received. Without state, so each receive acknowledges the message before."""
     messages = []
     while (message := receive()) is not None and not cancelled():
         messages.append(message)
@@ -67,7 +67,7 @@ def collect() -> list[Any]:
 
 @task(retry=AGAIN)
 def add_up(every: int, deadly: list[int]) -> dict[str, Any]:
-    """Sums messages, with a checkpoint after each `every`; dies after each of the message counts in `deadly`."""
+    """Sums messages, with a checkpoint after each `every`; dies after each message count in `deadly`."""
     state = restore() or {"sum": 0, "count": 0}
     mark = deadly[current().attempt - 1] if current().attempt <= len(deadly) else None
     handled = 0
@@ -84,7 +84,7 @@ def add_up(every: int, deadly: list[int]) -> dict[str, Any]:
 
 @task(retry=AGAIN)
 async def add_up_async(every: int, deadly: list[int]) -> dict[str, Any]:
-    """As `add_up`."""
+    """See `add_up`."""
     state = await aio.restore() or {"sum": 0, "count": 0}
     mark = deadly[current().attempt - 1] if current().attempt <= len(deadly) else None
     handled = 0
@@ -101,7 +101,7 @@ async def add_up_async(every: int, deadly: list[int]) -> dict[str, Any]:
 
 @task(retry=AGAIN)
 def write_down(path: str, deadly: list[int]) -> int:
-    """Appends each message to a file; dies on its way after each of the message counts in `deadly`."""
+    """Appends each message to a file; dies after each message count in `deadly`."""
     mark = deadly[current().attempt - 1] if current().attempt <= len(deadly) else None
     handled = 0
     while (message := receive()) is not None:
@@ -115,7 +115,7 @@ def write_down(path: str, deadly: list[int]) -> int:
 
 @task(retry=AGAIN)
 def look_back(path: str) -> None:
-    """Looks at its state once, then appends messages to a file; dies after the third, on the first attempt only."""
+    """Calls `restore` once, then appends messages to a file; dies after the third, in the first attempt only."""
     restore()
     handled = 0
     while (message := receive()) is not None:
@@ -142,10 +142,10 @@ def save_and_write_down(path: str) -> None:
 
 @task(retry=AGAIN)
 def stage(every: int, next_id: str | None, deadly: list[int]) -> Any:
-    """One stage of a pipeline: doubles what comes and sends it on with the checkpoint that acknowledges it.
+    """One stage of a pipeline: doubles each message and sends it on in the checkpoint that acknowledges it.
 
-    None is passed on and ends the stage; the last stage gives back everything that has come. Dies after each of the
-    message counts in `deadly`.
+    None is passed on and ends the stage. The last stage returns all its messages. Dies after each message
+    count in `deadly`.
     """
     state: dict[str, Any] = restore() or {"count": 0, "got": []}
     mark = deadly[current().attempt - 1] if current().attempt <= len(deadly) else None
@@ -172,9 +172,9 @@ def stage(every: int, next_id: str | None, deadly: list[int]) -> Any:
 
 @task
 def try_to_checkpoint(first: Any, second: Any, receivers: list[str]) -> list[Any]:
-    """Checkpoints `first`; then, for each message, tries `second` with a letter to all `receivers`.
+    """Checkpoints `first`. Then, for each message, tries `second` with a message to all `receivers`.
 
-    The error's class name and message for each try that was refused, True for one that was not.
+    Returns the error's class name and message for each refused try, True for each other one.
     """
     checkpoint(first)
     said: list[Any] = []
@@ -189,7 +189,10 @@ def try_to_checkpoint(first: Any, second: Any, receivers: list[str]) -> list[Any
 
 @task
 def take(count: int, how: str) -> None:
-    """Receives so many messages, says so by its progress, and waits for one more. `how` looks back or saves first."""
+    """Receives this many messages, reports it as progress, and waits for one more.
+
+    `how` looks back or saves first.
+    """
     if how == "restore":
         restore()
     for number in range(count):
@@ -204,7 +207,7 @@ def take(count: int, how: str) -> None:
 
 @task(isolate=True, grace=0.5, timeout=None, retry=AGAIN)
 def puppet(address: str) -> Any:
-    """Does what comes over a socket, one JSON list per line, and answers with one: so a test decides every step."""
+    """Obeys a socket: one JSON list per line, with one answer each. So a test decides every step."""
     with socket.socket(socket.AF_UNIX) as sock:
         sock.connect(address)
         lines = sock.makefile("rwb")
@@ -225,7 +228,7 @@ def puppet(address: str) -> Any:
 
 
 def obey(what: str, args: list[Any]) -> Any:
-    """One order of a puppet's."""
+    """One order to a puppet."""
     try:
         match what:
             case "receive":
@@ -243,7 +246,7 @@ def obey(what: str, args: list[Any]) -> Any:
 
 @task(retry=AGAIN)
 def count_down(start: int) -> list[int]:
-    """Sends itself one less than what came, with the checkpoint that takes it in; dies twice on the way."""
+    """Sends itself one less than each message, in the checkpoint that acknowledges it; dies twice meanwhile."""
     seen: list[int] | None = restore()
     if seen is None:
         seen = []
@@ -259,14 +262,14 @@ def count_down(start: int) -> list[int]:
 
 @task
 def hold_a_slot() -> None:
-    """Works, as far as anybody can tell, until it is cancelled."""
+    """Appears to work until it is cancelled."""
     while not cancelled():
         select.select([], [], [], 0.01)
 
 
 @task
 def fail_after_one() -> None:
-    """Takes one message and fails over it."""
+    """Takes one message and fails because of it."""
     raise ValueError(f"cannot do anything with {receive()!r}")
 
 
@@ -286,7 +289,7 @@ class Listener:
 
 @task
 def checksum(stateful: bool = False) -> list[int]:
-    """Number of messages, sum of their numbers, length of their bodies."""
+    """Number of messages, sum of their numbers, total length of their bodies."""
     count = total = size = 0
     if stateful:
         restore()
@@ -312,7 +315,7 @@ def fail_with(message: str) -> None:
 
 @task
 def parent(generations: int) -> list[list[str | None]]:
-    """Starts a child like itself, and gives what the children's handles say."""
+    """Starts a child like itself, and returns the data of the children's handles."""
     if generations == 0:
         return []
     info = parent.start(generations - 1)
@@ -321,7 +324,7 @@ def parent(generations: int) -> list[list[str | None]]:
 
 @task
 async def parent_async(generations: int) -> list[list[str | None]]:
-    """As `parent`."""
+    """See `parent`."""
     if generations == 0:
         return []
     info = await aio.start(parent_async, generations - 1)
@@ -355,7 +358,7 @@ def text_of(size: int) -> str:
 
 @task
 def save_text_of(sizes: list[int]) -> list[Any]:
-    """Checkpoints texts of these sizes: True for each that is taken, else the name of the error."""
+    """Checkpoints texts of these sizes: True for each that is accepted, else the name of the error."""
     said: list[Any] = []
     for size in sizes:
         try:
@@ -383,7 +386,7 @@ async def name_of_async_error(awaitable: Any) -> str:
 
 @task
 def use_everything() -> dict[str, Any]:
-    """Calls whatever a task can call, and says what came of it."""
+    """Calls everything that a task can call, and returns the effects."""
     said: dict[str, Any] = {"sum": add.start(1, 2).result(30)}
     rt = current_runtime.runtime()
     said["by name"] = rt.start("letter_tasks:add", 3, 4).result(30)
@@ -433,7 +436,7 @@ async def use_everything_async() -> dict[str, Any]:
 
 
 def say() -> None:
-    """Prints and logs in every way there is."""
+    """Prints and logs in every possible way."""
     print("to stdout")
     print("to stderr", file=sys.stderr)
     print("two\nlines")
@@ -471,7 +474,7 @@ def repeat_aloud() -> None:
 def say_and_die() -> None:
     print(f"attempt {current().attempt}")
     if current().attempt == 1:
-        # Until the line has gone out, or was given the time to.
+        # Until the line has been sent, or has had the time for it.
         sleep(0.2)
         die()
 
@@ -494,7 +497,7 @@ async def chatter_async(name: str, count: int) -> str:
 
 @task
 def log_a_lot(size: int) -> int:
-    """One entry, and one line without an end, of so many characters."""
+    """One log entry, and one line without an end, of this many characters."""
     logging.getLogger("letters").warning("x" * size)
     print("y" * size, end="")
     return size
@@ -508,18 +511,18 @@ def report() -> None:
 
 @task
 def print_half_a_pair() -> None:
-    """Text that has no UTF-8 form."""
+    """Text that cannot be written as UTF-8."""
     print("half \ud83d of it")
     logging.getLogger("letters").warning("\ud83d")
 
 
 @task(retry=AGAIN)
 def save_each() -> list[int]:
-    """Checkpoints the number of each message [number, size], which is all it keeps; gives the numbers in the end."""
+    """Checkpoints the number of each message [number, size] and keeps nothing else; returns the numbers."""
     numbers = []
     while (message := receive()) is not None:
         number, size = message
-        # First as much as asked for, so that the disk has something to do.
+        # First the full amount, so that the disk has work to do.
         checkpoint("x" * size)
         checkpoint(number)
         numbers.append(number)

@@ -1,4 +1,4 @@
-"""What the scenarios share: a runtime that serves `letter_tasks`, and ways to strike at its processes."""
+"""Shared by the scenarios: a runtime that serves `letter_tasks`, and functions that kill its processes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from understudy import Runtime
 from understudy.storage.check import check
 from waiting import until
 
-#: Seconds that any one thing in these scenarios may take on a busy machine.
+#: Seconds that any one step in these scenarios may take on a busy machine.
 PATIENCE = 30.0
 APP = str(Path(letter_tasks.__file__))
 
@@ -24,12 +24,12 @@ def runtime(home: Path, **settings: Any) -> Runtime:
 
 
 def workers(rt: Runtime) -> list[dict[str, Any]]:
-    """The workers as the tree shows them, those with a pid."""
+    """The workers in the tree that have a pid."""
     return [worker for worker in rt.tree()["workers"] if worker["pid"]]
 
 
 def kill_worker_of(rt: Runtime, id: str) -> bool:
-    """SIGKILL the worker that runs this task now; False if none does."""
+    """SIGKILL the worker that runs this task; False if no worker does."""
     for worker in workers(rt):
         if any(task["id"] == id for task in worker["tasks"]):
             with suppress(ProcessLookupError):
@@ -46,7 +46,7 @@ def kill_supervisor(rt: Runtime) -> None:
 
 
 def assert_sound(home: Path) -> None:
-    """The stopped home's store has no damage and no contradictions."""
+    """The store of the stopped home has no damage and no contradictions."""
     assert check(home).problems == []
 
 

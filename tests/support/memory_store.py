@@ -1,4 +1,4 @@
-"""The store's interface without a disk: for tests of what is built on it, and for runs that need not survive."""
+"""The store's interface without a disk, for tests of code that uses a store."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from understudy.storage.tables.schema import HOME_ROW, ID_BYTES, SCHEMA_ROW, SCH
 
 
 class MemoryStore:
-    """What `Store` does, in memory: `seal` commits at once and calls `on_commit` before it returns.
+    """`Store` in memory: `seal` commits at once and calls `on_commit` before it returns.
 
-    Everything else is as there: the batch is in flight until `committed`, and reading sees it all along.
+    Everything else is the same: the batch is in flight until `committed`, and reads see it meanwhile.
     """
 
     def __init__(self, on_commit: Callable[[Batch], None]) -> None:
@@ -27,7 +27,7 @@ class MemoryStore:
         self._closed = False
         #: The open batch: what `put`, `delete` and `after_commit` go into.
         self.batch = Batch()
-        #: New work should be refused. Never by itself; a test may set it.
+        #: Whether new work is refused. Never set here; a test may set it.
         self.full = False
         #: 16 random bytes made with the store.
         self.home_id = os.urandom(ID_BYTES)
@@ -46,28 +46,28 @@ class MemoryStore:
         on_recovered: Callable[[], None],
         on_fatal: Callable[[StoreError], None],
     ) -> MemoryStore:
-        """A new, empty store. Takes what `Store.open` takes; only `on_commit` is ever used."""
+        """A new, empty store. Takes the arguments of `Store.open`, but uses only `on_commit`."""
         return cls(on_commit)
 
     def put(self, table: Table, key: bytes, value: bytes) -> None:
-        """Write a row with the open batch."""
+        """Write a row in the open batch."""
         self.batch.put(table, key, value)
 
     def delete(self, table: Table, key: bytes) -> None:
-        """Delete a row with the open batch, if it is there."""
+        """Delete a row, if it exists, in the open batch."""
         self.batch.delete(table, key)
 
     def after_commit(self, callback: Callable[[], None]) -> None:
-        """Have this run by the loop once the open batch is committed."""
+        """Let the loop run this when the open batch is committed."""
         self.batch.acks.append(callback)
 
     def get(self, table: Table, key: bytes) -> bytes | None:
-        """The row's value, as changed by the open batch."""
+        """The row's value, including the open batch."""
         value = self.batch.rows[table].get(key, MISSING)
         return self._rows[table].get(key) if value is MISSING else value
 
     def get_many(self, table: Table, keys: Iterable[bytes]) -> dict[bytes, bytes]:
-        """What `get` gives for these keys, without those that have no row."""
+        """The values of `get` for these keys, without keys that have no row."""
         return {key: value for key in keys if (value := self.get(table, key)) is not None}
 
     def scan(
@@ -78,7 +78,7 @@ class MemoryStore:
         limit: int | None = None,
         reverse: bool = False,
     ) -> list[tuple[bytes, bytes]]:
-        """Committed rows with start <= key < stop, by key; from the last one down if `reverse`."""
+        """Committed rows with start <= key < stop, in key order; with `reverse` from the last one down."""
         keys = self._keys[table]
         found = keys[bisect_left(keys, start) : len(keys) if stop is None else bisect_left(keys, stop)]
         if reverse:
@@ -95,7 +95,7 @@ class MemoryStore:
         return [key for key, value in self.batch.rows[table].items() if value is not None]
 
     def seal(self) -> bool:
-        """Commit the open batch if it holds something and none is in flight; returns whether it did."""
+        """Commit the open batch if it has rows and none is in flight; returns whether it did."""
         batch = self.commit()
         if batch is None:
             return False
@@ -103,7 +103,7 @@ class MemoryStore:
         return True
 
     def commit(self) -> Batch | None:
-        """Commit the open batch and give it back, to be `committed`; None if there is nothing or one in flight."""
+        """Commit the open batch and return it, to be `committed`; None if it is empty or one is in flight."""
         if self._in_flight is not None or self.batch.empty:
             return None
         if self._closed:
@@ -121,7 +121,7 @@ class MemoryStore:
 
     @property
     def busy(self) -> bool:
-        """A batch is in flight: `committed` was not called for it yet."""
+        """Whether a batch is in flight: `committed` was not called for it yet."""
         return self._in_flight is not None
 
     @property
@@ -130,11 +130,11 @@ class MemoryStore:
         return self.batch.size + (self._in_flight.size if self._in_flight is not None else 0)
 
     def compact(self, done: Callable[[UnderstudyError | None], None]) -> None:
-        """Nothing to do."""
+        """Does nothing."""
         done(None)
 
     def close(self, timeout: float) -> StoreError | None:
-        """Commit what is left; may be called twice."""
+        """Commit the rest. May be called twice."""
         if not self._closed and not self.batch.empty:
             batch, self.batch = self.batch, Batch()
             self._apply(batch)

@@ -1,4 +1,4 @@
-"""A supervisor of paper: listens in a home and answers clients with what the test says."""
+"""A fake supervisor: it listens in a home and gives clients the answers that the test chooses."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from understudy.supervisor.settings import Settings
 from understudy.supervisor.wire.codec import VERSION, Decoder, encode
 from understudy.supervisor.wire.messages import Answer, Ask
 
-#: Seconds that anything may take.
+#: Seconds that any step may take.
 PATIENCE = 10.0
 
 
 def welcome(**facts: Any) -> tuple[Any, ...]:
-    """What a supervisor says first."""
+    """The first frame of a supervisor."""
     return (Answer.WELCOME, VERSION, {"pid": 1, "embedded": False, "settings": Settings().pack(), **facts})
 
 

@@ -1,4 +1,4 @@
-"""What a test needs from the machine: skip without it at a desk, fail without it in CI."""
+"""What a test needs from the machine. Without it the test is skipped; in CI it fails."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 
 def require(condition: object, reason: str) -> None:
-    """Skip the test unless `condition`; under CI=true a missing service is a failure, never a silent skip."""
+    """Skip the test unless `condition`. With CI=true a missing service is a failure, never a silent skip."""
     __tracebackhide__ = True
     if condition:
         return

@@ -24,7 +24,7 @@ from needs import require
 from waiting import until
 
 HERE = Path(__file__).parent
-#: Certificate and key of `localhost`, made for these tests and good for nothing else.
+#: Certificate and key of `localhost`, made only for these tests.
 CERTIFICATE = HERE / "loopback.pem"
 PATIENCE = 20.0
 
@@ -32,7 +32,7 @@ Handler = Callable[[ServerConnection], Awaitable[None]]
 
 
 def client_tls() -> ssl.SSLContext:
-    """What trusts the certificate of these tests."""
+    """A TLS context that trusts the certificate of these tests."""
     return ssl.create_default_context(cafile=str(CERTIFICATE))
 
 
@@ -52,14 +52,14 @@ async def idle(conn: ServerConnection) -> None:
 
 
 class Peer:
-    """A server on a thread of its own; `handler` is called for every connection. It may be stopped and started."""
+    """A server on its own thread. It calls `handler` for every connection, and can be stopped and started again."""
 
     def __init__(self, handler: Handler = echo, **options: Any) -> None:
         self._handler = handler
         self._options = {"compression": None, "ping_interval": None, **options}
         self.port = 0
         self.connections: set[ServerConnection] = set()
-        #: (code, reason) of every connection that has ended: as received from the client, or (None, "").
+        #: (code, reason) of every ended connection: as received from the client, or (None, "").
         self.ends: list[tuple[int | None, str]] = []
         self.requests: list[Any] = []
         self.received: list[Any] = []
@@ -85,7 +85,7 @@ class Peer:
         self.call(begin())
 
     def stop(self, code: int = 1001, reason: str = "") -> None:
-        """Close all connections and listen no more."""
+        """Close all connections and stop listening."""
 
         async def end() -> None:
             self._server.close(close_connections=False)
@@ -95,7 +95,7 @@ class Peer:
         self.call(end())
 
     def reset(self) -> None:
-        """Cut all connections off with a TCP reset."""
+        """Reset all connections (TCP RST)."""
 
         async def cut() -> None:
             for conn in list(self.connections):
@@ -107,7 +107,7 @@ class Peer:
         self.call(cut())
 
     def send(self, *messages: Any) -> None:
-        """Send these to all who are connected."""
+        """Send these to all clients."""
 
         async def tell() -> None:
             for conn in list(self.connections):
@@ -117,11 +117,11 @@ class Peer:
         self.call(tell())
 
     def connected(self, count: int = 1) -> None:
-        """Returns once so many are connected."""
+        """Wait for this number of connections."""
         until(lambda: len(self.connections) == count, PATIENCE, lambda: str(self.connections))
 
     def ended(self, count: int = 1) -> list[tuple[int | None, str]]:
-        """The ends, once there are so many."""
+        """The ends, when this many connections have ended."""
         until(lambda: len(self.ends) >= count, PATIENCE, lambda: str(self.ends))
         return self.ends
 
@@ -156,7 +156,7 @@ def peer(handler: Handler = echo, **options: Any) -> Iterator[Peer]:
 
 
 class Mute:
-    """Accepts connections, lets `answer` reply to what comes first, and says nothing after that."""
+    """Accepts connections, lets `answer` reply to the first bytes, and is silent after that."""
 
     def __init__(
         self, answer: Callable[[bytes], bytes | None] = lambda request: b"", until: bytes = b"\r\n\r\n"
@@ -232,7 +232,7 @@ def _node() -> list[str]:
 
 @contextmanager
 def node_peer(*arguments: str) -> Iterator[tuple[str, Callable[[], str]]]:
-    """(URL, next line that it prints) of tests/support/peer.js; "tls" among the arguments makes it speak TLS."""
+    """(URL, next line that it prints) of tests/support/peer.js; "tls" as an argument makes it use TLS."""
     require(_node(), "Node.js with the package ws: npm install --prefix .node ws@8")
     environ = {
         **os.environ,

@@ -1,4 +1,4 @@
-"""Workers for tests of the process plumbing: puppets that do what the test says, and a supervisor to hold them."""
+"""Workers for tests of the process plumbing: puppets that obey the test, and a supervisor that holds them."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from understudy.supervisor.linux.child_watch import ChildWatch
 from understudy.supervisor.linux.processes import ExitStatus, children_of, has_ended, kill_strays
 
 ENTRY = "puppets:perform"
-#: Seconds that anything in these tests may take.
+#: Seconds that any step in these tests may take.
 PATIENCE = 20.0
 
 
 def perform(config: dict[str, Any], fds: list[int]) -> int:
-    """A worker's main: runs the code that comes over the socket and answers with its `result`."""
+    """A worker's main: runs the code from its socket and answers with its `result`."""
     with socket.socket(fileno=fds[0]) as sock:
         while code := sock.recv(65536):
             scope: dict[str, Any] = {"config": config, "fds": fds}
@@ -56,7 +56,7 @@ class Puppet:
 
 
 class Stage:
-    """A spawner in this process with all that happened to it."""
+    """A spawner in this process, and a record of its events."""
 
     def __init__(self, spec: AppSpec, **options: Any) -> None:
         self.cookie = uuid.uuid4().hex
@@ -101,7 +101,7 @@ class Stage:
 
 
 async def async_until(condition: Callable[[], object]) -> None:
-    """Like waiting.until, with the loop running meanwhile."""
+    """Like waiting.until, but the loop runs meanwhile."""
     async with asyncio.timeout(PATIENCE):
         while not condition():  # noqa: ASYNC110 - what is waited for happens in other processes
             await asyncio.sleep(0.002)
@@ -109,7 +109,7 @@ async def async_until(condition: Callable[[], object]) -> None:
 
 @asynccontextmanager
 async def stage(spec: AppSpec | None = None, **options: Any) -> AsyncIterator[Stage]:
-    """A started spawner; afterwards no process of it is left, and this process is no subreaper any more."""
+    """A started spawner. Afterwards it has no processes left, and this process is no subreaper any more."""
     it = Stage(spec or AppSpec(), **options)
     it.spawner.start()
     try:
@@ -126,7 +126,7 @@ def write_app(folder: Path, source: str, name: str = "drama") -> AppSpec:
 
 
 def program(source: str, *arguments: str, **options: Any) -> subprocess.Popen[str]:
-    """A Python process that sees what this one sees, with pipes to it."""
+    """A Python process with this one's imports, and pipes to it."""
     head = f"import sys; sys.path[:] = {[os.path.abspath(p) for p in sys.path]!r}\n"
     return subprocess.Popen(
         [sys.executable, "-P", "-c", head + textwrap.dedent(source), *arguments],

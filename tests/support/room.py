@@ -1,7 +1,7 @@
-"""The supervisor's state and its decisions on a real store in this process's event loop, with workers made of paper.
+"""The supervisor's state and its decisions on a real store in this process's event loop, with fake workers.
 
-A `Room` holds what `Supervisor` holds, but for the pool: its workers are seats with local channels whose other end is
-the test, which reads the orders, takes tokens and reports as a worker would.
+A `Room` holds the parts of a `Supervisor` except the pool. Its workers are seats with local channels. The
+test is the other end of each channel: it reads orders, takes tokens and sends reports, as a worker would.
 """
 
 from __future__ import annotations
@@ -47,17 +47,17 @@ __all__ = [
     "small_windows",
 ]
 
-#: Seconds that anything in these tests may take.
+#: Seconds that any step in these tests may take.
 PATIENCE = 20.0
 
 
 def declared(*, is_async: bool = False, **options: Any) -> dict[str, Any]:
-    """One task of an app, as a fork server tells of it."""
+    """One task of an app, as a fork server reports it."""
     return {**Options().changed(options).pack(), "is_async": is_async}
 
 
 class PaperTransport(asyncio.Transport):
-    """Takes what is written to a worker."""
+    """Keeps the bytes that are written to a worker."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ class PaperTransport(asyncio.Transport):
 
 
 class Puppet:
-    """A worker of which only the link is real."""
+    """A worker of which only the channel is real."""
 
     def __init__(self, stage: Room, number: int, *, alone: bool = False) -> None:
         self.seat = WorkerSeat(
@@ -101,11 +101,11 @@ class Puppet:
         self.channel.connection_made(self.transport)
         self._decoder = Decoder(1 << 20)
         self.orders: list[tuple[Any, ...]] = []
-        #: What it was told to run and has neither begun nor dropped, by lane.
+        #: Tasks that it was told to run and has neither begun nor dropped, by lane.
         self.queues: dict[int, list[Assignment]] = {Lane.SYNC: [], Lane.ASYNC: []}
 
     def read(self) -> list[tuple[Any, ...]]:
-        """The orders that have come since the last call; RUN and DROP are carried out, and drops confirmed."""
+        """The orders since the last call. RUN and DROP are carried out, and drops confirmed."""
         new: list[tuple[Any, ...]] = []
         written, self.transport.written = self.transport.written, []
         data = b"".join(written)
@@ -122,7 +122,7 @@ class Puppet:
         return new
 
     def begin(self, count: int = 1_000_000, lane: Lane = Lane.SYNC) -> list[Assignment]:
-        """Begin up to so many, as far as there are tokens."""
+        """Begin up to `count` tasks, if there are tokens for them."""
         self.read()
         queue, begun = self.queues[lane], []
         while queue and len(begun) < count and self.channel.tokens[lane].take():
@@ -147,7 +147,7 @@ class Puppet:
         self.report(Report.DONE, [(id, ending, value, error, delay, acked, now - seconds, now)])
 
     def messages(self, id: bytes) -> list[tuple[int, bytes]]:
-        """Every message that was given to it for this task, in order."""
+        """Every message given to it for this task, in order."""
         self.read()
         return [
             (frame[2] + n, value)
@@ -163,7 +163,7 @@ class Puppet:
 
 
 class PaperPool:
-    """What the dispatcher and the service need of a pool."""
+    """The parts of a pool that the dispatcher and the service use."""
 
     def __init__(self) -> None:
         self.seats: list[WorkerSeat] = []
@@ -181,7 +181,7 @@ class PaperPool:
         self.wanted.append(count)
 
     def settle(self, seat: WorkerSeat) -> None:
-        """No worker is replaced here."""
+        """Does nothing: no worker is replaced here."""
 
     def retire(self, seat: WorkerSeat) -> None:
         seat.retiring = True
@@ -192,7 +192,7 @@ class PaperPool:
 
 
 class Room:
-    """See the module's docstring. Make one by `room`."""
+    """See the module. Made by `room`."""
 
     def __init__(
         self, home: Path, tasks: dict[str, dict[str, Any]], settings: Settings, workers: int
@@ -212,14 +212,14 @@ class Room:
         )
         self.turn = self.core.turn
         self.table.declare(tasks)
-        #: Pids of workers that were to be killed.
+        #: Pids of workers that should have been killed.
         self.killed: list[int] = []
         self.workers: list[Puppet] = []
         for _ in range(workers):
             self.hire()
 
     def hire(self, *, alone: bool = False) -> Puppet:
-        """One worker more."""
+        """Add a worker."""
         puppet = Puppet(self, len(self.workers) + 1, alone=alone)
         self.workers.append(puppet)
         self.pool.seats.append(puppet.seat)
@@ -227,7 +227,7 @@ class Room:
         return puppet
 
     def die(self, puppet: Puppet, status: ExitStatus | None = None) -> bool:
-        """The worker has died: whether a task explains it."""
+        """End the worker; returns whether a task is to blame."""
         self.pool.seats.remove(puppet.seat)
         explained = self.attempts.died(puppet.seat, status or ExitStatus(signal=9))
         puppet.channel.close()
@@ -235,7 +235,7 @@ class Room:
         return explained
 
     async def settle(self) -> None:
-        """Until a turn has been taken and everything is on disk."""
+        """Wait until a turn is over and everything is on disk."""
         self.turn()
         await self.until(lambda: not self.core.turn_asked)
         await self.commits.settled()
@@ -270,7 +270,7 @@ class Room:
         return entry
 
     def attempt(self, id: bytes) -> Attempt:
-        """The task's attempt; a blank one if it is queued."""
+        """The task's attempt; a blank one if the task is queued."""
         return self.entry(id).attempt or Attempt(cast("Any", None), 0.0)
 
     def rows(self, table: Any, prefix: bytes = b"") -> list[tuple[bytes, bytes]]:
@@ -297,7 +297,7 @@ TASKS = {
 async def room(
     home: Path, *, tasks: dict[str, dict[str, Any]] | None = None, workers: int = 1, **settings: Any
 ) -> AsyncIterator[Room]:
-    """A room on this home; closed, with everything on disk, at the end."""
+    """A room on this home. It is closed at the end, with everything on disk."""
     os.makedirs(home, mode=0o700, exist_ok=True)
     given = {"durability": "os", "slots": 2, **settings}
     it = Room(home, TASKS if tasks is None else tasks, Settings.of(given), workers)

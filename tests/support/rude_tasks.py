@@ -1,4 +1,4 @@
-"""Tasks that do to their worker what no task should."""
+"""Tasks that do to their worker what a task should not do."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def add_async(a: int, b: int) -> int:
 
 @task
 def echo() -> Any:
-    """Its first message, by way of a checkpoint and a line of log."""
+    """Return the first message, after a checkpoint and a log line."""
     message = receive()
     print("got", message)
     checkpoint(message)
@@ -60,7 +60,7 @@ def closes_every_descriptor() -> None:
 
 
 def closes_all_and_opens_its_own() -> None:
-    """The numbers of ours are its files' from now on; what we write must not end up there for long."""
+    """Our descriptor numbers belong to its files from now on, so our bytes must not stay in them for long."""
     os.closerange(3, 4096)
     for _ in range(64):
         os.open("/dev/null", os.O_RDWR)
@@ -111,7 +111,7 @@ _kept: list[Any] = []
 
 
 def stops_the_loop() -> None:
-    """The one that all async tasks of its worker run on; a sync task has none."""
+    """The event loop of all async tasks of its worker; a sync task has none."""
     with suppress(RuntimeError):
         asyncio.get_running_loop().stop()
 
@@ -139,7 +139,7 @@ def wipes_its_environment() -> None:
 
 
 def handles_signals() -> None:
-    """As the main thread may, which a task is not on: by way of C."""
+    """From C, as the main thread may; a task does not run on the main thread."""
     libc = ctypes.CDLL(None)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGPIPE):
         libc.signal(int(number), 0 if number == signal.SIGPIPE else 1)
@@ -165,7 +165,7 @@ def leaves_a_thread_that_reports() -> None:
 
 
 def forks_and_goes_on() -> None:
-    """The child comes back out of the task's code, as the task does."""
+    """The child returns from the task's code, as the task does."""
     os.fork()
 
 
@@ -260,7 +260,7 @@ def switches_rarely() -> None:
 
 def stops_itself() -> None:
     os.kill(os.getpid(), signal.SIGSTOP)
-    # The kernel has another thread take the signal, and lets this one go on until that has come to it.
+    # The kernel gives the signal to another thread. This one runs on until it arrives there.
     threading.Event().wait()
 
 

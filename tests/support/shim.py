@@ -1,4 +1,4 @@
-"""A system that fails on demand: a library before the C library of a process, which does as a file in memory says."""
+"""A system that fails on demand: a preloaded library that obeys a file in memory."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ pid_t fork(void) {
 
 
 class Shim:
-    """What the processes started with `environ` find."""
+    """The environment for processes that shall have the shim."""
 
     def __init__(self, folder: Path) -> None:
         library, control = folder / "shim.so", folder / "shim.said"
@@ -127,19 +127,19 @@ class Shim:
             self._said = mmap.mmap(file.fileno(), 4096)
 
     def set_clock(self, seconds: int) -> None:
-        """Have the wall clock be ahead by so much."""
+        """Set the wall clock ahead by this much."""
         struct.pack_into("=q", self._said, 0, seconds)
 
     def hold_back(self, seconds: float) -> None:
-        """Have the monotonic clock be behind by so much, as if it had stood still."""
+        """Set the monotonic clock back by this much, as if it had stood still."""
         struct.pack_into("=q", self._said, 24, int(seconds * 1e9))
 
     def fail_sync(self, errno: int) -> None:
-        """Have bringing a file to disk fail; 0: no more."""
+        """Let syncs of a file fail with this error; 0: no longer."""
         struct.pack_into("=q", self._said, 8, errno)
 
     def fail_fork(self, errno: int) -> None:
-        """Have forks fail; 0: no more."""
+        """Let forks fail with this error; 0: no longer."""
         struct.pack_into("=q", self._said, 16, errno)
 
     def close(self) -> None:
@@ -148,7 +148,7 @@ class Shim:
 
 @contextmanager
 def shim(folder: Path) -> Iterator[Shim]:
-    """Processes started inside the block have it, this one has not."""
+    """Processes started inside the block have the shim; this one does not."""
     require(shutil.which("gcc"), "a C compiler")
     it = Shim(folder)
     before = {name: os.environ.get(name) for name in it.environ}

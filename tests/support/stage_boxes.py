@@ -1,7 +1,7 @@
 """Container tasks that stop at a given point until their process is killed.
 
-The app of a supervisor whose environment has `STAGE_FOLDER`. A container task with `STAGES="a,b"` in its environment
-stops at the point `a`, and, when it comes there in its next life, at `b`. That it has stopped, a file says.
+The app of a supervisor whose environment has `STAGE_FOLDER`. A container task with `STAGES="a,b"` in its
+environment stops at the point `a`, and after the next death at `b`. A file shows that it has stopped.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ FOLDER = Path(os.environ.get("STAGE_FOLDER", "/nonexistent"))
 
 here = threading.local()
 
-#: The points, in the order in which a container comes by: (class, method, name of what has just been done).
+#: The points, in the order in which a container passes them: (class, method, name of the step just done).
 POINTS: list[tuple[type, str, str]] = [
     (ContainerAttempt, "_restored", "restored"),
     (ContainerAttempt, "_found", "looked for"),

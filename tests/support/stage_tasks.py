@@ -1,4 +1,4 @@
-"""Tasks for the scenarios: well-behaved ones, and ones that do what no task should."""
+"""Tasks for the scenarios: well-behaved ones, and ones that do what a task should not do."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from understudy import (
 
 
 def note(folder: str, name: str, text: object = None) -> None:
-    """Leave a file for the test to see, in one piece; by default with this process's pid."""
+    """Leave a file for the test, in one piece; by default with this process's pid."""
     draft = Path(folder, f".{name}.{os.getpid()}.{time.monotonic_ns()}")
     draft.write_text(str(os.getpid() if text is None else text))
     draft.rename(Path(folder, name))
@@ -73,7 +73,7 @@ async def total_async() -> int:
 
 @task
 def ledger(folder: str) -> list[Any]:
-    """Collects its messages, with a checkpoint after each; says how often it was begun."""
+    """Collects its messages, with a checkpoint after each; returns also how often it was begun."""
     state = restore() or []
     note(folder, f"begun-{len(list(Path(folder).glob('begun-*')))}")
     while (message := receive()) is not None:
@@ -86,7 +86,7 @@ def ledger(folder: str) -> list[Any]:
 
 @task
 def neighbour() -> list[int]:
-    """Works without an end until it was interrupted once."""
+    """Works without end until it has been interrupted once."""
     here = current()
     while not here.interruptions:
         time.sleep(0.005)
@@ -105,7 +105,7 @@ def working(folder: str, name: str) -> list[int]:
 
 @task
 def works_and_waits(folder: str, name: str) -> None:
-    """Works as `working` does, and waits then."""
+    """Works as `working` does, then waits."""
     working(folder, name)
     sleep(3600)
 
@@ -150,7 +150,7 @@ async def waits_for_async(id: str) -> Any:
 
 @task
 def obedient() -> str:
-    """Stops when asked to, and returns a value all the same."""
+    """Stops when asked to, but returns a value."""
     while not cancelled():
         time.sleep(0.002)
     return "stopped"
@@ -158,7 +158,7 @@ def obedient() -> str:
 
 @task
 def brief(folder: str, name: str) -> str:
-    """So short that a cancel may come too late."""
+    """So short that a cancel may be too late."""
     note(folder, name)
     return name
 
@@ -198,7 +198,7 @@ def swallows_all(folder: str) -> None:
 
 @task(grace=0.2)
 def breeds(folder: str) -> None:
-    """Leaves a child, and a daemon in a session of its own whose parent has gone."""
+    """Leaves a child, and a daemon in its own session whose parent has ended."""
     child = subprocess.Popen(["sleep", "600"])
     note(folder, "child", child.pid)
     if os.fork() == 0:
@@ -253,7 +253,7 @@ async def cleans_up_async() -> str:
 
 @task
 def dies(how: str, times: int = 1_000_000) -> Any:
-    """Ends its process in the way asked for, in its first attempts."""
+    """Ends its process in the given way, in its first attempts."""
     here = current()
     if here.attempt + here.interruptions > times:
         return [here.attempt, here.interruptions]
@@ -263,14 +263,14 @@ def dies(how: str, times: int = 1_000_000) -> Any:
 
 @task
 def dies_when_told(how: str) -> None:
-    """Waits for a message and dies of it, without another word."""
+    """Waits for a message and dies at once."""
     receive()
     die(how)
 
 
 @task
 def dies_when_free(how: str, folder: str) -> None:
-    """Dies as soon as the test leaves the file `crash`, and at once in a worker of its own."""
+    """Dies when the test leaves the file `crash`; dies at once in a worker of its own."""
     note(folder, "begun")
     while not Path(folder, "crash").exists():
         time.sleep(0.002)
@@ -326,7 +326,7 @@ def fails(kind: str, times: int) -> list[int]:
 
 @task(timeout=0.2, grace=5)
 def slow_at_first(times: int) -> int:
-    """Waits for its timeout in its first attempts."""
+    """Waits for its timeout, in its first attempts."""
     if current().attempt <= times:
         sleep(60)
     return current().attempt
@@ -334,7 +334,7 @@ def slow_at_first(times: int) -> int:
 
 @task(retry=Retry(attempts=3, delay=0.01))
 def resumes() -> Any:
-    """Takes two messages for each attempt; fails after the first of the two is in a checkpoint."""
+    """Takes two messages in each attempt; fails after the first of them is in a checkpoint."""
     state = restore() or []
     state.append(receive())
     checkpoint(state)
@@ -349,7 +349,7 @@ _hoard: list[bytearray] = []
 
 @task
 def hoards(megabytes: int) -> int:
-    """Leaves memory behind in its worker, as a leak does."""
+    """Leaves memory behind in its worker, like a leak."""
     _hoard.append(bytearray(b"x") * (megabytes * 1024 * 1024))
     return os.getpid()
 
@@ -359,7 +359,7 @@ def hoards(megabytes: int) -> int:
 
 @task
 def forks_and_forgets(folder: str) -> int:
-    """The child runs on out of the task's code, as if it were the worker."""
+    """The child returns from the task's code, as if it were the worker."""
     child = os.fork()
     if child == 0:
         print("from the child")
@@ -375,7 +375,7 @@ def forks_and_forgets(folder: str) -> int:
 
 @task
 def multiprocesses() -> list[int | None]:
-    """A child that ends by itself, and one that is terminated."""
+    """A child that ends, and one that is terminated."""
     context = multiprocessing.get_context("fork")
     short = context.Process(target=print, args=("from the child",))
     long = context.Process(target=time.sleep, args=(600,))
@@ -384,7 +384,8 @@ def multiprocesses() -> list[int | None]:
     short.join()
     long.terminate()
     long.join()
-    # Another thread's start reaps whoever has ended; for a moment its exit code is known to that thread alone.
+    # A start in another thread reaps any ended child. Then only that thread knows the exit code for an
+    # instant.
     while None in (codes := [short.exitcode, long.exitcode]):
         time.sleep(0.001)
     return codes

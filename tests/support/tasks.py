@@ -1,4 +1,4 @@
-"""Tasks as the supervisor would have put them into a store."""
+"""Tasks in a store, as the supervisor would have written them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def add_task(
     key: str | None = None,
     stream: bytes | None = None,
 ) -> Record:
-    """Put a task with all rows that belong to its state; returns its record."""
+    """Write a task with all rows that belong to its state; returns its record."""
     id = new_id(at)
     record = Record(id, name, at, stream or id, key=key)
     record.state = state

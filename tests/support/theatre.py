@@ -1,4 +1,4 @@
-"""Real runtimes for the scenarios, and looks behind their scenes."""
+"""Real runtimes for the scenarios, and functions that observe their processes."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from understudy.actors.task.handles import TaskInfo, TaskRecord
 from understudy.supervisor.linux.processes import COOKIE, has_ended
 from waiting import until
 
-#: Seconds that anything may take that should take next to none.
+#: Seconds that any quick step may take on a busy machine.
 PATIENCE = 20.0
 
 
 def runtime(home: Path, **settings: Any) -> Runtime:
-    """An embedded supervisor with the tasks of `stage_tasks`; to be used in a `with`."""
+    """An embedded supervisor with the tasks of `stage_tasks`, for a `with` block."""
     return Runtime(home, **{"app": "stage_tasks", "workers": 1, "drain": 1.0, **settings})
 
 
 def seen(folder: Path, name: str) -> str:
-    """What a task has left in a file, once it is there."""
+    """The content of a task's file, when it exists."""
     file = folder / name
     until(file.exists, PATIENCE, lambda: f"{name} among {sorted(path.name for path in folder.iterdir())}")
     return file.read_text()
 
 
 def running(infos: Iterable[TaskInfo], rt: Runtime) -> list[dict[str, Any]]:
-    """The tree's rows of these tasks, once all of them are on workers."""
+    """The tree's rows of these tasks, when all of them are on workers."""
     ids = {info.id for info in infos}
 
     def rows() -> list[dict[str, Any]]:
@@ -50,12 +50,12 @@ def running(infos: Iterable[TaskInfo], rt: Runtime) -> list[dict[str, Any]]:
 
 
 def parked(infos: list[TaskInfo], rt: Runtime) -> None:
-    """Returns once all of these wait."""
+    """Wait until all of these tasks wait."""
     until(lambda: all(row["parked"] for row in running(infos, rt)), PATIENCE)
 
 
 def ready(rt: Runtime, workers: int) -> list[int]:
-    """The pids of the workers, once there are so many."""
+    """The pids of the workers, when there are this many."""
 
     def pids() -> list[int]:
         found = [worker["pid"] for worker in rt.tree()["workers"] if worker["pid"]]
@@ -73,7 +73,7 @@ def kill(pid: int) -> None:
 
 
 def gone(pids: Iterable[int]) -> None:
-    """Returns once all of these processes have ended."""
+    """Wait until all of these processes have ended."""
     left = set(pids)
 
     def none_left() -> bool:
@@ -84,7 +84,7 @@ def gone(pids: Iterable[int]) -> None:
 
 
 def processes_of(home_cookie: str) -> list[int]:
-    """Pids of everything below the supervisor of a home: fork server, workers and what tasks have started."""
+    """Pids of all processes below the supervisor of a home: fork server, workers, processes started by tasks."""
     found = []
     for entry in os.listdir("/proc"):
         if entry.isdigit():
@@ -99,13 +99,13 @@ def processes_of(home_cookie: str) -> list[int]:
 
 
 def cookie(rt: Runtime) -> str:
-    """What marks every process of this runtime's home."""
+    """The mark of every process of this runtime's home."""
     fork_server = until(lambda: rt.tree()["fork_server"], PATIENCE)
     environ = Path("/proc", str(fork_server), "environ").read_bytes().split(b"\0")
     return next(item for item in environ if item.startswith(COOKIE.encode())).partition(b"=")[2].decode()
 
 
-#: A supervisor that nobody embeds: serves until it is told to stop, then says how that went.
+#: A supervisor without an embedding program: serves until it is told to stop, then prints how that went.
 SERVE = """
 import asyncio, json
 from understudy.supervisor.app import AppSpec
@@ -129,7 +129,7 @@ else:
 
 @contextmanager
 def serving(home: Path, app: str = "stage_tasks", **settings: Any) -> Iterator[subprocess.Popen[str]]:
-    """A supervisor in a process of its own; what it says comes through `puppets.said`. Killed at the end."""
+    """A supervisor in its own process; `puppets.said` reads its output. It is killed at the end."""
     arguments = [str(home), app, {"workers": 1, "drain": 10.0, **settings}]
     process = program(SERVE, json.dumps(arguments))
     try:

@@ -1,4 +1,4 @@
-"""Waiting for a condition: tests poll to a deadline and never sleep for a fixed time."""
+"""Waiting for a condition: tests poll until a deadline and never sleep for a fixed time."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-#: Seconds between two looks; doubles from the first to the second, so that what is quick stays quick.
+#: Seconds between two checks. They double from the first to the second value, so quick events stay quick.
 SHORTEST_PAUSE = 0.001
 LONGEST_PAUSE = 0.05
 
 
 def until(predicate: Callable[[], T], timeout: float = 10, message: str | Callable[[], str] = "") -> T:
-    """The first truthy value of `predicate()`; AssertionError when there is none within `timeout` seconds.
+    """The first truthy value of `predicate()`; AssertionError if there is none within `timeout` seconds.
 
-    `message` says what was waited for; as a function it is called at the deadline, to show how things stand.
+    `message` says what was awaited. If it is a function, it is called at the deadline to show the state.
     """
     deadline = time.monotonic() + timeout
     pause = SHORTEST_PAUSE

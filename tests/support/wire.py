@@ -11,7 +11,7 @@ from room import PATIENCE, Room
 from understudy.supervisor.wire.codec import VERSION, Decoder, encode
 from understudy.supervisor.wire.messages import Answer, Ask
 
-#: Those that `listening` is to close.
+#: Connections that `listening` closes.
 _open: list[Wire] = []
 
 
@@ -35,7 +35,7 @@ class Wire:
             self.closed = True
 
     async def read(self) -> bool:
-        """Wait for more; False when the supervisor has closed the connection."""
+        """Wait for more bytes; False if the supervisor has closed the connection."""
         try:
             async with asyncio.timeout(PATIENCE):
                 data = await self._reader.read(1 << 18)
@@ -46,7 +46,7 @@ class Wire:
         return bool(data)
 
     async def until(self, op: Answer, request: int | None = None, count: int = 1) -> list[tuple[Any, ...]]:
-        """Wait for so many frames of a kind (for one request); those."""
+        """Wait for this many frames of a kind (for one request); return them."""
         while True:
             found = [f for f in self.frames if f[0] == op and (request is None or f[1] == request)]
             if len(found) >= count:
@@ -54,7 +54,7 @@ class Wire:
             assert await self.read(), f"closed; what came: {self.frames}"
 
     async def answer(self, request: int) -> tuple[Any, ...]:
-        """The OK or ERROR of a request, waited for."""
+        """Wait for the OK or ERROR of a request."""
         while True:
             for frame in self.frames:
                 if frame[0] in {Answer.OK, Answer.ERROR} and frame[1] == request:
@@ -62,14 +62,14 @@ class Wire:
             assert await self.read(), f"closed; what came: {self.frames}"
 
     async def ask(self, op: Ask, *fields: Any, request: int = 1) -> Any:
-        """Ask and wait: the payload, or (error class, message)."""
+        """Send a request and wait: the payload, or (error class, message)."""
         self.frames = [f for f in self.frames if f[1] != request]
         await self.send((op, request, *fields))
         frame = await self.answer(request)
         return frame[2] if frame[0] == Answer.OK else frame[2:4]
 
     async def last_words(self) -> tuple[Any, ...] | None:
-        """Wait until the supervisor has closed it; the error that it said, if it did."""
+        """Wait until the supervisor has closed it; return its error, if it sent one."""
         while await self.read():
             pass
         errors = [frame for frame in self.frames if frame[0] == Answer.ERROR and frame[1] == 0]
@@ -99,7 +99,7 @@ async def listening(it: Room) -> AsyncIterator[str]:
 
 
 async def connect(path: str, *, greet: bool = True) -> Wire:
-    """A connection, and what it was told at first."""
+    """A connection, and the first frame of the supervisor."""
     wire = Wire(*await asyncio.open_unix_connection(path))
     _open.append(wire)
     if greet:

@@ -18,7 +18,7 @@ def add(a: int, b: int) -> int:
 
 @task(timeout=None)
 def listen(url: str) -> Any:
-    """The first message that comes."""
+    """The first message."""
     with ws.connect(url) as conn:
         return conn.receive()
 
@@ -31,7 +31,7 @@ async def listen_async(url: str) -> Any:
 
 @task(timeout=None)
 def listen_to_many(url: str, count: int) -> int:
-    """One task with so many connections: takes one message from each."""
+    """One task with this many connections: takes one message from each."""
     waiting = {ws.connect(url) for _ in range(count)}
     while waiting:
         conn, _ = ws.select(*waiting)
@@ -41,7 +41,7 @@ def listen_to_many(url: str, count: int) -> int:
 
 @task(timeout=None)
 def forever(url: str) -> None:
-    """Goes on until it is stopped, and leaves the closing to the runtime."""
+    """Runs until it is stopped, and leaves the closing to the runtime."""
     conn = ws.connect(url)
     while not cancelled():
         conn.receive()
@@ -56,7 +56,7 @@ async def forever_async(url: str) -> None:
 
 @task(timeout=None)
 def feed(url: str, ledger: str, count: int) -> list[int]:
-    """Passes numbers on, each in the commit that says that it has seen it; says in which processes."""
+    """Passes numbers on, each in the commit that records it; returns the processes in which it ran."""
     state = restore() or {"last": -1, "pids": []}
     state["pids"].append(os.getpid())
     with ws.connect(url, reconnect=SOON, on_connect=lambda conn: conn.send({"after": state["last"]})) as conn:
@@ -85,7 +85,7 @@ async def feed_async(url: str, ledger: str, count: int) -> list[int]:
 
 @task(timeout=None)
 def collect(count: int) -> list[int]:
-    """So many messages."""
+    """This many messages."""
     seen = restore() or []
     while len(seen) < count:
         seen.append(receive())
@@ -96,14 +96,14 @@ def collect(count: int) -> list[int]:
 
 @task
 async def blocks(seconds: float) -> int:
-    """Lets nothing else run on the event loop."""
+    """Blocks the event loop."""
     time.sleep(seconds)  # noqa: ASYNC251 - that is the point
     return os.getpid()
 
 
 @task
 def forks(url: str) -> Any:
-    """A child of the task ends without a word to the other side."""
+    """A child of the task ends without closing the connection."""
     conn = ws.connect(url)
     pid = os.fork()
     if pid == 0:

@@ -1,9 +1,10 @@
-"""Bytes from nowhere, for all that reads bytes: what goes in comes back, or is refused by an error that is named.
+"""Random bytes for all code that reads bytes: a round trip gives the same, or a named error refuses them.
 
     python tests/torture/fuzz.py --seconds 60 [--seed 1]
 
-Guided by coverage where atheris is installed (`pip install atheris`), else by mutation of sound bytes alone. The first
-byte says which reader gets the rest. Exit code 1, and the bytes in hexadecimal, for the first fault.
+Coverage guides it if atheris is installed (`pip install atheris`); otherwise it only mutates valid bytes. The
+first byte selects the reader of the rest. At the first fault it prints the bytes in hexadecimal and exits
+with code 1.
 """
 
 from __future__ import annotations
@@ -35,12 +36,12 @@ with atheris.instrument_imports() if atheris else nullcontext():
     from understudy.supervisor.text import escape, value_json
     from understudy.supervisor.wire.codec import Decoder, encode
 
-#: Bytes that reading one input may take; an input has at most 4,096.
+#: Bytes of memory that reading one input may take; an input has at most 4,096 bytes.
 MEMORY = 64 << 20
 
 
 def frames(data: bytes) -> None:
-    """In any chunks, the same frames; nothing but ProtocolError."""
+    """The same frames in any chunks; no error but ProtocolError."""
     step = 1 + data[0] % 50 if data else 1
     whole, pieces = [], []
     try:
@@ -70,7 +71,7 @@ def a_value(data: bytes) -> None:
 
 
 def a_record(data: bytes) -> None:
-    """A record or ValueError; the short way to its state says the same or is refused."""
+    """A record or ValueError; `state_of` gives the same state or also refuses."""
     try:
         state_of(data)
     except ValueError:
@@ -82,7 +83,7 @@ def a_record(data: bytes) -> None:
 
 
 def json_of(data: bytes) -> None:
-    """What the command line makes of a stored value is printable."""
+    """The command line's text for a stored value is printable."""
     try:
         text = value_json.dumps(value_json.unpack(data), indent=True)
     except InvalidValue:
@@ -92,7 +93,7 @@ def json_of(data: bytes) -> None:
 
 
 def a_report(data: bytes) -> None:
-    """Fields of a worker's frames are taken or refused; what is taken can be stored and read again."""
+    """Fields of a worker's frames are accepted or refused; accepted ones can be stored and read again."""
     for _, *fields in _frames_of(data):
         stored: list[Any] = []
         with suppress(ProtocolError, ValueError, TypeError, LookupError):
@@ -150,13 +151,13 @@ SEEDS: list[bytes] = [
 
 
 def one_input(data: bytes) -> None:
-    """Let the reader that the first byte names read the rest."""
+    """Give the rest to the reader that the first byte selects."""
     if data:
         READERS[data[0] % len(READERS)](data[1:4097])
 
 
 def mutated(rng: random.Random) -> bytes:
-    """Sound bytes with some of them changed, moved, doubled or cut off."""
+    """Valid bytes, with some of them changed, moved, doubled or cut off."""
     data = bytearray(rng.choice(SEEDS))
     for _ in range(rng.randrange(8)):
         if not data:
@@ -178,7 +179,7 @@ def mutated(rng: random.Random) -> bytes:
 
 
 def by_mutation(seconds: float, seed: int) -> int:
-    """Without coverage; how many inputs were read."""
+    """Fuzz without coverage; returns the number of inputs."""
     rng = random.Random(seed)
     deadline = time.monotonic() + seconds
     count = 0
@@ -201,7 +202,7 @@ def by_mutation(seconds: float, seed: int) -> int:
 
 
 def main() -> None:
-    """Fuzz for as long as asked for."""
+    """Fuzz for the given time."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -211,7 +212,7 @@ def main() -> None:
     if atheris is None:
         print(f"{by_mutation(asked.seconds, asked.seed):,} inputs, by mutation of sound bytes: no fault")
         return
-    # Sound bytes to begin with, for each of the readers, come before what atheris finds itself.
+    # Begin with valid bytes for each reader, before the inputs that atheris finds.
     by_mutation(min(5, asked.seconds), asked.seed)
     atheris.Setup(
         [

@@ -1,10 +1,11 @@
-"""Mixed load for as long as wanted: memory, file, threads and descriptors must not grow with it.
+"""Mixed load for any time: memory, file, threads and descriptors must not grow with it.
 
     make load MINUTES=60
     python tests/torture/load.py --seconds 600 --plot docs/load.png
 
-Samples the supervisor, the fork server and the workers; compares the medians of the second quarter and of the last one.
-Exit code 1 if something has grown, or a task ended in another way than it should. --plot needs matplotlib.
+Samples the supervisor, the fork server and the workers, and compares the medians of the second and the last
+quarter. The exit code is 1 if something has grown, or if a task ended in a wrong way. --plot needs
+matplotlib.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ sys.path.insert(0, str(HERE))
 import load_tasks as stage  # noqa: E402
 from understudy import Runtime, State, TaskInfo  # noqa: E402
 
-#: What may not grow, and by how much it may seem to: a share of what it was, and an amount in its unit.
+#: The quantities that must not grow, and the growth that still passes: a share of the earlier value, and an
+#: amount in its unit.
 BOUNDS = {
     "supervisor MiB": (0.10, 4),
     "workers MiB": (0.10, 8),
@@ -51,7 +53,7 @@ class Load:
         self.wrong: list[str] = []
 
     def round(self) -> None:
-        """Some of everything; each round waits for its tasks, so that as much is under way at any time."""
+        """Some tasks of each kind. Each round waits for its tasks, so that the same amount is always under way."""
         chance, rt = self._chance, self._rt
         sums = [(n, chance.randrange(1000)) for n in range(100)]
         added = rt.start_many(stage.add, sums)
@@ -85,7 +87,7 @@ class Load:
 
 
 class Samples:
-    """Rows of what was measured, by seconds since the beginning."""
+    """Rows of measured values, by seconds since the beginning."""
 
     def __init__(self, rt: Runtime, load: list[Load]) -> None:
         self._rt = rt
@@ -113,8 +115,11 @@ class Samples:
         )
 
     def grown(self) -> list[str]:
-        """What is larger in the last quarter than it was in the second; the first is the warming up. Nothing is said of
-        the file of a run so short that the second quarter is over before anything has been pruned."""
+        """Quantities that are larger in the last quarter than in the second; the first quarter is the warm-up.
+
+        The file is left out if the run is so short that nothing is pruned before the end of the second
+        quarter.
+        """
         quarter = len(self.rows) // 4
         early, late = self.rows[quarter : 2 * quarter], self.rows[-quarter:]
         found = []
@@ -138,7 +143,7 @@ class Samples:
 
 
 def _private(process: psutil.Process) -> float:
-    """Memory of its own, in MiB: without what it maps of files, as the store, which the system can take back."""
+    """Private memory in MiB: without mapped files such as the store, which the system can reclaim."""
     memory = process.memory_info()
     return (memory.rss - memory.shared) / MIB
 
@@ -146,7 +151,7 @@ def _private(process: psutil.Process) -> float:
 def run(
     home: Path, seconds: float, seed: int, clients: int, prune_every: float, rest: float = 0
 ) -> tuple[Samples, list[str]]:
-    """Load a supervisor of its own for so long; what was measured, and what was wrong."""
+    """Load an own supervisor for this time; returns the measurements and the faults."""
     with Runtime(home, app=stage.__file__, workers=2) as rt:
         loads = [Load(rt, seed * 100 + n, rest) for n in range(clients)]
         end = time.monotonic() + seconds
@@ -179,7 +184,7 @@ def _until(end: float, act: Callable[[], None], wrong: list[str]) -> None:
 
 
 def plot(rows: Iterable[dict[str, float]], path: Path) -> None:
-    """Everything against time, each in a panel of its own."""
+    """All quantities over time, each in its own panel."""
     import matplotlib as mpl
 
     mpl.use("Agg")

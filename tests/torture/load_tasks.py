@@ -1,4 +1,4 @@
-"""A day's mix in small: short tasks, sync and async, failures, state, messages, logs, and tasks that wait."""
+"""A day's mix in small: short tasks, sync and async, failures, state, messages, logs, and waiting tasks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from understudy import Retry, aio, checkpoint, progress, receive, restore, task
 
-#: Seconds that an ended task is kept, so that what is pruned keeps up with what is made.
+#: Seconds that an ended task is kept, so that pruning keeps up with the load.
 KEEP = 30.0
 
 

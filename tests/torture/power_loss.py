@@ -1,9 +1,9 @@
-"""Power loss, played through: the writes that a real supervisor's LMDB has made, cut off at any point.
+"""Simulated power loss: the writes of a real supervisor's LMDB, cut off at any point.
 
-Between two syncs a disk may have done any of the writes that it was given, in any order, and of each of them any
-sectors; what was written before a sync is there. So an image is: everything up to the last sync before the cut, and of
-what was written since then some sectors, chosen at random. A name that was given to a file is the old one's or the new
-one's until the folder was synced, whatever was synced of the files.
+Between two syncs a disk may have done any of its pending writes, in any order, and any sectors of each. All
+writes before a sync are on disk. So an image holds everything up to the last sync before the cut, and random
+sectors of the later writes. Until the folder is synced, a name given to a file may still be the old file's,
+even if the new file is synced.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from understudy.storage.shared_view import Snapshot, release, view_of
 from understudy.storage.tables.schema import Table, after_prefix
 
 HERE = Path(__file__).parent
-#: Bytes that a disk writes as a whole or not at all.
+#: Bytes that a disk writes entirely or not at all.
 SECTOR = 512
-#: Images for each step of a swap.
+#: Images for each step of a replacement of the store.
 SWAP_CUTS = 2
-#: Above any pid that there is.
+#: Larger than any pid.
 GONE = 1 << 23
 _HEAD = struct.Struct("=cQQQ")
 
@@ -81,7 +81,7 @@ def steps(log: Path) -> list[Step]:
 
 @dataclass
 class Told:
-    """What was acknowledged before a cut."""
+    """The acknowledgements before a cut."""
 
     started: set[str] = field(default_factory=set)
     sent: dict[str, list[int]] = field(default_factory=dict)
@@ -107,7 +107,7 @@ class Told:
 
 
 class _File:
-    """What is safe of a file, and what has been done to it since."""
+    """The safe content of a file, and the operations on it since."""
 
     def __init__(self) -> None:
         self.safe = bytearray()
@@ -141,16 +141,16 @@ class _File:
 
 
 class Disk:
-    """The files, by number, and which of them is the data file: safely, or by a name that is not synced yet."""
+    """The files by number, and the data file: safe, or only by a name that is not synced yet."""
 
     def __init__(self) -> None:
         self._files: dict[int, _File] = {}
-        #: The data file that is safely so, and those that have been since.
+        #: The data file that is safe, and those that have had its name since.
         self._names: list[int | None] = [None]
 
     @property
     def doubtful(self) -> bool:
-        """Whether it may hold one thing or another."""
+        """Whether more than one content is possible."""
         return len(self._names) > 1 or any(file.since for file in self._files.values())
 
     def do(self, step: Step) -> None:
@@ -159,20 +159,20 @@ class Disk:
         elif step.kind != "F":
             self._files.setdefault(step.file, _File()).do(step)
         else:
-            # Only now may the number of an old file be given to another one.
+            # Only from now on another file may get the number of an old one.
             *old, name = self._names
             self._files = {number: file for number, file in self._files.items() if number not in old}
             self._names = [name]
 
     def after_power_loss(self, chance: random.Random) -> Image:
-        """One of the images that the disk may hold if the power goes now."""
+        """One of the images that the disk may hold after a power loss now."""
         data = chance.choice(self._names)
         files = {number: file.after_power_loss(chance) for number, file in self._files.items()}
         drafts = [image for number, image in files.items() if number != data]
         return Image(None if data is None else files[data], drafts)
 
     def after_all(self) -> bytes:
-        """The data file if the power stays on."""
+        """The data file without a power loss."""
         name = self._names[-1]
         assert name is not None
         file = self._files[name]
@@ -182,13 +182,13 @@ class Disk:
 
 @dataclass
 class Image:
-    """What may be in a home after the power was lost: the data file, if there is one, and what was in the making."""
+    """The possible content of a home after a power loss: the data file, if there is one, and the drafts."""
 
     data: bytes | None
     drafts: list[bytes]
 
     def lay(self, home: Path, lock: bytes | None) -> None:
-        """Put it there, with that as LMDB's lock file, of which nothing is ever synced."""
+        """Write it there, with that as LMDB's lock file, which is never synced."""
         home.mkdir(mode=0o700)
         found = {f"store.compact.{GONE + n}.draft": draft for n, draft in enumerate(self.drafts)}
         found |= {} if self.data is None else {"store.mdb": self.data}
@@ -208,12 +208,12 @@ def _put(image: bytearray, offset: int, data: bytes, *, cut: bool = False) -> No
 
 
 def wrong_with(image: Image, told: Told, home: Path, lock: bytes | None) -> list[str]:
-    """What is missing or damaged in such an image."""
+    """The missing or damaged parts of such an image."""
     image.lay(home, lock)
     try:
         if image.data is None and told.anything:
             return ["the whole store"]
-        # As the next supervisor does, before anybody else.
+        # As the next supervisor does first.
         Environment(home).close()
         if drafts := sorted(path.name for path in home.glob("*.draft")):
             return [f"left over: {drafts}"]
@@ -255,7 +255,7 @@ def _missing(snapshot: Snapshot, told: Told) -> Iterator[str]:
 
 
 def _gone(snapshot: Snapshot, id: str) -> bool:
-    """Ended, though nobody was told yet: its messages are in its result, or pruned."""
+    """It has ended, but this was not reported yet: its messages are in its result, or pruned."""
     row = snapshot.get(Table.TASKS, id_bytes(id))
     return row is None or snapshot.get(Table.RESULTS, id_bytes(id)) is not None
 
@@ -275,17 +275,17 @@ def _there(snapshot: Snapshot, id: str) -> list[int]:
 
 @dataclass
 class Played:
-    """What came of it."""
+    """The results."""
 
     images: int = 0
-    #: Of these, with something in doubt; and while a new file was made and put in the place of the old one.
+    #: Of these, with unsynced writes or names; and during a replacement of the store.
     doubtful: int = 0
     swapping: int = 0
     wrong: list[str] = field(default_factory=list)
 
 
 def play(log: list[Step], cuts: int, seed: int, folder: Path, lock: bytes) -> Played:
-    """Cut the power so often, at random, and `SWAP_CUTS` times at each step of every swap."""
+    """Cut the power this often, at random, and `SWAP_CUTS` times at each step of every replacement."""
     chance = random.Random(seed)
     at = Counter(chance.choices(range(len(log)), k=cuts))
     swaps = swaps_in(log)
@@ -307,6 +307,6 @@ def play(log: list[Step], cuts: int, seed: int, folder: Path, lock: bytes) -> Pl
 
 
 def swaps_in(log: list[Step]) -> set[int]:
-    """The steps around each rename: from the draft's last write to the folder's sync, and a little beyond."""
+    """The steps around each rename: from the draft's last write to the folder's sync, and some more."""
     renames = [number for number, step in enumerate(log) if step.kind == "R"]
     return {near for number in renames for near in range(number - 3, number + 5) if 0 <= near < len(log)}

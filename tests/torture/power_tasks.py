@@ -1,4 +1,4 @@
-"""What runs while the writes of a supervisor are recorded; whatever is acknowledged is noted in the same log."""
+"""The work while the writes of a supervisor are recorded. Acknowledgements go into the same log."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _HEAD = struct.Struct("=cQQQ")
 
 
 def mark(*row: Any) -> None:
-    """A record of kind A: this was acknowledged before anything that follows in the log was written."""
+    """A record of kind A: this was acknowledged before all later records of the log."""
     data = json.dumps(row).encode()
     descriptor = os.open(os.environ["POWER_LOG"], os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
     try:
@@ -75,7 +75,7 @@ def main(home: str, rounds: int) -> None:
                 rt.send(head.id, 100 + message)
                 mark("passed", head.id, sink.id, 100 + message)
                 if message == 4:
-                    # With messages on their way and checkpoints beside it.
+                    # Messages and checkpoints are under way meanwhile.
                     rt.compact()
                     mark("compacted")
             for info in (head, counting):
@@ -87,7 +87,7 @@ def main(home: str, rounds: int) -> None:
             mark("closed", sink.id)
             assert sorted(rt.result(sink.id, 30)) == [*range(8), *range(100, 108)]
             mark("ended", sink.id)
-            # Pages are freed, and so used again by what follows.
+            # This frees pages, so that later writes reuse them.
             rt.cancel(rt.start(keep).id)
             for info in many:
                 rt.result(info.id, 30)

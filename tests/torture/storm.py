@@ -1,11 +1,11 @@
-"""The storm: clients and tasks of every kind, whose processes are killed and stopped at random instants.
+"""The storm: clients and tasks of every kind, whose processes are killed and stopped at random moments.
 
     make torture MINUTES=5 SEED=1 [CONTAINERS=1]
     python tests/torture/storm.py --seconds 60 --seed 1 [--containers]
 
-After each death of the supervisor, with the home at rest, and at the end, everything that was acknowledged is looked
-for on disk (storm_checker.py). Prints what was done and found; the exit code is 1 if anything was wrong. Then the
-folder with all journals is kept. Decisions follow the seed; what they meet follows the machine.
+After each death of the supervisor, and at the end, storm_checker.py searches the store for everything that
+was acknowledged. The storm prints its counts and faults. With a fault the exit code is 1, and the folder with
+all journals is kept. The seed determines the decisions; their timing depends on the machine.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ from storm_engine import Containers  # noqa: E402
 from storm_processes import Processes  # noqa: E402
 from understudy.supervisor.boxes.docker_engine import DockerEngine  # noqa: E402
 
-#: Who is killed, and how often as all others.
+#: The kinds of processes to kill, and their weights.
 VICTIMS = {"worker": 85, "supervisor": 1.5, "client": 2, "fork server": 1.5, "stop": 10}
-#: How often one blow takes all of a kind.
+#: The probability that one blow hits all processes of a kind.
 ALL_AT_ONCE = 0.25
 SETTINGS = {
     "workers": 6,
@@ -47,7 +47,7 @@ SETTINGS = {
     "mailbox_messages": 2_000,
     "drain": 2.0,
 }
-#: Seconds of one of many storms, and what they take turns in: the clients, and what the writer waits for.
+#: Seconds of one of many storms, and the kinds that take turns: the clients, and the durability.
 SLICE = 100
 KINDS = [
     ("sync,async,sync", "os"),
@@ -59,18 +59,18 @@ KINDS = [
 
 @dataclass(frozen=True)
 class Weather:
-    """What a storm is like."""
+    """The parameters of a storm."""
 
     seed: int
     seconds: float = 60
-    #: Processes to kill, after which it ends before its time.
+    #: Processes to kill; the storm ends early after this many.
     kills: int = 1_000_000
     #: Mean seconds between two blows.
     pace: float = 0.03
-    #: Kinds of its clients, with commas between them.
+    #: The kinds of its clients, separated by commas.
     clients: str = "sync,async,sync"
     durability: str = "os"
-    #: Whether clients start containers, too.
+    #: Whether clients also start containers.
     containers: bool = False
 
 
@@ -93,11 +93,11 @@ class Storm:
 
     @property
     def killed(self) -> int:
-        """How many processes were killed so far."""
+        """The number of killed processes so far."""
         return sum(count for victim, count in self.kills.items() if victim != "(stopped)")
 
     def rage(self) -> None:
-        """Kill at random for so long or so often."""
+        """Kill at random for this time or this often."""
         weather, processes = self._weather, self._processes
         processes.listen(str(weather.seed))
         if not until((self.folder / "port").exists):
@@ -106,7 +106,7 @@ class Storm:
             processes.serve()
         for _ in self._kinds:
             self._add_client()
-        # Until all of them are up and at work, or the first blows would meet nobody.
+        # Wait until all of them work, or the first blows would hit no process.
         until(lambda: processes.below_supervisor(fork_server=False))
         until(lambda: any(path.stat().st_size for path in self.folder.glob("client-*.journal")))
         end = time.monotonic() + weather.seconds
@@ -139,7 +139,7 @@ class Storm:
             "fork server": lambda: self._processes.below_supervisor(fork_server=True),
             "client": self._processes.living_clients,
         }[victim]()
-        # Now and then all of them in one blow, as when the memory is gone.
+        # Sometimes all of them in one blow, as when memory runs out.
         all_at_once = self._chance.random() < ALL_AT_ONCE
         for pid in pids if all_at_once else self._chance.sample(pids, min(1, len(pids))):
             self.kills[victim] += self._processes.signal(pid, signal.SIGKILL)
@@ -153,14 +153,14 @@ class Storm:
         if processes.supervisor is None:
             return
         processes.supervisor.wait()
-        # Clients are alive and note what they were still told; nothing is written any more.
+        # Clients are alive and record their last acknowledgements; the supervisor writes nothing any more.
         self.checker.look(pages=self.kills["supervisor"] % 5 == 1)
         self._look_at_connections()
         processes.supervisor = None
         processes.serve()
 
     def _look_at_connections(self) -> None:
-        """None outlives its task. The kernel closes those of a dead worker; the server has to come to hear of it."""
+        """No connection outlives its task. The kernel closes those of a dead worker; the server must notice."""
 
         def left() -> dict[int, str]:
             self._let_go()
@@ -171,7 +171,7 @@ class Storm:
             self.checker.wrong.append(f"connections of tasks that have ended are open: {left()}")
 
     def _stop_somebody(self) -> None:
-        """SIGSTOP, and SIGCONT in a while, unless it is killed meanwhile."""
+        """SIGSTOP, and SIGCONT after a while, unless it is killed meanwhile."""
         processes = self._processes
         pids = [
             processes.supervisor_pid(),
@@ -201,12 +201,12 @@ class Storm:
             self._add_client()
 
     def calm(self) -> None:
-        """Let everything come to its end, and look for what is missing or left over."""
+        """Let everything end, and search for missing or leftover things."""
         self._let_go(all=True)
         Calm(self.folder, self._processes, self.checker, self._containers).settle()
 
     def close(self) -> None:
-        """End what is left of it."""
+        """End the remaining processes."""
         self._processes.close()
         if self._containers is not None:
             self._containers.close()
@@ -214,7 +214,7 @@ class Storm:
 
 @contextmanager
 def storm(weather: Weather, engine: DockerEngine | None) -> Iterator[Storm]:
-    """A storm in a folder of its own, which is kept if anything was wrong."""
+    """A storm in its own folder, which is kept after a fault."""
     folder = Path(tempfile.mkdtemp(prefix="storm-"))
     it = Storm(folder, weather, engine)
     try:
@@ -228,7 +228,7 @@ def storm(weather: Weather, engine: DockerEngine | None) -> Iterator[Storm]:
 
 
 def one(weather: Weather, engine: DockerEngine | None) -> dict[str, Any]:
-    """A storm from its beginning to its end; what was done and found."""
+    """A whole storm; returns its counts and faults."""
     began = time.monotonic()
     with storm(weather, engine) as it:
         it.rage()
@@ -252,7 +252,7 @@ def one(weather: Weather, engine: DockerEngine | None) -> dict[str, Any]:
 
 
 def many(minutes: float, first: Weather) -> Iterator[Weather]:
-    """One storm after the other, each with the next seed and on a new home, so that none has too much to look at."""
+    """One storm after the other, each with the next seed and a new home, so that no home gets too large to check."""
     end = time.monotonic() + 60 * minutes
     seed = first.seed
     while (left := end - time.monotonic()) > 0:
@@ -277,7 +277,7 @@ def main() -> int:
     engine = find_engine() if weather.containers else None
     if isinstance(engine, str):
         parser.error(f"--containers needs a container engine: {engine}")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # or what it has started would live on
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # or its processes would continue
     total: Counter[str] = Counter()
     for each in many(minutes, weather) if minutes else [weather]:
         said = one(each, engine)

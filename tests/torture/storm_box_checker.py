@@ -1,4 +1,4 @@
-"""What must be true of the storm's containers: what they were to do against records, logs and what they noted."""
+"""The checks of the storm's containers: their plans against records, logs and journals."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from understudy.storage.reader import Reader
 from understudy.storage.tables.record import Record
 from understudy.supervisor.wire.error_codec import info_of
 
-#: The error of each end that has one.
+#: The error type of each end that has one.
 ERRORS = {State.FAILED: "BoxFailed", State.TIMED_OUT: "Timeout"}
 STREAMS = {"stdout": "out", "stderr": "err"}
-#: Ends after which a container has said all that it had to say.
+#: Ends after which a container has printed all its lines.
 WHOLE = {State.COMPLETED, State.FAILED}
 
 
@@ -30,20 +30,20 @@ class Boxes:
         self._tally = tally
 
     def ends_of(self, part: Part | None) -> set[State]:
-        """How a container may end that nobody has cancelled; without a part its client died before it could note it."""
+        """The possible ends of a container that was not cancelled; its plan is missing if its client died too early."""
         if part is None:
             return {State.COMPLETED, State.FAILED, State.TIMED_OUT}
         if part.lasts and part.timeout < 60:
-            # It may be told that the storm is over before its time is.
+            # The storm may end before the container's time limit.
             return {State.TIMED_OUT, State.COMPLETED}
         return {State.FAILED if part.code else State.COMPLETED}
 
     def under_way(self, known: Known) -> None:
-        """What the log of one that has not ended holds is a beginning of what it says."""
+        """The log of a running container holds the beginning of its output."""
         self._said(known)
 
     def ended(self, known: Known, record: Record) -> None:
-        """Its log has every line once and in order, its map agrees, and it was the task's only one."""
+        """Its log has every line once and in order, its map agrees, and it was the task's only container."""
         id = id_text(known.id)
         error = info_of(record.error)
         if record.attempt != 1:
@@ -70,7 +70,7 @@ class Boxes:
         self._tally["lines of containers"] += 2 * said
 
     def _said(self, known: Known) -> int:
-        """How many lines the log has of stdout, which must be the first ones, once each."""
+        """The number of stdout lines in the log, which must be the first ones, once each."""
         with Reader(self._home) as reader:
             lines = [line for _, chunk in reader.logs(known.id, -1, 1_000_000) for line in chunk]
         count = 0
@@ -84,7 +84,7 @@ class Boxes:
         return count
 
     def only_ones(self, tasks: list[Known]) -> None:
-        """No task has had two containers, none was started twice; one that has told its code was started."""
+        """No task has had two containers, and none was started twice; one with an exit code was started."""
         ran = Counter(line.partition(" ")[0] for line in self._ran.read_text().splitlines())
         for token, times in ran.items():
             if times > 1:

@@ -1,7 +1,6 @@
-"""What the containers of a storm do: each says that it runs, prints numbered lines, and ends with a known code.
+"""The work of a storm's containers: each records its start, prints numbered lines, and ends with a known code.
 
-In the folder that all of them share, `ran` holds a line for each time that one has begun, and `calm` says that it is
-time to end.
+All of them share a folder. Its file `ran` holds a line for each start. Its file `calm` tells them to end.
 """
 
 from __future__ import annotations
@@ -15,10 +14,10 @@ from typing import Any
 from storm_journal import FOLDER
 from understudy import BoxConf
 
-#: The folder that they share, and where they find it.
+#: The folder that they share, and its path inside.
 SHARED = FOLDER / "boxes"
 PLACE = "/storm"
-#: The image, if there is an engine to run it.
+#: The image, if there is an engine.
 IMAGE = os.environ.get("UNDERSTUDY_STORM_IMAGE", "")
 
 SCRIPT = f"""
@@ -36,18 +35,18 @@ exit $CODE
 
 @dataclass(frozen=True)
 class Part:
-    """What one container is to do."""
+    """The plan of one container."""
 
     token: str
     lines: int
     pause: float
     code: int
     lasts: bool = False
-    """Whether it goes on after its lines until the storm is over."""
+    """Whether it continues after its lines until the end of the storm."""
     timeout: int = 600
 
     def conf(self) -> BoxConf:
-        """As it is started."""
+        """Its BoxConf."""
         return BoxConf(
             IMAGE,
             script=SCRIPT,
@@ -66,12 +65,12 @@ class Part:
         )
 
     def row(self) -> dict[str, Any]:
-        """As it is noted."""
+        """Its row in the journal."""
         return asdict(self)
 
 
 def some_part(chance: random.Random) -> Part:
-    """One that ends well or badly, one that goes on until it is cancelled or the storm over, one that runs too long."""
+    """One that ends well or badly, one that runs until a cancel or the end of the storm, one that runs too long."""
     token = uuid.uuid4().hex
     match chance.choices(["ends", "lasts", "overruns"], [6, 2, 2])[0]:
         case "ends":

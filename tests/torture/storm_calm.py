@@ -1,4 +1,4 @@
-"""The calm after a storm: everything has to come to its end, and nothing may be missing or left over."""
+"""The calm after a storm: everything must end, and nothing may be missing or left over."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from storm_processes import Processes
 from understudy import Runtime, Task, UnderstudyError
 from understudy.storage.store import Store
 
-#: Tasks that go on until they are cancelled.
+#: Tasks that run until they are cancelled.
 RESTLESS = [stage.rest, stage.rest_async, stage.toil, *sessions.HOLDERS]
-#: Stages first: what they pass on to has to be open until they have ended.
+#: Stages come first: their next stages must be open until they have ended.
 STAGES = [stage.relay, *sessions.FEEDS]
 CONSUMERS = [stage.collect, stage.collect_async, stage.listen, *sessions.GATEWAYS]
-#: Seconds that anything may take at the end.
+#: Seconds that any step may take at the end.
 PATIENCE = 60.0
-#: What a home holds that is not served.
+#: The files of a home that is not served.
 AT_REST = {"store.mdb", "store.mdb-lock", "store.gate", "store.voucher", "supervisor.lock"}
-#: And one that has had containers.
+#: A file of a home that has had containers.
 WITH_BOXES = {*AT_REST, "boxes"}
-#: A supervisor's log holds none of these, whatever is killed.
+#: A supervisor's log holds none of these, whichever processes are killed.
 NEVER_SAID = ("Traceback", "Please report", "acknowledgement failed", "belongs to no queued task")
 
 
 def until(condition: Callable[[], object], timeout: float = PATIENCE) -> bool:
-    """Whether it came true in so many seconds."""
+    """Whether it became true within this many seconds."""
     deadline = time.monotonic() + timeout
     while not condition():
         if time.monotonic() > deadline:
@@ -55,7 +55,7 @@ class Calm:
         self._containers = containers
 
     def settle(self) -> None:
-        """Let everything come to its end, and look for what is missing or left over."""
+        """Let everything end, and search for missing or leftover things."""
         (self._folder / "calm").touch()
         if self._containers is not None:
             self._containers.call_time()
@@ -92,8 +92,8 @@ class Calm:
             self._fault("no supervisor at the end")
             return
         with rt:
-            # By what is on disk, not by the journals: a client may have been killed before it could note what it
-            # had started.
+            # According to the store, not to the journals: a client may have been killed before it could
+            # record a task that it had started.
             for tasks in (RESTLESS, STAGES, CONSUMERS):
                 self._end_all(rt, tasks)
             if not until(lambda: not rt.list(state=["queued", "running"], limit=1)):
@@ -102,7 +102,7 @@ class Calm:
             if not until(lambda: not any(worker["tasks"] for worker in rt.tree()["workers"]), 5):
                 self._fault(f"tasks without a task: {rt.tree()['workers']}")
             containers = self._containers
-            # Those that nobody was there to remove are looked for now and then.
+            # The sweep searches only sometimes for containers that were left behind.
             if containers is not None and not until(lambda: not containers.left()):
                 self._fault(f"containers are left: {containers.left()}")
 
@@ -143,7 +143,7 @@ class Calm:
         )
         store.close(10)
         with lmdb.open(str(self._home / "store.mdb"), subdir=False, readonly=True, max_dbs=20) as env:
-            # Its first line is a heading, or says that there are none.
+            # The first line is a heading, or says that there are none.
             if len(readers := env.readers().strip().splitlines()) > 1:
                 self._fault(f"reader slots are left: {readers}")
         said = (self._folder / "log").read_text(errors="replace")

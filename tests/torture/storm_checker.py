@@ -1,6 +1,7 @@
-"""What must be true of a home, whatever was killed: the journals of clients and tasks against the rows on disk.
+"""The invariants of a home, whichever processes were killed: journals of clients and tasks against the store.
 
-`Checker.look` may be called whenever no supervisor serves the home, `Checker.end` when everything has ended.
+`Checker.look` may be called at any time without a supervisor on the home, `Checker.end` when everything has
+ended.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ from understudy.storage.shared_view import Snapshot, release, view_of
 from understudy.storage.tables.record import Record
 from understudy.storage.tables.schema import Table
 
-#: Gateways put messages of their mailbox out over a connection; feeds pass on what comes in over one.
+#: Gateways send the messages of their mailbox over a connection; feeds pass on messages from a connection.
 GATEWAYS = {"storm_sessions:gateway", "storm_sessions:gateway_async"}
 FEEDS = {"storm_sessions:feed", "storm_sessions:feed_async"}
-#: Consumers that keep everything they get, and in what order.
+#: Consumers that keep all messages in order.
 KEEPERS = {"storm_tasks:collect", "storm_tasks:collect_async", "storm_tasks:relay", *GATEWAYS}
-#: Tasks whose value is how far they have counted.
+#: Tasks whose value is the number up to which they have counted.
 COUNTERS = {"storm_tasks:steps", *FEEDS}
-#: How tasks may end that nobody has cancelled.
+#: The possible ends of tasks that were not cancelled.
 ENDS = {"storm_tasks:stubborn": {State.TIMED_OUT, State.FAILED}}
 
 
@@ -50,8 +51,11 @@ class Checker:
     # --- what was told ---
 
     def read(self) -> None:
-        """Take in what has been added to the journals. Not while tasks run: what one file tells before another is read
-        the other way round."""
+        """Read the new lines of the journals.
+
+        Not while tasks run: the files are read one after the other, so a later event could be read before its
+        cause.
+        """
         for path in sorted(self.folder.glob("*.journal")):
             with path.open("rb") as file:
                 file.seek(self._offsets.get(path, 0))
@@ -155,7 +159,7 @@ class Checker:
     # --- what is there ---
 
     def look(self, *, pages: bool) -> None:
-        """Compare, with the home at rest; `pages` has the whole store checked as well, which takes longer."""
+        """Compare, without a supervisor on the home. With `pages`, also check the whole store, which takes longer."""
         self.read()
         if pages:
             self.wrong += [f"understudy check: {problem}" for problem in check(self.home).problems]
@@ -171,7 +175,7 @@ class Checker:
     def _compare(self, snapshot: Snapshot, known: Known) -> None:
         row = snapshot.get(Table.TASKS, known.id)
         if row is None:
-            if known.name:  # else it ran before it was on disk, and its start was never acknowledged
+            if known.name:  # otherwise it ran before it was on disk, and its start was never acknowledged
                 self._fault(f"task {id_text(known.id)} ({known.name}) is not there")
             return
         if known.end is not None:
@@ -234,7 +238,7 @@ class Checker:
         elif record.name == "storm_tasks:listen":
             self._mail(known, [list(message) for message in known.heard], whole=False)
         elif record.name in COUNTERS and not value - len(known.runs) <= known.saved <= value:
-            # Each run may have died between a checkpoint and its note of that.
+            # Each run may have died between a checkpoint and its record in the journal.
             self._fault(f"task {id_text(known.id)} counted to {value}, and has saved {known.saved}")
         if record.name in GATEWAYS:
             self.sessions.sent_out(id_text(known.id), value)
@@ -242,7 +246,7 @@ class Checker:
             self._fault(f"feed {id_text(known.id)} ended with {value} of {known.count} numbers")
 
     def _mail(self, known: Known, messages: list[Any], *, whole: bool) -> None:
-        """Every acknowledged message, nothing that was not sent, in each sender's order; once each if `whole`."""
+        """Every acknowledged message, no message that was not sent, in each sender's order; once each if `whole`."""
         id = id_text(known.id)
         by_sender: dict[str, list[int]] = defaultdict(list)
         for sender, number in messages:
@@ -260,7 +264,7 @@ class Checker:
                 self._fault(f"{known.name} {id} lacks acknowledged messages of {sender}: {sorted(missing)}")
 
     def _passed_on(self, snapshot: Snapshot, known: Known, state: list[Any]) -> None:
-        """What a stage has noted as passed on is with the next one, in the state or in the mailbox, exactly."""
+        """Exactly the messages that a stage recorded as passed on are in the next one's state or mailbox."""
         assert known.relays_to is not None
         row = snapshot.get(Table.TASKS, known.relays_to)
         if row is None or Record.unpack(known.relays_to, row).state in TERMINAL:
@@ -275,7 +279,7 @@ class Checker:
     def _runs(self, known: Known, record: Record) -> None:
         """Attempts and interruptions only grow, and no two runs under one supervisor have the same numbers.
 
-        Handing out does not wait for the disk: the next supervisor goes on from the numbers that were there.
+        Dispatch does not wait for the disk, so the next supervisor continues from the stored numbers.
         """
         runs = known.runs
         id = id_text(known.id)
@@ -292,13 +296,13 @@ class Checker:
         self.tally["ends"] += 1
         self.tally["further attempts"] += record.attempt - 1
         self.tally["interruptions"] += record.interruptions
-        # A run that was killed before it could say so leaves a number without a line.
+        # A run that was killed too early for its record leaves a number without a line.
         self.tally["runs unseen"] += max(0, record.attempt + record.interruptions - max(1, len(set(runs))))
 
     # --- the end ---
 
     def end(self, *, containers: bool) -> None:
-        """What holds when everything has ended: stages have passed on all that they have, and nothing else."""
+        """Checks at the end: stages have passed on all their messages, and no others."""
         for known in self._tasks.values():
             if known.relays_to is None or (sink := self._tasks.get(known.relays_to)) is None:
                 continue
@@ -315,5 +319,5 @@ class Checker:
         return self._known(id).end is not None
 
     def unended(self) -> Iterator[str]:
-        # One without a name ran and was never started, as far as the disk and its client know.
+        # A task without a name ran but was never started, according to the store and its client.
         return (id_text(known.id) for known in self._tasks.values() if known.name and known.end is None)

@@ -1,9 +1,9 @@
-"""A client in the storm: does one thing after the other until it is killed, and notes what was acknowledged.
+"""A client in the storm: it does one thing after the other until it is killed, and records acknowledgements.
 
     python storm_client.py NAME SEED sync|async|embedded
 
-Every note is one write to the client's own journal: what it is about to do, and what came of it. Killed between the
-two it leaves it open whether the thing was done, and the checker accepts both.
+Every record is one write to the client's own journal: before each call, and with its outcome. If the client
+is killed between the two, the call may or may not have taken effect. The checker accepts both.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from understudy.actors.box.conf import BOX
 
 SETTINGS = json.loads(os.environ.get("UNDERSTUDY_STORM_SETTINGS", "{}"))
 
-#: What is done, as often as all others that stand here.
+#: The calls, and their weights.
 DEEDS = [
     *["start"] * 4,
     *["start_many"] * 2,
@@ -48,21 +48,21 @@ DEEDS = [
     *["wait"] * 3,
     "look",
 ]
-#: What is done beside that where containers can be run.
+#: Further calls where containers can be run.
 WITH_CONTAINERS = [*["box"] * 3, "cancel_box"]
-#: Containers that are queued or run from which on clients start no more.
+#: Containers, queued or running, above which clients start no more.
 CONTAINERS = 8
-#: Queued tasks from which on clients start no more.
+#: Queued tasks above which clients start no more.
 BACKLOG = 300
 PLAIN = [stage.double, stage.double_async, stage.falter, stage.steps, stage.parent, stage.double_alone]
-#: Tasks that go on until they are cancelled.
+#: Tasks that run until they are cancelled.
 RESTLESS = [stage.rest, stage.rest_async, stage.toil, *sessions.HOLDERS]
 STOPPABLE = [*RESTLESS, stage.steps]
 CONSUMERS = [stage.collect, stage.collect_async, stage.listen, *sessions.GATEWAYS]
 
 
 class Client:
-    """`me` is the name under which it sends; no two clients of a storm have the same."""
+    """`me` is the name under which it sends; no two clients of a storm have the same name."""
 
     def __init__(self, rt: Any, me: str, seed: str, journal: int) -> None:
         self.rt = rt
@@ -74,7 +74,7 @@ class Client:
         self._started: list[str] = []
         self._stoppable: list[str] = []
         self._boxes: list[str] = []
-        #: Consumers that this client may close, and all that it sends to.
+        #: Consumers that this client may close, and all tasks to which it sends.
         self._open: list[str] = []
         self._receivers: list[str] = []
 
@@ -124,7 +124,7 @@ class Client:
             self._took(task, info.id)
 
     async def _start_again(self) -> None:
-        """Under a key, which may have been used before: the same task is the answer."""
+        """With a key that may have been used before; then the answer is the same task."""
         if not self._keys or self.chance.random() < 0.5:
             self._keys.append((f"{self.me}-{len(self._keys)}", self.chance.randrange(1000)))
         key, number = self.chance.choice(self._keys)
@@ -219,7 +219,7 @@ class Client:
         self.note("saw", id, str(record.state), record.attempt, record.interruptions, record.ended, value)
 
     async def _look(self) -> None:
-        """And rest while there is much to do: what a storm leaves behind has to be done when it is over."""
+        """And rest while much work is queued: the remaining work must be done after the storm."""
         while len(await self.call("list", state="queued", limit=BACKLOG)) == BACKLOG and not _is_calm():  # noqa: ASYNC110
             await asyncio.sleep(0.1)
 
@@ -237,7 +237,7 @@ async def perform(name: str, seed: str, kind: str) -> None:
             with await _attach(embed if kind == "embedded" else lambda: Runtime.connect(home)) as rt:
                 await Client(rt, name, seed, descriptor).go_on()
     except Exception as error:
-        # Whatever a client is told in the storm, it is one of the errors that it can do something about.
+        # Any error of a client in the storm is one that it can handle.
         trace("wrong", f"client {name} ended with {error!r}")
         raise
 
@@ -247,7 +247,7 @@ def _is_calm() -> bool:
 
 
 async def _attach(make: Any) -> Any:
-    """Wait for a supervisor, unless it is this client that starts one."""
+    """Wait for a supervisor, unless this client starts one."""
     while True:
         try:
             rt = make()

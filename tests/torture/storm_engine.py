@@ -1,4 +1,4 @@
-"""The containers of a storm as the engine has them."""
+"""The engine's view of the containers of a storm."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from understudy.supervisor.boxes.docker_engine import DockerEngine
 
 
 class Containers:
-    """Those of the storm in `folder`. `close` removes whatever is left."""
+    """The containers of the storm in `folder`. `close` removes the remaining ones."""
 
     def __init__(self, folder: Path, engine: DockerEngine) -> None:
         self._home = folder / "home"
         self._shared = folder / "boxes"
         self._engine = engine
-        # They are user nobody's.
+        # They run as user 65534 (nobody).
         folder.chmod(0o711)
         self._shared.mkdir()
         self._shared.chmod(0o777)
@@ -25,11 +25,11 @@ class Containers:
         ran.chmod(0o666)
 
     def call_time(self) -> None:
-        """Tell those that go on until the storm is over."""
+        """Tell the containers that wait for the end of the storm."""
         (self._shared / "calm").touch()
 
     def left(self) -> list[str]:
-        """The names of those that there are, running or not."""
+        """The names of the existing ones, running or not."""
         return [name for row in self._rows() for name in row["Names"]]
 
     def _rows(self) -> list[dict[str, object]]:
@@ -39,6 +39,6 @@ class Containers:
         return [row for row in rows if row["Labels"].get(spec.HOME_LABEL, "").startswith(f"{mine}-")]
 
     def close(self) -> None:
-        """Remove them."""
+        """Remove these containers."""
         for row in self._rows():
             self._engine.remove(str(row["Id"]))

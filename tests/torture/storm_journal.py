@@ -1,7 +1,7 @@
-"""What tasks and clients of a storm note of what they were told is on disk, and where the storm keeps its files.
+"""The journals: tasks and clients of a storm record here what was acknowledged. Also the paths of its files.
 
-The traces are appended to shared files with one write each. That survives the death of the process that wrote, which
-is all a storm does; the order of the lines in a file is the order of what they tell.
+Each record is appended to a shared file with one write. That survives the death of the writing process, and a
+storm does nothing worse. The lines of a file have the order of their events.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ from typing import Any
 
 from understudy import Retry, current
 
-#: A worker that is killed from outside is blamed on the task that works there alone: it has retries enough for that.
+#: A worker that is killed from outside is blamed on the task that works there alone. This policy has enough
+#: retries for it.
 AGAIN = Retry(1_000_000, 0)
-#: Where the storm keeps its files.
+#: The paths of the storm's files.
 FOLDER = Path(os.environ.get("UNDERSTUDY_STORM_FOLDER", "."))
 
 
 def trace(kind: str, *row: Any) -> None:
-    """One line in the journal of this kind."""
+    """Append one line to the journal of this kind."""
     descriptor = os.open(
         FOLDER / f"{kind}.journal", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
     )
@@ -35,7 +36,7 @@ def trace(kind: str, *row: Any) -> None:
 
 @contextmanager
 def on_stage() -> Iterator[None]:
-    """Notes that this attempt begins, and that no other one at the same task is under way anywhere."""
+    """Records that this attempt begins, and that no other attempt of the same task runs anywhere."""
     here = current()
     lock = os.open(FOLDER / "locks" / here.id, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:

@@ -1,4 +1,4 @@
-"""One task, as clients and tasks of a storm have told of it."""
+"""One task, according to clients and tasks of a storm."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from understudy.storage.tables.schema import Table, after_prefix
 
 @dataclass
 class Known:
-    """What was told of it so far, and its end as it was first seen on disk."""
+    """The records about it so far, and its end as first seen on disk."""
 
     id: bytes
     name: str = ""
-    #: The messages that were acknowledged, and those that may be there, by sender.
+    #: The acknowledged messages, and the messages that may have arrived, by sender.
     sent: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
     sending: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
     relays_to: bytes | None = None
-    #: How far it has to count; what its container does.
+    #: The number up to which it counts; the plan of its container.
     count: int | None = None
     part: Part | None = None
-    #: The largest checkpoint that was acknowledged, of a task that counts.
+    #: The largest acknowledged checkpoint of a counting task.
     saved: int = 0
     cancelled: bool = False
     refused_cancel: bool = False
-    #: What a client has been told of its end: (state, attempt, interruptions, ended, value).
+    #: Its end as reported to a client: (state, attempt, interruptions, ended, value).
     saw: tuple[Any, ...] | None = None
-    #: (attempt, interruptions, supervisor, worker) of each time it was begun.
+    #: (attempt, interruptions, supervisor, worker) of each run.
     runs: list[tuple[int, int, int, int]] = field(default_factory=list)
     heard: list[tuple[str, int]] = field(default_factory=list)
     #: The rows of its end, as first seen on disk.
@@ -40,7 +40,7 @@ class Known:
 
 
 def value_of(packed: bytes | None) -> Any:
-    """What a row holds; None for no row."""
+    """The content of a row; None for no row."""
     return None if packed is None else values.unpack(packed)
 
 

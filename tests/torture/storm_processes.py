@@ -1,4 +1,4 @@
-"""The processes of a storm: started with a mark, found by it, and struck only if they carry it."""
+"""The processes of a storm. They are started with a mark, found by it, and killed only if they have it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import IO, Any
 from understudy.supervisor.linux.processes import children_of, has_ended
 
 HERE = Path(__file__).parent
-#: The environment variable that every process of a storm carries, but for its WebSocket server.
+#: The environment variable in every process of a storm except its WebSocket server.
 MARK = "UNDERSTUDY_STORM"
 
 SERVE = """
@@ -32,7 +32,7 @@ asyncio.run(Supervisor(Home(home), AppSpec.parse(app), Settings.of(settings)).ru
 
 
 class Processes:
-    """Of the storm in `folder`. `supervisor` is None where clients embed it; `close` ends whatever is left."""
+    """The processes of the storm in `folder`. `supervisor` is None if clients embed it. `close` ends the rest."""
 
     def __init__(self, folder: Path, settings: dict[str, Any], **environment: str) -> None:
         self._folder = folder
@@ -62,7 +62,7 @@ class Processes:
         self.clients.append(self._start([str(HERE / "storm_client.py"), name, seed, kind]))
 
     def listen(self, seed: str) -> None:
-        """Start the WebSocket server. It is never struck, and ends with us, however we end."""
+        """Start the WebSocket server. It is never killed, and ends with this process in any case."""
         command = [sys.executable, str(HERE / "storm_server.py"), str(self._folder), seed]
         self._server = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=self._log, stderr=self._log, env=self._environment
@@ -80,11 +80,11 @@ class Processes:
     # --- finding ---
 
     def ours(self) -> list[int]:
-        """Every living process of this storm but this one and its server."""
+        """Every living process of this storm except this one and the server."""
         return [int(entry) for entry in os.listdir("/proc") if entry.isdigit() and self._is_ours(int(entry))]
 
     def supervisor_pid(self) -> int:
-        """The pid of whoever serves the home; 0 for nobody."""
+        """The pid of the supervisor that serves the home; 0 for none."""
         if self.supervisor is not None:
             return self.supervisor.pid
         with suppress(OSError, ValueError, IndexError):
@@ -102,11 +102,11 @@ class Processes:
         return [client.pid for client in self.clients if client.poll() is None]
 
     def server_ended(self) -> bool:
-        """Whether the WebSocket server, which should not, has ended."""
+        """Whether the WebSocket server has ended, which it should not."""
         return self._server is not None and self._server.poll() is not None
 
     def titles(self) -> list[str]:
-        """For people: what there is of this storm."""
+        """A text for people: the processes of this storm."""
         return [_title(pid) for pid in self.ours()]
 
     def _is_ours(self, pid: int) -> bool:
@@ -119,7 +119,7 @@ class Processes:
     # --- ending ---
 
     def signal(self, pid: int, number: int) -> bool:
-        """Send a signal, but to none that is not ours: pids are used again."""
+        """Send a signal, but only to a process of the storm: pids are used again."""
         if pid <= 1:
             return False
         try:
@@ -137,7 +137,7 @@ class Processes:
         return True
 
     def close(self) -> None:
-        """Kill and wait for all that is left."""
+        """Kill the rest and wait for it."""
         self._log.close()
         for pid in self.ours():
             self.signal(pid, signal.SIGKILL)
@@ -158,7 +158,7 @@ def _title(pid: int) -> str:
 
 
 def _is_fork_server(pid: int) -> bool | None:
-    """None for what is neither that nor a worker."""
+    """None for a process that is neither this nor a worker."""
     with suppress(OSError):
         name = Path(f"/proc/{pid}/cmdline").read_bytes()
         if b": worker" in name:

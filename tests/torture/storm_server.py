@@ -1,9 +1,10 @@
-"""The other side of the storm's connections: never struck itself, it cuts them at random and notes what it hears.
+"""The peer of the storm's connections. It is never killed; it cuts connections at random and records messages.
 
     python storm_server.py FOLDER SEED
 
-Ends with its standard input. Its journal: ["opened", connection], ["hello", connection, task],
-["heard", task, message], ["cut", connection], ["ended", connection, the close code if the client has closed, or None].
+It ends when its standard input ends. Its journal: ["opened", connection], ["hello", connection, task],
+["heard", task, message], ["cut", connection], ["ended", connection, the close code if the client has closed,
+or None].
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
-#: How often a handshake is answered with 503.
+#: The probability that a handshake is answered with 503.
 REFUSED = 0.03
-#: Close codes with which a connection is cut, beside resets: the client opens it again after these.
+#: Close codes of cuts, in addition to resets: the client opens the connection again after these.
 PASSING = [1001, 1011, 1012]
 
 
@@ -59,7 +60,7 @@ class Server:
         try:
             who = json.loads(await conn.recv())
             self.note("hello", number, who["task"])
-            # The first one of each task is cut soon, so that none gets by without.
+            # The first connection of each task is cut soon, so that each task has a cut.
             first = who["task"] not in self._known
             self._known.add(who["task"])
             left = self._chance.randrange(3, 10) if first else self._chance.randrange(5, 100)
@@ -75,12 +76,12 @@ class Server:
         finally:
             await conn.close()
             protocol = conn.protocol
-            # An answer to a close of ours repeats our code.
+            # An answer to our close repeats our code.
             code = protocol.close_rcvd.code if protocol.close_rcvd and protocol.close_rcvd_then_sent else None
             self.note("ended", number, code)
 
     async def _count(self, conn: ServerConnection, who: dict[str, Any], left: int) -> None:
-        """The numbers after the last one that the client has, so many of them."""
+        """The next numbers after the last one that the client has."""
         for number in range(who["after"] + 1, min(who["after"] + left, who["count"]) + 1):
             await conn.send(json.dumps({"n": number}))
             await asyncio.sleep(self._chance.uniform(0, 0.004))
@@ -89,7 +90,7 @@ class Server:
             raise ConnectionClosed(None, None)
 
     async def _answer(self, conn: ServerConnection, task: str, left: int) -> None:
-        """Note what the client says, and tell it so; the last one is heard and not answered."""
+        """Record each message and answer it; the last one is recorded and not answered."""
         while True:
             said = json.loads(await conn.recv())["say"]
             self.note("heard", task, said)

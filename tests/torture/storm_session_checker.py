@@ -1,4 +1,4 @@
-"""What must be true of the storm's WebSocket sessions: the server's journal against the tasks' states."""
+"""The invariants of the storm's WebSocket sessions: the server's journal against the tasks' states."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from typing import Any
 
-#: Close codes that a client may say goodbye with: it has come to its end, was stopped, or has failed.
+#: Close codes of a client that has completed, was stopped, or has failed.
 GOODBYES = {None, 1000, 1001, 1011}
 
 
@@ -14,7 +14,7 @@ class Sessions:
     def __init__(self, fault: Callable[[str], None], tally: Counter[str]) -> None:
         self._fault = fault
         self._tally = tally
-        #: Connections that are open, and the task of each that has said so.
+        #: Open connections, and the task of each that has introduced itself.
         self.open: dict[int, str] = {}
         self._heard: dict[str, set[tuple[str, int]]] = defaultdict(set)
 
@@ -37,10 +37,10 @@ class Sessions:
                     self._fault(f"connection {number} was closed with code {code}")
 
     def sent_out(self, id: str, messages: list[Any]) -> None:
-        """A gateway notes as answered what the server has heard, and nothing else."""
+        """A gateway has recorded exactly the messages that the server has recorded."""
         if unheard := {tuple(message) for message in messages} - self._heard[id]:
             self._fault(f"gateway {id} has noted as answered what the server never heard: {sorted(unheard)}")
 
     def open_of(self, ended: Callable[[str], bool]) -> dict[int, str]:
-        """The connections that are open though their task has ended."""
+        """Open connections whose task has ended."""
         return {number: task for number, task in self.open.items() if task and ended(task)}

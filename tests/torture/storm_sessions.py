@@ -15,13 +15,13 @@ def url() -> str:
 
 
 def hello(after: int = 0, count: int = 0) -> dict[str, Any]:
-    """What a connection begins with: who it is, and what it wants of the numbers from 1 to `count`."""
+    """The first message of a connection: its task, and the wanted part of the numbers from 1 to `count`."""
     return {"task": current().id, "after": after, "count": count}
 
 
 @task(retry=AGAIN, timeout=None)
 def feed(to: str, count: int) -> int:
-    """Passes the server's numbers on, each in the commit that notes it: none may be missing or come twice."""
+    """Passes the server's numbers on, each in the commit that records it: none may be missing or come twice."""
     last = restore() or 0
     me = current().id
     with on_stage():
@@ -68,14 +68,14 @@ def _check_next(me: str, last: int, message: Any) -> None:
 
 
 class Outbox:
-    """What a gateway has sent and is waiting for: one message at a time, until its answer is there."""
+    """The one message that a gateway has sent and that is not answered yet."""
 
     def __init__(self, done: list[Any]) -> None:
         self.done = done
         self.waiting: Any = None
 
     def answered(self, answer: Any) -> bool:
-        """Whether this settles what was waiting; else it must be the answer to one that was sent twice."""
+        """Whether this answers the sent message; otherwise it must be the answer to one that was sent twice."""
         if self.waiting is not None and answer == {"ack": self.waiting}:
             self.done.append(self.waiting)
             self.waiting = None
@@ -87,7 +87,7 @@ class Outbox:
 
 @task(retry=AGAIN, timeout=None, ack="checkpoint")
 def gateway() -> list[Any]:
-    """Says every message of its mailbox to the server, and keeps those whose answer has come."""
+    """Sends every message of its mailbox to the server, and keeps those that were answered."""
     with on_stage():
         box = Outbox(restore() or [])
         with ws.connect(

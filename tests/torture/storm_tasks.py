@@ -1,4 +1,4 @@
-"""What runs while the storm rages: every kind of task. The app of its supervisors."""
+"""The tasks of a storm, of every kind. The app of its supervisors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from understudy.actors.task import current_runtime
 
 
 def work(most: float = 0.004) -> None:
-    """A moment of work, so that there is something to be killed in."""
+    """A short piece of work, during which it can be killed."""
     time.sleep(random.uniform(0, most))
 
 
@@ -52,7 +52,7 @@ def steps(count: int) -> int:
 
 @task(retry=AGAIN, ack="checkpoint")
 def collect() -> list[Any]:
-    """Keeps every message, with a checkpoint after each few."""
+    """Keeps every message, with a checkpoint after every few messages."""
     with on_stage():
         state = restore() or []
         while (message := receive()) is not None:
@@ -91,7 +91,7 @@ def relay(to: str) -> list[Any]:
 
 @task(retry=AGAIN)
 def listen() -> int:
-    """Keeps no state: what it hears it hears at least once, and in order."""
+    """Has no state: it receives each message at least once, and in order."""
     heard = 0
     with on_stage():
         while (message := receive()) is not None:
@@ -113,7 +113,7 @@ def falter(times: int) -> int:
 
 @task(retry=AGAIN)
 def parent(count: int) -> int:
-    """Starts children, each under a key of its own, and waits for them."""
+    """Starts children, each with its own key, and waits for them."""
     with on_stage():
         rt = current_runtime.runtime()
         names = [f"{current().id}/{number}" for number in range(count)]
@@ -137,7 +137,7 @@ async def rest_async() -> bool:
 
 @task(retry=AGAIN, grace=30)
 def toil() -> str:
-    """Works until it is asked to stop, or has worked enough: it keeps a slot from others."""
+    """Works until it is asked to stop, or for a maximum time: it keeps a slot from others."""
     with on_stage():
         end = time.monotonic() + 0.5
         while not cancelled() and time.monotonic() < end:
@@ -147,7 +147,7 @@ def toil() -> str:
 
 @task(timeout=0.2, grace=0.1)
 def stubborn() -> None:
-    """Has to be killed."""
+    """Ends only by a kill."""
     with on_stage():
         while True:
             time.sleep(1)

@@ -1,7 +1,7 @@
-"""The wall clock is set while a supervisor works: forwards, back, by hand, by NTP or at a change of zones.
+"""The wall clock is set while a supervisor works: forwards and back, by hand, by NTP or by a change of zones.
 
-Times that have to survive a restart follow the wall clock (`delay`, `at`, `keep`), the others the monotonic one
-(`timeout`, `grace`, `sleep`): see docs/inside.md, Clocks.
+Times that must survive a restart follow the wall clock (`delay`, `at`, `keep`). The others follow the
+monotonic clock (`timeout`, `grace`, `sleep`). See docs/inside.md, Clocks.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from understudy.supervisor.rules.pauses import PAUSE
 from waiting import until
 
 HOUR = 3600
-#: The clocks that run when everything is frozen, in seconds: more than it takes to get there.
+#: Seconds of the clocks that run during the freeze: more than the time to get there.
 LITTLE = 3.0
 
 
@@ -38,7 +38,7 @@ def clock(tmp_path: Path) -> Iterator[Shim]:
 
 
 def started(rt: Runtime) -> dict[str, Any]:
-    """Tasks in every state of waiting, all of them with a timeout of less than any jump."""
+    """Tasks in every state of waiting, all with a timeout shorter than any jump."""
     timed = {"timeout": 600, "grace": 60}
     return {
         "receiving": rt.start(clock_tasks.total.options(**timed)),
@@ -56,7 +56,7 @@ def test_a_jump_times_nothing_out_and_leaves_nothing_stuck(home: Path, clock: Sh
         1,
         2,
         1,
-    )  # on and back by hand, then as by summer time on a machine whose clock has the zone in it
+    )  # forwards and back by hand, then as by summer time on a machine whose clock is in local time
     with Runtime(home, app="clock_tasks", workers=2, drain=1.0) as rt:
         ready(rt, 2)
         every = [started(rt)]
@@ -71,7 +71,7 @@ def test_a_jump_times_nothing_out_and_leaves_nothing_stuck(home: Path, clock: Sh
             assert tasks["receiving"].result(PATIENCE) == 5
             assert tasks["sleeping"].result(PATIENCE) >= 0.3
             assert tasks["async"].result(PATIENCE) >= 0.3
-        # What the wall clock says is due, is run, and nothing else is; a clock set back makes it late.
+        # Only tasks that are due by the wall clock run; a clock set back makes them late.
         clock.set_clock(20 * HOUR)
         assert rt.run(clock_tasks.add, 2, 2, timeout=PATIENCE) == 4
         for tasks in every:
@@ -93,7 +93,7 @@ def test_delays_follow_the_wall_clock(home: Path, clock: Shim):
         assert rt.run(clock_tasks.add, 2, 2, timeout=PATIENCE) == 4
         assert info.status().state is State.QUEUED
         clock.set_clock(HOUR + 1)
-        # Noticed at the next thing that happens, or within seconds.
+        # The supervisor notices at the next event, or within seconds.
         assert rt.run(clock_tasks.add, 2, 2, timeout=PATIENCE) == 4
         assert (info.result(PATIENCE), at.result(PATIENCE)) == (3, 7)
 
@@ -124,7 +124,7 @@ def test_ended_tasks_are_kept_by_the_wall_clock_and_ids_stay_unique(home: Path, 
         assert rt.prune() >= 1
 
 
-#: A client that waits, and is frozen with all the others.
+#: A client that waits, and is frozen with all other processes.
 WAITS = """
 import json
 from understudy import Runtime
@@ -144,7 +144,7 @@ def _state(pid: int) -> str:
 
 @contextmanager
 def frozen(pids: list[int]) -> Iterator[None]:
-    """None of these processes does anything inside the block."""
+    """None of these processes runs inside the block."""
     try:
         for pid in pids:
             os.kill(pid, signal.SIGSTOP)
@@ -160,7 +160,7 @@ def waiting(rt: Runtime, folder: Path) -> dict[str, Any]:
     tasks = {
         "retried": rt.start(clock_tasks.fails_once.options(retry=1), HOUR),
         "delayed": rt.start(clock_tasks.add.options(delay=HOUR), 1, 2),
-        # Its worker is its own, and is looked at ten times a second.
+        # It has its own worker, which is checked ten times a second.
         "measured": rt.start(clock_tasks.total.options(memory_limit=1 << 30, timeout=600)),
         "cancelled": rt.start(clock_tasks.winds_up.options(grace=LITTLE), str(folder / "go")),
     }
@@ -171,7 +171,7 @@ def waiting(rt: Runtime, folder: Path) -> dict[str, Any]:
 
 
 def with_little_time(rt: Runtime) -> dict[str, Any]:
-    """Tasks whose clocks run, and have `LITTLE` on them."""
+    """Tasks whose clocks run and have `LITTLE` left."""
     little = {"timeout": LITTLE, "grace": 60}
     tasks = {
         "receiving": rt.start(clock_tasks.total.options(**little)),
@@ -199,8 +199,10 @@ def client_of(home: Path, *infos: Any) -> Iterator[Any]:
 def test_nobody_is_blamed_for_time_in_which_everything_was_frozen(
     home: Path, tmp_path: Path, clock: Shim, clock_stands_still: bool
 ):
-    """Suspended: the machine slept, and its monotonic clock stood still. Paused: a container, say; that clock went on.
-    The wall clock is hours ahead afterwards."""
+    """Suspended: the machine slept and its monotonic clock stood still. Paused: that clock went on.
+
+    The wall clock is hours ahead afterwards.
+    """
     with ExitStack() as stack:
         supervisor = stack.enter_context(serving(home, "clock_tasks", workers=2))
         assert said(supervisor) == ["ready"]
@@ -216,7 +218,7 @@ def test_nobody_is_blamed_for_time_in_which_everything_was_frozen(
             begin = time.monotonic()
             with frozen(everybody):
                 clock.set_clock(2 * HOUR)
-                # Past every one of these clocks, by more than a busy machine would be.
+                # Later than every one of these clocks, by more than the delay of a busy machine.
                 until(lambda: time.monotonic() > begin + LITTLE + PAUSE + 0.2, 2 * LITTLE + PATIENCE)
                 if clock_stands_still:
                     clock.hold_back(time.monotonic() - begin)

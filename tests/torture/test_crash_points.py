@@ -1,4 +1,4 @@
-"""At every named point, before and after it, a process dies: nothing is lost, nothing twice, nothing left behind."""
+"""A process dies at every named point, before and after it: nothing is lost, done twice or left behind."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from understudy.supervisor.testing.crash_points import ONE_WAY, POINTS, VARIABLE
 from waiting import until
 
 PATIENCE = 30.0
-#: At which call of the function the process dies, where that is not the second.
+#: The call of the function at which the process dies, if it is not the second one.
 COUNTS = {
     **dict.fromkeys(["bury", "adopt", "recover", "load", "fork", "middleman", "orphan"], 1),
     "commit": 4,
@@ -40,7 +40,7 @@ WHERE = [
 
 
 class Client:
-    """Does what clients do, and notes it as those of a storm do."""
+    """Makes the calls of clients, and records them as a storm's clients do."""
 
     def __init__(self, rt: Runtime, folder: Path) -> None:
         self._rt = rt
@@ -72,7 +72,7 @@ class Client:
 
 
 def act(rt: Runtime, client: Client, kill: Callable[[], None]) -> None:
-    """A bit of everything: short tasks, sync and async, checkpoints, a pipeline, a delay, a cancel, a death."""
+    """Some of everything: short tasks, sync and async, checkpoints, a pipeline, a delay, a cancel, a death."""
     sink = client.start(stage.collect)
     head = client.start(stage.relay, sink)
     rest = client.start(stage.rest)
@@ -105,7 +105,7 @@ def test_a_death_at(where: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> 
     with Runtime(home, app=stage.__file__, **settings) as rt:
 
         def kill() -> None:
-            # What is there has been begun: or there is nothing to bury, and nothing to recover.
+            # The tasks that are there have begun; otherwise there is nothing to bury, and nothing to recover.
             if point == "bury":
                 os.kill(
                     until(lambda: [row["pid"] for row in rt.tree()["workers"] if row["tasks"]])[0],

@@ -1,4 +1,4 @@
-"""A disk that says no: to a sync, to a write, to opening anything for writing."""
+"""A disk that refuses: a sync, a write, or any opening for writing."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def disk(tmp_path: Path) -> Iterator[Shim]:
 
 
 def test_a_sync_that_fails_acknowledges_nothing_and_loses_nothing(home: Path, disk: Shim, monkeypatch):
-    """After it, nobody knows what of the file is on disk: so nothing more is written by that supervisor."""
+    """After it the content of the file on disk is unknown, so that supervisor writes nothing more."""
     monkeypatch.setattr(reconnecting, "PATIENCE", 0.5)
     with serving(home) as process:
         assert said(process) == ["ready"]
@@ -57,7 +57,7 @@ def test_a_sync_that_fails_acknowledges_nothing_and_loses_nothing(home: Path, di
 
 
 def test_a_sync_without_room_is_tried_again(home: Path, disk: Shim):
-    """A file system that allocates late says so then only."""
+    """A file system with late allocation reports a lack of space only then."""
     with runtime(home) as rt:
         assert rt.run(stage_tasks.add, 1, 2, timeout=PATIENCE) == 3
         disk.fail_sync(errno.ENOSPC)
@@ -108,7 +108,7 @@ def test_a_home_that_may_only_be_read_is_read_and_not_served(medium: Path):
 
 
 def test_a_backlog_larger_than_the_disk_comes_to_its_end_by_pruning_alone(medium: Path):
-    """Each task doubles its room when it ends: what was admitted does not fit. Nothing outside makes room."""
+    """Each task doubles its space at its end, so the admitted tasks do not fit. No space is freed from outside."""
     home = medium / "home"
     with runtime(home, map_size=1 << 20, slots=4) as rt:
         backlog: list[TaskInfo] = []
@@ -123,7 +123,7 @@ def test_a_backlog_larger_than_the_disk_comes_to_its_end_by_pruning_alone(medium
 
         def prune_all() -> bool:
             nonlocal pruned
-            # It is never so full that it cannot be asked, or cannot make room.
+            # It is never so full that it cannot be read, or cannot free space.
             pruned += rt.prune(all=True)
             return pruned == len(backlog)
 

@@ -1,4 +1,4 @@
-"""The short form of the load: what grows by the task would show in seconds."""
+"""The short form of the load: growth with each task shows within seconds."""
 
 from __future__ import annotations
 

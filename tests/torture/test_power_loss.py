@@ -1,4 +1,4 @@
-"""Power loss at any point between two syncs of the real writer: what was acknowledged before it is there."""
+"""Power loss at any point between two syncs of the real writer: acknowledged work is still there."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ import power_loss
 import power_tasks
 from needs import require
 
-#: Not as a script, whose tasks would be those of `__main__`.
+#: As a module, not as a script, whose tasks would be in `__main__`.
 PROGRAM = """
 import sys
 sys.path.insert(0, sys.argv[1])
 import power_tasks
 power_tasks.main(sys.argv[2], int(sys.argv[3]))
 """
-#: Rounds of the recorded program, and images that are opened of it.
+#: Rounds of the recorded program, and images of it that are opened.
 ROUNDS = int(os.environ.get("POWER_ROUNDS", "3"))
 CUTS = int(os.environ.get("POWER_CUTS", "100"))
 SEED = int(os.environ.get("SEED", "1"))
@@ -45,16 +45,17 @@ def test_what_was_acknowledged_before_it_is_there(home: Path, tmp_path: Path) ->
     kinds = Counter(step.kind for step in steps)
     assert kinds["S"] > 20
     assert kinds["D"] > 20
-    # The first one made the store; each of the others was a compaction, of which everybody was told.
+    # The first replacement made the store; each of the others was a compaction, and was reported to the
+    # caller.
     assert kinds["R"] == 1 + sum(step.data == b'["compacted"]' for step in steps) > 3
-    # And without a cut the recording is the file, or nothing of this would say anything.
+    # Without a cut the record must give the file; otherwise it would prove nothing.
     disk = power_loss.Disk()
     for step in steps:
         if step.kind != "A":
             disk.do(step)
     assert (home / "store.mdb").read_bytes() == disk.after_all()
     lock = (home / "store.mdb-lock").read_bytes()
-    # In memory where there is some to be had: what is opened there need not wait for this machine's disk.
+    # In memory if possible, so that opening an image does not wait for this machine's disk.
     with TemporaryDirectory(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None) as images:
         played = power_loss.play(steps, CUTS, SEED, Path(images), lock)
     print(
@@ -66,7 +67,7 @@ def test_what_was_acknowledged_before_it_is_there(home: Path, tmp_path: Path) ->
 
 
 def test_without_the_syncs_of_a_swap_it_would_be_seen() -> None:
-    """A name that is not synced may be the old file's, and a draft that is not synced may hold anything."""
+    """An unsynced name may be the old file's, and an unsynced draft may hold anything."""
     Step = power_loss.Step
     before = [Step("W", 1, 0, b"old"), Step("S", 1, 0, b""), Step("R", 1, 0, b""), Step("F", 0, 0, b"")]
     draft = [Step("W", 2, 0, b"new"), Step("S", 2, 0, b""), Step("R", 2, 0, b"")]

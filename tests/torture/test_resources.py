@@ -1,4 +1,4 @@
-"""What runs out: descriptors, processes, threads, places for readers. Nothing is lost by it, and it passes."""
+"""Resources that run out: descriptors, processes, threads, places of readers. Nothing is lost, and it recovers."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def descriptors(pid: int) -> int:
 
 @contextmanager
 def served(home: Path, **settings: Any) -> Iterator[tuple[Runtime, int]]:
-    """A supervisor of its own, a client of it, and its pid; sound at the end."""
+    """An own supervisor, a client of it, and its pid. The store is sound at the end."""
     with serving(home, **settings) as process:
         assert said(process) == ["ready"]
         with Runtime.connect(home) as rt:
@@ -79,7 +79,7 @@ def test_without_a_descriptor_left_it_serves_and_comes_back(home: Path):
         assert resource.prlimit(tree["fork_server"], resource.RLIMIT_NOFILE) == resource.getrlimit(
             resource.RLIMIT_NOFILE
         ), "tasks get what the supervisor was started with"
-        # Not one is left: whatever it opens from here on is refused.
+        # No descriptor is left: every further opening is refused.
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, hard))
         assert rt.run(stage_tasks.add, 1, 2, timeout=PATIENCE) == 3
         kill(tree["workers"][0]["pid"])
@@ -191,7 +191,7 @@ def test_forks_that_fail_are_tried_again(home: Path, tmp_path: Path):
 
 @contextmanager
 def cgroup(pid: int) -> Iterator[Path]:
-    """A control group for processes, with one in it; only root can have one."""
+    """A control group that limits processes, with one process in it; only root can make one."""
     roots = [Path("/sys/fs/cgroup/pids"), Path("/sys/fs/cgroup")]
     for root in roots:
         group = root / f"understudy-test-{os.getpid()}"
@@ -217,7 +217,7 @@ def test_without_a_process_or_thread_left_timeouts_end_and_workers_come_back(hom
         assert said(process) == ["ready"]
         with Runtime.connect(home) as rt:
             (worker,) = ready(rt, 1)
-            # It has been moved at once, and what it started since is in the group as well.
+            # The process has been moved before it starts others, so these are in the group as well.
             members = (group / "cgroup.procs").read_text().split()
             for pid in (rt.tree()["fork_server"], worker):
                 if str(pid) not in members:
@@ -273,7 +273,7 @@ HOLD_PLACES_AND_DIE = """
 
 
 def take_all_places(home: Path) -> None:
-    """Have every place that the store has for readers held by a process that was killed."""
+    """Let a killed process hold every place of readers in the store."""
     arguments = [str(store_file(home)), str(MAX_READERS)]
     ended = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(HOLD_PLACES_AND_DIE), *arguments], check=False
@@ -286,7 +286,7 @@ def test_places_of_readers_that_were_killed_are_free_again(home: Path, monkeypat
     take_all_places(home)
     assert environment.count(Table.META) == 2
     take_all_places(home)
-    # As when a client connects, which is about to read.
+    # A client connects like this, and reads next.
     monkeypatch.setattr(environment_module, "READER_CHECK", 0.0)
     environment.forget_dead_readers()
     look = "import sys; from understudy.storage.check import check; from pathlib import Path; check(Path(sys.argv[1]))"

@@ -1,4 +1,4 @@
-"""Tasks that do what no task should: the worker stays right, or dies cleanly and is replaced; nobody else notices."""
+"""Tasks that do what a task should not: the worker works correctly, or dies and is replaced; others continue."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from theatre import PATIENCE, gone, kill, ready
 from understudy import Runtime, State, Task
 from understudy.storage.check import check
 
-#: How an attempt may end whose code takes its worker down; all others complete or fail by their own error.
+#: The possible ends of an attempt whose code ends its worker; all others complete or fail by their own error.
 DIE = {
     "closes_every_descriptor", "closes_all_and_opens_its_own", "shuts_its_socket_down", "writes_into_its_socket",
     "ends_its_process", "exits_from_a_thread",
@@ -27,9 +27,9 @@ FAIL = {
     "recurses_for_ever": "RecursionError",
     "takes_all_memory_it_may": "MemoryError",
 }
-#: What they do stays with the worker, and would be all that the next ones meet.
+#: Their effects stay in the worker, and would meet the next tasks there.
 RUIN = {"takes_all_descriptors", "sets_limits", "takes_all_memory_it_may"}
-#: These take a timeout's time.
+#: These take as long as a timeout.
 SLOW = {"stops_itself"}
 
 
@@ -43,7 +43,7 @@ def test_no_task_harms_another(home: Path, rude: Task[..., Any]):
             (worker,) = ready(rt, 1)
             waiting = rt.start(rude_tasks.echo.options(retry=3))
             if how == "closes_every_descriptor":
-                rt.run(rude_tasks.add_async, 1, 2, timeout=PATIENCE)  # with an event loop, and without
+                rt.run(rude_tasks.add_async, 1, 2, timeout=PATIENCE)  # with an event loop, and without one
             record = rt.start(rude.options(timeout=1 if how in SLOW else PATIENCE, grace=0.1), how).wait(
                 PATIENCE
             )

@@ -1,4 +1,4 @@
-"""Who gets in, who may read, and what a name or a value can do."""
+"""Access to a home, rights of files, and harmful names and values."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from understudy.storage.backup import backup
 from understudy.supervisor.wire.codec import VERSION, encode
 from understudy.supervisor.wire.messages import Ask
 
-#: What can run code that came as data.
+#: Functions that can run code from data.
 FORBIDDEN_MODULES = {
     "pickle",
     "cPickle",
@@ -37,7 +37,7 @@ FORBIDDEN_MODULES = {
     "yaml",
 }
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__"}
-#: Runs the program itself in the fork server, as multiprocessing does.
+#: This runs the program in the fork server, as multiprocessing does.
 OWN_PROGRAM = "supervisor/app.py"
 
 
@@ -157,7 +157,7 @@ def test_only_what_the_app_declares_can_be_started_by_name(home: Path, tmp_path:
                 assert rt.list(limit=100)[0].task == "stage_tasks:add"
                 assert len(rt.list(limit=100)) == 1
                 if not embedded:
-                    # Nor can a client have a module imported.
+                    # A client cannot cause an import either.
                     with pytest.raises(UnknownTask):
                         rt._attachment.ask(Ask.DECLARE, ["trap"])
     finally:

@@ -1,4 +1,4 @@
-"""The storm's short form: `make torture` until so many processes were killed."""
+"""The storm's short form: `make torture` until a number of processes is killed."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import storm
 from engines import engine
 
 KILLS = 20
-#: Seconds after which it ends all the same; what it leaves behind has to be done afterwards.
+#: Seconds after which it ends in any case; its remaining work must be done afterwards.
 SECONDS = 4
 
 
 def done_in(options: str) -> dict[str, Any]:
-    """What was done in a storm in which nothing was wrong."""
+    """The counts of a storm without a fault."""
     command = [sys.executable, storm.__file__, "--seconds", str(SECONDS), *options.split()]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=110)
     assert ended.returncode == 0, ended.stderr
