@@ -25,7 +25,10 @@ class ExitCode(IntEnum):
     AMBIGUOUS = 5, "the beginning of an id fits several tasks"
     ENDED = 6, "the task had already ended, so it cannot be cancelled and takes no messages"
     NOT_ENDED = 7, "the task has not ended yet"
-    SUPERVISOR_LOST = 8, "the connection to the supervisor was lost; the command may or may not have taken effect"
+    SUPERVISOR_LOST = (
+        8,
+        "the connection to the supervisor was lost; the command may or may not have taken effect",
+    )
     MAILBOX_FULL = 9, "the task's mailbox is at its limit"
     TASK_FAILED = 10, "the task failed"
     TASK_TIMED_OUT = 11, "the task reached its timeout"
