@@ -34,7 +34,7 @@ class Task:
                 await self.rung.wait()
 
     async def take(self) -> Any:
-        await self.until(self.session.something)
+        await self.until(lambda: self.session.queue or self.session.ended)
         return self.session.take()
 
 

@@ -40,7 +40,7 @@ class Watcher:
                 await self.rung.wait()
 
     async def take(self) -> Any:
-        await self.until(self.session.something)
+        await self.until(lambda: self.session.queue or self.session.ended)
         return self.session.take()
 
     async def all(self) -> list[Any]:
