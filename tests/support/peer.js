@@ -1,5 +1,5 @@
-// A WebSocket server of another make, for the tests: the package `ws` on Node.js. Prints its port, then one line for
-// each connection that ends: its close code and reason.
+// An independent WebSocket server for the tests: the package `ws` on Node.js. It prints its port, then one line for
+// each ended connection: its close code and reason.
 const fs = require("fs");
 const http = require("http");
 const https = require("https");

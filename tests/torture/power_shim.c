@@ -1,5 +1,4 @@
-/* Records what a process does to the data file of a store and to what is to take its place, in the order in which it
-   does it.
+/* Records the operations of a process on the data file of a store, and on drafts that will replace it, in their order.
 
    Preloaded with LD_PRELOAD; appends records to $POWER_LOG: one byte of kind, then the file's inode, offset and length
    as 8 bytes each in the machine's order, and the data. W is a write, logged before it is done; S is a sync that has
@@ -35,7 +34,7 @@ static int ends_with(const char *path, const char *end) {
     return length >= wanted && strcmp(path + length - wanted, end) == 0;
 }
 
-/* The file's inode, or 0 for one that is neither the data file nor a draft of it. */
+/* The file's inode; 0 if the file is neither the data file nor a draft of it. */
 static uint64_t store_of(int fd) {
     char path[PATH_MAX];
     struct stat found;
@@ -128,7 +127,7 @@ SYNC(fdatasync)
 TRUNCATE(ftruncate, off_t)
 TRUNCATE(ftruncate64, off64_t)
 
-/* Where a write goes that names no offset. */
+/* The offset of a write that names none. */
 ssize_t write(int fd, const void *data, size_t size) {
     REAL(ssize_t, write, int, const void *, size_t);
     uint64_t file = store_of(fd);
@@ -159,7 +158,7 @@ int rename(const char *from, const char *to) {
     return real(from, to);
 }
 
-/* A store that is written by way of its map could not be recorded so: it must not be. */
+/* Writes through the memory map cannot be recorded, so the store must not use them. */
 int msync(void *address, size_t length, int flags) {
     REAL(int, msync, void *, size_t, int);
     return real(address, length, flags);
