@@ -320,14 +320,20 @@ class Attempts:
         for lane in seat.handed:
             self.take_back(seat, lane)
         lost = list(seat.tasks.values())
-        condemned = [(task, seat.condemned[task.id]) for task in lost if task.id in seat.condemned]
         others = [task for task in lost if task.id not in seat.condemned]
         for task in lost:
             seat.drop(task)
             self._leave_behind(task)
-        for task, reason in condemned:
-            self._killed(task, reason, seat)
-        if condemned or seat.condemned or seat.retiring:
+            if seat.condemned.get(task.id) == "memory":
+                limit = task.options.memory_limit
+                what = (
+                    f"its worker (pid {seat.pid}) took more than memory_limit={limit:,} bytes and was killed"
+                )
+                details = {"pid": seat.pid, "limit": limit, "signal": "SIGKILL"}
+                self._crashed(task, ("MemoryLimit", what, "", details), crashes=0)
+            elif task.id in seat.condemned:
+                self._interrupt(task)
+        if seat.condemned or seat.retiring:
             for task in others:
                 self._interrupt(task)
             return True
@@ -349,32 +355,6 @@ class Attempts:
         if task.kind.leaves_behind:
             self.on_left_behind()
 
-    def _killed(self, task: LiveTask, reason: str, seat: WorkerSeat) -> None:
-        if reason.startswith("memory"):
-            limit = task.options.memory_limit
-            message = (
-                f"its worker (pid {seat.pid}) took more than memory_limit={limit:,} bytes and was killed"
-            )
-            error: ErrorRow = (
-                "MemoryLimit",
-                message,
-                "",
-                {"pid": seat.pid, "limit": limit, "signal": "SIGKILL"},
-            )
-            verdict = judge_crash(error, task.options, task.record.attempt, crashes=0, max_crashes=1)
-            self._carry_out(task, Verdict(Event.CANCEL) if task.record.cancel else verdict)
-            return
-        self._carry_out(
-            task,
-            judge(
-                Outcome(Ending.INTERRUPTED),
-                task.options,
-                task.record.attempt,
-                cancelled=task.record.cancel,
-                timed_out=reason == "timeout",
-            ),
-        )
-
     def _share(self, task: LiveTask, share: Share, seat: WorkerSeat, status: ExitStatus) -> None:
         record = task.record
         if share is not Share.BYSTANDER:
@@ -383,23 +363,25 @@ class Attempts:
             share is Share.WITNESS and record.crashes >= self._settings.max_crashes
         ):
             record.alone = True
-        if share is not Share.CULPRIT or record.cancel:
+        if share is not Share.CULPRIT:
             self._interrupt(task)
             return
-        details: dict[str, Any] = {"pid": seat.pid}
-        if status.signal is not None:
-            details["signal"] = str(status)
-        else:
-            details["exit_code"] = status.code
-        error: ErrorRow = ("WorkerDied", f"its worker (pid {seat.pid}) died: {status}", "", details)
+        ended = {"exit_code": status.code} if status.signal is None else {"signal": str(status)}
+        message = f"its worker (pid {seat.pid}) died: {status}"
+        self._crashed(task, ("WorkerDied", message, "", {"pid": seat.pid, **ended}), crashes=record.crashes)
+
+    def _crashed(self, task: LiveTask, error: ErrorRow, *, crashes: int) -> None:
+        record = task.record
+        most = self._settings.max_crashes
         self._carry_out(
             task,
             judge_crash(
                 error,
                 task.options,
                 record.attempt,
-                crashes=record.crashes,
-                max_crashes=self._settings.max_crashes,
+                cancelled=record.cancel,
+                crashes=crashes,
+                max_crashes=most,
             ),
         )
 

@@ -99,11 +99,14 @@ def judge_crash(
     options: Options,
     attempt: int,
     *,
+    cancelled: bool,
     crashes: int,
     max_crashes: int,
     rng: random.Random | None = None,
 ) -> Verdict:
     """The verdict on the task that is to blame for the death of its worker. `crashes` includes this death."""
+    if cancelled:
+        return Verdict(Event.CANCEL)
     if crashes >= max_crashes:
         message = f"its worker died {crashes} times while it ran; the last time: {error[1]}"
         return Verdict(Event.FAIL, ("Poisoned", message, "", {**error[3], "crashes": crashes}))

@@ -133,7 +133,9 @@ CRASH = ("WorkerDied", "its worker (pid 7) died: SIGSEGV", "", {"pid": 7, "signa
 def test_a_death_counts_as_an_exception_until_it_has_happened_too_often(
     policy: str, attempt: int, crashes: int, event: Event
 ):
-    verdict = judge_crash(CRASH, Options(retry=POLICIES[policy]), attempt, crashes=crashes, max_crashes=3)
+    verdict = judge_crash(
+        CRASH, Options(retry=POLICIES[policy]), attempt, cancelled=False, crashes=crashes, max_crashes=3
+    )
     assert verdict.event is event
     assert verdict.error is not None
     if crashes < 3:
@@ -142,6 +144,13 @@ def test_a_death_counts_as_an_exception_until_it_has_happened_too_often(
         assert verdict.error[0] == "Poisoned"
         assert "died 3 times" in verdict.error[1]
         assert verdict.error[3] == {"pid": 7, "signal": "SIGSEGV", "crashes": 3}
+
+
+@pytest.mark.parametrize("crashes", [0, 1, 3])
+def test_a_cancel_that_was_accepted_stands_after_a_death(crashes: int):
+    options = Options(retry=POLICIES["two"])
+    verdict = judge_crash(CRASH, options, 1, cancelled=True, crashes=crashes, max_crashes=3)
+    assert verdict == Verdict(Event.CANCEL)
 
 
 @pytest.mark.parametrize("ending", Ending)
