@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any, TypeGuard
 
 from .errors import InvalidOption
@@ -57,3 +57,12 @@ def check_choice(name: str, value: object, allowed: Collection[str]) -> None:
     """Raise InvalidOption unless the value is one of these."""
     if value not in tuple(allowed):
         raise InvalidOption(f"{name} must be {' or '.join(map(repr, allowed))}: {value!r:.80}")
+
+
+def check_names(given: Iterable[str], known: Collection[str], of: str, more: str = "") -> None:
+    """Raise InvalidOption for a name that is not known."""
+    for name in given:
+        if name not in known:
+            raise InvalidOption(
+                f"unknown option {name!r:.80}; the options of {of} are {', '.join(known)}{more}"
+            )

@@ -7,10 +7,10 @@ supervisor's own view by one commit.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import msgpack
 
@@ -28,6 +28,8 @@ from .tables.schema import (
     log_key,
     log_seq,
 )
+
+T = TypeVar("T")
 
 LogLine = tuple[float, str, str]
 """Time in seconds since the epoch, level, text."""
@@ -61,7 +63,7 @@ class Reader:
     def record(self, id: bytes) -> Record | None:
         """The record of a task; None if there is no task with this id."""
         row = self._get(Table.TASKS, id)
-        return None if row is None else _unpack(id, row)
+        return None if row is None else _parsed(id, Record.unpack, id, row)
 
     def records(
         self,
@@ -104,7 +106,9 @@ class Reader:
                 stop = ceiling if stop is None else min(stop, ceiling)
             found: list[Record] = []
             for id, row in snapshot.rows(Table.TASKS, start, stop, reverse=True):
-                if _state(id, row) in wanted and fits(record := _unpack(id, row)):
+                if _parsed(id, state_of, row) in wanted and fits(
+                    record := _parsed(id, Record.unpack, id, row)
+                ):
                     found.append(record)
                     if len(found) == limit:
                         break
@@ -189,7 +193,7 @@ def _live(snapshot: Snapshot, wanted: frozenset[State], before: bytes | None) ->
                 raise StoreCorrupt(
                     f"live task {id.hex()} ({live_lane(key).name}) has no record; run `understudy check`"
                 )
-            yield _unpack(id, row)
+            yield _parsed(id, Record.unpack, id, row)
 
 
 def _by_id(record: Record) -> bytes:
@@ -201,15 +205,8 @@ def _id_floor(at: float) -> bytes:
     return min(max(int(at * 1000), 0), 2**48 - 1).to_bytes(6, "big")
 
 
-def _unpack(id: bytes, row: bytes) -> Record:
+def _parsed(id: bytes, parse: Callable[..., T], *row: bytes) -> T:
     try:
-        return Record.unpack(id, row)
-    except ValueError as error:
-        raise StoreCorrupt(f"the record of task {id.hex()} is damaged; run `understudy check`") from error
-
-
-def _state(id: bytes, row: bytes) -> State:
-    try:
-        return state_of(row)
+        return parse(*row)
     except ValueError as error:
         raise StoreCorrupt(f"the record of task {id.hex()} is damaged; run `understudy check`") from error

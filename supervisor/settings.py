@@ -6,8 +6,7 @@ import os
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Final, Literal
 
-from ..actors.checks import check_choice, check_seconds, check_whole
-from ..actors.errors import InvalidOption
+from ..actors.checks import check_choice, check_names, check_seconds, check_whole
 from ..actors.values import VALUE_LIMIT
 
 MIB: Final = 1024 * 1024
@@ -100,8 +99,5 @@ class Settings:
 
         Raises InvalidOption for an unknown field.
         """
-        names = [field.name for field in fields(cls)]
-        for name in changes:
-            if name not in names:
-                raise InvalidOption(f"unknown setting {name!r}; the settings are {', '.join(names)}")
+        check_names(changes, [field.name for field in fields(cls)], "a supervisor")
         return cls(**{name: value for name, value in changes.items() if value is not None})

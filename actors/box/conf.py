@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Final, Literal
 
 from .. import values
-from ..checks import check_choice, check_flag, check_seconds, check_whole
+from ..checks import check_choice, check_flag, check_names, check_seconds, check_whole
 from ..errors import InvalidOption, InvalidValue
 from .policy import check_image, check_mount, check_output
 from .sizes import DEFAULT_SIZE, SIZES, Size, size_name
@@ -122,11 +122,7 @@ class BoxConf:
         """The inverse of `pack`. Raises InvalidOption and BoxRefused."""
         if not isinstance(packed, dict) or "image" not in packed:
             raise InvalidOption("a container task takes a BoxConf; start it with box.start(BoxConf(image=…))")
-        unknown = packed.keys() - set(_NAMES)
-        if unknown:
-            raise InvalidOption(
-                f"a BoxConf has no field {min(map(str, unknown))!r}; it has {', '.join(_NAMES)}"
-            )
+        check_names(packed, _NAMES, "a BoxConf")
         return cls(**packed)
 
 

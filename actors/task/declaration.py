@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar, cast, overload
 
-from ..checks import is_number
+from ..checks import check_names, is_number
 from ..errors import InvalidOption, InvalidTask
 from ..ids import id_bytes
 from ..qualified_names import module_name
 from . import parameters
-from .options import Options, check_names
+from .options import NAMES, Options
 
 if TYPE_CHECKING:
     from .handles import TaskInfo
@@ -120,7 +120,7 @@ class Task(Generic[P, R]):
         declared in a module that workers import, like any other.
         """
         name = changes.pop("name", None)
-        check_names(changes, ("key", "delay", "at", "stream_id"))
+        check_names(changes, NAMES, "a task", ", and those of a start key, delay, at, stream_id")
         given = _launch(key, delay, at, stream_id)
         copy = self._changed(
             self.options_in_force.changed(changes), frozenset(changes), self.launch.then(given)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final, Literal
 
-from ..checks import check_flag, check_seconds, check_whole
+from ..checks import check_flag, check_names, check_seconds, check_whole
 from ..errors import InvalidOption
 from .retry import Retry
 
@@ -70,7 +70,7 @@ class Options:
 
     def changed(self, changes: dict[str, Any]) -> Options:
         """A copy with these fields changed; InvalidOption names an unknown one."""
-        check_names(changes)
+        check_names(changes, NAMES, "a task")
         return replace(self, **changes) if changes else self
 
     def pack(self, only: set[str] | None = None) -> dict[str, Any]:
@@ -92,13 +92,3 @@ class Options:
 
 
 NAMES: Final = tuple(field.name for field in fields(Options))
-
-
-def check_names(names: Any, of_a_start: tuple[str, ...] = ()) -> None:
-    """InvalidOption for an unknown option. The message also lists `of_a_start`, the options of a start."""
-    unknown = [name for name in names if name not in NAMES]
-    if unknown:
-        more = f", and those of a start {', '.join(of_a_start)}" if of_a_start else ""
-        raise InvalidOption(
-            f"unknown option {unknown[0]!r}; the options of a task are {', '.join(NAMES)}{more}"
-        )

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Final, TypedDict
 from urllib.parse import urlsplit, urlunsplit
 
-from ..checks import check_flag, check_seconds, check_whole, is_number
+from ..checks import check_flag, check_names, check_seconds, check_whole, is_number
 from ..errors import InvalidOption
 
 #: Seconds that the opening and the closing of a connection may take.
@@ -162,12 +162,7 @@ class ConnectOptions:
     @classmethod
     def of(cls, url: str, wishes: Mapping[str, Any]) -> ConnectOptions:
         """Check the options; InvalidOption if one is unknown or out of its range."""
-        known = [field.name for field in fields(cls) if field.name != "url"]
-        unknown = [name for name in wishes if name not in known]
-        if unknown:
-            raise InvalidOption(
-                f"unknown option {unknown[0]!r}; the options of connect are {', '.join(known)}"
-            )
+        check_names(wishes, [field.name for field in fields(cls) if field.name != "url"], "connect")
         return cls(url, **wishes)
 
     @property

@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any, Final
 
 from websockets.asyncio.client import connect
@@ -48,18 +49,14 @@ class Reconnected:
     reason: str
 
 
-class _Sign:
-    def __init__(self, name: str) -> None:
-        self._name = name
+class Sign(Enum):
+    """What `take` returns in place of a message."""
 
-    def __repr__(self) -> str:
-        return self._name
+    EMPTY = "no message has arrived yet"
+    OVER = "no more messages will arrive"
 
 
-EMPTY: Final = _Sign("EMPTY")
-"""No message has arrived yet."""
-OVER: Final = _Sign("OVER")
-"""No more messages will arrive."""
+EMPTY, OVER = Sign.EMPTY, Sign.OVER
 
 #: Close codes for the reasons why a task's connection is closed.
 CODES: Final = {Closing.DONE: (1000, ""), Closing.AWAY: (1001, ""), Closing.FAILED: (1011, "the task failed")}
@@ -236,11 +233,11 @@ class Session:
         self._finish()
 
     def wired(self) -> None:
-        """See `Owner`."""
+        """There is a TCP connection; `lost` is called when it is gone."""
         self._wires += 1
 
     def opened_link(self, link: WireConnection) -> None:
-        """See `Owner`."""
+        """The handshake has succeeded; no message has come yet."""
         if self.closing:
             link.close_with(1001, "")
             return
@@ -259,25 +256,25 @@ class Session:
     # --- the loop's side: in and out ---
 
     def put(self, message: Message) -> None:
-        """See `Owner`."""
+        """A message has arrived."""
         self._came += len(message)
         self.queue.append(message)
 
     def full(self) -> bool:
-        """See `Owner`."""
+        """Whether reading should stop."""
         return (
             len(self.queue) >= self.terms.max_queue or self._came - self._taken >= self.terms.max_queue_bytes
         )
 
     def roomy(self) -> bool:
-        """See `Owner`."""
+        """Whether reading should go on."""
         return (
             len(self.queue) <= self.terms.max_queue // 2
             and self._came - self._taken <= self.terms.max_queue_bytes // 2
         )
 
     def news(self) -> None:
-        """See `Owner`."""
+        """A state has changed that the task may be waiting for."""
         self._ring()
 
     def _flush(self) -> None:
@@ -293,7 +290,7 @@ class Session:
     # --- the loop's side: the end ---
 
     def lost(self, link: WireConnection) -> None:
-        """See `Owner`."""
+        """The connection is gone."""
         self._wires -= 1
         if link is not self.link:
             # It was refused or given up before it opened.

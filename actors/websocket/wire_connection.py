@@ -11,15 +11,15 @@ Everything here runs on the event loop of the connection. It differs from the li
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from websockets.asyncio.client import ClientConnection
 from websockets.client import ClientProtocol
 from websockets.frames import CloseCode, Opcode
 from websockets.protocol import State
 
-from .connect_options import ConnectOptions
-from .json_messages import Message
+if TYPE_CHECKING:
+    from .session import Session
 
 #: Bytes given to the parser at once. The queue may exceed its limit by the messages in them, which is up to
 #: 1,000 times as much if they are compressed.
@@ -32,37 +32,10 @@ _BINARY: Final = Opcode.BINARY
 _PONG: Final = Opcode.PONG
 
 
-class Owner(Protocol):
-    """The owner of a wire connection: a Session. Its methods are called on the event loop."""
-
-    terms: ConnectOptions
-
-    def wired(self) -> None:
-        """There is a TCP connection; `lost` is called when it is gone."""
-
-    def opened_link(self, link: WireConnection) -> None:
-        """The handshake has succeeded; no message has come yet."""
-
-    def put(self, message: Message) -> None:
-        """A message has arrived."""
-
-    def full(self) -> bool:
-        """Whether reading should stop."""
-
-    def roomy(self) -> bool:
-        """Whether reading should go on."""
-
-    def news(self) -> None:
-        """A state has changed that the task may be waiting for."""
-
-    def lost(self, link: WireConnection) -> None:
-        """The connection is gone."""
-
-
 class WireConnection(ClientConnection):
     """A connection; made by `websockets` after TCP has connected."""
 
-    def __init__(self, protocol: ClientProtocol, *, owner: Owner, **options: Any) -> None:
+    def __init__(self, protocol: ClientProtocol, *, owner: Session, **options: Any) -> None:
         super().__init__(protocol, **options)
         self.owner = owner
         self.terms = owner.terms
@@ -182,16 +155,15 @@ class WireConnection(ClientConnection):
 
     # --- output ---
 
-    def write(self, messages: list[tuple[bytes, bool]]) -> bool:
-        """Send these (payload, is text); False if the connection is no longer open."""
+    def write(self, messages: list[tuple[bytes, bool]]) -> None:
+        """Send these (payload, is text), unless the connection is no longer open."""
         protocol = self.protocol
         if protocol.state is not _OPEN:
-            return False
+            return
         for payload, text in messages:
             (protocol.send_text if text else protocol.send_binary)(payload)
         # Joined, because the transport makes a system call for each write.
         self.transport.write(b"".join(protocol.data_to_send()))
-        return True
 
     def resume_writing(self) -> None:
         """The transport's buffer has room."""

@@ -36,6 +36,14 @@ def find(reader: Reader, text: str) -> Record:
     raise CliError(ExitCode.AMBIGUOUS, _candidates(reader, text, ids))
 
 
+def ended(reader: Reader, id: bytes) -> Record:
+    """The record of a task that has ended; CliError if it was pruned since."""
+    record = reader.record(id)
+    if record is None:
+        raise CliError(ExitCode.NOT_FOUND, "the task was pruned at its end, with its result")
+    return record
+
+
 def _candidates(reader: Reader, text: str, ids: list[bytes]) -> str:
     lines = [f"several tasks have an id that starts with {text}; give more characters:"]
     for id in ids[:CANDIDATES]:

@@ -45,11 +45,11 @@ class StartRows:
         ValueTooLarge.
         """
         declared = self._declared(task)
-        launch, here, name, changes = (
-            declared.launch,
-            lineage_here(),
+        name, launch, changes, here = (
             declared.name,
+            declared.launch,
             declared.packed_changes(),
+            lineage_here(),
         )
         key, due, check = launch.key, launch.due(time.time()), self._check_of(declared)
         stream = id_bytes(launch.stream_id) if launch.stream_id else here[1] if here else None

@@ -90,7 +90,7 @@ class ForkServer:
         # An import may hang, and would not notice the death of the supervisor.
         die_with_parent(self._supervisor)
         set_name(f"{self._name}: fork server")
-        if not self._load(hello):
+        if not self._import(lambda: self._load(hello), None):
             return EX_APP
         outlive_parent()
         while (request := inlet.receive()) is not None:
@@ -100,37 +100,27 @@ class ForkServer:
 
     # -- Loading ---------------------------------------------------------------------------------------------
 
-    def _load(self, hello: dict[str, Any]) -> bool:
-        try:
-            module, _, attribute = hello["entry"].partition(":")
-            self._entry = getattr(importlib.import_module(module), attribute)
-            load_app(AppSpec.unpack(hello["app"]))
-            self._report(declared_tasks(), None)
-        except Exception as error:  # noqa: BLE001 - every error is reported to the supervisor
-            self._report_failure(error, None)
-            return False
-        _settle()
-        return True
+    def _load(self, hello: dict[str, Any]) -> None:
+        module, _, attribute = hello["entry"].partition(":")
+        self._entry = getattr(importlib.import_module(module), attribute)
+        load_app(AppSpec.unpack(hello["app"]))
 
-    def _declare(self, request: int, modules: list[str]) -> None:
+    def _import(self, load: Callable[[], None], request: int | None) -> bool:
+        """Import modules and report the new tasks, or why it failed."""
         before = set(declared_tasks())
         try:
-            load_modules(modules)
+            load()
             news = {name: options for name, options in declared_tasks().items() if name not in before}
-            self._report(news, request)
-        except Exception as error:  # noqa: BLE001 - as above
-            self._report_failure(error, request)
+        except Exception as error:  # noqa: BLE001 - every error is reported to the supervisor
+            if isinstance(error, AppFailed):
+                message, trace = str(error.args[0]), error.remote_traceback
+            else:
+                message, trace = f"the fork server failed: {error!r}", user_traceback(error)
+            self._send({"failed": message, "traceback": trace, "declare": request})
+            return False
+        self._send({"loaded": news, "declare": request})
         _settle()
-
-    def _report(self, tasks: dict[str, dict[str, Any]], request: int | None) -> None:
-        self._send({"loaded": tasks, "declare": request})
-
-    def _report_failure(self, error: Exception, request: int | None) -> None:
-        if isinstance(error, AppFailed):
-            message, trace = str(error.args[0]), error.remote_traceback
-        else:
-            message, trace = f"the fork server failed: {error!r}", user_traceback(error)
-        self._send({"failed": message, "traceback": trace, "declare": request})
+        return True
 
     def _send(self, message: dict[str, Any]) -> None:
         # If the supervisor is gone, the next receive returns None.
@@ -143,7 +133,7 @@ class ForkServer:
         if "spawn" in request:
             self._spawn(request["spawn"], request["config"], fds)
         elif "declare" in request:
-            self._declare(request["declare"], request["modules"])
+            self._import(lambda: load_modules(request["modules"]), request["declare"])
         for fd in fds:
             os.close(fd)
 

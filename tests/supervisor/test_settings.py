@@ -69,7 +69,7 @@ def test_none_means_the_default():
 
 
 def test_an_unknown_one_is_named_with_those_there_are():
-    with pytest.raises(InvalidOption, match=r"unknown setting 'worker'.*workers"):
+    with pytest.raises(InvalidOption, match=r"unknown option 'worker'.*workers"):
         Settings.of({"worker": 2})
 
 

@@ -18,10 +18,10 @@ from ....storage.reader import LogLine, Reader
 from ...client.views import ended_error
 from ...text import escape
 from ...wire.error_codec import info_of
+from .. import lookup
 from ..command import LazyGroup, command
 from ..display import screen
 from ..exit_codes import ExitCode
-from ..failures import CliError
 from ..params import DURATION, SIZE, json_option
 from ..session import current
 from .logs import lines_of
@@ -139,9 +139,7 @@ def _print(lines: Sequence[LogLine]) -> None:
 
 
 def _exit_code(reader: Reader, task: bytes, id: str) -> int:
-    record = reader.record(task)
-    if record is None:
-        raise CliError(ExitCode.NOT_FOUND, "the task was pruned at its end, with its exit code")
+    record = lookup.ended(reader, task)
     if record.state is State.COMPLETED:
         return ExitCode.OK
     error: ErrorInfo | None = info_of(record.error)

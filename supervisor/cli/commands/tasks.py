@@ -196,9 +196,7 @@ def result(id: str, wait: bool, timeout: float | None, as_json: bool) -> None:
 
 def print_end(reader: Reader, id: bytes, *, as_json: bool = False) -> None:
     """Print an ended task's value. If it did not complete, print its traceback and raise its error."""
-    record = reader.record(id)
-    if record is None:
-        raise CliError(ExitCode.NOT_FOUND, "the task was pruned at its end, with its result")
+    record = lookup.ended(reader, id)
     if record.state is State.COMPLETED:
         screen.value(value_json.unpack(reader.result(id)), as_json=as_json)
         return

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from understudy.actors import values
+from understudy.actors.checks import check_names
 from understudy.actors.errors import InvalidOption
 from understudy.actors.task.options import (
     GRACE_LIMIT,
@@ -15,7 +16,6 @@ from understudy.actors.task.options import (
     PRIORITY_LIMIT,
     TIMEOUT_LIMIT,
     Options,
-    check_names,
 )
 from understudy.actors.task.retry import Retry
 
@@ -114,13 +114,13 @@ def test_a_memory_limit_implies_isolation(options: dict[str, Any], alone: bool) 
 
 def test_unknown_names_are_named_with_those_there_are() -> None:
     for refuse in (
-        lambda: check_names(["timeout", "timout"]),
+        lambda: check_names(["timeout", "timout"], NAMES, "a task"),
         lambda: Options().changed({"timout": 3}),
         lambda: Options.unpack({"timout": 3}),
     ):
         with pytest.raises(InvalidOption, match=r"unknown option 'timout'.*timeout, retry, grace"):
             refuse()
-    check_names(NAMES)
+    check_names(NAMES, NAMES, "a task")
 
 
 def test_changed_is_a_copy() -> None:
