@@ -23,8 +23,6 @@ HEAD: Final = struct.Struct(">BxxxL")
 #: Names of the streams by number.
 STREAMS: Final = {1: "stdout", 2: "stderr"}
 
-_LINE_BYTES: Final = LINE_LIMIT
-
 
 class Line(NamedTuple):
     """One line for the log."""
@@ -107,7 +105,7 @@ class _Stream:
         data = data[:room]
         self._kept += data
         *whole, self._rest = (self._rest + data).split(b"\n")
-        while len(self._rest) > _LINE_BYTES:
+        while len(self._rest) > LINE_LIMIT:
             piece, self._rest = _cut(self._rest)
             whole.append(piece)
         lines = [line for text in whole for line in self._lines(text, at)]
@@ -116,7 +114,7 @@ class _Stream:
     def _lines(self, text: bytes, at: float) -> list[Line]:
         """A line, cut into pieces if it is too long, without the pieces that are already in the log."""
         pieces = []
-        while len(text) > _LINE_BYTES:
+        while len(text) > LINE_LIMIT:
             piece, text = _cut(text)
             pieces.append(piece)
         lines = []
@@ -141,9 +139,9 @@ class _Stream:
 
 
 def _cut(data: bytes) -> tuple[bytes, bytes]:
-    """The first `_LINE_BYTES` bytes or a few less, and the rest. Never cuts a character."""
-    end = _LINE_BYTES
-    while end > _LINE_BYTES - 4 and data[end] & 0xC0 == 0x80:
+    """The first `LINE_LIMIT` bytes or a few less, and the rest. Never cuts a character."""
+    end = LINE_LIMIT
+    while end > LINE_LIMIT - 4 and data[end] & 0xC0 == 0x80:
         end -= 1
     return data[:end], data[end:]
 

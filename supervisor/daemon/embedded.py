@@ -11,7 +11,6 @@ import asyncio
 import logging
 import os
 import socket
-import sys
 from contextlib import suppress
 from typing import Any, NoReturn
 
@@ -20,7 +19,7 @@ import msgpack
 from ...actors.errors import UnderstudyError
 from ..app import AppSpec
 from ..home import Home
-from ..linux.processes import set_name, tune_garbage_collection
+from ..linux.processes import flush_output, set_name, tune_garbage_collection
 from ..settings import Settings
 from ..text import escape
 from ..wire.error_codec import error_fields
@@ -34,8 +33,7 @@ def main(fd: int) -> NoReturn:
     """Run until stopped; `fd` is the end of the socket pair."""
     with socket.socket(fileno=fd) as owner:
         code = _serve(owner)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    flush_output()
     os._exit(code)
 
 

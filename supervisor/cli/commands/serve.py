@@ -118,8 +118,6 @@ class Served(Supervisor):
 
     def __init__(self, home: Home, spec: AppSpec, settings: Settings, notifier: Notifier) -> None:
         super().__init__(home, spec, settings)
-        self._place = escape.one_line(home.path)
-        self._shown_settings = settings
         self._notifier = notifier
         self._told = False
 
@@ -131,7 +129,8 @@ class Served(Supervisor):
             return
         if self._told:
             return
-        line = ready_line(self._place, os.getpid(), self._shown_settings.worker_count, names)
+        home = escape.one_line(self._home.path)
+        line = ready_line(home, os.getpid(), self._settings.worker_count, names)
         self._notifier.ready(line)
         screen.line(line)
 
@@ -139,11 +138,8 @@ class Served(Supervisor):
         """Stop as `Supervisor.stop` does, and say so once."""
         if not self._told:
             self._told = True
-            how = (
-                "at once"
-                if now
-                else f"running tasks have {self._shown_settings.drain:g} s; a second signal ends them at once"
-            )
+            patience = f"running tasks have {self._settings.drain:g} s; a second signal ends them at once"
+            how = "at once" if now else patience
             self._notifier.stopping(f"stopping: {how}")
             log.info("stopping: %s", how)
         super().stop(now)
