@@ -37,17 +37,18 @@ class Batch:
         #: Bytes of all keys and values.
         self.size = 0
 
-    def put(self, table: Table, key: bytes, value: bytes) -> None:
-        """Write this row; replaces an earlier change of its key in the batch."""
+    def put(self, table: Table, key: bytes, value: bytes | None) -> None:
+        """Write this row, or delete it for None; replaces an earlier change of its key in the batch."""
         rows = self.rows[table]
+        size = 0 if value is None else len(value)
         old = rows.get(key, MISSING)
         if old is MISSING:
             if not 0 < len(key) <= MAX_KEY_BYTES:
                 # Refused here, where the caller is known. In the writer it would fail the whole batch.
                 raise InvalidOption(f"a key of {table} must have 1 to {MAX_KEY_BYTES} bytes, not {len(key)}")
-            self.size += len(key) + len(value)
+            self.size += len(key) + size
         else:
-            self.size += len(value) - (len(old) if old else 0)
+            self.size += size - (len(old) if old else 0)
         rows[key] = value
 
     def merge(self, table: Table, rows: dict[bytes, bytes | None], size: int) -> None:
@@ -61,15 +62,7 @@ class Batch:
 
     def delete(self, table: Table, key: bytes) -> None:
         """Delete this row, if it exists."""
-        rows = self.rows[table]
-        old = rows.get(key, MISSING)
-        if old is MISSING:
-            if not 0 < len(key) <= MAX_KEY_BYTES:
-                raise InvalidOption(f"a key of {table} must have 1 to {MAX_KEY_BYTES} bytes, not {len(key)}")
-            self.size += len(key)
-        elif old:
-            self.size -= len(old)
-        rows[key] = None
+        self.put(table, key, None)
 
     def remove(self, table: Table, keys: Sequence[bytes]) -> None:
         """Delete rows that were put only once, in this batch or an earlier one.

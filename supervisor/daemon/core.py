@@ -40,7 +40,7 @@ class Core:
         self.mailboxes = Mailboxes(commits, self.table, settings)
         self.attempts = Attempts(commits, self.table, self.mailboxes, settings, self.turn)
         self.pool = open_pool(self.attempts, self.turn)
-        self.dispatcher = Dispatcher(self.table, self.attempts, self.pool, settings, self.turn)
+        self.dispatcher = Dispatcher(commits.store, self.table, self.attempts, self.pool, settings, self.turn)
         self.service = Service(
             commits,
             self.table,
@@ -54,8 +54,6 @@ class Core:
         )
         commits.on_backlog = self._throttle
         self.table.on_queued = self.turn
-        self.dispatcher.is_short = lambda was: commits.full if was else commits.short
-        self.dispatcher.is_scarce = lambda: commits.scarce
 
     def turn(self) -> None:
         """Carry out the changes of this turn of the loop once, after all input is processed."""
@@ -77,6 +75,6 @@ class Core:
 
         Clients are still read from while the disk is full: requests that need room are refused then.
         """
-        self.service.read(not behind or self.commits.waits_for_room)
+        self.service.read(not behind or self.commits.store.waits_for_room)
         for seat in self.pool.seats:
             seat.channel.read(not behind)

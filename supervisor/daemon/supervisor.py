@@ -229,7 +229,7 @@ class Supervisor:
             "draining": self._stop_asked.is_set(),
             "fork_server": self._pool.fork_server_pid,
             "tasks_declared": self._core.table.declared.names(),
-            "disk_full": self._core.commits.full,
+            "disk_full": self._core.commits.store.full,
             "workers": [_branch(seat) for seat in self._pool.seats],
         }
 

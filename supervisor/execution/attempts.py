@@ -62,7 +62,7 @@ class Attempts:
         self.on_left_behind: Callable[[], None] = lambda: None
         #: What attempts of each task lately took.
         self.paces = Paces()
-        self._on: dict[int, Callable[[WorkerSeat, tuple[Any, ...]], None]] = {
+        self._on: dict[int, Callable[..., None]] = {
             Report.DONE: self._done,
             Report.PARKED: self._parked,
             Report.TAKEN: self._taken,
@@ -127,8 +127,7 @@ class Attempts:
         """Cancel a task; whether it had not ended. TaskNotFound."""
         task = self._table.find(id)
         if task is None:
-            if self._table.record(id) is None:
-                raise TaskNotFound(f"no task has the id {id_text(id)}", id_text(id))
+            self._table.known(id)
             return False
         if task.attempt is not None and not task.attempt.begun:
             seat = _seat_of(task.attempt)
@@ -184,18 +183,18 @@ class Attempts:
 
     def reported(self, seat: WorkerSeat, frame: Frame) -> None:
         """See `WorkerEvents`."""
-        self._on[frame[0]](seat, frame)
+        self._on[frame[0]](seat, *frame[1:])
         self._turn()
 
     def ready(self, seat: WorkerSeat) -> None:
         """See `WorkerEvents`."""
         self._turn()
 
-    def _done(self, seat: WorkerSeat, frame: tuple[Any, ...]) -> None:
+    def _done(self, seat: WorkerSeat, rows: Any) -> None:
         tasks, learn = seat.tasks, self.paces.learn
         # Before anything is changed: an invalid row ends the worker, and must not lose the task.
-        check_done(frame[1])
-        for id, ending, value, error, delay, acked, started, ended in frame[1]:
+        check_done(rows)
+        for id, ending, value, error, delay, acked, started, ended in rows:
             task = tasks.get(id)
             if task is None:
                 continue
@@ -233,21 +232,22 @@ class Attempts:
             kept = value if verdict.keep_value else None
             self._table.end(task, verdict.event, error=verdict.error, value=kept)
 
-    def _parked(self, seat: WorkerSeat, frame: tuple[Any, ...]) -> None:
-        for ids, parked in ((frame[1], True), (frame[2], False)):
+    def _parked(self, seat: WorkerSeat, waiting: Any, going_on: Any) -> None:
+        for ids, parked in ((waiting, True), (going_on, False)):
             for id in ids:
                 task = seat.tasks.get(id)
                 if task is not None:
                     seat.set_parked(task, parked)
 
-    def _taken(self, seat: WorkerSeat, frame: tuple[Any, ...]) -> None:
-        for id, taken, acked in frame[1]:
+    def _taken(self, seat: WorkerSeat, rows: Any) -> None:
+        for id, taken, acked in rows:
             task = seat.tasks.get(id)
             if task is not None:
                 self._mailboxes.progress(task, taken, acked)
 
-    def _checkpoint(self, seat: WorkerSeat, frame: tuple[Any, ...]) -> None:
-        _, request, id, value, acked, posted = frame
+    def _checkpoint(
+        self, seat: WorkerSeat, request: Any, id: Any, value: Any, acked: Any, posted: Any
+    ) -> None:
         check_checkpoint(request, value, acked, posted, self._settings.value_limit)
         task = seat.tasks.get(id)
         if task is None:
@@ -273,14 +273,13 @@ class Attempts:
         seat.channel.answer(request, None)
         seat.channel.flush()
 
-    def _restore(self, seat: WorkerSeat, frame: tuple[Any, ...]) -> None:
-        _, request, id = frame
+    def _restore(self, seat: WorkerSeat, request: Any, id: Any) -> None:
         if type(request) is not int:
             raise ProtocolError(f"a request's number must be an int: {request!r:.100}")
         seat.channel.answer(request, self._commits.get(Table.CHECKPOINTS, checked_id(id)))
 
-    def _progress(self, seat: WorkerSeat, frame: tuple[Any, ...]) -> None:
-        for id, done, total, note in frame[1]:
+    def _progress(self, seat: WorkerSeat, rows: Any) -> None:
+        for id, done, total, note in rows:
             check_progress(done, total, note)
             task = seat.tasks.get(id)
             if task is not None:
@@ -289,8 +288,7 @@ class Attempts:
                 task.record.progress = (done, total, note)
                 self._table.touch(task)
 
-    def _log(self, seat: WorkerSeat, frame: tuple[Any, ...]) -> None:
-        _, id, lines = frame
+    def _log(self, seat: WorkerSeat, id: Any, lines: Any) -> None:
         check_lines(lines)
         task = seat.tasks.get(id)
         if task is not None:

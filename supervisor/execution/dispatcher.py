@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import operator
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from ...storage.store import Store
 from ...storage.tables.schema import Lane
 from ..channel.interface import HANDED
 from ..settings import Settings
@@ -40,9 +42,16 @@ class Dispatcher:
     """Hands out ready tasks whenever something has changed; owns the two timers that dispatching needs."""
 
     def __init__(
-        self, table: TaskTable, attempts: Attempts, pool: Pool, settings: Settings, turn: Callable[[], None]
+        self,
+        store: Store,
+        table: TaskTable,
+        attempts: Attempts,
+        pool: Pool,
+        settings: Settings,
+        turn: Callable[[], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
+        self._store = store
         self._table = table
         self._queues = table.queues
         self._attempts = attempts
@@ -55,10 +64,6 @@ class Dispatcher:
         self._alarm_at = 0.0
         self._room_look: asyncio.TimerHandle | None = None
         self.paused = False
-        #: Whether the disk has room for little more than the end of what runs; once it was so, whether that is over
-        #: (asked with True) takes more. And whether it has not plenty.
-        self.is_short: Callable[[bool], bool] = lambda _: False
-        self.is_scarce: Callable[[], bool] = lambda: False
 
     def stop(self) -> None:
         """Hand out nothing more."""
@@ -72,8 +77,8 @@ class Dispatcher:
         if self.paused or not self._pool.app_ready.is_set():
             # Until the app is loaded, the options of its tasks are not known.
             return
-        if self.is_short(self._room_look is not None):
-            # A task takes room when it ends. The look at tasks that were handed out goes on.
+        # A task takes room when it ends. Once nothing was handed out, it takes more room to go on.
+        if self._store.short if self._room_look is None else self._store.full:
             self._look_for_room()
         else:
             self._hand_out()
@@ -112,7 +117,7 @@ class Dispatcher:
     def _fill_slots(self, seats: list[WorkerSeat]) -> None:
         slots, paces = self._settings.slots, self._attempts.paces
         # On a scarce disk nothing is handed out ahead: each task may take any amount of room when it ends.
-        scarce = self.is_scarce()
+        scarce = self._store.scarce
         loads = [_Load(seat, seat.working(Lane.SYNC), 0 if scarce else seat.channel.ahead) for seat in seats]
         open_loads = list(loads)
         while open_loads and self._queues.waits(Lane.SYNC):
@@ -264,5 +269,4 @@ class _Load:
     tasks: list[LiveTask] = field(default_factory=list)
 
 
-def _count(load: _Load) -> int:
-    return load.count
+_count = operator.attrgetter("count")

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from ...actors.errors import InvalidOption, InvalidValue, TaskNotFound, UnknownTask, ValueTooLarge
+from ...actors.errors import InvalidOption, InvalidValue, UnknownTask, ValueTooLarge
 from ...actors.ids import id_text, is_task_id
 from ...actors.task.declaration import DELAY_LIMIT, KEY_LIMIT, NAME_LIMIT
 from ...actors.task.options import Options
@@ -143,9 +143,7 @@ class Admission:
 
     def retry(self, old_id: Any, new_id: Any, *, from_scratch: bool) -> None:
         """Retry an ended task as a new one with its arguments and, unless `from_scratch`, its checkpoint."""
-        old = self._table.record(checked_id(old_id))
-        if old is None:
-            raise TaskNotFound(f"no task has the id {id_text(old_id)}", id_text(old_id))
+        old = self._table.known(checked_id(old_id))
         if old.ended is None:
             raise InvalidOption(f"task {id_text(old_id)} is {old.state}: only an ended task can be retried")
         if not is_task_id(new_id):

@@ -10,8 +10,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any
 
-from ...actors.errors import AppFailed, NotRunning, TaskNotFound, UnderstudyError, UnknownTask
-from ...actors.ids import id_text
+from ...actors.errors import AppFailed, NotRunning, UnderstudyError, UnknownTask
 from ...storage.tables.prune import prune
 from ..execution.attempts import Attempts
 from ..execution.pool import Pool
@@ -34,6 +33,8 @@ WORKER_FILES = 12
 LEAST_CLIENTS = 16
 #: Tasks that one step of pruning removes.
 PRUNE_STEP = 200
+#: Requests that wait until the app is loaded and its tasks are known.
+NEED_APP = frozenset({Ask.START, Ask.RETRY, Ask.PARAMETERS})
 #: Least number of quick tasks in one START that is acknowledged late while more than 8,192 tasks are ready.
 MANY = 100
 #: Seconds between two looks whether the queue is short again; tasks that must end meanwhile; most looks.
@@ -81,7 +82,7 @@ class Service:
         self.on_stop: Callable[[bool], None] = lambda _: None
         #: Gives the live process tree.
         self.tree: Callable[[], dict[str, Any]] = dict
-        self._on: dict[int, Callable[[ClientLink, tuple[Any, ...]], None]] = {
+        self._on: dict[int, Callable[..., None]] = {
             Ask.START: self._start,
             Ask.SEND: self._send,
             Ask.CLOSE: self._close,
@@ -138,8 +139,11 @@ class Service:
         handler = self._on.get(frame[0])
         if handler is None:
             raise ValueError(f"no operation {frame[0]}")
+        if frame[0] in NEED_APP and not self._pool.app_ready.is_set():
+            self._once_loaded(client, frame)
+            return
         try:
-            handler(client, frame)
+            handler(client, *frame[1:])
         except UnderstudyError as error:
             client.refuse(frame[1], error)
         self._turn()
@@ -218,23 +222,16 @@ class Service:
 
     # --- starting ---
 
-    def _start(self, client: ClientLink, frame: tuple[Any, ...]) -> None:
-        _, request, rows = frame
+    def _start(self, client: ClientLink, request: int, rows: Any) -> None:
         self._refuse_new_work()
-        if self._pool.app_ready.is_set():
-            payload = self._admission.start(rows)
-            if (
-                len(rows) >= MANY
-                and self._table.queues.crowded
-                and self._attempts.paces.is_quick(rows[-1][1])
-            ):
-                self._commits.after_commit(
-                    lambda: self._in_background(client, request, self._once_short(payload))
-                )
-            else:
-                self._once_on_disk(client, request, payload)
+        payload = self._admission.start(rows)
+        is_quick = self._attempts.paces.is_quick
+        if len(rows) >= MANY and self._table.queues.crowded and is_quick(rows[-1][1]):
+            self._commits.after_commit(
+                lambda: self._in_background(client, request, self._once_short(payload))
+            )
         else:
-            self._once_loaded(client, frame)
+            self._once_on_disk(client, request, payload)
 
     async def _once_short(self, payload: Any) -> Any:
         """Acknowledge a flood of quick tasks late: when the queue is short again, or does not move.
@@ -254,19 +251,14 @@ class Service:
     def _ended(self) -> int:
         return sum(seat.done for seat in self._pool.seats)
 
-    def _retry(self, client: ClientLink, frame: tuple[Any, ...]) -> None:
-        _, request, old_id, new_id, from_scratch = frame
+    def _retry(self, client: ClientLink, request: int, old_id: Any, new_id: Any, from_scratch: Any) -> None:
         self._refuse_new_work()
-        if self._pool.app_ready.is_set():
-            self._admission.retry(old_id, new_id, from_scratch=bool(from_scratch))
-            self._once_on_disk(client, request)
-        else:
-            self._once_loaded(client, frame)
+        self._admission.retry(old_id, new_id, from_scratch=bool(from_scratch))
+        self._once_on_disk(client, request)
 
     # --- messages and ends ---
 
-    def _send(self, client: ClientLink, frame: tuple[Any, ...]) -> None:
-        _, request, messages = frame
+    def _send(self, client: ClientLink, request: int, messages: Any) -> None:
         self._refuse_new_work()
         if messages:
             # By columns: many messages are for the same few tasks, and equal ids are checked once.
@@ -277,40 +269,35 @@ class Service:
             self._mailboxes.send(messages)
         self._once_on_disk(client, request)
 
-    def _close(self, client: ClientLink, frame: tuple[Any, ...]) -> None:
-        _, request, id = frame
+    def _close(self, client: ClientLink, request: int, id: Any) -> None:
         task = self._table.find(checked_id(id))
         if task is not None:
             self._mailboxes.close(task)
-        elif self._table.record(id) is None:
-            raise TaskNotFound(f"no task has the id {id_text(id)}", id_text(id))
+        else:
+            self._table.known(id)
         self._once_on_disk(client, request)
 
-    def _cancel(self, client: ClientLink, frame: tuple[Any, ...]) -> None:
-        _, request, id = frame
+    def _cancel(self, client: ClientLink, request: int, id: Any) -> None:
         self._once_on_disk(client, request, self._attempts.cancel(checked_id(id)))
 
-    def _wait(self, client: ClientLink, frame: tuple[Any, ...]) -> None:
-        _, request, ids = frame
+    def _wait(self, client: ClientLink, request: int, ids: Any) -> None:
         self._waiters.ask(client, request, ids, self._check_app)
 
-    def _unwait(self, client: ClientLink, frame: tuple[Any, ...]) -> None:
-        self._waiters.forget(client, frame[1])
+    def _unwait(self, client: ClientLink, request: int) -> None:
+        self._waiters.forget(client, request)
 
     def give_up(self, error: AppFailed) -> None:
         """No task will begin any more: fail all waits."""
         for client in self._clients:
             self._waiters.fail(client, error)
 
-    def _subscribe(self, client: ClientLink, frame: tuple[Any, ...]) -> None:
-        _, request, task, stream = frame
+    def _subscribe(self, client: ClientLink, request: int, task: Any, stream: Any) -> None:
         self._subscribers.subscribe(client, request, task, stream)
         client.answer(request)
 
     # --- running the supervisor ---
 
-    def _declare(self, client: ClientLink, frame: tuple[Any, ...]) -> None:
-        _, request, modules = frame
+    def _declare(self, client: ClientLink, request: int, modules: Any) -> None:
         self._in_background(client, request, self._declared(modules))
 
     async def _declared(self, modules: Any) -> None:
@@ -322,24 +309,20 @@ class Service:
         self._check_app()
         await self._pool.declare([str(module) for module in modules])
 
-    def _parameters(self, client: ClientLink, frame: tuple[Any, ...]) -> None:
-        _, request, name = frame
+    def _parameters(self, client: ClientLink, request: int, name: Any) -> None:
         self._check_app()
-        if self._pool.app_ready.is_set():
-            client.answer(request, self._table.declared.parameters.get(name))
-        else:
-            self._once_loaded(client, frame)
+        client.answer(request, self._table.declared.parameters.get(name))
 
-    def _tree(self, client: ClientLink, frame: tuple[Any, ...]) -> None:
-        client.answer(frame[1], self.tree())
+    def _tree(self, client: ClientLink, request: int) -> None:
+        client.answer(request, self.tree())
 
-    def _stop(self, client: ClientLink, frame: tuple[Any, ...]) -> None:
-        client.answer(frame[1])
+    def _stop(self, client: ClientLink, request: int, now: Any) -> None:
+        client.answer(request)
         client.flush()
-        self.on_stop(bool(frame[2]))
+        self.on_stop(bool(now))
 
-    def _prune(self, client: ClientLink, frame: tuple[Any, ...]) -> None:
-        self._in_background(client, frame[1], self.prune(float("inf") if frame[2] else time.time()))
+    def _prune(self, client: ClientLink, request: int, everything: Any) -> None:
+        self._in_background(client, request, self.prune(float("inf") if everything else time.time()))
 
     async def prune(self, now: float) -> int:
         """Remove ended tasks whose keep time is over at `now`, in small steps between other work."""
@@ -349,5 +332,5 @@ class Service:
             await self._commits.settled()
         return total
 
-    def _compact(self, client: ClientLink, frame: tuple[Any, ...]) -> None:
-        self._in_background(client, frame[1], self._commits.compact())
+    def _compact(self, client: ClientLink, request: int) -> None:
+        self._in_background(client, request, self._commits.compact())

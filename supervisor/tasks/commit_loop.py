@@ -71,26 +71,6 @@ class CommitLoop:
             # The loop is closed: the supervisor has stopped and waits for nobody's news.
             log.debug("the writer reported after the loop had closed")
 
-    @property
-    def full(self) -> bool:
-        """Whether new work must be refused because the disk has no room for it."""
-        return self.store.full
-
-    @property
-    def waits_for_room(self) -> bool:
-        """Whether a write is being tried again because the disk is full."""
-        return self.store.waits_for_room
-
-    @property
-    def short(self) -> bool:
-        """Whether no task should begin, because the disk has room for little more than the end of those that run."""
-        return self.store.short
-
-    @property
-    def scarce(self) -> bool:
-        """Whether the disk has too little room for many tasks to end at once."""
-        return self.store.scarce
-
     def refuse_when_full(self) -> None:
         """StoreFull if new work must be refused."""
         if self.store.full:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Final
 
-from ...actors.errors import MailboxClosed, MailboxFull, TaskNotFound
+from ...actors.errors import MailboxClosed, MailboxFull
 from ...actors.ids import id_text
 from ...storage.tables.schema import MAIL_KEY_BYTES, Table, after_prefix, mail_keys, mail_seq
 from ..settings import MIB, Settings
@@ -124,9 +124,10 @@ class Mailboxes:
         """The task, if its mailbox takes all of these."""
         task = self._table.find(id)
         if task is None:
-            raise self._no_mailbox(id)
+            state = self._table.known(id).state
+            raise MailboxClosed(f"task {id_text(id)} has ended ({state}) and takes no messages", id_text(id))
         if task.record.closed:
-            raise MailboxClosed(_closed(task), id_text(id))
+            raise MailboxClosed(task.kind.closed.format(id=id_text(id)), id_text(id))
         mailbox = self.mailbox_of(task)
         if (
             mailbox.count + len(values) > self._most_messages
@@ -140,14 +141,6 @@ class Mailboxes:
                 mailbox.bytes,
             )
         return task
-
-    def _no_mailbox(self, id: bytes) -> Exception:
-        record = self._table.record(id)
-        if record is None:
-            return TaskNotFound(f"no task has the id {id_text(id)}", id_text(id))
-        return MailboxClosed(
-            f"task {id_text(id)} has ended ({record.state}) and takes no messages", id_text(id)
-        )
 
     def mailbox_of(self, task: LiveTask) -> MailboxState:
         """The mailbox of a task, read from disk if rows may be there."""
@@ -173,13 +166,10 @@ class Mailboxes:
 
     def open(self, task: LiveTask) -> None:
         """Its attempt has been handed to a worker: give it what is not acknowledged."""
-        if task.mailbox is None and not task.stored:
-            if task.record.closed:
-                self._close_if_given(task)
-            return
-        mailbox = self.mailbox_of(task)
-        mailbox.rewind()
-        self._feed(task, mailbox)
+        if task.mailbox is not None or task.stored:
+            mailbox = self.mailbox_of(task)
+            mailbox.rewind()
+            self._feed(task, mailbox)
         self._close_if_given(task)
 
     def progress(self, task: LiveTask, taken: int, acked: int) -> None:
@@ -231,8 +221,3 @@ class Mailboxes:
             and (task.mailbox is None or task.mailbox.given == task.mailbox.last)
         ):
             task.attempt.seat.channel.close_mailbox(task.id)
-
-
-def _closed(task: LiveTask) -> str:
-    """Why a mailbox takes nothing."""
-    return task.kind.closed.format(id=id_text(task.id))

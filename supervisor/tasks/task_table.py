@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from ...actors.errors import StoreCorrupt
+from ...actors.errors import StoreCorrupt, TaskNotFound
 from ...actors.ids import id_text
 from ...actors.state import Event
 from ...storage.tables.record import Record
@@ -72,6 +72,13 @@ class TaskTable:
             raise StoreCorrupt(
                 f"the record of task {id_text(id)} is damaged; run `understudy check`", problems=[str(error)]
             ) from error
+
+    def known(self, id: bytes) -> Record:
+        """As `record`; TaskNotFound if there is no such task."""
+        record = self.record(id)
+        if record is None:
+            raise TaskNotFound(f"no task has the id {id_text(id)}", id_text(id))
+        return record
 
     def _load(self, record: Record) -> LiveTask:
         task = self._take_in(record, self._commits.get(Table.ARGS, record.id), stored=True)

@@ -33,11 +33,6 @@ class WriteBehind:
         self.on_ended: Callable[[list[LiveTask]], None] = lambda _: None
         commits.before_seal = self.write
 
-    @property
-    def pending(self) -> bool:
-        """Whether a task has changed since the last write."""
-        return bool(self._dirty)
-
     def touch(self, task: LiveTask) -> None:
         """Its record has changed: write it with the next commit."""
         if not task.dirty:

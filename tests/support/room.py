@@ -240,7 +240,7 @@ class Room:
         await self.until(lambda: not self.core.turn_asked)
         await self.commits.settled()
         await self.until(
-            lambda: not self.core.turn_asked and not self.commits.store.busy and not self.table.writes.pending
+            lambda: not self.core.turn_asked and not self.commits.store.busy and not self.table.writes._dirty
         )
 
     async def until(self, condition: Callable[[], object]) -> None:

@@ -162,9 +162,9 @@ def test_new_work_is_refused_while_the_disk_is_full(home: Path, monkeypatch: Any
     async def story() -> None:
         commits = opened(home)
         commits.refuse_when_full()
-        assert not commits.full
+        assert not commits.store.full
         monkeypatch.setattr(type(commits.store), "full", property(lambda _: True))
-        assert commits.full
+        assert commits.store.full
         with pytest.raises(StoreFull, match="understudy prune"):
             commits.refuse_when_full()
         commits.close()
