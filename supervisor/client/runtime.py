@@ -6,8 +6,8 @@ import atexit
 import builtins
 import logging
 import os
+from collections import deque
 from collections.abc import Iterable, Iterator, Sized
-from concurrent import futures
 from concurrent.futures import Future
 from typing import Any, Final, Self, TypeVar
 
@@ -126,13 +126,14 @@ class Runtime:
         """Start one task for each element of `calls`: an argument, a tuple of them or a dict of keyword ones.
 
         Up to 10,000 tasks of at most 8 MiB together are started in one commit, all or none. More tasks are started in
-        parts, each all or none; the first parts run while later ones are still being sent.
+        parts, each all or none; the first parts run while later ones are still being sent. The first part that is
+        refused ends the call; up to three parts after it may be started.
         """
         _several(calls, "start_many", "calls")
         infos: list[TaskInfo] = []
         rows: list[StartRow] = []
         size = 0
-        pending: list[tuple[list[StartRow], Future[Any]]] = []
+        pending: deque[tuple[list[StartRow], Future[Any]]] = deque()
         make_row = self._starts.rows_of(task)
         part = START_PART if isinstance(calls, Sized) and len(calls) > BATCH_LIMIT else BATCH_LIMIT
         for call in calls:
@@ -143,18 +144,18 @@ class Runtime:
                 pending.append((rows, self._attachment.request(Ask.START, rows)))
                 rows, size, part = [], 0, START_PART
                 if len(pending) >= START_AHEAD:
-                    futures.wait([pending[-START_AHEAD][1]])
+                    infos += self._started(*pending.popleft())
         if rows:
             pending.append((rows, self._attachment.request(Ask.START, rows)))
-        for rows, future in pending:
-            there = self._attachment.answer(future, Ask.START, rows)
-            if there is None:
-                infos += [
-                    TaskInfo(id, stream, name, origin, self) for id, name, _, _, _, _, stream, origin in rows
-                ]
-            else:
-                infos += map(self._info, rows, there)
+        while pending:
+            infos += self._started(*pending.popleft())
         return infos
+
+    def _started(self, rows: builtins.list[StartRow], future: Future[Any]) -> builtins.list[TaskInfo]:
+        there = self._attachment.answer(future, Ask.START, rows)
+        if there is None:
+            return [TaskInfo(id, stream, name, origin, self) for id, name, _, _, _, _, stream, origin in rows]
+        return builtins.list(map(self._info, rows, there))
 
     def run(self, task: TaskLike, /, *args: Any, timeout: float | None = None, **kwargs: Any) -> Any:
         """Start a task, wait for it and return its value; see `result`."""

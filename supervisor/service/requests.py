@@ -177,10 +177,13 @@ class Service:
             # A copy, because the traceback of an error grows each time it is raised.
             raise copy.copy(self._pool.app_error)
 
-    def _in_background(self, client: ClientLink, request: int, job: Coroutine[Any, Any, Any]) -> None:
+    def _in_background(
+        self, client: ClientLink, request: int, job: Callable[[], Coroutine[Any, Any, Any]]
+    ) -> None:
+        # The job is made inside, because `close` may cancel this before it has begun.
         async def answered() -> None:
             try:
-                client.answer(request, await job)
+                client.answer(request, await job())
             except UnderstudyError as error:
                 client.refuse(request, error)
             except MALFORMED as error:
@@ -228,7 +231,7 @@ class Service:
         is_quick = self._attempts.paces.is_quick
         if len(rows) >= MANY and self._table.queues.crowded and is_quick(rows[-1][1]):
             self._commits.after_commit(
-                lambda: self._in_background(client, request, self._once_short(payload))
+                lambda: self._in_background(client, request, lambda: self._once_short(payload))
             )
         else:
             self._once_on_disk(client, request, payload)
@@ -298,7 +301,7 @@ class Service:
     # --- running the supervisor ---
 
     def _declare(self, client: ClientLink, request: int, modules: Any) -> None:
-        self._in_background(client, request, self._declared(modules))
+        self._in_background(client, request, lambda: self._declared(modules))
 
     async def _declared(self, modules: Any) -> None:
         if not self._facts["embedded"]:
@@ -322,7 +325,8 @@ class Service:
         self.on_stop(bool(now))
 
     def _prune(self, client: ClientLink, request: int, everything: Any) -> None:
-        self._in_background(client, request, self.prune(float("inf") if everything else time.time()))
+        now = float("inf") if everything else time.time()
+        self._in_background(client, request, lambda: self.prune(now))
 
     async def prune(self, now: float) -> int:
         """Remove ended tasks whose keep time is over at `now`, in small steps between other work."""
@@ -333,4 +337,4 @@ class Service:
         return total
 
     def _compact(self, client: ClientLink, request: int) -> None:
-        self._in_background(client, request, self._commits.compact())
+        self._in_background(client, request, self._commits.compact)

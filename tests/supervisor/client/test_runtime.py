@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import threading
 import time
 from collections.abc import Iterator
@@ -35,7 +36,8 @@ from understudy import (
 )
 from understudy.actors.ids import id_text, new_id
 from understudy.actors.task import current_runtime
-from understudy.supervisor.client.runtime import EMBEDDED_DRAIN
+from understudy.supervisor.client.runtime import EMBEDDED_DRAIN, START_AHEAD, START_PART
+from understudy.supervisor.settings import BATCH_LIMIT
 from waiting import until
 
 UNKNOWN = id_text(new_id())
@@ -83,6 +85,14 @@ def test_start_many(rt: Runtime):
     assert rt.start_many(add, []) == []
     many = rt.start_many(add, range(12_000))
     assert sum(rt.results(many, timeout=40)) == sum(range(1, 12_001))
+
+
+def test_start_many_ends_at_the_first_part_that_is_refused(rt: Runtime, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("understudy.actors.task.declaration.registry", {})
+    calls = itertools.count()
+    with pytest.raises(UnknownTask, match="call_tasks:gone"):
+        rt.start_many(add.options(name="call_tasks:gone"), itertools.islice(calls, 200_000))
+    assert next(calls) <= BATCH_LIMIT + START_AHEAD * START_PART
 
 
 def test_what_cannot_be_started_is_refused_at_once(rt: Runtime):

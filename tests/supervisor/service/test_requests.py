@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -374,6 +376,22 @@ def test_prune_and_compact(home: Path):
             await wire.close()
 
     asyncio.run(story())
+
+
+@pytest.mark.parametrize("frame", [(Ask.PRUNE, 1, False), (Ask.COMPACT, 1), (Ask.DECLARE, 1, [])])
+def test_a_request_that_has_not_begun_when_the_supervisor_stops_leaves_no_warning(
+    home: Path, frame: tuple[Any, ...]
+):
+    async def story() -> None:
+        async with room(home) as it:
+            it.service.asked(it.service.connection(), frame)
+            await it.service.close("it stops")
+            gc.collect()
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        asyncio.run(story())
+    assert [str(warning.message) for warning in caught] == []
 
 
 def test_while_the_disk_is_behind_nobodys_requests_are_read(home: Path):
