@@ -12,7 +12,7 @@ Being quick saves something else in each place, so there are three measures:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Final
 
 #: Average seconds of an attempt below which a task is handed out ahead of free slots.
@@ -49,16 +49,13 @@ class Paces:
         """Whether the task may be handed out ahead of free slots."""
         return self.of(name) < QUICK
 
-    def fitting(self, names: Iterable[str], ahead: int) -> int:
+    def fitting(self, names: Sequence[str], ahead: int) -> int:
         """How many of these tasks, from the first on, may be handed out behind `ahead` others."""
-        of = self._seconds.get
-        count = 0
-        for name in names:
-            pace = of(name, UNKNOWN)
+        for count, name in enumerate(names):
+            pace = self.of(name)
             if pace >= QUICK or (ahead + count) * pace > AHEAD_SECONDS:
-                break
-            count += 1
-        return count
+                return count
+        return len(names)
 
 
 class Streak:

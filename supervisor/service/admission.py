@@ -70,7 +70,7 @@ class Admission:
                 if key is not None:
                     self._commits.put(Table.KEYS, idempotency_key(key), id)
         new = [
-            (Record(id, name, now, stream, origin, options, key, _ahead(due, now)), args)
+            (Record(id, name, now, stream, origin, options, key, due if due and due > now else None), args)
             for id, name, args, options, key, due, stream, origin in rows
         ]
         if not OWN_KINDS.keys().isdisjoint(names):
@@ -166,10 +166,6 @@ class Admission:
 def _given(column: tuple[Any, ...]) -> list[Any]:
     """The values of a column that are not None."""
     return [] if column.count(None) == len(column) else [value for value in column if value is not None]
-
-
-def _ahead(due: float | None, now: float) -> float | None:
-    return None if due is None or due <= now else due
 
 
 def _close_if_deaf(record: Record, args: bytes | None) -> None:
