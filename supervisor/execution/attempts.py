@@ -328,7 +328,7 @@ class Attempts:
                     f"its worker (pid {seat.pid}) took more than memory_limit={limit:,} bytes and was killed"
                 )
                 details = {"pid": seat.pid, "limit": limit, "signal": "SIGKILL"}
-                self._blamed(task, ("MemoryLimit", what, "", details), crashes=0)
+                self._blamed(task, ("MemoryLimit", what, "", details), 0)
             elif task.id in seat.condemned:
                 self._interrupt(task)
         if seat.condemned or seat.retiring:
@@ -366,9 +366,9 @@ class Attempts:
             return
         ended = {"exit_code": status.code} if status.signal is None else {"signal": str(status)}
         message = f"its worker (pid {seat.pid}) died: {status}"
-        self._blamed(task, ("WorkerDied", message, "", {"pid": seat.pid, **ended}), crashes=record.crashes)
+        self._blamed(task, ("WorkerDied", message, "", {"pid": seat.pid, **ended}), record.crashes)
 
-    def _blamed(self, task: LiveTask, error: ErrorRow, *, crashes: int) -> None:
+    def _blamed(self, task: LiveTask, error: ErrorRow, crashes: int) -> None:
         record = task.record
         most = self._settings.max_crashes
         self._carry_out(
