@@ -36,10 +36,10 @@ class Paces:
     def __init__(self) -> None:
         self._seconds: dict[str, float] = {}
 
-    def learn(self, name: str, seconds: float, weight: float = WEIGHT) -> None:
+    def learn(self, name: str, seconds: float) -> None:
         """An attempt has ended after `seconds`."""
         pace = self._seconds.get(name, UNKNOWN)
-        self._seconds[name] = pace + (seconds - pace) * weight
+        self._seconds[name] = pace + (seconds - pace) * WEIGHT
 
     def of(self, name: str) -> float:
         """The average in seconds."""

@@ -23,7 +23,7 @@ class TaskCatalog:
         self.tasks: dict[str, tuple[Options, bool]] = {}
         #: By task name: its parameters, as actors/task/parameters.py packs them; only those that are known.
         self.parameters: dict[str, list[Any]] = {}
-        #: Of tasks started as they were declared: options, lane and place in line.
+        #: Of tasks started as they were declared: options, lane and place in the queue.
         self.usual: dict[str, tuple[Options, Lane, Place]] = {}
         self.add(dict.fromkeys(OWN_KINDS, Options().pack()))
 

@@ -104,7 +104,7 @@ class TaskTable:
         missing = sorted([id for key in keys if (id := key[9:]) not in tasks])
         rows = self._commits.get_many(Table.TASKS, missing)
         args = self._commits.get_many(Table.ARGS, missing)
-        # Nearly no task that waits in line has mail or a log: one look for all of them together, instead of one for
+        # Nearly no queued task has messages or a log: one look for all of them together, instead of one for
         # each when it is handed out and another when it ends.
         with_more = min(self._first_of(Table.MAIL, missing), self._first_of(Table.LOGS, missing))
         for id, row in rows.items():

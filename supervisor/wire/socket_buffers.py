@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import mmap
 import socket
+from abc import ABC, abstractmethod
 from typing import ClassVar, Final
 
 from ..settings import MIB
@@ -30,7 +31,7 @@ def read_buffer() -> memoryview:
     return memoryview(mmap.mmap(-1, READ_SIZE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
 
 
-class StreamProtocol(asyncio.BufferedProtocol):
+class StreamProtocol(asyncio.BufferedProtocol, ABC):
     """A connection in the event loop.
 
     All connections share one read buffer, so that a thousand need only one.
@@ -46,6 +47,6 @@ class StreamProtocol(asyncio.BufferedProtocol):
         """See asyncio.BufferedProtocol."""
         self.data_received(self._buffer[:nbytes])
 
+    @abstractmethod
     def data_received(self, data: bytes | memoryview) -> None:
         """Handle received bytes; the buffer is overwritten after this returns."""
-        raise NotImplementedError

@@ -56,6 +56,34 @@ def test_ten_thousand_tasks_of_eight_threads_each_run_once(home: Path, tmp_path:
     assert (counts["tasks"], counts["results"], counts["live"]) == (TASKS, TASKS, 0)
 
 
+def test_a_flood_survives_the_death_of_a_supervisor_that_acknowledges_late(home: Path):
+    each = 12_000
+    with runtime(home) as rt:
+        assert (
+            list(rt.results(rt.start_many(letter_tasks.add, [(n, 1) for n in range(500)]), PATIENCE))[0] == 1
+        )
+        parts: list[list[TaskInfo]] = []
+        threads = [
+            threading.Thread(
+                target=lambda first=first: parts.append(
+                    rt.start_many(letter_tasks.add, ((first + n, 1) for n in range(each)))
+                )
+            )
+            for first in (0, each)
+        ]
+        for thread in threads:
+            thread.start()
+        # Both calls are under way. Starts come faster than tasks end, so the queue is long or about to be.
+        until(lambda: len(rt.list(limit=9_000)) == 9_000, PATIENCE)
+        kill_supervisor(rt)
+        for thread in threads:
+            thread.join()
+        infos = [info for part in parts for info in part]
+        assert len({info.id for info in infos}) == 2 * each
+        assert sorted(rt.results(infos, PATIENCE)) == list(range(1, 2 * each + 1))
+    assert_sound(home)
+
+
 def test_each_body_is_entered_once(home: Path, tmp_path: Path):
     with runtime(home) as rt:
         parts = at_once(

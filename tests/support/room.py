@@ -26,6 +26,7 @@ from understudy.supervisor.channel.local import LocalChannel
 from understudy.supervisor.daemon.core import Core
 from understudy.supervisor.execution.worker_seat import WorkerSeat
 from understudy.supervisor.linux.processes import ExitStatus
+from understudy.supervisor.rules.pace import Paces
 from understudy.supervisor.settings import Settings
 from understudy.supervisor.tasks.attempt import Attempt
 from understudy.supervisor.tasks.commit_loop import CommitLoop
@@ -43,6 +44,7 @@ __all__ = [
     "declared",
     "end_all",
     "lanes",
+    "learn_pace",
     "room",
     "small_windows",
 ]
@@ -54,6 +56,12 @@ PATIENCE = 20.0
 def declared(*, is_async: bool = False, **options: Any) -> dict[str, Any]:
     """One task of an app, as a fork server reports it."""
     return {**Options().changed(options).pack(), "is_async": is_async}
+
+
+def learn_pace(paces: Paces, name: str, seconds: float) -> None:
+    """Let attempts of this task take so many seconds, until the average says so."""
+    for _ in range(100):
+        paces.learn(name, seconds)
 
 
 class PaperTransport(asyncio.Transport):

@@ -27,6 +27,7 @@ from understudy.actors.errors import (
 )
 from understudy.actors.ids import id_text, new_id
 from understudy.actors.inside import context
+from waiting import until
 
 
 def here() -> Any:
@@ -391,8 +392,7 @@ def test_the_host_is_told_of_many_letters_though_none_is_acknowledged(stage: Any
 def test_a_cancel_while_code_runs(stage: Any) -> None:
     def body() -> Any:
         here().mark("runs")
-        while not context.cancelled():
-            time.sleep(0)
+        until(context.cancelled)
         return [context.receive(), context.sleep(60), context.receive(), context.current().cancel_reason]
 
     play = stage.perform(body, now=False)

@@ -426,6 +426,22 @@ def test_too_much_memory(home: Path):
     asyncio.run(story())
 
 
+def test_a_cancel_that_was_accepted_stands_when_the_worker_is_killed_for_its_memory(home: Path):
+    async def story() -> None:
+        async with room(home, tasks={"fat": declared(memory_limit=64 << 20, retry=3)}, workers=0) as it:
+            alone = it.hire(alone=True)
+            id = it.add("fat")
+            await it.settle()
+            alone.begin()
+            await it.until(lambda: it.attempt(id).begun)
+            assert it.attempts.cancel(id)
+            it.attempts.kill(alone.seat, it.entry(id), "memory")
+            it.die(alone)
+            assert it.state(id) is State.CANCELLED
+
+    asyncio.run(story())
+
+
 def test_progress_logs_and_restore(home: Path):
     async def story() -> None:
         async with room(home) as it:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from room import Puppet, Room, declared, room
+from room import Puppet, Room, declared, learn_pace, room
 from understudy.actors.box.conf import BOX
 from understudy.actors.state import State
 from understudy.storage.tables.schema import Lane, Table
@@ -21,7 +21,7 @@ from understudy.supervisor.wire.messages import Order, Report
 
 
 def quick_by_now(it: Room, name: str = "quick") -> None:
-    it.attempts.paces.learn(name, 0.00001, weight=1.0)
+    learn_pace(it.attempts.paces, name, 0.00001)
 
 
 def queued(worker: Puppet, lane: Lane = Lane.SYNC) -> int:
@@ -69,7 +69,7 @@ def test_quick_tasks_are_handed_out_ahead_within_bounds(home: Path):
 def test_how_much_is_handed_out_ahead_is_bounded_in_seconds_too(home: Path):
     async def story() -> None:
         async with room(home, slots=2) as it:
-            it.attempts.paces.learn("quick", 0.9 * QUICK, weight=1.0)
+            learn_pace(it.attempts.paces, "quick", 0.9 * QUICK)
             for _ in range(200):
                 it.add()
             await it.settle()

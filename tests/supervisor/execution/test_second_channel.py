@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from room import Room, declared, room
+from room import Room, declared, learn_pace, room
 from understudy.actors.attempt.host import Assignment, Ending
 from understudy.actors.errors import UnderstudyError
 from understudy.actors.state import State
@@ -176,8 +176,8 @@ def test_only_free_slots_are_filled(home: Path):
     async def body(stage: Elsewhere) -> None:
         it = stage.it
         _, channel = stage.hire()
-        it.attempts.paces.learn(
-            "quick", 0.00001, weight=1.0
+        learn_pace(
+            it.attempts.paces, "quick", 0.00001
         )  # quick enough to be handed out ahead, were that allowed
         ids = [it.add() for _ in range(5)]
         await it.settle()

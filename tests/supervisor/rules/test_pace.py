@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from room import learn_pace
 from understudy.supervisor.rules.pace import (
     AHEAD_SECONDS,
     IN_A_ROW,
@@ -34,7 +35,7 @@ def test_the_average_follows_what_attempts_take():
 
 def test_work_handed_out_ahead_is_bounded_in_seconds():
     paces = Paces()
-    paces.learn("quick", QUICK / 2, weight=1.0)
+    learn_pace(paces, "quick", QUICK / 2)
     most = paces.fitting(["quick"] * 100, 0)
     assert most * QUICK / 2 == pytest.approx(AHEAD_SECONDS, abs=QUICK)
     assert paces.fitting(["quick"] * 100, 5) == most - 5
@@ -44,7 +45,7 @@ def test_work_handed_out_ahead_is_bounded_in_seconds():
 
 def test_nothing_behind_a_slow_task_is_handed_out_ahead():
     paces = Paces()
-    paces.learn("quick", 0.0, weight=1.0)
+    learn_pace(paces, "quick", 0.0)
     assert paces.fitting(["quick", "quick", "unknown", "quick"], 0) == 2
 
 

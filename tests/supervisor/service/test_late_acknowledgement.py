@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from room import Room, room
+from room import Room, learn_pace, room
 from understudy.actors.ids import new_id
 from understudy.supervisor.rules.pace import QUICK
 from understudy.supervisor.service import requests
@@ -40,7 +40,7 @@ async def crowded(
                 await asyncio.sleep(0)
 
         await it.settle()
-        it.attempts.paces.learn("quick", 0.0, weight=1.0)
+        learn_pace(it.attempts.paces, "quick", 0.0)
         it.dispatcher.paused = True
         ends = asyncio.create_task(end_tasks()) if moves else None
         yield it, await connect(path)
@@ -95,7 +95,7 @@ def test_few_tasks_and_slow_tasks_are_acknowledged_at_once(
 ):
     async def story() -> None:
         async with crowded(home, monkeypatch, moves=True) as (it, wire):
-            it.attempts.paces.learn("quick", seconds, weight=1.0)
+            learn_pace(it.attempts.paces, "quick", seconds)
             await wire.send((Ask.START, 1, rows(count)))
             assert await wire.answer(1) == (Answer.OK, 1, None)
             assert it.table.queues.crowded

@@ -12,7 +12,7 @@ import pytest
 from understudy.actors.errors import StoreError, StoreFull
 from understudy.storage.tables.schema import Table
 from understudy.supervisor.settings import Settings
-from understudy.supervisor.tasks import commit_loop as journal_module
+from understudy.supervisor.tasks import commit_loop
 from understudy.supervisor.tasks.commit_loop import CommitLoop
 
 
@@ -24,7 +24,7 @@ def opened(home: Path) -> CommitLoop:
 @pytest.fixture
 def by_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """However little there is to write, it goes by way of the writer's thread."""
-    monkeypatch.setattr(journal_module, "FEW_ROWS", -1)
+    monkeypatch.setattr(commit_loop, "FEW_ROWS", -1)
 
 
 async def until(condition: Any) -> None:
@@ -71,15 +71,15 @@ def test_a_little_is_on_disk_when_the_seal_returns(home: Path, monkeypatch: pyte
             commits.seal()
             return number in told
 
-        monkeypatch.setattr(journal_module, "SLOW", 3600.0)  # however slow this machine's disk is just now
+        monkeypatch.setattr(commit_loop, "SLOW", 3600.0)  # however slow this machine's disk is just now
         assert write(1)
         # More than a little goes to the writer's thread, and what comes next follows it.
-        assert not write(2, journal_module.FEW_BYTES)
+        assert not write(2, commit_loop.FEW_BYTES)
         assert not write(3)
         await until(lambda: told == [1, 2, 3])
         # So does everything for a while when the disk has been slow: the loop has more to do than to wait for it.
-        monkeypatch.setattr(journal_module, "SLOW", -1.0)
-        monkeypatch.setattr(journal_module, "WARY", 3600.0)
+        monkeypatch.setattr(commit_loop, "SLOW", -1.0)
+        monkeypatch.setattr(commit_loop, "WARY", 3600.0)
         await until(lambda: not commits.store.busy)
         assert write(4)
         assert not write(5)
@@ -138,8 +138,8 @@ def test_an_acknowledgement_that_fails_keeps_no_other_back(home: Path, caplog: A
 
 @pytest.mark.usefixtures("by_thread")
 def test_it_says_when_it_falls_behind_and_when_it_has_caught_up(home: Path, monkeypatch: Any):
-    monkeypatch.setattr(journal_module, "BACKLOG_HIGH", 1_000)
-    monkeypatch.setattr(journal_module, "BACKLOG_LOW", 100)
+    monkeypatch.setattr(commit_loop, "BACKLOG_HIGH", 1_000)
+    monkeypatch.setattr(commit_loop, "BACKLOG_LOW", 100)
 
     async def story() -> None:
         commits = opened(home)

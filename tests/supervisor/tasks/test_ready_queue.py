@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precondition, rule
 
-from understudy.supervisor.tasks import ready_queue as lane_module
+from understudy.supervisor.tasks import ready_queue
 from understudy.supervisor.tasks.ready_queue import ReadyQueue
 
 WINDOW, LOW, CHUNK = 8, 3, 4
@@ -35,13 +35,13 @@ class Disk:
 
 
 class LaneMachine(RuleBasedStateMachine):
-    """What the book does with a lane: a key's row is written, sealed and committed some time after the push."""
+    """The table's use of a lane: a key's row is written, sealed and committed some time after the push."""
 
     keys = Bundle("keys")
 
     def __init__(self) -> None:
         super().__init__()
-        self.sizes = patch.multiple(lane_module, LOW=LOW, CHUNK=CHUNK)
+        self.sizes = patch.multiple(ready_queue, LOW=LOW, CHUNK=CHUNK)
         self.sizes.start()
         self.disk = Disk()
         self.lane = ReadyQueue(self.disk.read_after, WINDOW)
@@ -178,7 +178,7 @@ def test_what_is_taken_out_again_and_again_behind_a_first_key_does_not_pile_up()
     for number in range(1, 20_000):
         lane.push(key(number))
         lane.discard(key(number))
-    assert len(lane._heap) <= 2 * len(lane) + lane_module.CHUNK + 1
+    assert len(lane._heap) <= 2 * len(lane) + ready_queue.CHUNK + 1
 
 
 def test_a_key_beyond_the_window_that_comes_first_is_held():
