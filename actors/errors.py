@@ -44,6 +44,7 @@
         └── StoreCorrupt                      damaged; has .problems
 
     Interrupted (BaseException)  the runtime stops the attempt; let it pass
+    Cancelled (BaseException)    the task was asked to stop and knows it; let it pass
 
 Each of them keeps its data when it is pickled or copied. `TimeoutError` is Python's own. `IllegalTransition`
 in state.py is not part of the tree, because it is a defect of Understudy and should not be caught.
@@ -81,7 +82,8 @@ class ErrorInfo:
     traceback: str = ""
     """The remote traceback as Python prints it; empty if no Python code raised."""
     details: dict[str, Any] = field(default_factory=dict)
-    """Known of `pid`, `exit_code`, `signal`, `limit`, `rss`, `crashes`; for a container, its result map."""
+    """Known of `pid`, `exit_code`, `signal`, `limit`, `rss`, `crashes`; for a container, its result map; for a value
+    that cannot be kept, `path` or `size` and `limit`."""
 
     def __str__(self) -> str:
         return f"{self.type}: {self.message}" if self.message else self.type
@@ -339,5 +341,15 @@ class Interrupted(BaseException):
     """The runtime stops this attempt (a drain, a deploy). The task continues later from its checkpoint.
 
     The task's next `receive`, `checkpoint` or `sleep` raises it. Clean up in `finally` and let it pass. It is
+    a BaseException, like asyncio's CancelledError, so that `except Exception` does not catch it.
+    """
+
+
+class Cancelled(BaseException):
+    """The task has been asked to stop, by a cancel or by its timeout, and its code goes on all the same.
+
+    A task learns of it once: by the message `{"$cancel": True}`, by TaskCancelled, by a `sleep` that returns
+    False, or by a `cancelled()` that returns True. From then on `receive`, `sleep`, `checkpoint` and the calls
+    of `ws` raise this, unless they are called with `shield=True`. Clean up in `finally` and let it pass. It is
     a BaseException, like asyncio's CancelledError, so that `except Exception` does not catch it.
     """

@@ -17,13 +17,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final
 
 import pykka
 
 from .. import values
-from ..errors import Interrupted, NotInTask, TaskCancelled
+from ..errors import Cancelled, Interrupted, NotInTask, TaskCancelled
 from ..ids import id_bytes, id_text
 from ..line_buffer import LineBuffer
 from ..task.declaration import Task
@@ -36,11 +37,13 @@ from .wakeup import Wakeup
 if TYPE_CHECKING:
     from pykka._actor import ActorInbox
 
+    from .helper_threads import HelperThreads
+
 #: The host is told after this many taken messages, acknowledged or not, so that it sends more.
 TAKEN_EVERY: Final = 128
 
 current_actor: ContextVar[TaskActor] = ContextVar("understudy_actor")
-"""The actor whose task's code runs in this context."""
+"""The actor whose task's code runs in this context. It may have ended: ask `running_actor`."""
 
 
 def detach() -> None:
@@ -57,26 +60,22 @@ CLOSED: Final = object()
 class _Flag:
     """The two methods of `actor_stopped` that Pykka calls, without the condition and lock of an Event."""
 
-    __slots__ = ("_set",)
+    __slots__ = ("up",)
 
     def __init__(self) -> None:
-        self._set = False
+        self.up = False
 
     def is_set(self) -> bool:
-        return self._set
+        return self.up
 
     def set(self) -> None:
-        self._set = True
+        self.up = True
 
 
 class TaskActor(pykka.Actor):
     """Performs a sync task on the thread that runs `_actor_loop`."""
 
     # Defaults live on the class, so that making an actor is cheap even for a task of a few microseconds.
-    signal: str | None = None
-    """Why it should stop: "cancel" or "timeout"; None if it should not."""
-    interrupted = False
-    """The runtime wants to stop this attempt."""
     value_limit = values.VALUE_LIMIT
     """Bytes that one encoded value may take."""
     taken = 0
@@ -87,8 +86,17 @@ class TaskActor(pykka.Actor):
     """Where `select` begins to look, so that it is fair to all of its sources."""
     resources: set[OpenResource] | frozenset[OpenResource] = frozenset()
     """The open resources, which are closed when the task ends."""
+    signal: str | None = None
+    """Why it should stop: "cancel" or "timeout"; None if it should not."""
+    interrupted = False
+    """The runtime wants to stop this attempt."""
+    helpers: HelperThreads | None = None
+    """The threads that the task has started; None if there are none."""
     _told = 0
     _signal_read = False
+    """Whether the task's own thread knows that it has been asked to stop."""
+    _leaving = False
+    """Whether calls take no notice of the signal, because the task is ending for it."""
     _lines: LineBuffer | None = None
 
     def __init__(self, assignment: Assignment, task: Task[..., Any], host: Host) -> None:
@@ -160,16 +168,15 @@ class TaskActor(pykka.Actor):
 
     def on_receive(self, message: Any) -> None:
         self.started = time.time()
-        token = current_actor.set(self)
-        try:
-            outcome = self._perform()
-            if self.resources:
-                self._put_away(outcome)
-        finally:
-            current_actor.reset(token)
+        # A context of its own: the next task on this thread must not see this one's context variables.
+        context = Context()
+        outcome = context.run(self._perform)
+        if self.resources:
+            context.run(self._put_away, outcome)
         self._finish(outcome)
 
     def _perform(self) -> Outcome:
+        current_actor.set(self)
         try:
             args, kwargs = self._arguments()
             value = self._run_class(args, kwargs) if self.task.is_class else self.task.body(*args, **kwargs)  # type: ignore[misc]
@@ -189,12 +196,17 @@ class TaskActor(pykka.Actor):
         part = self.task.body(*args, **kwargs)
         if hasattr(part, "on_start"):
             part.on_start()
-        # on_receive may have read the signal; then no further message is taken.
-        while not self._signal_read:
-            message = self._receive(None)
-            if message is CLOSED or self._signal_read:
-                break
-            part.on_receive(message)
+        try:
+            # on_receive may have learned of the signal; then no further message is taken.
+            while not self._signal_read:
+                message = self._receive(None)
+                if message is CLOSED or self._signal_read:
+                    break
+                part.on_receive(message)
+        except Cancelled:
+            if not self._signal_read:
+                raise
+        self._leaving = self._signal_read
         return part.on_stop() if hasattr(part, "on_stop") else None
 
     def _arguments(self) -> tuple[Any, Any]:
@@ -240,25 +252,30 @@ class TaskActor(pykka.Actor):
     def _finish(self, outcome: Outcome) -> None:
         if self._lines is not None:
             self._log_partial_lines()
+        helpers = self.helpers
+        if helpers is not None:
+            helpers.close()
         self.host.ended(self, outcome)
         self._stop()
+        if helpers is not None:
+            self.inbox.wake()  # its helper threads may still wait for something
 
     # --- what the task's own code calls, on its own thread ---
 
-    def receive(self, timeout: float | None = None) -> Any:
+    def receive(self, timeout: float | None = None, shield: bool = False) -> Any:
         """The next message; None if the mailbox is closed and empty; TimeoutError when `timeout` runs out."""
-        message = self._receive(timeout)
+        message = self._receive(timeout, shield)
         return None if message is CLOSED else message
 
-    def _receive(self, timeout: float | None) -> Any:
+    def _receive(self, timeout: float | None, shield: bool = False) -> Any:
         """As `receive`, but it gives CLOSED at the end, so that None can be a message."""
         self._acknowledge_taken()
         seconds = check_timeout(timeout)
         deadline = deadline_of(seconds)
-        while (message := self._next()) is NOTHING:
+        while (message := self._next(shield)) is NOTHING:
             self._tell_taken()
             # Another thread of this task may take the message first; then this one waits again.
-            if not self._wait(left_of(deadline), self._something_to_receive):
+            if not self._wait(left_of(deadline), lambda: self._something_to_receive(shield)):
                 raise TimeoutError(f"no message within {seconds:g} s")
         return message
 
@@ -267,24 +284,28 @@ class TaskActor(pykka.Actor):
 
         The caller must check `signal` itself: no message says that it was set.
         """
-        self._signal_read = True
-        message = self._next()
+        message = self._next(shield=True)
         if message is NOTHING:
             self._tell_taken()
         return message
 
-    def sleep(self, seconds: float) -> bool:
+    def sleep(self, seconds: float, shield: bool = False) -> bool:
         """Wait; False if a cancel or timeout cut it short."""
-        self._wait(check_timeout(seconds, "sleep"), self._something_wrong)
+        self._wait(check_timeout(seconds, "sleep"), lambda: self.stop_pending(shield))
         if self.interrupted:
             raise Interrupted
-        return self.signal is None
+        if not self._asked(shield):
+            return True
+        self._learn()
+        return False
 
-    def checkpoint(self, value: Any, send: Any = ()) -> bool:
+    def checkpoint(self, value: Any, send: Any = (), shield: bool = False) -> bool:
         """Store the state and acknowledge what was received; True once it is on disk."""
         future, received = self._ask_checkpoint(value, send)
         future.result()
         self._stored(received)
+        if self._asked(shield) and self._knows():
+            raise self._cancelled()
         return self._checkpointed()
 
     def restore(self) -> Any:
@@ -293,51 +314,98 @@ class TaskActor(pykka.Actor):
         return values.unpack(packed) if (packed := self._ask_restore().result()) is not None else None
 
     def wait_future(self, future: Future[Any], timeout: float | None) -> bool:
-        """Wait for a future without holding a slot; False when `timeout` runs out; Interrupted on a drain.
+        """Wait for a future without holding a slot; False when `timeout` runs out.
 
-        A cancel or timeout during the wait ends it, too. Then this returns True and the future is not done.
+        Interrupted on a drain. TaskCancelled for a cancel or timeout of which the task does not know yet. Later
+        waits take no notice of it, so that a task can wait for the tasks that it cancels.
         """
         future.add_done_callback(lambda _: self.inbox.wake())
-        before = self.signal
-        done = self._wait(timeout, lambda: future.done() or self.interrupted or self.signal != before)
-        if self.interrupted and not future.done():
-            raise Interrupted
+        done = self._wait(timeout, lambda: future.done() or self.interrupted or self.signal_unread())
+        if not future.done() and (self.interrupted or self.signal_unread()):
+            self.check_stop()
         return done
 
-    def check_stop(self) -> None:
-        """Interrupted on a drain; TaskCancelled if the task has not seen a cancel or timeout yet."""
+    def look_for_stop(self) -> bool:
+        """Whether the task has been asked to stop. If so, the calling thread knows it from now on."""
+        if self.signal is None:
+            return False
+        if not self._knows():
+            self._learn()
+        return True
+
+    def check_stop(self, shield: bool = False) -> None:
+        """Interrupted on a drain. TaskCancelled after a cancel or timeout, and Cancelled from the second time on."""
         if self.interrupted:
             raise Interrupted
-        if self.signal_unread():
-            self._signal_read = True
-            raise TaskCancelled(f"this task was asked to stop ({self.signal})", id_text(self.id))
+        if self._asked(shield):
+            self._learn()
+            raise TaskCancelled(self._stop_text(), id_text(self.id))
 
-    def stop_pending(self) -> bool:
+    def stop_pending(self, shield: bool = False) -> bool:
         """Whether `check_stop` would raise."""
-        return self.interrupted or self.signal_unread()
+        return self.interrupted or self._asked(shield)
 
     # --- shared with the async actor ---
 
     def signal_unread(self) -> bool:
-        """Whether there is a cancel or timeout that the task has not seen yet."""
-        return self.signal is not None and not self._signal_read
+        """Whether there is a cancel or timeout of which the calling thread does not know yet."""
+        return self._asked() and not self._knows()
 
-    def _next(self) -> Any:
+    def _asked(self, shield: bool = False) -> bool:
+        """Whether a call has to take notice of a cancel or timeout."""
+        return self.signal is not None and not (shield or self._leaving)
+
+    def _knows(self) -> bool:
+        """Whether the calling thread knows of the signal. Each helper thread learns of it by itself."""
+        return self._signal_read if self._in_own_thread() else self.helpers.told_here()  # type: ignore[union-attr]
+
+    def _learn(self) -> None:
+        """Note that the calling thread knows of the signal; Cancelled if it has known before."""
+        if self._knows():
+            raise self._cancelled()
+        if self._in_own_thread():
+            self._signal_read = True
+        else:
+            self.helpers.tell_here()  # type: ignore[union-attr]
+
+    def _cancelled(self) -> Cancelled:
+        return Cancelled(self._stop_text())
+
+    def _stop_text(self) -> str:
+        return f"this task was asked to stop ({self.signal})"
+
+    def _signal_message(self) -> Any:
+        """The message that tells of the signal, once; then Cancelled. None if there is nothing more to tell."""
+        self._learn()
+        return self._stop_message()
+
+    def _stop_message(self) -> dict[str, Any]:
+        return {"$cancel": True} if self.signal == "cancel" else {"$cancel": True, "reason": self.signal}
+
+    def _next(self, shield: bool = False) -> Any:
         if self.interrupted:
             raise Interrupted
-        if self.signal is not None and not self._signal_read:
-            self._signal_read = True
-            return {"$cancel": True} if self.signal == "cancel" else {"$cancel": True, "reason": self.signal}
-        inbox = self.inbox
-        # Read before the messages: messages and then the close may arrive between the two reads.
-        closed = inbox.closed
-        if inbox.messages:
-            self.taken, packed = inbox.messages.popleft()
-            if self.taken - self._told >= TAKEN_EVERY:
-                self._told = self.taken
-                self.host.messages_taken(self)
-            return values.unpack(packed)
-        return CLOSED if closed else NOTHING
+        if self.signal is not None and self._asked(shield):
+            message = self._signal_message()
+            if message is not None:
+                return message
+        helpers = self.helpers
+        if helpers is not None:  # no `with`, and no method for the rest: this runs for each message
+            helpers.lock.acquire()
+        try:
+            inbox = self.inbox
+            # Read before the messages: messages and then the close may arrive between the two reads.
+            closed = inbox.closed
+            if inbox.messages:
+                self.taken, packed = inbox.messages.popleft()
+                if self.taken - self._told >= TAKEN_EVERY:
+                    self._told = self.taken
+                    self.host.messages_taken(self)
+                return values.unpack(packed)
+            return CLOSED if closed else NOTHING
+        finally:
+            if helpers is not None:
+                helpers.lock.release()
 
     def _tell_taken(self) -> None:
         """Tell the host before a wait: it holds messages back while it believes that many are here."""
@@ -383,15 +451,12 @@ class TaskActor(pykka.Actor):
         none.set_result(None)
         return none
 
-    def _something_to_receive(self) -> bool:
+    def _something_to_receive(self, shield: bool = False) -> bool:
         inbox = self.inbox
-        return bool(inbox.messages) or self.signal_unread() or self.interrupted or inbox.closed
-
-    def _something_wrong(self) -> bool:
-        return self.signal is not None or self.interrupted
+        return bool(inbox.messages) or self.stop_pending(shield) or inbox.closed
 
     def _wait(self, timeout: float | None, ready: Callable[[], bool]) -> bool:
-        """Wait until `ready()`; False when `timeout` seconds run out. The wait holds no slot."""
+        """Wait until `ready()`; False when `timeout` seconds run out. The task's own thread holds no slot."""
         if ready():
             return True
         if timeout is not None and timeout <= 0:
@@ -400,10 +465,16 @@ class TaskActor(pykka.Actor):
         ring = wakeup.ring
         self.inbox.listen(ring)
         deadline = deadline_of(timeout)
-        self.host.parked(self)
+        helpers = None if self._in_own_thread() else self.helpers
+        if helpers is None:
+            self.host.parked(self)
+        else:
+            helpers.wait_begins()
         try:
             # A ring between `ready()` and the wait is not lost.
             while not ready():
+                if helpers is not None and self.actor_stopped.is_set():
+                    raise NotInTask("the attempt at the task that started this thread is over")
                 left = left_of(deadline)
                 if left is not None and left <= 0:
                     return False
@@ -411,7 +482,14 @@ class TaskActor(pykka.Actor):
             return True
         finally:
             self.inbox.unlisten(ring)
-            self.host.resumed(self)
+            if helpers is None:
+                self.host.resumed(self)
+            else:
+                helpers.wait_ends()
+
+    def _in_own_thread(self) -> bool:
+        """Whether the calling thread is the task's own; see helper_threads.py."""
+        return self.helpers is None or self.helpers.own == get_ident()
 
     async def _wait_async(self, timeout: float | None, ready: Callable[[], bool]) -> bool:
         """As `_wait`, for code that sync and async tasks share. Here it blocks the thread."""
@@ -433,9 +511,15 @@ class TaskActor(pykka.Actor):
             self.host.log(self, level, rest)
 
 
+def running_actor() -> TaskActor | None:
+    """The actor whose task's code is running; None outside a task, and in what is left of an ended attempt."""
+    actor = current_actor.get(None)
+    return None if actor is None or actor.actor_stopped.is_set() else actor
+
+
 def actor_here(what: str) -> TaskActor:
     """The actor whose task's code is running; NotInTask outside a task."""
-    actor = current_actor.get(None)
-    if actor is None:
+    actor = current_actor.get(None)  # as `running_actor`
+    if actor is None or actor.actor_stopped.up:  # type: ignore[attr-defined]  # see _Flag
         raise NotInTask(f"{what} works only inside a running task")
     return actor

@@ -38,6 +38,8 @@ class AsyncTaskActor(TaskActor):
     _thrown = False
     """Whether CancelledError has been requested, delivered or not."""
     _waits = 0
+    _sleep_refused = False
+    """Whether a `sleep` has returned False."""
 
     def __init__(
         self, assignment: Assignment, task: Task[..., Any], host: Host, loop: asyncio.AbstractEventLoop
@@ -111,14 +113,31 @@ class AsyncTaskActor(TaskActor):
                 continue
         self._drop_resources()
 
-    def check_stop(self) -> None:
+    def check_stop(self, shield: bool = False) -> None:
         """Interrupted on a drain. A cancel or timeout needs no check: it raises CancelledError."""
         if self.interrupted:
             raise Interrupted
 
-    def stop_pending(self) -> bool:
+    def stop_pending(self, shield: bool = False) -> bool:
         """Whether `check_stop` would raise."""
         return self.interrupted
+
+    def look_for_stop(self) -> bool:
+        """Whether the task has been asked to stop. CancelledError tells the code, whether it looks or not."""
+        return self.signal is not None
+
+    def _knows(self) -> bool:
+        return self._signal_read
+
+    def _signal_message(self) -> Any:
+        """As in a sync task, but no error follows it."""
+        if self._signal_read:
+            return None
+        self._signal_read = True
+        return self._stop_message()
+
+    def _something_to_receive(self, shield: bool = False) -> bool:
+        return super()._something_to_receive(shield) or (not shield and self.signal_unread())
 
     async def _run_class_async(self) -> Any:
         part = self._called()
@@ -130,6 +149,7 @@ class AsyncTaskActor(TaskActor):
                 break
             await part.on_receive(message)
         if self._signal_read:
+            self._leaving = True
             await self._calm()
         return await _maybe(part.on_stop()) if hasattr(part, "on_stop") else None
 
@@ -152,25 +172,34 @@ class AsyncTaskActor(TaskActor):
             if self._coroutine is not None:
                 self._coroutine.uncancel()
 
-    async def receive_async(self, timeout: float | None = None) -> Any:
+    async def receive_async(self, timeout: float | None = None, shield: bool = False) -> Any:
         """As `_receive`: the next message, or CLOSED. The caller turns CLOSED into None: another coroutine
         around this one would take memory as long as the wait."""
         self._acknowledge_taken()
         seconds = check_timeout(timeout)
         deadline = deadline_of(seconds)
-        while (message := self._next()) is NOTHING:
+        while (message := self._next(shield)) is NOTHING:
             self._tell_taken()
             # Another asyncio task of this task may take the message first; then this one waits again.
-            if not await self._wait_async(left_of(deadline), self._something_to_receive):
+            if not await self._wait_async(left_of(deadline), lambda: self._something_to_receive(shield)):
                 raise TimeoutError(f"no message within {seconds:g} s")
         return message
 
-    async def sleep_async(self, seconds: float) -> bool:
-        """As `sleep`."""
-        await self._wait_async(check_timeout(seconds, "sleep"), self._something_wrong)
+    async def sleep_async(self, seconds: float, shield: bool = False) -> bool:
+        """As `sleep`, with CancelledError in place of Cancelled."""
+        asked = self._asked(shield)
+        await self._wait_async(
+            0 if asked else check_timeout(seconds, "sleep"),
+            lambda: self.interrupted or (not asked and self._asked(shield)),
+        )
         if self.interrupted:
             raise Interrupted
-        return self.signal is None
+        if not self._asked(shield):
+            return True
+        if self._sleep_refused:
+            raise asyncio.CancelledError
+        self._sleep_refused = True
+        return False
 
     async def checkpoint_async(self, value: Any, send: Any = ()) -> bool:
         """As `checkpoint`."""

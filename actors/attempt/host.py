@@ -6,10 +6,12 @@ import os
 import traceback
 from concurrent.futures import Future
 from enum import IntEnum
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
-from ..errors import BoxError, BoxRefused, BoxTimedOut, Fail, RetryLater
+from ..checks import is_number
+from ..errors import BoxError, BoxRefused, BoxTimedOut, Fail, RetryLater, UnencodableValue, ValueTooLarge
 from ..task.retry import lineage
 
 if TYPE_CHECKING:
@@ -18,6 +20,11 @@ if TYPE_CHECKING:
 #: Characters of an error's message and of its traceback that are kept.
 MESSAGE_LIMIT: Final = 10_000
 TRACEBACK_LIMIT: Final = 64_000
+#: Characters of the name of an exception class that are kept, and of a text in an error's details.
+NAME_LIMIT: Final = 1_000
+DETAIL_LIMIT: Final = 64_000
+#: Entries of an error's details that are kept.
+DETAILS_LIMIT: Final = 1_000
 
 _OWN_CODE: Final = str(Path(__file__).parents[1]) + os.sep
 
@@ -102,14 +109,53 @@ class Host(Protocol):
 
 
 def error_outcome(error: BaseException) -> Outcome:
-    """The outcome for an exception from the task's code. The retry policy decides on another try."""
+    """The outcome for an exception from the task's code. Never raises.
+
+    The retry policy decides on another try, except for Fail and for a value that cannot be kept: another try
+    would repeat the effects of the task and end in the same way.
+    """
     if isinstance(error, RetryLater):
-        return Outcome(Ending.RETRY_LATER, error=describe(error), delay=error.delay)
-    if isinstance(error, BoxError):
-        ending = Ending.TIMED_OUT if isinstance(error, BoxTimedOut) else Ending.ERROR
-        ending = Ending.FAIL if isinstance(error, BoxRefused) else ending
-        return Outcome(ending, error=(*describe(error), error.details))
-    return Outcome(Ending.FAIL if isinstance(error, Fail) else Ending.ERROR, error=describe(error))
+        delay = getattr(error, "delay", None)
+        return Outcome(Ending.RETRY_LATER, error=describe(error), delay=delay if is_number(delay) else None)
+    if isinstance(error, BoxTimedOut):
+        ending = Ending.TIMED_OUT
+    elif isinstance(error, Fail | BoxRefused | UnencodableValue | ValueTooLarge):
+        ending = Ending.FAIL
+    else:
+        ending = Ending.ERROR
+    details = _details(error)
+    return Outcome(ending, error=(*describe(error), details) if details else describe(error))
+
+
+def _details(error: BaseException) -> dict[str, Any]:
+    """The data of an error that a record keeps."""
+    # `getattr`, because the class may be a subclass that does not call __init__.
+    if isinstance(error, UnencodableValue):
+        return _plain({"path": getattr(error, "path", "")})
+    if isinstance(error, ValueTooLarge):
+        return _plain({"size": getattr(error, "size", 0), "limit": getattr(error, "limit", 0)})
+    details = getattr(error, "details", None) if isinstance(error, BoxError) else None
+    return _plain(details) if isinstance(details, dict) else {}
+
+
+def _plain(details: dict[Any, Any]) -> dict[str, Any]:
+    """The details in the form that the supervisor takes: texts, numbers and maps of texts."""
+    return {_text(name): _plain_detail(value) for name, value in islice(details.items(), DETAILS_LIMIT)}
+
+
+def _plain_detail(value: object) -> Any:
+    if value is None or type(value) in (bool, float) or (type(value) is int and abs(value) < 1 << 63):
+        return value
+    if type(value) is dict:
+        return {_text(name): _text(text) for name, text in islice(value.items(), DETAILS_LIMIT)}
+    return _text(value)
+
+
+def _text(value: object) -> str:
+    try:
+        return printable(str(value), DETAIL_LIMIT)
+    except BaseException as broken:  # noqa: BLE001 - as in `describe`
+        return f"<str() of it raised {type(broken).__name__}>"
 
 
 def describe(error: BaseException) -> tuple[str, str, str, list[str]]:
@@ -125,10 +171,10 @@ def describe(error: BaseException) -> tuple[str, str, str, list[str]]:
     except BaseException as broken:  # noqa: BLE001 - as above
         text = f"<the traceback cannot be printed: {type(broken).__name__}>"
     return (
-        type(error).__qualname__,
+        printable(type(error).__qualname__, NAME_LIMIT),
         printable(message, MESSAGE_LIMIT),
         printable(text, TRACEBACK_LIMIT),
-        lineage(type(error)),
+        [printable(name, NAME_LIMIT) for name in lineage(type(error))],
     )
 
 

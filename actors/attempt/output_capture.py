@@ -7,7 +7,7 @@ import logging
 import sys
 from typing import Any, TextIO
 
-from .actor import current_actor
+from .actor import running_actor
 
 
 class _Shared(io.IOBase):
@@ -19,7 +19,7 @@ class _Shared(io.IOBase):
         self._beyond = beyond
 
     def flush(self) -> None:
-        if current_actor.get(None) is None:
+        if running_actor() is None:
             self._beyond.flush()
 
     def close(self) -> None:
@@ -32,7 +32,7 @@ class _Shared(io.IOBase):
         return self._beyond.fileno()
 
     def _write(self, text: str) -> int:
-        actor = current_actor.get(None)
+        actor = running_actor()
         if actor is None:
             return self._beyond.write(text)
         actor.write(self._level, text)
@@ -73,7 +73,7 @@ class TaskLogHandler(logging.Handler):
         self.setFormatter(logging.Formatter("%(name)s: %(message)s"))
 
     def emit(self, record: logging.LogRecord) -> None:
-        actor = current_actor.get(None)
+        actor = running_actor()
         if actor is None:
             self._beyond.handle(record)
             return

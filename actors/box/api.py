@@ -92,6 +92,7 @@ _OWN: Final = {
     "timeout": ": it is a field of BoxConf",
     "memory_limit": ": BoxConf has memory",
     "isolate": "",
+    "main_thread": "",
     "ack": "",
     "name": "",
 }

@@ -54,9 +54,9 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-async def receive(timeout: float | None = None) -> Any:
-    """Wait for the next message; see `understudy.receive`."""
-    message = await _async_actor("receive").receive_async(timeout)
+async def receive(timeout: float | None = None, *, shield: bool = False) -> Any:
+    """Wait for the next message; see `understudy.receive`. With `shield` a cancel does not come as a message."""
+    message = await _async_actor("receive").receive_async(timeout, shield)
     return None if message is CLOSED else message
 
 
@@ -72,9 +72,13 @@ async def restore(task_id: str | None = None) -> Any:
     return await _async_actor("restore").restore_async()
 
 
-async def sleep(seconds: float) -> bool:
-    """Wait; False if a cancel or timeout cut it short."""
-    return await _async_actor("sleep").sleep_async(seconds)
+async def sleep(seconds: float, *, shield: bool = False) -> bool:
+    """Wait; False if the task has been asked to stop, and CancelledError at the next call after that.
+
+    With `shield` an earlier cancel or timeout does not end the wait. A new one raises CancelledError, as it
+    does at every `await`.
+    """
+    return await _async_actor("sleep").sleep_async(seconds, shield)
 
 
 async def send(id: str, message: Any) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ..attempt.actor import TaskActor, actor_here, current_actor
+from ..attempt.actor import TaskActor, actor_here, running_actor
 from ..attempt.async_actor import AsyncTaskActor
 from ..attempt.host import printable
 from ..errors import NotInTask
@@ -34,13 +34,14 @@ class Current:
     """"cancel" or "timeout" once the task has been asked to stop."""
 
 
-def receive(timeout: float | None = None) -> Any:
+def receive(timeout: float | None = None, *, shield: bool = False) -> Any:
     """Wait for the next message and return it.
 
     None when the mailbox is closed and empty; TimeoutError when `timeout` seconds run out. A cancel or a
-    timeout arrives as `{"$cancel": True}` before all other messages. The wait holds no slot of the worker.
+    timeout arrives as `{"$cancel": True}` before all other messages. A task that knows of it gets Cancelled.
+    With `shield` the call takes no notice of it. The wait holds no slot of the worker.
     """
-    return _sync_actor("receive").receive(timeout)
+    return _sync_actor("receive").receive(timeout, shield)
 
 
 def send(id: str, message: Any) -> None:
@@ -51,12 +52,13 @@ def send(id: str, message: Any) -> None:
     current_runtime.runtime().send(id, message)
 
 
-def checkpoint(value: Any, *, send: Iterable[tuple[str, Any]] = ()) -> bool:
+def checkpoint(value: Any, *, send: Iterable[tuple[str, Any]] = (), shield: bool = False) -> bool:
     """Store the task's state and acknowledge every message received so far, in one commit; True once on disk.
 
-    `send=[(id, message), …]` delivers those messages in the same commit, all or nothing.
+    `send=[(id, message), …]` delivers those messages in the same commit, all or nothing. If the task has been
+    asked to stop and knows it, this raises Cancelled after the commit, unless `shield` is true.
     """
-    return _sync_actor("checkpoint").checkpoint(value, send)
+    return _sync_actor("checkpoint").checkpoint(value, send, shield)
 
 
 def restore(task_id: str | None = None) -> Any:
@@ -67,13 +69,19 @@ def restore(task_id: str | None = None) -> Any:
 
 
 def cancelled() -> bool:
-    """Whether this task has been asked to stop, by a cancel or by its timeout."""
-    return actor_here("cancelled").signal is not None
+    """Whether this task has been asked to stop, by a cancel or by its timeout.
+
+    Once this has returned True, the next `receive`, `sleep` or `checkpoint` of a sync task raises Cancelled.
+    """
+    return actor_here("cancelled").look_for_stop()
 
 
-def sleep(seconds: float) -> bool:
-    """Wait; False if a cancel or timeout ends the wait early. The wait holds no slot of the worker."""
-    return _sync_actor("sleep").sleep(seconds)
+def sleep(seconds: float, *, shield: bool = False) -> bool:
+    """Wait; False if a cancel or timeout ends the wait early. The wait holds no slot of the worker.
+
+    A task that knows of the cancel or timeout gets Cancelled. With `shield` the call takes no notice of it.
+    """
+    return _sync_actor("sleep").sleep(seconds, shield)
 
 
 def progress(done: float, total: float | None = None, note: str = "") -> None:
@@ -101,7 +109,7 @@ def current() -> Current:
 
 def lineage_here() -> tuple[bytes, bytes] | None:
     """(id, stream) of the running task, for the tasks that it starts; None outside a task."""
-    actor = current_actor.get(None)
+    actor = running_actor()
     return None if actor is None else (actor.assignment.id, actor.assignment.stream)
 
 

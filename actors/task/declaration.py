@@ -202,7 +202,7 @@ def task(body: Callable[P, R], /) -> Task[P, R]: ...
 def task(*, name: str | None = None, **options: Any) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 def task(body: Callable[..., Any] | None = None, /, *, name: str | None = None, **options: Any) -> Any:
     """Declare a task: `@task`, or `@task(name=…)` with any of timeout, retry, grace, priority, isolate,
-    memory_limit, keep and ack.
+    main_thread, memory_limit, keep and ack.
 
     Works on functions, `async def` functions and actor classes. An actor class has `on_receive(message)`, and
     may have `on_start()` and `on_stop()`. The return value of `on_stop()` is the task's result. The default

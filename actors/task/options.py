@@ -39,7 +39,9 @@ class Options:
     priority: int = 0
     """A higher one runs first; the older task runs first if they are equal."""
     isolate: bool = False
-    """Run in a worker process of its own."""
+    """Run in a worker process of its own, on its main thread."""
+    main_thread: bool = False
+    """Needs the main thread of its process; only with `isolate`."""
     memory_limit: int | None = None
     """Bytes of memory that its worker may use; implies `isolate`."""
     keep: float | None = KEEP_DEFAULT
@@ -58,8 +60,13 @@ class Options:
         object.__setattr__(self, "retry", Retry.of(self.retry))  # an int n is Retry(attempts=n)
         check_whole("priority", self.priority, -PRIORITY_LIMIT, PRIORITY_LIMIT)
         check_flag("isolate", self.isolate)
+        check_flag("main_thread", self.main_thread)
         if self.memory_limit is not None:
             check_whole("memory_limit in bytes", self.memory_limit, MEMORY_LIMIT_MIN)
+        if self.main_thread and not self.alone:
+            raise InvalidOption(
+                "main_thread=True needs isolate=True: the workers of other tasks read orders on their main thread"
+            )
         if self.ack not in (None, "receive", "checkpoint"):
             raise InvalidOption(f"ack must be 'receive', 'checkpoint' or None: {self.ack!r}")
 

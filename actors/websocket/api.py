@@ -2,8 +2,9 @@
 
 The awaitable twins are in `understudy.aio.ws`.
 
-A call that waits holds no slot. A cancel or timeout wakes it with TaskCancelled (once, as in `receive`), a
-drain with Interrupted. A connection that is still open when its task ends is closed then.
+A call that waits holds no slot. A cancel or timeout wakes it with TaskCancelled, once, and the calls after that
+raise Cancelled. A call with `shield=True` takes no notice of it, and `close` never does. A drain wakes a call with
+Interrupted. A connection that is still open when its task ends is closed then.
 """
 
 from __future__ import annotations
@@ -30,24 +31,25 @@ __all__ = [
 ]
 
 
-def connect(url: str, **options: Unpack[ConnectKwargs]) -> Connection:
+def connect(url: str, *, shield: bool = False, **options: Unpack[ConnectKwargs]) -> Connection:
     """Open a connection to `ws://…` or `wss://…`. docs/websockets.md lists the options.
 
     Raises WebSocketRefused if the connection fails, TimeoutError if connecting takes longer than
     `open_timeout`, and InvalidOption.
     """
     actor = _sync_actor("ws.connect")
-    return run_now(base.connect(Connection, actor, shared_loop.loop(), ConnectOptions.of(url, options)))
+    terms = ConnectOptions.of(url, options)
+    return run_now(base.connect(Connection, actor, shared_loop.loop(), terms, shield))
 
 
-def send(conn: Connection, data: Any, timeout: float | None = None) -> None:
+def send(conn: Connection, data: Any, timeout: float | None = None, *, shield: bool = False) -> None:
     """As `Connection.send`."""
-    conn.send(data, timeout)
+    conn.send(data, timeout, shield=shield)
 
 
-def receive(conn: Connection, timeout: float | None = None) -> Any:
+def receive(conn: Connection, timeout: float | None = None, *, shield: bool = False) -> Any:
     """As `Connection.receive`."""
-    return conn.receive(timeout)
+    return conn.receive(timeout, shield=shield)
 
 
 def close(conn: Connection, code: int = 1000, reason: str = "") -> None:
@@ -58,22 +60,22 @@ def close(conn: Connection, code: int = 1000, reason: str = "") -> None:
 class Connection(base.Connection):
     """A connection of a sync task. A context manager, and an iterator over its messages."""
 
-    def send(self, data: Any, timeout: float | None = None) -> None:
+    def send(self, data: Any, timeout: float | None = None, *, shield: bool = False) -> None:
         """Send a dict or list as JSON, a str as text, bytes as binary.
 
         Waits while `write_limit` bytes are still unsent, or while a lost connection is opened again. Raises
         TimeoutError if that takes longer than `timeout` seconds, WebSocketClosed or UnencodableValue. Nothing
         was sent if it raises.
         """
-        run_now(self._send(data, timeout))
+        run_now(self._send(data, timeout, shield))
 
-    def receive(self, timeout: float | None = None) -> Any:
+    def receive(self, timeout: float | None = None, *, shield: bool = False) -> Any:
         """The next message: a dict or list from JSON, else str or bytes; None when the connection is closed.
 
         With `reconnect`, also a Reconnected where messages may be missing. Raises TimeoutError after
         `timeout` seconds.
         """
-        return run_now(self._receive(timeout))
+        return run_now(self._receive(timeout, shield))
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Close the connection and wait for the peer's answer, at most `close_timeout` seconds.
@@ -100,11 +102,11 @@ class Connection(base.Connection):
         return item
 
 
-def select(*sources: Any, timeout: float | None = None) -> tuple[Any, Any]:
+def select(*sources: Any, timeout: float | None = None, shield: bool = False) -> tuple[Any, Any]:
     """(source, message) of the first source with a message: connections, or `mailbox` for the task's own.
 
     The message is the value that `receive` of that source returns. A closed source gives None each time.
     Sources with messages take turns. A cancel arrives through `mailbox` if that is a source, else as
-    TaskCancelled. Raises TimeoutError after `timeout` seconds.
+    TaskCancelled. With `shield` it does not arrive. Raises TimeoutError after `timeout` seconds.
     """
-    return run_now(base.select(_sync_actor("ws.select"), sources, timeout))
+    return run_now(base.select(_sync_actor("ws.select"), sources, timeout, shield))

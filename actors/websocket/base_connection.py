@@ -10,11 +10,11 @@ import asyncio
 from collections.abc import Coroutine, Sequence
 from typing import Any, Final, TypeVar
 
-from ..attempt.actor import CLOSED, NOTHING, TaskActor, actor_here, current_actor
+from ..attempt.actor import CLOSED, NOTHING, TaskActor, actor_here, running_actor
 from ..attempt.async_actor import _maybe
 from ..attempt.open_resource import CLOSE_WITHIN, Closing
 from ..checks import check_seconds
-from ..errors import Interrupted, InvalidOption, NotInTask, WebSocketClosed
+from ..errors import Cancelled, Interrupted, InvalidOption, NotInTask, WebSocketClosed
 from ..timeouts import deadline_of, left_of
 from .connect_options import ConnectOptions, check_close
 from .json_messages import decode, encode
@@ -101,29 +101,29 @@ class Connection:
         state = "open" if self.open else f"closed {self.close_code}" if self._session.ended else "lost"
         return f"<{type(self).__qualname__} {self._session.terms.place} {state}>"
 
-    async def _send(self, data: Any, timeout: float | None) -> None:
+    async def _send(self, data: Any, timeout: float | None, shield: bool = False) -> None:
         self._mine("ws.send")
         payload, text = encode(data)
         session, actor = self._session, self._actor
-        actor.check_stop()
+        actor.check_stop(shield)
         self._check_sendable()
         deadline = deadline_of(check_seconds("timeout", timeout, optional=True))
         while session.congested() or self._to_greet():
             await self._greet()
             if not await actor._wait_async(
-                left_of(deadline), lambda: self._sendable_now() or actor.stop_pending()
+                left_of(deadline), lambda: self._sendable_now() or actor.stop_pending(shield)
             ):
                 raise TimeoutError(f"not sent within {timeout:g} s")
-            actor.check_stop()
+            actor.check_stop(shield)
             self._check_sendable()
         session.offer(payload, text)
 
-    async def _receive(self, timeout: float | None) -> Any:
+    async def _receive(self, timeout: float | None, shield: bool = False) -> Any:
         self._mine("ws.receive")
         actor = self._actor
         deadline = deadline_of(check_seconds("timeout", timeout, optional=True))
         while True:
-            actor.check_stop()
+            actor.check_stop(shield)
             item = self._take()
             if item.__class__ is Reconnected:
                 if await self._met(item):
@@ -133,7 +133,7 @@ class Connection:
             elif item is not EMPTY:
                 return item
             elif not await actor._wait_async(
-                left_of(deadline), lambda: self._has_something() or actor.stop_pending()
+                left_of(deadline), lambda: self._has_something() or actor.stop_pending(shield)
             ):
                 raise TimeoutError(f"no message within {timeout:g} s")
 
@@ -152,7 +152,7 @@ class Connection:
         finally:
             if not session.over:
                 session.drop()
-        if (actor.signal, actor.interrupted) != before:
+        if (actor.signal, actor.interrupted) != before and (actor.interrupted or actor.signal_unread()):
             actor.check_stop()
 
     async def _greet(self, marker: Reconnected | None = None) -> None:
@@ -179,7 +179,7 @@ class Connection:
         return backoff is not None and backoff.marker
 
     def _mine(self, what: str) -> None:
-        if current_actor.get(None) is not self._actor:
+        if running_actor() is not self._actor:
             actor_here(what)
             raise NotInTask(f"{what}: this connection belongs to another task; open one of your own")
 
@@ -240,18 +240,22 @@ def run_now(call: Coroutine[Any, Any, T]) -> T:
 
 
 async def connect(
-    kind: type[C], actor: TaskActor, loop: asyncio.AbstractEventLoop, terms: ConnectOptions
+    kind: type[C],
+    actor: TaskActor,
+    loop: asyncio.AbstractEventLoop,
+    terms: ConnectOptions,
+    shield: bool = False,
 ) -> C:
     """Open a connection on this loop."""
-    actor.check_stop()
+    actor.check_stop(shield)
     session = Session(terms, loop, actor.inbox.wake, actor.disown)
     actor.own(session)
     opening = asyncio.run_coroutine_threadsafe(session.open(), loop)
     opening.add_done_callback(lambda _: actor.inbox.wake())
     try:
-        await actor._wait_async(None, lambda: opening.done() or actor.stop_pending())
+        await actor._wait_async(None, lambda: opening.done() or actor.stop_pending(shield))
         if not opening.done():
-            actor.check_stop()
+            actor.check_stop(shield)
         opening.result()
     finally:
         opening.cancel()
@@ -264,7 +268,9 @@ async def connect(
     return conn
 
 
-async def select(actor: TaskActor, sources: Sequence[Any], timeout: float | None) -> tuple[Any, Any]:
+async def select(
+    actor: TaskActor, sources: Sequence[Any], timeout: float | None, shield: bool = False
+) -> tuple[Any, Any]:
     """(source, message) of the first source with a message."""
     check_sources(actor, sources)
     listens = mailbox in sources
@@ -272,11 +278,13 @@ async def select(actor: TaskActor, sources: Sequence[Any], timeout: float | None
         actor._acknowledge_taken()
     deadline = deadline_of(check_seconds("timeout", timeout, optional=True))
     while True:
-        found = look(actor, sources)
+        found = look(actor, sources, shield)
         if found is None:
             if listens:
                 actor._tell_taken()
-            if not await actor._wait_async(left_of(deadline), lambda: any_has_something(actor, sources)):
+            if not await actor._wait_async(
+                left_of(deadline), lambda: any_has_something(actor, sources, shield)
+            ):
                 raise TimeoutError(f"no message within {timeout:g} s")
             continue
         source, item = found
@@ -287,7 +295,7 @@ async def select(actor: TaskActor, sources: Sequence[Any], timeout: float | None
 
 def farewell(error: BaseException | None, actor: TaskActor) -> tuple[int, str]:
     """The close code and reason for a `with` block that ended with this error."""
-    if actor.signal is not None or isinstance(error, Interrupted | asyncio.CancelledError):
+    if actor.signal is not None or isinstance(error, Interrupted | Cancelled | asyncio.CancelledError):
         return CODES[Closing.AWAY]
     return CODES[Closing.DONE] if error is None else CODES[Closing.FAILED]
 
@@ -304,15 +312,15 @@ def check_sources(actor: TaskActor, sources: Sequence[Any]) -> None:
             raise InvalidOption(f"select waits for connections and for mailbox, not for {source!r:.80}")
 
 
-def look(actor: TaskActor, sources: Sequence[Any]) -> tuple[Any, Any] | None:
+def look(actor: TaskActor, sources: Sequence[Any], shield: bool) -> tuple[Any, Any] | None:
     """(source, item) of the first source that has an item, in turns; None if no source has one."""
-    if actor.signal_unread() and mailbox in sources:
+    if not shield and actor.signal_unread() and mailbox in sources:
         return mailbox, actor._next()  # the signal, as a message
-    actor.check_stop()
+    actor.check_stop(shield)
     start = actor.turn % len(sources)
     for n, source in enumerate((*sources[start:], *sources[:start]), start + 1):
         if source is mailbox:
-            item = actor._next()
+            item = actor._next(shield)
             if item is NOTHING:
                 continue
             item = None if item is CLOSED else item
@@ -323,8 +331,9 @@ def look(actor: TaskActor, sources: Sequence[Any]) -> tuple[Any, Any] | None:
     return None
 
 
-def any_has_something(actor: TaskActor, sources: Sequence[Any]) -> bool:
+def any_has_something(actor: TaskActor, sources: Sequence[Any], shield: bool) -> bool:
     """Whether `look` would find an item or raise."""
-    return actor.stop_pending() or any(
-        actor._something_to_receive() if source is mailbox else source._has_something() for source in sources
+    return actor.stop_pending(shield) or any(
+        actor._something_to_receive(shield) if source is mailbox else source._has_something()
+        for source in sources
     )

@@ -10,6 +10,9 @@ import asyncio
 import os
 import threading
 
+from ..attempt.helper_threads import start_outside
+from ..attempt.loop_executor import LoopExecutor
+
 _lock = threading.Lock()
 _loop: asyncio.AbstractEventLoop | None = None
 
@@ -20,7 +23,8 @@ def loop() -> asyncio.AbstractEventLoop:
     with _lock:
         if _loop is None:
             _loop = asyncio.new_event_loop()
-            threading.Thread(target=_loop.run_forever, name="understudy-ws", daemon=True).start()
+            _loop.set_default_executor(LoopExecutor())
+            start_outside(threading.Thread(target=_loop.run_forever, name="understudy-ws", daemon=True))
         return _loop
 
 

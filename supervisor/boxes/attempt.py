@@ -132,7 +132,7 @@ class ContainerAttempt:
 
     def _checkpoint(self, **more: Any) -> None:
         state = {"task": self._id, "attempt": self._attempt, "container": self._container}
-        self._actor.checkpoint({**state, "image_pull_ms": self._pulled_ms, **more})
+        self._actor.checkpoint({**state, "image_pull_ms": self._pulled_ms, **more}, shield=True)
 
     # --- the container ---
 

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from typing import Any, Final, NamedTuple
 
+from ...actors.attempt.helper_threads import start_outside
+
 #: The engine's statuses of a layer that is complete.
 _DONE: Final = frozenset({"Pull complete", "Already exists"})
 
@@ -68,9 +70,10 @@ class Pulls:
             found = self._pulls.get(image)
             if found is None:
                 found = self._pulls[image] = _Pull()
-                threading.Thread(
+                puller = threading.Thread(
                     target=self._run, args=(image, pull, found), name="understudy-pull", daemon=True
-                ).start()
+                )
+                start_outside(puller)  # other tasks may join the pull
             found.tells.append(tell)
             return found.future
 

@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, Final
 
+from ...actors.attempt.helper_threads import start_outside
 from ...actors.errors import NotRunning, ProtocolError, SupervisorLost, UnderstudyError
 from ...actors.values import VALUE_LIMIT
 from ..home import Home
@@ -64,7 +65,7 @@ class Connection:
         #: Bytes that the supervisor allows for one encoded value.
         self.value_limit: int = self.facts["settings"]["value_limit"]
         self._thread = threading.Thread(target=self._read, name="understudy-client", daemon=True)
-        self._thread.start()
+        start_outside(self._thread)
 
     def _greet(self) -> dict[str, Any]:
         self._sock.settimeout(CONNECT_TIMEOUT)

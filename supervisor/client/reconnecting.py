@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from concurrent.futures import Future
 from typing import Any, Final
 
+from ...actors.attempt.helper_threads import start_outside
 from ...actors.errors import HomeInUse, NoRuntime, NotRunning, SupervisorLost, UnderstudyError
 from ...actors.task.declaration import module_name, registry
 from ..app import AppSpec, loading
@@ -190,7 +191,7 @@ class ReconnectingClient:
             return
         log.debug("%s", error)
         if self._waits or self._embedded is not None:
-            threading.Thread(target=self._resume, name="understudy-resume", daemon=True).start()
+            start_outside(threading.Thread(target=self._resume, name="understudy-resume", daemon=True))
 
     def _resume(self) -> None:
         try:

@@ -8,9 +8,8 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
 
-from ...actors.attempt.actor import TaskActor, current_actor
+from ...actors.attempt.actor import TaskActor, running_actor
 from ...actors.attempt.async_actor import AsyncTaskActor
-from ...actors.errors import TaskCancelled
 from ...actors.ids import id_text
 from ...actors.timeouts import check_timeout, deadline_of, left_of
 from ..wire.messages import Ask
@@ -107,11 +106,8 @@ class Results:
             except TimeoutError:
                 return False
             return True
-        before = actor.signal
         if not actor.wait_future(wait.future, timeout):
             return False
-        if not wait.future.done() and actor.signal != before:
-            raise TaskCancelled("this task was asked to stop while it waited for another", id_text(actor.id))
         wait.future.result()
         return True
 
@@ -132,5 +128,5 @@ class Results:
 
 def _may_park() -> TaskActor | None:
     """The sync task of the current thread, or None; it gives up its slot while it waits."""
-    actor = current_actor.get(None)
+    actor = running_actor()
     return None if isinstance(actor, AsyncTaskActor) else actor

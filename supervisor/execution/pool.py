@@ -273,6 +273,7 @@ class Pool:
             "number": seat.number,
             "home": self._home,
             "slots": 1 if seat.alone else self._settings.slots,
+            "alone": seat.alone,
             "value_limit": self._settings.value_limit,
             "modules": self._modules,
         }

@@ -39,6 +39,7 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+_TICKS = os.sysconf("SC_CLK_TCK")
 #: Some kernels lack this file (CONFIG_PROC_CHILDREN, gVisor).
 _HAS_CHILDREN_FILE = os.path.exists("/proc/thread-self/children")
 
@@ -149,20 +150,45 @@ def children_of(pid: int) -> list[int]:
 
     A process that forks meanwhile may have more children by now.
     """
+    return [child for children in children_by_thread(pid).values() for child in children]
+
+
+def children_by_thread(pid: int) -> dict[int, list[int]]:
+    """As `children_of`, by the kernel's id of the thread that has each child; 0 if the kernel does not tell.
+
+    That is the thread that made it. The children of a thread that has ended, and orphans that a subreaper inherits,
+    go to the main thread, whose id is the pid.
+    """
     if not _HAS_CHILDREN_FILE:
         try:
-            return [child.pid for child in psutil.Process(pid).children()]
+            return {0: [child.pid for child in psutil.Process(pid).children()]}
         except psutil.Error:
-            return []
-    found: list[int] = []
+            return {}
+    found: dict[int, list[int]] = {}
     try:
         threads = os.listdir(f"/proc/{pid}/task")
     except OSError:
         return found
     for thread in threads:
         with suppress(OSError), open(f"/proc/{pid}/task/{thread}/children", "rb") as file:
-            found += map(int, file.read().split())
+            children = file.read().split()
+            if children:
+                found[int(thread)] = [*map(int, children)]
     return found
+
+
+def is_zombie(pid: int) -> bool:
+    """Whether the process has ended and its parent has not waited for it."""
+    try:
+        return _stat(pid)[0] == b"Z"
+    except (OSError, IndexError):
+        return False
+
+
+def started_at(pid: int) -> float:
+    """When the process began, in seconds since the epoch, to a hundredth of a second. OSError if it is gone."""
+    age = time.clock_gettime(time.CLOCK_BOOTTIME) - int(_stat(pid)[19]) / _TICKS
+    return time.time() - age
 
 
 def has_ended(pid: int) -> bool:

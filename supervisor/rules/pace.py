@@ -80,6 +80,10 @@ class Streak:
         """An attempt has ended after `seconds`."""
         self._short = self._short + 1 if seconds < IN_A_ROW else 0
 
+    def broken(self) -> None:
+        """The attempt has left something in its thread: the task must be looked at each time, however short it is."""
+        self._short = 0
+
     def computed(self, seconds: float) -> None:
         """An attempt has ended after `seconds` of processor time."""
         self._light = self._light + 1 if seconds < LIGHT else 0

@@ -19,6 +19,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
+from ...actors.attempt.helper_threads import start_outside
 from ...actors.attempt.host import Assignment
 from ..channel.begin_tokens import BeginTokens
 
@@ -42,12 +43,15 @@ class Slots:
         before_idle: Callable[[], None],
         quick: Callable[[Assignment], bool] = lambda _: False,
         on_broken: Callable[[], None] = lambda: None,
+        on_thread: Callable[[], object] = lambda: None,
     ) -> None:
         self._limit = limit
         self._tokens = tokens
         self._perform = perform
         #: Called by a thread that can no longer take tokens.
         self._on_broken = on_broken
+        #: Called by each new thread.
+        self._on_thread = on_thread
         #: Called by a thread that has no more work, before it sleeps.
         self._before_idle = before_idle
         self._change = threading.Condition(threading.Lock())
@@ -66,6 +70,14 @@ class Slots:
         #: Set when assignments are queued behind a thread that works on quick ones.
         self._crowded = threading.Event()
         threading.Thread(target=self._watch, name="understudy-slots", daemon=True).start()
+
+    def work_here(self, begin: Callable[[], object]) -> None:
+        """Run tasks on the calling thread, which is the first one. `begin` is called when it is counted."""
+        with self._change:
+            self._free += 1
+            self._threads += 1
+        begin()
+        self._run()
 
     def add(self, assignments: list[Assignment]) -> None:
         """Queue assignments."""
@@ -108,7 +120,8 @@ class Slots:
         self._free += 1
         self._threads += 1
         try:
-            threading.Thread(target=self._run, name="understudy-slot", daemon=True).start()
+            # It may be asked for by a task that begins to wait.
+            start_outside(threading.Thread(target=self._run, name="understudy-slot", daemon=True))
         except RuntimeError as error:
             # The system gives this process no more threads. The next free thread continues with the queue.
             # Until then the watching thread asks again.
@@ -138,6 +151,7 @@ class Slots:
     def _run(self) -> None:
         quick: bool | None = None
         try:
+            self._on_thread()
             while (found := self._next(quick)) is not None:
                 assignment, quick = found
                 try:

@@ -17,10 +17,12 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from ...actors.attempt import output_capture
+from ...actors.attempt import helper_threads, output_capture
 from ...actors.attempt.actor import TaskActor, detach
 from ...actors.attempt.async_actor import AsyncTaskActor
+from ...actors.attempt.helper_threads import start_outside
 from ...actors.attempt.host import Assignment, Ending, Outcome, printable
+from ...actors.attempt.loop_executor import LoopExecutor
 from ...actors.errors import ProtocolError, TaskNotFound, UnknownTask
 from ...actors.ids import id_text
 from ...actors.task import current_runtime
@@ -43,14 +45,18 @@ from ..wire.codec import Decoder, parts
 from ..wire.error_codec import error_of
 from ..wire.messages import Order, Report
 from ..wire.socket_buffers import read_buffer
+from .reaper import Reaper
 from .report_buffer import ReportBuffer
 from .slots import Slots
+from .thread_state import ThreadState
 
 if TYPE_CHECKING:
     from ...actors.task.current_runtime import RuntimeLike
 
 #: Characters kept of one log entry. Of a longer entry, its beginning and its end are kept.
 ENTRY_LIMIT: Final = 64_000
+#: Characters kept of the name of an entry's level, which an app may choose.
+LEVEL_LIMIT: Final = 100
 #: Exit codes.
 STOPPED: Final = 0
 ORPHANED: Final = 70
@@ -68,7 +74,11 @@ def main(config: dict[str, Any], fds: list[int]) -> int:
 
 
 class Worker:
-    """Implements `Host`. The main thread reads orders; slot threads and the event loop run tasks."""
+    """Implements `Host`. The main thread reads orders; slot threads and the event loop run tasks.
+
+    A worker for one isolated task works the other way round: another thread reads orders, and the task has the main
+    thread, which alone may handle signals.
+    """
 
     def __init__(
         self,
@@ -80,6 +90,7 @@ class Worker:
     ) -> None:
         self._sock = sock
         self.home: str = config["home"]
+        self._alone: bool = config.get("alone", False)
         self._modules: list[str] = list(config["modules"])
         self._value_limit: int = config["value_limit"]
         self._decoder = Decoder(self._value_limit)
@@ -89,8 +100,20 @@ class Worker:
         self._marks = marks
         #: How quick the last attempts of each task were, by its name.
         self._streaks: defaultdict[str, Streak] = defaultdict(Streak)
+        self._reaper = Reaper(
+            lambda: [actor.started for actor in list(self._actors.values()) if actor.started]
+        )
+        #: The signal mask of a thread in which no task has run, and the state of each slot thread.
+        self._signals = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        self._thread = threading.local()
         self._slots = Slots(
-            config["slots"], sync_tokens, self._perform, self._before_idle, self._runs_in_a_row, self._broken
+            config["slots"],
+            sync_tokens,
+            self._perform,
+            self._before_idle,
+            self._runs_in_a_row,
+            self._broken,
+            self._thread_state,
         )
         self._loop: asyncio.AbstractEventLoop | None = None
         #: Async tasks that have not begun; guarded by `_making`.
@@ -125,7 +148,27 @@ class Worker:
             before=self._before_fork, after_in_parent=self._after_fork, after_in_child=self._become_fork
         )
         output_capture.capture()
+        helper_threads.install()
+        self._reaper.main_is_free = not self._alone
+        self._reaper.start()
         current_runtime.in_worker(self._own_runtime)
+        if not self._alone:
+            return self._read_orders()
+        reader = threading.Thread(target=self._read_beside_task, name="understudy-orders", daemon=True)
+        self._slots.work_here(reader.start)
+        return STOPPED
+
+    def _read_beside_task(self) -> None:
+        code = ORPHANED
+        try:
+            code = self._read_orders()
+        finally:
+            for stream in (sys.stdout, sys.stderr):
+                with suppress(OSError, ValueError, AttributeError):
+                    stream.flush()
+            os._exit(code)
+
+    def _read_orders(self) -> int:
         buffer = read_buffer()
         while True:
             try:
@@ -217,6 +260,7 @@ class Worker:
                 return
             assignment = self._async_queue.popleft()
             more = bool(self._async_queue)
+        self._reaper.wake()
         # Called directly on the loop's thread, so that the first step comes before the next task.
         self._actor_for(assignment)._actor_loop()
         if more:
@@ -275,11 +319,26 @@ class Worker:
         actor = self._actor_for(assignment)
         streak = self._streaks[assignment.task]
         if streak.runs_in_a_row:
+            # Such a task has left nothing in its thread in its first runs. Looking takes half as long as it.
             actor._start_actor_loop()
             return
+        self._reaper.wake()
+        state = self._thread_state()
+        state.reset()
         began = time.thread_time()
         actor._start_actor_loop()
+        if self._alone and actor.task.is_async:
+            self._run_loop(self._event_loop())
         streak.computed(time.thread_time() - began)
+        if state.reset():
+            streak.broken()
+
+    def _thread_state(self) -> ThreadState:
+        """The state of the calling thread; the first call there sets it back."""
+        state: ThreadState | None = getattr(self._thread, "state", None)
+        if state is None:
+            state = self._thread.state = ThreadState(self._signals)
+        return state
 
     def _actor_for(self, assignment: Assignment) -> TaskActor:
         task = registry.get(assignment.task) or self._import_late(assignment.task)
@@ -320,9 +379,14 @@ class Worker:
     def _event_loop(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
-            threading.Thread(
-                target=self._run_loop, args=(self._loop,), name="understudy-loop", daemon=True
-            ).start()
+            self._loop.set_default_executor(LoopExecutor())
+            if self._alone:
+                return self._loop  # the main thread will run it
+            start_outside(
+                threading.Thread(
+                    target=self._run_loop, args=(self._loop,), name="understudy-loop", daemon=True
+                )
+            )
         return self._loop
 
     def _before_idle(self) -> None:
@@ -396,7 +460,7 @@ class Worker:
             # The thread that held the report buffer's lock at the fork does not exist in this process.
             return
         # Text without a UTF-8 form cannot be sent, and an entry must fit into a frame.
-        self._reports.log(actor.id, level, printable(text, ENTRY_LIMIT), at)
+        self._reports.log(actor.id, printable(level, LEVEL_LIMIT), printable(text, ENTRY_LIMIT), at)
 
     def _on_stage(self, actor: TaskActor) -> bool:
         """Whether this attempt is current. Threads and coroutines of a task may outlive their attempt."""

@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
@@ -16,6 +17,7 @@ from understudy.actors import values
 from understudy.actors.attempt.actor import CLOSED, NOTHING, TAKEN_EVERY, actor_here, current_actor
 from understudy.actors.attempt.host import Ending
 from understudy.actors.errors import (
+    Cancelled,
     Fail,
     Interrupted,
     InvalidOption,
@@ -23,7 +25,9 @@ from understudy.actors.errors import (
     NotInTask,
     RetryLater,
     StoreFull,
+    TaskCancelled,
     UnencodableValue,
+    ValueTooLarge,
 )
 from understudy.actors.ids import id_text, new_id
 from understudy.actors.inside import context
@@ -98,9 +102,34 @@ def test_a_result_that_cannot_be_stored(stage: Any, flavour: Any) -> None:
         return {"a": [object()]}
 
     outcome = stage.perform(flavour(scenario)).outcome()
-    assert outcome.ending is Ending.ERROR
+    assert outcome.ending is Ending.FAIL, "another try would end in the same way"
     assert outcome.error[0] == UnencodableValue.__name__
     assert outcome.error[1].startswith("result['a'][0] is of type object")
+    assert outcome.error[4] == {"path": "result['a'][0]"}
+
+
+def test_a_result_above_the_limit(stage: Any, flavour: Any) -> None:
+    async def scenario(api: Any) -> Any:
+        here().actor.value_limit = 100
+        return "x" * 200
+
+    outcome = stage.perform(flavour(scenario)).outcome()
+    assert outcome.ending is Ending.FAIL
+    assert outcome.error[0] == ValueTooLarge.__name__
+    assert outcome.error[4] == {"size": 202, "limit": 100}
+
+
+@pytest.mark.parametrize("what", ["checkpoint", "message"])
+def test_a_state_or_message_that_cannot_be_stored(stage: Any, flavour: Any, what: str) -> None:
+    async def scenario(api: Any) -> Any:
+        if what == "checkpoint":
+            await api.checkpoint([1, object()])
+        else:
+            await api.checkpoint(1, send=[(id_text(new_id()), {"x": object()})])
+
+    outcome = stage.perform(flavour(scenario)).outcome()
+    assert outcome.ending is Ending.FAIL
+    assert outcome.error[4] == {"path": "checkpoint[1]" if what == "checkpoint" else "send[0]['x']"}
 
 
 def test_arguments_that_cannot_be_read(stage: Any) -> None:
@@ -389,18 +418,128 @@ def test_the_host_is_told_of_many_letters_though_none_is_acknowledged(stage: Any
 # --- cancel and timeout ---
 
 
+def again(call: Callable[[], Any]) -> str:
+    """The name of the error of a call that must not go on."""
+    try:
+        return f"gave {call()!r}"
+    except BaseException as error:  # noqa: BLE001 - Cancelled is no Exception
+        return type(error).__name__
+
+
+#: Ways to learn of a cancel, each with what it gives.
+LEARN: dict[str, tuple[Callable[[], Any], Any]] = {
+    "message": (context.receive, {"$cancel": True}),
+    "sleep": (lambda: context.sleep(60), False),
+    "cancelled": (context.cancelled, True),
+    "wait": (lambda: again(lambda: actor_here("a test").wait_future(Future(), None)), "TaskCancelled"),
+}
+#: Calls that must not go on after that.
+CALLS: dict[str, Callable[[], Any]] = {
+    "receive": context.receive,
+    "sleep": lambda: context.sleep(60),
+    "checkpoint": lambda: context.checkpoint("kept"),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("way", LEARN)
+def test_code_that_goes_on_after_it_has_learned_of_a_cancel(stage: Any, way: str, call: str) -> None:
+    learn, told = LEARN[way]
+
+    def body() -> Any:
+        here().actor.stop_for("cancel")
+        return [learn(), again(CALLS[call]), again(CALLS[call])]
+
+    play = stage.perform(body, now=False)
+    play.tell("a message that has to wait")
+    stage.begin(play)
+    assert play.value() == [told, "Cancelled", "Cancelled"]
+    assert [value for value, _, _ in play.checkpoints] == (["kept"] * 2 if call == "checkpoint" else [])
+
+
+@pytest.mark.parametrize("reason", ["cancel", "timeout"])
+def test_a_loop_that_does_not_look_ends_by_itself(stage: Any, reason: str) -> None:
+    rounds: list[bool] = []
+
+    def body() -> None:
+        while True:
+            try:
+                rounds.append(context.sleep(60))
+            except Exception:  # noqa: BLE001 - as a loop that must not stop for an error has it
+                rounds.append(True)
+
+    play = stage.perform(body)
+    play.until_waiting()
+    play.actor.stop_for(reason)
+    outcome = play.outcome()
+    assert outcome.ending is Ending.ERROR
+    assert outcome.error[:2] == ("Cancelled", f"this task was asked to stop ({reason})")
+    assert rounds == [False]
+
+
+def test_the_id_of_the_running_task_tells_nothing_of_a_cancel(stage: Any) -> None:
+    def body() -> Any:
+        here().actor.stop_for("cancel")
+        return [context.current().cancel_reason, context.receive()]
+
+    play = stage.perform(body, now=False)
+    stage.begin(play)
+    assert play.value() == ["cancel", {"$cancel": True}]
+
+
+def test_shielded_calls_take_no_notice_of_a_cancel(stage: Any) -> None:
+    def body() -> Any:
+        before = [
+            context.receive(shield=True),
+            context.sleep(0.01, shield=True),
+            context.checkpoint(1, shield=True),
+        ]
+        context.cancelled()
+        begun = time.monotonic()
+        after = [context.sleep(0.05, shield=True), time.monotonic() - begun >= 0.049]
+        return [*before, *after, context.checkpoint(2, shield=True), context.receive(shield=True)]
+
+    play = stage.perform(body, now=False)
+    play.actor.stop_for("cancel")
+    play.tell("a", "b")
+    stage.begin(play)
+    assert play.value() == ["a", True, True, True, True, True, "b"]
+    assert [value for value, _, _ in play.checkpoints] == [1, 2]
+
+
+@pytest.mark.parametrize("call", ["receive", "sleep", "checkpoint"])
+def test_a_shield_is_none_against_an_interruption(stage: Any, call: str) -> None:
+    def body() -> None:
+        here().actor.interrupt()
+        {
+            "receive": lambda: context.receive(shield=True),
+            "sleep": lambda: context.sleep(60, shield=True),
+            "checkpoint": lambda: context.checkpoint(1, shield=True),
+        }[call]()
+
+    assert stage.perform(body).outcome().ending is Ending.INTERRUPTED
+
+
+def test_a_cancelled_that_nobody_asked_for_is_an_error_like_any_other(stage: Any) -> None:
+    def body() -> None:
+        raise Cancelled("no")
+
+    outcome = stage.perform(body).outcome()
+    assert (outcome.ending, outcome.error[:2]) == (Ending.ERROR, ("Cancelled", "no"))
+
+
 def test_a_cancel_while_code_runs(stage: Any) -> None:
     def body() -> Any:
         here().mark("runs")
         until(context.cancelled)
-        return [context.receive(), context.sleep(60), context.receive(), context.current().cancel_reason]
+        return [context.receive(), context.receive(shield=True), context.current().cancel_reason]
 
     play = stage.perform(body, now=False)
     stage.begin(play)
     play.tell("a")
     play.until_marked("runs")
     play.actor.stop_for("cancel")
-    assert play.value() == [{"$cancel": True}, False, "a", "cancel"]
+    assert play.value() == [{"$cancel": True}, "a", "cancel"]
 
 
 @pytest.mark.parametrize(
@@ -408,7 +547,9 @@ def test_a_cancel_while_code_runs(stage: Any) -> None:
     [("cancel", {"$cancel": True}), ("timeout", {"$cancel": True, "reason": "timeout"})],
 )
 def test_a_signal_while_it_waits(stage: Any, reason: str, message: Any) -> None:
-    play = stage.perform(lambda: [context.receive(), context.cancelled(), context.receive(timeout=60)])
+    play = stage.perform(
+        lambda: [context.receive(), context.cancelled(), context.receive(timeout=60, shield=True)]
+    )
     play.until_waiting()
     play.actor.stop_for(reason)
     play.until(lambda: play.resumed == 1)
@@ -419,10 +560,11 @@ def test_a_signal_while_it_waits(stage: Any, reason: str, message: Any) -> None:
 
 
 def test_a_signal_while_it_sleeps(stage: Any) -> None:
-    play = stage.perform(lambda: [context.sleep(60), context.sleep(60), context.receive()])
+    play = stage.perform(lambda: [context.sleep(60), again(lambda: context.sleep(60))])
     play.until_waiting()
     play.actor.stop_for("cancel")
-    assert play.value() == [False, False, {"$cancel": True}]
+    assert play.value() == [False, "Cancelled"]
+    assert play.parked == 1
 
 
 def test_a_sleep_that_nothing_cuts_short(stage: Any, flavour: Any) -> None:
@@ -441,7 +583,9 @@ def test_a_sleep_that_nothing_cuts_short(stage: Any, flavour: Any) -> None:
 
 
 def test_the_signal_comes_before_all_letters(stage: Any) -> None:
-    play = stage.perform(lambda: [context.receive(), context.receive(), context.receive()], now=False)
+    play = stage.perform(
+        lambda: [context.receive(), *(context.receive(shield=True) for _ in range(2))], now=False
+    )
     play.tell("a", "b")
     play.actor.stop_for("cancel")
     stage.begin(play)
@@ -459,7 +603,8 @@ def test_the_signal_comes_before_all_letters(stage: Any) -> None:
 )
 def test_two_signals_are_one(stage: Any, reasons: list[str], message: Any, reason: str) -> None:
     play = stage.perform(
-        lambda: [context.receive(), context.receive(), context.current().cancel_reason], now=False
+        lambda: [context.receive(), context.receive(shield=True), context.current().cancel_reason],
+        now=False,
     )
     play.tell("a")
     for each in reasons:
@@ -469,7 +614,7 @@ def test_two_signals_are_one(stage: Any, reasons: list[str], message: Any, reaso
 
 
 def test_a_signal_in_a_closed_mailbox(stage: Any) -> None:
-    play = stage.perform(lambda: [context.receive(), context.receive()], now=False)
+    play = stage.perform(lambda: [context.receive(), context.receive(shield=True)], now=False)
     play.actor.inbox.close()
     play.actor.stop_for("cancel")
     stage.begin(play)
@@ -571,9 +716,10 @@ def test_a_signal_ends_the_wait_for_a_future_once(stage: Any) -> None:
 
     def body() -> Any:
         actor = actor_here("test")
-        ended = [actor.wait_future(future, 60), future.done()]
+        with pytest.raises(TaskCancelled, match="asked to stop"):
+            actor.wait_future(future, 60)
         here().mark("once more")
-        return [*ended, actor.wait_future(future, None), context.receive()]
+        return actor.wait_future(future, None)
 
     play = stage.perform(body, now=False)
     stage.begin(play)
@@ -582,7 +728,14 @@ def test_a_signal_ends_the_wait_for_a_future_once(stage: Any) -> None:
     play.until_marked("once more")
     play.until_waiting()
     future.set_result(1)
-    assert play.value() == [True, False, True, {"$cancel": True}]
+    assert play.value() is True
+
+
+def test_a_signal_from_before_the_wait_for_a_future_ends_it_too(stage: Any) -> None:
+    play = stage.perform(lambda: actor_here("test").wait_future(Future(), None), now=False)
+    play.actor.stop_for("cancel")
+    stage.begin(play)
+    assert play.outcome().error[0] == "TaskCancelled"
 
 
 # --- actor classes ---
@@ -690,6 +843,24 @@ def test_a_class_that_reads_the_signal_itself_loses_no_message(stage: Any) -> No
     play.tell("b")
     assert play.value() == [["a", {"$cancel": True}]]
     assert play.actor.taken == 1
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_class_that_goes_on_after_a_cancel_still_stops_in_order(stage: Any, call: str) -> None:
+    class Busy:
+        def on_receive(self, message: Any) -> None:
+            here().actor.stop_for("cancel")
+            context.cancelled()
+            CALLS[call]()
+            here().mark("went on")
+
+        def on_stop(self) -> Any:
+            return [context.checkpoint("the end"), context.sleep(0), context.receive()]
+
+    play = stage.perform(Busy)
+    play.tell("a", "b")
+    assert play.value() == [True, True, "b"]
+    assert play.marks == []
 
 
 def test_a_class_that_fails(stage: Any) -> None:

@@ -66,6 +66,47 @@ def test_the_message_still_comes_first_once_it_was_swallowed(stage: Any) -> None
     assert play.value() == [True, False, {"$cancel": True}, "a"]
 
 
+def test_a_loop_that_swallows_it_is_told_again_and_lets_others_run(stage: Any) -> None:
+    beside: list[str] = []
+
+    async def body() -> Any:
+        said: list[Any] = []
+        while len(said) < 4:
+            try:
+                said.append(await aio.sleep(60))
+            except asyncio.CancelledError:
+                stage.loop.call_soon(beside.append, "ran")
+                said.append([*beside])
+        return said
+
+    play = stage.perform(body)
+    play.until_waiting()
+    play.actor.stop_for("cancel")
+    assert play.value() == [[], False, ["ran"], ["ran", "ran"]]
+
+
+def test_a_shield_lets_it_sleep_and_receive_in_its_last_seconds(stage: Any) -> None:
+    async def body() -> Any:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            begun = stage.loop.time()
+            slept = await aio.sleep(0.05, shield=True)
+            return [
+                slept,
+                stage.loop.time() - begun >= 0.049,
+                await aio.receive(shield=True),
+                await aio.receive(),
+            ]
+
+    play = stage.perform(body, now=False)
+    stage.begin(play)
+    play.until(lambda: play.actor._begun)
+    play.tell("a")
+    play.actor.stop_for("cancel")
+    assert play.value() == [True, True, "a", {"$cancel": True}]
+
+
 def test_it_is_thrown_once_though_a_cancel_follows_a_timeout(stage: Any) -> None:
     async def body() -> Any:
         try:

@@ -22,7 +22,12 @@ from understudy.actors.errors import (
     EngineAbsent,
     Fail,
     RetryLater,
+    UnencodableValue,
+    ValueTooLarge,
 )
+from understudy.actors.ids import new_id
+from understudy.supervisor.rules.report_checks import check_done
+from understudy.supervisor.wire.codec import Decoder, encode
 
 
 def raised(error: BaseException) -> BaseException:
@@ -177,3 +182,58 @@ def test_what_is_known_of_a_container_goes_along(kind: type[BoxError], ending: E
     assert outcome.error is not None
     assert outcome.error[:2] == (kind.__name__, "it broke")
     assert outcome.error[4:] == ({"exit_code": 3},)
+
+
+class Bare(RetryLater):
+    def __init__(self) -> None: ...  # no super().__init__()
+
+
+class BareBox(BoxError):
+    def __init__(self) -> None: ...  # as above
+
+
+@pytest.mark.parametrize("kind", [Bare, BareBox])
+def test_a_subclass_without_its_data(kind: type[BaseException]) -> None:
+    outcome = error_outcome(raised(kind()))
+    assert outcome.error is not None
+    assert outcome.error[0] == kind.__name__
+    assert outcome.delay is None
+
+
+@pytest.mark.parametrize(
+    "details",
+    [
+        {"x": object(), 7: "seven", "big": 1 << 70, "broken": BrokenStr()},
+        {"deep": {"a": {"b": [1]}}, "list": [1, object()]},
+        {str(n): n for n in range(5_000)},
+        {"half": "\ud800", "long": "x" * 1_000_000, "many": dict.fromkeys(range(5_000), "x")},
+        ["no map"],
+    ],
+    ids=["objects", "nested", "many", "texts", "list"],
+)
+def test_details_that_cannot_be_sent_are_made_so(details: Any) -> None:
+    outcome = error_outcome(raised(BoxFailed("no", details)))
+    row = (new_id(), int(outcome.ending), None, outcome.error, None, 0, 0.0, 0.0)
+    (frame,) = Decoder(1 << 20).feed(encode((1, [row])))
+    check_done(frame[1])
+
+
+def test_a_class_whose_name_has_no_utf8_form() -> None:
+    kind = type("Half", (Exception,), {"__module__": "\ud801", "__qualname__": "Half\ud800"})
+    name, _, _, names = describe(raised(kind()))
+    assert (name, names[0]) == ("Half\\ud800", "\\ud801:Half\\ud800")
+
+
+@pytest.mark.parametrize(
+    ("error", "details"),
+    [
+        (UnencodableValue("no", "result[0]"), {"path": "result[0]"}),
+        (ValueTooLarge("no", 7, 5), {"size": 7, "limit": 5}),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_value_that_cannot_be_kept_is_not_tried_again(error: Exception, details: Any) -> None:
+    outcome = error_outcome(raised(error))
+    assert outcome.ending is Ending.FAIL
+    assert outcome.error is not None
+    assert outcome.error[4:] == (details,)

@@ -76,6 +76,8 @@ def test_up_to_the_edge(name: str, value: Any) -> None:
         ("priority", None),
         ("isolate", 1),
         ("isolate", None),
+        ("main_thread", 1),
+        ("main_thread", True),  # without a worker of its own
         ("memory_limit", MEMORY_LIMIT_MIN - 1),
         ("memory_limit", float(MEMORY_LIMIT_MIN)),
         ("memory_limit", True),
@@ -110,6 +112,14 @@ def test_an_int_is_short_for_retries() -> None:
 )
 def test_a_memory_limit_implies_isolation(options: dict[str, Any], alone: bool) -> None:
     assert Options(**options).alone is alone
+
+
+@pytest.mark.parametrize("alone", [{"isolate": True}, {"memory_limit": MEMORY_LIMIT_MIN}])
+def test_a_worker_of_its_own_has_a_main_thread_to_ask_for(alone: dict[str, Any]) -> None:
+    options = Options(main_thread=True, **alone)
+    assert Options.unpack(options.pack()) == options
+    with pytest.raises(InvalidOption, match="main_thread=True needs isolate=True"):
+        options.changed({name: getattr(Options(), name) for name in alone})
 
 
 def test_unknown_names_are_named_with_those_there_are() -> None:

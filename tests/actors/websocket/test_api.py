@@ -335,8 +335,14 @@ def test_a_cancel_is_told_once(stage: Any) -> None:
         play.mark("open")
         with pytest.raises(TaskCancelled):
             conn.receive()
-        conn.send({"op": "logout"})
-        return conn.receive()
+        ws.send(conn, {"op": "logout"}, shield=True)
+        said = [conn.receive(shield=True)]
+        conn.send({"op": "once more"}, shield=True)
+        source, message = ws.select(conn, ws.mailbox, shield=True)
+        said.append([source is conn, message])
+        with ws.connect(server.url, shield=True) as other:
+            said.append(other.open)
+        return said
 
     with peer() as server:
         play = stage.perform(body, now=False)
@@ -344,7 +350,37 @@ def test_a_cancel_is_told_once(stage: Any) -> None:
         play.until_marked("open")
         play.until_waiting()
         play.actor.stop_for("cancel")
-        assert play.value() == {"op": "logout"}
+        assert play.value() == [{"op": "logout"}, [True, {"op": "once more"}], True]
+        assert server.ended() == [(1001, "")] * 2
+
+
+@pytest.mark.parametrize("call", ["connect", "send", "receive", "select", "mailbox"])
+def test_a_loop_that_goes_on_after_a_cancel_ends(stage: Any, call: str) -> None:
+    def body() -> None:
+        with ws.connect(server.url) as conn:
+            play.mark("open")
+            with pytest.raises(TaskCancelled):
+                conn.receive()
+            while True:
+                try:
+                    {
+                        "connect": lambda: ws.connect(server.url),
+                        "send": lambda: conn.send("more"),
+                        "receive": conn.receive,
+                        "select": lambda: ws.select(conn),
+                        "mailbox": lambda: ws.select(conn, ws.mailbox),
+                    }[call]()
+                except Exception:  # noqa: BLE001 - as a loop that must not stop for an error has it
+                    play.mark("swallowed")
+
+    with peer() as server:
+        play = stage.perform(body, now=False)
+        stage.begin(play)
+        play.until_marked("open")
+        play.until_waiting()
+        play.actor.stop_for("cancel")
+        assert play.outcome().error[0] == "Cancelled"
+        assert play.marks == ["open"]
         assert server.ended() == [(1001, "")]
 
 

@@ -1,0 +1,64 @@
+"""Children that tasks leave behind in a worker are waited for; those for which a task waits itself are not."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import child_tasks as tasks
+from theatre import PATIENCE, parked, ready, runtime
+from understudy import Runtime
+from understudy.supervisor.linux.processes import children_of, is_zombie
+from waiting import until
+
+
+def children(home: Path, **settings: Any) -> Runtime:
+    return runtime(home, app="child_tasks", **settings)
+
+
+def none_left(worker: int) -> None:
+    until(lambda: not [pid for pid in children_of(worker) if is_zombie(pid)], PATIENCE)
+
+
+def test_orphans_of_the_programs_that_tasks_run(home: Path) -> None:
+    with children(home) as rt:
+        (worker,) = ready(rt, 1)
+        for info in [tasks.leaves_orphans.start(5) for _ in range(4)]:
+            info.result(PATIENCE)
+        until(lambda: not children_of(worker), PATIENCE)
+        # Idle meanwhile, it begins to look again.
+        tasks.leaves_orphans.start(5).result(PATIENCE)
+        until(lambda: not children_of(worker), PATIENCE)
+
+
+@pytest.mark.parametrize("way", tasks.WAYS)
+def test_a_child_for_which_its_task_waits_late(home: Path, way: str) -> None:
+    with children(home) as rt:
+        assert rt.run(tasks.waits_late, way, timeout=PATIENCE) == 3
+        none_left(ready(rt, 1)[0])
+
+
+@pytest.mark.skipif(
+    sys.version_info < (3, 12), reason="asyncio waits in a thread, so that there is no zombie"
+)
+def test_a_child_of_an_async_task(home: Path) -> None:
+    with children(home) as rt:
+        assert rt.run(tasks.waits_late_async, timeout=PATIENCE) == 3
+
+
+def test_children_for_which_a_task_forgot_to_wait(home: Path) -> None:
+    with children(home) as rt:
+        (worker,) = ready(rt, 1)
+        tasks.leaves_popen.start().result(PATIENCE)
+        tasks.leaves_fork.start().result(PATIENCE)
+        none_left(worker)
+        waiting = tasks.waits.start()
+        parked([waiting], rt)
+        # Beside a task that has run for longer, if its object is gone.
+        tasks.leaves_popen.start().result(PATIENCE)
+        none_left(worker)
+        waiting.send("end")
+        assert waiting.result(PATIENCE) == "end"

@@ -1,0 +1,122 @@
+"""Tasks that use threads of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from stage_tasks import die, note
+from understudy import aio, checkpoint, receive, restore, sleep, task
+
+
+@task
+def same(value: Any) -> Any:
+    return value
+
+
+@task
+def fans_out(count: int) -> int:
+    """Starts its children in threads of a pool, and waits for them there."""
+    with ThreadPoolExecutor(count) as pool:
+        return sum(pool.map(lambda n: same.start(n).result(), range(count)))
+
+
+@task
+def prints(text: str) -> None:
+    """Prints by a thread, and by a thread of a pool."""
+    thread = threading.Thread(target=print, args=(text, "thread"))
+    thread.start()
+    thread.join()
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(print, text, "pool").result()
+
+
+@task
+def works_beside_a_sleeper(folder: str, how: str = "") -> None:
+    """A helper thread sleeps. The task works until the test leaves the file `go`, and then may die."""
+    asleep = threading.Event()
+
+    def helper() -> None:
+        asleep.set()
+        sleep(3600)
+
+    threading.Thread(target=helper, daemon=True).start()
+    asleep.wait()
+    note(folder, "works")
+    while not Path(folder, "go").exists():
+        pass
+    if how:
+        die(how)
+
+
+@task
+def leaves_a_sleeper() -> None:
+    """Ends while its helper thread waits."""
+    threading.Thread(target=sleep, args=(3600,), daemon=True).start()
+
+
+@task
+def waits() -> Any:
+    return receive()
+
+
+@task
+async def waits_async() -> Any:
+    return await aio.receive()
+
+
+@task
+def computes() -> None:
+    while True:
+        pass
+
+
+@task
+def echoes() -> list[Any]:
+    message = receive()
+    checkpoint(message)
+    return [message, restore()]
+
+
+@task
+def thread_name() -> str:
+    return threading.current_thread().name
+
+
+def _handled() -> list[str]:
+    """The name of this thread, and of the signal that it has handled."""
+    heard: list[int] = []
+    signal.signal(signal.SIGUSR1, lambda number, _: heard.append(number))
+    os.kill(os.getpid(), signal.SIGUSR1)
+    while not heard:
+        time.sleep(0.001)
+    return [threading.current_thread().name, signal.Signals(heard[0]).name]
+
+
+@task
+def on_main() -> list[str]:
+    return _handled()
+
+
+@task
+async def on_main_async() -> list[str]:
+    heard = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, heard.set)
+    os.kill(os.getpid(), signal.SIGUSR1)
+    await heard.wait()
+    return [threading.current_thread().name, "SIGUSR1"]
+
+
+@task
+class OnMain:
+    def on_receive(self, message: Any) -> None:
+        self.handled = _handled()
+
+    def on_stop(self) -> list[str]:
+        return self.handled
