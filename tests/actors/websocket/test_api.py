@@ -351,7 +351,7 @@ def test_a_cancel_is_told_once(stage: Any) -> None:
         play.until_waiting()
         play.actor.stop_for("cancel")
         assert play.value() == [{"op": "logout"}, [True, {"op": "once more"}], True]
-        assert server.ended() == [(1001, "")] * 2
+        assert server.ended(2) == [(1001, "")] * 2
 
 
 @pytest.mark.parametrize("call", ["connect", "send", "receive", "select", "mailbox"])
