@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .actors.inside.context import send as send
     from .actors.inside.context import sleep as sleep
     from .actors.state import State as State
+    from .actors.task.call import Call as Call
     from .actors.task.declaration import Task as Task
     from .actors.task.declaration import task as task
     from .actors.task.handles import TaskInfo as TaskInfo
@@ -51,6 +52,7 @@ _NAMES: Final = {
     "actors.box.conf": "BoxConf",
     "actors.inside.context": "cancelled checkpoint current progress receive restore send sleep",
     "actors.state": "State",
+    "actors.task.call": "Call",
     "actors.task.declaration": "Task task",
     "actors.task.handles": "TaskInfo TaskRecord",
     "actors.task.retry": "Retry",

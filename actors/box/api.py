@@ -32,7 +32,7 @@ _TASK: Final[Task[..., dict[str, Any]]] = Task(None, BOX, Options())
 
 def start(
     conf: BoxConf, *, grace: float = GRACE_DEFAULT, runtime: RuntimeLike | None = None, **options: Any
-) -> TaskInfo:
+) -> TaskInfo[dict[str, Any]]:
     """Start a container; returns as soon as the task is on disk.
 
     `grace` is the number of seconds between SIGTERM and SIGKILL after a cancel or timeout. `options` are task
@@ -59,8 +59,7 @@ def run(
     TaskTimedOut and TaskCancelled.
     """
     info = start(conf, grace=grace, runtime=runtime, **options)
-    result: dict[str, Any] = info.result(timeout)
-    return result
+    return info.result(timeout)
 
 
 def sizes() -> dict[str, Size]:
@@ -70,7 +69,7 @@ def sizes() -> dict[str, Size]:
 
 def call(
     conf: BoxConf, *, grace: float = GRACE_DEFAULT, **options: Any
-) -> tuple[Task[..., Any], tuple[Any, ...]]:
+) -> tuple[Task[..., dict[str, Any]], tuple[Any, ...]]:
     """(task, arguments) of a container, for `start_many` and `aio.start(task, *arguments)`."""
     if not isinstance(conf, BoxConf):
         raise InvalidOption(f"a container is started with a BoxConf(image=…), not with {conf!r:.80}")

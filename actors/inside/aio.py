@@ -8,7 +8,7 @@ import functools
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, overload
 
 from ..attempt.actor import CLOSED, actor_here
 from ..attempt.async_actor import AsyncTaskActor
@@ -36,6 +36,7 @@ __all__ = [
     "ws",
 ]
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 #: Makes `import understudy.aio.ws` work: the root's import hook finds the submodule.
@@ -86,20 +87,28 @@ async def send(id: str, message: Any) -> None:
     await _call(current_runtime.runtime().send, id, message)
 
 
-async def start(task: Task[..., Any] | str, /, *args: Any, **kwargs: Any) -> TaskInfo:
+@overload
+async def start(task: Task[P, T], /, *args: P.args, **kwargs: P.kwargs) -> TaskInfo[T]: ...
+@overload
+async def start(task: str, /, *args: Any, **kwargs: Any) -> TaskInfo[Any]: ...
+async def start(task: Task[..., Any] | str, /, *args: Any, **kwargs: Any) -> TaskInfo[Any]:
     """Start a task on this task's supervisor."""
     return await _call(current_runtime.runtime().start, task, *args, **kwargs)
 
 
-async def result(id: str | TaskInfo, timeout: float | None = None) -> Any:
+@overload
+async def result(id: TaskInfo[T], timeout: float | None = None) -> T: ...
+@overload
+async def result(id: str, timeout: float | None = None) -> Any: ...
+async def result(id: str | TaskInfo[Any], timeout: float | None = None) -> Any:
     """Wait for another task's value; see `Runtime.result`."""
-    task_id = id.id if isinstance(id, TaskInfo) else id
     actor = _async_actor("result")
     seconds = check_timeout(timeout)
     # The wait holds no thread and no slot. Otherwise parents that wait for their children would starve them.
-    future: Future[Any] = await _call(current_runtime.runtime().wait_for, task_id)
+    future: Future[Any] = await _call(current_runtime.runtime().wait_for, id)
     try:
         if not await actor.wait_future_async(future, seconds):
+            task_id = id.id if isinstance(id, TaskInfo) else id
             raise TimeoutError(f"task {task_id} has not ended within {seconds:g} s")
     finally:
         future.cancel()

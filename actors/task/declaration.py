@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, Protocol, Self, TypeVar, cast, overload
 
 from ..checks import check_names, is_number
 from ..errors import InvalidOption, InvalidTask
@@ -19,10 +19,14 @@ from . import parameters
 from .options import NAMES, Options
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from .call import Call
     from .handles import TaskInfo
 
 P = ParamSpec("P")
 R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 
 #: Characters a task name may have.
 NAME_LIMIT: Final = 255
@@ -59,11 +63,14 @@ class Launch:
 
 
 class Task(Generic[P, R]):
-    """A function (or actor class) with its options. Calling it runs it in this process, as plain Python."""
+    """A function (or actor class) with its options. Calling it runs it in this process, as plain Python.
+
+    `P` are its parameters and `R` is its result.
+    """
 
     def __init__(
         self,
-        body: Callable[P, R] | None,
+        body: Callable[P, Any] | None,
         name: str,
         options: Options,
         *,
@@ -96,7 +103,8 @@ class Task(Generic[P, R]):
             raise InvalidTask(
                 f"{self.name} is known here only by name and cannot be called; start it instead"
             )
-        return self.body(*args, **kwargs)
+        value: R = self.body(*args, **kwargs)
+        return value
 
     def __repr__(self) -> str:
         return f"<task {self.name}>"
@@ -113,7 +121,7 @@ class Task(Generic[P, R]):
         at: float | datetime | None = None,
         stream_id: str | None = None,
         **changes: Any,
-    ) -> Task[P, R]:
+    ) -> Self:
         """A copy with other options: any of `@task`'s, and `key`, `delay`, `at`, `stream_id` for starts.
 
         Options from earlier calls of `.options()` stay. A `name` makes it a separate task, which must be
@@ -132,8 +140,8 @@ class Task(Generic[P, R]):
                 registry[name] = copy
         return copy
 
-    def _changed(self, options: Options, changes: frozenset[str], launch: Launch) -> Task[P, R]:
-        copy: Task[P, R] = Task.__new__(Task)
+    def _changed(self, options: Options, changes: frozenset[str], launch: Launch) -> Self:
+        copy = type(self).__new__(type(self))
         # __init__ would inspect the function again, and programs often make a copy for each start.
         copy.__dict__.update(self.__dict__)
         copy.options_in_force = options
@@ -141,11 +149,17 @@ class Task(Generic[P, R]):
         copy.launch = launch
         return copy
 
-    def start(self, *args: P.args, **kwargs: P.kwargs) -> TaskInfo:
+    def start(self, *args: P.args, **kwargs: P.kwargs) -> TaskInfo[R]:
         """Start it on the ambient runtime: a task's own supervisor, or the enclosing `with Runtime`."""
         from .current_runtime import runtime
 
         return runtime().start(self, *args, **kwargs)
+
+    def call(self, *args: P.args, **kwargs: P.kwargs) -> Call[R]:
+        """A call with these arguments and the options of this copy, for `Runtime.start_many`."""
+        from .call import Call
+
+        return Call(self, args, kwargs)
 
     def check_start(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Check that it can run: InvalidTask for the task itself, TypeError for its arguments."""
@@ -196,10 +210,55 @@ class Task(Generic[P, R]):
         return least, sys.maxsize if any(p.kind == kinds.VAR_POSITIONAL for p in rest) else len(positional)
 
 
+if TYPE_CHECKING:
+    # What type checkers are told of a declaration. At run time each of them makes a plain Task. The overloads
+    # overlap: an actor class with `on_stop` is one without it, too. The first one that fits counts.
+
+    class AsyncTask(Task[P, R]):
+        """The task of an `async def` function: a plain call gives a coroutine, a start its result."""
+
+        def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]: ...  # type: ignore[override]
+
+    class ActorTask(Task[P, R]):
+        """The task of an actor class: a plain call gives an instance, a start the result of `on_stop`."""
+
+        def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any: ...
+
+    class _Actor(Protocol):
+        @property
+        def on_receive(self) -> Callable[[Any], Any]: ...
+
+    class _Stopping(_Actor, Protocol[R_co]):
+        def on_stop(self) -> R_co: ...
+
+    class _StoppingAsync(_Actor, Protocol[R_co]):
+        def on_stop(self) -> Coroutine[Any, Any, R_co]: ...
+
+    class _Decorator(Protocol):
+        @overload
+        def __call__(self, body: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...
+        @overload
+        def __call__(self, body: Callable[P, _StoppingAsync[R]], /) -> ActorTask[P, R]: ...  # type: ignore[overload-overlap]
+        @overload
+        def __call__(self, body: Callable[P, _Stopping[R]], /) -> ActorTask[P, R]: ...  # type: ignore[overload-overlap]
+        @overload
+        def __call__(self, body: Callable[P, _Actor], /) -> ActorTask[P, None]: ...
+        @overload
+        def __call__(self, body: Callable[P, R], /) -> Task[P, R]: ...
+
+
+@overload
+def task(body: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...
+@overload
+def task(body: Callable[P, _StoppingAsync[R]], /) -> ActorTask[P, R]: ...  # type: ignore[overload-overlap]
+@overload
+def task(body: Callable[P, _Stopping[R]], /) -> ActorTask[P, R]: ...  # type: ignore[overload-overlap]
+@overload
+def task(body: Callable[P, _Actor], /) -> ActorTask[P, None]: ...
 @overload
 def task(body: Callable[P, R], /) -> Task[P, R]: ...
 @overload
-def task(*, name: str | None = None, **options: Any) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+def task(*, name: str | None = None, **options: Any) -> _Decorator: ...
 def task(body: Callable[..., Any] | None = None, /, *, name: str | None = None, **options: Any) -> Any:
     """Declare a task: `@task`, or `@task(name=…)` with any of timeout, retry, grace, priority, isolate,
     main_thread, memory_limit, keep and ack.
@@ -222,7 +281,9 @@ def _declare(body: Callable[..., Any], name: str | None, options: Options) -> Ta
     _check_no_generator(body)
     if inspect.isclass(body):
         _check_class(body)
-    declared = Task(body, default_name(body) if name is None else name, options, refusal=_refusal(body, name))
+    declared: Task[..., Any] = Task(
+        body, default_name(body) if name is None else name, options, refusal=_refusal(body, name)
+    )
     _check_name(declared.name)
     if declared.refusal is None:
         present = registry.get(declared.name)

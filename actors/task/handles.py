@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ..errors import ErrorInfo
 from ..ids import id_text
@@ -11,6 +11,9 @@ from ..state import TERMINAL, State
 
 if TYPE_CHECKING:
     from .current_runtime import RuntimeLike
+
+
+R_co = TypeVar("R_co", covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,7 @@ class TaskRecord:
         return {**asdict(self), "state": str(self.state)}
 
 
-class TaskInfo:
+class TaskInfo(Generic[R_co]):
     """A handle on a started task; frozen. Its methods call the runtime that started the task.
 
     It keeps the ids as bytes and makes a text only when one is read: a program that starts 100,000 tasks
@@ -137,9 +140,9 @@ class TaskInfo:
         """A snapshot of the task."""
         return self._runtime().status(self.id)
 
-    def result(self, timeout: float | None = None) -> Any:
+    def result(self, timeout: float | None = None) -> R_co:
         """Wait for its value. Raises TaskFailed, TaskTimedOut, TaskCancelled or TimeoutError."""
-        return self._runtime().result(self.id, timeout=timeout)
+        return self._runtime().result(self, timeout=timeout)
 
     def wait(self, timeout: float | None = None) -> TaskRecord:
         """Wait for any final state; TimeoutError when `timeout` seconds run out."""

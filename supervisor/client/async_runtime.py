@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import builtins
 import functools
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar, overload
 
 from ...actors.task import current_runtime
-from ...actors.task.handles import TaskRecord
+from ...actors.task.call import Call
+from ...actors.task.declaration import Task
+from ...actors.task.handles import TaskInfo, TaskRecord
 from ...actors.timeouts import check_timeout
 from .runtime import IdLike, Runtime
 from .start_rows import TaskLike
@@ -65,9 +68,6 @@ class AsyncRuntime:
             raise RuntimeError("not connected: use `async with`, or await open() first")
         return self._sync
 
-    start = _awaitable(Runtime.start)
-    start_many = _awaitable(Runtime.start_many)
-    retry = _awaitable(Runtime.retry)
     send = _awaitable(Runtime.send)
     send_many = _awaitable(Runtime.send_many)
     cancel = _awaitable(Runtime.cancel)
@@ -76,14 +76,56 @@ class AsyncRuntime:
     restore = _awaitable(Runtime.restore)
     logs = _awaitable(Runtime.logs)
 
-    async def run(self, task: TaskLike, /, *args: Any, timeout: float | None = None, **kwargs: Any) -> Any:
+    # Written out, because `_awaitable` knows no overloads.
+
+    @overload
+    async def start(self, task: Task[P, T], /, *args: P.args, **kwargs: P.kwargs) -> TaskInfo[T]: ...
+    @overload
+    async def start(self, task: str, /, *args: Any, **kwargs: Any) -> TaskInfo[Any]: ...
+    async def start(self, task: Any, /, *args: Any, **kwargs: Any) -> TaskInfo[Any]:
+        """See `Runtime.start`."""
+        call: Callable[..., TaskInfo[Any]] = self.sync.start
+        return await self._call(call, task, *args, **kwargs)
+
+    @overload
+    async def start_many(self, task: Iterable[Call[T]], /) -> builtins.list[TaskInfo[T]]: ...
+    @overload
+    async def start_many(self, task: Task[..., T], calls: Iterable[Any]) -> builtins.list[TaskInfo[T]]: ...
+    @overload
+    async def start_many(self, task: str, calls: Iterable[Any]) -> builtins.list[TaskInfo[Any]]: ...
+    async def start_many(self, task: Any, calls: Any = None) -> builtins.list[TaskInfo[Any]]:
+        """See `Runtime.start_many`."""
+        call: Callable[..., builtins.list[TaskInfo[Any]]] = self.sync.start_many
+        return await self._call(call, task, calls)
+
+    @overload
+    async def run(
+        self, task: Task[..., T], /, *args: Any, timeout: float | None = None, **kwargs: Any
+    ) -> T: ...
+    @overload
+    async def run(self, task: str, /, *args: Any, timeout: float | None = None, **kwargs: Any) -> Any: ...
+    async def run(self, task: Any, /, *args: Any, timeout: float | None = None, **kwargs: Any) -> Any:
         """See `Runtime.run`."""
         return await self.result(await self.start(task, *args, **kwargs), timeout)
 
+    @overload
+    async def retry(self, id: TaskInfo[T], *, from_scratch: bool = False) -> TaskInfo[T]: ...
+    @overload
+    async def retry(self, id: str, *, from_scratch: bool = False) -> TaskInfo[Any]: ...
+    async def retry(self, id: IdLike, *, from_scratch: bool = False) -> TaskInfo[Any]:
+        """See `Runtime.retry`."""
+        call: Callable[..., TaskInfo[Any]] = self.sync.retry
+        return await self._call(call, id, from_scratch=from_scratch)
+
+    @overload
+    async def result(self, id: TaskInfo[T], timeout: float | None = None) -> T: ...
+    @overload
+    async def result(self, id: str, timeout: float | None = None) -> Any: ...
     async def result(self, id: IdLike, timeout: float | None = None) -> Any:
         """See `Runtime.result`."""
         seconds = check_timeout(timeout)
-        return await self._awaited(await self._call(self.sync.wait_for, id), seconds)
+        call: Callable[..., Future[Any]] = self.sync.wait_for
+        return await self._awaited(await self._call(call, id), seconds)
 
     async def _awaited(self, future: Future[T], seconds: float | None) -> T:
         try:
@@ -96,6 +138,10 @@ class AsyncRuntime:
                 raise
             raise TimeoutError(f"the task has not ended within {seconds:g} s") from None
 
+    @overload
+    def results(self, ids: Iterable[TaskInfo[T]], timeout: float | None = None) -> AsyncIterator[T]: ...
+    @overload
+    def results(self, ids: Iterable[IdLike], timeout: float | None = None) -> AsyncIterator[Any]: ...
     async def results(self, ids: Iterable[IdLike], timeout: float | None = None) -> AsyncIterator[Any]:
         """See `Runtime.results`."""
         values = self.sync.results(ids, timeout)

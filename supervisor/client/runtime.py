@@ -9,7 +9,7 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sized
 from concurrent.futures import Future
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, ParamSpec, Self, TypeVar, overload
 
 from ...actors import values
 from ...actors.checks import check_whole
@@ -24,6 +24,7 @@ from ...actors.errors import (
 from ...actors.ids import id_bytes, id_text, new_id
 from ...actors.state import State
 from ...actors.task import current_runtime
+from ...actors.task.call import Call
 from ...actors.task.declaration import Task
 from ...actors.task.handles import TaskInfo, TaskRecord
 from ...storage.reader import Reader
@@ -50,9 +51,10 @@ START_PART: Final = 2_000
 #: Parts sent ahead of their acknowledgements.
 START_AHEAD: Final = 4
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
-IdLike = str | TaskInfo
+IdLike = str | TaskInfo[Any]
 
 
 class Runtime:
@@ -110,7 +112,11 @@ class Runtime:
 
     # --- starting tasks ---
 
-    def start(self, task: TaskLike, /, *args: Any, **kwargs: Any) -> TaskInfo:
+    @overload
+    def start(self, task: Task[P, T], /, *args: P.args, **kwargs: P.kwargs) -> TaskInfo[T]: ...
+    @overload
+    def start(self, task: str, /, *args: Any, **kwargs: Any) -> TaskInfo[Any]: ...
+    def start(self, task: TaskLike, /, *args: Any, **kwargs: Any) -> TaskInfo[Any]:
         """Start a task; returns when it is on disk.
 
         `task` is a Task or a name ("module:function"). Raises UnknownTask, InvalidTask, UnencodableValue,
@@ -118,26 +124,40 @@ class Runtime:
         """
         return self._start(self._starts.rows_of(task)(args, kwargs))
 
-    def _start(self, row: StartRow) -> TaskInfo:
+    def _start(self, row: StartRow) -> TaskInfo[Any]:
         there = self._attachment.ask(Ask.START, [row])
         return self._info(row, None if there is None else there[0])
 
-    def start_many(self, task: TaskLike, calls: Iterable[Any]) -> list[TaskInfo]:
+    @overload
+    def start_many(self, task: Iterable[Call[T]], /) -> list[TaskInfo[T]]: ...
+    @overload
+    def start_many(self, task: Task[..., T], calls: Iterable[Any]) -> list[TaskInfo[T]]: ...
+    @overload
+    def start_many(self, task: str, calls: Iterable[Any]) -> list[TaskInfo[Any]]: ...
+    def start_many(
+        self, task: TaskLike | Iterable[Call[Any]], calls: Iterable[Any] | None = None
+    ) -> list[TaskInfo[Any]]:
         """Start one task for each element of `calls`: an argument, a tuple of them or a dict of keyword ones.
+
+        `start_many([task.options(key=…).call(…), …])` starts calls that have options of their own; they may be calls
+        of several tasks.
 
         Up to 10,000 tasks of at most 8 MiB together are started in one commit, all or none. More tasks are started in
         parts, each all or none; the first parts run while later ones are still being sent. The first part that is
         refused ends the call; up to three parts after it may be started.
         """
-        _several(calls, "start_many", "calls")
-        infos: list[TaskInfo] = []
+        if isinstance(task, str | Task):
+            calls = _several(calls, "start_many", "calls")
+            made = self._starts.rows_of_many(task, calls)
+        else:
+            calls = _several(task, "start_many", "a task and its calls, or calls made by Task.call(…)")
+            made = self._starts.rows_of_calls(calls)
+        infos: list[TaskInfo[Any]] = []
         rows: list[StartRow] = []
         size = 0
         pending: deque[tuple[list[StartRow], Future[Any]]] = deque()
-        make_row = self._starts.rows_of(task)
         part = START_PART if isinstance(calls, Sized) and len(calls) > BATCH_LIMIT else BATCH_LIMIT
-        for call in calls:
-            row = make_row(*_arguments(call))
+        for row in made:
             rows.append(row)
             size += len(row[2] or b"") + 100
             if len(rows) >= part or size >= BATCH_BYTES:
@@ -151,12 +171,16 @@ class Runtime:
             infos += self._started(*pending.popleft())
         return infos
 
-    def _started(self, rows: builtins.list[StartRow], future: Future[Any]) -> builtins.list[TaskInfo]:
+    def _started(self, rows: builtins.list[StartRow], future: Future[Any]) -> builtins.list[TaskInfo[Any]]:
         there = self._attachment.answer(future, Ask.START, rows)
         if there is None:
             return [TaskInfo(id, stream, name, origin, self) for id, name, _, _, _, _, stream, origin in rows]
         return builtins.list(map(self._info, rows, there))
 
+    @overload
+    def run(self, task: Task[..., T], /, *args: Any, timeout: float | None = None, **kwargs: Any) -> T: ...
+    @overload
+    def run(self, task: str, /, *args: Any, timeout: float | None = None, **kwargs: Any) -> Any: ...
     def run(self, task: TaskLike, /, *args: Any, timeout: float | None = None, **kwargs: Any) -> Any:
         """Start a task, wait for it and return its value; see `result`."""
         row = self._starts.rows_of(task)(args, kwargs)
@@ -166,20 +190,24 @@ class Runtime:
             return self.result(self._start(row), timeout)
         return value_of(*self._ends.of_start(id, row, timeout))
 
-    def retry(self, id: IdLike, *, from_scratch: bool = False) -> TaskInfo:
+    @overload
+    def retry(self, id: TaskInfo[T], *, from_scratch: bool = False) -> TaskInfo[T]: ...
+    @overload
+    def retry(self, id: str, *, from_scratch: bool = False) -> TaskInfo[Any]: ...
+    def retry(self, id: IdLike, *, from_scratch: bool = False) -> TaskInfo[Any]:
         """Retry an ended task: start a new task with the same arguments from the old one's checkpoint."""
         old = self.status(id)
         made = new_id()
         self._attachment.ask(Ask.RETRY, id_bytes(old.id), made, from_scratch)
         return self._info_of(made, old)
 
-    def _info(self, row: StartRow, there: bytes | None) -> TaskInfo:
+    def _info(self, row: StartRow, there: bytes | None) -> TaskInfo[Any]:
         id, name, _, _, _, _, stream, origin = row
         if there is not None and there != id:
             return self._info_of(there, self.status(id_text(there)))
         return TaskInfo(id, stream, name, origin, self)
 
-    def _info_of(self, id: bytes, record: TaskRecord) -> TaskInfo:
+    def _info_of(self, id: bytes, record: TaskRecord) -> TaskInfo[Any]:
         origin = None if record.origin_run is None else id_bytes(record.origin_run)
         return TaskInfo(id, id_bytes(record.stream_id), record.task, origin, self)
 
@@ -229,6 +257,10 @@ class Runtime:
 
     # --- ends ---
 
+    @overload
+    def result(self, id: TaskInfo[T], timeout: float | None = None) -> T: ...
+    @overload
+    def result(self, id: str, timeout: float | None = None) -> Any: ...
     def result(self, id: IdLike, timeout: float | None = None) -> Any:
         """Wait for a task's end; returns its value.
 
@@ -236,6 +268,10 @@ class Runtime:
         """
         return value_of(*self._ends.one(_id(id), timeout))
 
+    @overload
+    def results(self, ids: Iterable[TaskInfo[T]], timeout: float | None = None) -> Iterator[T]: ...
+    @overload
+    def results(self, ids: Iterable[IdLike], timeout: float | None = None) -> Iterator[Any]: ...
     def results(self, ids: Iterable[IdLike], timeout: float | None = None) -> Iterator[Any]:
         """The values of several tasks, in the order given, each as soon as it and all before it have come."""
         keys = [_id(id) for id in _several(ids, "results", "ids")]
@@ -247,6 +283,10 @@ class Runtime:
         self._ends.one(_id(id), timeout)
         return self.status(id)
 
+    @overload
+    def wait_for(self, id: TaskInfo[T]) -> Future[T]: ...
+    @overload
+    def wait_for(self, id: str) -> Future[Any]: ...
     def wait_for(self, id: IdLike) -> Future[Any]:
         """A future with the value or error of `result`; cancel it to stop waiting."""
         return self._ends.future(_id(id), value_of)
@@ -370,15 +410,11 @@ class Runtime:
         self.close()
 
 
-def _several(values: Iterable[T], call: str, what: str) -> Iterable[T]:
+def _several(values: Iterable[T] | None, call: str, what: str) -> Iterable[T]:
     """The values if they are iterable. Raises InvalidOption otherwise."""
-    try:
-        iter(values)
-    except TypeError:
-        raise InvalidOption(
-            f"{call} takes {what}, as a list or another iterable, not {values!r:.80}"
-        ) from None
-    return values
+    if isinstance(values, Iterable):
+        return values
+    raise InvalidOption(f"{call} takes {what}, as a list or another iterable, not {values!r:.80}")
 
 
 def _states(names: Iterable[State | str]) -> set[State]:
@@ -403,11 +439,3 @@ def _pack_message(number: int, message: Any, limit: int) -> bytes:
         # The name is made only for the error, because it costs as much as a short message.
         values.pack(message, f"messages[{number}]", limit)
         raise
-
-
-def _arguments(call: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    if isinstance(call, tuple):
-        return call, {}
-    if isinstance(call, dict):
-        return (), call
-    return (call,), {}

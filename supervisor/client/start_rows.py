@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from ...actors import values
@@ -13,6 +13,7 @@ from ...actors.errors import InvalidOption, UnencodableValue, UnknownTask
 from ...actors.ids import id_bytes, new_id
 from ...actors.inside.context import lineage_here
 from ...actors.task import parameters
+from ...actors.task.call import Call
 from ...actors.task.declaration import Task, module_name
 from ..app import AppSpec
 from ..task_kinds import OWN_KINDS
@@ -24,6 +25,8 @@ TaskLike = Task[..., Any] | str
 
 StartRow = tuple[Any, ...]
 """(id, name, encoded arguments, changed options, key, due, stream, origin), as in a START frame."""
+
+RowMaker = Callable[[tuple[Any, ...], dict[str, Any]], StartRow]
 
 
 class StartRows:
@@ -38,7 +41,7 @@ class StartRows:
         self._signatures: dict[str, inspect.Signature] = {}
         self._told_by: Connection | None = None
 
-    def rows_of(self, task: TaskLike) -> Callable[[tuple[Any, ...], dict[str, Any]], StartRow]:
+    def rows_of(self, task: TaskLike) -> RowMaker:
         """A function that makes a row from arguments; the other fields are the same for all starts.
 
         Raises InvalidOption, InvalidTask, UnknownTask. The function raises TypeError, UnencodableValue,
@@ -62,6 +65,31 @@ class StartRows:
             return id, name, packed, changes, key, due, stream or id, origin
 
         return make_row
+
+    def rows_of_many(self, task: TaskLike, calls: Iterable[Any]) -> Iterator[StartRow]:
+        """A row for each call of one task. Raises as `rows_of` does; InvalidOption if the task has a key."""
+        if isinstance(task, Task) and task.launch.key is not None:
+            raise InvalidOption(
+                f"start_many would give all calls the one key {task.launch.key!r:.80}, which is for one start. Give "
+                "each call its own: start_many([task.options(key=…).call(…), …])"
+            )
+        make_row = self.rows_of(task)
+        for call in calls:
+            if isinstance(call, Call):
+                raise InvalidOption("calls made by Task.call name their task: write start_many([call, …])")
+            yield make_row(*_arguments(call))
+
+    def rows_of_calls(self, calls: Iterable[Call[Any]]) -> Iterator[StartRow]:
+        """A row for each of these calls. Raises as `rows_of` does."""
+        last: tuple[Task[..., Any], RowMaker] | None = None
+        for call in calls:
+            if not isinstance(call, Call):
+                raise InvalidOption(
+                    f"start_many takes a task and its calls, or calls made by Task.call(…), not {call!r:.80}"
+                )
+            if last is None or call.task is not last[0]:
+                last = call.task, self.rows_of(call.task)
+            yield last[1](call.args, call.kwargs)
 
     def _declared(self, task: TaskLike) -> Task[..., Any]:
         if isinstance(task, str):
@@ -127,3 +155,11 @@ def _pack_arguments(args: tuple[Any, ...], kwargs: dict[str, Any], limit: int) -
         values.pack(args, "args")
         values.pack(kwargs, "kwargs")
         raise
+
+
+def _arguments(call: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    if isinstance(call, tuple):
+        return call, {}
+    if isinstance(call, dict):
+        return (), call
+    return (call,), {}

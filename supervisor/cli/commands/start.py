@@ -110,7 +110,7 @@ def _launch(
     kwargs: Any,
     stream: str | None,
     **given: Any,
-) -> TaskInfo:
+) -> TaskInfo[Any]:
     from ....actors.task.declaration import Task
 
     if kwargs is not None and not isinstance(kwargs, dict):

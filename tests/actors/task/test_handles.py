@@ -96,7 +96,7 @@ def test_short_cuts() -> None:
     info.close()
     assert runtime.calls == [
         ("status", id_text(ID), {}),
-        ("result", id_text(ID), {"timeout": 3}),
+        ("result", info, {"timeout": 3}),
         ("wait", id_text(ID), {"timeout": 4}),
         ("cancel", id_text(ID), {}),
         ("restore", id_text(ID), {}),

@@ -95,6 +95,34 @@ def test_start_many_ends_at_the_first_part_that_is_refused(rt: Runtime, monkeypa
     assert next(calls) <= BATCH_LIMIT + START_AHEAD * START_PART
 
 
+def test_start_many_of_calls_with_options_of_their_own(rt: Runtime):
+    names = ["ada", "bob", "eve"]
+    calls = [remember.options(key=f"letter to {name}").call(name) for name in names]
+    infos = rt.start_many([*calls, add.options(priority=9).call(1, b=2), calls[0].options(delay=3600)])
+    *letters, last, again = infos
+    assert last.result(20) == 3
+    assert [info.wait(20).key for info in letters] == [f"letter to {name}" for name in names]
+    assert [rt.restore(info) for info in letters] == names
+    assert (last.status().options, last.task) == ({"priority": 9}, "call_tasks:add")
+    assert again == letters[0]
+    assert rt.start_many(iter([])) == []
+    assert add.call(2, 3).start().result(20) == 5
+
+
+def test_start_many_refuses_one_key_for_many_and_mixed_forms(rt: Runtime):
+    with pytest.raises(InvalidOption, match=r"the one key 'news', .*options\(key=…\)\.call"):
+        rt.start_many(remember.options(key="news"), ["ada", "bob"])
+    with pytest.raises(InvalidOption, match=r"name their task: write start_many\(\[call"):
+        rt.start_many(add, [add.call(1)])
+    with pytest.raises(InvalidOption, match=r"calls made by Task.call.*, not 5"):
+        rt.start_many([add.call(1), 5])  # type: ignore[list-item]
+    with pytest.raises(InvalidOption, match=r"start_many takes calls, .* not None"):
+        rt.start_many(add)  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match="call_tasks:add"):
+        rt.start_many([add.call(1), add.call()])  # type: ignore[call-arg]
+    assert [record for record in rt.list(task=remember) if record.key == "news"] == []
+
+
 def test_what_cannot_be_started_is_refused_at_once(rt: Runtime):
     with pytest.raises(TypeError, match="call_tasks:add"):
         rt.start(add)
