@@ -1,4 +1,4 @@
-"""The codec for values on the wire and on disk: msgpack and nine extension types, never pickle.
+"""The codec for values on the wire and on disk: msgpack and eleven extension types, never pickle.
 
 =====  ==========================  =========================================
 code   type                        payload
@@ -11,7 +11,13 @@ code   type                        payload
 6, 7   set, frozenset              array of the elements
 8      int beyond 64 bits          its decimal text
 9      a registered type           [name, plain value]
+10     time                        [ISO 8601 text, fold, zone]
+11     datetime with more than     [ISO 8601 text, fold, zone]
+       code 1 can say
 =====  ==========================  =========================================
+
+A zone is None, the key of a ZoneInfo, [days, seconds, microseconds, name or None] of a fixed offset, or a tzinfo
+of a registered type. Any other tzinfo is refused.
 
 As in JSON, a tuple comes back as a list. A subclass of a plain type (an IntEnum, an OrderedDict) comes back
 as that type. Inside a set and as a key of a dict a tuple stays a tuple. msgpack's own timestamp (code -1) is
@@ -25,10 +31,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
+from pickle import PicklingError
 from typing import Any, Final, TypeVar
 from uuid import UUID
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgpack
 
@@ -56,10 +64,15 @@ _TRUSTED: Final = 4096
 _spare: Final[list[msgpack.Packer]] = []
 _KEPT: Final = 64 * 1024
 _INT_BOUND: Final = 10**DIGITS_LIMIT
-_DATETIME, _DATE, _TIMEDELTA, _DECIMAL, _UUID, _SET, _FROZENSET, _BIGINT, _REGISTERED = range(1, 10)
+_DATETIME, _DATE, _TIMEDELTA, _DECIMAL, _UUID, _SET, _FROZENSET, _BIGINT, _REGISTERED, _TIME, _ZONED = range(
+    1, 12
+)
 _PLAIN: Final = (bool, int, float, str, bytes, bytearray, memoryview, list, tuple, dict, type(None))
 
-_by_type: dict[type, tuple[str, Callable[[Any], Any]]] = {}
+Registered = tuple[str, Callable[[Any], Any]]
+"""A registered type's name and encoder."""
+
+_by_type: dict[type, Registered] = {}
 _by_name: dict[str, tuple[type, Callable[[Any], Any]]] = {}
 
 
@@ -70,6 +83,9 @@ def register(kind: type[T], name: str, encode: Callable[[T], Any], decode: Calla
     again. The store holds `name`: keep it when the class moves. Call this in a module that the app and its
     clients import. Subclasses of plain types (a namedtuple, say) are always stored as that plain type and are
     refused here. Registering the same class again, or its copy after a reload, replaces it.
+
+    An object of a subclass is taken if `decode` makes an object of that same subclass of what `encode` gave, as
+    `pathlib.Path` does. Otherwise it is refused: it would come back as another type.
     """
     if not isinstance(kind, type):
         raise InvalidOption(f"register takes a class, not {kind!r:.80}")
@@ -154,15 +170,18 @@ def _extend(depth: int, value: Any) -> msgpack.ExtType:
     """The extension for a value that msgpack cannot write itself, `depth` extensions deep."""
     registered = _by_type.get(type(value))
     if registered is not None:
-        name, encode = registered
-        return msgpack.ExtType(_REGISTERED, msgpack.packb([name, encode(value)], default=_inner(depth)))
+        return _extend_registered(depth, value, registered)
     match value:
         case datetime():
-            return msgpack.ExtType(_DATETIME, value.isoformat().encode())
+            return _extend_datetime(depth, value)
         case date():
-            return msgpack.ExtType(_DATE, value.isoformat().encode())
+            return msgpack.ExtType(_DATE, date.isoformat(value).encode())
+        case time():
+            return msgpack.ExtType(
+                _TIME, _pack_moment(depth, time.isoformat(value.replace(tzinfo=None)), value)
+            )
         case timedelta():
-            return msgpack.ExtType(_TIMEDELTA, msgpack.packb([value.days, value.seconds, value.microseconds]))
+            return _extend_timedelta(value)
         case Decimal():
             return msgpack.ExtType(_DECIMAL, str(value).encode())
         case UUID():
@@ -176,7 +195,110 @@ def _extend(depth: int, value: Any) -> msgpack.ExtType:
             if not -_INT_BOUND < value < _INT_BOUND:
                 raise ValueError(f"an integer of more than {DIGITS_LIMIT:,} digits")
             return msgpack.ExtType(_BIGINT, int.__repr__(value).encode())
+    registered = _of_base(value)
+    if registered is not None:
+        return _extend_registered(depth, value, registered)
     raise TypeError("not plain data and not registered")
+
+
+def _extend_registered(depth: int, value: Any, registered: Registered) -> msgpack.ExtType:
+    name, encode = registered
+    return msgpack.ExtType(_REGISTERED, msgpack.packb([name, encode(value)], default=_inner(depth)))
+
+
+def _of_base(value: Any) -> Registered | None:
+    """What a base class of the value's class is registered as; TypeError if the value would become another type."""
+    for base in type(value).__mro__[1:]:
+        registered = _by_type.get(base)
+        if registered is not None:
+            name, encode = registered
+            back = _by_name[name][1](encode(value))
+            if type(back) is type(value):
+                return registered
+            raise TypeError(
+                f"not registered; its base {base.__qualname__} is, but would come back as {type(back).__qualname__}"
+            )
+    return None
+
+
+def _extend_datetime(depth: int, value: datetime) -> msgpack.ExtType:
+    zone = value.tzinfo
+    if not value.fold and (zone is None or zone is UTC or (type(zone) is timezone and _is_usual(zone))):
+        code, packed = _DATETIME, datetime.isoformat(value).encode()
+    else:
+        code, packed = _ZONED, _pack_moment(depth, datetime.isoformat(value.replace(tzinfo=None)), value)
+    if type(value) is not datetime:
+        naive = value.replace(tzinfo=None)
+        if datetime.fromisoformat(datetime.isoformat(naive)) != naive:
+            # A subclass may hold more, as the nanoseconds of pandas.Timestamp.
+            raise ValueError("its class holds more than a datetime can")
+    return msgpack.ExtType(code, packed)
+
+
+def _extend_timedelta(value: timedelta) -> msgpack.ExtType:
+    parts = value.days, value.seconds, value.microseconds
+    if type(value) is not timedelta and timedelta(*parts) != value:
+        raise ValueError("its class holds more than a timedelta can")
+    return msgpack.ExtType(_TIMEDELTA, msgpack.packb(parts))
+
+
+def _is_usual(zone: timezone) -> bool:
+    """Whether ISO 8601 text says all of it: it has no name of its own and whole seconds."""
+    return not zone.utcoffset(None).microseconds and _name_of(zone) is None
+
+
+def _name_of(zone: timezone) -> str | None:
+    """The name that it was given, or None."""
+    name = zone.tzname(None)
+    return None if name == timezone(zone.utcoffset(None)).tzname(None) else name
+
+
+def _pack_moment(depth: int, text: str, value: datetime | time) -> bytes:
+    zone = value.tzinfo
+    packed: bytes = msgpack.packb([text, value.fold, _plain_zone(zone)], default=_inner(depth))
+    return packed
+
+
+def _plain_zone(zone: tzinfo | None) -> Any:
+    if zone is None or type(zone) in _by_type:
+        return zone
+    if isinstance(zone, ZoneInfo):
+        if _is_known(zone):
+            return zone.key
+        raise ValueError(f"its time zone {zone!r:.80} is not one that ZoneInfo(key) gives")
+    if type(zone) is timezone:
+        offset = zone.utcoffset(None)
+        return [offset.days, offset.seconds, offset.microseconds, _name_of(zone)]
+    if _of_base(zone) is not None:
+        return zone
+    raise TypeError(
+        f"its time zone {zone!r:.80} of type {type(zone).__module__}.{type(zone).__qualname__} cannot be kept; take a "
+        "zoneinfo.ZoneInfo or a datetime.timezone, or register that type"
+    )
+
+
+def _is_known(zone: ZoneInfo) -> bool:
+    """Whether its key leads to it in another process. ZoneInfo refuses to pickle one for which it does not."""
+    try:
+        zone.__reduce__()
+        return bool(zone.key) and ZoneInfo(zone.key) is not None
+    except (PicklingError, ZoneInfoNotFoundError, ValueError, OSError):
+        return False
+
+
+def _revive_zone(zone: Any) -> tzinfo | None:
+    if zone is None or isinstance(zone, tzinfo):
+        return zone
+    if isinstance(zone, str):
+        try:
+            return ZoneInfo(zone)
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+            raise InvalidValue(
+                f"this machine has no time zone {zone!r:.80}; install the system's tzdata or the package tzdata"
+            ) from error
+    days, seconds, microseconds, name = zone
+    offset = timedelta(days, seconds, microseconds)
+    return timezone(offset) if name is None else timezone(offset, name)
 
 
 _EXTEND: Final = [functools.partial(_extend, depth) for depth in range(EXTENSION_DEPTH_LIMIT + 1)]
@@ -214,6 +336,12 @@ def _unextend(depth: int, code: int, data: bytes) -> Any:
             case 9:
                 name, value = _unpack_inner(depth, data, use_list=True)
                 return _revive(name, value)
+            case 10:
+                text, fold, zone = _unpack_inner(depth, data, use_list=True)
+                return time.fromisoformat(text).replace(fold=fold, tzinfo=_revive_zone(zone))
+            case 11:
+                text, fold, zone = _unpack_inner(depth, data, use_list=True)
+                return datetime.fromisoformat(text).replace(fold=fold, tzinfo=_revive_zone(zone))
     except InvalidValue:
         raise
     except _FOREIGN as error:
@@ -277,8 +405,8 @@ def _explain(value: Any, what: str) -> UnencodableValue:
     path, part, why = _culprit(value, what)
     return UnencodableValue(
         f"{path} is of type {type(part).__qualname__}: cannot be encoded ({why}). Pass plain data (None, bool, int, "
-        "float, str, bytes, list, dict, datetime, date, timedelta, Decimal, UUID, set), or register the type with "
-        "understudy.register",
+        "float, str, bytes, list, dict, datetime, date, time, timedelta, Decimal, UUID, set), or register the type "
+        "with understudy.register",
         path,
     )
 
@@ -313,7 +441,7 @@ def _culprit(value: Any, what: str) -> tuple[str, Any, str]:
 
 def _children(path: str, part: Any, depth: int) -> Iterator[_Place] | None:
     """The parts of a container; None if it is not a container."""
-    registered = _by_type.get(type(part))
+    registered = _by_type.get(type(part)) or _of_base(part)
     if registered is not None:
         name, encode = registered
         return iter([(f"{path}<{name}>", encode(part), depth + 1)])

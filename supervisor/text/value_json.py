@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from base64 import b64encode
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
@@ -20,7 +20,7 @@ from ...actors.errors import InvalidValue
 from . import escape
 
 RENDERINGS: Final = {
-    "datetime, date": "ISO 8601 text",
+    "datetime, date, time": "ISO 8601 text",
     "timedelta": "seconds, a number",
     "Decimal, UUID": "their text",
     "tuple": "an array",
@@ -31,7 +31,7 @@ RENDERINGS: Final = {
     "a registered type": '`{"$type": "name", "value": …}`: the command line does not load the app',
 }
 
-_SET, _FROZENSET, _REGISTERED = 6, 7, 9
+_SET, _FROZENSET, _REGISTERED, _TIME, _ZONED = 6, 7, 9, 10, 11
 
 
 class _Foreign:
@@ -118,7 +118,7 @@ def _order(item: Any) -> tuple[str, Any, str]:
 
 def _special(value: Any) -> Any:
     match value:
-        case datetime() | date():
+        case datetime() | date() | time():
             return value.isoformat()
         case timedelta():
             return value.total_seconds()
@@ -135,7 +135,7 @@ def _registered_names(packed: bytes) -> set[str]:
     names: set[str] = set()
 
     def hook(code: int, data: bytes) -> None:
-        if code in (_SET, _FROZENSET, _REGISTERED):
+        if code in (_SET, _FROZENSET, _REGISTERED, _TIME, _ZONED):
             inner = _skim(data, hook)
             if code == _REGISTERED and isinstance(inner, list) and inner and isinstance(inner[0], str):
                 names.add(inner[0])

@@ -8,13 +8,14 @@ import subprocess
 import sys
 from collections import OrderedDict, defaultdict, namedtuple
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta, timezone
+from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from fractions import Fraction
-from pathlib import Path
+from pathlib import Path, PurePath, PureWindowsPath
 from types import MappingProxyType
 from typing import Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import msgpack
 import pytest
@@ -137,6 +138,14 @@ class Level(enum.IntEnum):
     HIGH = 3
 
 
+class Mood(enum.Enum):
+    CALM = 1
+
+
+class Temper(enum.Enum):
+    HOT = 9
+
+
 class Colour(str, enum.Enum):  # noqa: UP042 - as users have them
     RED = "red"
 
@@ -146,6 +155,47 @@ class When(datetime):
 
 
 Pair = namedtuple("Pair", "a b")
+
+
+class Seasons(tzinfo):
+    """A time zone of a library's own class, as those of pytz and dateutil are."""
+
+    def utcoffset(self, when: datetime | None, /) -> timedelta:
+        return timedelta(hours=1 if when is None else when.month % 2)
+
+    def dst(self, when: datetime | None, /) -> timedelta:
+        return timedelta()
+
+    def tzname(self, when: datetime | None, /) -> str:
+        return "S"
+
+
+class Fine(datetime):
+    """Holds more than a datetime, as pandas.Timestamp does."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Fine) and super().__eq__(other)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    __hash__ = datetime.__hash__
+
+
+class FineDelta(timedelta):
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, FineDelta) and super().__eq__(other)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    __hash__ = timedelta.__hash__
+
+
+BERLIN = ZoneInfo("Europe/Berlin")
+with open("/usr/share/zoneinfo/Europe/Berlin", "rb") as database:
+    #: A zone that no other process can find by its key.
+    OWN_DATA = ZoneInfo.from_file(database, key="Europe/Berlin")
 
 
 @pytest.mark.parametrize(
@@ -169,6 +219,58 @@ Pair = namedtuple("Pair", "a b")
 )
 def test_what_comes_back_as_a_plainer_type(value: Any, back: Any) -> None:
     assert same(unpack(pack(value)), back)
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        datetime(2026, 7, 1, 12, tzinfo=BERLIN),
+        datetime(2026, 10, 25, 2, 30, tzinfo=BERLIN),
+        datetime(2026, 10, 25, 2, 30, tzinfo=BERLIN, fold=1),
+        datetime(2026, 7, 1, tzinfo=ZoneInfo("UTC")),
+        datetime(2026, 7, 1, fold=1),  # noqa: DTZ001 - a naive one has a fold, too
+        datetime(2026, 7, 1, tzinfo=timezone(timedelta(hours=1), "CET")),
+        datetime(2026, 7, 1, tzinfo=timezone(timedelta(0), "Zulu")),
+        datetime(2026, 7, 1, tzinfo=timezone(timedelta(microseconds=-5))),
+        time(3),
+        time(3, 4, 5, 6, fold=1),
+        time(3, tzinfo=BERLIN),
+        time(23, 59, tzinfo=UTC),
+        time(1, tzinfo=timezone(timedelta(hours=-3), "BRT")),
+    ],
+    ids=repr,
+)
+def test_moments_keep_their_zone_and_fold(moment: datetime | time):
+    back = unpack(pack([moment, {moment: 1}]))[0]
+    assert repr(back) == repr(moment)
+    assert (back.fold, back.utcoffset(), back.tzname()) == (moment.fold, moment.utcoffset(), moment.tzname())
+    if isinstance(moment, datetime):
+        # The next change of the clocks is still ahead of it.
+        assert [(back + timedelta(days=90 * n)).utcoffset() for n in range(5)] == [
+            (moment + timedelta(days=90 * n)).utcoffset() for n in range(5)
+        ]
+
+
+def test_what_a_zone_must_be():
+    with pytest.raises(UnencodableValue, match=r"its time zone .*Seasons cannot be kept; take a zoneinfo"):
+        pack([datetime(2026, 1, 1, tzinfo=Seasons())])
+    packed = pack(datetime(2026, 1, 1, tzinfo=BERLIN))
+    with pytest.raises(InvalidValue, match=r"no time zone 'Europe/Merlin'; install .* tzdata"):
+        unpack(packed.replace(b"Berlin", b"Merlin"))
+    register(Seasons, "seasons", lambda zone: None, lambda data: Seasons())
+    back = unpack(pack(datetime(2026, 1, 1, tzinfo=Seasons())))
+    assert isinstance(back.tzinfo, Seasons)
+
+
+def test_moments_stored_by_earlier_releases_are_read():
+    for text, moment in [
+        ("2026-07-01T12:00:00", datetime(2026, 7, 1, 12)),  # noqa: DTZ001 - a naive one
+        ("2026-07-01T12:00:00+02:00", datetime(2026, 7, 1, 12, tzinfo=timezone(timedelta(hours=2)))),
+        ("2026-07-01T12:00:00.000005+00:00", datetime(2026, 7, 1, 12, 0, 0, 5, tzinfo=UTC)),
+    ]:
+        old = msgpack.packb(msgpack.ExtType(1, text.encode()))
+        assert repr(unpack(old)) == repr(moment)
+        assert pack(moment) == old
 
 
 def test_dicts_keep_their_order() -> None:
@@ -204,7 +306,11 @@ class Unprintable:
         (object(), "v"),
         (1j, "v"),
         (Fraction(1, 2), "v"),
-        (time(3), "v"),
+        ([datetime(2026, 1, 1, tzinfo=Seasons())], "v[0]"),
+        ({"at": time(3, tzinfo=Seasons())}, "v['at']"),
+        ([datetime(2026, 1, 1, tzinfo=OWN_DATA)], "v[0]"),
+        ([Fine(2026, 1, 1, 0, 0)], "v[0]"),
+        ([FineDelta(3)], "v[0]"),
         (range(3), "v"),
         (lambda: 1, "v"),
         (int, "v"),
@@ -342,8 +448,23 @@ def test_subclasses_are_not_taken_for_the_registered_class() -> None:
     class Point3(Point):
         pass
 
-    with pytest.raises(UnencodableValue):
-        pack(Point3(1, 2))
+    with pytest.raises(UnencodableValue, match="its base Point is, but would come back as Point") as caught:
+        pack([Point3(1, 2)], "v")
+    assert caught.value.path == "v[0]"
+
+
+def test_a_base_class_whose_decoder_makes_the_subclasses() -> None:
+    register(PurePath, "path", str, Path)
+    register(
+        enum.Enum, "enum", lambda member: [type(member).__name__, member.value], lambda data: Mood(data[1])
+    )
+    value = {"where": Path("/srv"), "how": [Mood.CALM]}
+    assert same(unpack(pack(value)), value)
+    with pytest.raises(UnencodableValue, match="its base PurePath is, but would come back as PosixPath"):
+        pack(PureWindowsPath("c:/srv"))
+    with pytest.raises(UnencodableValue, match=r"ValueError: 9 is not a valid Mood") as caught:
+        pack([{"x": Temper.HOT}], "v")
+    assert caught.value.path == "v[0]['x']"
 
 
 def test_a_class_may_be_registered_again_and_after_a_reload() -> None:
@@ -384,7 +505,7 @@ def refused_or_read(packed: bytes) -> Any:
 
 extensions = st.builds(
     lambda code, payload: msgpack.packb(msgpack.ExtType(code, payload)),
-    st.integers(0, 12),
+    st.integers(0, 13),
     st.binary(max_size=40),
 )
 
@@ -403,6 +524,15 @@ extensions = st.builds(
 @example(msgpack.packb(msgpack.ExtType(9, msgpack.packb({"point": 1}))))
 @example(msgpack.packb(msgpack.ExtType(9, msgpack.packb(["point", 7]))))
 @example(msgpack.packb(msgpack.ExtType(8, b"9" * 4_002)))
+@example(msgpack.packb(msgpack.ExtType(10, msgpack.packb(["25:00", 0, None]))))
+@example(msgpack.packb(msgpack.ExtType(10, msgpack.packb([3, 0, None]))))
+@example(msgpack.packb(msgpack.ExtType(11, msgpack.packb(["2026-01-01", 2, None]))))
+@example(msgpack.packb(msgpack.ExtType(11, msgpack.packb(["2026-01-01", 0, "../../etc/passwd"]))))
+@example(msgpack.packb(msgpack.ExtType(11, msgpack.packb(["2026-01-01", 0, "Europe"]))))
+@example(msgpack.packb(msgpack.ExtType(11, msgpack.packb(["2026-01-01", 0, "a\0b"]))))
+@example(msgpack.packb(msgpack.ExtType(11, msgpack.packb(["2026-01-01", 0, [9, 0, 0, None]]))))
+@example(msgpack.packb(msgpack.ExtType(11, msgpack.packb(["2026-01-01", 0, [0, 0, 0, 5]]))))
+@example(msgpack.packb(msgpack.ExtType(11, msgpack.packb(["2026-01-01", 0, 7]))))
 @example(b"\xc7\x0c\xff" + b"\xff" * 12)  # a timestamp beyond all years
 @example(b"\xd6\xff\x00\x00\x00\x05")
 @example(b"\xa1\xff")
