@@ -101,6 +101,11 @@ def register(kind: type[T], name: str, encode: Callable[[T], Any], decode: Calla
     _by_name[name] = (kind, decode)
 
 
+def is_registered(kind: type) -> bool:
+    """Whether values of exactly this class are encoded by a function given to `register`."""
+    return kind in _by_type
+
+
 def _same_class(one: type, other: type) -> bool:
     return (module_name(one.__module__), one.__qualname__) == (
         module_name(other.__module__),

@@ -214,10 +214,15 @@ class TaskActor(pykka.Actor):
         if packed is None:
             return (), {}
         args, kwargs = values.unpack(packed)
-        return args, kwargs
+        annotations = self.task.annotations
+        return annotations.lift(args, kwargs) if annotations.typed else (args, kwargs)
 
     def _completed(self, value: Any) -> Outcome:
-        packed = None if value is None else values.pack(value, "result", self.value_limit)
+        packed = None
+        if value is not None:
+            shape = self.task.annotations.result
+            plain = value if shape is None else shape.lower(value, "result")
+            packed = values.pack(plain, "result", self.value_limit)
         if not self.stateful:
             self.acked = self.taken
         return Outcome(Ending.VALUE, packed)

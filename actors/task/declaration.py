@@ -16,6 +16,7 @@ from ..errors import InvalidOption, InvalidTask
 from ..ids import id_bytes
 from ..qualified_names import module_name
 from . import parameters
+from .annotations import NONE, Annotations
 from .options import NAMES, Options
 
 if TYPE_CHECKING:
@@ -89,6 +90,8 @@ class Task(Generic[P, R]):
         self.is_class = inspect.isclass(body)
         target = getattr(body, "on_receive", None) if self.is_class else body
         self.is_async = inspect.iscoroutinefunction(target)
+        #: Its annotations once they were looked up. The copies made by `.options()` share the list.
+        self._annotations: list[Annotations] = []
         if body is not None:
             functools.update_wrapper(cast("Any", self), body, updated=())
 
@@ -173,6 +176,15 @@ class Task(Generic[P, R]):
         if self._signature is None:
             return
         parameters.check(self.name, self._signature, args, kwargs)
+
+    @property
+    def annotations(self) -> Annotations:
+        """The types of its arguments and of its result, looked up at the first use: they may be defined late."""
+        if not self._annotations:
+            result = getattr(self.body, "on_stop", None) if self.is_class else self.body
+            found = NONE if self.body is None else Annotations.of(self.body, self._signature, result)
+            self._annotations.append(found)
+        return self._annotations[0]
 
     def declared(self) -> dict[str, Any]:
         """Its options, its parameters and whether it is async, as plain data for the supervisor."""

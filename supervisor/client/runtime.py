@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import builtins
+import functools
 import logging
 import os
 from collections import deque
@@ -22,6 +23,7 @@ from ...actors.errors import (
     ValueTooLarge,
 )
 from ...actors.ids import id_bytes, id_text, new_id
+from ...actors.shapes import Shape
 from ...actors.state import State
 from ...actors.task import current_runtime
 from ...actors.task.call import Call
@@ -36,7 +38,7 @@ from .reconnecting import ReconnectingClient
 from .results import Results
 from .start_rows import StartRow, StartRows, TaskLike
 from .subscription import Subscription
-from .views import LogLine, value_of, view
+from .views import LogLine, result_shape, value_of, view
 
 log = logging.getLogger("understudy")
 
@@ -188,7 +190,8 @@ class Runtime:
         if key is not None:
             # The task that the key leads to is not known before the answer.
             return self.result(self._start(row), timeout)
-        return value_of(*self._ends.of_start(id, row, timeout))
+        shape = result_shape(task)
+        return value_of(*self._ends.of_start(id, row, timeout), shape=shape)
 
     @overload
     def retry(self, id: TaskInfo[T], *, from_scratch: bool = False) -> TaskInfo[T]: ...
@@ -266,7 +269,7 @@ class Runtime:
 
         Raises TaskFailed, Poisoned, TaskTimedOut, TaskCancelled or TimeoutError.
         """
-        return value_of(*self._ends.one(_id(id), timeout))
+        return value_of(*self._ends.one(_id(id), timeout), shape=_shape(id))
 
     @overload
     def results(self, ids: Iterable[TaskInfo[T]], timeout: float | None = None) -> Iterator[T]: ...
@@ -274,9 +277,10 @@ class Runtime:
     def results(self, ids: Iterable[IdLike], timeout: float | None = None) -> Iterator[Any]: ...
     def results(self, ids: Iterable[IdLike], timeout: float | None = None) -> Iterator[Any]:
         """The values of several tasks, in the order given, each as soon as it and all before it have come."""
-        keys = [_id(id) for id in _several(ids, "results", "ids")]
-        for row in self._ends.each(keys, timeout):
-            yield value_of(*row)
+        known = list(_several(ids, "results", "ids"))
+        ends = self._ends.each([_id(id) for id in known], timeout)
+        for id, row in zip(known, ends, strict=True):
+            yield value_of(*row, shape=_shape(id))
 
     def wait(self, id: IdLike, timeout: float | None = None) -> TaskRecord:
         """Wait for any end of a task; returns its record. Raises TimeoutError after `timeout` seconds."""
@@ -289,7 +293,7 @@ class Runtime:
     def wait_for(self, id: str) -> Future[Any]: ...
     def wait_for(self, id: IdLike) -> Future[Any]:
         """A future with the value or error of `result`; cancel it to stop waiting."""
-        return self._ends.future(_id(id), value_of)
+        return self._ends.future(_id(id), functools.partial(value_of, shape=_shape(id)))
 
     def wait_for_end(self, id: IdLike) -> Future[None]:
         """A future that is set when the task has ended in any final state."""
@@ -426,6 +430,11 @@ def _states(names: Iterable[State | str]) -> set[State]:
 
 def _name(task: TaskLike | None) -> str | None:
     return task.name if isinstance(task, Task) else task
+
+
+def _shape(id: IdLike) -> Shape | None:
+    """Of the task's result, if its handle says which task it is."""
+    return result_shape(id.task) if isinstance(id, TaskInfo) else None
 
 
 def _id(id: IdLike) -> bytes:

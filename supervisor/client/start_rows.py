@@ -13,6 +13,7 @@ from ...actors.errors import InvalidOption, UnencodableValue, UnknownTask
 from ...actors.ids import id_bytes, new_id
 from ...actors.inside.context import lineage_here
 from ...actors.task import parameters
+from ...actors.task.annotations import Arguments
 from ...actors.task.call import Call
 from ...actors.task.declaration import Task, module_name
 from ..app import AppSpec
@@ -57,11 +58,15 @@ class StartRows:
         key, due, check = launch.key, launch.due(time.time()), self._check_of(declared)
         stream = id_bytes(launch.stream_id) if launch.stream_id else here[1] if here else None
         origin, limit = here[0] if here else None, self._attachment.value_limit
+        annotations = declared.annotations
 
         def make_row(args: tuple[Any, ...], kwargs: dict[str, Any]) -> StartRow:
             check(args, kwargs)
             id = new_id()
-            packed = _pack_arguments(args, kwargs, limit) if args or kwargs else None
+            packed = None
+            if args or kwargs:
+                plain = annotations.lower(args, kwargs) if annotations.typed else (args, kwargs)
+                packed = _pack_arguments(*plain, limit)
             return id, name, packed, changes, key, due, stream or id, origin
 
         return make_row
@@ -147,7 +152,7 @@ def _script() -> str | None:
     return AppSpec.of_main().main_path
 
 
-def _pack_arguments(args: tuple[Any, ...], kwargs: dict[str, Any], limit: int) -> bytes:
+def _pack_arguments(args: Arguments, kwargs: dict[str, Any], limit: int) -> bytes:
     try:
         return values.pack([args, kwargs], "arguments", limit)
     except UnencodableValue:

@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 from ...actors import values
 from ...actors.errors import ErrorInfo, Poisoned, TaskCancelled, TaskEnded, TaskFailed, TaskTimedOut
 from ...actors.ids import id_text
+from ...actors.shapes import Shape
 from ...actors.state import State
+from ...actors.task.declaration import Task, registry
 from ...actors.task.handles import Progress, TaskRecord
 from ...storage.tables.record import Record
 from ..wire.error_codec import info_of
@@ -55,14 +57,25 @@ def view(record: Record, mailbox_depth: int = 0) -> TaskRecord:
     )
 
 
-def value_of(id: bytes, state: str, value: bytes | None, error: Any) -> Any:
-    """The value of a completed task. Raises the error of any other final state."""
+def result_shape(task: Task[..., Any] | str | None) -> Shape | None:
+    """What the task's annotations say of its result; None if that is plain data or the task is not known here."""
+    declared = registry.get(task) if isinstance(task, str) else task
+    return None if declared is None else declared.annotations.result
+
+
+def value_of(id: bytes, state: str, value: bytes | None, error: Any, *, shape: Shape | None = None) -> Any:
+    """The value of a completed task, of that shape. Raises the error of any other final state."""
     if state == State.COMPLETED:
-        return None if value is None else values.unpack(value)
+        return _unpacked(value, shape)
     ended = ended_error(id_text(id), state, info_of(error))
-    if isinstance(ended, TaskCancelled) and value is not None:
-        ended.value = values.unpack(value)
+    if isinstance(ended, TaskCancelled):
+        ended.value = _unpacked(value, shape)
     raise ended
+
+
+def _unpacked(value: bytes | None, shape: Shape | None) -> Any:
+    plain = None if value is None else values.unpack(value)
+    return plain if shape is None else shape.lift(plain, "result")
 
 
 def ended_error(id: str, state: str, error: ErrorInfo | None) -> TaskEnded:
