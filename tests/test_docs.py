@@ -107,7 +107,7 @@ def says(cell: str, value: object) -> bool:
     if isinstance(value, Retry):
         return cell == "`Retry()`" and value == Retry()
     if isinstance(value, tuple):
-        return cell == ", ".join(f"`{kind.__name__}`" for kind in value)
+        return cell == (", ".join(f"`{kind.__name__}`" for kind in value) or "none")
     return cell.strip('`"') == str(value)
 
 

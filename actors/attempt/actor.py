@@ -28,6 +28,7 @@ from ..errors import Cancelled, Interrupted, NotInTask, TaskCancelled
 from ..ids import id_bytes, id_text
 from ..line_buffer import LineBuffer
 from ..task.declaration import Task
+from ..task.retry import leaves
 from ..timeouts import check_timeout, deadline_of, left_of
 from .host import Assignment, Ending, Host, Outcome, error_outcome
 from .mailbox import Mailbox
@@ -186,9 +187,10 @@ class TaskActor(pykka.Actor):
 
     def _broken_off(self, error: BaseException) -> Outcome:
         # If the runtime did not ask for it, it is an error like any other: it would be queued for ever.
-        if isinstance(error, Interrupted) and self.interrupted:
+        # An asyncio.TaskGroup raises it inside a group.
+        if self.interrupted and any(isinstance(part, Interrupted) for part in leaves(error)):
             return Outcome(Ending.INTERRUPTED)
-        return error_outcome(error)
+        return error_outcome(error, self.task.options_in_force.retry)
 
     def _run_class(self, args: Any, kwargs: Any) -> Any:
         """Run an actor class: one instance, one call of on_receive per message, until cancelled or closed."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from ..checks import is_number
 from ..errors import BoxError, BoxRefused, BoxTimedOut, Fail, RetryLater, UnencodableValue, ValueTooLarge
-from ..task.retry import lineage
+from ..task.retry import Retry, leaves
 
 if TYPE_CHECKING:
     from .actor import TaskActor
@@ -41,7 +41,7 @@ class Ending(IntEnum):
     """The attempt ran a container with its own timeout, and that ran out."""
 
 
-ErrorFields = tuple[str, str, str, list[str]] | tuple[str, str, str, list[str], dict[str, Any]]
+ErrorFields = tuple[str, str, str, list[list[str]]] | tuple[str, str, str, list[list[str]], dict[str, Any]]
 
 
 class Outcome(NamedTuple):
@@ -51,7 +51,7 @@ class Outcome(NamedTuple):
     value: bytes | None = None
     """The encoded return value; None for None."""
     error: ErrorFields | None = None
-    """(type, message, traceback, names of the class and its bases, details)."""
+    """(type, message, traceback, names as `Retry.wants` takes them, details)."""
     delay: float | None = None
     """Seconds that RetryLater asked for."""
 
@@ -108,23 +108,27 @@ class Host(Protocol):
         """Add one entry to the task's log; `at` in seconds since the epoch, by default now."""
 
 
-def error_outcome(error: BaseException) -> Outcome:
+def error_outcome(error: BaseException, policy: Retry = Retry()) -> Outcome:  # noqa: B008 - frozen
     """The outcome for an exception from the task's code. Never raises.
 
-    The retry policy decides on another try, except for Fail and for a value that cannot be kept: another try
-    would repeat the effects of the task and end in the same way.
+    The retry policy decides on another try, except for Fail and for a value that cannot be kept: another try would
+    repeat the effects of the task and end in the same way. `policy` is the declared one, whose functions are asked
+    here. One of these in a group fails the task. A group of RetryLater only waits for the longest of their delays.
     """
-    if isinstance(error, RetryLater):
-        delay = getattr(error, "delay", None)
-        return Outcome(Ending.RETRY_LATER, error=describe(error), delay=delay if is_number(delay) else None)
-    if isinstance(error, BoxTimedOut):
-        ending = Ending.TIMED_OUT
-    elif isinstance(error, Fail | BoxRefused | UnencodableValue | ValueTooLarge):
-        ending = Ending.FAIL
-    else:
-        ending = Ending.ERROR
-    details = _details(error)
-    return Outcome(ending, error=(*describe(error), details) if details else describe(error))
+    parts = [error] if not isinstance(error, BaseExceptionGroup) else list(leaves(error))
+    fields: ErrorFields = describe(error, policy)
+    details = next(filter(None, map(_details, parts)), None)
+    if details is not None:
+        fields = (*fields, details)
+    if any(isinstance(part, Fail | BoxRefused | UnencodableValue | ValueTooLarge) for part in parts):
+        return Outcome(Ending.FAIL, error=fields)
+    if all(isinstance(part, RetryLater) for part in parts):
+        # `getattr`, because the class may be a subclass that does not call __init__.
+        delays = [delay for part in parts if is_number(delay := getattr(part, "delay", None))]
+        return Outcome(Ending.RETRY_LATER, error=fields, delay=max(delays, default=None))
+    if all(isinstance(part, BoxTimedOut) for part in parts):
+        return Outcome(Ending.TIMED_OUT, error=fields)
+    return Outcome(Ending.ERROR, error=fields)
 
 
 def _details(error: BaseException) -> dict[str, Any]:
@@ -158,8 +162,12 @@ def _text(value: object) -> str:
         return f"<str() of it raised {type(broken).__name__}>"
 
 
-def describe(error: BaseException) -> tuple[str, str, str, list[str]]:
-    """(type, message, traceback without Understudy's frames, lineage). Never raises."""
+def describe(
+    error: BaseException,
+    policy: Retry = Retry(),  # noqa: B008 - as above
+) -> tuple[str, str, str, list[list[str]]]:
+    """(type, message, traceback without Understudy's frames, names for the policy). Never raises."""
+    names = policy.names_of(error)
     try:
         message = str(error)
     except BaseException as broken:  # noqa: BLE001 - a user's __str__ may raise anything; say that instead
@@ -174,7 +182,7 @@ def describe(error: BaseException) -> tuple[str, str, str, list[str]]:
         printable(type(error).__qualname__, NAME_LIMIT),
         printable(message, MESSAGE_LIMIT),
         printable(text, TRACEBACK_LIMIT),
-        [printable(name, NAME_LIMIT) for name in lineage(type(error))],
+        [[printable(name, NAME_LIMIT) for name in one] for one in names],
     )
 
 

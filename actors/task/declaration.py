@@ -192,7 +192,12 @@ class Task(Generic[P, R]):
         return {**self.options_in_force.pack(), "is_async": self.is_async, "parameters": rows}
 
     def packed_changes(self) -> dict[str, Any] | None:
-        """The options set by `.options()`, as plain data; None for none."""
+        """The options set by `.options()`, as plain data; None for none. InvalidOption for those of code only."""
+        if "retry" in self.changes and self.options_in_force.retry.has_predicates:
+            raise InvalidOption(
+                "a retry policy with a function cannot be stored with one start; declare it, in @task(retry=…) or in "
+                ".options(name=…, retry=…) at the top of a module"
+            )
         return self.options_in_force.pack(set(self.changes)) if self.changes else None
 
     @functools.cached_property

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+import inspect
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -32,9 +33,48 @@ _MULTIPLIER: Final[dict[str, Callable[[int], float]]] = {
 }
 
 
+Kind = type[BaseException] | str
+"""An exception class, or its name as `module:qualname`."""
+Predicate = Callable[[BaseException], object]
+"""Asked about an exception whether a rule covers it."""
+Names = Sequence[str]
+"""The names of an exception class, of its bases, and of the groups around it."""
+
+#: Stand for the predicates of `on` and `not_on` in a stored policy and in the names of an error that they cover.
+ON_PREDICATE: Final = "understudy:retry-on"
+NOT_ON_PREDICATE: Final = "understudy:retry-not-on"
+#: Different exceptions of a group that are told to the supervisor.
+GROUP_LIMIT: Final = 1_000
+
+
 def lineage(kind: type[BaseException]) -> list[str]:
     """The names of an exception class and of all its bases, as `Retry.wants` compares them."""
     return [class_name(base) for base in kind.__mro__ if issubclass(base, BaseException)]
+
+
+def leaves(error: BaseException) -> Iterator[BaseException]:
+    """The exceptions of a group and of the groups in it; of any other exception, itself."""
+    waiting = [error]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, BaseExceptionGroup):
+            waiting.extend(reversed(part.exceptions))
+        else:
+            yield part
+
+
+def lineages(error: BaseException) -> list[list[str]]:
+    """The names of an error: one list for each different exception of a group, which has the groups' names, too."""
+    found: dict[tuple[str, ...], None] = {}
+    waiting: list[tuple[BaseException, list[str]]] = [(error, [])]
+    while waiting and len(found) < GROUP_LIMIT:
+        part, around = waiting.pop()
+        names = list(dict.fromkeys([*lineage(type(part)), *around]))
+        if isinstance(part, BaseExceptionGroup):
+            waiting.extend((inner, names) for inner in part.exceptions)
+        else:
+            found[tuple(names)] = None
+    return [list(names) for names in found]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +92,16 @@ class Retry:
     backoff: Backoff = "fixed"
     max_delay: float = 300.0
     jitter: bool = False
-    on: tuple[type[BaseException] | str, ...] = (Exception,)
+    on: tuple[Kind | Predicate, ...] = (Exception,)
     """Exception classes that are retried, or their names as `module:qualname`, where `module` defines the
     class. A timeout counts as TimeoutError, the death of a worker as Exception. An exception of Understudy
-    may also be named `understudy:Name`."""
+    may also be named `understudy:Name`. A group is retried if each exception in it is.
+
+    A function is asked about an exception of the task's code, in the worker, whether it is retried. A policy
+    with a function belongs to a declaration: one start cannot have it."""
+    not_on: tuple[Kind | Predicate, ...] = ()
+    """Exceptions that are not retried although `on` covers them, given as in `on`. A group is not retried if
+    one exception in it is not."""
 
     def __post_init__(self) -> None:
         check_whole("retry attempts", self.attempts, 0, ATTEMPTS_LIMIT)
@@ -63,7 +109,8 @@ class Retry:
             object.__setattr__(self, field, check_seconds(f"retry {field}", getattr(self, field)))
         check_choice("retry backoff", self.backoff, _MULTIPLIER)
         check_flag("retry jitter", self.jitter)
-        object.__setattr__(self, "on", _kinds(self.on))
+        object.__setattr__(self, "on", _kinds("on", self.on))
+        object.__setattr__(self, "not_on", _kinds("not_on", self.not_on))
 
     @classmethod
     def of(cls, value: Retry | int) -> Retry:
@@ -77,44 +124,95 @@ class Retry:
             seconds *= 1 + JITTER * (2 * (rng or random).random() - 1)
         return seconds
 
-    def wants(self, names: Iterable[str]) -> bool:
-        """Whether an error is retried if its class and bases have these names."""
-        wanted = {kind if isinstance(kind, str) else class_name(kind) for kind in self.on}
-        return not wanted.isdisjoint(names)
+    def wants(self, errors: Iterable[Names]) -> bool:
+        """Whether an error with these names is retried; see `lineages`."""
+        on, not_on = set(_names(self.on, ON_PREDICATE)), set(_names(self.not_on, NOT_ON_PREDICATE))
+        every = list(errors)
+        return (
+            bool(every)
+            and not any(on.isdisjoint(names) for names in every)
+            and all(not_on.isdisjoint(names) for names in every)
+        )
+
+    def names_of(self, error: BaseException) -> list[list[str]]:
+        """The names of an error for `wants`, with what the predicates say of it."""
+        names = lineages(error)
+        for predicates, told in ((self.on, ON_PREDICATE), (self.not_on, NOT_ON_PREDICATE)):
+            if any(_covers(predicate, error) for predicate in predicates if _is_predicate(predicate)):
+                for row in names:
+                    row.append(told)
+        return names
+
+    @property
+    def has_predicates(self) -> bool:
+        """Whether a function decides on retries, which only the code of the task has."""
+        return any(map(_is_predicate, (*self.on, *self.not_on)))
 
     def pack(self) -> list[Any]:
         """As plain data, exception classes by name."""
-        names = [kind if isinstance(kind, str) else class_name(kind) for kind in self.on]
-        return [self.attempts, self.delay, self.backoff, self.max_delay, self.jitter, names]
+        packed = [
+            self.attempts,
+            self.delay,
+            self.backoff,
+            self.max_delay,
+            self.jitter,
+            _names(self.on, ON_PREDICATE),
+        ]
+        return [*packed, _names(self.not_on, NOT_ON_PREDICATE)] if self.not_on else packed
 
     @classmethod
     def unpack(cls, data: Any) -> Retry:
         """The inverse of `pack`; InvalidOption for anything else."""
         try:
-            attempts, delay, backoff, max_delay, jitter, names = data
-            return cls(attempts, delay, backoff, max_delay, jitter, tuple(names))
+            attempts, delay, backoff, max_delay, jitter, on, *not_on = data
+            return cls(attempts, delay, backoff, max_delay, jitter, tuple(on), *map(tuple, not_on))
         except (TypeError, ValueError) as error:
             raise InvalidOption(f"not a retry policy: {data!r}") from error
 
 
-def _kinds(on: object) -> tuple[type[BaseException] | str, ...]:
-    """The classes and names in `on=`: one or several. A name without a module is refused."""
-    kinds = tuple(on) if isinstance(on, Iterable) and not isinstance(on, str | type) else (on,)
-    kinds = tuple(_own(kind) if isinstance(kind, str) else kind for kind in kinds)
+def _kinds(field: str, given: object) -> tuple[Kind | Predicate, ...]:
+    """The classes, names and functions in `on=`: one or several. A name without a module is refused."""
+    several = isinstance(given, Iterable) and not isinstance(given, str | type)
+    kinds = [_own(kind) if isinstance(kind, str) else kind for kind in (given if several else (given,))]  # type: ignore[attr-defined]
     for kind in kinds:
         if isinstance(kind, str) and ":" in kind:
             continue
-        if not (isinstance(kind, type) and issubclass(kind, BaseException)):
+        if inspect.iscoroutinefunction(kind):
+            raise InvalidOption(f"retry {field}= asks a function at once, so {kind!r:.80} cannot be async")
+        if not (_is_predicate(kind) or (isinstance(kind, type) and issubclass(kind, BaseException))):
             raise InvalidOption(
-                f"retry on= takes exception classes, or their names as module:qualname: {kind!r:.80}"
+                f"retry {field}= takes exception classes, their names as module:qualname, or functions that take an "
+                f"exception: {kind!r:.80}"
             )
-    return kinds
+    return tuple(kinds)
 
 
-def _own(name: str) -> type[BaseException] | str:
+def _is_predicate(kind: object) -> bool:
+    return callable(kind) and not isinstance(kind, type)
+
+
+def _covers(predicate: Any, error: BaseException) -> bool:
+    try:
+        return bool(predicate(error))
+    except Exception as broken:  # noqa: BLE001 - a user's function; the error of the task counts, with this note
+        error.add_note(f"The retry policy's {predicate!r:.80} raised {broken!r:.200}: taken as no.")
+        return False
+
+
+def _names(kinds: Iterable[Kind | Predicate], predicate: str) -> list[str]:
+    """Classes by name, and one name for all predicates."""
+    return list(
+        dict.fromkeys(
+            kind if isinstance(kind, str) else class_name(kind) if isinstance(kind, type) else predicate
+            for kind in kinds
+        )
+    )
+
+
+def _own(name: str) -> Kind:
     """The class for the public name of an exception of Understudy; any other name stays a name."""
     package, _, kind = name.partition(":")
-    if package != PACKAGE:
+    if package != PACKAGE or name in (ON_PREDICATE, NOT_ON_PREDICATE):
         return name
     found = getattr(errors, kind, None)
     if not (isinstance(found, type) and issubclass(found, BaseException)):

@@ -46,7 +46,9 @@ def _is_error(error: Any) -> bool:
         return False
     if len(error) == 5 and not _are_details(error[4]):
         return False
-    return all(map(_is_text, error[:3])) and all(map(_is_text, error[3]))
+    return all(map(_is_text, error[:3])) and all(
+        type(names) is tuple and all(map(_is_text, names)) for names in error[3]
+    )
 
 
 def _are_details(details: Any) -> bool:

@@ -17,8 +17,9 @@ from ...actors.task.retry import lineage
 ErrorRow = tuple[str, str, str, dict[str, Any]]
 """(type, message, traceback, details), as in a record."""
 
-TIMEOUT_LINEAGE: Final = tuple(lineage(TimeoutError))
-CRASH_LINEAGE: Final = tuple(lineage(Exception))
+#: Names for `Retry.wants`.
+TIMEOUT_LINEAGE: Final = (tuple(lineage(TimeoutError)),)
+CRASH_LINEAGE: Final = (tuple(lineage(Exception)),)
 
 
 @dataclass(frozen=True, slots=True)

@@ -166,3 +166,20 @@ def test_a_supervisor_that_has_nothing_stops_at_once(home: Path) -> None:
         assert info.result(PATIENCE) == 2
         begun = time.monotonic()
     assert time.monotonic() - begun < 5
+
+
+def test_a_drain_of_a_task_group_is_an_interruption(home: Path, tmp_path: Path) -> None:
+    with serving(home) as supervisor:
+        assert said(supervisor) == ["ready"]
+        with Runtime.connect(home) as rt:
+            info = stage.nurse.start(str(tmp_path))
+            seen(tmp_path, "nurse-0")
+            parked([info], rt)
+            supervisor.send_signal(signal.SIGTERM)
+            assert said(supervisor) == ["stopped"]
+        assert supervisor.wait(PATIENCE) == 0
+    with serving(home) as supervisor:
+        assert said(supervisor) == ["ready"]
+        with Runtime.connect(home) as rt:
+            assert rt.result(info.id, PATIENCE) == 1
+            assert rt.status(info.id).attempt == 1

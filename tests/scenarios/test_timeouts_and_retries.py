@@ -11,7 +11,7 @@ import pytest
 
 import stage_tasks as stage
 from theatre import PATIENCE, runtime
-from understudy import Retry, TaskFailed, TaskTimedOut
+from understudy import InvalidOption, Retry, TaskFailed, TaskTimedOut
 from waiting import until
 
 DELAYS: list[tuple[dict[str, Any], list[float]]] = [
@@ -130,3 +130,29 @@ def test_a_retry_is_the_same_task(home: Path) -> None:
         assert info.result(PATIENCE) == [[1, 2, 3], info.id]
         assert info.status().attempt == 3
         assert info.restore() == [1, 2, 3]
+
+
+def test_a_group_of_errors_is_retried_if_each_of_them_is(home: Path) -> None:
+    with runtime(home) as rt:
+        assert rt.run(stage.fetch_all, "connection", "connection", timeout=PATIENCE) == 2
+        for errors in (["value"], ["connection", "value"]):
+            info = stage.fetch_all.start(*errors)
+            with pytest.raises(TaskFailed) as failed:
+                info.result(PATIENCE)
+            assert failed.value.error is not None
+            assert (failed.value.error.type, info.status().attempt) == ("ExceptionGroup", 1)
+        careful = stage.fetch_all.options(retry=Retry(2, delay=0.01, not_on=ValueError))
+        assert rt.run(careful, "connection", timeout=PATIENCE) == 2
+        with pytest.raises(TaskFailed):
+            rt.run(careful, "connection", "value", timeout=PATIENCE)
+
+
+def test_a_function_decides_on_retries(home: Path) -> None:
+    with runtime(home) as rt:
+        assert rt.run(stage.ask, "busy", timeout=PATIENCE) == 2
+        with pytest.raises(TaskFailed, match="ValueError: no such thing"):
+            rt.run(stage.ask, "no such thing", timeout=PATIENCE)
+        # A start cannot store a function; the declared one stays in force.
+        with pytest.raises(InvalidOption, match="cannot be stored with one start"):
+            rt.start(stage.ask.options(retry=Retry(1, on=stage.is_busy)), "busy")
+        assert rt.run(stage.ask.options(priority=3), "busy", timeout=PATIENCE) == 2

@@ -389,3 +389,40 @@ def multiprocesses() -> list[int | None]:
     while None in (codes := [short.exitcode, long.exitcode]):
         time.sleep(0.001)
     return codes
+
+
+# --- whose errors come in groups ---
+
+
+async def _fetch(error: str) -> None:
+    if current().attempt == 1:
+        raise {"connection": ConnectionError, "value": ValueError}[error](error)
+
+
+@task(retry=Retry(2, delay=0.01, on=ConnectionError, not_on=UnicodeError))
+async def fetch_all(*errors: str) -> int:
+    async with asyncio.TaskGroup() as group:
+        for error in errors:
+            group.create_task(_fetch(error))
+    return current().attempt
+
+
+def is_busy(error: BaseException) -> bool:
+    return "busy" in str(error)
+
+
+@task(retry=Retry(2, delay=0.01, on=is_busy))
+def ask(answer: str) -> int:
+    if current().attempt == 1:
+        raise ValueError(answer)
+    return current().attempt
+
+
+@task
+async def nurse(folder: str) -> int:
+    """Waits in a task group, of which a drain interrupts one member."""
+    async with asyncio.TaskGroup() as group:
+        group.create_task(aio.sleep(60 if current().interruptions == 0 else 0))
+        group.create_task(asyncio.sleep(60 if current().interruptions == 0 else 0))
+        note(folder, f"nurse-{current().interruptions}")
+    return current().interruptions

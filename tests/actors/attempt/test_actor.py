@@ -82,12 +82,12 @@ def test_errors(
 
     outcome = stage.perform(flavour(scenario)).outcome()
     assert (outcome.ending, outcome.value, outcome.delay) == (ending, None, delay)
-    kind, message, traceback, lineage = outcome.error
+    kind, message, traceback, [lineage] = outcome.error
     assert kind == name
     assert message.startswith("no")
     assert "in scenario" in traceback
-    assert lineage[0].endswith(f":{name}")
-    assert lineage[-1] == "builtins:BaseException"
+    assert f":{name}" in "".join(lineage)
+    assert "builtins:BaseException" in lineage
 
 
 def test_a_delay_that_is_none_is_the_tasks_own_error(stage: Any) -> None:

@@ -26,6 +26,7 @@ from understudy.actors.errors import (
     ValueTooLarge,
 )
 from understudy.actors.ids import new_id
+from understudy.actors.task.retry import Retry
 from understudy.supervisor.rules.report_checks import check_done
 from understudy.supervisor.wire.codec import Decoder, encode
 
@@ -49,7 +50,7 @@ class ExitingStr(Exception):
 
 @pytest.mark.parametrize(("kind", "why"), [(BrokenStr, "RuntimeError"), (ExitingStr, "SystemExit")])
 def test_an_error_that_cannot_be_printed(kind: type[Exception], why: str) -> None:
-    name, message, traceback, lineage = describe(raised(kind()))
+    name, message, traceback, [lineage] = describe(raised(kind()))
     assert name == kind.__name__
     assert message == f"<str() of the error raised {why}>"
     assert traceback
@@ -221,7 +222,7 @@ def test_details_that_cannot_be_sent_are_made_so(details: Any) -> None:
 def test_a_class_whose_name_has_no_utf8_form() -> None:
     kind = type("Half", (Exception,), {"__module__": "\ud801", "__qualname__": "Half\ud800"})
     name, _, _, names = describe(raised(kind()))
-    assert (name, names[0]) == ("Half\\ud800", "\\ud801:Half\\ud800")
+    assert (name, names[0][0]) == ("Half\\ud800", "\\ud801:Half\\ud800")
 
 
 @pytest.mark.parametrize(
@@ -237,3 +238,24 @@ def test_a_value_that_cannot_be_kept_is_not_tried_again(error: Exception, detail
     assert outcome.ending is Ending.FAIL
     assert outcome.error is not None
     assert outcome.error[4:] == (details,)
+
+
+def test_what_a_group_of_errors_says_to_the_runtime() -> None:
+    def ending_of(*errors: Exception) -> Ending:
+        return error_outcome(ExceptionGroup("g", errors or [ValueError()])).ending
+
+    assert ending_of() is Ending.ERROR
+    assert ending_of(ValueError(), ExceptionGroup("h", [Fail("no")])) is Ending.FAIL
+    assert ending_of(RetryLater(3), ValueError()) is Ending.ERROR
+    assert ending_of(RetryLater(3), Fail("no")) is Ending.FAIL
+    later = error_outcome(ExceptionGroup("g", [RetryLater(3), RetryLater(9), RetryLater()]))
+    assert (later.ending, later.delay) == (Ending.RETRY_LATER, 9)
+    assert error_outcome(ExceptionGroup("g", [RetryLater()])).delay is None
+
+
+def test_the_functions_of_a_policy_are_asked_where_the_error_is() -> None:
+    policy = Retry(1, on=lambda error: error.args == ("again",))
+    for text, wanted in (("again", True), ("never", False)):
+        outcome = error_outcome(ValueError(text), policy)
+        assert outcome.error is not None
+        assert Retry.unpack(policy.pack()).wants(outcome.error[3]) is wanted

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from understudy.actors.errors import EngineAbsent, InvalidOption, UnderstudyError
-from understudy.actors.task.retry import ATTEMPTS_LIMIT, JITTER, Retry, lineage
+from understudy.actors.task.retry import ATTEMPTS_LIMIT, GROUP_LIMIT, JITTER, Retry, leaves, lineage, lineages
 
 
 class Flaky(ConnectionError):
@@ -83,8 +83,77 @@ def test_jitter_uses_its_whole_part() -> None:
 )
 def test_on(on: Any, error: type[BaseException], wanted: bool) -> None:
     retry = Retry(1, on=on)
-    assert retry.wants(lineage(error)) is wanted
-    assert Retry.unpack(retry.pack()).wants(lineage(error)) is wanted
+    assert retry.wants([lineage(error)]) is wanted
+    assert Retry.unpack(retry.pack()).wants([lineage(error)]) is wanted
+
+
+def group(*errors: BaseException) -> BaseExceptionGroup[BaseException]:
+    return BaseExceptionGroup("several", errors)
+
+
+@pytest.mark.parametrize(
+    ("policy", "error", "wanted"),
+    [
+        ({"not_on": Flaky}, Flaky(), False),
+        ({"not_on": Flaky}, ConnectionError(), True),
+        ({"not_on": "builtins:OSError"}, Flaky(), False),
+        ({"on": OSError, "not_on": [KeyError, Flaky]}, OSError(), True),
+        # A group is what is in it.
+        ({"on": ConnectionError}, group(Flaky()), True),
+        ({"on": ConnectionError}, group(Flaky(), group(ConnectionError())), True),
+        ({"on": ConnectionError}, group(Flaky(), ValueError()), False),
+        ({"on": (ConnectionError, ValueError)}, group(Flaky(), group(ValueError())), True),
+        ({}, group(Flaky(), ValueError()), True),
+        ({}, group(Flaky(), SystemExit()), False),
+        ({"not_on": ValueError}, group(Flaky(), group(ValueError())), False),
+        ({"on": ExceptionGroup}, ExceptionGroup("g", [Flaky(), ValueError()]), True),
+        ({"on": ExceptionGroup}, Flaky(), False),
+        ({"not_on": BaseExceptionGroup}, group(Flaky()), False),
+        # A function is asked about the error as it was raised.
+        ({"on": lambda error: "again" in str(error)}, ValueError("try again"), True),
+        ({"on": lambda error: "again" in str(error)}, ValueError("never"), False),
+        ({"on": (KeyError, lambda error: error.args == (1,))}, ValueError(1), True),
+        ({"on": (KeyError, lambda error: error.args == (1,))}, KeyError(2), True),
+        ({"not_on": lambda error: error.args == (1,)}, ValueError(1), False),
+        ({"not_on": lambda error: error.args == (1,)}, ValueError(2), True),
+        ({"on": lambda error: len(error.exceptions) == 2}, group(Flaky(), ValueError()), True),
+        ({"on": lambda error: error.no_such_attribute}, ValueError(), False),
+    ],
+)
+def test_what_of_an_error_is_retried(policy: dict[str, Any], error: BaseException, wanted: bool) -> None:
+    retry = Retry(1, **policy)
+    names = retry.names_of(error)
+    assert retry.wants(names) is wanted
+    assert Retry.unpack(retry.pack()).wants(names) is wanted  # as the supervisor decides
+
+
+def test_a_policy_function_that_raises_is_noted_in_the_error() -> None:
+    error = ValueError("x")
+    Retry(1, on=lambda error: 1 / 0).names_of(error)
+    assert "raised ZeroDivisionError" in error.__notes__[0]
+
+
+def test_a_policy_function_cannot_be_async() -> None:
+    async def decide(error: BaseException) -> bool:
+        return True
+
+    with pytest.raises(InvalidOption, match="cannot be async"):
+        Retry(1, on=decide)
+
+
+def test_a_policy_of_an_earlier_release_is_read() -> None:
+    assert Retry.unpack([1, 1.0, "fixed", 300.0, False, ["builtins:Exception"]]) == Retry(
+        1, on="builtins:Exception"
+    )
+
+
+def test_the_names_of_a_group_are_told_once() -> None:
+    many = group(*(ValueError(n) for n in range(5)), group(KeyError()), KeyError())
+    assert [names[0] for names in lineages(many)].count("builtins:ValueError") == 1
+    assert len(lineages(many)) == 2
+    assert [type(leaf) for leaf in leaves(group(group(KeyError()), ValueError()))] == [KeyError, ValueError]
+    kinds = [type(f"E{n}", (ValueError,), {}) for n in range(GROUP_LIMIT + 5)]
+    assert len(lineages(group(*(kind() for kind in kinds)))) == GROUP_LIMIT
 
 
 @pytest.mark.parametrize(
@@ -110,8 +179,8 @@ def test_an_exception_of_the_script_has_one_name_in_all_processes(monkeypatch: p
         monkeypatch.setitem(sys.modules, module, ModuleType(module))
         kind = type("Own", (ValueError,), {"__module__": module})
         assert lineage(kind)[0] == "__main__:Own"
-        assert Retry(on="__main__:Own").wants(lineage(kind))
-        assert Retry(on=kind).wants(["__main__:Own"])
+        assert Retry(on="__main__:Own").wants([lineage(kind)])
+        assert Retry(on=kind).wants([["__main__:Own"]])
 
 
 @pytest.mark.parametrize(
@@ -144,6 +213,8 @@ def test_an_exception_of_the_script_has_one_name_in_all_processes(monkeypatch: p
         {"on": int},
         {"on": ValueError("x")},
         {"on": None},
+        {"not_on": "ValueError"},
+        {"not_on": (ValueError, 3)},
     ],
 )
 def test_what_is_out_of_range_is_refused(options: dict[str, Any]) -> None:
@@ -204,6 +275,8 @@ def test_pack_and_unpack(retry: Retry) -> None:
         [-1, 1.0, "fixed", 300.0, False, []],
         [1, 1.0, [], 300.0, False, []],
         [1, 1.0, "fixed", 300.0, False, [[]]],
+        [1, 1.0, "fixed", 300.0, False, [], [[]]],
+        [1, 1.0, "fixed", 300.0, False, [], [], []],
     ],
 )
 def test_unpack_refuses_anything_else(data: Any) -> None:

@@ -21,7 +21,7 @@ from understudy.supervisor.linux.processes import ExitStatus
 from understudy.supervisor.rules.pace import UNKNOWN
 from understudy.supervisor.wire.messages import Order, Report
 
-ERROR = ("ValueError", "wrong", "Traceback …", lineage(ValueError))
+ERROR = ("ValueError", "wrong", "Traceback …", [lineage(ValueError)])
 
 
 async def begun(it: Room, *names: str) -> list[bytes]:

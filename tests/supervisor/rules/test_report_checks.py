@@ -32,7 +32,7 @@ WRONG: list[Any] = [
     *([["a"] * 8], [[None] * 8], DEEP, {"deep": DEEP}),
 ]
 
-ERROR = ("ValueError", "wrong", "Traceback", ("ValueError", "Exception"))
+ERROR = ("ValueError", "wrong", "Traceback", (("ValueError", "Exception"),))
 
 
 def good(op: Report, id: bytes, other: bytes) -> list[Any]:

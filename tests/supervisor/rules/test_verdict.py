@@ -25,7 +25,7 @@ POLICIES = {
     "two of ValueError": Retry(2, delay=3, backoff="linear", on=(ValueError,)),
     "two of TimeoutError": Retry(2, delay=3, backoff="linear", on=(TimeoutError,)),
 }
-ERROR = ("KeyError", "it is gone", "Traceback …", lineage(KeyError))
+ERROR = ("KeyError", "it is gone", "Traceback …", [lineage(KeyError)])
 ROW = ("KeyError", "it is gone", "Traceback …", {})
 LATER = 7.0
 
