@@ -3,16 +3,39 @@
 from __future__ import annotations
 
 import sys
-from typing import Final
+from typing import Any, Final
 
 #: The module names of the script: in the process that runs it, and in the children of multiprocessing.
 _MAIN: Final = ("__main__", "__mp_main__")
 
 
+#: The globals of a program that another program runs; see `note_program`.
+_run_by_another: list[dict[str, Any]] = []
+
+
+def program() -> dict[str, Any]:
+    """The globals of the main program."""
+    return _run_by_another[-1] if _run_by_another else vars(sys.modules["__main__"])
+
+
+def note_program(namespace: dict[str, Any]) -> None:
+    """Take in the globals of code that declares a task.
+
+    A profiler or tracer (`python -m cProfile program.py`) is `__main__` itself, and runs the program in globals
+    that say `__main__`, too.
+    """
+    if namespace.get("__name__") == "__main__" and namespace is not program():
+        _run_by_another[:] = [] if namespace is vars(sys.modules["__main__"]) else [namespace]
+
+
 def module_name(module: str) -> str:
     """A module's name in every process of the app: a script stays `__main__`, `python -m x` becomes `x`."""
     if module in _MAIN:
-        spec = getattr(sys.modules.get(module), "__spec__", None)
+        spec = (
+            program().get("__spec__")
+            if module == "__main__"
+            else getattr(sys.modules.get(module), "__spec__", None)
+        )
         return "__main__" if spec is None else str(spec.name)
     return module
 

@@ -8,11 +8,13 @@ import os
 import sys
 import traceback
 import types
+import zipimport
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ..actors.errors import AppFailed
+from ..actors.errors import AppFailed, NoRuntime
+from ..actors.qualified_names import program
 from .linux.python_command import absolute_entries
 
 #: The user's script runs under this name if it is not the main program, as in multiprocessing.
@@ -54,14 +56,14 @@ class AppSpec:
         `python -m pkg.mod` gives the module pkg.mod; a script gives its file; a REPL and `python -c` give nothing.
         A launcher (an installed command, a `__main__.py`) is left out if it declares no task.
         """
-        main = sys.modules["__main__"]
+        main = program()
         spec = cls(sys_path=absolute_entries(sys.path), cwd=os.getcwd(), argv=list(sys.argv))
-        name = getattr(getattr(main, "__spec__", None), "name", None)
-        file = getattr(main, "__file__", None)
+        name = getattr(main.get("__spec__"), "name", None)
+        file = main.get("__file__")
         if name is not None and name != "__main__":
             if name.rpartition(".")[2] != "__main__" or _declares_tasks(main):
                 spec.modules.append(name)
-        elif file is not None and os.path.isfile(file) and (file.endswith(".py") or _declares_tasks(main)):
+        elif file is not None and _is_readable(file) and (file.endswith(".py") or _declares_tasks(main)):
             spec.main_path = os.path.abspath(file)
         spec.modules += [module for module in dict.fromkeys(extra_modules) if module not in spec.modules]
         return spec
@@ -80,33 +82,48 @@ class AppSpec:
             )
         if target.endswith(".py") or "/" in target:
             path = os.path.join(folder, os.path.expanduser(target))
-            return cls([_module_of(path)], None, [os.path.dirname(os.path.abspath(path))], folder)
+            module, root = _module_of(os.path.abspath(path))
+            return cls([module], None, [root], folder)
         if not all(part.isidentifier() for part in target.split(".")):
             raise AppFailed(f"{text!r} names no app; write it as module, package.module or path/to/file.py")
         return cls([target], None, [folder], folder)
 
 
-def _module_of(path: str) -> str:
-    stem = os.path.basename(path).removesuffix(".py")
+def _module_of(path: str) -> tuple[str, str]:
+    """The name of the module in this file, with the packages around it, and the folder to import it from."""
+    folder, file = os.path.split(path)
+    stem = file.removesuffix(".py")
     if not os.path.isfile(path):
         raise AppFailed(f"there is no file {path}; give the path of a .py file, or the name of a module")
     if "." in stem or not path.endswith(".py"):
         raise AppFailed(f"{path} cannot be imported by that name; rename it to a plain name.py")
-    if stem in sys.stdlib_module_names or stem == __name__.partition(".")[0]:
+    parts = [stem]
+    while os.path.isfile(os.path.join(folder, "__init__.py")) and os.path.basename(folder).isidentifier():
+        folder, package = os.path.split(folder)
+        parts.insert(0, package)
+    if len(parts) > 1 and stem == "__init__":
+        parts.pop()
+    if parts[0] in sys.stdlib_module_names or parts[0] == __name__.partition(".")[0]:
+        what = "file" if len(parts) == 1 else f"folder {parts[0]}"
         raise AppFailed(
-            f"{path} has the name of the module {stem}, which would be loaded instead; rename the file"
+            f"{path} has the name of the module {parts[0]}, which would be loaded instead; rename the {what}"
         )
-    return stem
+    return ".".join(parts), folder
 
 
-def _declares_tasks(main: types.ModuleType) -> bool:
+def _is_readable(file: str) -> bool:
+    """Whether this is a file, or the `__main__.py` of a zip archive, as `python app.pyz` runs it."""
+    return os.path.isfile(file) or os.path.isfile(os.path.dirname(file))
+
+
+def _declares_tasks(main: dict[str, Any]) -> bool:
     from ..actors.task.declaration import Task
 
-    return any(isinstance(value, Task) for value in list(vars(main).values()))
+    return any(isinstance(value, Task) for value in list(main.values()))
 
 
 def loading() -> bool:
-    """True while this process imports an app for workers. No runtime may be started during that time.
+    """True while this process imports an app for workers. No runtime may be used during that time.
 
     Otherwise a script without `if __name__ == "__main__":` around its runtime would start itself again and again.
     """
@@ -152,7 +169,9 @@ def _guarded(what: str, load: Any) -> None:
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        raise AppFailed(_message(what, error), user_traceback(error)) from error
+        # The message for a Runtime in the wrong place says all; a traceback would hide it.
+        trace = "" if isinstance(error, NoRuntime) else user_traceback(error)
+        raise AppFailed(_message(what, error), trace) from error
     finally:
         _state["loading"] = False
 
@@ -167,8 +186,20 @@ def _message(what: str, error: BaseException) -> str:
         return (
             f"the app {what} cannot be loaded: there is no module {error.name}; check the name and the folder"
         )
+    if isinstance(error, NoRuntime):
+        return f"the app {what} cannot be imported: {error} ({_place(error)})"
     summary = str(error).strip().partition("\n")[0]
     return f"the app {what} cannot be imported: {type(error).__name__}{summary and ': '}{summary}"
+
+
+def _place(error: BaseException) -> str:
+    """File and line of the app that led to an error of ours."""
+    ours = os.path.dirname(os.path.dirname(__file__)) + os.sep
+    frames = traceback.extract_tb(error.__traceback__)
+    frame = next(
+        (frame for frame in reversed(frames) if not frame.filename.startswith((ours, "<frozen "))), frames[-1]
+    )
+    return f"{frame.filename}:{frame.lineno}"
 
 
 def user_traceback(error: BaseException) -> str:
@@ -193,11 +224,18 @@ def _load_main(path: str) -> None:
     module.__file__ = path
     former = sys.modules["__main__"]
     _former_mains.append(former)
-    with io.open_code(path) as file:
-        code = compile(file.read(), path, "exec")
+    code = _code_of(path)
     sys.modules["__main__"] = sys.modules[MP_MAIN] = module
     try:
         exec(code, vars(module))  # noqa: S102 - the user's own program
     except BaseException:
         sys.modules["__main__"] = former
         raise
+
+
+def _code_of(path: str) -> types.CodeType:
+    if os.path.isfile(path):
+        with io.open_code(path) as file:
+            return compile(file.read(), path, "exec")
+    folder, name = os.path.split(path)
+    return zipimport.zipimporter(folder).get_code(name.removesuffix(".py"))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, Protocol, Self
 from ..checks import check_names, is_number
 from ..errors import InvalidOption, InvalidTask
 from ..ids import id_bytes
-from ..qualified_names import module_name
+from ..qualified_names import module_name, note_program, program
 from . import parameters
 from .annotations import NONE, Annotations
 from .options import NAMES, Options
@@ -296,8 +296,10 @@ def _declare(body: Callable[..., Any], name: str | None, options: Options) -> Ta
     if not callable(body) or not hasattr(body, "__qualname__"):
         raise InvalidTask(f"@task goes on a function or a class, not on {body!r}")
     _check_no_generator(body)
+    _check_no_method(body)
     if inspect.isclass(body):
         _check_class(body)
+    note_program(_globals_of(body))
     declared: Task[..., Any] = Task(
         body, default_name(body) if name is None else name, options, refusal=_refusal(body, name)
     )
@@ -318,6 +320,25 @@ def _check_no_generator(body: Callable[..., Any]) -> None:
         raise InvalidTask(
             f"{body.__qualname__} is a generator: a task returns one value (send messages for more)"
         )
+
+
+def _check_no_method(body: Callable[..., Any]) -> None:
+    """A function of a class is a method unless it takes no `self`; it may be a static method."""
+    function = inspect.unwrap(body)
+    code = getattr(function, "__code__", None)
+    inner = function.__qualname__.rpartition("<locals>.")[2]
+    if code is None or inspect.ismethod(function) or "." not in inner:
+        return
+    if code.co_argcount and code.co_varnames[0] in ("self", "cls"):
+        raise InvalidTask(
+            f"{body.__qualname__} is a method, and a worker has no object to call it on: make it a function at the top "
+            "of a module, or declare an actor class"
+        )
+
+
+def _globals_of(body: Any) -> dict[str, Any]:
+    function = inspect.unwrap(getattr(body, "on_receive", body))
+    return getattr(function, "__globals__", {})
 
 
 def _check_class(body: type) -> None:
@@ -367,7 +388,8 @@ def _refusal(body: Callable[..., Any], name: str | None) -> str | None:
     if "<locals>" in body.__qualname__:
         return (
             f"{body.__qualname__} is defined inside a function, where workers cannot find it. "
-            "Move it to the top of a module"
+            "Move it to the top of a module. If a decorator made it, give the decorator's inner function "
+            "@functools.wraps, or put @task below the decorator"
         )
     if body.__module__ == "__main__" and _typed_in():
         return (
@@ -378,12 +400,12 @@ def _refusal(body: Callable[..., Any], name: str | None) -> str | None:
 
 
 def _typed_in() -> bool:
-    """Whether `__main__` is something that another process cannot import."""
-    main = sys.modules.get("__main__")
-    spec = getattr(main, "__spec__", None)
+    """Whether the main program is something that another process cannot import."""
+    main = program()
+    spec = main.get("__spec__")
     if spec is not None:
         return bool(spec.name == "_pyrepl.__main__")  # the REPL of Python 3.13 is a module that runs by name
-    file = getattr(main, "__file__", None)
+    file = main.get("__file__")
     return not file or file.startswith("<")  # "<stdin>"
 
 

@@ -11,6 +11,7 @@ from typing import Final, NoReturn
 import click
 from click.shell_completion import shell_complete
 
+from ..linux.standard_streams import drop_output, open_missing_streams
 from .command import LazyGroup
 from .exit_codes import ExitCode
 from .failures import code_of, text_of
@@ -72,6 +73,7 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """The entry point of the installed command."""
+    open_missing_streams()
     code = run(sys.argv[1:])
     try:
         sys.stdout.flush()
@@ -115,8 +117,6 @@ def _dispatch(args: Sequence[str], session: Session) -> object:
 
 
 def _hang_up() -> int:
-    """The output's reader is gone: keep the interpreter's last flush from failing. Returns the exit code."""
-    devnull = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(devnull, sys.stdout.fileno())
-    os.close(devnull)
+    """The output's reader is gone; returns the exit code."""
+    drop_output()
     return ExitCode.BROKEN_PIPE

@@ -14,7 +14,7 @@ import msgpack
 from ...actors.errors import SupervisorLost, UnderstudyError
 from ..app import AppSpec
 from ..home import Home
-from ..linux.python_command import python_command
+from ..linux.python_command import environment, python_command
 from ..settings import Settings
 from ..wire.error_codec import error_of
 
@@ -34,14 +34,19 @@ class ChildSupervisor:
         """
         self._drain = settings.drain
         self._sock, theirs = socket.socketpair()
-        with theirs:
-            self._process = subprocess.Popen(
-                python_command("daemon.embedded", theirs.fileno()),
-                stdin=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-                # Ctrl-C in a terminal is for the program, which then stops the supervisor.
-                start_new_session=True,
-            )
+        try:
+            with theirs:
+                self._process = subprocess.Popen(
+                    python_command("daemon.embedded", theirs.fileno()),
+                    stdin=subprocess.DEVNULL,
+                    env=environment(),
+                    pass_fds=[theirs.fileno()],
+                    # Ctrl-C in a terminal is for the program, which then stops the supervisor.
+                    start_new_session=True,
+                )
+        except BaseException:
+            self._sock.close()
+            raise
         try:
             config = {"home": str(home.path), "app": spec.pack(), "settings": settings.pack()}
             self._sock.settimeout(START_TIMEOUT)

@@ -56,17 +56,17 @@ class ReconnectingClient:
         #: Whether `close` was called.
         self.closed = False
         self._restarts = RestartIntensity(settings.restarts, max(settings.restarts_within, 0.001))
+        self._connection: Connection | None = None
         if owner and loading():
-            # The fork server imports the program too; a supervisor started there would import it again.
-            raise NoRuntime(
-                "the program starts a Runtime while it is being imported for its tasks: put the code that starts it "
-                'under `if __name__ == "__main__":`'
-            )
-        try:
-            self._connection = self._reach() if owner else Connection(home, self._lost)
-        except BaseException:
-            self.closed = True
-            raise
+            # The fork server imports the program too; a supervisor started there would import it again. In a worker
+            # this client attaches to the supervisor that serves the home, when it is first used.
+            self._owner = False
+        else:
+            try:
+                self._connection = self._reach() if owner else Connection(home, self._lost)
+            except BaseException:
+                self.closed = True
+                raise
         _attachments.add(self)
 
     # --- asking ---
@@ -114,7 +114,8 @@ class ReconnectingClient:
             if self.closed:
                 return
             self.closed = True
-        self._connection.close()
+        if self._connection is not None:
+            self._connection.close()
         if self._embedded is not None:
             self._embedded.stop()
         self._fail_waits(NotRunning("this runtime was closed"))
@@ -122,14 +123,21 @@ class ReconnectingClient:
     # --- staying connected ---
 
     def connected(self) -> Connection:
-        """The connection, or a new one if it is lost."""
+        """The connection, or a new one if it is lost. NoRuntime while the program is imported for its tasks."""
         connection = self._connection
-        if connection.lost is None:
+        if connection is not None and connection.lost is None:
             return connection
         with self._changing:
             if self.closed:
                 raise NotRunning("this runtime was closed")
-            if self._connection.lost is not None:
+            if self._connection is None:
+                if loading():
+                    raise NoRuntime(
+                        "the program uses a Runtime while it is being imported for its tasks: put the code that uses "
+                        'it under `if __name__ == "__main__":`, or into a function that the import does not call'
+                    )
+                self._connection = Connection(self.home, self._lost)
+            elif self._connection.lost is not None:
                 self._connection = self._reach()
             return self._connection
 
@@ -142,7 +150,8 @@ class ReconnectingClient:
         self._waits = set()
         # The thread that held it in the parent does not exist here.
         self._changing = threading.RLock()
-        self._connection.abandon()
+        if self._connection is not None:
+            self._connection.abandon()
 
     def _reach(self) -> Connection:
         """Connect; an owner starts a supervisor if none serves the home. Wait for one that is restarting."""

@@ -406,6 +406,7 @@ class Runtime:
         self._reader.close()
 
     def __enter__(self) -> Self:
+        self._attachment.connected()
         current_runtime.enter(self)
         return self
 

@@ -20,6 +20,7 @@ from ...actors.errors import UnderstudyError
 from ..app import AppSpec
 from ..home import Home
 from ..linux.processes import flush_output, set_name, tune_garbage_collection
+from ..linux.standard_streams import open_missing_streams
 from ..settings import Settings
 from ..text import escape
 from ..wire.error_codec import error_fields
@@ -31,6 +32,7 @@ FAILED = 1
 
 def main(fd: int) -> NoReturn:
     """Run until stopped; `fd` is the end of the socket pair."""
+    open_missing_streams()
     with socket.socket(fileno=fd) as owner:
         code = _serve(owner)
     flush_output()

@@ -178,7 +178,7 @@ class Supervisor:
         """See `AppEvents`."""
         if self._embedded:
             # The embedding program gets the error at its next call, which is more useful to it than our exit.
-            log.error("%s", error)
+            log.error("%s", error.args[0])
             self._core.service.give_up(error)
         else:
             self._fail(error)

@@ -47,6 +47,7 @@ from ..linux.processes import (
     set_name,
     wait_for_end,
 )
+from ..linux.standard_streams import open_missing_streams
 from ..testing.crash_points import Process, arm
 from ..wire import packets
 
@@ -61,6 +62,7 @@ HANDOVER = 10.0
 
 def main(fd: int) -> NoReturn:
     """Serve until the other end of `fd` closes."""
+    open_missing_streams()
     leave_signals_to_supervisor()
     os.set_inheritable(fd, False)
     arm(Process.FORK_SERVER)

@@ -26,7 +26,7 @@ from ..linux.processes import (
     kill_trees,
     usual_open_files,
 )
-from ..linux.python_command import python_command
+from ..linux.python_command import environment, python_command
 from ..wire import packets
 from ..wire.packet_stream import PacketStream
 
@@ -114,7 +114,7 @@ class Spawner:
                 self._process = subprocess.Popen(
                     python_command("forking.fork_server", theirs.fileno()),
                     stdin=subprocess.DEVNULL,
-                    env={**os.environ, COOKIE: self._cookie},
+                    env={**environment(), COOKIE: self._cookie},
                     pass_fds=[theirs.fileno()],
                     start_new_session=True,
                 )

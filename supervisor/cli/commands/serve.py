@@ -17,6 +17,7 @@ from ...app import AppSpec
 from ...daemon.supervisor import Supervisor
 from ...home import Home
 from ...linux.processes import set_name, tune_garbage_collection
+from ...linux.standard_streams import drop_output
 from ...settings import Settings
 from ...text import escape
 from ..command import command
@@ -132,7 +133,10 @@ class Served(Supervisor):
         home = escape.one_line(self._home.path)
         line = ready_line(home, os.getpid(), self._settings.worker_count, names)
         self._notifier.ready(line)
-        screen.line(line)
+        try:
+            screen.line(line)
+        except BrokenPipeError:
+            drop_output()  # serving goes on without a reader
 
     def stop(self, now: bool = False) -> None:
         """Stop as `Supervisor.stop` does, and say so once."""
