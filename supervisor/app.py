@@ -234,8 +234,8 @@ def _load_main(path: str) -> None:
 
 
 def _code_of(path: str) -> types.CodeType:
-    if os.path.isfile(path):
+    folder, name = os.path.split(path)
+    if not os.path.isfile(folder):
         with io.open_code(path) as file:
             return compile(file.read(), path, "exec")
-    folder, name = os.path.split(path)
     return zipimport.zipimporter(folder).get_code(name.removesuffix(".py"))

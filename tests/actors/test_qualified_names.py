@@ -6,7 +6,8 @@ from types import ModuleType
 
 import pytest
 
-from understudy.actors.qualified_names import class_name, module_name
+from understudy.actors import qualified_names
+from understudy.actors.qualified_names import class_name, module_name, note_program, program
 
 
 def main_with(monkeypatch: pytest.MonkeyPatch, name: str, spec: ModuleSpec | None) -> None:
@@ -35,3 +36,20 @@ def test_a_script_that_no_process_has_loaded(monkeypatch: pytest.MonkeyPatch) ->
 def test_all_others_are_called_what_they_are_called() -> None:
     assert module_name("shop.jobs") == "shop.jobs"
     assert class_name(ModuleSpec) == "_frozen_importlib:ModuleSpec"
+
+
+def test_a_program_that_a_profiler_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(qualified_names, "_run_by_another", [])
+    main_with(monkeypatch, "__main__", ModuleSpec("cProfile", None))
+    main = vars(sys.modules["__main__"])
+    note_program({"__name__": "shop.jobs"})
+    note_program({})
+    note_program(main)
+    assert program() is main
+    assert module_name("__main__") == "cProfile"
+    run = {"__name__": "__main__", "__spec__": None, "__file__": "play.py"}
+    note_program(run)
+    assert program() is run
+    assert module_name("__main__") == "__main__"
+    note_program(main)
+    assert program() is main

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import zipapp
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,28 @@ class TestSpec:
         with pytest.raises(AppFailed, match=f"write '{text.partition(':')[0]}' in place of '{text}'"):
             AppSpec.parse(text, tmp_path)
 
+    @pytest.mark.parametrize(
+        ("text", "module"),
+        [
+            ("shop/jobs/tasks.py", "shop.jobs.tasks"),
+            ("shop/jobs/__init__.py", "shop.jobs"),
+            ("shop/queue.py", "shop.queue"),
+            ("my-shop/tasks.py", "tasks"),
+        ],
+    )
+    def test_a_file_of_a_package_is_imported_by_its_whole_name(self, text: str, module: str, tmp_path: Path):
+        for name in ("shop/__init__.py", "shop/jobs/__init__.py", "my-shop/__init__.py", text):
+            write(tmp_path / name, "")
+        spec = AppSpec.parse(text, tmp_path)
+        root = tmp_path / "my-shop" if module == "tasks" else tmp_path
+        assert spec == AppSpec([module], None, [str(root)], str(tmp_path))
+
+    def test_a_package_with_the_name_of_another_module(self, tmp_path: Path):
+        for name in ("json/__init__.py", "json/tasks.py"):
+            write(tmp_path / name, "")
+        with pytest.raises(AppFailed, match=r"name of the module json.* rename the folder json"):
+            AppSpec.parse("json/tasks.py", tmp_path)
+
     def test_a_path_with_a_colon_in_it_is_a_file(self, tmp_path: Path):
         write(tmp_path / "a:b/tasks.py", "")
         assert AppSpec.parse("a:b/tasks.py", tmp_path).sys_path == [str(tmp_path / "a:b")]
@@ -174,6 +197,83 @@ class TestOfMain:
     def test_no_file_at_all(self, tmp_path: Path):
         spec = describe("-c", SCRIPT, cwd=tmp_path)
         assert (spec.main_path, spec.modules) == (None, ["extra"])
+
+
+PROGRAM = """
+import sys
+from understudy import Runtime, task
+
+@task
+def double(number: int) -> int:
+    return 2 * number
+
+if __name__ == "__main__":
+    with Runtime(sys.argv[1], workers=1) as rt:
+        print("result", rt.run(double, 21, timeout=30))
+"""
+
+
+def output(*command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *command], cwd=cwd, capture_output=True, text=True, timeout=50)
+
+
+class TestPrograms:
+    """Whole programs, in the shapes in which users run them."""
+
+    @pytest.mark.parametrize(
+        "command",
+        [
+            "-m cProfile -o figures play.py",
+            "-m profile -o figures play.py",
+            "-m cProfile -o figures -m play",
+            "app.pyz",
+        ],
+    )
+    def test_with_something_in_front(self, command: str, tmp_path: Path, home: Path):
+        write(tmp_path / "play.py", PROGRAM)
+        write(tmp_path / "packed/__main__.py", PROGRAM)
+        zipapp.create_archive(tmp_path / "packed", tmp_path / "app.pyz")
+        done = output(*command.split(), str(home), cwd=tmp_path)
+        assert "result 42" in done.stdout.splitlines(), done.stderr
+
+    def test_a_tracer(self, tmp_path: Path, home: Path):
+        write(tmp_path / "play.py", PROGRAM)
+        done = output("-m", "trace", "--count", "--coverdir", "counts", "play.py", str(home), cwd=tmp_path)
+        assert "result 42" in done.stdout.splitlines(), done.stderr
+
+    def test_a_web_application_in_one_file(self, tmp_path: Path, home: Path):
+        write(
+            tmp_path / "shop.py",
+            f"""
+            from understudy import Runtime, current, task
+            rt = Runtime({str(home)!r}, workers=1)
+
+            @task
+            def double(number: int) -> int:
+                return 2 * number
+
+            @task
+            def twice(number: int) -> int:
+                return rt.run(double, rt.start(double, number).result())
+
+            def app(environ, start_response):
+                return [str(rt.run(twice, 10, timeout=30)).encode()]
+            """,
+        )
+        done = output("-c", "from shop import app; print(app({}, None))", cwd=tmp_path)
+        assert done.stdout == "[b'40']\n", done.stderr
+
+    def test_a_script_without_a_guard_says_so_once(self, tmp_path: Path, home: Path):
+        write(tmp_path / "play.py", PROGRAM.replace('if __name__ == "__main__":', "if True:"))
+        done = output("play.py", str(home), cwd=tmp_path)
+        assert done.returncode == 1
+        said = done.stderr
+        assert "AppFailed: the app" in said.splitlines()[-1]
+        assert (
+            f'under `if __name__ == "__main__":`, or into a function that the import does not call ({tmp_path}'
+            in said
+        )
+        assert said.count("Traceback") == 1
 
 
 class TestLoad:

@@ -502,3 +502,60 @@ def test_pickled_to_where_it_is_not_declared() -> None:
 
 def test_public_names() -> None:
     assert all(hasattr(task_module, name) for name in task_module.__all__)
+
+
+def bare_decorator(function: Callable[..., Any]) -> Callable[..., Any]:
+    def wrapper(*args: Any) -> Any:
+        return function(*args)
+
+    return wrapper
+
+
+def test_what_a_decorator_made_is_refused_with_its_cause():
+    @bare_decorator
+    def body() -> None: ...
+
+    with pytest.raises(
+        InvalidTask, match=r"wrapper is defined inside a function.*functools\.wraps.*below the decorator"
+    ):
+        task(name="tests.decorated")(body).check_start((), {})
+
+
+def test_methods_are_refused_where_they_are_declared():
+    with pytest.raises(InvalidTask, match=r"Mailer\.send is a method, and a worker has no object"):
+
+        class Mailer:
+            @task
+            def send(self, to: str) -> str:
+                return to
+
+    with pytest.raises(InvalidTask, match="is a method"):
+
+        class Store:
+            @classmethod
+            @task
+            def open(cls) -> None: ...
+
+
+class Tools:
+    @staticmethod
+    @task
+    def double(number: int) -> int:
+        return 2 * number
+
+    def __init__(self, factor: int) -> None:
+        self.factor = factor
+
+    def times(self, number: int) -> int:
+        return self.factor * number
+
+
+times_three = task(name="tests.times_three")(Tools(3).times)
+
+
+def test_static_and_bound_methods_are_tasks():
+    assert Tools.double(2) == 4
+    assert Tools.double.name.endswith(":Tools.double")
+    assert registry[Tools.double.name] is Tools.double
+    times_three.check_start((2,), {})
+    assert times_three(2) == 6

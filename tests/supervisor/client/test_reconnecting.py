@@ -129,9 +129,18 @@ def test_a_program_that_is_being_imported_for_its_tasks_starts_none(
 ):
     assert not loading()
     monkeypatch.setattr(attachment_module, "loading", lambda: True)
+    attachment = ReconnectingClient(Home(home), Settings(), None, owner=True)
     with pytest.raises(NoRuntime, match="__main__"):
-        ReconnectingClient(Home(home), Settings(), None, owner=True)
+        attachment.connected()
     assert not home.exists()
+    # Later, in a worker, it attaches and starts nothing.
+    monkeypatch.setattr(attachment_module, "loading", lambda: False)
+    with pytest.raises(NotRunning):
+        attachment.connected()
+    assert not home.exists()
+    with mimic(home):
+        assert attachment.connected() is attachment.connected()
+        attachment.close()
 
 
 def test_one_connection_at_a_time(home: Path):

@@ -7,8 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import understudy
-from understudy.supervisor.linux.python_command import python_command
+from understudy.actors.errors import AppFailed
+from understudy.supervisor.linux.python_command import STARTING, environment, python_command
 
 #: Stands in for a module of this room: says what it was given and where the package came from.
 PROBE = """
@@ -53,3 +56,28 @@ def test_it_is_this_interpreter_with_its_flags():
     assert command[0] == sys.executable
     assert command[-3:-1] == ["-P", "-c"]
     assert command[-1].endswith("from understudy.supervisor.daemon.embedded import main; main(7)")
+
+
+def test_a_packed_program_is_refused(monkeypatch: pytest.MonkeyPatch):
+    # As PyInstaller and others set it: sys.executable is the program.
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    with pytest.raises(AppFailed, match=r"no Python interpreter of its own.* Runtime\.connect"):
+        python_command("daemon.embedded", 7)
+    monkeypatch.setattr(sys, "frozen", False)
+    monkeypatch.setattr(sys, "executable", "")
+    with pytest.raises(AppFailed, match=r"sys\.executable is the program itself, .* or is not set"):
+        python_command("daemon.embedded", 7)
+
+
+def test_a_program_in_place_of_an_interpreter_starts_no_further_one(monkeypatch: pytest.MonkeyPatch):
+    for name, value in environment().items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(AppFailed, match="no Python interpreter of its own"):
+        python_command("daemon.embedded", 7)
+    monkeypatch.delenv(STARTING)
+    command = python_command("probe", 7)
+    command[-1] = command[-1].partition("; from ")[0] + "; print(os.environ.get('UNDERSTUDY_STARTING'))"
+    assert (
+        subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=30).stdout
+        == "None\n"
+    )

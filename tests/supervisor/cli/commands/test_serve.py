@@ -191,3 +191,20 @@ def test_what_an_entry_script_has_started_is_left_alone(stage: Stage):
         assert guest.is_running(), "only what the dead worker has left behind is killed"
     finally:
         guest.kill()
+
+
+@pytest.mark.parametrize("closed", [">&-", ">&- 2>&-", "| true"])
+def test_it_serves_without_a_reader_of_its_output(stage: Stage, closed: str):
+    script = f'exec "$@" {closed}'
+    process = subprocess.Popen(
+        ["sh", "-c", script, "sh", *stage.command, "serve", "app", "--workers", "1"],
+        cwd=stage.folder,
+        env=stage.environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        until(lambda: stage.shell("run", "app:add", "21", "21").out.strip() == "42", 30)
+        assert stage.shell("stop").code == ExitCode.OK
+    finally:
+        process.wait(30)
