@@ -25,7 +25,8 @@ def note_program(namespace: dict[str, Any]) -> None:
     that say `__main__`, too.
     """
     if namespace.get("__name__") == "__main__" and namespace is not program():
-        _run_by_another[:] = [] if namespace is vars(sys.modules["__main__"]) else [namespace]
+        known = namespace is vars(sys.modules["__main__"]) or not namespace.get("__file__")
+        _run_by_another[:] = [] if known else [namespace]
 
 
 def module_name(module: str) -> str:

@@ -20,6 +20,7 @@ EXTRAS = {
     "test_examples.py": "examples/",
     "test_facade.py": "the root's __init__.py",
     "test_layout.py": "the repository itself",
+    "test_typing.py": "the annotations of the public names",
     "test_package.py": "the wheel and the sdist",
     "test_support.py": "tests/support",
 }

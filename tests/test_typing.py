@@ -29,7 +29,6 @@ def move(point: Point, by: int = 1) -> Point:
 async def count(text: str) -> int:
     return len(text)
 
-@task
 class Tally:
     def __init__(self, first: int) -> None:
         self.sum = first
@@ -38,9 +37,10 @@ class Tally:
     def on_stop(self) -> int:
         return self.sum
 
-@task
 class Silent:
     def on_receive(self, message: object) -> None: ...
+
+tally, silent = task(Tally), task(Silent)  # mypy does not apply the decorators of classes
 
 def program(rt: Runtime) -> None:
     info = move.start(Point(1), by=2)
@@ -50,8 +50,8 @@ def program(rt: Runtime) -> None:
     reveal_type(rt.run(move, Point(1), timeout=3))  # Point
     reveal_type(rt.run(count, "x"))  # int
     reveal_type(count.start("x").result())  # int
-    reveal_type(Tally.start(1).result())  # int
-    reveal_type(Silent.start().result())  # None
+    reveal_type(tally.start(1).result())  # int
+    reveal_type(silent.start().result())  # None
     reveal_type(rt.result(info))  # Point
     reveal_type(next(rt.results([info])))  # Point
     reveal_type(rt.start_many(move, [Point(1)]))  # list[TaskInfo[Point]]
@@ -65,7 +65,7 @@ def program(rt: Runtime) -> None:
     move.options(priority=1).start()  # error
     move.call(Point(1), 2, 3)  # error
     count.start(5)  # error
-    Tally.start("x")  # error
+    tally.start("x")  # error
     rt.start(move, 1)  # error
     wrong: int = rt.run(move, Point(1))  # error
 
@@ -123,7 +123,7 @@ def test_what_type_checkers_say(checker: str, tmp_path: Path):
         _, _, comment = line.partition("  # ")
         if comment == "error":
             assert "error" in found.get(number, ""), line
-        elif comment:
+        elif comment and "reveal_type" in line:
             assert plain(found.get(number, '""')) == comment, line
         else:
             assert "error" not in found.get(number, ""), f"{line}: {found[number]}"
