@@ -16,7 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from understudy.actors import values
-from understudy.actors.errors import InvalidOption, InvalidTask, InvalidValue
+from understudy.actors.errors import InvalidOption, InvalidTask, InvalidValue, NotInTask
+from understudy.actors.inside import aio
+from understudy.actors.inside.context import current
 from understudy.actors.task import current_runtime, parameters
 from understudy.actors.task import declaration as task_module
 from understudy.actors.task.declaration import (
@@ -559,3 +561,21 @@ def test_static_and_bound_methods_are_tasks():
     assert registry[Tools.double.name] is Tools.double
     times_three.check_start((2,), {})
     assert times_three(2) == 6
+
+
+@task
+def asks_where_it_is() -> str:
+    return current().id
+
+
+@task
+async def stores() -> None:
+    await aio.checkpoint(1)
+
+
+def test_a_plain_call_runs_the_function_here_and_is_no_task():
+    assert (plain(1), asyncio.run(asynchronous(4))) == (3, 8)
+    with pytest.raises(NotInTask, match="current works only inside a running task"):
+        asks_where_it_is()
+    with pytest.raises(NotInTask, match="checkpoint"):
+        asyncio.run(stores())
