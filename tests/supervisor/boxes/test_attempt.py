@@ -171,7 +171,7 @@ class Actor:
     def restore(self) -> Any:
         return self.state
 
-    def checkpoint(self, state: dict[str, Any]) -> None:
+    def checkpoint(self, state: dict[str, Any], shield: bool = False) -> None:
         assert self.waiting == 1
         self.state = values.unpack(values.pack(state, "state", 1 << 20))
         self.states.append(state)
