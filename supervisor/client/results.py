@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent import futures
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -49,7 +49,7 @@ class Results:
         # The supervisor went away between START and WAIT, and the next one did not know the task yet.
         return self._one(key, deadline, seconds)
 
-    def each(self, keys: Sequence[bytes], timeout: float | None) -> Iterator[Row]:
+    def each(self, keys: Sequence[bytes], timeout: float | None) -> Generator[Row, None, None]:
         """The ends of several tasks, in this order, each as soon as it and all before it have come."""
         seconds = check_timeout(timeout)
         deadline = deadline_of(seconds)

@@ -10,6 +10,7 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sized
 from concurrent.futures import Future
+from contextlib import closing
 from typing import Any, Final, ParamSpec, Self, TypeVar, overload
 
 from ...actors import values
@@ -278,9 +279,10 @@ class Runtime:
     def results(self, ids: Iterable[IdLike], timeout: float | None = None) -> Iterator[Any]:
         """The values of several tasks, in the order given, each as soon as it and all before it have come."""
         known = list(_several(ids, "results", "ids"))
-        ends = self._ends.each([_id(id) for id in known], timeout)
-        for id, row in zip(known, ends, strict=True):
-            yield value_of(*row, shape=_shape(id))
+        # Closed at once, also if a value raises: its wait must not last as long as the error does.
+        with closing(self._ends.each([_id(id) for id in known], timeout)) as ends:
+            for id, row in zip(known, ends, strict=True):
+                yield value_of(*row, shape=_shape(id))
 
     def wait(self, id: IdLike, timeout: float | None = None) -> TaskRecord:
         """Wait for any end of a task; returns its record. Raises TimeoutError after `timeout` seconds."""

@@ -66,8 +66,8 @@ class Runtime:
         self.calls.append(("start", task, args, kwargs, lineage_here()))
         return TaskInfo(b"i" * 16, b"s" * 16, task)
 
-    def wait_for(self, id: str) -> Future[Any]:
-        return self.results[id]
+    def wait_for(self, id: str | TaskInfo[Any]) -> Future[Any]:
+        return self.results[id.id if isinstance(id, TaskInfo) else id]
 
 
 def use(monkeypatch: pytest.MonkeyPatch, runtime: Runtime) -> None:
