@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
+import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
@@ -56,6 +56,8 @@ class LocalChannel(StreamProtocol):
         self._kill = kill
         self._decoder = Decoder(settings.value_limit)
         self._transport: asyncio.Transport | None = None
+        #: A copy of the socket. asyncio closes its own when a write fails, and the worker's reports are lost with it.
+        self._copy: socket.socket | None = None
         self._closed = False
         #: Drops that the worker has not confirmed, by lane. Until then new tokens would stand for the dropped tasks.
         self._dropping = dict.fromkeys(HANDED, 0)
@@ -130,21 +132,26 @@ class LocalChannel(StreamProtocol):
         self._late_frames.append((Order.STOP,))
 
     def flush(self) -> None:
-        if self._transport is None or not (
-            self._frames or self._messages or self._closing or self._late_frames
-        ):
+        transport = self._transport
+        if transport is None or not (self._frames or self._messages or self._closing or self._late_frames):
             return
         messages = [(Order.MESSAGES, id, first, values) for id, (first, values) in self._messages.items()]
         closes = [(Order.CLOSE, id) for id in self._closing]
         frames = [*self._frames, *messages, *closes, *self._late_frames]
         self._frames, self._messages, self._closing, self._late_frames = [], {}, {}, []
-        self._transport.write(b"".join(map(encode, frames)))
+        if not transport.is_closing():
+            transport.write(b"".join(map(encode, frames)))
 
     # --- reports ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        sock = transport.get_extra_info("socket")
+        if sock is not None:
+            # Without a descriptor for it, only the reports behind a failed write are lost.
+            with suppress(OSError):
+                self._copy = sock.dup()
 
     def data_received(self, data: bytes | memoryview) -> None:
         try:
@@ -183,11 +190,9 @@ class LocalChannel(StreamProtocol):
             self._kill(self.pid)
 
     def last_words(self) -> None:
-        if self._transport is None or self._transport.is_closing():
-            return
-        fd = self._transport.get_extra_info("socket").fileno()
         with suppress(OSError):
-            while data := os.read(fd, LAST_WORDS):
+            # `data_received` drops the copy at a frame that cannot be.
+            while self._copy is not None and (data := self._copy.recv(LAST_WORDS)):
                 self.data_received(data)
 
     def waiting_at_death(self) -> Mapping[bytes, bool]:
@@ -201,6 +206,9 @@ class LocalChannel(StreamProtocol):
         self.marks.close()
 
     def _hang_up(self) -> None:
+        if self._copy is not None:
+            self._copy.close()
+            self._copy = None
         if self._transport is not None:
             self._transport.abort()
 

@@ -155,6 +155,68 @@ def test_the_last_reports_of_a_dead_worker_are_read(home: Path):
     asyncio.run(story())
 
 
+def test_a_failed_write_loses_none_of_the_last_reports(home: Path):
+    """A worker reports and dies; the supervisor writes to it before it has read."""
+
+    async def story() -> None:
+        async with room(home, workers=0) as it:
+            heard: list[Any] = []
+
+            class Ears:
+                def reported(self, frame: Frame) -> None:
+                    heard.append(frame)
+
+                def lost(self) -> None:
+                    heard.append("lost")
+
+            channel = LocalChannel(it.settings, cast("Any", Ears()), it.killed.append)
+            ours, theirs = socket.socketpair()
+            ours.setblocking(False)
+            await it.loop.connect_accepted_socket(lambda: channel, ours)
+            with theirs:
+                theirs.sendall(encode((Report.DONE, [])) + encode((Report.PARKED, [], []))[:-1])
+                theirs.sendall(encode((Report.PARKED, [], []))[-1:])
+            channel.stop()
+            channel.flush()
+            channel.stop()
+            channel.flush()
+            await it.until(lambda: heard != [])
+            channel.last_words()
+            assert heard == ["lost", (Report.DONE, ()), (Report.PARKED, (), ())]
+            channel.last_words()
+            channel.close()
+            channel.last_words()
+            assert len(heard) == 3
+
+    asyncio.run(story())
+
+
+def test_nothing_is_read_behind_a_frame_that_cannot_be(home: Path):
+    async def story() -> None:
+        async with room(home, workers=0) as it:
+            heard: list[Any] = []
+
+            class Ears:
+                def reported(self, frame: Frame) -> None:
+                    heard.append(frame)
+
+                def lost(self) -> None:
+                    pass
+
+            channel = LocalChannel(it.settings, cast("Any", Ears()), it.killed.append)
+            ours, theirs = socket.socketpair()
+            ours.setblocking(False)
+            await it.loop.connect_accepted_socket(lambda: channel, ours)
+            channel.data_received(b"\xc1")
+            with theirs:
+                theirs.sendall(encode((Report.DONE, [])))
+                channel.last_words()
+            channel.close()
+            assert heard == []
+
+    asyncio.run(story())
+
+
 def test_a_closed_channel_kills_nothing(home: Path):
     """Its worker has been reaped, and the pid may be another process's."""
 
