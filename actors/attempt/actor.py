@@ -91,6 +91,8 @@ class TaskActor(pykka.Actor):
     """Why it should stop: "cancel" or "timeout"; None if it should not."""
     interrupted = False
     """The runtime wants to stop this attempt."""
+    own_thread = 0
+    """Identifier of the thread that runs the task's code; 0 before it begins."""
     helpers: HelperThreads | None = None
     """The threads that the task has started; None if there are none."""
     _told = 0
@@ -169,6 +171,7 @@ class TaskActor(pykka.Actor):
 
     def on_receive(self, message: Any) -> None:
         self.started = time.time()
+        self.own_thread = get_ident()
         # A context of its own: the next task on this thread must not see this one's context variables.
         context = Context()
         outcome = context.run(self._perform)
@@ -496,7 +499,7 @@ class TaskActor(pykka.Actor):
 
     def _in_own_thread(self) -> bool:
         """Whether the calling thread is the task's own; see helper_threads.py."""
-        return self.helpers is None or self.helpers.own == get_ident()
+        return self.helpers is None or self.own_thread == get_ident()
 
     async def _wait_async(self, timeout: float | None, ready: Callable[[], bool]) -> bool:
         """As `_wait`, for code that sync and async tasks share. Here it blocks the thread."""

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_here
 from contextlib import suppress
+from threading import get_ident
 from typing import Any
 
 from .. import values
@@ -78,6 +79,7 @@ class AsyncTaskActor(TaskActor):
 
     async def _perform_async(self) -> None:
         self.started = time.time()
+        self.own_thread = get_ident()
         # A coroutine has its own context, so nothing has to be reset.
         current_actor.set(self)
         self._coroutine = asyncio.current_task()  # with an eager task factory on_receive has not set it yet

@@ -31,13 +31,12 @@ from .actor import TaskActor, current_actor, detach, running_actor
 class HelperThreads:
     """The helper threads of one attempt that have work. Any thread may call any method.
 
-    Made by the task's own thread, as it starts the first of them.
+    Made with the first of them. That may be on another thread: the event loop of sync tasks' WebSocket connections
+    makes blocking calls for them.
     """
 
     def __init__(self, actor: TaskActor) -> None:
         self._actor = actor
-        #: Identifier of the task's own thread.
-        self.own = threading.get_ident()
         #: Guards all of this, and the taking of messages by several threads. Reentrant, because the handler
         #: of a signal may interrupt the main thread here.
         self.lock = threading.RLock()
@@ -89,7 +88,7 @@ class HelperThreads:
     @contextmanager
     def waiting_for_thread(self) -> Iterator[None]:
         """The calling thread waits for another thread meanwhile."""
-        own = threading.get_ident() == self.own
+        own = threading.get_ident() == self._actor.own_thread
         self._wait_for_thread(own, 1)
         try:
             yield
@@ -123,7 +122,9 @@ class HelperThreads:
 def helpers_of(actor: TaskActor) -> HelperThreads:
     """The helper threads of this attempt."""
     if actor.helpers is None:
-        actor.helpers = HelperThreads(actor)
+        # Atomic, because two threads may come here at once.
+        actor.__dict__.setdefault("helpers", HelperThreads(actor))
+    assert actor.helpers is not None
     return actor.helpers
 
 

@@ -82,7 +82,7 @@ class AsyncRuntime:
     async def start(self, task: Task[P, T], /, *args: P.args, **kwargs: P.kwargs) -> TaskInfo[T]: ...
     @overload
     async def start(self, task: str, /, *args: Any, **kwargs: Any) -> TaskInfo[Any]: ...
-    async def start(self, task: Any, /, *args: Any, **kwargs: Any) -> TaskInfo[Any]:
+    async def start(self, task: TaskLike, /, *args: Any, **kwargs: Any) -> TaskInfo[Any]:
         """See `Runtime.start`."""
         call: Callable[..., TaskInfo[Any]] = self.sync.start
         return await self._call(call, task, *args, **kwargs)
@@ -93,7 +93,9 @@ class AsyncRuntime:
     async def start_many(self, task: Task[..., T], calls: Iterable[Any]) -> builtins.list[TaskInfo[T]]: ...
     @overload
     async def start_many(self, task: str, calls: Iterable[Any]) -> builtins.list[TaskInfo[Any]]: ...
-    async def start_many(self, task: Any, calls: Any = None) -> builtins.list[TaskInfo[Any]]:
+    async def start_many(
+        self, task: TaskLike | Iterable[Call[Any]], calls: Iterable[Any] | None = None
+    ) -> builtins.list[TaskInfo[Any]]:
         """See `Runtime.start_many`."""
         call: Callable[..., builtins.list[TaskInfo[Any]]] = self.sync.start_many
         return await self._call(call, task, calls)
@@ -104,7 +106,7 @@ class AsyncRuntime:
     ) -> T: ...
     @overload
     async def run(self, task: str, /, *args: Any, timeout: float | None = None, **kwargs: Any) -> Any: ...
-    async def run(self, task: Any, /, *args: Any, timeout: float | None = None, **kwargs: Any) -> Any:
+    async def run(self, task: TaskLike, /, *args: Any, timeout: float | None = None, **kwargs: Any) -> Any:
         """See `Runtime.run`."""
         return await self.result(await self.start(task, *args, **kwargs), timeout)
 

@@ -107,7 +107,7 @@ def test_a_key_starts_one_task_however_often_and_wherever_it_is_used(home: Path)
         assert value in range(16)
 
         # Within one batch, and together with an existing task.
-        batch = rt.start_many(letter_tasks.add.options(key="batch"), [(n, 0) for n in range(5)])
+        batch = rt.start_many(letter_tasks.add.options(key="batch").call(n, 0) for n in range(5))
         assert len({info.id for info in batch}) == 1
         assert batch[0].result(PATIENCE) == 0
         assert rt.start(letter_tasks.add.options(key="batch"), 7, 7).id == batch[0].id

@@ -151,8 +151,8 @@ def test_the_tries_of_a_task_are_stored_once_they_say_something(home: Path):
             assert len(puppet.begin()) == 5
             puppet.done(good)
             puppet.done(bad, Ending.FAIL, error=("Fail", "no", "", []))
-            puppet.done(again, Ending.ERROR, error=("E", "not yet", "", ["builtins:Exception"]))
-            puppet.done(none, Ending.ERROR, error=("E", "no", "", ["builtins:Exception"]))
+            puppet.done(again, Ending.ERROR, error=("E", "not yet", "", [["builtins:Exception"]]))
+            puppet.done(none, Ending.ERROR, error=("E", "no", "", [["builtins:Exception"]]))
             puppet.report(Report.PROGRESS, [(long, 1.0, None, "")])
             await it.settle()
             stored = {id: Record.unpack(id, row) for id, row in it.rows(Table.TASKS)}
