@@ -531,7 +531,7 @@ def test_a_cancelled_that_nobody_asked_for_is_an_error_like_any_other(stage: Any
 def test_a_cancel_while_code_runs(stage: Any) -> None:
     def body() -> Any:
         here().mark("runs")
-        until(context.cancelled)
+        until(lambda: here().actor.signal is not None)
         return [context.receive(), context.receive(shield=True), context.current().cancel_reason]
 
     play = stage.perform(body, now=False)
