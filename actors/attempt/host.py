@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from ..checks import is_number
-from ..errors import BoxError, BoxRefused, BoxTimedOut, Fail, RetryLater, UnencodableValue, ValueTooLarge
+from ..errors import (
+    BoxError,
+    BoxRefused,
+    BoxTimedOut,
+    Fail,
+    RetryLater,
+    UnencodableValue,
+    UnknownTask,
+    ValueTooLarge,
+)
 from ..task.retry import Retry, leaves
 
 if TYPE_CHECKING:
@@ -39,6 +48,8 @@ class Ending(IntEnum):
     INTERRUPTED = 4
     TIMED_OUT = 5
     """The attempt ran a container with its own timeout, and that ran out."""
+    UNDECLARED = 6
+    """No code ran: the worker's app does not declare the task."""
 
 
 ErrorFields = tuple[str, str, str, list[list[str]]] | tuple[str, str, str, list[list[str]], dict[str, Any]]
@@ -108,6 +119,10 @@ class Host(Protocol):
         """Add one entry to the task's log; `at` in seconds since the epoch, by default now."""
 
 
+class Undeclared(UnknownTask):
+    """This worker's app does not declare the task."""
+
+
 def error_outcome(error: BaseException, policy: Retry = Retry()) -> Outcome:  # noqa: B008 - frozen
     """The outcome for an exception from the task's code. Never raises.
 
@@ -115,6 +130,8 @@ def error_outcome(error: BaseException, policy: Retry = Retry()) -> Outcome:  # 
     repeat the effects of the task and end in the same way. `policy` is the declared one, whose functions are asked
     here. One of these in a group fails the task. A group of RetryLater only waits for the longest of their delays.
     """
+    if isinstance(error, Undeclared):
+        return Outcome(Ending.UNDECLARED)
     parts = [error] if not isinstance(error, BaseExceptionGroup) else list(leaves(error))
     fields: ErrorFields = describe(error, policy)
     details = next(filter(None, map(_details, parts)), None)

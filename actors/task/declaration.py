@@ -6,7 +6,7 @@ import functools
 import inspect
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, Protocol, Self, TypeVar, cast, overload
@@ -38,6 +38,8 @@ DELAY_LIMIT: Final = 10 * 366 * 24 * 3600.0
 
 registry: dict[str, Task[..., Any]] = {}
 """Every task this process has declared, by name."""
+_former: dict[str, Task[..., Any]] = {}
+"""The same tasks by their former names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +80,11 @@ class Task(Generic[P, R]):
         changes: frozenset[str] = frozenset(),
         launch: Launch | None = None,
         refusal: str | None = None,
+        aliases: tuple[str, ...] = (),
     ) -> None:
         self.body = body
+        #: Former names: tasks stored under them run as this one.
+        self.aliases = aliases
         self.name = name
         self.options_in_force = options
         #: Options set by `.options()`. A start sends only these; the app's declaration holds the rest.
@@ -99,7 +104,7 @@ class Task(Generic[P, R]):
     def named(cls, name: str) -> Task[..., Any]:
         """A task known by name only, to be started on a supervisor whose app declares it."""
         _check_name(name)
-        return cast("Task[..., Any]", registry.get(name) or cls(None, name, Options()))
+        return cast("Task[..., Any]", declared_as(name) or cls(None, name, Options()))
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         if self.body is None:
@@ -139,6 +144,7 @@ class Task(Generic[P, R]):
         if name is not None and name != self.name:
             _check_name(name)
             copy.name = name
+            copy.aliases = ()
             if self.body is not None and self.refusal is None and name not in registry:
                 registry[name] = copy
         return copy
@@ -189,7 +195,8 @@ class Task(Generic[P, R]):
     def declared(self) -> dict[str, Any]:
         """Its options, its parameters and whether it is async, as plain data for the supervisor."""
         rows = None if self.body is None else parameters.pack(self._signature)
-        return {**self.options_in_force.pack(), "is_async": self.is_async, "parameters": rows}
+        declared = {**self.options_in_force.pack(), "is_async": self.is_async, "parameters": rows}
+        return {**declared, "aliases": list(self.aliases)} if self.aliases else declared
 
     def packed_changes(self) -> dict[str, Any] | None:
         """The options set by `.options()`, as plain data; None for none. InvalidOption for those of code only."""
@@ -275,22 +282,46 @@ def task(body: Callable[P, _Actor], /) -> ActorTask[P, None]: ...
 @overload
 def task(body: Callable[P, R], /) -> Task[P, R]: ...
 @overload
-def task(*, name: str | None = None, **options: Any) -> _Decorator: ...
-def task(body: Callable[..., Any] | None = None, /, *, name: str | None = None, **options: Any) -> Any:
+def task(*, name: str | None = None, aliases: Iterable[str] = (), **options: Any) -> _Decorator: ...
+def task(
+    body: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    aliases: Iterable[str] = (),
+    **options: Any,
+) -> Any:
     """Declare a task: `@task`, or `@task(name=…)` with any of timeout, retry, grace, priority, isolate,
-    main_thread, memory_limit, keep and ack.
+    main_thread, memory_limit, keep and ack. `aliases` are its former names: tasks stored under them run as this one.
 
     Works on functions, `async def` functions and actor classes. An actor class has `on_receive(message)`, and
     may have `on_start()` and `on_stop()`. The return value of `on_stop()` is the task's result. The default
     name is `module:qualname`. Raises InvalidOption for an unknown option or a value out of range.
     """
     checked = Options().changed(options)
+    former = _checked_aliases(aliases)
     if body is None:
-        return lambda function: _declare(function, name, checked)
-    return _declare(body, name, checked)
+        return lambda function: _declare(function, name, checked, former)
+    return _declare(body, name, checked, former)
 
 
-def _declare(body: Callable[..., Any], name: str | None, options: Options) -> Task[..., Any]:
+def declared_as(name: str) -> Task[..., Any] | None:
+    """The task that this process has declared under this name, or that had it formerly; None for none."""
+    return registry.get(name) or _former.get(name)
+
+
+def _checked_aliases(aliases: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(aliases, str) or not isinstance(aliases, Iterable):
+        raise InvalidOption(f"aliases must be a list of former names of the task: {aliases!r:.80}")
+    former = tuple(dict.fromkeys(aliases))
+    for alias in former:
+        _check_name(alias)
+    return former
+
+
+def _declare(
+    body: Callable[..., Any], name: str | None, options: Options, aliases: tuple[str, ...] = ()
+) -> Task[..., Any]:
     if isinstance(body, Task):
         raise InvalidTask(f"{body.name} is a task already")
     if not callable(body) or not hasattr(body, "__qualname__"):
@@ -301,7 +332,11 @@ def _declare(body: Callable[..., Any], name: str | None, options: Options) -> Ta
         _check_class(body)
     note_program(_globals_of(body))
     declared: Task[..., Any] = Task(
-        body, default_name(body) if name is None else name, options, refusal=_refusal(body, name)
+        body,
+        default_name(body) if name is None else name,
+        options,
+        refusal=_refusal(body, name),
+        aliases=aliases,
     )
     _check_name(declared.name)
     if declared.refusal is None:
@@ -311,8 +346,18 @@ def _declare(body: Callable[..., Any], name: str | None, options: Options) -> Ta
                 f"two tasks have the name {declared.name}: {present.body.__qualname__} in {_source(present.body)[0]} "
                 f"and {body.__qualname__} in {_source(body)[0]}; give one of them another name"
             )
+        for alias in (declared.name, *aliases):
+            _check_alias(declared, alias)
         registry[declared.name] = declared
+        _former.update(dict.fromkeys(aliases, declared))
     return declared
+
+
+def _check_alias(declared: Task[..., Any], alias: str) -> None:
+    """InvalidTask if tasks of this name run as another task."""
+    other = declared_as(alias)
+    if other is not None and other.name != declared.name:
+        raise InvalidTask(f"{declared.name} cannot be {alias}, too: tasks of that name run as {other.name}")
 
 
 def _check_no_generator(body: Callable[..., Any]) -> None:

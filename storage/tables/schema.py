@@ -76,6 +76,8 @@ class Lane(IntEnum):
     DELAYED = 4
     #: Ready, and waits for a container slot.
     BOX = 5
+    #: Waits for an app that declares it; the sort is `code_sort`.
+    CODE = 6
 
 
 _LIVE: Final = struct.Struct(">BQ16s")
@@ -114,6 +116,11 @@ def ready_sort(priority: int) -> int:
 def due_sort(at: float) -> int:
     """The sort of a delayed task: microseconds since the epoch."""
     return _u64(at * 1e6 + 0.5)
+
+
+def code_sort(name: str) -> int:
+    """The sort of a task whose code is absent: tasks of one name stand together, the oldest first."""
+    return int.from_bytes(hashlib.blake2b(name.encode(errors="surrogatepass"), digest_size=8).digest(), "big")
 
 
 def due_of(key: bytes) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from ...actors import values
 from ...actors.errors import ErrorInfo, Poisoned, TaskCancelled, TaskEnded, TaskFailed, TaskTimedOut
@@ -12,6 +12,7 @@ from ...actors.state import State
 from ...actors.task.declaration import Task, registry
 from ...actors.task.handles import Progress, TaskRecord
 from ...storage.tables.record import Record
+from ...storage.tables.schema import Lane
 from ..wire.error_codec import info_of
 
 
@@ -25,6 +26,17 @@ class LogLine(NamedTuple):
     level: str
     """"stdout", "stderr", the level of a logging record in lower case, or "notice"."""
     text: str
+
+
+#: What a queued task waits for, by the lane in which it stands.
+WAITS_FOR: Final[dict[int, str]] = {
+    Lane.SYNC: "slot",
+    Lane.ASYNC: "slot",
+    Lane.ALONE: "worker",
+    Lane.DELAYED: "time",
+    Lane.BOX: "container",
+    Lane.CODE: "code",
+}
 
 
 def view(record: Record, mailbox_depth: int = 0) -> TaskRecord:
@@ -51,6 +63,7 @@ def view(record: Record, mailbox_depth: int = 0) -> TaskRecord:
         mailbox_depth=mailbox_depth,
         key=record.key,
         retry_of=None if record.retry_of is None else id_text(record.retry_of),
+        waits_for=None if record.place is None else WAITS_FOR.get(record.place[0]),
         cancel_requested=record.cancel,
         closed=record.closed,
         options=record.options or {},

@@ -43,6 +43,8 @@ log = logging.getLogger("understudy")
 PRUNE_EVERY: Final = 60.0
 #: The most tasks of one worker in the tree.
 TREE_TASKS: Final = 50
+#: The most tasks without code that are counted for the tree.
+TREE_COUNTED: Final = 10_000
 #: Seconds of drain after the death of the program that embeds the supervisor.
 ORPHAN_DRAIN: Final = 2.0
 
@@ -229,6 +231,8 @@ class Supervisor:
             "draining": self._stop_asked.is_set(),
             "fork_server": self._pool.fork_server_pid,
             "tasks_declared": self._core.table.declared.names(),
+            "waits_for_code": self._core.table.queues.without_code(TREE_COUNTED),
+            "waits_for_room": self._core.dispatcher.waits_for_room,
             "disk_full": self._core.commits.store.full,
             "workers": [_branch(seat) for seat in self._pool.seats],
         }

@@ -213,6 +213,11 @@ class Attempts:
             if completes(how, cancelled=record.cancel, timed_out=timed_out):
                 self._table.end(task, Event.COMPLETE, value=value)
                 continue
+            if how is Ending.UNDECLARED:
+                log.warning(
+                    "worker %d has no code for task %s, which waits for it now", seat.pid, record.name
+                )
+                self._table.undeclare(record.name)
             verdict = judge(
                 Outcome(how, value, error, delay),
                 task.options,

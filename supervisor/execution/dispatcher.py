@@ -32,6 +32,12 @@ log = logging.getLogger("understudy")
 STRIDE: Final = 16
 #: Delayed tasks released, and isolated workers asked for, in one go.
 AT_ONCE: Final = 1_000
+#: Seconds after which tasks that wait for code are reported, so that modules declared meanwhile count; seconds between
+#: two such reports; the most tasks that are counted; the most names in the report.
+TELL_OF_ABSENT: Final = 1.0
+TELL_AGAIN: Final = 60.0
+COUNTED: Final = 100_000
+NAMES_TOLD: Final = 5
 #: Seconds between two looks for room on a disk that is nearly full.
 ROOM_LOOK: Final = 1.0
 #: Seconds after which the clock is looked at again for delayed tasks: it may have been set, or the machine asleep.
@@ -63,12 +69,21 @@ class Dispatcher:
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = 0.0
         self._room_look: asyncio.TimerHandle | None = None
+        self._absent_told: asyncio.TimerHandle | None = None
+        self._absent: dict[str, int] = {}
+        self._absent_at = 0.0
+        table.on_absent = self._tell_of_absent_soon
         self.paused = False
+
+    @property
+    def waits_for_room(self) -> bool:
+        """Whether no queued task begins because the disk is nearly full."""
+        return self._room_look is not None
 
     def stop(self) -> None:
         """Hand out nothing more."""
         self.paused = True
-        for timer in (self._look, self._alarm, self._room_look):
+        for timer in (self._look, self._alarm, self._room_look, self._absent_told):
             if timer is not None:
                 timer.cancel()
 
@@ -98,6 +113,9 @@ class Dispatcher:
             self._room_look = None
             log.warning("the disk has room again: queued tasks begin")
         self._release_due()
+        if self._queues.called:
+            self._table.call_up(AT_ONCE)
+            self._turn()
         waits = self._queues.waits
         for kind in LIMITED:
             if kind.lane is not None and waits(kind.lane) and (seats := self._seats(Lane.SYNC)):
@@ -162,15 +180,38 @@ class Dispatcher:
 
     def _take(self, lane: Lane, count: int = 1) -> list[LiveTask]:
         """The first of a lane, taken out; what has changed its lane since it was stored moves on to that."""
+        moved = 0
         while tasks := self._queues.take(lane, count):
             stay = [task for task in tasks if task.lane is lane]
             if len(stay) < len(tasks):
                 for task in tasks:
                     if task.lane is not lane:
                         self._table.stand(task)
+                        moved += 1
             if stay:
                 return stay
+            if moved >= AT_ONCE:
+                # A lane full of tasks whose code is absent: the rest comes with the next turn.
+                self._turn()
+                break
         return []
+
+    # --- tasks whose code is absent ---
+
+    def _tell_of_absent_soon(self) -> None:
+        if self._absent_told is None and not self.paused:
+            wait = max(
+                TELL_OF_ABSENT, self._absent_at + TELL_AGAIN - self._loop.time() if self._absent_at else 0
+            )
+            self._absent_told = self._loop.call_later(wait, self._tell_of_absent)
+
+    def _tell_of_absent(self) -> None:
+        self._absent_told = None
+        absent = self._queues.without_code(COUNTED)
+        if absent and absent != self._absent:
+            self._absent_at = self._loop.time()
+            log.warning("%s", told_of_absent(absent))
+        self._absent = absent
 
     # --- async tasks ---
 
@@ -270,3 +311,16 @@ class _Load:
 
 
 _count = operator.attrgetter("count")
+
+
+def told_of_absent(absent: dict[str, int]) -> str:
+    """The report on queued tasks whose code is absent: how many of each name."""
+    total = sum(absent.values())
+    many = f"{total:,} queued task{'s wait' if total != 1 else ' waits'}"
+    names = [f"{name} ({count:,})" for name, count in list(absent.items())[:NAMES_TOLD]]
+    if len(absent) > NAMES_TOLD:
+        names.append(f"{len(absent) - NAMES_TOLD} more names")
+    return (
+        f"{many} for code that this app does not declare: {', '.join(names)}. They begin when an app that declares "
+        "them serves this home; @task(aliases=[...]) gives a renamed task its former names"
+    )

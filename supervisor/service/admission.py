@@ -51,6 +51,9 @@ class Admission:
     def _begin(self, rows: Any) -> None:
         """Check the rows and add their tasks to the task table."""
         now = time.time()
+        declared = self._table.declared
+        if declared.aliases:
+            rows = [(id, declared.present(name), *rest) for id, name, *rest in rows]
         # By columns: most fields are equal in all rows, and equal ones are checked once.
         _, names, args, options, keys, dues, streams, origins = zip(*rows, strict=True)
         for name in set(names):
@@ -64,7 +67,7 @@ class Admission:
         if _given(options):
             for name, changes in zip(names, options, strict=True):
                 if changes is not None:
-                    Options.unpack(changes, self._table.declared.tasks[name][0])
+                    Options.unpack(changes, declared.tasks[name][0])
         if _given(keys):
             for id, _, _, _, key, *_ in rows:
                 if key is not None:
@@ -142,7 +145,10 @@ class Admission:
             )
 
     def retry(self, old_id: Any, new_id: Any, *, from_scratch: bool) -> None:
-        """Retry an ended task as a new one with its arguments and, unless `from_scratch`, its checkpoint."""
+        """Retry an ended task as a new one with its arguments and, unless `from_scratch`, its checkpoint.
+
+        If the app does not declare it, the new one waits for its code.
+        """
         old = self._table.known(checked_id(old_id))
         if old.ended is None:
             raise InvalidOption(f"task {id_text(old_id)} is {old.state}: only an ended task can be retried")
@@ -151,9 +157,16 @@ class Admission:
         if self._table.record(new_id) is not None:
             # The client repeats the request because the first answer was lost.
             return
-        self._check_declared(old.name)
         self._newest = max(self._newest, new_id)
-        record = Record(new_id, old.name, time.time(), old.stream, old.origin, old.options, retry_of=old_id)
+        record = Record(
+            new_id,
+            self._table.declared.present(old.name),
+            time.time(),
+            old.stream,
+            old.origin,
+            old.options,
+            retry_of=old_id,
+        )
         state = None if from_scratch else self._commits.get(Table.CHECKPOINTS, old_id)
         if state is not None:
             self._commits.put(Table.CHECKPOINTS, new_id, state)

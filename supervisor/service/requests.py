@@ -314,7 +314,8 @@ class Service:
 
     def _parameters(self, client: ClientLink, request: int, name: Any) -> None:
         self._check_app()
-        client.answer(request, self._table.declared.parameters.get(name))
+        declared = self._table.declared
+        client.answer(request, declared.parameters.get(declared.present(name)))
 
     def _tree(self, client: ClientLink, request: int) -> None:
         client.answer(request, self.tree())

@@ -19,6 +19,10 @@ class TaskCatalog:
     """Known once a fork server has imported the app; more may come later. Containers are known from the start."""
 
     def __init__(self) -> None:
+        #: Whether the app's tasks are known. Only then is a task that is not among them known to be absent.
+        self.loaded = False
+        #: Former names of tasks, with the present ones.
+        self.aliases: dict[str, str] = {}
         #: By task name: the options, and whether it is async.
         self.tasks: dict[str, tuple[Options, bool]] = {}
         #: By task name: its parameters, as actors/task/parameters.py packs them; only those that are known.
@@ -28,9 +32,11 @@ class TaskCatalog:
         self.add(dict.fromkeys(OWN_KINDS, Options().pack()))
 
     def add(self, tasks: Mapping[str, Mapping[str, Any]]) -> None:
-        """Take in tasks as a fork server tells of them: the fields of their options, `is_async` and `parameters`."""
+        """Take in tasks as a fork server tells of them: the fields of their options, `is_async`, `parameters` and
+        `aliases`."""
         for name, declared in tasks.items():
             fields = dict(declared)
+            self.aliases.update(dict.fromkeys(fields.pop("aliases", ()), name))
             is_async = bool(fields.pop("is_async", False))
             parameters = fields.pop("parameters", None)
             options = Options.unpack(fields)
@@ -40,18 +46,34 @@ class TaskCatalog:
                 self.parameters[name] = parameters
             self.usual[name] = (options, lane, (int(lane), ready_sort(options.priority)))
 
+    def drop(self, name: str) -> None:
+        """A worker has no code for this task: it is not declared any more."""
+        self.tasks.pop(name, None)
+        self.usual.pop(name, None)
+        self.parameters.pop(name, None)
+
+    def present(self, name: str) -> str:
+        """The present name of a task that may have been renamed."""
+        return name if name in self.tasks else self.aliases.get(name, name)
+
     def names(self) -> list[str]:
         """The names of the app's own tasks, sorted."""
         return sorted(self.tasks.keys() - OWN_KINDS.keys())
 
     def options_of(self, record: Record) -> tuple[Options, Lane]:
-        """The options in force for a task and the lane it runs in. A task the app does not know gets defaults."""
-        declared, is_async = self.tasks.get(record.name, _UNDECLARED)
+        """The options in force for a task and the lane it runs in.
+
+        A task that the app does not declare has the default options and waits for its code.
+        """
+        found = self.tasks.get(record.name)
+        declared, is_async = found or _UNDECLARED
         try:
             options = declared if record.options is None else Options.unpack(record.options, declared)
         except InvalidOption:
             # Written by a release with other options; its task must still be runnable.
             options = declared
+        if found is None and self.loaded:
+            return options, Lane.CODE
         return options, Lane.ALONE if record.alone else _usual_lane(record.name, options, is_async)
 
 

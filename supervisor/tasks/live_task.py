@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ...actors.state import TERMINAL, Event, State, after
 from ...actors.task.options import Options
 from ...storage.tables.record import Record
-from ...storage.tables.schema import ID_BYTES, Lane, due_sort, live_key, ready_sort
+from ...storage.tables.schema import ID_BYTES, Lane, code_sort, due_sort, live_key, ready_sort
 from ..rules.verdict import ErrorRow
 from ..task_kinds import TaskKind, kind_of
 from .catalog import Place
@@ -26,6 +26,8 @@ def place_of(record: Record, options: Options, lane: Lane) -> Place:
     """The place in the `live` table of a task that is on no worker."""
     if record.due is not None:
         return Lane.DELAYED, due_sort(record.due)
+    if lane is Lane.CODE:
+        return lane, code_sort(record.name)
     return lane, ready_sort(options.priority)
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import struct
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from typing import Final
 
 from ...actors.errors import StoreCorrupt
-from ...storage.tables.schema import Lane, Table, due_of, live_id, live_key
+from ...storage.tables.schema import Lane, Table, code_sort, due_of, live_id, live_key
 from .commit_loop import CommitLoop
 from .live_task import LiveTask
 from .ready_queue import ReadyQueue
@@ -19,6 +20,7 @@ log = logging.getLogger("understudy")
 READY: Final = (Lane.SYNC, Lane.ASYNC, Lane.ALONE, Lane.BOX)
 #: Errors raised by reading a damaged record: it may be no record at all, or have fields of other types.
 DAMAGED: Final = (ValueError, TypeError, struct.error)
+_CODE_ROWS: Final = live_key(Lane.CODE, 0, b"")[:1], bytes((Lane.CODE + 1,))
 #: Tasks read from disk together with those that are taken, because they come next.
 FETCHED: Final = 256
 
@@ -38,8 +40,10 @@ class Queues:
         self._find = find
         self._fetch = fetch
         self.lanes: dict[int, ReadyQueue] = {
-            lane: ReadyQueue(self._reader_of(lane)) for lane in (*READY, Lane.DELAYED)
+            lane: ReadyQueue(self._reader_of(lane)) for lane in (*READY, Lane.DELAYED, Lane.CODE)
         }
+        #: The parts of the lane CODE whose code has come: the key to read on from, and the end.
+        self._called: deque[tuple[bytes, bytes]] = deque()
 
     def waits(self, lane: Lane) -> bool:
         """Whether a task waits in this lane, as far as is known without reading the disk."""
@@ -94,6 +98,43 @@ class Queues:
             due += self._all_at([key])
         return due
 
+    # --- tasks whose code is absent; all of them are on disk only ---
+
+    def call(self, names: Iterable[str]) -> bool:
+        """The code of tasks with these names has come; whether any task waits for code at all."""
+        if not self._commits.scan(Table.LIVE, *_CODE_ROWS, 1):
+            return False
+        sorts = sorted(map(code_sort, names))
+        self._called += [(live_key(Lane.CODE, sort, b""), _end_of(sort)) for sort in sorts]
+        return True
+
+    @property
+    def called(self) -> bool:
+        """Whether `take_called` has something to do."""
+        return bool(self._called)
+
+    def take_called(self, most: int) -> list[LiveTask]:
+        """Some of the tasks whose code has come, at most `most`. They are still in their old place."""
+        start, end = self._called.popleft()
+        rows = self._commits.scan(Table.LIVE, start, end, most)
+        if len(rows) == most:
+            self._called.appendleft((rows[-1][0] + b"\0", end))
+        return self._all_at(key for key, _ in rows if self._stands(key))
+
+    def without_code(self, most: int) -> dict[str, int]:
+        """The tasks that wait for code, as far as they are on disk: how many of each name, at most `most` in all."""
+        first: dict[bytes, bytes] = {}
+        counts: Counter[bytes] = Counter()
+        for key, _ in self._commits.scan(Table.LIVE, *_CODE_ROWS, most):
+            counts[key[1:9]] += 1
+            first.setdefault(key[1:9], key)
+        named: Counter[str] = Counter()
+        for sort, key in first.items():
+            task = self._at(key) if self._stands(key) else None
+            if task is not None:
+                named[task.record.name] += counts[sort]
+        return dict(named)
+
     def running_at_boot(self) -> list[LiveTask]:
         """The tasks that were running when the last supervisor of this home ended."""
         rows = self._commits.scan(Table.LIVE, live_key(Lane.RUNNING, 0, b""), live_key(Lane.SYNC, 0, b""))
@@ -131,3 +172,8 @@ class Queues:
             return [row for row, _ in self._commits.scan(Table.LIVE, start, end, count)]
 
         return read_after
+
+
+def _end_of(sort: int) -> bytes:
+    """The key behind all of the lane CODE with this sort."""
+    return live_key(Lane.CODE, sort, b"\xff" * 16) + b"\0"

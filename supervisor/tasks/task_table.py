@@ -14,7 +14,7 @@ from ...actors.errors import StoreCorrupt, TaskNotFound
 from ...actors.ids import id_text
 from ...actors.state import Event
 from ...storage.tables.record import Record
-from ...storage.tables.schema import ID_BYTES, Table, after_prefix, live_key, mail_key, mail_keys
+from ...storage.tables.schema import ID_BYTES, Lane, Table, after_prefix, live_key, mail_key, mail_keys
 from ..rules.verdict import ErrorRow
 from .catalog import TaskCatalog
 from .commit_loop import CommitLoop
@@ -39,16 +39,43 @@ class TaskTable:
         self.on_change: Callable[[LiveTask], None] | None = None
         #: Called when a task has been queued.
         self.on_queued: Callable[[], None] = lambda: None
+        #: Called when a task waits for code that the app lacks.
+        self.on_absent: Callable[[], None] = lambda: None
 
     def declare(self, tasks: dict[str, dict[str, Any]]) -> None:
         """Add the app's tasks. Queued tasks get the new options; a running one keeps those of its start."""
+        first = not self.declared.loaded
+        self.declared.loaded = True
         self.declared.add(tasks)
+        names = {*tasks, *(old for old, new in self.declared.aliases.items() if new in tasks)}
         for task in list(self.tasks.values()):
-            if task.queued and task.record.name in tasks:
-                task.options, task.lane = self.declared.options_of(task.record)
-                if task.record.place != task.place():
-                    self.queues.discard(task)
-                    self.stand(task)
+            if task.queued and (first or task.record.name in names):
+                self._settle(task)
+        # What is about to be written cannot be found before it is on disk.
+        self._commits.after_commit(lambda: self._call(names))
+
+    def _call(self, names: Iterable[str]) -> None:
+        if self.queues.call(names):
+            self.on_absent()
+            self.on_queued()
+
+    def call_up(self, most: int) -> None:
+        """Queue some of the tasks whose code has come, at most `most`."""
+        for task in self.queues.take_called(most):
+            self._settle(task)
+
+    def _settle(self, task: LiveTask) -> None:
+        """Give a queued task the name, the options and the place that the app's declaration says."""
+        record = task.record
+        record.name = self.declared.present(record.name)
+        task.options, task.lane = self.declared.options_of(record)
+        if record.place != task.place():
+            self.queues.discard(task)
+            self.stand(task)
+
+    def undeclare(self, name: str) -> None:
+        """A worker has no code for this task, though the app declared it: its tasks wait for code."""
+        self.declared.drop(name)
 
     # --- finding ---
 
@@ -86,8 +113,11 @@ class TaskTable:
         return task
 
     def _take_in(self, record: Record, args: bytes | None, *, stored: bool) -> LiveTask:
-        usual = self.declared.usual.get(record.name) if record.options is None and not record.alone else None
-        options, lane = usual[:2] if usual is not None else self.declared.options_of(record)
+        declared = self.declared
+        if declared.aliases:
+            record.name = declared.present(record.name)
+        usual = declared.usual.get(record.name) if record.options is None and not record.alone else None
+        options, lane = usual[:2] if usual is not None else declared.options_of(record)
         task = LiveTask(record, options, lane, stored=stored)
         if record.place is not None:
             task.key = task.stored_key = live_key(*record.place, record.id)
@@ -132,10 +162,16 @@ class TaskTable:
         for record, args in new:
             id = record.id
             usual = usual_of.get(record.name) if record.options is None and record.due is None else None
-            options, lane = usual[:2] if usual is not None else self.declared.options_of(record)
+            if usual is not None:
+                options, lane, place = usual
+            else:
+                options, lane = self.declared.options_of(record)
+                place = place_of(record, options, lane)
+                if lane is Lane.CODE:
+                    self.on_absent()
             if args is not None:
                 self._commits.put(Table.ARGS, id, args)
-            record.place = place = usual[2] if usual is not None else place_of(record, options, lane)
+            record.place = place
             key = live_key(*place, id)
             queue = lanes[place[0]]
             if queue.horizon is not None and key > queue.horizon and self.on_change is None:
@@ -159,6 +195,8 @@ class TaskTable:
         task.stand()
         self.queues.push(task)
         self._changed(task)
+        if task.lane is Lane.CODE:
+            self.on_absent()
         self.on_queued()
 
     def begin(self, tasks: Iterable[LiveTask], pid: int, now: float) -> None:

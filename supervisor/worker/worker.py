@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import itertools
 import os
 import signal
@@ -21,14 +20,15 @@ from ...actors.attempt import helper_threads, output_capture
 from ...actors.attempt.actor import TaskActor, detach
 from ...actors.attempt.async_actor import AsyncTaskActor
 from ...actors.attempt.helper_threads import start_outside
-from ...actors.attempt.host import Assignment, Ending, Outcome, printable
+from ...actors.attempt.host import Assignment, Ending, Outcome, Undeclared, printable
 from ...actors.attempt.loop_executor import LoopExecutor
-from ...actors.errors import ProtocolError, TaskNotFound, UnknownTask
+from ...actors.errors import AppFailed, ProtocolError, TaskNotFound
 from ...actors.ids import id_text
 from ...actors.task import current_runtime
-from ...actors.task.declaration import Task, registry
+from ...actors.task.declaration import Task, declared_as
 from ...actors.task.options import Options
 from ...storage.tables.schema import Lane
+from ..app import load_modules
 from ..channel.begin_tokens import BeginTokens
 from ..channel.wait_marks import WaitMarks
 from ..linux.processes import (
@@ -340,12 +340,12 @@ class Worker:
         return state
 
     def _actor_for(self, assignment: Assignment) -> TaskActor:
-        task = registry.get(assignment.task) or self._import_late(assignment.task)
+        task = declared_as(assignment.task) or self._import_late(assignment.task)
         if self._reports.has_results and not self._streaks[assignment.task].may_gather:
             # This task may compute for long and keep the report buffer's thread from running.
             # Results must not wait for that.
             self._reports.flush()
-        return self._make_actor(assignment, task or _UNKNOWN)
+        return self._make_actor(assignment, task)
 
     def _make_actor(self, assignment: Assignment, task: Task[..., Any]) -> TaskActor:
         actor: TaskActor
@@ -363,17 +363,28 @@ class Worker:
                 actor.interrupt()
         return actor
 
-    def _import_late(self, name: str) -> Task[..., Any] | None:
-        """A task of Understudy's own, or of a module that was declared after this worker was forked."""
+    def _import_late(self, name: str) -> Task[..., Any]:
+        """A task of Understudy's own, or of a module that was declared after this worker was forked.
+
+        A module that cannot be imported gives a task that raises the error.
+        """
+        failed: AppFailed | None = None
+        for module in self._homes_of(name):
+            try:
+                load_modules([module])
+            except AppFailed as error:
+                failed = failed or error
+            if (task := declared_as(name)) is not None:
+                return task
+        return Task(
+            _raises(failed or Undeclared(f"this worker's app declares no task {name}", name)), name, Options()
+        )
+
+    def _homes_of(self, name: str) -> list[str]:
+        """The modules that may declare a task, the likeliest first: a task may have a name of its own."""
         if (own := kind_of(name).module) is not None:
-            importlib.import_module(f"..{own}", __package__)
-            return registry.get(name)
-        module = name.partition(":")[0]
-        if module in self._modules:
-            # If the module raises an exception, the task ends as one that is not declared.
-            with suppress(BaseException):
-                importlib.import_module(module)
-        return registry.get(name)
+            return [f"{__package__.rpartition('.')[0]}.{own}"]
+        return sorted(self._modules, key=lambda module: module != name.partition(":")[0])
 
     def _event_loop(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
@@ -501,8 +512,10 @@ def _end_fork(outcome: Outcome) -> NoReturn:
     os._exit(0 if outcome.ending is Ending.VALUE else 1)
 
 
-def _not_declared(*_args: Any, **_kwargs: Any) -> None:
-    raise UnknownTask("this worker's app declares no task of this name; was it removed or renamed?")
+def _raises(error: Exception) -> Callable[..., None]:
+    """The code of a task that this worker does not have."""
 
+    def absent(*_args: Any, **_kwargs: Any) -> None:
+        raise error
 
-_UNKNOWN: Final[Task[..., Any]] = Task(_not_declared, "unknown", Options())
+    return absent

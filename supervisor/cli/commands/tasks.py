@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from ....actors.errors import NotRunning, SupervisorLost
 from ....actors.ids import id_bytes
 from ....actors.state import State
 from ....actors.task.handles import TaskRecord
@@ -141,12 +142,25 @@ def show(id: str, as_json: bool) -> None:
         record = lookup.find(reader, id)
         seen = view(record, reader.mailbox_depth(record.id))
         extra = _values(reader, record.id, seen.state)
+    waits_for = _waits_for(seen)
     if as_json:
-        screen.json({**task_text.document(seen), **extra})
+        screen.json({**task_text.document(seen), "waits_for": waits_for, **extra})
         return
     from ..display import task_table
 
-    screen.show(task_table.sheet(seen, extra, time.time()))
+    screen.show(task_table.sheet(seen, extra, time.time(), waits_for))
+
+
+def _waits_for(record: TaskRecord) -> str | None:
+    """What a queued task waits for; also what the store does not say: a supervisor, or room on the disk."""
+    if record.state is not State.QUEUED:
+        return None
+    try:
+        with current().runtime() as runtime:
+            short = runtime.tree()["waits_for_room"]
+    except (CliError, NotRunning, SupervisorLost):
+        return "supervisor"
+    return "room" if short else record.waits_for
 
 
 def _values(reader: Reader, id: bytes, state: State) -> dict[str, Any]:

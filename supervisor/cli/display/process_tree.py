@@ -45,7 +45,10 @@ def tree(
 def remarks(live: Mapping[str, Any]) -> list[str]:
     """Remarks on the supervisor's unusual states."""
     states = {"draining": "draining", "embedded": "embedded", "disk_full": "the disk is full"}
-    return [text for name, text in states.items() if live[name]]
+    told = [text for name, text in states.items() if live[name]]
+    if absent := sum(live["waits_for_code"].values()):
+        told.append(f"{absent:,} tasks wait for code")
+    return told
 
 
 def _worker(worker: Mapping[str, Any], gauges: Mapping[int, ProcessUsage], now: float) -> Text:

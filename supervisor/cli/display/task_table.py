@@ -101,12 +101,17 @@ def cut(text: Text, width: int) -> Text:
     return cell
 
 
-def sheet(record: TaskRecord, extra: Mapping[str, Any], now: float) -> RenderableType:
-    """All data of one task. `extra` has values to show as JSON: arguments, result."""
+def sheet(
+    record: TaskRecord, extra: Mapping[str, Any], now: float, waits_for: str | None = None
+) -> RenderableType:
+    """All data of one task. `extra` has values to show as JSON: arguments, result.
+
+    `waits_for` is a key of `task_text.WAITS` and replaces that of the record.
+    """
     grid = plain_table(header=False)
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold")
-    for label, text in _facts(record, now):
+    for label, text in _facts(record, now, waits_for):
         grid.add_row(label, text)
     for label, value in extra.items():
         short = value_json.dumps(value)
@@ -122,7 +127,7 @@ def sheet(record: TaskRecord, extra: Mapping[str, Any], now: float) -> Renderabl
     return Group(*parts)
 
 
-def _facts(record: TaskRecord, now: float) -> list[tuple[str, Text]]:
+def _facts(record: TaskRecord, now: float, waits_for: str | None) -> list[tuple[str, Text]]:
     state = Text(str(record.state), STYLES[record.state])
     if record.cancel_requested and not record.ended_already:
         state.append(" (asked to stop)", "magenta")
@@ -135,6 +140,7 @@ def _facts(record: TaskRecord, now: float) -> list[tuple[str, Text]]:
         ("started", _when(record.started, now)),
         ("ended", _when(record.ended, now)),
         ("ran", _ran(record, now)),
+        ("waits for", task_text.WAITS.get(waits_for or record.waits_for or "")),
         ("next attempt", _when(None if record.ended_already else record.next_attempt, now)),
         ("worker", str(record.worker_pid or "") if record.state is State.RUNNING else None),
         ("progress", None if record.progress is None else task_text.progress(record.progress)),

@@ -12,6 +12,18 @@ from . import units
 _TIMES: Final = ("created", "started", "ended", "next_attempt", "checkpoint_time")
 
 
+#: What a queued task waits for, in words; by `TaskRecord.waits_for`, and what only the supervisor knows.
+WAITS: Final = {
+    "slot": "a free slot",
+    "worker": "a worker of its own",
+    "container": "a place for one more container",
+    "time": "its time",
+    "code": "its code: the app does not declare it",
+    "room": "room on the disk",
+    "supervisor": "a supervisor: none serves this home",
+}
+
+
 def document(record: TaskRecord) -> dict[str, Any]:
     """The record for --json: times are ISO 8601 in UTC."""
     return {name: units.iso(value) if name in _TIMES else value for name, value in record.as_dict().items()}
@@ -34,6 +46,8 @@ def detail(record: TaskRecord, now: float) -> str:
     parts = []
     if record.state is State.QUEUED and record.next_attempt is not None and record.next_attempt > now:
         parts.append(f"due in {units.duration(record.next_attempt - now)}")
+    if record.waits_for == "code":
+        parts.append("waits for code")
     if record.state is State.RUNNING and record.cancel_requested:
         parts.append("asked to stop")
     if record.progress is not None and not record.ended_already:

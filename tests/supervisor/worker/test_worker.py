@@ -238,7 +238,7 @@ def test_values_errors_and_exits(shared: Boss):
     assert (ending, value, error[:2]) == (Ending.ERROR, None, ("ValueError", "wrong"))
     assert "raise ValueError" in error[2]
     assert shared.done(leaves)[2][0] == "SystemExit"
-    assert shared.done(unknown)[2][0] == "UnknownTask"
+    assert shared.done(unknown)[:2] == (Ending.UNDECLARED, None)
 
 
 def test_it_stops_when_told(boss: Boss):

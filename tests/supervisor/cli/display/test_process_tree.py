@@ -47,6 +47,8 @@ def live(**fields: Any) -> dict[str, Any]:
         "fork_server": 11,
         "tasks_declared": ["app:x"],
         "disk_full": False,
+        "waits_for_code": {},
+        "waits_for_room": False,
         "workers": [worker, starting],
     }
     return {**known, **fields}
