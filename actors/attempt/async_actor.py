@@ -6,8 +6,8 @@ Differences from the sync actor:
    first one if the code has not begun. It is also the message at the front of the mailbox. Each comes once,
    even if a cancel follows a timeout. An actor class that waits for its next message gets no error: it goes on to
    `on_stop`.
-2. Several asyncio tasks of one task may receive, sleep and wait at the same time. The actor counts as waiting
-   from the start of the first wait to the end of the last.
+2. Several asyncio tasks of one task may receive, sleep and wait at the same time, and its helper threads may wait
+   for results. The actor counts as waiting from the start of the first wait to the end of the last.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_here
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from threading import get_ident
 from typing import Any
 
@@ -235,8 +235,18 @@ class AsyncTaskActor(TaskActor):
             raise NotInTask(
                 "this would block the event loop of an async task: use its twin in understudy.aio"
             )
-        wait_here([future], timeout)
+        with self.waiting_in_thread():
+            wait_here([future], timeout)
         return future.done()
+
+    @contextmanager
+    def waiting_in_thread(self) -> Iterator[None]:
+        """The calling thread waits meanwhile. It is counted on the loop: while the loop works, the task does."""
+        self._on_loop(self._wait_begins)
+        try:
+            yield
+        finally:
+            self._on_loop(self._wait_ends)
 
     async def _wait_async(self, timeout: float | None, ready: Callable[[], bool]) -> bool:
         if ready():
@@ -248,9 +258,7 @@ class AsyncTaskActor(TaskActor):
         ring = waiter.ring
         timer = None if timeout is None else self.loop.call_later(timeout, waiter.expire)
         self.inbox.listen(ring)
-        self._waits += 1
-        if self._waits == 1:
-            self.host.parked(self)
+        self._wait_begins()
         try:
             while not ready():
                 if waiter.expired:
@@ -261,9 +269,17 @@ class AsyncTaskActor(TaskActor):
             if timer is not None:
                 timer.cancel()
             self.inbox.unlisten(ring)
-            self._waits -= 1
-            if self._waits == 0:
-                self.host.resumed(self)
+            self._wait_ends()
+
+    def _wait_begins(self) -> None:
+        self._waits += 1
+        if self._waits == 1:
+            self.host.parked(self)
+
+    def _wait_ends(self) -> None:
+        self._waits -= 1
+        if self._waits == 0:
+            self.host.resumed(self)
 
     def _on_loop(self, call: Callable[[], object]) -> None:
         with suppress(RuntimeError):  # The loop is closed, so no wait is left.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent import futures
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from ...actors.attempt.actor import TaskActor, running_actor
@@ -42,7 +42,8 @@ class Results:
         with self._waiting([key]) as wait:
             if _may_park() is None:
                 # Wait for both, or for the first error: waking up for each of them takes longer.
-                futures.wait([started, wait.future], seconds, futures.FIRST_EXCEPTION)
+                with _counted():
+                    futures.wait([started, wait.future], seconds, futures.FIRST_EXCEPTION)
             self._attachment.answer(started, Ask.START, [start])
             if not (wait.future.done() and wait.future.exception() is not None):
                 return self._end(wait, key, deadline, seconds)
@@ -101,11 +102,12 @@ class Results:
         """Whether all tasks have ended in time."""
         actor = _may_park()
         if actor is None:
-            try:
-                wait.future.result(timeout)
-            except TimeoutError:
-                return False
-            return True
+            with _counted():
+                try:
+                    wait.future.result(timeout)
+                except TimeoutError:
+                    return False
+                return True
         if not actor.wait_future(wait.future, timeout):
             return False
         wait.future.result()
@@ -116,7 +118,7 @@ class Results:
             if not self._await(wait, left_of(deadline)):
                 raise TimeoutError("the tasks have not ended in time")
             return
-        with wait.news:
+        with _counted(), wait.news:
             while key not in wait.rows:
                 if wait.future.done():
                     wait.future.result()
@@ -130,3 +132,9 @@ def _may_park() -> TaskActor | None:
     """The sync task of the current thread, or None; it gives up its slot while it waits."""
     actor = running_actor()
     return None if isinstance(actor, AsyncTaskActor) else actor
+
+
+def _counted() -> AbstractContextManager[None]:
+    """A wait of the current thread. In a thread of an async task it is one of the task."""
+    actor = running_actor()
+    return actor.waiting_in_thread() if isinstance(actor, AsyncTaskActor) else nullcontext()

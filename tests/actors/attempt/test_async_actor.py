@@ -329,6 +329,19 @@ def test_the_blocking_wait_is_for_other_threads_only(stage: Any) -> None:
     assert play.value() == ["a", True, False]
 
 
+def test_a_task_waits_while_one_of_its_threads_does(stage: Any) -> None:
+    future: Future[Any] = Future()
+
+    async def body() -> Any:
+        return await asyncio.to_thread(actor_here("test").wait_future, future, 60)
+
+    play = stage.perform(body, now=False)
+    stage.begin(play)
+    play.until_waiting()
+    future.set_result(1)
+    assert play.value() is True
+
+
 # --- several asyncio tasks in one task ---
 
 
