@@ -21,7 +21,6 @@ from ..rules.pauses import was_paused
 from ..rules.restart_intensity import RestartIntensity
 from ..settings import Settings
 from ..tasks.attempt import due_of
-from ..tasks.live_task import LiveTask
 from ..wire.socket_buffers import widen
 from .worker_seat import WorkerEvents, WorkerSeat
 
@@ -31,6 +30,8 @@ log = logging.getLogger("understudy")
 MEMORY_LOOK: Final = 0.1
 #: Seconds between two warnings of the same.
 TELL_AGAIN: Final = 60.0
+#: Waiting tasks in workers of their own, for each one that may work, above which this is reported.
+MANY_WAITING: Final = 8
 #: Seconds until a worker that could not be started is tried again.
 SPAWN_AGAIN: Final = 1.0
 #: Seconds between two looks where only the replacement of grown workers depends on it.
@@ -77,7 +78,7 @@ class Pool:
         self._spawns: set[asyncio.Task[None]] = set()
         self._kills: set[asyncio.Future[Any]] = set()
         self._number = 0
-        #: When it may be said again that places for isolated tasks are held by idle ones.
+        #: When it may be said again that many isolated tasks only wait.
         self._isolated_told = 0.0
         self._stopping = False
         self._spawning_again: asyncio.TimerHandle | None = None
@@ -213,26 +214,23 @@ class Pool:
         if self._stopping or self.app_error is not None:
             return
         idle = sum(seat.alone and not seat.retiring and not seat.tasks for seat in self.seats)
-        busy = sum(seat.alone and not all(map(_suspect_at_rest, seat.tasks.values())) for seat in self.seats)
-        room = self._settings.isolated - busy - idle
-        for _ in range(min(count - idle, room)):
+        # A task that waits does not count, as it takes no slot elsewhere: it may wait for one of those that stand here.
+        waiting = sum(seat.alone and _only_waits(seat) for seat in self.seats)
+        busy = sum(seat.alone and not all(task.parked for task in seat.tasks.values()) for seat in self.seats)
+        for _ in range(min(count, self._settings.isolated - busy) - idle):
             self._spawn(alone=True)
-        if count > idle and room <= 0:
-            self._tell_of_idle_isolated()
+        if waiting > MANY_WAITING * self._settings.isolated:
+            self._tell_of_waiting(waiting)
 
-    def _tell_of_idle_isolated(self) -> None:
-        """Say so when tasks cannot begin because others, which only wait, hold the places; once a minute at most."""
-        held = sum(
-            seat.alone and bool(seat.tasks) and all(task.parked for task in seat.tasks.values())
-            for seat in self.seats
-        )
-        if held and self._loop.time() >= self._isolated_told:
+    def _tell_of_waiting(self, waiting: int) -> None:
+        """Say how many processes are there for tasks that only wait; once a minute at most."""
+        if self._loop.time() >= self._isolated_told:
             self._isolated_told = self._loop.time() + TELL_AGAIN
             log.warning(
-                "tasks wait for a worker of their own. Tasks that only wait hold %d of the %d such workers; "
-                "raise `isolated`, or do not use `isolate` and `memory_limit` for tasks that wait for long",
-                held, self._settings.isolated,
-            )  # fmt: skip
+                "%d tasks that only wait have a worker process of their own each, and more are started; do not use "
+                "`isolate` and `memory_limit` for many tasks that wait for long",
+                waiting,
+            )
 
     def idle_isolated(self) -> list[WorkerSeat]:
         """Workers for one task that have not got theirs yet."""
@@ -419,10 +417,9 @@ class Pool:
             self.ensure()
 
 
-def _suspect_at_rest(task: LiveTask) -> bool:
-    """Whether it has a worker of its own only because one died, and waits. That may last for ever, as with an actor
-    whose messages are rare: if it counted, a few of these would keep all others from ever running again."""
-    return task.parked and task.record.alone and not task.options.alone
+def _only_waits(seat: WorkerSeat) -> bool:
+    """Whether the worker has tasks, and all of them wait."""
+    return bool(seat.tasks) and all(task.parked for task in seat.tasks.values())
 
 
 def _looked_at(done: asyncio.Future[Any]) -> None:

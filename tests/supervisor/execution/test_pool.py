@@ -224,7 +224,11 @@ def test_deaths_that_nothing_explains_are_borne_only_so_often(tmp_path: Path):
     asyncio.run(story())
 
 
-def test_places_held_by_tasks_that_only_wait_are_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_a_task_that_waits_leaves_its_place_to_another(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(pool_module, "MANY_WAITING", 0)
+
     async def story() -> None:
         async with troupe(tmp_path, workers=1, isolated=1) as it:
             await async_until(it.up)
@@ -233,11 +237,12 @@ def test_places_held_by_tasks_that_only_wait_are_told_of(tmp_path: Path, caplog:
             (own,) = it.pool.idle_isolated()
             id = it.run(own, "echo")
             it.pool.want_isolated(3)
-            assert "raise `isolated`" not in caplog.text, "it works"
+            assert [seat for seat in it.pool.seats if seat.alone] == [own], "it works"
             own.set_parked(own.tasks[id], True)
             it.pool.want_isolated(3)
             it.pool.want_isolated(3)
-            assert caplog.text.count("raise `isolated`") == 1
+            assert sum(seat.alone for seat in it.pool.seats) == 2, "one that waits, and one that may work"
+            assert caplog.text.count("that only wait") == 1
 
     asyncio.run(story())
 
