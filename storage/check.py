@@ -192,7 +192,7 @@ class _Rows:
                 known = self._exists(id)
             if not known:
                 self._problem(f"row {key.hex()} of {table} has no task")
-            elif owner is not None and table is Table.MAIL and _ended(owner):
+            elif owner is not None and table is Table.MAIL and owner.state is State.COMPLETED:
                 self._problem(f"task {id.hex()} is {owner.state} but has the message {key.hex()}")
             elif owner is not None and table is Table.RESULTS and not _ended(owner):
                 self._problem(f"task {id.hex()} is {owner.state} but has a result")

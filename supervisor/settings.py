@@ -38,7 +38,9 @@ class Settings:
     drain: float = 30.0
     """Seconds that running tasks have to reach a stopping point when the supervisor stops."""
     max_crashes: int = 3
-    """Deaths of its worker that make a task fail as Poisoned."""
+    """Deaths of its worker within `crash_window` that make a task fail as Poisoned."""
+    crash_window: float = 3600.0
+    """Seconds for which such a death counts. After an attempt that ran as long, retry delays begin anew."""
     mailbox_messages: int = 10_000
     """Messages that may wait in one mailbox."""
     mailbox_bytes: int = 64 * MIB
@@ -80,6 +82,8 @@ class Settings:
         }
         for name, (least, most) in whole.items():
             check_whole(name, getattr(self, name), least, most)
+        window = check_seconds("crash_window", self.crash_window, positive=True)
+        object.__setattr__(self, "crash_window", window)
         for name in ("drain", "restarts_within", "start_timeout"):
             object.__setattr__(self, name, check_seconds(name, getattr(self, name)))
         check_choice("durability", self.durability, ("disk", "os"))

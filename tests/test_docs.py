@@ -221,14 +221,16 @@ def test_setting(field: Any) -> None:
     assert says(row[1], default(field))
     if field.name == "durability":
         return
-    least, _, most = row[2].partition(" to ")
+    bounds = row[2].removeprefix("more than ")
+    above = bounds != row[2]
+    least, _, most = bounds.partition(" to ")
     whole = isinstance(default(field), int)
 
     def value(number: float) -> float:
         return int(number) if whole else number
 
-    accepted = [value(number(least)), *([value(number(most))] if most else [])]
-    refused = [value(number(least)) - 1, *([value(number(most)) + 1] if most else [])]
+    accepted = [value(number(least)) + above, *([value(number(most))] if most else [])]
+    refused = [value(number(least)) - (not above), *([value(number(most)) + 1] if most else [])]
     for bound in accepted:
         Settings.of({field.name: bound})
     for beyond in refused:

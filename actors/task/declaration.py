@@ -9,9 +9,21 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, Protocol, Self, TypeVar, cast, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Final,
+    Generic,
+    Literal,
+    ParamSpec,
+    Protocol,
+    Self,
+    TypeVar,
+    cast,
+    overload,
+)
 
-from ..checks import check_names, is_number
+from ..checks import check_choice, check_names, is_number
 from ..errors import InvalidOption, InvalidTask
 from ..ids import id_bytes
 from ..qualified_names import module_name, note_program, program
@@ -36,6 +48,8 @@ KEY_LIMIT: Final = 1024
 #: The longest delay, in seconds: ten years.
 DELAY_LIMIT: Final = 10 * 366 * 24 * 3600.0
 
+OnEnded = Literal["return", "start"]
+
 registry: dict[str, Task[..., Any]] = {}
 """Every task this process has declared, by name."""
 _former: dict[str, Task[..., Any]] = {}
@@ -47,18 +61,25 @@ class Launch:
     """The settings of one start, beside the task's own options."""
 
     key: str | None = None
-    """Idempotency key: a second start with the same key gives the task of the first start."""
+    """Idempotency key: a second start with the same key gives the newest task with this key."""
     delay: float | None = None
     """Seconds before the first attempt may begin."""
     at: float | None = None
     """Earliest time of the first attempt, in seconds since the epoch."""
     stream_id: str | None = None
     """Correlation id; by default that of the task that starts this one, else a new one."""
+    on_ended: OnEnded = "return"
+    """What a start does if the task with the same key has ended: return it, or start a new one."""
 
     def then(self, later: Launch) -> Launch:
         """A copy with the settings of `later` on top."""
         when = (later.delay, later.at) if later.due(0) is not None else (self.delay, self.at)
-        return Launch(later.key or self.key, *when, later.stream_id or self.stream_id)
+        on_ended = later.on_ended if later.key else self.on_ended
+        return Launch(later.key or self.key, *when, later.stream_id or self.stream_id, on_ended)
+
+    def packed_key(self) -> str | tuple[str, str] | None:
+        """The key and `on_ended`, as in a START row."""
+        return self.key if self.key is None or self.on_ended == "return" else (self.key, self.on_ended)
 
     def due(self, now: float) -> float | None:
         """The earliest start as a time since the epoch, or None for at once."""
@@ -128,16 +149,17 @@ class Task(Generic[P, R]):
         delay: float | None = None,
         at: float | datetime | None = None,
         stream_id: str | None = None,
+        on_ended: OnEnded = "return",
         **changes: Any,
     ) -> Self:
-        """A copy with other options: any of `@task`'s, and `key`, `delay`, `at`, `stream_id` for starts.
+        """A copy with other options: any of `@task`'s, and `key`, `on_ended`, `delay`, `at`, `stream_id` for starts.
 
         Options from earlier calls of `.options()` stay. A `name` makes it a separate task, which must be
         declared in a module that workers import, like any other.
         """
         name = changes.pop("name", None)
-        check_names(changes, NAMES, "a task", ", and those of a start key, delay, at, stream_id")
-        given = _launch(key, delay, at, stream_id)
+        check_names(changes, NAMES, "a task", ", and those of a start key, on_ended, delay, at, stream_id")
+        given = _launch(key, delay, at, stream_id, on_ended)
         copy = self._changed(
             self.options_in_force.changed(changes), frozenset(changes), self.launch.then(given)
         )
@@ -460,8 +482,15 @@ def _check_name(name: object) -> None:
 
 
 def _launch(
-    key: str | None, delay: float | None, at: float | datetime | None, stream_id: str | None
+    key: str | None,
+    delay: float | None,
+    at: float | datetime | None,
+    stream_id: str | None,
+    on_ended: OnEnded,
 ) -> Launch:
+    check_choice("on_ended", on_ended, ("return", "start"))
+    if on_ended != "return" and key is None:
+        raise InvalidOption("on_ended needs key=: it says what to do if the task of the key has ended")
     if key is not None and not (isinstance(key, str) and 0 < _utf8_length(key) <= KEY_LIMIT):
         raise InvalidOption(f"key must be text of 1 to {KEY_LIMIT:,} bytes: {key!r:.80}")
     if delay is not None and at is not None:
@@ -481,6 +510,7 @@ def _launch(
         None if delay is None else float(delay),
         None if at is None else float(cast("float", at)),
         stream_id,
+        on_ended,
     )
 
 

@@ -51,7 +51,7 @@ class TaskRecord:
     checkpoint_time: float | None = None
     checkpoint_size: int | None = None
     mailbox_depth: int = 0
-    """Messages that are not acknowledged yet."""
+    """Messages that are not acknowledged yet. If the task has ended without completing, a retry gets them."""
     key: str | None = None
     retry_of: str | None = None
     """Id of the ended task that this one tries again."""

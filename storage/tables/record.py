@@ -45,7 +45,11 @@ class Record:
 
     interruptions: int = 0
     crashes: int = 0
-    """How many workers died while they ran this task as a suspect."""
+    """How many workers died while they ran this task as a suspect. Of these, `deaths` has the recent ones."""
+    deaths: tuple[float, ...] | None = None
+    """When these workers died. None although there were crashes: an earlier release counted them."""
+    delays_from: int = 1
+    """Number of the attempt whose retry has the first delay of the policy. Later than 1 after a healthy attempt."""
     alone: bool = False
     """The task must run in a worker of its own, because a worker died while it ran with others."""
     options: dict[str, Any] | None = None
@@ -154,10 +158,21 @@ class Record:
                 record.place,
             ) = msgpack.unpackb(row, use_list=False)
             record.state = _STATES[code]
+            place = record.place
+            if (
+                type(record.name) is not str
+                or type(record.attempt) is not int
+                or type(record.created) not in (float, int)
+                or (place is not None and not (type(place[0]) is type(place[1]) is int))
+            ):
+                raise ValueError("a field of the wrong type")
             record.stream = id if stream is None else stream
             if rest:
                 if not rest.keys() <= _DEFAULTS.keys():
                     raise ValueError("unknown fields")
+                for name, value in rest.items():
+                    if type(value) not in _KINDS[name]:
+                        raise ValueError(f"{name} of the wrong type")
                 record.__dict__.update(rest)
         except (ValueError, TypeError, IndexError, AttributeError, msgpack.UnpackException) as error:
             raise ValueError(f"not a task record: {error}") from error
@@ -166,6 +181,18 @@ class Record:
 
 #: The fields that most records do not store, and their defaults.
 _DEFAULTS: Final = {name: getattr(Record, name) for name in Record.__annotations__}
+
+#: The types that these fields may have as they are unpacked; with another one, a change of the task would fail.
+_KINDS: Final[dict[str, tuple[type, ...]]] = {
+    **dict.fromkeys(("interruptions", "crashes", "tries", "delays_from", "result"), (int,)),
+    **dict.fromkeys(("alone", "closed", "cancel"), (bool,)),
+    **dict.fromkeys(("error", "progress", "checkpoint", "deaths"), (tuple,)),
+    "options": (dict,),
+    "key": (str,),
+    "due": (float, int),
+    "retry_of": (bytes,),
+}
+
 
 _PACK = msgpack.Packer(autoreset=True).pack
 

@@ -55,7 +55,7 @@ class StartRows:
             declared.packed_changes(),
             lineage_here(),
         )
-        key, due, check = launch.key, launch.due(time.time()), self._check_of(declared)
+        key, due, check = launch.packed_key(), launch.due(time.time()), self._check_of(declared)
         stream = id_bytes(launch.stream_id) if launch.stream_id else here[1] if here else None
         origin, limit = here[0] if here else None, self._attachment.value_limit
         annotations = declared.annotations

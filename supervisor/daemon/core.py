@@ -7,6 +7,7 @@ workers of their own.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,8 @@ from ..settings import Settings
 from ..tasks.commit_loop import CommitLoop
 from ..tasks.mailboxes import Mailboxes
 from ..tasks.task_table import TaskTable
+
+log = logging.getLogger("understudy")
 
 
 class Core:
@@ -63,7 +66,11 @@ class Core:
 
     def _take_turn(self) -> None:
         self.turn_asked = False
-        self.dispatcher.dispatch()
+        try:
+            self.dispatcher.dispatch()
+        except Exception:
+            # A bug. What has happened so far is written and answered all the same.
+            log.exception("tasks could not be handed out")
         for seat in list(self.pool.seats):
             self.pool.settle(seat)
             seat.channel.flush()

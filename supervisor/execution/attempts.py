@@ -16,6 +16,7 @@ from ...storage.tables.schema import Lane, Table
 from ..channel.interface import HANDED, Frame
 from ..linux.processes import ExitStatus
 from ..rules.blame import Share, blame
+from ..rules.crashes import delays_from, recent
 from ..rules.pace import Paces
 from ..rules.pauses import was_paused
 from ..rules.report_checks import check_checkpoint, check_done, check_lines, check_progress
@@ -100,11 +101,14 @@ class Attempts:
         """These tasks have not begun; all others of the lane have."""
         for task in back:
             seat.drop(task)
-            if task.record.cancel:
-                # The cancel was accepted while the worker was asked for the task.
-                self._table.end(task, Event.CANCEL)
-            else:
-                self._table.take_back(task)
+            try:
+                if task.record.cancel:
+                    # The cancel was accepted while the worker was asked for the task.
+                    self._table.end(task, Event.CANCEL)
+                else:
+                    self._table.take_back(task)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the others must go on
+                self._table.set_aside(task, error)
         for task in list(seat.handed[lane].values()):
             self.begun(seat, lane, task)
 
@@ -207,25 +211,30 @@ class Attempts:
             record = task.record
             learn(record.name, seconds)
             record.started = started
-            if task.mailbox is not None:
-                self._mailboxes.acknowledge(task, acked)
             how, timed_out = _ENDINGS[ending], attempt.signal == "timeout"
-            if completes(how, cancelled=record.cancel, timed_out=timed_out):
-                self._table.end(task, Event.COMPLETE, value=value)
-                continue
-            if how is Ending.UNDECLARED:
-                log.warning(
-                    "worker %d has no code for task %s, which waits for it now", seat.pid, record.name
+            try:
+                if task.mailbox is not None:
+                    self._mailboxes.acknowledge(task, acked)
+                if completes(how, cancelled=record.cancel, timed_out=timed_out):
+                    self._table.end(task, Event.COMPLETE, value=value)
+                    continue
+                if how is Ending.UNDECLARED:
+                    self._undeclared(seat, record.name)
+                verdict = judge(
+                    Outcome(how, value, error, delay),
+                    task.options,
+                    record.attempt,
+                    cancelled=record.cancel,
+                    timed_out=timed_out,
+                    delays_from=self._delays_from(task, seconds),
                 )
-                self._table.undeclare(record.name)
-            verdict = judge(
-                Outcome(how, value, error, delay),
-                task.options,
-                record.attempt,
-                cancelled=record.cancel,
-                timed_out=timed_out,
-            )
-            self._carry_out(task, verdict, value)
+                self._carry_out(task, verdict, value)
+            except Exception as error:  # noqa: BLE001 - the report is sound, and so are the tasks after this one
+                self._table.set_aside(task, error)
+
+    def _undeclared(self, seat: WorkerSeat, name: str) -> None:
+        log.warning("worker %d has no code for task %s, which waits for it now", seat.pid, name)
+        self._table.undeclare(name)
 
     def _carry_out(self, task: LiveTask, verdict: Verdict, value: bytes | None = None) -> None:
         if verdict.event is Event.RETRY:
@@ -327,18 +336,15 @@ class Attempts:
         for task in lost:
             seat.drop(task)
             self._leave_behind(task)
-            if seat.condemned.get(task.id) == "memory":
-                limit = task.options.memory_limit
-                what = (
-                    f"its worker (pid {seat.pid}) took more than memory_limit={limit:,} bytes and was killed"
-                )
-                details = {"pid": seat.pid, "limit": limit, "signal": "SIGKILL"}
-                self._blamed(task, ("MemoryLimit", what, "", details), 0)
-            elif task.id in seat.condemned:
-                self._interrupt(task)
+            with self._table.one(task):
+                if seat.condemned.get(task.id) == "memory":
+                    self._over_limit(task, seat)
+                elif task.id in seat.condemned:
+                    self._interrupt(task)
         if seat.condemned or seat.retiring:
             for task in others:
-                self._interrupt(task)
+                with self._table.one(task):
+                    self._interrupt(task)
             return True
         waits = seat.channel.waiting_at_death()
         # A task that only waits goes on where it was, however often its worker dies.
@@ -348,11 +354,18 @@ class Attempts:
             [task for task in others if task.id not in parked], [task for task in others if task.id in parked]
         ).shares
         for task, share in shares:
-            if task.id in innocent:
-                self._interrupt(task)
-            else:
-                self._share(task, share, seat, status)
+            with self._table.one(task):
+                if task.id in innocent:
+                    self._interrupt(task)
+                else:
+                    self._share(task, share, seat, status)
         return len(shares) > len(innocent)
+
+    def _over_limit(self, task: LiveTask, seat: WorkerSeat) -> None:
+        limit = task.options.memory_limit
+        what = f"its worker (pid {seat.pid}) took more than memory_limit={limit:,} bytes and was killed"
+        details = {"pid": seat.pid, "limit": limit, "signal": "SIGKILL"}
+        self._blamed(task, ("MemoryLimit", what, "", details), 0)
 
     def _leave_behind(self, task: LiveTask) -> None:
         if task.kind.leaves_behind:
@@ -361,7 +374,7 @@ class Attempts:
     def _share(self, task: LiveTask, share: Share, seat: WorkerSeat, status: ExitStatus) -> None:
         record = task.record
         if share is not Share.BYSTANDER:
-            record.crashes += 1
+            self._count_death(task)
         if share is Share.SUSPECT or (
             share is Share.WITNESS and record.crashes >= self._settings.max_crashes
         ):
@@ -373,8 +386,27 @@ class Attempts:
         message = f"its worker (pid {seat.pid}) died: {status}"
         self._blamed(task, ("WorkerDied", message, "", {"pid": seat.pid, **ended}), record.crashes)
 
+    def _count_death(self, task: LiveTask) -> None:
+        """Note the death of the task's worker, and forget those that count no more."""
+        record, now = task.record, time.time()
+        before = record.deaths
+        if before is None:
+            # An earlier release kept the number only.
+            before = (record.started or now,) * record.crashes
+        record.deaths = recent((*before, now), now, self._settings.crash_window)
+        record.crashes = len(record.deaths)
+
+    def _delays_from(self, task: LiveTask, seconds: float) -> int:
+        """The attempt from which on retry delays count, after one that ran for so many seconds."""
+        record = task.record
+        first = delays_from(record.delays_from, record.attempt, seconds, self._settings.crash_window)
+        if first != record.delays_from:
+            record.delays_from = first
+        return first
+
     def _blamed(self, task: LiveTask, error: ErrorRow, crashes: int) -> None:
         record = task.record
+        seconds = 0.0 if task.attempt is None else self._loop.time() - task.attempt.handed_at
         most = self._settings.max_crashes
         self._carry_out(
             task,
@@ -385,6 +417,7 @@ class Attempts:
                 cancelled=record.cancel,
                 crashes=crashes,
                 max_crashes=most,
+                delays_from=self._delays_from(task, seconds),
             ),
         )
 
@@ -403,7 +436,8 @@ class Attempts:
         """At boot: interrupt the tasks that ran under the last supervisor; how many."""
         tasks = self._table.queues.running_at_boot()
         for task in tasks:
-            self._interrupt(task)
+            with self._table.one(task):
+                self._interrupt(task)
         return len(tasks)
 
 

@@ -186,8 +186,9 @@ class Dispatcher:
             if len(stay) < len(tasks):
                 for task in tasks:
                     if task.lane is not lane:
-                        self._table.stand(task)
                         moved += 1
+                        with self._table.one(task):
+                            self._table.stand(task)
             if stay:
                 return stay
             if moved >= AT_ONCE:

@@ -50,9 +50,12 @@ def judge(
     *,
     cancelled: bool,
     timed_out: bool,
+    delays_from: int = 1,
     rng: random.Random | None = None,
 ) -> Verdict:
     """The verdict on an attempt whose code has ended (`attempt` counts from 1).
+
+    The retry of attempt number `delays_from` has the first delay of the policy.
 
     1. A task whose cancel was accepted is cancelled, whatever its code returned. The value is kept.
     2. An attempt past its deadline has timed out, whatever its code returned. It may be retried.
@@ -74,7 +77,9 @@ def judge(
             "",
             {} if error is None else error[3],
         )
-        return _retried(options, attempt, TIMEOUT_LINEAGE, late, rng) or Verdict(Event.TIME_OUT, late)
+        return _retried(options, attempt, delays_from, TIMEOUT_LINEAGE, late, rng) or Verdict(
+            Event.TIME_OUT, late
+        )
     match outcome.ending:
         case Ending.VALUE:
             return COMPLETED
@@ -82,18 +87,22 @@ def judge(
             return Verdict(Event.INTERRUPT)
         case Ending.TIMED_OUT:
             late = ("Timeout", *error[1:]) if error is not None else ("Timeout", "", "", {})
-            return _retried(options, attempt, TIMEOUT_LINEAGE, late, rng) or Verdict(Event.TIME_OUT, late)
+            return _retried(options, attempt, delays_from, TIMEOUT_LINEAGE, late, rng) or Verdict(
+                Event.TIME_OUT, late
+            )
         case Ending.FAIL:
             return Verdict(Event.FAIL, error)
         case Ending.RETRY_LATER:
             policy = options.retry
             if policy.attempts and attempt > policy.attempts:
                 return Verdict(Event.FAIL, error)
-            delay = policy.wait(attempt - 1, rng) if outcome.delay is None else max(0.0, outcome.delay)
+            delay = (
+                policy.wait(attempt - delays_from, rng) if outcome.delay is None else max(0.0, outcome.delay)
+            )
             return Verdict(Event.RETRY, error, delay)
         case Ending.ERROR:
             names = outcome.error[3] if outcome.error else []
-            return _retried(options, attempt, names, error, rng) or Verdict(Event.FAIL, error)
+            return _retried(options, attempt, delays_from, names, error, rng) or Verdict(Event.FAIL, error)
 
 
 def judge_crash(
@@ -104,6 +113,7 @@ def judge_crash(
     cancelled: bool,
     crashes: int,
     max_crashes: int,
+    delays_from: int = 1,
     rng: random.Random | None = None,
 ) -> Verdict:
     """The verdict on the task that is to blame for the death of its worker. `crashes` includes this death."""
@@ -112,13 +122,18 @@ def judge_crash(
     if crashes >= max_crashes:
         message = f"its worker died {crashes} times while it ran; the last time: {error[1]}"
         return Verdict(Event.FAIL, ("Poisoned", message, "", {**error[3], "crashes": crashes}))
-    return _retried(options, attempt, CRASH_LINEAGE, error, rng) or Verdict(Event.FAIL, error)
+    return _retried(options, attempt, delays_from, CRASH_LINEAGE, error, rng) or Verdict(Event.FAIL, error)
 
 
 def _retried(
-    options: Options, attempt: int, names: Any, error: ErrorRow | None, rng: random.Random | None
+    options: Options,
+    attempt: int,
+    delays_from: int,
+    names: Any,
+    error: ErrorRow | None,
+    rng: random.Random | None,
 ) -> Verdict | None:
     policy = options.retry
     if attempt <= policy.attempts and policy.wants(names):
-        return Verdict(Event.RETRY, error, policy.wait(attempt - 1, rng))
+        return Verdict(Event.RETRY, error, policy.wait(attempt - delays_from, rng))
     return None

@@ -32,7 +32,8 @@ class Admission:
     def start(self, rows: Any) -> list[bytes] | None:
         """Start all of the rows or none.
 
-        Returns the task id of each row if a key led to another task, else None.
+        Returns the task id of each row if a key led to another task, else None. A key may be (text, "start"): a task
+        with this key that has ended is started anew.
         """
         if not rows:
             return None
@@ -94,15 +95,22 @@ class Admission:
         there: list[bytes] = []
         for row in rows:
             id, key = row[0], row[4]
+            if anew := type(key) is tuple:
+                key = _of_pair(key)
             known = None if key is None else keys.get(key) or self._of_key(key)
+            if anew and known is not None and known != id and known not in fresh and self._has_ended(known):
+                known = None
             if known is None and (id in fresh or id in tasks or id in on_disk):
                 known = id
             if known is None:
-                fresh[id] = row
+                fresh[id] = (*row[:4], key, *row[5:]) if anew else row
                 if key is not None:
                     keys[key] = id
             there.append(known or id)
         return list(fresh.values()), there
+
+    def _has_ended(self, id: bytes) -> bool:
+        return self._table.known(id).ended is not None
 
     def _of_key(self, key: Any) -> bytes | None:
         """The existing task with this key, or None."""
@@ -144,10 +152,11 @@ class Admission:
                 limit,
             )
 
-    def retry(self, old_id: Any, new_id: Any, *, from_scratch: bool) -> None:
+    def retry(self, old_id: Any, new_id: Any, *, from_scratch: bool) -> bool:
         """Retry an ended task as a new one with its arguments and, unless `from_scratch`, its checkpoint.
 
-        If the app does not declare it, the new one waits for its code.
+        If the app does not declare it, the new one waits for its code. It takes over the key. False if the client
+        repeats the request because the first answer was lost.
         """
         old = self._table.known(checked_id(old_id))
         if old.ended is None:
@@ -155,8 +164,7 @@ class Admission:
         if not is_task_id(new_id):
             raise InvalidValue("a task's id must be a UUID of version 7")
         if self._table.record(new_id) is not None:
-            # The client repeats the request because the first answer was lost.
-            return
+            return False
         self._newest = max(self._newest, new_id)
         record = Record(
             new_id,
@@ -165,8 +173,14 @@ class Admission:
             old.stream,
             old.origin,
             old.options,
+            old.key,
             retry_of=old_id,
         )
+        if old.key is not None:
+            self._commits.put(Table.KEYS, idempotency_key(old.key), new_id)
+        if old.closed and not from_scratch:
+            # It goes on where the old one ended, which may have been behind the last message.
+            record.closed = True
         state = None if from_scratch else self._commits.get(Table.CHECKPOINTS, old_id)
         if state is not None:
             self._commits.put(Table.CHECKPOINTS, new_id, state)
@@ -174,11 +188,19 @@ class Admission:
         new = (record, self._commits.get(Table.ARGS, old_id))
         _close_if_deaf(*new)
         self._table.add([new])
+        return True
 
 
 def _given(column: tuple[Any, ...]) -> list[Any]:
     """The values of a column that are not None."""
     return [] if column.count(None) == len(column) else [value for value in column if value is not None]
+
+
+def _of_pair(pair: tuple[Any, ...]) -> str:
+    if len(pair) != 2 or pair[1] != "start":
+        raise InvalidOption(f"not a key: {pair!r:.80}")
+    key: str = pair[0]
+    return key
 
 
 def _close_if_deaf(record: Record, args: bytes | None) -> None:

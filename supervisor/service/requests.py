@@ -256,7 +256,8 @@ class Service:
 
     def _retry(self, client: ClientLink, request: int, old_id: Any, new_id: Any, from_scratch: Any) -> None:
         self._refuse_new_work()
-        self._admission.retry(old_id, new_id, from_scratch=bool(from_scratch))
+        if self._admission.retry(old_id, new_id, from_scratch=bool(from_scratch)):
+            self._mailboxes.hand_on(old_id, new_id)
         self._once_on_disk(client, request)
 
     # --- messages and ends ---

@@ -69,8 +69,8 @@ class TaskCatalog:
         declared, is_async = found or _UNDECLARED
         try:
             options = declared if record.options is None else Options.unpack(record.options, declared)
-        except InvalidOption:
-            # Written by a release with other options; its task must still be runnable.
+        except (InvalidOption, ValueError, TypeError):
+            # Written by a release with other options, or damaged; its task must still be runnable.
             options = declared
         if found is None and self.loaded:
             return options, Lane.CODE

@@ -189,6 +189,11 @@ class LiveTask:
         if value is not None:
             record.result = len(value)
 
+    def set_aside(self) -> None:
+        """It is on no worker and in no queue; what the disk says of it stays."""
+        self._leave_worker()
+        self.key = None
+
     def _note_tries(self) -> None:
         """Store how many attempts the retry policy allows. Rows of quick tasks that complete stay without it."""
         tries = self.options.retry.attempts + 1

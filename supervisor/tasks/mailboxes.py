@@ -172,6 +172,17 @@ class Mailboxes:
             self._feed(task, mailbox)
         self._close_if_given(task)
 
+    def hand_on(self, old: bytes, new: bytes) -> None:
+        """Give the messages that an ended task has not acknowledged to the task that retries it, too."""
+        rows = dict(self._commits.scan(Table.MAIL, old, after_prefix(old)))
+        if (ended := self._table.tasks.get(old)) is not None and (mailbox := ended.mailbox) is not None:
+            # Its end is not on disk yet, and so may be its messages.
+            rows = self._commits.get_many(Table.MAIL, mail_keys(old, mailbox.first, mailbox.last))
+        values = [rows[key] for key in sorted(rows)]
+        task = self._table.find(new) if values else None
+        if task is not None:
+            self._post(task, values)
+
     def progress(self, task: LiveTask, taken: int, acked: int) -> None:
         """The task has taken messages up to one number and acknowledged up to another."""
         mailbox = task.mailbox

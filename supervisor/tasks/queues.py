@@ -115,10 +115,12 @@ class Queues:
 
     def take_called(self, most: int) -> list[LiveTask]:
         """Some of the tasks whose code has come, at most `most`. They are still in their old place."""
-        start, end = self._called.popleft()
-        rows = self._commits.scan(Table.LIVE, start, end, most)
-        if len(rows) == most:
-            self._called.appendleft((rows[-1][0] + b"\0", end))
+        rows: list[tuple[bytes, bytes]] = []
+        while self._called and not rows:
+            start, end = self._called.popleft()
+            rows = self._commits.scan(Table.LIVE, start, end, most)
+            if len(rows) == most:
+                self._called.appendleft((rows[-1][0] + b"\0", end))
         return self._all_at(key for key, _ in rows if self._stands(key))
 
     def without_code(self, most: int) -> dict[str, int]:

@@ -7,12 +7,14 @@ reads one when it is asked for. The table has the queues (`Queues`) and writes c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from ...actors.errors import StoreCorrupt, TaskNotFound
 from ...actors.ids import id_text
-from ...actors.state import Event
+from ...actors.state import Event, State
 from ...storage.tables.record import Record
 from ...storage.tables.schema import ID_BYTES, Lane, Table, after_prefix, live_key, mail_key, mail_keys
 from ..rules.verdict import ErrorRow
@@ -22,6 +24,8 @@ from .live_task import LiveTask, place_of
 from .queues import DAMAGED, Queues
 from .ready_queue import ReadyQueue
 from .write_behind import WriteBehind
+
+log = logging.getLogger("understudy")
 
 
 class TaskTable:
@@ -49,8 +53,9 @@ class TaskTable:
         self.declared.add(tasks)
         names = {*tasks, *(old for old, new in self.declared.aliases.items() if new in tasks)}
         for task in list(self.tasks.values()):
-            if task.queued and (first or task.record.name in names):
-                self._settle(task)
+            if task.queued and task.key is not None and (first or task.record.name in names):
+                with self.one(task):
+                    self._settle(task)
         # What is about to be written cannot be found before it is on disk.
         self._commits.after_commit(lambda: self._call(names))
 
@@ -62,7 +67,8 @@ class TaskTable:
     def call_up(self, most: int) -> None:
         """Queue some of the tasks whose code has come, at most `most`."""
         for task in self.queues.take_called(most):
-            self._settle(task)
+            with self.one(task):
+                self._settle(task)
 
     def _settle(self, task: LiveTask) -> None:
         """Give a queued task the name, the options and the place that the app's declaration says."""
@@ -96,9 +102,7 @@ class TaskTable:
         try:
             return None if row is None else Record.unpack(id, row)
         except ValueError as error:
-            raise StoreCorrupt(
-                f"the record of task {id_text(id)} is damaged; run `understudy check`", problems=[str(error)]
-            ) from error
+            raise _damaged(id, error) from error
 
     def known(self, id: bytes) -> Record:
         """As `record`; TaskNotFound if there is no such task."""
@@ -108,7 +112,10 @@ class TaskTable:
         return record
 
     def _load(self, record: Record) -> LiveTask:
-        task = self._take_in(record, self._commits.get(Table.ARGS, record.id), stored=True)
+        try:
+            task = self._take_in(record, self._commits.get(Table.ARGS, record.id), stored=True)
+        except ValueError as error:
+            raise _damaged(record.id, error) from error
         self.writes.loaded(task)
         return task
 
@@ -122,6 +129,11 @@ class TaskTable:
         if record.place is not None:
             task.key = task.stored_key = live_key(*record.place, record.id)
         task.args = args
+        place = record.place
+        if record.ended is None and (
+            place is None or (place[0] == Lane.RUNNING) != (record.state is State.RUNNING)
+        ):
+            raise ValueError(f"a task that is {record.state} cannot stand in {place}")
         self.tasks[record.id] = task  # last, so that a damaged record leaves nothing here
         return task
 
@@ -216,6 +228,24 @@ class TaskTable:
         task.options, task.lane = self.declared.options_of(task.record)
         self.stand(task)
 
+    @contextmanager
+    def one(self, task: LiveTask) -> Iterator[None]:
+        """Change one of several tasks. An error sets this one aside and goes no further, so that the others go on."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - whatever it is, the others must go on
+            self.set_aside(task, error)
+
+    def set_aside(self, task: LiveTask, error: Exception) -> None:
+        """A change of this task has failed: it does nothing more before the next start of the supervisor, unless it
+        is cancelled."""
+        log.error(
+            "task %s (%s) is set aside, because a change of it failed",
+            id_text(task.id), task.record.name, exc_info=error,
+        )  # fmt: skip
+        self.queues.discard(task)
+        task.set_aside()
+
     def take_back(self, task: LiveTask) -> None:
         """It was handed out and had not begun: as if it had never left its queue."""
         task.take_back()
@@ -225,21 +255,26 @@ class TaskTable:
         """Move delayed tasks that are due by `now` to their lanes, at most `most`; how many."""
         due = self.queues.take_due(now, most)
         for task in due:
-            task.record.due = None
-            self.stand(task)
+            with self.one(task):
+                task.record.due = None
+                self.stand(task)
         return len(due)
 
     def end(
         self, task: LiveTask, event: Event, *, error: ErrorRow | None = None, value: bytes | None = None
     ) -> None:
-        """It has ended; its state never changes again. Removes its messages; the record and the value stay."""
+        """It has ended; its state never changes again.
+
+        The messages of a task that has completed are removed. Otherwise a retry may still need those that are not
+        acknowledged: they are kept as long as the record.
+        """
         queue, key = self.queues.of(task), task.key
         task.end(event, error, value)
         if queue is not None and key is not None:
             queue.discard(key)
         if value is not None:
             self._commits.put(Table.RESULTS, task.id, value)
-        if task.mailbox is not None or task.stored:
+        if event is Event.COMPLETE and (task.mailbox is not None or task.stored):
             self._clear_mail(task)
         self.writes.expire(task)
         self._changed(task)
@@ -256,3 +291,9 @@ class TaskTable:
         self.touch(task)
         if self.on_change is not None:
             self.on_change(task)
+
+
+def _damaged(id: bytes, error: ValueError) -> StoreCorrupt:
+    return StoreCorrupt(
+        f"the record of task {id_text(id)} is damaged; run `understudy check`", problems=[str(error)]
+    )

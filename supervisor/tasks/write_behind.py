@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -13,6 +14,8 @@ from .commit_loop import CommitLoop
 from .live_task import LiveTask
 from .queues import Queues
 from .ready_queue import ReadyQueue
+
+log = logging.getLogger("understudy")
 
 
 class WriteBehind:
@@ -70,9 +73,17 @@ class WriteBehind:
         for task in dirty:
             task.dirty = False
             task.batch = batch
-            if task.record.ended is not None:
+            over = task.record.ended is not None
+            if task.key is None and not over:
+                # It was set aside: the disk keeps what it says of it.
+                continue
+            try:
+                tasks[task.id], key = task.row()
+            except Exception:
+                log.exception("task %s cannot be written; all others are", task.id.hex())
+                continue
+            if over:
                 ended.append(task)
-            tasks[task.id], key = task.row()
             if key != task.stored_key:
                 if task.stored_key is not None:
                     live[task.stored_key] = None

@@ -14,7 +14,10 @@ class Ask(IntEnum):
     HELLO = 0
     """[op, version]"""
     START = 1
-    """[op, request, [(id, task, args, options, key, due, stream, origin), …]]: all in one commit, or none."""
+    """[op, request, [(id, task, args, options, key, due, stream, origin), …]]: all in one commit, or none.
+
+    A key is None, text, or (text, "start"), which starts a task anew if that of the key has ended.
+    """
     SEND = 2
     """[op, request, [(id, value), …]]: all in one commit, or none."""
     CLOSE = 3

@@ -35,7 +35,7 @@ def test_what_is_sent_before_the_task_starts_is_not_lost(home: Path):
         assert queued.result(PATIENCE) == list(range(20))
         assert delayed.status().mailbox_depth == 20
         assert delayed.cancel()
-        assert delayed.status().mailbox_depth == 0
+        assert delayed.status().mailbox_depth == 20, "kept for a retry"
     assert_sound(home)
 
 

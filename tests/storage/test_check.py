@@ -106,8 +106,8 @@ def key_of(record: Record, lane: Lane = Lane.SYNC) -> bytes:
         (lambda s, c: s.put(Table.LOGS, log_key(SOME, 1), b""), "of logs has no task"),
         (lambda s, c: s.put(Table.MAIL, mail_key(SOME, 1), b""), "of mail has no task"),
         (
-            lambda s, c: s.put(Table.MAIL, mail_key(c[State.CANCELLED].id, 1), b""),
-            "is cancelled but has the message",
+            lambda s, c: s.put(Table.MAIL, mail_key(c[State.COMPLETED].id, 1), b""),
+            "is completed but has the message",
         ),
         (lambda s, c: s.put(Table.RESULTS, c[State.RUNNING].id, b""), "is running but has a result"),
         (lambda s, c: s.put(Table.KEYS, b"lost", SOME), "which does not exist"),

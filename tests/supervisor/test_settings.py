@@ -30,10 +30,11 @@ WHOLE = {
     "map_size": (MIB // 4, 1 << 46),
 }
 SECONDS = ("drain", "restarts_within", "start_timeout")
+POSITIVE = ("crash_window",)
 
 
 def test_every_setting_is_checked_here():
-    assert {field.name for field in fields(Settings)} == {*WHOLE, *SECONDS, "durability"}
+    assert {field.name for field in fields(Settings)} == {*WHOLE, *SECONDS, *POSITIVE, "durability"}
 
 
 @pytest.mark.parametrize("name", WHOLE)
@@ -53,6 +54,15 @@ def test_seconds(name: str):
         assert value == good
         assert isinstance(value, float)
     for bad in (-1, -0.001, math.nan, math.inf, -math.inf, True, "1", 10**400):
+        with pytest.raises(InvalidOption, match=name):
+            Settings.of({name: bad})
+
+
+@pytest.mark.parametrize("name", POSITIVE)
+def test_seconds_above_zero(name: str):
+    for good in (1, 0.5, 1e9):
+        assert getattr(Settings.of({name: good}), name) == good
+    for bad in (0, -1, math.nan, math.inf, True, "1"):
         with pytest.raises(InvalidOption, match=name):
             Settings.of({name: bad})
 

@@ -77,6 +77,9 @@ def setting(
 @setting("worker_memory", SIZE, "Replace a worker that uses more memory than this.", "SIZE", "never")
 @setting("worker_tasks", click.IntRange(0), "Replace a worker after N tasks.", default="never")
 @setting("max_crashes", click.IntRange(1), "Worker deaths after which a task fails as Poisoned.")
+@setting(
+    "crash_window", DURATION, "Time for which the death of a worker counts against a task.", "TIME", "1h"
+)
 @setting("mailbox_messages", click.IntRange(1), "Messages that may wait in one mailbox.", default="10,000")
 @setting("mailbox_bytes", SIZE, "Bytes that may wait in one mailbox.", "SIZE", "64M")
 @setting("value_limit", SIZE, "Bytes of one argument list, message, checkpoint or result.", "SIZE", "64M")

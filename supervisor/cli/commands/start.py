@@ -35,6 +35,11 @@ def launch_options(command: Callable[..., Any]) -> Callable[..., Any]:
             click.option(
                 "--key", metavar="TEXT", help="A later start with the same key returns the first one's task."
             ),
+            click.option(
+                "--on-ended",
+                type=click.Choice(["return", "start"]),
+                help="If the task of --key has ended: return it, or start a new one.  [default: return]",
+            ),
             click.option("--delay", type=DURATION, help="Begin after this delay: 90, 10m, 2h, 1d."),
             click.option("--at", type=MOMENT, help="Begin at this time or later: 2030-01-31T08:00."),
             click.option(

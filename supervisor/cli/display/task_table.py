@@ -171,7 +171,7 @@ def _checkpoint(record: TaskRecord, now: float) -> str | None:
 
 def _mailbox(record: TaskRecord) -> str | None:
     if record.ended_already:
-        return None
+        return f"{record.mailbox_depth:,} not read; a retry gets them" if record.mailbox_depth else None
     waiting = f"{record.mailbox_depth:,} waiting" if record.mailbox_depth else "empty"
     return f"{waiting}, closed" if record.closed else waiting
 

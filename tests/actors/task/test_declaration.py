@@ -27,6 +27,7 @@ from understudy.actors.task.declaration import (
     NAME_LIMIT,
     Launch,
     Task,
+    declared_as,
     default_name,
     module_name,
     registry,
@@ -302,7 +303,7 @@ def test_options_with_a_name_declares_another_task() -> None:
 
 def test_unknown_options_are_refused() -> None:
     with pytest.raises(
-        InvalidOption, match=r"unknown option 'dely'.*timeout.* start key, delay, at, stream_id$"
+        InvalidOption, match=r"unknown option 'dely'.*timeout.* start key, on_ended, delay, at, stream_id$"
     ):
         plain.options(dely=3)
 
@@ -579,3 +580,48 @@ def test_a_plain_call_runs_the_function_here_and_is_no_task():
         asks_where_it_is()
     with pytest.raises(NotInTask, match="checkpoint"):
         asyncio.run(stores())
+
+
+# --- former names ---
+
+
+def test_a_task_is_found_under_its_former_names() -> None:
+    renamed = task(name="aliases: new", aliases=["aliases: old", "aliases: older"])(_of_this_module)
+    assert (
+        declared_as("aliases: old") is declared_as("aliases: older") is declared_as("aliases: new") is renamed
+    )
+    assert Task.named("aliases: old") is renamed
+    assert renamed.declared()["aliases"] == ["aliases: old", "aliases: older"]
+    assert renamed.options(name="aliases: another").aliases == ()
+
+
+@pytest.mark.parametrize("aliases", ["text", 3, [3], [""], ["two\nlines"]])
+def test_former_names_must_be_names(aliases: object) -> None:
+    with pytest.raises(InvalidOption):
+        task(aliases=aliases)(_of_this_module)  # type: ignore[call-overload]
+
+
+def test_one_name_leads_to_one_task() -> None:
+    task(name="aliases: one", aliases=["aliases: taken"])(_of_this_module)
+    with pytest.raises(InvalidTask, match="run as aliases: one"):
+        task(name="aliases: two", aliases=["aliases: taken"])(_of_this_module)
+    with pytest.raises(InvalidTask, match="run as aliases: one"):
+        task(name="aliases: taken")(_of_this_module)
+
+
+def test_what_to_do_when_the_task_of_a_key_has_ended() -> None:
+    declared = task(name="aliases: keyed")(_of_this_module)
+    assert declared.options(key="k").launch.packed_key() == "k"
+    assert declared.options(key="k", on_ended="start").launch.packed_key() == ("k", "start")
+    assert declared.options(key="k", on_ended="start").options(priority=1).launch.packed_key() == (
+        "k",
+        "start",
+    )
+    with pytest.raises(InvalidOption, match="on_ended"):
+        declared.options(key="k", on_ended="again")  # type: ignore[arg-type]
+    with pytest.raises(InvalidOption, match="needs key"):
+        declared.options(on_ended="start")
+
+
+def _of_this_module() -> None:
+    pass

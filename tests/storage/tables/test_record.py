@@ -65,3 +65,15 @@ def test_other_bytes_are_refused_with_a_value_error(row: bytes):
 def test_a_row_without_a_state_is_refused(row: bytes):
     with pytest.raises(ValueError, match="not a task record"):
         state_of(row)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("name", 1), ("attempt", "1"), ("created", None), ("place", (1,)), ("place", ("a", 0)), ("crashes", "3"),
+     ("options", [1]), ("key", b"k"), ("due", "soon"), ("deaths", 5), ("cancel", 2)],
+)  # fmt: skip
+def test_a_field_of_the_wrong_type_is_damage(field: str, value: object) -> None:
+    record = Record(bytes(16), "name", 1.0, bytes(16))
+    setattr(record, field, value)
+    with pytest.raises(ValueError, match="not a task record"):
+        Record.unpack(record.id, record.pack())

@@ -35,6 +35,7 @@ OUTCOMES = {
     Ending.FAIL: Outcome(Ending.FAIL, error=ERROR),
     Ending.RETRY_LATER: Outcome(Ending.RETRY_LATER, error=ERROR, delay=LATER),
     Ending.INTERRUPTED: Outcome(Ending.INTERRUPTED),
+    Ending.UNDECLARED: Outcome(Ending.UNDECLARED),
     Ending.TIMED_OUT: Outcome(Ending.TIMED_OUT, error=(*ERROR, {"exit_code": 143})),
 }
 
@@ -54,7 +55,7 @@ def expected(
         return (Event.RETRY, linear) if again else (Event.TIME_OUT, None)
     if ending is Ending.VALUE:
         return Event.COMPLETE, None
-    if ending is Ending.INTERRUPTED:
+    if ending in (Ending.INTERRUPTED, Ending.UNDECLARED):
         return Event.INTERRUPT, None
     if ending is Ending.FAIL:
         return Event.FAIL, None

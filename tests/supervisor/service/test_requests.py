@@ -17,7 +17,7 @@ from understudy.actors.errors import AppFailed
 from understudy.actors.ids import new_id
 from understudy.actors.state import State
 from understudy.storage.tables.record import Record
-from understudy.storage.tables.schema import Table
+from understudy.storage.tables.schema import Lane, Table, code_sort
 from understudy.supervisor.wire.messages import Answer, Ask, Order
 from wire import Wire, connect, listening
 
@@ -322,7 +322,9 @@ def test_retry_makes_a_new_task_from_the_old_ones_checkpoint(home: Path):
             assert (await wire.ask(Ask.RETRY, new_id(), new_id(), False, request=7))[0] == "TaskNotFound"
             assert (await wire.ask(Ask.RETRY, old, bytes(16), False, request=8))[0] == "InvalidValue"
             it.table.declared.tasks.clear()
-            assert (await wire.ask(Ask.RETRY, old, new_id(), False, request=9))[0] == "UnknownTask"
+            assert await wire.ask(Ask.RETRY, old, absent := new_id(), False, request=9) is None
+            await it.settle()
+            assert it.record(absent).place == (Lane.CODE, code_sort(it.record(old).name))
             await wire.close()
 
     asyncio.run(story())

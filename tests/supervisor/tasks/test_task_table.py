@@ -75,7 +75,6 @@ def test_other_options_than_the_last_supervisors(home: Path):
                 "retried": Lane.ALONE,
                 "async": Lane.SYNC,
                 "alone": Lane.SYNC,
-                "short": Lane.SYNC,
             }
             it.table.release_due(time.time(), 100)
             got: dict[Lane, list[bytes]] = {}
@@ -83,9 +82,11 @@ def test_other_options_than_the_last_supervisors(home: Path):
                 for lane in (Lane.SYNC, Lane.ASYNC, Lane.ALONE):
                     while entries := it.dispatcher._take(lane, 2):
                         got.setdefault(lane, []).extend(entry.id for entry in entries)
-            for id in ids:
+            absent = [id for id in ids if it.record(id).name == "short"]
+            for id in set(ids) - set(absent):
                 assert id in got[lane_of[it.record(id).name]]
-            assert sum(map(len, got.values())) == len(ids)
+            assert sum(map(len, got.values())) == len(ids) - len(absent)
+            assert {it.entry(id).lane for id in absent} == {Lane.CODE}
             for found in got.values():
                 for id in found:
                     it.table.queues.put_back(it.entry(id))
@@ -159,5 +160,44 @@ def test_the_tries_of_a_task_are_stored_once_they_say_something(home: Path):
             assert [stored[id].tries for id in (good, bad, again, long, none)] == [1, 3, 3, 3, 1]
             assert [stored[id].attempt for id in (bad, again, long)] == [1, 2, 1]
             assert "tries" not in stored[good].__dict__, "the row of a quick task stays short"
+
+    asyncio.run(story())
+
+
+# --- an error in one task's change ---
+
+
+def test_a_fault_in_one_tasks_end_leaves_the_others_alone(home: Path):
+    async def story() -> None:
+        async with room(home, workers=0, slots=8) as it:
+            ids = [it.add() for _ in range(5)]
+            await it.settle()
+            worker = it.hire()
+            await it.settle()
+            assert [assignment.id for assignment in worker.begin()] == ids
+            odd = ids[2]
+            it.entry(odd).record.state = State.CANCELLED  # from which there is no way on
+            for id in ids:
+                worker.done(id)
+            await it.settle()
+            assert [it.record(id).state for id in ids if id != odd] == [State.COMPLETED] * 4
+            assert not worker.transport.closed
+            assert not worker.seat.tasks
+
+    asyncio.run(story())
+
+
+def test_a_fault_in_one_tasks_row_leaves_the_others_written(home: Path):
+    async def story() -> None:
+        async with room(home, workers=0) as it:
+            ids = [it.add() for _ in range(3)]
+            await it.settle()
+            for id in ids:
+                it.entry(id).record.interruptions = 7
+                it.table.touch(it.entry(id))
+            it.entry(ids[1]).record.progress = (object(), None, "")  # type: ignore[assignment]
+            await it.settle()
+            stored = {id: Record.unpack(id, row) for id, row in it.rows(Table.TASKS)}
+            assert [stored[id].interruptions for id in ids] == [7, 0, 7]
 
     asyncio.run(story())
