@@ -150,9 +150,18 @@ class Supervisor:
             await asyncio.sleep(PRUNE_EVERY)
 
     def _handle_signals(self) -> None:
-        """The first SIGTERM or SIGINT drains, the second one stops at once."""
+        """The first SIGTERM or SIGINT drains, the second one stops at once. SIGHUP drains."""
+        loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, self.stop, False)
+            loop.add_signal_handler(number, self.stop, False)
+        # nohup ignores it, so that the supervisor outlives its terminal.
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            loop.add_signal_handler(signal.SIGHUP, self._hang_up)
+
+    def _hang_up(self) -> None:
+        # A lost terminal sends it more than once: the kernel does, and then the shell. So a second one ends nothing.
+        if not self._stop_asked.is_set():
+            self.stop()
 
     def stop(self, now: bool = False) -> None:
         """Drain and stop. A second call, or `now`, does not wait for running tasks."""

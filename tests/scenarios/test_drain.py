@@ -79,6 +79,27 @@ def test_a_signal_to_all_processes_is_a_drain(home: Path, tmp_path: Path) -> Non
         assert rt.cancel(waits.id)
 
 
+def test_a_lost_terminal_is_a_drain(home: Path, tmp_path: Path) -> None:
+    """SIGHUP comes twice, from the kernel and from the shell, and the second one must not cut the drain short."""
+    with serving(home, drain=60.0) as supervisor:
+        assert said(supervisor) == ["ready"]
+        with Runtime.connect(home) as rt:
+            ready(rt, 1)
+            works, waits = stage.working.start(str(tmp_path), "works"), stage.total.start()
+            seen(tmp_path, "works")
+            parked([waits], rt)
+            supervisor.send_signal(signal.SIGHUP)
+            until(lambda: waits.status().state == "queued", PATIENCE)
+            supervisor.send_signal(signal.SIGHUP)
+            assert rt.tree()["draining"]
+            (tmp_path / "go").touch()
+            assert said(supervisor) == ["stopped"]
+            assert (works.status().state, works.status().interruptions) == ("completed", 0)
+        assert supervisor.wait(PATIENCE) == 0
+    with runtime(home) as rt:
+        assert rt.cancel(waits.id)
+
+
 def test_a_second_signal_does_not_wait(home: Path, tmp_path: Path) -> None:
     with serving(home, drain=60.0) as supervisor:
         assert said(supervisor) == ["ready"]

@@ -96,9 +96,9 @@ def setting(
 def serve(app: str, app_dir: str, log_level: str, **settings: Any) -> None:
     """Serve a home: run the tasks that APP declares.
 
-    APP is a module, a package.module or a path/to/file.py. SIGTERM and SIGINT stop the supervisor: running
-    tasks get the --drain time to reach a stopping point. Tasks that have not ended then are queued again. A
-    second signal stops the supervisor at once.
+    APP is a module, a package.module or a path/to/file.py. SIGTERM, SIGINT and SIGHUP stop the supervisor:
+    running tasks get the --drain time to reach a stopping point. Tasks that have not ended then are queued
+    again. A second SIGTERM or SIGINT stops the supervisor at once.
     """
     set_up_logging(log_level)
     home = current().home

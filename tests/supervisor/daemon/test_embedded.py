@@ -69,9 +69,10 @@ def test_it_says_why_it_does_not(owner: Owner, home: Path):
     assert owner.process.wait(20) == FAILED
 
 
-def test_a_sigterm_stops_it(owner: Owner, home: Path):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_stops_it(owner: Owner, home: Path, number: signal.Signals):
     owner.configure(home)
-    os.kill(owner.process.pid, signal.SIGTERM)
+    os.kill(owner.process.pid, number)
     assert owner.process.wait(20) == 0
 
 

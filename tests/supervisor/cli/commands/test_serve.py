@@ -36,6 +36,20 @@ def test_one_line_when_ready_and_a_drain_at_sigterm(stage: Stage):
     assert (seen["state"], seen["attempt"], seen["interruptions"]) == ("queued", 1, 1)
 
 
+def test_nohup_keeps_it(stage: Stage):
+    hang_up = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        process, _ = stage.serve()
+    finally:
+        signal.signal(signal.SIGHUP, hang_up)
+    process.send_signal(signal.SIGHUP)
+    id = stage.start("app:add", "1", "2")
+    stage.until_state(id, "completed")
+    process.send_signal(signal.SIGTERM)
+    assert "stopping" in process.communicate(timeout=15)[1]
+    assert process.returncode == ExitCode.OK
+
+
 def test_the_second_signal_stops_now(stage: Stage):
     stage.write(
         """
