@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .actors.inside.context import restore as restore
     from .actors.inside.context import send as send
     from .actors.inside.context import sleep as sleep
+    from .actors.inside.context import task_dir as task_dir
     from .actors.state import State as State
     from .actors.task.call import Call as Call
     from .actors.task.declaration import Task as Task
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from .actors.task.handles import TaskInfo as TaskInfo
     from .actors.task.handles import TaskRecord as TaskRecord
     from .actors.task.retry import Retry as Retry
+    from .actors.task.worker_hooks import on_worker_start as on_worker_start
+    from .actors.task.worker_hooks import on_worker_stop as on_worker_stop
     from .actors.values import register as register
     from .actors.websocket import api as _ws
     from .supervisor.client.async_runtime import AsyncRuntime as AsyncRuntime
@@ -50,12 +53,13 @@ _ERRORS: Final = "actors.errors"
 #: The other modules with public names -> those names.
 _NAMES: Final = {
     "actors.box.conf": "BoxConf",
-    "actors.inside.context": "cancelled checkpoint current progress receive restore send sleep",
+    "actors.inside.context": "cancelled checkpoint current progress receive restore send sleep task_dir",
     "actors.state": "State",
     "actors.task.call": "Call",
     "actors.task.declaration": "Task task",
     "actors.task.handles": "TaskInfo TaskRecord",
     "actors.task.retry": "Retry",
+    "actors.task.worker_hooks": "on_worker_start on_worker_stop",
     "actors.values": "register",
     "supervisor.client.async_runtime": "AsyncRuntime",
     "supervisor.client.runtime": "Runtime",

@@ -261,7 +261,7 @@ class TaskActor(pykka.Actor):
 
     def _finish(self, outcome: Outcome) -> None:
         if self._lines is not None:
-            self._log_partial_lines()
+            self.log_partial_lines()
         helpers = self.helpers
         if helpers is not None:
             helpers.close()
@@ -507,7 +507,7 @@ class TaskActor(pykka.Actor):
 
     # --- what the task prints ---
 
-    def write(self, level: str, text: str) -> None:
+    def write(self, level: str, text: str | bytes) -> None:
         """Add printed text. Whole lines become log entries; the rest waits for the end of its line."""
         lines = self._lines
         if lines is None:
@@ -515,10 +515,11 @@ class TaskActor(pykka.Actor):
         for line in lines.add(level, text):
             self.host.log(self, level, line)
 
-    def _log_partial_lines(self) -> None:
-        assert self._lines is not None
-        for level, rest in self._lines.rest():
-            self.host.log(self, level, rest)
+    def log_partial_lines(self) -> None:
+        """Log what has been printed of lines that have no end yet."""
+        if self._lines is not None:
+            for level, rest in self._lines.rest():
+                self.host.log(self, level, rest)
 
 
 def running_actor() -> TaskActor | None:

@@ -81,6 +81,7 @@ class Assignment(NamedTuple):
     timeout: float | None
     has_checkpoint: bool
     interruptions: int
+    capture_output: bool = False
 
 
 class Host(Protocol):
@@ -116,7 +117,10 @@ class Host(Protocol):
         """Note the task's progress; only the last call counts."""
 
     def log(self, actor: TaskActor, level: str, text: str, at: float | None = None) -> None:
-        """Add one entry to the task's log; `at` in seconds since the epoch, by default now."""
+        """Add one entry to the task's log; `at` in seconds since the epoch, by default now.
+
+        After the attempt's end it goes to the worker's own output, with the task's id.
+        """
 
 
 class Undeclared(UnknownTask):

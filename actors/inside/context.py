@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from ..attempt.actor import TaskActor, actor_here, running_actor
@@ -15,6 +16,8 @@ from ..task import current_runtime
 
 #: Characters of a progress note that are kept.
 NOTE_LIMIT: Final = 1_000
+#: The folder under home that holds one folder for each task that has called `task_dir`.
+FOLDER: Final = "files"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,17 @@ def progress(done: float, total: float | None = None, note: str = "") -> None:
     actor = actor_here("progress")
     total = None if total is None else float(total)
     actor.host.progress(actor, float(done), total, printable(str(note), NOTE_LIMIT))
+
+
+def task_dir() -> Path:
+    """This task's own folder for files, below the home; made at the first call.
+
+    All attempts of the task have the same one. It is removed with the task's record.
+    """
+    actor = actor_here("task_dir")
+    path = Path(actor.host.home, FOLDER, id_text(actor.id))
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return path
 
 
 def current() -> Current:

@@ -314,7 +314,8 @@ def task(
     **options: Any,
 ) -> Any:
     """Declare a task: `@task`, or `@task(name=…)` with any of timeout, retry, grace, priority, isolate,
-    main_thread, memory_limit, keep and ack. `aliases` are its former names: tasks stored under them run as this one.
+    main_thread, memory_limit, capture_output, keep and ack. `aliases` are its former names: tasks stored under them
+    run as this one.
 
     Works on functions, `async def` functions and actor classes. An actor class has `on_receive(message)`, and
     may have `on_start()` and `on_stop()`. The return value of `on_stop()` is the task's result. The default

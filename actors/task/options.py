@@ -46,6 +46,8 @@ class Options:
     """Bytes of memory that its worker may use; implies `isolate`."""
     keep: float | None = KEEP_DEFAULT
     """Seconds that the ended task is kept; None for ever."""
+    capture_output: bool = False
+    """Whether the file descriptors 1 and 2 go to the task's log; implies `isolate`."""
     ack: Ack | None = None
     """When a message is acknowledged. With None, checkpoints acknowledge once the task uses them."""
 
@@ -60,6 +62,7 @@ class Options:
         object.__setattr__(self, "retry", Retry.of(self.retry))  # an int n is Retry(attempts=n)
         check_whole("priority", self.priority, -PRIORITY_LIMIT, PRIORITY_LIMIT)
         check_flag("isolate", self.isolate)
+        check_flag("capture_output", self.capture_output)
         check_flag("main_thread", self.main_thread)
         if self.memory_limit is not None:
             check_whole("memory_limit in bytes", self.memory_limit, MEMORY_LIMIT_MIN)
@@ -73,7 +76,7 @@ class Options:
     @property
     def alone(self) -> bool:
         """Whether it needs a worker of its own."""
-        return self.isolate or self.memory_limit is not None
+        return self.isolate or self.memory_limit is not None or self.capture_output
 
     def changed(self, changes: dict[str, Any]) -> Options:
         """A copy with these fields changed; InvalidOption names an unknown one."""

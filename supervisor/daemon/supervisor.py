@@ -36,6 +36,7 @@ from ..settings import Settings
 from ..tasks.commit_loop import CommitLoop
 from ..testing.crash_points import Process, arm
 from .core import Core
+from .task_folders import TaskFolders
 
 log = logging.getLogger("understudy")
 
@@ -120,6 +121,8 @@ class Supervisor:
         self._boxes = BoxSweep(self._home.path, cookie, core.table.record)
         core.attempts.on_left_behind = self._boxes.ask
         core.service.on_stop = self.stop
+        self._folders = TaskFolders(self._home.path, core.table.record)
+        core.service.on_pruned = self._folders.sweep
         core.service.tree = self.tree
         # No other process reaps the orphans of tasks, nor any orphan if this is a container's first process.
         self._loop.add_signal_handler(signal.SIGCHLD, self._pool.reap)
@@ -142,6 +145,8 @@ class Supervisor:
             await asyncio.gather(*chores, return_exceptions=True)
 
     async def _prune_for_ever(self) -> None:
+        # The last supervisor may have ended between a record's removal and its folder's.
+        await self._folders.sweep()
         while True:
             try:
                 await self._core.service.prune(time.time())

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from ...actors.attempt.host import Ending, Outcome
-from ...actors.errors import ProtocolError, TaskNotFound, UnderstudyError
+from ...actors.errors import AppFailed, ProtocolError, TaskNotFound, UnderstudyError
 from ...actors.ids import id_text
 from ...actors.state import Event
 from ...storage.tables.schema import Lane, Table
@@ -19,14 +19,14 @@ from ..rules.blame import Share, blame
 from ..rules.crashes import delays_from, recent
 from ..rules.pace import Paces
 from ..rules.pauses import was_paused
-from ..rules.report_checks import check_checkpoint, check_done, check_lines, check_progress
+from ..rules.report_checks import check_checkpoint, check_done, check_failure, check_lines, check_progress
 from ..rules.verdict import ErrorRow, Verdict, completes, judge, judge_crash
 from ..settings import Settings
 from ..tasks.attempt import Attempt, due_of
 from ..tasks.commit_loop import CommitLoop
 from ..tasks.live_task import LiveTask
 from ..tasks.mailboxes import Mailboxes
-from ..tasks.task_log import TaskLog
+from ..tasks.task_log import Line, TaskLog, attempt_mark
 from ..tasks.task_table import TaskTable
 from ..wire.checks import checked_id
 from ..wire.messages import Report
@@ -71,6 +71,7 @@ class Attempts:
             Report.RESTORE: self._restore,
             Report.PROGRESS: self._progress,
             Report.LOG: self._log,
+            Report.FAILED: self._failed,
         }
 
     # --- out to a worker, and back without having begun ---
@@ -308,7 +309,24 @@ class Attempts:
         if task is not None:
             if task.log is None:
                 task.log = TaskLog(self._commits, id, self._settings.log_limit, stored=task.stored)
-            task.log.append(lines)
+            task.log.append(self._marked(task, lines))
+
+    def _marked(self, task: LiveTask, lines: Sequence[Line]) -> Sequence[Line]:
+        """The lines, below a mark if they are the first ones of an attempt that is not the task's first."""
+        attempt, record = task.attempt, task.record
+        if attempt is None or attempt.logged or not lines:
+            return lines
+        attempt.logged = True
+        if record.attempt == 1 and (not record.interruptions or task.kind.only_waits):
+            # After an interruption, a container goes on: its lines are those of the same run.
+            return lines
+        # At the time of its line: the follower of a container goes on at the time of the last line.
+        tries = task.options.retry.attempts + 1
+        return [(lines[0][0], *attempt_mark(record.attempt, tries, record.interruptions)), *lines]
+
+    def _failed(self, seat: WorkerSeat, message: Any, trace: Any) -> None:
+        check_failure(message, trace)
+        seat.failure = AppFailed(message, trace)
 
     # --- the death of a worker ---
 

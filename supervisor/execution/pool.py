@@ -354,12 +354,15 @@ class Pool:
         seat.channel.last_words()
         explained = self._events.died(seat, status)
         seat.channel.close()
-        if not seat.retiring:
+        if seat.failure is not None:
+            log.error("worker %d could not start: %s", pid, seat.failure)
+        elif not seat.retiring:
             log.warning("worker %d ended with %s", pid, status)
         self._forget(seat)
         self.reap()
         if not explained and not seat.retiring and not self._stopping:
-            self._count_death(f"worker {pid} ended with {status} without a task to blame")
+            failure = seat.failure or AppFailed(f"worker {pid} ended with {status} without a task to blame")
+            self._count_death(failure)
         self.ensure()
         self._turn()
 
@@ -377,12 +380,13 @@ class Pool:
         if not self.seats:
             self.empty.set()
 
-    def _count_death(self, message: str) -> None:
+    def _count_death(self, failure: AppFailed) -> None:
         if self._restarts.note(self._loop.time()) and not self._stopping:
             self._give_up(
                 AppFailed(
                     f"workers die too often: {len(self._restarts)} deaths within "
-                    f"{self._restarts.within:g} s. The last: {message}"
+                    f"{self._restarts.within:g} s. The last: {failure.args[0]}",
+                    failure.remote_traceback,
                 )
             )
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from ...actors.errors import AppFailed
 from ...storage.tables.schema import Lane
 from ..channel.interface import HANDED, ChannelEvents, Frame, WorkerChannel
 from ..linux.processes import ExitStatus
@@ -60,6 +61,8 @@ class WorkerSeat:
         self.retiring = False
         #: Was told to exit.
         self.stopping = False
+        #: Why it could not begin to work: the error of a start hook.
+        self.failure: AppFailed | None = None
         #: The tasks for whose sake it is being killed, with the reason; the others are interrupted.
         self.condemned: dict[bytes, str] = {}
         #: Everything it has, by id, and of that what is not known to have begun, in the order handed out.

@@ -34,6 +34,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, NoReturn
 
+from ...actors.attempt import output_capture
 from ...actors.errors import AppFailed
 from ..app import AppSpec, declared_tasks, load_app, load_modules, user_traceback
 from ..linux.processes import (
@@ -50,6 +51,7 @@ from ..linux.processes import (
 from ..linux.standard_streams import open_missing_streams
 from ..testing.crash_points import Process, arm
 from ..wire import packets
+from . import exit_functions
 
 #: A worker's main function: takes the config and the descriptors, returns the exit code (None is 0).
 Entry = Callable[[dict[str, Any], list[int]], int | None]
@@ -66,10 +68,16 @@ def main(fd: int) -> NoReturn:
     leave_signals_to_supervisor()
     os.set_inheritable(fd, False)
     arm(Process.FORK_SERVER)
+    # Before the import of the app, which may keep the streams.
+    output_capture.stand_in()
+    for name in ("stdout", "stderr"):
+        setattr(sys, f"__{name}__", getattr(sys, name))
     with socket.socket(fileno=fd) as sock:
         code = ForkServer(sock).run()
+    if code == 0:
+        exit_functions.run(exit_functions.FORK_SERVER_LIMIT, code)
     flush_output()
-    # Not sys.exit: threads and atexit hooks of the app must not delay the end.
+    # Not sys.exit: threads of the app must not delay the end.
     os._exit(code)
 
 
@@ -191,7 +199,10 @@ class ForkServer:
             set_name(f"{self._name}: worker")
             _reset_signals()
             _reseed()
+            exit_functions.disown()
             code = self._entry(config, fds) or 0
+            if code == 0:
+                exit_functions.run(exit_functions.WORKER_LIMIT, code)
         except SystemExit as error:
             code = error.code if isinstance(error.code, int) else int(error.code is not None)
         except BaseException:  # noqa: BLE001 - the outermost frame of the process

@@ -91,6 +91,12 @@ def check_progress(done: Any, total: Any, note: Any) -> None:
     raise ProtocolError(f"not progress: {(done, total, note)!r:.200}")
 
 
+def check_failure(message: Any, trace: Any) -> None:
+    """ProtocolError if these are no fields of FAILED."""
+    if not (_is_text(message) and _is_text(trace)):
+        raise ProtocolError(f"not a failure: {(message, trace)!r:.200}")
+
+
 def check_lines(lines: Any) -> None:
     """ProtocolError if these are no lines of a log."""
     for at, level, text in lines:

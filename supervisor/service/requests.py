@@ -80,6 +80,8 @@ class Service:
         self._reading = True
         #: Called to stop the supervisor; True means now.
         self.on_stop: Callable[[bool], None] = lambda _: None
+        #: Called when records have been removed.
+        self.on_pruned: Callable[[], Coroutine[Any, Any, None]] = _nothing
         #: Gives the live process tree.
         self.tree: Callable[[], dict[str, Any]] = dict
         self._on: dict[int, Callable[..., None]] = {
@@ -336,7 +338,13 @@ class Service:
         while removed := prune(self._commits.store, now, PRUNE_STEP):
             total += removed
             await self._commits.settled()
+        if total:
+            await self.on_pruned()
         return total
 
     def _compact(self, client: ClientLink, request: int) -> None:
         self._in_background(client, request, self._commits.compact)
+
+
+async def _nothing() -> None:
+    pass

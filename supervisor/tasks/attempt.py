@@ -21,7 +21,7 @@ class Seat(Protocol):
 class Attempt:
     """One try at a task, on one worker."""
 
-    __slots__ = ("begun", "deadline", "handed_at", "kill", "parked", "seat", "seen", "signal")
+    __slots__ = ("begun", "deadline", "handed_at", "kill", "logged", "parked", "seat", "seen", "signal")
 
     def __init__(self, seat: Seat, handed_at: float) -> None:
         self.seat = seat
@@ -33,6 +33,8 @@ class Attempt:
         self.seen = False
         #: Waits in `receive`, `sleep` and the like.
         self.parked = False
+        #: Whether it has sent a line for the task's log.
+        self.logged = False
         #: Why the task was asked to stop: "cancel" or "timeout".
         self.signal: str | None = None
         self.deadline: asyncio.TimerHandle | None = None

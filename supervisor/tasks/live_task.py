@@ -105,6 +105,7 @@ class LiveTask:
             options.timeout,
             record.checkpoint is not None,
             record.interruptions,
+            options.capture_output,
         )
 
     def row(self) -> tuple[bytes, bytes | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -16,6 +17,21 @@ NOTICE: Final = 0
 
 Line = tuple[float, str, str]
 """(time in seconds since the epoch, level, text)"""
+
+
+#: The level of the line between two attempts.
+ATTEMPT: Final = "attempt"
+
+
+def attempt_mark(attempt: int, tries: int, interruptions: int) -> tuple[str, str]:
+    """(level, text) of the line above the lines of an attempt. A task may ask for more attempts than its `tries`."""
+    of = f" of {tries}" if attempt <= tries else ""
+    times = (
+        ""
+        if not interruptions
+        else f", interrupted {'once' if interruptions == 1 else f'{interruptions} times'}"
+    )
+    return ATTEMPT, f"--- attempt {attempt}{of}{times} ---"
 
 
 class TaskLog:
@@ -32,7 +48,7 @@ class TaskLog:
         if stored:
             self._read()
 
-    def append(self, lines: list[Line]) -> None:
+    def append(self, lines: Sequence[Line]) -> None:
         """Add lines; they are on disk with the next commit."""
         row: bytes = msgpack.packb(lines)
         self._commits.put(Table.LOGS, log_key(self._id, self._next), row)

@@ -107,3 +107,5 @@ class Report(IntEnum):
     """[op, id, [(time, level, text), …]]"""
     DROPPED = 10
     """[op, lane]: a DROP is done; from now on, tokens of that lane are for later tasks."""
+    FAILED = 11
+    """[op, message, traceback]: a start hook of the app has failed, and the worker ends."""

@@ -95,13 +95,15 @@ class ReportBuffer:
                 self._progress[id] = (done, total, note)
         self._some.set()
 
-    def log(self, id: bytes, level: str, text: str, at: float | None = None) -> None:
-        """Add a line to a task's log; `at` is in seconds since the epoch, None for now.
+    def log(self, id: bytes, level: str, text: str, at: float | None = None, of: object = None) -> bool:
+        """Add a line to a task's log; `at` is in seconds since the epoch, None for now. False if the attempt is over.
 
         This is the back-pressure: a task that prints faster than the supervisor reads waits here.
         """
         at = time.time() if at is None else at
         with self._mutex:
+            if not self._counts(id, of):
+                return False
             first = not self._logs
             if first:
                 self._log_due = time.monotonic() + LOG_LINGER
@@ -113,6 +115,7 @@ class ReportBuffer:
         elif first:
             # Wake the thread, so that it sleeps no longer than until `_log_due`.
             self._some.set()
+        return True
 
     def request(self, frame: tuple[Any, ...], id: bytes = b"", of: object = None) -> bool:
         """Send a request at once. False if its attempt is no longer current: there will be no answer."""

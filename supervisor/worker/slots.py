@@ -57,6 +57,7 @@ class Slots:
         self._change = threading.Condition(threading.Lock())
         self._queue: deque[Assignment] = deque()
         self._working = 0
+        self._stopped = False
         #: Threads that sleep or have not taken their first assignment yet.
         self._free = 0
         self._threads = 0
@@ -78,6 +79,12 @@ class Slots:
             self._threads += 1
         begin()
         self._run()
+
+    def stop(self) -> None:
+        """Let `work_here` return when it has no task."""
+        with self._change:
+            self._stopped = True
+            self._change.notify_all()
 
     def add(self, assignments: list[Assignment]) -> None:
         """Queue assignments."""
@@ -193,7 +200,7 @@ class Slots:
                         self._change.acquire()
                     reported = True
                     continue
-                if self._free > self._limit:
+                if self._free > self._limit or self._stopped:
                     self._free -= 1
                     self._threads -= 1
                     return None

@@ -3,28 +3,39 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import itertools
+import logging
 import os
 import signal
 import socket
 import sys
 import threading
 import time
+import traceback
 from collections import defaultdict, deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from ...actors.attempt import helper_threads, output_capture
 from ...actors.attempt.actor import TaskActor, detach
 from ...actors.attempt.async_actor import AsyncTaskActor
 from ...actors.attempt.helper_threads import start_outside
-from ...actors.attempt.host import Assignment, Ending, Outcome, Undeclared, printable
+from ...actors.attempt.host import (
+    MESSAGE_LIMIT,
+    TRACEBACK_LIMIT,
+    Assignment,
+    Ending,
+    Outcome,
+    Undeclared,
+    printable,
+)
 from ...actors.attempt.loop_executor import LoopExecutor
 from ...actors.errors import AppFailed, ProtocolError, TaskNotFound
 from ...actors.ids import id_text
-from ...actors.task import current_runtime
+from ...actors.task import current_runtime, worker_hooks
 from ...actors.task.declaration import Task, declared_as
 from ...actors.task.options import Options
 from ...storage.tables.schema import Lane
@@ -52,6 +63,9 @@ from .thread_state import ThreadState
 
 if TYPE_CHECKING:
     from ...actors.task.current_runtime import RuntimeLike
+    from .descriptor_capture import DescriptorCapture
+
+log = logging.getLogger("understudy")
 
 #: Characters kept of one log entry. Of a longer entry, its beginning and its end are kept.
 ENTRY_LIMIT: Final = 64_000
@@ -59,6 +73,9 @@ ENTRY_LIMIT: Final = 64_000
 LEVEL_LIMIT: Final = 100
 #: Exit codes.
 STOPPED: Final = 0
+UNUSABLE: Final = 65
+#: Seconds that the end of a worker of one task may take.
+END_WITHIN: Final = 10.0
 ORPHANED: Final = 70
 
 
@@ -119,7 +136,10 @@ class Worker:
         # Held while an assignment becomes an actor, so that no order for it is lost in between.
         self._making = threading.Lock()
         self._expected: dict[bytes, list[Callable[[TaskActor], None]]] = {}
+        #: The capture of the only task of this worker, if it has asked for one.
+        self._captured: DescriptorCapture | None = None
         self._draining = False
+        self._stopping = False
         self._is_fork = False
         #: The forking thread's signal mask.
         self._fork_mask = threading.local()
@@ -150,6 +170,10 @@ class Worker:
         self._reaper.main_is_free = not self._alone
         self._reaper.start()
         current_runtime.in_worker(self._own_runtime)
+        try:
+            worker_hooks.start()
+        except worker_hooks.HookFailed as error:
+            return self._unusable(error)
         if not self._alone:
             return self._read_orders()
         reader = threading.Thread(target=self._read_beside_task, name="understudy-orders", daemon=True)
@@ -160,11 +184,19 @@ class Worker:
         code = ORPHANED
         try:
             code = self._read_orders()
+            if code == STOPPED:
+                self._let_main_return()
         finally:
-            for stream in (sys.stdout, sys.stderr):
-                with suppress(OSError, ValueError, AttributeError):
-                    stream.flush()
+            flush_output()
             os._exit(code)
+
+    def _let_main_return(self) -> None:
+        """Let the main thread call the exit functions, unless it does not get there."""
+        self._stopping = True
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+        self._slots.stop()
+        time.sleep(END_WITHIN)
 
     def _read_orders(self) -> int:
         buffer = read_buffer()
@@ -179,10 +211,22 @@ class Worker:
                 for frame in self._decoder.feed(buffer[:size]):
                     if frame[0] == Order.STOP:
                         self._reports.close()
+                        # The last one registered is called first.
+                        atexit.register(worker_hooks.stop)
                         return STOPPED
                     self._on[frame[0]](*frame[1:])
             except ProtocolError:
                 return self._orphaned()
+
+    def _unusable(self, error: worker_hooks.HookFailed) -> int:
+        cause = error.__cause__ or error
+        frames = cause.__traceback__.tb_next if cause.__traceback__ is not None else None
+        trace = "".join(traceback.format_exception(type(cause), cause, frames))
+        self._reports.request(
+            (Report.FAILED, printable(str(error), MESSAGE_LIMIT), printable(trace, TRACEBACK_LIMIT))
+        )
+        self._reports.close()
+        return UNUSABLE
 
     def _before_fork(self) -> None:
         # Block these signals until the child has its own handlers. An earlier signal would be lost there.
@@ -220,7 +264,8 @@ class Worker:
         try:
             loop.run_forever()
         finally:
-            self._broken()
+            if not self._stopping:
+                self._broken()
 
     def _own_runtime(self) -> RuntimeLike:
         from ..client.runtime import Runtime
@@ -322,6 +367,8 @@ class Worker:
             actor._start_actor_loop()
             return
         self._reaper.wake()
+        if assignment.capture_output:
+            self._capture_descriptors(actor)
         state = self._thread_state()
         state.reset()
         began = time.thread_time()
@@ -331,6 +378,15 @@ class Worker:
         streak.computed(time.thread_time() - began)
         if state.reset():
             streak.broken()
+
+    def _capture_descriptors(self, actor: TaskActor) -> None:
+        # Imported here, because it loads ctypes.
+        from .descriptor_capture import DescriptorCapture
+
+        try:
+            self._captured = DescriptorCapture(partial(self.log, actor))
+        except (OSError, RuntimeError) as error:
+            log.warning("the output of task %s cannot be captured: %s", actor.task.name, error)
 
     def _thread_state(self) -> ThreadState:
         """The state of the calling thread; the first call there sets it back."""
@@ -372,8 +428,12 @@ class Worker:
         for module in self._homes_of(name):
             try:
                 load_modules([module])
+                worker_hooks.start()
             except AppFailed as error:
                 failed = failed or error
+            except worker_hooks.HookFailed:
+                # The worker has other tasks by now.
+                log.exception("%s was imported late", module)
             if (task := declared_as(name)) is not None:
                 return task
         return Task(
@@ -409,6 +469,10 @@ class Worker:
         """See `Host`."""
         if self._is_fork:
             _end_fork(outcome)
+        if self._captured is not None:
+            # While the attempt is current, so that its last lines count.
+            self._captured.close()
+            self._captured = None
         now = time.time()
         self._streaks[actor.task.name].took(now - actor.started)
         self._actors.pop(actor.id, None)
@@ -470,7 +534,9 @@ class Worker:
             # The thread that held the report buffer's lock at the fork does not exist in this process.
             return
         # Text without a UTF-8 form cannot be sent, and an entry must fit into a frame.
-        self._reports.log(actor.id, printable(level, LEVEL_LIMIT), printable(text, ENTRY_LIMIT), at)
+        text = printable(text, ENTRY_LIMIT)
+        if not self._reports.log(actor.id, printable(level, LEVEL_LIMIT), text, at, actor):
+            output_capture.write_late(actor, text)
 
     def _on_stage(self, actor: TaskActor) -> bool:
         """Whether this attempt is current. Threads and coroutines of a task may outlive their attempt."""

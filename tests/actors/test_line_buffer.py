@@ -63,3 +63,13 @@ def test_threads_lose_nothing() -> None:
     for thread in threads:
         thread.join()
     assert got == ["line"] * 4_000
+
+
+def test_bytes_that_are_cut_within_a_character():
+    buffer = LineBuffer()
+    for byte in "café\n☃".encode():
+        lines = buffer.add("stdout", bytes([byte]))
+        assert lines == (["café"] if byte == ord("\n") else [])
+    assert buffer.add("stderr", b"\xff\n\xe2\x98") == ["\\xff"]
+    assert sorted(buffer.rest()) == [("stderr", "\\xe2\\x98"), ("stdout", "☃")]
+    assert buffer.add("stderr", b"next\n") == ["next"]

@@ -89,9 +89,9 @@ def test_a_lost_terminal_is_a_drain(home: Path, tmp_path: Path) -> None:
             seen(tmp_path, "works")
             parked([waits], rt)
             supervisor.send_signal(signal.SIGHUP)
-            until(lambda: waits.status().state == "queued", PATIENCE)
+            until(lambda: rt.tree()["draining"], PATIENCE)
             supervisor.send_signal(signal.SIGHUP)
-            assert rt.tree()["draining"]
+            until(lambda: waits.status().state == "queued", PATIENCE)
             (tmp_path / "go").touch()
             assert said(supervisor) == ["stopped"]
             assert (works.status().state, works.status().interruptions) == ("completed", 0)

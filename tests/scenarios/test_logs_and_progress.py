@@ -59,8 +59,10 @@ def test_a_log_can_be_read_while_its_task_runs(home: Path):
         # The log belongs to the task, not to the attempt: a retry continues it.
         again = rt.start(letter_tasks.say_and_die)
         again.wait(PATIENCE)
-        said = [text for _, text in lines(rt, again)]
-        assert said in (["attempt 1", "attempt 2"], ["attempt 2"])
+        (mark, text), *said = lines(rt, again)[-2:]
+        assert (mark, text.partition(" of ")[0]) == ("attempt", "--- attempt 2")
+        assert said == [("stdout", "attempt 2")]
+        assert lines(rt, again)[:-2] in ([("stdout", "attempt 1")], [])
 
 
 def test_tasks_side_by_side_keep_their_lines_apart(home: Path):

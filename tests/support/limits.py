@@ -73,4 +73,6 @@ LIMITS = {
     "time that a task's connections get to close when it has ended": "actors.attempt.open_resource.CLOSE_WITHIN",
     "bytes handed to the parser of a WebSocket at once": "actors.websocket.wire_connection.SLICE",
     "drain of a supervisor whose program has died": "supervisor.daemon.supervisor.ORPHAN_DRAIN",
+    "time that exit functions get in a worker": "supervisor.forking.exit_functions.WORKER_LIMIT",
+    "time that they get in the fork server": "supervisor.forking.exit_functions.FORK_SERVER_LIMIT",
 }

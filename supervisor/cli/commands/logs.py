@@ -36,6 +36,7 @@ _STYLES: Final = {
     "CRITICAL": "bold red",
     "WARNING": "yellow",
     "DEBUG": "dim",
+    "attempt": "dim",
     "stderr": "yellow",
 }
 

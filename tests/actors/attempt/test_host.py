@@ -165,6 +165,7 @@ def test_the_shapes_the_rooms_agree_on() -> None:
     assert [ending.value for ending in Ending] == [0, 1, 2, 3, 4, 5]
     assert Assignment._fields == (
         "id", "task", "attempt", "args", "stream", "origin", "ack", "timeout", "has_checkpoint", "interruptions",
+        "capture_output",
     )  # fmt: skip
 
 

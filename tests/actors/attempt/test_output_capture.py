@@ -223,3 +223,69 @@ def test_the_wait_of_one_task_does_not_hold_another_s_prints(stage: Any, capture
     waiting.value()
     assert waiting.logged == [("stdout", "before"), ("stdout", "after")]
     assert context.lineage_here() is None
+
+
+def _writes_with_a_kept_handler(handler: logging.Handler) -> None:
+    own = logging.getLogger("kept")
+    own.addHandler(handler)
+    try:
+        own.warning("careful")
+    finally:
+        own.removeHandler(handler)
+
+
+@capturing
+def test_a_handler_that_was_bound_to_the_stream_writes_to_the_log_once(
+    stage: Any, captured: Captured
+) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("[%(name)s] %(message)s"))
+    play = stage.perform(lambda: _writes_with_a_kept_handler(handler))
+    play.value()
+    assert play.logged == [("warning", "[kept] careful")]
+    assert captured[1].getvalue() == ""
+    _writes_with_a_kept_handler(handler)
+    assert captured[1].getvalue() == "[kept] careful\n"
+
+
+@capturing
+def test_it_has_what_programs_use_of_a_stream(stage: Any, captured: Captured) -> None:
+    def body() -> Any:
+        out: Any = sys.stdout
+        out.reconfigure(encoding="latin-1", line_buffering=True)
+        for byte in "é\n".encode():
+            out.buffer.raw.write(bytes([byte]))
+        return [
+            out.name,
+            out.mode,
+            out.line_buffering,
+            out.write_through,
+            out.newlines,
+            out.buffer.mode,
+            out.isatty(),
+        ]
+
+    play = stage.perform(body, now=False)
+    stage.begin(play)
+    assert play.value() == ["<stdout>", "w", True, False, None, "wb", False]
+    assert play.logged == [("stdout", "é")]
+
+
+def test_bytes_and_settings_reach_the_stream_beyond():
+    raw = io.BytesIO()
+    stream = output_capture.TaskStream("stdout", io.TextIOWrapper(raw, encoding="ascii"))
+    stream.write("text ")
+    stream.buffer.write(b"\xff ")
+    stream.reconfigure(encoding="utf-8")
+    stream.write("é")
+    stream.flush()
+    assert raw.getvalue() == b"text \xff \xc3\xa9"
+
+
+def test_a_process_without_the_stream():
+    stream = output_capture.TaskStream("stderr", None)
+    assert (stream.write("abc"), stream.buffer.write(b"ab")) == (3, 2)
+    stream.flush()
+    stream.reconfigure(encoding="utf-8")
+    with pytest.raises(io.UnsupportedOperation):
+        stream.fileno()

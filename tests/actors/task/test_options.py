@@ -37,6 +37,7 @@ INF, NAN = float("inf"), float("nan")
         ("priority", -PRIORITY_LIMIT),
         ("priority", PRIORITY_LIMIT),
         ("isolate", True),
+        ("capture_output", True),
         ("memory_limit", None),
         ("memory_limit", MEMORY_LIMIT_MIN),
         ("ack", None),
@@ -75,6 +76,7 @@ def test_up_to_the_edge(name: str, value: Any) -> None:
         ("priority", True),
         ("priority", None),
         ("isolate", 1),
+        ("capture_output", None),
         ("isolate", None),
         ("main_thread", 1),
         ("main_thread", True),  # without a worker of its own
@@ -108,7 +110,12 @@ def test_an_int_is_short_for_retries() -> None:
 
 @pytest.mark.parametrize(
     ("options", "alone"),
-    [({}, False), ({"isolate": True}, True), ({"memory_limit": MEMORY_LIMIT_MIN}, True)],
+    [
+        ({}, False),
+        ({"isolate": True}, True),
+        ({"capture_output": True}, True),
+        ({"memory_limit": MEMORY_LIMIT_MIN}, True),
+    ],
 )
 def test_a_memory_limit_implies_isolation(options: dict[str, Any], alone: bool) -> None:
     assert Options(**options).alone is alone

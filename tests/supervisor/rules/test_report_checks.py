@@ -46,6 +46,7 @@ def good(op: Report, id: bytes, other: bytes) -> list[Any]:
         Report.PROGRESS: [[(id, 1.0, 2.0, "note")]],
         Report.LOG: [id, [(now, "info", "text")]],
         Report.DROPPED: [int(Lane.SYNC)],
+        Report.FAILED: ["no database", "Traceback"],
     }[op]
 
 

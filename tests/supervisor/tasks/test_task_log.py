@@ -11,7 +11,7 @@ from understudy.actors.ids import new_id
 from understudy.storage.tables.schema import Table, after_prefix, log_seq
 from understudy.supervisor.settings import Settings
 from understudy.supervisor.tasks.commit_loop import CommitLoop
-from understudy.supervisor.tasks.task_log import NOTICE, TaskLog
+from understudy.supervisor.tasks.task_log import ATTEMPT, NOTICE, TaskLog, attempt_mark
 
 
 def opened(home: Path) -> CommitLoop:
@@ -99,3 +99,11 @@ def test_one_entry_larger_than_the_limit_stays(home: Path):
         commits.close()
 
     asyncio.run(story())
+
+
+def test_the_mark_of_an_attempt():
+    assert attempt_mark(2, 4, 0) == (ATTEMPT, "--- attempt 2 of 4 ---")
+    assert attempt_mark(1, 1, 1) == (ATTEMPT, "--- attempt 1 of 1, interrupted once ---")
+    assert attempt_mark(2, 4, 3) == (ATTEMPT, "--- attempt 2 of 4, interrupted 3 times ---")
+    # RetryLater may ask for more than the policy allows.
+    assert attempt_mark(7, 1, 0) == (ATTEMPT, "--- attempt 7 ---")
