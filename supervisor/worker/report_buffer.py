@@ -2,7 +2,8 @@
 
 Requests, and results of a worker that has no more tasks, are sent at once, because their receiver waits for
 them. Log lines are sent within `LOG_LINGER` seconds and all other reports within `LINGER` seconds, by a
-thread that sleeps while the buffer is empty.
+thread that sleeps while the buffer is empty. Log lines of a task are never sent after its next acknowledgement,
+checkpoint or end.
 """
 
 from __future__ import annotations
@@ -144,7 +145,7 @@ class ReportBuffer:
                 self._send(data)
 
     def _gathered(self, *, logs: bool) -> bytes:
-        """Frames in the order that the supervisor needs: an attempt's end comes last."""
+        """Frames in the order that the supervisor needs: a task's lines come first, an attempt's end comes last."""
         with self._mutex:
             # Keep the same list: another thread may be about to append to it.
             done = self._done[:]
@@ -153,8 +154,9 @@ class ReportBuffer:
             taken, self._taken = self._taken, {}
             progress, self._progress = self._progress, {}
             requests, self._requests = self._requests, []
-            ended = {row[0] for row in done} if self._logs else ()
-            lines = {id: self._logs[id] for id in list(self._logs) if logs or id in ended}
+            # A task's lines go before what it did after them: a kill must not lose only the lines.
+            told = {*taken, *(row[0] for row in done)} if self._logs and not logs else ()
+            lines = {id: kept for id, kept in self._logs.items() if logs or id in told}
             if lines:
                 self._logs = {id: kept for id, kept in self._logs.items() if id not in lines}
                 self._log_size -= sum(_LINE + len(text) for kept in lines.values() for _, _, text in kept)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 import ending_tasks as tasks
 from theatre import PATIENCE, runtime, seen
 from understudy import Runtime, TaskInfo
+from waiting import until
 
 
 def ending(home: Path, **settings: Any) -> Runtime:
@@ -76,3 +79,22 @@ def test_a_mark_stands_between_attempts(home: Path) -> None:
             ("attempt", "--- attempt 3 of 3 ---"),
             ("stdout", "attempt 3"),
         ]
+
+
+@pytest.mark.parametrize("victim", ["worker", "supervisor"])
+def test_a_kill_loses_no_line_that_came_before_an_acknowledged_message(home: Path, victim: str) -> None:
+    with ending(home) as rt:
+        info = rt.start(tasks.say_between)
+        info.send("first")
+        info.send("second")
+        # The second `receive` has acknowledged the first message.
+        until(lambda: info.status().mailbox_depth == 1, PATIENCE)
+        worker = until(lambda: info.status().worker_pid, PATIENCE)
+        pid = worker if victim == "worker" else rt.supervisor_pid
+        os.kill(pid, signal.SIGKILL)
+        if victim == "supervisor":
+            # Its workers die with it.
+            until(lambda: rt.supervisor_pid != pid, PATIENCE)
+        else:
+            info.wait(PATIENCE)
+        assert lines(rt, info)[:1] == [("stdout", "before the second message")]

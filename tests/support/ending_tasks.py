@@ -12,7 +12,8 @@ import tempfile
 import threading
 from pathlib import Path
 
-from understudy import Retry, current, on_worker_start, on_worker_stop, task, task_dir
+from understudy import Retry, current, on_worker_start, on_worker_stop, receive, sleep, task, task_dir
+from understudy.supervisor.worker import report_buffer
 
 #: The folder in which all of it is noted.
 NOTES = os.environ.get("ENDING_NOTES", "")
@@ -119,3 +120,13 @@ def try_again() -> list[str]:
 @task(isolate=True)
 def draw() -> float:
     return random.random()
+
+
+@task
+def say_between() -> None:
+    """Prints before the second message. Its worker sends lines only with what makes it send them."""
+    report_buffer.LOG_LINGER = 3600.0  # type: ignore[misc]
+    receive()
+    print("before the second message")
+    receive()
+    sleep(3600)

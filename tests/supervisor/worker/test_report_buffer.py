@@ -241,6 +241,27 @@ def test_log_lines_that_gather_do_not_hold_results_up(pair: Pair, monkeypatch: p
     assert log[2][0][1:] == ("stdout", "line")
 
 
+def test_what_a_task_printed_goes_out_before_what_it_acknowledges(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("understudy.supervisor.worker.report_buffer.LOG_LINGER", 30.0)
+    printed, silent, other = b"p" * 16, b"s" * 16, b"o" * 16
+    pair.reports.log(other, "stdout", "waits")
+    pair.reports.took(silent, 1, 0)
+    pair.until(Report.TAKEN)
+    pair.reports.log(printed, "stdout", "line")
+    pair.reports.took(printed, 2, 1)
+    pair.until(Report.TAKEN, 2)
+    assert [frame[:2] for frame in pair.frames] == [
+        (Report.TAKEN, ((silent, 1, 0),)),
+        (Report.LOG, printed),
+        (Report.TAKEN, ((printed, 2, 1),)),
+    ]
+    pair.reports.request((Report.CHECKPOINT, 1, other, b"", 0, []))
+    pair.until(Report.CHECKPOINT)
+    assert [frame[:2] for frame in pair.frames[3:]] == [(Report.LOG, other), (Report.CHECKPOINT, 1)]
+
+
 def test_only_the_last_word_counts(pair: Pair):
     id, other = b"a" * 16, b"b" * 16
     with pair.reports._sending:
