@@ -317,6 +317,9 @@ class Attempts:
         if attempt is None or attempt.logged or not lines:
             return lines
         attempt.logged = True
+        if not attempt.shown:
+            attempt.seen = True
+            self._table.touch(task)
         if record.attempt == 1 and (not record.interruptions or task.kind.only_waits):
             # After an interruption, a container goes on: its lines are those of the same run.
             return lines
