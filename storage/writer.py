@@ -127,19 +127,24 @@ class Writer:
     def _run(self) -> None:
         try:
             while (item := self._queue.get()) is not None:
-                if isinstance(item, Batch):
-                    self._write(item)
-                else:
+                if not isinstance(item, Batch):
                     item()
+                    self._got_done += 1
+                    continue
+                written = self._write(item)
+                # Counted before the loop hears of it: the loop may then commit by itself.
                 self._got_done += 1
+                if written:
+                    self._on_commit(item)
         except BaseException as error:  # noqa: BLE001 - the loop must learn of any error
             self._fail(error)
 
-    def _write(self, batch: Batch) -> None:
+    def _write(self, batch: Batch) -> bool:
+        """Whether the batch is on disk."""
         if not self._lost and (len(batch) == 0 or self._commit(batch)):
-            self._on_commit(batch)
-        else:
-            self._lost += len(batch)  # later batches may depend on a lost one
+            return True
+        self._lost += len(batch)  # later batches may depend on a lost one
+        return False
 
     def _commit(self, batch: Batch) -> bool:
         """Commit the batch; returns False if the disk stayed full until `close` gave up."""
