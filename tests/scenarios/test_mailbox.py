@@ -182,7 +182,7 @@ def test_a_mailbox_far_beyond_what_is_given_ahead(home: Path, kind: str):
     assert_sound(home)
 
 
-def test_nothing_stays_in_the_mailboxes_of_ended_tasks(home: Path):
+def test_what_stays_in_the_mailboxes_of_ended_tasks(home: Path):
     with runtime(home, max_crashes=1_000_000) as rt:
         ends = [
             rt.start(
@@ -202,5 +202,11 @@ def test_nothing_stays_in_the_mailboxes_of_ended_tasks(home: Path):
             info.cancel()
         states = [info.wait(PATIENCE).state for info in ends]
         assert states == [State.COMPLETED, State.FAILED, State.CANCELLED, State.CANCELLED, State.COMPLETED]
+        # What a task has not acknowledged is kept for a retry, unless it has completed.
+        kept = [info.status().mailbox_depth for info in ends]
+        assert (kept[0], kept[3], kept[4]) == (0, 10, 0)
+        assert kept[1] >= 9
+    assert (rows(home)["mail"], rows(home)["live"]) == (sum(kept), 0)
+    with runtime(home) as rt:
+        assert rt.prune(all=True) == len(ends)
     assert rows(home)["mail"] == 0
-    assert rows(home)["live"] == 0
