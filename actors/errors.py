@@ -24,6 +24,7 @@
     ├── HomeError                             the home folder cannot be used; has .home
     │   └── HomeInUse                         another supervisor serves it; has .pid
     ├── NotRunning             (ConnectionError) no supervisor serves the home
+    │   └── ConnectTimeout     (TimeoutError) nor did one come in time
     ├── SupervisorLost         (ConnectionError) its connection was lost during a call
     ├── ProtocolError                         bytes on the socket that are not of this protocol
     ├── WebSocketError         (ConnectionError)
@@ -228,6 +229,10 @@ class HomeInUse(HomeError):
 
 class NotRunning(UnderstudyError, ConnectionError):
     """No supervisor serves this home."""
+
+
+class ConnectTimeout(NotRunning, TimeoutError):
+    """No supervisor served this home within the time that the call had. The call had no effect."""
 
 
 class SupervisorLost(UnderstudyError, ConnectionError):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 import uuid_utils
 
 from .errors import InvalidValue
@@ -19,8 +21,10 @@ def id_text(id: bytes) -> str:
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
-def id_bytes(text: str) -> bytes:
-    """The 16 bytes of a canonical text; InvalidValue for anything else."""
+def id_bytes(text: str | UUID) -> bytes:
+    """The 16 bytes of a canonical text or of a UUID; InvalidValue for anything else."""
+    if isinstance(text, UUID):
+        return text.bytes
     try:
         # fromhex ignores blanks, so the text made from the result is compared; capitals are allowed.
         id = bytes.fromhex(text.replace("-", ""))

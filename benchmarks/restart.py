@@ -24,7 +24,7 @@ import psutil
 
 from suite.case import Bench, Case, Measure, Row, Target
 from suite.program import main
-from understudy import NotRunning, Retry, Runtime, State, current, task
+from understudy import Retry, Runtime, State, current, task
 
 
 @task(name="restart:hold", retry=Retry(attempts=100, delay=0))
@@ -60,14 +60,9 @@ def serve(home: Path) -> subprocess.Popen[bytes]:
 
 def connected(home: Path) -> Runtime:
     """Wait until it serves."""
-    deadline = time.monotonic() + 20
-    while True:
-        try:
-            return Runtime.connect(home)
-        except NotRunning:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.005)
+    runtime = Runtime.connect(home)
+    runtime.ping(timeout=20)
+    return runtime
 
 
 def prepare(runtime: Runtime, stage: socket.socket, path: str) -> None:

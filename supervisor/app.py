@@ -6,6 +6,7 @@ import importlib
 import io
 import os
 import sys
+import threading
 import traceback
 import types
 import zipimport
@@ -20,7 +21,9 @@ from .linux.python_command import absolute_entries
 #: The user's script runs under this name if it is not the main program, as in multiprocessing.
 MP_MAIN = "__mp_main__"
 
-_state = {"loading": False}
+_process = types.SimpleNamespace(loading=False)
+#: The same of a thread of a worker: other threads run tasks meanwhile.
+_late = threading.local()
 #: Modules that ran as `__main__` before the user's script took the name. Keeps their globals alive.
 _former_mains: list[types.ModuleType] = []
 
@@ -123,11 +126,17 @@ def _declares_tasks(main: dict[str, Any]) -> bool:
 
 
 def loading() -> bool:
-    """True while this process imports an app for workers. No runtime may be used during that time.
+    """True while this process, or this thread of a worker, imports an app. No runtime may be used meanwhile.
 
     Otherwise a script without `if __name__ == "__main__":` around its runtime would start itself again and again.
     """
-    return _state["loading"]
+    return _process.loading or getattr(_late, "loading", False)
+
+
+def load_late(module: str) -> None:
+    """Import a module of the app in a worker that runs tasks. Raises AppFailed, like `load_app`."""
+    importlib.invalidate_caches()
+    _guarded(module, lambda: importlib.import_module(module), _late)
 
 
 def load_app(spec: AppSpec) -> None:
@@ -162,8 +171,8 @@ def declared_tasks() -> dict[str, dict[str, Any]]:
     return {name: task.declared() for name, task in registry.items()}
 
 
-def _guarded(what: str, load: Any) -> None:
-    _state["loading"] = True
+def _guarded(what: str, load: Any, importer: Any = _process) -> None:
+    importer.loading = True
     try:
         load()
     except KeyboardInterrupt:
@@ -173,7 +182,7 @@ def _guarded(what: str, load: Any) -> None:
         trace = "" if isinstance(error, NoRuntime) else user_traceback(error)
         raise AppFailed(_message(what, error), trace) from error
     finally:
-        _state["loading"] = False
+        importer.loading = False
 
 
 def _message(what: str, error: BaseException) -> str:

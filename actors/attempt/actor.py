@@ -25,9 +25,10 @@ import pykka
 
 from .. import values
 from ..errors import Cancelled, Interrupted, NotInTask, TaskCancelled
-from ..ids import id_bytes, id_text
+from ..ids import id_text
 from ..line_buffer import LineBuffer
 from ..task.declaration import Task
+from ..task.handles import id_of
 from ..task.retry import leaves
 from ..timeouts import check_timeout, deadline_of, left_of
 from .host import Assignment, Ending, Host, Outcome, error_outcome
@@ -329,7 +330,8 @@ class TaskActor(pykka.Actor):
         Interrupted on a drain. TaskCancelled for a cancel or timeout of which the task does not know yet. Later
         waits take no notice of it, so that a task can wait for the tasks that it cancels.
         """
-        future.add_done_callback(lambda _: self.inbox.wake())
+        # As the base class does it: a future of a runtime would have another thread call this.
+        Future.add_done_callback(future, lambda _: self.inbox.wake())
         done = self._wait(timeout, lambda: future.done() or self.interrupted or self.signal_unread())
         if not future.done() and (self.interrupted or self.signal_unread()):
             self.check_stop()
@@ -437,7 +439,7 @@ class TaskActor(pykka.Actor):
         """The future of the host's answer, and the number of the last message that it acknowledges."""
         packed = values.pack(value, "checkpoint", self.value_limit)
         messages = [
-            (id_bytes(id), values.pack(message, f"send[{n}]", self.value_limit))
+            (id_of(id), values.pack(message, f"send[{n}]", self.value_limit))
             for n, (id, message) in enumerate(send)
         ]
         self._guard_state()

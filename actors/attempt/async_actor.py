@@ -223,7 +223,8 @@ class AsyncTaskActor(TaskActor):
         timeout: float | None,
     ) -> bool:
         """As `wait_future`."""
-        future.add_done_callback(lambda _: self.inbox.wake())
+        # As the base class does it: a future of a runtime would have another thread call this.
+        Future.add_done_callback(future, lambda _: self.inbox.wake())
         done = await self._wait_async(timeout, lambda: future.done() or self.interrupted)
         if self.interrupted and not future.done():
             raise Interrupted

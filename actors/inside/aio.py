@@ -15,7 +15,7 @@ from ..attempt.async_actor import AsyncTaskActor
 from ..errors import NotInTask
 from ..task import current_runtime
 from ..task.declaration import Task
-from ..task.handles import TaskInfo
+from ..task.handles import IdLike, TaskInfo
 from ..timeouts import check_timeout
 from .context import cancelled, current, progress
 
@@ -61,12 +61,12 @@ async def receive(timeout: float | None = None, *, shield: bool = False) -> Any:
     return None if message is CLOSED else message
 
 
-async def checkpoint(value: Any, *, send: Iterable[tuple[str, Any]] = ()) -> bool:
+async def checkpoint(value: Any, *, send: Iterable[tuple[IdLike, Any]] = ()) -> bool:
     """Store the state and acknowledge what was received; see `understudy.checkpoint`."""
     return await _async_actor("checkpoint").checkpoint_async(value, send)
 
 
-async def restore(task_id: str | None = None) -> Any:
+async def restore(task_id: IdLike | None = None) -> Any:
     """The last checkpoint of this task or of another; see `understudy.restore`."""
     if task_id is not None:
         return await _call(current_runtime.runtime().restore, task_id)
@@ -82,7 +82,7 @@ async def sleep(seconds: float, *, shield: bool = False) -> bool:
     return await _async_actor("sleep").sleep_async(seconds, shield)
 
 
-async def send(id: str, message: Any) -> None:
+async def send(id: IdLike, message: Any) -> None:
     """Put a message into another task's mailbox; see `understudy.send`."""
     await _call(current_runtime.runtime().send, id, message)
 
@@ -99,16 +99,16 @@ async def start(task: Task[..., Any] | str, /, *args: Any, **kwargs: Any) -> Tas
 @overload
 async def result(id: TaskInfo[T], timeout: float | None = None) -> T: ...
 @overload
-async def result(id: str, timeout: float | None = None) -> Any: ...
-async def result(id: str | TaskInfo[Any], timeout: float | None = None) -> Any:
+async def result(id: IdLike, timeout: float | None = None) -> Any: ...
+async def result(id: IdLike, timeout: float | None = None) -> Any:
     """Wait for another task's value; see `Runtime.result`."""
     actor = _async_actor("result")
     seconds = check_timeout(timeout)
     # The wait holds no thread and no slot. Otherwise parents that wait for their children would starve them.
-    future: Future[Any] = await _call(current_runtime.runtime().wait_for, id)
+    future: Future[Any] = current_runtime.runtime().wait_for(id)
     try:
         if not await actor.wait_future_async(future, seconds):
-            task_id = id.id if isinstance(id, TaskInfo) else id
+            task_id = id.id if isinstance(id, TaskInfo) else str(id)
             raise TimeoutError(f"task {task_id} has not ended within {seconds:g} s")
     finally:
         future.cancel()

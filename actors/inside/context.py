@@ -13,6 +13,7 @@ from ..attempt.host import printable
 from ..errors import NotInTask
 from ..ids import id_text
 from ..task import current_runtime
+from ..task.handles import IdLike
 
 #: Characters of a progress note that are kept.
 NOTE_LIMIT: Final = 1_000
@@ -47,7 +48,7 @@ def receive(timeout: float | None = None, *, shield: bool = False) -> Any:
     return _sync_actor("receive").receive(timeout, shield)
 
 
-def send(id: str, message: Any) -> None:
+def send(id: IdLike, message: Any) -> None:
     """Put a message into another task's mailbox; returns once it is on disk. Also works outside a task.
 
     Raises MailboxClosed, MailboxFull, TaskNotFound, UnencodableValue.
@@ -55,7 +56,7 @@ def send(id: str, message: Any) -> None:
     current_runtime.runtime().send(id, message)
 
 
-def checkpoint(value: Any, *, send: Iterable[tuple[str, Any]] = (), shield: bool = False) -> bool:
+def checkpoint(value: Any, *, send: Iterable[tuple[IdLike, Any]] = (), shield: bool = False) -> bool:
     """Store the task's state and acknowledge every message received so far, in one commit; True once on disk.
 
     `send=[(id, message), …]` delivers those messages in the same commit, all or nothing. If the task has been
@@ -64,7 +65,7 @@ def checkpoint(value: Any, *, send: Iterable[tuple[str, Any]] = (), shield: bool
     return _sync_actor("checkpoint").checkpoint(value, send, shield)
 
 
-def restore(task_id: str | None = None) -> Any:
+def restore(task_id: IdLike | None = None) -> Any:
     """The last checkpoint of this task, or of the task with this id; None if there is none."""
     if task_id is not None:
         return current_runtime.runtime().restore(task_id)

@@ -22,20 +22,21 @@ from typing import (
     cast,
     overload,
 )
+from uuid import UUID
 
 from ..checks import check_choice, check_names, is_number
 from ..errors import InvalidOption, InvalidTask
-from ..ids import id_bytes
+from ..ids import id_bytes, id_text
 from ..qualified_names import module_name, note_program, program
 from . import parameters
 from .annotations import NONE, Annotations
+from .handles import TaskInfo
 from .options import NAMES, Options
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from .call import Call
-    from .handles import TaskInfo
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -148,7 +149,7 @@ class Task(Generic[P, R]):
         key: str | None = None,
         delay: float | None = None,
         at: float | datetime | None = None,
-        stream_id: str | None = None,
+        stream_id: str | UUID | None = None,
         on_ended: OnEnded = "return",
         **changes: Any,
     ) -> Self:
@@ -486,7 +487,7 @@ def _launch(
     key: str | None,
     delay: float | None,
     at: float | datetime | None,
-    stream_id: str | None,
+    stream_id: str | UUID | None,
     on_ended: OnEnded,
 ) -> Launch:
     check_choice("on_ended", on_ended, ("return", "start"))
@@ -504,13 +505,11 @@ def _launch(
         at = at.timestamp()
     if at is not None and not 0 <= cast("float", at) <= time.time() + DELAY_LIMIT:
         raise InvalidOption(f"at must be a time before ten years from now: {at!r}")
-    if stream_id is not None:
-        id_bytes(stream_id)
     return Launch(
         key,
         None if delay is None else float(delay),
         None if at is None else float(cast("float", at)),
-        stream_id,
+        None if stream_id is None else id_text(id_bytes(stream_id)),
         on_ended,
     )
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from uuid import UUID
 
-from ..errors import ErrorInfo
-from ..ids import id_text
+from ..errors import ErrorInfo, InvalidOption, InvalidValue, TaskNotFound
+from ..ids import id_bytes, id_text
 from ..state import TERMINAL, State
+from ..values import register
 
 if TYPE_CHECKING:
     from .current_runtime import RuntimeLike
@@ -78,36 +80,39 @@ class TaskRecord:
 class TaskInfo(Generic[R_co]):
     """A handle on a started task; frozen. Its methods call the runtime that started the task.
 
+    It is a value: it can be pickled, and be an argument, a message or a result of a task. There it has no runtime of
+    its own, and its methods call the ambient one.
+
     It keeps the ids as bytes and makes a text only when one is read: a program that starts 100,000 tasks
     reads few of the texts.
     """
 
-    __slots__ = ("_key", "_origin", "_runtime_or_none", "_stream", "_task")
+    __slots__ = ("_id", "_origin", "_runtime_or_none", "_stream", "_task")
 
     def __init__(
         self,
-        key: bytes,
+        id: bytes,
         stream: bytes,
         task: str,
         origin: bytes | None = None,
         runtime: RuntimeLike | None = None,
     ) -> None:
         """Ids have 16 bytes. Without a runtime, the methods call the ambient one."""
-        self._key = key
+        self._id = id
         self._stream = stream
         self._task = task
         self._origin = origin
         self._runtime_or_none = runtime
 
     @property
-    def key(self) -> bytes:
+    def id_bytes(self) -> bytes:
         """The id as 16 bytes."""
-        return self._key
+        return self._id
 
     @property
     def id(self) -> str:
         """UUIDv7."""
-        return id_text(self._key)
+        return id_text(self._id)
 
     @property
     def stream_id(self) -> str:
@@ -125,10 +130,19 @@ class TaskInfo(Generic[R_co]):
         return None if self._origin is None else id_text(self._origin)
 
     def __eq__(self, other: object) -> bool:
-        return self._key == other._key if isinstance(other, TaskInfo) else NotImplemented
+        return self._id == other._id if isinstance(other, TaskInfo) else NotImplemented
 
     def __hash__(self) -> int:
-        return hash(self._key)
+        return hash(self._id)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return TaskInfo, _fields(self)
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, _memo: dict[int, Any]) -> Self:
+        return self
 
     def __repr__(self) -> str:
         origin = "" if self._origin is None else f", origin_run={self.origin_run!r}"
@@ -151,18 +165,44 @@ class TaskInfo(Generic[R_co]):
         """Wait for any final state; TimeoutError when `timeout` seconds run out."""
         return self._runtime().wait(self.id, timeout=timeout)
 
-    def send(self, message: Any) -> None:
+    def send(self, message: Any, *, timeout: float | None = None) -> None:
         """Put a message into its mailbox; returns once it is on disk."""
-        self._runtime().send(self.id, message)
+        self._runtime().send(self.id, message, timeout=timeout)
 
-    def close(self) -> None:
+    def close(self, *, timeout: float | None = None) -> None:
         """Close its mailbox: it accepts no more messages."""
-        self._runtime().close(self.id)
+        self._runtime().close_mailbox(self.id, timeout=timeout)
 
-    def cancel(self) -> bool:
+    def cancel(self, *, timeout: float | None = None) -> bool:
         """Cancel it; True if it had not ended."""
-        return self._runtime().cancel(self.id)
+        return self._runtime().cancel(self.id, timeout=timeout)
 
     def restore(self) -> Any:
         """Its last checkpoint, or None."""
         return self._runtime().restore(self.id)
+
+
+IdLike = str | UUID | TaskInfo[Any]
+"""What names a task in a call."""
+
+
+def id_of(id: IdLike) -> bytes:
+    """The 16 bytes of a task's id.
+
+    Raises TaskNotFound for text that is no id, as for an id that no task has; InvalidOption for anything else.
+    """
+    if isinstance(id, TaskInfo):
+        return id.id_bytes
+    if not isinstance(id, str | UUID):
+        raise InvalidOption(f"a task is named by its id (text or a UUID) or its TaskInfo, not by {id!r:.80}")
+    try:
+        return id_bytes(id)
+    except InvalidValue as error:
+        raise TaskNotFound(str(error), str(id)) from error
+
+
+def _fields(info: TaskInfo[Any]) -> tuple[bytes, bytes, str, bytes | None]:
+    return info._id, info._stream, info._task, info._origin
+
+
+register(TaskInfo, "understudy.TaskInfo", _fields, lambda fields: TaskInfo(*fields))

@@ -46,10 +46,10 @@ class Session:
     @contextmanager
     def runtime(self) -> Iterator[Runtime]:
         """A connection to the home's supervisor. NotRunning; CliError while it starts or stops."""
-        from ..client.runtime import Runtime  # takes 0.1 s, which commands that only read do not need
+        from ..client.runtime import attached  # takes 0.1 s, which commands that only read do not need
 
         try:
-            runtime = Runtime.connect(self.home.path)
+            runtime = attached(self.home.path)
         except NotRunning:
             if pid := self.home.served():
                 raise CliError(

@@ -4,33 +4,73 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import contextvars
 import functools
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar, overload
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import Any, Concatenate, Final, Literal, ParamSpec, Self, TypeVar, cast, overload
 
 from ...actors.task import current_runtime
 from ...actors.task.call import Call
 from ...actors.task.declaration import Task
-from ...actors.task.handles import TaskInfo, TaskRecord
-from ...actors.timeouts import check_timeout
-from .runtime import IdLike, Runtime
-from .start_rows import TaskLike
+from ...actors.task.handles import IdLike, TaskInfo, TaskRecord, id_of
+from .calls import several
+from .deadline import Deadline
+from .runtime import UNSET, Runtime
+from .start_rows import StreamLike, TaskLike
+from .steps import Steps, finish_async, finish_in_threads, is_done_async
 from .subscription import TaskEvent
+from .views import outcome_of, result_shape, shape_of_end, value_of
+from .wait import EndsWait, Row
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-#: Calls that may run at once; each waits for a commit, which they share. Waiting for tasks takes no thread.
+#: Threads for what reads the disk or a caller's iterator. What waits for the supervisor takes no thread.
 THREADS: Final = 32
+
+
+class _OnLoop(Runtime):
+    """A view of a `Runtime`, whose calls give coroutines: they wait on the event loop."""
+
+    def __init__(self, runtime: Runtime, threads: Executor) -> None:
+        self._runtime = runtime
+        self._threads = threads
+        self._client, self._calls, self._call_timeout = (
+            runtime._client,
+            runtime._calls,
+            runtime._call_timeout,
+        )
+
+    @property
+    def _handles(self) -> Runtime:
+        return self._runtime
+
+    def _do(self, steps: Steps[T], deadline: Deadline, *, long: bool = False) -> T:
+        late = self._client.late
+        if long:
+            return cast("T", finish_in_threads(steps, deadline, late, self._threads))
+        return cast("T", finish_async(steps, deadline, late))
 
 
 def _awaitable(
     method: Callable[Concatenate[Runtime, P], T],
 ) -> Callable[Concatenate[AsyncRuntime, P], Coroutine[Any, Any, T]]:
-    """The coroutine for a method of `Runtime`: it makes the call on another thread."""
+    """The coroutine for a method of `Runtime` that carries out one call and returns what it gives."""
+
+    @functools.wraps(method)
+    async def call(self: AsyncRuntime, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await cast("Coroutine[Any, Any, T]", method(self._on_loop, *args, **kwargs))
+
+    return call
+
+
+def _in_thread(
+    method: Callable[Concatenate[Runtime, P], T],
+) -> Callable[Concatenate[AsyncRuntime, P], Coroutine[Any, Any, T]]:
+    """The coroutine for a method of `Runtime` that reads the disk: another thread calls it."""
 
     @functools.wraps(method)
     async def call(self: AsyncRuntime, /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -40,7 +80,11 @@ def _awaitable(
 
 
 class AsyncRuntime:
-    """`Runtime` for `async with AsyncRuntime(home) as rt:`. Belongs to one event loop at a time."""
+    """`Runtime` for `async with AsyncRuntime(home) as rt:`. Its calls wait on the event loop.
+
+    A call that is cancelled waits no longer, and leaves no thread behind. Like one whose `timeout` is over, it may
+    have taken effect.
+    """
 
     def __init__(self, home: str | os.PathLike[str] | None = None, **settings: Any) -> None:
         """Takes the arguments of `Runtime`. Connects at `async with` or `open`."""
@@ -49,10 +93,13 @@ class AsyncRuntime:
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="understudy-async")
 
     @classmethod
-    def connect(cls, home: str | os.PathLike[str] | None = None) -> Self:
-        """Only attach: entering the block raises NotRunning if no supervisor serves `home`."""
+    def connect(
+        cls, home: str | os.PathLike[str] | None = None, *, call_timeout: float | None = None
+    ) -> Self:
+        """See `Runtime.connect`. It can be used at once, without `async with` or `open`."""
         runtime = cls(home)
-        runtime._make = functools.partial(Runtime.connect, home)
+        runtime._make = functools.partial(Runtime.connect, home, call_timeout=call_timeout)
+        runtime._sync = runtime._make()
         return runtime
 
     async def open(self) -> Self:
@@ -68,13 +115,23 @@ class AsyncRuntime:
             raise RuntimeError("not connected: use `async with`, or await open() first")
         return self._sync
 
+    @property
+    def _on_loop(self) -> Runtime:
+        return _OnLoop(self.sync, self._threads)
+
     send = _awaitable(Runtime.send)
     send_many = _awaitable(Runtime.send_many)
+    close_mailbox = _awaitable(Runtime.close_mailbox)
     cancel = _awaitable(Runtime.cancel)
-    status = _awaitable(Runtime.status)
-    list = _awaitable(Runtime.list)
-    restore = _awaitable(Runtime.restore)
-    logs = _awaitable(Runtime.logs)
+    status = _in_thread(Runtime.status)
+    list = _in_thread(Runtime.list)
+    restore = _in_thread(Runtime.restore)
+    logs = _in_thread(Runtime.logs)
+    ping = _awaitable(Runtime.ping)
+    tree = _awaitable(Runtime.tree)
+    prune = _awaitable(Runtime.prune)
+    compact = _awaitable(Runtime.compact)
+    stop_supervisor = _awaitable(Runtime.stop_supervisor)
 
     # Written out, because `_awaitable` knows no overloads.
 
@@ -84,21 +141,46 @@ class AsyncRuntime:
     async def start(self, task: str, /, *args: Any, **kwargs: Any) -> TaskInfo[Any]: ...
     async def start(self, task: TaskLike, /, *args: Any, **kwargs: Any) -> TaskInfo[Any]:
         """See `Runtime.start`."""
-        call: Callable[..., TaskInfo[Any]] = self.sync.start
-        return await self._call(call, task, *args, **kwargs)
+        call: Callable[..., Any] = self._on_loop.start
+        return cast("TaskInfo[Any]", await call(task, *args, **kwargs))
 
     @overload
-    async def start_many(self, task: Iterable[Call[T]], /) -> builtins.list[TaskInfo[T]]: ...
-    @overload
-    async def start_many(self, task: Task[..., T], calls: Iterable[Any]) -> builtins.list[TaskInfo[T]]: ...
-    @overload
-    async def start_many(self, task: str, calls: Iterable[Any]) -> builtins.list[TaskInfo[Any]]: ...
     async def start_many(
-        self, task: TaskLike | Iterable[Call[Any]], calls: Iterable[Any] | None = None
+        self, task: Iterable[Call[T]], /, *, timeout: float | None = None
+    ) -> builtins.list[TaskInfo[T]]: ...
+    @overload
+    async def start_many(
+        self, task: Task[..., T], calls: Iterable[Any], *, timeout: float | None = None
+    ) -> builtins.list[TaskInfo[T]]: ...
+    @overload
+    async def start_many(
+        self, task: str, calls: Iterable[Any], *, timeout: float | None = None
+    ) -> builtins.list[TaskInfo[Any]]: ...
+    async def start_many(
+        self,
+        task: TaskLike | Iterable[Call[Any]],
+        calls: Iterable[Any] | None = None,
+        *,
+        timeout: float | None = None,
     ) -> builtins.list[TaskInfo[Any]]:
         """See `Runtime.start_many`."""
-        call: Callable[..., builtins.list[TaskInfo[Any]]] = self.sync.start_many
-        return await self._call(call, task, calls)
+        call: Callable[..., Any] = self._on_loop.start_many
+        return cast("builtins.list[TaskInfo[Any]]", await call(task, calls, timeout=timeout))
+
+    @overload
+    async def retry(
+        self, id: TaskInfo[T], *, from_scratch: bool = False, timeout: float | None = None
+    ) -> TaskInfo[T]: ...
+    @overload
+    async def retry(
+        self, id: IdLike, *, from_scratch: bool = False, timeout: float | None = None
+    ) -> TaskInfo[Any]: ...
+    async def retry(
+        self, id: IdLike, *, from_scratch: bool = False, timeout: float | None = None
+    ) -> TaskInfo[Any]:
+        """See `Runtime.retry`."""
+        call: Callable[..., Any] = self._on_loop.retry
+        return cast("TaskInfo[Any]", await call(id, from_scratch=from_scratch, timeout=timeout))
 
     @overload
     async def run(
@@ -108,69 +190,92 @@ class AsyncRuntime:
     async def run(self, task: str, /, *args: Any, timeout: float | None = None, **kwargs: Any) -> Any: ...
     async def run(self, task: TaskLike, /, *args: Any, timeout: float | None = None, **kwargs: Any) -> Any:
         """See `Runtime.run`."""
-        return await self.result(await self.start(task, *args, **kwargs), timeout)
-
-    @overload
-    async def retry(self, id: TaskInfo[T], *, from_scratch: bool = False) -> TaskInfo[T]: ...
-    @overload
-    async def retry(self, id: str, *, from_scratch: bool = False) -> TaskInfo[Any]: ...
-    async def retry(self, id: IdLike, *, from_scratch: bool = False) -> TaskInfo[Any]:
-        """See `Runtime.retry`."""
-        call: Callable[..., TaskInfo[Any]] = self.sync.retry
-        return await self._call(call, id, from_scratch=from_scratch)
+        sync = self.sync
+        deadline = sync._deadline(timeout)
+        steps = sync._calls.start(sync, deadline, task, args, kwargs)
+        info = await finish_async(steps, deadline, sync._client.late)
+        return value_of(*await self._end(info, deadline), shape=result_shape(task))
 
     @overload
     async def result(self, id: TaskInfo[T], timeout: float | None = None) -> T: ...
     @overload
-    async def result(self, id: str, timeout: float | None = None) -> Any: ...
+    async def result(self, id: IdLike, timeout: float | None = None) -> Any: ...
     async def result(self, id: IdLike, timeout: float | None = None) -> Any:
         """See `Runtime.result`."""
-        seconds = check_timeout(timeout)
-        call: Callable[..., Future[Any]] = self.sync.wait_for
-        return await self._awaited(await self._call(call, id), seconds)
+        return value_of(*await self._end(id, self.sync._deadline(timeout)), shape=shape_of_end(id))
 
-    async def _awaited(self, future: Future[T], seconds: float | None) -> T:
+    async def _end(self, id: IdLike, deadline: Deadline) -> Row:
+        key = id_of(id)
+        async with self._waiting([key], deadline) as wait:
+            if not await is_done_async(wait.future, deadline.left()):
+                raise self.sync._ends.late(wait, deadline)
+            wait.future.result()
+        return wait.rows[key]
+
+    @asynccontextmanager
+    async def _waiting(self, keys: Sequence[bytes], deadline: Deadline) -> AsyncIterator[EndsWait]:
+        sync = self.sync
+        # Reading may take long the first time. The wait itself begins here, so that a cancel always ends it.
+        known = await self._call(sync._ends.stored, keys) if sync._client.connection is None else []
+        wait = sync._ends.begin(keys, deadline, known)
         try:
-            # If the caller is cancelled, the future is cancelled, which ends the WAIT at the supervisor.
-            # Not `wait_for`: before Python 3.12 it loses a cancel that comes just when the future is set.
-            async with asyncio.timeout(seconds):
-                return await asyncio.wrap_future(future)
-        except TimeoutError:
-            if future.done() and not future.cancelled():
-                raise
-            raise TimeoutError(f"the task has not ended within {seconds:g} s") from None
+            yield wait
+        finally:
+            sync._client.forget(wait)
 
     @overload
-    def results(self, ids: Iterable[TaskInfo[T]], timeout: float | None = None) -> AsyncIterator[T]: ...
+    def results(
+        self,
+        ids: Iterable[TaskInfo[T]],
+        timeout: float | None = None,
+        *,
+        return_exceptions: Literal[False] = False,
+    ) -> AsyncIterator[T]: ...
     @overload
-    def results(self, ids: Iterable[IdLike], timeout: float | None = None) -> AsyncIterator[Any]: ...
-    async def results(self, ids: Iterable[IdLike], timeout: float | None = None) -> AsyncIterator[Any]:
+    def results(
+        self, ids: Iterable[IdLike], timeout: float | None = None, *, return_exceptions: bool = False
+    ) -> AsyncIterator[Any]: ...
+    async def results(
+        self, ids: Iterable[IdLike], timeout: float | None = None, *, return_exceptions: bool = False
+    ) -> AsyncIterator[Any]:
         """See `Runtime.results`."""
-        values = self.sync.results(ids, timeout)
-        nothing = object()
-        with _thread() as call:
-            while (value := await call(next, values, nothing)) is not nothing:
-                yield value
+        known = list(several(ids, "results", "ids"))
+        keys = [id_of(id) for id in known]
+        give = outcome_of if return_exceptions else value_of
+        deadline = self.sync._deadline(timeout)
+        async with self._waiting(keys, deadline) as wait:
+            for id, key in zip(known, keys, strict=True):
+                while key not in wait.rows:
+                    news = wait.next_news()
+                    if wait.future.done():
+                        wait.future.result()
+                    elif key not in wait.rows and not await is_done_async(news, deadline.left()):
+                        raise self.sync._ends.late(wait, deadline)
+                yield give(*wait.rows[key], shape=shape_of_end(id))
 
     async def wait(self, id: IdLike, timeout: float | None = None) -> TaskRecord:
         """See `Runtime.wait`."""
-        seconds = check_timeout(timeout)
-        await self._awaited(await self._call(self.sync.wait_for_end, id), seconds)
+        await self._end(id, self.sync._deadline(timeout))
         return await self.status(id)
 
     async def subscribe(
-        self, *, task: TaskLike | None = None, stream: str | None = None
+        self,
+        *,
+        task: TaskLike | None = None,
+        stream: StreamLike | None = None,
+        timeout: float | None = None,
     ) -> AsyncIterator[TaskEvent]:
         """See `Runtime.subscribe`."""
-        subscription = await self._call(self.sync.subscribe, task=task, stream=stream)
-        with _thread() as call:
-            try:
-                while (event := await call(subscription.next)) is not None:
-                    yield event
-            finally:
-                subscription.close()
-
-    # --- running the supervisor ---
+        sync = self.sync
+        deadline = sync._deadline(timeout)
+        subscription = sync._subscription(task, stream)
+        await finish_async(sync._client.connected(deadline), deadline, sync._client.late)
+        try:
+            await self._call(subscription.open, deadline.left())
+            while (event := await subscription.next_async()) is not None:
+                yield event
+        finally:
+            subscription.close()
 
     @property
     def home(self) -> str:
@@ -179,19 +284,13 @@ class AsyncRuntime:
 
     @property
     def supervisor_pid(self) -> int:
-        """See `Runtime.supervisor_pid`."""
+        """See `Runtime.supervisor_pid`. It blocks the event loop while no supervisor is there."""
         return self.sync.supervisor_pid
 
-    tree = _awaitable(Runtime.tree)
-    prune = _awaitable(Runtime.prune)
-    compact = _awaitable(Runtime.compact)
-    stop_supervisor = _awaitable(Runtime.stop_supervisor)
-    close_mailbox = _awaitable(Runtime.close_mailbox)
-
-    async def close(self, id: IdLike | None = None) -> None:
+    async def close(self, id: IdLike = UNSET) -> None:
         """See `Runtime.close`."""
-        if id is not None:
-            await self._call(self.sync.close, id)
+        if id is not UNSET:
+            await self.close_mailbox(id)
             return
         if self._sync is not None:
             await self._call(self._sync.close)
@@ -200,6 +299,7 @@ class AsyncRuntime:
 
     async def __aenter__(self) -> Self:
         await self.open()
+        self.sync._client.check_open()
         current_runtime.enter(self.sync)
         return self
 
@@ -207,21 +307,6 @@ class AsyncRuntime:
         current_runtime.leave(self.sync)
         await self.close()
 
-    async def _call(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-        return await _on(self._threads, function, *args, **kwargs)
-
-
-async def _on(threads: ThreadPoolExecutor, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-    return await asyncio.get_running_loop().run_in_executor(
-        threads, functools.partial(function, *args, **kwargs)
-    )
-
-
-@contextmanager
-def _thread() -> Iterator[Callable[..., Awaitable[Any]]]:
-    """A thread of its own for an iterator: many waiting iterators would use up the threads of the calls."""
-    thread = ThreadPoolExecutor(1, thread_name_prefix="understudy-async-iterator")
-    try:
-        yield functools.partial(_on, thread)
-    finally:
-        thread.shutdown(wait=False)
+    async def _call(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
+        call = functools.partial(contextvars.copy_context().run, function, *args, **kwargs)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call)

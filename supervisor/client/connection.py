@@ -5,13 +5,15 @@ from __future__ import annotations
 import itertools
 import socket
 import threading
+import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from ...actors.attempt.helper_threads import start_outside
-from ...actors.errors import NotRunning, ProtocolError, SupervisorLost, UnderstudyError
+from ...actors.errors import ConnectTimeout, NotRunning, ProtocolError, SupervisorLost, UnderstudyError
 from ...actors.values import VALUE_LIMIT
 from ..home import Home
 from ..wire.codec import VERSION, Decoder, encode
@@ -21,6 +23,8 @@ from ..wire.socket_buffers import READ_SIZE, read_buffer, widen
 
 #: Seconds that connecting and the first answer may take.
 CONNECT_TIMEOUT: Final = 10.0
+#: Bytes waiting to be sent from which on callers that send many requests wait.
+UNSENT: Final = 1024 * 1024
 
 Rows = Sequence[tuple[bytes, str, bytes | None, Any]]
 """(id, state, encoded value, error row) of tasks that have ended."""
@@ -31,26 +35,31 @@ class Reply(Future[Any]):
 
     number = 0
     """The request's number on its connection."""
+    connection: Connection | None = None
+
+    def drop(self) -> None:
+        """Wait for the answer no longer. The request may still take effect."""
+        if self.connection is not None and not self.done():
+            self.connection.drop(self)
 
 
 class Connection:
     """Requests from any number of threads, pipelined. A thread of the connection reads the answers.
 
-    Guarantee: every request's reply is set, with the answer or with SupervisorLost, even if the socket breaks.
-    Only forgotten replies are not set.
+    Guarantees:
+
+    * Every request's reply is set, with the answer or with SupervisorLost, even if the socket breaks. Only forgotten
+      and dropped replies are not set.
+    * `request` does not block. What the socket does not take at once waits in memory; another thread sends it.
     """
 
     def __init__(self, home: Home, on_lost: Callable[[Connection, UnderstudyError], None]) -> None:
-        """Connect and say hello. Raises NotRunning, HomeError, ProtocolError."""
+        """Nothing happens before `open`. The reading thread calls `on_lost` if the connection breaks."""
+        self._home = home
         self._on_lost = on_lost
-        try:
-            self._sock = home.connect(CONNECT_TIMEOUT)
-        except TimeoutError as error:
-            raise NotRunning(f"the supervisor does not answer: {error}") from error
-        widen(self._sock)
-        self._decoder = Decoder(
-            VALUE_LIMIT
-        )  # Only for the first answer; later ones have this supervisor's limit.
+        self._sock: socket.socket | None = None
+        # Only for the first answer; later ones have this supervisor's limit.
+        self._decoder = Decoder(VALUE_LIMIT)
         self._sending = threading.Lock()
         self._numbers = itertools.count(1)
         self._requests: dict[int, Reply] = {}
@@ -60,34 +69,62 @@ class Connection:
         #: The error that ended the connection; None while it works.
         self.lost: UnderstudyError | None = None
         self._closing = False
+        #: What the socket has not taken yet, and its bytes; a thread sends it.
+        self._unsent: deque[memoryview] = deque()
+        self._unsent_bytes = 0
+        self._rooms: list[Future[None]] = []
         #: Facts from the supervisor's WELCOME: pid, embedded, settings.
-        self.facts: dict[str, Any] = self._greet()
+        self.facts: dict[str, Any] = {}
         #: Bytes that the supervisor allows for one encoded value.
-        self.value_limit: int = self.facts["settings"]["value_limit"]
-        self._thread = threading.Thread(target=self._read, name="understudy-client", daemon=True)
-        start_outside(self._thread)
+        self.value_limit: int = VALUE_LIMIT
+        self._thread: threading.Thread | None = None
 
-    def _greet(self) -> dict[str, Any]:
-        self._sock.settimeout(CONNECT_TIMEOUT)
+    def open(self, timeout: float = CONNECT_TIMEOUT) -> Self:
+        """Connect and say hello. Raises NotRunning, HomeError, ProtocolError.
+
+        `close` from another thread ends it early, with NotRunning.
+        """
+        deadline = time.monotonic() + timeout
         try:
+            self._sock = sock = self._home.connect(timeout)
+        except TimeoutError as error:
+            raise ConnectTimeout(f"the supervisor does not answer: {error}") from error
+        widen(sock)
+        self.facts = self._greet(sock, deadline)
+        self.value_limit = self.facts["settings"]["value_limit"]
+        thread = threading.Thread(target=self._read, args=(sock,), name="understudy-client", daemon=True)
+        start_outside(thread)
+        # Only now: `close` in another thread can join only what was started.
+        self._thread = thread
+        return self
+
+    def _greet(self, sock: socket.socket, deadline: float) -> dict[str, Any]:
+        try:
+            if self._closing:
+                raise NotRunning("the connection was closed while it was made")
+            sock.settimeout(max(deadline - time.monotonic(), 0.001))
             with suppress(BrokenPipeError, ConnectionResetError):  # Its reason can still be read.
-                self._sock.sendall(encode((Ask.HELLO, VERSION)))
-            while data := self._sock.recv(READ_SIZE):
+                sock.sendall(encode((Ask.HELLO, VERSION)))
+            while data := sock.recv(READ_SIZE):
                 for frame in self._decoder.feed(data):
                     if frame[0] == Answer.WELCOME:
-                        self._sock.settimeout(None)
+                        sock.settimeout(None)
                         facts = dict(frame[2])
                         self._decoder = Decoder(facts["settings"]["value_limit"])
                         return facts
                     if frame[0] == Answer.ERROR:
                         raise error_of(*frame[2:5])
+                sock.settimeout(max(deadline - time.monotonic(), 0.001))
         except OSError as error:
-            self._sock.close()
-            raise NotRunning(f"the supervisor does not answer: {error}") from error
+            sock.close()
+            if isinstance(error, UnderstudyError):
+                raise
+            kind = ConnectTimeout if isinstance(error, TimeoutError) else NotRunning
+            raise kind(f"the supervisor does not answer: {error}") from error
         except UnderstudyError:
-            self._sock.close()
+            sock.close()
             raise
-        self._sock.close()
+        sock.close()
         raise NotRunning(
             "the supervisor closed the connection at once; it is stopping, or runs as another user"
         )
@@ -96,6 +133,7 @@ class Connection:
         """Send a request; the reply gives the answer. The reading thread calls `on_rows` with ENDED rows."""
         future = Reply()
         future.number = number = next(self._numbers)
+        future.connection = self
         data = encode((op, number, *fields))
         with self._sending:
             if self.lost is not None:
@@ -104,24 +142,84 @@ class Connection:
             self._requests[number] = future
             if on_rows is not None:
                 self._waits[number] = on_rows
+            self._send(data)
+        return future
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so much waits to be sent that callers should wait for `room` first."""
+        return self._unsent_bytes >= UNSENT and self.lost is None
+
+    def room(self) -> Future[None]:
+        """A future that is set when less than UNSENT bytes wait to be sent."""
+        future: Future[None] = Future()
+        with self._sending:
+            if self.is_full:
+                self._rooms.append(future)
+                return future
+        future.set_result(None)
+        return future
+
+    def _send(self, data: bytes) -> None:
+        """Send a frame, or keep what the socket does not take. Called under the lock."""
+        assert self._sock is not None
+        sent = 0
+        try:
+            if not self._unsent:
+                try:
+                    sent = self._sock.send(data, socket.MSG_DONTWAIT)
+                except BlockingIOError:
+                    pass
+            if sent < len(data):
+                self._keep(memoryview(data)[sent:])
+        except OSError:
+            # The reading thread gets the same error and sets this future with all others.
+            self.hang_up()
+        except BaseException:
+            # Ctrl-C: part of the frame may be sent, and the next frame would be read as its rest.
+            self.hang_up()
+            raise
+
+    def _keep(self, data: memoryview) -> None:
+        self._unsent.append(data)
+        self._unsent_bytes += len(data)
+        if len(self._unsent) == 1:
+            start_outside(
+                threading.Thread(target=self._send_rest, name="understudy-client-sends", daemon=True)
+            )
+
+    def _send_rest(self) -> None:
+        """Send what was kept, in a thread that ends with it. The first entry stays until it is sent, for the order."""
+        assert self._sock is not None
+        while True:
+            data = self._unsent[0]
             try:
                 self._sock.sendall(data)
             except OSError:
-                # The reading thread gets the same error and sets this future with all others.
-                self._hang_up()
-            except BaseException:
-                # Ctrl-C: part of the frame may be sent, and the next frame would be read as its rest.
-                self._hang_up()
-                raise
-        return future
+                # The reading thread ends the connection.
+                self.hang_up()
+                return
+            with self._sending:
+                self._unsent.popleft()
+                self._unsent_bytes -= len(data)
+                over = not self._unsent
+                rooms: list[Future[None]] = []
+                if not self.is_full:
+                    rooms, self._rooms = self._rooms, rooms
+            for room in rooms:
+                room.set_result(None)
+            if over:
+                return
 
-    def subscribe(self, task: str | None, stream: bytes | None, on_event: Callable[[Rows], None]) -> None:
+    def subscribe(
+        self, task: str | None, stream: bytes | None, on_event: Callable[[Rows], None]
+    ) -> Future[Any]:
         """Have the reading thread call `on_event` with events.
 
-        No event after the return of this call is missed.
+        No event is missed after the future is set.
         """
         self._on_event = on_event
-        self.request(Ask.SUBSCRIBE, task, stream).result()
+        return self.request(Ask.SUBSCRIBE, task, stream)
 
     def forget(self, wait: Reply) -> None:
         """End a WAIT on both sides; its reply is not set."""
@@ -129,33 +227,37 @@ class Connection:
             if self._requests.pop(wait.number, None) is None or self.lost is not None:
                 return
             self._waits.pop(wait.number, None)
-            try:
-                self._sock.sendall(encode((Ask.UNWAIT, wait.number)))
-            except OSError:
-                self._hang_up()
+            self._send(encode((Ask.UNWAIT, wait.number)))
+
+    def drop(self, reply: Reply) -> None:
+        """Wait for this reply no longer; it is not set."""
+        self._requests.pop(reply.number, None)
 
     def abandon(self) -> None:
         """Mark as lost in a fork: the socket belongs to the parent, and this process needs one of its own."""
         self._closing = True
         self.lost = SupervisorLost("this process was forked and needs a connection of its own")
-        self._sock.close()
+        if self._sock is not None:
+            self._sock.close()
 
     def close(self) -> None:
         """Close the socket and wait for the reading thread."""
         self._closing = True
-        self._hang_up()
-        if threading.current_thread() is not self._thread:
+        self.hang_up()
+        if self._thread is not None and threading.current_thread() is not self._thread:
             self._thread.join()
 
-    def _hang_up(self) -> None:
-        with suppress(OSError):  # Already disconnected.
-            self._sock.shutdown(socket.SHUT_RDWR)
+    def hang_up(self) -> None:
+        """End the connection without waiting. It takes no lock, so a finalizer may call it."""
+        if self._sock is not None:
+            with suppress(OSError):  # Already disconnected.
+                self._sock.shutdown(socket.SHUT_RDWR)
 
-    def _read(self) -> None:
+    def _read(self, sock: socket.socket) -> None:
         error: UnderstudyError | None = None
         buffer = read_buffer()
         try:
-            while size := self._sock.recv_into(buffer):
+            while size := sock.recv_into(buffer):
                 for frame in self._decoder.feed(buffer[:size]):
                     self._take(frame)
         except OSError:
@@ -164,7 +266,7 @@ class Connection:
             error = broken
         except Exception as broken:  # noqa: BLE001 - after any error, all waiting requests must be answered
             error = ProtocolError(f"the supervisor sent an invalid frame: {broken!r}")
-        self._end(error)
+        self._end(sock, error)
 
     def _take(self, frame: tuple[Any, ...]) -> None:
         match frame[0]:
@@ -192,7 +294,7 @@ class Connection:
             case Answer.GOODBYE:
                 self._reason = frame[1]
 
-    def _end(self, error: UnderstudyError | None) -> None:
+    def _end(self, sock: socket.socket, error: UnderstudyError | None) -> None:
         if error is None:
             why = self._reason or ("the connection was closed" if self._closing else "its connection broke")
             error = SupervisorLost(
@@ -202,8 +304,12 @@ class Connection:
             self.lost = error
             pending, self._requests = self._requests, {}
             self._waits.clear()
-        self._sock.close()
+            rooms, self._rooms = self._rooms, []
+        self.hang_up()  # Wakes the thread that sends.
+        sock.close()
         for future in pending.values():
             future.set_exception(error)
+        for room in rooms:
+            room.set_result(None)
         if not self._closing:
             self._on_lost(self, error)

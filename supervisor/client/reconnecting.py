@@ -1,4 +1,4 @@
-"""ReconnectingClient: connects to a supervisor, starts one if needed, reconnects and repeats requests."""
+"""ReconnectingClient: connects to a supervisor when one is needed, starts one if it may, and reconnects."""
 
 from __future__ import annotations
 
@@ -7,28 +7,52 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, Final
 
 from ...actors.attempt.helper_threads import start_outside
-from ...actors.errors import HomeInUse, NoRuntime, NotRunning, SupervisorLost, UnderstudyError
+from ...actors.errors import (
+    ConnectTimeout,
+    HomeInUse,
+    NoRuntime,
+    NotRunning,
+    SupervisorLost,
+    UnderstudyError,
+)
 from ...actors.task.declaration import module_name, registry
 from ..app import AppSpec, loading
 from ..home import Home
 from ..rules.restart_intensity import RestartIntensity
 from ..settings import Settings
 from ..wire.messages import Ask
+from .callbacks import Callbacks
 from .child_supervisor import ChildSupervisor
-from .connection import Connection
+from .connection import CONNECT_TIMEOUT, Connection, Reply
+from .deadline import Deadline
+from .steps import Steps
 from .wait import EndsWait
 
 log = logging.getLogger("understudy")
 
-#: Seconds that a call waits for a supervisor to come back.
+#: Seconds that a call without `timeout=` waits for a supervisor.
 PATIENCE: Final = 10.0
 #: Seconds between two tries to connect.
-RETRY_EVERY: Final = 0.05
+RETRY_EVERY: Final = 0.02
+
+
+class Arrival(Future[Connection]):
+    """A call's wait for a connection."""
+
+    def __init__(self, patience: float | None) -> None:
+        super().__init__()
+        #: As in `EndsWait`.
+        self.patience = patience
+        self.since = time.monotonic()
+
+    def fail(self, error: Exception) -> None:
+        """End it with an error."""
+        self.set_exception(error)
 
 
 class ReconnectingClient:
@@ -36,110 +60,302 @@ class ReconnectingClient:
 
     Guarantees:
 
-    * A request's future is set, even if the supervisor dies.
-    * An `EndsWait` is asked again on every new connection until it is done or forgotten.
+    * It connects in a thread of its own, which runs while somebody waits. Callers wait beside each other, each as
+      long as its own deadline allows.
+    * An `EndsWait` is asked on every new connection until it is done or forgotten.
     * An owner's supervisor is started again when it dies, within the limit of `Settings.restarts`.
     """
 
     def __init__(self, home: Home, settings: Settings, app: str | None, *, owner: bool) -> None:
-        """Connect; an `owner` starts a supervisor if none serves the home.
+        """An `owner` connects, and starts a supervisor if none serves the home. Others connect when asked.
 
-        Raises NotRunning or the start's error.
+        While the program is imported for its tasks, an owner does not connect either: a web program has its runtime
+        at the top of a module, where the fork server finds it, too. In a worker such a client attaches to the
+        supervisor that serves the home, when it is first used. Raises NotRunning or the start's error.
         """
         self.home = home
+        self.callbacks = Callbacks()
         self._settings = settings
         self._app = app
-        self._owner = owner
+        #: Whether it was made while the program was imported for its tasks.
+        self._imported = owner and loading()
+        self._owner = owner and not self._imported
         self._embedded: ChildSupervisor | None = None
-        self._waits: set[EndsWait] = set()
-        self._changing = threading.RLock()
-        #: Whether `close` was called.
-        self.closed = False
         self._restarts = RestartIntensity(settings.restarts, max(settings.restarts_within, 0.001))
         self._connection: Connection | None = None
-        if owner and loading():
-            # The fork server imports the program too; a supervisor started there would import it again. In a worker
-            # this client attaches to the supervisor that serves the home, when it is first used.
-            self._owner = False
-        else:
+        self._waits: set[EndsWait] = set()
+        self._arrivals: list[Arrival] = []
+        # Guards the fields above from the connecting thread, and these.
+        # Reentrant, because a signal handler may make a call, too.
+        self._changing = threading.RLock()
+        self._closed = threading.Event()
+        self._connecting: threading.Thread | None = None
+        #: The connection that is being made.
+        self._opening: Connection | None = None
+        _clients.add(self)
+        if self._owner:
             try:
-                self._connection = self._reach() if owner else Connection(home, self._lost)
+                self._embed_or_connect()
             except BaseException:
-                self.closed = True
+                self.close()
                 raise
-        _attachments.add(self)
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed.is_set()
+
+    @property
+    def connection(self) -> Connection | None:
+        """The connection; None if it is lost or was not made yet."""
+        connection = self._connection
+        return None if connection is None or connection.lost is not None else connection
 
     # --- asking ---
 
-    @property
-    def value_limit(self) -> int:
-        """Bytes that one encoded value may take."""
-        return self.connected().value_limit
-
-    def request(self, op: Ask, *fields: Any) -> Future[Any]:
-        """Send a request. It may have taken effect even if the future raises SupervisorLost."""
-        return self.connected().request(op, *fields)
-
-    def ask(self, op: Ask, *fields: Any) -> Any:
-        """The answer to an idempotent request, which is sent again if the supervisor goes away."""
-        return self.answer(self.request(op, *fields), op, *fields)
-
-    def answer(self, future: Future[Any], op: Ask, *fields: Any) -> Any:
-        """The answer to an idempotent request that was sent already."""
+    def connected(self, deadline: Deadline) -> Steps[Connection]:
+        """The connection, or a new one."""
         while True:
+            connection = self._connection
+            if connection is not None and connection.lost is None:
+                return connection
+            arrival = Arrival(None if deadline.given else PATIENCE)
+            self._want(arrival)
             try:
-                return future.result()
-            except SupervisorLost:
-                future = self.request(op, *fields)
+                yield arrival
+                connection = arrival.result()
+            finally:
+                self._give_up(arrival)
 
-    def wait_for(self, keys: Iterable[bytes]) -> EndsWait:
-        """Start to wait for the ends of these tasks; `forget` the wait when done."""
-        wait = EndsWait(keys)
+    def ask(self, deadline: Deadline, op: Ask, *fields: Any, reply: Reply | None = None) -> Steps[Any]:
+        """The answer to an idempotent request, which is sent again if the supervisor goes away.
+
+        `reply` is that of a request that was sent already.
+        """
+        while True:
+            if reply is None:
+                reply = yield from self.request(deadline, op, *fields)
+            try:
+                return (yield from self.answer(reply))
+            except SupervisorLost:
+                reply = None
+
+    def request(self, deadline: Deadline, op: Ask, *fields: Any) -> Steps[Reply]:
+        """Send a request. It may take effect even if the reply raises SupervisorLost."""
+        connection = yield from self.connected(deadline)
+        while connection.is_full:
+            yield connection.room()
+        return connection.request(op, *fields)
+
+    def answer(self, reply: Reply) -> Steps[Any]:
+        """The answer to a request that was sent; drops the reply if the call is over before."""
+        try:
+            yield reply
+            return reply.result()
+        finally:
+            reply.drop()
+
+    def late(self, deadline: Deadline) -> Exception:
+        """The error of a call whose time is over."""
+        if self.connection is not None:
+            return TimeoutError(
+                f"the supervisor has not answered within {deadline.seconds:g} s; the call may or may not have taken "
+                "effect"
+            )
+        return self._absent(deadline.seconds or 0.0)
+
+    def begin(self, wait: EndsWait, deadline: Deadline) -> None:
+        """Wait for the ends of these tasks; `forget` the wait when done. Does not block."""
+        wait.patience = None if deadline.given else PATIENCE
         self._waits.add(wait)
         try:
-            wait.ask(self.connected())
+            connection = self._connection
+            if connection is not None and connection.lost is None:
+                wait.ask(connection)
+            elif not wait.future.done():
+                self._want()
         except BaseException:
             self.forget(wait)
             raise
-        return wait
 
     def forget(self, wait: EndsWait) -> None:
         """End a wait."""
         self._waits.discard(wait)
         wait.forget()
 
+    def connect_now(self) -> None:
+        """Connect in this thread, by one try. Raises NotRunning, HomeError, ProtocolError."""
+        self._adopt(self._open(CONNECT_TIMEOUT))
+
     def close(self) -> None:
         """Disconnect, and stop the supervisor if it is ours. Open waits fail. May be called twice."""
         with self._changing:
-            if self.closed:
+            if self._closed.is_set():
                 return
-            self.closed = True
+            self._closed.set()
+            opening, connecting = self._opening, self._connecting
+        if opening is not None:
+            opening.close()
+        if connecting is not None:
+            connecting.join()
         if self._connection is not None:
             self._connection.close()
+        self._fail(NotRunning("this runtime was closed"))
         if self._embedded is not None:
             self._embedded.stop()
-        self._fail_waits(NotRunning("this runtime was closed"))
+        self.callbacks.close()
+
+    @property
+    def used(self) -> bool:
+        """Whether it has a connection or a supervisor to let go of."""
+        return not self.closed and (self._connection is not None or self._embedded is not None)
 
     # --- staying connected ---
 
-    def connected(self) -> Connection:
-        """The connection, or a new one if it is lost. NoRuntime while the program is imported for its tasks."""
-        connection = self._connection
-        if connection is not None and connection.lost is None:
-            return connection
+    def check_open(self) -> None:
+        """Raise NotRunning if closed; NoRuntime if this runtime may not be used while it is imported."""
+        if self.closed:
+            raise NotRunning("this runtime was closed")
+        if self._imported and loading():
+            # The fork server imports the program, too; a supervisor started there would import it again.
+            raise NoRuntime(
+                "the program uses a Runtime while it is being imported for its tasks: put the code that uses it "
+                'under `if __name__ == "__main__":`, or into a function that the import does not call'
+            )
+
+    def _want(self, arrival: Arrival | None = None) -> None:
+        """Have the connecting thread run, if there is no connection."""
+        self.check_open()
         with self._changing:
-            if self.closed:
+            if self._closed.is_set():
                 raise NotRunning("this runtime was closed")
-            if self._connection is None:
-                if loading():
-                    raise NoRuntime(
-                        "the program uses a Runtime while it is being imported for its tasks: put the code that uses "
-                        'it under `if __name__ == "__main__":`, or into a function that the import does not call'
-                    )
-                self._connection = Connection(self.home, self._lost)
-            elif self._connection.lost is not None:
-                self._connection = self._reach()
-            return self._connection
+            connection = self.connection
+            if connection is None:
+                if arrival is not None:
+                    self._arrivals.append(arrival)
+                self._start_connecting()
+        if connection is not None and arrival is not None:
+            arrival.set_result(connection)
+
+    def _start_connecting(self) -> None:
+        if self._connecting is None:
+            thread = threading.Thread(target=self._connect, name="understudy-connect", daemon=True)
+            self._connecting = thread
+            try:
+                start_outside(thread)
+            except BaseException:
+                self._connecting = None
+                raise
+
+    def _give_up(self, arrival: Arrival) -> None:
+        with self._changing:
+            if arrival in self._arrivals:
+                self._arrivals.remove(arrival)
+
+    def _connect(self) -> None:
+        """Try to connect until that works, or nobody waits for it any more."""
+        try:
+            while True:
+                try:
+                    connection = self._open(self._shortest_patience())
+                except NotRunning as error:
+                    if self._owner and not self.closed and self.home.served() is None:
+                        self._embed()
+                    elif not self._still_wanted(error):
+                        return
+                    else:
+                        self._closed.wait(RETRY_EVERY)
+                else:
+                    self._adopt(connection)
+                    return
+        except UnderstudyError as error:
+            self._fail(error)
+        except Exception as error:  # noqa: BLE001 - after any error, all waits must end
+            self._fail(NotRunning(f"no supervisor can be reached: {error!r}"))
+
+    def _shortest_patience(self) -> float:
+        """Seconds that one try may take, so that nobody waits much longer than its patience."""
+        with self._changing:
+            waiting: list[Arrival | EndsWait] = [*self._arrivals, *self._waits]
+        ends = [waiter.since + waiter.patience for waiter in waiting if waiter.patience is not None]
+        left = min(ends) - time.monotonic() if ends else CONNECT_TIMEOUT
+        return min(max(left, RETRY_EVERY), CONNECT_TIMEOUT)
+
+    def _still_wanted(self, error: NotRunning) -> bool:
+        """Fail those whose patience is over. If nobody is left, the connecting thread ends."""
+        now = time.monotonic()
+        with self._changing:
+            waiting: list[Arrival | EndsWait] = [*self._arrivals, *self._waits]
+            over = [w for w in waiting if w.patience is not None and now - w.since >= w.patience]
+            left = len(waiting) - len(over)
+            self._arrivals = [arrival for arrival in self._arrivals if arrival not in over]
+            self._waits.difference_update(w for w in over if isinstance(w, EndsWait))
+            wanted = not self._closed.is_set() and (left > 0 or self._embedded is not None)
+            if not wanted:
+                self._connecting = None
+        for waiter in over:
+            waiter.fail(self._absent(waiter.patience or 0.0, error))
+        return wanted
+
+    def _absent(self, waited: float, error: NotRunning | None = None) -> ConnectTimeout:
+        if error is None:
+            pid = self.home.served()
+            error = NotRunning(
+                f"no supervisor serves {self.home.path}; start one with `understudy serve APP`"
+                if pid is None
+                else f"the supervisor of {self.home.path} (pid {pid or 'unknown'}) does not answer"
+            )
+        return ConnectTimeout(f"{error} (waited {waited:g} s)")
+
+    def _open(self, timeout: float) -> Connection:
+        connection = Connection(self.home, _weakly(self))
+        with self._changing:
+            if self._closed.is_set():
+                raise NotRunning("this runtime was closed")
+            self._opening = connection
+        try:
+            return connection.open(timeout)
+        finally:
+            self._opening = None
+
+    def _adopt(self, connection: Connection) -> None:
+        with self._changing:
+            self._connecting = None
+            closed = self._closed.is_set()
+            if not closed:
+                self._connection = connection
+            arrivals, self._arrivals = self._arrivals, []
+        if closed:
+            connection.close()
+            return
+        for arrival in arrivals:
+            arrival.set_result(connection)
+        for wait in list(self._waits):
+            wait.ask(connection)
+        if connection.lost is not None:
+            # It broke before it was the client's connection.
+            self._lost(connection, connection.lost)
+
+    def _fail(self, error: Exception) -> None:
+        """End the connecting thread, and all that wait for it."""
+        with self._changing:
+            self._connecting = None
+            failed: list[Arrival | EndsWait] = [*self._arrivals, *self._waits]
+            self._arrivals = []
+        for waiter in failed:
+            waiter.fail(error)
+
+    def _lost(self, connection: Connection, error: UnderstudyError) -> None:
+        """A connection was lost (called in its reading thread): reconnect if there are waits."""
+        if connection is not self._connection:
+            return
+        log.debug("%s", error)
+        now = time.monotonic()
+        with self._changing:
+            for wait in list(self._waits):
+                wait.since = now
+            if not self._closed.is_set() and (self._waits or self._embedded is not None):
+                self._start_connecting()
 
     def _after_fork(self) -> None:
         """Reset in a fork of the runtime's process: supervisor and socket belong to the parent."""
@@ -147,23 +363,33 @@ class ReconnectingClient:
         if self._embedded is not None:
             self._embedded.abandon()
             self._embedded = None
-        self._waits = set()
-        # The thread that held it in the parent does not exist here.
+        self._waits, self._arrivals = set(), []
+        # The threads of the parent do not exist here.
         self._changing = threading.RLock()
-        if self._connection is not None:
-            self._connection.abandon()
+        closed, self._closed = self.closed, threading.Event()
+        if closed:
+            self._closed.set()
+        self._connecting = None
+        self.callbacks = Callbacks()
+        for connection in (self._connection, self._opening):
+            if connection is not None:
+                connection.abandon()
+        self._connection = self._opening = None
 
-    def _reach(self) -> Connection:
-        """Connect; an owner starts a supervisor if none serves the home. Wait for one that is restarting."""
+    # --- the supervisor of an owner ---
+
+    def _embed_or_connect(self) -> None:
+        """Connect in this thread; start a supervisor if none serves the home. Wait for one that is restarting."""
         deadline = time.monotonic() + PATIENCE
         while True:
             try:
-                return Connection(self.home, self._lost)
+                self.connect_now()
+                return
             except NotRunning as error:
-                if self._owner and self.home.served() is None:
+                if self.home.served() is None:
                     self._embed()
                 elif time.monotonic() >= deadline:
-                    raise NotRunning(f"{error} (waited {PATIENCE:g} s for it to come back)") from error
+                    raise self._absent(PATIENCE, error) from error
                 else:
                     time.sleep(RETRY_EVERY)
 
@@ -194,37 +420,26 @@ class ReconnectingClient:
         modules = {module_name(task.body.__module__) for task in registry.values() if task.body is not None}
         return AppSpec.of_main(sorted(modules - {"__main__"}))
 
-    def _lost(self, connection: Connection, error: UnderstudyError) -> None:
-        """A connection was lost (called in its reading thread): reconnect in a thread if there are waits."""
-        if self.closed:
-            return
-        log.debug("%s", error)
-        if self._waits or self._embedded is not None:
-            start_outside(threading.Thread(target=self._resume, name="understudy-resume", daemon=True))
 
-    def _resume(self) -> None:
-        try:
-            connection = self.connected()
-        except UnderstudyError as error:
-            self._fail_waits(error)
-        except Exception as error:  # noqa: BLE001 - after any error, all waits must end
-            self._fail_waits(NotRunning(f"no supervisor can be reached: {error!r}"))
-        else:
-            for wait in list(self._waits):
-                wait.ask(connection)
+def _weakly(client: ReconnectingClient) -> Callable[[Connection, UnderstudyError], None]:
+    """What a connection calls when it is lost. Its reading thread must not keep the client alive."""
+    reference = weakref.ref(client)
 
-    def _fail_waits(self, error: UnderstudyError) -> None:
-        for wait in list(self._waits):
-            wait.fail(error)
+    def lost(connection: Connection, error: UnderstudyError) -> None:
+        alive = reference()
+        if alive is not None:
+            alive._lost(connection, error)
+
+    return lost
 
 
 #: The clients of this process; weak references, so that this set does not keep them alive.
-_attachments: weakref.WeakSet[ReconnectingClient] = weakref.WeakSet()
+_clients: weakref.WeakSet[ReconnectingClient] = weakref.WeakSet()
 
 
 def _after_fork_in_child() -> None:
-    for attachment in list(_attachments):
-        attachment._after_fork()
+    for client in list(_clients):
+        client._after_fork()
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)

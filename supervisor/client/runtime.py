@@ -2,46 +2,37 @@
 
 from __future__ import annotations
 
+import _thread
 import atexit
 import builtins
-import functools
-import logging
 import os
-from collections import deque
-from collections.abc import Iterable, Iterator, Sized
+import warnings
+import weakref
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
-from contextlib import closing
-from typing import Any, Final, ParamSpec, Self, TypeVar, overload
+from contextlib import closing, suppress
+from typing import Any, Final, Literal, ParamSpec, Self, TypeVar, overload
 
 from ...actors import values
 from ...actors.checks import check_whole
-from ...actors.errors import (
-    InvalidOption,
-    NotRunning,
-    SupervisorLost,
-    TaskNotFound,
-    UnencodableValue,
-    ValueTooLarge,
-)
-from ...actors.ids import id_bytes, id_text, new_id
-from ...actors.shapes import Shape
+from ...actors.errors import InvalidOption
+from ...actors.ids import id_bytes
 from ...actors.state import State
 from ...actors.task import current_runtime
 from ...actors.task.call import Call
 from ...actors.task.declaration import Task
-from ...actors.task.handles import TaskInfo, TaskRecord
+from ...actors.task.handles import IdLike, TaskInfo, TaskRecord, id_of
 from ...storage.reader import Reader
-from ...storage.tables.record import Record
 from ..home import Home
-from ..settings import BATCH_BYTES, BATCH_LIMIT, Settings
-from ..wire.messages import Ask
+from ..settings import Settings
+from .calls import Calls, several
+from .deadline import NO_DEADLINE, Deadline
 from .reconnecting import ReconnectingClient
 from .results import Results
-from .start_rows import StartRow, StartRows, TaskLike
+from .start_rows import StreamLike, TaskLike
+from .steps import Steps, finish
 from .subscription import Subscription
-from .views import LogLine, result_shape, value_of, view
-
-log = logging.getLogger("understudy")
+from .views import LogLine, outcome_of, result_shape, shape_of_end, value_of, view
 
 #: Default seconds that an embedded supervisor gives running tasks when the `with` block ends.
 EMBEDDED_DRAIN: Final = 5.0
@@ -49,26 +40,33 @@ EMBEDDED_DRAIN: Final = 5.0
 #: Chunks of a task's log that one call reads; more than the log's limit allows.
 LOG_CHUNKS: Final = 1_000_000
 
-#: Tasks in one part if a start is too large for one commit.
-START_PART: Final = 2_000
-#: Parts sent ahead of their acknowledgements.
-START_AHEAD: Final = 4
-
 P = ParamSpec("P")
 T = TypeVar("T")
 
-IdLike = str | TaskInfo[Any]
+
+class _Unset:
+    def __repr__(self) -> str:
+        return "…"
+
+
+#: The default of `close`: None is no id, and a variable that holds it must not close the runtime.
+UNSET: Final[Any] = _Unset()
 
 
 class Runtime:
     """Access to a supervisor. Thread-safe; calls of several threads share commits.
 
     `Runtime(home)` attaches to the supervisor that serves `home`. If there is none, it starts one as a child process
-    and stops it at `close`, at the end of the `with` block, or at exit. `Runtime.connect(home)` only attaches.
+    and stops it at `close`, at the end of the `with` block, or at exit. `Runtime.connect(home)` only attaches, when
+    that is needed: reading and the results of ended tasks need no supervisor.
 
     Waiting, starting, closing and cancelling survive a restart of the supervisor, because they are asked again.
     A `send` raises SupervisorLost if the supervisor goes away meanwhile, because asking again might deliver the
-    message twice. Calls raise NotRunning if the supervisor does not come back, and other errors of the error tree.
+    message twice.
+
+    `timeout=` is the time in seconds that a call may take. Then it raises TimeoutError if the supervisor is there, and
+    ConnectTimeout, a NotRunning, if it is not. A call without `timeout=` waits up to 10 s for a supervisor, and
+    without a limit for its answer. `call_timeout` is the `timeout=` of all calls without one of their own.
     """
 
     def __init__(
@@ -78,6 +76,7 @@ class Runtime:
         app: str | None = None,
         workers: int | None = None,
         slots: int = 8,
+        call_timeout: float | None = None,
         **settings: Any,
     ) -> None:
         """`app` names the module with the tasks ("module", "package.module", "path/to/file.py").
@@ -87,31 +86,60 @@ class Runtime:
         """
         settings.setdefault("drain", EMBEDDED_DRAIN)
         checked = Settings.of({"workers": workers, "slots": slots, **settings})
+        self._set_call_timeout(call_timeout)
         self._attach(ReconnectingClient(Home(home), checked, app, owner=True))
 
     @classmethod
-    def connect(cls, home: str | os.PathLike[str] | None = None) -> Self:
-        """Attach to the supervisor that serves `home`. Raises NotRunning if there is none."""
+    def connect(
+        cls, home: str | os.PathLike[str] | None = None, *, call_timeout: float | None = None
+    ) -> Self:
+        """Use the supervisor that serves `home`. Returns at once, even if none does yet and the folder is absent.
+
+        The first call that needs the supervisor connects, and waits for it if need be.
+        """
         runtime = cls.__new__(cls)
+        runtime._set_call_timeout(call_timeout)
         runtime._attach(ReconnectingClient(Home(home), Settings(), None, owner=False))
         return runtime
 
-    def _attach(self, attachment: ReconnectingClient) -> None:
-        self._attachment = attachment
-        self._reader = Reader(attachment.home.path)
-        self._starts = StartRows(attachment)
-        self._ends = Results(attachment)
-        atexit.register(self.close)
+    def _set_call_timeout(self, call_timeout: float | None) -> None:
+        Deadline(call_timeout, "call_timeout")
+        self._call_timeout = call_timeout
+
+    def _attach(self, client: ReconnectingClient) -> None:
+        self._client = client
+        self._reader = Reader(client.home.path)
+        self._calls = Calls(client, self._reader)
+        self._ends = Results(client, self._reader)
+        # Nothing here may refer to the runtime, so that this is called as soon as the program lets go of it.
+        self._finalizer = weakref.finalize(self, _let_go, client, self._reader)
+        self._finalizer.atexit = False  # See `_close_all`.
+        _open.add(self)
+
+    def _deadline(self, timeout: float | None) -> Deadline:
+        if timeout is None:
+            timeout = self._call_timeout
+        return NO_DEADLINE if timeout is None else Deadline(timeout)
+
+    def _do(self, steps: Steps[T], deadline: Deadline, *, long: bool = False) -> T:
+        """Carry out a call. A `long` one has steps that would block an event loop; see `AsyncRuntime`."""
+        return finish(steps, deadline, self._client.late)
+
+    @property
+    def _handles(self) -> Runtime:
+        """The runtime that the handles of started tasks use."""
+        return self
 
     @property
     def home(self) -> str:
         """The home folder's absolute path."""
-        return str(self._attachment.home.path)
+        return str(self._client.home.path)
 
     @property
     def supervisor_pid(self) -> int:
         """The supervisor's pid."""
-        return int(self._attachment.connected().facts["pid"])
+        deadline = self._deadline(None)
+        return int(self._do(self._client.connected(deadline), deadline).facts["pid"])
 
     # --- starting tasks ---
 
@@ -122,23 +150,31 @@ class Runtime:
     def start(self, task: TaskLike, /, *args: Any, **kwargs: Any) -> TaskInfo[Any]:
         """Start a task; returns when it is on disk.
 
-        `task` is a Task or a name ("module:function"). Raises UnknownTask, InvalidTask, UnencodableValue,
-        ValueTooLarge, StoreFull, AppFailed, and TypeError for arguments that do not fit.
+        `task` is a Task or a name ("module:function"). All keyword arguments are the task's; `call_timeout` limits
+        the call. Raises UnknownTask, InvalidTask, UnencodableValue, ValueTooLarge, StoreFull, AppFailed, and
+        TypeError for arguments that do not fit.
         """
-        return self._start(self._starts.rows_of(task)(args, kwargs))
-
-    def _start(self, row: StartRow) -> TaskInfo[Any]:
-        there = self._attachment.ask(Ask.START, [row])
-        return self._info(row, None if there is None else there[0])
+        deadline = self._deadline(None)
+        return self._do(self._calls.start(self._handles, deadline, task, args, kwargs), deadline)
 
     @overload
-    def start_many(self, task: Iterable[Call[T]], /) -> list[TaskInfo[T]]: ...
-    @overload
-    def start_many(self, task: Task[..., T], calls: Iterable[Any]) -> list[TaskInfo[T]]: ...
-    @overload
-    def start_many(self, task: str, calls: Iterable[Any]) -> list[TaskInfo[Any]]: ...
     def start_many(
-        self, task: TaskLike | Iterable[Call[Any]], calls: Iterable[Any] | None = None
+        self, task: Iterable[Call[T]], /, *, timeout: float | None = None
+    ) -> list[TaskInfo[T]]: ...
+    @overload
+    def start_many(
+        self, task: Task[..., T], calls: Iterable[Any], *, timeout: float | None = None
+    ) -> list[TaskInfo[T]]: ...
+    @overload
+    def start_many(
+        self, task: str, calls: Iterable[Any], *, timeout: float | None = None
+    ) -> list[TaskInfo[Any]]: ...
+    def start_many(
+        self,
+        task: TaskLike | Iterable[Call[Any]],
+        calls: Iterable[Any] | None = None,
+        *,
+        timeout: float | None = None,
     ) -> list[TaskInfo[Any]]:
         """Start one task for each element of `calls`: an argument, a tuple of them or a dict of keyword ones.
 
@@ -149,192 +185,174 @@ class Runtime:
         parts, each all or none; the first parts run while later ones are still being sent. The first part that is
         refused ends the call; up to three parts after it may be started.
         """
+        one: TaskLike | None = None
         if isinstance(task, str | Task):
-            calls = _several(calls, "start_many", "calls")
-            made = self._starts.rows_of_many(task, calls)
+            one, calls = task, several(calls, "start_many", "calls")
         else:
-            calls = _several(task, "start_many", "a task and its calls, or calls made by Task.call(…)")
-            made = self._starts.rows_of_calls(calls)
-        infos: list[TaskInfo[Any]] = []
-        rows: list[StartRow] = []
-        size = 0
-        pending: deque[tuple[list[StartRow], Future[Any]]] = deque()
-        part = START_PART if isinstance(calls, Sized) and len(calls) > BATCH_LIMIT else BATCH_LIMIT
-        for row in made:
-            rows.append(row)
-            size += len(row[2] or b"") + 100
-            if len(rows) >= part or size >= BATCH_BYTES:
-                pending.append((rows, self._attachment.request(Ask.START, rows)))
-                rows, size, part = [], 0, START_PART
-                if len(pending) >= START_AHEAD:
-                    infos += self._started(*pending.popleft())
-        if rows:
-            pending.append((rows, self._attachment.request(Ask.START, rows)))
-        while pending:
-            infos += self._started(*pending.popleft())
-        return infos
-
-    def _started(self, rows: builtins.list[StartRow], future: Future[Any]) -> builtins.list[TaskInfo[Any]]:
-        there = self._attachment.answer(future, Ask.START, rows)
-        if there is None:
-            return [TaskInfo(id, stream, name, origin, self) for id, name, _, _, _, _, stream, origin in rows]
-        return builtins.list(map(self._info, rows, there))
+            calls = several(task, "start_many", "a task and its calls, or calls made by Task.call(…)")
+        deadline = self._deadline(timeout)
+        return self._do(self._calls.start_many(self._handles, deadline, one, calls), deadline, long=True)
 
     @overload
     def run(self, task: Task[..., T], /, *args: Any, timeout: float | None = None, **kwargs: Any) -> T: ...
     @overload
     def run(self, task: str, /, *args: Any, timeout: float | None = None, **kwargs: Any) -> Any: ...
     def run(self, task: TaskLike, /, *args: Any, timeout: float | None = None, **kwargs: Any) -> Any:
-        """Start a task, wait for it and return its value; see `result`."""
-        row = self._starts.rows_of(task)(args, kwargs)
+        """Start a task, wait for it and return its value; see `result`. `timeout` holds for all of that."""
+        deadline = self._deadline(timeout)
+        row = self._do(self._calls.row_of(deadline, task, args, kwargs), deadline)
         id, _, _, _, key, *_ = row
+        shape = result_shape(task)
         if key is not None:
             # The task that the key leads to is not known before the answer.
-            return self.result(self._start(row), timeout)
-        shape = result_shape(task)
-        return value_of(*self._ends.of_start(id, row, timeout), shape=shape)
+            info = self._do(self._calls.start_row(self, deadline, row), deadline)
+            return value_of(*self._ends.one(info.id_bytes, deadline), shape=shape)
+        return value_of(*self._ends.of_start(id, row, deadline), shape=shape)
 
     @overload
-    def retry(self, id: TaskInfo[T], *, from_scratch: bool = False) -> TaskInfo[T]: ...
+    def retry(
+        self, id: TaskInfo[T], *, from_scratch: bool = False, timeout: float | None = None
+    ) -> TaskInfo[T]: ...
     @overload
-    def retry(self, id: str, *, from_scratch: bool = False) -> TaskInfo[Any]: ...
-    def retry(self, id: IdLike, *, from_scratch: bool = False) -> TaskInfo[Any]:
+    def retry(
+        self, id: IdLike, *, from_scratch: bool = False, timeout: float | None = None
+    ) -> TaskInfo[Any]: ...
+    def retry(self, id: IdLike, *, from_scratch: bool = False, timeout: float | None = None) -> TaskInfo[Any]:
         """Retry an ended task: start a new task with the same arguments from the old one's checkpoint."""
-        old = self.status(id)
-        made = new_id()
-        self._attachment.ask(Ask.RETRY, id_bytes(old.id), made, from_scratch)
-        return self._info_of(made, old)
-
-    def _info(self, row: StartRow, there: bytes | None) -> TaskInfo[Any]:
-        id, name, _, _, _, _, stream, origin = row
-        if there is not None and there != id:
-            return self._info_of(there, self.status(id_text(there)))
-        return TaskInfo(id, stream, name, origin, self)
-
-    def _info_of(self, id: bytes, record: TaskRecord) -> TaskInfo[Any]:
-        origin = None if record.origin_run is None else id_bytes(record.origin_run)
-        return TaskInfo(id, id_bytes(record.stream_id), record.task, origin, self)
+        deadline = self._deadline(timeout)
+        return self._do(self._calls.retry(self._handles, deadline, id, from_scratch), deadline, long=True)
 
     # --- messages ---
 
-    def send(self, id: IdLike, message: Any) -> None:
+    def send(self, id: IdLike, message: Any, *, timeout: float | None = None) -> None:
         """Put a message into a task's mailbox; returns once it is on disk.
 
         Raises TaskNotFound, MailboxClosed, MailboxFull, UnencodableValue, ValueTooLarge, SupervisorLost.
         """
-        self._attachment.request(
-            Ask.SEND, [(_id(id), values.pack(message, "message", self._attachment.value_limit))]
-        ).result()
+        deadline = self._deadline(timeout)
+        return self._do(self._calls.send(deadline, id, message), deadline)
 
-    def send_many(self, messages: Iterable[tuple[IdLike, Any]]) -> None:
+    def send_many(self, messages: Iterable[tuple[IdLike, Any]], *, timeout: float | None = None) -> None:
         """Put (id, message) pairs into mailboxes in this order; one commit for each 10,000 messages or 8 MiB."""
-        pending: list[Future[Any]] = []
-        rows: list[tuple[bytes, bytes]] = []
-        size = 0
-        limit = self._attachment.value_limit
-        for number, (id, message) in enumerate(_several(messages, "send_many", "(id, message) pairs")):
-            rows.append((_id(id), value := _pack_message(number, message, limit)))
-            size += len(value) + 50
-            if len(rows) >= BATCH_LIMIT or size >= BATCH_BYTES:
-                pending.append(self._attachment.request(Ask.SEND, rows))
-                rows, size = [], 0
-        if rows:
-            pending.append(self._attachment.request(Ask.SEND, rows))
-        for future in pending:
-            future.result()
+        messages = several(messages, "send_many", "(id, message) pairs")
+        deadline = self._deadline(timeout)
+        return self._do(self._calls.send_many(deadline, messages), deadline, long=True)
 
-    def close_mailbox(self, id: IdLike) -> None:
+    def close_mailbox(self, id: IdLike, *, timeout: float | None = None) -> None:
         """Close a task's mailbox for new messages.
 
         The task's `receive` gives None when the mailbox is empty.
         """
-        self._attachment.ask(Ask.CLOSE, _id(id))
+        deadline = self._deadline(timeout)
+        return self._do(self._calls.close_mailbox(deadline, id), deadline)
 
-    def cancel(self, id: IdLike) -> bool:
+    def cancel(self, id: IdLike, *, timeout: float | None = None) -> bool:
         """Cancel a task. True if it had not ended; its state will then be `cancelled`."""
-        key = _id(id)
-        try:
-            return bool(self._attachment.request(Ask.CANCEL, key).result())
-        except SupervisorLost:
-            # The cancel may have been done and only the answer lost. The second answer is then False.
-            return bool(self._attachment.ask(Ask.CANCEL, key)) or self.status(id).state is State.CANCELLED
+        deadline = self._deadline(timeout)
+        return self._do(self._calls.cancel(deadline, id), deadline)
 
     # --- ends ---
 
     @overload
     def result(self, id: TaskInfo[T], timeout: float | None = None) -> T: ...
     @overload
-    def result(self, id: str, timeout: float | None = None) -> Any: ...
+    def result(self, id: IdLike, timeout: float | None = None) -> Any: ...
     def result(self, id: IdLike, timeout: float | None = None) -> Any:
-        """Wait for a task's end; returns its value.
+        """Wait for a task's end; returns its value. If it has ended, this needs no supervisor.
 
         Raises TaskFailed, Poisoned, TaskTimedOut, TaskCancelled or TimeoutError.
         """
-        return value_of(*self._ends.one(_id(id), timeout), shape=_shape(id))
+        deadline = self._deadline(timeout)
+        return value_of(*self._ends.one(id_of(id), deadline), shape=shape_of_end(id))
 
     @overload
-    def results(self, ids: Iterable[TaskInfo[T]], timeout: float | None = None) -> Iterator[T]: ...
+    def results(
+        self,
+        ids: Iterable[TaskInfo[T]],
+        timeout: float | None = None,
+        *,
+        return_exceptions: Literal[False] = False,
+    ) -> Iterator[T]: ...
     @overload
-    def results(self, ids: Iterable[IdLike], timeout: float | None = None) -> Iterator[Any]: ...
-    def results(self, ids: Iterable[IdLike], timeout: float | None = None) -> Iterator[Any]:
-        """The values of several tasks, in the order given, each as soon as it and all before it have come."""
-        known = list(_several(ids, "results", "ids"))
-        # Closed at once, also if a value raises: its wait must not last as long as the error does.
-        with closing(self._ends.each([_id(id) for id in known], timeout)) as ends:
-            for id, row in zip(known, ends, strict=True):
-                yield value_of(*row, shape=_shape(id))
+    def results(
+        self, ids: Iterable[IdLike], timeout: float | None = None, *, return_exceptions: bool = False
+    ) -> Iterator[Any]: ...
+    def results(
+        self, ids: Iterable[IdLike], timeout: float | None = None, *, return_exceptions: bool = False
+    ) -> Iterator[Any]:
+        """The values of several tasks, in the order given, each as soon as it and all before it have come.
+
+        The first task that did not complete raises its error. With `return_exceptions` the error is given in the
+        place of the value, and the rest follows.
+        """
+        known = list(several(ids, "results", "ids"))
+        keys = [id_of(id) for id in known]
+        Deadline(timeout)
+        return self._results(known, keys, timeout, outcome_of if return_exceptions else value_of)
+
+    def _results(
+        self, ids: Iterable[IdLike], keys: builtins.list[bytes], timeout: float | None, give: Any
+    ) -> Iterator[Any]:
+        # Closed here: the traceback of a task's error would keep the wait alive.
+        with closing(self._ends.each(keys, self._deadline(timeout))) as ends:
+            for id, row in zip(ids, ends, strict=True):
+                yield give(*row, shape=shape_of_end(id))
 
     def wait(self, id: IdLike, timeout: float | None = None) -> TaskRecord:
         """Wait for any end of a task; returns its record. Raises TimeoutError after `timeout` seconds."""
-        self._ends.one(_id(id), timeout)
+        deadline = self._deadline(timeout)
+        self._ends.one(id_of(id), deadline)
         return self.status(id)
 
     @overload
     def wait_for(self, id: TaskInfo[T]) -> Future[T]: ...
     @overload
-    def wait_for(self, id: str) -> Future[Any]: ...
+    def wait_for(self, id: IdLike) -> Future[Any]: ...
     def wait_for(self, id: IdLike) -> Future[Any]:
-        """A future with the value or error of `result`; cancel it to stop waiting."""
-        return self._ends.future(_id(id), functools.partial(value_of, shape=_shape(id)))
+        """A future with the value or error of `result`; cancel it to stop waiting.
+
+        Its callbacks run on one thread of this runtime, one after another, and may use the runtime.
+        """
+        shape = shape_of_end(id)
+        return self._ends.future(id_of(id), lambda row: value_of(*row, shape=shape), self)
 
     def wait_for_end(self, id: IdLike) -> Future[None]:
-        """A future that is set when the task has ended in any final state."""
-        return self._ends.future(_id(id), lambda *_row: None)
+        """A future that is set when the task has ended in any final state; see `wait_for`."""
+        return self._ends.future(id_of(id), lambda _row: None, self)
 
     # --- reading, directly from disk without the supervisor ---
 
     def status(self, id: IdLike) -> TaskRecord:
         """A task's record. Raises TaskNotFound."""
-        key = _id(id)
-        return view(self._record(key), self._store.mailbox_depth(key))
+        return self._calls.status(id)
 
     def list(
         self,
         *,
         state: State | str | Iterable[State | str] | None = None,
         task: TaskLike | None = None,
-        stream: str | None = None,
+        stream: StreamLike | None = None,
         limit: int = 100,
-        before: str | None = None,
+        before: IdLike | None = None,
     ) -> list[TaskRecord]:
         """Tasks, newest first. For the next page, pass the last id of this one as `before`."""
         wanted = None if state is None else _states([state] if isinstance(state, str) else state)
         check_whole("limit", limit, 0)
-        records = self._store.records(
+        records = self._calls.store.records(
             states=wanted,
-            name=_name(task),
+            name=name_of(task),
             stream=None if stream is None else id_bytes(stream),
             limit=limit,
-            before=None if before is None else id_bytes(before),
+            before=None if before is None else id_of(before),
         )
         return [view(record) for record in records]
 
     def restore(self, id: IdLike) -> Any:
         """A task's last checkpoint, or None. Raises TaskNotFound."""
-        key = _id(id)
-        packed = self._store.checkpoint(key)
+        key = id_of(id)
+        packed = self._calls.store.checkpoint(key)
         if packed is None:
-            self._record(key)
+            self._calls.record(key)
             return None
         return values.unpack(packed)
 
@@ -344,71 +362,82 @@ class Runtime:
         Lines belong to chunks numbered from 1; chunks up to the number `after` are left out. Chunk 0 exists once the
         log has reached its limit, and says how many lines were dropped.
         """
-        key = _id(id)
-        chunks = self._store.logs(key, after, LOG_CHUNKS)
+        key = id_of(id)
+        chunks = self._calls.store.logs(key, after, LOG_CHUNKS)
         if not chunks:
-            self._record(key)
+            self._calls.record(key)
         return [LogLine(chunk, *line) for chunk, lines in chunks for line in lines]
 
-    @property
-    def _store(self) -> Reader:
-        """The reader. Raises NotRunning if this runtime was closed, as requests do."""
-        if self._attachment.closed:
-            raise NotRunning("this runtime was closed")
-        return self._reader
+    def subscribe(
+        self,
+        *,
+        task: TaskLike | None = None,
+        stream: StreamLike | None = None,
+        timeout: float | None = None,
+    ) -> Subscription:
+        """An iterator over all state changes from now on, optionally of one task name or one stream.
 
-    def _record(self, key: bytes) -> Record:
-        record = self._store.record(key)
-        if record is None:
-            raise TaskNotFound(f"no task has the id {id_text(key)}", id_text(key))
-        return record
+        `timeout` limits this call, not the wait for events.
+        """
+        deadline = self._deadline(timeout)
+        subscription = self._subscription(task, stream)
+        self._do(self._client.connected(deadline), deadline)
+        return subscription.open(deadline.left())
 
-    def subscribe(self, *, task: TaskLike | None = None, stream: str | None = None) -> Subscription:
-        """An iterator over all state changes from now on, optionally of one task name or one stream."""
-        self._attachment.connected()
-        return Subscription(self._attachment.home, _name(task), None if stream is None else id_bytes(stream))
+    def _subscription(self, task: TaskLike | None, stream: StreamLike | None) -> Subscription:
+        key = None if stream is None else id_bytes(stream)
+        return Subscription(self._client.home, name_of(task), key)
 
     # --- running the supervisor ---
 
-    def tree(self) -> dict[str, Any]:
-        """The live processes and the tasks that each runs, as plain data."""
-        return dict(self._attachment.ask(Ask.TREE))
+    def ping(self, *, timeout: float | None = None) -> None:
+        """Return once the supervisor answers. Raises NotRunning if none serves the home by then."""
+        deadline = self._deadline(timeout)
+        return self._do(self._calls.ping(deadline), deadline)
 
-    def prune(self, *, all: bool = False) -> int:
+    def tree(self, *, timeout: float | None = None) -> dict[str, Any]:
+        """The live processes and the tasks that each runs, as plain data."""
+        deadline = self._deadline(timeout)
+        return self._do(self._calls.tree(deadline), deadline)
+
+    def prune(self, *, all: bool = False, timeout: float | None = None) -> int:
         """Remove ended tasks whose keep time is over; returns their number.
 
-        With `all`, remove ended tasks of any age, except those kept for ever."""
-        return int(self._attachment.ask(Ask.PRUNE, all))
+        With `all`, remove ended tasks of any age, except those kept for ever.
+        """
+        deadline = self._deadline(timeout)
+        return self._do(self._calls.prune(deadline, all), deadline)
 
-    def compact(self) -> None:
+    def compact(self, *, timeout: float | None = None) -> None:
         """Return the space of removed tasks to the file system.
 
         A program that has read from this home keeps the old file open until its next read; its space is freed then.
         """
-        self._attachment.ask(Ask.COMPACT)
-        self._reader.record(bytes(16))  # Any read closes the old file.
+        deadline = self._deadline(timeout)
+        return self._do(self._calls.compact(deadline), deadline, long=True)
 
-    def stop_supervisor(self, *, now: bool = False) -> None:
+    def stop_supervisor(self, *, now: bool = False, timeout: float | None = None) -> None:
         """Stop the supervisor, even one that this runtime did not start.
 
         With `now`, do not wait for running tasks.
         """
-        self._attachment.request(Ask.STOP, now).result()
+        deadline = self._deadline(timeout)
+        return self._do(self._calls.stop_supervisor(deadline, now), deadline)
 
-    def close(self, id: IdLike | None = None) -> None:
-        """With an id: see `close_mailbox`. Without: disconnect; stop the supervisor if this runtime started it.
+    def close(self, id: IdLike = UNSET) -> None:
+        """Disconnect; stop the supervisor if this runtime started it. May be called twice.
 
-        May be called twice.
+        With an id: see `close_mailbox`, which is the better name for it.
         """
-        if id is not None:
+        if id is not UNSET:
             self.close_mailbox(id)
             return
-        atexit.unregister(self.close)
-        self._attachment.close()
+        self._finalizer.detach()
+        self._client.close()
         self._reader.close()
 
     def __enter__(self) -> Self:
-        self._attachment.connected()
+        self._client.check_open()
         current_runtime.enter(self)
         return self
 
@@ -417,11 +446,47 @@ class Runtime:
         self.close()
 
 
-def _several(values: Iterable[T] | None, call: str, what: str) -> Iterable[T]:
-    """The values if they are iterable. Raises InvalidOption otherwise."""
-    if isinstance(values, Iterable):
-        return values
-    raise InvalidOption(f"{call} takes {what}, as a list or another iterable, not {values!r:.80}")
+#: The runtimes of this process that were not let go of.
+_open: Final[weakref.WeakSet[Runtime]] = weakref.WeakSet()
+
+
+def _close_all() -> None:
+    for runtime in list(_open):
+        runtime.close()
+
+
+atexit.register(_close_all)
+
+
+def attached(home: str | os.PathLike[str] | None) -> Runtime:
+    """A runtime that is connected. Raises NotRunning at once if no supervisor serves `home`."""
+    runtime = Runtime.connect(home)
+    try:
+        runtime._client.connect_now()
+    except BaseException:
+        runtime.close()
+        raise
+    return runtime
+
+
+def _let_go(client: ReconnectingClient, reader: Reader) -> None:
+    """Close a runtime that the program has let go of without `close`."""
+    used = client.used
+    # On another thread: the garbage collector calls this, at any point of the program's code, so it must not wait or
+    # take locks. Not `threading.Thread`, whose start takes one. At exit no thread can be started.
+    with suppress(RuntimeError):
+        _thread.start_new_thread(_close, (client, reader))
+    if used:
+        warnings.warn(
+            f"a Runtime of {client.home.path} was not closed: use `with`, or call its close()",
+            ResourceWarning,
+            stacklevel=1,
+        )
+
+
+def _close(client: ReconnectingClient, reader: Reader) -> None:
+    client.close()
+    reader.close()
 
 
 def _states(names: Iterable[State | str]) -> set[State]:
@@ -431,23 +496,6 @@ def _states(names: Iterable[State | str]) -> set[State]:
         raise InvalidOption(f"{error}: the states are {', '.join(State)}") from None
 
 
-def _name(task: TaskLike | None) -> str | None:
+def name_of(task: TaskLike | None) -> str | None:
+    """The name of a task that is given by itself or by its name."""
     return task.name if isinstance(task, Task) else task
-
-
-def _shape(id: IdLike) -> Shape | None:
-    """Of the task's result, if its handle says which task it is."""
-    return result_shape(id.task) if isinstance(id, TaskInfo) else None
-
-
-def _id(id: IdLike) -> bytes:
-    return id.key if isinstance(id, TaskInfo) else id_bytes(id)
-
-
-def _pack_message(number: int, message: Any, limit: int) -> bytes:
-    try:
-        return values.pack(message, "message", limit)
-    except (UnencodableValue, ValueTooLarge):
-        # The name is made only for the error, because it costs as much as a short message.
-        values.pack(message, f"messages[{number}]", limit)
-        raise

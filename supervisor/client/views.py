@@ -10,7 +10,7 @@ from ...actors.ids import id_text
 from ...actors.shapes import Shape
 from ...actors.state import State
 from ...actors.task.declaration import Task, registry
-from ...actors.task.handles import Progress, TaskRecord
+from ...actors.task.handles import IdLike, Progress, TaskInfo, TaskRecord
 from ...storage.tables.record import Record
 from ...storage.tables.schema import Lane
 from ..wire.error_codec import info_of
@@ -76,6 +76,11 @@ def result_shape(task: Task[..., Any] | str | None) -> Shape | None:
     return None if declared is None else declared.annotations.result
 
 
+def shape_of_end(id: IdLike) -> Shape | None:
+    """Of the task's result, if its handle says which task it is."""
+    return result_shape(id.task) if isinstance(id, TaskInfo) else None
+
+
 def value_of(id: bytes, state: str, value: bytes | None, error: Any, *, shape: Shape | None = None) -> Any:
     """The value of a completed task, of that shape. Raises the error of any other final state."""
     if state == State.COMPLETED:
@@ -84,6 +89,14 @@ def value_of(id: bytes, state: str, value: bytes | None, error: Any, *, shape: S
     if isinstance(ended, TaskCancelled):
         ended.value = _unpacked(value, shape)
     raise ended
+
+
+def outcome_of(id: bytes, state: str, value: bytes | None, error: Any, *, shape: Shape | None = None) -> Any:
+    """The value of an ended task, or the error that `value_of` raises."""
+    try:
+        return value_of(id, state, value, error, shape=shape)
+    except Exception as failure:  # noqa: BLE001 - a registered type's decoder may raise any error
+        return failure
 
 
 def _unpacked(value: bytes | None, shape: Shape | None) -> Any:

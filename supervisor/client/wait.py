@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterable
 from concurrent.futures import Future
 from typing import Any
@@ -25,7 +26,13 @@ class EndsWait:
         self.left = set(ids)
         self.rows: dict[bytes, Row] = {}
         self.future: Future[None] = Future()
+        #: Seconds without a supervisor after which it fails; None if its caller has a limit of its own.
+        self.patience: float | None = None
+        #: When it began, or when the last connection was lost; by the monotonic clock.
+        self.since = time.monotonic()
+        self._next_news: Future[None] | None = None
         self._asked: list[tuple[Connection, Reply]] = []
+        self._forgotten = False
         #: Notified when rows come in or the future is set.
         self.news = threading.Condition()
         if not self.left:
@@ -38,12 +45,16 @@ class EndsWait:
         left = list(self.left)
         for start in range(0, len(left), BATCH_LIMIT):
             part = left[start : start + BATCH_LIMIT]
-            reply = connection.request(Ask.WAIT, part, on_rows=self._take)
+            reply = connection.request(Ask.WAIT, part, on_rows=self.take)
             self._asked.append((connection, reply))
             reply.add_done_callback(self._answered)
+        if self._forgotten:
+            # By another thread, meanwhile.
+            self.forget()
 
     def forget(self) -> None:
         """End the wait."""
+        self._forgotten = True
         # The replies refer to this wait: such a cycle would stay in memory until the garbage collector runs.
         asked, self._asked = self._asked, []
         if not self.left:
@@ -53,21 +64,35 @@ class EndsWait:
             if not reply.done():
                 connection.forget(reply)
 
-    def fail(self, error: UnderstudyError) -> None:
+    def fail(self, error: Exception) -> None:
         """End the wait with an error; no more rows will come."""
         with self.news:
             if not self.future.done():
                 self.future.set_exception(error)
-            self.news.notify_all()
+            self._tell()
 
-    def _take(self, rows: Rows) -> None:
+    def take(self, rows: Rows) -> None:
+        """These tasks have ended."""
         with self.news:
             told = {row[0]: row for row in rows}
             self.rows.update(told)
             self.left.difference_update(told)
             if not self.left and not self.future.done():
                 self.future.set_result(None)
-            self.news.notify_all()
+            self._tell()
+
+    def next_news(self) -> Future[None]:
+        """A future that is set when the next rows come in or `future` is set."""
+        with self.news:
+            if self._next_news is None:
+                self._next_news = Future()
+            return self._next_news
+
+    def _tell(self) -> None:
+        self.news.notify_all()
+        next_news, self._next_news = self._next_news, None
+        if next_news is not None:
+            next_news.set_result(None)
 
     def _answered(self, answer: Future[Any]) -> None:
         error = answer.exception()

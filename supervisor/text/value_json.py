@@ -17,6 +17,7 @@ import msgpack
 
 from ...actors import values
 from ...actors.errors import InvalidValue
+from ...actors.task.handles import TaskInfo
 from . import escape
 
 RENDERINGS: Final = {
@@ -27,6 +28,7 @@ RENDERINGS: Final = {
     "set, frozenset": "an array, sorted",
     "bytes": '`{"$bytes": "…"}`, in base64',
     "NaN and the infinities": '`"NaN"`, `"Infinity"`, `"-Infinity"`',
+    "a `TaskInfo`": "its id",
     "a key that is not text": "its JSON text; if two keys become the same, the mapping becomes an array of pairs",
     "a registered type": '`{"$type": "name", "value": …}`: the command line does not load the app',
 }
@@ -126,6 +128,8 @@ def _special(value: Any) -> Any:
             return str(value)
         case bytes() | bytearray() | memoryview():
             return {"$bytes": b64encode(value).decode("ascii")}
+        case TaskInfo():
+            return value.id
         case _Foreign():
             return {"$type": value.name, "value": plain(value.value)}
     return {"$type": type(value).__qualname__, "value": repr(value)}

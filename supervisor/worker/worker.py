@@ -39,7 +39,7 @@ from ...actors.task import current_runtime, worker_hooks
 from ...actors.task.declaration import Task, declared_as
 from ...actors.task.options import Options
 from ...storage.tables.schema import Lane
-from ..app import load_modules
+from ..app import load_late
 from ..channel.begin_tokens import BeginTokens
 from ..channel.wait_marks import WaitMarks
 from ..linux.processes import (
@@ -427,7 +427,7 @@ class Worker:
         failed: AppFailed | None = None
         for module in self._homes_of(name):
             try:
-                load_modules([module])
+                load_late(module)
                 worker_hooks.start()
             except AppFailed as error:
                 failed = failed or error

@@ -117,14 +117,16 @@ def test_timeouts_and_cancelled_callers_leave_nothing_waiting(home: Path):
             caller = asyncio.ensure_future(call(info.id))
 
             async def waits() -> bool:
-                return bool(rt.sync._attachment._waits)
+                return bool(rt.sync._client._waits)
 
             await until_async(waits)
             caller.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await caller
-            assert not rt.sync._attachment._waits
-        assert not rt.sync._attachment._connection._requests
+            assert not rt.sync._client._waits
+        connection = rt.sync._client.connection
+        assert connection is not None
+        assert not connection._requests
         assert (await rt.status(info.id)).state is not State.CANCELLED, "only the wait was cancelled"
         assert await rt.cancel(info.id)
         with pytest.raises(TaskCancelled):
@@ -178,8 +180,9 @@ def test_events_until_one_has_seen_enough(home: Path):
 
 def test_connecting_where_nobody_serves(home: Path):
     async def main() -> None:
-        with pytest.raises(NotRunning):
-            await AsyncRuntime.connect(home).open()
+        async with AsyncRuntime.connect(home) as other:
+            with pytest.raises(NotRunning):
+                await other.tree(timeout=0.01)
         rt = AsyncRuntime(home)
         with pytest.raises(RuntimeError, match="open"):
             await rt.status("0198f1c2-7b3e-7c11-9d1a-5f3c2b1a0e4d")

@@ -6,7 +6,6 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,11 @@ import stage_tasks as stage
 from puppets import end, said
 from theatre import PATIENCE, cookie, gone, kill, parked, processes_of, ready, runtime, seen, serving
 from understudy import NotRunning, Runtime, State, SupervisorLost
-from understudy.supervisor.client.runtime import START_PART
+from understudy.supervisor.client.calls import START_PART
+from understudy.supervisor.client.connection import Reply
+from understudy.supervisor.client.runtime import attached
+from understudy.supervisor.client.steps import Steps
 from understudy.supervisor.settings import BATCH_LIMIT
-from understudy.supervisor.wire.messages import Ask
 from waiting import until
 
 KILLS = 5
@@ -159,7 +160,7 @@ def test_waits_and_calls_survive_it(home: Path, tmp_path: Path) -> None:
         ]
         for thread in waiting:
             thread.start()
-        until(lambda: len(rt._attachment._waits) == 2, PATIENCE)
+        until(lambda: len(rt._client._waits) == 2, PATIENCE)
         kill(rt.supervisor_pid)
         # The very next call works: it waits for the next supervisor.
         assert stage.add.start(1, 1).result(PATIENCE) == 2
@@ -200,7 +201,7 @@ def test_workers_and_their_children_die_with_it(home: Path, tmp_path: Path) -> N
     # Its lock file and socket are still there; neither counts.
     assert (home / "socket").exists() or any(path.is_socket() for path in home.iterdir())
     with pytest.raises(NotRunning):
-        Runtime.connect(home)
+        attached(home)
     with runtime(home) as rt:
         seen(tmp_path, "begun")
         assert rt.status(breeds.id).interruptions == 1
@@ -230,19 +231,17 @@ def test_a_second_supervisor_is_refused(home: Path) -> None:
 
 def test_a_cancel_whose_answer_was_lost_still_says_that_it_cancelled(home: Path, monkeypatch: Any) -> None:
     with runtime(home) as rt:
-        attachment = rt._attachment
-        request = attachment.request
+        client = rt._client
+        answer = client.answer
 
-        def lost(op: Ask, *fields: Any) -> Future[Any]:
-            monkeypatch.setattr(attachment, "request", request)
-            assert request(op, *fields).result(PATIENCE)
+        def lost(reply: Reply) -> Steps[Any]:
+            monkeypatch.setattr(client, "answer", answer)
+            assert (yield from answer(reply))
             until(lambda: info.status().state == "cancelled", PATIENCE)
-            answer: Future[Any] = Future()
-            answer.set_exception(SupervisorLost("gone"))
-            return answer
+            raise SupervisorLost("gone")
 
         for info in (stage.parked.start(), stage.add.options(delay=3600).start(1, 1)):
-            monkeypatch.setattr(attachment, "request", lost)
+            monkeypatch.setattr(client, "answer", lost)
             assert info.cancel()
             assert not info.cancel()
         info = stage.add.start(1, 1)

@@ -150,12 +150,27 @@ def test_tasks_and_ids_that_are_not_there(home: Path):
             assert error.id == UNKNOWN
         refused(TaskNotFound, UNKNOWN, lambda: rt.send(UNKNOWN, 1))
         refused(TaskNotFound, UNKNOWN, lambda: rt.wait_for(UNKNOWN).result(PATIENCE))
-        for wrong in ("", "x", UNKNOWN[:-1], UNKNOWN + "0", None, 7, UNKNOWN.encode()):
-            for call in (rt.status, rt.cancel, rt.restore, rt.result, rt.wait):
-                refused(InvalidValue, "task id", lambda call=call, wrong=wrong: call(wrong))
-            refused(InvalidValue, "task id", lambda wrong=wrong: rt.send(wrong, 1))
-            refused(InvalidValue, "task id", lambda wrong=wrong: rt.send_many([(wrong, 1)]))
-        refused(InvalidValue, "task id", lambda: rt.list(before="x"))
+        calls = (
+            rt.status,
+            rt.cancel,
+            rt.restore,
+            rt.result,
+            rt.wait,
+            rt.wait_for,
+            rt.retry,
+            rt.logs,
+            rt.close,
+        )
+        for wrong in ("", "x", UNKNOWN[:-1], UNKNOWN + "0"):
+            for call in calls:
+                refused(TaskNotFound, "task id", lambda call=call, wrong=wrong: call(wrong))
+        for no_id in (None, 7, UNKNOWN.encode()):
+            for call in calls:
+                refused(InvalidOption, "TaskInfo", lambda call=call, no_id=no_id: call(no_id))
+        refused(TaskNotFound, "task id", lambda: rt.send("x", 1))
+        refused(TaskNotFound, "task id", lambda: rt.send_many([("x", 1)]))
+        refused(TaskNotFound, "task id", lambda: rt.list(before="x"))
+        refused(InvalidValue, "task id", lambda: rt.list(stream="x"))
         refused(InvalidOption, "queued, running", lambda: rt.list(state="done"))
         assert len(rt.list()) == 1
         assert len(rt.list(task=letter_tasks.add)) == 1
@@ -290,7 +305,8 @@ def test_homes_that_cannot_be_used(home: Path, tmp_path: Path):
     refused(HomeError, "folder of its own", lambda: runtime(others))
     assert os.listdir(others) == ["letter.txt"]
 
-    refused(NotRunning, "start", lambda: Runtime.connect(tmp_path / "nowhere"))
+    with Runtime.connect(tmp_path / "nowhere") as nowhere:
+        refused(NotRunning, "start", lambda: nowhere.ping(timeout=0.01))
     assert not (tmp_path / "nowhere").exists()
 
     if os.geteuid() == 0:

@@ -18,6 +18,7 @@ from storm_engine import Containers
 from storm_processes import Processes
 from understudy import Runtime, Task, UnderstudyError
 from understudy.storage.store import Store
+from understudy.supervisor.client.runtime import attached
 
 #: Tasks that run until they are cancelled.
 RESTLESS = [stage.rest, stage.rest_async, stage.toil, *sessions.HOLDERS]
@@ -164,6 +165,6 @@ def _connected(home: Path) -> Runtime | None:
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         with suppress(UnderstudyError):
-            return Runtime.connect(home)
+            return attached(home)
         time.sleep(0.02)
     return None

@@ -252,7 +252,9 @@ async def _attach(make: Any) -> Any:
         try:
             rt = make()
             if isinstance(rt, AsyncRuntime):
-                await rt.open()
+                await rt.ping(timeout=1)
+            else:
+                rt.ping(timeout=1)
             return rt
         except NotRunning:
             if _is_calm():

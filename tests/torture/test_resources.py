@@ -32,6 +32,7 @@ from understudy.storage.file.names import store_file
 from understudy.storage.reader import Reader
 from understudy.storage.tables.schema import Table
 from understudy.supervisor.client import reconnecting
+from understudy.supervisor.client.runtime import attached
 from understudy.supervisor.service import requests as service_module
 from understudy.supervisor.wire.codec import VERSION, Decoder, encode
 from understudy.supervisor.wire.messages import Answer, Ask
@@ -151,6 +152,7 @@ def test_clients_leave_descriptors_for_workers(home: Path):
         assert process.stdout is not None
         assert process.stdout.readline().startswith("serving")
         with Runtime.connect(home) as rt, ExitStack() as stack:
+            rt.ping(timeout=PATIENCE)
             socks = [stack.enter_context(greeted(home)) for _ in range(60)]
             answers = [first_answer(sock) for sock in socks]
             refused = [answer for answer in answers if answer[0] == Answer.ERROR]
@@ -158,7 +160,7 @@ def test_clients_leave_descriptors_for_workers(home: Path):
             assert {answer[2] for answer in refused} == {"NotRunning"}
             assert "ulimit" in refused[0][3]
             with pytest.raises(UnderstudyError, match="no more clients"):
-                Runtime.connect(home)
+                attached(home)
             (first,) = ready(rt, 1)
             kill(first)
             assert rt.run(stage_tasks.pid, timeout=PATIENCE) != first
@@ -171,7 +173,7 @@ def test_clients_leave_descriptors_for_workers(home: Path):
 
 def _connects(home: Path) -> bool:
     try:
-        Runtime.connect(home).close()
+        attached(home).close()
     except UnderstudyError:
         return False
     return True

@@ -21,6 +21,8 @@ from theatre import PATIENCE, runtime, serving
 from understudy import Runtime, UnknownTask
 from understudy.actors.errors import InvalidOption, InvalidTask
 from understudy.storage.backup import backup
+from understudy.supervisor.client.deadline import NO_DEADLINE
+from understudy.supervisor.client.steps import finish
 from understudy.supervisor.wire.codec import VERSION, encode
 from understudy.supervisor.wire.messages import Ask
 
@@ -159,7 +161,9 @@ def test_only_what_the_app_declares_can_be_started_by_name(home: Path, tmp_path:
                 if not embedded:
                     # A client cannot cause an import either.
                     with pytest.raises(UnknownTask):
-                        rt._attachment.ask(Ask.DECLARE, ["trap"])
+                        finish(
+                            rt._client.ask(NO_DEADLINE, Ask.DECLARE, ["trap"]), NO_DEADLINE, rt._client.late
+                        )
     finally:
         os.environ["PYTHONPATH"] = path
     assert not marker.exists()

@@ -130,7 +130,7 @@ class Bell:
         if self._events is None:
             from ...client.subscription import Subscription
 
-            self._events = Subscription(self._home, None, self._stream)
+            self._events = Subscription(self._home, None, self._stream).open()
         return self._events
 
     def close(self) -> None:

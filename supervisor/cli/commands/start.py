@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ....actors.errors import UnderstudyError
+from ....actors.errors import NotRunning, UnderstudyError
 from ....actors.ids import id_bytes, id_text
 from .. import lookup
 from ..command import command
@@ -98,6 +98,8 @@ def run(wait_timeout: float | None, as_json: bool, **launch: Any) -> None:
             screen.note(f"\ncancelling task {info.id}; press Ctrl-C again to leave it running")
             runtime.cancel(info.id)
             runtime.wait(info.id)
+        except NotRunning:
+            raise
         except TimeoutError:
             raise TimeoutError(
                 f"task {info.id} has not ended within {wait_timeout:g} s; it continues. "

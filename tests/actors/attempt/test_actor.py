@@ -26,6 +26,7 @@ from understudy.actors.errors import (
     RetryLater,
     StoreFull,
     TaskCancelled,
+    TaskNotFound,
     UnencodableValue,
     ValueTooLarge,
 )
@@ -381,7 +382,7 @@ def test_a_checkpoint_that_is_refused_changes_nothing(
         await api.receive()
         try:
             await api.checkpoint(value, send=send)
-        except InvalidValue as refused:
+        except (InvalidValue, TaskNotFound) as refused:
             return str(refused)
 
     play = stage.perform(flavour(scenario))

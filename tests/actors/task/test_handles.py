@@ -1,16 +1,20 @@
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 from dataclasses import FrozenInstanceError
-from typing import Any
+from typing import Any, cast
+from uuid import UUID
 
 import pytest
 
-from understudy.actors.errors import ErrorInfo, NoRuntime
+from understudy.actors import values
+from understudy.actors.errors import ErrorInfo, InvalidOption, NoRuntime, TaskNotFound
 from understudy.actors.ids import id_text
 from understudy.actors.state import TERMINAL, State
 from understudy.actors.task import current_runtime
-from understudy.actors.task.handles import Progress, TaskInfo, TaskRecord
+from understudy.actors.task.handles import Progress, TaskInfo, TaskRecord, id_of
 
 ID, S, ORIGIN = b"i" * 16, b"s" * 16, b"o" * 16
 
@@ -58,7 +62,7 @@ def test_frozen() -> None:
 def test_what_a_handle_says() -> None:
     info = TaskInfo(ID, S, "t", ORIGIN)
     assert (info.id, info.stream_id, info.origin_run) == (id_text(ID), id_text(S), id_text(ORIGIN))
-    assert (info.key, info.task) == (ID, "t")
+    assert (info.id_bytes, info.task) == (ID, "t")
     assert TaskInfo(ID, S, "t").origin_run is None
     assert repr(TaskInfo(ID, S, "t")) == f"TaskInfo(id={id_text(ID)!r}, stream_id={id_text(S)!r}, task='t')"
     assert f"origin_run={id_text(ORIGIN)!r}" in repr(info)
@@ -92,16 +96,16 @@ def test_short_cuts() -> None:
     assert info.wait(4) == "wait!"  # type: ignore[comparison-overlap]  # as above
     assert info.cancel() == "cancel!"  # type: ignore[comparison-overlap]  # as above
     assert info.restore() == "restore!"
-    info.send({"x": 1})
-    info.close()
+    info.send({"x": 1}, timeout=5)
+    info.close(timeout=6)
     assert runtime.calls == [
         ("status", id_text(ID), {}),
         ("result", info, {"timeout": 3}),
         ("wait", id_text(ID), {"timeout": 4}),
-        ("cancel", id_text(ID), {}),
+        ("cancel", id_text(ID), {"timeout": None}),
         ("restore", id_text(ID), {}),
-        ("send", id_text(ID), {"x": 1}, {}),
-        ("close", id_text(ID), {}),
+        ("send", id_text(ID), {"x": 1}, {"timeout": 5}),
+        ("close_mailbox", id_text(ID), {"timeout": 6}),
     ]
 
 
@@ -113,10 +117,35 @@ def test_without_a_runtime_of_its_own_the_ambient_one_is_asked(monkeypatch: pyte
         TaskInfo(ID, S, "t").status()
     monkeypatch.setattr(current_runtime, "_entered", [runtime])
     TaskInfo(ID, S, "t").cancel()
-    assert runtime.calls == [("cancel", id_text(ID), {})]
+    assert runtime.calls == [("cancel", id_text(ID), {"timeout": None})]
 
 
 def test_the_runtime_is_no_part_of_its_identity() -> None:
     runtime: Any = Recorder()
     assert TaskInfo(ID, S, "t", runtime=runtime) == TaskInfo(ID, S, "t")
     assert "runtime" not in repr(TaskInfo(ID, S, "t", runtime=runtime))
+
+
+def test_a_handle_is_a_value() -> None:
+    info = TaskInfo(ID, S, "t", ORIGIN, runtime=cast("Any", Recorder()))
+    for there in (pickle.loads(pickle.dumps(info)), values.unpack(values.pack(info))):
+        assert (there.id, there.stream_id, there.task, there.origin_run) == (
+            info.id,
+            info.stream_id,
+            info.task,
+            info.origin_run,
+        )
+        assert there._runtime_or_none is None
+    assert values.unpack(values.pack({"of": [info]})) == {"of": [info]}
+    assert copy.copy(info) is copy.deepcopy(info) is info
+
+
+def test_what_names_a_task() -> None:
+    text = id_text(ID)
+    assert id_of(text) == id_of(UUID(text)) == id_of(TaskInfo(ID, S, "t")) == ID
+    with pytest.raises(TaskNotFound, match="'x' is not a task id") as caught:
+        id_of("x")
+    assert caught.value.id == "x"
+    for wrong in (None, 5, ID, [text]):
+        with pytest.raises(InvalidOption, match="a task is named by"):
+            id_of(wrong)  # type: ignore[arg-type]  # that is the point

@@ -20,7 +20,6 @@ from understudy.actors.errors import (
     TaskNotFound,
     UnderstudyError,
 )
-from understudy.supervisor.client import connection as connection_module
 from understudy.supervisor.client.connection import Connection
 from understudy.supervisor.home import Home
 from understudy.supervisor.wire.codec import encode
@@ -31,7 +30,7 @@ from waiting import until
 class Client:
     def __init__(self, home: Path, it: Mimic) -> None:
         self.lost: list[UnderstudyError] = []
-        self.connection = Connection(Home(home), lambda _connection, error: self.lost.append(error))
+        self.connection = Connection(Home(home), lambda _connection, error: self.lost.append(error)).open()
         self.peer = it.peer()
 
 
@@ -67,13 +66,12 @@ def garbage(peer: Peer) -> None:
 )
 def test_a_greeting_that_fails(home: Path, first: Callable[[Peer], None], error: type[Exception], says: str):
     with mimic(home, first), pytest.raises(error, match=says):
-        Connection(Home(home), lambda _connection, _error: None)
+        Connection(Home(home), lambda _connection, _error: None).open()
 
 
-def test_one_that_does_not_answer(home: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(connection_module, "CONNECT_TIMEOUT", 0.05)
+def test_one_that_does_not_answer(home: Path):
     with mimic(home, lambda _peer: None), pytest.raises(NotRunning, match="does not answer"):
-        Connection(Home(home), lambda _connection, _error: None)
+        Connection(Home(home), lambda _connection, _error: None).open(0.05)
 
 
 def test_one_whose_queue_of_callers_stays_full(home: Path, monkeypatch: pytest.MonkeyPatch):
@@ -82,16 +80,16 @@ def test_one_whose_queue_of_callers_stays_full(home: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(Home, "connect", full)
     with pytest.raises(NotRunning, match="accepts no connection"):
-        Connection(Home(home), lambda _connection, _error: None)
+        Connection(Home(home), lambda _connection, _error: None).open()
 
 
 def test_nobody_there(home: Path):
     with pytest.raises(NotRunning, match="understudy serve"):
-        Connection(Home(home), lambda _connection, _error: None)
+        Connection(Home(home), lambda _connection, _error: None).open()
     home.mkdir()
     (home / "supervisor.sock").mkdir()
     with pytest.raises((HomeError, NotRunning)):
-        Connection(Home(home), lambda _connection, _error: None)
+        Connection(Home(home), lambda _connection, _error: None).open()
 
 
 def test_answers_in_any_order_from_any_thread(client: Client):
@@ -133,7 +131,7 @@ def test_it_may_be_closed_by_what_an_answer_calls(client: Client):
 
 def test_a_send_that_ctrl_c_cuts_short_is_the_last_one(client: Client, monkeypatch: pytest.MonkeyPatch):
     class Cut:
-        def sendall(self, data: bytes) -> None:
+        def send(self, data: bytes, _flags: int) -> int:
             sock.sendall(data[:-1])
             raise KeyboardInterrupt
 
@@ -141,6 +139,7 @@ def test_a_send_that_ctrl_c_cuts_short_is_the_last_one(client: Client, monkeypat
             return getattr(sock, name)
 
     sock = client.connection._sock
+    assert sock is not None
     monkeypatch.setattr(client.connection, "_sock", Cut())
     with pytest.raises(KeyboardInterrupt):
         client.connection.request(Ask.TREE)
@@ -264,14 +263,13 @@ def test_a_forgotten_wait_is_forgotten_on_both_sides(client: Client):
     assert not reply.done()
 
 
-def test_subscribe_returns_when_it_is_confirmed(client: Client):
+def test_a_subscription_is_told_when_it_is_confirmed(client: Client):
     events: list[Any] = []
-    thread = threading.Thread(target=client.connection.subscribe, args=("task", b"stream", events.extend))
-    thread.start()
+    subscribed = client.connection.subscribe("task", b"stream", events.extend)
     assert client.peer.next() == (Ask.SUBSCRIBE, 1, "task", b"stream")
-    assert thread.is_alive()
+    assert not subscribed.done()
     client.peer.tell((Answer.OK, 1, None), (Answer.EVENT, 1, [("event",)]))
-    thread.join(10)
+    subscribed.result(10)
     until(lambda: events == [("event",)])
 
 
@@ -282,9 +280,9 @@ def test_a_subscription_that_is_refused(home: Path):
         peer.tell((Answer.ERROR, 1, "TaskNotFound", "no", {}))
 
     with mimic(home, no):
-        connection = Connection(Home(home), lambda _connection, _error: None)
+        connection = Connection(Home(home), lambda _connection, _error: None).open()
         with pytest.raises(TaskNotFound):
-            connection.subscribe(None, None, lambda _: None)
+            connection.subscribe(None, None, lambda _: None).result(10)
         connection.close()
 
 
@@ -299,6 +297,62 @@ def test_close_tells_those_who_wait_and_nobody_else(client: Client):
 
 def test_facts_are_those_of_the_supervisor(home: Path):
     with mimic(home, lambda peer: peer.tell(welcome(pid=77, embedded=True))):
-        connection = Connection(Home(home), lambda _connection, _error: None)
+        connection = Connection(Home(home), lambda _connection, _error: None).open()
         assert (connection.facts["pid"], connection.facts["embedded"]) == (77, True)
         connection.close()
+
+
+def test_a_request_does_not_wait_for_a_supervisor_that_does_not_read(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+):
+    connection = client.connection
+    # The first is larger than the socket takes. The others come after it, each whole.
+    values = [bytes([n]) * size for n, size in enumerate((8 << 20, 1, 3 << 20, 100))]
+    for value in values:
+        connection.request(Ask.SEND, [(b"i" * 16, value)])
+    assert connection.is_full
+    room = connection.room()
+    assert not room.done()
+    reply = connection.request(Ask.WAIT, [b"i" * 16], on_rows=lambda _: None)
+    connection.forget(reply)
+    frames = [client.peer.next() for _ in range(6)]
+    assert [frame[2][0][1] for frame in frames[:4]] == values
+    assert [frame[0] for frame in frames[4:]] == [Ask.WAIT, Ask.UNWAIT]
+    assert room.result(10) is None
+    until(lambda: not connection._unsent)
+    assert not connection.is_full
+    assert connection.room().done()
+    until(lambda: not [t for t in threading.enumerate() if t.name == "understudy-client-sends"])
+    connection.request(Ask.TREE)
+    assert client.peer.next()[0] == Ask.TREE
+
+
+@pytest.mark.parametrize(
+    "end", [lambda client: client.peer.close(), lambda client: client.connection.close()]
+)
+def test_its_end_wakes_who_waits_for_room(client: Client, end: Callable[[Client], None]):
+    reply = client.connection.request(Ask.SEND, [(b"i" * 16, bytes(8 << 20))])
+    room = client.connection.room()
+    end(client)
+    assert room.result(10) is None
+    with pytest.raises(SupervisorLost):
+        reply.result(10)
+    assert client.connection.room().done()
+    until(lambda: not [t for t in threading.enumerate() if t.name == "understudy-client-sends"])
+
+
+def test_one_that_is_closed_while_it_is_made(home: Path):
+    with mimic(home, lambda _peer: None):
+        connection = Connection(Home(home), lambda _connection, _error: None)
+        threading.Timer(0.01, connection.close).start()
+        with pytest.raises(NotRunning):
+            connection.open(30)
+
+
+def test_a_dropped_reply_is_not_set(client: Client):
+    reply, other = client.connection.request(Ask.TREE), client.connection.request(Ask.TREE)
+    reply.drop()
+    client.peer.tell((Answer.OK, 1, "one"), (Answer.OK, 2, "two"))
+    assert other.result(10) == "two"
+    assert not reply.done()
+    other.drop()

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from call_tasks import add, refuse, remember
 from mimic import Peer, mimic
-from understudy.actors.errors import UnknownTask
+from understudy import Runtime
+from understudy.actors import values
+from understudy.actors.errors import NotRunning, TaskNotFound, UnknownTask
+from understudy.actors.state import State
+from understudy.storage.reader import Reader
+from understudy.supervisor.client.deadline import NO_DEADLINE, Deadline
 from understudy.supervisor.client.reconnecting import ReconnectingClient
 from understudy.supervisor.client.results import Results
 from understudy.supervisor.home import Home
 from understudy.supervisor.settings import Settings
 from understudy.supervisor.wire.messages import Answer, Ask
+from waiting import until
 
 ID = b"i" * 16
 START = (ID, "task", None, None, None, None, ID, None)
@@ -44,8 +52,8 @@ class Caller:
 
 
 def attached(home: Path) -> tuple[ReconnectingClient, Results]:
-    attachment = ReconnectingClient(Home(home), Settings(), None, owner=False)
-    return attachment, Results(attachment)
+    client = ReconnectingClient(Home(home), Settings(), None, owner=False)
+    return client, Results(client, Reader(home))
 
 
 def asked_for_both(peer: Peer) -> tuple[int, int]:
@@ -58,21 +66,21 @@ def asked_for_both(peer: Peer) -> tuple[int, int]:
 
 def test_a_start_and_its_end_are_asked_for_at_once(home: Path):
     with mimic(home) as it:
-        attachment, ends = attached(home)
+        client, ends = attached(home)
+        caller = Caller(lambda: ends.of_start(ID, START, Deadline(10)))
         peer = it.peer()
-        caller = Caller(lambda: ends.of_start(ID, START, 10))
         start, wait = asked_for_both(peer)
         peer.tell((Answer.OK, start, None), (Answer.ENDED, wait, [END]), (Answer.OK, wait, None))
         assert caller.join() == END
-        assert attachment._waits == set()
-        attachment.close()
+        assert client._waits == set()
+        client.close()
 
 
 def test_a_start_that_is_refused_says_why(home: Path):
     with mimic(home) as it:
-        attachment, ends = attached(home)
+        client, ends = attached(home)
+        caller = Caller(lambda: ends.of_start(ID, START, NO_DEADLINE))
         peer = it.peer()
-        caller = Caller(lambda: ends.of_start(ID, START, None))
         start, wait = asked_for_both(peer)
         peer.tell(
             (Answer.ERROR, start, "UnknownTask", "no such task", {"name": "task"}),
@@ -81,27 +89,28 @@ def test_a_start_that_is_refused_says_why(home: Path):
         error = caller.join()
         assert isinstance(error, UnknownTask)
         assert str(error) == "no such task"
-        assert attachment._waits == set()
-        attachment.close()
+        assert client._waits == set()
+        client.close()
 
 
 def test_a_start_that_takes_too_long_is_left_alone(home: Path):
     with mimic(home) as it:
-        attachment, ends = attached(home)
+        client, ends = attached(home)
+        client.connect_now()
         peer = it.peer()
-        caller = Caller(lambda: ends.of_start(ID, START, 0.02))
+        caller = Caller(lambda: ends.of_start(ID, START, Deadline(0.2)))
         start, wait = asked_for_both(peer)
         peer.tell((Answer.OK, start, None))
         assert isinstance(caller.join(), TimeoutError)
         assert peer.next() == (Ask.UNWAIT, wait)
-        attachment.close()
+        client.close()
 
 
 @pytest.mark.parametrize("first", [Ask.START, Ask.WAIT], ids=["start", "wait"])
 def test_both_are_asked_again_of_the_next_supervisor(home: Path, first: Ask):
     with mimic(home) as it:
-        attachment, ends = attached(home)
-        caller = Caller(lambda: ends.of_start(ID, START, 10))
+        client, ends = attached(home)
+        caller = Caller(lambda: ends.of_start(ID, START, Deadline(10)))
         asked_for_both(it.peer())
     with mimic(home) as it:
         peer = it.peer()
@@ -121,4 +130,67 @@ def test_both_are_asked_again_of_the_next_supervisor(home: Path, first: Ask):
             peer.tell((Answer.OK, frames[Ask.START], None))
         peer.tell((Answer.ENDED, frames[Ask.WAIT], [END]), (Answer.OK, frames[Ask.WAIT], None))
         assert caller.join() == END
-        attachment.close()
+        client.close()
+
+
+def test_ends_that_are_in_the_store_need_no_supervisor(home: Path):
+    with Runtime(home, app="call_tasks", workers=1, durability="os", drain=0) as rt:
+        infos = [rt.start(add, 1), rt.start(refuse), rt.start(remember, 1)]
+        done, failed, nothing = (info.id_bytes for info in infos)
+        queued = rt.start(add.options(delay=3600), 1).id_bytes
+        for info in infos:
+            info.wait(20)
+    client, ends = attached(home)
+    deadline = Deadline(0.05)
+    assert ends.one(done, deadline) == (done, State.COMPLETED, values.pack(2), None)
+    assert ends.one(nothing, deadline) == (nothing, State.COMPLETED, None, None)
+    assert ends.future(failed, lambda row: row[1], None).result(0) is State.FAILED
+    assert [row[0] for row in ends.each([failed, done], deadline)] == [failed, done]
+    with pytest.raises(NotRunning, match="understudy serve"):
+        ends.one(queued, deadline)
+    assert client.connection is None
+    assert client._waits == set()
+    client.close()
+
+
+def test_a_future_is_set_by_the_supervisor_and_cancelled_by_its_user(home: Path):
+    with mimic(home) as it:
+        client, ends = attached(home)
+        client.connect_now()
+        peer = it.peer()
+        keep = Kept()
+        future, other = ends.future(ID, lambda row: row[2], keep), ends.future(ID, lambda row: row[2], None)
+        kept = weakref.ref(keep)
+        del keep
+        numbers = [peer.next()[1], peer.next()[1]]
+        assert kept() is not None, "it is needed until the end"
+        assert other.cancel()
+        assert other.cancel()
+        assert peer.next() == (Ask.UNWAIT, numbers[1])
+        peer.tell((Answer.ENDED, numbers[0], [END]), (Answer.OK, numbers[0], None))
+        assert future.result(10) == b"\x01"
+        until(lambda: kept() is None)
+        assert not future.cancel()
+        assert client._waits == set()
+        client.close()
+
+
+def test_a_future_fails_with_its_wait(home: Path):
+    with mimic(home) as it:
+        client, ends = attached(home)
+        client.connect_now()
+        peer = it.peer()
+        future = ends.future(ID, lambda row: row[2], None)
+        number = peer.next()[1]
+        peer.tell((Answer.ERROR, number, "TaskNotFound", "no task has this id", {"id": "i"}))
+        assert isinstance(future.exception(10), TaskNotFound)
+        pending = ends.future(ID, lambda row: row[2], None)
+        client.close()
+        with pytest.raises(NotRunning, match="closed"):
+            pending.result(10)
+        with pytest.raises(NotRunning, match="closed"):
+            ends.future(ID, lambda row: row[2], None)
+
+
+class Kept:
+    """Something that a future needs."""

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import math
+import os
+import pickle
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -16,9 +21,9 @@ import call_tasks
 from call_tasks import add, collect, nap, refuse, remember
 from leftovers import left_behind, ours
 from understudy import (
+    ConnectTimeout,
     InvalidOption,
     InvalidTask,
-    InvalidValue,
     MailboxClosed,
     NoRuntime,
     NotRunning,
@@ -32,11 +37,15 @@ from understudy import (
     TaskTimedOut,
     UnencodableValue,
     UnknownTask,
+    register,
     task,
 )
+from understudy.actors import values
 from understudy.actors.ids import id_text, new_id
 from understudy.actors.task import current_runtime
-from understudy.supervisor.client.runtime import EMBEDDED_DRAIN, START_AHEAD, START_PART
+from understudy.supervisor.client.callbacks import UserFuture
+from understudy.supervisor.client.calls import START_AHEAD, START_PART
+from understudy.supervisor.client.runtime import EMBEDDED_DRAIN, attached
 from understudy.supervisor.settings import BATCH_LIMIT
 from waiting import until
 
@@ -152,10 +161,10 @@ def test_by_name_the_supervisor_tells_what_a_task_takes(rt: Runtime, monkeypatch
         rt.start_many("call_tasks:add", [(1, 2), (1, 2, 3)])
     assert rt.start("call_tasks:add", b=1, a=2).result(20) == 3
     # Nothing was started but that, and it is asked for once.
-    monkeypatch.setattr(rt._starts, "_signatures", {"call_tasks:add": inspect.signature(lambda: None)})
+    monkeypatch.setattr(rt._calls._starts, "_signatures", {"call_tasks:add": inspect.signature(lambda: None)})
     with pytest.raises(TypeError, match=r"call_tasks:add\(\): too many"):
         rt.start("call_tasks:add", 1)
-    monkeypatch.setattr(rt._starts, "_told_by", None)
+    monkeypatch.setattr(rt._calls._starts, "_told_by", None)
     assert rt.start("call_tasks:add", 1).result(20) == 2
 
 
@@ -196,8 +205,6 @@ def test_every_way_to_end(rt: Runtime):
 
 
 def test_waiting_runs_out_and_leaves_nothing_behind(rt: Runtime):
-    attachment = rt._attachment
-    before = set(attachment._waits)
     info = rt.start(collect)
     for _ in range(20):
         with pytest.raises(TimeoutError, match=info.id):
@@ -208,8 +215,10 @@ def test_waiting_runs_out_and_leaves_nothing_behind(rt: Runtime):
         list(rt.results([info], timeout=0.001))
     future = rt.wait_for(info)
     assert future.cancel()
-    assert attachment._waits <= before
-    assert len(attachment.connected()._waits) <= len(before)
+    assert rt._client._waits == set()
+    connection = rt._client.connection
+    assert connection is not None
+    assert connection._requests == connection._waits == {}
     rt.close_mailbox(info)
     assert rt.result(info, timeout=20) == []
 
@@ -221,7 +230,7 @@ def test_a_timeout_that_is_none_is_refused_before_anything_is_asked(rt: Runtime)
                 call(UNKNOWN, timeout=wrong)
         with pytest.raises(InvalidOption, match="timeout must be seconds, or None"):
             next(rt.results([UNKNOWN], timeout=wrong))  # type: ignore[arg-type]
-    assert rt._attachment._waits == set()
+    assert rt._client._waits == set()
     with pytest.raises(InvalidOption, match=r"results takes ids, .* not 5"):
         next(rt.results(5))  # type: ignore[arg-type]
     with pytest.raises(InvalidOption, match=r"send_many takes .* pairs, .* not 5"):
@@ -280,8 +289,6 @@ def test_reading_needs_no_supervisor(rt: Runtime):
     for read in (rt.status, rt.restore, rt.logs):
         with pytest.raises(TaskNotFound):
             read(UNKNOWN)
-    with pytest.raises(InvalidValue):
-        rt.status("not an id")
 
 
 def test_list(rt: Runtime):
@@ -379,16 +386,183 @@ def test_a_second_runtime_attaches_and_a_closed_one_says_so(rt: Runtime):
         rt.close_mailbox(record.id)
 
 
+def test_what_names_a_task(rt: Runtime):
+    info = rt.start(add.options(stream_id=UUID(id_text(new_id()))), 1)
+    named = (info, info.id, info.id.upper(), UUID(info.id))
+    assert [rt.result(name, timeout=20) for name in named] == [2] * 4
+    assert {rt.status(name).id for name in named} == {info.id}
+    assert list(rt.results(named)) == [2] * 4
+    assert [record.id for record in rt.list(stream=UUID(info.stream_id))] == [info.id]
+    assert rt.list(stream=info.stream_id, before=info) == []
+    waiting = rt.start(collect, 2)
+    rt.send(UUID(waiting.id), 1)
+    rt.send_many([(UUID(waiting.id), 2)])
+    assert rt.wait_for(UUID(waiting.id)).result(20) == [1, 2]
+    for call in (rt.status, rt.cancel, rt.result, rt.restore, rt.logs, rt.close_mailbox, rt.wait_for):
+        with pytest.raises(TaskNotFound, match="is not a task id") as caught:
+            call("not an id")
+        assert caught.value.id == "not an id"
+        with pytest.raises(InvalidOption, match="not by None"):
+            call(None)  # type: ignore[arg-type]
+    with pytest.raises(TaskNotFound):
+        rt.cancel(uuid4())
+
+
+def test_no_id_does_not_close_the_runtime(rt: Runtime):
+    with pytest.raises(InvalidOption, match="not by None"):
+        rt.close(None)  # type: ignore[arg-type]
+    assert rt.run(add, 1, timeout=20) == 2
+
+
+def test_results_may_give_errors_in_their_places(rt: Runtime):
+    infos = [rt.start(add, 1), rt.start(refuse, "mine"), rt.start(add, 2)]
+    two, failed, three = rt.results(infos, timeout=20, return_exceptions=True)
+    assert (two, three) == (2, 3)
+    assert isinstance(failed, TaskFailed)
+    assert "mine" in str(failed)
+    nap_ = rt.start(nap, 60)
+    with pytest.raises(TimeoutError):
+        list(rt.results([nap_], timeout=0.01, return_exceptions=True))
+    rt.cancel(nap_)
+
+
+def test_a_handle_travels(rt: Runtime):
+    info = rt.start(add, 1)
+    there = pickle.loads(pickle.dumps(info))
+    assert there == info
+    assert there.result(20) == 2, "by the ambient runtime"
+    # To a task, and back as its result.
+    assert rt.run(remember, info, timeout=20) is None
+    (kept,) = [rt.restore(record.id) for record in rt.list(task=remember, limit=1)]
+    assert (kept, kept.task, kept.stream_id) == (info, info.task, info.stream_id)
+
+
+def test_callbacks_may_use_the_runtime(rt: Runtime):
+    told: list[object] = []
+    info = rt.start(collect)
+    future = rt.wait_for(info)
+    future.add_done_callback(lambda done: told.append((done.result(), rt.run(add, 1, timeout=20))))
+    rt.wait_for_end(info).add_done_callback(lambda _: told.append(rt.wait_for(rt.start(add, 5)).result(20)))
+    info.close()
+    until(lambda: len(told) == 2, 20)
+    assert sorted(map(str, told)) == ["([], 2)", "6"]
+
+
+class Doubled:
+    """Encoded as a number; its decoder asks a task for another."""
+
+
+def test_a_decoder_may_use_the_runtime(rt: Runtime):
+    """It runs where the value is asked for, and not where answers are read."""
+    where: list[str] = []
+
+    def decode(number: int) -> Doubled:
+        where.append(threading.current_thread().name)
+        assert rt.run(add, number, number, timeout=20) == 2 * number
+        return Doubled()
+
+    register(Doubled, "doubled", lambda _: 21, decode)
+    # The app does not know the type, so a registered one is needed that both know: a handle, with a value in it.
+    info = rt.start(add, 1)
+    info.wait(20)
+    packed = values.pack(Doubled())
+    future = UserFuture(rt._client.callbacks, values.unpack)
+    rt.wait_for_end(info).add_done_callback(lambda _: future.set_result(packed))
+    assert isinstance(future.result(20), Doubled)
+    assert where == ["MainThread"]
+
+
+def test_a_call_timeout_holds_for_calls_without_one(rt: Runtime):
+    with Runtime.connect(rt.home, call_timeout=0.02) as quick:
+        quick.ping(timeout=20)
+        info = rt.start(collect)
+        with pytest.raises(TimeoutError, match=r"not ended within 0\.02 s"):
+            quick.result(info)
+        info.close()
+        assert quick.result(info, timeout=math.inf) == []
+        assert quick.result(info, timeout=20) == []
+    with pytest.raises(InvalidOption, match="call_timeout must be seconds"):
+        Runtime.connect(rt.home, call_timeout="soon")  # type: ignore[arg-type]
+
+
+def let_go_of(home: str, uses: Callable[[Runtime], object]) -> None:
+    runtime = Runtime.connect(home)
+    uses(runtime)
+
+
+def mine() -> tuple[int, int]:
+    """The threads of clients, and the open sockets of this process."""
+    threads = [thread for thread in threading.enumerate() if thread.name.startswith("understudy-c")]
+    links = []
+    for descriptor in os.listdir("/proc/self/fd"):
+        with suppress(OSError):
+            links.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+    return len(threads), sum(link.startswith("socket:") for link in links)
+
+
+def test_runtimes_that_were_let_go_of_are_closed(rt: Runtime):
+    rt.run(add, 1, timeout=20)
+    before = mine()
+    for _ in range(20):
+        with pytest.warns(ResourceWarning, match="was not closed"):
+            let_go_of(rt.home, lambda runtime: runtime.run(add, 1, timeout=20))
+        with pytest.warns(ResourceWarning, match="Subscription was not closed"):
+            rt.subscribe()
+    let_go_of(rt.home, lambda runtime: runtime.list())
+    until(lambda: mine() == before)
+
+
+def test_a_future_keeps_its_runtime_until_it_is_done(rt: Runtime):
+    info = rt.start(collect)
+    before = mine()
+    told: list[object] = []
+
+    def to_the_end() -> None:
+        Runtime.connect(rt.home).wait_for(info).add_done_callback(lambda done: told.append(done.result()))
+        info.close()
+        until(lambda: told and mine() == before, 20)
+
+    with pytest.warns(ResourceWarning, match="was not closed"):
+        to_the_end()
+    assert told == [[]]
+
+
+def test_a_home_that_is_not_there_yet(home: Path):
+    """A program may begin before its supervisor."""
+    with Runtime.connect(home) as early:
+        assert early.list() == []
+        with pytest.raises(TaskNotFound):
+            early.status(UNKNOWN)
+        for call in (early.ping, early.tree, lambda timeout: early.run(add, 1, timeout=timeout)):
+            with pytest.raises(ConnectTimeout, match="understudy serve") as caught:
+                call(timeout=0.02)
+            assert isinstance(caught.value, NotRunning)
+            assert isinstance(caught.value, TimeoutError)
+        assert not home.exists()
+        answers: list[object] = []
+        waiting = threading.Thread(target=lambda: answers.append(early.run(add, 1, timeout=40)))
+        waiting.start()
+        until(lambda: early._client._arrivals)
+        with Runtime(home, app="call_tasks", workers=1, durability="os", drain=0) as serving:
+            waiting.join(40)
+            assert answers == [2]
+            early.ping(timeout=20)
+            assert early.supervisor_pid == serving.supervisor_pid
+
+
 def test_nobody_there(home: Path):
+    with Runtime.connect(home) as rt, pytest.raises(NotRunning, match="understudy serve"):
+        rt.tree(timeout=0)
     with pytest.raises(NotRunning, match="understudy serve"):
-        Runtime.connect(home)
+        attached(home)
     with pytest.raises(InvalidOption, match="no_such_setting"):
         Runtime(home, no_such_setting=1)
     assert not home.exists()
 
 
 def test_its_own_settings(rt: Runtime):
-    facts = rt._attachment.connected().facts
+    assert rt._client.connection is not None
+    facts = rt._client.connection.facts
     assert facts["settings"]["drain"] == 1.0
     assert facts["settings"]["start_timeout"] > EMBEDDED_DRAIN
     assert isinstance(add, Task)

@@ -123,3 +123,22 @@ def test_what_is_given_up_is_forgotten():
     wait.forget()
     assert first.forgotten == [], "that connection is gone"
     assert second.forgotten == [second.asked[0][2]]
+
+
+def test_news_is_told_to_who_asked_for_it():
+    wait = EndsWait([b"a", b"b"])
+    first = wait.next_news()
+    assert wait.next_news() is first
+    wait.take([row(b"a")])
+    assert first.done()
+    second = wait.next_news()
+    assert not second.done()
+    wait.fail(SupervisorLost("gone"))
+    assert second.done()
+
+
+def test_one_that_was_forgotten_meanwhile_is_forgotten_there_too():
+    wait, paper = EndsWait([b"a"]), Paper()
+    wait.forget()
+    wait.ask(paper.as_connection())
+    assert paper.forgotten == [paper.asked[0][2]]

@@ -12,6 +12,7 @@ import pytest
 from checkout import ROOT
 from understudy.actors import values
 from understudy.actors.errors import InvalidValue
+from understudy.actors.task.handles import TaskInfo
 from understudy.supervisor.text import value_json
 
 
@@ -24,6 +25,7 @@ from understudy.supervisor.text import value_json
         (date(2030, 1, 31), '"2030-01-31"'),
         (timedelta(minutes=1.5), "90.0"),
         (Decimal("1.50"), '"1.50"'),
+        (TaskInfo(bytes(range(16)), bytes(16), "t"), '"00010203-0405-0607-0809-0a0b0c0d0e0f"'),
         (UUID(int=1), '"00000000-0000-0000-0000-000000000001"'),
         ({3, 1, 2}, "[1, 2, 3]"),
         (frozenset({"b", "a"}), '["a", "b"]'),
