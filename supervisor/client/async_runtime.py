@@ -263,12 +263,13 @@ class AsyncRuntime:
         *,
         task: TaskLike | None = None,
         stream: StreamLike | None = None,
+        progress: bool = False,
         timeout: float | None = None,
     ) -> AsyncIterator[TaskEvent]:
         """See `Runtime.subscribe`."""
         sync = self.sync
         deadline = sync._deadline(timeout)
-        subscription = sync._subscription(task, stream)
+        subscription = sync._subscription(task, stream, progress)
         await finish_async(sync._client.connected(deadline), deadline, sync._client.late)
         try:
             await self._call(subscription.open, deadline.left())

@@ -212,14 +212,14 @@ class Connection:
                 return
 
     def subscribe(
-        self, task: str | None, stream: bytes | None, on_event: Callable[[Rows], None]
+        self, task: str | None, stream: bytes | None, progress: bool, on_event: Callable[[Rows], None]
     ) -> Future[Any]:
         """Have the reading thread call `on_event` with events.
 
         No event is missed after the future is set.
         """
         self._on_event = on_event
-        return self.request(Ask.SUBSCRIBE, task, stream)
+        return self.request(Ask.SUBSCRIBE, task, stream, progress)
 
     def forget(self, wait: Reply) -> None:
         """End a WAIT on both sides; its reply is not set."""

@@ -14,7 +14,7 @@ from contextlib import closing, suppress
 from typing import Any, Final, Literal, ParamSpec, Self, TypeVar, overload
 
 from ...actors import values
-from ...actors.checks import check_whole
+from ...actors.checks import check_flag, check_whole
 from ...actors.errors import InvalidOption
 from ...actors.ids import id_bytes
 from ...actors.state import State
@@ -373,20 +373,23 @@ class Runtime:
         *,
         task: TaskLike | None = None,
         stream: StreamLike | None = None,
+        progress: bool = False,
         timeout: float | None = None,
     ) -> Subscription:
         """An iterator over all state changes from now on, optionally of one task name or one stream.
 
+        With `progress=True` the progress that running tasks report comes too, as events with a `progress`.
         `timeout` limits this call, not the wait for events.
         """
         deadline = self._deadline(timeout)
-        subscription = self._subscription(task, stream)
+        subscription = self._subscription(task, stream, progress)
         self._do(self._client.connected(deadline), deadline)
         return subscription.open(deadline.left())
 
-    def _subscription(self, task: TaskLike | None, stream: StreamLike | None) -> Subscription:
+    def _subscription(self, task: TaskLike | None, stream: StreamLike | None, progress: bool) -> Subscription:
+        check_flag("progress", progress)
         key = None if stream is None else id_bytes(stream)
-        return Subscription(self._client.home, name_of(task), key)
+        return Subscription(self._client.home, name_of(task), key, progress)
 
     # --- running the supervisor ---
 

@@ -15,6 +15,7 @@ from typing import Any, Final, Self
 from ...actors.errors import UnderstudyError
 from ...actors.ids import id_text
 from ...actors.state import State
+from ...actors.task.handles import Progress
 from ...actors.timeouts import check_timeout
 from ..home import Home
 from .connection import CONNECT_TIMEOUT, Connection
@@ -26,7 +27,7 @@ AHEAD: Final = 10_000
 
 @dataclass(frozen=True, slots=True)
 class TaskEvent:
-    """The entry of a task into a state."""
+    """The entry of a task into a state, or the progress that it reports."""
 
     id: str
     task: str
@@ -35,6 +36,8 @@ class TaskEvent:
     time: float
     """Seconds since the epoch."""
     stream_id: str
+    progress: Progress | None = None
+    """None for the entry into a state."""
 
 
 class Subscription:
@@ -44,9 +47,9 @@ class Subscription:
     left out; the last state never is. Iteration raises SupervisorLost if the connection ends other than by `close`.
     """
 
-    def __init__(self, home: Home, task: str | None, stream: bytes | None) -> None:
+    def __init__(self, home: Home, task: str | None, stream: bytes | None, progress: bool = False) -> None:
         """Nothing happens before `open`."""
-        self._wanted = task, stream
+        self._wanted = task, stream, progress
         self._events = _Events()
         self._connection = Connection(home, self._events.lost)
         self._finalizer: weakref.finalize[Any, Self] | None = None
@@ -148,8 +151,9 @@ class _Events:
 
     def take(self, rows: Any) -> None:
         """Add events; wait while AHEAD of them wait here."""
-        for id, task, state, attempt, time, stream in rows:
-            event = TaskEvent(id_text(id), task, State(state), attempt, time, id_text(stream))
+        for id, task, state, attempt, time, stream, progress in rows:
+            done = None if progress is None else Progress(*progress)
+            event = TaskEvent(id_text(id), task, State(state), attempt, time, id_text(stream), done)
             with self.change:
                 self.change.wait_for(lambda: self._closed or len(self._waiting) < AHEAD)
                 if self._closed:

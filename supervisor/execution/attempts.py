@@ -302,6 +302,8 @@ class Attempts:
                     task.attempt.seen = True
                 task.record.progress = (done, total, note)
                 self._table.touch(task)
+                if self._table.on_progress is not None:
+                    self._table.on_progress(task)
 
     def _log(self, seat: WorkerSeat, id: Any, lines: Any) -> None:
         check_lines(lines)

@@ -74,7 +74,7 @@ class ClientLink(StreamProtocol):
         #: This client's open WAIT requests, with the tasks that have not ended.
         self.waits: dict[int, set[bytes]] = {}
         #: The client's subscription, if any: (request, task, stream).
-        self.subscription: tuple[int, str | None, bytes | None] | None = None
+        self.subscription: tuple[int, str | None, bytes | None, bool] | None = None
 
     # --- answers; `flush` sends them ---
 

@@ -297,8 +297,8 @@ class Service:
         for client in self._clients:
             self._waiters.fail(client, error)
 
-    def _subscribe(self, client: ClientLink, request: int, task: Any, stream: Any) -> None:
-        self._subscribers.subscribe(client, request, task, stream)
+    def _subscribe(self, client: ClientLink, request: int, task: Any, stream: Any, progress: Any) -> None:
+        self._subscribers.subscribe(client, request, task, stream, bool(progress))
         client.answer(request)
 
     # --- running the supervisor ---

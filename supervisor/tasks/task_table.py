@@ -41,6 +41,8 @@ class TaskTable:
         self.touch = self.writes.touch
         #: Called with every change of state, as it is made.
         self.on_change: Callable[[LiveTask], None] | None = None
+        #: Called when a task reports progress.
+        self.on_progress: Callable[[LiveTask], None] | None = None
         #: Called when a task has been queued.
         self.on_queued: Callable[[], None] = lambda: None
         #: Called when a task waits for code that the app lacks.

@@ -41,7 +41,7 @@ class Ask(IntEnum):
     COMPACT = 12
     """[op, request]"""
     SUBSCRIBE = 13
-    """[op, request, task or None, stream or None]: EVENT frames with this request follow the OK."""
+    """[op, request, task or None, stream or None, progress too]: EVENT frames with this request follow the OK."""
     PARAMETERS = 14
     """[op, request, task] → its parameters, or None if not known; for a client without the task's code."""
 

@@ -290,7 +290,7 @@ def test_strangers_on_the_socket_harm_only_themselves(home: Path):
 def test_a_client_that_does_not_read_holds_nobody_up(home: Path):
     with runtime(home) as rt:
         deaf = stranger(home)
-        deaf.sendall(encode((Ask.HELLO, VERSION)) + encode((Ask.SUBSCRIBE, 1, None, None)))
+        deaf.sendall(encode((Ask.HELLO, VERSION)) + encode((Ask.SUBSCRIBE, 1, None, None, False)))
         infos = rt.start_many(letter_tasks.add, [(n, n) for n in range(2_000)])
         assert sum(rt.results(infos, PATIENCE)) == 2_000 * 1_999
         deaf.close()

@@ -265,8 +265,8 @@ def test_a_forgotten_wait_is_forgotten_on_both_sides(client: Client):
 
 def test_a_subscription_is_told_when_it_is_confirmed(client: Client):
     events: list[Any] = []
-    subscribed = client.connection.subscribe("task", b"stream", events.extend)
-    assert client.peer.next() == (Ask.SUBSCRIBE, 1, "task", b"stream")
+    subscribed = client.connection.subscribe("task", b"stream", False, events.extend)
+    assert client.peer.next() == (Ask.SUBSCRIBE, 1, "task", b"stream", False)
     assert not subscribed.done()
     client.peer.tell((Answer.OK, 1, None), (Answer.EVENT, 1, [("event",)]))
     subscribed.result(10)
@@ -282,7 +282,7 @@ def test_a_subscription_that_is_refused(home: Path):
     with mimic(home, no):
         connection = Connection(Home(home), lambda _connection, _error: None).open()
         with pytest.raises(TaskNotFound):
-            connection.subscribe(None, None, lambda _: None).result(10)
+            connection.subscribe(None, None, False, lambda _: None).result(10)
         connection.close()
 
 

@@ -43,6 +43,7 @@ from understudy import (
 from understudy.actors import values
 from understudy.actors.ids import id_text, new_id
 from understudy.actors.task import current_runtime
+from understudy.actors.task.handles import Progress
 from understudy.supervisor.client.callbacks import UserFuture
 from understudy.supervisor.client.calls import START_AHEAD, START_PART
 from understudy.supervisor.client.runtime import EMBEDDED_DRAIN, attached
@@ -336,6 +337,19 @@ def test_subscribe(rt: Runtime):
         refused = rt.start(refuse)
         assert next(events).id == refused.id
     assert info.result() == 2
+
+
+def test_subscribe_to_progress(rt: Runtime):
+    name = "call_tasks:remember"
+    with rt.subscribe(task=name, progress=True) as events, rt.subscribe(task=name) as changes:
+        info = rt.start(remember, 1)
+        seen = list(itertools.takewhile(lambda event: event.state != State.COMPLETED, events))
+        [done] = [event for event in seen if event.progress is not None]
+        assert (done.id, done.state, done.progress) == (info.id, State.RUNNING, Progress(1, 2, "half"))
+        plain = itertools.takewhile(lambda event: event.state != State.COMPLETED, changes)
+        assert all(event.progress is None for event in plain)
+    with pytest.raises(InvalidOption, match="progress"):
+        rt.subscribe(progress=1)  # type: ignore[arg-type]
 
 
 def test_the_tree_and_upkeep(rt: Runtime):

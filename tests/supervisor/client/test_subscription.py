@@ -33,7 +33,7 @@ class Stage:
         self.subscription, self.peer = subscription, peer
 
     def tell(self, count: int, start: int = 0) -> None:
-        rows = [(new_id(), f"task {n}", "running", 1, 2.0, STREAM) for n in range(start, start + count)]
+        rows = [(new_id(), f"task {n}", "running", 1, 2.0, STREAM, None) for n in range(start, start + count)]
         self.peer.tell((Answer.EVENT, 1, rows))
 
 
@@ -98,7 +98,7 @@ def test_what_came_before_the_end_is_given_and_then_the_end_each_time(stage: Sta
 
 
 def test_a_state_of_a_later_release_is_an_error_and_no_hang(stage: Stage):
-    stage.peer.tell((Answer.EVENT, 1, [(new_id(), "task", "paused", 1, 2.0, STREAM)]))
+    stage.peer.tell((Answer.EVENT, 1, [(new_id(), "task", "paused", 1, 2.0, STREAM, None)]))
     with pytest.raises(ProtocolError, match="paused"):
         stage.subscription.next(10)
 
@@ -119,7 +119,7 @@ def test_one_that_was_let_go_of_ends(home: Path):
         subscription = Subscription(Home(home), None, None).open()
         peer = it.peer()
         # Its reading thread waits because nobody takes the events.
-        rows = [(new_id(), "task", "running", 1, 2.0, STREAM)] * (subscription_module.AHEAD + 1)
+        rows = [(new_id(), "task", "running", 1, 2.0, STREAM, None)] * (subscription_module.AHEAD + 1)
         peer.tell((Answer.EVENT, 1, rows))
         events = subscription._events
         until(lambda: len(events._waiting) == subscription_module.AHEAD)
