@@ -153,8 +153,8 @@ class Reader:
 
     def resolve(self, prefix: str, limit: int = 10) -> list[bytes]:
         """At most `limit` ids that start with these hex digits, in order. Dashes are optional."""
-        digits = prefix.replace("-", "").strip().lower()
-        if not 0 < len(digits) <= 2 * ID_BYTES or not set(digits) <= set("0123456789abcdef"):
+        digits = _hex_digits(prefix)
+        if not digits:
             return []
         start = bytes.fromhex(digits.ljust(2 * ID_BYTES, "0"))
         last = bytes.fromhex(digits.ljust(2 * ID_BYTES, "f"))
@@ -164,6 +164,22 @@ class Reader:
                 if len(found) >= limit:
                     break
                 found.append(id)
+        return found
+
+    def resolve_end(self, suffix: str, limit: int = 10) -> list[bytes]:
+        """At most `limit` ids that end with these hex digits, newest first. Looks through the ids of all tasks."""
+        digits = _hex_digits(suffix)
+        if not digits:
+            return []
+        # Whole bytes are compared first: making a text of each id would take ten times as long.
+        tail = bytes.fromhex(digits[len(digits) % 2 :])
+        found: list[bytes] = []
+        with self._read() as snapshot:
+            for id, _ in snapshot.rows(Table.TASKS, reverse=True):
+                if len(found) >= limit:
+                    break
+                if id.endswith(tail) and id.hex().endswith(digits):
+                    found.append(id)
         return found
 
     def count(self, table: Table) -> int:
@@ -194,6 +210,12 @@ def _live(snapshot: Snapshot, wanted: frozenset[State], before: bytes | None) ->
                     f"live task {id.hex()} ({live_lane(key).name}) has no record; run `understudy check`"
                 )
             yield _parsed(id, Record.unpack, id, row)
+
+
+def _hex_digits(text: str) -> str:
+    """The digits of a part of an id, without dashes; empty if it is no such part."""
+    digits = text.replace("-", "").strip().lower()
+    return digits if len(digits) <= 2 * ID_BYTES and set(digits) <= set("0123456789abcdef") else ""
 
 
 def _by_id(record: Record) -> bytes:

@@ -67,7 +67,8 @@ def cli() -> None:
     """Durable, long-running tasks on one host.
 
     "understudy serve APP" runs the supervisor of a home folder. The other commands talk to this supervisor or
-    read the folder, and reading works without a supervisor. An ID may be cut short to any unique prefix.
+    read the folder, and reading works without a supervisor. An ID may be cut
+    short to any beginning or end that is unique.
     """
 
 

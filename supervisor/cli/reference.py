@@ -27,7 +27,8 @@ supervisor as a service.
 
 - **The home** is given by `--home PATH`, before or after the command. The default is `$UNDERSTUDY_HOME`, else
   `.understudy` in the working directory.
-- **An ID** can be shortened to any beginning that no other task shares.
+- **An ID** can be shortened to any beginning or end that no other task shares. Ids made within one minute begin alike,
+  so narrow lists show the last 12 characters.
 - **Reading needs no supervisor**: `ps`, `show`, `logs`, `result`, `checkpoint`, `backup` and `check` read the folder.
   `compact` works with and without one. The other commands need a supervisor that serves the home.
 - **A try** such as `3 of 4` is the attempt and the most attempts that the task's retries allow: three retries after the

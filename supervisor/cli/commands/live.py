@@ -15,6 +15,7 @@ from ....storage.reader import Reader
 from ....storage.tables.schema import Table
 from ..command import command
 from ..display import screen, task_text
+from ..keyboard import Keyboard
 from ..params import DURATION, json_option
 from ..session import current
 
@@ -50,7 +51,7 @@ def tree(as_json: bool) -> None:
 @click.option("-n", "--count", type=click.IntRange(min=1), metavar="N", help="End after N updates.")
 @json_option("Print the tree as JSON at each update, one on each line.")
 def top(interval: float, count: int | None, as_json: bool) -> None:
-    """Show workers and running tasks, updated until Ctrl-C."""
+    """Show workers and running tasks, updated until q or Ctrl-C."""
     from ..display import process_tree
 
     with current().reader() as reader, current().runtime() as runtime, page_view(as_json=as_json) as show:
@@ -113,9 +114,7 @@ class Stage:
         self._done, self._at = done, now
 
 
-def watch_tasks(
-    reader: Reader, look: Callable[[], tuple[list[TaskRecord], bool]], interval: float, *, as_json: bool
-) -> None:
+def watch_tasks(look: Callable[[], tuple[list[TaskRecord], bool]], interval: float, *, as_json: bool) -> None:
     """The view of `ps --watch`."""
     from .tasks import with_ids
 
@@ -130,17 +129,18 @@ def watch_tasks(
             size = screen.console().size
             if screen.is_terminal():
                 found = found[: max(size.height - HEAD, 1)]
-            show(task_table.tasks(with_ids(reader, found, size.width), size.width, time.time()))
+            show(task_table.tasks(with_ids(found, size.width), size.width, time.time()))
 
 
 def repeated(interval: float, count: int | None) -> Iterator[int]:
-    """Yield 0, 1, 2 …, `interval` seconds apart, `count` times; for ever if it is None."""
+    """Yield 0, 1, 2 …, `interval` seconds apart: `count` times, or without an end if it is None. A `q` ends it."""
     number = 0
-    while count is None or number < count:
-        if number:
-            time.sleep(interval)
-        yield number
-        number += 1
+    with Keyboard() as keyboard:
+        while count is None or number < count:
+            if number and keyboard.leaves_within(interval):
+                return
+            yield number
+            number += 1
 
 
 @contextmanager

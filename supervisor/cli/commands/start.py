@@ -13,6 +13,7 @@ from ....actors.ids import id_bytes, id_text
 from .. import lookup
 from ..command import command
 from ..display import screen
+from ..end_wait import await_end
 from ..params import DURATION, DURATION_OR_NONE, JSON, MOMENT, json_option
 from ..session import Session, current
 from .tasks import print_end
@@ -87,13 +88,14 @@ def start(as_json: bool, **launch: Any) -> None:
 def run(wait_timeout: float | None, as_json: bool, **launch: Any) -> None:
     """Start a task, wait for it and print its value as JSON.
 
-    The exit code tells how the task ended. Ctrl-C cancels the task; a second Ctrl-C leaves it running.
+    The exit code tells how the task ended. A terminal shows the task's progress meanwhile. Ctrl-C cancels the
+    task; a second Ctrl-C leaves it running.
     """
     session = current()
-    with session.runtime() as runtime:
+    with session.runtime() as runtime, session.reader() as reader:
         info = _launch(session, runtime, **launch)
         try:
-            runtime.wait(info.id, wait_timeout)
+            await_end(runtime, reader, info.id, wait_timeout)
         except KeyboardInterrupt:
             screen.note(f"\ncancelling task {info.id}; press Ctrl-C again to leave it running")
             runtime.cancel(info.id)
@@ -105,7 +107,6 @@ def run(wait_timeout: float | None, as_json: bool, **launch: Any) -> None:
                 f"task {info.id} has not ended within {wait_timeout:g} s; it continues. "
                 f"Wait for it with `understudy result --wait {info.id}`"
             ) from None
-    with session.reader() as reader:
         print_end(reader, id_bytes(info.id), as_json=as_json)
 
 

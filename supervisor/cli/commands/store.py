@@ -87,8 +87,7 @@ def check(as_json: bool) -> int:
 
     with current().reader():
         report = look(current().home.path, _tell if sys.stderr.isatty() else None)
-    if sys.stderr.isatty():
-        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+    screen.status("")
     code = ExitCode.OK if report.sound else ExitCode.PROBLEMS_FOUND
     if as_json:
         rows = {str(table): count for table, count in report.counts.items()}
@@ -109,7 +108,7 @@ def check(as_json: bool) -> int:
 
 
 def _tell(done: int, total: int) -> None:
-    print(f"\r\x1b[K{done:,} of {total:,} rows", end="", file=sys.stderr, flush=True)
+    screen.status(f"{done:,} of {total:,} rows")
 
 
 def _count(number: int, noun: str) -> str:

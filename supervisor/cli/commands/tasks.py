@@ -22,6 +22,7 @@ from ...wire.error_codec import info_of
 from .. import lookup
 from ..command import command
 from ..display import screen, task_text
+from ..end_wait import await_end
 from ..exit_codes import ExitCode
 from ..failures import CliError
 from ..params import DURATION, STATE, id_argument, json_option
@@ -56,10 +57,11 @@ WIDE = 120
     metavar="N",
     help="Show at most N tasks; 0 for all.",
 )
-@click.option("--watch", is_flag=True, help="Show the list and update it until Ctrl-C.")
+@click.option("--watch", is_flag=True, help="Show the list and update it until q or Ctrl-C.")
 @click.option(
     "--interval", type=DURATION, default="1s", show_default=True, help="Time between two updates of --watch."
 )
+@click.option("-q", "--quiet", is_flag=True, help="Print the ids only, one on each line.")
 @json_option("Print a JSON array of tasks; with --watch one on each line.")
 def ps(
     states: Sequence[str],
@@ -70,9 +72,15 @@ def ps(
     limit: int,
     watch: bool,
     interval: float,
+    quiet: bool,
     as_json: bool,
 ) -> None:
-    """List tasks, newest first."""
+    """List tasks, newest first.
+
+    To cancel some of them: understudy cancel $(understudy ps -q --task app:etl)
+    """
+    if quiet and (watch or as_json):
+        raise click.UsageError("--quiet prints ids once; it goes with neither --watch nor --json")
     with current().reader() as reader:
         wanted = {State(state) for state in states} or None
         root = None if stream is None else _stream(reader, stream)
@@ -92,35 +100,38 @@ def ps(
         if watch:
             from .live import watch_tasks
 
-            watch_tasks(reader, look, interval, as_json=as_json)
+            watch_tasks(look, interval, as_json=as_json)
             return
         found, more = look()
         if as_json:
             screen.json([task_text.document(record) for record in found])
             return
-        if not found:
+        if quiet:
+            for record in found:
+                screen.line(record.id)
+        elif not found:
             screen.note(
                 f"no tasks in {current().home.path}"
                 if not any([states, task, stream, older, newer])
                 else "no such tasks"
             )
-            return
-        show_tasks(reader, found)
+        else:
+            show_tasks(found)
         if more:
             screen.note(f"… and more: these are the newest {limit}, see --limit")
 
 
-def show_tasks(reader: Reader, found: Sequence[TaskRecord]) -> None:
+def show_tasks(found: Sequence[TaskRecord]) -> None:
     """Show the table in the terminal's width."""
     from ..display import task_table
 
     width = screen.console().width
-    screen.show(task_table.tasks(with_ids(reader, found, width), width, time.time()))
+    screen.show(task_table.tasks(with_ids(found, width), width, time.time()))
 
 
-def with_ids(reader: Reader, found: Sequence[TaskRecord], width: int) -> list[tuple[str, TaskRecord]]:
-    """Records with whole ids from WIDE columns on, else with the shortest unique prefixes."""
-    return [(r.id if width >= WIDE else lookup.shorten(reader, id_bytes(r.id)), r) for r in found]
+def with_ids(found: Sequence[TaskRecord], width: int) -> list[tuple[str, TaskRecord]]:
+    """Records with whole ids from WIDE columns on, else with the ends of the ids."""
+    return [(record.id if width >= WIDE else task_text.short_id(record.id), record) for record in found]
 
 
 def _stream(reader: Reader, text: str) -> bytes:
@@ -170,7 +181,7 @@ def _values(reader: Reader, id: bytes, state: State) -> dict[str, Any]:
     extra["args"] = args
     if kwargs:
         extra["kwargs"] = kwargs
-    if state is State.COMPLETED:
+    if state is State.COMPLETED or (state is State.CANCELLED and reader.result(id) is not None):
         extra["result"] = value_json.unpack(reader.result(id))
     return extra
 
@@ -193,7 +204,8 @@ def checkpoint(id: str, as_json: bool) -> None:
 def result(id: str, wait: bool, timeout: float | None, as_json: bool) -> None:
     """Print a task's result as JSON.
 
-    The exit code tells how the task ended. Without --wait, a task that has not ended is an error.
+    The exit code tells how the task ended. The value that a cancelled task has returned is printed, too. Without
+    --wait, a task that has not ended is an error.
     """
     with current().reader() as reader:
         record = lookup.find(reader, id)
@@ -204,17 +216,24 @@ def result(id: str, wait: bool, timeout: float | None, as_json: bool) -> None:
                     f"task {view(record).id} is {record.state}; wait for it with --wait, or see `understudy show`",
                 )
             with current().runtime() as runtime:
-                runtime.wait(view(record).id, timeout)
+                await_end(runtime, reader, view(record).id, timeout)
         print_end(reader, record.id, as_json=as_json)
 
 
 def print_end(reader: Reader, id: bytes, *, as_json: bool = False) -> None:
-    """Print an ended task's value. If it did not complete, print its traceback and raise its error."""
+    """Print an ended task's value. If it did not complete, print its traceback and raise its error.
+
+    A cancelled task may have a value, or an error, of its last attempt.
+    """
     record = lookup.ended(reader, id)
+    packed = reader.result(id)
+    if record.state is State.COMPLETED or (record.state is State.CANCELLED and packed is not None):
+        screen.value(value_json.unpack(packed), as_json=as_json)
     if record.state is State.COMPLETED:
-        screen.value(value_json.unpack(reader.result(id)), as_json=as_json)
         return
     error = info_of(record.error)
     if error is not None and error.traceback:
         screen.note(escape.block(error.traceback))
+    elif error is not None and record.state is State.CANCELLED:
+        screen.note(f"its last error: {escape.one_line(error)}")
     raise ended_error(view(record).id, record.state, error)

@@ -14,9 +14,6 @@ from ...text import escape
 from . import task_table, task_text, units
 from .process_usage import ProcessUsage
 
-#: Characters of a task's id that are shown.
-ID_SHOWN: Final = 23
-
 _NOTHING: Final = ProcessUsage()
 
 
@@ -73,7 +70,7 @@ def _worker(worker: Mapping[str, Any], gauges: Mapping[int, ProcessUsage], now: 
 def _task(task: Mapping[str, Any], progress: Mapping[str, str], now: float) -> Text:
     line = _line(
         (escape.one_line(task["task"]), "bold" if not task["parked"] else ""),
-        (task["id"][:ID_SHOWN], "dim"),
+        (task_text.short_id(task["id"]), "dim"),
         (activity(task, now), "green" if not task["parked"] else "cyan"),
         (f"try {_tries(task)}", ""),
     )
@@ -193,7 +190,7 @@ def _workers(live: Mapping[str, Any], gauges: Mapping[int, ProcessUsage], now: f
 def _running(rows: list[tuple[Any, Any]], progress: Mapping[str, str], width: int, now: float) -> Table:
     cells = [
         (
-            Text(task["id"][:ID_SHOWN]),
+            Text(task_text.short_id(task["id"])),
             Text(escape.one_line(task["task"])),
             Text(activity(task, now), "cyan" if task["parked"] else "green"),
             Text(_tries(task)),

@@ -59,6 +59,15 @@ def line(text: str = "") -> None:
     write(f"{text}\n")
 
 
+def status(text: str) -> None:
+    """Replace the status line, the last line of stderr, by this escaped text. It does nothing without a terminal."""
+    if sys.stderr.isatty():
+        from rich.cells import set_cell_size
+
+        width = os.get_terminal_size(sys.stderr.fileno()).columns or 80
+        print(f"\r\x1b[K{set_cell_size(text, width - 1).rstrip()}", end="", file=sys.stderr, flush=True)
+
+
 def note(text: str) -> None:
     """Write one line for people to stderr."""
     print(text, file=sys.stderr, flush=True)

@@ -42,7 +42,7 @@ def tasks(rows: Sequence[tuple[str, TaskRecord]], width: int, now: float) -> Tab
             Text(escape.one_line(record.task)),
             Text(str(record.state), STYLES[record.state]),
             Text(task_text.tries(record.attempt, record.tries)),
-            Text(units.age(now - record.created)),
+            Text(units.duration(now - record.created)),
             Text(_ran(record, now)),
             Text(task_text.detail(record, now)),
         )
@@ -78,7 +78,9 @@ def fitted(
             title, width=widths[column], no_wrap=True, justify="right" if title in right else "left"
         )
     for row in rows:
-        table.add_row(*(cut(row[column], widths[column]) for column in shown))
+        table.add_row(
+            *((cut_middle if column == at_detail else cut)(row[column], widths[column]) for column in shown)
+        )
     return table
 
 
@@ -98,6 +100,20 @@ def cut(text: Text, width: int) -> Text:
     cell = text.copy()
     cell.no_wrap = True
     cell.truncate(width, overflow="ellipsis")
+    return cell
+
+
+def cut_middle(text: Text, width: int) -> Text:
+    """Cut escaped text to `width` columns by leaving out its middle: an error's end often is its reason."""
+    if text.cell_len <= width:
+        return text
+    head = text.copy()
+    head.truncate((width - 1) // 2)
+    start, room = len(text), width - 1 - head.cell_len
+    while start and (room := room - cell_len(text.plain[start - 1])) >= 0:
+        start -= 1
+    cell = Text.assemble(head, "…", text[start:])
+    cell.no_wrap = True
     return cell
 
 

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from ....actors.errors import ErrorInfo
 from ....actors.state import State
 from ....actors.task.handles import Progress, TaskRecord
 from ...text import escape
 from . import units
+
+#: Characters of an id that lists show: its last group. The first ones tell the time, so ids of one minute share them.
+ID_SHOWN: Final = 12
+#: Part of a message that holds a traceback.
+TRACEBACK: Final = "Traceback (most recent call last)"
 
 _TIMES: Final = ("created", "started", "ended", "next_attempt", "checkpoint_time")
 
@@ -27,6 +33,11 @@ WAITS: Final = {
 def document(record: TaskRecord) -> dict[str, Any]:
     """The record for --json: times are ISO 8601 in UTC."""
     return {name: units.iso(value) if name in _TIMES else value for name, value in record.as_dict().items()}
+
+
+def short_id(id: str) -> str:
+    """The end of an id, which tells it from others and which every command accepts."""
+    return id[-ID_SHOWN:]
 
 
 def tries(attempt: int, most: int) -> str:
@@ -53,8 +64,18 @@ def detail(record: TaskRecord, now: float) -> str:
     if record.progress is not None and not record.ended_already:
         parts.append(progress(record.progress))
     if record.error is not None and record.state is not State.COMPLETED:
-        parts.append(str(record.error))
+        parts.append(reason(record.error))
     return escape.one_line(", ".join(part for part in parts if part))
+
+
+def reason(error: ErrorInfo) -> str:
+    """The error's type and the telling lines of its message: the last one of a traceback, else the first and last."""
+    lines = [line.strip() for line in error.message.splitlines() if line.strip()]
+    if len(lines) < 2:
+        return str(error)
+    if any(TRACEBACK in line for line in lines):
+        return f"{error.type}: {lines[-1]}"
+    return f"{error.type}: {lines[0]} … {lines[-1]}"
 
 
 def progress(done: Progress) -> str:

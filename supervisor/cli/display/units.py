@@ -46,13 +46,17 @@ def parse_moment(text: str) -> float:
 
 
 def duration(seconds: float) -> str:
-    """A duration in at most two units: 120ms, 3.4s, 5m12s, 3h05m, 2d03h."""
-    seconds = max(seconds, 0.0)
-    if seconds < 0.9995:
-        return f"{seconds * 1000:.0f}ms"
-    if seconds < 9.95:
-        return f"{seconds:.1f}s"
-    whole = round(seconds)
+    """A duration in at most two units: 120ms, 3.4s, 5m12s, 3h05m, 2d03h. Rounded down, as clocks are.
+
+    So the longer one of two durations is never shown as the shorter one.
+    """
+    # 1.2 seconds may be a little less as a float.
+    thousandths = int(max(seconds, 0.0) * 1000 + 1e-3)
+    if thousandths < 1000:
+        return f"{thousandths}ms"
+    if thousandths < 10_000:
+        return f"{thousandths // 100 / 10:.1f}s"
+    whole = thousandths // 1000
     if whole < 60:
         return f"{whole}s"
     if whole < 3600:

@@ -3,14 +3,15 @@ from __future__ import annotations
 import json
 import os
 import pty
-import select
 import signal
 import subprocess
+import termios
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
 
+from terminal import read_until
 from understudy.supervisor.cli.exit_codes import ExitCode
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def test_the_tree_shows_processes_and_tasks(served: Stage, quietly: Callable[...
     assert id in [task["id"] for task in worker["tasks"]]
     text = served("tree").out
     assert f"worker {worker['pid']}" in text
-    assert f"app:post {id[:23]}  waiting" in text
+    assert f"app:post {id[-12:]}  waiting" in text
 
 
 def test_without_a_supervisor(stage: Stage):
@@ -71,12 +72,26 @@ def test_on_a_terminal_until_ctrl_c(served: Stage, command: list[str], head: byt
     assert b"Traceback" not in seen
 
 
-def read_until(fd: int, wanted: bytes) -> bytes:
-    seen = b""
-    while wanted not in seen:
-        assert select.select([fd], [], [], 10)[0], seen
-        try:
-            seen += os.read(fd, 65536)
-        except OSError:
-            break
-    return seen
+@pytest.mark.parametrize(
+    ("command", "head"), [(["top"], b"WORKER"), (["ps", "--watch"], b"ID ")], ids=["top", "ps"]
+)
+def test_q_leaves_the_page_at_once(served: Stage, command: list[str], head: bytes):
+    ours, theirs = pty.openpty()
+    modes = termios.tcgetattr(theirs)
+    process = subprocess.Popen(
+        [*served.command, *command, "--interval", "1h"],
+        cwd=served.folder,
+        env=served.environment(COLUMNS="100", LINES="30"),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    )
+    read_until(ours, head)
+    os.write(ours, b"x")
+    os.write(ours, b"q")
+    read_until(ours, b"\x1b[?1049l")
+    assert process.wait(timeout=10) == ExitCode.OK
+    assert termios.tcgetattr(theirs) == modes, "the terminal is as it was"
+    os.close(theirs)
+    os.close(ours)

@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import os
+import pty
 import signal
+import subprocess
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
 
+from terminal import read_until
 from understudy.supervisor.cli.exit_codes import ExitCode
 from waiting import until
 
@@ -72,6 +77,43 @@ def test_other_ends_of_a_run(served: Stage):
     assert answer.code == ExitCode.WAIT_TIMED_OUT
     id = answer.err.split("--wait ")[1].strip("`\n")
     assert served("cancel", id).code == ExitCode.OK
+
+
+@pytest.mark.parametrize("waits", ["run", "result"])
+def test_a_terminal_shows_the_progress_and_a_pipe_nothing(
+    served: Stage, quietly: Callable[..., str], waits: str
+):
+    ours, theirs = pty.openpty()
+    if waits == "run":
+        known = {task["id"] for task in served("ps", "--json", "-n", "0").json}
+        args = ["run", "app:post"]
+    else:
+        args = ["result", "--wait", quietly("app:post")]
+    process = subprocess.Popen(
+        [*served.command, *args],
+        cwd=served.folder,
+        env=served.environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        text=True,
+    )
+    os.close(theirs)
+    if waits == "run":
+        running = ("ps", "-q", "--task", "app:post", "--state", "running")
+        id = until(lambda: next((id for id in served(*running).out.split() if id not in known), ""))
+    else:
+        id = args[-1]
+    served("send", id, '"hello"')
+    seen = read_until(ours, b"1/10 (10%), reading")
+    assert b"running " in seen
+    served("close", id)
+    assert process.communicate(timeout=10) == ("1\n", None)
+    assert process.returncode == ExitCode.OK
+    os.close(ours)
+    answer = served.shell("run", "app:hours", "--wait-timeout", "600ms")
+    assert answer.err.startswith("Error: task "), "nothing before it"
+    served("cancel", answer.err.split()[2])
 
 
 def test_ctrl_c_cancels_the_task(served: Stage):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import subprocess
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -38,10 +40,72 @@ def test_ps_as_a_table(served: Stage):
     assert head.split() == ["ID", "TASK", "STATE", "TRY", "AGE", "RAN"]
     assert line.split()[:4] == [id, "app:add", "completed", "1"]
     narrow = served("ps", "--limit", "1", COLUMNS="80").out.splitlines()[1].split()[0]
-    assert id.startswith(narrow)
+    assert id.endswith(narrow)
     assert len(narrow) < len(id)
     assert served.state(narrow) == "completed"
     assert served("ps", "--state", "queued", "--task", "x").err == "no such tasks\n"
+
+
+def test_ps_gives_ids_for_other_commands(served: Stage):
+    ids = [served.start("app:add", "1", "--delay", "1h") for _ in range(2)]
+    delayed = ("ps", "-q", "--task", "app:add", "--state", "queued")
+    answer = served.shell(*delayed)
+    assert (answer.out.split(), answer.err) == (ids[::-1], "")
+    assert "newest 1" in served(*delayed, "-n", "1").err
+    assert served("cancel", *answer.out.split()).code == ExitCode.OK
+    answer = served(*delayed)
+    assert (answer.code, answer.out, answer.err) == (ExitCode.OK, "", "")
+    for other in ("--json", "--watch"):
+        assert served("ps", "-q", other).code == ExitCode.USAGE
+
+
+def test_a_closed_output_ends_a_command_quietly(served: Stage):
+    for command in (["ps"], ["ps", "-q"], ["ps", "--json"], ["top", "--interval", "10ms"], ["ps", "--help"]):
+        reader, writer = os.pipe()
+        os.close(reader)
+        process = subprocess.Popen(
+            [*served.command, *command],
+            cwd=served.folder,
+            env=served.environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=writer,
+            stderr=subprocess.PIPE,
+        )
+        os.close(writer)
+        assert process.communicate(timeout=20) == (None, b"")
+        assert process.returncode == ExitCode.BROKEN_PIPE
+
+
+def test_the_value_or_the_error_of_a_cancelled_task_is_shown(stage: Stage):
+    stage.write(
+        """
+        from understudy import cancelled, receive, task
+
+        @task
+        def polite():
+            receive()
+            return {"saved": cancelled()}
+
+        @task
+        def clumsy():
+            receive()
+            raise OSError("cannot save")
+        """
+    )
+    stage.serve()
+    ids = [stage.start(name) for name in ("app:polite", "app:clumsy")]
+    for id in ids:
+        stage.until_state(id, "running")
+    assert stage("cancel", *ids).code == ExitCode.OK
+    for id in ids:
+        stage.until_state(id, "cancelled")
+    answer = stage("result", ids[0])
+    assert (answer.code, answer.out) == (ExitCode.TASK_CANCELLED, '{"saved": true}\n')
+    assert stage("show", ids[0], "--json").json["result"] == {"saved": True}
+    answer = stage("result", ids[1])
+    assert (answer.code, answer.out) == (ExitCode.TASK_CANCELLED, "")
+    assert "OSError: cannot save" in answer.err
+    assert "OSError: cannot save" in stage("ps", "--task", "app:clumsy").out
 
 
 def seen(served: Stage, id: str) -> dict[str, Any]:

@@ -74,7 +74,7 @@ def test_the_tree_names_each_process_and_what_it_runs():
         "supervisor 10  1% CPU  1.0 MiB  up 2h30m  /srv/[bold]jobs  draining",
         "fork server 11",
         "worker 12  98% CPU  5.0 MiB  up 2h00m  1,234 done  2 child processes",
-        "app:[red]\\x1b[2J 0198f1c2-7b3e-7c11-9d1a  working 2m05s  try 2 of 4  3/10 (30%)",
+        "app:[red]\\x1b[2J 5f3c2b1a0e4d  working 2m05s  try 2 of 4  3/10 (30%)",
         "waiting 2m05s",
         "about to run",
         "… and 57 more",

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from rich.cells import cell_len
 from rich.console import Console, RenderableType
+from rich.text import Text
 
 from understudy.actors.errors import ErrorInfo
 from understudy.actors.state import State
@@ -37,6 +38,37 @@ def test_a_task_takes_one_line_at_any_width(width: int):
     assert len(shown) == 3
     assert all(cell_len(line.rstrip()) <= width for line in shown)
     assert ("DETAIL" in shown[0]) == (width >= 80)
+
+
+@pytest.mark.parametrize(
+    ("text", "width", "shown"),
+    [
+        ("abcdefghij", 10, "abcdefghij"),
+        ("abcdefghij", 7, "abc…hij"),
+        ("abcdefghij", 6, "ab…hij"),
+        ("舞台舞台舞台", 8, "舞…舞台"),
+        ("abc", 1, "…"),
+    ],
+)
+def test_a_cut_keeps_the_beginning_and_the_end(text: str, width: int, shown: str):
+    cell = task_table.cut_middle(Text(text, "red"), width)
+    assert cell.plain.replace(" ", "") == shown
+    assert cell.cell_len <= width
+
+
+def test_the_end_of_an_error_is_shown():
+    row = (ID[-12:], record(task="app:etl", error=ErrorInfo("OSError", "x" * 200 + ": no space left")))
+    (_, shown) = lines(task_table.tasks([row], 100, NOW), 100)
+    assert "OSError: x" in shown
+    assert "x: no space left" in shown
+
+
+@pytest.mark.parametrize("seconds", [0.4, 1.06, 9.97, 59.7, 61.5, 119.9, 3600.5, 90_000.0])
+def test_the_run_time_is_never_shown_above_the_age(seconds: float):
+    row = (ID[-12:], record(State.RUNNING, task="app:etl", created=NOW - seconds, started=NOW - seconds))
+    (_, shown) = lines(task_table.tasks([row], 100, NOW), 100)
+    age, ran = shown.split()[4:6]
+    assert age == ran
 
 
 def test_text_from_tasks_is_shown_as_it_is():

@@ -34,7 +34,16 @@ def test_the_document_is_plain_and_its_times_are_iso():
         (record(State.QUEUED, next_attempt=NOW - 1), ""),
         (record(cancel_requested=True), "asked to stop"),
         (record(progress=Progress(3, 10, "a\x1b[H")), "3/10 (30%), a\\x1b[H"),
-        (record(State.FAILED, error=ErrorInfo("E", "two\nlines")), "E: two\\nlines"),
+        (record(State.FAILED, error=ErrorInfo("E", "two\nlines")), "E: two … lines"),
+        (
+            record(
+                State.FAILED,
+                error=ErrorInfo(
+                    "E", "it said:\nTraceback (most recent call last):\n  File\nOSError: no disk\n\n"
+                ),
+            ),
+            "E: OSError: no disk",
+        ),
         (record(State.COMPLETED, error=ErrorInfo("E", "an earlier attempt's"), progress=Progress(1)), ""),
     ],
 )
