@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import Any, Final
 
 #: The module names of the script: in the process that runs it, and in the children of multiprocessing.
@@ -44,3 +46,17 @@ def module_name(module: str) -> str:
 def class_name(kind: type) -> str:
     """A class's name in a stored policy: `module:qualname`."""
     return f"{module_name(kind.__module__)}:{kind.__qualname__}"
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """ " Did you mean 'jobs:right'?"; empty if no known name is like this one."""
+    close = get_close_matches(name, list(dict.fromkeys(known)), n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def some_of(name: str, known: Iterable[str], most: int = 10) -> str:
+    """The known names, those of the same module first; at most `most` of them, and how many more there are."""
+    module = name.rpartition(":")[0]
+    names = sorted(known, key=lambda other: (other.rpartition(":")[0] != module, other))
+    more = len(names) - most
+    return ", ".join([*names[:most], *([f"{more} more"] if more > 0 else [])]) or "none at all"

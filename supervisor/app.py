@@ -10,12 +10,12 @@ import threading
 import traceback
 import types
 import zipimport
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ..actors.errors import AppFailed, NoRuntime
-from ..actors.qualified_names import program
+from ..actors.qualified_names import program, suggestion
 from .linux.python_command import absolute_entries
 
 #: The user's script runs under this name if it is not the main program, as in multiprocessing.
@@ -42,6 +42,8 @@ class AppSpec:
     """Folder to change to before the import."""
     argv: list[str] = field(default_factory=list)
     """The script's `sys.argv`; if empty, `sys.argv` stays as it is."""
+    objects: list[str] = field(default_factory=list)
+    """Names that these modules must have, as "module:name"."""
 
     def pack(self) -> dict[str, Any]:
         """As a map of plain values."""
@@ -73,23 +75,51 @@ class AppSpec:
 
     @classmethod
     def parse(cls, text: str, cwd: str | os.PathLike[str] | None = None) -> AppSpec:
-        """Parse `module`, `pkg.module` or `path/to/file.py`; raises AppFailed for anything else."""
+        """Parse `module`, `pkg.module` or `path/to/file.py`; raises AppFailed for anything else.
+
+        An app is a module with all its tasks. A name after a colon, as in `module:app`, only has to exist in it.
+        """
         folder = os.path.abspath(cwd or os.getcwd())
         target, _, attribute = text.partition(":")
         if attribute.endswith(".py") or "/" in attribute:  # A path that contains a colon.
             target, attribute = text, ""
-        if attribute or text.endswith(":"):
+        if (attribute or text.endswith(":")) and not attribute.isidentifier():
             raise AppFailed(
-                f"an app is a module with all its tasks, not an object in it: write {target!r} in "
-                f"place of {text!r}"
+                f"{text!r} names no app; write {target!r}, or a name of that module after the colon"
             )
         if target.endswith(".py") or "/" in target:
             path = os.path.join(folder, os.path.expanduser(target))
             module, root = _module_of(os.path.abspath(path))
-            return cls([module], None, [root], folder)
+            return cls([module], None, [root], folder, objects=[f"{module}:{attribute}"] if attribute else [])
         if not all(part.isidentifier() for part in target.split(".")):
             raise AppFailed(f"{text!r} names no app; write it as module, package.module or path/to/file.py")
-        return cls([target], None, [folder], folder)
+        return cls([target], None, [folder], folder, objects=[text] if attribute else [])
+
+    @classmethod
+    def parse_all(cls, texts: Sequence[str], cwd: str | os.PathLike[str] | None = None) -> AppSpec:
+        """One app of several such texts, in this order. Raises AppFailed if two are modules of the same name."""
+        whole = cls()
+        given: dict[str, str] = {}
+        for text in texts:
+            spec = cls.parse(text, cwd)
+            (module,), (root,) = spec.modules, spec.sys_path
+            if module in given:
+                raise AppFailed(
+                    f"{given[module]!r} and {text!r} are both the module {module}: give it once; if they are two "
+                    "files, rename one of them"
+                )
+            given[module] = text
+            for other in whole.sys_path:
+                if other != root and _holds(other, module):
+                    raise AppFailed(
+                        f"{other} has a module {module.partition('.')[0]}, too, which would be loaded in place of "
+                        f"{text!r}; rename one of them"
+                    )
+            whole.modules.append(module)
+            whole.sys_path += [root] if root not in whole.sys_path else []
+            whole.cwd = spec.cwd
+            whole.objects += spec.objects
+        return whole
 
 
 def _module_of(path: str) -> tuple[str, str]:
@@ -112,6 +142,12 @@ def _module_of(path: str) -> tuple[str, str]:
             f"{path} has the name of the module {parts[0]}, which would be loaded instead; rename the {what}"
         )
     return ".".join(parts), folder
+
+
+def _holds(folder: str, module: str) -> bool:
+    """Whether a module of this name would be imported from this folder."""
+    path = os.path.join(folder, module.partition(".")[0])
+    return os.path.isfile(f"{path}.py") or os.path.isfile(os.path.join(path, "__init__.py"))
 
 
 def _is_readable(file: str) -> bool:
@@ -155,6 +191,20 @@ def load_app(spec: AppSpec) -> None:
     if spec.main_path is not None:
         _guarded(spec.main_path, lambda: _load_main(str(spec.main_path)))
     load_modules(spec.modules)
+    for text in spec.objects:
+        _check_object(*text.split(":"))
+
+
+def _check_object(module: str, name: str) -> None:
+    """Raise AppFailed if the module has no such name."""
+    if hasattr(sys.modules[module], name):
+        return
+    tasks = [task.partition(":")[2] for task in declared_tasks() if task.startswith(f"{module}:")]
+    others = [name for name in vars(sys.modules[module]) if not name.startswith("_")]
+    raise AppFailed(
+        f"the module {module} has no {name!r}.{suggestion(name, [*tasks, *others])} Its tasks are "
+        f"{', '.join(tasks) or 'none: declare them with @task'}; to serve them all, write {module}"
+    )
 
 
 def load_modules(modules: Iterable[str]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from ...actors.errors import InvalidOption, InvalidValue, UnknownTask, ValueTooLarge
 from ...actors.ids import id_text, is_task_id
+from ...actors.qualified_names import some_of, suggestion
 from ...actors.task.declaration import DELAY_LIMIT, KEY_LIMIT, NAME_LIMIT
 from ...actors.task.options import Options
 from ...storage.tables.record import Record
@@ -121,7 +122,7 @@ class Admission:
 
     def _check_declared(self, name: Any) -> None:
         if name not in self._table.declared.tasks:
-            known = ", ".join(self._table.declared.names()[:10]) or "none at all"
+            known = self._table.declared.names()
             what_to_do = (
                 'A task of a script must be declared at its top level, outside `if __name__ == "__main__":`, and is '
                 "known only to a supervisor that this script has started"
@@ -129,7 +130,8 @@ class Admission:
                 else "Start the supervisor with the app that has it"
             )
             raise UnknownTask(
-                f"the supervisor's app declares no task {name!r:.{NAME_LIMIT}}; it knows {known}. {what_to_do}",
+                f"the supervisor's app declares no task {name!r:.{NAME_LIMIT}}.{suggestion(str(name), known)} It knows "
+                f"{some_of(str(name), known)}. {what_to_do}",
                 str(name),
             )
 

@@ -178,6 +178,18 @@ def test_ids_are_found_by_the_beginning_of_their_uuid(cast: list[Record], reader
     assert reader.resolve(common, limit=2) == ids(cast)[:2]
 
 
+def test_ids_are_found_by_their_end_newest_first(cast: list[Record], reader: Reader):
+    for task in cast:
+        text = str(uuid.UUID(bytes=task.id))
+        for end in (text, text.upper(), text[-20:], text[-15:]):
+            assert task.id in reader.resolve_end(end)
+    last = cast[0].id.hex()[-1]
+    alike = sorted((task.id for task in cast if task.id.hex().endswith(last)), reverse=True)
+    assert reader.resolve_end(last, limit=2) == alike[:2]
+    for other in ("", "-", "xyz", "0" * 33):
+        assert reader.resolve_end(other) == []
+
+
 @pytest.mark.parametrize("prefix", ["", "-", "xyz", "f" * 32, "0" * 33, "../etc"])
 def test_other_prefixes_find_nothing(cast: list[Record], reader: Reader, prefix: str):
     assert reader.resolve(prefix) == []

@@ -92,12 +92,45 @@ class TestSpec:
         spec = AppSpec.parse(text.format(tmp_path), tmp_path)
         assert spec == AppSpec(["tasks"], None, [str(tmp_path / "sub")], str(tmp_path))
 
-    @pytest.mark.parametrize(
-        "text", ["tasks:app", "pkg.tasks:app", "tasks.py:app", "sub/tasks.py:app", "tasks:"]
-    )
-    def test_a_part_of_a_module_is_none(self, text: str, tmp_path: Path):
-        with pytest.raises(AppFailed, match=f"write '{text.partition(':')[0]}' in place of '{text}'"):
+    @pytest.mark.parametrize("text", ["tasks:app", "pkg.tasks:app", "tasks.py:app", "sub/tasks.py:app"])
+    def test_a_name_in_a_module(self, text: str, tmp_path: Path):
+        for name in ("tasks.py", "sub/tasks.py"):
+            write(tmp_path / name, "")
+        spec = AppSpec.parse(text, tmp_path)
+        assert spec.objects == [f"{spec.modules[0]}:app"]
+        whole = AppSpec.parse(text.partition(":")[0], tmp_path)
+        assert (spec.modules, spec.sys_path) == (whole.modules, whole.sys_path)
+
+    @pytest.mark.parametrize("text", ["tasks:", "tasks:a.b", "tasks:1"])
+    def test_what_is_no_name_in_a_module(self, text: str, tmp_path: Path):
+        with pytest.raises(AppFailed, match=f"'{text}' names no app; write 'tasks'"):
             AppSpec.parse(text, tmp_path)
+
+    def test_several(self, tmp_path: Path):
+        for name in ("jobs.py", "sub/other.py"):
+            write(tmp_path / name, "")
+        spec = AppSpec.parse_all(["jobs.py", "billing:app", "sub/other.py"], tmp_path)
+        assert spec == AppSpec(
+            ["jobs", "billing", "other"],
+            None,
+            [str(tmp_path), str(tmp_path / "sub")],
+            str(tmp_path),
+            objects=["billing:app"],
+        )
+
+    @pytest.mark.parametrize(
+        ("texts", "message"),
+        [
+            (["jobs", "jobs"], "'jobs' and 'jobs' are both the module jobs"),
+            (["jobs.py", "sub/jobs.py"], "'jobs.py' and 'sub/jobs.py' are both the module jobs"),
+            (["jobs", "sub/other.py"], "has a module other, too.* 'sub/other.py'; rename"),
+        ],
+    )
+    def test_two_of_one_name(self, texts: list[str], message: str, tmp_path: Path):
+        for name in ("jobs.py", "other.py", "sub/jobs.py", "sub/other.py"):
+            write(tmp_path / name, "")
+        with pytest.raises(AppFailed, match=message):
+            AppSpec.parse_all(texts, tmp_path)
 
     @pytest.mark.parametrize(
         ("text", "module"),
@@ -361,6 +394,13 @@ class TestLoad:
     def test_no_such_module(self, tmp_path: Path):
         assert "no module drama" in load(AppSpec.parse("drama", tmp_path))["failed"]
         assert "no module drama" in load(AppSpec.parse("drama.acts", tmp_path))["failed"]
+
+    def test_a_name_that_the_module_lacks(self, tmp_path: Path):
+        write(tmp_path / "jobs.py", "from understudy import task\n@task\ndef right(): pass\napp = 1\n")
+        assert load(AppSpec.parse("jobs:app", tmp_path)) == {"tasks": ["jobs:right"]}
+        assert load(AppSpec.parse("jobs:rigth", tmp_path))["failed"] == (
+            "the module jobs has no 'rigth'. Did you mean 'right'? Its tasks are right; to serve them all, write jobs"
+        )
 
     def test_no_such_folder(self, tmp_path: Path):
         found = load(AppSpec(cwd=str(tmp_path / "gone")))

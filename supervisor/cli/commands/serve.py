@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import Any, Final
 
@@ -24,7 +24,9 @@ from ..command import command
 from ..display import screen
 from ..notify import Notifier
 from ..params import DURATION, SIZE
+from ..reloader import Reloader
 from ..session import current
+from ..source_files import SourceFiles
 
 log = logging.getLogger("understudy")
 
@@ -50,13 +52,18 @@ def setting(
 
 
 @command("serve")
-@click.argument("app", metavar="APP")
+@click.argument("apps", metavar="APP...", nargs=-1, required=True)
 @click.option(
     "--app-dir",
     type=click.Path(exists=True, file_okay=False),
     default=".",
     metavar="PATH",
     help="Import APP from this folder and work in it.  [default: the working directory]",
+)
+@click.option(
+    "--reload",
+    is_flag=True,
+    help="For development: start again with the new code whenever a .py file of APP's folder changes.",
 )
 @setting("workers", click.IntRange(0, 1024), "Worker processes.", default="one per processor")
 @setting(
@@ -93,19 +100,25 @@ def setting(
     metavar=f"[{'|'.join(LEVELS)}]",
     help="The supervisor's own log level, on stderr.  [$UNDERSTUDY_LOG_LEVEL; default: info]",
 )
-def serve(app: str, app_dir: str, log_level: str, **settings: Any) -> None:
-    """Serve a home: run the tasks that APP declares.
+def serve(apps: Sequence[str], app_dir: str, reload: bool, log_level: str, **settings: Any) -> int | None:
+    """Serve a home: run the tasks that the modules APP declare.
 
-    APP is a module, a package.module or a path/to/file.py. SIGTERM, SIGINT and SIGHUP stop the supervisor:
-    running tasks get the --drain time to reach a stopping point. Tasks that have not ended then are queued
-    again. A second SIGTERM or SIGINT stops the supervisor at once.
+    APP is a module, a package.module or a path/to/file.py; a name after a colon only has to exist in it.
+    SIGTERM, SIGINT and SIGHUP stop the supervisor: running tasks get the --drain time to reach a stopping point.
+    Tasks that have not ended then are queued again. A second SIGTERM or SIGINT stops the supervisor at once.
     """
     set_up_logging(log_level)
     home = current().home
-    spec = AppSpec.parse(app, app_dir)
-    set_name(f"understudy serve {app} --home {home.path}")
+    spec = AppSpec.parse_all(apps, app_dir)
+    checked = Settings.of(settings)
+    if reload:
+        code = Reloader(SourceFiles(spec, home.path)).run()
+        if code is not None:
+            return code
+    set_name(f"understudy serve {' '.join(apps)} --home {home.path}")
     tune_garbage_collection()
-    asyncio.run(_serve(home, spec, Settings.of(settings), Notifier()))
+    asyncio.run(_serve(home, spec, checked, Notifier()))
+    return None
 
 
 async def _serve(home: Home, spec: AppSpec, settings: Settings, notifier: Notifier) -> None:

@@ -91,6 +91,85 @@ def test_an_app_that_is_not_there(stage: Stage):
     assert stage.shell("serve", "gone.py").code == ExitCode.APP_FAILED
 
 
+def test_several_modules(stage: Stage):
+    stage.write("from understudy import task\n@task\ndef bill(): return 7\n", "billing")
+    process = stage.popen("serve", "app.py", "billing:bill", "--workers", "1")
+    stage.serves.append(process)
+    assert process.stdout is not None
+    assert "billing:bill" in process.stdout.readline()
+    assert (stage("run", "app:add", "1").out, stage("run", "billing:bill").out) == ("2\n", "7\n")
+    answer = stage("start", "billing:bil")
+    assert answer.code == ExitCode.NOT_FOUND
+    assert "Did you mean 'billing:bill'? It knows billing:bill, app:add" in answer.err
+    for apps, says in (
+        (["app", "./app.py"], "both the module app"),
+        (["billing:bil"], "Did you mean 'bill'?"),
+    ):
+        answer = stage.shell("serve", *apps, "--home", "other")
+        assert answer.code == ExitCode.APP_FAILED
+        assert says in answer.err
+        assert "Traceback" not in answer.err
+
+
+VERSION = """
+from understudy import receive, task
+
+@task
+def version():
+    return {}
+
+@task(timeout=None)
+def pair():
+    return [receive(), version()]
+"""
+
+
+def test_new_code_replaces_the_old_and_nothing_is_lost(stage: Stage):
+    stage.write(VERSION.format(1))
+    process, _ = stage.serve("--reload")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    id = stage.start("app:pair")
+    stage.until_state(id, "running")
+    assert stage("run", "app:version").out == "1\n"
+
+    stage.write(VERSION.format(2))
+    assert process.stdout.readline().startswith("serving")
+    assert stage("run", "app:version").out == "2\n"
+    stage("send", id, "5")
+    assert stage("result", "--wait", id, "--json").out == "[5, 2]\n"
+
+    stage.write(VERSION.format("("))
+    while "not reloaded: " not in (line := process.stderr.readline()):
+        assert line
+    assert "app.py:" in line
+    assert stage("run", "app:version").out == "2\n", "the old code goes on"
+
+    stage.write(VERSION.format(3) + "1 / 0\n")
+    while "waiting for a change" not in (line := process.stderr.readline()):
+        assert line
+    assert stage("run", "app:version").code == ExitCode.NOT_RUNNING
+    stage.write(VERSION.format(4))
+    assert process.stdout.readline().startswith("serving")
+    assert stage("run", "app:version").out == "4\n"
+
+    process.terminate()
+    out, _ = process.communicate(timeout=15)
+    assert (process.returncode, out) == (ExitCode.OK, "")
+
+
+def test_a_reloading_supervisor_ends_as_others_do(stage: Stage, served: Stage):
+    assert served.shell("serve", "app", "--reload").code == ExitCode.HOME_IN_USE
+    process, line = stage.serve("--reload")
+    assert f"(pid {process.pid}," not in line
+    assert stage("stop").code == ExitCode.OK
+    assert process.wait(timeout=15) == ExitCode.OK
+    process, line = stage.serve("--reload")
+    process.kill()
+    child = int(line.split("(pid ")[1].split(",")[0])
+    until(lambda: not psutil.pid_exists(child), message=lambda: "the supervisor outlives its parent")
+
+
 def test_a_second_supervisor_is_refused(served: Stage):
     answer = served.shell("serve", "app")
     assert answer.code == ExitCode.HOME_IN_USE
