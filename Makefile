@@ -94,5 +94,6 @@ $(STAMP): pyproject.toml
 	    echo "setting up $(VENV) with $$($$found --version)"; \
 	    $$found -m venv --clear $(VENV); \
 	fi
+	@echo "installing Understudy and what its tests need into $(VENV); this may take half a minute"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@

@@ -69,6 +69,7 @@ _HOMES: Final = {name: module for module, names in _NAMES.items() for name in na
 #: Public name of a module -> the module. `import understudy.aio` works, too.
 _MODULES: Final = {
     "aio": "actors.inside.aio",
+    "aio.box": "actors.box.aio",
     "aio.ws": "actors.websocket.aio",
     "box": "actors.box.api",
     "ws": "actors.websocket.api",

@@ -30,6 +30,7 @@ number.
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
@@ -165,6 +166,36 @@ def unpack(packed: bytes) -> Any:
     except _FOREIGN as error:
         raise InvalidValue(f"not an encoded value: {error or type(error).__name__}") from error
 
+
+class Foreign:
+    """A stored value of a type that is not registered in this process, or whose decoder has raised."""
+
+    __slots__ = ("name", "value")
+
+    def __init__(self, name: str, value: Any) -> None:
+        self.name = name
+        self.value = value
+
+    def __repr__(self) -> str:
+        return f"<{self.name}: {self.value!r}>"
+
+
+def unpack_foreign(packed: bytes) -> Any:
+    """As `unpack`, for code that only shows the value: a registered type that is not known here is a `Foreign`."""
+    _shows.on = True
+    try:
+        return unpack(packed)
+    finally:
+        _shows.on = False
+
+
+class _Shows(threading.local):
+    """Whether this thread decodes a value in order to show it."""
+
+    on = False
+
+
+_shows = _Shows()
 
 _FOREIGN: Final = (TypeError, ValueError, ArithmeticError, RecursionError, msgpack.UnpackException)
 """Errors that msgpack and the constructors of the extension types raise for bytes that are not a value."""
@@ -374,6 +405,8 @@ def _unpack_inner(depth: int, data: bytes, *, use_list: bool) -> Any:
 
 def _revive(name: object, value: Any) -> Any:
     if not isinstance(name, str) or name not in _by_name:
+        if _shows.on and isinstance(name, str):
+            return Foreign(name, value)
         raise InvalidValue(
             f"type {name!r:.80} is not registered in this process; call understudy.register first"
         )
@@ -381,6 +414,8 @@ def _revive(name: object, value: Any) -> Any:
     try:
         return decode(value)
     except Exception as error:
+        if _shows.on:
+            return Foreign(name, value)
         raise InvalidValue(
             f"a stored {kind.__qualname__} ({name}) cannot be decoded: {error!r:.200}"
         ) from error

@@ -153,16 +153,19 @@ def main() -> int:
     parser.add_argument("--home", default=None, help="keep the home folder here (default: a temporary one)")
     options = parser.parse_args()
     console = Console()
+    console.print("looking for the standard library's files")
     files = library_files(options.limit)
     home = options.home or tempfile.mkdtemp(prefix="understudy-demo-")
     console.print(f"{len(files):,} files of the standard library, two workers, home {home}", soft_wrap=True)
     try:
+        console.print("starting the supervisor and its workers")
         with Runtime(home, workers=2) as runtime:
             began = time.perf_counter()
             job = index.start(files)
             killed = watch_and_kill(runtime, job, len(files), console)
             supervised = job.result(timeout=600)
             seconds = time.perf_counter() - began
+            console.print("comparing with a plain loop in this process")
             began = time.perf_counter()
             plain = [read_file(path) for path in files]
             straight = time.perf_counter() - began

@@ -7,7 +7,7 @@ supervisor's own view by one commit.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final, TypeVar
@@ -71,12 +71,15 @@ class Reader:
         states: Collection[State] | None = None,
         name: str | None = None,
         stream: bytes | None = None,
+        metadata: Mapping[str, str] | None = None,
         older_than: float | None = None,
         newer_than: float | None = None,
         limit: int | None = 100,
         before: bytes | None = None,
     ) -> list[Record]:
         """At most `limit` tasks, newest first, with ids below `before` (for the next page).
+
+        `metadata`: entries that a task must have; it may have others.
 
         `older_than` and `newer_than` are times of creation, in seconds since the epoch. If `states` are only
         queued or running, the cost depends on the number of live tasks, not on the number of all tasks.
@@ -89,6 +92,7 @@ class Reader:
             return (
                 (name is None or record.name == name)
                 and (stream is None or record.stream == stream)
+                and (not metadata or metadata.items() <= (record.metadata or {}).items())
                 and (older_than is None or record.created < older_than)
                 and (newer_than is None or record.created > newer_than)
             )

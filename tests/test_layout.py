@@ -63,7 +63,7 @@ ARROWS: dict[str, set[str]] = {
     "actors/task": {"actors"},
     "actors/attempt": {"actors", "actors/task"},
     "actors/inside": {"actors", "actors/task", "actors/attempt"},
-    "actors/box": {"actors", "actors/task"},
+    "actors/box": {"actors", "actors/task", "actors/inside"},
     "actors/websocket": {"actors", "actors/task", "actors/attempt", "actors/inside"},
     "storage/tables": ACTORS,
     "storage/file": {*ACTORS, "storage/tables"},
@@ -109,6 +109,7 @@ ARROWS: dict[str, set[str]] = {
 
 #: Imports against the arrows, and why each may stay.
 EXCEPTIONS = {
+    ("actors/inside/aio.py", "actors/box"): "`aio.box` is an attribute, loaded when it is first used",
     ("actors/inside/aio.py", "actors/websocket"): "`aio.ws` is an attribute, loaded when it is first used",
 }
 

@@ -20,9 +20,11 @@ from ..timeouts import check_timeout
 from .context import cancelled, current, progress
 
 if TYPE_CHECKING:
+    from ..box import aio as box
     from ..websocket import aio as ws
 
 __all__ = [
+    "box",
     "cancelled",
     "checkpoint",
     "current",
@@ -48,9 +50,10 @@ _CALLS_AT_ONCE: Final = 10_000
 
 
 def __getattr__(name: str) -> Any:
-    # Imported on first use, because it loads `websockets`.
-    if name == "ws":
-        globals()["ws"] = module = import_module("..websocket.aio", __package__)
+    # Imported on first use: `ws` loads `websockets`, and both import this module.
+    if name in ("box", "ws"):
+        module = import_module("..box.aio" if name == "box" else "..websocket.aio", __package__)
+        globals()[name] = module
         return module
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

@@ -6,7 +6,7 @@ import functools
 import inspect
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import (
@@ -31,6 +31,7 @@ from ..qualified_names import module_name, note_program, program
 from . import parameters
 from .annotations import NONE, Annotations
 from .handles import TaskInfo
+from .metadata import checked as checked_metadata
 from .options import NAMES, Options
 
 if TYPE_CHECKING:
@@ -71,12 +72,15 @@ class Launch:
     """Correlation id; by default that of the task that starts this one, else a new one."""
     on_ended: OnEnded = "return"
     """What a start does if the task with the same key has ended: return it, or start a new one."""
+    metadata: dict[str, str] | None = None
+    """Short texts by which to find the task; None for none."""
 
     def then(self, later: Launch) -> Launch:
         """A copy with the settings of `later` on top."""
         when = (later.delay, later.at) if later.due(0) is not None else (self.delay, self.at)
         on_ended = later.on_ended if later.key else self.on_ended
-        return Launch(later.key or self.key, *when, later.stream_id or self.stream_id, on_ended)
+        metadata = {**(self.metadata or {}), **(later.metadata or {})} or None
+        return Launch(later.key or self.key, *when, later.stream_id or self.stream_id, on_ended, metadata)
 
     def packed_key(self) -> str | tuple[str, str] | None:
         """The key and `on_ended`, as in a START row."""
@@ -141,7 +145,7 @@ class Task(Generic[P, R]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The receiving process looks up the declaration. The changes by `.options()` are pickled.
-        return _revive, (self.name, self.packed_changes(), self.launch)
+        return _revive, (self.name, self._packed_options(), self.launch)
 
     def options(
         self,
@@ -151,19 +155,25 @@ class Task(Generic[P, R]):
         at: float | datetime | None = None,
         stream_id: str | UUID | None = None,
         on_ended: OnEnded = "return",
+        metadata: Mapping[str, str] | None = None,
         **changes: Any,
     ) -> Self:
-        """A copy with other options: any of `@task`'s, and `key`, `on_ended`, `delay`, `at`, `stream_id` for starts.
+        """A copy with other options: any of `@task`'s, and for starts `key`, `on_ended`, `delay`, `at`, `stream_id` and
+        `metadata`.
 
-        Options from earlier calls of `.options()` stay. A `name` makes it a separate task, which must be
-        declared in a module that workers import, like any other.
+        Options from earlier calls of `.options()` stay, and so do entries of `metadata` with other keys. A `name`
+        makes it a separate task, which must be declared in a module that workers import, like any other.
         """
         name = changes.pop("name", None)
-        check_names(changes, NAMES, "a task", ", and those of a start key, on_ended, delay, at, stream_id")
-        given = _launch(key, delay, at, stream_id, on_ended)
+        check_names(
+            changes, NAMES, "a task", ", and those of a start key, on_ended, delay, at, stream_id, metadata"
+        )
+        given = _launch(key, delay, at, stream_id, on_ended, metadata)
         copy = self._changed(
             self.options_in_force.changed(changes), frozenset(changes), self.launch.then(given)
         )
+        if metadata is not None:
+            checked_metadata(copy.launch.metadata)  # the sum of several calls
         if name is not None and name != self.name:
             _check_name(name)
             copy.name = name
@@ -222,7 +232,16 @@ class Task(Generic[P, R]):
         return {**declared, "aliases": list(self.aliases)} if self.aliases else declared
 
     def packed_changes(self) -> dict[str, Any] | None:
-        """The options set by `.options()`, as plain data; None for none. InvalidOption for those of code only."""
+        """The options set by `.options()` and the metadata, as in a START row; None for none.
+
+        InvalidOption for options of code only.
+        """
+        packed = self._packed_options()
+        if self.launch.metadata is None:
+            return packed
+        return {**(packed or {}), "metadata": self.launch.metadata}
+
+    def _packed_options(self) -> dict[str, Any] | None:
         if "retry" in self.changes and self.options_in_force.retry.has_predicates:
             raise InvalidOption(
                 "a retry policy with a function cannot be stored with one start; declare it, in @task(retry=…) or in "
@@ -489,6 +508,7 @@ def _launch(
     at: float | datetime | None,
     stream_id: str | UUID | None,
     on_ended: OnEnded,
+    metadata: Mapping[str, str] | None,
 ) -> Launch:
     check_choice("on_ended", on_ended, ("return", "start"))
     if on_ended != "return" and key is None:
@@ -511,6 +531,7 @@ def _launch(
         None if at is None else float(cast("float", at)),
         None if stream_id is None else id_text(id_bytes(stream_id)),
         on_ended,
+        checked_metadata(metadata),
     )
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 from uuid import UUID
 
 from ..errors import ErrorInfo, InvalidOption, InvalidValue, TaskNotFound
 from ..ids import id_bytes, id_text
 from ..state import TERMINAL, State
-from ..values import register
+from ..values import register, unpack_foreign
 
 if TYPE_CHECKING:
     from .current_runtime import RuntimeLike
@@ -25,6 +26,32 @@ class Progress:
     done: float
     total: float | None = None
     note: str = ""
+
+
+class StoredArguments:
+    """The arguments of a task, decoded when they are first asked for, and perhaps read from the store only then."""
+
+    __slots__ = ("_packed",)
+
+    def __init__(self, packed: Callable[[], bytes | None] | bytes | None = None) -> None:
+        self._packed = packed
+
+    def packed(self) -> bytes | None:
+        """Encoded; None for none."""
+        if callable(self._packed):
+            self._packed = self._packed()
+        return self._packed
+
+    def value(self) -> tuple[list[Any], dict[str, Any]]:
+        """(positional ones, keyword ones). A value of a type that is not registered here is a `values.Foreign`."""
+        packed = self.packed()
+        if packed is None:
+            return [], {}
+        args, kwargs = unpack_foreign(packed)
+        return args, kwargs
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return StoredArguments, (self.packed(),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +93,19 @@ class TaskRecord:
     closed: bool = False
     options: dict[str, Any] = field(default_factory=dict)
     """The options in which the start differs from the declaration."""
+    metadata: dict[str, str] = field(default_factory=dict)
+    """The metadata that the start has given."""
+    arguments: StoredArguments = field(default_factory=StoredArguments, repr=False, compare=False)
+
+    @property
+    def args(self) -> list[Any]:
+        """The positional arguments, as plain data and registered types. Of a record from `list`, read when used."""
+        return self.arguments.value()[0]
+
+    @property
+    def kwargs(self) -> dict[str, Any]:
+        """The keyword arguments; see `args`."""
+        return self.arguments.value()[1]
 
     @property
     def ended_already(self) -> bool:
@@ -74,7 +114,9 @@ class TaskRecord:
 
     def as_dict(self) -> dict[str, Any]:
         """As plain data, for `--json` and the like."""
-        return {**asdict(self), "state": str(self.state)}
+        fields = {**asdict(replace(self, arguments=StoredArguments())), "state": str(self.state)}
+        del fields["arguments"]
+        return fields
 
 
 class TaskInfo(Generic[R_co]):

@@ -74,6 +74,8 @@ class Record:
     """Whether a cancel was accepted. The only possible final state then is `cancelled`."""
     retry_of: bytes | None = None
     """The ended task that this one retries."""
+    metadata: dict[str, str] | None = None
+    """The metadata that the start has given; None for none."""
 
     def __init__(
         self,
@@ -187,7 +189,7 @@ _KINDS: Final[dict[str, tuple[type, ...]]] = {
     **dict.fromkeys(("interruptions", "crashes", "tries", "delays_from", "result"), (int,)),
     **dict.fromkeys(("alone", "closed", "cancel"), (bool,)),
     **dict.fromkeys(("error", "progress", "checkpoint", "deaths"), (tuple,)),
-    "options": (dict,),
+    **dict.fromkeys(("options", "metadata"), (dict,)),
     "key": (str,),
     "due": (float, int),
     "retry_of": (bytes,),

@@ -125,6 +125,37 @@ class TaskIdType(ParamType):
 TASK_ID: Final = TaskIdType()
 
 
+class MetadataType(ParamType):
+    """An entry of metadata, KEY=VALUE."""
+
+    name = "key=value"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        key, equals, text = value.partition("=")
+        if not key or not equals:
+            self.fail(f"{value!r:.80} is no entry of metadata; write KEY=VALUE", param, ctx)
+        return key, text
+
+
+def metadata_option(help: str) -> Callable[[F], F]:
+    """The option `--meta`, a mapping; None if it is not given."""
+
+    def gather(_ctx: click.Context, _param: click.Parameter, given: Any) -> dict[str, str] | None:
+        return dict(given) or None
+
+    return click.option(
+        "--meta",
+        "metadata",
+        type=MetadataType(),
+        multiple=True,
+        metavar="KEY=VALUE",
+        callback=gather,
+        help=help,
+    )
+
+
 def json_option(help: str = "Print JSON, for programs.") -> Callable[[F], F]:
     """The option `--json`."""
     return click.option("--json", "as_json", is_flag=True, help=help)

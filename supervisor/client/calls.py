@@ -233,7 +233,7 @@ class Calls:
     def status(self, id: IdLike) -> TaskRecord:
         """See `Runtime.status`."""
         key = id_of(id)
-        return view(self.record(key), self.store.mailbox_depth(key))
+        return view(self.record(key), self.store.mailbox_depth(key), self.store.args)
 
 
 def several(values: Iterable[T] | None, call: str, what: str) -> Iterable[T]:

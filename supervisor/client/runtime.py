@@ -8,7 +8,7 @@ import builtins
 import os
 import warnings
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import closing, suppress
 from typing import Any, Final, Literal, ParamSpec, Self, TypeVar, overload
@@ -22,6 +22,7 @@ from ...actors.task import current_runtime
 from ...actors.task.call import Call
 from ...actors.task.declaration import Task
 from ...actors.task.handles import IdLike, TaskInfo, TaskRecord, id_of
+from ...actors.task.metadata import checked as checked_metadata
 from ...storage.reader import Reader
 from ..home import Home
 from ..settings import Settings
@@ -332,20 +333,25 @@ class Runtime:
         state: State | str | Iterable[State | str] | None = None,
         task: TaskLike | None = None,
         stream: StreamLike | None = None,
+        metadata: Mapping[str, str] | None = None,
         limit: int = 100,
         before: IdLike | None = None,
     ) -> list[TaskRecord]:
-        """Tasks, newest first. For the next page, pass the last id of this one as `before`."""
+        """Tasks, newest first. `metadata` are entries that a task must have.
+
+        For the next page, pass the last id of this one as `before`.
+        """
         wanted = None if state is None else _states([state] if isinstance(state, str) else state)
         check_whole("limit", limit, 0)
         records = self._calls.store.records(
             states=wanted,
             name=name_of(task),
             stream=None if stream is None else id_bytes(stream),
+            metadata=checked_metadata(metadata),
             limit=limit,
             before=None if before is None else id_of(before),
         )
-        return [view(record) for record in records]
+        return [view(record, 0, self._calls.store.args) for record in records]
 
     def restore(self, id: IdLike) -> Any:
         """A task's last checkpoint, or None. Raises TaskNotFound."""

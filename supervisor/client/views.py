@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from ...actors import values
@@ -10,7 +12,7 @@ from ...actors.ids import id_text
 from ...actors.shapes import Shape
 from ...actors.state import State
 from ...actors.task.declaration import Task, registry
-from ...actors.task.handles import IdLike, Progress, TaskInfo, TaskRecord
+from ...actors.task.handles import IdLike, Progress, StoredArguments, TaskInfo, TaskRecord
 from ...storage.tables.record import Record
 from ...storage.tables.schema import Lane
 from ..wire.error_codec import info_of
@@ -39,8 +41,10 @@ WAITS_FOR: Final[dict[int, str]] = {
 }
 
 
-def view(record: Record, mailbox_depth: int = 0) -> TaskRecord:
-    """A stored record as a TaskRecord."""
+def view(
+    record: Record, mailbox_depth: int = 0, arguments: Callable[[bytes], bytes | None] | None = None
+) -> TaskRecord:
+    """A stored record as a TaskRecord. `arguments` reads a task's encoded arguments, if they are asked for."""
     checkpoint = record.checkpoint or (None, None)
     return TaskRecord(
         id=id_text(record.id),
@@ -67,6 +71,8 @@ def view(record: Record, mailbox_depth: int = 0) -> TaskRecord:
         cancel_requested=record.cancel,
         closed=record.closed,
         options=record.options or {},
+        metadata=record.metadata or {},
+        arguments=StoredArguments(arguments and functools.partial(arguments, record.id)),
     )
 
 

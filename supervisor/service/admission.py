@@ -10,6 +10,7 @@ from ...actors.errors import InvalidOption, InvalidValue, UnknownTask, ValueTooL
 from ...actors.ids import id_text, is_task_id
 from ...actors.qualified_names import some_of, suggestion
 from ...actors.task.declaration import DELAY_LIMIT, KEY_LIMIT, NAME_LIMIT
+from ...actors.task.metadata import checked as checked_metadata
 from ...actors.task.options import Options
 from ...storage.tables.record import Record
 from ...storage.tables.schema import Table, idempotency_key
@@ -66,8 +67,10 @@ class Admission:
                 raise InvalidOption(f"the time of the first attempt must lie within ten years: {due!r:.40}")
         if not (all(map(is_id, set(streams))) and all(map(is_id, set(_given(origins))))):
             raise InvalidValue("stream and origin must be ids of 16 bytes")
+        metadata: dict[bytes, dict[str, str]] = {}
         if _given(options):
-            for name, changes in zip(names, options, strict=True):
+            rows = [_without_metadata(row, metadata) for row in rows]
+            for _, name, _, changes, *_ in rows:
                 if changes is not None:
                     Options.unpack(changes, declared.tasks[name][0])
         if _given(keys):
@@ -78,6 +81,10 @@ class Admission:
             (Record(id, name, now, stream, origin, options, key, due if due and due > now else None), args)
             for id, name, args, options, key, due, stream, origin in rows
         ]
+        if metadata:
+            for record, _ in new:
+                if record.id in metadata:
+                    record.metadata = metadata[record.id]
         if not OWN_KINDS.keys().isdisjoint(names):
             for record, packed in new:
                 _close_if_deaf(record, packed)
@@ -183,6 +190,8 @@ class Admission:
         if old.closed and not from_scratch:
             # It goes on where the old one ended, which may have been behind the last message.
             record.closed = True
+        if old.metadata is not None:
+            record.metadata = old.metadata
         state = None if from_scratch else self._commits.get(Table.CHECKPOINTS, old_id)
         if state is not None:
             self._commits.put(Table.CHECKPOINTS, new_id, state)
@@ -203,6 +212,18 @@ def _of_pair(pair: tuple[Any, ...]) -> str:
         raise InvalidOption(f"not a key: {pair!r:.80}")
     key: str = pair[0]
     return key
+
+
+def _without_metadata(row: tuple[Any, ...], metadata: dict[bytes, dict[str, str]]) -> tuple[Any, ...]:
+    """The row with the task's options alone; adds its metadata to `metadata`, by id."""
+    id, name, args, changes, *rest = row
+    if not isinstance(changes, dict) or "metadata" not in changes:
+        return row
+    given = checked_metadata(changes["metadata"])
+    if given is not None:
+        metadata[id] = given
+    changes = {option: value for option, value in changes.items() if option != "metadata"}
+    return id, name, args, changes or None, *rest
 
 
 def _close_if_deaf(record: Record, args: bytes | None) -> None:

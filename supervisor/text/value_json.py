@@ -13,10 +13,7 @@ from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
-import msgpack
-
 from ...actors import values
-from ...actors.errors import InvalidValue
 from ...actors.task.handles import TaskInfo
 from . import escape
 
@@ -33,17 +30,6 @@ RENDERINGS: Final = {
     "a registered type": '`{"$type": "name", "value": …}`: the command line does not load the app',
 }
 
-_SET, _FROZENSET, _REGISTERED, _TIME, _ZONED = 6, 7, 9, 10, 11
-
-
-class _Foreign:
-    """Stand-in for a value of a type that the app has registered but this process does not know."""
-
-    name = ""
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
 
 def as_table() -> str:
     """The renderings as a Markdown table; docs/cli.md holds exactly this text."""
@@ -52,19 +38,10 @@ def as_table() -> str:
 
 
 def unpack(packed: bytes | None) -> Any:
-    """A stored value for `dumps`; values of registered types become stand-ins. Raises InvalidValue."""
+    """A stored value for `dumps`; those of types that this process does not know are `Foreign`. Raises InvalidValue."""
     if packed is None:
         return None
-    try:
-        return values.unpack(packed)
-    except InvalidValue:
-        names = _registered_names(packed)
-        if not names:
-            raise
-        for name in names:
-            kind = type("Foreign", (_Foreign,), {"name": name, "__qualname__": f"Foreign.{name}"})
-            values.register(kind, name, lambda foreign: foreign.value, kind)
-        return values.unpack(packed)
+    return values.unpack_foreign(packed)
 
 
 def dumps(value: Any, *, indent: bool = False) -> str:
@@ -130,26 +107,6 @@ def _special(value: Any) -> Any:
             return {"$bytes": b64encode(value).decode("ascii")}
         case TaskInfo():
             return value.id
-        case _Foreign():
+        case values.Foreign():
             return {"$type": value.name, "value": plain(value.value)}
     return {"$type": type(value).__qualname__, "value": repr(value)}
-
-
-def _registered_names(packed: bytes) -> set[str]:
-    names: set[str] = set()
-
-    def hook(code: int, data: bytes) -> None:
-        if code in (_SET, _FROZENSET, _REGISTERED, _TIME, _ZONED):
-            inner = _skim(data, hook)
-            if code == _REGISTERED and isinstance(inner, list) and inner and isinstance(inner[0], str):
-                names.add(inner[0])
-
-    try:
-        _skim(packed, hook)
-    except (ValueError, TypeError, RecursionError, msgpack.UnpackException):
-        return set()
-    return {name for name in names if name}
-
-
-def _skim(packed: bytes, hook: Any) -> Any:
-    return msgpack.unpackb(packed, ext_hook=hook, strict_map_key=False, object_pairs_hook=list)

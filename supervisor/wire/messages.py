@@ -16,7 +16,8 @@ class Ask(IntEnum):
     START = 1
     """[op, request, [(id, task, args, options, key, due, stream, origin), …]]: all in one commit, or none.
 
-    A key is None, text, or (text, "start"), which starts a task anew if that of the key has ended.
+    A key is None, text, or (text, "start"), which starts a task anew if that of the key has ended. The options may hold
+    "metadata", which is not one of them.
     """
     SEND = 2
     """[op, request, [(id, value), …]]: all in one commit, or none."""

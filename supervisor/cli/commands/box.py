@@ -22,7 +22,7 @@ from .. import lookup
 from ..command import LazyGroup, command
 from ..display import screen
 from ..exit_codes import ExitCode
-from ..params import DURATION, SIZE, json_option
+from ..params import DURATION, SIZE, json_option, metadata_option
 from ..session import current
 from .logs import lines_of
 
@@ -80,6 +80,7 @@ def box() -> None:
 @click.option("--retry", type=click.IntRange(min=0), metavar="N", help="Retry up to N times, 1 s apart.")
 @click.option("--grace", type=DURATION, help="Time between SIGTERM and SIGKILL.  [default: 10s]")
 @click.option("--key", metavar="TEXT", help="A later start with the same key returns the first one's task.")
+@metadata_option("Keep this with the task, for `ps --meta`; may be given several times.")
 @click.option("--detach", is_flag=True, help="Print the task's id and do not wait for it.")
 def box_run(
     image: str,
@@ -91,6 +92,7 @@ def box_run(
     retry: int | None,
     grace: float | None,
     key: str | None,
+    metadata: dict[str, str] | None,
     detach: bool,
     **fields: Any,
 ) -> int:
@@ -110,7 +112,7 @@ def box_run(
         memory=None if memory is None else max(memory // _MB, 1),
         **fields,
     )
-    options = {"retry": retry, "grace": grace, "key": key}
+    options = {"retry": retry, "grace": grace, "key": key, "metadata": metadata}
     session = current()
     with session.runtime() as runtime:
         given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}

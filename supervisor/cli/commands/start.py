@@ -14,7 +14,7 @@ from .. import lookup
 from ..command import command
 from ..display import screen
 from ..end_wait import await_end
-from ..params import DURATION, DURATION_OR_NONE, JSON, MOMENT, json_option
+from ..params import DURATION, DURATION_OR_NONE, JSON, MOMENT, json_option, metadata_option
 from ..session import Session, current
 from .tasks import print_end
 
@@ -59,6 +59,7 @@ def launch_options(command: Callable[..., Any]) -> Callable[..., Any]:
                 help="From -100 to 100; higher runs first.",
             ),
             click.option("--stream", metavar="ID", help="Put the task into the same stream as this task."),
+            metadata_option("Keep this with the task, for `ps --meta`; may be given several times."),
             click.option("--isolate", is_flag=True, help="Run the task in a worker process of its own."),
         )
     ):

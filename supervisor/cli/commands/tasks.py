@@ -25,7 +25,7 @@ from ..display import screen, task_text
 from ..end_wait import await_end
 from ..exit_codes import ExitCode
 from ..failures import CliError
-from ..params import DURATION, STATE, id_argument, json_option
+from ..params import DURATION, STATE, id_argument, json_option, metadata_option
 from ..session import current
 
 #: Least columns for which `ps` shows whole ids.
@@ -44,6 +44,7 @@ WIDE = 120
 )
 @click.option("--task", metavar="NAME", help="Only tasks of this name, as module:function.")
 @click.option("--stream", metavar="ID", help="Only tasks in the same stream as this task.")
+@metadata_option("Only tasks with this metadata; may be given several times.")
 @click.option(
     "--older", type=DURATION, metavar="AGE", help="Only tasks created longer ago than this: 10m, 2h, 1d."
 )
@@ -67,6 +68,7 @@ def ps(
     states: Sequence[str],
     task: str | None,
     stream: str | None,
+    metadata: dict[str, str] | None,
     older: float | None,
     newer: float | None,
     limit: int,
@@ -91,6 +93,7 @@ def ps(
                 states=wanted,
                 name=task,
                 stream=root,
+                metadata=metadata,
                 older_than=None if older is None else now - older,
                 newer_than=None if newer is None else now - newer,
                 limit=limit + 1 if limit else None,
@@ -112,7 +115,7 @@ def ps(
         elif not found:
             screen.note(
                 f"no tasks in {current().home.path}"
-                if not any([states, task, stream, older, newer])
+                if not any([states, task, stream, metadata, older, newer])
                 else "no such tasks"
             )
         else:

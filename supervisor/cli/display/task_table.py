@@ -166,6 +166,7 @@ def _facts(record: TaskRecord, now: float, waits_for: str | None) -> list[tuple[
         ("started by", record.origin_run),
         ("retry of", record.retry_of),
         ("key", None if record.key is None else escape.one_line(record.key)),
+        ("metadata", _metadata(record)),
         ("options", value_json.dumps(record.options) if record.options else None),
     ]
     return [(label, text if isinstance(text, Text) else Text(text)) for label, text in facts if text]
@@ -190,6 +191,10 @@ def _mailbox(record: TaskRecord) -> str | None:
         return f"{record.mailbox_depth:,} not read; a retry gets them" if record.mailbox_depth else None
     waiting = f"{record.mailbox_depth:,} waiting" if record.mailbox_depth else "empty"
     return f"{waiting}, closed" if record.closed else waiting
+
+
+def _metadata(record: TaskRecord) -> str:
+    return escape.one_line(", ".join(f"{key}={value}" for key, value in record.metadata.items()))
 
 
 def _when(at: float | None, now: float) -> str | None:

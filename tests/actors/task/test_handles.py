@@ -10,11 +10,11 @@ from uuid import UUID
 import pytest
 
 from understudy.actors import values
-from understudy.actors.errors import ErrorInfo, InvalidOption, NoRuntime, TaskNotFound
+from understudy.actors.errors import ErrorInfo, InvalidOption, InvalidValue, NoRuntime, TaskNotFound
 from understudy.actors.ids import id_text
 from understudy.actors.state import TERMINAL, State
 from understudy.actors.task import current_runtime
-from understudy.actors.task.handles import Progress, TaskInfo, TaskRecord, id_of
+from understudy.actors.task.handles import Progress, StoredArguments, TaskInfo, TaskRecord, id_of
 
 ID, S, ORIGIN = b"i" * 16, b"s" * 16, b"o" * 16
 
@@ -149,3 +149,41 @@ def test_what_names_a_task() -> None:
     for wrong in (None, 5, ID, [text]):
         with pytest.raises(InvalidOption, match="a task is named by"):
             id_of(wrong)  # type: ignore[arg-type]  # that is the point
+
+
+def test_arguments_are_read_once_and_only_when_they_are_asked_for():
+    reads: list[int] = []
+
+    def read() -> bytes:
+        reads.append(1)
+        return values.pack([[1, {2}], {"a": "b"}])
+
+    record = TaskRecord("i", "i", "t", State.QUEUED, 1, 0, 0.0, arguments=StoredArguments(read))
+    assert "arguments" not in record.as_dict()
+    assert not reads
+    assert (record.args, record.kwargs) == ([1, {2}], {"a": "b"})
+    assert len(reads) == 1
+    twin = pickle.loads(pickle.dumps(record))
+    assert (twin, twin.args) == (record, record.args)
+    assert TaskRecord("i", "i", "t", State.QUEUED, 1, 0, 0.0).args == []
+
+
+def test_arguments_of_unknown_types_are_shown():
+    class Money:
+        def __init__(self, cents: int) -> None:
+            if cents < 0:
+                raise ValueError
+            self.cents = cents
+
+    values.register(Money, "shop.Money", lambda money: money.cents, Money)
+    packed = values.pack([[[Money(7), {Money(8)}]], {}])
+    try:
+        assert isinstance(StoredArguments(packed).value()[0][0][0], Money)
+        del values._by_name["shop.Money"]
+        ((one, others),) = StoredArguments(packed).value()[0]
+        assert (one.name, one.value, repr(one)) == ("shop.Money", 7, "<shop.Money: 7>")
+        assert [other.value for other in others] == [8]
+        with pytest.raises(InvalidValue, match=r"shop\.Money"):
+            values.unpack(packed)
+    finally:
+        del values._by_type[Money]

@@ -20,6 +20,7 @@ def test_every_field_comes_back():
     record.progress, record.checkpoint = (1.0, None, "half"), (2.5, 100)
     record.closed = record.cancel = True
     record.place, record.result, record.tries = (4, 9), 77, 4
+    record.metadata = {"customer": "acme"}
     again = Record.unpack(SOME_ID, record.pack())
     for name in (*Record.__slots__[1:], *Record.__annotations__):
         assert getattr(again, name) == getattr(record, name), name

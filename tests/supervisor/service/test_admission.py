@@ -11,7 +11,7 @@ import pytest
 from room import room
 from understudy.actors import values
 from understudy.actors.box.conf import BOX
-from understudy.actors.errors import InvalidValue, MailboxClosed, UnknownTask, ValueTooLarge
+from understudy.actors.errors import InvalidOption, InvalidValue, MailboxClosed, UnknownTask, ValueTooLarge
 from understudy.actors.ids import new_id
 from understudy.storage.tables.schema import Table
 from understudy.supervisor.service.admission import Admission
@@ -116,5 +116,27 @@ def test_what_was_started_is_not_checked_again(home: Path):
                 admission.start([first, row(again)])
             await it.settle()
             assert it.table.record(again) is None
+
+    asyncio.run(story())
+
+
+def test_metadata_is_kept_apart_from_the_options(home: Path):
+    async def story() -> None:
+        async with room(home, workers=0) as it:
+            admission = Admission(it.commits, it.table, 10)
+            one, two, three = (new_id() for _ in range(3))
+            both = {"priority": 1, "metadata": {"a": "b"}}
+            alone = {"metadata": {"c": "d"}}
+            rows = [
+                (id, "quick", None, options, None, None, id, None)
+                for id, options in ((one, both), (two, alone))
+            ]
+            assert admission.start([*rows, row(three)]) is None
+            await it.settle()
+            assert (it.record(one).metadata, it.record(one).options) == ({"a": "b"}, {"priority": 1})
+            assert (it.record(two).metadata, it.record(two).options) == ({"c": "d"}, None)
+            assert "metadata" not in vars(it.record(three)), "tasks without it pay nothing"
+            with pytest.raises(InvalidOption, match="metadata"):
+                admission.start([(new_id(), "quick", None, {"metadata": {"a": 1}}, None, None, one, None)])
 
     asyncio.run(story())

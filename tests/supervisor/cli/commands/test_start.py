@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from terminal import read_until
+from understudy import InvalidOption, Runtime
 from understudy.supervisor.cli.exit_codes import ExitCode
 from waiting import until
 
@@ -41,6 +42,29 @@ def test_options_of_a_start(served: Stage):
     seen = served("show", part, "--json").json
     assert (seen["stream_id"], seen["options"]) == (first, {"timeout": None})
     assert served("cancel", first, part).code == ExitCode.OK
+
+
+def test_metadata(served: Stage):
+    tag = ("--meta", "customer=acme", "--meta", "run=a=b")
+    id = served.start("app:add", "1", "--kwargs", '{"b": 2}', *tag)
+    plain = served.start("app:add", "1")
+    assert served("ps", "-q", "--meta", "customer=acme").out.split() == [id]
+    assert served("ps", "-q", *tag).out.split() == [id]
+    assert served("ps", "-q", "--meta", "customer=acme", "--meta", "run=b").out == ""
+    assert served("show", id, "--json").json["metadata"] == {"customer": "acme", "run": "a=b"}
+    assert "customer=acme, run=a=b" in served("show", id).out
+    served("result", "--wait", id)
+    again = served("retry", id, "--json").json["id"]
+    assert served("show", again, "--json").json["metadata"]["customer"] == "acme"
+    for wrong in ("customer", "=x", f"{'k' * 65}=x"):
+        assert served("start", "app:add", "1", "--meta", wrong).code == ExitCode.USAGE
+    with Runtime.connect(served.home) as rt:
+        records = rt.list(metadata={"customer": "acme"})
+        assert {record.id for record in records} == {id, again}
+        assert all((record.args, record.kwargs) == ([1], {"b": 2}) for record in records)
+        assert (rt.status(plain).metadata, rt.status(plain).kwargs) == ({}, {})
+        with pytest.raises(InvalidOption, match="metadata"):
+            rt.list(metadata={"customer": 1})  # type: ignore[dict-item]
 
 
 @pytest.mark.parametrize(
