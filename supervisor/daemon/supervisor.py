@@ -25,7 +25,7 @@ from typing import Any, Final
 
 from ...actors.errors import AppFailed, StoreError, UnderstudyError
 from ...actors.ids import id_text
-from ..app import AppSpec
+from ..app import AppSpec, lacks_guard
 from ..boxes.sweep import BoxSweep
 from ..execution.attempts import Attempts
 from ..execution.pool import Pool
@@ -194,7 +194,8 @@ class Supervisor:
         """See `AppEvents`."""
         if self._embedded:
             # The embedding program gets the error at its next call, which is more useful to it than our exit.
-            log.error("%s", error.args[0])
+            if not lacks_guard(error):
+                log.error("%s", error.args[0])
             self._core.service.give_up(error)
         else:
             self._fail(error)
