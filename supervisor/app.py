@@ -10,7 +10,7 @@ import threading
 import traceback
 import types
 import zipimport
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -180,23 +180,6 @@ def load_late(module: str) -> None:
 def lacks_guard(error: BaseException) -> bool:
     """Whether the error says that the program must put its use of a Runtime under a guard."""
     return isinstance(error, AppFailed) and not error.remote_traceback and GUARD in str(error)
-
-
-def show_without_traceback(is_plain: Callable[[BaseException], bool]) -> None:
-    """Print an error for which this is true without its traceback, if it ends this program. Others stay as they are.
-
-    A program that has a hook of its own keeps it.
-    """
-    if sys.excepthook is not sys.__excepthook__:
-        return
-
-    def hook(kind: type[BaseException], error: BaseException, trace: types.TracebackType | None) -> None:
-        if is_plain(error) and sys.stderr is not None:
-            print(f"{kind.__name__}: {error}", file=sys.stderr)
-        else:
-            sys.__excepthook__(kind, error, trace)
-
-    sys.excepthook = hook
 
 
 def load_app(spec: AppSpec) -> None:

@@ -23,4 +23,5 @@ async def run(
     conf: BoxConf, *, timeout: float | None = None, grace: float = GRACE_DEFAULT, **options: Any
 ) -> dict[str, Any]:
     """Start a container, wait for its end and return its map; see `understudy.box.run`."""
-    return await aio.result(await start(conf, grace=grace, **options), timeout)
+    ended: dict[str, Any] = await aio.result(await start(conf, grace=grace, **options), timeout)
+    return ended

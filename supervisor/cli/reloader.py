@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
 import warnings
 from contextlib import suppress
@@ -38,32 +39,32 @@ class Reloader:
         self._pending: set[str] = set()
         self._told: set[tuple[str, str]] = set()
         self._child = 0
-        self._stopping = False
+        self._stop = threading.Event()
 
     def run(self) -> int | None:
         """Returns None in each child, which is to serve, and the exit code in the parent."""
         # What is ignored stays so: nohup ignores SIGHUP.
         heeded = [number for number in PASSED_ON if signal.getsignal(number) is not signal.SIG_IGN]
         former = {number: signal.signal(number, self._pass_on) for number in heeded}
-        while not self._stopping:
+        while not self._stop.is_set():
             self._pending.clear()
             parent = os.getpid()
             flush_output()
             self._child = os.fork()
             if not self._child:
                 _become_child(parent, former)
-                return ExitCode.OK if self._stopping else None
-            if self._stopping:
+                return ExitCode.OK if self._stop.is_set() else None
+            if self._stop.is_set():
                 self._pass_on(signal.SIGTERM, None)  # the signal came before the child was known
             code, replaced = self._mind()
-            if self._stopping or code not in (ExitCode.OK, ExitCode.APP_FAILED):
+            if self._stop.is_set() or code not in (ExitCode.OK, ExitCode.APP_FAILED):
                 return code
             if replaced:
                 continue
             if code == ExitCode.OK:
                 return code  # `understudy stop`
             log.error("waiting for a change of the app's files")
-            while not self._stopping and not self._is_due():
+            while not self._stop.is_set() and not self._is_due():
                 time.sleep(self._files.pause)
         return ExitCode.OK
 
@@ -109,7 +110,7 @@ class Reloader:
         return True
 
     def _pass_on(self, number: int, _frame: Any) -> None:
-        self._stopping = True
+        self._stop.set()
         if self._child:
             with suppress(ProcessLookupError):
                 os.kill(self._child, number)

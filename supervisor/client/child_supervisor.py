@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgpack
 
 from ...actors.errors import SupervisorLost, UnderstudyError
-from ..app import AppSpec, lacks_guard, show_without_traceback
+from ..app import AppSpec
 from ..home import Home
 from ..linux.python_command import environment, python_command
 from ..settings import Settings
@@ -33,8 +33,6 @@ class ChildSupervisor:
         Raises SupervisorLost if a user or the kernel (out of memory) has killed it; another try may succeed.
         """
         self._drain = settings.drain
-        if spec.main_path is not None:
-            show_without_traceback(lacks_guard)  # the program's own frames say nothing of it
         self._sock, theirs = socket.socketpair()
         try:
             with theirs:
