@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from .actors.values import register as register
     from .actors.websocket import api as _ws
     from .supervisor.client.async_runtime import AsyncRuntime as AsyncRuntime
+    from .supervisor.client.executor import Executor as Executor
     from .supervisor.client.runtime import Runtime as Runtime
 
     aio, box, ws = _aio, _box, _ws
@@ -62,6 +63,7 @@ _NAMES: Final = {
     "actors.task.worker_hooks": "on_worker_start on_worker_stop",
     "actors.values": "register",
     "supervisor.client.async_runtime": "AsyncRuntime",
+    "supervisor.client.executor": "Executor",
     "supervisor.client.runtime": "Runtime",
 }
 #: Public name -> the module it lives in.

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import AbstractContextManager
+from itertools import islice
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgpack
 
 from ..actors.errors import StoreCorrupt, StoreError
 from ..actors.state import TERMINAL, State
-from .shared_view import Snapshot, release, view_of
-from .tables.record import Record, state_of
+from .shared_view import Reading, Snapshot, release, view_of
+from .tables.record import Record, is_bare, state_of
 from .tables.schema import (
     ID_BYTES,
     Lane,
@@ -34,6 +34,9 @@ T = TypeVar("T")
 LogLine = tuple[float, str, str]
 """Time in seconds since the epoch, level, text."""
 
+End = tuple[bytes, str, bytes | None, Any]
+"""Id, final state, encoded value, error of a task that has ended."""
+
 _CLOCK_SLACK: Final = 3600.0  # seconds by which the time in a task's id and its time of creation may differ
 
 
@@ -47,6 +50,11 @@ class Reader:
     def __init__(self, home: Path) -> None:
         self._view = view_of(Path(home))
         self._closed = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the store's files are open."""
+        return self._view.is_open
 
     def close(self) -> None:
         """Release the store; may be called twice."""
@@ -64,6 +72,36 @@ class Reader:
         """The record of a task; None if there is no task with this id."""
         row = self._get(Table.TASKS, id)
         return None if row is None else _parsed(id, Record.unpack, id, row)
+
+    def record_and_depth(self, id: bytes) -> tuple[Record, int] | None:
+        """The record of a task and how many messages its mailbox holds; None if there is no task with this id."""
+        with self._read() as snapshot:
+            row = snapshot.get(Table.TASKS, id)
+            return None if row is None else (_parsed(id, Record.unpack, id, row), _depth(snapshot, id))
+
+    def ends(self, id: bytes, rows: int = 1, ahead_bytes: int = 0) -> list[End]:
+        """The end of this task, and those of tasks after it; empty if this one has not ended.
+
+        It looks at `rows` tasks in the order of their ids. Of the later ones it leaves out those that have not ended,
+        those with a damaged record, and those whose values and errors together would take more than `ahead_bytes`.
+        """
+        with self._read() as snapshot:
+            row = snapshot.get(Table.TASKS, id)
+            end = None if row is None else _end(snapshot, id, row)
+            if end is None:
+                return []
+            found = [end]
+            if rows == 1:
+                return found
+            for later, row in islice(snapshot.rows(Table.TASKS, id + b"\0"), rows - 1):
+                try:
+                    end = _end(snapshot, later, row, ahead_bytes - len(row))
+                except StoreCorrupt:
+                    continue  # A read of that task itself raises this.
+                if end is not None:
+                    found.append(end)
+                    ahead_bytes -= len(row) + len(end[2] or b"")
+            return found
 
     def records(
         self,
@@ -133,7 +171,7 @@ class Reader:
     def mailbox_depth(self, id: bytes) -> int:
         """How many messages are in the task's mailbox: sent and not yet acknowledged."""
         with self._read() as snapshot:
-            return sum(1 for _ in snapshot.rows(Table.MAIL, id, after_prefix(id)))
+            return _depth(snapshot, id)
 
     def logs(self, id: bytes, after: int = 0, limit: int = 1000) -> list[tuple[int, list[LogLine]]]:
         """Chunks of the task's log with a sequence number above `after`, oldest first; all chunks for 0.
@@ -191,7 +229,7 @@ class Reader:
         with self._read() as snapshot:
             return snapshot.count(table)
 
-    def _read(self) -> AbstractContextManager[Snapshot]:
+    def _read(self) -> Reading:
         if self._closed:
             raise StoreError("the reader was closed; make a new one")
         return self._view.read()
@@ -199,6 +237,27 @@ class Reader:
     def _get(self, table: Table, key: bytes) -> bytes | None:
         with self._read() as snapshot:
             return snapshot.get(table, key)
+
+
+def _depth(snapshot: Snapshot, id: bytes) -> int:
+    return sum(1 for _ in snapshot.rows(Table.MAIL, id, after_prefix(id)))
+
+
+def _end(snapshot: Snapshot, id: bytes, row: bytes, most: int | None = None) -> End | None:
+    """The end of a task by its row; None if it has not ended, its value is missing or takes more bytes than `most`."""
+    state = _parsed(id, state_of, row)
+    if state not in TERMINAL:
+        return None
+    if is_bare(row):
+        # The usual case; the rest of the record need not be read.
+        return id, state, None, None
+    record = _parsed(id, Record.unpack, id, row)
+    if most is not None and (record.result or 0) > most:
+        return None
+    if record.result is None:
+        return id, state, None, record.error
+    value = snapshot.get(Table.RESULTS, id)
+    return None if value is None else (id, state, value, record.error)
 
 
 def _live(snapshot: Snapshot, wanted: frozenset[State], before: bytes | None) -> Iterator[Record]:

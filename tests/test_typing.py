@@ -15,7 +15,7 @@ from checkout import ROOT
 #: A line with a mark must have an error; a `reveal_type` must be of the type in its comment.
 PROGRAM = """
 from dataclasses import dataclass
-from understudy import AsyncRuntime, Runtime, aio, task
+from understudy import AsyncRuntime, Executor, Runtime, aio, task
 
 @dataclass
 class Point:
@@ -57,6 +57,10 @@ def program(rt: Runtime) -> None:
     reveal_type(rt.start_many(move, [Point(1)]))  # list[TaskInfo[Point]]
     reveal_type(rt.start_many([move.options(key="k").call(Point(1), by=3)]))  # list[TaskInfo[Point]]
     reveal_type(rt.retry(info))  # TaskInfo[Point]
+    executor = Executor(rt)
+    reveal_type(executor.submit(move, Point(1), by=2).result())  # Point
+    reveal_type(executor.submit(count, "x").result())  # int
+    reveal_type(executor.submit("m:f", 1).result())  # Any
     reveal_type(move(Point(1)))  # Point
     reveal_type(rt.start("m:f", 1, 2))  # TaskInfo[Any]
     reveal_type(rt.result(info.id))  # Any
@@ -67,6 +71,8 @@ def program(rt: Runtime) -> None:
     count.start(5)  # error
     tally.start("x")  # error
     rt.start(move, 1)  # error
+    executor.submit(move, 1)  # error
+    executor.submit(len, "x")  # error
     wrong: int = rt.run(move, Point(1))  # error
 
 async def async_program(rt: AsyncRuntime) -> None:

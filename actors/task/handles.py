@@ -197,7 +197,7 @@ class TaskInfo(Generic[R_co]):
 
     def status(self) -> TaskRecord:
         """A snapshot of the task."""
-        return self._runtime().status(self.id)
+        return self._runtime().status(self)
 
     def result(self, timeout: float | None = None) -> R_co:
         """Wait for its value. Raises TaskFailed, TaskTimedOut, TaskCancelled or TimeoutError."""
@@ -205,23 +205,23 @@ class TaskInfo(Generic[R_co]):
 
     def wait(self, timeout: float | None = None) -> TaskRecord:
         """Wait for any final state; TimeoutError when `timeout` seconds run out."""
-        return self._runtime().wait(self.id, timeout=timeout)
+        return self._runtime().wait(self, timeout=timeout)
 
     def send(self, message: Any, *, timeout: float | None = None) -> None:
         """Put a message into its mailbox; returns once it is on disk."""
-        self._runtime().send(self.id, message, timeout=timeout)
+        self._runtime().send(self, message, timeout=timeout)
 
     def close(self, *, timeout: float | None = None) -> None:
         """Close its mailbox: it accepts no more messages."""
-        self._runtime().close_mailbox(self.id, timeout=timeout)
+        self._runtime().close_mailbox(self, timeout=timeout)
 
     def cancel(self, *, timeout: float | None = None) -> bool:
         """Cancel it; True if it had not ended."""
-        return self._runtime().cancel(self.id, timeout=timeout)
+        return self._runtime().cancel(self, timeout=timeout)
 
     def restore(self) -> Any:
         """Its last checkpoint, or None."""
-        return self._runtime().restore(self.id)
+        return self._runtime().restore(self)
 
 
 IdLike = str | UUID | TaskInfo[Any]

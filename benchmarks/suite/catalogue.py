@@ -9,6 +9,7 @@ from suite.case import Case
 #: The programs beside `run.py`, by name.
 CASES = (
     "throughput",
+    "natural",
     "latency",
     "start",
     "messages",

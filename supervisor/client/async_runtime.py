@@ -205,10 +205,13 @@ class AsyncRuntime:
         return value_of(*await self._end(id, self.sync._deadline(timeout)), shape=shape_of_end(id))
 
     async def _end(self, id: IdLike, deadline: Deadline) -> Row:
-        key = id_of(id)
+        key, ends = id_of(id), self.sync._ends
+        row = ends.ended(key) if ends.reads_at_once else await self._call(ends.ended, key)
+        if row is not None:
+            return row
         async with self._waiting([key], deadline) as wait:
             if not await is_done_async(wait.future, deadline.left()):
-                raise self.sync._ends.late(wait, deadline)
+                raise ends.late(wait, deadline)
             wait.future.result()
         return wait.rows[key]
 

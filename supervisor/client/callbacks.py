@@ -12,14 +12,17 @@ import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any, Final
+from typing import Any, Final, TypeVar, cast
 
 from ...actors.attempt.helper_threads import start_outside
+from .steps import is_done_in_task
 
 log = logging.getLogger("understudy")
 
 #: Seconds that `close` waits for callbacks that have not ended.
 CLOSE_WITHIN: Final = 5.0
+
+T = TypeVar("T")
 
 _Queue = queue.SimpleQueue[tuple[Callable[[Future[Any]], object], Future[Any]] | None]
 
@@ -73,30 +76,41 @@ def _call(callback: Callable[[Future[Any]], object], future: Future[Any]) -> Non
         log.exception("a callback of %r raised an error", future)
 
 
-class UserFuture(Future[Any]):
+class UserFuture(Future[T]):
     """A future that a user gets. Its callbacks run on the thread of `Callbacks`.
 
     It is set with a raw result, which `result` and `exception` turn into the value in the thread that asks.
     """
 
-    def __init__(self, callbacks: Callbacks, value_of: Callable[[Any], Any]) -> None:
+    def __init__(self, callbacks: Callbacks, value_of: Callable[[Any], T]) -> None:
         super().__init__()
         self._callbacks = callbacks
         self._value_of = value_of
         #: The value or the error that the raw result stands for; one item once it is known.
         self._outcome: tuple[Any, Exception | None] | None = None
 
-    def result(self, timeout: float | None = None) -> Any:
-        """See `concurrent.futures.Future`."""
-        value, error = self._decoded(super().result(timeout))
+    def result(self, timeout: float | None = None) -> T:
+        """See `concurrent.futures.Future`. Inside a sync task it gives up the task's slot while it waits."""
+        self._await(timeout)
+        value: T
+        value, error = self._decoded(super().result(0))
         if error is not None:
             raise error
         return value
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """See `concurrent.futures.Future`."""
-        error = super().exception(timeout)
+        self._await(timeout)
+        error = super().exception(0)
         return error if error is not None else self._decoded(super().result())[1]
+
+    def set_raw(self, raw: Any) -> None:
+        """Set the raw result."""
+        Future.set_result(cast("Future[Any]", self), raw)
+
+    def _await(self, timeout: float | None) -> None:
+        if not self.done():
+            is_done_in_task(self, timeout)
 
     def _decoded(self, raw: Any) -> tuple[Any, Exception | None]:
         if self._outcome is None:

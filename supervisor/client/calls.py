@@ -21,6 +21,7 @@ from .deadline import Deadline
 from .reconnecting import ReconnectingClient
 from .start_rows import MakeRow, StartRow, StartRows, TaskLike, calls_of
 from .steps import Steps
+from .stored_ends import StoredEnds
 from .views import view
 
 if TYPE_CHECKING:
@@ -46,9 +47,10 @@ class Calls:
     `TaskInfo` are given the runtime.
     """
 
-    def __init__(self, client: ReconnectingClient, reader: Reader) -> None:
+    def __init__(self, client: ReconnectingClient, reader: Reader, stored: StoredEnds) -> None:
         self._client = client
         self._reader = reader
+        self._stored = stored
         self._starts = StartRows(client)
 
     # --- starting tasks ---
@@ -71,6 +73,11 @@ class Calls:
         """The row of a start that has not been sent."""
         make_row = yield from self._starts.rows_of(task, deadline)
         return make_row(args, kwargs)
+
+    def row_at_once(self, task: TaskLike, args: tuple[Any, ...], kwargs: dict[str, Any]) -> StartRow | None:
+        """As `row_of`, for a task that was started last; None for another one."""
+        make_row = self._starts.last(task)
+        return None if make_row is None else make_row(args, kwargs)
 
     def start_row(self, runtime: Runtime, deadline: Deadline, row: StartRow) -> Steps[TaskInfo[Any]]:
         """Start a task by its row."""
@@ -197,7 +204,9 @@ class Calls:
 
     def prune(self, deadline: Deadline, all: bool) -> Steps[int]:
         """See `Runtime.prune`."""
-        return int((yield from self._client.ask(deadline, Ask.PRUNE, all)))
+        removed = int((yield from self._client.ask(deadline, Ask.PRUNE, all)))
+        self._stored.forget()
+        return removed
 
     def compact(self, deadline: Deadline) -> Steps[None]:
         """See `Runtime.compact`."""
@@ -227,13 +236,20 @@ class Calls:
         """A task's row. Raises TaskNotFound."""
         record = self.store.record(key)
         if record is None:
-            raise TaskNotFound(f"no task has the id {id_text(key)}", id_text(key))
+            raise _not_found(key)
         return record
 
     def status(self, id: IdLike) -> TaskRecord:
         """See `Runtime.status`."""
         key = id_of(id)
-        return view(self.record(key), self.store.mailbox_depth(key), self.store.args)
+        found = self.store.record_and_depth(key)
+        if found is None:
+            raise _not_found(key)
+        return view(*found, self.store.args)
+
+
+def _not_found(key: bytes) -> TaskNotFound:
+    return TaskNotFound(f"no task has the id {id_text(key)}", id_text(key))
 
 
 def several(values: Iterable[T] | None, call: str, what: str) -> Iterable[T]:

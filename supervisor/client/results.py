@@ -5,32 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent import futures
 from concurrent.futures import Future
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
-from ...actors.attempt.actor import TaskActor, running_actor
-from ...actors.attempt.async_actor import AsyncTaskActor
+from ...actors.errors import HomeError, StoreError
 from ...actors.ids import id_text
-from ...storage.reader import Reader
 from ..wire.messages import Ask
 from .callbacks import UserFuture
 from .connection import Reply
 from .deadline import NO_DEADLINE, Deadline
 from .reconnecting import ReconnectingClient
-from .steps import finish, is_done
+from .steps import counted, finish, is_done_in_task, sync_task
+from .stored_ends import StoredEnds
 from .wait import EndsWait, Row
 
 
 class Results:
     """The ends of tasks, from the supervisor of one `ReconnectingClient`. Thread-safe.
 
-    Without a connection the store is read first: tasks that have ended need no supervisor. A wait inside a sync task
-    gives up the task's slot; otherwise waiting parents would block their children.
+    The end of a single task is looked for in the store first, and so is any end while there is no connection: tasks
+    that have ended need no supervisor. A task that is not found there may have ended since; the supervisor knows.
+    A wait inside a sync task gives up the task's slot; otherwise waiting parents would block their children.
     """
 
-    def __init__(self, client: ReconnectingClient, reader: Reader) -> None:
+    def __init__(self, client: ReconnectingClient, stored: StoredEnds) -> None:
         self._client = client
-        self._reader = reader
+        self._stored = stored
 
     def begin(self, keys: Iterable[bytes], deadline: Deadline, known: Sequence[Row] = ()) -> EndsWait:
         """Start to wait for the ends of these tasks, some of which are `known`; `forget` the wait when done."""
@@ -45,7 +45,22 @@ class Results:
         self._client.check_open()
         if self._client.connection is not None:
             return []
-        return [row for key in keys if (row := self._stored(key)) is not None]
+        return [row for key in keys if (row := self._stored.find(key)) is not None]
+
+    @property
+    def reads_at_once(self) -> bool:
+        """Whether the store is open, so that `ended` reads no more than a few pages."""
+        return self._stored.is_open
+
+    def ended(self, key: bytes) -> Row | None:
+        """The end of a task that the store has; None if the supervisor must be asked."""
+        self._client.check_open()
+        try:
+            return self._stored.find(key)
+        except (StoreError, HomeError):
+            if self._client.connection is None:
+                raise
+            return None
 
     def late(self, wait: EndsWait, deadline: Deadline) -> Exception:
         """The error of a wait whose time is over."""
@@ -57,6 +72,9 @@ class Results:
 
     def one(self, key: bytes, deadline: Deadline) -> Row:
         """A task's end; TimeoutError when the time is over."""
+        row = self.ended(key)
+        if row is not None:
+            return row
         with self._waiting([key], deadline) as wait:
             return self._end(wait, key, deadline)
 
@@ -69,9 +87,9 @@ class Results:
         started: Reply = finish(client.request(deadline, Ask.START, [start]), deadline, client.late)
         try:
             with self._waiting([key], deadline) as wait:
-                if _may_park() is None:
+                if sync_task() is None:
                     # Wait for both, or for the first error: waking up for each of them takes longer.
-                    with _counted():
+                    with counted():
                         futures.wait([started, wait.future], deadline.left(), futures.FIRST_EXCEPTION)
                 answer = client.ask(deadline, Ask.START, [start], reply=started)
                 finish(answer, deadline, client.late)
@@ -90,9 +108,11 @@ class Results:
                     self._await_row(wait, key, deadline)
                 yield wait.rows[key]
 
-    def future(self, key: bytes, give: Callable[[Row], Any], keep: object) -> UserFuture:
+    def future(self, key: bytes, give: Callable[[Row], Any], keep: object) -> UserFuture[Any]:
         """A future with `give(end)`; cancel it to stop waiting. It refers to `keep` until it is done."""
-        return EndFuture(self._client, self.begin([key], NO_DEADLINE, self.stored([key])), give, keep)
+        row = self.ended(key)
+        wait = self.begin([key], NO_DEADLINE, [] if row is None else [row])
+        return EndFuture(self._client, wait, give, keep)
 
     @contextmanager
     def _waiting(self, keys: Sequence[bytes], deadline: Deadline) -> Iterator[EndsWait]:
@@ -102,15 +122,6 @@ class Results:
         finally:
             self._client.forget(wait)
 
-    def _stored(self, key: bytes) -> Row | None:
-        record = self._reader.record(key)
-        if record is None or not record.terminal:
-            return None
-        value = None if record.result is None else self._reader.result(key)
-        if value is None and record.result is not None:
-            return None  # It was pruned between the two reads.
-        return key, record.state, value, record.error
-
     def _end(self, wait: EndsWait, key: bytes, deadline: Deadline) -> Row:
         if not self._await(wait, deadline):
             raise self.late(wait, deadline)
@@ -118,24 +129,17 @@ class Results:
 
     def _await(self, wait: EndsWait, deadline: Deadline) -> bool:
         """Whether all tasks have ended in time."""
-        actor = _may_park()
-        if actor is None:
-            with _counted():
-                if not is_done(wait.future, deadline.left()):
-                    return False
-                wait.future.result()
-                return True
-        if not actor.wait_future(wait.future, deadline.left()):
+        if not is_done_in_task(wait.future, deadline.left()):
             return False
         wait.future.result()
         return True
 
     def _await_row(self, wait: EndsWait, key: bytes, deadline: Deadline) -> None:
-        if _may_park() is not None:
+        if sync_task() is not None:
             if not self._await(wait, deadline):
                 raise self.late(wait, deadline)
             return
-        with _counted(), wait.news:
+        with counted(), wait.news:
             while key not in wait.rows:
                 if wait.future.done():
                     wait.future.result()
@@ -146,7 +150,7 @@ class Results:
             raise self.late(wait, deadline)
 
 
-class EndFuture(UserFuture):
+class EndFuture(UserFuture[Any]):
     """The future end of a task."""
 
     def __init__(
@@ -183,16 +187,4 @@ class EndFuture(UserFuture):
                 self.set_exception(error)
             else:
                 (row,) = wait.rows.values()
-                self.set_result(row)
-
-
-def _may_park() -> TaskActor | None:
-    """The sync task of the current thread, or None; it gives up its slot while it waits."""
-    actor = running_actor()
-    return None if isinstance(actor, AsyncTaskActor) else actor
-
-
-def _counted() -> AbstractContextManager[None]:
-    """A wait of the current thread. In a thread of an async task it is one of the task."""
-    actor = running_actor()
-    return actor.waiting_in_thread() if isinstance(actor, AsyncTaskActor) else nullcontext()
+                self.set_raw(row)

@@ -32,6 +32,7 @@ from .reconnecting import ReconnectingClient
 from .results import Results
 from .start_rows import StreamLike, TaskLike
 from .steps import Steps, finish
+from .stored_ends import StoredEnds
 from .subscription import Subscription
 from .views import LogLine, outcome_of, result_shape, shape_of_end, value_of, view
 
@@ -110,8 +111,9 @@ class Runtime:
     def _attach(self, client: ReconnectingClient) -> None:
         self._client = client
         self._reader = Reader(client.home.path)
-        self._calls = Calls(client, self._reader)
-        self._ends = Results(client, self._reader)
+        stored = StoredEnds(self._reader)
+        self._calls = Calls(client, self._reader, stored)
+        self._ends = Results(client, stored)
         # Nothing here may refer to the runtime, so that this is called as soon as the program lets go of it.
         self._finalizer = weakref.finalize(self, _let_go, client, self._reader)
         self._finalizer.atexit = False  # See `_close_all`.

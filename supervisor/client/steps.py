@@ -12,9 +12,11 @@ import contextvars
 import threading
 from collections.abc import Callable, Generator
 from concurrent.futures import CancelledError, Executor, Future
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any, Generic, TypeVar
 
+from ...actors.attempt.actor import TaskActor, running_actor
+from ...actors.attempt.async_actor import AsyncTaskActor
 from .deadline import Deadline
 
 T = TypeVar("T")
@@ -102,12 +104,37 @@ class _SharedCall(Generic[T]):
 def is_done(future: Future[Any], seconds: float | None) -> bool:
     """Wait for the future; False if it is not done in time."""
     try:
-        future.exception(seconds)
+        # As the base class does it: a future of a user would turn the result into a value.
+        Future.exception(future, seconds)
     except TimeoutError:
         return future.done()
     except CancelledError:
         pass
     return True
+
+
+def is_done_in_task(future: Future[Any], seconds: float | None) -> bool:
+    """As `is_done`, for the calls of users, who may be in a sync task: there it gives up the slot while it waits.
+
+    Otherwise parents that wait would keep their children from running. Raises what `TaskActor.wait_future` raises.
+    """
+    actor = sync_task()
+    if actor is not None:
+        return actor.wait_future(future, seconds)
+    with counted():
+        return is_done(future, seconds)
+
+
+def counted() -> AbstractContextManager[None]:
+    """A wait of the current thread. In a thread of an async task it is one of the task."""
+    actor = running_actor()
+    return actor.waiting_in_thread() if isinstance(actor, AsyncTaskActor) else nullcontext()
+
+
+def sync_task() -> TaskActor | None:
+    """The sync task that the current thread runs, or None."""
+    actor = running_actor()
+    return None if isinstance(actor, AsyncTaskActor) else actor
 
 
 async def is_done_async(future: Future[Any], seconds: float | None) -> bool:

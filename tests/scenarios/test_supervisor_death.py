@@ -6,6 +6,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 import stage_tasks as stage
 from puppets import end, said
 from theatre import PATIENCE, cookie, gone, kill, parked, processes_of, ready, runtime, seen, serving
-from understudy import NotRunning, Runtime, State, SupervisorLost
+from understudy import Executor, NotRunning, Runtime, State, SupervisorLost
 from understudy.supervisor.client.calls import START_PART
 from understudy.supervisor.client.connection import Reply
 from understudy.supervisor.client.runtime import attached
@@ -72,6 +73,40 @@ def test_during_start_many(home: Path) -> None:
         everything = rt.list(limit=len(acknowledged) * 2)
         assert {record.id for record in everything} == {info.id for info in acknowledged}
         assert {record.attempt for record in everything} == {1}
+
+
+def test_no_future_of_an_executor_is_lost(home: Path) -> None:
+    futures: list[Future[int]] = []
+    with runtime(home, restarts=1000) as rt, Executor(rt) as executor:
+
+        def act() -> None:
+            first = len(futures)
+            futures.extend([executor.submit(stage.add, first, n) for n in range(200)])
+            # Others are under way, wait for the next commit, or run.
+            futures[first].result(PATIENCE)
+
+        assert under_fire(rt, 5, act) == KILLS
+        assert [future.result(60) for future in futures] == [
+            first + n for first in range(0, len(futures), 200) for n in range(200)
+        ]
+        everything = rt.list(limit=len(futures) * 2)
+        assert len(everything) == len({future.id for future in futures}) == len(futures)
+
+
+def test_futures_of_an_executor_end_though_no_supervisor_comes(home: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr("understudy.supervisor.client.reconnecting.PATIENCE", 0.3)
+    with serving(home) as supervisor:
+        assert said(supervisor) == ["ready"]
+        with Runtime.connect(home) as rt, Executor(rt) as executor:
+            done, running = executor.submit(stage.add, 1, 1), executor.submit(stage.parked)
+            assert done.result(PATIENCE) == 2
+            parked([rt.start(stage.parked)], rt)
+            kill(supervisor.pid)
+            with pytest.raises(NotRunning):
+                running.result(PATIENCE)
+            with pytest.raises(NotRunning):
+                executor.submit(stage.add, 1, 1).result(PATIENCE)
+        assert done.result() == 2
 
 
 class Calls:

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from typed_tasks import Album, Colour, Picture, Size, kept_when_cancelled, largest, says, turn, wrong
-from understudy import AsyncRuntime, Runtime, State, TaskCancelled, TaskFailed, UnencodableValue
+from understudy import AsyncRuntime, Executor, Runtime, State, TaskCancelled, TaskFailed, UnencodableValue
 from waiting import until
 
 ONE = Picture(
@@ -26,6 +26,8 @@ def test_arguments_and_results_are_what_their_annotations_say(home: Path):
         info = turn.start(OTHER, ONE, by=Colour.RED, thumb=Size(1, 1))
         assert info.result(20)[1] == TURNED
         assert rt.result(info) == rt.wait_for(info).result(20) == next(rt.results([info]))
+        with Executor(rt) as executor:
+            assert executor.submit(turn, ONE).result(20) == [TURNED]
         # By id alone nobody knows which task it is: plain data.
         assert rt.result(info.id)[0]["path"] == "b.turned"
         assert rt.run(largest, [ONE, OTHER], timeout=20) == OTHER

@@ -237,3 +237,74 @@ def test_many_threads_may_ask(cast: list[Record], reader: Reader):
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+def add_end(store: Any, number: int, state: State = State.COMPLETED) -> Record:
+    """A task with a result of 6 bytes and an error, if it has ended."""
+    record = add_task(store, state, EPOCH + number)
+    record.result, record.error = 6, ("ValueError", "no", "", {})
+    store.put(Table.TASKS, record.id, record.pack())
+    return record
+
+
+def test_the_end_of_a_task_and_of_those_after_it(fill: Fill, reader: Reader):
+    made: list[Record] = []
+
+    def write(store: Any) -> None:
+        states = State.QUEUED, State.COMPLETED, State.RUNNING, State.COMPLETED, State.FAILED, State.COMPLETED
+        made.extend(add_end(store, number, state) for number, state in enumerate(states))
+        store.put(Table.TASKS, made[3].id, b"no record")
+
+    fill(write)
+    queued, first, running, damaged, failed, last = (record.id for record in made)
+    assert (
+        reader.ends(queued, 10, 100) == reader.ends(running, 10, 100) == reader.ends(bytes(16), 10, 100) == []
+    )
+    error = made[1].error
+    ends = [(id, state, b"result", error) for id, state in ((first, "completed"), (failed, "failed"))]
+    assert reader.ends(first) == ends[:1]
+    needed = len(made[4].pack()) + 6
+    both = needed + len(made[5].pack()) + 6
+    assert (
+        reader.ends(first, 4, both)
+        == reader.ends(first, 10, needed)
+        == reader.ends(first, 10, both - 1)
+        == ends
+    )
+    assert reader.ends(first, 10, both) == [*ends, (last, "completed", b"result", error)]
+    assert reader.ends(first, 10, 5) == ends[:1], "its own value is of any size"
+    with pytest.raises(StoreCorrupt, match=damaged.hex()):
+        reader.ends(damaged, 10, 100)
+
+
+def test_an_end_without_its_value_is_not_told(fill: Fill, reader: Reader):
+    made: list[Record] = []
+
+    def write(store: Any) -> None:
+        made.append(add_end(store, 0))
+        store.delete(Table.RESULTS, made[0].id)
+
+    fill(write)
+    assert reader.ends(made[0].id) == []
+
+
+def test_a_record_and_its_mailbox_come_from_one_snapshot(fill: Fill, reader: Reader):
+    made: list[Record] = []
+
+    def write(store: Any) -> None:
+        made.append(add_task(store, State.RUNNING))
+        for number in (1, 2):
+            store.put(Table.MAIL, mail_key(made[0].id, number), b"message")
+
+    fill(write)
+    found = reader.record_and_depth(made[0].id)
+    assert found is not None
+    assert found[0].pack() == made[0].pack()
+    assert found[1] == reader.mailbox_depth(made[0].id)
+    assert reader.record_and_depth(bytes(16)) is None
+
+
+def test_the_first_read_opens_the_store(cast: list[Record], reader: Reader):
+    assert not reader.is_open
+    reader.record(cast[0].id)
+    assert reader.is_open

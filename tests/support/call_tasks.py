@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from understudy import Fail, checkpoint, progress, receive, restore, sleep, task
+from understudy import Executor, Fail, checkpoint, progress, receive, restore, sleep, task
 
 
 @task
@@ -47,3 +47,11 @@ def own_pid() -> int:
 @task(timeout=0.05, grace=0.1)
 def too_slow() -> None:
     sleep(60)
+
+
+@task
+def sum_of_children(count: int) -> int:
+    with Executor() as executor:
+        return sum(
+            future.result(30) for future in [executor.submit(add, number, 0) for number in range(count)]
+        )

@@ -26,6 +26,8 @@ LIMITS = {
     "bytes of the reason of a WebSocket's close": "actors.websocket.connect_options.REASON_LIMIT",
     "tasks or messages in one commit of `start_many`, `send_many`": "supervisor.settings.BATCH_LIMIT",
     "bytes of these tasks or messages": "supervisor.settings.BATCH_BYTES",
+    "starts of an `Executor` that are not acknowledged": "supervisor.client.start_queue.MAX_STARTS",
+    "bytes of their arguments": "supervisor.client.start_queue.MAX_START_BYTES",
     "messages given to a worker ahead of its task": "supervisor.tasks.mailboxes.AHEAD_MESSAGES",
     "bytes of these messages": "supervisor.tasks.mailboxes.AHEAD_BYTES",
     "bytes not yet on disk": "supervisor.tasks.commit_loop.BACKLOG_HIGH",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import signal
 import threading
 import weakref
 from collections.abc import Callable
@@ -12,14 +15,16 @@ import pytest
 
 from call_tasks import add, refuse, remember
 from mimic import Peer, mimic
-from understudy import Runtime
+from understudy import AsyncRuntime, Runtime, TaskFailed
 from understudy.actors import values
-from understudy.actors.errors import NotRunning, TaskNotFound, UnknownTask
+from understudy.actors.errors import NotRunning, StoreError, TaskNotFound, UnknownTask
 from understudy.actors.state import State
+from understudy.storage.file.names import store_file
 from understudy.storage.reader import Reader
 from understudy.supervisor.client.deadline import NO_DEADLINE, Deadline
 from understudy.supervisor.client.reconnecting import ReconnectingClient
 from understudy.supervisor.client.results import Results
+from understudy.supervisor.client.stored_ends import StoredEnds
 from understudy.supervisor.home import Home
 from understudy.supervisor.settings import Settings
 from understudy.supervisor.wire.messages import Answer, Ask
@@ -53,7 +58,7 @@ class Caller:
 
 def attached(home: Path) -> tuple[ReconnectingClient, Results]:
     client = ReconnectingClient(Home(home), Settings(), None, owner=False)
-    return client, Results(client, Reader(home))
+    return client, Results(client, StoredEnds(Reader(home)))
 
 
 def asked_for_both(peer: Peer) -> tuple[int, int]:
@@ -190,6 +195,46 @@ def test_a_future_fails_with_its_wait(home: Path):
             pending.result(10)
         with pytest.raises(NotRunning, match="closed"):
             ends.future(ID, lambda row: row[2], None)
+
+
+def test_ended_tasks_need_no_answer(home: Path):
+    with Runtime(home, app="call_tasks", workers=1, durability="os", drain=0) as rt:
+        infos = rt.start_many(add, range(300))
+        failed = rt.start(refuse)
+        assert list(rt.results(infos, 30)) == list(range(1, 301))
+        rt.wait(failed, 30)
+        os.kill(rt.supervisor_pid, signal.SIGSTOP)
+        try:
+            assert [rt.result(info, 5) for info in infos] == list(range(1, 301))
+            assert [info.result(0) for info in reversed(infos)] == list(range(300, 0, -1))
+            assert rt.wait(failed, 5).state is State.FAILED
+            with pytest.raises(TaskFailed, match="no"):
+                rt.wait_for(failed).result(5)
+
+            async def story() -> None:
+                async with AsyncRuntime.connect(home) as other:
+                    assert [await other.result(info, 5) for info in infos] == list(range(1, 301))
+                    assert (await other.wait(failed, 5)).state is State.FAILED
+
+            asyncio.run(story())
+        finally:
+            os.kill(rt.supervisor_pid, signal.SIGCONT)
+
+
+def test_a_store_that_cannot_be_read_is_left_to_the_supervisor(home: Path):
+    with mimic(home) as it:
+        store_file(home).write_bytes(b"no store" * 10_000)
+        client, ends = attached(home)
+        with pytest.raises(StoreError):
+            ends.one(ID, Deadline(10))
+        client.connect_now()
+        peer = it.peer()
+        caller = Caller(lambda: ends.one(ID, Deadline(10)))
+        op, number, ids = peer.next()
+        assert (op, ids) == (Ask.WAIT, (ID,))
+        peer.tell((Answer.ENDED, number, [END]), (Answer.OK, number, None))
+        assert caller.join() == END
+        client.close()
 
 
 class Kept:
