@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import logging
 import os
 import signal
@@ -86,17 +87,17 @@ class Reloader:
         return (code if code >= 0 else 128 - code), replaced
 
     def _is_due(self) -> bool:
-        """Whether files have changed, all changes are complete and all changed files can be compiled."""
+        """Whether files have changed, all changes are complete and all changed files can be parsed."""
         fresh = self._files.changed()
         self._pending |= fresh
         # A checkout or an editor writes for a while: a look without a change is awaited.
-        return not fresh and bool(self._pending) and all(map(self._compiles, sorted(self._pending)))
+        return not fresh and bool(self._pending) and all(map(self._parses, sorted(self._pending)))
 
-    def _compiles(self, path: str) -> bool:
+    def _parses(self, path: str) -> bool:
         try:
             with open(path, "rb") as file, warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                compile(file.read(), path, "exec", dont_inherit=True)
+                ast.parse(file.read(), path)
         except OSError:
             return True  # removed
         except (SyntaxError, ValueError) as error:

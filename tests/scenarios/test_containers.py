@@ -275,7 +275,7 @@ def test_it_can_be_seen_while_it_runs_and_holds_no_slot(rt: Runtime) -> None:
     for info in infos:
         info.cancel()
         info.wait(PATIENCE)
-    with pytest.raises(UnknownTask, match="it knows"):
+    with pytest.raises(UnknownTask, match="It knows"):
         rt.start("understudy.other")
 
 

@@ -99,13 +99,13 @@ def test_short_cuts() -> None:
     info.send({"x": 1}, timeout=5)
     info.close(timeout=6)
     assert runtime.calls == [
-        ("status", id_text(ID), {}),
+        ("status", info, {}),
         ("result", info, {"timeout": 3}),
-        ("wait", id_text(ID), {"timeout": 4}),
-        ("cancel", id_text(ID), {"timeout": None}),
-        ("restore", id_text(ID), {}),
-        ("send", id_text(ID), {"x": 1}, {"timeout": 5}),
-        ("close_mailbox", id_text(ID), {"timeout": 6}),
+        ("wait", info, {"timeout": 4}),
+        ("cancel", info, {"timeout": None}),
+        ("restore", info, {}),
+        ("send", info, {"x": 1}, {"timeout": 5}),
+        ("close_mailbox", info, {"timeout": 6}),
     ]
 
 
@@ -116,8 +116,9 @@ def test_without_a_runtime_of_its_own_the_ambient_one_is_asked(monkeypatch: pyte
     with pytest.raises(NoRuntime):
         TaskInfo(ID, S, "t").status()
     monkeypatch.setattr(current_runtime, "_entered", [runtime])
-    TaskInfo(ID, S, "t").cancel()
-    assert runtime.calls == [("cancel", id_text(ID), {"timeout": None})]
+    info = TaskInfo(ID, S, "t")
+    info.cancel()
+    assert runtime.calls == [("cancel", info, {"timeout": None})]
 
 
 def test_the_runtime_is_no_part_of_its_identity() -> None:

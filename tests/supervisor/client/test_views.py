@@ -62,6 +62,7 @@ def test_every_field_of_a_full_record():
         "options": {"priority": 3},
         "tries": 4,
         "waits_for": None,
+        "metadata": {},
     }
     assert seen.progress == Progress(1.0, 4.0, "a quarter")
     assert seen.error == ErrorInfo(*ROW)

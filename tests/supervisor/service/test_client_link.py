@@ -164,7 +164,7 @@ def test_a_subscriber_that_never_reads_is_dropped_at_a_bound(home: Path, monkeyp
         async with room(home, workers=0, value_limit=1024) as it, listening(it) as path:
             other = await connect(path)
             link, writer = await deaf(it, path)
-            writer.write(encode((Ask.SUBSCRIBE, 1, None, None)))
+            writer.write(encode((Ask.SUBSCRIBE, 1, None, None, False)))
             await it.until(lambda: link.subscription)
             rows = [(os.urandom(16), "x" * 1000, "queued", 1, 0.0, b"")] * 100
             for _ in range(30):

@@ -98,7 +98,7 @@ GOOD: dict[Ask, list[Any]] = {
     Ask.STOP: [False],
     Ask.PRUNE: [False],
     Ask.COMPACT: [],
-    Ask.SUBSCRIBE: [None, None],
+    Ask.SUBSCRIBE: [None, None, False],
     Ask.PARAMETERS: ["app:task"],
 }
 

@@ -30,7 +30,7 @@ def test_what_happens_after_the_answer_is_told_in_order(home: Path):
             wire = await connect(path)
             before = it.add()
             await it.settle()
-            assert await wire.ask(Ask.SUBSCRIBE, None, None, request=7) is None
+            assert await wire.ask(Ask.SUBSCRIBE, None, None, False, request=7) is None
             id = it.add()
             await it.settle()
             for assignment in it.workers[0].begin():
@@ -47,7 +47,7 @@ def test_an_end_is_told_when_it_is_on_disk_and_not_before(home: Path):
     async def story() -> None:
         async with room(home, slots=64) as it, listening(it) as path:
             wire = await connect(path)
-            await wire.ask(Ask.SUBSCRIBE, None, None)
+            await wire.ask(Ask.SUBSCRIBE, None, None, False)
             (client,) = it.service._clients
             told: list[bytes] = []
             early: list[bytes] = []
@@ -87,9 +87,9 @@ def test_only_one_task_or_one_stream(home: Path):
         async with room(home, workers=0) as it, listening(it) as path:
             all_, by_task, by_stream = await connect(path), await connect(path), await connect(path)
             stream = new_id()
-            await all_.ask(Ask.SUBSCRIBE, None, None)
-            await by_task.ask(Ask.SUBSCRIBE, "async", None)
-            await by_stream.ask(Ask.SUBSCRIBE, None, stream)
+            await all_.ask(Ask.SUBSCRIBE, None, None, False)
+            await by_task.ask(Ask.SUBSCRIBE, "async", None, False)
+            await by_stream.ask(Ask.SUBSCRIBE, None, stream, False)
             quick, other = it.add("quick"), it.add("async")
             mine = new_id()
             it.table.add([(Record(mine, "quick", 1.0, stream), None)])
@@ -105,8 +105,8 @@ def test_without_a_subscriber_nothing_is_gathered(home: Path):
         async with room(home, workers=0) as it, listening(it) as path:
             assert it.table.on_change is None
             one, two = await connect(path), await connect(path)
-            await one.ask(Ask.SUBSCRIBE, None, None)
-            await two.ask(Ask.SUBSCRIBE, None, None)
+            await one.ask(Ask.SUBSCRIBE, None, None, False)
+            await two.ask(Ask.SUBSCRIBE, None, None, False)
             assert it.table.on_change is not None
             await one.close()
             await it.until(lambda: len(it.service._clients) == 1)
@@ -124,7 +124,7 @@ def test_more_changes_than_fit_into_one_frame(home: Path):
     async def story() -> None:
         async with room(home, workers=0) as it, listening(it) as path:
             wire = await connect(path)
-            await wire.ask(Ask.SUBSCRIBE, None, None)
+            await wire.ask(Ask.SUBSCRIBE, None, None, False)
             ids = [it.add() for _ in range(21_000)]
             assert [id for id, _, _ in await until_events(wire, 21_000)] == ids
 
