@@ -93,6 +93,10 @@ def test_a_stopped_supervisor_stops_no_caller(home: Path, connected: bool):
         owner.cancel(info)
 
 
+def client_threads() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name.startswith("understudy-c")}
+
+
 def test_coroutines_wait_beside_each_other(home: Path):
     async def story(owner: Runtime) -> None:
         info, over = owner.start(letter_tasks.collect), owner.start(letter_tasks.add, 1, 1)
@@ -125,9 +129,10 @@ def test_coroutines_wait_beside_each_other(home: Path):
             assert await rt.run(letter_tasks.add, 1, 2, timeout=PATIENCE) == 3
         owner.cancel(info)
 
+    before = client_threads()
     with runtime(home) as owner:
         asyncio.run(story(owner))
-    until(lambda: not [t for t in threading.enumerate() if t.name.startswith("understudy-c")])
+    until(lambda: not client_threads() - before, message=lambda: str(client_threads() - before))
 
 
 def test_coroutines_that_wait_for_a_supervisor_leave_nothing(home: Path):
