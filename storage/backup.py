@@ -27,7 +27,7 @@ def backup(home: Path, dest: Path) -> int:
         raise HomeError(
             f"{dest} exists; a backup never overwrites a folder, so name a new one", home=str(home)
         )
-    draft = dest.with_name(f".{dest.name}.{os.getpid()}.draft")
+    draft = dest.with_name(f".{dest.name}.{os.urandom(4).hex()}.draft")
     view = view_of(home)
     try:
         with view.read() as snapshot:

@@ -11,10 +11,9 @@ from typing import Final
 from ..actors.errors import StoreCorrupt
 from ..actors.state import TERMINAL, State
 from .environment import write_copy
-from .file.disk import remove
 from .file.header import inspect
 from .file.lmdb_errors import translated
-from .file.names import draft_file, store_file
+from .file.names import draft, store_file
 from .file.page_check import problems_of
 from .shared_view import SharedView, Snapshot, release, view_of
 from .tables.record import Record
@@ -74,15 +73,12 @@ def _page_problems(view: SharedView) -> list[str]:
     if not problems or before is None or after is None or before.txnid == after.txnid:
         return problems
     # A writer changed pages during the check, so check a copy that does not change.
-    copy = draft_file(view.home, "check")
-    try:
-        with translated("copy the store to", copy), view.read() as snapshot:
+    with translated("make a copy of the store in", view.home), draft(view.home, "check") as copy:
+        with view.read() as snapshot:
             if snapshot.env is None:
                 return []
             write_copy(snapshot.env, copy, compact=False)
         return problems_of(copy)
-    finally:
-        remove(copy)
 
 
 class _Rows:

@@ -6,6 +6,7 @@ Guarantees:
 2. A new store is made under another name and renamed, so each store has its schema row.
 3. `commit` is all or nothing. If the map is full, it grows and the same batch is applied again.
 4. The map never moves during a read. One lock excludes reads, growing and swapping from each other.
+5. No page that a reader in any process may read is reused; see `file.locks`.
 
 Any thread may read. Only one thread at a time may call `commit`, `swap` and `close`.
 """
@@ -17,6 +18,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Final, Literal, TypeVar
@@ -24,14 +26,15 @@ from typing import Final, Literal, TypeVar
 import lmdb
 
 from ..actors.checks import check_choice
-from ..actors.errors import StoreError, StoreFull
+from ..actors.errors import HomeInUse, StoreError, StoreFull
 from .batch import Batch
 from .file.disk import has_room, make_folder, remove, sync_folder
 from .file.header import Header, ensure_sound, inspect
 from .file.lmdb_errors import errno_of, translate, translated
-from .file.names import draft_file, gate, lock_file, remove_drafts, store_file
+from .file.locks import begin_commit, claim, end_commit, is_read_before
+from .file.names import draft, lock_file, remove_drafts, store_file
 from .file.new_store import make_store
-from .file.page_check import claim, vouch
+from .file.page_check import vouch
 from .tables.rows import apply, walk
 from .tables.schema import Table
 
@@ -43,12 +46,8 @@ Durability = Literal["disk", "os"]
 MAP_SIZE: Final = 256 << 20
 """Bytes of address space at first; doubled when full. The file takes only the bytes in use."""
 
-READER_CHECK: Final = 10.0
-"""Seconds between two checks for dead readers by commits."""
-
-MAX_READERS: Final = 1024
-"""The most transactions that may read at once, in all processes."""
-
+OLD_READERS: Final = 5.0
+"""Seconds that opening waits for readers of older states, before it leaves the file to them and takes a copy."""
 
 _OWN_PAGES: Final = 16  # LMDB's own pages: the meta pages, the list of tables and the list of free pages
 
@@ -70,6 +69,10 @@ class Environment:
         #: Whether a swap has begun and not finished.
         self.swapping = False
         self._snapshot: lmdb.Transaction[bytes] | None = None
+        #: Transactions that keep the pages of other processes' readers, by the number of their commit.
+        self._pins: list[tuple[int, lmdb.Transaction[bytes]]] = []
+        #: Whether the next commit has to wait for readers that no pin protects.
+        self.exposed = False
         header = inspect(self.path)
         with translated("make a store in", home):
             make_folder(home, 0o700)
@@ -80,8 +83,7 @@ class Environment:
                 assert header is not None, "it was just made"
         #: Random bytes made with the store, which identify it.
         self.home_id = header.home_id
-        with translated("open", self.path):
-            self._claim = claim(self.path)
+        self._claim = self._claimed()
         try:
             ensure_sound(self.path, header)
             self._open(max(map_size, header.map_size, _needed(header)))
@@ -91,8 +93,17 @@ class Environment:
             os.close(self._claim)
             raise
 
+    def _claimed(self) -> int:
+        with translated("open", self.path):
+            claimed = claim(self.path)
+        if claimed is None:
+            raise HomeInUse(f"another process writes {self.path}; stop it first", str(self.home))
+        return claimed
+
     def _open(self, map_size: int) -> None:
         with translated("open", self.path):
+            # What a dead writer has left in LMDB's table of readers would keep its pages for ever.
+            remove(lock_file(self.home))
             self._env = lmdb.open(
                 os.fspath(self.path),
                 map_size=map_size,
@@ -102,12 +113,11 @@ class Environment:
                 sync=self.durability == "disk",
                 metasync=self.durability == "disk",
                 mode=0o600,
-                max_readers=MAX_READERS,
                 max_dbs=len(Table),
                 lib_version=0,
             )
             try:
-                self._forget_dead_readers()
+                self._pin()
                 with self._env.begin(write=True) as transaction:
                     self._tables = {
                         table: self._env.open_db(table.encode(), txn=transaction, create=True)
@@ -117,6 +127,36 @@ class Environment:
                 self._env.close()
                 raise
         self.map_size = map_size
+        self.exposed = is_read_before(self._claim, self._env.info()["last_txnid"])
+
+    def _pin(self) -> None:
+        """Keep the pages of the newest commit, and give up those that no reader needs any more."""
+        newest = self._env.begin()
+        self._pins.append((newest.id(), newest))
+        while len(self._pins) > 1 and not is_read_before(self._claim, self._pins[1][0]):
+            self._pins.pop(0)[1].abort()
+        if len(self._pins) > 2:
+            # The second pin stays until it can be the first: readers that began after it do not hold it up.
+            self._pins.pop()[1].abort()
+
+    def _unpin(self) -> None:
+        while self._pins:
+            self._pins.pop()[1].abort()
+
+    def _leave_old_readers(self) -> None:
+        """Wait until nobody reads a state older than the newest one; needed where the pins are lost.
+
+        A backup takes long, and a stopped process reads for ever. After OLD_READERS seconds they keep the old
+        file, and the store moves to a copy.
+        """
+        newest = self._env.info()["last_txnid"]
+        deadline = time.monotonic() + OLD_READERS
+        while is_read_before(self._claim, newest):
+            if time.monotonic() > deadline:
+                self.compact()
+                break
+            time.sleep(0.01)
+        self.exposed = False
 
     # Reading. The snapshot is kept between calls, because making one costs more than a look-up.
 
@@ -179,12 +219,7 @@ class Environment:
         if self._snapshot is None:
             if self._closed:
                 raise StoreError("the store was closed; open it again")
-            try:
-                self._snapshot = self._env.begin()
-            except lmdb.ReadersFullError:
-                # Killed readers keep their slots until a check.
-                self._env.reader_check()
-                self._snapshot = self._env.begin()
+            self._snapshot = self._env.begin()
         return self._snapshot
 
     def _drop_snapshot(self) -> None:
@@ -203,7 +238,8 @@ class Environment:
         reopened = False
         while True:
             try:
-                self.forget_dead_readers()
+                if self.exposed:
+                    self._leave_old_readers()
                 self._apply(batch)
                 return
             except lmdb.MapFullError:
@@ -223,24 +259,17 @@ class Environment:
                     ) from error
                 raise translate(error, "write", self.path) from error
 
-    def forget_dead_readers(self) -> None:
-        """Free the slots of dead readers, unless that was done in the last READER_CHECK seconds.
-
-        Any thread.
-        """
-        if time.monotonic() - self._readers_checked > READER_CHECK:
-            self._forget_dead_readers()
-
-    def _forget_dead_readers(self) -> None:
-        # A process killed during a read prevents the reuse of the pages in its snapshot.
-        self._env.reader_check()
-        self._readers_checked = time.monotonic()
-
     def _apply(self, batch: Batch) -> None:
+        self._pin()
         with self._env.begin(write=True) as transaction:
             for table, rows in batch.rows.items():
                 if rows:
                     apply(transaction, self._tables[table], rows)
+            begin_commit(self._claim, transaction.id())
+            try:
+                transaction.commit()
+            finally:
+                end_commit(self._claim)
 
     def _has_room(self, batch: Batch) -> bool:
         # The write that was cut short has used up the free room, so a small test is enough.
@@ -248,8 +277,10 @@ class Environment:
             return has_room(self.path, 2 * batch.size + (1 << 20))
 
     def _grow(self) -> None:
+        self._leave_old_readers()
         with self._lock:
             self._drop_snapshot()
+            self._unpin()
             old = self.map_size
             try:
                 self._env.set_mapsize(2 * old)
@@ -258,23 +289,27 @@ class Environment:
                 self._reopen()
                 raise translate(error, f"grow the memory map to {2 * old} bytes of", self.path) from error
             self.map_size = 2 * old
+            self._pin()
 
     def _reopen(self) -> None:
-        self._drop_snapshot()
-        self._env.close()
+        self._close()
         self._open(self.map_size)
+
+    def _close(self) -> None:
+        self._drop_snapshot()
+        self._unpin()
+        self._env.close()
+        with suppress(OSError):  # the next opening removes it, too
+            remove(lock_file(self.home))
 
     def compact(self) -> None:
         """Replace the data file by a compacted copy; see `swap` for errors. Needs room for the copy meanwhile."""
-        copy = draft_file(self.home, "compact")
-        try:
+        with translated("make a copy of the store in", self.home), draft(self.home, "compact") as copy:
             self.copy(copy)
             self.swap(copy)
-        finally:
-            remove(copy)
 
     def copy(self, target: Path) -> None:
-        """Write a compacted copy of the newest snapshot and sync it. The caller removes it on errors."""
+        """Write a compacted copy of the newest snapshot to this draft and sync it."""
         with translated("write", target):
             write_copy(self._env, target)
 
@@ -284,26 +319,26 @@ class Environment:
         A crash at any step leaves the old store or the new one. After a StoreError, the store is unchanged if
         `swapping` is False, and must not be written any more if it is True.
         """
-        # The open descriptor delays freeing the old file's blocks, which takes long for a large file, so
-        # that the loop does not wait for it. The folder may be synced after the lock, because no commit
-        # comes before that.
-        with translated("replace", self.path), gate(self.home, alone=True), self.path.open("rb"):
+        with translated("replace", self.path):
             claimed = claim(copy)
-            with self._lock:
-                self.swapping = True
-                self._drop_snapshot()
-                self._env.close()
-                try:
-                    # First, because an old lock file misreads a new data file.
-                    remove(lock_file(self.home))
-                    copy.replace(self.path)
-                    vouch(self.path, written=True)
-                finally:
-                    os.close(self._claim)
-                    self._claim = claimed
-                    self._open(self.map_size)
-            sync_folder(self.home)
-            self.swapping = False
+            assert claimed is not None, "nobody else knows its name"
+            old = self._claim
+            try:
+                with self._lock:
+                    self.swapping = True
+                    self._close()
+                    try:
+                        copy.replace(self.path)
+                        vouch(self.path, written=True)
+                    finally:
+                        self._claim = claimed
+                        self._open(self.map_size)
+                # After the lock, because no commit comes before that.
+                sync_folder(self.home)
+                self.swapping = False
+            finally:
+                # Closed last: freeing the blocks of a large file takes long, and the loop must not wait for it.
+                os.close(old)
 
     def close(self) -> None:
         """Sync all commits to disk and close the files; may be called twice."""
@@ -311,13 +346,12 @@ class Environment:
             if self._closed:
                 return
             self._closed = True
-            self._drop_snapshot()
             try:
                 if self.durability == "os":
                     with translated("write", self.path):
                         self._env.sync(True)
             finally:
-                self._env.close()
+                self._close()
                 os.close(self._claim)
 
 

@@ -1,15 +1,17 @@
 """SharedView: a store in a process that only reads it, opened when needed and at most once per process.
 
-LMDB's locks belong to a process and a file, so a process must not open a file twice. All readers of a home
-share one SharedView from a registry, which counts its users. The supervisor's process never uses one.
+A process must not map a file twice. All readers of a home share one SharedView from a registry, which counts its
+users. The supervisor's process never uses one.
 
 Guarantees:
 
 1. A missing store reads as empty, and is found when it has been made.
-2. Before each read the view checks that its data file and lock file are still the current ones. If not, it
-   opens the new ones (the supervisor swaps both when it compacts). Reads under way continue in the old ones.
+2. Before each read the view checks that its data file is still the current one. If not, it opens the new one (the
+   supervisor swaps it when it compacts). Reads under way continue in the old one.
 3. If the writer has grown the file beyond the map, the map grows too, but not during this process's reads.
-4. A fork closes the views in the child, which opens its own at its first read.
+4. A read needs nothing but the data file, by which it tells the writer what it reads (`file.locks`). So it works in
+   every container that has the home, with and without a supervisor, and makes no file.
+5. A fork closes the views in the child, which opens its own at its first read.
 """
 
 from __future__ import annotations
@@ -17,24 +19,24 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Final
 
 import lmdb
 
 from ..actors.errors import StoreError
-from .environment import MAP_SIZE, MAX_READERS
+from .environment import MAP_SIZE
 from .file.header import ensure_sound, inspect
-from .file.lmdb_errors import translate
-from .file.names import gate, lock_file, store_file
-from .file.page_check import claimed
+from .file.lmdb_errors import translate, translated
+from .file.locks import begin_read, claimed, end_read
+from .file.names import store_file
 from .tables.rows import walk
 from .tables.schema import Table
 
 _FORK_PATIENCE: Final = 5.0  # seconds that a fork waits for reads under way
 
-_FileId = tuple[int, int] | None
+_FileId = tuple[int, int]
 
 
 class Snapshot:
@@ -79,53 +81,96 @@ class SharedView:
         self.path = store_file(home)
         self.users = 0
         self._env: lmdb.Environment | None = None
-        self._paths = os.fspath(self.path), os.fspath(lock_file(home))
         self._tables: dict[Table, lmdb._Database] = {}
-        self._files: tuple[_FileId, _FileId] = (None, None)
+        self._file: _FileId | None = None
         # The number of reads under way. Opening, remapping and closing wait until it is 0.
         self._condition = threading.Condition()
         self._reads = 0
         self._waiting = 0
+        #: The descriptors of the reads under way.
+        self._held: set[int] = set()
 
     @property
     def is_open(self) -> bool:
-        """Whether the files are open. The first read opens them, if there is a store."""
+        """Whether the file is open. The first read opens it, if there is a store."""
         return self._env is not None
 
-    def read(self) -> Reading:
-        """A block with the newest committed state. Do not fork, and do not read again, inside the block."""
-        return Reading(self)
+    @contextmanager
+    def read(self) -> Iterator[Snapshot]:
+        """The newest committed state. Do not fork, and do not read again, inside the block."""
+        with translated("read", self.path):
+            begun = self._begin()
+        if begun is None:
+            yield Snapshot()
+            return
+        env, transaction, descriptor = begun
+        try:
+            yield Snapshot(env, transaction, self._tables)
+        except lmdb.Error as error:
+            raise translate(error, "read", self.path) from error
+        finally:
+            transaction.abort()
+            self._drop(descriptor)
+            self._leave()
 
-    def begin(self) -> Snapshot:
-        """The newest committed state; `leave` must follow if it has a transaction. Raises LMDB's and OS errors."""
+    def _begin(self) -> tuple[lmdb.Environment, lmdb.Transaction[bytes], int] | None:
+        """Begin a read, which ends with `_drop` and `_leave`; None if there is no store."""
         while True:
-            with self._condition:
-                if self._waiting:
-                    self._condition.wait_for(lambda: not self._waiting)
-                if self._env is None or self._files != self._current_files():
-                    self._wait_for_reads()
-                    self._open()
-                if self._env is None:
-                    return Snapshot()
+            try:
+                descriptor = os.open(
+                    self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+                )  # a pipe must not block
+            except FileNotFoundError:
+                return None
+            self._held.add(descriptor)
+            begun = False
+            try:
+                env = self._enter(descriptor)
+                if env is None:
+                    return None
                 try:
-                    transaction = self._env.begin()
-                except lmdb.ReadersFullError:
-                    if not self._env.reader_check():
-                        raise
-                    continue  # killed readers had kept their slots
+                    transaction = begin_read(env, descriptor)
+                    begun = True
+                    return env, transaction, descriptor
                 except lmdb.MapResizedError:
-                    self._wait_for_reads()
-                    self._env.set_mapsize(0)
-                    continue
-                self._reads += 1
-                return Snapshot(self._env, transaction, self._tables)
+                    self._leave()
+                    self._remap(env)
+                except BaseException:
+                    self._leave()
+                    raise
+            except _SwappedError:
+                continue
+            finally:
+                if not begun:
+                    self._drop(descriptor)
 
-    def leave(self) -> None:
-        """End a read."""
+    def _enter(self, descriptor: int) -> lmdb.Environment | None:
+        """The environment of this data file, for one read until `_leave`; None if the file is empty."""
+        with self._condition:
+            self._condition.wait_for(lambda: not self._waiting)
+            if self._env is None or self._file != _file_id(os.fstat(descriptor)):
+                self._wait_for_reads()
+                self._open(descriptor)
+            if self._env is not None:
+                self._reads += 1
+            return self._env
+
+    def _leave(self) -> None:
         with self._condition:
             self._reads -= 1
-            if self._waiting:
-                self._condition.notify_all()
+            self._condition.notify_all()
+
+    def _remap(self, env: lmdb.Environment) -> None:
+        with self._condition:
+            self._wait_for_reads()
+            if env is self._env:
+                env.set_mapsize(0)
+
+    def _drop(self, descriptor: int) -> None:
+        if descriptor in self._held:  # otherwise this is a fork's child, which has closed it
+            self._held.discard(descriptor)
+            end_read(descriptor)
+            os.close(descriptor)
 
     def _wait_for_reads(self, timeout: float | None = None) -> bool:
         """Block new reads and wait until none is under way; returns False after `timeout` seconds."""
@@ -136,54 +181,49 @@ class SharedView:
             self._waiting -= 1
             self._condition.notify_all()
 
-    def _current_files(self) -> tuple[_FileId, _FileId]:
-        data, lock = self._paths
-        return _file_id(data), _file_id(lock)
-
-    def _open(self) -> None:
-        """Open the current files, if there is a store. Raises the errors of `inspect`."""
+    def _open(self, descriptor: int) -> None:
+        """Open this data file, unless it is empty. Raises the errors of `inspect`."""
         self._close()
-        if not self.path.exists():
+        header = inspect(self.path)
+        if header is None:
             return
-        with gate(self.home, alone=False):
-            header = inspect(self.path)
-            if header is None:
-                return
-            if not claimed(self.path):
-                header = ensure_sound(self.path, header)
+        if not claimed(self.path):
+            header = ensure_sound(self.path, header)
+        try:
+            env = lmdb.open(
+                os.fspath(self.path),
+                map_size=max(MAP_SIZE, header.map_size),
+                subdir=False,
+                readonly=True,
+                create=False,
+                lock=False,
+                max_dbs=len(Table),
+                lib_version=0,
+            )
             try:
-                env = lmdb.open(
-                    os.fspath(self.path),
-                    map_size=max(MAP_SIZE, header.map_size),
-                    subdir=False,
-                    readonly=True,
-                    create=False,
-                    max_readers=MAX_READERS,
-                    max_dbs=len(Table),
-                    lib_version=0,
-                )
-                try:
-                    env.reader_check()
-                    self._tables = {table: env.open_db(table.encode(), create=False) for table in Table}
-                except BaseException:
-                    env.close()
-                    raise
-            except (OSError, lmdb.Error) as error:
-                if "already open" in str(error):
-                    raise StoreError(
-                        f"{self.path} is open in this process already, by the store's writer or from before a fork; "
-                        "read it through that, or in another process"
-                    ) from error
-                raise translate(error, "open", self.path) from error
-            self._env = env
-            self._files = self._current_files()
+                # The path may have led to another file meanwhile. It does not lead back to this one then.
+                if not self.path.exists() or _file_id(os.fstat(descriptor)) != _file_id(os.stat(self.path)):
+                    raise _SwappedError
+                self._tables = _tables(env, descriptor)
+            except BaseException:
+                env.close()
+                raise
+        except (OSError, lmdb.Error) as error:
+            if "already open" in str(error):
+                raise StoreError(
+                    f"{self.path} is open in this process already, by the store's writer or from before a fork; "
+                    "read it through that, or in another process"
+                ) from error
+            raise translate(error, "open", self.path) from error
+        self._env = env
+        self._file = _file_id(os.fstat(descriptor))
 
     def _close(self) -> None:
         if self._env is not None:
             self._env.close()
         self._env = None
         self._tables = {}
-        self._files = (None, None)
+        self._file = None
 
     def close(self) -> None:
         """Close the files after the reads under way."""
@@ -191,8 +231,7 @@ class SharedView:
             self._wait_for_reads()
             self._close()
 
-    # Forks. No read may be under way, because closing in the child would end the parent's read in the shared
-    # lock file.
+    # Forks. No read may be under way, because closing in the child would end it there, in the middle of a call.
 
     def before_fork(self) -> bool:
         """Wait for reads and block new ones; returns False if reads lasted too long."""
@@ -212,47 +251,35 @@ class SharedView:
         # The parent's other threads, which may have waited, do not exist here.
         self._condition = threading.Condition()
         self._reads = self._waiting = 0
+        for descriptor in self._held:
+            # Otherwise this process would keep the locks of the parent's reads after the parent's death.
+            os.close(descriptor)
+        self._held = set()
         if calm:
             self._close()
         else:
             self._env = None
 
 
-class Reading:
-    """One read, as a context manager.
+class _SwappedError(Exception):
+    """Another data file took the place of the one that was to be opened."""
 
-    A class, because a client reads each result so: generators would take as long as the read itself.
-    """
 
-    __slots__ = ("_snapshot", "_view")
-
-    def __init__(self, view: SharedView) -> None:
-        self._view = view
-
-    def __enter__(self) -> Snapshot:
+def _tables(env: lmdb.Environment, descriptor: int) -> dict[Table, lmdb._Database]:
+    while True:
         try:
-            self._snapshot = self._view.begin()
-        except (OSError, lmdb.Error) as error:
-            raise translate(error, "read", self._view.path) from error
-        return self._snapshot
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        transaction = self._snapshot.transaction
-        if transaction is None:
-            return
-        transaction.abort()
-        self._view.leave()
-        if isinstance(error, lmdb.Error):
-            raise translate(error, "read", self._view.path) from error
+            transaction = begin_read(env, descriptor)
+            try:
+                return {table: env.open_db(table.encode(), create=False) for table in Table}
+            finally:
+                transaction.abort()
+        except lmdb.MapResizedError:
+            env.set_mapsize(0)
+        finally:
+            end_read(descriptor)
 
 
-def _file_id(path: str) -> _FileId:
-    try:
-        found = os.stat(path)  # It comes before each read; `Path.stat` takes twice as long.
-    except FileNotFoundError:
-        return None
+def _file_id(found: os.stat_result) -> _FileId:
     return found.st_dev, found.st_ino
 
 

@@ -216,10 +216,6 @@ class Store:
             self._room_asked, self._bytes_then = now, taken
         return self._room - PAGES_FOR_ROWS * (taken - self._bytes_then)
 
-    def welcome_reader(self) -> None:
-        """Free the slots of dead readers, because a process is about to read the files."""
-        self._environment.forget_dead_readers()
-
     def compact(self, done: Callable[[UnderstudyError | None], None]) -> None:
         """Give the space of deleted rows back to the file system, between two batches.
 

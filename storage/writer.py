@@ -86,6 +86,8 @@ class Writer:
         """
         if self._put_in != self._got_done or self.failure is not None or self._closed:
             return False
+        if self._environment.exposed:
+            return False  # the commit may take seconds
         try:
             if len(batch):
                 self._environment.commit(batch)

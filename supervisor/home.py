@@ -1,21 +1,29 @@
-"""The home folder: its access rights, the lock of its one supervisor, and that supervisor's socket."""
+"""The home folder: its access rights, the lock of its one supervisor, and that supervisor's socket.
+
+The lock is on the folder itself (flock), which cannot be removed without the store. systemd-tmpfiles leaves a folder
+alone that is locked so. The lock file says who holds the lock, and is locked as well.
+"""
 
 from __future__ import annotations
 
 import errno
 import fcntl
+import grp
 import os
+import pwd
 import socket
 import stat
 import struct
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
-from ..actors.errors import HomeError, HomeInUse, NotRunning
-from ..storage.file.disk import make_folder
+from ..actors.errors import HomeError, HomeInUse, InvalidOption, NotRunning
+from ..storage.file.disk import make_folder, open_in_home, share, share_tree
 
 #: Environment variable that names the home folder when the caller does not.
 HOME_VARIABLE = "UNDERSTUDY_HOME"
@@ -23,13 +31,35 @@ HOME_VARIABLE = "UNDERSTUDY_HOME"
 DEFAULT_HOME = ".understudy"
 
 #: A folder that holds any of these files is a home already.
-_OURS = {"supervisor.lock", "supervisor.sock", "store.mdb"}
+_OURS = {"supervisor.lock", "supervisor.sock", "store.mdb", "store.voucher"}
+#: The folder in a home that holds outputs of containers.
+BOXES: Final = "boxes"
 #: Longest socket path that the kernel accepts, in bytes; sun_path has one more for the NUL.
 _SUN_PATH = 107
 #: Connections that may wait for accept; the kernel caps this at net.core.somaxconn.
 _BACKLOG = 4096
 #: Tries to take the lock, and seconds between them: `served` holds it for some microseconds.
 _LOCK_TRIES, _LOCK_PAUSE = 5, 0.01
+#: Folders that are emptied at boot, at logout or of old files.
+SWEPT: Final = ("/tmp", "/var/tmp", "/dev/shm", "/run", "/var/run")  # noqa: S108 - to warn of them
+#: socket.SO_PEERGROUPS, which Python does not name: the supplementary groups of the peer.
+_PEER_GROUPS: Final = 59
+
+
+@dataclass(frozen=True)
+class Server:
+    """The supervisor that serves a home."""
+
+    pid: int
+    """Its pid in its PID namespace; 0 if it is not known."""
+    visible: bool
+    """Whether this process is in the same PID namespace, so that the pid means the same here."""
+    text: str
+    """What it wrote into the lock file; another supervisor writes another text."""
+
+    def __str__(self) -> str:
+        elsewhere = " in another PID namespace, as of a container" if self.pid and not self.visible else ""
+        return f"pid {self.pid or 'unknown'}{elsewhere}"
 
 
 class Home:
@@ -39,6 +69,7 @@ class Home:
         chosen = path or os.environ.get(HOME_VARIABLE) or DEFAULT_HOME
         self.path: Path = Path(os.path.abspath(os.path.expanduser(chosen)))
         self._lock: HomeLock | None = None
+        self._socket: tuple[int, int] | None = None
 
     def __repr__(self) -> str:
         return f"Home({str(self.path)!r})"
@@ -51,9 +82,13 @@ class Home:
     def lock_path(self) -> Path:
         return self.path / "supervisor.lock"
 
-    def create(self) -> None:
-        """Make the folder if it does not exist, and give only our user access to it (mode 0700)."""
+    def create(self, group: str | None = None) -> None:
+        """Make the folder if it does not exist, and give only our user access to it (mode 0700).
+
+        With a `group`, its members get access as well (mode 0770). Files that lie there follow.
+        """
         self._check_name()
+        gid = group_id(group) if group else None
         try:
             make_folder(self.path, 0o700)
             found = os.stat(self.path)
@@ -61,11 +96,23 @@ class Home:
             raise self._refused("cannot be created", error) from error
         if not stat.S_ISDIR(found.st_mode):
             raise HomeError(f"{self.path} is not a folder; remove it or choose another home", str(self.path))
-        if found.st_mode & 0o077:
-            self._tighten(found)
+        if gid is not None:
+            if found.st_gid != gid or found.st_mode & 0o077 != 0o070:
+                self._set_access(found, 0o770, gid)
+        elif found.st_mode & 0o077:
+            self._set_access(found, 0o700)
         if not os.access(self.path, os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
             read_only = os.statvfs(self.path).f_flag & os.ST_RDONLY
             raise self._refused("cannot be written", OSError(errno.EROFS if read_only else errno.EACCES, ""))
+
+    @property
+    def swept(self) -> str | None:
+        """The folder above the home that is emptied at boot or of old files, if there is one."""
+        own = os.environ.get("XDG_RUNTIME_DIR"), os.environ.get("TMPDIR")
+        for folder in (*SWEPT, *filter(None, own)):
+            if Path(os.path.realpath(folder)) in Path(os.path.realpath(self.path)).parents:
+                return folder
+        return None
 
     def _check_name(self) -> None:
         try:
@@ -77,25 +124,37 @@ class Home:
                 f"the path of home {shown} is not UTF-8; choose another home", str(self.path)
             ) from error
 
-    def _tighten(self, found: os.stat_result) -> None:
-        if found.st_uid != os.geteuid():
-            raise HomeError(
-                f"{self.path} is open to others (mode {stat.S_IMODE(found.st_mode):04o}) and belongs to uid "
-                f"{found.st_uid}, not to you: have its owner run `chmod 700` on it, or choose another home",
-                str(self.path),
+    def _set_access(self, found: os.stat_result, mode: int, gid: int = -1) -> None:
+        """Change who may use the folder, and the files in it."""
+        there = f"mode {stat.S_IMODE(found.st_mode):04o}"
+        if os.geteuid() not in (found.st_uid, 0):
+            said = (
+                f"is open to others ({there}) and belongs to uid {found.st_uid}, not to you: have its owner run "
+                "`chmod 700` on it, name its group (`--group`), or choose another home"
+                if gid < 0
+                else f"is not shared with this group ({there}, gid {found.st_gid}) and belongs to uid {found.st_uid}, "
+                "not to you: have its owner serve it with this group first, or choose another home"
             )
+            raise HomeError(f"{self.path} {said}", str(self.path))
         names = set(os.listdir(self.path))
         if names and not names & _OURS:
-            # It may be the user's project, /tmp or /: making these private would do harm.
+            # It may be the user's project, /tmp or /: changing who may use these would do harm.
+            why = "is open to others" if gid < 0 else "is to be shared with a group"
             raise HomeError(
-                f"{self.path} is open to others and holds files that Understudy did not make; "
-                "choose a folder of its own as home",
+                f"{self.path} {why} and holds files that Understudy did not make; choose a folder of its own as home",
                 str(self.path),
             )
         try:
-            os.chmod(self.path, 0o700)
+            if gid >= 0:
+                os.chown(self.path, -1, gid)
+            os.chmod(self.path, mode)
+            for name in names:
+                if name in _OURS:
+                    share(self.path / name, self.path)
+                elif name == BOXES:
+                    share_tree(self.path / name, self.path)
         except OSError as error:
-            raise self._refused("is open to others and cannot be made private", error) from error
+            raise self._refused("is open to others and cannot be given other rights", error) from error
 
     def _refused(self, what: str, error: OSError) -> HomeError:
         why = {
@@ -116,48 +175,95 @@ class Home:
 
         The kernel releases the lock when this process dies.
         """
+        with ExitStack() as undo:
+            try:
+                folder = self._open_folder()
+                undo.callback(os.close, folder)
+                if not _flock(folder):
+                    raise self._in_use()
+                file = self._lock_file()
+                undo.callback(os.close, file)
+                # A supervisor of an earlier release locks only this file.
+                if not _flock(file):
+                    raise self._in_use()
+                lock = HomeLock(folder, file)
+                lock.write()
+            except OSError as error:
+                raise self._refused("cannot be locked", error) from error
+            undo.pop_all()
+        self._lock = lock
+        return lock
+
+    def _in_use(self) -> HomeInUse:
+        server = self.server() or Server(0, True, "")
+        return HomeInUse(
+            f"home {self.path} is served by another supervisor ({server}); connect to that one, stop it, or choose "
+            "another home",
+            str(self.path),
+            server.pid,
+        )
+
+    def _open_folder(self) -> int:
+        return os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def _lock_file(self) -> int:
+        return open_in_home(self.lock_path, os.O_RDWR)
+
+    @property
+    def has_lock_file(self) -> bool:
+        """Whether the lock file that we have locked is still at its place."""
+        return self._lock is None or self._lock.closed or _is_at(self.lock_path, self._lock.file)
+
+    def restore_lock(self) -> None:
+        """Make the lock file anew. Needs the lock. Raises HomeError."""
+        assert self._lock is not None
         try:
-            fd = os.open(self.lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            self._lock.replace_file(self._lock_file())
         except OSError as error:
-            raise self._refused("cannot be locked", error) from error
-        try:
-            if not _flock(fd):
-                pid = _pid_in(fd)
-                raise HomeInUse(
-                    f"home {self.path} is served by another supervisor (pid {pid or 'unknown'}); connect to that one, "
-                    "stop it, or choose another home",
-                    str(self.path),
-                    pid,
-                )
-            os.ftruncate(fd, 0)
-            os.pwrite(fd, f"{os.getpid()}\n{time.time():.3f}\n".encode(), 0)
-        except HomeInUse:
-            os.close(fd)
-            raise
-        except OSError as error:
-            os.close(fd)
-            raise self._refused("cannot be locked", error) from error
-        self._lock = HomeLock(fd)
-        return self._lock
+            raise self._refused("cannot hold its lock file", error) from error
+
+    @property
+    def removed(self) -> bool:
+        """Whether the folder that we have locked was removed."""
+        return self._lock is not None and not self._lock.closed and os.fstat(self._lock.folder).st_nlink == 0
 
     def served(self) -> int | None:
-        """Pid of the supervisor that serves this home now; None if none does, 0 if its pid is not known."""
-        try:
-            fd = os.open(self.lock_path, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise self._refused("cannot be read", error) from error
-        try:
+        """Pid of the supervisor that serves this home now; None if none does, 0 if its pid is not known.
+
+        See `Server` for what the pid means in a container.
+        """
+        server = self.server()
+        return None if server is None else server.pid
+
+    def server(self) -> Server | None:
+        """The supervisor that serves this home now; None if none does."""
+        with ExitStack() as opened:
+            try:
+                folder = self._open_folder()
+                opened.callback(os.close, folder)
+            except FileNotFoundError:
+                return None
+            except OSError as error:
+                raise self._refused("cannot be read", error) from error
+            text, locked = "", False
+            with suppress(FileNotFoundError):
+                try:
+                    file = os.open(self.lock_path, os.O_RDONLY | os.O_CLOEXEC)
+                except PermissionError as error:
+                    raise self._refused("cannot be read", error) from error
+                opened.callback(os.close, file)
+                text = os.pread(file, 200, 0).decode(errors="replace")
+                locked = not _flock(file, fcntl.LOCK_SH, tries=1)
             # One try is enough; a longer one could disturb a starting supervisor.
-            return None if _flock(fd, fcntl.LOCK_SH, tries=1) else _pid_in(fd)
-        finally:
-            os.close(fd)
+            if not locked and _flock(folder, fcntl.LOCK_SH, tries=1):
+                return None
+        pid, _, namespace = (*text.split("\n"), "", "", "")[:3]
+        return Server(int(pid) if pid.isdigit() else 0, namespace in ("", pid_namespace()), text)
 
     # -- The socket ------------------------------------------------------------------------------------------
 
     def listen(self) -> socket.socket:
-        """A non-blocking listening socket, mode 0600.
+        """A non-blocking listening socket, mode 0600, or 0660 if the home is shared.
 
         Needs the lock: only its holder may replace a stale socket.
         """
@@ -171,12 +277,22 @@ class Home:
             os.fchmod(sock.fileno(), 0o600)
             with self._address() as address:
                 sock.bind(address)
+            share(self.socket_path, self.path)
+            self._socket = _identity(os.stat(self.socket_path))
             sock.listen(_BACKLOG)
             sock.setblocking(False)
         except OSError as error:
             sock.close()
             raise self._refused("cannot hold the supervisor's socket", error) from error
         return sock
+
+    @property
+    def listens(self) -> bool:
+        """Whether the socket that `listen` made last is still at its place."""
+        try:
+            return _identity(os.stat(self.socket_path)) == self._socket
+        except FileNotFoundError:
+            return False
 
     def stop_listening(self) -> None:
         """Remove the socket's file if we hold the lock. Closing the socket does not remove it."""
@@ -211,11 +327,18 @@ class Home:
         except TimeoutError:
             raise
         except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError) as error:
-            raise NotRunning(
-                f"no supervisor serves {self.path}; start one with `understudy serve APP`"
-            ) from error
+            raise self._not_running() from error
         except OSError as error:
             raise self._refused("cannot be reached", error) from error
+
+    def _not_running(self) -> NotRunning:
+        server = self.server()
+        if server is None:
+            return NotRunning(f"no supervisor serves {self.path}; start one with `understudy serve APP`")
+        return NotRunning(
+            f"the supervisor of {self.path} ({server}) takes no calls now: it is starting or stopping, or makes its "
+            "socket anew; try again in a moment"
+        )
 
     @contextmanager
     def _address(self) -> Iterator[bytes]:
@@ -234,24 +357,38 @@ class Home:
 class HomeLock:
     """The lock of a home. This process holds it until `close` or its death; forked children do not."""
 
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
+    def __init__(self, folder: int, file: int) -> None:
+        self.folder = folder
+        self.file = file
         _held.add(self)
 
     @property
     def closed(self) -> bool:
-        return self._fd < 0
+        return self.folder < 0
+
+    def write(self) -> None:
+        """Write into the lock file who holds the lock: pid, time, PID namespace."""
+        os.ftruncate(self.file, 0)
+        os.pwrite(self.file, f"{os.getpid()}\n{time.time():.6f}\n{pid_namespace()}\n".encode(), 0)
+
+    def replace_file(self, file: int) -> None:
+        """Use this lock file from now on."""
+        old, self.file = self.file, file
+        os.close(old)
+        _flock(file)
+        self.write()
 
     def close(self) -> None:
         """Release the home. May be called twice."""
-        if self._fd >= 0:
+        if not self.closed:
             with suppress(OSError):  # The text is only for people; the lock ends with the descriptor.
-                os.ftruncate(self._fd, 0)
+                os.ftruncate(self.file, 0)
             self._drop()
 
     def _drop(self) -> None:
-        fd, self._fd = self._fd, -1
-        os.close(fd)
+        for descriptor in (self.file, self.folder):
+            os.close(descriptor)
+        self.folder = self.file = -1
 
     def __enter__(self) -> HomeLock:
         return self
@@ -273,13 +410,53 @@ def _drop_in_child() -> None:
 os.register_at_fork(after_in_child=_drop_in_child)
 
 
-def peer_uid_ok(sock: socket.socket) -> bool:
-    """Whether the peer process runs as our user or as root."""
+def peer_uid_ok(sock: socket.socket, group: int | None = None) -> bool:
+    """Whether the peer process runs as our user, as root, or as a member of this group."""
     credentials = struct.Struct("=iII")
-    _pid, uid, _gid = credentials.unpack(
+    _pid, uid, gid = credentials.unpack(
         sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, credentials.size)
     )
-    return uid in (os.geteuid(), 0)
+    return uid in (os.geteuid(), 0) or (group is not None and group in (gid, *_groups_of(sock, uid, gid)))
+
+
+def _groups_of(sock: socket.socket, uid: int, gid: int) -> Sequence[int]:
+    """The supplementary groups of the peer process, or those of its user if the kernel does not tell."""
+    try:
+        raw = sock.getsockopt(socket.SOL_SOCKET, _PEER_GROUPS, 1024)
+        return struct.unpack(f"={len(raw) // 4}I", raw)
+    except OSError:
+        pass  # an old kernel, or more than 256 groups
+    try:
+        return os.getgrouplist(pwd.getpwuid(uid).pw_name, gid)
+    except KeyError:
+        return ()
+
+
+def group_id(name: str) -> int:
+    """The id of a group, given by its name or number. Raises InvalidOption."""
+    try:
+        return int(name) if name.isdigit() else grp.getgrnam(name).gr_gid
+    except (KeyError, OverflowError) as error:
+        raise InvalidOption(f"group {name!r} does not exist on this machine") from error
+
+
+def pid_namespace() -> str:
+    """What identifies this process's PID namespace on this machine; "" if /proc does not tell."""
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""
+
+
+def _identity(found: os.stat_result) -> tuple[int, int]:
+    return found.st_dev, found.st_ino
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    try:
+        return _identity(os.stat(path, follow_symlinks=False)) == _identity(os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def _flock(fd: int, kind: int = fcntl.LOCK_EX, tries: int = _LOCK_TRIES) -> bool:
@@ -291,11 +468,3 @@ def _flock(fd: int, kind: int = fcntl.LOCK_EX, tries: int = _LOCK_TRIES) -> bool
             if left:
                 time.sleep(_LOCK_PAUSE)
     return False
-
-
-def _pid_in(fd: int) -> int:
-    """The pid that the lock's holder wrote; 0 if there is none."""
-    try:
-        return int(os.pread(fd, 64, 0).split()[0])
-    except (ValueError, IndexError):
-        return 0

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Final, Literal
 
 from ..actors.checks import check_choice, check_names, check_seconds, check_whole
+from ..actors.errors import InvalidOption
 from ..actors.values import VALUE_LIMIT
 
 MIB: Final = 1024 * 1024
@@ -62,6 +63,8 @@ class Settings:
     """Bytes of address space that the store starts with; it grows when needed."""
     start_timeout: float = 60.0
     """Seconds that importing the app may take."""
+    group: str | None = None
+    """A group, by name or number, whose members may use the home as well; none by default."""
 
     def __post_init__(self) -> None:
         whole = {
@@ -87,6 +90,8 @@ class Settings:
         for name in ("drain", "restarts_within", "start_timeout"):
             object.__setattr__(self, name, check_seconds(name, getattr(self, name)))
         check_choice("durability", self.durability, ("disk", "os"))
+        if self.group is not None and not isinstance(self.group, str):
+            raise InvalidOption(f"group must be the name of a group: {self.group!r:.80}")
 
     @property
     def worker_count(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 import sys
 from pathlib import Path
 from typing import Final
@@ -84,6 +85,50 @@ def make_folder(path: Path, mode: int = 0o777) -> None:
         # Syncing a folder needs read permission, but making entries in it does not.
         with contextlib.suppress(PermissionError):
             sync_folder(path.parent)
+
+
+def open_in_home(path: Path, flags: int) -> int:
+    """Open a file of a home, and make it if it is missing: for the users who may use the home, and for no others."""
+    descriptor = os.open(path, flags | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        share(descriptor, path.parent)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def share(file: int | Path, home: Path) -> None:
+    """Give a file of a home, or a folder in it, the group of the home if that is shared, and no access to others.
+
+    If we are root, give it the home's owner, too: who keeps a home must be able to use all of it.
+    """
+    folder, found = os.stat(home), os.stat(file)
+    shared = is_shared(folder)
+    own = stat.S_IMODE(found.st_mode) & 0o700
+    mode = own | (own >> 3 if shared else 0)
+    owner = folder.st_uid if os.geteuid() == 0 else found.st_uid
+    group = folder.st_gid if shared or owner != found.st_uid else found.st_gid
+    # What belongs to another member of the group was shared by that one.
+    with contextlib.suppress(PermissionError):
+        if (owner, group) != (found.st_uid, found.st_gid):
+            os.chown(file, owner, group)
+        if stat.S_IMODE(found.st_mode) != mode:
+            os.chmod(file, mode)
+
+
+def share_tree(top: Path, home: Path) -> None:
+    """`share` for all files and folders below `top` and for itself, where that changes anything."""
+    folder = os.stat(home)
+    if is_shared(folder) or (os.geteuid() == 0 and folder.st_uid != 0):
+        for path in (top, *top.rglob("*")):
+            if not path.is_symlink():
+                share(path, home)
+
+
+def is_shared(folder: os.stat_result) -> bool:
+    """Whether the home with this folder is shared with the folder's group."""
+    return folder.st_mode & 0o070 == 0o070
 
 
 def remove(path: Path) -> None:

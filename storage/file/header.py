@@ -18,7 +18,8 @@ from typing import Final, NamedTuple
 from ...actors.errors import StoreCorrupt, StoreError, StoreForeign, StoreVersion
 from ..tables.schema import HOME_ROW, ID_BYTES, SCHEMA_ROW, SCHEMA_VERSION, Table
 from .lmdb_errors import translate
-from .page_check import claimed, problems_of, vouch, vouched_for
+from .locks import claimed
+from .page_check import problems_of, vouch, vouched_for
 
 _MAGIC: Final = 0xBEEFC0DE
 _DATA_VERSION: Final = 1

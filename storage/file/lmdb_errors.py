@@ -19,6 +19,9 @@ _CORRUPT = (
     lmdb.IncompatibleError,
 )
 
+_LOCK_ERRNOS = frozenset({errno.EAGAIN, errno.ENOLCK, errno.EINVAL, errno.EOPNOTSUPP})
+_DISK_ERRNOS = frozenset({errno.EIO, errno.ENXIO, errno.ENODEV, errno.EUCLEAN, errno.ESTALE})
+
 
 def errno_of(error: BaseException) -> int | None:
     """The system's error number of an LMDB or Python error; None if it has none."""
@@ -43,16 +46,17 @@ def translate(error: BaseException, doing: str, path: object) -> StoreError | Ho
     if number == errno.ENOMEM:
         advice = "The store's map needs address space of its file's size: raise the limit (ulimit -v), then start again"
         return StoreError(f"{said}. {advice}")
-    if isinstance(error, TimeoutError):
-        return StoreError(f"{said}. Try again; if it fails again, end that process")
+    if number in _LOCK_ERRNOS:
+        advice = "Its file system or this kernel refuses locks of open files; use a home on a local disk"
+        return StoreError(f"{said}. {advice}")
     if isinstance(error, _CORRUPT):
         advice = "Run `understudy check`, and restore the last backup if it finds damage"
         return StoreCorrupt(f"{said}. The store is damaged. {advice}", problems=[str(error)])
-    if isinstance(error, lmdb.ReadersFullError):
-        return StoreError(f"{said}. Too many processes read this store at once; close some of them")
     if isinstance(error, lmdb.TxnFullError):
         return StoreError(f"{said}. Too much was written at once; write smaller values or fewer of them")
-    return StoreError(f"{said}. See the system log for errors of this disk, then start again")
+    if number in _DISK_ERRNOS:
+        return StoreError(f"{said}. See the system log for errors of this disk, then start again")
+    return StoreError(f"{said}. Start again; if that does not help, please report this")
 
 
 @contextmanager

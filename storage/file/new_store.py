@@ -8,8 +8,8 @@ from pathlib import Path
 import lmdb
 
 from ..tables.schema import HOME_ROW, ID_BYTES, SCHEMA_ROW, SCHEMA_VERSION, Table
-from .disk import remove, sync_folder
-from .names import draft_file, lock_file, store_file
+from .disk import sync_folder
+from .names import draft, store_file
 
 
 def make_store(home: Path) -> None:
@@ -17,25 +17,16 @@ def make_store(home: Path) -> None:
 
     Raises OSError and lmdb.Error.
     """
-    draft = draft_file(home, "new")
-    remove(draft)
-    env = lmdb.open(
-        os.fspath(draft),
-        map_size=1 << 20,
-        subdir=False,
-        mode=0o600,
-        max_dbs=len(Table),
-        lock=False,
-        lib_version=0,
-    )
-    try:
-        with env.begin(write=True) as transaction:
-            tables = {table: env.open_db(table.encode(), txn=transaction) for table in Table}
-            transaction.put(SCHEMA_ROW, b"%d" % SCHEMA_VERSION, db=tables[Table.META])
-            transaction.put(HOME_ROW, os.urandom(ID_BYTES), db=tables[Table.META])
-    finally:
-        env.close()
-    # A lock file left from another data file must not be used with this one.
-    remove(lock_file(home))
-    draft.replace(store_file(home))
+    with draft(home, "new") as path:
+        env = lmdb.open(
+            os.fspath(path), map_size=1 << 20, subdir=False, max_dbs=len(Table), lock=False, lib_version=0
+        )
+        try:
+            with env.begin(write=True) as transaction:
+                tables = {table: env.open_db(table.encode(), txn=transaction) for table in Table}
+                transaction.put(SCHEMA_ROW, b"%d" % SCHEMA_VERSION, db=tables[Table.META])
+                transaction.put(HOME_ROW, os.urandom(ID_BYTES), db=tables[Table.META])
+        finally:
+            env.close()
+        path.replace(store_file(home))
     sync_folder(home)

@@ -10,22 +10,17 @@ cut do not match the voucher, so they are checked again. A small file is checked
 
 from __future__ import annotations
 
-import fcntl
 import os
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from lmdb import verify
 
-from .names import voucher_file
+from .names import draft, voucher_file
 
 ALWAYS_WALKED: Final = 32 << 20
 """Bytes up to which a file is checked at each opening; that takes at most half a second."""
-
-CLAIM_PATIENCE: Final = 1.0
-"""Seconds that a writer waits for the locks of processes that are checking for a writer."""
 
 _BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 
@@ -62,44 +57,10 @@ def vouch(path: Path, *, written: bool = False) -> None:
         found = os.stat(path)
         if found.st_size <= ALWAYS_WALKED and not written:
             return
-        voucher = voucher_file(path.parent)
-        draft = voucher.with_name(f"{voucher.name}.{os.getpid()}.draft")
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        try:
-            os.write(descriptor, _identity(found).encode("ascii"))
-        finally:
-            os.close(descriptor)
-        draft.replace(voucher)
+        with draft(path.parent, "voucher") as written_first:
+            written_first.write_text(_identity(found), encoding="ascii")
+            written_first.replace(voucher_file(path.parent))
 
 
 def _identity(found: os.stat_result) -> str:
     return f"{found.st_dev} {found.st_ino} {_BOOT.read_text(encoding='ascii').strip()}\n"
-
-
-def claim(path: Path) -> int:
-    """Mark the file as written by this process for as long as the returned descriptor is open."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    deadline = time.monotonic() + CLAIM_PATIENCE
-    while not _locked(descriptor, fcntl.LOCK_EX) and time.monotonic() < deadline:
-        # Processes that look hold the lock for microseconds. The claim is only a hint, so it may fail.
-        time.sleep(0.001)
-    return descriptor
-
-
-def claimed(path: Path) -> bool:
-    """Whether a living process writes the file; it has checked the pages before."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return not _locked(descriptor, fcntl.LOCK_SH)
-    finally:
-        os.close(descriptor)
-
-
-def _locked(descriptor: int, kind: int) -> bool:
-    try:
-        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True  # a file system without such locks, where claims are not visible
-    return True

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final, Protocol
 
+from ...actors.errors import InvalidOption
 from .record import Record
 from .schema import ID_BYTES, Table, after_prefix, expiry_ids, expiry_key, idempotency_key
 
@@ -17,6 +18,8 @@ MAX_ROWS: Final = 20_000
 
 IDS_IN_ROW: Final = 100
 """Tasks that one row of `expiry` holds."""
+
+_AT_BYTES: Final = 8  # the time at the beginning of a key of `expiry`
 
 _BY_ID: Final = (Table.TASKS, Table.ARGS, Table.RESULTS, Table.CHECKPOINTS)
 _BY_ID_AND_SEQ: Final = (Table.MAIL, Table.LOGS)
@@ -66,7 +69,8 @@ def prune(store: Rows, now: float, limit: int = 500) -> int:
     pending = _pending(store, {id for _, ids in due for id in ids})
     pruned = deleted = 0
     for key, ids in due:
-        left = list(reversed(ids))
+        # A damaged row may hold what is no id. The rows of other tasks may begin with it.
+        left = [id for id in reversed(ids) if len(id) == ID_BYTES]
         while left and deleted < MAX_ROWS and pruned < limit:
             id = left.pop()
             row = store.get(Table.TASKS, id)
@@ -75,12 +79,12 @@ def prune(store: Rows, now: float, limit: int = 500) -> int:
                 continue  # a wrong expiry row must not delete a task that has not ended
             deleted += _forget(store, id, record, pending)
             pruned += 1
-        if len(left) == len(ids):
+        if left and len(left) == len(ids):
             break
         store.delete(Table.EXPIRY, key)
         if left:
             # The next call prunes the other tasks of this row.
-            store.put(Table.EXPIRY, key[:-ID_BYTES] + left.pop(), b"".join(reversed(left)))
+            store.put(Table.EXPIRY, key[:_AT_BYTES] + left.pop(), b"".join(reversed(left)))
     return pruned
 
 
@@ -100,11 +104,17 @@ def _forget(store: Rows, id: bytes, record: Record | None, pending: Iterable[tup
     for table, key in pending:
         if key.startswith(id):
             store.delete(table, key)
-    if record is not None and record.key is not None:
-        key = idempotency_key(record.key)
-        if store.get(Table.KEYS, key) == id:  # the key may belong to a later task now
-            store.delete(Table.KEYS, key)
+    own_key = None if record is None else _key_of(record)
+    if own_key is not None and store.get(Table.KEYS, own_key) == id:  # it may belong to a later task now
+        store.delete(Table.KEYS, own_key)
     return deleted
+
+
+def _key_of(record: Record) -> bytes | None:
+    try:
+        return None if record.key is None else idempotency_key(record.key)
+    except (InvalidOption, AttributeError):
+        return None  # damaged; `check` finds the key's row
 
 
 def _pending(store: Rows, ids: set[bytes]) -> list[tuple[Table, bytes]]:

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Final
 
 from ...actors.errors import EngineError
+from ...storage.file.disk import share, share_tree
+from ..home import BOXES
 from .docker_engine import DockerEngine, Missing
 
 #: The folder under home that holds one folder for each container task with outputs.
-FOLDER: Final = "boxes"
+FOLDER: Final = BOXES
 
 
 def folder_of(home: str, task: str) -> Path:
@@ -24,7 +26,9 @@ def folder_of(home: str, task: str) -> Path:
 
 def mark(home: str) -> None:
     """Mark the home as one that has had containers: the sweep skips homes without this folder."""
-    Path(home, FOLDER).mkdir(mode=0o700, exist_ok=True)
+    folder = Path(home, FOLDER)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    share(folder, folder.parent)
 
 
 def collect(engine: DockerEngine, container: str, outputs: Iterable[str], folder: Path) -> dict[str, str]:
@@ -48,8 +52,10 @@ def collect(engine: DockerEngine, container: str, outputs: Iterable[str], folder
             _remove(part)
             raise EngineError(f"the output {path} cannot be copied to {copy}: {error}") from error
         _remove(copy)
+        share_tree(part / copy.name, folder.parent.parent)
         (part / copy.name).rename(copy)
         part.rmdir()
+        share(folder, folder.parent.parent)
         found[path] = str(copy)
     return found
 

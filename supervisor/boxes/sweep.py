@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from ...actors.errors import EngineAbsent, InvalidValue, UnderstudyError
+from ...actors.errors import EngineAbsent, InvalidValue, StoreCorrupt, UnderstudyError
 from ...actors.ids import id_bytes
 from ...storage.tables.record import Record
 from . import spec
@@ -67,6 +67,8 @@ class BoxSweep:
                 log.debug("no search for containers left behind: %s", error)
             except (UnderstudyError, Missing, OSError) as error:
                 log.warning("the search for containers left behind failed: %s", error)
+            except Exception:
+                log.exception("the search for containers left behind failed; it is tried again")
             with suppress(TimeoutError):
                 # `wait_for` before Python 3.12 loses a cancel that comes together with the event.
                 async with asyncio.timeout(SWEEP_EVERY):
@@ -80,7 +82,7 @@ class BoxSweep:
             return []
         rows = await _in_thread(self._find)
         doomed = [row["Id"] for row in rows if self._is_over(row["Labels"])]
-        await _in_thread(partial(self._remove, doomed))
+        doomed = await _in_thread(partial(self._remove, doomed))
         if doomed:
             log.info("removed %d containers whose task has ended", len(doomed))
         gone = [path for path in self._folder.iterdir() if self._is_pruned(path.name)]
@@ -93,22 +95,31 @@ class BoxSweep:
             self._engine = DockerEngine(PATIENCE)
         return self._engine.find(self._label)
 
-    def _remove(self, doomed: list[str]) -> None:
+    def _remove(self, doomed: list[str]) -> list[str]:
+        """Remove containers; those that are removed. One that cannot be does not keep the others."""
+        removed: list[str] = []
         for id in doomed:
             assert self._engine is not None
-            self._engine.remove(id)
+            try:
+                self._engine.remove(id)
+            except (UnderstudyError, Missing, OSError) as error:
+                log.warning("container %.12s could not be removed; it is tried again: %s", id, error)
+            else:
+                removed.append(id)
+        return removed
 
     def _is_over(self, labels: dict[str, str]) -> bool:
+        """Unknown ids and damaged records are left alone."""
         try:
             id = id_bytes(labels.get(spec.TASK_LABEL, ""))
-        except InvalidValue:
+            return is_over(self._record(id), labels.get(spec.ATTEMPT_LABEL, ""))
+        except (InvalidValue, StoreCorrupt, TypeError):
             return False
-        return is_over(self._record(id), labels.get(spec.ATTEMPT_LABEL, ""))
 
     def _is_pruned(self, name: str) -> bool:
         try:
             return self._record(id_bytes(name)) is None
-        except InvalidValue:
+        except (InvalidValue, StoreCorrupt):
             return False
 
 

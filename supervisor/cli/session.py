@@ -51,10 +51,10 @@ class Session:
         try:
             runtime = attached(self.home.path)
         except NotRunning:
-            if pid := self.home.served():
+            if server := self.home.server():
                 raise CliError(
                     ExitCode.NOT_RUNNING,
-                    f"the supervisor of {self.home.path} (pid {pid}) is starting or stopping and does not answer; "
+                    f"the supervisor of {self.home.path} ({server}) is starting or stopping and does not answer; "
                     "try again later",
                 ) from None
             raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import subprocess
@@ -92,8 +91,7 @@ class ChildSupervisor:
 
     def stop(self) -> None:
         """Drain and stop it; kill it if it does not end in time."""
-        if self.alive:
-            os.kill(self.pid, signal.SIGTERM)
+        self._process.terminate()  # nothing happens if it has ended
         self.join()
 
     def join(self) -> None:

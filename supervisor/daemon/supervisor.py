@@ -9,6 +9,7 @@
     │   ├── Pool → fork server, workers → task actors
     │   ├── Dispatcher                      two timers
     │   └── Service → connections
+    ├── HomeWatch                           a timer
     └── BoxSweep                            a thread while it talks to an engine
 """
 
@@ -23,19 +24,21 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
-from ...actors.errors import AppFailed, StoreError, UnderstudyError
+from ...actors.errors import AppFailed, HomeError, StoreError, UnderstudyError
 from ...actors.ids import id_text
 from ..app import AppSpec, lacks_guard
 from ..boxes.sweep import BoxSweep
 from ..execution.attempts import Attempts
 from ..execution.pool import Pool
 from ..execution.worker_seat import WorkerSeat
-from ..home import Home, HomeLock
+from ..home import Home, HomeLock, pid_namespace
 from ..linux.processes import allow_open_files, become_subreaper, kill_strays
 from ..settings import Settings
 from ..tasks.commit_loop import CommitLoop
 from ..testing.crash_points import Process, arm
+from .chores import repeat
 from .core import Core
+from .home_watch import HOME_LOOK, HomeWatch
 from .task_folders import TaskFolders
 
 log = logging.getLogger("understudy")
@@ -69,13 +72,15 @@ class Supervisor:
         """Boot, serve until stopped, and stop. Raises HomeError, HomeInUse, StoreError, AppFailed."""
         arm(Process.SUPERVISOR)
         self._handle_signals()
-        self._home.create()
+        self._home.create(self._settings.group)
         with self._home.lock() as lock:
             self._boot(lock)
             try:
-                self._server = await self._loop.create_unix_server(
-                    self._core.service.connection, sock=self._home.listen()
+                self._watch = HomeWatch(
+                    self._home, self._listen, self._core.commits.compact, self._home_removed
                 )
+                self._watch.warn()
+                await self._listen()
                 on_ready()
                 await self._serve()
             finally:
@@ -133,10 +138,26 @@ class Supervisor:
         self._pool.start()
         core.turn()
 
+    async def _listen(self) -> None:
+        """Listen in the home. Connections of an earlier socket stay."""
+        old = self._server
+        self._server = await self._loop.create_unix_server(
+            self._core.service.connection, sock=self._home.listen()
+        )
+        if old is not None:
+            old.close()
+
     # --- service ---
 
     async def _serve(self) -> None:
-        chores = [self._loop.create_task(chore) for chore in (self._prune_for_ever(), self._boxes.run())]
+        chores = [
+            self._loop.create_task(chore)
+            for chore in (
+                repeat("pruning", PRUNE_EVERY, self._prune),
+                repeat("the look after the home", HOME_LOOK, self._watch.look),
+                self._boxes.run(),
+            )
+        ]
         try:
             await self._stop_asked.wait()
         finally:
@@ -144,15 +165,17 @@ class Supervisor:
                 chore.cancel()
             await asyncio.gather(*chores, return_exceptions=True)
 
-    async def _prune_for_ever(self) -> None:
-        # The last supervisor may have ended between a record's removal and its folder's.
+    async def _prune(self) -> None:
+        # A supervisor may end between a record's removal and its folder's.
         await self._folders.sweep()
-        while True:
-            try:
-                await self._core.service.prune(time.time())
-            except UnderstudyError:
-                log.exception("pruning failed; trying again later")
-            await asyncio.sleep(PRUNE_EVERY)
+        await self._core.service.prune(time.time())
+
+    def _home_removed(self, error: HomeError) -> None:
+        if self._embedded:
+            # Its program still reaches it. Another one would start with an empty home.
+            log.error("%s", error)
+        else:
+            self._fail(error)
 
     def _handle_signals(self) -> None:
         """The first SIGTERM or SIGINT drains, the second one stops at once. SIGHUP drains."""
@@ -240,6 +263,7 @@ class Supervisor:
         """The live processes and their tasks, as plain data."""
         return {
             "pid": os.getpid(),
+            "pid_namespace": pid_namespace(),
             "home": str(self._home.path),
             "started": self._started,
             "embedded": self._embedded,

@@ -253,22 +253,27 @@ class Dispatcher:
         if self.paused:
             return
         overdue = self._loop.time() - LOOK_AFTER
-        for seat in list(self._pool.seats):
-            for lane in HANDED:
-                if not seat.handed[lane]:
-                    continue
-                begun, not_begun = seat.not_begun(lane)
-                for task in begun:
-                    # Only at the second look: most have ended by then and need not be written as running.
-                    attempt = task.attempt
-                    if attempt is not None and not attempt.seen:
-                        attempt.seen = True
-                    else:
-                        self._attempts.begun(seat, lane, task)
-                first = not_begun[0].attempt if not_begun else None
-                if first is not None and first.handed_at <= overdue and self._room_elsewhere(seat, lane):
-                    self._attempts.take_back(seat, lane)
-        self._turn()
+        try:
+            for seat in list(self._pool.seats):
+                for lane in HANDED:
+                    if seat.handed[lane]:
+                        self._look_at_lane(seat, lane, overdue)
+        finally:
+            # The next turn looks again, even after an error.
+            self._turn()
+
+    def _look_at_lane(self, seat: WorkerSeat, lane: Lane, overdue: float) -> None:
+        begun, not_begun = seat.not_begun(lane)
+        for task in begun:
+            # Only at the second look: most have ended by then and need not be written as running.
+            attempt = task.attempt
+            if attempt is not None and not attempt.seen:
+                attempt.seen = True
+            else:
+                self._attempts.begun(seat, lane, task)
+        first = not_begun[0].attempt if not_begun else None
+        if first is not None and first.handed_at <= overdue and self._room_elsewhere(seat, lane):
+            self._attempts.take_back(seat, lane)
 
     def _room_elsewhere(self, busy: WorkerSeat, lane: Lane) -> bool:
         if busy.alone:

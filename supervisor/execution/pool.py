@@ -16,7 +16,7 @@ from ..channel.interface import ChannelEvents
 from ..channel.local import LocalChannel
 from ..forking.spawner import Spawner, SpawnFailed
 from ..linux.child_watch import ChildWatch
-from ..linux.processes import ExitStatus, kill_tree, rss_of_tree
+from ..linux.processes import ExitStatus, rss_of_tree
 from ..rules.pauses import was_paused
 from ..rules.restart_intensity import RestartIntensity
 from ..settings import Settings
@@ -315,14 +315,10 @@ class Pool:
 
     def _kill(self, pid: int) -> None:
         """SIGKILL a worker with everything it has started; the watch reports its death."""
-        try:
-            kill = self._loop.run_in_executor(None, kill_tree, pid)
-        except RuntimeError:
-            # No thread is to be had, because of those that are to be killed, perhaps.
-            kill_tree(pid)
-            return
-        self._kills.add(kill)
-        kill.add_done_callback(self._kills.discard)
+        kill = self._spawner.kill_soon([pid])
+        if kill is not None:
+            self._kills.add(kill)
+            kill.add_done_callback(self._kills.discard)
 
     def retire(self, seat: WorkerSeat) -> None:
         """Give it nothing new, interrupt what it has, and let it exit when it has nothing left."""
@@ -352,7 +348,11 @@ class Pool:
         self.seats.remove(seat)
         # What it had said before it died still counts: results, and who waited.
         seat.channel.last_words()
-        explained = self._events.died(seat, status)
+        try:
+            explained = self._events.died(seat, status)
+        except Exception:
+            log.exception("the tasks of worker %d could not all be settled after its death", pid)
+            explained = False
         seat.channel.close()
         if seat.failure is not None:
             log.error("worker %d could not start: %s", pid, seat.failure)
@@ -399,19 +399,28 @@ class Pool:
             self._looking = None
         if self._stopping:
             return
-        again: float | None = None
-        for seat in self.seats:
-            limits = [task.options.memory_limit for task in seat.tasks.values()] if seat.alone else []
-            if seat.alone and (not seat.tasks or limits[0] is not None):
-                again = MEMORY_LOOK
-                if limits and limits[0] is not None and rss_of_tree(seat.pid) > limits[0]:
-                    self._events.over_memory(seat)
-            elif self._settings.worker_memory and seat.pid and not seat.retiring:
-                again = again or RECYCLE_LOOK
-                if seat.counts[Lane.SYNC] or seat.counts[Lane.ASYNC] or seat.done:
-                    self._retire_if_grown(seat)
-        if again is not None:
-            self._looking = self._loop.call_later(again, self._look_at_memory)
+        again: list[float] = []
+        for seat in list(self.seats):
+            try:
+                again += self._look_at_seat(seat)
+            except Exception:
+                log.exception("the memory of worker %d could not be looked at; it is tried again", seat.pid)
+                again.append(RECYCLE_LOOK)
+        if again:
+            self._looking = self._loop.call_later(min(again), self._look_at_memory)
+
+    def _look_at_seat(self, seat: WorkerSeat) -> list[float]:
+        """Act if a worker has too much memory; the seconds until the next look, if there must be one."""
+        limits = [task.options.memory_limit for task in seat.tasks.values()] if seat.alone else []
+        if seat.alone and (not seat.tasks or limits[0] is not None):
+            if limits and limits[0] is not None and rss_of_tree(seat.pid) > limits[0]:
+                self._events.over_memory(seat)
+            return [MEMORY_LOOK]
+        if self._settings.worker_memory and seat.pid and not seat.retiring:
+            if seat.counts[Lane.SYNC] or seat.counts[Lane.ASYNC] or seat.done:
+                self._retire_if_grown(seat)
+            return [RECYCLE_LOOK]
+        return []
 
     def _retire_if_grown(self, seat: WorkerSeat) -> None:
         rss = rss_of_tree(seat.pid)

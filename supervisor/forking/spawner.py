@@ -21,6 +21,7 @@ from ..linux.processes import (
     carries,
     children_of,
     has_ended,
+    hold,
     kill_strays,
     kill_tree,
     kill_trees,
@@ -304,17 +305,36 @@ class Spawner:
         living = [pid for pid in orphans if not has_ended(pid)]
         for pid in orphans:
             self._watch.watch(pid)
-        if living:
-            # All at once in a thread: a task may leave hundreds, and stopping a tree takes milliseconds.
-            try:
-                kills = asyncio.get_running_loop().run_in_executor(None, kill_trees, living)
-            except RuntimeError:
-                # No thread can be started, perhaps because of the processes to be killed.
-                kill_trees(living)
-                return living
+        if living and (kills := self.kill_soon(living)) is not None:
             self._kills.add(kills)
             kills.add_done_callback(self._kills.discard)
         return living
+
+    def kill_soon(self, pids: Sequence[int]) -> asyncio.Future[list[int]] | None:
+        """Kill the trees of children that are not reaped yet, all at once in a thread; None if that is done.
+
+        A task may leave hundreds of processes, and stopping a tree takes milliseconds. A child may be reaped
+        before the thread comes to it, and its pid given to another process. So it is held before.
+        """
+        held: dict[int, int | None] = {}
+        kills: asyncio.Future[list[int]] | None = None
+        try:
+            for pid in pids:
+                with suppress(ProcessLookupError):
+                    held[pid] = hold(pid)
+            kills = asyncio.get_running_loop().run_in_executor(None, kill_trees, held)
+            kills.add_done_callback(lambda _: _close(held))
+        except (OSError, RuntimeError):
+            # No descriptor or no thread is left, perhaps because of the processes that are to be killed.
+            kill_trees(dict.fromkeys(pids))
+            _close(held)
+        return kills
+
+
+def _close(held: dict[int, int | None]) -> None:
+    for pidfd in held.values():
+        if pidfd is not None:
+            os.close(pidfd)
 
 
 def _fail(answer: asyncio.Future[Any], error: Exception) -> None:

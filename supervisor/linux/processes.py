@@ -18,7 +18,7 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -220,60 +220,144 @@ def rss_of_tree(pid: int) -> int:
     """Resident bytes of a process and its descendants. Shared pages count once for each process."""
     total = 0
     for member in tree_of([pid]):
-        with suppress(OSError), open(f"/proc/{member}/statm", "rb") as file:
+        with suppress(OSError, IndexError), open(f"/proc/{member}/statm", "rb") as file:
             total += int(file.read().split()[1]) * _PAGE
     return total
 
 
-def kill_tree(pid: int) -> list[int]:
+def hold(pid: int) -> int:
+    """A pidfd: while it is open, signals go to this process or to none. The caller knows that the pid is the right one.
+
+    Raises OSError: ProcessLookupError if there is no such process, others if no descriptor is left.
+    """
+    return os.pidfd_open(pid)
+
+
+def kill_tree(pid: int, pidfd: int | None = None) -> list[int]:
     """SIGKILL a process and all its descendants; returns the pids signalled, `pid` first.
 
     All processes are stopped before the first is killed: a child whose parent dies moves elsewhere in the tree,
     and a running process may fork. Returns when the signals are sent, in a few milliseconds (at most 2 s). The
     parents do the reaping. This process is never signalled; processes of other users that refuse signals are left.
+
+    Without the `pidfd`, the process must not be reaped meanwhile: its pid could be another process's by then.
     """
-    return kill_trees([pid])
+    return kill_trees({pid: pidfd})
 
 
-def kill_trees(pids: Collection[int]) -> list[int]:
-    """`kill_tree` for several processes; takes hardly longer than for one."""
+def kill_trees(pids: Mapping[int, int | None]) -> list[int]:
+    """`kill_tree` for several processes, each with its pidfd; takes hardly longer than for one."""
     for pid in pids:
         if pid <= 1:
             raise ValueError(f"refusing to kill the tree of pid {pid}")
-    return _stop_and_kill(lambda: list(pids))
+    return _stop_and_kill(lambda: pids, lambda _: True)
 
 
-def _stop_and_kill(roots: Callable[[], list[int]]) -> list[int]:
+def _stop_and_kill(
+    roots: Callable[[], Mapping[int, int | None]], is_root: Callable[[int], bool]
+) -> list[int]:
+    """Stop and kill the trees of these roots. `is_root` tells whether a root that was held is still the right one."""
     spared = {os.getpid(), 0, 1}
-    stopped: dict[int, None] = {}
+    held = _Held(is_root, os.getpid() in roots())
     begin = last_news = time.monotonic()
-    while True:
-        # A stop takes time: a thread on another core may be inside fork. So the last scan must come after all
-        # were seen at rest. Some never rest (a parent in vfork whose child we stopped, a disk wait).
-        settled = all(map(_rests, stopped)) or time.monotonic() - last_news > SETTLE
-        # Stopped processes are roots too, so that they are found even if their parent has died meanwhile.
-        news = [pid for pid in tree_of([*roots(), *stopped]) if pid not in stopped and pid not in spared]
-        for pid in news:
-            if _signal(pid, signal.SIGSTOP):
-                stopped[pid] = None
-            else:
-                spared.add(pid)
-        if news:
-            last_news = time.monotonic()
-        elif settled:
-            break
-        else:
-            time.sleep(0.001)
-        if time.monotonic() - begin > STOP_LIMIT:
-            break
-    return [pid for pid in stopped if _signal(pid, signal.SIGKILL)]
-
-
-def _signal(pid: int, number: int) -> bool:
     try:
-        os.kill(pid, number)
+        while True:
+            # A stop takes time: a thread on another core may be inside fork. So the last scan must come after all
+            # were seen at rest. Some never rest (a parent in vfork whose child we stopped, a disk wait).
+            settled = all(map(_rests, held.stopped)) or time.monotonic() - last_news > SETTLE
+            # Stopped processes are roots too, so that they are found even if their parent has died meanwhile.
+            found = roots()
+            news = False
+            for pid in tree_of([*found, *held.stopped]):
+                if pid not in spared and pid not in held.pidfds:
+                    news = held.stop(pid, found.get(pid), root=pid in found) or news
+            if news:
+                last_news = time.monotonic()
+            elif settled:
+                break
+            else:
+                time.sleep(0.001)
+            if time.monotonic() - begin > STOP_LIMIT:
+                break
+        return held.kill()
+    finally:
+        held.close()
+
+
+class _Held:
+    """Processes that are about to be killed. Each is held by a pidfd, so that no other process gets its signals."""
+
+    def __init__(self, is_root: Callable[[int], bool], with_own: bool) -> None:
+        """`with_own`: whether children of this process belong to the tree."""
+        self._is_root = is_root
+        self._with_own = with_own
+        #: pidfds by pid; None where no descriptor was left, for a process that is stopped and so does not end.
+        self.pidfds: dict[int, int | None] = {}
+        self.stopped: list[int] = []
+        self._own: list[int] = []
+
+    def stop(self, pid: int, pidfd: int | None, *, root: bool) -> bool:
+        """Stop a process that was found in the tree; whether it still belongs to it, and was stopped."""
+        if pidfd is None:
+            try:
+                pidfd = hold(pid)
+            except ProcessLookupError:
+                return False
+            except OSError:
+                pass  # no descriptor is left
+            # The pid may have been another process's before it was held.
+            if not (self._is_root(pid) if root else self._is_child(pid)):
+                if pidfd is not None:
+                    os.close(pidfd)
+                return False
+            if pidfd is not None:
+                self._own.append(pidfd)
+        elif not _signal(pid, pidfd, 0):
+            return False
+        self.pidfds[pid] = pidfd
+        if _signal(pid, pidfd, signal.SIGSTOP):
+            self.stopped.append(pid)
+            return True
+        return False
+
+    def _is_child(self, pid: int) -> bool:
+        """Whether its parent is a process that is held, and has not been reaped, or this one if it is a root."""
+        try:
+            parent = int(_stat(pid)[1])
+        except (OSError, IndexError):
+            return False
+        if parent == os.getpid():
+            return self._with_own
+        return parent in self.pidfds and _exists(self.pidfds[parent])
+
+    def kill(self) -> list[int]:
+        """Kill the stopped processes; returns those that were there."""
+        return [pid for pid in self.stopped if _signal(pid, self.pidfds[pid], signal.SIGKILL)]
+
+    def close(self) -> None:
+        for pidfd in self._own:
+            os.close(pidfd)
+
+
+def _signal(pid: int, pidfd: int | None, number: int) -> bool:
+    try:
+        if pidfd is None:
+            os.kill(pid, number)
+        else:
+            signal.pidfd_send_signal(pidfd, number)
     except (ProcessLookupError, PermissionError):
         return False
+    return True
+
+
+def _exists(pidfd: int | None) -> bool:
+    try:
+        if pidfd is not None:
+            signal.pidfd_send_signal(pidfd, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
     return True
 
 
@@ -317,7 +401,7 @@ def kill_strays(cookie: str, timeout: float = 5.0) -> list[int]:
             clean += 1
             continue
         clean = 0
-        found = _stop_and_kill(lambda: strays(cookie))
+        found = _stop_and_kill(lambda: dict.fromkeys(strays(cookie)), lambda pid: carries(pid, cookie))
         killed.update(dict.fromkeys(found))
         for pid in found:
             # If no descriptor is left, the next scan takes the place of the wait.

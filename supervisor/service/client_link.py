@@ -56,8 +56,10 @@ class Asked(Protocol):
 class ClientLink(StreamProtocol):
     """A protocol of the event loop. Corrupt bytes close this connection and affect nothing else."""
 
-    def __init__(self, service: Asked, value_limit: int) -> None:
+    def __init__(self, service: Asked, value_limit: int, group: int | None = None) -> None:
+        """`group` is the id of the group whose members may connect as well."""
         self._service = service
+        self._group = group
         self._decoder = Decoder(value_limit)
         self._unread_limit = UNREAD_LIMIT + value_limit
         self._transport: asyncio.Transport | None = None
@@ -195,7 +197,7 @@ class ClientLink(StreamProtocol):
         self._transport = transport
         transport.set_write_buffer_limits(UNREAD_HIGH - 1, UNREAD_HIGH // 4)
         sock: socket.socket = transport.get_extra_info("socket")
-        if not peer_uid_ok(sock):
+        if not peer_uid_ok(sock, self._group):
             log.error("refused a connection from a process of another user")
             transport.abort()
             return

@@ -14,6 +14,7 @@ from ...actors.errors import AppFailed, NotRunning, UnderstudyError, UnknownTask
 from ...storage.tables.prune import prune
 from ..execution.attempts import Attempts
 from ..execution.pool import Pool
+from ..home import group_id
 from ..settings import Settings
 from ..tasks.commit_loop import CommitLoop
 from ..tasks.mailboxes import Mailboxes
@@ -73,6 +74,7 @@ class Service:
         self._connections: set[ClientLink] = set()
         workers = settings.worker_count + settings.isolated
         self._most = max(LEAST_CLIENTS, open_files - OWN_FILES - WORKER_FILES * workers)
+        self._group = group_id(settings.group) if settings.group else None
         self._admission = Admission(commits, table, settings.value_limit)
         self._waiters = Waiters(commits, table)
         self._subscribers = Subscribers(commits, table)
@@ -105,7 +107,7 @@ class Service:
 
     def connection(self) -> ClientLink:
         """A protocol for a new connection."""
-        return ClientLink(self, self._settings.value_limit)
+        return ClientLink(self, self._settings.value_limit, self._group)
 
     def admit(self, client: ClientLink) -> None:
         """See `Asked`."""
@@ -119,7 +121,6 @@ class Service:
     def connected(self, client: ClientLink) -> None:
         """See `Asked`."""
         self._clients.add(client)
-        self._commits.store.welcome_reader()
         client.welcome(self._facts)
         if not self._reading:
             client.read(False)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
@@ -181,14 +182,18 @@ class ReportBuffer:
             self._on_broken()
 
     def _run(self) -> None:
-        while not self._closed:
-            self._some.wait(max(0.0, self._log_due - time.monotonic()) if self._logs else None)
-            self._some.clear()
-            time.sleep(LINGER)
-            with self._sending:
-                data = self._gathered(logs=time.monotonic() >= self._log_due)
-                if data:
-                    self._send(data)
+        try:
+            while not self._closed:
+                self._some.wait(max(0.0, self._log_due - time.monotonic()) if self._logs else None)
+                self._some.clear()
+                time.sleep(LINGER)
+                with self._sending:
+                    data = self._gathered(logs=time.monotonic() >= self._log_due)
+                    if data:
+                        self._send(data)
+        except Exception:  # noqa: BLE001 - after any error nothing would be reported any more
+            traceback.print_exc()
+            self._on_broken()
 
     def close(self) -> None:
         """Send the remaining reports and end the thread."""

@@ -6,18 +6,15 @@ import random
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import lmdb
 import pytest
 from lmdb import verify
 
 from understudy.actors.errors import HomeError, InvalidOption, StoreCorrupt, StoreError, StoreFull
-from understudy.storage import environment as module
 from understudy.storage.batch import Batch
 from understudy.storage.environment import Environment
-from understudy.storage.file import names
-from understudy.storage.file.names import draft_file, lock_file, store_file
+from understudy.storage.file.names import lock_file, store_file
 from understudy.storage.tables.schema import Table
 from waiting import until
 
@@ -236,9 +233,7 @@ def test_swapping_in_a_copy_keeps_the_rows_and_gives_space_back(home: Path, open
     environment.commit(batch({**{key: None for key, _ in environment.scan(Table.TASKS)}, **keep}))
     before = store_file(home).stat().st_size
     for _ in range(3):  # the number of the last transaction starts again in a copy: odd and even must both do
-        copy = draft_file(home, "compact")
-        environment.copy(copy)
-        environment.swap(copy)
+        environment.compact()
         assert dict(environment.scan(Table.TASKS)) == keep
         keep[os.urandom(16)] = b"new"
         environment.commit(batch(dict(keep)))
@@ -268,49 +263,6 @@ def test_a_closed_store_says_so(open_environment: Open):
     environment.close()
     with pytest.raises(StoreError, match="closed"):
         environment.get(Table.TASKS, b"a")
-
-
-def test_a_reader_that_was_killed_does_not_keep_old_pages_for_ever(
-    home: Path, open_environment: Open, program: Callable[..., Any], monkeypatch
-):
-    environment = open_environment()
-    environment.commit(batch({b"a": b"1"}))
-    process = program(
-        """
-        import sys
-        from pathlib import Path
-        from understudy.storage.shared_view import view_of
-
-        with view_of(Path(sys.argv[1])).read():
-            print("reads", flush=True)
-            sys.stdin.read()
-        """,
-        home,
-    )
-    process.stdout.readline()
-    process.kill()
-    process.wait()
-    assert str(process.pid) in environment._env.readers()
-    environment.commit(batch({b"b": b"1"}))
-    assert str(process.pid) in environment._env.readers()
-    monkeypatch.setattr(module, "READER_CHECK", 0.0)
-    environment.commit(batch({b"c": b"1"}))
-    assert str(process.pid) not in environment._env.readers()
-
-
-def test_a_process_that_stopped_while_it_opened_does_not_stop_the_writer(
-    home: Path, open_environment: Open, monkeypatch
-):
-    monkeypatch.setattr(names, "GATE_TIMEOUT", 0.02)
-    environment = open_environment()
-    environment.commit(batch({b"a": b"1"}))
-    copy = draft_file(home, "compact")
-    environment.copy(copy)
-    with names.gate(home, alone=False), pytest.raises(StoreError, match="opening the store"):
-        environment.swap(copy)
-    assert environment.get(Table.TASKS, b"a") == b"1"
-    environment.swap(copy)
-    assert environment.get(Table.TASKS, b"a") == b"1"
 
 
 def test_an_unknown_durability_is_refused_before_anything_is_made(home: Path):

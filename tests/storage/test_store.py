@@ -28,7 +28,6 @@ from understudy.actors.errors import StoreError, StoreFull
 from understudy.storage import environment
 from understudy.storage import store as module
 from understudy.storage.batch import Batch
-from understudy.storage.file import names
 from understudy.storage.file.names import store_file
 from understudy.storage.store import Store
 from understudy.storage.tables.schema import SCHEMA_VERSION, Table, after_prefix, mail_key
@@ -343,16 +342,6 @@ def test_a_compaction_without_room_leaves_the_store_as_it_was(small_disk: Path, 
     desk.store.put(Table.TASKS, b"a", b"1")
     desk.flush()
     assert len(desk.store.get(Table.RESULTS, b"a") or b"") == 1 << 20
-
-
-def test_a_compaction_that_finds_somebody_in_the_way_changes_nothing(home: Path, desk: Desk, monkeypatch):
-    monkeypatch.setattr(names, "GATE_TIMEOUT", 0.02)
-    with names.gate(home, alone=False):
-        assert "opening the store" in str(desk.compact())
-    assert not list(home.glob("*.draft"))
-    desk.store.put(Table.TASKS, b"a", b"1")
-    desk.flush()
-    assert desk.compact() is None
 
 
 def test_a_disk_that_fails_in_the_swap_is_fatal(desk: Desk, monkeypatch):

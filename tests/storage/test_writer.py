@@ -23,6 +23,7 @@ class FakeEnvironment:
         self.trouble: Callable[[], Exception] | None = None
         self.gate = threading.Event()
         self.gate.set()
+        self.exposed = False
 
     def commit(self, batch: Batch) -> None:
         self.tries += 1

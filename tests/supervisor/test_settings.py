@@ -34,7 +34,7 @@ POSITIVE = ("crash_window",)
 
 
 def test_every_setting_is_checked_here():
-    assert {field.name for field in fields(Settings)} == {*WHOLE, *SECONDS, *POSITIVE, "durability"}
+    assert {field.name for field in fields(Settings)} == {*WHOLE, *SECONDS, *POSITIVE, "durability", "group"}
 
 
 @pytest.mark.parametrize("name", WHOLE)
@@ -65,6 +65,13 @@ def test_seconds_above_zero(name: str):
     for bad in (0, -1, math.nan, math.inf, True, "1"):
         with pytest.raises(InvalidOption, match=name):
             Settings.of({name: bad})
+
+
+def test_a_group_is_a_name():
+    assert Settings.of({"group": "staff"}).group == "staff"
+    for bad in (7, b"staff", ["staff"]):
+        with pytest.raises(InvalidOption, match="group"):
+            Settings.of({"group": bad})
 
 
 def test_durability():

@@ -34,7 +34,6 @@ LIMITS = {
     "bytes that wait for a client that does not read": "supervisor.service.client_link.UNREAD_HIGH",
     "bytes of events, beyond one value, that wait for a client that does not read": "supervisor.service.client_link.UNREAD_LIMIT",
     "events that wait in a subscription": "supervisor.client.subscription.AHEAD",
-    "processes that read the store at the same moment": "storage.environment.MAX_READERS",
     "free space that new work leaves on the disk": "storage.file.disk.RESERVE_BYTES",
     "time that a call without `timeout=` waits for a supervisor": "supervisor.client.reconnecting.PATIENCE",
     "bytes of each stream of a container that are kept": "supervisor.boxes.output.STREAM_LIMIT",

@@ -192,7 +192,7 @@ class Image:
         home.mkdir(mode=0o700)
         found = {f"store.compact.{GONE + n}.draft": draft for n, draft in enumerate(self.drafts)}
         found |= {} if self.data is None else {"store.mdb": self.data}
-        found |= {} if lock is None else {"store.mdb-lock": lock, "store.gate": b""}
+        found |= {} if lock is None else {"store.mdb-lock": lock}
         for name, data in found.items():
             (home / name).write_bytes(data)
             (home / name).chmod(0o600)

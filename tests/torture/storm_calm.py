@@ -9,14 +9,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import lmdb
-
 import storm_sessions as sessions
 import storm_tasks as stage
 from storm_checker import Checker
 from storm_engine import Containers
 from storm_processes import Processes
 from understudy import Runtime, Task, UnderstudyError
+from understudy.storage.file.locks import is_read_before, newest_commit
 from understudy.storage.store import Store
 from understudy.supervisor.client.runtime import attached
 
@@ -28,7 +27,7 @@ CONSUMERS = [stage.collect, stage.collect_async, stage.listen, *sessions.GATEWAY
 #: Seconds that any step may take at the end.
 PATIENCE = 60.0
 #: The files of a home that is not served.
-AT_REST = {"store.mdb", "store.mdb-lock", "store.gate", "store.voucher", "supervisor.lock"}
+AT_REST = {"store.mdb", "store.voucher", "supervisor.lock"}
 #: A file of a home that has had containers.
 WITH_BOXES = {*AT_REST, "boxes"}
 #: A supervisor's log holds none of these, whichever processes are killed.
@@ -143,10 +142,9 @@ class Calm:
             self._home, on_commit=_nothing, on_trouble=_nothing, on_recovered=_nothing, on_fatal=_nothing
         )
         store.close(10)
-        with lmdb.open(str(self._home / "store.mdb"), subdir=False, readonly=True, max_dbs=20) as env:
-            # The first line is a heading, or says that there are none.
-            if len(readers := env.readers().strip().splitlines()) > 1:
-                self._fault(f"reader slots are left: {readers}")
+        with (self._home / "store.mdb").open("rb") as file:
+            if is_read_before(file.fileno(), newest_commit(file.fileno()) + 1):
+                self._fault("a process still reads the store")
         said = (self._folder / "log").read_text(errors="replace")
         for words in NEVER_SAID:
             if words in said:

@@ -1,4 +1,4 @@
-"""Resources that run out: descriptors, processes, threads, places of readers. Nothing is lost, and it recovers."""
+"""Resources that run out: descriptors, processes, threads. Nothing is lost, and it recovers."""
 
 from __future__ import annotations
 
@@ -25,12 +25,8 @@ from theatre import PATIENCE, gone, kill, ready, serving
 from understudy import Runtime, State
 from understudy.actors.errors import UnderstudyError
 from understudy.actors.ids import id_text
-from understudy.storage import environment as environment_module
 from understudy.storage.check import check
-from understudy.storage.environment import MAX_READERS, Environment
-from understudy.storage.file.names import store_file
 from understudy.storage.reader import Reader
-from understudy.storage.tables.schema import Table
 from understudy.supervisor.client import reconnecting
 from understudy.supervisor.client.runtime import attached
 from understudy.supervisor.service import requests as service_module
@@ -258,43 +254,3 @@ def test_without_address_space_it_ends_and_has_lost_nothing(home: Path, monkeypa
     assert check(home).problems == []
     with Reader(home) as reader:
         assert set(sure) <= {id_text(record.id) for record in reader.records(limit=None)}
-
-
-HOLD_PLACES_AND_DIE = """
-    import os, signal, sys
-    import lmdb
-
-    env = lmdb.open(sys.argv[1], subdir=False, readonly=True, max_readers=int(sys.argv[2]), lib_version=0)
-    taken = []
-    try:
-        while True:
-            taken.append(env.begin())
-    except lmdb.ReadersFullError:
-        os.kill(os.getpid(), signal.SIGKILL)
-"""
-
-
-def take_all_places(home: Path) -> None:
-    """Let a killed process hold every place of readers in the store."""
-    arguments = [str(store_file(home)), str(MAX_READERS)]
-    ended = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(HOLD_PLACES_AND_DIE), *arguments], check=False
-    )
-    assert ended.returncode == -signal.SIGKILL
-
-
-def test_places_of_readers_that_were_killed_are_free_again(home: Path, monkeypatch: pytest.MonkeyPatch):
-    environment = Environment(home, 1 << 20)
-    take_all_places(home)
-    assert environment.count(Table.META) == 2
-    take_all_places(home)
-    # A client connects like this, and reads next.
-    monkeypatch.setattr(environment_module, "READER_CHECK", 0.0)
-    environment.forget_dead_readers()
-    look = "import sys; from understudy.storage.check import check; from pathlib import Path; check(Path(sys.argv[1]))"
-    subprocess.run([sys.executable, "-c", look, str(home)], check=True)
-    environment.close()
-    with Reader(home) as reader:
-        assert reader.records() == []
-        take_all_places(home)
-        assert reader.records() == []

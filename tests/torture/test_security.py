@@ -85,7 +85,6 @@ def test_whatever_the_umask_only_the_owner_gets_in(home: Path, tmp_path: Path):
     assert {
         "store.mdb",
         "store.mdb-lock",
-        "store.gate",
         "store.voucher",
         "supervisor.lock",
         "supervisor.sock",

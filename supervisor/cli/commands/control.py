@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from ....actors.errors import NotRunning, SupervisorLost
 from ....actors.ids import id_text
+from ...home import Home, Server
 from ...linux.processes import ends_within
 from .. import lookup
 from ..command import command
@@ -19,6 +21,9 @@ from ..exit_codes import ExitCode
 from ..failures import CliError, code_of, text_of
 from ..params import DURATION, JSON, id_argument, json_option
 from ..session import current
+
+#: Seconds between two looks whether a supervisor of another PID namespace still holds the home.
+HOME_LOOK: Final = 0.05
 
 
 @command(
@@ -100,31 +105,63 @@ def stop(now: bool, timeout: float | None) -> None:
     Running tasks get the supervisor's --drain seconds to reach a stopping point. Tasks that have not ended
     then are queued again and continue at the next start.
     """
-    pid = current().home.served()
-    if not pid:
-        raise NotRunning(f"no supervisor serves {current().home.path}, so there is nothing to stop")
-    end = os.pidfd_open(pid)
+    home = current().home
+    server = home.server()
+    if server is None:
+        raise NotRunning(f"no supervisor serves {home.path}, so there is nothing to stop")
+    end = _pidfd(home, server)
     try:
         _ask_to_stop(end, now)
-        if not ends_within(end, timeout):
+        if not wait_for_end(home, server, end, timeout):
             raise CliError(
                 ExitCode.WAIT_TIMED_OUT,
-                f"the supervisor (pid {pid}) has not ended within {timeout:g} s; it is draining. "
+                f"the supervisor ({server}) has not ended within {timeout:g} s; it is draining. "
                 "`understudy stop --now` ends it at once",
             )
     finally:
-        os.close(end)
-    screen.note(f"the supervisor (pid {pid}) has stopped")
+        if end is not None:
+            os.close(end)
+    screen.note(f"the supervisor ({server}) has stopped")
 
 
-def _ask_to_stop(supervisor: int, now: bool) -> None:
+def _pidfd(home: Home, server: Server) -> int | None:
+    """A descriptor of the supervisor's process; None if it is in another PID namespace, or has ended."""
+    if not server.pid or not server.visible:
+        return None
+    try:
+        end = os.pidfd_open(server.pid)
+    except OSError:
+        return None
+    if home.server() == server:
+        return end
+    # The pid may have been another process's by then.
+    os.close(end)
+    return None
+
+
+def _ask_to_stop(supervisor: int | None, now: bool) -> None:
     """Ask on the socket. A supervisor that has closed it gets a signal instead, which ends it at once."""
     try:
         with current().runtime() as runtime:
             runtime.stop_supervisor(now=now)
     except (CliError, NotRunning, SupervisorLost):
-        if now:
+        if now and supervisor is not None:
             signal.pidfd_send_signal(supervisor, signal.SIGTERM)
+
+
+def wait_for_end(home: Home, server: Server, process: int | None, timeout: float | None) -> bool:
+    """Wait until this supervisor has ended; False after `timeout` seconds.
+
+    `process` is a pidfd of it. Without one, wait until it does not hold the home any more.
+    """
+    if process is not None:
+        return ends_within(process, timeout)
+    deadline = None if timeout is None else time.monotonic() + timeout
+    while home.server() == server:
+        if deadline is not None and time.monotonic() > deadline:
+            return False
+        time.sleep(HOME_LOOK)
+    return True
 
 
 def _id(reader: Any, text: str) -> str:

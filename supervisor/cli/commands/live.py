@@ -13,6 +13,7 @@ from ....actors.ids import id_bytes
 from ....actors.task.handles import Progress, TaskRecord
 from ....storage.reader import Reader
 from ....storage.tables.schema import Table
+from ...home import pid_namespace
 from ..command import command
 from ..display import screen, task_text
 from ..keyboard import Keyboard
@@ -91,7 +92,9 @@ class Stage:
         from ..display.process_usage import pids_of
 
         live = self._runtime.tree()
-        if sample:
+        # In another PID namespace, its pids mean other processes here.
+        visible = live["pid_namespace"] == pid_namespace()
+        if sample and visible:
             self._gauges.look(*pids_of(live))
             time.sleep(sample)
             live = self._runtime.tree()
@@ -102,7 +105,7 @@ class Stage:
                 record = self._reader.record(id_bytes(task["id"]))
                 if record is not None and record.progress is not None:
                     progress[task["id"]] = task_text.progress(Progress(*record.progress))
-        return live, self._gauges.look(*pids_of(live)), progress
+        return live, self._gauges.look(*pids_of(live)) if visible else {}, progress
 
     def _count(self, live: dict[str, Any]) -> None:
         now = time.monotonic()

@@ -92,6 +92,7 @@ def setting(
 @setting("value_limit", SIZE, "Bytes of one argument list, message, checkpoint or result.", "SIZE", "64M")
 @setting("log_limit", SIZE, "Bytes of log kept for one task; the oldest lines go first.", "SIZE", "10M")
 @setting("start_timeout", DURATION, "Time that loading the app may take.", "TIME", "60s")
+@setting("group", str, "Members of this group may use the home as well.", "NAME", "nobody but the user")
 @click.option(
     "--log-level",
     type=click.Choice(LEVELS, case_sensitive=False),

@@ -27,7 +27,8 @@ def lmdb_error(number: int) -> lmdb.Error:
         (lmdb.CorruptedError("mdb_get"), StoreCorrupt),
         (lmdb.PageNotFoundError("mdb_get"), StoreCorrupt),
         (lmdb.InvalidError("mdb_env_open"), StoreCorrupt),
-        (lmdb.ReadersFullError("mdb_txn_begin"), StoreError),
+        (OSError(errno.ENOLCK, "No locks available"), StoreError),
+        (OSError(errno.EMFILE, "Too many open files"), StoreError),
         (lmdb.TxnFullError("mdb_put"), StoreError),
         (lmdb_error(errno.EIO), StoreError),
     ],
@@ -39,6 +40,14 @@ def test_each_error_becomes_one_of_ours_that_says_what_and_what_to_do(error: Exc
     assert str(ours).startswith("cannot write /home/store.mdb: ")
     assert str(error) in str(ours)
     assert len(str(ours)) > len(f"cannot write /home/store.mdb: {error}. ")
+
+
+@pytest.mark.parametrize(
+    ("number", "blamed"),
+    [(errno.EIO, True), (errno.EAGAIN, False), (errno.ENOLCK, False), (errno.EMFILE, False)],
+)
+def test_only_an_error_of_the_disk_is_blamed_on_the_disk(number: int, blamed: bool):
+    assert ("errors of this disk" in str(translate(lmdb_error(number), "read", "x"))) is blamed
 
 
 def test_lmdbs_own_numbers_are_not_the_systems():

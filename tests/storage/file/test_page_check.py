@@ -17,7 +17,7 @@ from understudy.storage.batch import Batch
 from understudy.storage.check import check
 from understudy.storage.environment import Environment
 from understudy.storage.file import header as header_module
-from understudy.storage.file import page_check
+from understudy.storage.file import locks, page_check
 from understudy.storage.file.header import inspect
 from understudy.storage.file.names import lock_file, store_file, voucher_file
 from understudy.storage.reader import Reader
@@ -256,39 +256,22 @@ def test_readers_do_not_walk_through_what_a_living_writer_writes(home: Path, pro
         print(len(walked))
     """
     environment = Environment(home)
-    assert page_check.claimed(store_file(home))
+    assert locks.claimed(store_file(home))
     assert program(look, home).communicate()[0] == "0\n"
     environment.close()
-    assert not page_check.claimed(store_file(home))
+    assert not locks.claimed(store_file(home))
     assert program(look, home).communicate()[0] == "1\n"
 
 
 def test_the_claim_moves_to_the_file_that_a_compaction_made(home: Path, tmp_path: Path):
     environment = Environment(home)
-    copy = home / "store.compact.1.draft"
-    environment.copy(copy)
-    environment.swap(copy)
-    assert page_check.claimed(store_file(home))
+    environment.compact()
+    assert locks.claimed(store_file(home))
     environment.close()
-    assert not page_check.claimed(store_file(home))
+    assert not locks.claimed(store_file(home))
 
 
-def test_a_claim_that_another_holds_is_gone_without(home: Path, monkeypatch):
-    Environment(home).close()
-    monkeypatch.setattr(page_check, "CLAIM_PATIENCE", 0.01)
-    first = page_check.claim(store_file(home))
-    second = page_check.claim(store_file(home))
-    os.close(second)
-    assert page_check.claimed(store_file(home))
-    os.close(first)
-    assert not page_check.claimed(store_file(home))
-
-
-def test_without_locks_or_a_place_for_the_voucher_it_goes_on(home: Path, walks, monkeypatch):
-    def no_locks(*_: object) -> None:
-        raise OSError(37, "No locks available")
-
-    monkeypatch.setattr(page_check.fcntl, "flock", no_locks)
+def test_without_a_place_for_the_voucher_it_goes_on(home: Path, walks):
     voucher_file(home).mkdir(parents=True)
     Environment(home).close()
     Environment(home).close()

@@ -157,6 +157,28 @@ def test_a_damaged_record_can_be_forgotten(desk: Desk):
     assert left(desk) == {}
 
 
+def test_damaged_rows_cost_no_other_task_and_do_not_stop_the_pruning(desk: Desk):
+    alive = add_task(desk.store, State.RUNNING)
+    desk.store.put(Table.LOGS, log_key(alive.id, 0), b"log")
+    damaged = add_ended(desk, EPOCH, keep=None)
+    damaged.key = ""
+    desk.store.put(Table.TASKS, damaged.id, damaged.pack())
+    # Half an id, with which the id of another task begins; a key without an id; a task whose key cannot be.
+    desk.store.put(Table.EXPIRY, expiry_key(EPOCH, b"\1" * 16), alive.id[:5])
+    desk.store.put(Table.EXPIRY, expiry_key(EPOCH + 1, b""), b"")
+    desk.store.put(Table.EXPIRY, expiry_key(EPOCH + 2, damaged.id), b"")
+    last = add_ended(desk, EPOCH + 3, keep=1)
+    desk.flush()
+    while prune(desk.store, EPOCH + 100):
+        desk.flush()
+    desk.flush()
+    assert desk.store.get(Table.TASKS, last.id) is None
+    assert desk.store.get(Table.TASKS, damaged.id) is None
+    assert desk.store.get(Table.LOGS, log_key(alive.id, 0)) == b"log"
+    assert left(desk)[Table.TASKS] == 1
+    assert Table.EXPIRY not in left(desk)
+
+
 def test_forgetting_one_task(desk: Desk):
     record = add_ended(desk, EPOCH, keep=None, key="nightly")
     other = add_ended(desk, EPOCH + 1, keep=None)

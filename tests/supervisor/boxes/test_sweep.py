@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from understudy import EngineAbsent
+from understudy import EngineAbsent, EngineError
+from understudy.actors.errors import StoreCorrupt
 from understudy.actors.ids import id_text, new_id
 from understudy.actors.state import State
 from understudy.storage.tables.record import Record
@@ -127,5 +128,52 @@ def test_it_looks_when_asked_and_bears_an_engine_that_is_gone(home: Path, shelf:
         async with asyncio.timeout(10):
             while len(shelf.asked) < count:  # noqa: ASYNC110 - what is waited for has no event
                 await asyncio.sleep(0.01)
+
+    asyncio.run(story())
+
+
+def test_one_damaged_record_or_stubborn_container_does_not_keep_the_others(home: Path, shelf: Shelf):
+    stubborn, damaged, ended = record(ended=True), new_id(), record(ended=True)
+    records = {each.id: each for each in (stubborn, ended)}
+
+    def look(id: bytes) -> Record | None:
+        if id == damaged:
+            raise StoreCorrupt("damaged", problems=[])
+        return records.get(id)
+
+    def remove(id: str) -> None:
+        if id == "stubborn":
+            raise EngineError("it is in use")
+        shelf.removed.append(id)
+
+    shelf.remove = remove  # type: ignore[method-assign]
+    for name, id in (("stubborn", stubborn.id), ("damaged", damaged), ("ended", ended.id)):
+        shelf.put(name, id_text(id))
+    for id in (damaged, pruned := new_id()):
+        (home / "boxes" / id_text(id)).mkdir(parents=True)
+    assert asyncio.run(BoxSweep(home, COOKIE, look).sweep()) == shelf.removed == ["ended"]
+    assert (home / "boxes" / id_text(damaged)).exists()
+    assert not (home / "boxes" / id_text(pruned)).exists()
+
+
+def test_no_error_ends_the_sweeping(home: Path, shelf: Shelf, monkeypatch: pytest.MonkeyPatch):
+    (home / "boxes").mkdir(parents=True)
+    monkeypatch.setattr(sweep, "SWEEP_EVERY", 0.001)
+    looks: list[int] = []
+
+    async def story() -> None:
+        seen = asyncio.Event()
+
+        def find(_labels: dict[str, str]) -> list[dict[str, Any]]:
+            looks.append(1)
+            if len(looks) == 3:
+                asyncio_loop.call_soon_threadsafe(seen.set)
+            raise RuntimeError("nobody thought of this")
+
+        asyncio_loop = asyncio.get_running_loop()
+        shelf.find = find  # type: ignore[method-assign]
+        running = asyncio.create_task(BoxSweep(home, COOKIE, lambda _id: None).run())
+        await asyncio.wait_for(seen.wait(), 10)
+        running.cancel()
 
     asyncio.run(story())

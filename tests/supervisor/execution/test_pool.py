@@ -331,6 +331,30 @@ def test_a_worker_that_has_grown_is_replaced(tmp_path: Path, monkeypatch: pytest
     asyncio.run(story())
 
 
+def test_a_look_at_memory_that_fails_is_not_the_last_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(pool_module, "RECYCLE_LOOK", 0.02)
+    looks: list[int] = []
+
+    def rss(_pid: int) -> int:
+        looks.append(1)
+        if len(looks) < 3:
+            raise ValueError("a file in /proc that nobody understands")
+        return 1 << 40
+
+    monkeypatch.setattr(pool_module, "rss_of_tree", rss)
+
+    async def story() -> None:
+        async with troupe(tmp_path, workers=1, worker_memory=1 << 30) as it:
+            it.explained = True
+            await async_until(it.up)
+            (seat,) = it.up()
+            id = it.run(seat, "echo")
+            await async_until(lambda: it.done(id) and seat not in it.pool.seats and it.up())
+
+    asyncio.run(story())
+    assert len(looks) >= 3
+
+
 def test_an_app_that_does_not_load(tmp_path: Path):
     async def story() -> None:
         async with troupe(tmp_path, "raise RuntimeError('broken')") as it:

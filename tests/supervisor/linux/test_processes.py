@@ -20,6 +20,7 @@ from understudy.supervisor.linux.processes import (
     ExitStatus,
     children_of,
     has_ended,
+    hold,
     kill_strays,
     kill_tree,
     rss_of_tree,
@@ -176,6 +177,44 @@ def test_a_tree_that_is_gone_is_no_error():
     with running("") as process:
         process.wait()
         assert kill_tree(process.pid) == []
+
+
+def test_with_a_pidfd_no_other_process_is_killed_that_has_got_the_pid():
+    """The process ends and is reaped after it was asked to be killed; its pid is another one's then."""
+    with running("") as process, running("import signal\nprint(1, flush=True)\nsignal.pause()") as other:
+        said(other)
+        gone = hold(process.pid)
+        try:
+            process.wait()
+            assert kill_tree(other.pid, gone) == []
+            assert not has_ended(other.pid)
+            held = hold(other.pid)
+            assert kill_tree(other.pid, held) == [other.pid]
+            os.close(held)
+        finally:
+            os.close(gone)
+        assert other.wait() == -signal.SIGKILL
+
+
+def test_without_descriptors_a_tree_is_killed_by_its_pids(monkeypatch: pytest.MonkeyPatch):
+    def none_left(_pid: int) -> int:
+        raise OSError(24, "Too many open files")
+
+    with running(FAMILY) as process:
+        family = said(process)
+        monkeypatch.setattr(processes, "hold", none_left)
+        assert set(kill_tree(process.pid)) == set(family)
+        until(lambda: all_ended(family), timeout=2)
+
+
+def test_killing_leaves_no_descriptor_open():
+    before = len(os.listdir("/proc/self/fd"))
+    with running(FAMILY) as process:
+        said(process)
+        between = len(os.listdir("/proc/self/fd"))
+        kill_tree(process.pid)
+        assert len(os.listdir("/proc/self/fd")) == between
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_the_caller_spares_itself():

@@ -272,7 +272,7 @@ def test_many_large_ends_come_in_frames_that_fit(home: Path):
 
 
 def test_a_process_of_another_user_is_refused(home: Path, monkeypatch: Any, caplog: Any):
-    monkeypatch.setattr(client_link_module, "peer_uid_ok", lambda _sock: False)
+    monkeypatch.setattr(client_link_module, "peer_uid_ok", lambda *_: False)
 
     async def story() -> None:
         async with room(home) as it, listening(it) as path:

@@ -1,0 +1,270 @@
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lmdb
+import pytest
+
+from understudy.actors.errors import HomeInUse
+from understudy.storage import environment as environment_module
+from understudy.storage.batch import Batch
+from understudy.storage.environment import Environment
+from understudy.storage.file import locks
+from understudy.storage.file.header import inspect
+from understudy.storage.file.names import store_file
+from understudy.storage.shared_view import release, view_of
+from understudy.storage.tables.schema import Table
+from waiting import until
+
+Open = Callable[..., Environment]
+Program = Callable[..., Any]
+
+#: Reads for as long as its standard input is open, then says which values its snapshot has.
+READER = """
+import sys
+from pathlib import Path
+from understudy.storage.shared_view import view_of
+from understudy.storage.tables.schema import Table
+
+with view_of(Path(sys.argv[1])).read() as snapshot:
+    print("reads", flush=True)
+    sys.stdin.read()
+    rows = dict(snapshot.rows(Table.TASKS))
+    print(len(rows), *{value[:1].decode() for value in rows.values()}, flush=True)
+"""
+
+
+def overwrite(environment: Environment, value: bytes) -> None:
+    """Write 200 rows of a page each anew, which frees the pages of the last ones."""
+    batch = Batch()
+    for number in range(200):
+        batch.put(Table.TASKS, b"%016d" % number, value * 1500)
+    environment.commit(batch)
+
+
+def reads(program: Program, home: Path) -> Any:
+    process = program(READER, home)
+    assert process.stdout.readline() == "reads\n"
+    return process
+
+
+def found(process: Any) -> list[str]:
+    output, _ = process.communicate("")
+    assert process.returncode == 0
+    return list(output.split())
+
+
+def test_the_newest_commit_is_the_one_that_lmdb_knows(home: Path, open_environment: Open):
+    environment = open_environment()
+    descriptor = os.open(store_file(home), os.O_RDONLY)
+    for value in (b"a", b"b", b"c"):
+        overwrite(environment, value)
+        header = inspect(store_file(home))
+        assert header is not None
+        assert locks.newest_commit(descriptor) == header.txnid == environment._env.info()["last_txnid"]
+    os.close(descriptor)
+
+
+def test_a_file_that_was_cut_short_is_damaged(tmp_path: Path):
+    (tmp_path / "file").write_bytes(bytes(150))
+    descriptor = os.open(tmp_path / "file", os.O_RDONLY)
+    with pytest.raises(lmdb.CorruptedError):
+        locks.newest_commit(descriptor)
+    os.close(descriptor)
+
+
+def test_what_a_reader_reads_stays_while_everything_is_written_anew(
+    home: Path, open_environment: Open, program: Program
+):
+    environment = open_environment(64 << 20)
+    overwrite(environment, b"a")
+    overwrite(environment, b"b")
+    first = reads(program, home)
+    for value in (b"c", b"d", b"e"):
+        overwrite(environment, value)
+    second = reads(program, home)
+    for value in (b"f", b"g", b"h"):
+        overwrite(environment, value)
+    assert found(first) == ["200", "b"]
+    for value in (b"i", b"j"):
+        overwrite(environment, value)
+    assert found(second) == ["200", "e"]
+
+
+def test_readers_that_come_and_go_let_pages_be_reused(home: Path, open_environment: Open, program: Program):
+    environment = open_environment(64 << 20)
+    overwrite(environment, b"a")
+    readers = [reads(program, home)]
+    for _ in range(5):
+        # There is a reader at any time.
+        overwrite(environment, b"b")
+        readers.append(reads(program, home))
+        overwrite(environment, b"c")
+        assert found(readers.pop(0))[0] == "200"
+    size = store_file(home).stat().st_size
+    for _ in range(20):
+        overwrite(environment, b"b")
+        readers.append(reads(program, home))
+        overwrite(environment, b"c")
+        assert found(readers.pop(0))[0] == "200"
+    assert store_file(home).stat().st_size < 1.5 * size
+    assert found(readers.pop()) == ["200", "b"]
+
+
+def test_a_reader_that_was_killed_does_not_keep_pages(home: Path, open_environment: Open, program: Program):
+    environment = open_environment(64 << 20)
+    overwrite(environment, b"a")
+    reader = reads(program, home)
+    overwrite(environment, b"b")
+    kept = len(environment._pins)
+    assert kept == 1
+    overwrite(environment, b"c")
+    assert len(environment._pins) == 2
+    reader.kill()
+    reader.wait()
+    overwrite(environment, b"d")
+    assert len(environment._pins) == 1
+
+
+def test_what_is_read_while_the_map_grows_stays(
+    home: Path, open_environment: Open, program: Program, monkeypatch
+):
+    monkeypatch.setattr(environment_module, "OLD_READERS", 0.05)
+    environment = open_environment()
+    overwrite(environment, b"a")
+    reader = reads(program, home)
+    before = environment.map_size
+    for number in range(12):
+        overwrite(environment, b"%d" % (number % 10))
+        batch = Batch()
+        batch.put(Table.RESULTS, b"%016d" % number, bytes(1 << 18))
+        environment.commit(batch)
+    assert environment.map_size > before
+    assert found(reader) == ["200", "a"]
+    environment.refresh()
+    assert environment.count(Table.TASKS) == 200
+
+
+def test_what_is_read_stays_when_the_next_writer_has_taken_over(
+    home: Path, open_environment: Open, program: Program, monkeypatch
+):
+    monkeypatch.setattr(environment_module, "OLD_READERS", 0.05)
+    environment = open_environment()
+    overwrite(environment, b"a")
+    reader = reads(program, home)
+    overwrite(environment, b"b")
+    environment.close()
+    environment = open_environment()
+    assert environment.exposed
+    for value in (b"c", b"d", b"e"):
+        overwrite(environment, value)
+    assert not environment.exposed
+    assert found(reader) == ["200", "a"]
+    environment.close()
+    last = reads(program, home)
+    assert found(last) == ["200", "e"]
+
+
+def test_the_next_writer_waits_for_a_reader_that_is_about_to_end(
+    home: Path, open_environment: Open, program: Program, monkeypatch
+):
+    monkeypatch.setattr(environment_module, "OLD_READERS", 30.0)
+    environment = open_environment()
+    overwrite(environment, b"a")
+    reader = reads(program, home)
+    overwrite(environment, b"b")
+    environment.close()
+    inode = store_file(home).stat().st_ino
+    environment = open_environment()
+    commit = threading.Thread(target=overwrite, args=(environment, b"c"))
+    commit.start()
+    assert found(reader) == ["200", "a"]
+    commit.join()
+    assert store_file(home).stat().st_ino == inode
+
+
+def test_a_commit_is_not_read_before_it_is_on_disk(home: Path, open_environment: Open, monkeypatch):
+    environment = open_environment()
+    overwrite(environment, b"a")
+    environment.close()
+    writer = os.open(store_file(home), os.O_RDWR)
+    # As though the disk still worked on the newest commit.
+    locks.begin_commit(writer, locks.newest_commit(writer))
+    view, reads = view_of(home), []
+
+    def read() -> None:
+        with view.read() as snapshot:
+            reads.append(snapshot.count(Table.TASKS))
+
+    monkeypatch.setattr(locks, "SYNC_PATIENCE", 60.0)
+    reader = threading.Thread(target=read)
+    reader.start()
+    until(lambda: view._held)
+    assert not reads
+    locks.end_commit(writer)
+    reader.join()
+    assert reads == [200]
+    # A disk that hangs, or a writer that was stopped, does not stop reading for ever.
+    monkeypatch.setattr(locks, "SYNC_PATIENCE", 0.01)
+    locks.begin_commit(writer, locks.newest_commit(writer))
+    read()
+    assert reads == [200, 200]
+    release(view)
+    os.close(writer)
+
+
+def test_a_second_writer_is_refused_and_the_first_one_goes_on(
+    home: Path, open_environment: Open, program: Program
+):
+    environment = open_environment()
+    second = """
+    import sys
+    from pathlib import Path
+    from understudy.actors.errors import HomeInUse
+    from understudy.storage.environment import Environment
+
+    try:
+        Environment(Path(sys.argv[1]))
+    except HomeInUse as error:
+        print("refused:", error)
+    """
+    assert program(second, home).communicate()[0].startswith("refused: another process writes")
+    overwrite(environment, b"a")
+    with pytest.raises(HomeInUse):
+        Environment(home)
+    assert environment.count(Table.TASKS) == 200
+
+
+def test_a_fork_does_not_keep_the_locks_of_its_parent(home: Path, open_environment: Open, program: Program):
+    environment = open_environment(64 << 20)
+    overwrite(environment, b"a")
+    parent = program(
+        """
+        import os, sys, threading
+        from pathlib import Path
+        from understudy.storage import shared_view
+
+        shared_view._FORK_PATIENCE = 0.01
+        with shared_view.view_of(Path(sys.argv[1])).read():
+            if os.fork():
+                sys.stdin.read()
+            else:
+                print("forked", flush=True)
+                os.read(int(sys.argv[2]), 1)
+        """,
+        home,
+        0,
+    )
+    assert parent.stdout.readline() == "forked\n"
+    overwrite(environment, b"b")
+    overwrite(environment, b"c")
+    assert len(environment._pins) == 2
+    os.kill(parent.pid, 9)
+    parent.wait()
+    # The child still lives: it reads the same standard input.
+    overwrite(environment, b"d")
+    assert len(environment._pins) == 1
