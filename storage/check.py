@@ -27,6 +27,9 @@ MAX_PROBLEMS: Final = 1000
 
 _CHUNK: Final = 100_000  # live tasks matched with their rows at a time; limits memory to about 20 MB
 _PROGRESS_ROWS: Final = 10_000
+_COPIES: Final = (
+    3  # copies that must be damaged: a commit may come between the header of a copy and its pages
+)
 
 
 @dataclass(slots=True)
@@ -73,12 +76,15 @@ def _page_problems(view: SharedView) -> list[str]:
     if not problems or before is None or after is None or before.txnid == after.txnid:
         return problems
     # A writer changed pages during the check, so check a copy that does not change.
-    with translated("make a copy of the store in", view.home), draft(view.home, "check") as copy:
-        with view.read() as snapshot:
-            if snapshot.env is None:
-                return []
-            write_copy(snapshot.env, copy, compact=False)
-        return problems_of(copy)
+    for _ in range(_COPIES):
+        with translated("make a copy of the store in", view.home), draft(view.home, "check") as copy:
+            with view.read() as snapshot:
+                if snapshot.env is None:
+                    return []
+                write_copy(snapshot.env, copy, compact=False)
+            if not (problems := problems_of(copy)):
+                break
+    return problems
 
 
 class _Rows:

@@ -31,7 +31,7 @@ from .batch import Batch
 from .file.disk import has_room, make_folder, remove, sync_folder
 from .file.header import Header, ensure_sound, inspect
 from .file.lmdb_errors import errno_of, translate, translated
-from .file.locks import begin_commit, claim, end_commit, is_read_before
+from .file.locks import begin_commit, claim, end_commit, is_read
 from .file.names import draft, lock_file, remove_drafts, store_file
 from .file.new_store import make_store
 from .file.page_check import vouch
@@ -118,22 +118,39 @@ class Environment:
             )
             try:
                 self._pin()
-                with self._env.begin(write=True) as transaction:
-                    self._tables = {
-                        table: self._env.open_db(table.encode(), txn=transaction, create=True)
-                        for table in Table
-                    }
+                self.exposed = self._old_readers()
+                self._tables = self._all_tables()
             except BaseException:
+                self._unpin()
                 self._env.close()
                 raise
         self.map_size = map_size
-        self.exposed = is_read_before(self._claim, self._env.info()["last_txnid"])
+
+    def _all_tables(self) -> dict[Table, lmdb._Database]:
+        try:
+            return {table: self._env.open_db(table.encode(), create=False) for table in Table}
+        except lmdb.NotFoundError:
+            pass  # an earlier release made the store
+        if self.exposed:
+            raise StoreError(
+                f"{self.path} was made by an earlier release, and a process reads it; end that process first"
+            )
+        with self._env.begin(write=True) as transaction:
+            return {table: self._env.open_db(table.encode(), txn=transaction, create=True) for table in Table}
+
+    def _old_readers(self) -> bool:
+        """Whether a process reads another state than the newest one, so that a pin of the newest does not protect it.
+
+        It may be a later one: of a commit that has failed, or was taken away by an error of the disk.
+        """
+        newest = self._env.info()["last_txnid"]
+        return is_read(self._claim, 0, newest) or is_read(self._claim, newest + 1)
 
     def _pin(self) -> None:
         """Keep the pages of the newest commit, and give up those that no reader needs any more."""
         newest = self._env.begin()
         self._pins.append((newest.id(), newest))
-        while len(self._pins) > 1 and not is_read_before(self._claim, self._pins[1][0]):
+        while len(self._pins) > 1 and not is_read(self._claim, 0, self._pins[1][0]):
             self._pins.pop(0)[1].abort()
         if len(self._pins) > 2:
             # The second pin stays until it can be the first: readers that began after it do not hold it up.
@@ -143,20 +160,22 @@ class Environment:
         while self._pins:
             self._pins.pop()[1].abort()
 
-    def _leave_old_readers(self) -> None:
+    def _leave_old_readers(self, patient: bool) -> bool:
         """Wait until nobody reads a state older than the newest one; needed where the pins are lost.
 
         A backup takes long, and a stopped process reads for ever. After OLD_READERS seconds they keep the old
-        file, and the store moves to a copy.
+        file, and the store moves to a copy. Returns False at once if it would have to wait and is not `patient`.
         """
-        newest = self._env.info()["last_txnid"]
         deadline = time.monotonic() + OLD_READERS
-        while is_read_before(self._claim, newest):
+        while self._old_readers():
+            if not patient:
+                return False
             if time.monotonic() > deadline:
                 self.compact()
                 break
             time.sleep(0.01)
         self.exposed = False
+        return True
 
     # Reading. The snapshot is kept between calls, because making one costs more than a look-up.
 
@@ -229,20 +248,24 @@ class Environment:
 
     # Writing.
 
-    def commit(self, batch: Batch) -> None:
+    def commit(self, batch: Batch, *, patient: bool = True) -> bool:
         """Write the batch to disk, all of it or nothing.
 
+        Returns False, and has written nothing, if it would have to wait for readers and is not `patient`.
         Raises StoreFull if there is no room (try again later), StoreCorrupt or StoreError if a retry is
         useless.
         """
         reopened = False
         while True:
             try:
-                if self.exposed:
-                    self._leave_old_readers()
+                if self.exposed and not self._leave_old_readers(patient):
+                    return False
                 self._apply(batch)
-                return
+                return True
             except lmdb.MapFullError:
+                # Growing ends all transactions, and so the pins.
+                if not self._leave_old_readers(patient):
+                    return False
                 self._grow()
             except lmdb.PanicError as error:
                 # An earlier commit failed at its last step, the meta page. Reopening finds the valid meta
@@ -277,7 +300,6 @@ class Environment:
             return has_room(self.path, 2 * batch.size + (1 << 20))
 
     def _grow(self) -> None:
-        self._leave_old_readers()
         with self._lock:
             self._drop_snapshot()
             self._unpin()

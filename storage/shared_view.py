@@ -87,8 +87,9 @@ class SharedView:
         self._condition = threading.Condition()
         self._reads = 0
         self._waiting = 0
-        #: The descriptors of the reads under way.
-        self._held: set[int] = set()
+        #: Descriptors of the data file: one for each read under way, and those that the next reads use.
+        self._held: dict[lmdb.Transaction[bytes], int] = {}
+        self._idle: list[int] = []
 
     @property
     def is_open(self) -> bool:
@@ -103,74 +104,95 @@ class SharedView:
         if begun is None:
             yield Snapshot()
             return
-        env, transaction, descriptor = begun
+        env, transaction = begun
         try:
             yield Snapshot(env, transaction, self._tables)
         except lmdb.Error as error:
             raise translate(error, "read", self.path) from error
         finally:
             transaction.abort()
-            self._drop(descriptor)
-            self._leave()
+            self._end(transaction)
 
-    def _begin(self) -> tuple[lmdb.Environment, lmdb.Transaction[bytes], int] | None:
-        """Begin a read, which ends with `_drop` and `_leave`; None if there is no store."""
+    def _begin(self) -> tuple[lmdb.Environment, lmdb.Transaction[bytes]] | None:
+        """Begin a read, which ends with `_end`; None if there is no store."""
         while True:
             try:
-                descriptor = os.open(
-                    self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
-                )  # a pipe must not block
-            except FileNotFoundError:
-                return None
-            self._held.add(descriptor)
-            begun = False
-            try:
-                env = self._enter(descriptor)
+                env = self._enter()
                 if env is None:
                     return None
-                try:
-                    transaction = begin_read(env, descriptor)
-                    begun = True
-                    return env, transaction, descriptor
-                except lmdb.MapResizedError:
-                    self._leave()
-                    self._remap(env)
-                except BaseException:
-                    self._leave()
-                    raise
+                transaction = self._begin_in(env)
             except _SwappedError:
                 continue
-            finally:
-                if not begun:
-                    self._drop(descriptor)
+            if transaction is not None:
+                return env, transaction
+            self._remap(env)
 
-    def _enter(self, descriptor: int) -> lmdb.Environment | None:
-        """The environment of this data file, for one read until `_leave`; None if the file is empty."""
+    def _enter(self) -> lmdb.Environment | None:
+        """The environment of the current data file, which stays open until `_leave`; None if there is no store."""
         with self._condition:
-            self._condition.wait_for(lambda: not self._waiting)
-            if self._env is None or self._file != _file_id(os.fstat(descriptor)):
+            while self._waiting:
+                self._condition.wait()
+            try:
+                current = _file_id(os.stat(self.path))
+            except FileNotFoundError:
+                return None
+            if self._env is None or self._file != current:
                 self._wait_for_reads()
-                self._open(descriptor)
+                self._open()
             if self._env is not None:
                 self._reads += 1
             return self._env
 
-    def _leave(self) -> None:
+    def _begin_in(self, env: lmdb.Environment) -> lmdb.Transaction[bytes] | None:
+        """Begin a read in the environment that `_enter` gave; None if its map is too small."""
+        descriptor = -1
+        try:
+            try:
+                descriptor = self._idle.pop()
+            except IndexError:
+                descriptor = self._descriptor()
+            transaction = begin_read(env, descriptor)
+            self._held[transaction] = descriptor
+            return transaction
+        except BaseException as error:
+            with self._condition:
+                if descriptor >= 0:
+                    end_read(descriptor)
+                    self._idle.append(descriptor)
+                self._leave()
+            if isinstance(error, lmdb.MapResizedError):
+                return None
+            raise
+
+    def _end(self, transaction: lmdb.Transaction[bytes]) -> None:
         with self._condition:
-            self._reads -= 1
+            descriptor = self._held.pop(transaction, -1)
+            if descriptor >= 0:  # otherwise this is a fork's child, which has closed it
+                end_read(descriptor)
+                self._idle.append(descriptor)
+                self._leave()
+
+    def _leave(self) -> None:
+        self._reads -= 1
+        if self._waiting:
             self._condition.notify_all()
+
+    def _descriptor(self) -> int:
+        """One more descriptor of the data file that is open."""
+        try:
+            descriptor = _descriptor(self.path)
+        except FileNotFoundError as error:
+            raise _SwappedError from error
+        if _file_id(os.fstat(descriptor)) != self._file:
+            os.close(descriptor)
+            raise _SwappedError
+        return descriptor
 
     def _remap(self, env: lmdb.Environment) -> None:
         with self._condition:
             self._wait_for_reads()
             if env is self._env:
                 env.set_mapsize(0)
-
-    def _drop(self, descriptor: int) -> None:
-        if descriptor in self._held:  # otherwise this is a fork's child, which has closed it
-            self._held.discard(descriptor)
-            end_read(descriptor)
-            os.close(descriptor)
 
     def _wait_for_reads(self, timeout: float | None = None) -> bool:
         """Block new reads and wait until none is under way; returns False after `timeout` seconds."""
@@ -181,14 +203,15 @@ class SharedView:
             self._waiting -= 1
             self._condition.notify_all()
 
-    def _open(self, descriptor: int) -> None:
-        """Open this data file, unless it is empty. Raises the errors of `inspect`."""
+    def _open(self) -> None:
+        """Open the current data file, unless it is empty. Raises the errors of `inspect`."""
         self._close()
         header = inspect(self.path)
         if header is None:
             return
         if not claimed(self.path):
             header = ensure_sound(self.path, header)
+        descriptor = _descriptor(self.path)
         try:
             env = lmdb.open(
                 os.fspath(self.path),
@@ -202,28 +225,43 @@ class SharedView:
             )
             try:
                 # The path may have led to another file meanwhile. It does not lead back to this one then.
-                if not self.path.exists() or _file_id(os.fstat(descriptor)) != _file_id(os.stat(self.path)):
+                self._file = _file_id(os.fstat(descriptor))
+                if self._file != _file_id(os.stat(self.path)):
                     raise _SwappedError
                 self._tables = _tables(env, descriptor)
             except BaseException:
                 env.close()
                 raise
         except (OSError, lmdb.Error) as error:
+            os.close(descriptor)
+            if isinstance(error, FileNotFoundError):
+                raise _SwappedError from error
             if "already open" in str(error):
                 raise StoreError(
                     f"{self.path} is open in this process already, by the store's writer or from before a fork; "
                     "read it through that, or in another process"
                 ) from error
             raise translate(error, "open", self.path) from error
+        except BaseException:
+            os.close(descriptor)
+            raise
+        self._idle.append(descriptor)
         self._env = env
-        self._file = _file_id(os.fstat(descriptor))
 
     def _close(self) -> None:
+        """Close the files. No read is under way, or they are the parent's in a fork's child."""
         if self._env is not None:
             self._env.close()
+        self._forget()
+
+    def _forget(self) -> None:
         self._env = None
         self._tables = {}
         self._file = None
+        for descriptor in (*self._idle, *self._held.values()):
+            os.close(descriptor)
+        self._idle.clear()
+        self._held.clear()
 
     def close(self) -> None:
         """Close the files after the reads under way."""
@@ -251,14 +289,11 @@ class SharedView:
         # The parent's other threads, which may have waited, do not exist here.
         self._condition = threading.Condition()
         self._reads = self._waiting = 0
-        for descriptor in self._held:
-            # Otherwise this process would keep the locks of the parent's reads after the parent's death.
-            os.close(descriptor)
-        self._held = set()
+        # The descriptors, too: otherwise this process would keep the parent's locks after the parent's death.
         if calm:
             self._close()
         else:
-            self._env = None
+            self._forget()
 
 
 class _SwappedError(Exception):
@@ -277,6 +312,10 @@ def _tables(env: lmdb.Environment, descriptor: int) -> dict[Table, lmdb._Databas
             env.set_mapsize(0)
         finally:
             end_read(descriptor)
+
+
+def _descriptor(path: Path) -> int:
+    return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe must not block
 
 
 def _file_id(found: os.stat_result) -> _FileId:

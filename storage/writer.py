@@ -81,22 +81,19 @@ class Writer:
     def commit(self, batch: Batch) -> bool:
         """Commit this batch in the calling thread, which must be the submitting one, and wait for the disk.
 
-        Returns False without a commit if the writer's thread is busy or stopped, or the disk is full.
+        Returns False without a commit if the writer's thread is busy or stopped, the disk is full, or the commit has
+        to wait for readers of old states.
         `on_commit` is not called.
         """
         if self._put_in != self._got_done or self.failure is not None or self._closed:
             return False
-        if self._environment.exposed:
-            return False  # the commit may take seconds
         try:
-            if len(batch):
-                self._environment.commit(batch)
+            return len(batch) == 0 or self._environment.commit(batch, patient=False)
         except StoreFull:
             return False
         except Exception as error:  # noqa: BLE001 - any error is fatal, as in the thread
             self._fail(error)
             return False
-        return True
 
     def close(self, timeout: float) -> StoreError | None:
         """Commit the submitted batches, for at most `timeout` seconds; may be called twice.

@@ -101,20 +101,32 @@ def open_in_home(path: Path, flags: int) -> int:
 def share(file: int | Path, home: Path) -> None:
     """Give a file of a home, or a folder in it, the group of the home if that is shared, and no access to others.
 
-    If we are root, give it the home's owner, too: who keeps a home must be able to use all of it.
+    If we are root, give it the home's owner, too: who keeps a home must be able to use all of it. A link is left
+    alone, because it could lead root to a file that is not in the home.
     """
-    folder, found = os.stat(home), os.stat(file)
+    if isinstance(file, Path):
+        descriptor = os.open(file, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            share(descriptor, home)
+        finally:
+            os.close(descriptor)
+        return
+    folder, found = os.stat(home), os.fstat(file)
+    several = found.st_nlink > 1 and not stat.S_ISDIR(found.st_mode)
+    if stat.S_ISLNK(found.st_mode) or (several and os.geteuid() == 0):
+        return
     shared = is_shared(folder)
     own = stat.S_IMODE(found.st_mode) & 0o700
     mode = own | (own >> 3 if shared else 0)
     owner = folder.st_uid if os.geteuid() == 0 else found.st_uid
     group = folder.st_gid if shared or owner != found.st_uid else found.st_gid
+    place = f"/proc/self/fd/{file}"  # fchown and fchmod refuse descriptors of O_PATH
     # What belongs to another member of the group was shared by that one.
     with contextlib.suppress(PermissionError):
         if (owner, group) != (found.st_uid, found.st_gid):
-            os.chown(file, owner, group)
+            os.chown(place, owner, group)
         if stat.S_IMODE(found.st_mode) != mode:
-            os.chmod(file, mode)
+            os.chmod(place, mode)
 
 
 def share_tree(top: Path, home: Path) -> None:
@@ -122,8 +134,7 @@ def share_tree(top: Path, home: Path) -> None:
     folder = os.stat(home)
     if is_shared(folder) or (os.geteuid() == 0 and folder.st_uid != 0):
         for path in (top, *top.rglob("*")):
-            if not path.is_symlink():
-                share(path, home)
+            share(path, home)
 
 
 def is_shared(folder: os.stat_result) -> bool:

@@ -4,17 +4,17 @@ LMDB has a table of readers for this, which knows a reader by its pid. Pids are 
 container is pid 1. And a reader that opens another copy of that table, because somebody removed the file, is not seen.
 So only the writer's process uses LMDB's table, for itself, and these locks take its place between processes. They are
 locks of open files (F_OFD_SETLK) on single bytes of the data file, far behind its end. They hold in every PID namespace
-and container on this machine, need no file besides the data, and the kernel drops them when their owner dies.
+and container on this machine, need no file besides the data, and the kernel drops them when their owner dies. Another
+descriptor of the same file does not drop them when it is closed, as it does with the locks of POSIX.
 
 1. A reader locks the byte of the newest commit, then begins its transaction, and uses it only if that commit is still
    the newest one. Several readers share a byte.
 2. The writer keeps a transaction of its own, a pin, that is not newer than any reader's. LMDB reuses no page that a
    pin may read. A pin is dropped when no byte below the next one is locked.
 3. The writer locks the byte of a commit alone while it writes it. A commit can be read before it is synced, and a power
-   cut may take it away until then. So a reader waits for this lock.
+   cut or an error of the disk may take it away until then. So a reader waits for this lock.
 
-Rule 2 holds for a reader at any moment. Either the writer sees its lock, and keeps a pin that is older. Or the reader
-locks later, and so begins its transaction later, at a commit that is not older than the writer's newest pin.
+`docs/inside.md` has the argument why no reader ever reads a page that is written anew.
 """
 
 from __future__ import annotations
@@ -36,30 +36,6 @@ _FIRST: Final = 1 << 62  # the byte of commit 0
 _WRITER: Final = -1  # the byte that the writer locks; no commit has this number
 _DRAFT: Final = -2  # the byte that the maker of a draft locks
 _FLOCK: Final = struct.Struct("=hhxxxxqqixxxx")  # struct flock: type, whence, start, length, pid
-_PAGE_SIZE_AT: Final = (
-    40  # where a meta page has the size of pages, and the number of its commit; see `header`
-)
-_COMMIT_AT: Final = 144
-_USUAL_PAGE: Final = 4096
-_U32: Final = struct.Struct("=I")
-_U64: Final = struct.Struct("=Q")
-
-
-def newest_commit(descriptor: int) -> int:
-    """The number of the newest commit in this data file."""
-    # Both meta pages at once, for pages of the usual size.
-    head = os.pread(descriptor, _USUAL_PAGE + _COMMIT_AT + 8, 0)
-    try:
-        (page_size,) = _U32.unpack_from(head, _PAGE_SIZE_AT)
-        if page_size != _USUAL_PAGE:
-            head = os.pread(descriptor, page_size + _COMMIT_AT + 8, 0)
-        (first,), (second,) = (
-            _U64.unpack_from(head, _COMMIT_AT),
-            _U64.unpack_from(head, page_size + _COMMIT_AT),
-        )
-        return int(max(first, second))
-    except struct.error as error:
-        raise lmdb.CorruptedError("the file was cut short") from error
 
 
 def claim(path: Path) -> int | None:
@@ -81,37 +57,50 @@ def claimed(path: Path) -> bool:
 
 
 def begin_read(env: lmdb.Environment, descriptor: int) -> lmdb.Transaction[bytes]:
-    """Begin to read the newest commit; `end_read` ends the lock, and must come after the transaction's end.
+    """Begin to read the newest commit; `end_read` drops the lock, and must come after the transaction's end.
 
-    `descriptor` is the data file, opened for this read only. Raises OSError and lmdb.Error.
+    `env` was opened without LMDB's own locks. `descriptor` is its file, opened anew, and serves one read at a time.
+    Raises OSError and lmdb.Error; call `end_read` then as well.
     """
-    deadline = time.monotonic() + SYNC_PATIENCE
+    deadline: float | None = None
+    late = False
     while True:
-        commit = newest_commit(descriptor)
-        late = time.monotonic() > deadline
-        # If it is late, the disk hangs, or the writer was stopped. A lock below the commit protects it as well.
+        commit = _newest(env)
+        # If it is late, the disk hangs, or the writer was stopped. A lock below the commit protects it as well. It is
+        # two below: should this commit fail, the next writer sees that a state is read which is not its newest.
         if _lock(descriptor, fcntl.F_RDLCK, commit) or (
-            late and _lock(descriptor, fcntl.F_RDLCK, commit - 1)
+            late and _lock(descriptor, fcntl.F_RDLCK, max(0, commit - 2))
         ):
             transaction = env.begin()
             found = transaction.id()
             # The first comparison: it was synced. The second: its meta page was not written over meanwhile.
-            if (late or found == commit) and found == newest_commit(descriptor):
+            if (late or found == commit) and found == _newest(env):
                 return transaction
             transaction.abort()
             end_read(descriptor)
         else:
             time.sleep(_PAUSE)
+        if deadline is None:
+            deadline = time.monotonic() + SYNC_PATIENCE
+        late = time.monotonic() > deadline
+
+
+def _newest(env: lmdb.Environment) -> int:
+    """The number of the newest commit; no system call."""
+    with env.begin() as transaction:
+        return transaction.id()
 
 
 def end_read(descriptor: int) -> None:
-    """Drop the locks of a read, even if a forked child still has the descriptor."""
+    """Drop the lock of a read, even if a forked child still has the descriptor."""
     _set(descriptor, fcntl.F_UNLCK, _FIRST, 0)
 
 
-def is_read_before(descriptor: int, commit: int) -> bool:
-    """Whether anybody may read a state that is older than this commit. For the writer."""
-    return commit > 0 and _is_locked(descriptor, _FIRST, commit)
+def is_read(descriptor: int, first: int = 0, end: int | None = None) -> bool:
+    """Whether a reader holds a commit with first <= number < end; by default, any. Other descriptors' locks count."""
+    if end is None:
+        return _is_locked(descriptor, _FIRST + first, 0)
+    return first < end and _is_locked(descriptor, _FIRST + first, end - first)
 
 
 def begin_commit(descriptor: int, commit: int) -> None:

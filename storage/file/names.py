@@ -32,10 +32,13 @@ def draft(home: Path, purpose: str) -> Iterator[Path]:
 
     It is locked meanwhile. Its name is unique, also among processes with the same pid in several containers.
     """
-    path = home / f"store.{purpose}.{os.urandom(4).hex()}.draft"
-    descriptor = open_in_home(path, os.O_RDWR | os.O_EXCL)
+    while True:
+        path = home / f"store.{purpose}.{os.urandom(4).hex()}.draft"
+        descriptor = open_in_home(path, os.O_RDWR | os.O_EXCL)
+        if lock_draft(descriptor) and os.fstat(descriptor).st_nlink:
+            break
+        os.close(descriptor)  # `remove_drafts` came in between
     try:
-        lock_draft(descriptor)
         yield path
     finally:
         remove(path)

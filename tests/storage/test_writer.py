@@ -23,14 +23,14 @@ class FakeEnvironment:
         self.trouble: Callable[[], Exception] | None = None
         self.gate = threading.Event()
         self.gate.set()
-        self.exposed = False
 
-    def commit(self, batch: Batch) -> None:
+    def commit(self, batch: Batch, *, patient: bool = True) -> bool:
         self.tries += 1
         assert self.gate.wait(10)
         if self.trouble is not None:
             raise self.trouble()
         self.taken.append(batch)
+        return True
 
 
 class Scene:

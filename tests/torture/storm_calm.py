@@ -15,7 +15,7 @@ from storm_checker import Checker
 from storm_engine import Containers
 from storm_processes import Processes
 from understudy import Runtime, Task, UnderstudyError
-from understudy.storage.file.locks import is_read_before, newest_commit
+from understudy.storage.file.locks import is_read
 from understudy.storage.store import Store
 from understudy.supervisor.client.runtime import attached
 
@@ -143,7 +143,7 @@ class Calm:
         )
         store.close(10)
         with (self._home / "store.mdb").open("rb") as file:
-            if is_read_before(file.fileno(), newest_commit(file.fileno()) + 1):
+            if is_read(file.fileno()):
                 self._fault("a process still reads the store")
         said = (self._folder / "log").read_text(errors="replace")
         for words in NEVER_SAID:
