@@ -44,6 +44,8 @@ _LOCK_TRIES, _LOCK_PAUSE = 5, 0.01
 SWEPT: Final = ("/tmp", "/var/tmp", "/dev/shm", "/run", "/var/run")  # noqa: S108 - to warn of them
 #: socket.SO_PEERGROUPS, which Python does not name: the supplementary groups of the peer.
 _PEER_GROUPS: Final = 59
+#: The number that means no user and no group to the kernel; all others are below it.
+_NO_ID: Final = 2**32 - 1
 
 
 @dataclass(frozen=True)
@@ -434,10 +436,11 @@ def _groups_of(sock: socket.socket, uid: int, gid: int) -> Sequence[int]:
 
 def group_id(name: str) -> int:
     """The id of a group, given by its name or number. Raises InvalidOption."""
-    try:
-        return int(name) if name.isdigit() else grp.getgrnam(name).gr_gid
-    except (KeyError, OverflowError) as error:
-        raise InvalidOption(f"group {name!r} does not exist on this machine") from error
+    with suppress(KeyError, ValueError):
+        number = int(name) if name.isdecimal() else grp.getgrnam(name).gr_gid
+        if number < _NO_ID:
+            return number
+    raise InvalidOption(f"group {name!r} does not exist on this machine")
 
 
 def pid_namespace() -> str:

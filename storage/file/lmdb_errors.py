@@ -19,7 +19,7 @@ _CORRUPT = (
     lmdb.IncompatibleError,
 )
 
-_LOCK_ERRNOS = frozenset({errno.EAGAIN, errno.ENOLCK, errno.EINVAL, errno.EOPNOTSUPP})
+_LOCK_ERRNOS = frozenset({errno.EAGAIN, errno.ENOLCK, errno.EOPNOTSUPP})
 _DISK_ERRNOS = frozenset({errno.EIO, errno.ENXIO, errno.ENODEV, errno.EUCLEAN, errno.ESTALE})
 
 
@@ -46,7 +46,7 @@ def translate(error: BaseException, doing: str, path: object) -> StoreError | Ho
     if number == errno.ENOMEM:
         advice = "The store's map needs address space of its file's size: raise the limit (ulimit -v), then start again"
         return StoreError(f"{said}. {advice}")
-    if number in _LOCK_ERRNOS:
+    if number in _LOCK_ERRNOS or (number == errno.EINVAL and isinstance(error, OSError)):
         advice = "Its file system or this kernel refuses locks of open files; use a home on a local disk"
         return StoreError(f"{said}. {advice}")
     if isinstance(error, _CORRUPT):

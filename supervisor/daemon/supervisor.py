@@ -79,7 +79,10 @@ class Supervisor:
                 self._watch = HomeWatch(
                     self._home, self._listen, self._core.commits.compact, self._home_removed
                 )
-                self._watch.warn()
+                if (
+                    not self._embedded
+                ):  # programs, and tests above all, use short-lived homes there on purpose
+                    self._watch.warn()
                 await self._listen()
                 on_ready()
                 await self._serve()

@@ -12,6 +12,8 @@ from understudy.storage.file.disk import (
     make_folder,
     remove,
     room_and_reserve,
+    share,
+    share_tree,
     sync_folder,
 )
 
@@ -127,3 +129,18 @@ def test_no_folder_is_made_below_a_file(tmp_path: Path):
     make_folder(tmp_path / "file")
     with pytest.raises(NotADirectoryError):
         make_folder(tmp_path / "file" / "home")
+
+
+def test_a_link_in_a_shared_home_opens_nothing_outside_of_it(tmp_path: Path):
+    home, outside = tmp_path / "home", tmp_path / "outside"
+    (home / "boxes").mkdir(parents=True)
+    home.chmod(0o770)
+    for file in (outside, home / "boxes" / "own"):
+        file.touch(0o600)
+    for link in (home / "link", home / "boxes" / "link"):
+        link.symlink_to(outside)
+    share(home / "link", home)
+    share_tree(home / "boxes", home)
+    assert outside.stat().st_mode & 0o777 == 0o600
+    assert (home / "boxes" / "own").stat().st_mode & 0o777 == 0o660
+    assert (home / "boxes").stat().st_mode & 0o777 == 0o770

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import os
 import random
 import threading
@@ -204,6 +205,48 @@ def test_a_commit_is_not_read_before_it_is_on_disk(home: Path, open_environment:
         assert locks.is_read(writer, 0, header.txnid - 1)
     release(view)
     os.close(writer)
+
+
+def test_a_state_that_an_error_of_the_disk_took_away_is_not_written_over_while_it_is_read(
+    home: Path, open_environment: Open, monkeypatch
+):
+    environment = open_environment()
+    overwrite(environment, b"a")
+    environment.close()
+    header = inspect(store_file(home))
+    assert header is not None
+    reader = os.open(store_file(home), os.O_RDONLY)
+    # As though it read the commit after the newest one, which was there a moment ago.
+    assert locks._lock(reader, fcntl.F_RDLCK, header.txnid + 1)
+    environment = open_environment()
+    assert environment.exposed
+    batch = Batch()
+    batch.put(Table.TASKS, b"b", b"b")
+    assert not environment.commit(batch, patient=False)
+    assert environment.get(Table.TASKS, b"b") is None
+    monkeypatch.setattr(environment_module, "OLD_READERS", 0.05)
+    assert environment.commit(batch)
+    assert os.fstat(reader).st_nlink == 0
+    os.close(reader)
+    environment.refresh()
+    assert environment.get(Table.TASKS, b"b") == b"b"
+
+
+def test_who_cannot_wait_does_not_grow_the_map_under_a_reader(
+    home: Path, open_environment: Open, program: Program
+):
+    environment = open_environment()
+    overwrite(environment, b"a")
+    reader = reads(program, home)
+    overwrite(environment, b"b")
+    before = environment.map_size
+    batch = Batch()
+    batch.put(Table.RESULTS, b"r" * 16, bytes(before))
+    assert not environment.commit(batch, patient=False)
+    assert environment.map_size == before
+    assert found(reader) == ["200", "a"]
+    assert environment.commit(batch, patient=False)
+    assert environment.map_size > before
 
 
 def test_a_second_writer_is_refused_and_the_first_one_goes_on(
