@@ -344,23 +344,23 @@ class Environment:
         with translated("replace", self.path):
             claimed = claim(copy)
             assert claimed is not None, "nobody else knows its name"
-            old = self._claim
+            unused = claimed
             try:
                 with self._lock:
                     self.swapping = True
                     self._close()
                     try:
                         copy.replace(self.path)
+                        self._claim, unused = claimed, self._claim
                         vouch(self.path, written=True)
                     finally:
-                        self._claim = claimed
                         self._open(self.map_size)
                 # After the lock, because no commit comes before that.
                 sync_folder(self.home)
                 self.swapping = False
             finally:
                 # Closed last: freeing the blocks of a large file takes long, and the loop must not wait for it.
-                os.close(old)
+                os.close(unused)
 
     def close(self) -> None:
         """Sync all commits to disk and close the files; may be called twice."""

@@ -15,9 +15,9 @@ import pytest
 
 from needs import require
 from puppets import end, program, said
-from understudy.actors.errors import HomeError, HomeInUse, NotRunning
+from understudy.actors.errors import HomeError, HomeInUse, InvalidOption, NotRunning
 from understudy.supervisor import home as home_module
-from understudy.supervisor.home import Home, peer_uid_ok
+from understudy.supervisor.home import Home, group_id, peer_uid_ok
 from waiting import until
 
 HOLDER = """
@@ -312,3 +312,13 @@ class TestSocket:
         one, other = socket.socketpair()
         with one, other:
             assert peer_uid_ok(one)
+
+
+@pytest.mark.parametrize("name", ["no-such-group-anywhere", "²", "4294967295", "1" * 6000, "-1", "a\0b"])
+def test_what_names_no_group_is_refused(name: str):
+    with pytest.raises(InvalidOption, match="does not exist"):
+        group_id(name)
+
+
+def test_a_group_has_a_name_or_a_number():
+    assert group_id("root") == group_id("0") == 0

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import random
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from understudy.actors.errors import HomeInUse
+from understudy.actors.errors import HomeInUse, StoreFull
 from understudy.storage import environment as environment_module
 from understudy.storage.batch import Batch
 from understudy.storage.environment import Environment
@@ -247,6 +248,26 @@ def test_who_cannot_wait_does_not_grow_the_map_under_a_reader(
     assert found(reader) == ["200", "a"]
     assert environment.commit(batch, patient=False)
     assert environment.map_size > before
+
+
+def test_a_swap_that_fails_leaves_the_writer_its_locks(
+    home: Path, open_environment: Open, program: Program, monkeypatch
+):
+    environment = open_environment(64 << 20)
+    overwrite(environment, b"a")
+    reader = reads(program, home)
+
+    def no_room(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", no_room)
+        with pytest.raises(StoreFull):
+            environment.compact()
+    for value in (b"b", b"c", b"d"):
+        overwrite(environment, value)
+    assert locks.claimed(store_file(home))
+    assert found(reader) == ["200", "a"]
 
 
 def test_a_second_writer_is_refused_and_the_first_one_goes_on(
