@@ -49,6 +49,10 @@ MAP_SIZE: Final = 256 << 20
 OLD_READERS: Final = 5.0
 """Seconds that opening waits for readers of older states, before it leaves the file to them and takes a copy."""
 
+_PIN_FOR: Final = (
+    0.002  # seconds that a pin serves; looking for locks at each commit would cost as much as a small one
+)
+
 _OWN_PAGES: Final = 16  # LMDB's own pages: the meta pages, the list of tables and the list of free pages
 
 
@@ -71,6 +75,7 @@ class Environment:
         self._snapshot: lmdb.Transaction[bytes] | None = None
         #: Transactions that keep the pages of other processes' readers, by the number of their commit.
         self._pins: list[tuple[int, lmdb.Transaction[bytes]]] = []
+        self._pinned = 0.0
         #: Whether the next commit has to wait for readers that no pin protects.
         self.exposed = False
         header = inspect(self.path)
@@ -148,6 +153,10 @@ class Environment:
 
     def _pin(self) -> None:
         """Keep the pages of the newest commit, and give up those that no reader needs any more."""
+        now = time.monotonic()
+        if self._pins and now - self._pinned < _PIN_FOR:
+            return  # an older pin keeps more
+        self._pinned = now
         newest = self._env.begin()
         self._pins.append((newest.id(), newest))
         while len(self._pins) > 1 and not is_read(self._claim, 0, self._pins[1][0]):
@@ -288,6 +297,9 @@ class Environment:
             for table, rows in batch.rows.items():
                 if rows:
                     apply(transaction, self._tables[table], rows)
+            if self.durability == "os":
+                transaction.commit()  # there is no sync that a reader could wait for
+                return
             begin_commit(self._claim, transaction.id())
             try:
                 transaction.commit()

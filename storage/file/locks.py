@@ -11,8 +11,8 @@ descriptor of the same file does not drop them when it is closed, as it does wit
    the newest one. Several readers share a byte.
 2. The writer keeps a transaction of its own, a pin, that is not newer than any reader's. LMDB reuses no page that a
    pin may read. A pin is dropped when no byte below the next one is locked.
-3. The writer locks the byte of a commit alone while it writes it. A commit can be read before it is synced, and a power
-   cut or an error of the disk may take it away until then. So a reader waits for this lock.
+3. The writer locks the byte of a commit alone while it writes and syncs it. A commit can be read before it is synced,
+   and a power cut or an error of the disk may take it away until then. So a reader waits for this lock.
 
 `docs/inside.md` has the argument why no reader ever reads a page that is written anew.
 """
