@@ -19,8 +19,8 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
 from typing import Final
 
 import lmdb
@@ -28,7 +28,7 @@ import lmdb
 from ..actors.errors import StoreError
 from .environment import MAP_SIZE
 from .file.header import ensure_sound, inspect
-from .file.lmdb_errors import translate, translated
+from .file.lmdb_errors import translate
 from .file.locks import begin_read, claimed, end_read
 from .file.names import store_file
 from .tables.rows import walk
@@ -79,6 +79,7 @@ class SharedView:
     def __init__(self, home: Path) -> None:
         self.home = home
         self.path = store_file(home)
+        self._name = os.fspath(self.path)  # looked at before each read; a Path takes longer
         self.users = 0
         self._env: lmdb.Environment | None = None
         self._tables: dict[Table, lmdb._Database] = {}
@@ -96,36 +97,33 @@ class SharedView:
         """Whether the file is open. The first read opens it, if there is a store."""
         return self._env is not None
 
-    @contextmanager
-    def read(self) -> Iterator[Snapshot]:
-        """The newest committed state. Do not fork, and do not read again, inside the block."""
-        with translated("read", self.path):
-            begun = self._begin()
-        if begun is None:
-            yield Snapshot()
-            return
-        env, transaction = begun
-        try:
-            yield Snapshot(env, transaction, self._tables)
-        except lmdb.Error as error:
-            raise translate(error, "read", self.path) from error
-        finally:
-            transaction.abort()
-            self._end(transaction)
+    def read(self) -> Reading:
+        """A block with the newest committed state. Do not fork, and do not read again, inside the block."""
+        return Reading(self)
 
-    def _begin(self) -> tuple[lmdb.Environment, lmdb.Transaction[bytes]] | None:
-        """Begin a read, which ends with `_end`; None if there is no store."""
+    def begin(self) -> Snapshot:
+        """The newest committed state; `end` must follow if it has a transaction. Raises LMDB's and OS errors."""
         while True:
             try:
                 env = self._enter()
                 if env is None:
-                    return None
+                    return Snapshot()
                 transaction = self._begin_in(env)
             except _SwappedError:
                 continue
             if transaction is not None:
-                return env, transaction
+                return Snapshot(env, transaction, self._tables)
             self._remap(env)
+
+    def end(self, transaction: lmdb.Transaction[bytes]) -> None:
+        """End a read."""
+        transaction.abort()
+        with self._condition:
+            descriptor = self._held.pop(transaction, -1)
+            if descriptor >= 0:  # otherwise this is a fork's child, which has closed it
+                end_read(descriptor)
+                self._idle.append(descriptor)
+                self._leave()
 
     def _enter(self) -> lmdb.Environment | None:
         """The environment of the current data file, which stays open until `_leave`; None if there is no store."""
@@ -133,7 +131,7 @@ class SharedView:
             while self._waiting:
                 self._condition.wait()
             try:
-                current = _file_id(os.stat(self.path))
+                current = _file_id(os.stat(self._name))
             except FileNotFoundError:
                 return None
             if self._env is None or self._file != current:
@@ -163,14 +161,6 @@ class SharedView:
             if isinstance(error, lmdb.MapResizedError):
                 return None
             raise
-
-    def _end(self, transaction: lmdb.Transaction[bytes]) -> None:
-        with self._condition:
-            descriptor = self._held.pop(transaction, -1)
-            if descriptor >= 0:  # otherwise this is a fork's child, which has closed it
-                end_read(descriptor)
-                self._idle.append(descriptor)
-                self._leave()
 
     def _leave(self) -> None:
         self._reads -= 1
@@ -294,6 +284,33 @@ class SharedView:
             self._close()
         else:
             self._forget()
+
+
+class Reading:
+    """One read, as a context manager.
+
+    A class, because a client reads each result so: generators would take as long as the read itself.
+    """
+
+    __slots__ = ("_snapshot", "_view")
+
+    def __init__(self, view: SharedView) -> None:
+        self._view = view
+
+    def __enter__(self) -> Snapshot:
+        try:
+            self._snapshot = self._view.begin()
+        except (OSError, lmdb.Error) as error:
+            raise translate(error, "read", self._view.path) from error
+        return self._snapshot
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._snapshot.transaction is not None:
+            self._view.end(self._snapshot.transaction)
+        if isinstance(error, lmdb.Error):
+            raise translate(error, "read", self._view.path) from error
 
 
 class _SwappedError(Exception):
