@@ -5,6 +5,7 @@ from __future__ import annotations
 import _thread
 import atexit
 import builtins
+import functools
 import os
 import warnings
 import weakref
@@ -296,10 +297,12 @@ class Runtime:
     def _results(
         self, ids: Iterable[IdLike], keys: builtins.list[bytes], timeout: float | None, give: Any
     ) -> Iterator[Any]:
+        # Most tasks have one of a few names.
+        shape_of = functools.cache(result_shape)
         # Closed here: the traceback of a task's error would keep the wait alive.
         with closing(self._ends.each(keys, self._deadline(timeout))) as ends:
             for id, row in zip(ids, ends, strict=True):
-                yield give(*row, shape=shape_of_end(id))
+                yield give(*row, shape_of(id.task) if isinstance(id, TaskInfo) else None)
 
     def wait(self, id: IdLike, timeout: float | None = None) -> TaskRecord:
         """Wait for any end of a task; returns its record. Raises TimeoutError after `timeout` seconds."""

@@ -87,17 +87,19 @@ def shape_of_end(id: IdLike) -> Shape | None:
     return result_shape(id.task) if isinstance(id, TaskInfo) else None
 
 
-def value_of(id: bytes, state: str, value: bytes | None, error: Any, *, shape: Shape | None = None) -> Any:
+def value_of(id: bytes, state: str, value: bytes | None, error: Any, shape: Shape | None = None) -> Any:
     """The value of a completed task, of that shape. Raises the error of any other final state."""
     if state == State.COMPLETED:
-        return _unpacked(value, shape)
+        # Not by `_unpacked`: a call for each of many results.
+        plain = None if value is None else values.unpack(value)
+        return plain if shape is None else shape.lift(plain, "result")
     ended = ended_error(id_text(id), state, info_of(error))
     if isinstance(ended, TaskCancelled):
         ended.value = _unpacked(value, shape)
     raise ended
 
 
-def outcome_of(id: bytes, state: str, value: bytes | None, error: Any, *, shape: Shape | None = None) -> Any:
+def outcome_of(id: bytes, state: str, value: bytes | None, error: Any, shape: Shape | None = None) -> Any:
     """The value of an ended task, or the error that `value_of` raises."""
     try:
         return value_of(id, state, value, error, shape=shape)
