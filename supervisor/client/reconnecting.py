@@ -90,6 +90,8 @@ class ReconnectingClient:
         self._changing = threading.RLock()
         self._closed = threading.Event()
         self._connecting: threading.Thread | None = None
+        #: Why the last try to connect failed; None while there is a connection.
+        self._refusal: NotRunning | None = None
         #: The connection that is being made.
         self._opening: Connection | None = None
         _clients.add(self)
@@ -259,6 +261,7 @@ class ReconnectingClient:
                 try:
                     connection = self._open(self._shortest_patience())
                 except NotRunning as error:
+                    self._refusal = error
                     if self._owner and not self.closed and self.home.served() is None:
                         self._embed()
                     elif not self._still_wanted(error):
@@ -298,6 +301,7 @@ class ReconnectingClient:
         return wanted
 
     def _absent(self, waited: float, error: NotRunning | None = None) -> ConnectTimeout:
+        error = error or self._refusal
         if error is None:
             pid = self.home.served()
             error = NotRunning(
@@ -320,7 +324,7 @@ class ReconnectingClient:
 
     def _adopt(self, connection: Connection) -> None:
         with self._changing:
-            self._connecting = None
+            self._connecting = self._refusal = None
             closed = self._closed.is_set()
             if not closed:
                 self._connection = connection

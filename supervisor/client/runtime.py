@@ -302,7 +302,8 @@ class Runtime:
         # Closed here: the traceback of a task's error would keep the wait alive.
         with closing(self._ends.each(keys, self._deadline(timeout))) as ends:
             for id, row in zip(ids, ends, strict=True):
-                yield give(*row, shape_of(id.task) if isinstance(id, TaskInfo) else None)
+                shape = shape_of(id.task) if isinstance(id, TaskInfo) else None
+                yield give(*row, shape=shape)
 
     def wait(self, id: IdLike, timeout: float | None = None) -> TaskRecord:
         """Wait for any end of a task; returns its record. Raises TimeoutError after `timeout` seconds."""

@@ -87,7 +87,7 @@ def shape_of_end(id: IdLike) -> Shape | None:
     return result_shape(id.task) if isinstance(id, TaskInfo) else None
 
 
-def value_of(id: bytes, state: str, value: bytes | None, error: Any, shape: Shape | None = None) -> Any:
+def value_of(id: bytes, state: str, value: bytes | None, error: Any, *, shape: Shape | None = None) -> Any:
     """The value of a completed task, of that shape. Raises the error of any other final state."""
     if state == State.COMPLETED:
         # Not by `_unpacked`: a call for each of many results.
@@ -99,7 +99,7 @@ def value_of(id: bytes, state: str, value: bytes | None, error: Any, shape: Shap
     raise ended
 
 
-def outcome_of(id: bytes, state: str, value: bytes | None, error: Any, shape: Shape | None = None) -> Any:
+def outcome_of(id: bytes, state: str, value: bytes | None, error: Any, *, shape: Shape | None = None) -> Any:
     """The value of an ended task, or the error that `value_of` raises."""
     try:
         return value_of(id, state, value, error, shape=shape)

@@ -72,7 +72,7 @@ def test_a_checkpoint_with_a_letter_that_cannot_be_delivered_changes_nothing(hom
             (closed.id, "MailboxClosed"),
             (full.id, "MailboxFull"),
             (unknown, "TaskNotFound"),
-            ("nonsense", "InvalidValue"),
+            ("nonsense", "TaskNotFound"),
         ):
             # In the middle, so that there is something to undo on both sides.
             sender = rt.start(

@@ -185,19 +185,20 @@ class TestSweptFiles:
             os.kill(pid, signal.SIGSTOP)
             try:
                 (home / "supervisor.sock").unlink()
-                with pytest.raises(NotRunning, match=f"pid {pid}.*socket"):
-                    Runtime.connect(home)
+                with Runtime.connect(home) as other, pytest.raises(NotRunning, match=f"pid {pid}.*socket"):
+                    other.ping(timeout=0.2)
             finally:
                 os.kill(pid, signal.SIGCONT)
             until(lambda: reached(home), PATIENCE)
 
 
 def reached(home: Path) -> bool:
-    try:
-        Runtime.connect(home).close()
-    except NotRunning:
-        return False
-    return True
+    with Runtime.connect(home) as rt:
+        try:
+            rt.ping(timeout=0.2)
+        except NotRunning:
+            return False
+        return True
 
 
 def of_alice(home: Path) -> None:

@@ -94,7 +94,7 @@ def test_a_fatal_error_of_a_commit_in_the_loop_is_told_there(home: Path, caplog:
         commits = opened(home)
         told: list[StoreError] = []
         commits.on_fatal = told.append
-        commits.store._environment.commit = lambda _batch: 1 / 0  # type: ignore[assignment,method-assign,return-value]
+        commits.store._environment.commit = lambda _batch, **_: 1 / 0  # type: ignore[assignment,method-assign,return-value]
         commits.put(Table.META, b"x", b"")
         commits.seal()
         await until(lambda: told)

@@ -327,7 +327,7 @@ def test_what_is_dealt_with_before_its_commit_is_not_written(home: Path, monkeyp
             monkeypatch.setattr(
                 it.commits.store._environment,
                 "commit",
-                lambda batch: (written.append(dict(batch.rows[Table.MAIL])), commit(batch))[1],
+                lambda batch, **how: (written.append(dict(batch.rows[Table.MAIL])), commit(batch, **how))[1],
             )
             it.mailboxes.send([(id, b"1"), (id, b"2")])
             it.mailboxes.progress(it.entry(id), 1, 1)
