@@ -232,7 +232,10 @@ class NotRunning(UnderstudyError, ConnectionError):
 
 
 class ConnectTimeout(NotRunning, TimeoutError):
-    """No supervisor served this home within the time that the call had. The call had no effect."""
+    """No supervisor served this home within the time that the call had.
+
+    The call had no effect, unless the supervisor went away during it.
+    """
 
 
 class SupervisorLost(UnderstudyError, ConnectionError):

@@ -27,9 +27,8 @@ MAX_PROBLEMS: Final = 1000
 
 _CHUNK: Final = 100_000  # live tasks matched with their rows at a time; limits memory to about 20 MB
 _PROGRESS_ROWS: Final = 10_000
-_COPIES: Final = (
-    3  # copies that must be damaged: a commit may come between the header of a copy and its pages
-)
+#: Copies that must be damaged: a commit may come between the header of a copy and its pages.
+_COPIES: Final = 3
 
 
 @dataclass(slots=True)

@@ -49,9 +49,8 @@ MAP_SIZE: Final = 256 << 20
 OLD_READERS: Final = 5.0
 """Seconds that opening waits for readers of older states, before it leaves the file to them and takes a copy."""
 
-_PIN_FOR: Final = (
-    0.002  # seconds that a pin serves; looking for locks at each commit would cost as much as a small one
-)
+#: Seconds that a pin serves. Looking for locks at each commit would cost as much as a small one.
+_PIN_FOR: Final = 0.002
 
 _OWN_PAGES: Final = 16  # LMDB's own pages: the meta pages, the list of tables and the list of free pages
 

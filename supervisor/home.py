@@ -34,6 +34,8 @@ DEFAULT_HOME = ".understudy"
 _OURS = {"supervisor.lock", "supervisor.sock", "store.mdb", "store.voucher"}
 #: The folder in a home that holds outputs of containers.
 BOXES: Final = "boxes"
+#: The one that holds a folder for each task that has called `task_dir`.
+FILES: Final = "files"
 #: Longest socket path that the kernel accepts, in bytes; sun_path has one more for the NUL.
 _SUN_PATH = 107
 #: Connections that may wait for accept; the kernel caps this at net.core.somaxconn.
@@ -153,7 +155,7 @@ class Home:
             for name in names:
                 if name in _OURS:
                     share(self.path / name, self.path)
-                elif name == BOXES:
+                elif name in (BOXES, FILES):
                     share_tree(self.path / name, self.path)
         except OSError as error:
             raise self._refused("is open to others and cannot be given other rights", error) from error
@@ -189,7 +191,6 @@ class Home:
                 if not _flock(file):
                     raise self._in_use()
                 lock = HomeLock(folder, file)
-                lock.write()
             except OSError as error:
                 raise self._refused("cannot be locked", error) from error
             undo.pop_all()
@@ -362,6 +363,8 @@ class HomeLock:
     def __init__(self, folder: int, file: int) -> None:
         self.folder = folder
         self.file = file
+        self.write()
+        # Last: who could not write it closes the descriptors.
         _held.add(self)
 
     @property
@@ -410,6 +413,16 @@ def _drop_in_child() -> None:
 
 
 os.register_at_fork(after_in_child=_drop_in_child)
+
+
+def task_folder(home: Path, task: str) -> Path:
+    """The folder for a task's files, made if it is not there."""
+    folder = home / FILES / task
+    for path in (folder.parent, folder):
+        with suppress(FileExistsError):
+            path.mkdir(mode=0o700)
+            share(path, home)
+    return folder
 
 
 def peer_uid_ok(sock: socket.socket, group: int | None = None) -> bool:

@@ -116,6 +116,9 @@ class Host(Protocol):
     def progress(self, actor: TaskActor, done: float, total: float | None, note: str) -> None:
         """Note the task's progress; only the last call counts."""
 
+    def folder(self, actor: TaskActor) -> Path:
+        """The task's own folder for files, which is there when this returns."""
+
     def log(self, actor: TaskActor, level: str, text: str, at: float | None = None) -> None:
         """Add one entry to the task's log; `at` in seconds since the epoch, by default now.
 

@@ -17,8 +17,6 @@ from ..task.handles import IdLike
 
 #: Characters of a progress note that are kept.
 NOTE_LIMIT: Final = 1_000
-#: The folder under home that holds one folder for each task that has called `task_dir`.
-FOLDER: Final = "files"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +99,7 @@ def task_dir() -> Path:
     All attempts of the task have the same one. It is removed with the task's record.
     """
     actor = actor_here("task_dir")
-    path = Path(actor.host.home, FOLDER, id_text(actor.id))
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return path
+    return actor.host.folder(actor)
 
 
 def current() -> Current:

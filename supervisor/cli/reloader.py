@@ -41,6 +41,8 @@ class Reloader:
         self._told: set[tuple[str, str]] = set()
         self._child = 0
         self._stop = threading.Event()
+        #: Whether the child has got the signal. A second one would end its drain.
+        self._passed_on = False
 
     def run(self) -> int | None:
         """Returns None in each child, which is to serve, and the exit code in the parent."""
@@ -55,7 +57,7 @@ class Reloader:
             if not self._child:
                 _become_child(parent, former)
                 return ExitCode.OK if self._stop.is_set() else None
-            if self._stop.is_set():
+            if self._stop.is_set() and not self._passed_on:
                 self._pass_on(signal.SIGTERM, None)  # the signal came before the child was known
             code, replaced = self._mind()
             if self._stop.is_set() or code not in (ExitCode.OK, ExitCode.APP_FAILED):
@@ -113,6 +115,7 @@ class Reloader:
     def _pass_on(self, number: int, _frame: Any) -> None:
         self._stop.set()
         if self._child:
+            self._passed_on = True
             with suppress(ProcessLookupError):
                 os.kill(self._child, number)
 

@@ -79,9 +79,8 @@ class Supervisor:
                 self._watch = HomeWatch(
                     self._home, self._listen, self._core.commits.compact, self._home_removed
                 )
-                if (
-                    not self._embedded
-                ):  # programs, and tests above all, use short-lived homes there on purpose
+                # Programs, and tests above all, use short-lived homes there on purpose.
+                if not self._embedded:
                     self._watch.warn()
                 await self._listen()
                 on_ready()
@@ -169,9 +168,9 @@ class Supervisor:
             await asyncio.gather(*chores, return_exceptions=True)
 
     async def _prune(self) -> None:
-        # A supervisor may end between a record's removal and its folder's.
-        await self._folders.sweep()
         await self._core.service.prune(time.time())
+        # The last supervisor may have ended between a record's removal and its folder's.
+        await self._folders.sweep()
 
     def _home_removed(self, error: HomeError) -> None:
         if self._embedded:

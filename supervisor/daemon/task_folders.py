@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import shutil
 from collections.abc import Callable
@@ -10,10 +11,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from ...actors.errors import InvalidValue
+from ...actors.errors import InvalidValue, StoreCorrupt
 from ...actors.ids import id_bytes
-from ...actors.inside.context import FOLDER
 from ...storage.tables.record import Record
+from ..home import FILES
+
+log = logging.getLogger("understudy")
 
 #: Folders that are looked at in one turn of the loop.
 STEP: Final = 100
@@ -24,18 +27,22 @@ class TaskFolders:
 
     def __init__(self, home: Path, record: Callable[[bytes], Record | None]) -> None:
         """`record` gives the record of a task; None if there is none."""
-        self._folder = home / FOLDER
+        self._folder = home / FILES
         self._record = record
 
     async def sweep(self) -> None:
         """Remove the folders whose tasks have no record any more."""
         try:
             names = os.listdir(self._folder)
-        except OSError:
+        except FileNotFoundError:
             return  # No task of this home has asked for one.
+        except OSError as error:
+            log.warning("the folders of removed tasks stay: %s", error)
+            return
         gone = []
         for number, name in enumerate(names, 1):
-            with suppress(InvalidValue):
+            # The folder of a damaged record stays.
+            with suppress(InvalidValue, StoreCorrupt):
                 if self._record(id_bytes(name)) is None:
                     gone.append(self._folder / name)
             if number % STEP == 0:

@@ -103,17 +103,18 @@ class Admission:
         there: list[bytes] = []
         for row in rows:
             id, key = row[0], row[4]
-            if anew := type(key) is tuple:
+            if starts_new := type(key) is tuple:
                 key = _of_pair(key)
             known = None if key is None else keys.get(key) or self._of_key(key)
-            if anew and known is not None and known != id and known not in fresh and self._has_ended(known):
+            # Rows of one request with the same key share one task, also if the request is repeated.
+            if starts_new and known not in (None, id) and key not in keys and self._has_ended(known):
                 known = None
             if known is None and (id in fresh or id in tasks or id in on_disk):
                 known = id
             if known is None:
-                fresh[id] = (*row[:4], key, *row[5:]) if anew else row
-                if key is not None:
-                    keys[key] = id
+                fresh[id] = (*row[:4], key, *row[5:]) if starts_new else row
+            if key is not None:
+                keys.setdefault(key, known or id)
             there.append(known or id)
         return list(fresh.values()), there
 
@@ -167,13 +168,14 @@ class Admission:
         If the app does not declare it, the new one waits for its code. It takes over the key. False if the client
         repeats the request because the first answer was lost.
         """
+        if not is_task_id(new_id):
+            raise InvalidValue("a task's id must be a UUID of version 7")
+        # First: the old one may have been pruned since.
+        if self._table.record(new_id) is not None:
+            return False
         old = self._table.known(checked_id(old_id))
         if old.ended is None:
             raise InvalidOption(f"task {id_text(old_id)} is {old.state}: only an ended task can be retried")
-        if not is_task_id(new_id):
-            raise InvalidValue("a task's id must be a UUID of version 7")
-        if self._table.record(new_id) is not None:
-            return False
         self._newest = max(self._newest, new_id)
         record = Record(
             new_id,

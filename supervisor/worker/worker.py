@@ -17,6 +17,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from ...actors.attempt import helper_threads, output_capture
@@ -42,6 +43,7 @@ from ...storage.tables.schema import Lane
 from ..app import load_late
 from ..channel.begin_tokens import BeginTokens
 from ..channel.wait_marks import WaitMarks
+from ..home import task_folder
 from ..linux.processes import (
     LEFT_TO_SUPERVISOR,
     children_of,
@@ -527,6 +529,10 @@ class Worker:
     def progress(self, actor: TaskActor, done: float, total: float | None, note: str) -> None:
         """See `Host`."""
         self._reports.progress(actor.id, done, total, note, actor)
+
+    def folder(self, actor: TaskActor) -> Path:
+        """See `Host`."""
+        return task_folder(Path(self.home), id_text(actor.id))
 
     def log(self, actor: TaskActor, level: str, text: str, at: float | None = None) -> None:
         """See `Host`."""

@@ -23,7 +23,7 @@ from understudy import HomeInUse, NotRunning, Runtime, State
 from understudy.storage.backup import compact_offline
 from understudy.storage.file.names import store_file
 from understudy.storage.reader import Reader
-from understudy.supervisor.home import Home
+from understudy.supervisor.home import Home, task_folder
 from users import ALICE, BOB, CREW, as_user, open_folder, owners
 from waiting import until
 
@@ -265,6 +265,17 @@ class TestUsers:
 
             assert as_user(BOB, [CREW], work) == (42, "completed")
             assert as_user(BOB, [], work).startswith("HomeError")
+
+    def test_members_use_each_others_folders_for_files(self, home: Path):
+        home.mkdir(mode=0o700)
+        stage = Home(home)
+        stage.create(str(CREW))
+        stage.lock().close()
+        path = task_folder(home, "first")
+        assert as_user(
+            BOB, [CREW], lambda: (path / "new").mkdir() or str(task_folder(home, "second"))
+        ) == str(home / "files" / "second")
+        assert {stat.S_IMODE(each.stat().st_mode) for each in (path.parent, path)} == {0o770}
 
     def test_only_members_get_in_even_where_the_doors_stand_open(self, home: Path):
         with runtime(home, group=str(CREW)):

@@ -229,6 +229,22 @@ def test_keys(home: Path):
     asyncio.run(story())
 
 
+def test_a_repeated_start_by_key_has_the_effect_of_one(home: Path):
+    async def story() -> None:
+        async with room(home, workers=0) as it, listening(it) as path:
+            wire = await connect(path)
+            rows = [start_row(key=("k", "start")), start_row(key=("k", "start"))]
+            first = rows[0][0]
+            assert await started(wire, *rows, request=1) == (first, first)
+            it.attempts.cancel(first)
+            await it.settle()
+            assert await started(wire, *rows, request=2) == (first, first), "the first answer was lost"
+            assert await started(wire, start_row(key=("k", "start")), request=3) is None
+            await wire.close()
+
+    asyncio.run(story())
+
+
 def test_all_of_a_start_or_nothing(home: Path):
     async def story() -> None:
         async with room(home, workers=0, value_limit=2_000) as it, listening(it) as path:
@@ -325,6 +341,8 @@ def test_retry_makes_a_new_task_from_the_old_ones_checkpoint(home: Path):
             assert await wire.ask(Ask.RETRY, old, absent := new_id(), False, request=9) is None
             await it.settle()
             assert it.record(absent).place == (Lane.CODE, code_sort(it.record(old).name))
+            await it.service.prune(float("inf"))
+            assert await wire.ask(Ask.RETRY, old, new, False, request=10) is None, "it was made before"
             await wire.close()
 
     asyncio.run(story())
