@@ -8,25 +8,21 @@ import shutil
 import tarfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Final
 
 from ...actors.errors import EngineError
 from ...storage.file.disk import share, share_tree
 from ..home import BOXES
 from .docker_engine import DockerEngine, Missing
 
-#: The folder under home that holds one folder for each container task with outputs.
-FOLDER: Final = BOXES
-
 
 def folder_of(home: str, task: str) -> Path:
     """The folder for a task's outputs."""
-    return Path(home, FOLDER, task)
+    return Path(home, BOXES, task)
 
 
 def mark(home: str) -> None:
     """Mark the home as one that has had containers: the sweep skips homes without this folder."""
-    folder = Path(home, FOLDER)
+    folder = Path(home, BOXES)
     folder.mkdir(mode=0o700, exist_ok=True)
     share(folder, folder.parent)
 

@@ -22,9 +22,9 @@ from typing import Any, Final, TypeVar
 from ...actors.errors import EngineAbsent, InvalidValue, StoreCorrupt, UnderstudyError
 from ...actors.ids import id_bytes
 from ...storage.tables.record import Record
+from ..home import BOXES
 from . import spec
 from .docker_engine import DockerEngine, Missing
-from .outputs import FOLDER
 
 log = logging.getLogger("understudy")
 
@@ -48,7 +48,7 @@ class BoxSweep:
     """The sweep. It uses a thread for each request. It asks no engine if the home never had a container."""
 
     def __init__(self, home: Path, cookie: str, record: Callable[[bytes], Record | None]) -> None:
-        self._folder = home / FOLDER
+        self._folder = home / BOXES
         self._label = {spec.HOME_LABEL: cookie}
         self._record = record
         self._asked = asyncio.Event()

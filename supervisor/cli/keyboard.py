@@ -39,7 +39,7 @@ class Keyboard:
         if self._modes:
             termios.tcsetattr(sys.stdin.fileno(), termios.TCSADRAIN, self._modes)
 
-    def leaves_within(self, seconds: float) -> bool:
+    def left_within(self, seconds: float) -> bool:
         """Wait; True at once when such a key is pressed, False after this time."""
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:

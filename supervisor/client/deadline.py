@@ -25,11 +25,6 @@ class Deadline:
         #: The limit as a time of the monotonic clock.
         self.at: float | None = deadline_of(self.seconds)
 
-    @staticmethod
-    def of(timeout: object) -> Deadline:
-        """The deadline for this `timeout=`, counted from now."""
-        return Deadline(timeout) if timeout is not None else NO_DEADLINE
-
     def left(self) -> float | None:
         """Seconds that are left, 0 or more; None for no limit."""
         left = left_of(self.at)

@@ -23,7 +23,7 @@ from ..task_kinds import LIMITED, TaskKind
 from ..tasks.live_task import LiveTask
 from ..tasks.task_table import TaskTable
 from .attempts import LOOK_AFTER, Attempts
-from .pool import Pool
+from .pool import TELL_AGAIN, Pool
 from .worker_seat import WorkerSeat
 
 log = logging.getLogger("understudy")
@@ -32,10 +32,9 @@ log = logging.getLogger("understudy")
 STRIDE: Final = 16
 #: Delayed tasks released, and isolated workers asked for, in one go.
 AT_ONCE: Final = 1_000
-#: Seconds after which tasks that wait for code are reported, so that modules declared meanwhile count; seconds between
-#: two such reports; the most tasks that are counted; the most names in the report.
+#: Seconds after which tasks that wait for code are reported, so that modules declared meanwhile count; the most tasks
+#: that are counted; the most names in the report.
 TELL_OF_ABSENT: Final = 1.0
-TELL_AGAIN: Final = 60.0
 COUNTED: Final = 100_000
 NAMES_TOLD: Final = 5
 #: Seconds between two looks for room on a disk that is nearly full.
@@ -113,8 +112,8 @@ class Dispatcher:
             self._room_look = None
             log.warning("the disk has room again: queued tasks begin")
         self._release_due()
-        if self._queues.called:
-            self._table.call_up(AT_ONCE)
+        if self._queues.has_declared:
+            self._table.queue_declared(AT_ONCE)
             self._turn()
         waits = self._queues.waits
         for kind in LIMITED:

@@ -43,7 +43,7 @@ class Queues:
             lane: ReadyQueue(self._reader_of(lane)) for lane in (*READY, Lane.DELAYED, Lane.CODE)
         }
         #: The parts of the lane CODE whose code has come: the key to read on from, and the end.
-        self._called: deque[tuple[bytes, bytes]] = deque()
+        self._declared_parts: deque[tuple[bytes, bytes]] = deque()
 
     def waits(self, lane: Lane) -> bool:
         """Whether a task waits in this lane, as far as is known without reading the disk."""
@@ -100,27 +100,27 @@ class Queues:
 
     # --- tasks whose code is absent; all of them are on disk only ---
 
-    def call(self, names: Iterable[str]) -> bool:
+    def code_came(self, names: Iterable[str]) -> bool:
         """The code of tasks with these names has come; whether any task waits for code at all."""
         if not self._commits.scan(Table.LIVE, *_CODE_ROWS, 1):
             return False
         sorts = sorted(map(code_sort, names))
-        self._called += [(live_key(Lane.CODE, sort, b""), _end_of(sort)) for sort in sorts]
+        self._declared_parts += [(live_key(Lane.CODE, sort, b""), _end_of(sort)) for sort in sorts]
         return True
 
     @property
-    def called(self) -> bool:
-        """Whether `take_called` has something to do."""
-        return bool(self._called)
+    def has_declared(self) -> bool:
+        """Whether `take_declared` has something to do."""
+        return bool(self._declared_parts)
 
-    def take_called(self, most: int) -> list[LiveTask]:
+    def take_declared(self, most: int) -> list[LiveTask]:
         """Some of the tasks whose code has come, at most `most`. They are still in their old place."""
         rows: list[tuple[bytes, bytes]] = []
-        while self._called and not rows:
-            start, end = self._called.popleft()
+        while self._declared_parts and not rows:
+            start, end = self._declared_parts.popleft()
             rows = self._commits.scan(Table.LIVE, start, end, most)
             if len(rows) == most:
-                self._called.appendleft((rows[-1][0] + b"\0", end))
+                self._declared_parts.appendleft((rows[-1][0] + b"\0", end))
         return self._all_at(key for key, _ in rows if self._stands(key))
 
     def without_code(self, most: int) -> dict[str, int]:

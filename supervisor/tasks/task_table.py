@@ -59,16 +59,16 @@ class TaskTable:
                 with self.one(task):
                     self._settle(task)
         # What is about to be written cannot be found before it is on disk.
-        self._commits.after_commit(lambda: self._call(names))
+        self._commits.after_commit(lambda: self._code_came(names))
 
-    def _call(self, names: Iterable[str]) -> None:
-        if self.queues.call(names):
+    def _code_came(self, names: Iterable[str]) -> None:
+        if self.queues.code_came(names):
             self.on_absent()
             self.on_queued()
 
-    def call_up(self, most: int) -> None:
+    def queue_declared(self, most: int) -> None:
         """Queue some of the tasks whose code has come, at most `most`."""
-        for task in self.queues.take_called(most):
+        for task in self.queues.take_declared(most):
             with self.one(task):
                 self._settle(task)
 

@@ -140,7 +140,7 @@ def repeated(interval: float, count: int | None) -> Iterator[int]:
     number = 0
     with Keyboard() as keyboard:
         while count is None or number < count:
-            if number and keyboard.leaves_within(interval):
+            if number and keyboard.left_within(interval):
                 return
             yield number
             number += 1

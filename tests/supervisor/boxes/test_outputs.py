@@ -10,7 +10,7 @@ import pytest
 
 from understudy import EngineError
 from understudy.supervisor.boxes.docker_engine import Missing
-from understudy.supervisor.boxes.outputs import FOLDER, collect, folder_of, mark
+from understudy.supervisor.boxes.outputs import collect, folder_of, mark
 
 
 def archive(*entries: tuple[str, Any]) -> bytes:
@@ -100,5 +100,5 @@ def test_an_engine_that_breaks_off_leaves_nothing_half(tmp_path: Path):
 def test_the_folders(tmp_path: Path):
     mark(str(tmp_path))
     mark(str(tmp_path))
-    assert (tmp_path / FOLDER).stat().st_mode & 0o777 == 0o700
-    assert folder_of(str(tmp_path), "id") == tmp_path / FOLDER / "id"
+    assert (tmp_path / "boxes").stat().st_mode & 0o777 == 0o700
+    assert folder_of(str(tmp_path), "id") == tmp_path / "boxes" / "id"

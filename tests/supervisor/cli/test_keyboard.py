@@ -31,12 +31,12 @@ def test_q_leaves_and_other_keys_do_not():
         modes = termios.tcgetattr(theirs)
         with Keyboard() as keyboard:
             os.write(ours, b"ab\n")
-            assert not keyboard.leaves_within(0.05)
+            assert not keyboard.left_within(0.05)
             os.write(ours, b"xQ")
-            assert keyboard.leaves_within(10)
+            assert keyboard.left_within(10)
         assert termios.tcgetattr(theirs) == modes
 
 
 def test_without_a_terminal_it_only_waits():
     with patch.object(sys, "stdin", None), Keyboard() as keyboard:
-        assert not keyboard.leaves_within(0.01)
+        assert not keyboard.left_within(0.01)

@@ -11,16 +11,15 @@ from understudy.supervisor.client.deadline import NO_DEADLINE, Deadline
 
 
 def test_a_limit_runs_down_to_zero():
-    deadline = Deadline.of(60)
+    deadline = Deadline(60)
     left = deadline.left()
     assert left is not None
     assert 0 < left <= 60
     assert (deadline.given, deadline.seconds) == (True, 60)
-    assert Deadline.of(0).left() == Deadline.of(-5).left() == 0
+    assert Deadline(0).left() == Deadline(-5).left() == 0
 
 
 def test_no_limit_and_one_that_never_comes():
-    assert Deadline.of(None) is NO_DEADLINE
     assert (NO_DEADLINE.left(), NO_DEADLINE.given) == (None, False)
     for endless in (math.inf, 1e300):
         assert (Deadline(endless).left(), Deadline(endless).given) == (None, True)

@@ -33,7 +33,7 @@ def attach(home: Path) -> ReconnectingClient:
 
 
 def ask(client: ReconnectingClient, op: Ask, *fields: Any, timeout: float | None = None) -> Any:
-    deadline = Deadline.of(timeout)
+    deadline = Deadline(timeout)
     return finish(client.ask(deadline, op, *fields), deadline, client.late)
 
 
@@ -43,7 +43,7 @@ def request(client: ReconnectingClient, op: Ask, *fields: Any) -> Reply:
 
 def wait_for(client: ReconnectingClient, *keys: bytes, timeout: float | None = None) -> EndsWait:
     wait = EndsWait(keys)
-    client.begin(wait, Deadline.of(timeout))
+    client.begin(wait, Deadline(timeout))
     return wait
 
 
