@@ -56,8 +56,6 @@ GIVEN_UP: Final = 60.0
 LOOK_AGAIN: Final = 0.05
 #: Seconds that the engine has to end the container after SIGKILL.
 KILLED: Final = 15.0
-#: Seconds within which the engine learns that a container which has ended was killed for its memory.
-OOM_TOLD: Final = 1.0
 
 #: The engine's states of a container that it is removing, or has failed to remove.
 GOING: Final = frozenset({"removing", "dead"})
@@ -147,7 +145,6 @@ class ContainerAttempt:
                 seen = self._brought_up()
                 follower = Follower(self._engine, self._container, seen, self._log, self._bell.set)
                 self._attend(follower)
-                self._await_memory_kill(follower)
                 how = "exit"
             except _Stop:
                 how = self._actor.signal or "timeout"
@@ -375,19 +372,6 @@ class ContainerAttempt:
 
     # --- the end ---
 
-    def _await_memory_kill(self, follower: Follower) -> None:
-        """Ask again why a container died of a SIGKILL that is not ours.
-
-        The engine hears of the end and of the lack of memory on two paths, and the second may come later.
-        """
-        until = time.monotonic() + OOM_TOLD
-        while (state := follower.state) and _signal_of(state.get("ExitCode")) == "SIGKILL":
-            if state.get("OOMKilled") or time.monotonic() >= until:
-                return
-            time.sleep(LOOK_AGAIN)
-            with suppress(EngineError, Missing):
-                follower.state = self._engine.inspect(self._container)["State"]
-
     def _result(self, follower: Follower | None) -> dict[str, Any]:
         if follower is None or follower.state is None:
             return self._map({}, None)
@@ -464,7 +448,10 @@ def _why(result: Mapping[str, Any]) -> str:
     if result["oom_killed"]:
         return f"the container took more memory than its size ({result['size']}) allows and was killed"
     ended = f"the container ended with exit code {result['exit_code']}"
-    if result["signal"]:
+    if result["signal"] == "SIGKILL":
+        # An engine may miss why a container died that lived for milliseconds.
+        ended += f" (SIGKILL, as if it took more memory than its size ({result['size']}) allows)"
+    elif result["signal"]:
         ended += f" ({result['signal']})"
     last = result["stderr"].rstrip().rpartition("\n")[2].strip()
     return f"{ended}: {last[:500]}" if last else ended

@@ -128,8 +128,8 @@ def test_more_memory_than_its_size_kills_it(rt: Runtime) -> None:
     conf = sh("exec tail -c 60m /dev/zero", memory=16)
     type, message, details = failure(box.start(conf, runtime=rt))
     assert type == "BoxFailed"
+    # Not `oom_killed`: an engine may miss why a container died that lived for milliseconds.
     assert "more memory" in message
-    assert details["oom_killed"]
     assert (details["exit_code"], details["signal"]) == (137, "SIGKILL")
 
 

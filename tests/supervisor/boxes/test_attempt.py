@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from understudy import BoxConf, BoxFailed, BoxRefused, EngineError, ImageAbsent, Interrupted
+from understudy import BoxConf, BoxRefused, EngineError, ImageAbsent, Interrupted
 from understudy.actors import values
 from understudy.actors.ids import id_text, new_id
 from understudy.supervisor.boxes import attempt
@@ -51,8 +51,6 @@ class Engine:
         self.deaf_to: set[str] = set()
         self.no_quota = False
         self.taken = False
-        #: Answers about a container that has run which do not yet tell that memory ran out. None: it did not.
-        self.learns_after: int | None = None
         #: Steps at which a container that has never run is gone, once each, and what is left of it then.
         self.gone_at: list[str] = []
         self.socket: str | None = None
@@ -101,16 +99,10 @@ class Engine:
             "StartedAt": CREATED if self.rows[id]["Status"] == "running" else NEVER,
             "FinishedAt": CREATED,
             "ExitCode": self.code,
-            "OOMKilled": self._knows_of_memory(self.rows[id]["Status"]),
+            "OOMKilled": False,
         }
         mounts = [{"Name": "volume", "Destination": "/data"}]
         return {"Id": id, "Created": CREATED, "Image": "sha", "State": state, "Mounts": mounts}
-
-    def _knows_of_memory(self, status: str) -> bool:
-        if self.learns_after is None or status != "running":
-            return False
-        self.learns_after -= 1
-        return self.learns_after < 0
 
     def unpack(self, id: str, path: str, _archive: bytes) -> None:
         self._goes("unpack")
@@ -258,13 +250,6 @@ def test_a_result_that_is_checkpointed_is_not_made_again(engine: Engine, actor: 
         actor.state = {**actor.states[-1], **changes}
         perform(actor)
         assert engine.asked.pop() == "remove box"
-
-
-def test_a_kill_for_memory_that_the_engine_learns_late(engine: Engine, actor: Actor):
-    engine.code, engine.learns_after = 137, 4
-    with pytest.raises(BoxFailed, match="more memory") as failed:
-        perform(actor)
-    assert failed.value.details["oom_killed"]
 
 
 def test_without_quota_it_is_asked_for_once(engine: Engine, actor: Actor):
