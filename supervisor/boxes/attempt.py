@@ -450,7 +450,9 @@ def _why(result: Mapping[str, Any]) -> str:
     ended = f"the container ended with exit code {result['exit_code']}"
     if result["signal"] == "SIGKILL":
         # An engine may miss why a container died that lived for milliseconds.
-        ended += f" (SIGKILL, as if it took more memory than its size ({result['size']}) allows)"
+        ended += (
+            f" (SIGKILL): somebody killed it, or it took more memory than its size ({result['size']}) allows"
+        )
     elif result["signal"]:
         ended += f" ({result['signal']})"
     last = result["stderr"].rstrip().rpartition("\n")[2].strip()

@@ -303,10 +303,8 @@ def test_what_goes_wrong_says_so(rt: Runtime, tmp_path: Path) -> None:
     says(rt, lost, "up")
     engine().remove(containers_of(lost)[0]["Id"])
     # It is killed, then removed. The reported error depends on the timing.
-    assert failure(lost)[:2] in {
-        ("BoxFailed", "the container ended with exit code 137 (SIGKILL)"),
-        ("EngineError", failure(lost)[1]),
-    }
+    type, message, _ = failure(lost)
+    assert type == "EngineError" or (type == "BoxFailed" and "(SIGKILL): somebody killed it" in message)
     assert failure(never)[:2] == (
         "ImageAbsent",
         "the image understudy-tests/absent is not on this machine, and pull='never' forbids pulling it",
