@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import _thread
-import atexit
 import functools
 import os
 import weakref
@@ -14,8 +13,9 @@ from typing import Any, Final, ParamSpec, TypeVar, overload
 from ...actors.errors import InvalidOption, InvalidTask, NoRuntime
 from ...actors.task import current_runtime
 from ...actors.task.declaration import Task
+from ..linux.exit_functions import at_exit
 from .runtime import Runtime
-from .start_queue import StartQueue, TaskFuture
+from .start_queue import StartQueue, TaskFuture, flush_all
 from .start_rows import TaskLike
 from .views import result_shape
 
@@ -61,7 +61,6 @@ class Executor(futures.Executor):
         # Ends the thread if the program lets go of the executor. The futures are still set.
         self._finalizer = weakref.finalize(self, _let_go, self._queue)
         self._finalizer.atexit = False  # See `_flush_all`.
-        _open.add(self)
 
     @overload  # type: ignore[override]  # It takes tasks only.
     def submit(self, fn: Task[P, T], /, *args: P.args, **kwargs: P.kwargs) -> TaskFuture[T]: ...
@@ -121,15 +120,12 @@ def _ambient() -> Runtime | None:
     return runtime if isinstance(runtime, Runtime) else None
 
 
-#: The executors of this process that were not let go of.
-_open: Final[weakref.WeakSet[Executor]] = weakref.WeakSet()
-
-
 def _flush_all() -> None:
-    """At exit, start what was submitted. This comes before the runtimes are closed, which were imported earlier."""
-    for executor in list(_open):
-        executor._queue.close()
-        executor._queue.flush(FLUSH_WITHIN)
+    """At exit, start what was submitted. This comes before the runtimes are closed, which were imported earlier.
+
+    The program may have let go of the executors, but not of their queues: a queue lives until it has ended.
+    """
+    flush_all(FLUSH_WITHIN)
 
 
-atexit.register(_flush_all)
+at_exit(_flush_all)

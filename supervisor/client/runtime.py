@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import _thread
-import atexit
 import builtins
 import functools
 import os
@@ -26,6 +25,7 @@ from ...actors.task.handles import IdLike, TaskInfo, TaskRecord, id_of
 from ...actors.task.metadata import checked as checked_metadata
 from ...storage.reader import Reader
 from ..home import Home
+from ..linux.exit_functions import at_exit
 from ..settings import Settings
 from .calls import Calls, several
 from .deadline import NO_DEADLINE, Deadline
@@ -470,7 +470,7 @@ def _close_all() -> None:
         runtime.close()
 
 
-atexit.register(_close_all)
+at_exit(_close_all)
 
 
 def attached(home: str | os.PathLike[str] | None) -> Runtime:

@@ -91,7 +91,7 @@ class StartQueue:
     * Each future is set once: to the end of its task, to an error, or cancelled. The thread that takes it out of
       `_pending` sets it.
     * The thread begins at the first `put`. It ends when the queue is closed and all futures are set, after a call of
-      `on_over`.
+      `on_over`. It keeps the queue alive.
     """
 
     def __init__(
@@ -198,7 +198,7 @@ class StartQueue:
             is_done_in_task(self._over, None)
             self._thread.join()
 
-    def flush(self, seconds: float) -> None:
+    def flush(self, seconds: float | None) -> None:
         """Wait until everything was sent to the supervisor and answered, but no longer than this."""
         with self._change:
             self._change.wait_for(lambda: not (self._rows or self._cancelled or self._busy), seconds)
@@ -403,6 +403,15 @@ def _after_fork_in_child() -> None:
     # The parent's thread does not exist here; the parent starts what it was given.
     for queue in list(_queues):
         queue._reset()
+
+def flush_all(seconds: float) -> None:
+    """Close all queues, and wait until they have sent what they hold; no longer than this for all of them."""
+    queues, deadline = list(_queues), Deadline(seconds)
+    for queue in queues:
+        queue.close()
+    for queue in queues:
+        queue.flush(deadline.left())
+
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)

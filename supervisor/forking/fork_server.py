@@ -37,6 +37,7 @@ from typing import Any, NoReturn
 from ...actors.attempt import output_capture
 from ...actors.errors import AppFailed
 from ..app import AppSpec, declared_tasks, load_app, load_modules, user_traceback
+from ..linux import exit_functions
 from ..linux.processes import (
     COOKIE,
     become_subreaper,
@@ -51,7 +52,6 @@ from ..linux.processes import (
 from ..linux.standard_streams import open_missing_streams
 from ..testing.crash_points import Process, arm
 from ..wire import packets
-from . import exit_functions
 
 #: A worker's main function: takes the config and the descriptors, returns the exit code (None is 0).
 Entry = Callable[[dict[str, Any], list[int]], int | None]

@@ -10,7 +10,7 @@ import pytest
 
 import ending_tasks as tasks
 from theatre import PATIENCE, ready, runtime
-from understudy import AppFailed, Runtime
+from understudy import AppFailed, Runtime, State
 from waiting import until
 
 
@@ -51,6 +51,13 @@ def test_a_worker_that_is_replaced_takes_no_folder_of_the_others_with_it(home: P
         until(lambda: not list(notes.glob("left-*")), PATIENCE)
         assert len(list(notes.glob("shared-*"))) == 1
         assert rt.run(tasks.leave, timeout=PATIENCE) != worker
+
+
+def test_a_worker_starts_what_an_executor_holds_that_its_task_has_left(home: Path, notes: Path) -> None:
+    with ending(home, worker_tasks=1) as rt:
+        worker = rt.run(tasks.leave_executor, 100, timeout=PATIENCE)
+        until(lambda: not os.path.exists(f"/proc/{worker}"), PATIENCE)
+        assert len(rt.list(state=State.QUEUED, task=tasks.draw, limit=1000)) == 100
 
 
 def test_an_exit_function_that_hangs_is_cut_off(home: Path, notes: Path) -> None:

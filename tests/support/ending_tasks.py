@@ -11,8 +11,19 @@ import sys
 import tempfile
 import threading
 from pathlib import Path
+from typing import Any
 
-from understudy import Retry, current, on_worker_start, on_worker_stop, receive, sleep, task, task_dir
+from understudy import (
+    Executor,
+    Retry,
+    current,
+    on_worker_start,
+    on_worker_stop,
+    receive,
+    sleep,
+    task,
+    task_dir,
+)
 from understudy.supervisor.worker import report_buffer
 
 #: The folder in which all of it is noted.
@@ -59,6 +70,24 @@ def leave() -> int:
     """Leaves a temporary folder and an exit function."""
     globals()["left"] = tempfile.TemporaryDirectory(dir=NOTES, prefix="left-")
     atexit.register(note, "task-exit")
+    return os.getpid()
+
+
+@task
+def leave_executor(count: int) -> int:
+    """Lets go of an executor that sends nothing before the exit functions of its worker are called."""
+    executor, go = Executor(), threading.Event()
+    queue = executor._queue
+    start = queue._start
+
+    def start_later(rows: Any) -> None:
+        go.wait()
+        start(rows)
+
+    queue._start = start_later  # type: ignore[method-assign]
+    atexit.register(go.set)
+    for _ in range(count):
+        executor.submit(draw.options(delay=3600))
     return os.getpid()
 
 

@@ -254,15 +254,27 @@ def test_a_fork_may_use_it_and_its_parent_too(rt: Runtime, executor: Executor):
     assert executor.submit(add, 3).result(30) == 4
 
 
-def test_a_program_that_ends_has_started_what_it_submitted(rt: Runtime):
+KEPT = """
+    executor = Executor(Runtime.connect(sys.argv[1]))
+    futures = [executor.submit(nap.options(delay=3600), 1) for _ in range(500)]
+"""
+LET_GO = """
+    def enqueue(count):
+        executor = Executor(Runtime.connect(sys.argv[1]))
+        for _ in range(count):
+            executor.submit(nap.options(delay=3600), 1)
+    enqueue(200)
+    enqueue(300)
+"""
+
+
+@pytest.mark.parametrize("source", [KEPT, LET_GO], ids=["kept", "let go"])
+def test_a_program_that_ends_has_started_what_it_submitted(rt: Runtime, source: str):
     program = textwrap.dedent("""
         import sys
         from call_tasks import nap
         from understudy import Executor, Runtime
-        executor = Executor(Runtime.connect(sys.argv[1]))
-        futures = [executor.submit(nap.options(delay=3600), 1) for _ in range(500)]
-        print(futures[0].id)
-    """)
+    """) + textwrap.dedent(source)
     ended = subprocess.run(
         [sys.executable, "-c", program, rt.home],
         capture_output=True,

@@ -283,3 +283,14 @@ def test_a_closed_client_ends_all_futures(desk: Desk):
     for future in (first, second, third):
         with pytest.raises(NotRunning, match="closed"):
             future.result(10)
+
+
+def test_all_queues_are_flushed_within_one_limit(desk: Desk, monkeypatch: pytest.MonkeyPatch):
+    limits: list[float | None] = []
+    other = StartQueue(desk.client, lambda: NO_DEADLINE, lambda: None)
+    monkeypatch.setattr(start_queue, "_queues", [desk.queue, other])
+    monkeypatch.setattr(StartQueue, "flush", lambda _queue, seconds: limits.append(seconds))
+    start_queue.flush_all(0.0)
+    assert limits == [0.0, 0.0]
+    with pytest.raises(RuntimeError, match="shut down"):
+        desk.put(row(1))

@@ -1,7 +1,8 @@
 """The functions that a process calls at its orderly end: `atexit`, and finalizers of temporary folders.
 
 A fork inherits them from the fork server, and they are not its own: it would delete a folder that others use. So each
-process calls those that were registered in it. `multiprocessing` does the same for its processes.
+process calls those that were registered in it. `multiprocessing` does the same for its processes. Those of Understudy
+look after what the process itself has, so each fork calls them, too.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import sys
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
@@ -20,9 +22,18 @@ from typing import Any, Final
 WORKER_LIMIT: Final = 5.0
 FORK_SERVER_LIMIT: Final = 2.0
 
+#: Understudy's own, in the order in which they were registered.
+_ours: Final[list[Callable[[], None]]] = []
+
+
+def at_exit(function: Callable[[], None]) -> None:
+    """Register a function of Understudy for the orderly end of this process, and of forks of the fork server."""
+    _ours.append(function)
+    atexit.register(function)
+
 
 def disown() -> None:
-    """Leave out of this fork's exit functions what it has inherited. Python's own are registered again."""
+    """Leave out of this fork's exit functions what it has inherited. Python's and our own are registered again."""
     atexit._clear()
     finalize: Any = weakref.finalize
     for info in list(finalize._registry.values()):
@@ -37,6 +48,9 @@ def disown() -> None:
     util: Any = sys.modules.get("multiprocessing.util")
     if util is not None:
         atexit.register(util._exit_function)
+    # The last one registered is called first: these come before Python's, and after those of the app.
+    for function in _ours:
+        atexit.register(function)
 
 
 def run(limit: float, code: int) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 IMPORTS = """
 import atexit, multiprocessing.util, os, sys, tempfile
-from understudy.supervisor.forking import exit_functions
+from understudy.supervisor.linux import exit_functions
 """
 
 
@@ -38,6 +38,23 @@ def test_a_fork_leaves_out_what_it_has_inherited(tmp_path: Path):
     )
     assert done.stdout.splitlines() == ["the child's", "['shared']", "the parent's"], done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_those_of_understudy_are_called_in_each_fork_after_its_own():
+    done = run(
+        """
+        exit_functions.at_exit(lambda: print("first", flush=True))
+        exit_functions.at_exit(lambda: print("second", flush=True))
+        if os.fork() == 0:
+            exit_functions.disown()
+            atexit.register(print, "the child's", flush=True)
+            exit_functions.run(20, 0)
+            os._exit(0)
+        os.wait()
+        os._exit(0)
+        """
+    )
+    assert done.stdout.splitlines() == ["the child's", "second", "first"], done.stderr
 
 
 def test_a_function_that_raises_keeps_no_other_from_its_own():
