@@ -270,10 +270,13 @@ class StartQueue:
     def _follow(self, ids: Sequence[bytes], there: Sequence[bytes]) -> Mapping[bytes, Sequence[bytes]]:
         """The ids of rows by the tasks to which their keys have led."""
         row_ids: dict[bytes, list[bytes]] = {}
-        for id, task_id in zip(ids, there, strict=True):
-            row_ids.setdefault(task_id, []).append(id)
-            if (future := self._pending.get(id)) is not None:
-                future.task_id = task_id
+        with self._lock:
+            # A future that was cancelled meanwhile is not among the pending ones, and its task is cancelled next.
+            futures = {future.row_id: future for future in self._cancelled}
+            for id, task_id in zip(ids, there, strict=True):
+                row_ids.setdefault(task_id, []).append(id)
+                if (future := self._pending.get(id) or futures.get(id)) is not None:
+                    future.task_id = task_id
         return row_ids
 
     def _cancel(self, futures: Sequence[TaskFuture[Any]]) -> None:

@@ -294,3 +294,17 @@ def test_all_queues_are_flushed_within_one_limit(desk: Desk, monkeypatch: pytest
     assert limits == [0.0, 0.0]
     with pytest.raises(RuntimeError, match="shut down"):
         desk.put(row(1))
+
+
+def test_a_cancel_during_the_start_reaches_the_task_to_which_the_key_leads(desk: Desk):
+    (first,) = desk.put(row(1, "k"))
+    request = desk.starts(1)
+    assert first.cancel()
+    desk.tell((Answer.OK, request, [bytes([9]) * 16]))
+    wait = desk.waits(9)
+    request, asked = desk.next(Ask.CANCEL)
+    assert asked == bytes([9]) * 16
+    desk.tell((Answer.OK, request, True))
+    desk.tell((Answer.ENDED, wait, [(bytes([9]) * 16, "cancelled", None, None)]), (Answer.OK, wait, None))
+    desk.queue.flush(10)
+    assert first.id == "09090909-0909-0909-0909-090909090909"
