@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from typing import Any, Final, TypeVar
 
 from ...actors.attempt.helper_threads import start_outside
-from ...actors.errors import NotRunning, SupervisorLost, TaskNotFound, UnderstudyError
+from ...actors.errors import InvalidOption, InvalidTask, InvalidValue, NotRunning, TaskNotFound, UnknownTask
 from ...actors.ids import id_text
 from ...actors.shapes import Shape
 from ..settings import BATCH_BYTES, BATCH_LIMIT
@@ -34,6 +34,8 @@ log = logging.getLogger("understudy")
 MAX_STARTS: Final = BATCH_LIMIT
 #: Bytes of their arguments, from which on `put` waits.
 MAX_START_BYTES: Final = 2 * BATCH_BYTES
+#: Refusals of a request for the sake of one of its tasks. Any other error would meet each half of it, too.
+ABOUT_TASKS: Final = (InvalidTask, InvalidOption, InvalidValue, UnknownTask, TaskNotFound)
 
 
 class TaskFuture(UserFuture[T]):
@@ -84,7 +86,7 @@ class StartQueue:
     """Starts tasks in a thread of its own. Thread-safe.
 
     At most one START is under way; the next one takes all that was put in meanwhile. If the supervisor refuses a
-    START, its halves are tried, so that no task fails because of another one.
+    START because of one of its tasks, its halves are tried, so that no task fails because of another one.
 
     Guarantees:
 
@@ -260,7 +262,7 @@ class StartQueue:
             else:
                 self._wait(_QueueWait(self, set(there), self._follow(ids, there)))
         except Exception as error:  # noqa: BLE001 - each error becomes that of the futures
-            if len(rows) > 1 and _is_about_tasks(error):
+            if len(rows) > 1 and isinstance(error, ABOUT_TASKS):
                 half = len(rows) // 2
                 self._start(rows[:half])
                 self._start(rows[half:])
@@ -324,7 +326,7 @@ class StartQueue:
         """No more ends will come from this wait."""
         self._forget(wait)
         left = list(wait.left)
-        if len(left) > 1 and _is_about_tasks(error):
+        if len(left) > 1 and isinstance(error, ABOUT_TASKS):
             half = len(left) // 2
             self._wait(wait.part(left[:half]))
             self._wait(wait.part(left[half:]))
@@ -389,13 +391,6 @@ def _size(row: StartRow) -> int:
 
 def _value_of(end: Row) -> Any:
     return value_of(*end)
-
-
-def _is_about_tasks(error: Exception) -> bool:
-    """Whether the supervisor has refused a request for the sake of one of its tasks."""
-    return isinstance(error, UnderstudyError) and not isinstance(
-        error, NotRunning | SupervisorLost | TimeoutError
-    )
 
 
 #: The queues of this process; weak references, so that this set does not keep them alive.

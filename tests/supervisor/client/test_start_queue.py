@@ -308,3 +308,23 @@ def test_a_cancel_during_the_start_reaches_the_task_to_which_the_key_leads(desk:
     desk.tell((Answer.ENDED, wait, [(bytes([9]) * 16, "cancelled", None, None)]), (Answer.OK, wait, None))
     desk.queue.flush(10)
     assert first.id == "09090909-0909-0909-0909-090909090909"
+
+
+@pytest.mark.parametrize("kind", ["AppFailed", "StoreFull", "StoreError", "ProtocolError", "UnderstudyError"])
+def test_an_error_that_is_about_no_task_is_that_of_all_after_one_request(desk: Desk, kind: str):
+    desk.put(row(1))
+    request = desk.starts(1)
+    pair = desk.put(row(2), row(3))
+    desk.tell((Answer.OK, request, None))
+    desk.waits(1)
+    desk.tell((Answer.ERROR, desk.starts(2, 3), kind, "no", {}))
+    assert [type(future.exception(10)).__name__ for future in pair] == [kind] * 2
+    (fourth,) = desk.put(row(4))
+    request = desk.starts(4)
+    pair = desk.put(row(5), row(6))
+    desk.tell((Answer.OK, request, None))
+    desk.waits(4)
+    desk.tell((Answer.OK, desk.starts(5, 6), None))
+    desk.tell((Answer.ERROR, desk.waits(5, 6), kind, "no", {}))
+    assert [type(future.exception(10)).__name__ for future in pair] == [kind] * 2
+    assert not fourth.done()
