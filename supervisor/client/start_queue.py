@@ -102,7 +102,7 @@ class StartQueue:
         deadline: Callable[[], Deadline],
         on_over: Callable[[], None],
     ) -> None:
-        """`deadline()` gives the limit of one request to the supervisor."""
+        """`deadline()` gives the limit of one request to the supervisor. An error of `on_over()` is logged."""
         self._client = client
         self._deadline = deadline
         self._on_over = on_over
@@ -192,7 +192,7 @@ class StartQueue:
             closed, self._closed = self._closed, True
             self._change.notify_all()
         if not closed and self._thread is None:
-            self._on_over()
+            self._end()
 
     def join(self) -> None:
         """After `close`: wait until all futures are set and the thread has ended. A sync task gives up its slot."""
@@ -230,8 +230,15 @@ class StartQueue:
         # Their tasks were cancelled, and may take a while to end.
         for wait in list(self._waits):
             self._forget(wait)
-        self._on_over()
-        self._over.set_result(None)
+        self._end()
+
+    def _end(self) -> None:
+        try:
+            self._on_over()
+        except Exception:
+            log.exception("what an executor has used cannot be closed")
+        finally:
+            self._over.set_result(None)
 
     def _is_over(self) -> bool:
         return self._closed and not (self._rows or self._cancelled or self._pending or self._setting)
@@ -397,11 +404,6 @@ def _value_of(end: Row) -> Any:
 _queues: weakref.WeakSet[StartQueue] = weakref.WeakSet()
 
 
-def _after_fork_in_child() -> None:
-    # The parent's thread does not exist here; the parent starts what it was given.
-    for queue in list(_queues):
-        queue._reset()
-
 def flush_all(seconds: float) -> None:
     """Close all queues, and wait until they have sent what they hold; no longer than this for all of them."""
     queues, deadline = list(_queues), Deadline(seconds)
@@ -410,6 +412,11 @@ def flush_all(seconds: float) -> None:
     for queue in queues:
         queue.flush(deadline.left())
 
+
+def _after_fork_in_child() -> None:
+    # The parent's thread does not exist here; the parent starts what it was given.
+    for queue in list(_queues):
+        queue._reset()
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -328,3 +328,26 @@ def test_an_error_that_is_about_no_task_is_that_of_all_after_one_request(desk: D
     desk.tell((Answer.ERROR, desk.waits(5, 6), kind, "no", {}))
     assert [type(future.exception(10)).__name__ for future in pair] == [kind] * 2
     assert not fourth.done()
+
+
+def test_an_error_at_its_end_is_logged_and_holds_up_nobody(home: Path, caplog: pytest.LogCaptureFixture):
+    def fail() -> None:
+        raise OSError("cannot be closed")
+
+    with mimic(home) as it:
+        desk = Desk(home, it)
+        desk.queue._on_over = fail
+        (first,) = desk.put(row(1))
+        desk.tell((Answer.OK, desk.starts(1), None))
+        desk.tell((Answer.ENDED, desk.waits(1), [end(1)]))
+        assert first.result(10) == 1
+        desk.queue.close()
+        joining = threading.Thread(target=desk.queue.join, daemon=True)
+        joining.start()
+        joining.join(10)
+        assert not joining.is_alive()
+        unused = StartQueue(desk.client, lambda: NO_DEADLINE, fail)
+        unused.close()
+        unused.join()
+        desk.client.close()
+    assert caplog.text.count("OSError: cannot be closed") == 2
