@@ -193,7 +193,7 @@ def _submit(submit: Callable[..., Future[Any]]) -> Callable[..., Any]:
             return submit(pool, fn, *args, **kwargs)
         helpers_of(actor)
         # The pool may live longer than the task, so its threads belong to none.
-        return Context().run(submit, pool, functools.partial(_work, actor, fn), *args, **kwargs)
+        return Context().run(submit, pool, functools.partial(as_helper, actor, fn), *args, **kwargs)
 
     return submit_for_task
 
@@ -204,7 +204,8 @@ def _runs_elsewhere(pool: ThreadPoolExecutor) -> bool:
     return module is not None and isinstance(pool, module.InterpreterPoolExecutor)
 
 
-def _work(actor: TaskActor, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+def as_helper(actor: TaskActor, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    """Call a function as a piece of work of this task, in a thread that belongs to none."""
     helpers = helpers_of(actor)
     token = current_actor.set(actor)
     helpers.begin()

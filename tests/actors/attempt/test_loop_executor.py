@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from understudy.actors.attempt import loop_executor
 from understudy.actors.attempt.actor import current_actor
 from understudy.actors.attempt.loop_executor import EACH, LoopExecutor
+from waiting import until
 
 PATIENCE = 20.0
 
@@ -96,4 +98,59 @@ def test_after_the_shutdown_it_takes_nothing(executor: LoopExecutor) -> None:
     executor.shutdown()
     with pytest.raises(RuntimeError):
         executor.submit(print)
-    assert all(not share.threads and not share.queue for share in executor._shares.values())
+    assert executor._shares == {}
+    assert executor._all == set()
+
+
+def test_a_shutdown_may_cancel_what_has_not_begun(executor: LoopExecutor) -> None:
+    blocker = Blocker()
+    blocked = [executor.submit(blocker, n) for n in range(EACH)]
+    blocker.until_begun(EACH)
+    waiting = executor.submit(print, "never")
+    executor.shutdown(wait=False, cancel_futures=True)
+    assert waiting.cancelled()
+    blocker.go.set()
+    assert [call.result(PATIENCE) for call in blocked] == list(range(EACH))
+
+
+def refuse(_thread: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
+
+
+def test_a_call_for_which_no_thread_can_be_started_leaves_nothing(
+    executor: LoopExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+    with monkeypatch.context() as full:
+        full.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            executor.submit(made.append, 1)
+    assert executor._shares == {}
+    assert executor._all == set()
+    executor.submit(made.append, 2).result(PATIENCE)
+    until(lambda: executor._shares == {})
+    assert made == [2]
+
+
+def test_a_task_with_a_thread_needs_no_other(executor: LoopExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocker = Blocker()
+    blocked = executor.submit(blocker, 1)
+    blocker.until_begun(1)
+    with monkeypatch.context() as full:
+        full.setattr(threading.Thread, "start", refuse)
+        waiting = executor.submit(int, "2")
+    blocker.go.set()
+    assert [blocked.result(PATIENCE), waiting.result(PATIENCE)] == [1, 2]
+    until(lambda: executor._shares == {})
+
+
+def test_an_idle_thread_makes_the_next_call_or_ends(
+    executor: LoopExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = executor.submit(threading.get_ident).result(PATIENCE)
+    until(lambda: executor._idle)
+    monkeypatch.setattr(loop_executor, "IDLE", 0.01)
+    assert executor.submit(threading.get_ident).result(PATIENCE) == first
+    until(lambda: not executor._all)
+    assert executor._idle == []
+    assert executor.submit(int, "3").result(PATIENCE) == 3
