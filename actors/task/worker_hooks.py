@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, Final, TypeVar
 
 from ..errors import InvalidTask
 
 log = logging.getLogger("understudy")
+
+#: Seconds after which a start hook that has not returned is named in the log.
+SLOW: Final = 10.0
 
 Hook = TypeVar("Hook", bound=Callable[[], object])
 
@@ -17,6 +22,9 @@ _start_hooks: Final[list[Callable[[], object]]] = []
 _stop_hooks: Final[list[Callable[[], object]]] = []
 #: How many of the start hooks this process has called.
 _state: Final = {"started": 0}
+#: Held while they are called: no task begins in another thread meanwhile. Reentrant, because a hook may import a module
+#: that declares another one. No fork of the fork server finds it held, because only workers call hooks.
+_starting: Final = threading.RLock()
 
 
 def on_worker_start(hook: Hook) -> Hook:
@@ -66,16 +74,42 @@ class HookFailed(Exception):
 
 
 def start() -> None:
-    """Call the start hooks that this process has not called yet, in their order. Raises HookFailed."""
-    while _state["started"] < len(_start_hooks):
-        hook = _start_hooks[_state["started"]]
-        _state["started"] += 1
-        try:
-            hook()
-        except BaseException as error:
-            raise HookFailed(
-                f"the start hook {name_of(hook)} raised {type(error).__name__}: {error}"
-            ) from error
+    """Call the start hooks that this process has not called yet, in their order. Raises HookFailed.
+
+    Returns when all have returned, whichever thread has called them. One that takes longer than SLOW is logged.
+    """
+    with _starting:
+        while _state["started"] < len(_start_hooks):
+            hook = _start_hooks[_state["started"]]
+            _state["started"] += 1
+            try:
+                with _watched(hook):
+                    hook()
+            except BaseException as error:
+                raise HookFailed(
+                    f"the start hook {name_of(hook)} raised {type(error).__name__}: {error}"
+                ) from error
+
+
+@contextmanager
+def _watched(hook: Callable[[], object]) -> Iterator[None]:
+    """Log that this hook is slow, if it is. Only a process with hooks pays for it: one thread for each."""
+    watch = threading.Timer(SLOW, _warn_of, (hook,))
+    watch.name, watch.daemon = "understudy-hook", True
+    with suppress(RuntimeError):  # No thread can be started.
+        watch.start()
+    try:
+        yield
+    finally:
+        watch.cancel()
+
+
+def _warn_of(hook: Callable[[], object]) -> None:
+    log.warning(
+        "the start hook %s has not returned within %g s; tasks of this worker wait until it does",
+        name_of(hook),
+        SLOW,
+    )
 
 
 def stop() -> None:

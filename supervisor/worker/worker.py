@@ -37,7 +37,7 @@ from ...actors.attempt.loop_executor import LoopExecutor
 from ...actors.errors import AppFailed, ProtocolError, TaskNotFound
 from ...actors.ids import id_text
 from ...actors.task import current_runtime, worker_hooks
-from ...actors.task.declaration import Task, declared_as
+from ...actors.task.declaration import Task, declared_as, registry
 from ...actors.task.options import Options
 from ...storage.tables.schema import Lane
 from ..app import load_late
@@ -135,6 +135,10 @@ class Worker:
         self._loop: asyncio.AbstractEventLoop | None = None
         #: Async tasks that have not begun; guarded by `_making`.
         self._async_queue: deque[Assignment] = deque()
+        #: Held while a module is imported late.
+        self._importing = threading.Lock()
+        #: Meanwhile: the names of the tasks that were declared before, which need not wait for it.
+        self._ready: frozenset[str] | None = None
         # Held while an assignment becomes an actor, so that no order for it is lost in between.
         self._making = threading.Lock()
         self._expected: dict[bytes, list[Callable[[TaskActor], None]]] = {}
@@ -398,7 +402,9 @@ class Worker:
         return state
 
     def _actor_for(self, assignment: Assignment) -> TaskActor:
-        task = declared_as(assignment.task) or self._import_late(assignment.task)
+        task = declared_as(assignment.task)
+        if task is None or ((ready := self._ready) is not None and assignment.task not in ready):
+            task = self._import_late(assignment.task)
         if self._reports.has_results and not self._streaks[assignment.task].may_gather:
             # This task may compute for long and keep the report buffer's thread from running.
             # Results must not wait for that.
@@ -424,8 +430,19 @@ class Worker:
     def _import_late(self, name: str) -> Task[..., Any]:
         """A task of Understudy's own, or of a module that was declared after this worker was forked.
 
-        A module that cannot be imported gives a task that raises the error.
+        A module that cannot be imported gives a task that raises the error. One thread imports at a time, and others
+        wait: a module declares its tasks before its import ends, and they may run after its start hooks only.
         """
+        with self._importing:
+            if (task := declared_as(name)) is not None:
+                return task
+            self._ready = frozenset(registry)
+            try:
+                return self._import_for(name)
+            finally:
+                self._ready = None
+
+    def _import_for(self, name: str) -> Task[..., Any]:
         failed: AppFailed | None = None
         for module in self._homes_of(name):
             try:

@@ -79,6 +79,7 @@ LIMITS = {
     "drain of a supervisor whose program has died": "supervisor.daemon.supervisor.ORPHAN_DRAIN",
     "time that exit functions get in a worker": "supervisor.linux.exit_functions.WORKER_LIMIT",
     "time that they get in the fork server": "supervisor.linux.exit_functions.FORK_SERVER_LIMIT",
+    "time that a start hook may take before the log names it": "actors.task.worker_hooks.SLOW",
     "time without a call after which a thread for blocking calls ends": "actors.attempt.loop_executor.IDLE",
     "time that a new writer waits for readers of older states": "storage.environment.OLD_READERS",
     "time that a reader waits for the newest commit to be on disk": "storage.file.locks.SYNC_PATIENCE",

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 
 import pytest
 
 from understudy import InvalidTask, on_worker_start, on_worker_stop
 from understudy.actors.task import worker_hooks
+from waiting import until
 
 
 @pytest.fixture(autouse=True)
@@ -44,6 +46,63 @@ def test_a_failed_start_says_which_hook_and_why():
     ) as caught:
         worker_hooks.start()
     assert isinstance(caught.value.__cause__, SystemExit)
+
+
+def test_a_thread_waits_for_a_hook_that_another_one_calls():
+    inside, go, order = threading.Event(), threading.Event(), list[str]()
+
+    @on_worker_start
+    def slow() -> None:
+        inside.set()
+        go.wait(20)
+        order.append("hook")
+
+    def second() -> None:
+        worker_hooks.start()
+        order.append("task")
+
+    threads = [threading.Thread(target=worker_hooks.start), threading.Thread(target=second)]
+    threads[0].start()
+    assert inside.wait(20)
+    threads[1].start()
+    threads[1].join(0.2)  # Without the lock it ends here.
+    assert order == []
+    go.set()
+    for thread in threads:
+        thread.join(20)
+    assert order == ["hook", "task"]
+
+
+def test_a_hook_may_declare_and_call_others():
+    called: list[str] = []
+
+    @on_worker_start
+    def outer() -> None:
+        on_worker_start(lambda: called.append("inner"))
+        worker_hooks.start()
+        called.append("outer")
+
+    worker_hooks.start()
+    assert called == ["inner", "outer"]
+
+
+def test_a_slow_hook_is_named_in_the_log_while_it_runs(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(worker_hooks, "SLOW", 0.01)
+
+    @on_worker_start
+    def hangs() -> None:
+        until(lambda: "hangs has not returned within 0.01 s" in caplog.text)
+
+    worker_hooks.start()
+    until(lambda: "understudy-hook" not in {thread.name for thread in threading.enumerate()})
+
+
+def test_a_quick_hook_leaves_no_thread():
+    on_worker_start(lambda: None)
+    worker_hooks.start()
+    until(lambda: "understudy-hook" not in {thread.name for thread in threading.enumerate()})
 
 
 def test_a_failed_stop_keeps_no_other_from_its_own(caplog: pytest.LogCaptureFixture):

@@ -86,6 +86,22 @@ TASKS = """
         while not os.path.exists(path): time.sleep(0.001)
 """
 
+LATE = """
+    import os, time
+    from understudy import on_worker_start, task
+
+    called = []
+
+    @task(name="late")
+    def late(): return called
+
+    @on_worker_start
+    def connect():
+        open(__file__ + ".inside", "w").close()
+        while not os.path.exists(__file__ + ".go"): time.sleep(0.001)
+        called.append("connect")
+"""
+
 SOURCE = """
     import os, sys
     sys.path.insert(0, sys.argv[1])
@@ -403,6 +419,20 @@ def test_what_a_killed_worker_was_doing_can_be_read(boss: Boss):
     os.kill(boss.process.pid, signal.SIGKILL)
     boss.process.wait()
     assert boss.marks.read() == {id: True}
+
+
+def test_a_task_that_is_imported_late_waits_for_the_start_hook_that_another_thread_calls(
+    boss: Boss, tmp_path: Path
+):
+    (tmp_path / "late.py").write_text(textwrap.dedent(LATE), encoding="utf-8")
+    boss.tell((Order.DECLARE, ["late"]))
+    first = boss.run("late")
+    until((tmp_path / "late.py.inside").exists)
+    second, before = boss.run("late"), boss.run("nap", 0, lane=Lane.ASYNC)
+    assert boss.done(before)[0] is Ending.VALUE, "its module was there before"
+    until(lambda: boss.tokens[Lane.SYNC].count() == 0)
+    (tmp_path / "late.py.go").touch()
+    assert [boss.done(id)[1] for id in (first, second)] == [["connect"]] * 2
 
 
 def test_results_gather_only_while_what_begins_is_known_to_compute_little(tmp_path: Path):
