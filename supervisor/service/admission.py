@@ -132,8 +132,9 @@ class Admission:
         if name not in self._table.declared.tasks:
             known = self._table.declared.names()
             what_to_do = (
-                'A task of a script must be declared at its top level, outside `if __name__ == "__main__":`, and is '
-                "known only to a supervisor that this script has started"
+                'A task of a script must be declared at its top level, outside `if __name__ == "__main__":`. Only a '
+                "supervisor that the script has started knows it by this name. For one that serves the script's file, "
+                'give it a name of its own: @task(name="…")'
                 if str(name).startswith("__main__:")
                 else "Start the supervisor with the app that has it"
             )
