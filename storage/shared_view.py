@@ -5,7 +5,8 @@ users. The supervisor's process never uses one.
 
 Guarantees:
 
-1. A missing store reads as empty, and is found when it has been made.
+1. A missing store reads as empty, and is found when it has been made. One that is removed while a supervisor writes
+   it is read on.
 2. Before each read the view checks that its data file is still the current one. If not, it opens the new one (the
    supervisor swaps it when it compacts). Reads under way continue in the old one.
 3. If the writer has grown the file beyond the map, the map grows too, but not during this process's reads.
@@ -29,7 +30,7 @@ from ..actors.errors import StoreError
 from .environment import MAP_SIZE
 from .file.header import ensure_sound, inspect
 from .file.lmdb_errors import translate
-from .file.locks import begin_read, claimed, end_read
+from .file.locks import begin_read, claimed, end_read, is_claimed
 from .file.names import store_file
 from .tables.rows import walk
 from .tables.schema import Table
@@ -130,10 +131,14 @@ class SharedView:
         with self._condition:
             while self._waiting:
                 self._condition.wait()
+            current: _FileId | None
             try:
                 current = _file_id(os.stat(self._name))
             except FileNotFoundError:
-                return None
+                # A supervisor makes the file anew, and writes the removed one until then.
+                if self._env is None or not is_claimed(self._any_descriptor()):
+                    return None
+                current = self._file
             if self._env is None or self._file != current:
                 self._wait_for_reads()
                 self._open()
@@ -168,15 +173,22 @@ class SharedView:
             self._condition.notify_all()
 
     def _descriptor(self) -> int:
-        """One more descriptor of the data file that is open."""
+        """One more descriptor of the data file that is open, which may have been removed."""
         try:
-            descriptor = _descriptor(self.path)
+            try:
+                descriptor = _descriptor(self.path)
+            except FileNotFoundError:
+                descriptor = _descriptor(Path(f"/proc/self/fd/{self._any_descriptor()}"))
         except FileNotFoundError as error:
             raise _SwappedError from error
         if _file_id(os.fstat(descriptor)) != self._file:
             os.close(descriptor)
             raise _SwappedError
         return descriptor
+
+    def _any_descriptor(self) -> int:
+        """A descriptor of the data file that is open; -1 if another thread has just taken the only one."""
+        return next(iter((*self._idle, *self._held.values())), -1)
 
     def _remap(self, env: lmdb.Environment) -> None:
         with self._condition:

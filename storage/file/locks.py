@@ -51,9 +51,14 @@ def claimed(path: Path) -> bool:
     """Whether a living process writes the file; it has checked the pages before."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        return _is_locked(descriptor, _FIRST + _WRITER)
+        return is_claimed(descriptor)
     finally:
         os.close(descriptor)
+
+
+def is_claimed(descriptor: int) -> bool:
+    """`claimed`, of an open file; False if the descriptor is none."""
+    return descriptor >= 0 and _is_locked(descriptor, _FIRST + _WRITER)
 
 
 def begin_read(env: lmdb.Environment, descriptor: int) -> lmdb.Transaction[bytes]:

@@ -214,7 +214,8 @@ class Attempts:
             record.started = started
             how, timed_out = _ENDINGS[ending], attempt.signal == "timeout"
             try:
-                if task.mailbox is not None:
+                if task.mailbox is not None and not (timed_out and how is Ending.VALUE):
+                    # The value of a late attempt does not count, and so neither does its last message as dealt with.
                     self._mailboxes.acknowledge(task, acked)
                 if completes(how, cancelled=record.cancel, timed_out=timed_out):
                     self._table.end(task, Event.COMPLETE, value=value)
@@ -364,7 +365,7 @@ class Attempts:
                     self._over_limit(task, seat)
                 elif task.id in seat.condemned:
                     self._interrupt(task)
-        if seat.condemned or seat.retiring:
+        if seat.condemned or seat.blameless:
             for task in others:
                 with self._table.one(task):
                     self._interrupt(task)

@@ -103,6 +103,7 @@ class Pool:
         """Ask every running task to let go at its next chance, and workers with nothing left to exit."""
         self._stopping = True
         for seat in self.seats:
+            seat.blameless = True
             self.retire(seat)
 
     async def stop(self) -> None:
@@ -112,7 +113,7 @@ class Pool:
             if timer is not None:
                 timer.cancel()
         for seat in list(self.seats):
-            seat.retiring = True  # we end it: what it has is interrupted, and nobody is to blame
+            seat.retiring = seat.blameless = True
             seat.channel.kill()
         for spawn in list(self._spawns):
             spawn.cancel()

@@ -59,6 +59,8 @@ class WorkerSeat:
         self.spawned_at = time.time()
         #: Gets nothing new; stops when it has nothing left.
         self.retiring = False
+        #: The supervisor stops: whatever ends the worker now, no task is to blame.
+        self.blameless = False
         #: Was told to exit.
         self.stopping = False
         #: Why it could not begin to work: the error of a start hook.

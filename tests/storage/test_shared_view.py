@@ -6,6 +6,7 @@ import os
 import subprocess
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -142,6 +143,36 @@ def test_a_foreign_file_is_refused_and_found_good_once_it_is(home: Path, view: S
     store_file(home).unlink()
     open_desk().store.close(5)
     assert consistent(view) == 0
+
+
+def test_a_removed_file_is_read_as_long_as_somebody_writes_it(home: Path, view: SharedView, program: Program):
+    writer = program(
+        """
+        import signal, sys
+        from pathlib import Path
+        from desk import Desk
+        from understudy.storage.store import Store
+        from understudy.storage.tables.schema import Table
+
+        desk = Desk(Store, Path(sys.argv[1]))
+        for row in range(40):
+            desk.store.put(Table.TASKS, b"%016d" % row, b"7")
+            desk.store.put(Table.ARGS, b"%016d" % row, b"7")
+        desk.flush()
+        print("written")
+        signal.pause()
+        """,
+        home,
+    )
+    assert writer.stdout is not None
+    writer.stdout.readline()
+    assert consistent(view) == 7
+    store_file(home).unlink()
+    with ThreadPoolExecutor(3) as pool:
+        assert set(pool.map(lambda _: consistent(view), range(100))) == {7}
+    writer.kill()
+    writer.wait()
+    until(lambda: consistent(view) == 0)
 
 
 def test_a_fork_reads_with_an_environment_of_its_own(home: Path, view: SharedView, open_desk):

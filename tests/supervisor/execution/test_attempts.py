@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from room import Puppet, Room, declared, room
+from understudy.actors import values
 from understudy.actors.attempt.host import Ending
 from understudy.actors.box.conf import BOX
 from understudy.actors.errors import TaskNotFound
@@ -169,6 +170,21 @@ def test_a_deadline_signals_and_then_kills_and_counts_as_timed_out(home: Path):
             assert record.state is State.TIMED_OUT
             assert record.error is not None
             assert record.error[0] == "Timeout"
+
+    asyncio.run(story())
+
+
+def test_a_value_that_comes_after_the_deadline_acknowledges_no_message(home: Path):
+    async def story() -> None:
+        async with room(home) as it:
+            (id,) = await begun(it, "short")
+            it.mailboxes.send([(id, values.pack("precious"))])
+            await it.settle()
+            await it.until(lambda: signals(it.workers[0]))
+            it.workers[0].done(id, value=values.pack("late"), acked=1)
+            await it.settle()
+            assert it.state(id) is State.TIMED_OUT
+            assert len(list(it.rows(Table.MAIL))) == 1
 
     asyncio.run(story())
 
@@ -395,14 +411,26 @@ def test_a_death_without_tasks_is_not_explained(home: Path):
     asyncio.run(story())
 
 
-def test_a_retiring_worker_interrupts_what_it_had(home: Path):
+def test_a_worker_that_the_supervisor_stops_interrupts_what_it_had(home: Path):
+    async def story() -> None:
+        async with room(home) as it:
+            (id,) = await begun(it, "quick")
+            it.workers[0].seat.retiring = it.workers[0].seat.blameless = True
+            assert it.die(it.workers[0])
+            record = it.record(id)
+            assert (record.state, record.crashes, record.interruptions) == (State.QUEUED, 0, 1)
+
+    asyncio.run(story())
+
+
+def test_a_death_of_a_worker_that_is_replaced_is_blamed_as_any_other(home: Path):
     async def story() -> None:
         async with room(home) as it:
             (id,) = await begun(it, "quick")
             it.workers[0].seat.retiring = True
-            assert it.die(it.workers[0])
-            record = it.record(id)
-            assert (record.state, record.crashes, record.interruptions) == (State.QUEUED, 0, 1)
+            it.die(it.workers[0])
+            assert it.record(id).interruptions == 0
+            assert it.state(id) is State.FAILED
 
     asyncio.run(story())
 
