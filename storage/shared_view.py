@@ -92,6 +92,8 @@ class SharedView:
         #: Descriptors of the data file: one for each read under way, and those that the next reads use.
         self._held: dict[lmdb.Transaction[bytes], int] = {}
         self._idle: list[int] = []
+        #: One that no read uses, to look at the file and to open more of it; -1 if the file is not open.
+        self._first = -1
 
     @property
     def is_open(self) -> bool:
@@ -136,7 +138,7 @@ class SharedView:
                 current = _file_id(os.stat(self._name))
             except FileNotFoundError:
                 # A supervisor makes the file anew, and writes the removed one until then.
-                if self._env is None or not is_claimed(self._any_descriptor()):
+                if self._env is None or not is_claimed(self._first):
                     return None
                 current = self._file
             if self._env is None or self._file != current:
@@ -178,17 +180,13 @@ class SharedView:
             try:
                 descriptor = _descriptor(self.path)
             except FileNotFoundError:
-                descriptor = _descriptor(Path(f"/proc/self/fd/{self._any_descriptor()}"))
+                descriptor = _descriptor(Path(f"/proc/self/fd/{self._first}"))
         except FileNotFoundError as error:
             raise _SwappedError from error
         if _file_id(os.fstat(descriptor)) != self._file:
             os.close(descriptor)
             raise _SwappedError
         return descriptor
-
-    def _any_descriptor(self) -> int:
-        """A descriptor of the data file that is open; -1 if another thread has just taken the only one."""
-        return next(iter((*self._idle, *self._held.values())), -1)
 
     def _remap(self, env: lmdb.Environment) -> None:
         with self._condition:
@@ -247,7 +245,7 @@ class SharedView:
         except BaseException:
             os.close(descriptor)
             raise
-        self._idle.append(descriptor)
+        self._first = descriptor
         self._env = env
 
     def _close(self) -> None:
@@ -260,8 +258,10 @@ class SharedView:
         self._env = None
         self._tables = {}
         self._file = None
-        for descriptor in (*self._idle, *self._held.values()):
-            os.close(descriptor)
+        for descriptor in (*self._idle, *self._held.values(), self._first):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._first = -1
         self._idle.clear()
         self._held.clear()
 

@@ -57,8 +57,8 @@ def claimed(path: Path) -> bool:
 
 
 def is_claimed(descriptor: int) -> bool:
-    """`claimed`, of an open file; False if the descriptor is none."""
-    return descriptor >= 0 and _is_locked(descriptor, _FIRST + _WRITER)
+    """`claimed`, of an open file."""
+    return _is_locked(descriptor, _FIRST + _WRITER)
 
 
 def begin_read(env: lmdb.Environment, descriptor: int) -> lmdb.Transaction[bytes]:
