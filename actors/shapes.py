@@ -24,7 +24,6 @@ object; data that cannot is refused.
 
 from __future__ import annotations
 
-import collections.abc
 import dataclasses
 import enum
 import inspect
@@ -32,10 +31,8 @@ import json
 import os
 import pathlib
 import sys
-import types
-import typing
-from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeVar
+from collections.abc import Callable
+from typing import Any, Final
 
 from . import values
 from .errors import InvalidValue, UnencodableValue
@@ -44,25 +41,14 @@ from .errors import InvalidValue, UnencodableValue
 TYPE, VALUE = "$type", "value"
 
 _SCALARS: Final = (bool, int, float, str, bytes)
-_LISTS: Final = (
-    list,
-    collections.abc.Iterable,
-    collections.abc.Collection,
-    collections.abc.Sequence,
-    collections.abc.MutableSequence,
-)
-_SETS: Final = {
-    set: set,
-    frozenset: frozenset,
-    collections.abc.Set: set,
-    collections.abc.MutableSet: set,
-}
-_DICTS: Final = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
 _MISSING: Final = object()
 
 
 class Shape:
-    """Of one annotation. `path` is the place of the value, for errors."""
+    """Of one annotation. `path` is the place of the value, for errors.
+
+    A kind overrides `to_plain` and `from_plain`, or else `lower` and `lift`.
+    """
 
     def __init__(self, kind: type, name: str | None = None) -> None:
         #: The class of its values.
@@ -97,11 +83,11 @@ class Shape:
 
     def to_plain(self, value: Any, path: str) -> Any:
         """As `lower`, for a value that it holds."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} overrides `lower`")
 
     def from_plain(self, plain: Any, path: str) -> Any:
         """As `lift`, for what is no such value yet."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} overrides `lift`")
 
 
 def lower(shape: Shape | None, value: Any, path: str) -> Any:
@@ -114,7 +100,9 @@ def lift(shape: Shape | None, plain: Any, path: str) -> Any:
     return plain if shape is None else shape.lift(plain, path)
 
 
-class _Enum(Shape):
+class EnumShape(Shape):
+    """A member of an enum."""
+
     def __init__(self, kind: type[enum.Enum]) -> None:
         super().__init__(kind)
         codes = {member: member.value for member in kind}
@@ -134,7 +122,9 @@ class _Enum(Shape):
             raise InvalidValue(f"{path} is {plain!r:.80}: {self.name} has {listed}") from None
 
 
-class _Path(Shape):
+class PathShape(Shape):
+    """A pathlib path."""
+
     def __init__(self, kind: type[pathlib.PurePath]) -> None:
         super().__init__(type(kind()), kind.__qualname__)
 
@@ -154,7 +144,7 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-class _Fields(Shape):
+class FieldsShape(Shape):
     """A type with named fields, each with a shape or None."""
 
     def __init__(self, kind: type, shapes: Callable[[], dict[str, Shape | None]]) -> None:
@@ -170,7 +160,9 @@ class _Fields(Shape):
         return self._shapes
 
 
-class _Dataclass(_Fields):
+class DataclassShape(FieldsShape):
+    """An instance of a dataclass."""
+
     def __init__(self, kind: type, shapes: Callable[[], dict[str, Shape | None]]) -> None:
         super().__init__(kind, shapes)
         self._fields = {field.name: field for field in dataclasses.fields(kind)}
@@ -226,7 +218,9 @@ class _Dataclass(_Fields):
         return made
 
 
-class _NamedTuple(_Fields):
+class NamedTupleShape(FieldsShape):
+    """A named tuple."""
+
     def to_plain(self, value: Any, path: str) -> Any:
         shapes = self.shapes
         return tuple(
@@ -259,7 +253,7 @@ class _NamedTuple(_Fields):
             raise InvalidValue(f"{path} cannot become a {self.name}: {error}") from error
 
 
-class _Model(Shape):
+class ModelShape(Shape):
     """A model of pydantic, which has its own way to JSON and back."""
 
     def to_plain(self, value: Any, path: str) -> Any:
@@ -277,7 +271,9 @@ class _Model(Shape):
             raise InvalidValue(f"{path} cannot become a {self.name}: {error!s:.1000}") from error
 
 
-class _TypedDict(_Fields):
+class TypedDictShape(FieldsShape):
+    """A dict with the keys of a TypedDict."""
+
     def __init__(self, kind: type, shapes: Callable[[], dict[str, Shape | None]]) -> None:
         super().__init__(kind, shapes)
         self.kind = dict
@@ -299,7 +295,9 @@ class _TypedDict(_Fields):
     from_plain = lift
 
 
-class _Tuple(Shape):
+class TupleShape(Shape):
+    """A tuple."""
+
     def __init__(self, parts: tuple[Shape | None, ...] | None, each: Shape | None = None) -> None:
         """`parts` of a tuple of known length; None if there may be any number of `each`."""
         super().__init__(tuple)
@@ -327,7 +325,9 @@ class _Tuple(Shape):
     from_plain = lift
 
 
-class _List(Shape):
+class ListShape(Shape):
+    """A list, or another sequence, of values of one shape."""
+
     def __init__(self, each: Shape) -> None:
         super().__init__(list)
         self._each = each
@@ -347,7 +347,9 @@ class _List(Shape):
     from_plain = lift
 
 
-class _Set(Shape):
+class SetShape(Shape):
+    """A set or frozenset of values of one shape."""
+
     def __init__(self, kind: type, each: Shape) -> None:
         super().__init__(kind)
         self._each = each
@@ -367,7 +369,9 @@ class _Set(Shape):
     from_plain = lift
 
 
-class _Dict(Shape):
+class DictShape(Shape):
+    """A dict, or another mapping, with shapes of its keys or values."""
+
     def __init__(self, key: Shape | None, value: Shape | None) -> None:
         super().__init__(dict)
         self._key = key
@@ -399,7 +403,7 @@ class _Dict(Shape):
             raise UnencodableValue(f"{path}: a key is no plain value: {error}", path) from error
 
 
-class _Union(Shape):
+class UnionShape(Shape):
     """A union of which more than one member could be meant by plain data: members of a shape are named."""
 
     def __init__(self, members: list[Shape]) -> None:
@@ -430,7 +434,7 @@ class _Union(Shape):
         return plain[TYPE] if isinstance(plain, dict) and plain.keys() == {TYPE, VALUE} else None
 
 
-class _Unknown(Shape):
+class UnknownShape(Shape):
     """An annotation that cannot be used: plain data passes, and an error says why the rest does not."""
 
     def __init__(self, why: str) -> None:
@@ -452,148 +456,11 @@ class _Unknown(Shape):
 def _wants_shape(kind: type) -> bool:
     return (
         dataclasses.is_dataclass(kind)
-        or _is_model(kind)
+        or is_model(kind)
         or (issubclass(kind, enum.Enum | pathlib.PurePath) and not issubclass(kind, _SCALARS))
     )
 
 
-def _is_model(kind: type) -> bool:
+def is_model(kind: type) -> bool:
     pydantic = sys.modules.get("pydantic")
     return pydantic is not None and issubclass(kind, pydantic.BaseModel)
-
-
-def resolved(annotations: Mapping[str, Any], namespace: dict[str, Any]) -> dict[str, Any]:
-    """The types that annotations name; a `Shape` in place of one that cannot be looked up."""
-    return {name: _resolved(name, annotation, namespace) for name, annotation in annotations.items()}
-
-
-def _resolved(name: str, annotation: Any, namespace: dict[str, Any]) -> Any:
-    if isinstance(annotation, type) and not typing.get_args(annotation):
-        return annotation
-    holder: Any = types.SimpleNamespace(__annotations__={name: annotation})
-    try:
-        return typing.get_type_hints(holder, namespace)[name]
-    except Exception as error:  # noqa: BLE001 - an annotation may be any expression
-        return _Unknown(
-            f"the annotation {annotation!r:.80} cannot be looked up ({type(error).__name__}: {error}); import what it "
-            "names outside `if TYPE_CHECKING:`"
-        )
-
-
-def shape_of(annotation: Any, types_of: Mapping[Any, Any] | None = None) -> Shape | None:
-    """The shape of a resolved annotation, or None if its values are plain data. `types_of` maps type variables."""
-    return _Compiler({}).shape_of(annotation, types_of or {})
-
-
-class _Compiler:
-    def __init__(self, known: dict[Any, Shape]) -> None:
-        #: Shapes of types with fields, which may contain themselves.
-        self._known = known
-
-    def shape_of(self, annotation: Any, variables: Mapping[Any, Any]) -> Shape | None:
-        if isinstance(annotation, Shape):
-            return annotation
-        if isinstance(annotation, TypeVar):
-            return self.shape_of(variables.get(annotation, annotation.__bound__), {})
-        if hasattr(annotation, "__supertype__"):  # a NewType
-            return self.shape_of(annotation.__supertype__, variables)
-        origin = typing.get_origin(annotation)
-        if origin is typing.Annotated:
-            return self.shape_of(annotation.__origin__, variables)
-        if origin is None and type(annotation).__name__ == "TypeAliasType":
-            return self._later(annotation, variables)
-        args = typing.get_args(annotation)
-        if origin in (typing.Union, types.UnionType):
-            return self._union(args, variables)
-        if origin is typing.Literal:
-            kinds = {type(arg) for arg in args}
-            return self._of_class(kinds.pop(), (), {}) if len(kinds) == 1 else None
-        if origin in (typing.Required, typing.NotRequired, typing.Final, typing.ClassVar):
-            return self.shape_of(args[0], variables)
-        kind = origin or annotation
-        return self._of_class(kind, args, variables) if isinstance(kind, type) else None
-
-    def _of_class(self, kind: type, args: tuple[Any, ...], variables: Mapping[Any, Any]) -> Shape | None:
-        if kind is tuple:
-            return self._tuple(args, variables)
-        if kind in _LISTS or kind in _SETS:
-            each = self.shape_of(args[0], variables) if args else None
-            return None if each is None else _Set(_SETS[kind], each) if kind in _SETS else _List(each)
-        if kind in _DICTS:
-            shapes = [self.shape_of(arg, variables) for arg in args]
-            return _Dict(*shapes) if len(shapes) == 2 and any(shapes) else None
-        if values.is_registered(kind):
-            return None
-        if issubclass(kind, enum.Enum):
-            return _Enum(kind) if len(kind) else None
-        if issubclass(kind, pathlib.PurePath):
-            return None if issubclass(kind, pathlib.WindowsPath) and os.name != "nt" else _Path(kind)
-        if typing.is_typeddict(kind):
-            known = (kind, args) in self._known
-            shape = self._with_fields(_TypedDict, kind, args, variables)
-            return shape if known or any(shape.shapes.values()) else None
-        if issubclass(kind, tuple) and hasattr(kind, "_fields"):
-            return self._with_fields(_NamedTuple, kind, args, variables)
-        if _is_model(kind):
-            return _Model(kind)
-        if dataclasses.is_dataclass(kind):
-            return self._with_fields(_Dataclass, kind, args, variables)
-        return None
-
-    def _with_fields(
-        self, make: type[_Fields], kind: type, args: tuple[Any, ...], variables: Mapping[Any, Any]
-    ) -> _Fields:
-        key = kind, args
-        if key not in self._known:
-            inner = dict(zip(getattr(kind, "__parameters__", ()), args, strict=False))
-            inner = {variable: variables.get(arg, arg) for variable, arg in inner.items()}
-            self._known[key] = make(
-                kind, lambda: {name: self.shape_of(hint, inner) for name, hint in _hints_of(kind).items()}
-            )
-        shape = self._known[key]
-        assert isinstance(shape, _Fields)
-        return shape
-
-    def _later(self, alias: Any, variables: Mapping[Any, Any]) -> Shape | None:
-        """An alias, as `type X = …` makes them; one that contains itself holds plain data."""
-        if alias in self._known:
-            return None
-        self._known[alias] = _Unknown("its alias contains itself")
-        try:
-            return self.shape_of(alias.__value__, variables)
-        finally:
-            del self._known[alias]
-
-    def _tuple(self, args: tuple[Any, ...], variables: Mapping[Any, Any]) -> Shape:
-        if not args:
-            return _Tuple(None)
-        if len(args) == 2 and args[1] is Ellipsis:
-            return _Tuple(None, self.shape_of(args[0], variables))
-        return _Tuple(tuple(self.shape_of(arg, variables) for arg in args))
-
-    def _union(self, args: tuple[Any, ...], variables: Mapping[Any, Any]) -> Shape | None:
-        others = [arg for arg in args if arg is not type(None)]
-        shapes = [self.shape_of(arg, variables) for arg in others]
-        typed = [shape for shape in shapes if shape is not None]
-        if not typed or len(others) == 1:
-            return typed[0] if typed else None
-        for shape in typed:
-            if isinstance(shape, _Unknown):
-                return shape
-        if len({shape.name for shape in typed}) < len(typed) or len({shape.kind for shape in typed}) < len(
-            typed
-        ):
-            return _Unknown("members of its union cannot be told apart by their class")
-        return _Union(typed)
-
-
-def _hints_of(kind: type) -> dict[str, Any]:
-    """The annotations of a class's fields."""
-    try:
-        return typing.get_type_hints(kind)
-    except Exception:  # noqa: BLE001 - one of them cannot be looked up: take them one by one
-        namespace = vars(sys.modules[kind.__module__])
-        found: dict[str, Any] = {}
-        for base in reversed(kind.__mro__):
-            found |= resolved(vars(base).get("__annotations__", {}), namespace)
-        return found

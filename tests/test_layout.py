@@ -27,6 +27,7 @@ EXTRAS = {
 
 #: Modules without a test module of their own, and where they are tested.
 UNTESTED = {
+    "actors/shape_compiler.py": "tests/actors/test_shapes.py: every shape there is made by it",
     "storage/file/new_store.py": "tests/storage/test_environment.py: it makes what that opens",
     "supervisor/channel/interface.py": "tests/supervisor/execution: a second channel passes there",
     "supervisor/daemon/core.py": "tests/supervisor: every test in a Room has one",

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from ..errors import UnencodableValue
-from ..shapes import Shape, lift, lower, resolved, shape_of
+from ..shape_compiler import resolved, shape_of
+from ..shapes import Shape, lift, lower
 
 Arguments = tuple[Any, ...] | list[Any]
 

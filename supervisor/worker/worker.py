@@ -30,17 +30,14 @@ from ...actors.attempt.host import (
     Assignment,
     Ending,
     Outcome,
-    Undeclared,
     printable,
 )
 from ...actors.attempt.loop_executor import LoopExecutor
-from ...actors.errors import AppFailed, ProtocolError, TaskNotFound
+from ...actors.errors import ProtocolError, TaskNotFound
 from ...actors.ids import id_text
 from ...actors.task import current_runtime, worker_hooks
-from ...actors.task.declaration import Task, declared_as, registry
-from ...actors.task.options import Options
+from ...actors.task.declaration import Task
 from ...storage.tables.schema import Lane
-from ..app import load_late
 from ..channel.begin_tokens import BeginTokens
 from ..channel.wait_marks import WaitMarks
 from ..home import task_folder
@@ -52,7 +49,6 @@ from ..linux.processes import (
     leave_signals_to_supervisor,
 )
 from ..rules.pace import Streak
-from ..task_kinds import kind_of
 from ..testing.crash_points import Process, arm
 from ..wire.codec import Decoder, parts
 from ..wire.error_codec import error_of
@@ -61,6 +57,7 @@ from ..wire.socket_buffers import read_buffer
 from .reaper import Reaper
 from .report_buffer import ReportBuffer
 from .slots import Slots
+from .task_code import TaskCode
 from .thread_state import ThreadState
 
 if TYPE_CHECKING:
@@ -110,7 +107,7 @@ class Worker:
         self._sock = sock
         self.home: str = config["home"]
         self._alone: bool = config.get("alone", False)
-        self._modules: list[str] = list(config["modules"])
+        self._code = TaskCode(config["modules"])
         self._value_limit: int = config["value_limit"]
         self._decoder = Decoder(self._value_limit)
         self._actors: dict[bytes, TaskActor] = {}
@@ -135,10 +132,6 @@ class Worker:
         self._loop: asyncio.AbstractEventLoop | None = None
         #: Async tasks that have not begun; guarded by `_making`.
         self._async_queue: deque[Assignment] = deque()
-        #: Held while a module is imported late.
-        self._importing = threading.Lock()
-        #: Meanwhile: the names of the tasks that were declared before, which need not wait for it.
-        self._ready: frozenset[str] | None = None
         # Held while an assignment becomes an actor, so that no order for it is lost in between.
         self._making = threading.Lock()
         self._expected: dict[bytes, list[Callable[[TaskActor], None]]] = {}
@@ -348,7 +341,7 @@ class Worker:
             actor.interrupt()
 
     def _declare(self, modules: tuple[str, ...]) -> None:
-        self._modules += modules
+        self._code.add(modules)
 
     def _to_actor(self, id: bytes, tell: Callable[[TaskActor], None]) -> None:
         with self._making:
@@ -402,9 +395,7 @@ class Worker:
         return state
 
     def _actor_for(self, assignment: Assignment) -> TaskActor:
-        task = declared_as(assignment.task)
-        if task is None or ((ready := self._ready) is not None and assignment.task not in ready):
-            task = self._import_late(assignment.task)
+        task = self._code.of(assignment.task)
         if self._reports.has_results and not self._streaks[assignment.task].may_gather:
             # This task may compute for long and keep the report buffer's thread from running.
             # Results must not wait for that.
@@ -426,44 +417,6 @@ class Worker:
             if self._draining:
                 actor.interrupt()
         return actor
-
-    def _import_late(self, name: str) -> Task[..., Any]:
-        """A task of Understudy's own, or of a module that was declared after this worker was forked.
-
-        A module that cannot be imported gives a task that raises the error. One thread imports at a time, and others
-        wait: a module declares its tasks before its import ends, and they may run after its start hooks only.
-        """
-        with self._importing:
-            if (task := declared_as(name)) is not None:
-                return task
-            self._ready = frozenset(registry)
-            try:
-                return self._import_for(name)
-            finally:
-                self._ready = None
-
-    def _import_for(self, name: str) -> Task[..., Any]:
-        failed: AppFailed | None = None
-        for module in self._homes_of(name):
-            try:
-                load_late(module)
-                worker_hooks.start()
-            except AppFailed as error:
-                failed = failed or error
-            except worker_hooks.HookFailed:
-                # The worker has other tasks by now.
-                log.exception("%s was imported late", module)
-            if (task := declared_as(name)) is not None:
-                return task
-        return Task(
-            _raises(failed or Undeclared(f"this worker's app declares no task {name}", name)), name, Options()
-        )
-
-    def _homes_of(self, name: str) -> list[str]:
-        """The modules that may declare a task, the likeliest first: a task may have a name of its own."""
-        if (own := kind_of(name).module) is not None:
-            return [f"{__package__.rpartition('.')[0]}.{own}"]
-        return sorted(self._modules, key=lambda module: module != name.partition(":")[0])
 
     def _event_loop(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
@@ -599,12 +552,3 @@ def _end_fork(outcome: Outcome) -> NoReturn:
         sys.stderr.write(outcome.error[2])
     flush_output()
     os._exit(0 if outcome.ending is Ending.VALUE else 1)
-
-
-def _raises(error: Exception) -> Callable[..., None]:
-    """The code of a task that this worker does not have."""
-
-    def absent(*_args: Any, **_kwargs: Any) -> None:
-        raise error
-
-    return absent

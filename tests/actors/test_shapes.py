@@ -14,7 +14,8 @@ import pytest
 
 from understudy.actors import values
 from understudy.actors.errors import InvalidValue, UnencodableValue
-from understudy.actors.shapes import Shape, resolved, shape_of
+from understudy.actors.shape_compiler import resolved, shape_of
+from understudy.actors.shapes import Shape
 from understudy.actors.values import pack, unpack
 
 T = TypeVar("T")
