@@ -291,10 +291,10 @@ class AsyncRuntime:
         """See `Runtime.supervisor_pid`. It blocks the event loop while no supervisor is there."""
         return self.sync.supervisor_pid
 
-    async def close(self, id: IdLike = UNSET) -> None:
+    async def close(self, id: IdLike = UNSET, *, timeout: float | None = None) -> None:
         """See `Runtime.close`."""
         if id is not UNSET:
-            await self.close_mailbox(id)
+            await self.close_mailbox(id, timeout=timeout)
             return
         if self._sync is not None:
             await self._call(self._sync.close)

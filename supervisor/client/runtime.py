@@ -439,13 +439,13 @@ class Runtime:
         deadline = self._deadline(timeout)
         return self._do(self._calls.stop_supervisor(deadline, now), deadline)
 
-    def close(self, id: IdLike = UNSET) -> None:
+    def close(self, id: IdLike = UNSET, *, timeout: float | None = None) -> None:
         """Disconnect; stop the supervisor if this runtime started it. May be called twice.
 
-        With an id: see `close_mailbox`, which is the better name for it.
+        With an id: see `close_mailbox`, which is the better name for it. `timeout` is for that alone.
         """
         if id is not UNSET:
-            self.close_mailbox(id)
+            self.close_mailbox(id, timeout=timeout)
             return
         self._finalizer.detach()
         self._client.close()

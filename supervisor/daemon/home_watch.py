@@ -42,8 +42,7 @@ class HomeWatch:
         self._on_removed = on_removed
         self._touched = time.monotonic()
         self._removed = False
-        #: What was missing at the last look. It is made at the second look, so that whoever removes the whole folder
-        #: can do so.
+        #: What was missing at the last look. The next look makes it anew, if the folder still exists then.
         self._missed: set[Callable[[], Awaitable[None]]] = set()
 
     def warn(self) -> None:

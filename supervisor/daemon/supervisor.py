@@ -155,7 +155,9 @@ class Supervisor:
         chores = [
             self._loop.create_task(chore)
             for chore in (
-                repeat("pruning", PRUNE_EVERY, self._prune),
+                # The last supervisor may have ended between a record's removal and its folder's.
+                self._folders.sweep(),
+                repeat("pruning", PRUNE_EVERY, lambda: self._core.service.prune(time.time())),
                 repeat("the look after the home", HOME_LOOK, self._watch.look),
                 self._boxes.run(),
             )
@@ -166,11 +168,6 @@ class Supervisor:
             for chore in chores:
                 chore.cancel()
             await asyncio.gather(*chores, return_exceptions=True)
-
-    async def _prune(self) -> None:
-        await self._core.service.prune(time.time())
-        # The last supervisor may have ended between a record's removal and its folder's.
-        await self._folders.sweep()
 
     def _home_removed(self, error: HomeError) -> None:
         if self._embedded:

@@ -20,7 +20,7 @@ from ..rules.crashes import delays_from, recent
 from ..rules.pace import Paces
 from ..rules.pauses import was_paused
 from ..rules.report_checks import check_checkpoint, check_done, check_failure, check_lines, check_progress
-from ..rules.verdict import ErrorRow, Verdict, completes, judge, judge_crash
+from ..rules.verdict import ErrorRow, Verdict, acknowledges, completes, judge, judge_crash
 from ..settings import Settings
 from ..tasks.attempt import Attempt, due_of
 from ..tasks.commit_loop import CommitLoop
@@ -214,8 +214,7 @@ class Attempts:
             record.started = started
             how, timed_out = _ENDINGS[ending], attempt.signal == "timeout"
             try:
-                if task.mailbox is not None and not (timed_out and how is Ending.VALUE):
-                    # The value of a late attempt does not count, and so neither does its last message as dealt with.
+                if task.mailbox is not None and acknowledges(how, timed_out=timed_out):
                     self._mailboxes.acknowledge(task, acked)
                 if completes(how, cancelled=record.cancel, timed_out=timed_out):
                     self._table.end(task, Event.COMPLETE, value=value)

@@ -43,6 +43,14 @@ def completes(ending: Ending, *, cancelled: bool, timed_out: bool) -> bool:
     return ending is Ending.VALUE and not cancelled and not timed_out
 
 
+def acknowledges(ending: Ending, *, timed_out: bool) -> bool:
+    """Whether the messages that the attempt had dealt with at its end are read.
+
+    A value that comes after the deadline does not count, and neither does what it stands for.
+    """
+    return not (timed_out and ending is Ending.VALUE)
+
+
 def judge(
     outcome: Outcome,
     options: Options,

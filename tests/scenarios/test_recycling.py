@@ -6,9 +6,11 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import stage_tasks as stage
 from theatre import PATIENCE, ended, gone, parked, ready, runtime, seen
-from understudy import Runtime
+from understudy import Runtime, TaskFailed
 from waiting import until
 
 
@@ -42,6 +44,21 @@ def test_after_so_much_memory(home: Path) -> None:
         waits.close()
         assert waits.result(PATIENCE) == 0
         assert waits.status().attempt == 1
+
+
+def test_who_kills_a_worker_that_is_being_replaced_is_blamed(home: Path, tmp_path: Path) -> None:
+    with runtime(home, workers=1, worker_tasks=20) as rt:
+        info = stage.dies_when_free.start("kill", str(tmp_path))
+        until((tmp_path / "begun").exists, PATIENCE)
+        (worker,) = ready(rt, 1)
+        list(rt.results(rt.start_many(stage.pid, [()] * 100), PATIENCE))
+        # It is replaced: the others run elsewhere, and it lives on for this one.
+        assert rt.run(stage.pid, timeout=PATIENCE) != worker
+        (tmp_path / "crash").touch()
+        with pytest.raises(TaskFailed) as failed:
+            info.result(PATIENCE)
+        assert failed.value.error.type == "WorkerDied"
+        assert (info.status().attempt, info.status().interruptions) == (1, 0)
 
 
 def rows_alone(rt: Runtime) -> list[dict[str, Any]]:

@@ -45,6 +45,7 @@ def calls(rt: Any, info: TaskInfo) -> dict[str, Callable[[], Any]]:
         "a large send": lambda: rt.send(info, bytes(8 << 20), timeout=SHORT),
         "send_many": lambda: rt.send_many([(info, 1)], timeout=SHORT),
         "close_mailbox": lambda: rt.close_mailbox(info, timeout=SHORT),
+        "close": lambda: rt.close(info, timeout=SHORT),
         "cancel": lambda: rt.cancel(info, timeout=SHORT),
         "result": lambda: rt.result(info, timeout=SHORT),
         "wait": lambda: rt.wait(info, timeout=SHORT),

@@ -32,6 +32,22 @@ def test_delays(policy: dict[str, Any], delays: list[float]) -> None:
     assert all(0.9 * delay <= got <= 1.1 * delay for got, delay in zip(spread, delays, strict=True))
 
 
+@pytest.mark.parametrize("retries", [1, 0])
+def test_a_value_that_comes_too_late_takes_no_message_with_it(home: Path, retries: int) -> None:
+    with runtime(home) as rt:
+        info = stage.too_late.options(retry=Retry(retries, delay=0)).start()
+        info.send("precious")
+        if retries:
+            assert info.result(PATIENCE) == "precious"
+            assert info.status().attempt == 2
+            return
+        record = info.wait(PATIENCE)
+        assert (record.state, record.mailbox_depth) == ("timed_out", 1)
+        # The task that tries it again begins with attempt 1, and so returns too late, too.
+        again = rt.retry(info)
+        assert again.wait(PATIENCE).mailbox_depth == 1
+
+
 def test_the_record_says_when_the_next_attempt_is_due(home: Path) -> None:
     policies = [
         Retry(attempts=9, delay=0.04, max_delay=50),

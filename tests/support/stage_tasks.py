@@ -268,6 +268,15 @@ def dies_when_told(how: str) -> None:
     die(how)
 
 
+@task(timeout=0.3, grace=20)
+def too_late() -> Any:
+    """Takes a message. In its first attempt it returns that after its deadline."""
+    message = receive(timeout=10)
+    while current().attempt == 1 and current().cancel_reason is None:
+        time.sleep(0.002)
+    return message
+
+
 @task
 def dies_when_free(how: str, folder: str) -> None:
     """Dies when the test leaves the file `crash`; dies at once in a worker of its own."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import queue
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for_all
@@ -19,6 +18,7 @@ from understudy.actors.attempt.helper_threads import start_outside
 from understudy.actors.errors import Cancelled, NotInTask
 from understudy.actors.ids import id_text
 from understudy.actors.inside import context
+from waiting import until
 
 #: Seconds that a wait takes at most.
 PATIENCE = 20.0
@@ -203,8 +203,7 @@ def test_a_helper_that_waits_gives_nothing_away(stage: Any) -> None:
     def body() -> Any:
         for wait in (context.receive, lambda: context.sleep(PATIENCE)):
             threading.Thread(target=wait).start()
-        while len(play.actor.inbox.rings) < 2:  # works: a wait on a condition would be seen
-            time.sleep(0)
+        until(lambda: len(play.actor.inbox.rings) == 2)
         return play.parked
 
     play = stage.perform(body, now=False)

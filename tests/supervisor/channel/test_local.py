@@ -19,6 +19,16 @@ from understudy.supervisor.wire.codec import encode
 from understudy.supervisor.wire.messages import Order, Report
 
 
+class Heard(list[Any]):
+    """What a channel tells its seat."""
+
+    def reported(self, frame: Frame) -> None:
+        self.append(frame)
+
+    def lost(self) -> None:
+        self.append("lost")
+
+
 async def with_tasks(it: Room, count: int) -> tuple[Puppet, list[bytes]]:
     ids = [it.add() for _ in range(count)]
     await it.settle()
@@ -129,16 +139,8 @@ def test_reading_pauses_and_goes_on(home: Path):
 def test_the_last_reports_of_a_dead_worker_are_read(home: Path):
     async def story() -> None:
         async with room(home, workers=0) as it:
-            heard: list[Any] = []
-
-            class Ears:
-                def reported(self, frame: Frame) -> None:
-                    heard.append(frame)
-
-                def lost(self) -> None:
-                    heard.append("lost")
-
-            channel = LocalChannel(it.settings, cast("Any", Ears()), it.killed.append)
+            heard = Heard()
+            channel = LocalChannel(it.settings, cast("Any", heard), it.killed.append)
             channel.last_words()  # no connection yet
             ours, theirs = socket.socketpair()
             ours.setblocking(False)
@@ -160,16 +162,8 @@ def test_a_failed_write_loses_none_of_the_last_reports(home: Path):
 
     async def story() -> None:
         async with room(home, workers=0) as it:
-            heard: list[Any] = []
-
-            class Ears:
-                def reported(self, frame: Frame) -> None:
-                    heard.append(frame)
-
-                def lost(self) -> None:
-                    heard.append("lost")
-
-            channel = LocalChannel(it.settings, cast("Any", Ears()), it.killed.append)
+            heard = Heard()
+            channel = LocalChannel(it.settings, cast("Any", heard), it.killed.append)
             ours, theirs = socket.socketpair()
             ours.setblocking(False)
             await it.loop.connect_accepted_socket(lambda: channel, ours)
@@ -194,16 +188,8 @@ def test_a_failed_write_loses_none_of_the_last_reports(home: Path):
 def test_nothing_is_read_behind_a_frame_that_cannot_be(home: Path):
     async def story() -> None:
         async with room(home, workers=0) as it:
-            heard: list[Any] = []
-
-            class Ears:
-                def reported(self, frame: Frame) -> None:
-                    heard.append(frame)
-
-                def lost(self) -> None:
-                    pass
-
-            channel = LocalChannel(it.settings, cast("Any", Ears()), it.killed.append)
+            heard = Heard()
+            channel = LocalChannel(it.settings, cast("Any", heard), it.killed.append)
             ours, theirs = socket.socketpair()
             ours.setblocking(False)
             await it.loop.connect_accepted_socket(lambda: channel, ours)

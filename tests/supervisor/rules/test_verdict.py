@@ -14,6 +14,7 @@ from understudy.actors.task.retry import Retry, lineage
 from understudy.supervisor.rules.verdict import (
     COMPLETED,
     Verdict,
+    acknowledges,
     completes,
     judge,
     judge_crash,
@@ -160,3 +161,9 @@ def test_a_cancel_that_was_accepted_stands_after_a_death(crashes: int):
 def test_the_short_form_says_what_judge_says(ending: Ending, cancelled: bool, timed_out: bool):
     verdict = judge(Outcome(ending), Options(timeout=1.0), 1, cancelled=cancelled, timed_out=timed_out)
     assert completes(ending, cancelled=cancelled, timed_out=timed_out) is (verdict is COMPLETED)
+
+
+@pytest.mark.parametrize("ending", Ending)
+def test_only_a_value_that_comes_too_late_leaves_its_messages_unread(ending: Ending):
+    assert acknowledges(ending, timed_out=False)
+    assert acknowledges(ending, timed_out=True) is (ending is not Ending.VALUE)
