@@ -19,6 +19,9 @@ def pytest_configure(config: pytest.Config) -> None:
     mark_session()
     # A shell without job control starts `make test &` with SIGINT ignored, and every program under test inherits that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # So does `nohup make test` with SIGHUP. A handler is not inherited, and this process goes on all the same.
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda *_: None)
 
 
 @pytest.fixture
