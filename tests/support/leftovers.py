@@ -31,23 +31,27 @@ def mark_session() -> None:
     An inherited mark is replaced: processes that run tests side by side must not end each other's processes.
     """
     os.environ[MARK] = uuid.uuid4().hex
+    _strangers.update(psutil.pids())
 
 
 def ours(folders: Iterable[Path] = ()) -> set[psutil.Process]:
     """Every living process that this session started, directly or indirectly."""
     active_children()  # reaps the children of multiprocessing that were not joined
-    found = set(psutil.Process().children(recursive=True))
+    pids = set(psutil.pids())
+    _strangers.intersection_update(pids)  # a number that is free may be given to a process of ours
+    candidates = pids - _strangers - {os.getpid()}
+    parents = {pid: parent for pid in candidates if (parent := _parent(pid)) is not None}
     places = [os.fspath(folder) for folder in folders]
     mark = f"{MARK}={os.environ[MARK]}".encode()
-    for pid in psutil.pids():
-        if pid == os.getpid():
-            continue
-        try:
-            environ = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-            if mark in environ or _inside(str(Path(f"/proc/{pid}/cwd").readlink()), places):
+    found = set()
+    for pid in parents:
+        with suppress(OSError, psutil.NoSuchProcess):  # it has ended, or belongs to another user
+            if (
+                _descends(pid, parents)
+                or _marked(pid, mark)
+                or _inside(os.readlink(f"/proc/{pid}/cwd"), places)
+            ):
                 found.add(psutil.Process(pid))
-        except (OSError, psutil.NoSuchProcess):
-            continue  # has ended, or belongs to another user
     return {process for process in found if not _tolerated(process)}
 
 
@@ -68,6 +72,27 @@ def left_behind(before: set[psutil.Process], folders: Iterable[Path] = ()) -> li
 
 
 _named: set[psutil.Process] = set()
+#: Processes that were there before the session began. They are not looked at again and again: two looks at a hundred of
+#: them for each test would be a tenth of the suite's processor time.
+_strangers: set[int] = set()
+
+
+def _parent(pid: int) -> int | None:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return None  # it has ended
+    return int(stat[stat.rindex(b")") + 1 :].split(maxsplit=2)[1])  # the name before it may hold anything
+
+
+def _descends(pid: int, parents: dict[int, int]) -> bool:
+    while pid in parents:
+        pid = parents[pid]
+    return pid == os.getpid()
+
+
+def _marked(pid: int, mark: bytes) -> bool:
+    return mark in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
 
 
 def _inside(path: str, places: Iterable[str]) -> bool:
