@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import compileall
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,6 +37,16 @@ def _write_bytecode() -> None:
     compileall.compile_file(ROOT / "__init__.py", quiet=2)
     for folder in (*ROOMS, "tests/support", "tests/torture"):
         compileall.compile_dir(ROOT / folder, quiet=2)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Keep what pytest makes of the test modules: to rewrite their asserts takes most of a collection."""
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, False
+    try:
+        return (yield)
+    finally:
+        sys.dont_write_bytecode = before
 
 
 @pytest.fixture
