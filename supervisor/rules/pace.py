@@ -76,9 +76,10 @@ class Streak:
         """Whether results need not be sent before the task begins."""
         return self._short >= RUNS or self._light >= RUNS
 
-    def took(self, seconds: float) -> None:
-        """An attempt has ended after `seconds`."""
+    def took(self, seconds: float) -> bool:
+        """An attempt has ended after `seconds`. Whether it was short."""
         self._short = self._short + 1 if seconds < IN_A_ROW else 0
+        return self._short > 0
 
     def broken(self) -> None:
         """The attempt has left something in its thread: the task must be looked at each time, however short it is."""

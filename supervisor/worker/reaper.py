@@ -50,7 +50,7 @@ class Reaper:
         threading.Thread(target=self._run, name="understudy-reaper", daemon=True).start()
 
     def wake(self) -> None:
-        """A task begins that may start processes; called when it is among the attempts."""
+        """A task begins that may start processes, or ends that may have; called while it is among the attempts."""
         if not self._work.is_set():
             self._work.set()
 
@@ -72,12 +72,15 @@ class Reaper:
 
     def reap(self) -> int:
         """Wait for the children that have ended and that nobody will wait for; how many there were."""
-        count = 0
-        dropped = {popen.pid for popen in list(getattr(subprocess, "_active", None) or ())}
-        known = {*_known()} - dropped
+        # By their own method: `subprocess` keeps them until its next process, and must not wait for this pid again.
+        dropped = [
+            popen for popen in list(getattr(subprocess, "_active", None) or ()) if popen.returncode is None
+        ]
+        count = sum(popen.poll() is not None for popen in dropped)
+        known = {*_known()}
         for thread, pids in children_by_thread(os.getpid()).items():
             for pid in pids:
-                if is_zombie(pid) and pid not in known and (pid in dropped or self._left_behind(thread, pid)):
+                if is_zombie(pid) and pid not in known and self._left_behind(thread, pid):
                     with suppress(ChildProcessError):
                         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG)
                     count += 1

@@ -446,7 +446,9 @@ class Worker:
             self._captured.close()
             self._captured = None
         now = time.time()
-        self._streaks[actor.task.name].took(now - actor.started)
+        if not self._streaks[actor.task.name].took(now - actor.started):
+            # A task that was quick until now has not woken the reaper, and may have left a process this time.
+            self._reaper.wake()
         self._actors.pop(actor.id, None)
         self._marks.ended(actor.id)
         self._reports.done(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import multiprocessing
 import os
 import subprocess
@@ -13,6 +14,8 @@ from typing import Any
 
 from understudy import receive, task
 from understudy.supervisor.linux.processes import children_of, is_zombie
+from understudy.supervisor.rules import pace
+from understudy.supervisor.worker.reaper import Reaper
 
 #: Ends after its parent: the worker inherits it.
 ORPHAN = "sleep 0.05 & echo $!"
@@ -103,14 +106,33 @@ def leaves_orphans(count: int) -> None:
 
 @task
 def leaves_popen() -> None:
-    """Nobody waits for it, and its object is gone."""
-    subprocess.Popen(["true"])
+    """Nobody waits for it, and its object has gone before it ends."""
+    reads, writes = os.pipe()
+    subprocess.Popen(["cat"], stdin=reads)
+    os.close(reads)
+    os.close(writes)
+
+
+@task
+def awaited_popens() -> list[int]:
+    """Pids of the processes for which Python waits itself, because their objects are gone."""
+    return [popen.pid for popen in subprocess._active if popen.returncode is None]  # type: ignore[attr-defined]
 
 
 @task
 def leaves_fork() -> None:
     if os.fork() == 0:
         os._exit(0)
+
+
+@task
+def forks_after_quick_attempts(forks: bool) -> bool:
+    """All attempts count as quick but the one that leaves a process. Whether the reaper looks for processes."""
+    vars(pace)["IN_A_ROW"] = 0.0 if forks else 60.0
+    if forks and os.fork() == 0:
+        os._exit(0)
+    (reaper,) = (found for found in gc.get_objects() if isinstance(found, Reaper))
+    return reaper._work.is_set()
 
 
 @task

@@ -57,7 +57,7 @@ def test_a_streak_ends_with_the_first_attempt_that_takes_long(short: bool):
         assert not streak.runs_in_a_row
         assert not streak.may_gather
         streak.computed(0.0)
-        streak.took(seconds)
+        assert streak.took(seconds) is short
     assert streak.runs_in_a_row == short
     assert streak.may_gather
     streak.computed(2 * LIGHT)

@@ -11,7 +11,7 @@ import pytest
 import child_tasks as tasks
 from theatre import PATIENCE, parked, ready, runtime
 from understudy import Runtime
-from understudy.supervisor.linux.processes import children_of, is_zombie
+from understudy.supervisor.linux.processes import children_of
 from waiting import until
 
 
@@ -20,7 +20,8 @@ def children(home: Path, **settings: Any) -> Runtime:
 
 
 def none_left(worker: int) -> None:
-    until(lambda: not [pid for pid in children_of(worker) if is_zombie(pid)], PATIENCE)
+    """Wait until its children have ended, which they do by themselves, and none is a zombie."""
+    until(lambda: not children_of(worker), PATIENCE, lambda: f"children of {worker}: {children_of(worker)}")
 
 
 def test_orphans_of_the_programs_that_tasks_run(home: Path) -> None:
@@ -28,10 +29,10 @@ def test_orphans_of_the_programs_that_tasks_run(home: Path) -> None:
         (worker,) = ready(rt, 1)
         for info in [tasks.leaves_orphans.start(5) for _ in range(4)]:
             info.result(PATIENCE)
-        until(lambda: not children_of(worker), PATIENCE)
+        none_left(worker)
         # Idle meanwhile, it begins to look again.
         tasks.leaves_orphans.start(5).result(PATIENCE)
-        until(lambda: not children_of(worker), PATIENCE)
+        none_left(worker)
 
 
 @pytest.mark.parametrize("way", tasks.WAYS)
@@ -60,5 +61,19 @@ def test_children_for_which_a_task_forgot_to_wait(home: Path) -> None:
         # Beside a task that has run for longer, if its object is gone.
         tasks.leaves_popen.start().result(PATIENCE)
         none_left(worker)
+        # Another process may have its pid by now.
+        assert rt.run(tasks.awaited_popens, timeout=PATIENCE) == []
         waiting.send("end")
         assert waiting.result(PATIENCE) == "end"
+
+
+def test_a_child_of_a_task_that_was_quick_until_then(home: Path) -> None:
+    with children(home) as rt:
+        (worker,) = ready(rt, 1)
+
+        def run(*, forks: bool) -> bool:
+            return rt.run(tasks.forks_after_quick_attempts, forks, timeout=PATIENCE)
+
+        until(lambda: not run(forks=False), PATIENCE, "the reaper rests beside quick tasks")
+        run(forks=True)
+        none_left(worker)
