@@ -49,7 +49,7 @@ class Ending(IntEnum):
     TIMED_OUT = 5
     """The attempt ran a container with its own timeout, and that ran out."""
     UNDECLARED = 6
-    """No code ran: the worker's app does not declare the task."""
+    """No code ran: the worker's app does not declare the task, or cannot be imported. The error says why."""
 
 
 ErrorFields = tuple[str, str, str, list[list[str]]] | tuple[str, str, str, list[list[str]], dict[str, Any]]
@@ -127,7 +127,7 @@ class Host(Protocol):
 
 
 class Undeclared(UnknownTask):
-    """This worker's app does not declare the task."""
+    """This worker's app does not declare the task. The cause is the error of its import, if that failed."""
 
 
 def error_outcome(error: BaseException, policy: Retry = Retry()) -> Outcome:  # noqa: B008 - frozen
@@ -138,7 +138,8 @@ def error_outcome(error: BaseException, policy: Retry = Retry()) -> Outcome:  # 
     here. One of these in a group fails the task. A group of RetryLater only waits for the longest of their delays.
     """
     if isinstance(error, Undeclared):
-        return Outcome(Ending.UNDECLARED)
+        cause = error.__cause__
+        return Outcome(Ending.UNDECLARED, error=None if cause is None else describe(cause))
     parts = [error] if not isinstance(error, BaseExceptionGroup) else list(leaves(error))
     fields: ErrorFields = describe(error, policy)
     details = next(filter(None, map(_details, parts)), None)

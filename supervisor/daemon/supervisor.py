@@ -270,6 +270,7 @@ class Supervisor:
             "fork_server": self._pool.fork_server_pid,
             "tasks_declared": self._core.table.declared.names(),
             "waits_for_code": self._core.table.queues.without_code(TREE_COUNTED),
+            "not_imported": dict(self._core.table.declared.unimportable),
             "waits_for_room": self._core.dispatcher.waits_for_room,
             "disk_full": self._core.commits.store.full,
             "workers": [_branch(seat) for seat in self._pool.seats],

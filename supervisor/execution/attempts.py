@@ -220,7 +220,7 @@ class Attempts:
                     self._table.end(task, Event.COMPLETE, value=value)
                     continue
                 if how is Ending.UNDECLARED:
-                    self._undeclared(seat, record.name)
+                    self._undeclared(seat, record.name, error)
                 verdict = judge(
                     Outcome(how, value, error, delay),
                     task.options,
@@ -233,16 +233,24 @@ class Attempts:
             except Exception as error:  # noqa: BLE001 - the report is sound, and so are the tasks after this one
                 self._table.set_aside(task, error)
 
-    def _undeclared(self, seat: WorkerSeat, name: str) -> None:
-        log.warning("worker %d has no code for task %s, which waits for it now", seat.pid, name)
-        self._table.undeclare(name)
+    def _undeclared(self, seat: WorkerSeat, name: str, error: Sequence[Any] | None) -> None:
+        # Its worker may have had several tasks of this name.
+        if self._table.declared.places(name):
+            why = "" if error is None else str(error[1]).partition("\n")[0]
+            log.warning(
+                "worker %d has no code for task %s, which waits for it now%s",
+                seat.pid,
+                name,
+                why and f": {why}",
+            )
+            self._table.undeclare(name, why)
 
     def _carry_out(self, task: LiveTask, verdict: Verdict, value: bytes | None = None) -> None:
         if verdict.event is Event.RETRY:
             due = time.time() + verdict.delay if verdict.delay else None
             self._table.requeue(task, Event.RETRY, error=verdict.error, due=due)
         elif verdict.event is Event.INTERRUPT:
-            self._table.requeue(task, Event.INTERRUPT)
+            self._table.requeue(task, Event.INTERRUPT, error=verdict.error)
         else:
             kept = value if verdict.keep_value else None
             self._table.end(task, verdict.event, error=verdict.error, value=kept)

@@ -37,6 +37,9 @@ AT_ONCE: Final = 1_000
 TELL_OF_ABSENT: Final = 1.0
 COUNTED: Final = 100_000
 NAMES_TOLD: Final = 5
+#: Seconds until modules that could not be imported are tried again: at first, and at most.
+IMPORT_AGAIN: Final = 0.25
+IMPORT_AGAIN_MOST: Final = 60.0
 #: Seconds between two looks for room on a disk that is nearly full.
 ROOM_LOOK: Final = 1.0
 #: Seconds after which the clock is looked at again for delayed tasks: it may have been set, or the machine asleep.
@@ -72,6 +75,11 @@ class Dispatcher:
         self._absent: dict[str, int] = {}
         self._absent_at = 0.0
         table.on_absent = self._tell_of_absent_soon
+        self._import_timer: asyncio.TimerHandle | None = None
+        self._import: asyncio.Task[None] | None = None
+        self._import_wait = IMPORT_AGAIN
+        self._imported_at = 0.0
+        table.on_unimportable = self._import_again_soon
         self.paused = False
 
     @property
@@ -82,7 +90,9 @@ class Dispatcher:
     def stop(self) -> None:
         """Hand out nothing more."""
         self.paused = True
-        for timer in (self._look, self._alarm, self._room_look, self._absent_told):
+        for timer in (
+            self._look, self._alarm, self._room_look, self._absent_told, self._import_timer, self._import,
+        ):  # fmt: skip
             if timer is not None:
                 timer.cancel()
 
@@ -207,11 +217,33 @@ class Dispatcher:
 
     def _tell_of_absent(self) -> None:
         self._absent_told = None
-        absent = self._queues.without_code(COUNTED)
+        # The log names a module that could not be imported, with the reason, when this happens.
+        known = self._table.declared.tasks
+        absent = {
+            name: count for name, count in self._queues.without_code(COUNTED).items() if name not in known
+        }
         if absent and absent != self._absent:
             self._absent_at = self._loop.time()
             log.warning("%s", told_of_absent(absent))
         self._absent = absent
+
+    def _import_again_soon(self) -> None:
+        """Try modules that could not be imported again, after longer and longer waits."""
+        if self._import_timer is not None or self.paused:
+            return
+        if self._loop.time() - self._imported_at > 2 * IMPORT_AGAIN_MOST:
+            self._import_wait = IMPORT_AGAIN
+        self._import_timer = self._loop.call_later(self._import_wait, self._import_again)
+        self._import_wait = min(2 * self._import_wait, IMPORT_AGAIN_MOST)
+
+    def _import_again(self) -> None:
+        self._import = self._loop.create_task(self._import_now())
+
+    async def _import_now(self) -> None:
+        await self._pool.declare_again()
+        self._import_timer = None
+        self._imported_at = self._loop.time()
+        self._table.import_again()
 
     # --- async tasks ---
 

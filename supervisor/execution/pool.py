@@ -177,9 +177,9 @@ class Pool:
             log.error("no fork server could be started, trying again in %g s: %s", SPAWN_AGAIN, error)  # noqa: TRY400 - it passes
             self._loop.call_later(SPAWN_AGAIN, self._start_fork_server)
             return
-        if self._modules:
-            # They could be imported before; if that fails now, their tasks are told at their start.
-            self._spawner.declare(self._modules).add_done_callback(_looked_at)
+        for module in self._modules:
+            # They could be imported before. If that fails now, workers try it.
+            self._spawner.declare([module]).add_done_callback(_looked_at)
 
     async def declare(self, modules: Sequence[str]) -> None:
         """More modules hold tasks; AppFailed if one cannot be imported."""
@@ -189,6 +189,15 @@ class Pool:
             self._modules += fresh
             for seat in self.seats:
                 seat.channel.declare(fresh)
+
+    async def declare_again(self) -> None:
+        """Let the fork server import modules again that it could not import, and let workers try it again."""
+        for module in list(self._modules):
+            # One of them may be imported although another cannot. A worker's error is the one that is shown.
+            with suppress(AppFailed):
+                await self._import([module])
+        for seat in self.seats:
+            seat.channel.declare(self._modules)
 
     async def _import(self, modules: list[str]) -> None:
         while True:

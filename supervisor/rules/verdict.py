@@ -68,7 +68,7 @@ def judge(
     1. A task whose cancel was accepted is cancelled, whatever its code returned. The value is kept.
     2. An attempt past its deadline has timed out, whatever its code returned. It may be retried.
     3. A value completes the task. An interruption queues it again and costs no attempt. So does a worker without the
-       task's code.
+       task's code; the error of its import is kept meanwhile.
     4. `Fail` fails the task. `RetryLater` retries it while the policy has retries left. A task without a policy
        (attempts=0) gets every retry that it asks for.
     5. Any other error is retried if the policy covers it and has retries left.
@@ -91,8 +91,10 @@ def judge(
     match outcome.ending:
         case Ending.VALUE:
             return COMPLETED
-        case Ending.INTERRUPTED | Ending.UNDECLARED:
+        case Ending.INTERRUPTED:
             return Verdict(Event.INTERRUPT)
+        case Ending.UNDECLARED:
+            return Verdict(Event.INTERRUPT, error)
         case Ending.TIMED_OUT:
             late = ("Timeout", *error[1:]) if error is not None else ("Timeout", "", "", {})
             return _retried(options, attempt, delays_from, TIMEOUT_LINEAGE, late, rng) or Verdict(

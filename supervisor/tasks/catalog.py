@@ -27,8 +27,10 @@ class TaskCatalog:
         self.tasks: dict[str, tuple[Options, bool]] = {}
         #: By task name: its parameters, as actors/task/parameters.py packs them; only those that are known.
         self.parameters: dict[str, list[Any]] = {}
-        #: Of tasks started as they were declared: options, lane and place in the queue.
+        #: Of tasks started as they were declared: options, lane and place in the queue. All others wait for code.
         self.usual: dict[str, tuple[Options, Lane, Place]] = {}
+        #: Declared tasks whose module a worker could not import, when it last tried, with the reason.
+        self.unimportable: dict[str, str] = {}
         self.add(dict.fromkeys(OWN_KINDS, Options().pack()))
 
     def add(self, tasks: Mapping[str, Mapping[str, Any]]) -> None:
@@ -40,17 +42,36 @@ class TaskCatalog:
             is_async = bool(fields.pop("is_async", False))
             parameters = fields.pop("parameters", None)
             options = Options.unpack(fields)
-            lane = _usual_lane(name, options, is_async)
             self.tasks[name] = (options, is_async)
             if parameters is not None:
                 self.parameters[name] = parameters
-            self.usual[name] = (options, lane, (int(lane), ready_sort(options.priority)))
+            self._place(name)
+            self.unimportable.pop(name, None)
 
-    def drop(self, name: str) -> None:
-        """A worker has no code for this task: it is not declared any more."""
-        self.tasks.pop(name, None)
+    def _place(self, name: str) -> None:
+        options, is_async = self.tasks[name]
+        lane = _usual_lane(name, options, is_async)
+        self.usual[name] = (options, lane, (int(lane), ready_sort(options.priority)))
+
+    def places(self, name: str) -> bool:
+        """Whether a task of this name may run, as far as is known: it does not wait for code."""
+        return name in self.usual
+
+    def drop(self, name: str, why: str = "") -> None:
+        """A worker has no code for this task. It is not declared any more, or could not be imported: `why`."""
         self.usual.pop(name, None)
-        self.parameters.pop(name, None)
+        if why:
+            self.unimportable[name] = why
+        else:
+            self.tasks.pop(name, None)
+            self.parameters.pop(name, None)
+
+    def import_again(self) -> list[str]:
+        """Give the tasks that could not be imported their places again; their names."""
+        names = [name for name in self.unimportable if not self.places(name)]
+        for name in names:
+            self._place(name)
+        return names
 
     def present(self, name: str) -> str:
         """The present name of a task that may have been renamed."""
@@ -63,7 +84,8 @@ class TaskCatalog:
     def options_of(self, record: Record) -> tuple[Options, Lane]:
         """The options in force for a task and the lane it runs in.
 
-        A task that the app does not declare has the default options and waits for its code.
+        A task that the app does not declare has the default options. It waits for its code, and so does one that could
+        not be imported.
         """
         found = self.tasks.get(record.name)
         declared, is_async = found or _UNDECLARED
@@ -72,7 +94,7 @@ class TaskCatalog:
         except (InvalidOption, ValueError, TypeError):
             # Written by a release with other options, or damaged; its task must still be runnable.
             options = declared
-        if found is None and self.loaded:
+        if not self.places(record.name) and (self.loaded or found is not None):
             return options, Lane.CODE
         return options, Lane.ALONE if record.alone else _usual_lane(record.name, options, is_async)
 

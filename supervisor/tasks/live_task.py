@@ -158,10 +158,11 @@ class LiveTask:
         if event is Event.RETRY:
             record.progress = None
             record.attempt += 1
-            record.error = error
-            self._note_tries()
         else:
             record.interruptions += 1
+        if error is not None or event is Event.RETRY:
+            record.error = error
+            self._note_tries()
         record.due = due
         self._leave_worker()
 

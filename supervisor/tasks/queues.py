@@ -108,6 +108,11 @@ class Queues:
         self._declared_parts += [(live_key(Lane.CODE, sort, b""), _end_of(sort)) for sort in sorts]
         return True
 
+    def code_went(self, name: str) -> None:
+        """The code of tasks with this name is absent again: those that still wait for it stay where they are."""
+        end = _end_of(code_sort(name))
+        self._declared_parts = deque(part for part in self._declared_parts if part[1] != end)
+
     @property
     def has_declared(self) -> bool:
         """Whether `take_declared` has something to do."""

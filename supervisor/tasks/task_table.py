@@ -8,7 +8,7 @@ reads one when it is asked for. The table has the queues (`Queues`) and writes c
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -47,12 +47,21 @@ class TaskTable:
         self.on_queued: Callable[[], None] = lambda: None
         #: Called when a task waits for code that the app lacks.
         self.on_absent: Callable[[], None] = lambda: None
+        #: Called when a module of the app could not be imported.
+        self.on_unimportable: Callable[[], None] = lambda: None
 
     def declare(self, tasks: dict[str, dict[str, Any]]) -> None:
         """Add the app's tasks. Queued tasks get the new options; a running one keeps those of its start."""
         first = not self.declared.loaded
         self.declared.loaded = True
         self.declared.add(tasks)
+        self._declare_names(tasks, first)
+
+    def import_again(self) -> None:
+        """Queue the tasks whose module could not be imported: a worker tries it again."""
+        self._declare_names(self.declared.import_again(), first=False)
+
+    def _declare_names(self, tasks: Collection[str], first: bool) -> None:
         names = {*tasks, *(old for old, new in self.declared.aliases.items() if new in tasks)}
         for task in list(self.tasks.values()):
             if task.queued and task.key is not None and (first or task.record.name in names):
@@ -81,9 +90,13 @@ class TaskTable:
             self.queues.discard(task)
             self.stand(task)
 
-    def undeclare(self, name: str) -> None:
-        """A worker has no code for this task, though the app declared it: its tasks wait for code."""
-        self.declared.drop(name)
+    def undeclare(self, name: str, why: str = "") -> None:
+        """A worker has no code for this task, though the app declared it: its tasks wait for code. `why` says why it
+        could not be imported, if that is the reason."""
+        self.declared.drop(name, why)
+        self.queues.code_went(name)
+        if why:
+            self.on_unimportable()
 
     # --- finding ---
 

@@ -24,19 +24,23 @@ class TaskCode:
     def __init__(self, modules: Iterable[str]) -> None:
         """`modules` may be imported late."""
         self._modules = list(modules)
+        #: Why modules could not be imported. They are tried again when the supervisor declares them again.
+        self._failed: dict[str, AppFailed] = {}
         #: Held during a late import: a module declares its tasks before its import ends, and they may run after its
         #: start hooks only. `_ready` are those that may run meanwhile.
         self._importing = threading.Lock()
         self._ready: frozenset[str] | None = None
 
     def add(self, modules: Iterable[str]) -> None:
-        """Further modules may be imported late."""
-        self._modules += modules
+        """These modules may be imported late, too. All that could not be imported may be tried again."""
+        self._failed.clear()
+        self._modules += [module for module in modules if module not in self._modules]
 
     def of(self, name: str) -> Task[..., Any]:
         """The task of this name, from a late import if need be.
 
-        If no module has it, or one cannot be imported, this is a task that raises the error.
+        If no module has it, or one cannot be imported, this is a task that raises Undeclared, with the reason as its
+        cause.
         """
         task = declared_as(name)
         if task is None or ((ready := self._ready) is not None and name not in ready):
@@ -57,17 +61,21 @@ class TaskCode:
         failed: AppFailed | None = None
         for module in self._homes_of(name):
             try:
-                load_late(module)
-                worker_hooks.start()
+                if (error := self._failed.get(module)) is None:
+                    load_late(module)
+                    worker_hooks.start()
+                failed = failed or error
             except AppFailed as error:
+                self._failed[module] = error
                 failed = failed or error
             except worker_hooks.HookFailed:
                 # The worker has other tasks by now.
                 log.exception("%s was imported late", module)
             if (task := declared_as(name)) is not None:
                 return task
-        why = failed or Undeclared(f"this worker's app declares no task {name}", name)
-        return Task(_raises(why), name, Options())
+        return Task(
+            _raises(Undeclared(f"this worker's app declares no task {name}", name), failed), name, Options()
+        )
 
     def _homes_of(self, name: str) -> list[str]:
         """The modules that may declare a task, the likeliest first: a task may have a name of its own."""
@@ -76,10 +84,10 @@ class TaskCode:
         return sorted(self._modules, key=lambda module: module != name.partition(":")[0])
 
 
-def _raises(error: Exception) -> Callable[..., None]:
+def _raises(error: Undeclared, cause: AppFailed | None) -> Callable[..., None]:
     """The code of a task that this worker does not have."""
 
     def absent(*_args: Any, **_kwargs: Any) -> None:
-        raise error
+        raise error from cause
 
     return absent

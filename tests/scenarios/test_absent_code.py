@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from theatre import PATIENCE, runtime
-from understudy import Runtime, State, TaskFailed
+from understudy import Runtime, State
 from understudy.actors.task.declaration import Task, registry
 from understudy.storage.store import Store
 from understudy.storage.tables.record import Record
@@ -153,7 +153,7 @@ def test_serve_says_how_many_wait(home: Path, apps: Path):
     assert all(f"{name} (3)" in told for name in NAMES)
 
 
-def test_a_late_import_that_fails_says_why(home: Path, apps: Path):
+def test_tasks_of_a_late_module_that_cannot_be_imported_wait_until_it_can(home: Path, apps: Path):
     broken = apps / "broken"
     (apps / "till_late.py").write_text(
         textwrap.dedent(f"""
@@ -171,13 +171,19 @@ def test_a_late_import_that_fails_says_why(home: Path, apps: Path):
 
         first = rt.start(till_late.late.options(delay=3600), 1)
         broken.touch()
-        with pytest.raises(TaskFailed, match="the import breaks here") as failed:
-            rt.run(till_late.late, 2, timeout=PATIENCE)
-        assert failed.value.error is not None
-        assert "till_late.py" in failed.value.error.traceback
+        tried = rt.start(till_late.late, 2)
+        until(lambda: tried.status().error is not None, PATIENCE)
+        record = tried.status()
+        assert (record.state, record.attempt) == (State.QUEUED, 1)
+        assert record.error is not None
+        assert "the import breaks here" in record.error.message
+        assert "till_late.py" in record.error.traceback
+        later = rt.start(till_late.late, 3)
+        until(lambda: later.status().waits_for == "code", PATIENCE)
+        assert "cannot be imported: ValueError: the import breaks here" in understudy(home, "show", later.id)
+        assert rt.run("till_other:pid", timeout=PATIENCE) == worker
         broken.unlink()
-        assert rt.run(till_late.late, 3, timeout=PATIENCE) == 3, (
-            "found, although its name is that of no module"
-        )
+        assert [info.result(PATIENCE) for info in (tried, later)] == [2, 3], "its name is that of no module"
+        assert tried.status().error is None
         assert rt.run("till_other:pid", timeout=PATIENCE) == worker
         assert first.cancel()

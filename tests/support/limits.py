@@ -49,6 +49,8 @@ LIMITS = {
     "quick tasks handed to a worker ahead of its slots": "supervisor.channel.local.AHEAD",
     "work that they may add up to": "supervisor.rules.pace.AHEAD_SECONDS",
     "time between two checks of handed-out tasks": "supervisor.execution.attempts.LOOK_AFTER",
+    "time until modules that could not be imported are tried again": "supervisor.execution.dispatcher.IMPORT_AGAIN",
+    "longest such time; it doubles": "supervisor.execution.dispatcher.IMPORT_AGAIN_MOST",
     "keys of a lane in memory": "supervisor.tasks.ready_queue.WINDOW",
     "ready tasks of a lane above which starts are acknowledged late": "supervisor.tasks.ready_queue.CROWD",
     "quick tasks in one start from which on it is acknowledged late": "supervisor.service.requests.MANY",

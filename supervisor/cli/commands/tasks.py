@@ -156,25 +156,30 @@ def show(id: str, as_json: bool) -> None:
         record = lookup.find(reader, id)
         seen = view(record, reader.mailbox_depth(record.id))
         extra = _values(reader, record.id, seen.state)
-    waits_for = _waits_for(seen)
+    waits_for, why = _waits_for(seen)
     if as_json:
         screen.json({**task_text.document(seen), "waits_for": waits_for, **extra})
         return
     from ..display import task_table
 
-    screen.show(task_table.sheet(seen, extra, time.time(), waits_for))
+    screen.show(task_table.sheet(seen, extra, time.time(), waits_for, why))
 
 
-def _waits_for(record: TaskRecord) -> str | None:
-    """What a queued task waits for; also what the store does not say: a supervisor, or room on the disk."""
+def _waits_for(record: TaskRecord) -> tuple[str | None, str]:
+    """What a queued task waits for, and why; also what the store does not say: a supervisor, room on the disk, or a
+    module that cannot be imported."""
     if record.state is not State.QUEUED:
-        return None
+        return None, ""
     try:
         with current().runtime() as runtime:
-            short = runtime.tree()["waits_for_room"]
+            tree = runtime.tree()
     except (CliError, NotRunning, SupervisorLost):
-        return "supervisor"
-    return "room" if short else record.waits_for
+        return "supervisor", ""
+    if tree["waits_for_room"]:
+        return "room", ""
+    if record.waits_for == "code" and (why := tree["not_imported"].get(record.task)):
+        return "import", why
+    return record.waits_for, ""
 
 
 def _values(reader: Reader, id: bytes, state: State) -> dict[str, Any]:

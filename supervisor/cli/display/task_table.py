@@ -118,16 +118,20 @@ def cut_middle(text: Text, width: int) -> Text:
 
 
 def sheet(
-    record: TaskRecord, extra: Mapping[str, Any], now: float, waits_for: str | None = None
+    record: TaskRecord,
+    extra: Mapping[str, Any],
+    now: float,
+    waits_for: str | None = None,
+    why: str = "",
 ) -> RenderableType:
     """All data of one task. `extra` has values to show as JSON: arguments, result.
 
-    `waits_for` is a key of `task_text.WAITS` and replaces that of the record.
+    `waits_for` is a key of `task_text.WAITS` and replaces that of the record; `why` says more of it.
     """
     grid = plain_table(header=False)
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold")
-    for label, text in _facts(record, now, waits_for):
+    for label, text in _facts(record, now, waits_for, why):
         grid.add_row(label, text)
     for label, value in extra.items():
         short = value_json.dumps(value)
@@ -143,7 +147,7 @@ def sheet(
     return Group(*parts)
 
 
-def _facts(record: TaskRecord, now: float, waits_for: str | None) -> list[tuple[str, Text]]:
+def _facts(record: TaskRecord, now: float, waits_for: str | None, why: str) -> list[tuple[str, Text]]:
     state = Text(str(record.state), STYLES[record.state])
     if record.cancel_requested and not record.ended_already:
         state.append(" (asked to stop)", "magenta")
@@ -156,7 +160,7 @@ def _facts(record: TaskRecord, now: float, waits_for: str | None) -> list[tuple[
         ("started", _when(record.started, now)),
         ("ended", _when(record.ended, now)),
         ("ran", _ran(record, now)),
-        ("waits for", task_text.WAITS.get(waits_for or record.waits_for or "")),
+        ("waits for", task_text.waits(waits_for or record.waits_for, why)),
         ("next attempt", _when(None if record.ended_already else record.next_attempt, now)),
         ("worker", str(record.worker_pid or "") if record.state is State.RUNNING else None),
         ("progress", None if record.progress is None else task_text.progress(record.progress)),

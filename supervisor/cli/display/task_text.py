@@ -25,9 +25,16 @@ WAITS: Final = {
     "container": "a place for one more container",
     "time": "its time",
     "code": "its code: the app does not declare it",
+    "import": "its code, which cannot be imported now and is tried again",
     "room": "room on the disk",
     "supervisor": "a supervisor: none serves this home",
 }
+
+
+def waits(waits_for: str | None, why: str = "") -> str | None:
+    """What a queued task waits for, by a key of `WAITS`, on one escaped line."""
+    text = WAITS.get(waits_for or "")
+    return f"{text}: {escape.one_line(why)}" if text and why else text
 
 
 def document(record: TaskRecord) -> dict[str, Any]:

@@ -59,11 +59,22 @@ def test_no_module_has_it(write: Write) -> None:
         TaskCode(["late_empty"]).of("late_empty:f")()
 
 
-def test_a_module_that_cannot_be_imported_says_why_and_is_tried_again(write: Write, tmp_path: Path) -> None:
-    write("late_broken", "import a_module_that_is_not_there\n")
+def test_a_module_that_cannot_be_imported_says_why_and_is_tried_again_when_declared(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(
+        "late_broken", "with open('tries', 'a') as file: file.write('x')\nimport a_module_that_is_not_there\n"
+    )
     code = TaskCode(["late_broken"])
-    with pytest.raises(AppFailed, match=r"late_broken cannot be imported.*a_module_that_is_not_there"):
-        code.of("late_broken:f")()
+    for _ in range(2):
+        with pytest.raises(Undeclared) as caught:
+            code.of("late_broken:f")()
+        assert isinstance(caught.value.__cause__, AppFailed)
+        assert "late_broken cannot be imported" in str(caught.value.__cause__)
+        assert "a_module_that_is_not_there" in str(caught.value.__cause__)
+    assert Path("tries").read_text() == "x", "tried again only when declared again"
+    code.add(["late_broken"])
     write("a_module_that_is_not_there", "")
     write("late_broken", "from understudy import task\n@task\ndef f(): return 4\n")
     assert code.of("late_broken:f")() == 4

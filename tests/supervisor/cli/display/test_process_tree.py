@@ -48,6 +48,7 @@ def live(**fields: Any) -> dict[str, Any]:
         "tasks_declared": ["app:x"],
         "disk_full": False,
         "waits_for_code": {},
+        "not_imported": {},
         "waits_for_room": False,
         "workers": [worker, starting],
     }
