@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import letter_tasks
+from disks import fill_up, mounted
 from letters import PATIENCE, assert_sound, runtime
 from understudy import Runtime, State, StoreFull, TaskInfo
 from understudy.storage.backup import backup
@@ -23,27 +22,8 @@ MIB = 1 << 20
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 24 MiB; only root can mount one."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=24m", "understudy-test", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip(
-            "mounting a small tmpfs takes root; the store's own test with RLIMIT_FSIZE covers most of this"
-        )
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
-def fill_up(ballast: Path) -> None:
-    """Let a file take the rest of its disk."""
-    descriptor = os.open(ballast, os.O_WRONLY | os.O_CREAT, 0o600)
-    try:
-        with suppress(OSError):
-            while True:
-                os.write(descriptor, b"x" * 4096)
-    finally:
-        os.close(descriptor)
+    with mounted(tmp_path / "disk") as folder:
+        yield folder
 
 
 def test_a_full_disk_refuses_what_is_new_and_loses_nothing(small_disk: Path):

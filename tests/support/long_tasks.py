@@ -101,3 +101,10 @@ def adds_then_fails() -> int:
 @task
 def fails() -> None:
     raise ValueError("as always")
+
+
+@task
+def returns_a_lock(folder: str) -> object:
+    """A value that cannot be kept; notes each of its runs."""
+    (Path(folder) / f"ran-{time.time_ns()}").touch()
+    return threading.Lock()
