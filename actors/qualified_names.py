@@ -49,8 +49,13 @@ def class_name(kind: type) -> str:
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """ " Did you mean 'jobs:right'?"; empty if no known name is like this one."""
-    close = get_close_matches(name, list(dict.fromkeys(known)), n=1)
+    """ " Did you mean 'jobs:right'?"; empty if no known name is like this one.
+
+    A bare name means the only task of this name in any module.
+    """
+    names = list(dict.fromkeys(known))
+    same = [other for other in names if other.rpartition(":")[2] == name]
+    close = same if len(same) == 1 else get_close_matches(name, names, n=1)
     return f" Did you mean {close[0]!r}?" if close else ""
 
 

@@ -86,20 +86,40 @@ class Home:
     def lock_path(self) -> Path:
         return self.path / "supervisor.lock"
 
+    def checked(self) -> Home:
+        """This home. Raises HomeError if its path, or a part of it, is something other than a folder."""
+        for path in (self.path, *self.path.parents):
+            try:
+                found = os.stat(path)
+            except OSError:
+                continue
+            if not stat.S_ISDIR(found.st_mode):
+                raise HomeError(
+                    f"home {self.path} cannot be used: {path} is not a folder; choose another home",
+                    str(self.path),
+                )
+            break
+        return self
+
     def create(self, group: str | None = None) -> None:
         """Make the folder if it does not exist, and give only our user access to it (mode 0700).
 
         With a `group`, its members get access as well (mode 0770). Files that lie there follow.
         """
         self._check_name()
+        self.checked()
         gid = group_id(group) if group else None
         try:
             make_folder(self.path, 0o700)
             found = os.stat(self.path)
+        except FileNotFoundError as error:
+            # The folder above is there: this file system does not let folders be made.
+            raise HomeError(
+                f"home {self.path} cannot be created: no folder can be made in {self.path.parent}; choose another home",
+                str(self.path),
+            ) from error
         except OSError as error:
             raise self._refused("cannot be created", error) from error
-        if not stat.S_ISDIR(found.st_mode):
-            raise HomeError(f"{self.path} is not a folder; remove it or choose another home", str(self.path))
         if gid is not None:
             if found.st_gid != gid or found.st_mode & 0o077 != 0o070:
                 self._set_access(found, 0o770, gid)

@@ -198,7 +198,10 @@ class Task(Generic[P, R]):
         return runtime().start(self, *args, **kwargs)
 
     def call(self, *args: P.args, **kwargs: P.kwargs) -> Call[R]:
-        """A call with these arguments and the options of this copy, for `Runtime.start_many`."""
+        """A call with these arguments and the options of this copy, for `Runtime.start_many`.
+
+        The arguments are checked and encoded when it is started, not here.
+        """
         from .call import Call
 
         return Call(self, args, kwargs)

@@ -88,8 +88,8 @@ class TaskRecord:
     """The most attempts that its retry policy allows. Known when it has run for 0.1 s, is retried or has an error."""
     waits_for: str | None = None
     """What a queued task waits for: "slot", "worker" (one of its own), "container" (a place for one more), "time" (see
-    `next_attempt`) or "code" (the app that serves the home does not declare the task, or cannot be imported for now; then
-    `error` may say why). None if it is not queued."""
+    `next_attempt`) or "code" (the app that serves the home does not declare the task, or cannot be imported for
+    now). None if it is not queued."""
     cancel_requested: bool = False
     closed: bool = False
     options: dict[str, Any] = field(default_factory=dict)

@@ -30,7 +30,7 @@ def common_options() -> list[click.Option]:
         click.Option(
             ["--home"],
             metavar="PATH",
-            type=click.Path(file_okay=False),
+            type=click.Path(),
             expose_value=False,
             is_eager=True,  # so that completion of other parameters reads the right home
             callback=_take_home,

@@ -142,8 +142,12 @@ class MetadataType(ParamType):
 def metadata_option(help: str) -> Callable[[F], F]:
     """The option `--meta`, a mapping; None if it is not given."""
 
-    def gather(_ctx: click.Context, _param: click.Parameter, given: Any) -> dict[str, str] | None:
-        return dict(given) or None
+    def gather(ctx: click.Context, param: click.Parameter, given: Any) -> dict[str, str] | None:
+        entries: dict[str, str] = {}
+        for key, text in given:
+            if entries.setdefault(key, text) != text:
+                raise click.BadParameter(f"{key!r} is given twice, with different values", ctx, param)
+        return entries or None
 
     return click.option(
         "--meta",

@@ -28,7 +28,8 @@ class Session:
 
     @property
     def home(self) -> Home:
-        return Home(self.home_path)
+        """The home; HomeError if its path is something other than a folder."""
+        return Home(self.home_path).checked()
 
     @contextmanager
     def reader(self) -> Iterator[Reader]:

@@ -90,7 +90,7 @@ class Runtime:
         settings.setdefault("drain", EMBEDDED_DRAIN)
         checked = Settings.of({"workers": workers, "slots": slots, **settings})
         self._set_call_timeout(call_timeout)
-        self._attach(ReconnectingClient(Home(home), checked, app, owner=True))
+        self._attach(ReconnectingClient(Home(home).checked(), checked, app, owner=True))
 
     @classmethod
     def connect(
@@ -102,7 +102,7 @@ class Runtime:
         """
         runtime = cls.__new__(cls)
         runtime._set_call_timeout(call_timeout)
-        runtime._attach(ReconnectingClient(Home(home), Settings(), None, owner=False))
+        runtime._attach(ReconnectingClient(Home(home).checked(), Settings(), None, owner=False))
         return runtime
 
     def _set_call_timeout(self, call_timeout: float | None) -> None:

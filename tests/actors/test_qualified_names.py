@@ -7,7 +7,7 @@ from types import ModuleType
 import pytest
 
 from understudy.actors import qualified_names
-from understudy.actors.qualified_names import class_name, module_name, note_program, program
+from understudy.actors.qualified_names import class_name, module_name, note_program, program, suggestion
 
 
 def main_with(monkeypatch: pytest.MonkeyPatch, name: str, spec: ModuleSpec | None) -> None:
@@ -53,3 +53,10 @@ def test_a_program_that_a_profiler_runs(monkeypatch: pytest.MonkeyPatch) -> None
     assert module_name("__main__") == "__main__"
     note_program(main)
     assert program() is main
+
+
+def test_a_bare_name_suggests_the_only_task_of_that_name() -> None:
+    known = ["shop:ok", "shop:pay", "post:pay", "post:oks"]
+    assert suggestion("ok", known) == " Did you mean 'shop:ok'?"
+    assert suggestion("pay", known) == "", "there are two"
+    assert suggestion("shop:pya", known) == " Did you mean 'shop:pay'?"

@@ -297,6 +297,7 @@ def test_homes_that_cannot_be_used(home: Path, tmp_path: Path):
     file.write_text("mine", encoding="ascii")
     refused(HomeError, "not a folder", lambda: runtime(file))
     refused(HomeError, "not a folder", lambda: runtime(file / "below"))
+    refused(HomeError, "not a folder", lambda: Runtime.connect(file))
     assert file.read_text(encoding="ascii") == "mine"
 
     others = tmp_path / "others"

@@ -119,10 +119,18 @@ class TestCreate:
 
     def test_refuses_a_file(self, home: Path):
         home.write_text("")
-        with pytest.raises(HomeError, match="not a folder"):
-            Home(home).create()
-        with pytest.raises(HomeError, match="part of its path"):
-            Home(home / "below").create()
+        for path in (home, home / "below"):
+            for door in (Home(path).create, Home(path).checked):
+                with pytest.raises(HomeError) as caught:
+                    door()
+                assert str(caught.value) == (
+                    f"home {path} cannot be used: {home} is not a folder; choose another home"
+                )
+
+    def test_says_that_a_file_system_takes_no_folders(self):
+        with pytest.raises(HomeError, match="no folder can be made in /proc; choose another home"):
+            Home("/proc/home").create()
+        assert Home("/proc/home").checked().path == Path("/proc/home"), "a reader may find it later"
 
     def test_says_that_it_has_no_rights(self, home: Path):
         home.mkdir(mode=0o700)

@@ -147,6 +147,8 @@ class Served(Supervisor):
             return
         if self._told:
             return
+        if not names:
+            log.warning("the app declares no tasks with @task: is it the right module?")
         home = escape.one_line(self._home.path)
         line = ready_line(home, os.getpid(), self._settings.worker_count, names)
         self._notifier.ready(line)
@@ -170,9 +172,7 @@ def ready_line(home: str, pid: int, workers: int, names: list[str]) -> str:
     """The line that says that the supervisor serves."""
     shown = [escape.one_line(name) for name in names[:NAMES_SHOWN]]
     more = len(names) - len(shown)
-    listed = (
-        ", ".join([*shown, *([f"{more} more"] if more else [])]) or "none: APP declares no tasks with @task"
-    )
+    listed = ", ".join([*shown, *([f"{more} more"] if more else [])]) or "none"
     return f"serving {home} (pid {pid}, {workers} worker{'s' * (workers != 1)}); tasks: {listed}"
 
 

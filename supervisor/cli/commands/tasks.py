@@ -5,8 +5,9 @@ They need no supervisor, except that `result --wait` does.
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import click
@@ -15,13 +16,14 @@ from ....actors.errors import NotRunning, SupervisorLost
 from ....actors.ids import id_bytes
 from ....actors.state import State
 from ....actors.task.handles import TaskRecord
+from ....storage.file.names import store_file
 from ....storage.reader import Reader
 from ...client.views import ended_error, view
 from ...text import escape, value_json
 from ...wire.error_codec import info_of
 from .. import lookup
 from ..command import command
-from ..display import screen, task_text
+from ..display import screen, task_text, units
 from ..end_wait import await_end
 from ..exit_codes import ExitCode
 from ..failures import CliError
@@ -120,8 +122,20 @@ def ps(
             )
         else:
             show_tasks(found)
+            note_absence([record.state for record in found])
         if more:
             screen.note(f"… and more: these are the newest {limit}, see --limit")
+
+
+def note_absence(states: Iterable[State]) -> None:
+    """Say so if no supervisor is there, although the store says that tasks run."""
+    home = current().home
+    if State.RUNNING in states and home.server() is None:
+        # Only a supervisor writes this file.
+        last = units.local(os.stat(store_file(home.path)).st_mtime)
+        screen.note(
+            f"no supervisor is running; states are as of {last}. The next one runs the tasks again that were running"
+        )
 
 
 def show_tasks(found: Sequence[TaskRecord]) -> None:
@@ -163,6 +177,7 @@ def show(id: str, as_json: bool) -> None:
     from ..display import task_table
 
     screen.show(task_table.sheet(seen, extra, time.time(), waits_for, why))
+    note_absence([seen.state])
 
 
 def _waits_for(record: TaskRecord) -> tuple[str | None, str]:

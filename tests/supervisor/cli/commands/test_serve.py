@@ -231,7 +231,15 @@ def test_the_line_lists_a_few_tasks_and_counts_the_rest():
     assert ready_line("/h", 7, 2, [f"a:{n}" for n in range(7)]) == (
         "serving /h (pid 7, 2 workers); tasks: a:0, a:1, a:2, a:3, a:4, 2 more"
     )
-    assert ready_line("/h", 7, 1, []).endswith("tasks: none: APP declares no tasks with @task")
+    assert ready_line("/h", 7, 1, []).endswith("tasks: none")
+
+
+def test_an_app_without_tasks_is_served_with_a_warning(stage: Stage):
+    stage.write("", "empty")
+    process, line = stage.serve(app="empty")
+    assert line.endswith("tasks: none\n")
+    process.terminate()
+    assert "declares no tasks with @task: is it the right module?" in process.communicate(timeout=15)[1]
 
 
 def test_a_home_is_made_with_its_parents(stage: Stage):

@@ -58,6 +58,8 @@ def test_metadata(served: Stage):
     assert served("show", again, "--json").json["metadata"]["customer"] == "acme"
     for wrong in ("customer", "=x", f"{'k' * 65}=x"):
         assert served("start", "app:add", "1", "--meta", wrong).code == ExitCode.USAGE
+    twice = served("start", "app:add", "1", "--meta", "a=1", "--meta", "a=2")
+    assert (twice.code, "'a' is given twice" in twice.err) == (ExitCode.USAGE, True)
     with Runtime.connect(served.home) as rt:
         records = rt.list(metadata={"customer": "acme"})
         assert {record.id for record in records} == {id, again}

@@ -46,6 +46,20 @@ def test_ps_as_a_table(served: Stage):
     assert served("ps", "--state", "queued", "--task", "x").err == "no such tasks\n"
 
 
+def test_states_without_a_supervisor_are_marked_as_old(stage: Stage):
+    stage.write()
+    process, _ = stage.serve()
+    id = stage.start("app:post")
+    stage.until_state(id, "running")
+    assert stage("ps").err == ""
+    process.kill()
+    process.communicate()
+    for command in (["ps"], ["show", id]):
+        assert stage(*command).err.startswith("no supervisor is running; states are as of 20")
+    assert stage("ps", "--json").err == ""
+    assert stage("ps", "--state", "queued").err == "no such tasks\n"
+
+
 def test_ps_gives_ids_for_other_commands(served: Stage):
     ids = [served.start("app:add", "1", "--delay", "1h") for _ in range(2)]
     delayed = ("ps", "-q", "--task", "app:add", "--state", "queued")
