@@ -17,9 +17,10 @@ import pytest
 
 import stage_tasks
 from containers import container
+from disks import fill_up, mounted
 from puppets import end, program, said
 from theatre import PATIENCE, runtime, serving
-from understudy import HomeInUse, NotRunning, Runtime, State
+from understudy import HomeInUse, NotRunning, Runtime, State, StoreFull
 from understudy.storage.backup import compact_offline
 from understudy.storage.file.names import store_file
 from understudy.storage.reader import Reader
@@ -249,6 +250,19 @@ class TestUsers:
             }
             assert {owner[:2] for owner in seen.values()} == {(ALICE, ALICE)}, seen
         assert as_user(ALICE, [], lambda: use(home)) is None
+
+    def test_what_root_cannot_do_on_a_full_disk_leaves_the_owner_its_files(self):
+        with open_folder() as folder, mounted(folder / "disk") as disk:
+            home, ballast = disk / "home", disk / "ballast"
+            disk.chmod(0o777)
+            of_alice(home)
+            before = owners(home)
+            fill_up(ballast)
+            with Home(home).lock(), pytest.raises(StoreFull):
+                compact_offline(home)
+            assert owners(home) == before
+            ballast.unlink()
+            assert as_user(ALICE, [], lambda: use(home)) is None
 
     def test_a_group_shares_a_home(self, home: Path):
         with runtime(home, group=str(CREW)) as rt:
