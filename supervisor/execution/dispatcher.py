@@ -240,10 +240,12 @@ class Dispatcher:
         self._import = self._loop.create_task(self._import_now())
 
     async def _import_now(self) -> None:
-        await self._pool.declare_again()
-        self._import_timer = None
-        self._imported_at = self._loop.time()
-        self._table.import_again()
+        try:
+            await self._pool.declare_again()
+        finally:
+            self._import_timer = None
+            self._imported_at = self._loop.time()
+            self._table.import_again()
 
     # --- async tasks ---
 
