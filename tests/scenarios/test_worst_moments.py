@@ -49,7 +49,7 @@ def test_unread_messages_go_to_one_retry_though_the_supervisor_dies_as_it_hands_
         assert again.result(PATIENCE) == 15
         assert died.exists()
         assert {record.id for record in rt.list()} == {info.id, again.id}
-        assert info.status().mailbox_depth == 3
+        assert rt.status(info.id).mailbox_depth == 3
 
 
 def test_a_result_that_cannot_be_kept_fails_once_though_the_supervisor_dies_of_it(
@@ -95,7 +95,7 @@ def test_a_retry_on_a_full_disk_is_refused_and_leaves_the_messages(small_disk: P
         with pytest.raises(StoreFull):
             rt.retry(info.id)
         assert [record.id for record in rt.list()] == [info.id]
-        assert info.status().mailbox_depth == 3
+        assert rt.status(info.id).mailbox_depth == 3
         ballast.unlink()
         again = until(lambda: _retried(rt, info), PATIENCE)
         assert again.result(PATIENCE) == 15
