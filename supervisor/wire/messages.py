@@ -45,6 +45,19 @@ class Ask(IntEnum):
     """[op, request, task or None, stream or None, progress too]: EVENT frames with this request follow the OK."""
     PARAMETERS = 14
     """[op, request, task] → its parameters, or None if not known; for a client without the task's code."""
+    ACTOR = 15
+    """[op, request, (id, class, name or None, args, options, stream, origin)] → (id, made): get or start an actor.
+
+    One commit. `made` is false if an actor of this class and name is alive, or this request was carried out before.
+    """
+    TELL = 16
+    """[op, request, [(id, letter), …]]: all or none; answered once on disk (durable) or taken in."""
+    ASK = 17
+    """[op, request, id, letter, [letter id, …]] → encoded reply; the list names replies that have been received."""
+    UNASK = 18
+    """[op, request]: forget the ASK with this number; not answered. Its letter stays in the mailbox."""
+    REDRIVE = 19
+    """[op, request, id, dead letter or None] → number of dead letters that were sent again; None for all."""
 
 
 class Answer(IntEnum):
