@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from .actors.inside.context import send as send
     from .actors.inside.context import sleep as sleep
     from .actors.inside.context import task_dir as task_dir
+    from .actors.refs.actor import Actor as Actor
+    from .actors.refs.read_only import read_only as read_only
     from .actors.state import State as State
     from .actors.task.call import Call as Call
     from .actors.task.declaration import Task as Task
@@ -55,6 +57,8 @@ _ERRORS: Final = "actors.errors"
 _NAMES: Final = {
     "actors.box.conf": "BoxConf",
     "actors.inside.context": "cancelled checkpoint current progress receive restore send sleep task_dir",
+    "actors.refs.actor": "Actor",
+    "actors.refs.read_only": "read_only",
     "actors.state": "State",
     "actors.task.call": "Call",
     "actors.task.declaration": "Task task",

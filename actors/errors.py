@@ -19,6 +19,12 @@
     │   │   └── Poisoned                      its worker died too often while it ran
     │   ├── TaskTimedOut
     │   └── TaskCancelled                     has .value, the value that its code still returned
+    ├── ActorDeadError                        the actor has stopped, or never was; Pykka's error, too; has .id
+    ├── AskTimeout             (TimeoutError) no answer in time; the message may still be handled; Pykka's Timeout, too
+    ├── RemoteError                           a method of an actor has raised; has .error (an ErrorInfo), .traceback
+    ├── Deadlock               (RuntimeError) the ask would close a circle of waiting actors; has .circle
+    ├── ReadOnly               (RuntimeError) a @read_only method sets an attribute or storage
+    ├── ActivationFailed                      the actor cannot be built, its state is kept; has .id and .error
     ├── Fail                                  raised *by* a task: fail now, no retry
     ├── RetryLater                            raised *by* a task: next attempt after .delay seconds
     ├── HomeError                             the home folder cannot be used; has .home
@@ -55,6 +61,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any
+
+import pykka
 
 
 class UnderstudyError(Exception):
@@ -186,6 +194,71 @@ class TaskCancelled(TaskEnded):
     """The task was cancelled; `value` is the value that its code still returned, or None."""
 
     value: Any = None
+
+
+class ActorDeadError(UnderstudyError, pykka.ActorDeadError):
+    """The actor has stopped or failed, or there never was one: the message was not handled.
+
+    `except pykka.ActorDeadError` catches it, too.
+    """
+
+    def __init__(self, message: str = "", id: str = "") -> None:
+        super().__init__(message)
+        self.id = id
+
+
+class AskTimeout(UnderstudyError, TimeoutError, pykka.Timeout):
+    """No answer came within the time. The message is still in the mailbox, and may have been handled.
+
+    Asking again under the same key (`ref.options(key=…)`) waits for the same answer. `except pykka.Timeout` catches
+    it, too.
+    """
+
+
+class RemoteError(UnderstudyError):
+    """A method of an actor, or one of its hooks, has raised an error; `error` and `traceback` describe it.
+
+    If the error's own class is imported where the answer arrives, the error raised there is of that class as well.
+    """
+
+    error: ErrorInfo = ErrorInfo("", "")
+
+    def __init__(self, message: str, error: ErrorInfo | None = None) -> None:
+        super().__init__(message)
+        if error is not None:
+            self.error = error
+
+    @property
+    def traceback(self) -> str:
+        """The remote traceback as Python prints it."""
+        return self.error.traceback
+
+
+class Deadlock(UnderstudyError, RuntimeError):
+    """This ask would close a circle of actors that wait for each other; `circle` lists them, as "Class/name".
+
+    Have one of them `tell`, or ask a method that is `@read_only`.
+    """
+
+    def __init__(self, message: str, circle: list[str] | None = None) -> None:
+        super().__init__(message)
+        self.circle = circle or []
+
+
+class ReadOnly(UnderstudyError, RuntimeError):
+    """A method declared `@read_only` tried to set an attribute of its actor, its storage or a reminder."""
+
+
+class ActivationFailed(UnderstudyError):
+    """The actor cannot be built: its `__init__`, `on_start` or `upgrade` has raised, or its state is from the future.
+
+    Its state and its messages are kept, and activation is tried again later. `error` describes the cause.
+    """
+
+    def __init__(self, message: str, id: str = "", error: ErrorInfo | None = None) -> None:
+        super().__init__(message)
+        self.id = id
+        self.error = error
 
 
 class Fail(UnderstudyError):

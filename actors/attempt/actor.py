@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextvars import Context, ContextVar
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import pykka
 
@@ -27,6 +27,7 @@ from .. import values
 from ..errors import Cancelled, Interrupted, NotInTask, TaskCancelled
 from ..ids import id_text
 from ..line_buffer import LineBuffer
+from ..task.current_actor import current
 from ..task.declaration import Task
 from ..task.handles import id_of
 from ..task.retry import leaves
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 #: The host is told after this many taken messages, acknowledged or not, so that it sends more.
 TAKEN_EVERY: Final = 128
 
-current_actor: ContextVar[TaskActor] = ContextVar("understudy_actor")
+current_actor: Final = cast("ContextVar[TaskActor]", current)
 """The actor whose task's code runs in this context. It may have ended: ask `running_actor`."""
 
 

@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
-R_co = TypeVar("R_co", covariant=True)
 
 #: Characters a task name may have.
 NAME_LIMIT: Final = 255
@@ -92,7 +91,8 @@ class Launch:
 
 
 class Task(Generic[P, R]):
-    """A function (or actor class) with its options. Calling it runs it in this process, as plain Python.
+    """A function with its options. Calling it runs it in this process, as plain Python. That of an actor class is made
+    by the class itself (`refs/actor.py`).
 
     `P` are its parameters and `R` is its result.
     """
@@ -119,8 +119,9 @@ class Task(Generic[P, R]):
         #: Why it cannot be started, or None. The declaration finds the reason, `start` raises it.
         self.refusal = refusal
         self.is_class = inspect.isclass(body)
-        target = getattr(body, "on_receive", None) if self.is_class else body
-        self.is_async = inspect.iscoroutinefunction(target)
+        self.is_async = (
+            has_async_methods(body) if inspect.isclass(body) else inspect.iscoroutinefunction(body)
+        )
         #: Its annotations once they were looked up. The copies made by `.options()` share the list.
         self._annotations: list[Annotations] = []
         if body is not None:
@@ -280,50 +281,22 @@ class Task(Generic[P, R]):
 
 
 if TYPE_CHECKING:
-    # What type checkers are told of a declaration. At run time each of them makes a plain Task. The overloads
-    # overlap: an actor class with `on_stop` is one without it, too. The first one that fits counts.
+    # What type checkers are told of a declaration. At run time each of them makes a plain Task.
 
     class AsyncTask(Task[P, R]):
         """The task of an `async def` function: a plain call gives a coroutine, a start its result."""
 
         def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]: ...  # type: ignore[override]
 
-    class ActorTask(Task[P, R]):
-        """The task of an actor class: a plain call gives an instance, a start the result of `on_stop`."""
-
-        def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any: ...
-
-    class _Actor(Protocol):
-        @property
-        def on_receive(self) -> Callable[[Any], Any]: ...
-
-    class _Stopping(_Actor, Protocol[R_co]):
-        def on_stop(self) -> R_co: ...
-
-    class _StoppingAsync(_Actor, Protocol[R_co]):
-        def on_stop(self) -> Coroutine[Any, Any, R_co]: ...
-
     class _Decorator(Protocol):
         @overload
         def __call__(self, body: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...
-        @overload
-        def __call__(self, body: Callable[P, _StoppingAsync[R]], /) -> ActorTask[P, R]: ...  # type: ignore[overload-overlap]
-        @overload
-        def __call__(self, body: Callable[P, _Stopping[R]], /) -> ActorTask[P, R]: ...  # type: ignore[overload-overlap]
-        @overload
-        def __call__(self, body: Callable[P, _Actor], /) -> ActorTask[P, None]: ...
         @overload
         def __call__(self, body: Callable[P, R], /) -> Task[P, R]: ...
 
 
 @overload
 def task(body: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...
-@overload
-def task(body: Callable[P, _StoppingAsync[R]], /) -> ActorTask[P, R]: ...  # type: ignore[overload-overlap]
-@overload
-def task(body: Callable[P, _Stopping[R]], /) -> ActorTask[P, R]: ...  # type: ignore[overload-overlap]
-@overload
-def task(body: Callable[P, _Actor], /) -> ActorTask[P, None]: ...
 @overload
 def task(body: Callable[P, R], /) -> Task[P, R]: ...
 @overload
@@ -340,9 +313,8 @@ def task(
     main_thread, memory_limit, capture_output, keep and ack. `aliases` are its former names: tasks stored under them
     run as this one.
 
-    Works on functions, `async def` functions and actor classes. An actor class has `on_receive(message)`, and
-    may have `on_start()` and `on_stop()`. The return value of `on_stop()` is the task's result. The default
-    name is `module:qualname`. Raises InvalidOption for an unknown option or a value out of range.
+    Works on functions and `async def` functions. A class is refused: derive it from `Actor`. The default name is
+    `module:qualname`. Raises InvalidOption for an unknown option or a value out of range.
     """
     checked = Options().changed(options)
     former = _checked_aliases(aliases)
@@ -370,21 +342,44 @@ def _declare(
 ) -> Task[..., Any]:
     if isinstance(body, Task):
         raise InvalidTask(f"{body.name} is a task already")
+    if inspect.isclass(body):
+        raise InvalidTask(
+            f"{body.__qualname__} is a class, and @task goes on functions: derive it from understudy.Actor, as "
+            f"`class {body.__name__}(Actor):`, and start it with Runtime.actor"
+        )
     if not callable(body) or not hasattr(body, "__qualname__"):
-        raise InvalidTask(f"@task goes on a function or a class, not on {body!r}")
+        raise InvalidTask(f"@task goes on a function, not on {body!r}")
     _check_no_generator(body)
     _check_no_method(body)
-    if inspect.isclass(body):
-        _check_class(body)
+    return declare(body, name, options, aliases)
+
+
+def declare(
+    body: Callable[..., Any],
+    name: str | None,
+    options: Options,
+    aliases: Iterable[str],
+    *,
+    kind: type[Task[..., Any]] = Task,
+    name_bytes: int = 4 * NAME_LIMIT,
+) -> Task[..., Any]:
+    """Enter a function or an actor class into the registry, under its name and its former names.
+
+    InvalidTask if another one has one of these names.
+    """
+    former = _checked_aliases(aliases)
     note_program(_globals_of(body))
-    declared: Task[..., Any] = Task(
+    declared = kind(
         body,
         default_name(body) if name is None else name,
         options,
         refusal=_refusal(body, name),
-        aliases=aliases,
+        aliases=former,
     )
-    _check_name(declared.name)
+    for each in (declared.name, *former):
+        _check_name(each)
+        if _utf8_length(each) > name_bytes:
+            raise InvalidOption(f"this name may have at most {name_bytes} bytes: {each!r}")
     if declared.refusal is None:
         present = registry.get(declared.name)
         if present is not None and present.body is not None and _source(present.body) != _source(body):
@@ -392,11 +387,20 @@ def _declare(
                 f"two tasks have the name {declared.name}: {present.body.__qualname__} in {_source(present.body)[0]} "
                 f"and {body.__qualname__} in {_source(body)[0]}; give one of them another name"
             )
-        for alias in (declared.name, *aliases):
+        for alias in (declared.name, *former):
             _check_alias(declared, alias)
         registry[declared.name] = declared
-        _former.update(dict.fromkeys(aliases, declared))
+        _former.update(dict.fromkeys(former, declared))
     return declared
+
+
+def has_async_methods(cls: type) -> bool:
+    """Whether a class has a public method that is a coroutine function: then its objects live on the event loop."""
+    return any(
+        not name.startswith("_") and inspect.iscoroutinefunction(getattr(method, "__func__", method))
+        for base in cls.__mro__
+        for name, method in vars(base).items()
+    )
 
 
 def _check_alias(declared: Task[..., Any], alias: str) -> None:
@@ -428,23 +432,11 @@ def _check_no_method(body: Callable[..., Any]) -> None:
 
 
 def _globals_of(body: Any) -> dict[str, Any]:
-    function = inspect.unwrap(getattr(body, "on_receive", body))
+    function = inspect.unwrap(body)
+    if inspect.isclass(body):
+        # Those of any function in it; a class without one says nothing of the program that declares it.
+        function = next(filter(inspect.isfunction, vars(body).values()), None)
     return getattr(function, "__globals__", {})
-
-
-def _check_class(body: type) -> None:
-    on_receive = getattr(body, "on_receive", None)
-    if not callable(on_receive):
-        raise InvalidTask(f"class {body.__qualname__} needs a method on_receive(self, message) to be a task")
-    for method in ("on_start", "on_receive", "on_stop"):
-        hook = getattr(body, method, None)
-        if hook is None:
-            continue
-        _check_no_generator(hook)
-        if inspect.iscoroutinefunction(hook) and not inspect.iscoroutinefunction(on_receive):
-            raise InvalidTask(
-                f"{hook.__qualname__} is async, but on_receive is not: make on_receive async too"
-            )
 
 
 def _source(body: Callable[..., Any]) -> tuple[str, str]:
@@ -477,10 +469,15 @@ def _refusal(body: Callable[..., Any], name: str | None) -> str | None:
             "a lambda cannot be started: workers find tasks by name. Write a function at the top of a module"
         )
     if "<locals>" in body.__qualname__:
-        return (
+        refusal = (
             f"{body.__qualname__} is defined inside a function, where workers cannot find it. "
-            "Move it to the top of a module. If a decorator made it, give the decorator's inner function "
-            "@functools.wraps, or put @task below the decorator"
+            "Move it to the top of a module"
+        )
+        if inspect.isclass(body):
+            return refusal
+        return (
+            f"{refusal}. If a decorator made it, give the decorator's inner function @functools.wraps, or put @task "
+            "below the decorator"
         )
     if body.__module__ == "__main__" and _typed_in():
         return (

@@ -1,0 +1,113 @@
+"""The interfaces between the actors' room and the rest.
+
+- `ActorPort`: what a reference needs of a runtime. `supervisor/client/runtime.py` implements it.
+- `Turn`: what a reference needs of the turn of an actor that makes the call. `attempt/turn.py` implements it.
+- `ActorSide`: what an actor's own methods reach through `self`. The turn gives it.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+
+from ..task import current_runtime
+from ..task.current_actor import RunningActor, running
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, MutableMapping
+
+    from ..task.handles import TaskRecord
+    from .actor import Actor
+    from .ref import ActorRef
+
+A = TypeVar("A", bound="Actor")
+
+
+class ActorPort(Protocol):
+    """A runtime, as a reference sees it. Every method may be called from any thread."""
+
+    def post(self, letters: list[tuple[bytes, bytes]]) -> Future[None]:
+        """Send letters, each with the id of its actor: all or none.
+
+        The future is done once they are on disk, or taken in if the actors are not durable. Its errors:
+        ActorDeadError, MailboxFull.
+        """
+
+    def ask(self, id: bytes, letter: bytes) -> Future[bytes]:
+        """Send a letter that wants an answer, which is a reply (see remote_error.py).
+
+        After a lost connection, and after the end of a supervisor, the same letter is sent again. Cancelling the
+        future gives up the wait. Errors of the future are those that the supervisor finds: ActorDeadError,
+        Deadlock, ActivationFailed, Poisoned, MailboxFull.
+        """
+
+    def actor_status(self, id: bytes) -> TaskRecord:
+        """A snapshot of the actor; TaskNotFound if its record is gone."""
+
+    def actor(self, cls: type[A], name: str | None = None, /, *args: Any, **kwargs: Any) -> ActorRef[A]:
+        """The actor of this class and name, started with these arguments if there is none."""
+
+    def lookup(self, cls: type[A], name: str) -> ActorRef[A] | None:
+        """The living actor of this class and name, or None."""
+
+    def actors(
+        self,
+        cls: type[A] | None = None,
+        *,
+        prefix: str = "",
+        limit: int | None = None,
+        after: ActorRef[Any] | None = None,
+    ) -> list[ActorRef[Any]]:
+        """The living actors in the order of their start."""
+
+
+class Turn(RunningActor, Protocol):
+    """The turn of an actor whose method makes the call."""
+
+    def post(self, target: bytes, data: bytes, is_letter: bool) -> None:
+        """Send a letter (or the encoded message to a task) with the commit of the message that is being handled."""
+
+    def next_ask_id(self) -> bytes:
+        """The id for the next ask of this message: the same one if the message is handled again."""
+
+    def commit_earlier(self) -> None:
+        """Send the commit of the messages before this one, because this one is about to wait."""
+
+    def answered(self, letter_id: bytes) -> None:
+        """Note that the answer to this ask has arrived."""
+
+
+class ActorSide(Protocol):
+    """What an actor's methods reach while one of them runs."""
+
+    @property
+    def message_id(self) -> str: ...
+    @property
+    def storage(self) -> MutableMapping[str, Any]: ...
+    @property
+    def ref(self) -> ActorRef[Any]: ...
+    def remind(
+        self,
+        name: str,
+        method: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        delay: float | None,
+        at: float | None,
+        every: float | None,
+    ) -> None: ...
+    def forget(self, name: str) -> bool: ...
+    def reminders(self) -> Mapping[str, Any]: ...
+    def passivate(self) -> None: ...
+    def stop(self) -> None: ...
+
+
+def ambient() -> ActorPort:
+    """The runtime of the calling code; NoRuntime if there is none."""
+    return cast("ActorPort", current_runtime.runtime())
+
+
+def turn_here() -> Turn | None:
+    """The turn of the actor whose method makes this call; None outside of actors."""
+    actor = running()
+    return cast("Turn", actor) if actor is not None and actor.task.is_class else None
