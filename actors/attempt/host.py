@@ -50,6 +50,10 @@ class Ending(IntEnum):
     """The attempt ran a container with its own timeout, and that ran out."""
     UNDECLARED = 6
     """No code ran: the worker's app does not declare the task, or cannot be imported. The error says why."""
+    REST = 7
+    """A turn of an actor is over. ERROR is an actor that cannot be built, VALUE one that has stopped."""
+    ABSENT = 8
+    """No code ran: the object that the turn was to use is not in this worker any more."""
 
 
 ErrorFields = tuple[str, str, str, list[list[str]]] | tuple[str, str, str, list[list[str]], dict[str, Any]]
@@ -82,6 +86,9 @@ class Assignment(NamedTuple):
     has_checkpoint: bool
     interruptions: int
     capture_output: bool = False
+    turn: tuple[int, bool, bytes | None, int, int] | None = None
+    """Of a class actor's turn: (number of the activation, whether its object is here, the state, the most messages,
+    0 or 1 to put it to rest). Without an object and a state, it is built for the first time."""
 
 
 class Host(Protocol):

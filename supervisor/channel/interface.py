@@ -79,6 +79,12 @@ class WorkerChannel(Protocol):
     def interrupt(self, id: bytes | None = None) -> None:
         """Interrupt a task, or all of them."""
 
+    def forget_actors(self, ids: Sequence[bytes]) -> None:
+        """The objects of these actors that the worker keeps are not used any more."""
+
+    def aside(self, id: bytes, letter: bytes) -> None:
+        """A read-only letter for an actor whose method waits."""
+
     def declare(self, modules: Iterable[str]) -> None:
         """Name further modules that hold tasks, before any task of theirs is handed out."""
 

@@ -125,6 +125,13 @@ class LocalChannel(StreamProtocol):
     def refuse(self, request: int, error: UnderstudyError) -> None:
         self._late_frames.append((Order.ERROR, request, *error_fields(error)))
 
+    def forget_actors(self, ids: Sequence[bytes]) -> None:
+        # Before the tasks of this turn: the same actor may come back.
+        self._frames.append((Order.FORGET, list(ids)))
+
+    def aside(self, id: bytes, letter: bytes) -> None:
+        self._late_frames.append((Order.ASIDE, id, letter))
+
     def declare(self, modules: Iterable[str]) -> None:
         self._frames.append((Order.DECLARE, list(modules)))
 

@@ -14,6 +14,9 @@ from ...actors.errors import ProtocolError
 
 _NUMBERS: Final = (float, int)
 _ID_BYTES: Final = 16
+#: Bytes of the head of a letter, and the most rows of one READ.
+_LETTER_HEAD: Final = 34
+_MOST_ROWS: Final = 10_000
 #: The most characters in a text of a report. Workers cut texts far shorter than this.
 _LONGEST: Final = 1_000_000
 
@@ -102,3 +105,61 @@ def check_lines(lines: Any) -> None:
     for at, level, text in lines:
         if not (type(at) in _NUMBERS and type(level) is str and _is_text(text)):
             raise ProtocolError(f"not a line of a log: {(at, level, text)!r:.200}")
+
+
+def check_turn(
+    acked: Any, state: Any, rows: Any, posts: Any, reminders: Any, replies: Any, dead: Any, seen: Any, limit: int
+) -> None:
+    """ProtocolError if these are no fields of TURN."""
+    sound = (
+        type(acked) is int
+        and (state is None or _is_value(state, limit))
+        and all(type(key) is str and (value is None or _is_value(value, limit)) for key, value in rows)
+        and all(
+            _is_id(id) and _is_value(value, limit) and type(is_letter) is bool
+            for part in posts
+            for id, value, is_letter in part
+        )
+        and all(
+            type(name) is str
+            and (due is None or type(due) in _NUMBERS)
+            and (every is None or (type(every) in _NUMBERS and every > 0))
+            and (letter is None or _is_letter(letter, limit))
+            for name, due, every, letter in reminders
+        )
+        and all(
+            _is_id(letter_id) and _is_value(reply, limit) and type(changed) is bool
+            for letter_id, reply, changed in replies
+        )
+        and all(_is_letter(letter, limit) and _is_error(error) for letter, error in dead)
+        and all(map(_is_id, seen))
+    )
+    if not sound:
+        raise ProtocolError(f"not a turn: {(acked, state, rows, posts, reminders, replies, dead, seen)!r:.200}")
+
+
+def check_read(request: Any, what: Any, key: Any, limit: Any, reverse: Any) -> None:
+    """ProtocolError if these are no fields of READ."""
+    if not (
+        type(request) is int
+        and what in ("row", "rows", "reminders")
+        and (key is None or type(key) is str)
+        and type(limit) is int
+        and 0 < limit <= _MOST_ROWS
+        and type(reverse) is bool
+    ):
+        raise ProtocolError(f"not a read: {(request, what, key, limit, reverse)!r:.200}")
+
+
+def check_aside(letter_id: Any, reply: Any, limit: int) -> None:
+    """ProtocolError if these are no fields of ASIDE."""
+    if not (_is_id(letter_id) and _is_value(reply, limit)):
+        raise ProtocolError(f"not an answer: {(letter_id, reply)!r:.200}")
+
+
+def _is_id(id: Any) -> bool:
+    return type(id) is bytes and len(id) == _ID_BYTES
+
+
+def _is_letter(letter: Any, limit: int) -> bool:
+    return _is_value(letter, limit) and len(letter) >= _LETTER_HEAD

@@ -100,6 +100,10 @@ class Order(IntEnum):
     """[op, request, error class, message, {attribute: value}]"""
     DECLARE = 10
     """[op, [module, …]]"""
+    FORGET = 11
+    """[op, [id, …]]: drop the objects of these actors that are kept between their turns."""
+    ASIDE = 12
+    """[op, id, letter]: a read-only letter for an actor whose method waits. Answered by ASIDE, or not at all."""
 
 
 class Report(IntEnum):
@@ -123,3 +127,14 @@ class Report(IntEnum):
     """[op, lane]: a DROP is done; from now on, tokens of that lane are for later tasks."""
     FAILED = 11
     """[op, message, traceback]: a start hook of the app has failed, and the worker ends."""
+    TURN = 12
+    """[op, id, acked, state, rows, posts, reminders, replies, dead, seen]: what a turn of an actor has done.
+
+    acked: number of the last letter dealt with; state: None if unchanged; rows: [(key, value or None), …]; posts:
+    [[(id, value, is a letter), …], …]; reminders: [(name, due or None, every, letter), …]; replies: [(letter id, reply,
+    something has changed), …]; dead: [(letter, error), …]; seen: ids of letters whose answers have arrived here.
+    """
+    READ = 13
+    """[op, request, id, "row" | "rows" | "reminders", key, limit, reverse] → value or None, or [(key, value), …]"""
+    ASIDE = 14
+    """[op, id, letter id, reply]"""
