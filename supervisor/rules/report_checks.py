@@ -138,17 +138,18 @@ def check_turn(
         raise ProtocolError(f"not a turn: {(acked, state, rows, posts, reminders, replies, dead, seen)!r:.200}")
 
 
-def check_read(request: Any, what: Any, key: Any, limit: Any, reverse: Any) -> None:
+def check_read(request: Any, what: Any, key: Any, after: Any, limit: Any, reverse: Any) -> None:
     """ProtocolError if these are no fields of READ."""
     if not (
         type(request) is int
         and what in ("row", "rows", "reminders")
-        and (key is None or type(key) is str)
+        and type(key) is str
+        and (after is None or type(after) is str)
         and type(limit) is int
         and 0 < limit <= _MOST_ROWS
         and type(reverse) is bool
     ):
-        raise ProtocolError(f"not a read: {(request, what, key, limit, reverse)!r:.200}")
+        raise ProtocolError(f"not a read: {(request, what, key, after, limit, reverse)!r:.200}")
 
 
 def check_aside(letter_id: Any, reply: Any, limit: int) -> None:
