@@ -10,6 +10,7 @@ Rules of the table:
 2. Only a queued task is dispatched. Only a running task completes, times out or is interrupted.
 3. A retry and an interruption lead back to `queued`. Only the retry counts as an attempt.
 4. A task can be cancelled in every state that is not final.
+5. Only an actor rests. It is queued again when it has something to do; nothing else happens to an idle one.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ class State(StrEnum):
 
     QUEUED = "queued"
     RUNNING = "running"
+    IDLE = "idle"
     COMPLETED = "completed"
     FAILED = "failed"
     TIMED_OUT = "timed_out"
@@ -38,6 +40,8 @@ class Event(StrEnum):
     CANCEL = "cancel"
     RETRY = "retry"
     INTERRUPT = "interrupt"
+    REST = "rest"
+    WAKE = "wake"
 
 
 TRANSITIONS: dict[State, dict[Event, State]] = {
@@ -54,6 +58,11 @@ TRANSITIONS: dict[State, dict[Event, State]] = {
         Event.CANCEL: State.CANCELLED,
         Event.RETRY: State.QUEUED,
         Event.INTERRUPT: State.QUEUED,
+        Event.REST: State.IDLE,
+    },
+    State.IDLE: {
+        Event.WAKE: State.QUEUED,
+        Event.CANCEL: State.CANCELLED,
     },
     State.COMPLETED: {},
     State.FAILED: {},

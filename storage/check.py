@@ -17,7 +17,7 @@ from .file.names import draft, store_file
 from .file.page_check import problems_of
 from .shared_view import SharedView, Snapshot, release, view_of
 from .tables.record import Record
-from .tables.schema import ID_BYTES, Lane, Table, expiry_ids, idempotency_key, live_id
+from .tables.schema import ID_BYTES, Lane, Table, expiry_ids, idempotency_key, live_id, state_in
 
 Progress = Callable[[int, int], None]
 """Called with the number of rows checked and the number of all rows."""
@@ -179,7 +179,7 @@ class _Rows:
                 self._problem(f"live row {key.hex()} has no task")
             elif record is not None and _ended(record):
                 self._problem(f"task {id.hex()} is {record.state} but has a live row")
-            elif record is not None and (record.state is State.RUNNING) != (key[0] == Lane.RUNNING):
+            elif record is not None and record.state is not state_in(key[0]):
                 self._problem(f"task {id.hex()} is {record.state} but in the lane {Lane(key[0]).name}")
 
     def _belongings(self, table: Table) -> None:

@@ -27,6 +27,7 @@ from .tables.schema import (
     live_lane,
     log_key,
     log_seq,
+    state_in,
 )
 
 T = TypeVar("T")
@@ -120,7 +121,7 @@ class Reader:
         `metadata`: entries that a task must have; it may have others.
 
         `older_than` and `newer_than` are times of creation, in seconds since the epoch. If `states` are only
-        queued or running, the cost depends on the number of live tasks, not on the number of all tasks.
+        queued or running, the cost depends on the number of such tasks, not on the number of all tasks.
         """
         wanted = frozenset(State) if states is None else frozenset(states)
         if limit is not None and limit <= 0:
@@ -137,10 +138,15 @@ class Reader:
 
         with self._read() as snapshot:
             if not wanted & TERMINAL:
-                live = (record for record in _live(snapshot, wanted, before) if fits(record))
+                live = (record for record in _live(snapshot, wanted - {State.IDLE}, before) if fits(record))
                 if limit is None:
-                    return sorted(live, key=_by_id, reverse=True)
-                return heapq.nlargest(limit, live, key=_by_id)
+                    newest = sorted(live, key=_by_id, reverse=True)
+                else:
+                    newest = heapq.nlargest(limit, live, key=_by_id)
+                if State.IDLE not in wanted:
+                    return newest
+                idle = (record for record in _idle(snapshot, before) if fits(record))
+                return list(islice(heapq.merge(newest, idle, key=_by_id, reverse=True), limit))
             start = b"" if newer_than is None else _id_floor(newer_than - _CLOCK_SLACK)
             stop = before
             if older_than is not None:
@@ -262,17 +268,35 @@ def _end(snapshot: Snapshot, id: bytes, row: bytes, most: int | None = None) -> 
 
 def _live(snapshot: Snapshot, wanted: frozenset[State], before: bytes | None) -> Iterator[Record]:
     """The wanted tasks that have not ended, in no particular order."""
-    start = b"" if State.RUNNING in wanted else bytes((Lane.RUNNING + 1,))
-    stop = None if State.QUEUED in wanted else bytes((Lane.RUNNING + 1,))
-    for key, _ in snapshot.rows(Table.LIVE, start, stop):
-        id = live_id(key)
-        if before is None or id < before:
-            row = snapshot.get(Table.TASKS, id)
-            if row is None:
-                raise StoreCorrupt(
-                    f"live task {id.hex()} ({live_lane(key).name}) has no record; run `understudy check`"
-                )
-            yield _parsed(id, Record.unpack, id, row)
+    for lane in Lane:
+        if state_in(lane) in wanted:
+            for key, _ in snapshot.rows(Table.LIVE, bytes((lane,)), bytes((lane + 1,))):
+                if before is None or live_id(key) < before:
+                    yield _record_of(snapshot, key)
+
+
+def _idle(snapshot: Snapshot, before: bytes | None) -> Iterator[Record]:
+    """Idle actors, newest first. It reads no more than are taken from it, because there may be millions."""
+    # Their lane has few different sorts. Those of one sort stand in the order of their ids.
+    first, stop = bytes((Lane.IDLE,)), bytes((Lane.IDLE + 1,))
+    parts: list[Iterator[bytes]] = []
+    while last := next(snapshot.rows(Table.LIVE, first, stop, reverse=True), None):
+        stop = last[0][: -len(live_id(last[0]))]
+        end = after_prefix(stop) if before is None else stop + before
+        parts.append(key for key, _ in snapshot.rows(Table.LIVE, stop, end, reverse=True))
+    for key in heapq.merge(*parts, key=live_id, reverse=True):
+        yield _record_of(snapshot, key)
+
+
+def _record_of(snapshot: Snapshot, key: bytes) -> Record:
+    """The record of a live row."""
+    id = live_id(key)
+    row = snapshot.get(Table.TASKS, id)
+    if row is None:
+        raise StoreCorrupt(
+            f"live task {id.hex()} ({live_lane(key).name}) has no record; run `understudy check`"
+        )
+    return _parsed(id, Record.unpack, id, row)
 
 
 def _hex_digits(text: str) -> str:

@@ -13,7 +13,16 @@ import msgpack
 
 from ...actors.state import State
 
-_STATES: Final = tuple(State)
+#: A state's code in a row is its position here, so a new state comes last.
+_STATES: Final = (
+    State.QUEUED,
+    State.RUNNING,
+    State.COMPLETED,
+    State.FAILED,
+    State.TIMED_OUT,
+    State.CANCELLED,
+    State.IDLE,
+)
 _CODE: Final = {state: code for code, state in enumerate(_STATES)}
 
 #: Items of the array, msgpack's first byte of an array of this length, and msgpack's byte for None.
@@ -76,6 +85,8 @@ class Record:
     """The ended task that this one retries."""
     metadata: dict[str, str] | None = None
     """The metadata that the start has given; None for none."""
+    actor: str | None = None
+    """Of a class actor, its name within its class; empty if it has none. None: it is a task of another kind."""
 
     def __init__(
         self,
@@ -190,7 +201,7 @@ _KINDS: Final[dict[str, tuple[type, ...]]] = {
     **dict.fromkeys(("alone", "closed", "cancel"), (bool,)),
     **dict.fromkeys(("error", "progress", "checkpoint", "deaths"), (tuple,)),
     **dict.fromkeys(("options", "metadata"), (dict,)),
-    "key": (str,),
+    **dict.fromkeys(("key", "actor"), (str,)),
     "due": (float, int),
     "retry_of": (bytes,),
 }

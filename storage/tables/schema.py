@@ -17,6 +17,7 @@ logs        id, seq (8)             msgpack array of lines, each [time, level, t
 keys        idempotency key         id
 expiry      ms (8), id              empty; ended tasks that are to be pruned, by when
 schedules   name                    owned by the supervisor
+actors      see `actor_rows`        state, storage, reminders, messages, names and replies of class actors
 meta        b"schema", b"home"      schema version in decimal; 16 random bytes made with the store
 =========== ======================= ================================================================
 """
@@ -29,9 +30,12 @@ from enum import IntEnum, StrEnum
 from typing import Final
 
 from ...actors.errors import InvalidOption
+from ...actors.state import State
 
-SCHEMA_VERSION: Final = 2
-"""Increased if a release cannot read an older release's store, or the other way round."""
+SCHEMA_VERSION: Final = 3
+"""Increased if a release cannot read an older release's store, or the other way round. `storage/upgrades.py` has the
+steps from one version to the next.
+"""
 
 ID_BYTES: Final = 16
 """Length of a task id."""
@@ -59,6 +63,7 @@ class Table(StrEnum):
     KEYS = "keys"
     EXPIRY = "expiry"
     SCHEDULES = "schedules"
+    ACTORS = "actors"
     META = "meta"
 
 
@@ -78,8 +83,11 @@ class Lane(IntEnum):
     BOX = 5
     #: Waits for an app that declares it; the sort is `code_sort`.
     CODE = 6
+    #: An actor that is alive and has nothing to do. Short turns are not written, so it may have begun one.
+    IDLE = 7
 
 
+_STATES: Final[dict[int, State]] = {Lane.RUNNING: State.RUNNING, Lane.IDLE: State.IDLE}
 _LIVE: Final = struct.Struct(">BQ16s")
 _U64: Final = struct.Struct(">Q")
 LIVE_KEY_BYTES: Final = _LIVE.size
@@ -104,6 +112,11 @@ def live_lane(key: bytes) -> Lane:
 def live_id(key: bytes) -> bytes:
     """The task id of a live key."""
     return key[9:]
+
+
+def state_in(lane: int) -> State:
+    """The state of a task whose live row is in this lane."""
+    return _STATES.get(lane, State.QUEUED)
 
 
 def ready_sort(priority: int) -> int:

@@ -18,6 +18,9 @@ ALLOWED = {
     ("running", "cancel"): "cancelled",
     ("running", "retry"): "queued",
     ("running", "interrupt"): "queued",
+    ("running", "rest"): "idle",
+    ("idle", "wake"): "queued",
+    ("idle", "cancel"): "cancelled",
 }
 
 

@@ -31,12 +31,14 @@ def add_task(
     id = new_id(at)
     record = Record(id, name, at, stream or id, key=key)
     record.state = state
+    if state is State.IDLE:
+        record.actor = ""
     if state in TERMINAL:
         record.ended = at + 1
         store.put(Table.RESULTS, id, b"result")
     else:
-        lane = Lane.RUNNING if state is State.RUNNING else Lane.SYNC
-        store.put(Table.LIVE, live_key(lane, ready_sort(0), id), b"")
+        place = {State.RUNNING: (Lane.RUNNING, ready_sort(0)), State.IDLE: (Lane.IDLE, 0)}
+        store.put(Table.LIVE, live_key(*place.get(state, (Lane.SYNC, ready_sort(0))), id), b"")
     if key is not None:
         store.put(Table.KEYS, idempotency_key(key), id)
     store.put(Table.TASKS, id, record.pack())

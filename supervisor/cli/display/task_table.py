@@ -18,6 +18,7 @@ from . import task_text, units
 STYLES: Final[dict[State, str]] = {
     State.QUEUED: "cyan",
     State.RUNNING: "bold green",
+    State.IDLE: "dim",
     State.COMPLETED: "",
     State.FAILED: "red",
     State.TIMED_OUT: "yellow",

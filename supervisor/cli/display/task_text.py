@@ -53,8 +53,8 @@ def tries(attempt: int, most: int) -> str:
 
 
 def run_time(record: TaskRecord, now: float) -> float | None:
-    """Seconds that the last attempt has run; None if the task is queued or has not begun."""
-    if record.started is None or record.state is State.QUEUED:
+    """Seconds that the last attempt has run; None if the task is queued or idle, or has not begun."""
+    if record.started is None or record.state in {State.QUEUED, State.IDLE}:
         return None
     return (now if record.ended is None else record.ended) - record.started
 

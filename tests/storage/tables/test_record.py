@@ -21,6 +21,7 @@ def test_every_field_comes_back():
     record.closed = record.cancel = True
     record.place, record.result, record.tries = (4, 9), 77, 4
     record.metadata = {"customer": "acme"}
+    record.actor = "ada"
     again = Record.unpack(SOME_ID, record.pack())
     for name in (*Record.__slots__[1:], *Record.__annotations__):
         assert getattr(again, name) == getattr(record, name), name
@@ -31,6 +32,29 @@ def test_the_state_is_read_without_the_rest(name: str, state: State):
     record = Record(SOME_ID, name, 1.5, SOME_ID)
     record.state = state
     assert state_of(record.pack()) is state
+
+
+def test_the_codes_of_states_stay_what_is_on_disk():
+    record = Record(SOME_ID, "etl", 1.5, SOME_ID)
+    codes = {}
+    for record.state in State:
+        codes[record.pack()[1]] = str(record.state)
+    assert codes == {
+        0: "queued",
+        1: "running",
+        2: "completed",
+        3: "failed",
+        4: "timed_out",
+        5: "cancelled",
+        6: "idle",
+    }
+
+
+def test_an_actor_without_a_name_is_an_actor():
+    record = Record(SOME_ID, "Account", 1.5, SOME_ID)
+    assert Record.unpack(SOME_ID, record.pack()).actor is None
+    record.actor = ""
+    assert Record.unpack(SOME_ID, record.pack()).actor == ""
 
 
 def test_a_bare_row_has_only_what_every_row_has():
@@ -71,7 +95,8 @@ def test_a_row_without_a_state_is_refused(row: bytes):
 @pytest.mark.parametrize(
     ("field", "value"),
     [("name", 1), ("attempt", "1"), ("created", None), ("place", (1,)), ("place", ("a", 0)), ("crashes", "3"),
-     ("options", [1]), ("key", b"k"), ("due", "soon"), ("deaths", 5), ("cancel", 2)],
+     ("options", [1]), ("key", b"k"), ("due", "soon"), ("deaths", 5), ("cancel", 2),
+     ("actor", 1)],
 )  # fmt: skip
 def test_a_field_of_the_wrong_type_is_damage(field: str, value: object) -> None:
     record = Record(bytes(16), "name", 1.0, bytes(16))

@@ -44,10 +44,11 @@ def test_the_names_of_tables_and_lanes_stay_what_is_on_disk():
             "keys",
             "expiry",
             "schedules",
+            "actors",
             "meta",
         ]
     )
-    assert list(Lane) == [0, 1, 2, 3, 4, 5, 6]
+    assert list(Lane) == [0, 1, 2, 3, 4, 5, 6, 7]
 
 
 @given(st.sampled_from(Lane), SEQS, IDS)
