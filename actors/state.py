@@ -10,7 +10,7 @@ Rules of the table:
 2. Only a queued task is dispatched. Only a running task completes, times out or is interrupted.
 3. A retry and an interruption lead back to `queued`. Only the retry counts as an attempt.
 4. A task can be cancelled in every state that is not final.
-5. Only an actor rests. It is queued again when it has something to do; nothing else happens to an idle one.
+5. Only an actor rests. It is queued again when it has something to do; an idle one can otherwise only end.
 """
 
 from __future__ import annotations
@@ -62,6 +62,8 @@ TRANSITIONS: dict[State, dict[Event, State]] = {
     },
     State.IDLE: {
         Event.WAKE: State.QUEUED,
+        # An idle actor fails with its worker if its state is not on disk.
+        Event.FAIL: State.FAILED,
         Event.CANCEL: State.CANCELLED,
     },
     State.COMPLETED: {},

@@ -120,6 +120,23 @@ class Store:
             found.update(self._environment.get_many(table, sorted(on_disk)))
         return found
 
+    def look(
+        self, table: Table, start: bytes, stop: bytes, *, limit: int, reverse: bool = False
+    ) -> list[tuple[bytes, bytes]]:
+        """As `scan`, including changes that are not on disk yet. It looks at all of these."""
+        changes = dict(self._in_flight.rows[table]) if self._in_flight is not None else {}
+        changes.update(self.batch.rows[table])
+        changes = {key: value for key, value in changes.items() if start <= key < stop}
+        # Each changed row hides at most one on disk.
+        rows = dict(self.scan(table, start, stop, limit + len(changes), reverse))
+        rows.update((key, value) for key, value in changes.items() if value is not None)
+        keys = (key for key in rows if changes.get(key, rows[key]) is not None)
+        return [(key, rows[key]) for key in sorted(keys, reverse=reverse)[:limit]]
+
+    def is_pending(self, batch: Batch) -> bool:
+        """Whether this batch is not on disk yet."""
+        return batch is self.batch or batch is self._in_flight
+
     def pending(self, table: Table, key: bytes) -> bool:
         """Whether a change of this row is not on disk yet."""
         return key in self.batch.rows[table] or (

@@ -52,6 +52,8 @@ class Settings:
     """Bytes of log kept for one task; the oldest entries go first."""
     worker_tasks: int = 0
     """Tasks that a worker runs before it is replaced; 0 means no limit."""
+    active_actors: int = 10_000
+    """Actors that one worker keeps in memory while they have nothing to do; those that rested longest go first."""
     worker_memory: int = 0
     """Bytes of memory above which a worker is replaced; 0 means no limit."""
     restarts: int = 5
@@ -78,6 +80,7 @@ class Settings:
             "mailbox_bytes": (1, 1 << 40),
             "value_limit": (1024, 1 << 31),
             "log_limit": (64 * 1024, 1 << 40),
+            "active_actors": (1, 1 << 60),
             "worker_tasks": (0, 1 << 60),
             "worker_memory": (0, 1 << 60),
             "restarts": (0, 1_000_000),

@@ -88,6 +88,9 @@ class Record:
     actor: str | None = None
     """Of a class actor, its name within its class; empty if it has none. None: it is a task of another kind."""
 
+    volatile: bool = False
+    """Of an actor, whether its state and messages are not on disk and it ends with its worker."""
+
     def __init__(
         self,
         id: bytes,
@@ -198,7 +201,7 @@ _DEFAULTS: Final = {name: getattr(Record, name) for name in Record.__annotations
 #: The types that these fields may have as they are unpacked; with another one, a change of the task would fail.
 _KINDS: Final[dict[str, tuple[type, ...]]] = {
     **dict.fromkeys(("interruptions", "crashes", "tries", "delays_from", "result"), (int,)),
-    **dict.fromkeys(("alone", "closed", "cancel"), (bool,)),
+    **dict.fromkeys(("alone", "closed", "cancel", "volatile"), (bool,)),
     **dict.fromkeys(("error", "progress", "checkpoint", "deaths"), (tuple,)),
     **dict.fromkeys(("options", "metadata"), (dict,)),
     **dict.fromkeys(("key", "actor"), (str,)),

@@ -14,6 +14,7 @@ from typing import Any
 from ..execution.attempts import Attempts
 from ..execution.dispatcher import Dispatcher
 from ..execution.pool import Pool
+from ..execution.turns import Turns
 from ..service.requests import Service
 from ..settings import Settings
 from ..tasks.commit_loop import CommitLoop
@@ -41,13 +42,15 @@ class Core:
         self.commits = commits
         self.table = TaskTable(commits)
         self.mailboxes = Mailboxes(commits, self.table, settings)
-        self.attempts = Attempts(commits, self.table, self.mailboxes, settings, self.turn)
+        self.turns = Turns(commits, self.table, self.mailboxes, settings, self.turn)
+        self.attempts = Attempts(commits, self.table, self.mailboxes, self.turns, settings, self.turn)
         self.pool = open_pool(self.attempts, self.turn)
         self.dispatcher = Dispatcher(commits.store, self.table, self.attempts, self.pool, settings, self.turn)
         self.service = Service(
             commits,
             self.table,
             self.mailboxes,
+            self.turns,
             self.attempts,
             self.pool,
             settings,
@@ -67,6 +70,7 @@ class Core:
     def _take_turn(self) -> None:
         self.turn_asked = False
         try:
+            self.turns.read_on()
             self.dispatcher.dispatch()
         except Exception:
             # A bug. What has happened so far is written and answered all the same.

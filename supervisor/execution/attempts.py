@@ -20,16 +20,18 @@ from ..rules.crashes import delays_from, recent
 from ..rules.pace import Paces
 from ..rules.pauses import was_paused
 from ..rules.report_checks import check_checkpoint, check_done, check_failure, check_lines, check_progress
-from ..rules.verdict import ErrorRow, Verdict, acknowledges, completes, judge, judge_crash
+from ..rules.verdict import ErrorRow, Verdict, acknowledges, completes, error_row, judge, judge_crash
 from ..settings import Settings
 from ..tasks.attempt import Attempt, due_of
 from ..tasks.commit_loop import CommitLoop
+from ..tasks.live_actor import LiveActor
 from ..tasks.live_task import LiveTask
 from ..tasks.mailboxes import Mailboxes
 from ..tasks.task_log import Line, TaskLog, attempt_mark
 from ..tasks.task_table import TaskTable
 from ..wire.checks import checked_id
 from ..wire.messages import Report
+from .turns import Turns
 from .worker_seat import WorkerSeat
 
 log = logging.getLogger("understudy")
@@ -49,6 +51,7 @@ class Attempts:
         commits: CommitLoop,
         table: TaskTable,
         mailboxes: Mailboxes,
+        turns: Turns,
         settings: Settings,
         turn: Callable[[], None],
     ) -> None:
@@ -56,6 +59,7 @@ class Attempts:
         self._commits = commits
         self._table = table
         self._mailboxes = mailboxes
+        self._turns = turns
         self._settings = settings
         #: Asks for a turn of the loop, in which changes are carried out.
         self._turn = turn
@@ -72,6 +76,9 @@ class Attempts:
             Report.PROGRESS: self._progress,
             Report.LOG: self._log,
             Report.FAILED: self._failed,
+            Report.TURN: turns.commit,
+            Report.READ: turns.read,
+            Report.ASIDE: turns.answered_aside,
         }
 
     # --- out to a worker, and back without having begun ---
@@ -79,10 +86,15 @@ class Attempts:
     def hand(self, seat: WorkerSeat, lane: Lane, tasks: list[LiveTask]) -> None:
         """Hand ready tasks to a worker."""
         now = time.time()
+        for task in tasks:
+            if isinstance(task, LiveActor):
+                self._turns.prepare(task, seat)
         seat.hand(lane, tasks, self._loop.time())
         self._table.begin(tasks, seat.pid, now)
         for task in tasks:
-            if task.stored or task.mailbox is not None or task.record.closed:
+            if isinstance(task, LiveActor):
+                self._turns.give(task)
+            elif task.stored or task.mailbox is not None or task.record.closed:
                 self._mailboxes.open(task)
 
     def take_back(self, seat: WorkerSeat, lane: Lane) -> list[LiveTask]:
@@ -103,7 +115,9 @@ class Attempts:
         for task in back:
             seat.drop(task)
             try:
-                if task.record.cancel:
+                if isinstance(task, LiveActor):
+                    self._turns.took_back(task)
+                elif task.record.cancel:
                     # The cancel was accepted while the worker was asked for the task.
                     self._table.end(task, Event.CANCEL)
                 else:
@@ -138,8 +152,11 @@ class Attempts:
             seat = _seat_of(task.attempt)
             self.take_back(seat, seat.lane_of(task))
         if task.attempt is None:
-            self._table.end(task, Event.CANCEL)
-            self._leave_behind(task)
+            if isinstance(task, LiveActor):
+                self._turns.cancel(task)
+            else:
+                self._table.end(task, Event.CANCEL)
+                self._leave_behind(task)
             return True
         if not task.record.cancel:
             task.record.cancel = True
@@ -214,6 +231,9 @@ class Attempts:
             record.started = started
             how, timed_out = _ENDINGS[ending], attempt.signal == "timeout"
             try:
+                if isinstance(task, LiveActor):
+                    self._turns.done(task, how, value, error_row(error), delay)
+                    continue
                 if task.mailbox is not None and acknowledges(how, timed_out=timed_out):
                     self._mailboxes.acknowledge(task, acked)
                 if completes(how, cancelled=record.cancel, timed_out=timed_out):
@@ -261,6 +281,8 @@ class Attempts:
                 task = seat.tasks.get(id)
                 if task is not None:
                     seat.set_parked(task, parked)
+                    if parked and isinstance(task, LiveActor):
+                        self._turns.parked(task)
 
     def _taken(self, seat: WorkerSeat, rows: Any) -> None:
         for id, taken, acked in rows:
@@ -360,6 +382,11 @@ class Attempts:
 
     def died(self, seat: WorkerSeat, status: ExitStatus) -> bool:
         """See `WorkerEvents`. Settles every task that the worker had."""
+        explained = self._settle(seat, status)
+        self._turns.seat_died(seat)
+        return explained
+
+    def _settle(self, seat: WorkerSeat, status: ExitStatus) -> bool:
         for lane in seat.handed:
             self.take_back(seat, lane)
         lost = list(seat.tasks.values())
@@ -436,6 +463,9 @@ class Attempts:
         return first
 
     def _blamed(self, task: LiveTask, error: ErrorRow, crashes: int) -> None:
+        if isinstance(task, LiveActor):
+            self._turns.crashed(task, error, crashes)
+            return
         record = task.record
         seconds = 0.0 if task.attempt is None else self._loop.time() - task.attempt.handed_at
         most = self._settings.max_crashes
@@ -454,6 +484,10 @@ class Attempts:
 
     def _interrupt(self, task: LiveTask) -> None:
         """Queue a task again that lost its worker for an unrelated reason. A cancel or timeout under way stands."""
+        if isinstance(task, LiveActor):
+            timed_out = task.attempt is not None and task.attempt.signal == "timeout"
+            self._turns.interrupted(task, timed_out=timed_out)
+            return
         verdict = judge(
             Outcome(Ending.INTERRUPTED),
             task.options,
@@ -465,6 +499,7 @@ class Attempts:
 
     def recover(self) -> int:
         """At boot: interrupt the tasks that ran under the last supervisor; how many."""
+        self._turns.recover()
         tasks = self._table.queues.running_at_boot()
         for task in tasks:
             with self._table.one(task):

@@ -20,6 +20,7 @@ from ...storage.tables.schema import Lane
 from ..channel.interface import HANDED
 from ..settings import Settings
 from ..task_kinds import LIMITED, TaskKind
+from ..tasks.live_actor import LiveActor
 from ..tasks.live_task import LiveTask
 from ..tasks.task_table import TaskTable
 from .attempts import LOOK_AFTER, Attempts
@@ -147,6 +148,7 @@ class Dispatcher:
         scarce = self._store.scarce
         loads = [_Load(seat, seat.working(Lane.SYNC), 0 if scarce else seat.channel.ahead) for seat in seats]
         open_loads = list(loads)
+        held: list[LiveActor] = []
         while open_loads and self._queues.waits(Lane.SYNC):
             least = min(open_loads, key=_count)
             ahead = least.count - slots
@@ -155,6 +157,12 @@ class Dispatcher:
                 continue
             # Ahead of the slots the loads are evened out in strides, which saves looking at them for every task.
             tasks = self._take(Lane.SYNC, 1 if ahead < 0 else STRIDE)
+            if tasks and isinstance(actor := tasks[0], LiveActor):
+                home = self._home_of(actor, least, loads)
+                if home is None:
+                    held.append(actor)
+                    continue
+                least, ahead = home, home.count - slots
             fit = len(tasks) if ahead < 0 else paces.fitting([task.record.name for task in tasks], ahead)
             least.count += fit
             least.tasks += tasks[:fit]
@@ -162,9 +170,25 @@ class Dispatcher:
                 for task in reversed(tasks[fit:]):
                     self._queues.put_back(task)
                 break
+        for actor in reversed(held):
+            self._queues.put_back(actor)
         for load in loads:
             if load.tasks:
                 self._attempts.hand(load.seat, Lane.SYNC, load.tasks)
+
+    def _home_of(self, actor: LiveActor, least: _Load, loads: list[_Load]) -> _Load | None:
+        """Where an actor takes its turn: on the worker that has it in memory, unless that one is busy for long.
+
+        None: it can be nowhere else, and that worker takes nothing now.
+        """
+        home = next((load for load in loads if load.seat is actor.seat), None)
+        if actor.seat is None or (home is None and actor.durable):
+            return least
+        if home is None or not actor.durable:
+            return home
+        free, busy = least.count < self._settings.slots, home.count >= self._settings.slots
+        quick = self._attempts.paces.is_quick(actor.record.name) and home.count < home.most_ahead
+        return least if busy and free and not quick else home
 
     def _fill_places(self, kind: TaskKind, seats: list[WorkerSeat]) -> None:
         """Tasks of a kind with limited places wait in a queue of their own; on a worker they are sync tasks."""
@@ -252,8 +276,17 @@ class Dispatcher:
     def _fill_loops(self, seats: list[WorkerSeat]) -> None:
         room = self._settings.async_slots
         given: dict[WorkerSeat, list[LiveTask]] = {}
+        held: list[LiveActor] = []
         while tasks := self._take(Lane.ASYNC):
             (task,) = tasks
+            if isinstance(task, LiveActor) and task.seat is not None:
+                # A loop has room for many: an actor stays where it is in memory.
+                if task.seat in seats:
+                    given.setdefault(task.seat, []).append(task)
+                    continue
+                if not task.durable:
+                    held.append(task)
+                    continue
             seat = min(seats, key=lambda seat: seat.counts[Lane.ASYNC] + len(given.get(seat, ())))
             if seat.working(Lane.ASYNC) + len(given.get(seat, ())) >= room:
                 seat = min(seats, key=lambda seat: seat.working(Lane.ASYNC) + len(given.get(seat, ())))
@@ -261,6 +294,8 @@ class Dispatcher:
                     self._queues.put_back(task)
                     break
             given.setdefault(seat, []).append(task)
+        for actor in reversed(held):
+            self._queues.put_back(actor)
         for seat, tasks in given.items():
             self._attempts.hand(seat, Lane.ASYNC, tasks)
 
@@ -277,7 +312,8 @@ class Dispatcher:
         for task in self._take(Lane.ALONE):
             # A line counts what it has in memory, and reads on from the disk only when it is asked for the next one.
             self._queues.put_back(task)
-            self._pool.want_isolated(min(len(self._queues.lanes[Lane.ALONE]), AT_ONCE))
+            waiting = len(self._queues.lanes[Lane.ALONE]) + len(self._queues.turns[Lane.ALONE])
+            self._pool.want_isolated(min(waiting, AT_ONCE))
 
     # --- what was handed out and has not begun ---
 

@@ -108,7 +108,15 @@ def check_lines(lines: Any) -> None:
 
 
 def check_turn(
-    acked: Any, state: Any, rows: Any, posts: Any, reminders: Any, replies: Any, dead: Any, seen: Any, limit: int
+    acked: Any,
+    state: Any,
+    rows: Any,
+    posts: Any,
+    reminders: Any,
+    replies: Any,
+    dead: Any,
+    seen: Any,
+    limit: int,
 ) -> None:
     """ProtocolError if these are no fields of TURN."""
     sound = (
@@ -135,7 +143,9 @@ def check_turn(
         and all(map(_is_id, seen))
     )
     if not sound:
-        raise ProtocolError(f"not a turn: {(acked, state, rows, posts, reminders, replies, dead, seen)!r:.200}")
+        raise ProtocolError(
+            f"not a turn: {(acked, state, rows, posts, reminders, replies, dead, seen)!r:.200}"
+        )
 
 
 def check_read(request: Any, what: Any, key: Any, after: Any, limit: Any, reverse: Any) -> None:

@@ -22,6 +22,11 @@ TIMEOUT_LINEAGE: Final = (tuple(lineage(TimeoutError)),)
 CRASH_LINEAGE: Final = (tuple(lineage(Exception)),)
 
 
+def error_row(fields: tuple[Any, ...] | None) -> ErrorRow | None:
+    """The error of an outcome as in a record."""
+    return None if fields is None else (*fields[:3], fields[4] if len(fields) > 4 else {})
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """The next event of a task."""
@@ -73,9 +78,7 @@ def judge(
        (attempts=0) gets every retry that it asks for.
     5. Any other error is retried if the policy covers it and has retries left.
     """
-    error: ErrorRow | None = None
-    if outcome.error is not None:
-        error = (*outcome.error[:3], outcome.error[4] if len(outcome.error) > 4 else {})
+    error = error_row(outcome.error)
     if cancelled:
         return Verdict(Event.CANCEL, error, keep_value=outcome.ending is Ending.VALUE)
     if timed_out:
@@ -91,7 +94,8 @@ def judge(
     match outcome.ending:
         case Ending.VALUE:
             return COMPLETED
-        case Ending.INTERRUPTED:
+        case Ending.INTERRUPTED | Ending.REST | Ending.ABSENT:
+            # The last two are for turns of actors only, which are not judged here.
             return Verdict(Event.INTERRUPT)
         case Ending.UNDECLARED:
             return Verdict(Event.INTERRUPT, error)

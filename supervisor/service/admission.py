@@ -60,7 +60,9 @@ class Admission:
         # By columns: most fields are equal in all rows, and equal ones are checked once.
         _, names, args, options, keys, dues, streams, origins = zip(*rows, strict=True)
         for name in set(names):
-            self._check_declared(name)
+            self.check_declared(name)
+            if name in declared.actors:
+                raise InvalidOption(f"{name} is a class of actors, not a task: get one with Runtime.actor")
         self.check_values(_given(args), "the argument list")
         for due in _given(dues):
             if not (isinstance(due, int | float) and 0 <= due <= now + DELAY_LIMIT + 1):
@@ -128,7 +130,11 @@ class Admission:
         there = self._commits.get(Table.KEYS, idempotency_key(key))
         return there if there is not None and self._table.record(there) is not None else None
 
-    def _check_declared(self, name: Any) -> None:
+    def note(self, id: bytes) -> None:
+        """A task with this id has been made elsewhere."""
+        self._newest = max(self._newest, id)
+
+    def check_declared(self, name: Any) -> None:
         if name not in self._table.declared.tasks:
             known = self._table.declared.names()
             what_to_do = (
@@ -177,6 +183,10 @@ class Admission:
         old = self._table.known(checked_id(old_id))
         if old.ended is None:
             raise InvalidOption(f"task {id_text(old_id)} is {old.state}: only an ended task can be retried")
+        if old.actor is not None:
+            raise InvalidOption(
+                f"{id_text(old_id)} is an actor that has stopped: get a new one with Runtime.actor"
+            )
         self._newest = max(self._newest, new_id)
         record = Record(
             new_id,

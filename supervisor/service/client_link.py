@@ -75,6 +75,8 @@ class ClientLink(StreamProtocol):
         self._greeted = False
         #: This client's open WAIT requests, with the tasks that have not ended.
         self.waits: dict[int, set[bytes]] = {}
+        #: The letters for whose answers it waits, by request.
+        self.asks: dict[int, bytes] = {}
         #: The client's subscription, if any: (request, task, stream).
         self.subscription: tuple[int, str | None, bytes | None, bool] | None = None
 

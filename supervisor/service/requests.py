@@ -10,10 +10,12 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any
 
-from ...actors.errors import AppFailed, NotRunning, UnderstudyError, UnknownTask
+from ...actors.errors import AppFailed, InvalidOption, NotRunning, UnderstudyError, UnknownTask
+from ...actors.ids import id_text
 from ...storage.tables.prune import prune
 from ..execution.attempts import Attempts
 from ..execution.pool import Pool
+from ..execution.turns import Turns
 from ..home import group_id
 from ..settings import Settings
 from ..tasks.commit_loop import CommitLoop
@@ -21,6 +23,7 @@ from ..tasks.mailboxes import Mailboxes
 from ..tasks.task_table import TaskTable
 from ..wire.checks import checked_id
 from ..wire.messages import Ask
+from .actor_requests import ActorRequests
 from .admission import Admission
 from .client_link import MALFORMED, ClientLink
 from .subscribers import Subscribers
@@ -35,7 +38,7 @@ LEAST_CLIENTS = 16
 #: Tasks that one step of pruning removes.
 PRUNE_STEP = 200
 #: Requests that wait until the app is loaded and its tasks are known.
-NEED_APP = frozenset({Ask.START, Ask.RETRY, Ask.PARAMETERS})
+NEED_APP = frozenset({Ask.START, Ask.RETRY, Ask.PARAMETERS, Ask.ACTOR, Ask.TELL, Ask.ASK})
 #: Least number of quick tasks in one START that is acknowledged late while more than 8,192 tasks are ready.
 MANY = 100
 #: Seconds between two looks whether the queue is short again; tasks that must end meanwhile; most looks.
@@ -52,6 +55,7 @@ class Service:
         commits: CommitLoop,
         table: TaskTable,
         mailboxes: Mailboxes,
+        turns: Turns,
         attempts: Attempts,
         pool: Pool,
         settings: Settings,
@@ -76,6 +80,7 @@ class Service:
         self._most = max(LEAST_CLIENTS, open_files - OWN_FILES - WORKER_FILES * workers)
         self._group = group_id(settings.group) if settings.group else None
         self._admission = Admission(commits, table, settings.value_limit)
+        self._actors = ActorRequests(commits, table, turns, self._admission)
         self._waiters = Waiters(commits, table)
         self._subscribers = Subscribers(commits, table)
         self._jobs: set[asyncio.Task[None]] = set()
@@ -101,6 +106,11 @@ class Service:
             Ask.COMPACT: self._compact,
             Ask.SUBSCRIBE: self._subscribe,
             Ask.PARAMETERS: self._parameters,
+            Ask.ACTOR: self._actor,
+            Ask.TELL: self._tell,
+            Ask.ASK: self._ask,
+            Ask.UNASK: self._unask,
+            Ask.REDRIVE: self._redrive,
         }
 
     # --- connections ---
@@ -132,6 +142,7 @@ class Service:
         self._subscribers.unsubscribe(client)
         for request in list(client.waits):
             self._waiters.forget(client, request)
+        self._actors.gone(client)
 
     def ends_of(self, ids: Sequence[bytes], most: int) -> list[tuple[Any, ...]]:
         """See `Asked`."""
@@ -279,6 +290,8 @@ class Service:
     def _close(self, client: ClientLink, request: int, id: Any) -> None:
         task = self._table.find(checked_id(id))
         if task is not None:
+            if task.rests:
+                raise InvalidOption(f"{id_text(id)} is an actor, whose mailbox cannot be closed: stop it")
             self._mailboxes.close(task)
         else:
             self._table.known(id)
@@ -297,10 +310,33 @@ class Service:
         """No task will begin any more: fail all waits."""
         for client in self._clients:
             self._waiters.fail(client, error)
+            self._actors.asks.fail(client, error)
 
     def _subscribe(self, client: ClientLink, request: int, task: Any, stream: Any, progress: Any) -> None:
         self._subscribers.subscribe(client, request, task, stream, bool(progress))
         client.answer(request)
+
+    # --- class actors ---
+
+    def _actor(self, client: ClientLink, request: int, row: Any) -> None:
+        self._refuse_new_work()
+        self._once_on_disk(client, request, self._actors.start(row))
+
+    def _tell(self, client: ClientLink, request: int, letters: Any) -> None:
+        self._refuse_new_work()
+        self._actors.tell(letters)
+        self._once_on_disk(client, request)
+
+    def _ask(self, client: ClientLink, request: int, id: Any, letter: Any, seen: Any) -> None:
+        self._refuse_new_work()
+        self._actors.ask(client, request, id, letter, seen)
+
+    def _unask(self, client: ClientLink, request: int) -> None:
+        self._actors.forget(client, request)
+
+    def _redrive(self, client: ClientLink, request: int, id: Any, dead_id: Any) -> None:
+        self._refuse_new_work()
+        self._once_on_disk(client, request, self._actors.redrive(id, dead_id))
 
     # --- running the supervisor ---
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 from ...actors.errors import InvalidOption
 from ...actors.task.options import Options
@@ -13,6 +14,29 @@ from ..task_kinds import OWN_KINDS, kind_of
 
 #: Lane and sort of a task's row in the `live` table.
 Place = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class ActorRules:
+    """What a class of actors declares for the supervisor, beside the options of tasks."""
+
+    durable: bool = True
+    """Whether its state and letters are on disk."""
+    idle: float | None = 60.0
+    """Seconds without work after which it is put to rest; None for never."""
+    reply_keep: float = 3600.0
+    """Seconds for which answers are kept for an asker that asks again."""
+    on_passivate: bool = True
+    """Whether its code is run before it is put to rest."""
+
+    @classmethod
+    def of(cls, declared: Mapping[str, Any]) -> Self:
+        """The rules as a class declares them; further fields are for the worker."""
+        return cls(declared["durable"], declared["idle"], declared["reply_keep"], declared["on_passivate"])
+
+
+#: The rules of a class that the app does not declare.
+UNKNOWN_RULES = ActorRules()
 
 
 class TaskCatalog:
@@ -31,6 +55,8 @@ class TaskCatalog:
         self.usual: dict[str, tuple[Options, Lane, Place]] = {}
         #: Declared tasks whose module a worker could not import, when it last tried, with the reason.
         self.unimportable: dict[str, str] = {}
+        #: By name, for those tasks that are classes of actors.
+        self.actors: dict[str, ActorRules] = {}
         self.add(dict.fromkeys(OWN_KINDS, Options().pack()))
 
     def add(self, tasks: Mapping[str, Mapping[str, Any]]) -> None:
@@ -41,6 +67,9 @@ class TaskCatalog:
             self.aliases.update(dict.fromkeys(fields.pop("aliases", ()), name))
             is_async = bool(fields.pop("is_async", False))
             parameters = fields.pop("parameters", None)
+            actor = fields.pop("actor", None)
+            if actor is not None:
+                self.actors[name] = ActorRules.of(actor)
             options = Options.unpack(fields)
             self.tasks[name] = (options, is_async)
             if parameters is not None:
@@ -72,6 +101,10 @@ class TaskCatalog:
         for name in names:
             self._place(name)
         return names
+
+    def rules_of(self, name: str) -> ActorRules:
+        """The rules of a class of actors."""
+        return self.actors.get(name, UNKNOWN_RULES)
 
     def present(self, name: str) -> str:
         """The present name of a task that may have been renamed."""

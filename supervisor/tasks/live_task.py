@@ -55,6 +55,9 @@ class LiveTask:
         "stored_key",
     )
 
+    rests = False
+    """Whether it is an actor, which rests between its turns."""
+
     def __init__(self, record: Record, options: Options, lane: Lane, *, stored: bool) -> None:
         self.id = record.id
         self.record = record

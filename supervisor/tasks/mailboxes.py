@@ -126,6 +126,8 @@ class Mailboxes:
         if task is None:
             state = self._table.known(id).state
             raise MailboxClosed(f"task {id_text(id)} has ended ({state}) and takes no messages", id_text(id))
+        if task.rests:
+            raise MailboxClosed(f"{id_text(id)} is an actor: send to it with its ref's tell", id_text(id))
         if task.record.closed:
             raise MailboxClosed(task.kind.closed.format(id=id_text(id)), id_text(id))
         mailbox = self.mailbox_of(task)

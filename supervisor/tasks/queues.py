@@ -11,8 +11,10 @@ from typing import Final
 from ...actors.errors import StoreCorrupt
 from ...storage.tables.schema import Lane, Table, code_sort, due_of, live_id, live_key
 from .commit_loop import CommitLoop
+from .live_actor import LiveActor
 from .live_task import LiveTask
 from .ready_queue import ReadyQueue
+from .turn_queue import TurnQueue
 
 log = logging.getLogger("understudy")
 
@@ -42,12 +44,15 @@ class Queues:
         self.lanes: dict[int, ReadyQueue] = {
             lane: ReadyQueue(self._reader_of(lane)) for lane in (*READY, Lane.DELAYED, Lane.CODE)
         }
+        #: The actors that have something to do. Of those that wait for code, none is ever taken.
+        self.turns: dict[int, TurnQueue] = {lane: TurnQueue() for lane in (*READY, Lane.CODE)}
+        self._alternate = False
         #: The parts of the lane CODE whose code has come: the key to read on from, and the end.
         self._declared_parts: deque[tuple[bytes, bytes]] = deque()
 
     def waits(self, lane: Lane) -> bool:
         """Whether a task waits in this lane, as far as is known without reading the disk."""
-        return not self.lanes[lane].empty
+        return not self.lanes[lane].empty or len(self.turns[lane]) > 0
 
     @property
     def crowded(self) -> bool:
@@ -60,16 +65,25 @@ class Queues:
 
     def push(self, task: LiveTask) -> None:
         """Put a task that is on no worker into its queue."""
+        if isinstance(task, LiveActor):
+            self.turns[task.lane].push(task)
+            return
         assert task.key is not None
         self.lanes[task.key[0]].push(task.key)
 
     def discard(self, task: LiveTask) -> None:
         """Take a task out, wherever it is."""
+        if isinstance(task, LiveActor):
+            for turns in self.turns.values():
+                turns.discard(task)
+            return
         if task.key is not None and (queue := self.of(task)) is not None:
             queue.discard(task.key)
 
     def take(self, lane: Lane, count: int = 1) -> list[LiveTask]:
         """Take the first tasks of a lane out of its queue, at most `count`; none only if it is empty."""
+        if self.turns[lane] and self._is_actors_turn(lane):
+            return [self.turns[lane].take()]
         queue, tasks, of = self.lanes[lane], self._tasks, self._tasks.get
         while keys := queue.take(count, self._stands):
             if not all(key[9:] in tasks for key in keys):
@@ -79,8 +93,20 @@ class Queues:
                 return taken
         return []
 
+    def _is_actors_turn(self, lane: Lane) -> bool:
+        """Whether an actor is next. Of equal priority, actors and other tasks come alternately."""
+        first = self.lanes[lane].peek(self._stands)
+        if first is None:
+            return True
+        self._alternate = not self._alternate
+        sort, actors_sort = int.from_bytes(first[1:9], "big"), self.turns[lane].sort
+        return actors_sort < sort or (actors_sort == sort and self._alternate)
+
     def put_back(self, task: LiveTask) -> None:
         """Undo `take` for a task: it is the first of its lane again."""
+        if isinstance(task, LiveActor):
+            self.turns[task.lane].put_back(task)
+            return
         assert task.key is not None
         self.lanes[task.key[0]].put_back(task.key)
 

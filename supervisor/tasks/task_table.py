@@ -20,6 +20,8 @@ from ...storage.tables.schema import ID_BYTES, Lane, Table, after_prefix, live_k
 from ..rules.verdict import ErrorRow
 from .catalog import TaskCatalog
 from .commit_loop import CommitLoop
+from .letter_box import LetterBox
+from .live_actor import LiveActor
 from .live_task import LiveTask, place_of
 from .queues import DAMAGED, Queues
 from .ready_queue import ReadyQueue
@@ -85,8 +87,14 @@ class TaskTable:
         """Give a queued task the name, the options and the place that the app's declaration says."""
         record = task.record
         record.name = self.declared.present(record.name)
+        lane = task.lane
         task.options, task.lane = self.declared.options_of(record)
-        if record.place != task.place():
+        if isinstance(task, LiveActor):
+            task.rules = self.declared.rules_of(record.name)
+            if task.lane is not lane and record.state is State.QUEUED:
+                self.queues.discard(task)
+                self.queues.push(task)
+        elif record.place != task.place():
             self.queues.discard(task)
             self.stand(task)
 
@@ -140,7 +148,12 @@ class TaskTable:
             record.name = declared.present(record.name)
         usual = declared.usual.get(record.name) if record.options is None and not record.alone else None
         options, lane = usual[:2] if usual is not None else declared.options_of(record)
-        task = LiveTask(record, options, lane, stored=stored)
+        task: LiveTask
+        if record.actor is None:
+            task = LiveTask(record, options, lane, stored=stored)
+        else:
+            box = LetterBox.load(self._commits.store, record.id)
+            task = LiveActor(record, options, lane, declared.rules_of(record.name), box)
         if record.place is not None:
             task.key = task.stored_key = live_key(*record.place, record.id)
         task.args = args
@@ -181,6 +194,12 @@ class TaskTable:
 
     # --- changing ---
 
+    def take_in_actor(self, actor: LiveActor) -> None:
+        """Add a new actor, which is at rest, and write it with the next commit."""
+        self.tasks[actor.id] = actor
+        actor.stand()
+        self._changed(actor)
+
     def add(self, new: Iterable[tuple[Record, bytes | None]]) -> None:
         """Queue new tasks with their arguments, and write them with the next commit."""
         tasks, lanes, touch, usual_of = self.tasks, self.queues.lanes, self.touch, self.declared.usual
@@ -219,6 +238,9 @@ class TaskTable:
 
     def stand(self, task: LiveTask) -> None:
         """Put a task that is on no worker into its queue."""
+        if isinstance(task, LiveActor):
+            self.queues.push(task)
+            return
         task.stand()
         self.queues.push(task)
         self._changed(task)
@@ -232,7 +254,7 @@ class TaskTable:
             task.begin(pid, now)
             # This does not make it dirty: most tasks end before a reader could see that they run. `touch` follows if
             # this one does not. Until then the disk says "queued", and a crash would start it again from there.
-            if self.on_change is not None:
+            if self.on_change is not None and not task.rests:
                 self.on_change(task)
 
     def requeue(
@@ -289,7 +311,7 @@ class TaskTable:
             queue.discard(key)
         if value is not None:
             self._commits.put(Table.RESULTS, task.id, value)
-        if event is Event.COMPLETE and (task.mailbox is not None or task.stored):
+        if event is Event.COMPLETE and (task.mailbox is not None or task.stored) and not task.rests:
             self._clear_mail(task)
         self.writes.expire(task)
         self._changed(task)

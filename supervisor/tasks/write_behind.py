@@ -11,6 +11,7 @@ from ...storage.tables.prune import expiry_rows
 from ...storage.tables.record import Record
 from ...storage.tables.schema import EXPIRY_KEY_BYTES, ID_BYTES, LIVE_KEY_BYTES, Table, live_id
 from .commit_loop import CommitLoop
+from .live_actor import LiveActor
 from .live_task import LiveTask
 from .queues import Queues
 from .ready_queue import ReadyQueue
@@ -132,8 +133,20 @@ class WriteBehind:
         loaded, self._loaded = self._loaded, []
         for task in loaded:
             queue = self._queues.of(task)
-            if queue is not None and not task.dirty and task.batch <= self._on_disk:
+            if isinstance(task, LiveActor):
+                self._release_passive(task)
+            elif queue is not None and not task.dirty and task.batch <= self._on_disk:
                 self._release(queue, [task])
+
+    def _release_passive(self, actor: LiveActor) -> None:
+        """Release an actor that has nothing to do and is in no worker's memory, once all of it is on disk."""
+        if not actor.is_passive or self._tasks.get(actor.id) is not actor:
+            return
+        batch = actor.last_batch
+        if actor.dirty or actor.batch > self._on_disk or (batch and self._commits.store.is_pending(batch)):
+            self._loaded.append(actor)
+        else:
+            self._tasks.pop(actor.id, None)
 
     def _release(self, queue: ReadyQueue, tasks: Iterable[LiveTask]) -> None:
         """Release those of these tasks that are behind the queue's horizon."""

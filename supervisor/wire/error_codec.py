@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
 from typing import Any, Final
 
 import msgpack
 
 from ...actors import errors
 from ...actors.errors import ErrorInfo, UnderstudyError
+
+#: Marks an ErrorInfo among the data of an error.
+_INFO: Final = "$info"
 
 _KINDS: Final[dict[str, type[UnderstudyError]]] = {
     name: kind
@@ -28,7 +32,7 @@ def error_of(kind: str, message: str, data: dict[str, Any]) -> UnderstudyError:
     """The error that `error_fields` described; an unknown class becomes UnderstudyError."""
     error = _KINDS.get(kind, UnderstudyError).__new__(_KINDS.get(kind, UnderstudyError), message)
     error.args = (message,)
-    error.__dict__.update(data)
+    error.__dict__.update((name, _restored(value)) for name, value in data.items())
     return error
 
 
@@ -37,12 +41,17 @@ def info_of(row: Any) -> ErrorInfo | None:
     return None if row is None else ErrorInfo(row[0], row[1], row[2], dict(row[3]))
 
 
+def _restored(value: Any) -> Any:
+    return ErrorInfo(*value[1:]) if type(value) is tuple and value[:1] == (_INFO,) else value
+
+
 def _plain(data: dict[str, Any]) -> dict[str, Any]:
     plain = {}
     for name, value in data.items():
+        sent = (_INFO, *astuple(value)) if isinstance(value, ErrorInfo) else value
         try:
-            msgpack.packb(value)
+            msgpack.packb(sent)
         except (TypeError, ValueError, OverflowError):
             continue
-        plain[name] = value
+        plain[name] = sent
     return plain

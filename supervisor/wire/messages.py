@@ -135,10 +135,11 @@ class Report(IntEnum):
     something has changed), …]; dead: [(letter, error), …]; seen: ids of letters whose answers have arrived here.
     """
     READ = 13
-    """[op, request, id, "row" | "rows" | "reminders", key, after, limit, reverse] → value or None, or [(key, value), …]
+    """[op, request, id, what, key, after, limit, reverse] → value or None for a "row", [(key, value), …] for "rows" and
+    "reminders".
 
-    rows: those of the storage whose keys start with `key`, from behind the key `after` on (None: from the first one; with
-    `reverse` from the last one down).
+    rows: those of the storage whose keys start with `key`, from behind the key `after` on (None: from the first one;
+    with `reverse` from the last one down).
     """
     ASIDE = 14
     """[op, id, letter id, reply]"""

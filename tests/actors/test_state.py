@@ -21,6 +21,7 @@ ALLOWED = {
     ("running", "rest"): "idle",
     ("idle", "wake"): "queued",
     ("idle", "cancel"): "cancelled",
+    ("idle", "fail"): "failed",
 }
 
 

@@ -13,6 +13,7 @@ import pytest
 from room import Puppet, Room, room
 from understudy.actors.errors import ProtocolError
 from understudy.actors.ids import new_id
+from understudy.actors.refs.letter import Kind, Letter
 from understudy.actors.state import State
 from understudy.storage.check import check
 from understudy.storage.reader import Reader
@@ -35,6 +36,9 @@ WRONG: list[Any] = [
 ERROR = ("ValueError", "wrong", "Traceback", (("ValueError", "Exception"),))
 
 
+LETTER = Letter(Kind.TELL, 0, new_id(), None).pack()
+
+
 def good(op: Report, id: bytes, other: bytes) -> list[Any]:
     now = time.time()
     return {
@@ -47,6 +51,19 @@ def good(op: Report, id: bytes, other: bytes) -> list[Any]:
         Report.LOG: [id, [(now, "info", "text")]],
         Report.DROPPED: [int(Lane.SYNC)],
         Report.FAILED: ["no database", "Traceback"],
+        Report.TURN: [
+            id,
+            1,
+            b"state",
+            [("key", b"value")],
+            [[(other, LETTER, True)]],
+            [("name", 1.0, 2.0, LETTER)],
+            [(other, b"reply", True)],
+            [(LETTER, ERROR)],
+            [other],
+        ],
+        Report.READ: [9, id, "rows", "prefix", None, 10, False],
+        Report.ASIDE: [id, other, b"reply"],
     }[op]
 
 

@@ -37,6 +37,8 @@ OUTCOMES = {
     Ending.RETRY_LATER: Outcome(Ending.RETRY_LATER, error=ERROR, delay=LATER),
     Ending.INTERRUPTED: Outcome(Ending.INTERRUPTED),
     Ending.UNDECLARED: Outcome(Ending.UNDECLARED),
+    Ending.REST: Outcome(Ending.REST),
+    Ending.ABSENT: Outcome(Ending.ABSENT),
     Ending.TIMED_OUT: Outcome(Ending.TIMED_OUT, error=(*ERROR, {"exit_code": 143})),
 }
 
@@ -56,7 +58,7 @@ def expected(
         return (Event.RETRY, linear) if again else (Event.TIME_OUT, None)
     if ending is Ending.VALUE:
         return Event.COMPLETE, None
-    if ending in (Ending.INTERRUPTED, Ending.UNDECLARED):
+    if ending in (Ending.INTERRUPTED, Ending.UNDECLARED, Ending.REST, Ending.ABSENT):
         return Event.INTERRUPT, None
     if ending is Ending.FAIL:
         return Event.FAIL, None

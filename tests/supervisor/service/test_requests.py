@@ -15,6 +15,7 @@ from room import Room, declared, room
 from understudy.actors.attempt.host import Assignment
 from understudy.actors.errors import AppFailed
 from understudy.actors.ids import new_id
+from understudy.actors.refs.letter import Kind, Letter
 from understudy.actors.state import State
 from understudy.storage.tables.record import Record
 from understudy.storage.tables.schema import Lane, Table, code_sort
@@ -85,6 +86,8 @@ WRONG: list[Any] = [
     *({}, {"a": 1}, {1: 2}, [{}], [[b"x" * 16, b"y"]], [["a"] * 8], [[None] * 8]),
 ]
 
+LETTER = Letter(Kind.ASK, 0, new_id(), None).pack()
+
 GOOD: dict[Ask, list[Any]] = {
     Ask.START: [[start_row()]],
     Ask.SEND: [[(b"i" * 16, b"v")]],
@@ -100,6 +103,11 @@ GOOD: dict[Ask, list[Any]] = {
     Ask.COMPACT: [],
     Ask.SUBSCRIBE: [None, None, False],
     Ask.PARAMETERS: ["app:task"],
+    Ask.ACTOR: [(new_id(), "app:Account", "ada", None, None, new_id(), None)],
+    Ask.TELL: [[(b"i" * 16, LETTER)]],
+    Ask.ASK: [b"i" * 16, LETTER, []],
+    Ask.UNASK: [],
+    Ask.REDRIVE: [b"i" * 16, None],
 }
 
 

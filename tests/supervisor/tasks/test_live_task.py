@@ -34,7 +34,9 @@ def test_the_assignment():
     made.args = b"args"
     made.record.attempt, made.record.interruptions, made.record.checkpoint = 3, 2, (1.0, 10)
     id = made.id
-    assert made.assignment() == Assignment(id, "app:task", 3, b"args", id, None, "checkpoint", 5.0, True, 2)
+    assert Assignment(*made.assignment()) == Assignment(
+        id, "app:task", 3, b"args", id, None, "checkpoint", 5.0, True, 2
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,716 @@
+"""Turns: class actors get letters, take turns on workers, and have what a turn did committed.
+
+A turn is an attempt at the actor's task. What it did comes as one report, before the report of its end, and both go to
+disk in one commit. An answer leaves after it. A turn without such a report has not happened: its letters are still in
+the box, and the state on disk is that of before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Final
+
+from ...actors.attempt.host import Ending
+from ...actors.errors import (
+    ActivationFailed,
+    ActorDeadError,
+    ErrorInfo,
+    MailboxFull,
+    Poisoned,
+    TaskNotFound,
+    UnderstudyError,
+)
+from ...actors.ids import id_text, new_id
+from ...actors.refs.letter import KEPT, READ_ONLY, Kind, Letter, flags_of, id_of_letter, kind_of
+from ...actors.refs.remote_error import pack_error
+from ...actors.state import Event, State
+from ...storage.tables.actor_rows import (
+    dead_key,
+    letter_ids,
+    name_key,
+    pack_dead,
+    reminder_key,
+    reminder_name,
+    reminders_of,
+    reply_key,
+    reply_rows,
+    state_key,
+    storage_key,
+    storage_range,
+    storage_text,
+)
+from ...storage.tables.record import Record
+from ...storage.tables.schema import Lane, Table, live_id, live_key
+from ..rules.report_checks import check_aside, check_read, check_turn
+from ..rules.verdict import ErrorRow
+from ..settings import Settings
+from ..tasks.attempt import Seat
+from ..tasks.commit_loop import CommitLoop
+from ..tasks.letter_box import LetterBox
+from ..tasks.live_actor import TURN_MESSAGES, VOLATILE_SORT, LiveActor
+from ..tasks.mailboxes import Mailboxes
+from ..tasks.reminders import Reminders
+from ..tasks.task_table import TaskTable
+from ..wire.checks import checked_id
+from .residency import Residency
+
+log = logging.getLogger("understudy")
+
+#: What a turn is to do; see `Assignment.turn`.
+WORK: Final = 0
+PASSIVATE: Final = 1
+#: The value of a REST whose object is gone from the worker.
+PASSIVE: Final = b"passive"
+
+#: Seconds before the next turn of an actor whose turn could not do its work: at first, and at most.
+FIRST_PAUSE: Final = 0.05
+LONGEST_PAUSE: Final = 60.0
+#: Actors with letters that are loaded at once after a start, and reminders that are sent at once.
+AT_ONCE: Final = 1_000
+#: Queued turns below which more actors with letters are loaded.
+FEW: Final = 500
+#: Seconds after which an ask that waits is written to disk.
+UNWRITTEN: Final = 1.0
+#: Seconds between two looks at the clock for reminders: it may have been set, or the machine asleep.
+CLOCK_LOOK: Final = 5.0
+
+Answer = bytes | UnderstudyError
+"""A reply as its actor has packed it, or an error of the supervisor."""
+ErrorFields = tuple[Any, ...]
+
+
+class Turns:
+    """All live actors' letters and turns."""
+
+    def __init__(
+        self,
+        commits: CommitLoop,
+        table: TaskTable,
+        mailboxes: Mailboxes,
+        settings: Settings,
+        turn: Callable[[], None],
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._commits = commits
+        self._store = commits.store
+        self._table = table
+        self._mailboxes = mailboxes
+        self._settings = settings
+        #: Asks for a turn of the event loop, in which changes are carried out.
+        self._turn = turn
+        self._residency = Residency(settings.active_actors, self._put_to_rest)
+        self._reminders = Reminders(self._store)
+        self._alarm: asyncio.TimerHandle | None = None
+        #: Where to look for further actors with letters on disk; None if there are none.
+        self._unread: bytes | None = None
+        #: Actors with an ask that is not on disk, and the timer after which it is written.
+        self._unwritten: dict[bytes, LiveActor] = {}
+        self._unwritten_timer: asyncio.TimerHandle | None = None
+        #: Letter ids of answers that have reached those who asked.
+        self._seen: list[bytes] = []
+        #: Called with the answer to a letter, once all that it stands for is on disk.
+        self.on_answer: Callable[[bytes, Answer], None] = lambda _id, _answer: None
+
+    def stop(self) -> None:
+        """Stop the timers."""
+        self._residency.stop()
+        for timer in (self._alarm, self._unwritten_timer):
+            if timer is not None:
+                timer.cancel()
+
+    # --- finding ---
+
+    def find(self, id: bytes) -> LiveActor | None:
+        """The actor with this id; None if it has stopped. Raises TaskNotFound if there is no such actor."""
+        task = self._table.find(id)
+        if isinstance(task, LiveActor):
+            return task
+        record = self._table.known(id)
+        if record.actor is None:
+            raise TaskNotFound(f"{id_text(id)} is a task, not an actor: use `send`", id_text(id))
+        return None
+
+    def of_name(self, class_name: str, name: str) -> bytes | None:
+        """The id of the live actor with this name."""
+        return self._store.get(Table.ACTORS, name_key(class_name, name))
+
+    def start(self, record: Record, args: bytes | None) -> LiveActor:
+        """Take in a new actor, and have it built."""
+        declared = self._table.declared
+        options, lane = declared.options_of(record)
+        rules = declared.rules_of(record.name)
+        if not rules.durable:
+            record.volatile = True
+        box = LetterBox(self._store, record.id, durable=rules.durable)
+        actor = LiveActor(record, options, lane, rules, box)
+        actor.args = args
+        if args is not None:
+            self._commits.put(Table.ARGS, record.id, args)
+        if record.actor:
+            self._commits.put(Table.ACTORS, name_key(record.name, record.actor), record.id)
+        self._table.take_in_actor(actor)
+        self._ready(actor)
+        return actor
+
+    # --- letters ---
+
+    def check_room(self, actor: LiveActor, letters: Sequence[bytes]) -> None:
+        """Raise MailboxFull if these do not fit into the actor's mailbox."""
+        box = actor.box
+        size = box.bytes + sum(map(len, letters))
+        most, most_bytes = self._settings.mailbox_messages, self._settings.mailbox_bytes
+        # What would never fit goes into an empty mailbox.
+        if box.count and (box.count + len(letters) > most or size > most_bytes):
+            raise MailboxFull(
+                f"the mailbox of actor {_named(actor)} is full: {box.count:,} messages, {box.bytes:,} bytes. Wait "
+                "until it has dealt with some, or raise mailbox_messages / mailbox_bytes",
+                id_text(actor.id),
+                box.count,
+                box.bytes,
+            )
+
+    def post(self, actor: LiveActor, letter: bytes) -> None:
+        """Put a letter into an actor's mailbox, which must have room."""
+        box = actor.box
+        box.post(letter)
+        if actor.durable:
+            if box.stored == box.last:
+                actor.last_batch = self._store.batch
+            else:
+                self._write_later(actor)
+        self._ready(actor)
+
+    def aside(self, actor: LiveActor, letter: bytes) -> bool:
+        """Give a read-only letter to an actor whose method waits; False if none does."""
+        attempt = actor.attempt
+        if attempt is None or not attempt.parked or not flags_of(letter) & READ_ONLY:
+            return False
+        attempt.seat.channel.aside(actor.id, letter)
+        actor.aside.add(id_of_letter(letter))
+        return True
+
+    def parked(self, actor: LiveActor) -> None:
+        """A method of it waits now: the read-only letters behind it need not."""
+        for letter in actor.box.asks():
+            if id_of_letter(letter) not in actor.aside:
+                self.aside(actor, letter)
+
+    def forget_answers(self, letter_ids: Sequence[bytes]) -> None:
+        """These answers have arrived and need not be kept. They are removed with the next commit of an actor."""
+        self._seen += letter_ids
+
+    def _write_later(self, actor: LiveActor) -> None:
+        self._unwritten[actor.id] = actor
+        if self._unwritten_timer is None:
+            self._unwritten_timer = self._loop.call_later(UNWRITTEN, self._write_asks)
+
+    def _write_asks(self) -> None:
+        """Write the asks that wait for long. They are not lost then, even if their askers have gone."""
+        self._unwritten_timer = None
+        unwritten, self._unwritten = self._unwritten, {}
+        for actor in unwritten.values():
+            if actor.record.ended is None and actor.box.stored < actor.box.last:
+                actor.box.store_all()
+                actor.last_batch = self._store.batch
+        self._turn()
+
+    # --- turns ---
+
+    def _ready(self, actor: LiveActor) -> None:
+        """It has something to do: it gets a turn, if it has none and does not pause."""
+        if actor.record.state is State.IDLE and actor.timer is None:
+            actor.wake()
+            self._table.queues.turns[actor.lane].push(actor)
+            self._turn()
+
+    def prepare(self, actor: LiveActor, seat: Seat) -> None:
+        """Its turn is about to be handed to this worker."""
+        resident = actor.seat is seat
+        if not resident:
+            self._put_away(actor)
+            actor.generation += 1
+        state = None
+        if not resident and actor.durable:
+            state = self._store.get(Table.ACTORS, state_key(actor.id))
+        what = PASSIVATE if actor.passivate and not actor.box.count else WORK
+        actor.turn = (actor.generation, resident, state, actor.most, what)
+        self._residency.at_work(actor, seat)
+
+    def took_back(self, actor: LiveActor) -> None:
+        """Its turn had not begun: as if it had not been handed out."""
+        assert actor.turn is not None
+        if not actor.turn[1]:
+            # Its object was not built there.
+            self._residency.leave(actor)
+        if actor.record.cancel:
+            self._end(actor, Event.CANCEL)
+            return
+        actor.take_back()
+        self._table.queues.push(actor)
+        self._turn()
+
+    def give(self, actor: LiveActor) -> None:
+        """Give the letters of a turn that was just handed out."""
+        letters = actor.box.head(actor.most)
+        if letters:
+            assert actor.attempt is not None
+            actor.attempt.seat.channel.give(actor.id, actor.box.first, letters)
+
+    def commit(
+        self,
+        seat: Any,
+        id: bytes,
+        acked: Any,
+        state: Any,
+        rows: Any,
+        posts: Any,
+        reminders: Any,
+        replies: Any,
+        dead: Any,
+        seen: Any,
+    ) -> None:
+        """What a turn has done: all of it goes into one commit."""
+        check_turn(acked, state, rows, posts, reminders, replies, dead, seen, self._settings.value_limit)
+        actor = seat.tasks.get(id)
+        if not isinstance(actor, LiveActor) or actor.refused:
+            return
+        # Before anything is changed: keys and names may be invalid, and mailboxes full.
+        changes = {storage_key(id, key): value for key, value in rows}
+        for name, *_ in reminders:
+            reminder_key(id, name)
+        try:
+            letters = self._checked(actor, posts)
+        except MailboxFull as error:
+            log.info("a turn of actor %s waits: %s", _named(actor), error)
+            actor.refused = True
+            return
+        box = actor.box
+        stored = box.stored >= box.first
+        gone = {id_of_letter(letter): letter for letter in box.acknowledge(acked) if letter}
+        wrote = bool(letters)
+        if actor.durable:
+            wrote |= stored or state is not None or bool(rows or reminders or dead)
+            if state is not None:
+                self._commits.put(Table.ACTORS, state_key(id), state)
+            for key, value in changes.items():
+                self._store.batch.put(Table.ACTORS, key, value)
+            for name, due, every, letter in reminders:
+                self._reminders.set(id, name, due, every, letter)
+            if reminders:
+                self._set_alarm()
+            for letter_id, reply, changed in replies:
+                if changed:
+                    wrote = True
+                    self._keep(actor, letter_id, reply, gone.get(letter_id))
+        for letter, fields in dead:
+            self._bury(actor, letter, fields)
+        for target, letter in letters:
+            self.post(target, letter)
+        if wrote:
+            self._write_seen()
+            actor.last_batch = self._store.batch
+        self._seen += seen
+        self._answer_once_written(actor, [(letter_id, reply) for letter_id, reply, _ in replies])
+
+    def _checked(self, sender: LiveActor, posts: Any) -> list[tuple[LiveActor, bytes]]:
+        """The letters of a turn with their receivers. Messages for tasks are sent, if all fit.
+
+        Raises MailboxFull, and InvalidValue for what is no letter.
+        """
+        for_actors: dict[bytes, list[bytes]] = {}
+        letters: list[tuple[LiveActor, bytes]] = []
+        messages: list[tuple[bytes, bytes]] = []
+        lost: list[tuple[bytes, bytes]] = []
+        for part in posts:
+            for target, value, is_letter in part:
+                if not is_letter:
+                    if self._takes_messages(target):
+                        messages.append((target, value))
+                    else:
+                        told = Letter(Kind.TELL, 0, new_id(), sender.id, payload=value)
+                        lost.append((target, told.pack()))
+                    continue
+                Letter.unpack(value)
+                receiver = self._receiver(target)
+                if receiver is None:
+                    lost.append((target, value))
+                else:
+                    letters.append((receiver, value))
+                    for_actors.setdefault(target, []).append(value)
+        for receiver, _ in letters:
+            # One whose state is not on disk cannot do its turn again.
+            if (values := for_actors.pop(receiver.id, None)) and receiver is not sender and sender.durable:
+                self.check_room(receiver, values)
+        if messages:
+            self._mailboxes.send(messages)
+        for target, letter in lost:
+            self._bury_at(target, letter, ("ActorDeadError", "it has stopped", "", []))
+        return letters
+
+    def _receiver(self, id: bytes) -> LiveActor | None:
+        try:
+            return self.find(id)
+        except TaskNotFound:
+            return None
+
+    def _takes_messages(self, id: bytes) -> bool:
+        task = self._table.find(id)
+        return task is not None and not task.record.closed
+
+    def _keep(self, actor: LiveActor, letter_id: bytes, reply: bytes | None, letter: bytes | None) -> None:
+        """Keep a reply for an asker that asks again."""
+        keep = actor.rules.reply_keep
+        if letter is not None and flags_of(letter) & KEPT:
+            keep = Letter.unpack(letter).keep or keep
+        expires = time.time() + keep
+        for key, row in reply_rows(letter_id, actor.id, expires, reply).items():
+            self._commits.put(Table.ACTORS, key, row)
+
+    def keep_key(self, actor: LiveActor, letter: bytes) -> None:
+        """Note that a letter with a key of its sender was taken in."""
+        self._keep(actor, id_of_letter(letter), None, letter)
+
+    def _write_seen(self) -> None:
+        for letter_id in self._seen:
+            self._commits.delete(Table.ACTORS, reply_key(letter_id))
+        self._seen.clear()
+
+    def _bury(self, actor: LiveActor, letter: bytes, error: ErrorFields) -> None:
+        log.warning("a message to actor %s has failed: %s: %s", _named(actor), error[0], error[1])
+        if actor.durable:
+            self._bury_at(actor.id, letter, error)
+
+    def _bury_at(self, id: bytes, letter: bytes, error: ErrorFields) -> None:
+        self._commits.put(Table.ACTORS, dead_key(id, new_id()), pack_dead(time.time(), letter, error[:3]))
+
+    def _answer_once_written(self, actor: LiveActor, answers: list[tuple[bytes, Answer]]) -> None:
+        """Send answers once all is on disk that they may stand for."""
+        if not answers:
+            return
+        batch = actor.last_batch
+        if batch is not None and self._store.is_pending(batch):
+            batch.acks.append(partial(self._answer, answers))
+        else:
+            actor.last_batch = None
+            self._answer(answers)
+
+    def _answer(self, answers: list[tuple[bytes, Answer]]) -> None:
+        for letter_id, answer in answers:
+            self.on_answer(letter_id, answer)
+
+    # --- the end of a turn ---
+
+    def done(
+        self, actor: LiveActor, how: Ending, value: bytes | None, error: ErrorRow | None, delay: float | None
+    ) -> None:
+        """A turn is over; it is on no worker any more."""
+        refused, actor.refused = actor.refused, False
+        if actor.record.cancel:
+            self._end(actor, Event.CANCEL, error)
+        elif refused:
+            self._put_away(actor)
+            self._careful(actor)
+            self._pause(actor)
+        elif how is Ending.REST:
+            self._rest(actor, value)
+        elif how is Ending.VALUE:
+            self._end(actor, Event.COMPLETE, None, value)
+        elif how is Ending.RETRY_LATER:
+            self._pause(actor, delay)
+        elif how is Ending.INTERRUPTED:
+            self._again(actor)
+        elif how is Ending.ABSENT:
+            self._put_away(actor)
+            self._again(actor)
+        elif how is Ending.UNDECLARED:
+            self._put_away(actor)
+            self._table.undeclare(actor.record.name)
+            self._again(actor)
+        elif actor.durable:
+            self._activation_failed(actor, error)
+        else:
+            self._end(actor, Event.FAIL, error)
+
+    def _rest(self, actor: LiveActor, value: bytes | None) -> None:
+        actor.failures = 0
+        if actor.box.first > actor.careful_until and actor.most != TURN_MESSAGES:
+            actor.most = TURN_MESSAGES
+            self._clear(actor)
+        wants_rest = value == PASSIVE
+        was_passivated = actor.turn is not None and actor.turn[4] == PASSIVATE
+        if actor.rest():
+            self._table.touch(actor)
+        if was_passivated:
+            actor.passivate = False
+            self._residency.leave(actor)
+        elif wants_rest:
+            actor.passivate = True
+        if actor.box.count or actor.passivate:
+            self._ready(actor)
+        else:
+            self._idle(actor)
+
+    def _idle(self, actor: LiveActor) -> None:
+        """It has nothing to do. It may be let go of."""
+        if actor.seat is not None:
+            self._residency.at_rest(actor)
+        else:
+            self._table.writes.loaded(actor)
+
+    def _again(self, actor: LiveActor) -> None:
+        """The turn has not happened: it gets another one."""
+        if actor.rest():
+            self._table.touch(actor)
+        # It may be suspected of the death of its worker now, or cleared.
+        actor.options, actor.lane = self._table.declared.options_of(actor.record)
+        if actor.lane is Lane.CODE:
+            self._table.on_absent()
+        self._ready(actor)
+
+    def _careful(self, actor: LiveActor) -> None:
+        """Give each of the letters of this turn a turn of its own, so that one does not stop the others."""
+        actor.careful_until = max(actor.careful_until, actor.box.first + actor.most - 1)
+        actor.most = 1
+
+    def _pause(self, actor: LiveActor, seconds: float | None = None) -> None:
+        """It gets its next turn after a while."""
+        if actor.rest():
+            self._table.touch(actor)
+        if seconds is None:
+            seconds = min(FIRST_PAUSE * 2.0**actor.failures, LONGEST_PAUSE)
+            actor.failures += 1
+        actor.timer = self._loop.call_later(seconds, self._go_on, actor)
+
+    def _go_on(self, actor: LiveActor) -> None:
+        actor.timer = None
+        if actor.record.ended is None and actor.record.state is State.IDLE:
+            self._ready(actor)
+
+    def _activation_failed(self, actor: LiveActor, error: ErrorRow | None) -> None:
+        """It could not be built: what was asked is answered with that, what was told waits for the next try."""
+        kind, message = (error[0], error[1]) if error is not None else ("", "")
+        actor.record.error = error
+        self._table.touch(actor)
+        self._put_away(actor)
+        info = None if error is None else ErrorInfo(*error)
+        failed = ActivationFailed(
+            f"actor {_named(actor)} cannot be built: {kind}: {message}", id_text(actor.id), info
+        )
+        self._refuse_asks(actor, failed)
+        self._pause(actor)
+
+    def _refuse_asks(self, actor: LiveActor, error: UnderstudyError) -> None:
+        box = actor.box
+        refused = box.take_back_asks()
+        if refused:
+            actor.last_batch = self._store.batch
+            self._answer_once_written(actor, [(id_of_letter(letter), error) for letter in refused])
+
+    def _put_away(self, actor: LiveActor) -> None:
+        """The object that its worker has must not be used again."""
+        seat = actor.seat
+        if seat is not None:
+            seat.channel.forget_actors([actor.id])
+            self._residency.leave(actor)
+
+    def _put_to_rest(self, actor: LiveActor) -> None:
+        """It was idle for long: run what its class does about it, or just let go of the object."""
+        if not actor.rules.on_passivate:
+            self._put_away(actor)
+            self._idle(actor)
+            return
+        actor.passivate = True
+        self._ready(actor)
+
+    # --- ends ---
+
+    def cancel(self, actor: LiveActor) -> None:
+        """End an actor that is at rest."""
+        self._end(actor, Event.CANCEL)
+
+    def _end(
+        self, actor: LiveActor, event: Event, error: ErrorRow | None = None, value: bytes | None = None
+    ) -> None:
+        """It has stopped: those who wait for answers are told, its name is free."""
+        id, record = actor.id, actor.record
+        self._table.queues.turns[actor.lane].discard(actor)
+        self._put_away(actor)
+        box = actor.box
+        dead = ActorDeadError(f"actor {_named(actor)} has stopped", id_text(id))
+        told = [letter for letter in box.acknowledge(box.last) if letter]
+        answers: list[tuple[bytes, Answer]] = []
+        for letter in told:
+            if kind_of(letter) in (Kind.ASK, Kind.STOP):
+                answers.append((id_of_letter(letter), dead))
+            elif kind_of(letter) is Kind.TELL and actor.durable:
+                self._bury_at(id, letter, ("ActorDeadError", "it had stopped", "", []))
+        if record.actor:
+            self._commits.delete(Table.ACTORS, name_key(record.name, record.actor))
+        self._reminders.clear(id)
+        self._table.end(actor, event, error=error, value=value)
+        actor.last_batch = self._store.batch
+        self._answer_once_written(actor, answers)
+
+    def interrupted(self, actor: LiveActor, *, timed_out: bool, error: ErrorRow | None = None) -> None:
+        """It has lost its worker in the middle of a turn. `error`: why, if nothing is known of other tasks' guilt."""
+        if actor.record.cancel:
+            self._end(actor, Event.CANCEL)
+        elif not actor.durable:
+            self._end(
+                actor, Event.FAIL, error or ("WorkerDied", "its worker died, and its state with it", "", {})
+            )
+        else:
+            self._residency.leave(actor)
+            if timed_out and actor.most == 1:
+                limit = actor.options.timeout or 0.0
+                self._fail_head(actor, ("TimeoutError", f"its method took longer than {limit:g} s", "", []))
+            else:
+                self._careful(actor)
+            self._again(actor)
+
+    def crashed(self, actor: LiveActor, error: ErrorRow, crashes: int) -> None:
+        """Its turn is to blame for the death of its worker, or for too much memory."""
+        if actor.record.cancel or not actor.durable:
+            self.interrupted(actor, timed_out=False, error=error)
+            return
+        self._residency.leave(actor)
+        if actor.most == 1 and crashes >= self._settings.max_crashes:
+            self._poisoned(actor, error, crashes)
+        self._careful(actor)
+        self._again(actor)
+
+    def _poisoned(self, actor: LiveActor, error: ErrorRow, crashes: int) -> None:
+        message = f"{crashes} workers died under this message; the last time: {error[1]}"
+        self._fail_head(actor, ("Poisoned", message, "", []), Poisoned(message, id_text(actor.id)))
+        self._clear(actor)
+
+    def _clear(self, actor: LiveActor) -> None:
+        """No message of it is suspected of anything."""
+        record = actor.record
+        if record.crashes or record.alone:
+            record.crashes, record.deaths, record.alone = 0, None, False
+            actor.options, actor.lane = self._table.declared.options_of(record)
+            self._table.touch(actor)
+
+    def _fail_head(self, actor: LiveActor, error: ErrorFields, answer: UnderstudyError | None = None) -> None:
+        """The first message has failed for good."""
+        box = actor.box
+        for letter in box.acknowledge(box.first):
+            if not letter:
+                continue
+            if kind_of(letter) is Kind.TELL or answer is not None:
+                self._bury(actor, letter, error)
+            actor.last_batch = self._store.batch
+            if kind_of(letter) in (Kind.ASK, Kind.STOP):
+                failed: Answer = answer or pack_error(error)
+                if isinstance(failed, bytes):
+                    self._keep(actor, id_of_letter(letter), failed, letter)
+                self._answer_once_written(actor, [(id_of_letter(letter), failed)])
+
+    def seat_died(self, seat: Seat) -> None:
+        """A worker is dead: the actors that were at rest there are passive now, or dead as well."""
+        for actor in self._residency.of(seat):
+            self._residency.leave(actor)
+            if not actor.durable:
+                self._end(
+                    actor, Event.FAIL, ("WorkerDied", "its worker has ended, and its state with it", "", {})
+                )
+            elif actor.record.state is State.IDLE and actor.timer is None:
+                self._idle(actor)
+
+    def redrive(self, actor: LiveActor, dead: Sequence[tuple[bytes, bytes]]) -> None:
+        """Send dead letters (row key, letter) again."""
+        self.check_room(actor, [letter for _, letter in dead])
+        for key, letter in dead:
+            self._commits.delete(Table.ACTORS, key)
+            self.post(actor, letter)
+
+    # --- reading ---
+
+    def read(
+        self, seat: Any, request: Any, id: Any, what: Any, key: Any, after: Any, limit: Any, reverse: Any
+    ) -> None:
+        """Rows of an actor for its code."""
+        check_read(request, what, key, after, limit, reverse)
+        actor = seat.tasks.get(id)
+        if not isinstance(actor, LiveActor):
+            over = TaskNotFound(f"this turn of actor {id_text(checked_id(id))} is over", id_text(id))
+            seat.channel.refuse(request, over)
+        elif what == "row":
+            seat.channel.answer(request, self._store.get(Table.ACTORS, storage_key(id, key)))
+        else:
+            start, stop = storage_range(id, key) if what == "rows" else reminders_of(id)
+            name_of = storage_text if what == "rows" else reminder_name
+            if after is not None:
+                bound = storage_key(id, after)
+                start, stop = (start, bound) if reverse else (bound + b"\0", stop)
+            found = self._store.look(Table.ACTORS, start, stop, limit=limit, reverse=reverse)
+            seat.channel.answer(request, [(name_of(row), value) for row, value in found])
+
+    def answered_aside(self, seat: Any, id: Any, letter_id: Any, reply: Any) -> None:
+        """A read-only letter was answered while another method waits."""
+        check_aside(letter_id, reply, self._settings.value_limit)
+        actor = seat.tasks.get(id)
+        if isinstance(actor, LiveActor) and actor.box.take_back(letter_id):
+            self.on_answer(letter_id, reply)
+
+    # --- time, and the start of the supervisor ---
+
+    def recover(self) -> None:
+        """At boot: find the actors that have letters, and those that have died with their workers."""
+        start = live_key(Lane.IDLE, VOLATILE_SORT, b"")
+        for key, _ in self._commits.scan(Table.LIVE, start, live_key(Lane.IDLE, VOLATILE_SORT + 1, b"")):
+            actor = self._receiver(live_id(key))
+            if actor is not None:
+                self._end(actor, Event.FAIL, ("WorkerDied", "its state ended with its supervisor", "", {}))
+        self._unread = b""
+        self._set_alarm()
+
+    def read_on(self) -> None:
+        """Load more of the actors that have letters on disk, while few are queued."""
+        if self._unread is None or sum(map(len, self._table.queues.turns.values())) >= FEW:
+            return
+        ids = letter_ids(self._commits.scan, self._unread, AT_ONCE)
+        for id in ids:
+            try:
+                actor = self.find(id)
+            except UnderstudyError:
+                log.exception("letters of %s are not delivered", id.hex())
+                continue
+            if actor is not None:
+                self._ready(actor)
+        self._unread = ids[-1] if len(ids) == AT_ONCE else None
+        if self._unread is not None:
+            self._turn()
+
+    def _set_alarm(self) -> None:
+        first = self._reminders.first
+        if first is None:
+            return
+        wait = min(max(0.0, first - time.time()), CLOCK_LOOK)
+        if self._alarm is not None:
+            if (
+                not self._alarm.cancelled()
+                and self._loop.time() < self._alarm.when() <= self._loop.time() + wait
+            ):
+                return
+            self._alarm.cancel()
+        self._alarm = self._loop.call_later(wait, self._remind)
+
+    def _remind(self) -> None:
+        self._alarm = None
+        for due in self._reminders.take_due(time.time(), AT_ONCE):
+            actor = self._receiver(due.actor)
+            if actor is not None:
+                self.post(actor, due.letter)
+        self._set_alarm()
+        self._turn()
+
+
+def _named(actor: LiveActor) -> str:
+    record = actor.record
+    return f"{record.name}/{record.actor}" if record.actor else f"{record.name} {id_text(record.id)}"

@@ -1,0 +1,202 @@
+"""The requests of clients that concern class actors: start, tell, ask, redrive."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from ...actors.errors import (
+    ActorDeadError,
+    Deadlock,
+    InvalidOption,
+    InvalidValue,
+    UnderstudyError,
+)
+from ...actors.ids import id_text, is_task_id
+from ...actors.refs.letter import (
+    KEPT,
+    READ_ONLY,
+    WAITS,
+    Kind,
+    Letter,
+    flags_of,
+    id_of_letter,
+    kind_of,
+    sender_of,
+)
+from ...actors.state import State
+from ...actors.task.options import Options
+from ...storage.tables.actor_rows import dead_range, reply_key, unpack_dead, unpack_reply
+from ...storage.tables.record import Record
+from ...storage.tables.schema import Table
+from ..execution.turns import Turns
+from ..tasks.commit_loop import CommitLoop
+from ..tasks.live_actor import LiveActor
+from ..tasks.task_table import TaskTable
+from ..wire.checks import checked_id, is_id
+from .admission import Admission
+from .asks import Asks
+from .client_link import ClientLink
+
+#: Dead letters that one request sends again.
+REDRIVEN = 10_000
+
+
+class ActorRequests:
+    """Answers them. Errors are raised; the service refuses the request with them."""
+
+    def __init__(self, commits: CommitLoop, table: TaskTable, turns: Turns, admission: Admission) -> None:
+        self._commits = commits
+        self._table = table
+        self._turns = turns
+        self._admission = admission
+        self.asks = asks = Asks()
+        turns.on_answer = asks.answer
+
+    # --- starting ---
+
+    def start(self, row: Any) -> tuple[bytes, bool]:
+        """Get the actor of a class and name, or start it: its id, and whether it is new."""
+        id, class_name, name, args, options, stream, origin = row
+        if not is_task_id(id) or not is_id(stream) or not (origin is None or is_id(origin)):
+            raise InvalidValue("an actor's ids must be UUIDs of version 7")
+        declared = self._table.declared
+        class_name = declared.present(class_name)
+        self._admission.check_declared(class_name)
+        if class_name not in declared.actors:
+            raise InvalidOption(f"{class_name} is a task, not a class of actors: start it with `start`")
+        there = None if name is None else self._turns.of_name(class_name, name)
+        if there is None and self._table.record(id) is not None:
+            there = id  # The client asks again, because the first answer was lost.
+        if there is not None:
+            return there, False
+        self._admission.check_values([] if args is None else [args], "the argument list")
+        if options is not None:
+            Options.unpack(options, declared.tasks[class_name][0])
+        record = Record(id, class_name, time.time(), stream, origin, options)
+        record.actor = name or ""
+        record.state = State.IDLE
+        self._admission.note(id)
+        self._turns.start(record, args)
+        return id, True
+
+    # --- letters ---
+
+    def tell(self, rows: Any) -> None:
+        """Put letters into mailboxes: all of them, or none and an error."""
+        by_actor: dict[bytes, list[bytes]] = {}
+        self._admission.check_values([letter for _, letter in rows], "a message")
+        for id, letter in rows:
+            Letter.unpack(letter)
+            by_actor.setdefault(checked_id(id), []).append(letter)
+        checked: list[tuple[LiveActor, list[bytes]]] = []
+        for id, letters in by_actor.items():
+            actor = self._live(id)
+            new = [letter for letter in letters if not self._was_taken(letter)]
+            self._turns.check_room(actor, new)
+            checked.append((actor, new))
+        for actor, letters in checked:
+            for letter in letters:
+                if flags_of(letter) & KEPT and actor.durable:
+                    self._turns.keep_key(actor, letter)
+                self._turns.post(actor, letter)
+
+    def _was_taken(self, letter: bytes) -> bool:
+        """Whether a letter with a key of its sender was taken in before."""
+        if kind_of(letter) not in (Kind.TELL, Kind.REMINDER):
+            raise InvalidValue(f"a letter of kind {kind_of(letter)} is no tell")
+        return bool(flags_of(letter) & KEPT) and self._kept(letter) is not None
+
+    def ask(self, client: ClientLink, request: int, id: Any, letter: Any, seen: Any) -> None:
+        """Put an ask into a mailbox, unless it is there or has been answered; its answer goes to the client."""
+        self._admission.check_values([letter], "a message")
+        Letter.unpack(letter)
+        letter_id = id_of_letter(letter)
+        if kind_of(letter) not in (Kind.ASK, Kind.STOP) or not all(map(is_id, seen)):
+            raise InvalidValue("not an ask")
+        self._turns.forget_answers(seen)
+        if letter_id in self.asks:
+            self.asks.wait(client, request, letter_id)
+            return
+        actor = self._turns.find(checked_id(id))
+        there = self._kept(letter) if actor is None or actor.durable else None
+        if there is not None:
+            reply = unpack_reply(there)[2]
+            if reply is None:
+                raise InvalidOption("this key was used for a tell, which has no answer")
+            client.answer(request, reply)
+            return
+        if actor is None:
+            raise self._dead(id)
+        waits = self._check_circle(actor, letter)
+        if actor.box.known is not None and letter_id in actor.box.known:
+            self.asks.wait(client, request, letter_id)
+            return
+        self._turns.check_room(actor, [letter])
+        self.asks.wait(client, request, letter_id)
+        if waits is not None:
+            waits.waits_for = actor.id
+            waits.asked = letter_id
+        self._turns.post(actor, letter)
+        self._turns.aside(actor, letter)
+
+    def forget(self, client: ClientLink, request: int) -> None:
+        """A client waits for an answer no longer. The message stays in the mailbox."""
+        self.asks.forget(client, request)
+
+    def gone(self, client: ClientLink) -> None:
+        """A client has disconnected."""
+        for request in list(client.asks):
+            self.asks.forget(client, request)
+
+    def _live(self, id: bytes) -> LiveActor:
+        actor = self._turns.find(id)
+        if actor is None:
+            raise self._dead(id)
+        return actor
+
+    def _dead(self, id: bytes) -> UnderstudyError:
+        state = self._table.known(id).state
+        return ActorDeadError(f"actor {id_text(id)} has stopped ({state})", id_text(id))
+
+    def _kept(self, letter: bytes) -> bytes | None:
+        return self._commits.get(Table.ACTORS, reply_key(id_of_letter(letter)))
+
+    def _check_circle(self, actor: LiveActor, letter: bytes) -> LiveActor | None:
+        """The actor that waits for the answer, if one does. Deadlock if the answer would wait for it."""
+        sender_id = sender_of(letter) if flags_of(letter) & WAITS else None
+        sender = None if sender_id is None else self._table.tasks.get(sender_id)
+        if not isinstance(sender, LiveActor):
+            return None
+        if flags_of(letter) & READ_ONLY:
+            return None
+        circle: list[LiveActor] = [sender, actor]
+        while circle[-1] is not sender:
+            last = circle[-1]
+            if last.waits_for is None or last.asked not in self.asks:
+                return sender
+            next_one = self._table.tasks.get(last.waits_for)
+            if not isinstance(next_one, LiveActor) or next_one in circle[1:]:
+                return sender
+            circle.append(next_one)
+        names = list(map(_named, circle))
+        raise Deadlock(
+            f"each of these actors would wait for the next one for ever: {' -> '.join(names)}", names
+        )
+
+    # --- dead letters ---
+
+    def redrive(self, id: Any, dead_id: Any) -> int:
+        """Send dead letters of an actor again: this one, or all; how many."""
+        actor = self._live(checked_id(id))
+        rows: Sequence[tuple[bytes, bytes]] = self._commits.store.look(
+            Table.ACTORS, *dead_range(id, dead_id), limit=REDRIVEN
+        )
+        self._turns.redrive(actor, [(key, unpack_dead(row)[1]) for key, row in rows])
+        return len(rows)
+
+
+def _named(actor: LiveActor) -> str:
+    record = actor.record
+    return f"{record.name}/{record.actor}" if record.actor else f"{record.name} {id_text(record.id)}"

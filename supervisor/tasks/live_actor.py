@@ -1,0 +1,152 @@
+"""A class actor that has not stopped, as the supervisor holds it in memory.
+
+It is a task that may rest: each turn of it is an attempt. Between turns it is `idle` and has no place in a queue. A
+passive actor is not in memory at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+from ...actors.state import Event, State, after
+from ...actors.task.options import Options
+from ...storage.tables.record import Record
+from ...storage.tables.schema import Lane, live_key
+from ..rules.verdict import ErrorRow
+from .catalog import ActorRules, Place
+from .letter_box import LetterBox
+from .live_task import LiveTask
+
+if TYPE_CHECKING:
+    from ...storage.batch import Batch
+    from .attempt import Seat
+
+#: Messages of one turn.
+TURN_MESSAGES: Final = 64
+
+#: Sorts in the lane IDLE: actors whose state is on disk, and actors that die with their worker.
+DURABLE_SORT: Final = 0
+VOLATILE_SORT: Final = 1
+
+
+class LiveActor(LiveTask):
+    """One actor. Its record, and if it is durable its state and letters, are on disk."""
+
+    __slots__ = (
+        "aside",
+        "asked",
+        "box",
+        "careful_until",
+        "failures",
+        "generation",
+        "last_batch",
+        "most",
+        "passivate",
+        "refused",
+        "rules",
+        "seat",
+        "timer",
+        "turn",
+        "waits_for",
+    )
+
+    rests = True
+
+    def __init__(
+        self, record: Record, options: Options, lane: Lane, rules: ActorRules, box: LetterBox
+    ) -> None:
+        super().__init__(record, options, lane, stored=True)
+        self.rules = rules
+        self.box = box
+        #: The worker that has its object in memory, and the number of this activation.
+        self.seat: Seat | None = None
+        self.generation = 0
+        #: What the next turn is told: the last field of its assignment.
+        self.turn: tuple[Any, ...] | None = None
+        #: The most messages of the next turn.
+        self.most = TURN_MESSAGES
+        #: Up to this letter each has a turn of its own: a turn with several did not come to its end.
+        self.careful_until = 0
+        #: Whether its next turn is to put it to rest, and its object away.
+        self.passivate = False
+        #: Whether the commit of the turn under way was refused. The turn then counts for nothing.
+        self.refused = False
+        #: The read-only letters that its waiting method was given in this turn.
+        self.aside: set[bytes] = set()
+        #: Turns in a row that could not do their work.
+        self.failures = 0
+        #: Wakes it after such a turn.
+        self.timer: asyncio.TimerHandle | None = None
+        #: The batch that has its last rows.
+        self.last_batch: Batch | None = None
+        #: The actor for whose answer its method waits or has waited last, and the letter that it has sent there.
+        self.waits_for: bytes | None = None
+        self.asked = b""
+
+    @property
+    def durable(self) -> bool:
+        """Whether its state and letters are on disk."""
+        return not self.record.volatile
+
+    @property
+    def is_passive(self) -> bool:
+        """Whether it has nothing to do, and no worker has it in memory."""
+        return (
+            self.record.state is State.IDLE
+            and self.seat is None
+            and self.timer is None
+            and not self.box.count
+            and not self.passivate
+        )
+
+    def place(self) -> Place:
+        return Lane.IDLE, DURABLE_SORT if self.durable else VOLATILE_SORT
+
+    def assignment(self) -> tuple[Any, ...]:
+        return (*super().assignment(), self.turn)
+
+    def row(self) -> tuple[bytes, bytes | None]:
+        """The record as on disk: it runs or it rests. Short turns are not written."""
+        record = self.record
+        if record.ended is not None or (self.attempt is not None and self.attempt.shown):
+            return record.pack(), self.key
+        kept = record.state, record.started, record.pid, record.place
+        record.state, record.place = State.IDLE, self.place()
+        record.pid = None
+        row = record.pack()
+        key = live_key(*record.place, self.id)
+        record.state, record.started, record.pid, record.place = kept
+        return row, key
+
+    # --- transitions ---
+
+    def wake(self) -> None:
+        """It has something to do."""
+        self.record.state = after(self.record.state, Event.WAKE)
+
+    def rest(self) -> bool:
+        """Its turn is over. Whether the disk says that it runs."""
+        record = self.record
+        record.state = after(record.state, Event.REST)
+        record.pid = None
+        shown = self.attempt is not None and self.attempt.shown
+        self._back_at_rest()
+        return shown
+
+    def take_back(self) -> None:
+        super().take_back()
+        self._back_at_rest()
+
+    def _back_at_rest(self) -> None:
+        self._leave_worker()
+        self.turn = None
+        if self.aside:
+            self.aside = set()
+        self.stand()
+
+    def end(self, event: Event, error: ErrorRow | None, value: bytes | None) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+        super().end(event, error, value)

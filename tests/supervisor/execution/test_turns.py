@@ -1,0 +1,475 @@
+"""Turns of class actors, with workers whose reports the test sends: what is on disk, who is answered, and when."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from actors_stage import CLASSES, Stage, commit, letter, on_stage, rest
+from room import consistent, room
+from understudy.actors.attempt.host import Ending
+from understudy.actors.errors import (
+    ActivationFailed,
+    ActorDeadError,
+    Deadlock,
+    MailboxFull,
+    Poisoned,
+    TaskNotFound,
+)
+from understudy.actors.ids import new_id
+from understudy.actors.refs.letter import KEPT, READ_ONLY, WAITS, Kind, id_of_letter
+from understudy.actors.state import State
+from understudy.storage.tables.actor_rows import (
+    dead_range,
+    letters_of,
+    reply_key,
+    state_key,
+    storage_key,
+    unpack_dead,
+)
+from understudy.storage.tables.schema import Table
+from understudy.supervisor.wire.messages import Order, Report
+
+FAILED = ("ValueError", "no", "", (), {})
+
+
+def value(stage: Stage, table: Table, key: bytes) -> bytes | None:
+    """A row on disk."""
+    return stage.room.commits.store._environment.get(table, key)
+
+
+async def built(stage: Stage, class_name: str = "Account", name: str = "ada") -> tuple[bytes, Any]:
+    """An actor that has been built, and its worker."""
+    id = stage.start(class_name, name)
+    for worker in stage.room.workers:
+        if await stage.begin(worker):
+            rest(worker, id, state=b"0" if class_name != "Volatile" else None)
+            await stage.room.settle()
+            return id, worker
+    raise AssertionError("no worker was given its first turn")
+
+
+async def turn(stage: Stage, id: bytes) -> Any:
+    """The worker that has begun a turn of this actor now."""
+    await stage.room.settle()
+    for worker in stage.room.workers:
+        if worker.seat in stage.room.pool.seats and id in [each.id for each in worker.begin()]:
+            return worker
+    raise AssertionError("no worker was given a turn")
+
+
+@on_stage
+async def test_an_actor_is_built_once_and_then_rests(stage: Stage) -> None:
+    id = stage.start(args=b"args")
+    assert stage.start() == id, "the same name is the same actor"
+    worker = stage.room.workers[0]
+    (assignment,) = await stage.begin(worker)
+    assert (assignment.id, assignment.args, assignment.turn) == (id, b"args", (1, False, None, 64, 0))
+    rest(worker, id, state=b"0")
+    await stage.room.settle()
+    assert value(stage, Table.ACTORS, state_key(id)) == b"0"
+    assert stage.room.state(id) is State.IDLE
+    consistent(stage.room)
+
+
+@on_stage
+async def test_a_turn_has_the_letters_and_no_state_where_the_object_is(stage: Stage) -> None:
+    id, worker = await built(stage)
+    first, second = letter(), letter()
+    stage.tell(id, first, second)
+    (assignment,) = await stage.begin(worker)
+    assert assignment.turn == (1, True, None, 64, 0)
+    assert worker.messages(id) == [(1, first), (2, second)]
+    rest(worker, id, 2, b"2")
+    await stage.room.settle()
+    assert value(stage, Table.ACTORS, state_key(id)) == b"2"
+    assert stage.room.rows(Table.ACTORS, letters_of(id)[0]) == []
+
+
+@on_stage
+async def test_an_ask_is_answered_after_the_commit_and_costs_one(stage: Stage) -> None:
+    id, worker = await built(stage)
+    asked = letter(Kind.ASK)
+    request = stage.ask(id, asked)
+    await stage.begin(worker)
+    assert stage.room.rows(Table.ACTORS, letters_of(id)[0]) == [], "an ask is not written when it comes"
+    rest(worker, id, 1, b"1", replies=[(id_of_letter(asked), b"reply", True)])
+    assert stage.client.answers == {}, "not before it is on disk"
+    await stage.room.settle()
+    assert stage.client.answers == {request: b"reply"}
+    assert value(stage, Table.ACTORS, reply_key(id_of_letter(asked))) is not None
+
+
+@on_stage
+async def test_an_ask_that_comes_again_gets_the_same_answer(stage: Stage) -> None:
+    id, worker = await built(stage)
+    asked = letter(Kind.ASK)
+    first = stage.ask(id, asked)
+    again = stage.ask(id, asked)
+    await stage.begin(worker)
+    assert len(worker.messages(id)) == 1
+    rest(worker, id, 1, b"1", replies=[(id_of_letter(asked), b"reply", True)])
+    await stage.room.settle()
+    late = stage.ask(id, asked)
+    assert stage.client.answers == dict.fromkeys((first, again, late), b"reply")
+    assert not await stage.begin(worker), "it is not done again"
+
+
+@on_stage
+async def test_an_answer_that_has_arrived_is_removed_with_the_next_commit(stage: Stage) -> None:
+    id, worker = await built(stage)
+    asked, later = letter(Kind.ASK), letter(Kind.ASK)
+    stage.ask(id, asked)
+    await stage.begin(worker)
+    rest(worker, id, 1, b"1", replies=[(id_of_letter(asked), b"reply", True)])
+    await stage.room.settle()
+    stage.ask(id, later, seen=[id_of_letter(asked)])
+    await stage.begin(worker)
+    rest(worker, id, 2, b"2", replies=[(id_of_letter(later), b"reply", True)])
+    await stage.room.settle()
+    assert value(stage, Table.ACTORS, reply_key(id_of_letter(asked))) is None
+    assert value(stage, Table.ACTORS, reply_key(id_of_letter(later))) is not None
+
+
+@on_stage
+async def test_an_ask_that_changed_nothing_commits_nothing(stage: Stage) -> None:
+    id, worker = await built(stage)
+    asked = letter(Kind.ASK)
+    request = stage.ask(id, asked)
+    await stage.begin(worker)
+    before = stage.room.commits.store._bytes_sealed
+    rest(worker, id, 1, replies=[(id_of_letter(asked), b"reply", False)])
+    assert stage.client.answers == {request: b"reply"}, "at once: all that it saw is on disk"
+    await stage.room.settle()
+    assert stage.room.commits.store._bytes_sealed == before
+
+
+@on_stage
+async def test_an_ask_before_a_tell_is_on_disk_with_it(stage: Stage) -> None:
+    id, _worker = await built(stage)
+    asked, told = letter(Kind.ASK), letter()
+    stage.ask(id, asked)
+    stage.tell(id, told)
+    await stage.room.settle()
+    assert [row for _, row in stage.room.rows(Table.ACTORS, letters_of(id)[0])] == [asked, told]
+
+
+@on_stage
+async def test_letters_survive_the_supervisor_and_are_found_at_the_next_start(stage: Stage) -> None:
+    id, _worker = await built(stage)
+    asked, told = letter(Kind.ASK), letter()
+    stage.ask(id, asked)
+    stage.tell(id, told)
+    await stage.room.settle()
+    stage.room.close()
+    async with room(stage.room.home, tasks=CLASSES) as it:
+        again = Stage(it)
+        it.attempts.recover()
+        request = again.ask(id, asked)
+        (assignment,) = await again.begin(it.workers[0])
+        assert assignment.turn == (1, False, b"0", 64, 0)
+        assert it.workers[0].messages(id) == [(1, asked), (2, told)]
+        rest(it.workers[0], id, 2, b"2", replies=[(id_of_letter(asked), b"reply", True)])
+        await it.settle()
+        assert again.client.answers == {request: b"reply"}
+
+
+@on_stage
+async def test_a_turn_whose_worker_dies_has_not_happened(stage: Stage) -> None:
+    id, worker = await built(stage)
+    stage.tell(id, letter(), letter())
+    await stage.begin(worker)
+    stage.room.die(worker)
+    other = next(each for each in stage.room.workers if each is not worker)
+    (assignment,) = await stage.begin(other)
+    assert assignment.turn is not None
+    assert assignment.turn[1:] == (False, b"0", 1, 0), "the state of before, and one letter at a time"
+
+
+@on_stage
+async def test_the_letter_under_which_workers_die_is_a_dead_letter(stage: Stage) -> None:
+    id, worker = await built(stage)
+    asked, good = letter(Kind.ASK), letter()
+    request = stage.ask(id, asked)
+    stage.tell(id, good)
+    await stage.begin(worker)
+    stage.room.die(worker)
+    for _ in range(2):
+        worker = await turn(stage, id)
+        stage.room.die(worker)
+        stage.room.hire()
+        await stage.room.settle()
+    assert isinstance(stage.client.answers[request], Poisoned)
+    ((_, row),) = stage.room.rows(Table.ACTORS, dead_range(id)[0])
+    assert unpack_dead(row).letter == asked
+    assert stage.actor(id).box.head(9) == [good]
+
+
+@on_stage
+async def test_letters_told_leave_with_the_commit(stage: Stage) -> None:
+    id, worker = await built(stage)
+    other, _ = await built(stage, name="bob")
+    stage.tell(id)
+    told = letter(sender=id)
+    await stage.begin(worker)
+    assert stage.actor(other).box.count == 0
+    rest(worker, id, 1, b"1", posts=[[(other, told, True)]])
+    assert stage.actor(other).box.head(9) == [told]
+    await stage.room.settle()
+    assert [row for _, row in stage.room.rows(Table.ACTORS, letters_of(other)[0])] == [told]
+
+
+@on_stage
+async def test_a_letter_told_to_a_stopped_actor_is_a_dead_letter(stage: Stage) -> None:
+    id, worker = await built(stage)
+    gone = new_id()
+    stage.tell(id)
+    await stage.begin(worker)
+    rest(worker, id, 1, b"1", posts=[[(gone, letter(), True), (gone, b"\x01", False)]])
+    await stage.room.settle()
+    assert len(stage.room.rows(Table.ACTORS, dead_range(gone)[0])) == 2
+
+
+@on_stage
+async def test_a_turn_whose_letters_do_not_fit_waits(small: Stage) -> None:
+    async with room(small.room.home / "small", tasks=CLASSES, workers=1, mailbox_messages=1) as it:
+        stage = Stage(it)
+        id, worker = await built(stage)
+        full, _ = await built(stage, name="full")
+        stage.tell(full)
+        with pytest.raises(MailboxFull):
+            stage.tell(full)
+        await stage.begin(worker)
+        stage.tell(id)
+        asked = letter(Kind.ASK)
+        await stage.begin(worker)
+        rest(worker, id, 1, b"1", posts=[[(full, asked, True)]])
+        await it.settle()
+        assert value(stage, Table.ACTORS, state_key(id)) == b"0", "nothing of it is kept"
+        rest(worker, full, 1, b"1")
+        await it.until(lambda: stage.actor(id).record.state is not State.IDLE)
+        (assignment,) = await stage.begin(worker)
+        assert assignment.turn is not None
+        assert assignment.turn[1:4] == (False, b"0", 1)
+        rest(worker, id, 1, b"1", posts=[[(full, letter(), True)]])
+        await it.settle()
+        assert value(stage, Table.ACTORS, state_key(id)) == b"1"
+
+
+@on_stage
+async def test_storage_and_reminders_are_of_the_commit(stage: Stage) -> None:
+    id, worker = await built(stage)
+    stage.tell(id)
+    await stage.begin(worker)
+    reminder = letter(Kind.REMINDER)
+    rest(worker, id, 1, rows=[("a", b"1"), ("b", b"2")], reminders=[("soon", 1.0, None, reminder)])
+    await stage.room.settle()
+    assert value(stage, Table.ACTORS, storage_key(id, "a")) == b"1"
+    await stage.room.until(lambda: stage.actor(id).box.count)
+    (sent,) = stage.actor(id).box.head(9)
+    assert sent[0] == Kind.REMINDER
+    assert id_of_letter(sent) != id_of_letter(reminder), "each time it comes it is another message"
+    assert stage.turns._reminders.first is None
+
+
+@on_stage
+async def test_reads_see_what_is_not_on_disk_yet(stage: Stage) -> None:
+    id, worker = await built(stage)
+    stage.tell(id)
+    await stage.begin(worker)
+    commit(worker, id, 1, rows=[("a", b"1"), ("b", b"2")])
+    worker.report(Report.READ, 1, id, "row", "a", None, 1, False)
+    worker.report(Report.READ, 2, id, "rows", "", None, 10, False)
+    await stage.room.settle()
+    assert worker.told(Order.OK) == [(Order.OK, 1, b"1"), (Order.OK, 2, (("a", b"1"), ("b", b"2")))]
+
+
+@on_stage
+async def test_an_idle_actor_is_put_to_rest_and_let_go_of(stage: Stage) -> None:
+    id, worker = await built(stage, "Brief")
+    await stage.room.until(lambda: id not in stage.room.table.tasks)
+    assert worker.told(Order.FORGET) == [(Order.FORGET, (id,))]
+    stage.tell(id)
+    (assignment,) = await stage.begin(worker) or await stage.begin(stage.room.workers[1])
+    assert assignment.turn is not None
+    assert assignment.turn[1:3] == (False, b"0")
+
+
+@on_stage
+async def test_a_class_with_a_hook_is_put_to_rest_by_a_turn(stage: Stage) -> None:
+    id, worker = await built(stage, "Polite")
+    await stage.room.until(lambda: stage.room.state(id) is not State.IDLE)
+    (assignment,) = await stage.begin(worker)
+    assert assignment.turn == (1, True, None, 64, 1)
+    rest(worker, id, state=b"1")
+    await stage.room.until(lambda: id not in stage.room.table.tasks)
+
+
+@on_stage
+async def test_a_stopped_actor_answers_and_frees_its_name(stage: Stage) -> None:
+    id, worker = await built(stage)
+    stop, behind, told = letter(Kind.STOP), letter(Kind.ASK), letter()
+    requests = [stage.ask(id, stop), stage.ask(id, behind)]
+    stage.tell(id, told)
+    await stage.begin(worker)
+    commit(worker, id, 1, replies=[(id_of_letter(stop), b"done", True)])
+    worker.done(id, Ending.VALUE, b"done")
+    await stage.room.settle()
+    assert stage.client.answers[requests[0]] == b"done"
+    assert isinstance(stage.client.answers[requests[1]], ActorDeadError)
+    assert stage.room.state(id) is State.COMPLETED
+    with pytest.raises(ActorDeadError):
+        stage.tell(id)
+    assert stage.start() != id
+
+
+@on_stage
+async def test_an_actor_that_cannot_be_built_answers_and_keeps_what_was_told(stage: Stage) -> None:
+    id = stage.start()
+    told, asked = letter(), letter(Kind.ASK)
+    stage.tell(id, told)
+    request = stage.ask(id, asked)
+    worker = stage.room.workers[0]
+    await stage.begin(worker)
+    worker.done(id, Ending.ERROR, error=FAILED)
+    await stage.room.settle()
+    assert isinstance(stage.client.answers[request], ActivationFailed)
+    assert [each for each in stage.actor(id).box.head(9) if each] == [told]
+    await stage.room.until(lambda: stage.room.state(id) is State.QUEUED)
+    (assignment,) = await stage.begin(worker) or await stage.begin(stage.room.workers[1])
+    assert assignment.turn is not None
+    assert assignment.turn[1:3] == (False, None)
+
+
+@on_stage
+async def test_the_ask_that_closes_a_circle_is_refused(stage: Stage) -> None:
+    ids = [(await built(stage, name=name))[0] for name in "abc"]
+    a, b, c = ids
+    stage.ask(b, letter(Kind.ASK, flags=WAITS, sender=a))
+    stage.ask(c, letter(Kind.ASK, flags=WAITS, sender=b))
+    with pytest.raises(Deadlock, match="Account/c -> Account/a -> Account/b -> Account/c"):
+        stage.ask(a, letter(Kind.ASK, flags=WAITS, sender=c))
+    with pytest.raises(Deadlock):
+        stage.ask(a, letter(Kind.ASK, flags=WAITS, sender=a))
+    stage.ask(a, letter(Kind.ASK, flags=WAITS | READ_ONLY, sender=c))
+    stage.ask(a, letter(Kind.ASK, sender=c))
+
+
+@on_stage
+async def test_a_read_only_letter_goes_to_a_method_that_waits(stage: Stage) -> None:
+    id, worker = await built(stage)
+    stage.tell(id)
+    await stage.begin(worker)
+    peek = letter(Kind.ASK, flags=READ_ONLY)
+    early = stage.ask(id, peek)
+    assert worker.told(Order.ASIDE) == []
+    worker.report(Report.PARKED, [id], [])
+    late = letter(Kind.ASK, flags=READ_ONLY)
+    request = stage.ask(id, late)
+    await stage.room.settle()
+    assert worker.told(Order.ASIDE) == [(Order.ASIDE, id, peek), (Order.ASIDE, id, late)]
+    for each in (peek, late):
+        worker.report(Report.ASIDE, id, id_of_letter(each), b"reply")
+    assert stage.client.answers == {early: b"reply", request: b"reply"}
+    rest(worker, id, 1, b"1")
+    assert not await stage.begin(worker), "they are not done again"
+
+
+@on_stage
+async def test_a_key_makes_a_tell_come_once(stage: Stage) -> None:
+    id, worker = await built(stage)
+    keyed = letter(flags=KEPT, id=b"\xff" * 6 + bytes(10))
+    stage.tell(id, keyed)
+    await stage.begin(worker)
+    rest(worker, id, 1, b"1")
+    await stage.room.settle()
+    stage.tell(id, keyed)
+    assert stage.actor(id).box.count == 0
+
+
+@on_stage
+async def test_an_actor_without_durable_state_dies_with_its_worker(stage: Stage) -> None:
+    id, worker = await built(stage, "Volatile")
+    request = stage.ask(id)
+    await stage.begin(worker)
+    stage.room.die(worker)
+    await stage.room.settle()
+    assert isinstance(stage.client.answers[request], ActorDeadError)
+    assert stage.room.state(id) is State.FAILED
+    resting, worker = await built(stage, "Volatile", "other")
+    stage.room.die(worker)
+    await stage.room.settle()
+    assert stage.room.state(resting) is State.FAILED
+
+
+@on_stage
+async def test_an_actor_without_durable_state_writes_no_letters(stage: Stage) -> None:
+    id, worker = await built(stage, "Volatile")
+    before = stage.room.commits.store._bytes_sealed
+    stage.tell(id)
+    asked = letter(Kind.ASK)
+    request = stage.ask(id, asked)
+    await stage.begin(worker)
+    rest(worker, id, 2, replies=[(id_of_letter(asked), b"reply", True)])
+    await stage.room.settle()
+    assert stage.client.answers == {request: b"reply"}
+    assert stage.room.commits.store._bytes_sealed == before
+
+
+@on_stage
+async def test_a_method_that_does_not_end_in_time_has_failed(stage: Stage) -> None:
+    id, worker = await built(stage, "Slow")
+    asked, good = letter(Kind.ASK), letter()
+    request = stage.ask(id, asked)
+    stage.tell(id, good)
+    for _ in range(2):
+        worker = await turn(stage, id)
+        pid = worker.channel.pid
+        await stage.room.until(lambda pid=pid: pid in stage.room.killed)
+        stage.room.die(worker)
+        stage.room.hire()
+    await stage.room.settle()
+    assert b"took longer" in stage.client.answers[request]
+    assert stage.actor(id).box.head(9) == [good]
+
+
+@on_stage
+async def test_a_cancelled_actor_is_gone(stage: Stage) -> None:
+    id, worker = await built(stage)
+    assert stage.room.attempts.cancel(id)
+    await stage.room.settle()
+    assert stage.room.state(id) is State.CANCELLED
+    assert worker.told(Order.FORGET) == [(Order.FORGET, (id,))]
+    assert stage.turns.of_name("Account", "ada") is None
+
+
+@on_stage
+async def test_a_worker_without_the_object_is_given_the_state(stage: Stage) -> None:
+    id, worker = await built(stage)
+    stage.tell(id)
+    await stage.begin(worker)
+    worker.done(id, Ending.ABSENT)
+    (assignment,) = await stage.begin(worker) or await stage.begin(stage.room.workers[1])
+    assert assignment.turn is not None
+    assert assignment.turn[1:3] == (False, b"0")
+
+
+@on_stage
+async def test_a_task_is_no_actor(stage: Stage) -> None:
+    id = stage.room.add("quick")
+    with pytest.raises(TaskNotFound, match="is a task"):
+        stage.tell(id)
+    with pytest.raises(TaskNotFound):
+        stage.ask(new_id())
+
+
+@on_stage
+async def test_an_actor_takes_turns_with_tasks(stage: Stage) -> None:
+    id, _worker = await built(stage)
+    stage.tell(id)
+    tasks = [stage.room.add("quick") for _ in range(20)]
+    await stage.room.settle()
+    begun = [each for each in stage.room.workers for each in each.begin()]
+    assert id in [each.id for each in begun], f"not behind {len(tasks)} tasks"
+    assert len(begun) > 1
