@@ -31,7 +31,13 @@ if TYPE_CHECKING:
     from .actors.inside.context import sleep as sleep
     from .actors.inside.context import task_dir as task_dir
     from .actors.refs.actor import Actor as Actor
+    from .actors.refs.futures import ActorFuture as ActorFuture
+    from .actors.refs.futures import get_all as get_all
+    from .actors.refs.proxy import ActorProxy as ActorProxy
+    from .actors.refs.proxy import traversable as traversable
     from .actors.refs.read_only import read_only as read_only
+    from .actors.refs.ref import ActorRef as ActorRef
+    from .actors.refs.registry import ActorRegistry as ActorRegistry
     from .actors.state import State as State
     from .actors.task.call import Call as Call
     from .actors.task.declaration import Task as Task
@@ -58,7 +64,11 @@ _NAMES: Final = {
     "actors.box.conf": "BoxConf",
     "actors.inside.context": "cancelled checkpoint current progress receive restore send sleep task_dir",
     "actors.refs.actor": "Actor",
+    "actors.refs.futures": "ActorFuture get_all",
+    "actors.refs.proxy": "ActorProxy traversable",
     "actors.refs.read_only": "read_only",
+    "actors.refs.ref": "ActorRef",
+    "actors.refs.registry": "ActorRegistry",
     "actors.state": "State",
     "actors.task.call": "Call",
     "actors.task.declaration": "Task task",

@@ -29,19 +29,6 @@ def move(point: Point, by: int = 1) -> Point:
 async def count(text: str) -> int:
     return len(text)
 
-class Tally:
-    def __init__(self, first: int) -> None:
-        self.sum = first
-    def on_receive(self, message: int) -> None:
-        self.sum += message
-    def on_stop(self) -> int:
-        return self.sum
-
-class Silent:
-    def on_receive(self, message: object) -> None: ...
-
-tally, silent = task(Tally), task(Silent)  # mypy does not apply the decorators of classes
-
 def program(rt: Runtime) -> None:
     info = move.start(Point(1), by=2)
     reveal_type(info)  # TaskInfo[Point]
@@ -50,8 +37,6 @@ def program(rt: Runtime) -> None:
     reveal_type(rt.run(move, Point(1), timeout=3))  # Point
     reveal_type(rt.run(count, "x"))  # int
     reveal_type(count.start("x").result())  # int
-    reveal_type(tally.start(1).result())  # int
-    reveal_type(silent.start().result())  # None
     reveal_type(rt.result(info))  # Point
     reveal_type(next(rt.results([info])))  # Point
     reveal_type(rt.start_many(move, [Point(1)]))  # list[TaskInfo[Point]]
@@ -69,7 +54,6 @@ def program(rt: Runtime) -> None:
     move.options(priority=1).start()  # error
     move.call(Point(1), 2, 3)  # error
     count.start(5)  # error
-    tally.start("x")  # error
     rt.start(move, 1)  # error
     executor.submit(move, 1)  # error
     executor.submit(len, "x")  # error

@@ -100,8 +100,6 @@ class TaskActor(pykka.Actor):
     _told = 0
     _signal_read = False
     """Whether the task's own thread knows that it has been asked to stop."""
-    _leaving = False
-    """Whether calls take no notice of the signal, because the task is ending for it."""
     _lines: LineBuffer | None = None
 
     def __init__(self, assignment: Assignment, task: Task[..., Any], host: Host) -> None:
@@ -185,8 +183,7 @@ class TaskActor(pykka.Actor):
         current_actor.set(self)
         try:
             args, kwargs = self._arguments()
-            value = self._run_class(args, kwargs) if self.task.is_class else self.task.body(*args, **kwargs)  # type: ignore[misc]
-            return self._completed(value)
+            return self._completed(self.task.body(*args, **kwargs))  # type: ignore[misc]
         except BaseException as error:  # noqa: BLE001 - SystemExit ends the task, not its worker
             return self._broken_off(error)
 
@@ -196,25 +193,6 @@ class TaskActor(pykka.Actor):
         if self.interrupted and any(isinstance(part, Interrupted) for part in leaves(error)):
             return Outcome(Ending.INTERRUPTED)
         return error_outcome(error, self.task.options_in_force.retry)
-
-    def _run_class(self, args: Any, kwargs: Any) -> Any:
-        """Run an actor class: one instance, one call of on_receive per message, until cancelled or closed."""
-        assert self.task.body is not None
-        part = self.task.body(*args, **kwargs)
-        if hasattr(part, "on_start"):
-            part.on_start()
-        try:
-            # on_receive may have learned of the signal; then no further message is taken.
-            while not self._signal_read:
-                message = self._receive(None)
-                if message is CLOSED or self._signal_read:
-                    break
-                part.on_receive(message)
-        except Cancelled:
-            if not self._signal_read:
-                raise
-        self._leaving = self._signal_read
-        return part.on_stop() if hasattr(part, "on_stop") else None
 
     def _arguments(self) -> tuple[Any, Any]:
         packed = self.assignment.args
@@ -366,7 +344,7 @@ class TaskActor(pykka.Actor):
 
     def _asked(self, shield: bool = False) -> bool:
         """Whether a call has to take notice of a cancel or timeout."""
-        return self.signal is not None and not (shield or self._leaving)
+        return self.signal is not None and not shield
 
     def _knows(self) -> bool:
         """Whether the calling thread knows of the signal. Each helper thread learns of it by itself."""

@@ -4,8 +4,7 @@ Differences from the sync actor:
 
 1. A cancel or a timeout reaches the code twice. It raises CancelledError at the current `await`, or at the
    first one if the code has not begun. It is also the message at the front of the mailbox. Each comes once,
-   even if a cancel follows a timeout. An actor class that waits for its next message gets no error: it goes on to
-   `on_stop`.
+   even if a cancel follows a timeout.
 2. Several asyncio tasks of one task may receive, sleep and wait at the same time, and its helper threads may wait
    for results. The actor counts as waiting from the start of the first wait to the end of the last.
 """
@@ -26,7 +25,7 @@ from .. import values
 from ..errors import Interrupted, NotInTask
 from ..task.declaration import Task
 from ..timeouts import check_timeout, deadline_of, left_of
-from .actor import CLOSED, NOTHING, TaskActor, current_actor
+from .actor import NOTHING, TaskActor, current_actor
 from .host import Assignment, Host, Outcome
 from .open_resource import CLOSE_WITHIN
 
@@ -87,7 +86,7 @@ class AsyncTaskActor(TaskActor):
         if self.signal is not None:
             self._throw()
         try:
-            value = await (self._run_class_async() if self.task.is_class else self._called())
+            value = await self._called()
             outcome = self._completed(value)
         except BaseException as error:  # noqa: BLE001 - any error ends the task, never the event loop
             outcome = self._broken_off(error)
@@ -98,7 +97,7 @@ class AsyncTaskActor(TaskActor):
         super()._actor_loop_teardown()
 
     def _called(self) -> Any:
-        """Call the task's function or class. It is a method so that no waiting frame keeps the arguments."""
+        """Call the task's function. It is a method so that no waiting frame keeps the arguments."""
         assert self.task.body is not None
         args, kwargs = self._arguments()
         return self.task.body(*args, **kwargs)
@@ -140,39 +139,6 @@ class AsyncTaskActor(TaskActor):
 
     def _something_to_receive(self, shield: bool = False) -> bool:
         return super()._something_to_receive(shield) or (not shield and self.signal_unread())
-
-    async def _run_class_async(self) -> Any:
-        part = self._called()
-        if hasattr(part, "on_start"):
-            await _maybe(part.on_start())
-        while not self._signal_read:
-            message = await self._receive_between()
-            if message is CLOSED or self._signal_read:
-                break
-            await part.on_receive(message)
-        if self._signal_read:
-            self._leaving = True
-            await self._calm()
-        return await _maybe(part.on_stop()) if hasattr(part, "on_stop") else None
-
-    async def _receive_between(self) -> Any:
-        """The next message for an actor class, or the signal, which ends the wait without an error."""
-        try:
-            return await self.receive_async()
-        except asyncio.CancelledError:
-            if self.signal is None or self._signal_read or self._coroutine is None:
-                raise
-            self._coroutine.uncancel()
-            return self._next()
-
-    async def _calm(self) -> None:
-        """Consume the CancelledError of a signal already read, so that `on_stop` does not get it."""
-        self._thrown = True
-        try:
-            await asyncio.sleep(0)
-        except asyncio.CancelledError:
-            if self._coroutine is not None:
-                self._coroutine.uncancel()
 
     async def receive_async(self, timeout: float | None = None, shield: bool = False) -> Any:
         """As `_receive`: the next message, or CLOSED. The caller turns CLOSED into None: another coroutine
@@ -328,5 +294,5 @@ def _succeeded(future: Future[Any]) -> bool:
 
 
 async def _maybe(value: Any) -> Any:
-    """The value, awaited if it is awaitable: the hooks of an async actor class may be plain methods."""
+    """The value, awaited if it is awaitable: hooks may be plain functions or coroutine functions."""
     return await value if inspect.isawaitable(value) else value

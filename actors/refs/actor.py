@@ -25,6 +25,7 @@ from ..checks import check_seconds, is_number
 from ..errors import InvalidOption, InvalidTask, NotInTask
 from ..task.declaration import Task, declare
 from .actor_options import ActorOptions
+from .methods import path_of
 from .port import ActorSide, ambient
 from .read_only import is_read_only
 
@@ -220,26 +221,6 @@ def task_of(cls: type[Actor]) -> Task[..., Any]:
 def read_only_methods(cls: Any) -> Iterator[str]:
     """The names of the methods of a class that are declared `@read_only`."""
     return (name for name in dir(cls) if is_read_only(inspect.getattr_static(cls, name)))
-
-
-def path_of(cls: type, method: Callable[..., Any] | str) -> str:
-    """The path of a method in a letter: that of a name, or of a function of this class."""
-    if isinstance(method, str):
-        return checked_path(method)
-    name = getattr(method, "__name__", None)
-    if not callable(method) or not isinstance(name, str) or not hasattr(cls, name):
-        raise InvalidOption(
-            f"{method!r:.80} is no method of {cls.__qualname__}: pass {cls.__qualname__}.method, or its name"
-        )
-    return checked_path(name)
-
-
-def checked_path(path: str) -> str:
-    """A path of public names with dots between them; AttributeError for another."""
-    for part in path.split("."):
-        if not part.isidentifier() or part[0] == "_":
-            raise AttributeError(f"{path!r:.80} is no public attribute: names with a leading _ are private")
-    return path
 
 
 # --- state ---

@@ -29,6 +29,10 @@ _VALUE: Final = 0
 _ERROR: Final = 1
 
 
+class _RemoteTraceback(Exception):
+    """The cause of an error that comes from elsewhere: the traceback there, as text."""
+
+
 def pack_value(value: bytes | None) -> bytes:
     """The reply with an encoded value; None for None."""
     packed: bytes = msgpack.packb((_VALUE, value))
@@ -90,7 +94,7 @@ def _error(info: ErrorInfo) -> RemoteError:
         error = RemoteError(str(info))
     error.__dict__["error"] = info
     if info.traceback:
-        error.add_note(f"\nThe traceback where it was raised:\n\n{info.traceback.rstrip()}")
+        error.__cause__ = _RemoteTraceback(f"\n{info.traceback.rstrip()}")  # Python prints it above
     return error
 
 
@@ -108,7 +112,6 @@ def _made(kind: type[RemoteError], info: ErrorInfo) -> RemoteError | None:
         return None
     attributes = _unpacked(info, "attributes", dict)
     error.__dict__.update({name: value for name, value in attributes.items() if isinstance(name, str)})
-    error.__dict__.pop("__notes__", None)
     return error
 
 

@@ -19,11 +19,20 @@ class Flag(Protocol):
     def is_set(self) -> bool: ...
 
 
+class Assigned(Protocol):
+    """What it was given to do."""
+
+    @property
+    def stream(self) -> bytes: ...
+
+
 class RunningActor(Protocol):
     """What runs a task's code, or an actor's methods."""
 
     @property
     def id(self) -> bytes: ...
+    @property
+    def assignment(self) -> Assigned: ...
     @property
     def task(self) -> Task[..., Any]: ...
     @property

@@ -265,19 +265,7 @@ class Task(Generic[P, R]):
     @functools.cached_property
     def _positional(self) -> tuple[int, int]:
         """The least and the most arguments of a call without keywords; (1, 0) if no such call is valid."""
-        if self._signature is None:
-            return 0, sys.maxsize
-        kinds = inspect.Parameter
-        positional = [
-            parameter
-            for parameter in self._signature.parameters.values()
-            if parameter.kind in (kinds.POSITIONAL_ONLY, kinds.POSITIONAL_OR_KEYWORD)
-        ]
-        rest = [p for p in self._signature.parameters.values() if p not in positional]
-        if any(p.kind == kinds.KEYWORD_ONLY and p.default is kinds.empty for p in rest):
-            return 1, 0
-        least = sum(p.default is kinds.empty for p in positional)
-        return least, sys.maxsize if any(p.kind == kinds.VAR_POSITIONAL for p in rest) else len(positional)
+        return parameters.positional(self._signature)
 
 
 if TYPE_CHECKING:

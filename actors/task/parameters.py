@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from typing import Any, Final
 
 Row = tuple[str, int, bool]
@@ -45,3 +46,20 @@ def check(name: str, signature: inspect.Signature, args: tuple[Any, ...], kwargs
         signature.bind(*args, **kwargs)
     except TypeError as error:
         raise TypeError(f"{name}{signature}: {error}") from None
+
+
+def positional(signature: inspect.Signature | None) -> tuple[int, int]:
+    """The least and the most arguments of a call without keywords; (1, 0) if no such call is valid."""
+    if signature is None:
+        return 0, sys.maxsize
+    kinds = inspect.Parameter
+    takes = [
+        parameter
+        for parameter in signature.parameters.values()
+        if parameter.kind in (kinds.POSITIONAL_ONLY, kinds.POSITIONAL_OR_KEYWORD)
+    ]
+    rest = [p for p in signature.parameters.values() if p not in takes]
+    if any(p.kind == kinds.KEYWORD_ONLY and p.default is kinds.empty for p in rest):
+        return 1, 0
+    least = sum(p.default is kinds.empty for p in takes)
+    return least, sys.maxsize if any(p.kind == kinds.VAR_POSITIONAL for p in rest) else len(takes)

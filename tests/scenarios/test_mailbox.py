@@ -101,14 +101,6 @@ def test_a_closed_mailbox_gives_what_is_in_it_and_takes_no_more(home: Path):
     assert_sound(home)
 
 
-def test_none_is_a_message_like_any_other(home: Path):
-    with runtime(home) as rt:
-        actor = rt.start(letter_tasks.Listener)
-        rt.send_many((actor.id, message) for message in [1, None, 2])
-        actor.close()
-        assert actor.result(PATIENCE) == [1, None, 2]
-
-
 def test_the_limits_are_exact(home: Path):
     message = "x" * 1_000
     size = len(values.pack(message))

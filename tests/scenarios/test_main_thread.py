@@ -12,7 +12,7 @@ from theatre import PATIENCE, gone, parked, running, runtime
 from understudy import InvalidOption, TaskCancelled
 from understudy.actors.task.options import MEMORY_LIMIT_MIN
 
-MAIN = ["on_main", "on_main_async", "OnMain"]
+MAIN = ["on_main", "on_main_async"]
 
 
 @pytest.mark.parametrize("name", MAIN)
@@ -28,9 +28,6 @@ MAIN = ["on_main", "on_main_async", "OnMain"]
 def test_signals_are_handled_there(home: Path, name: str, options: dict[str, object]) -> None:
     with runtime(home, app="thread_tasks"):
         info = getattr(tasks, name).options(**options).start()
-        if name == "OnMain":
-            info.send("SIGUSR1")
-            info.close()
         assert info.result(PATIENCE) == ["MainThread", "SIGUSR1"]
 
 

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from typed_tasks import Album, Colour, Picture, Size, kept_when_cancelled, largest, says, turn, wrong
+from typed_tasks import Colour, Picture, Size, album, kept_when_cancelled, largest, says, turn, wrong
 from understudy import AsyncRuntime, Executor, Runtime, State, TaskCancelled, TaskFailed, UnencodableValue
 from waiting import until
 
@@ -36,10 +36,10 @@ def test_arguments_and_results_are_what_their_annotations_say(home: Path):
         assert rt.run("typed_tasks:turn", {"path": "a.png", "size": [3, 2]}, by="blue", timeout=20) == [
             Picture(Path("a.turned"), Size(2, 3), None, {Colour.BLUE})
         ]
-        album = Album.start(OTHER)
-        album.send("c")
-        album.close()
-        assert album.result(20) == (OTHER, Picture(Path("c"), Size(1, 1)))
+        pictures = album.start(OTHER)
+        pictures.send("c")
+        pictures.close()
+        assert pictures.result(20) == (OTHER, Picture(Path("c"), Size(1, 1)))
         held = kept_when_cancelled.start(ONE)
         until(lambda: held.status().state is State.RUNNING)
         held.cancel()

@@ -30,13 +30,10 @@ SCRIPT = """
         return await aio.result(info, 30)
 
     @task
-    class Adder:
-        def __init__(self, start):
-            self.total = start
-        def on_receive(self, message):
-            self.total += message
-        def on_stop(self):
-            return self.total
+    def adder(total):
+        while (message := receive()) is not None:
+            total += message
+        return total
 
     @task
     def parent(n):
@@ -51,10 +48,10 @@ SCRIPT = """
             print(rt.run(double, 1, timeout=30)[0])
             print(double.start(2).result(30)[0])
             print(rt.run(double_async, 3, timeout=30)[0], rt.run(parent, 4, timeout=30)[0])
-            adder = Adder.start(10)
-            adder.send(5)
-            adder.close()
-            print(adder.result(30), rt.run(named, timeout=30))
+            adding = adder.start(10)
+            adding.send(5)
+            adding.close()
+            print(adding.result(30), rt.run(named, timeout=30))
             print(rt.run("a name of its own", timeout=30))
 """
 SAID = "2\n4\n6 8\n15 a name of its own\na name of its own\n"

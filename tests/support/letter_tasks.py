@@ -274,20 +274,6 @@ def fail_after_one() -> None:
 
 
 @task
-class Listener:
-    """An actor class that remembers every message."""
-
-    def __init__(self) -> None:
-        self.heard: list[Any] = []
-
-    def on_receive(self, message: Any) -> None:
-        self.heard.append(message)
-
-    def on_stop(self) -> list[Any]:
-        return self.heard
-
-
-@task
 def checksum(stateful: bool = False) -> list[int]:
     """Number of messages, sum of their numbers, total length of their bodies."""
     count = total = size = 0

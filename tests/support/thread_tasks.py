@@ -111,12 +111,3 @@ async def on_main_async() -> list[str]:
     os.kill(os.getpid(), signal.SIGUSR1)
     await heard.wait()
     return [threading.current_thread().name, "SIGUSR1"]
-
-
-@task
-class OnMain:
-    def on_receive(self, message: Any) -> None:
-        self.handled = _handled()
-
-    def on_stop(self) -> list[str]:
-        return self.handled

@@ -60,15 +60,11 @@ def wrong() -> Picture:
 
 
 @task
-class Album:
-    def __init__(self, first: Picture) -> None:
-        self.pictures = [first]
-
-    def on_receive(self, message: str) -> None:
-        self.pictures.append(Picture(Path(message), Size(1, 1)))
-
-    def on_stop(self) -> tuple[Picture, ...]:
-        return tuple(self.pictures)
+def album(first: Picture) -> tuple[Picture, ...]:
+    pictures = [first]
+    while (message := receive()) is not None:
+        pictures.append(Picture(Path(message), Size(1, 1)))
+    return tuple(pictures)
 
 
 @task

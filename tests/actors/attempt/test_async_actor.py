@@ -187,31 +187,6 @@ def test_a_cancelled_error_of_its_own_making_is_an_error(stage: Any) -> None:
     assert cancelled(stage.perform(body))
 
 
-def test_an_actor_class_that_swallows_it_in_on_receive_still_stops(stage: Any) -> None:
-    class Stubborn:
-        def __init__(self) -> None:
-            self.got: list[Any] = []
-
-        async def on_receive(self, message: Any) -> None:
-            here().mark("waits")
-            try:
-                await asyncio.Event().wait()
-            except asyncio.CancelledError:
-                self.got.append(message)
-
-        async def on_stop(self) -> Any:
-            await asyncio.sleep(0)
-            return self.got
-
-    play = stage.perform(Stubborn)
-    play.tell("a")
-    play.until_marked("waits")
-    play.tell("b")
-    play.actor.stop_for("cancel")
-    assert play.value() == ["a"]
-    assert play.actor.taken == 1
-
-
 # --- the host's answers ---
 
 

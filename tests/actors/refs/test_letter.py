@@ -66,7 +66,7 @@ def test_any_bytes_are_a_letter_or_are_refused(data: bytes) -> None:
 
 
 def body(*fields: object) -> bytes:
-    return HEAD.pack(1, 0, new_id(), bytes(16)) + msgpack.packb(fields)
+    return HEAD.pack(1, 0, b"i" * 16, bytes(16)) + msgpack.packb(fields)
 
 
 @pytest.mark.parametrize(
@@ -75,8 +75,8 @@ def body(*fields: object) -> bytes:
         b"",
         bytes(HEAD.size - 1),
         bytes(HEAD.size),
-        HEAD.pack(4, 0, new_id(), new_id()) + msgpack.packb((0, None, None, None, None)),
-        HEAD.pack(0, 8, new_id(), new_id()) + msgpack.packb((0, None, None, None, None)),
+        HEAD.pack(4, 0, b"i" * 16, bytes(16)) + msgpack.packb((0, None, None, None, None)),
+        HEAD.pack(0, 8, b"i" * 16, bytes(16)) + msgpack.packb((0, None, None, None, None)),
         body(0, None, None, None),
         body(0, None, None, None, None, None),
         body(4, "x", None, None, None),

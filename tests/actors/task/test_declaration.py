@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from understudy import Actor
 from understudy.actors import values
 from understudy.actors.errors import InvalidOption, InvalidTask, InvalidValue, NotInTask
 from understudy.actors.inside import aio
@@ -55,18 +56,12 @@ async def asynchronous(x: int) -> int:
     return x * 2
 
 
-class Counter:
+class Counter(Actor):
     def __init__(self, start: int = 0) -> None:
         self.count = start
 
-    def on_receive(self, message: Any) -> None:
-        self.count += message
 
-    def on_stop(self) -> int:
-        return self.count
-
-
-counter = task(Counter)
+counter = Counter._understudy_task
 
 
 @pytest.fixture(autouse=True)
@@ -94,12 +89,10 @@ def test_what_kind_it_is() -> None:
     kinds = [(each.is_class, each.is_async) for each in (plain, asynchronous, counter)]
     assert kinds == [(False, False), (False, True), (True, False)]
 
-    class Waiter:
+    class Waiter(Actor):
         async def on_receive(self, message: Any) -> None: ...
 
-        def on_stop(self) -> None: ...
-
-    assert task(Waiter).is_async
+    assert Waiter._understudy_task.is_async
 
 
 def test_calling_runs_it_right_here() -> None:
@@ -131,23 +124,8 @@ async def async_generator() -> AsyncIterator[int]:
     yield 1
 
 
-class GeneratorClass:
-    def on_receive(self, message: Any) -> Iterator[int]:
-        yield 1
-
-
-class Mixed:
+class WithOnReceive:
     def on_receive(self, message: Any) -> None: ...
-
-    async def on_stop(self) -> None: ...
-
-
-class NoMethod:
-    pass
-
-
-class NotCallable:
-    on_receive = 3
 
 
 @pytest.mark.parametrize(
@@ -155,11 +133,9 @@ class NotCallable:
     [
         (generator, "is a generator"),
         (async_generator, "is a generator"),
-        (GeneratorClass, "on_receive is a generator"),
-        (Mixed, "on_stop is async, but on_receive is not"),
-        (NoMethod, "needs a method on_receive"),
-        (NotCallable, "needs a method on_receive"),
-        (dict, "needs a method on_receive"),
+        (WithOnReceive, r"derive it from understudy\.Actor"),
+        (Counter, r"derive it from understudy\.Actor"),
+        (dict, r"derive it from understudy\.Actor"),
     ],
 )
 def test_what_cannot_work_is_refused_at_the_declaration(body: Any, why: str) -> None:
@@ -426,12 +402,11 @@ class Callables:
     @staticmethod
     async def o(x: Any, y: Any = 1) -> None: ...
 
-    class P:
+    class P(Actor):
         def __init__(self, x: Any, *, y: Any = 1) -> None: ...
-        def on_receive(self, message: Any) -> None: ...
 
-    class Q:
-        def on_receive(self, message: Any) -> None: ...
+    class Q(Actor):
+        pass
 
 
 BODIES = [getattr(Callables, name) for name in "abcdefghijklmnoPQ"]
