@@ -284,7 +284,7 @@ class ActorRef(Generic[A]):
         """(shape of the result, op, path, payload, flags) of a call."""
         cls = self._class()
         path = path_of(cls, method)
-        known = None if cls is None or "." in path else method_of(cls, path)
+        known = None if cls is None or "." in path else method_of(cls, path)  # type: ignore[arg-type]  # a class can be hashed
         given: Any = args, kwargs
         if known is not None:
             known.check(args, kwargs)
