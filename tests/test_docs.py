@@ -28,6 +28,7 @@ from understudy.actors import errors
 from understudy.actors.box.sizes import SIZES
 from understudy.actors.errors import InvalidOption
 from understudy.actors.inside import aio
+from understudy.actors.refs.actor_options import OWN, ActorOptions
 from understudy.actors.state import diagram
 from understudy.actors.task.handles import TaskInfo
 from understudy.actors.task.options import Options
@@ -165,6 +166,13 @@ def test_task_options() -> None:
     rows = table("docs/tasks.md", "Options")
     assert list(rows) == [field.name for field in fields(Options)]
     assert [f.name for f in fields(Options) if not says(rows[f.name][1], default(f))] == []
+
+
+def test_options_of_actor_classes() -> None:
+    rows = table("docs/actors.md", "Options")
+    known = {field.name: field for field in fields(ActorOptions)}
+    assert list(rows) == ["timeout", *OWN]
+    assert [name for name in rows if not says(rows[name][1], default(known[name]))] == []
 
 
 def test_options_of_one_start() -> None:
@@ -318,6 +326,15 @@ def test_every_method_of_the_client() -> None:
     # It says the same as something shorter.
     calls = [name for name in calls if name != "close_mailbox"]
     nothing_unmentioned(calls, lambda name: re.search(rf"[`.]{name}\b", client) is not None)
+
+
+def test_every_method_of_references_and_futures() -> None:
+    page = TEXTS[DOCS / "actors.md"]
+    kinds = (understudy.ActorRef, understudy.ActorFuture, understudy.ActorRegistry, understudy.Actor)
+    names = [name for kind in kinds for name in public_methods(kind)]
+    # A reference's id as bytes, and the options as an object, are for the package itself.
+    names = [name for name in names if name not in {"id_bytes", "actor_options"}]
+    nothing_unmentioned(names, lambda name: re.search(rf"[`.]{name}\b", page) is not None)
 
 
 def test_every_awaitable_twin() -> None:

@@ -68,16 +68,103 @@ async def async_program(rt: AsyncRuntime) -> None:
     await aio.start(count, 1)  # error
 """
 
+#: The same for class actors.
+ACTORS = """
+from dataclasses import dataclass
+from understudy import Actor, ActorFuture, ActorRef, ActorRegistry, get_all, read_only
+
+@dataclass
+class Receipt:
+    sum: int
+
+class Account(Actor, durable=True, idle=60, state_version=2):
+    transient = ("bank",)
+
+    def __init__(self, owner: str, balance: int = 0) -> None:
+        self.owner, self.balance = owner, balance
+
+    def deposit(self, n: int, *, note: str = "") -> Receipt:
+        self.storage["last"] = n
+        self.remind("statement", Account.report, delay=60)
+        reveal_type(self.message_id)  # str
+        reveal_type(self.actor_ref)  # ActorRef[Account]
+        return Receipt(n)
+
+    async def fetch(self, url: str) -> bytes:
+        return url.encode()
+
+    @read_only
+    def peek(self) -> int:
+        return self.balance
+
+    def report(self) -> None: ...
+
+class Savings(Account):
+    def interest(self) -> float:
+        return 0.1
+
+class Other(Actor):
+    def other(self) -> int:
+        return 1
+
+def program(ref: ActorRef[Account], savings: ActorRef[Savings]) -> None:
+    reveal_type(Account.start("ada"))  # ActorRef[Account]
+    reveal_type(ref.actor_class)  # type[Account]
+    reveal_type(ref.call(Account.deposit, 5))  # Receipt
+    reveal_type(ref.call(Account.deposit, n=5, note="x"))  # Receipt
+    reveal_type(ref.call(Account.fetch, "x"))  # bytes
+    reveal_type(ref.call(Account.peek))  # int
+    reveal_type(ref.call("deposit", 5))  # Any
+    reveal_type(ref.submit(Account.deposit, 5))  # ActorFuture[Receipt]
+    reveal_type(ref.submit(Account.fetch, "x").get(timeout=3))  # bytes
+    reveal_type(ref.submit(Account.peek).map(str))  # ActorFuture[str]
+    reveal_type(ref.submit(Account.deposit, 5).join(ref.submit(Account.peek)))  # ActorFuture[list[Any]]
+    reveal_type(get_all([ref.submit(Account.peek)]))  # Sequence[int]
+    reveal_type(savings.call(Account.deposit, 5))  # Receipt
+    reveal_type(savings.call(Savings.interest))  # float
+    reveal_type(ref.options(key="k", timeout=3).call(Account.peek))  # int
+    reveal_type(ref.ask({"q": 1}, timeout=5))  # Any
+    reveal_type(ref.ask(1, block=False))  # ActorFuture[Any]
+    reveal_type(ref.tell(1, block=False))  # ActorFuture[None]
+    reveal_type(ref.stop())  # bool
+    reveal_type(ref.stop(block=False))  # ActorFuture[bool]
+    reveal_type(ref.is_alive())  # bool
+    reveal_type(ref.proxy().deposit(5))  # Any
+    reveal_type(ActorRegistry.get_by_class(Account))  # list[ActorRef[Account]]
+    reveal_type(ActorRegistry.stop_all())  # list[bool]
+    ref.cast(Account.deposit, 5)
+    future: ActorFuture[int] = ActorFuture()
+    future.set(3)
+    ref.call(Account.deposit, "x")  # error
+    ref.call(Account.deposit)  # error
+    ref.call(Account.deposit, 5, wrong=1)  # error
+    ref.submit(Account.fetch, 5)  # error
+    ref.cast(Account.deposit, None)  # error
+    ref.call(Other.other)  # error
+    ref.call(Savings.interest)  # error
+    ref.options(name="x")  # error
+    ref.ask(1, blocking=False)  # error
+    wrong: str = ref.call(Account.peek)  # error
+    future.set("x")  # error
+
+async def async_program(ref: ActorRef[Account]) -> None:
+    reveal_type(await ref.submit(Account.fetch, "x"))  # bytes
+    reveal_type(await ref.submit(Account.deposit, 5))  # Receipt
+    await ref.submit(Account.deposit, "x")  # error
+"""
+
+PROGRAMS = {"tasks": PROGRAM, "actors": ACTORS}
+
 CHECKERS = {
     "mypy": [sys.executable, "-m", "mypy", "--no-error-summary", "--no-incremental", "--cache-dir=/dev/null"],
     "pyright": ["pyright", "--pythonpath", sys.executable],
 }
 
 
-def told(checker: str, folder: Path) -> dict[int, str]:
+def told(checker: str, text: str, folder: Path) -> dict[int, str]:
     """What it says of each line of the program."""
     program = folder / "program.py"
-    program.write_text(PROGRAM, encoding="utf-8")
+    program.write_text(text, encoding="utf-8")
     done = subprocess.run(
         [*CHECKERS[checker], str(program)],
         cwd=folder,
@@ -91,8 +178,8 @@ def told(checker: str, folder: Path) -> dict[int, str]:
         timeout=200,
     )
     found: dict[int, str] = {}
-    for number, text in re.findall(r"program\.py:(\d+):(?:\d+ -)?\s*(.*)", done.stdout):
-        found[int(number)] = found.get(int(number), "") + text
+    for number, said in re.findall(r"program\.py:(\d+):(?:\d+ -)?\s*(.*)", done.stdout):
+        found[int(number)] = found.get(int(number), "") + said
     assert found, done.stdout + done.stderr
     return found
 
@@ -105,11 +192,12 @@ def plain(revealed: str) -> str:
 
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("checker", CHECKERS)
-def test_what_type_checkers_say(checker: str, tmp_path: Path):
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_what_type_checkers_say(checker: str, program: str, tmp_path: Path):
     if checker == "pyright" and shutil.which("pyright") is None:
         pytest.skip("pyright is not installed")
-    found = told(checker, tmp_path)
-    for number, line in enumerate(PROGRAM.splitlines(), 1):
+    found = told(checker, PROGRAMS[program], tmp_path)
+    for number, line in enumerate(PROGRAMS[program].splitlines(), 1):
         _, _, comment = line.partition("  # ")
         if comment == "error":
             assert "error" in found.get(number, ""), line
