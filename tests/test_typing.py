@@ -87,7 +87,6 @@ class Account(Actor, durable=True, idle=60, state_version=2):
         self.storage["last"] = n
         self.remind("statement", Account.report, delay=60)
         reveal_type(self.message_id)  # str
-        reveal_type(self.actor_ref)  # ActorRef[Account]
         return Receipt(n)
 
     async def fetch(self, url: str) -> bytes:
@@ -109,6 +108,7 @@ class Other(Actor):
 
 def program(ref: ActorRef[Account], savings: ActorRef[Savings]) -> None:
     reveal_type(Account.start("ada"))  # ActorRef[Account]
+    reveal_type(Account("ada").actor_ref)  # ActorRef[Account]
     reveal_type(ref.actor_class)  # type[Account]
     reveal_type(ref.call(Account.deposit, 5))  # Receipt
     reveal_type(ref.call(Account.deposit, n=5, note="x"))  # Receipt

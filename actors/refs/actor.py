@@ -204,7 +204,12 @@ class ActorTask(Task[..., Any]):
     def declared(self) -> dict[str, Any]:
         """As that of a task; its field "actor" holds what only actors have."""
         assert isinstance(self.options_in_force, ActorOptions)
-        own = {**self.options_in_force.pack_own(), "read_only": sorted(read_only_methods(self.body))}
+        own = {
+            **self.options_in_force.pack_own(),
+            "read_only": sorted(read_only_methods(self.body)),
+            # Whether its code has to run before it leaves memory.
+            "on_passivate": getattr(self.body, "on_passivate", None) is not Actor.on_passivate,
+        }
         return {**super().declared(), "actor": own}
 
 

@@ -44,6 +44,8 @@ class Feed(Actor, name="feed", aliases=["old-feed"]):
     async def follow(self, url: str) -> str:
         return url
 
+    def on_passivate(self) -> None: ...
+
 
 def test_a_class_is_declared_as_tasks_are() -> None:
     declared = registry[f"{__name__}:Account"]
@@ -61,7 +63,9 @@ def test_what_the_supervisor_is_told_of_a_class() -> None:
         "reply_keep": 3600.0,
         "state_limit": 1 << 20,
         "read_only": ["peek"],
+        "on_passivate": False,
     }
+    assert task_of(Feed).declared()["actor"]["on_passivate"]
     assert (told["timeout"], told["is_async"]) == (60.0, False)
     assert [name for name, _, _ in told["parameters"]] == ["owner"]
 
