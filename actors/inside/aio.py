@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, overload
 from ..attempt.actor import CLOSED, actor_here
 from ..attempt.async_actor import AsyncTaskActor
 from ..errors import NotInTask
+from ..refs.port import turn_here
 from ..task import current_runtime
 from ..task.declaration import Task
 from ..task.handles import IdLike, TaskInfo
@@ -87,7 +88,10 @@ async def sleep(seconds: float, *, shield: bool = False) -> bool:
 
 async def send(id: IdLike, message: Any) -> None:
     """Put a message into another task's mailbox; see `understudy.send`."""
-    await _call(current_runtime.runtime().send, id, message)
+    if turn_here() is not None:
+        current_runtime.runtime().send(id, message)  # it leaves with the commit: nothing to wait for
+    else:
+        await _call(current_runtime.runtime().send, id, message)
 
 
 @overload

@@ -19,7 +19,7 @@ import threading
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import CancelledError, Future
 from types import TracebackType
-from typing import Any, Final, Generic, TypeVar, cast
+from typing import Any, Final, Generic, NoReturn, TypeVar, cast
 
 from ..errors import AskTimeout, NotInTask
 from ..task.current_actor import running
@@ -160,16 +160,18 @@ class Answer(ActorFuture[T]):
         self,
         raw: Future[Any],
         read: Callable[[Any], T],
-        who: str,
+        who: object,
         timeout: float | None = None,
         asked: Callable[[Answer[Any]], None] | None = None,
     ) -> None:
-        """`read` makes the value of what arrives; `who` is asked, for messages.
+        """`read` makes the value of what arrives; `who` is asked, as the text of errors names it.
 
         `asked` is called before a wait in a method of an actor, and once the answer is there.
         """
-        super().__init__()
+        # Not the base class's, which makes what only a future needs that is set here.
         self._raw = raw
+        self._hook = None
+        self._value = _UNSET
         self._read = read
         self._who = who
         self._timeout = timeout
@@ -190,6 +192,9 @@ class Answer(ActorFuture[T]):
         if not self._raw.done():
             await wait_async(self._raw, self._timeout)
         return self._result(self._timeout)
+
+    def _free(self) -> NoReturn:
+        raise queue.Full
 
     def follow(self, raw: Future[Any]) -> None:
         """Wait for the answer in this future from now on: the letter was sent again."""

@@ -60,11 +60,23 @@ def path_of(cls: type | None, method: Callable[..., Any] | str) -> str:
     """
     if isinstance(method, str):
         return checked_path(method)
+    try:
+        return _path_of(cls, method)
+    except TypeError:  # it cannot be hashed, so it is no function
+        raise _no_method(cls, method) from None
+
+
+@functools.lru_cache(4096)
+def _path_of(cls: Any, method: Any) -> str:
     name = getattr(method, "__name__", None)
     if not isinstance(name, str) or not (cls is None or _has(cls, name, method)):
-        of = "a class of actors" if cls is None else cls.__qualname__
-        raise InvalidOption(f"{method!r:.80} is no method of {of}: pass the method of the class, or its name")
+        raise _no_method(cls, method)
     return checked_path(name)
+
+
+def _no_method(cls: type | None, method: object) -> InvalidOption:
+    of = "a class of actors" if cls is None else cls.__qualname__
+    return InvalidOption(f"{method!r:.80} is no method of {of}: pass the method of the class, or its name")
 
 
 def _has(cls: type, name: str, method: Any) -> bool:

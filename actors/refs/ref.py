@@ -304,7 +304,7 @@ class ActorRef(Generic[A]):
         if block:
             check_may_block(_INSTEAD)
         letter = self._letter(None, None, Kind.TELL, op, path, payload, flags)
-        answer = Answer(self._port().post([(self._id, letter.pack())]), _nothing, str(self))
+        answer = Answer(self._port().post([(self._id, letter.pack())]), _nothing, self)
         if not block:
             return answer
         return answer.get()
@@ -352,7 +352,7 @@ class ActorRef(Generic[A]):
             return value if shape is None else lift(shape, value, "result")
 
         asked = None if turn is None else _AskOfTurn(turn, port, self._id, letter)
-        return kind_of_answer(raw, read, str(self), self._timeout if seconds is None else seconds, asked)
+        return kind_of_answer(raw, read, self, self._timeout if seconds is None else seconds, asked)
 
     def _letter(
         self,

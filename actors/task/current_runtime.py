@@ -74,6 +74,11 @@ def in_worker(own: Callable[[], RuntimeLike]) -> None:
     _entered.clear()
 
 
+def is_workers_own(runtime: object) -> bool:
+    """Whether this is the runtime of the supervisor whose worker this process is."""
+    return _own is not None and _own() is runtime
+
+
 def runtime() -> RuntimeLike:
     """The ambient runtime; NoRuntime if there is none."""
     if _own is not None:

@@ -17,6 +17,7 @@ from ...actors import values
 from ...actors.checks import check_flag, check_whole
 from ...actors.errors import InvalidOption
 from ...actors.ids import id_bytes
+from ...actors.refs.port import Turn, turn_here
 from ...actors.state import State
 from ...actors.task import current_runtime
 from ...actors.task.call import Call
@@ -125,6 +126,10 @@ class Runtime:
             timeout = self._call_timeout
         return NO_DEADLINE if timeout is None else Deadline(timeout)
 
+    def _turn(self) -> Turn | None:
+        """The turn of an actor whose method calls its own runtime; None otherwise."""
+        return turn_here() if current_runtime.is_workers_own(self) else None
+
     def _do(self, steps: Steps[T], deadline: Deadline, *, long: bool = False) -> T:
         """Carry out a call. A `long` one has steps that would block an event loop; see `AsyncRuntime`."""
         return finish(steps, deadline, self._client.late)
@@ -231,14 +236,23 @@ class Runtime:
     def send(self, id: IdLike, message: Any, *, timeout: float | None = None) -> None:
         """Put a message into a task's mailbox; returns once it is on disk.
 
+        In a method of an actor it returns at once: the message leaves with the commit of what the method does.
         Raises TaskNotFound, MailboxClosed, MailboxFull, UnencodableValue, ValueTooLarge, SupervisorLost.
         """
+        turn = self._turn()
+        if turn is not None:
+            turn.post(id_of(id), values.pack(message, "message"), False)
+            return None
         deadline = self._deadline(timeout)
         return self._do(self._calls.send(deadline, id, message), deadline)
 
     def send_many(self, messages: Iterable[tuple[IdLike, Any]], *, timeout: float | None = None) -> None:
         """Put (id, message) pairs into mailboxes in this order; one commit for each 10,000 messages or 8 MiB."""
         messages = several(messages, "send_many", "(id, message) pairs")
+        if self._turn() is not None:
+            for id, message in messages:
+                self.send(id, message)
+            return None
         deadline = self._deadline(timeout)
         return self._do(self._calls.send_many(deadline, messages), deadline, long=True)
 

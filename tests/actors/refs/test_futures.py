@@ -281,6 +281,14 @@ async def _awaited(future: ActorFuture[Any]) -> Any:
     return await future
 
 
+def test_an_answer_cannot_be_set(port: FakePort) -> None:
+    answer = port.actor(Echo).submit(Echo.echo, 1)
+    for use in (lambda: answer.set(2), lambda: fail(answer), lambda: answer.set_get_hook(lambda timeout: 2)):
+        with pytest.raises(queue.Full):
+            use()
+    assert answer.get() == 1
+
+
 def test_await_of_answers(port: FakePort) -> None:
     ref = port.actor(Echo)
 

@@ -296,7 +296,7 @@ def test_a_method_of_a_base_class_calls_that_of_the_actor(port: FakePort) -> Non
     assert savings.call(Account.deposit, 5) == -1
 
 
-@pytest.mark.parametrize("wrong", [Other.deposit, len, 3, None, lambda self: 1])
+@pytest.mark.parametrize("wrong", [Other.deposit, len, 3, None, [], lambda self: 1])
 def test_what_is_no_method_of_the_class_is_refused(ref: ActorRef[Account], wrong: Any) -> None:
     with pytest.raises(InvalidOption, match="is no method of Account"):
         ref.call(wrong)

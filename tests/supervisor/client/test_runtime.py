@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import itertools
 import math
@@ -41,8 +42,9 @@ from understudy import (
     task,
 )
 from understudy.actors import values
-from understudy.actors.ids import id_text, new_id
-from understudy.actors.task import current_runtime
+from understudy.actors.ids import id_bytes, id_text, new_id
+from understudy.actors.inside import aio, context
+from understudy.actors.task import current_actor, current_runtime
 from understudy.actors.task.handles import Progress
 from understudy.supervisor.client.callbacks import UserFuture
 from understudy.supervisor.client.calls import START_AHEAD, START_PART
@@ -580,3 +582,38 @@ def test_its_own_settings(rt: Runtime):
     assert facts["settings"]["drain"] == 1.0
     assert facts["settings"]["start_timeout"] > EMBEDDED_DRAIN
     assert isinstance(add, Task)
+
+
+class Turn:
+    """Notes what a method of an actor sends."""
+
+    actor_stopped = threading.Event()
+
+    class task:
+        is_class = True
+
+    def __init__(self) -> None:
+        self.posted: list[tuple[bytes, object, bool]] = []
+
+    def post(self, target: bytes, data: bytes, is_letter: bool) -> None:
+        self.posted.append((target, values.unpack(data), is_letter))
+
+
+def test_what_a_method_of_an_actor_sends_leaves_with_its_commit(
+    rt: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turn = Turn()
+    monkeypatch.setattr(current_runtime, "_own", lambda: rt)
+    token = current_actor.current.set(turn)  # type: ignore[arg-type]  # as far as a send needs one
+    try:
+        rt.send(UNKNOWN, "a")
+        rt.send_many([(UNKNOWN, "b"), (UNKNOWN, None)])
+        context.send(UNKNOWN, "c")
+        asyncio.run(aio.send(UNKNOWN, "d"))
+        with pytest.raises(UnencodableValue):
+            rt.send(UNKNOWN, object())
+    finally:
+        current_actor.current.reset(token)
+    assert turn.posted == [(id_bytes(UNKNOWN), message, False) for message in ("a", "b", None, "c", "d")]
+    with pytest.raises(TaskNotFound):
+        rt.send(UNKNOWN, "outside of methods it goes at once")
