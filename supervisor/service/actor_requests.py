@@ -116,10 +116,13 @@ class ActorRequests:
         if kind_of(letter) not in (Kind.ASK, Kind.STOP) or not all(map(is_id, seen)):
             raise InvalidValue("not an ask")
         self._turns.forget_answers(seen)
+        actor = self._turns.find(checked_id(id))
         if letter_id in self.asks:
+            # It comes again: from another connection, or because its actor waits for the answer from now on.
+            if actor is not None:
+                _note_wait(self._check_circle(actor, letter), actor, letter_id)
             self.asks.wait(client, request, letter_id)
             return
-        actor = self._turns.find(checked_id(id))
         there = self._kept(letter) if actor is None or actor.durable else None
         if there is not None:
             reply = unpack_reply(there)[2]
@@ -135,9 +138,7 @@ class ActorRequests:
             return
         self._turns.check_room(actor, [letter])
         self.asks.wait(client, request, letter_id)
-        if waits is not None:
-            waits.waits_for = actor.id
-            waits.asked = letter_id
+        _note_wait(waits, actor, letter_id)
         self._turns.post(actor, letter)
         self._turns.aside(actor, letter)
 
@@ -195,6 +196,13 @@ class ActorRequests:
         )
         self._turns.redrive(actor, [(key, unpack_dead(row)[1]) for key, row in rows])
         return len(rows)
+
+
+def _note_wait(sender: LiveActor | None, actor: LiveActor, letter_id: bytes) -> None:
+    """The sender, if there is one, waits for the answer of this actor."""
+    if sender is not None:
+        sender.waits_for = actor.id
+        sender.asked = letter_id
 
 
 def _named(actor: LiveActor) -> str:

@@ -357,6 +357,24 @@ async def test_the_ask_that_closes_a_circle_is_refused(stage: Stage) -> None:
 
 
 @on_stage
+async def test_a_circle_is_found_when_an_actor_begins_to_wait_for_what_it_has_asked(stage: Stage) -> None:
+    a, b = [(await built(stage, name=name))[0] for name in "ab"]
+    for closing_one_waits_first in (True, False):
+        asked = letter(Kind.ASK, sender=a)
+        first = stage.ask(b, asked)
+        waited_for = asked[:1] + bytes([WAITS]) + asked[2:]
+        back = letter(Kind.ASK, flags=WAITS, sender=b)
+        steps = [(a, back), (b, waited_for)]
+        (one, its_ask), (other, closing) = steps if closing_one_waits_first else steps[::-1]
+        stage.ask(one, its_ask)
+        with pytest.raises(Deadlock):
+            stage.ask(other, closing)
+        stage.requests.asks.answer(id_of_letter(back), b"reply")
+        stage.requests.asks.answer(id_of_letter(asked), b"reply")
+        assert stage.client.answers[first] == b"reply", "the ask itself stands"
+
+
+@on_stage
 async def test_a_read_only_letter_goes_to_a_method_that_waits(stage: Stage) -> None:
     id, worker = await built(stage)
     stage.tell(id)
