@@ -306,6 +306,8 @@ class Turns:
                 if changed:
                     wrote = True
                     self._keep(actor, letter_id, reply, gone.get(letter_id))
+        elif any(kind_of(letter) == Kind.STOP for letter in gone.values()):
+            wrote = True  # The answer says that it has stopped. The end of its record is in the same commit.
         for letter, fields in dead:
             self._bury(actor, letter, fields)
         for target, letter in letters:

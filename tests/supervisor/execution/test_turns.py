@@ -422,6 +422,19 @@ async def test_an_actor_without_durable_state_dies_with_its_worker(stage: Stage)
 
 
 @on_stage
+async def test_the_answer_to_a_stop_comes_once_the_end_is_on_disk(stage: Stage) -> None:
+    id, worker = await built(stage, "Volatile")
+    stop = letter(Kind.STOP)
+    request = stage.ask(id, stop)
+    await stage.begin(worker)
+    commit(worker, id, 1, replies=[(id_of_letter(stop), b"True", False)])
+    worker.done(id, Ending.VALUE)
+    assert stage.client.answers == {}
+    await stage.room.until(lambda: request in stage.client.answers)
+    assert stage.room.record(id).state is State.COMPLETED
+
+
+@on_stage
 async def test_an_actor_without_durable_state_writes_no_letters(stage: Stage) -> None:
     id, worker = await built(stage, "Volatile")
     before = stage.room.commits.store._bytes_sealed
