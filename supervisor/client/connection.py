@@ -221,13 +221,13 @@ class Connection:
         self._on_event = on_event
         return self.request(Ask.SUBSCRIBE, task, stream, progress)
 
-    def forget(self, wait: Reply) -> None:
-        """End a WAIT on both sides; its reply is not set."""
+    def forget(self, reply: Reply, op: Ask = Ask.UNWAIT) -> None:
+        """End a wait on both sides, by UNWAIT or UNASK; its reply is not set."""
         with self._sending:
-            if self._requests.pop(wait.number, None) is None or self.lost is not None:
+            if self._requests.pop(reply.number, None) is None or self.lost is not None:
                 return
-            self._waits.pop(wait.number, None)
-            self._send(encode((Ask.UNWAIT, wait.number)))
+            self._waits.pop(reply.number, None)
+            self._send(encode((op, reply.number)))
 
     def drop(self, reply: Reply) -> None:
         """Wait for this reply no longer; it is not set."""

@@ -31,7 +31,7 @@ from .child_supervisor import ChildSupervisor
 from .connection import CONNECT_TIMEOUT, Connection, Reply
 from .deadline import Deadline
 from .steps import Steps
-from .wait import EndsWait
+from .wait import Wait
 
 log = logging.getLogger("understudy")
 
@@ -46,7 +46,7 @@ class Arrival(Future[Connection]):
 
     def __init__(self, patience: float | None) -> None:
         super().__init__()
-        #: As in `EndsWait`.
+        #: As in `Wait`.
         self.patience = patience
         self.since = time.monotonic()
 
@@ -62,7 +62,8 @@ class ReconnectingClient:
 
     * It connects in a thread of its own, which runs while somebody waits. Callers wait beside each other, each as
       long as its own deadline allows.
-    * An `EndsWait` is asked on every new connection until it is done or forgotten.
+    * A `Wait` is asked on every new connection until it is done or forgotten, and waits in the order in which they
+      began.
     * An owner's supervisor is started again when it dies, within the limit of `Settings.restarts`.
     """
 
@@ -83,7 +84,8 @@ class ReconnectingClient:
         self._embedded: ChildSupervisor | None = None
         self._restarts = RestartIntensity(settings.restarts, max(settings.restarts_within, 0.001))
         self._connection: Connection | None = None
-        self._waits: set[EndsWait] = set()
+        #: In the order in which they began.
+        self._waits: dict[Wait, None] = {}
         self._arrivals: list[Arrival] = []
         # Guards the fields above from the connecting thread, and these.
         # Reentrant, because a signal handler may make a call, too.
@@ -166,23 +168,23 @@ class ReconnectingClient:
             )
         return self._absent(deadline.seconds or 0.0)
 
-    def begin(self, wait: EndsWait, deadline: Deadline) -> None:
-        """Wait for the ends of these tasks; `forget` the wait when done. Does not block."""
+    def begin(self, wait: Wait, deadline: Deadline) -> None:
+        """Begin a wait; `forget` it when it is over. Does not block."""
         wait.patience = None if deadline.given else PATIENCE
-        self._waits.add(wait)
+        self._waits[wait] = None
         try:
-            connection = self._connection
-            if connection is not None and connection.lost is None:
+            connection = self.connection
+            if connection is None and not wait.over:
+                connection = self._want()
+            if connection is not None:
                 wait.ask(connection)
-            elif not wait.future.done():
-                self._want()
         except BaseException:
             self.forget(wait)
             raise
 
-    def forget(self, wait: EndsWait) -> None:
+    def forget(self, wait: Wait) -> None:
         """End a wait."""
-        self._waits.discard(wait)
+        self._waits.pop(wait, None)
         wait.forget()
 
     def connect_now(self) -> None:
@@ -225,8 +227,8 @@ class ReconnectingClient:
                 'under `if __name__ == "__main__":`, or into a function that the import does not call'
             )
 
-    def _want(self, arrival: Arrival | None = None) -> None:
-        """Have the connecting thread run, if there is no connection."""
+    def _want(self, arrival: Arrival | None = None) -> Connection | None:
+        """Have the connecting thread run, if there is no connection; else the connection."""
         self.check_open()
         with self._changing:
             if self._closed.is_set():
@@ -238,6 +240,7 @@ class ReconnectingClient:
                 self._start_connecting()
         if connection is not None and arrival is not None:
             arrival.set_result(connection)
+        return connection
 
     def _start_connecting(self) -> None:
         if self._connecting is None:
@@ -279,7 +282,7 @@ class ReconnectingClient:
     def _shortest_patience(self) -> float:
         """Seconds that one try may take, so that nobody waits much longer than its patience."""
         with self._changing:
-            waiting: list[Arrival | EndsWait] = [*self._arrivals, *self._waits]
+            waiting: list[Arrival | Wait] = [*self._arrivals, *self._waits]
         ends = [waiter.since + waiter.patience for waiter in waiting if waiter.patience is not None]
         left = min(ends) - time.monotonic() if ends else CONNECT_TIMEOUT
         return min(max(left, RETRY_EVERY), CONNECT_TIMEOUT)
@@ -288,11 +291,13 @@ class ReconnectingClient:
         """Fail those whose patience is over. If nobody is left, the connecting thread ends."""
         now = time.monotonic()
         with self._changing:
-            waiting: list[Arrival | EndsWait] = [*self._arrivals, *self._waits]
+            waiting: list[Arrival | Wait] = [*self._arrivals, *self._waits]
             over = [w for w in waiting if w.patience is not None and now - w.since >= w.patience]
             left = len(waiting) - len(over)
             self._arrivals = [arrival for arrival in self._arrivals if arrival not in over]
-            self._waits.difference_update(w for w in over if isinstance(w, EndsWait))
+            for wait in over:
+                if isinstance(wait, Wait):
+                    self._waits.pop(wait, None)
             wanted = not self._closed.is_set() and (left > 0 or self._embedded is not None)
             if not wanted:
                 self._connecting = None
@@ -327,15 +332,18 @@ class ReconnectingClient:
             self._connecting = self._refusal = None
             closed = self._closed.is_set()
             if not closed:
-                self._connection = connection
+                try:
+                    # Before the calls that find the connection: messages of one sender stay in their order.
+                    for wait in list(self._waits):
+                        wait.ask(connection)
+                finally:
+                    self._connection = connection
             arrivals, self._arrivals = self._arrivals, []
         if closed:
             connection.close()
             return
         for arrival in arrivals:
             arrival.set_result(connection)
-        for wait in list(self._waits):
-            wait.ask(connection)
         if connection.lost is not None:
             # It broke before it was the client's connection.
             self._lost(connection, connection.lost)
@@ -344,7 +352,7 @@ class ReconnectingClient:
         """End the connecting thread, and all that wait for it."""
         with self._changing:
             self._connecting = None
-            failed: list[Arrival | EndsWait] = [*self._arrivals, *self._waits]
+            failed: list[Arrival | Wait] = [*self._arrivals, *self._waits]
             self._arrivals = []
         for waiter in failed:
             waiter.fail(error)
@@ -367,7 +375,7 @@ class ReconnectingClient:
         if self._embedded is not None:
             self._embedded.abandon()
             self._embedded = None
-        self._waits, self._arrivals = set(), []
+        self._waits, self._arrivals = {}, []
         # The threads of the parent do not exist here.
         self._changing = threading.RLock()
         closed, self._closed = self.closed, threading.Event()

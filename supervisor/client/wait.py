@@ -1,4 +1,4 @@
-"""EndsWait: one wait for the ends of tasks, across reconnections."""
+"""What clients wait for across reconnections: `Wait`, and `EndsWait`, which waits for the ends of tasks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,33 @@ from .connection import Connection, Reply, Rows
 Row = tuple[bytes, str, bytes | None, Any]
 
 
-class EndsWait:
+class Wait:
+    """Something that a client asks the supervisor for, on each new connection until it has come."""
+
+    #: Seconds without a supervisor after which it fails; None if its caller has a limit of its own.
+    patience: float | None = None
+    #: When it began, or when the last connection was lost; by the monotonic clock.
+    since: float
+
+    @property
+    def over(self) -> bool:
+        """Whether it has come, or will not."""
+        raise NotImplementedError
+
+    def ask(self, connection: Connection) -> None:
+        """Ask for it. Called again with the next connection if this one breaks."""
+        raise NotImplementedError
+
+    def forget(self) -> None:
+        """End the wait."""
+        raise NotImplementedError
+
+    def fail(self, error: Exception) -> None:
+        """End the wait with an error."""
+        raise NotImplementedError
+
+
+class EndsWait(Wait):
     """The ends of some tasks.
 
     `rows` fills as they end; `future` is set after the last one, or with an error.
@@ -26,9 +52,6 @@ class EndsWait:
         self.left = set(ids)
         self.rows: dict[bytes, Row] = {}
         self.future: Future[None] = Future()
-        #: Seconds without a supervisor after which it fails; None if its caller has a limit of its own.
-        self.patience: float | None = None
-        #: When it began, or when the last connection was lost; by the monotonic clock.
         self.since = time.monotonic()
         self._next_news: Future[None] | None = None
         self._asked: list[tuple[Connection, Reply]] = []
@@ -38,8 +61,13 @@ class EndsWait:
         if not self.left:
             self.future.set_result(None)
 
+    @property
+    def over(self) -> bool:
+        """See `Wait`."""
+        return self.future.done()
+
     def ask(self, connection: Connection) -> None:
-        """Ask for the tasks that have not ended. Called again with the next connection if this one breaks."""
+        """Ask for the tasks that have not ended."""
         if self.future.done():
             return
         left = list(self.left)
@@ -53,7 +81,7 @@ class EndsWait:
             self.forget()
 
     def forget(self) -> None:
-        """End the wait."""
+        """See `Wait`."""
         self._forgotten = True
         # The replies refer to this wait: such a cycle would stay in memory until the garbage collector runs.
         asked, self._asked = self._asked, []

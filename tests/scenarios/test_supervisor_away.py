@@ -89,7 +89,7 @@ def test_a_stopped_supervisor_stops_no_caller(home: Path, connected: bool):
                 assert isinstance(error, NotRunning) is (not connected or name == "subscribe"), name
                 assert isinstance(error, TimeoutError), name
             assert set(told) == set(made)
-            assert rt._client._waits == set()
+            assert not rt._client._waits
         assert rt.run(letter_tasks.add, 1, 2, timeout=PATIENCE) == 3
         owner.cancel(info)
 
@@ -126,7 +126,7 @@ def test_coroutines_wait_beside_each_other(home: Path):
                 connection = rt.sync._client.connection
                 assert connection is not None
                 assert connection._requests == connection._waits == {}
-                assert rt.sync._client._waits == set()
+                assert not rt.sync._client._waits
             assert await rt.run(letter_tasks.add, 1, 2, timeout=PATIENCE) == 3
         owner.cancel(info)
 
@@ -152,7 +152,7 @@ def test_coroutines_that_wait_for_a_supervisor_leave_nothing(home: Path):
         for waiting in waits:
             waiting.cancel()
         await asyncio.wait(waits)
-        assert client._waits == set()
+        assert not client._waits
         assert client._arrivals == []
         while client._connecting is not None:  # noqa: ASYNC110 - its own thread ends it
             await asyncio.sleep(0.001)

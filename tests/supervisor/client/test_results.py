@@ -77,7 +77,7 @@ def test_a_start_and_its_end_are_asked_for_at_once(home: Path):
         start, wait = asked_for_both(peer)
         peer.tell((Answer.OK, start, None), (Answer.ENDED, wait, [END]), (Answer.OK, wait, None))
         assert caller.join() == END
-        assert client._waits == set()
+        assert not client._waits
         client.close()
 
 
@@ -94,7 +94,7 @@ def test_a_start_that_is_refused_says_why(home: Path):
         error = caller.join()
         assert isinstance(error, UnknownTask)
         assert str(error) == "no such task"
-        assert client._waits == set()
+        assert not client._waits
         client.close()
 
 
@@ -154,7 +154,7 @@ def test_ends_that_are_in_the_store_need_no_supervisor(home: Path):
     with pytest.raises(NotRunning, match="understudy serve"):
         ends.one(queued, deadline)
     assert client.connection is None
-    assert client._waits == set()
+    assert not client._waits
     client.close()
 
 
@@ -176,7 +176,7 @@ def test_a_future_is_set_by_the_supervisor_and_cancelled_by_its_user(home: Path)
         assert future.result(10) == b"\x01"
         until(lambda: kept() is None)
         assert not future.cancel()
-        assert client._waits == set()
+        assert not client._waits
         client.close()
 
 

@@ -218,7 +218,7 @@ def test_waiting_runs_out_and_leaves_nothing_behind(rt: Runtime):
         list(rt.results([info], timeout=0.001))
     future = rt.wait_for(info)
     assert future.cancel()
-    assert rt._client._waits == set()
+    assert not rt._client._waits
     connection = rt._client.connection
     assert connection is not None
     assert connection._requests == connection._waits == {}
@@ -233,7 +233,7 @@ def test_a_timeout_that_is_none_is_refused_before_anything_is_asked(rt: Runtime)
                 call(UNKNOWN, timeout=wrong)
         with pytest.raises(InvalidOption, match="timeout must be seconds, or None"):
             next(rt.results([UNKNOWN], timeout=wrong))  # type: ignore[arg-type]
-    assert rt._client._waits == set()
+    assert not rt._client._waits
     with pytest.raises(InvalidOption, match=r"results takes ids, .* not 5"):
         next(rt.results(5))  # type: ignore[arg-type]
     with pytest.raises(InvalidOption, match=r"send_many takes .* pairs, .* not 5"):

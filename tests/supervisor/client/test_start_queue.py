@@ -83,7 +83,7 @@ def desk(home: Path) -> Iterator[Desk]:
         desk.client.close()
         until(lambda: THREAD not in {thread.name for thread in threading.enumerate()})
         assert desk.over == 1
-        assert desk.client._waits == set()
+        assert not desk.client._waits
         assert desk.queue._waits == set()
 
 
