@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .actors.box.conf import BoxConf as BoxConf
     from .actors.errors import *  # noqa: F403 - the exceptions, and ErrorInfo
     from .actors.inside import aio as _aio
+    from .actors.inside.context import actor as actor
     from .actors.inside.context import cancelled as cancelled
     from .actors.inside.context import checkpoint as checkpoint
     from .actors.inside.context import current as current
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from .actors.inside.context import sleep as sleep
     from .actors.inside.context import task_dir as task_dir
     from .actors.refs.actor import Actor as Actor
+    from .actors.refs.async_ref import AsyncActorRef as AsyncActorRef
     from .actors.refs.futures import ActorFuture as ActorFuture
     from .actors.refs.futures import get_all as get_all
     from .actors.refs.proxy import ActorProxy as ActorProxy
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
     from .actors.task.worker_hooks import on_worker_stop as on_worker_stop
     from .actors.values import register as register
     from .actors.websocket import api as _ws
+    from .supervisor.client.actor_calls import DeadLetter as DeadLetter
     from .supervisor.client.async_runtime import AsyncRuntime as AsyncRuntime
     from .supervisor.client.executor import Executor as Executor
     from .supervisor.client.runtime import Runtime as Runtime
@@ -62,8 +65,9 @@ _ERRORS: Final = "actors.errors"
 #: The other modules with public names -> those names.
 _NAMES: Final = {
     "actors.box.conf": "BoxConf",
-    "actors.inside.context": "cancelled checkpoint current progress receive restore send sleep task_dir",
+    "actors.inside.context": "actor cancelled checkpoint current progress receive restore send sleep task_dir",
     "actors.refs.actor": "Actor",
+    "actors.refs.async_ref": "AsyncActorRef",
     "actors.refs.futures": "ActorFuture get_all",
     "actors.refs.proxy": "ActorProxy traversable",
     "actors.refs.read_only": "read_only",
@@ -76,6 +80,7 @@ _NAMES: Final = {
     "actors.task.retry": "Retry",
     "actors.task.worker_hooks": "on_worker_start on_worker_stop",
     "actors.values": "register",
+    "supervisor.client.actor_calls": "DeadLetter",
     "supervisor.client.async_runtime": "AsyncRuntime",
     "supervisor.client.executor": "Executor",
     "supervisor.client.runtime": "Runtime",

@@ -7,16 +7,17 @@ supervisor's own view by one commit.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgpack
 
 from ..actors.errors import StoreCorrupt, StoreError
 from ..actors.state import TERMINAL, State
 from .shared_view import Reading, Snapshot, release, view_of
+from .tables import actor_rows
 from .tables.record import Record, is_bare, state_of
 from .tables.schema import (
     ID_BYTES,
@@ -37,6 +38,16 @@ LogLine = tuple[float, str, str]
 
 End = tuple[bytes, str, bytes | None, Any]
 """Id, final state, encoded value, error of a task that has ended."""
+
+
+class ActorName(NamedTuple):
+    """A living actor."""
+
+    id: bytes
+    class_name: str
+    name: str | None
+    """None for none."""
+
 
 _CLOCK_SLACK: Final = 3600.0  # seconds by which the time in a task's id and its time of creation may differ
 
@@ -199,6 +210,43 @@ class Reader:
                 chunks.append((log_seq(key), lines))
         return chunks
 
+    def actor_id(self, class_name: str, name: str) -> bytes | None:
+        """The living actor of this class and name; None if there is none."""
+        return self._get(Table.ACTORS, actor_rows.name_key(class_name, name))
+
+    def actor_classes(self) -> list[str]:
+        """The classes that have a living actor with a name, sorted."""
+        with self._read() as snapshot:
+            return list(_actor_classes(snapshot))
+
+    def actors(
+        self,
+        classes: Collection[str] | None = None,
+        *,
+        prefix: str = "",
+        limit: int | None = 100,
+        after: ActorName | None = None,
+    ) -> list[ActorName]:
+        """At most `limit` living actors of these classes, in the order of their ids, behind `after`.
+
+        With a `prefix` those whose names start with it, in the order of classes and names.
+        """
+        with self._read() as snapshot:
+            found = (
+                _named(snapshot, sorted(classes or _actor_classes(snapshot)), prefix, after)
+                if prefix
+                else _living(snapshot, classes, b"" if after is None else after.id)
+            )
+            return list(islice(found, limit))
+
+    def dead_letters(self, id: bytes) -> list[tuple[bytes, actor_rows.DeadLetterRow]]:
+        """The letters that this actor could not deal with, with their ids as dead letters; oldest first."""
+        with self._read() as snapshot:
+            return [
+                (actor_rows.dead_id(key), _parsed(id, actor_rows.unpack_dead, row))
+                for key, row in snapshot.rows(Table.ACTORS, *actor_rows.dead_range(id))
+            ]
+
     def resolve(self, prefix: str, limit: int = 10) -> list[bytes]:
         """At most `limit` ids that start with these hex digits, in order. Dashes are optional."""
         digits = _hex_digits(prefix)
@@ -286,6 +334,52 @@ def _idle(snapshot: Snapshot, before: bytes | None) -> Iterator[Record]:
         parts.append(key for key, _ in snapshot.rows(Table.LIVE, stop, end, reverse=True))
     for key in heapq.merge(*parts, key=live_id, reverse=True):
         yield _record_of(snapshot, key)
+
+
+def _living(snapshot: Snapshot, classes: Collection[str] | None, after: bytes) -> Iterator[ActorName]:
+    """The living actors of these classes with ids above `after`, by id. It reads no more than are taken from it."""
+    parts = [_by_age(snapshot, lane, after) for lane in (Lane.RUNNING, Lane.IDLE)]
+    for key in heapq.merge(*parts, key=live_id):
+        record = _record_of(snapshot, key)
+        if record.actor is not None and (classes is None or record.name in classes):
+            yield ActorName(record.id, record.name, record.actor or None)
+
+
+def _by_age(snapshot: Snapshot, lane: Lane, after: bytes) -> Iterator[bytes]:
+    """The keys of a lane with ids above `after`, by id. The lane has few different sorts."""
+    start, stop = bytes((lane,)), bytes((lane + 1,))
+    parts: list[Iterator[bytes]] = []
+    while first := next(snapshot.rows(Table.LIVE, start, stop), None):
+        sort = first[0][: -len(live_id(first[0]))]
+        start = after_prefix(sort)
+        parts.append(key for key, _ in snapshot.rows(Table.LIVE, sort + after + b"\0", start))
+    return heapq.merge(*parts, key=live_id)
+
+
+def _named(
+    snapshot: Snapshot, classes: Sequence[str], prefix: str, after: ActorName | None
+) -> Iterator[ActorName]:
+    """The living actors of these classes whose names start with this text, by class and name."""
+    behind = b"" if after is None else actor_rows.name_key(after.class_name, after.name or "") + b"\0"
+    for each in classes:
+        start, stop = actor_rows.names_range(each, prefix)
+        for key, id in snapshot.rows(Table.ACTORS, max(start, behind), stop):
+            yield ActorName(id, *_name_parts(key))
+
+
+def _actor_classes(snapshot: Snapshot) -> Iterator[str]:
+    start, stop = actor_rows.NAME, after_prefix(actor_rows.NAME)
+    while first := next(snapshot.rows(Table.ACTORS, start, stop), None):
+        class_name, _ = _name_parts(first[0])
+        yield class_name
+        start = actor_rows.names_range(class_name)[1]
+
+
+def _name_parts(key: bytes) -> tuple[str, str]:
+    try:
+        return actor_rows.name_parts(key)
+    except ValueError as error:
+        raise StoreCorrupt("the name of an actor is damaged; run `understudy check`") from error
 
 
 def _record_of(snapshot: Snapshot, key: bytes) -> Record:

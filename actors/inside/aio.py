@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, overload
 from ..attempt.actor import CLOSED, actor_here
 from ..attempt.async_actor import AsyncTaskActor
 from ..errors import NotInTask
-from ..refs.port import turn_here
+from ..refs.async_ref import AsyncActorRef
+from ..refs.port import ambient, turn_here
 from ..task import current_runtime
 from ..task.declaration import Task
 from ..task.handles import IdLike, TaskInfo
@@ -22,9 +23,11 @@ from .context import cancelled, current, progress
 
 if TYPE_CHECKING:
     from ..box import aio as box
+    from ..refs.actor import Actor
     from ..websocket import aio as ws
 
 __all__ = [
+    "actor",
     "box",
     "cancelled",
     "checkpoint",
@@ -41,6 +44,7 @@ __all__ = [
 
 P = ParamSpec("P")
 T = TypeVar("T")
+A = TypeVar("A", bound="Actor")
 
 #: Makes `import understudy.aio.ws` work: the root's import hook finds the submodule.
 __path__: list[str] = []
@@ -101,6 +105,17 @@ async def start(task: str, /, *args: Any, **kwargs: Any) -> TaskInfo[Any]: ...
 async def start(task: Task[..., Any] | str, /, *args: Any, **kwargs: Any) -> TaskInfo[Any]:
     """Start a task on this task's supervisor."""
     return await _call(current_runtime.runtime().start, task, *args, **kwargs)
+
+
+@overload
+async def actor(
+    cls: Callable[P, A], name: str | None = None, /, *args: P.args, **kwargs: P.kwargs
+) -> AsyncActorRef[A]: ...
+@overload
+async def actor(cls: str, name: str | None = None, /, *args: Any, **kwargs: Any) -> AsyncActorRef[Any]: ...
+async def actor(cls: Any, name: str | None = None, /, *args: Any, **kwargs: Any) -> AsyncActorRef[Any]:
+    """Get or start an actor on this task's supervisor; see `understudy.actor`. The reference's calls are coroutines."""
+    return AsyncActorRef(await _call(ambient().actor, cls, name, *args, **kwargs))
 
 
 @overload

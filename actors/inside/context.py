@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, overload
 
 from ..attempt.actor import TaskActor, actor_here, running_actor
 from ..attempt.async_actor import AsyncTaskActor
 from ..attempt.host import printable
 from ..errors import NotInTask
 from ..ids import id_text
+from ..refs.port import ambient
 from ..task import current_runtime
 from ..task.handles import IdLike
+
+if TYPE_CHECKING:
+    from ..refs.actor import Actor
+    from ..refs.ref import ActorRef
+
+P = ParamSpec("P")
+A = TypeVar("A", bound="Actor")
 
 #: Characters of a progress note that are kept.
 NOTE_LIMIT: Final = 1_000
@@ -52,6 +60,21 @@ def send(id: IdLike, message: Any) -> None:
     Raises MailboxClosed, MailboxFull, TaskNotFound, UnencodableValue.
     """
     current_runtime.runtime().send(id, message)
+
+
+@overload
+def actor(
+    cls: Callable[P, A], name: str | None = None, /, *args: P.args, **kwargs: P.kwargs
+) -> ActorRef[A]: ...
+@overload
+def actor(cls: str, name: str | None = None, /, *args: Any, **kwargs: Any) -> ActorRef[Any]: ...
+def actor(cls: Any, name: str | None = None, /, *args: Any, **kwargs: Any) -> ActorRef[Any]:
+    """The actor of this class and name; it is started with these arguments if there is none.
+
+    See `Runtime.actor`. Also works outside a task, inside `with Runtime(...)`.
+    """
+    ref: ActorRef[Any] = ambient().actor(cls, name, *args, **kwargs)
+    return ref
 
 
 def checkpoint(value: Any, *, send: Iterable[tuple[IdLike, Any]] = (), shield: bool = False) -> bool:

@@ -131,8 +131,8 @@ class ActorRef(Generic[A]):
         """A copy whose messages have these options.
 
         `key`: a message under a key that this actor has had is not handled again; an ask gets the stored answer. It is
-        kept for `reply_keep` seconds, an option of the class. `timeout`: the seconds for which an ask waits, unless
-        the call gives others.
+        kept for `reply_keep` seconds, an option of the class. `timeout`: the seconds for which a call waits, unless it
+        gives others.
         """
         if key is not None:
             _check_key(key)
@@ -304,10 +304,11 @@ class ActorRef(Generic[A]):
         if block:
             check_may_block(_INSTEAD)
         letter = self._letter(None, None, Kind.TELL, op, path, payload, flags)
-        answer = Answer(self._port().post([(self._id, letter.pack())]), _nothing, self)
+        raw = self._port().post([(self._id, letter.pack())], timeout=self._timeout)
+        answer = Answer(raw, _nothing, self, self._timeout)
         if not block:
             return answer
-        return answer.get()
+        return _got(answer)
 
     def _asked(
         self,
@@ -345,14 +346,15 @@ class ActorRef(Generic[A]):
         if waits and turn is not None:
             turn.commit_earlier()
         port = self._port()
-        raw = port.ask(self._id, letter.pack())
+        seconds = self._timeout if seconds is None else seconds
+        raw = port.ask(self._id, letter.pack(), timeout=seconds)
 
         def read(reply: bytes) -> Any:
             value = unpack_reply(reply)
             return value if shape is None else lift(shape, value, "result")
 
         asked = None if turn is None else _AskOfTurn(turn, port, self._id, letter)
-        return kind_of_answer(raw, read, self, self._timeout if seconds is None else seconds, asked)
+        return kind_of_answer(raw, read, self, seconds, asked)
 
     def _letter(
         self,

@@ -29,7 +29,7 @@ class ActorRegistry:
     @classmethod
     def get_all(cls) -> list[ActorRef[Any]]:
         """All of them."""
-        return list(ambient().actors())
+        return list(ambient().actors(limit=None))
 
     @classmethod
     def get_by_class(cls, actor_class: type[A]) -> list[ActorRef[A]]:
@@ -39,7 +39,7 @@ class ActorRegistry:
             for task in registry.values()
             if task.is_class and isinstance(task.body, type) and issubclass(task.body, actor_class)
         }
-        return sorted(ref for kind in kinds for ref in ambient().actors(kind))
+        return sorted(ref for kind in kinds for ref in ambient().actors(kind, limit=None))
 
     @classmethod
     def get_by_class_name(cls, actor_class_name: str) -> list[ActorRef[Any]]:

@@ -12,10 +12,13 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any, Concatenate, Final, Literal, ParamSpec, Self, TypeVar, cast, overload
 
+from ...actors.refs.actor import Actor
+from ...actors.refs.async_ref import AsyncActorRef
 from ...actors.task import current_runtime
 from ...actors.task.call import Call
 from ...actors.task.declaration import Task
 from ...actors.task.handles import IdLike, TaskInfo, TaskRecord, id_of
+from .actor_calls import ActorLike, ClassLike
 from .calls import several
 from .deadline import Deadline
 from .runtime import UNSET, Runtime
@@ -27,6 +30,7 @@ from .wait import EndsWait, Row
 
 P = ParamSpec("P")
 T = TypeVar("T")
+A = TypeVar("A", bound=Actor)
 
 #: Threads for what reads the disk or a caller's iterator. What waits for the supervisor takes no thread.
 THREADS: Final = 32
@@ -38,9 +42,10 @@ class _OnLoop(Runtime):
     def __init__(self, runtime: Runtime, threads: Executor) -> None:
         self._runtime = runtime
         self._threads = threads
-        self._client, self._calls, self._call_timeout = (
+        self._client, self._calls, self._actors, self._call_timeout = (
             runtime._client,
             runtime._calls,
+            runtime._actors,
             runtime._call_timeout,
         )
 
@@ -126,6 +131,8 @@ class AsyncRuntime:
     status = _in_thread(Runtime.status)
     list = _in_thread(Runtime.list)
     restore = _in_thread(Runtime.restore)
+    dead_letters = _in_thread(Runtime.dead_letters)
+    redrive = _awaitable(Runtime.redrive)
     logs = _in_thread(Runtime.logs)
     ping = _awaitable(Runtime.ping)
     tree = _awaitable(Runtime.tree)
@@ -195,6 +202,68 @@ class AsyncRuntime:
         steps = sync._calls.start(sync, deadline, task, args, kwargs)
         info = await finish_async(steps, deadline, sync._client.late)
         return value_of(*await self._end(info, deadline), shape=result_shape(task))
+
+    @overload
+    async def actor(
+        self, cls: Callable[P, A], name: str | None = None, /, *args: P.args, **kwargs: P.kwargs
+    ) -> AsyncActorRef[A]: ...
+    @overload
+    async def actor(
+        self, cls: str, name: str | None = None, /, *args: Any, **kwargs: Any
+    ) -> AsyncActorRef[Any]: ...
+    async def actor(
+        self, cls: Any, name: str | None = None, /, *args: Any, **kwargs: Any
+    ) -> AsyncActorRef[Any]:
+        """See `Runtime.actor`. The calls of the reference are coroutines."""
+        call: Callable[..., Any] = self._on_loop.actor
+        return AsyncActorRef(await call(cls, name, *args, **kwargs))
+
+    async def call(
+        self, actor: ActorLike, method: str, /, *args: Any, timeout: float | None = None, **kwargs: Any
+    ) -> Any:
+        """See `Runtime.call`."""
+        sync = self.sync
+        ref = await self._call(sync._actors.find, sync, actor)
+        return await AsyncActorRef(ref.options(timeout=timeout)).call(method, *args, **kwargs)
+
+    @overload
+    async def lookup(self, cls: type[A], name: str) -> AsyncActorRef[A] | None: ...
+    @overload
+    async def lookup(self, cls: ClassLike, name: str) -> AsyncActorRef[Any] | None: ...
+    async def lookup(self, cls: ClassLike, name: str) -> AsyncActorRef[Any] | None:
+        """See `Runtime.lookup`."""
+        ref = await self._call(self.sync.lookup, cls, name)
+        return None if ref is None else AsyncActorRef(ref)
+
+    @overload
+    async def actors(
+        self,
+        cls: type[A],
+        *,
+        prefix: str = "",
+        limit: int | None = 100,
+        after: ActorLike | None = None,
+    ) -> builtins.list[AsyncActorRef[A]]: ...
+    @overload
+    async def actors(
+        self,
+        cls: ClassLike | None = None,
+        *,
+        prefix: str = "",
+        limit: int | None = 100,
+        after: ActorLike | None = None,
+    ) -> builtins.list[AsyncActorRef[Any]]: ...
+    async def actors(
+        self,
+        cls: ClassLike | None = None,
+        *,
+        prefix: str = "",
+        limit: int | None = 100,
+        after: ActorLike | None = None,
+    ) -> builtins.list[AsyncActorRef[Any]]:
+        """See `Runtime.actors`."""
+        refs = await self._call(self.sync.actors, cls, prefix=prefix, limit=limit, after=after)
+        return [AsyncActorRef(ref) for ref in refs]
 
     @overload
     async def result(self, id: TaskInfo[T], timeout: float | None = None) -> T: ...

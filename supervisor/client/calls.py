@@ -51,7 +51,7 @@ class Calls:
         self._client = client
         self._reader = reader
         self._stored = stored
-        self._starts = StartRows(client)
+        self.starts = StartRows(client)
 
     # --- starting tasks ---
 
@@ -64,19 +64,19 @@ class Calls:
         kwargs: dict[str, Any],
     ) -> Steps[TaskInfo[Any]]:
         """See `Runtime.start`."""
-        make_row = yield from self._starts.rows_of(task, deadline)
+        make_row = yield from self.starts.rows_of(task, deadline)
         return (yield from self.start_row(runtime, deadline, make_row(args, kwargs)))
 
     def row_of(
         self, deadline: Deadline, task: TaskLike, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Steps[StartRow]:
         """The row of a start that has not been sent."""
-        make_row = yield from self._starts.rows_of(task, deadline)
+        make_row = yield from self.starts.rows_of(task, deadline)
         return make_row(args, kwargs)
 
     def row_at_once(self, task: TaskLike, args: tuple[Any, ...], kwargs: dict[str, Any]) -> StartRow | None:
         """As `row_of`, for a task that was started last; None for another one."""
-        make_row = self._starts.last(task)
+        make_row = self.starts.last(task)
         return None if make_row is None else make_row(args, kwargs)
 
     def start_row(self, runtime: Runtime, deadline: Deadline, row: StartRow) -> Steps[TaskInfo[Any]]:
@@ -96,12 +96,12 @@ class Calls:
         last = task
         make_row: MakeRow | None = None
         if task is not None:
-            make_row = yield from self._starts.rows_of(task, deadline)
+            make_row = yield from self.starts.rows_of(task, deadline)
         part = START_PART if isinstance(calls, Sized) and len(calls) > BATCH_LIMIT else BATCH_LIMIT
         try:
             for called, args, kwargs in calls_of(task, calls):
                 if make_row is None or called is not last:
-                    last, make_row = called, (yield from self._starts.rows_of(called, deadline))
+                    last, make_row = called, (yield from self.starts.rows_of(called, deadline))
                 row = make_row(args, kwargs)
                 rows.append(row)
                 size += len(row[2] or b"") + 100

@@ -8,7 +8,7 @@ import functools
 import os
 import warnings
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import closing, suppress
 from typing import Any, Final, Literal, ParamSpec, Self, TypeVar, overload
@@ -16,8 +16,10 @@ from typing import Any, Final, Literal, ParamSpec, Self, TypeVar, overload
 from ...actors import values
 from ...actors.checks import check_flag, check_whole
 from ...actors.errors import InvalidOption
-from ...actors.ids import id_bytes
+from ...actors.ids import id_bytes, id_text
+from ...actors.refs.actor import Actor
 from ...actors.refs.port import Turn, turn_here
+from ...actors.refs.ref import ActorRef
 from ...actors.state import State
 from ...actors.task import current_runtime
 from ...actors.task.call import Call
@@ -28,6 +30,7 @@ from ...storage.reader import Reader
 from ..home import Home
 from ..linux.exit_functions import at_exit
 from ..settings import Settings
+from .actor_calls import ActorCalls, ActorLike, AddressedLetter, ClassLike, DeadLetter
 from .calls import Calls, several
 from .deadline import NO_DEADLINE, Deadline
 from .reconnecting import ReconnectingClient
@@ -46,6 +49,7 @@ LOG_CHUNKS: Final = 1_000_000
 
 P = ParamSpec("P")
 T = TypeVar("T")
+A = TypeVar("A", bound=Actor)
 
 
 class _Unset:
@@ -116,6 +120,7 @@ class Runtime:
         stored = StoredEnds(self._reader)
         self._calls = Calls(client, self._reader, stored)
         self._ends = Results(client, stored)
+        self._actors = ActorCalls(client, self._reader, self._calls.starts, self._call_timeout)
         # Nothing here may refer to the runtime, so that this is called as soon as the program lets go of it.
         self._finalizer = weakref.finalize(self, _let_go, client, self._reader)
         self._finalizer.atexit = False  # See `_close_all`.
@@ -268,6 +273,102 @@ class Runtime:
         """Cancel a task. True if it had not ended; its state will then be `cancelled`."""
         deadline = self._deadline(timeout)
         return self._do(self._calls.cancel(deadline, id), deadline)
+
+    # --- actors ---
+
+    @overload
+    def actor(
+        self, cls: Callable[P, A], name: str | None = None, /, *args: P.args, **kwargs: P.kwargs
+    ) -> ActorRef[A]: ...
+    @overload
+    def actor(self, cls: str, name: str | None = None, /, *args: Any, **kwargs: Any) -> ActorRef[Any]: ...
+    def actor(self, cls: Any, name: str | None = None, /, *args: Any, **kwargs: Any) -> ActorRef[Any]:
+        """The actor of this class and name; it is started with these arguments if there is none.
+
+        Returns when it is on disk. `cls` is a class or its full name ("module:Class"). Without a name a new actor is
+        started. All keyword arguments are those of `__init__`; `call_timeout` limits the call. Raises as `start`.
+        """
+        deadline = self._deadline(None)
+        return self._do(self._actors.actor(self._handles, deadline, cls, name, args, kwargs), deadline)
+
+    def call(
+        self, actor: ActorLike, method: str, /, *args: Any, timeout: float | None = None, **kwargs: Any
+    ) -> Any:
+        """Call a method of an actor without its class: `rt.call("Account/ada", "deposit", 5)`.
+
+        `actor` is "Class/name", a reference or an id. The class is its full name ("module:Class") or, if no other
+        class with an actor of this name has the same, its short one. Raises as `ActorRef.call`.
+        """
+        return self._actors.find(self, actor).options(timeout=timeout).call(method, *args, **kwargs)
+
+    def redrive(self, actor: ActorLike, id: str | None = None, *, timeout: float | None = None) -> int:
+        """Send the dead letters of an actor again, or the one with this id; returns their number."""
+        deadline = self._deadline(timeout)
+        return self._do(self._actors.redrive(self._handles, deadline, actor, id), deadline, long=True)
+
+    @overload
+    def lookup(self, cls: type[A], name: str) -> ActorRef[A] | None: ...
+    @overload
+    def lookup(self, cls: ClassLike, name: str) -> ActorRef[Any] | None: ...
+    def lookup(self, cls: ClassLike, name: str) -> ActorRef[Any] | None:
+        """The living actor of this class and name, or None. Reads the store; starts nothing."""
+        return self._actors.lookup(self._handles, cls, name)
+
+    @overload
+    def actors(
+        self,
+        cls: type[A],
+        *,
+        prefix: str = "",
+        limit: int | None = 100,
+        after: ActorLike | None = None,
+    ) -> builtins.list[ActorRef[A]]: ...
+    @overload
+    def actors(
+        self,
+        cls: ClassLike | None = None,
+        *,
+        prefix: str = "",
+        limit: int | None = 100,
+        after: ActorLike | None = None,
+    ) -> builtins.list[ActorRef[Any]]: ...
+    def actors(
+        self,
+        cls: ClassLike | None = None,
+        *,
+        prefix: str = "",
+        limit: int | None = 100,
+        after: ActorLike | None = None,
+    ) -> builtins.list[ActorRef[Any]]:
+        """Living actors, of one class or all. For the next page, pass the last one of this page as `after`.
+
+        `prefix` is that of their names.
+        """
+        return self._actors.actors(self._handles, cls, prefix, limit, after)
+
+    def dead_letters(self, actor: ActorLike) -> builtins.list[DeadLetter]:
+        """The messages that the actor could not handle, oldest first."""
+        return self._actors.dead_letters(self._handles, actor)
+
+    def post(self, letters: builtins.list[AddressedLetter], *, timeout: float | None = None) -> Future[Any]:
+        """Send letters, as `ActorRef` makes them, each with the id of its actor: all or none.
+
+        The future is done when they are on disk, or taken in by actors that are not durable. A letter without a key
+        is not sent again after a lost connection; the future then raises SupervisorLost.
+        """
+        return self._actors.post(letters, self._deadline(timeout), self)
+
+    def ask(self, id: bytes, letter: bytes, *, timeout: float | None = None) -> Future[Any]:
+        """Send a letter that wants an answer, as `ActorRef` makes it. The future gives the encoded reply.
+
+        After a lost connection the letter is sent again, under its id. Cancel the future to wait no longer. With a
+        `timeout` its caller looks at the time; without one it fails after 10 s without a supervisor.
+        """
+        return self._actors.ask(id, letter, self._deadline(timeout), self)
+
+    def actor_status(self, id: bytes) -> TaskRecord:
+        """As `status`, for `ActorRef`."""
+        return self._calls.status(id_text(id))
 
     # --- ends ---
 

@@ -30,6 +30,8 @@ StreamLike = str | UUID
 
 StartRow = tuple[Any, ...]
 """(id, name, encoded arguments, changed options, key, due, stream, origin), as in a START frame."""
+Lineage = tuple[bytes, bytes] | None
+"""Id and stream of the task that starts others; None outside of a task."""
 Check = Callable[[tuple[Any, ...], dict[str, Any]], None]
 MakeRow = Callable[[tuple[Any, ...], dict[str, Any]], StartRow]
 
@@ -46,7 +48,7 @@ class StartRows:
         self._signatures: dict[str, inspect.Signature] = {}
         self._told_by: Connection | None = None
         #: What `rows_of` has given last, and for what: task, connection, lineage.
-        self._last: tuple[TaskLike, Connection, tuple[bytes, bytes] | None, MakeRow] | None = None
+        self._last: tuple[TaskLike, Connection, Lineage, MakeRow] | None = None
 
     def rows_of(self, task: TaskLike, deadline: Deadline) -> Steps[MakeRow]:
         """A function that makes a row from arguments; the other fields are the same for all starts.
@@ -55,6 +57,19 @@ class StartRows:
         ValueTooLarge.
         """
         declared = _task_of(task)
+        make_row, connection, here = yield from self._rows_of(declared, deadline)
+        if declared.launch.delay is None:
+            self._last = task, connection, here, make_row
+        return make_row
+
+    def rows_of_actor(self, task: Task[..., Any], deadline: Deadline) -> Steps[MakeRow]:
+        """As `rows_of`, for an actor class: the fields of a row that belong to actors, too, are those of an ACTOR."""
+        make_row, _, _ = yield from self._rows_of(task, deadline)
+        return make_row
+
+    def _rows_of(
+        self, declared: Task[..., Any], deadline: Deadline
+    ) -> Steps[tuple[MakeRow, Connection, Lineage]]:
         connection = yield from self._client.connected(deadline)
         check: Check = declared.check_start
         if declared.body is not None:
@@ -84,9 +99,7 @@ class StartRows:
                 packed = _pack_arguments(*plain, limit)
             return id, name, packed, changes, key, due, stream or id, origin
 
-        if launch.delay is None:
-            self._last = task, connection, here, make_row
-        return make_row
+        return make_row, connection, here
 
     def last(self, task: TaskLike) -> MakeRow | None:
         """What `rows_of` has given last, if it was asked for this task and would give the same now."""
@@ -162,14 +175,19 @@ def calls_of(
             yield task, (call,), {}
 
 
-def _task_of(task: TaskLike) -> Task[..., Any]:
+def _task_of(task: object) -> Task[..., Any]:
     if isinstance(task, str):
-        return Task.named(task)
-    if not isinstance(task, Task):
-        raise InvalidOption(f"start takes a task (a function with @task) or a name, not {task!r:.80}")
-    if task.refusal is not None:
-        raise InvalidTask(task.refusal)
-    return task
+        declared = Task.named(task)
+    elif isinstance(task, Task):
+        declared = task
+    else:
+        hint = ". An actor is started by Runtime.actor" if isinstance(task, type) else ""
+        raise InvalidOption(f"start takes a task (a function with @task) or a name, not {task!r:.80}{hint}")
+    if declared.is_class:
+        raise InvalidTask(f"{declared.name} is an actor class: start an actor with Runtime.actor")
+    if declared.refusal is not None:
+        raise InvalidTask(declared.refusal)
+    return declared
 
 
 @functools.cache

@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from understudy.actors.state import TERMINAL, State
+from understudy.storage.tables import actor_rows
 from understudy.storage.tables.record import Record
 from understudy.storage.tables.schema import Lane, Table, idempotency_key, live_key, ready_sort
 
@@ -44,4 +45,21 @@ def add_task(
     store.put(Table.TASKS, id, record.pack())
     store.put(Table.ARGS, id, b"args")
     store.put(Table.CHECKPOINTS, id, b"checkpoint")
+    return record
+
+
+def add_actor(
+    store: Any, name: str = "", class_name: str = "m:Account", at: float = EPOCH, state: State = State.IDLE
+) -> Record:
+    """Write an actor with all rows that belong to its state; returns its record."""
+    id = new_id(at)
+    record = Record(id, class_name, at, id)
+    record.state = state
+    record.actor = name
+    if state not in TERMINAL:
+        lane = Lane.RUNNING if state is State.RUNNING else Lane.IDLE
+        store.put(Table.LIVE, live_key(lane, 0, id), b"")
+        if name:
+            store.put(Table.ACTORS, actor_rows.name_key(class_name, name), id)
+    store.put(Table.TASKS, id, record.pack())
     return record

@@ -13,6 +13,8 @@ from understudy.actors.errors import NotInTask, TaskFailed, TaskNotFound
 from understudy.actors.ids import id_text
 from understudy.actors.inside import aio, context
 from understudy.actors.inside.context import lineage_here
+from understudy.actors.refs.async_ref import AsyncActorRef
+from understudy.actors.refs.ref import ActorRef
 from understudy.actors.task import current_runtime
 from understudy.actors.task.handles import TaskInfo
 
@@ -66,6 +68,11 @@ class Runtime:
         self.calls.append(("start", task, args, kwargs, lineage_here()))
         return TaskInfo(b"i" * 16, b"s" * 16, task)
 
+    def actor(self, cls: str, name: str | None, /, *args: Any, **kwargs: Any) -> ActorRef[Any]:
+        self.calls.append(("actor", cls, name, args, kwargs, lineage_here()))
+        self.threads.add(threading.current_thread())
+        return ActorRef(b"i" * 16, cls, name)
+
     def wait_for(self, id: str | TaskInfo[Any]) -> Future[Any]:
         return self.results[id.id if isinstance(id, TaskInfo) else id]
 
@@ -84,6 +91,9 @@ def test_calls_of_the_runtime(stage: Any, monkeypatch: pytest.MonkeyPatch) -> No
     async def body() -> Any:
         await aio.send("i", {"x": 1})
         started = await aio.start("app:etl", 1, b=2)
+        ref = await aio.actor("app:Account", "ada", 1, b=2)
+        assert isinstance(ref, AsyncActorRef)
+        assert (ref.name, ref.class_name) == ("ada", "app:Account")
         with pytest.raises(TaskNotFound):
             await aio.send("nobody", 1)
         with pytest.raises(TaskFailed):
@@ -96,6 +106,7 @@ def test_calls_of_the_runtime(stage: Any, monkeypatch: pytest.MonkeyPatch) -> No
     assert runtime.calls == [
         ("send", "i", {"x": 1}),
         ("start", "app:etl", (1,), {"b": 2}, (actor.id, actor.assignment.stream)),
+        ("actor", "app:Account", "ada", (1,), {"b": 2}, (actor.id, actor.assignment.stream)),
     ]
     # Never on the event loop, which the call would block.
     assert all(thread.name.startswith("understudy-aio") for thread in runtime.threads)

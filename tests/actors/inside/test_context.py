@@ -61,6 +61,10 @@ class Recorder:
         self.calls.append(("restore", id))
         return {"n": 1}
 
+    def actor(self, cls: Any, name: str | None, /, *args: Any, **kwargs: Any) -> Any:
+        self.calls.append(("actor", cls, name, args, kwargs))
+        return "ref"
+
 
 def test_send_and_restore_by_id_need_no_task(monkeypatch: pytest.MonkeyPatch) -> None:
     runtime = Recorder()
@@ -74,6 +78,17 @@ def test_send_and_restore_by_id_need_no_task(monkeypatch: pytest.MonkeyPatch) ->
     context.send("i", {"x": 1})
     assert context.restore("j") == {"n": 1}
     assert runtime.calls == [("send", "i", {"x": 1}), ("restore", "j")]
+
+
+def test_an_actor_of_the_current_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
+    runtime = Recorder()
+    monkeypatch.setattr(current_runtime, "_own", None)
+    monkeypatch.setattr(current_runtime, "_entered", [])
+    with pytest.raises(NoRuntime):
+        context.actor("app:Account", "ada")
+    monkeypatch.setattr(current_runtime, "_entered", [runtime])
+    assert context.actor("app:Account", "ada", 1, name="Ada") == "ref"
+    assert runtime.calls == [("actor", "app:Account", "ada", (1,), {"name": "Ada"})]
 
 
 def test_current(stage: Any) -> None:

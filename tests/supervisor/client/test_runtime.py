@@ -164,10 +164,10 @@ def test_by_name_the_supervisor_tells_what_a_task_takes(rt: Runtime, monkeypatch
         rt.start_many("call_tasks:add", [(1, 2), (1, 2, 3)])
     assert rt.start("call_tasks:add", b=1, a=2).result(20) == 3
     # Nothing was started but that, and it is asked for once.
-    monkeypatch.setattr(rt._calls._starts, "_signatures", {"call_tasks:add": inspect.signature(lambda: None)})
+    monkeypatch.setattr(rt._calls.starts, "_signatures", {"call_tasks:add": inspect.signature(lambda: None)})
     with pytest.raises(TypeError, match=r"call_tasks:add\(\): too many"):
         rt.start("call_tasks:add", 1)
-    monkeypatch.setattr(rt._calls._starts, "_told_by", None)
+    monkeypatch.setattr(rt._calls.starts, "_told_by", None)
     assert rt.start("call_tasks:add", 1).result(20) == 2
 
 

@@ -17,6 +17,7 @@ FOLDER = Path(messages.__file__).parents[1]
 #: Who sends each kind, and who takes it; HELLO is dealt with by the connection itself.
 SENDERS = {
     Ask: (
+        "client/actor_calls.py",
         "client/calls.py",
         "client/connection.py",
         "client/results.py",

@@ -1,0 +1,330 @@
+"""ActorCalls: the calls of a runtime about actors. Those that wait for the supervisor are steps; see `steps.py`."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+from ...actors import values
+from ...actors.checks import check_whole
+from ...actors.errors import (
+    ActorDeadError,
+    ErrorInfo,
+    InvalidOption,
+    InvalidTask,
+    TaskNotFound,
+    ValueTooLarge,
+)
+from ...actors.ids import id_bytes, id_text
+from ...actors.refs.actor import Actor, checked_actor_name, task_of
+from ...actors.refs.async_ref import AsyncActorRef
+from ...actors.refs.letter import KEPT, Letter, Op, flags_of, id_of_letter, sender_of
+from ...actors.refs.port import ActorPort
+from ...actors.refs.ref import ActorRef
+from ...actors.refs.remote_error import info_of
+from ...actors.task.declaration import Task, declared_as
+from ...actors.task.handles import IdLike, id_of
+from ...storage.reader import ActorName, Reader
+from ..settings import FRAME_OVERHEAD
+from ..wire.codec import parts
+from ..wire.messages import Ask
+from .answer_wait import AnswerWait
+from .connection import Connection
+from .deadline import Deadline
+from .reconnecting import ReconnectingClient
+from .start_rows import StartRows
+from .steps import Steps, is_done_in_task
+
+#: Ids of received replies that are kept until the next ASK tells the supervisor of them. More need no telling: a reply
+#: that nobody has confirmed is forgotten after a while.
+SEEN_LIMIT: Final = 1_000
+
+AddressedLetter = tuple[bytes, bytes]
+"""The id of an actor, and a letter to it."""
+
+
+ActorLike = ActorRef[Any] | AsyncActorRef[Any] | IdLike
+"""What names an actor in a call: a reference, an id, or "Class/name"."""
+ClassLike = type[Actor] | str
+"""An actor class, by itself or by its name."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A message that an actor could not handle."""
+
+    id: str
+    message: Any
+    """The message of a `tell`. For a call of a method, a dict with "method", "args" and "kwargs"."""
+    error: ErrorInfo
+    time: float
+    """When it was given up, in seconds since the epoch."""
+
+
+class ActorCalls:
+    """The calls of one `ReconnectingClient` about actors. Thread-safe.
+
+    It does not refer to the `Runtime`, as `Calls` does not.
+    """
+
+    def __init__(
+        self, client: ReconnectingClient, reader: Reader, starts: StartRows, call_timeout: float | None
+    ) -> None:
+        """`call_timeout` is the timeout of the references that are made here."""
+        self._client = client
+        self._reader = reader
+        self._starts = starts
+        self._call_timeout = call_timeout
+        #: The letters whose replies were received and not confirmed yet.
+        self._seen: deque[bytes] = deque(maxlen=SEEN_LIMIT)
+
+    # --- get or start ---
+
+    def actor(
+        self,
+        port: ActorPort,
+        deadline: Deadline,
+        cls: ClassLike,
+        name: str | None,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Steps[ActorRef[Any]]:
+        """See `Runtime.actor`."""
+        task = _class_named(cls) if isinstance(cls, str) else task_of(cls)
+        if name is not None:
+            checked_actor_name(name)
+        make_row = yield from self._starts.rows_of_actor(task, deadline)
+        id, class_name, packed, changes, _, _, stream, origin = make_row(args, kwargs)
+        row = id, class_name, name, packed, changes, stream, origin
+        there, _ = yield from self._client.ask(deadline, Ask.ACTOR, row)
+        return self._ref(port, there, class_name, name)
+
+    def redrive(self, port: ActorPort, deadline: Deadline, actor: ActorLike, id: str | None) -> Steps[int]:
+        """See `Runtime.redrive`."""
+        key = self.find(port, actor).id_bytes
+        dead = None if id is None else id_bytes(id)
+        return int((yield from self._client.ask(deadline, Ask.REDRIVE, key, dead)))
+
+    # --- reading, directly from disk without the supervisor ---
+
+    @property
+    def _store(self) -> Reader:
+        self._client.check_open()
+        return self._reader
+
+    def find(self, port: ActorPort, actor: ActorLike) -> ActorRef[Any]:
+        """The actor that is named in a call.
+
+        Raises ActorDeadError if none is alive under the name, TaskNotFound for an unknown id, and InvalidOption if
+        several classes have the short name.
+        """
+        if isinstance(actor, ActorRef):
+            return actor
+        if isinstance(actor, AsyncActorRef):
+            return actor.sync
+        if isinstance(actor, str) and "/" in actor:
+            return self._at(port, actor)
+        key = id_of(actor)
+        record = self._store.record(key)
+        if record is None:
+            raise TaskNotFound(f"no actor has the id {id_text(key)}", id_text(key))
+        if record.actor is None:
+            raise InvalidOption(f"task {id_text(key)} ({record.name}) is no actor")
+        return self._ref(port, key, record.name, record.actor or None)
+
+    def _at(self, port: ActorPort, address: str) -> ActorRef[Any]:
+        class_name, _, name = address.partition("/")
+        checked_actor_name(name)
+        found = [(full, id) for full in self._classes(class_name) if (id := self._store.actor_id(full, name))]
+        if len(found) > 1:
+            raise InvalidOption(
+                f"{address!r} may be any of {', '.join(f'{full}/{name}' for full, _ in found)}: give the full name"
+            )
+        if not found:
+            raise ActorDeadError(f"no actor is alive under the name {address!r}; Runtime.actor starts one")
+        full, id = found[0]
+        return self._ref(port, id, full, name)
+
+    def _classes(self, cls: ClassLike) -> list[str]:
+        """The full names that a class has, or that a short name may stand for."""
+        if not isinstance(cls, str):
+            task = task_of(cls)
+            return [task.name, *task.aliases]
+        declared = declared_as(cls)
+        if declared is not None:
+            return [declared.name, *declared.aliases]
+        if ":" in cls:
+            return [cls]
+        return [full for full in self._store.actor_classes() if full == cls or full.partition(":")[2] == cls]
+
+    def lookup(self, port: ActorPort, cls: ClassLike, name: str) -> ActorRef[Any] | None:
+        """See `Runtime.lookup`."""
+        checked_actor_name(name)
+        if isinstance(cls, str):
+            try:
+                return self._at(port, f"{cls}/{name}")
+            except ActorDeadError:
+                return None
+        for full in self._classes(cls):
+            if (id := self._store.actor_id(full, name)) is not None:
+                return self._ref(port, id, full, name)
+        return None
+
+    def actors(
+        self,
+        port: ActorPort,
+        cls: ClassLike | None,
+        prefix: str,
+        limit: int | None,
+        after: ActorLike | None,
+    ) -> list[ActorRef[Any]]:
+        """See `Runtime.actors`."""
+        if limit is not None:
+            check_whole("limit", limit, 0)
+        classes = None if cls is None else self._classes(cls)
+        last = None
+        if after is not None:
+            ref = self.find(port, after)
+            last = ActorName(ref.id_bytes, ref.class_name, ref.name)
+            if prefix and ref.name is None:
+                raise InvalidOption("with a prefix, after must be an actor that has a name")
+        rows = self._store.actors(classes, prefix=prefix, limit=limit, after=last)
+        return [self._ref(port, *row) for row in rows]
+
+    def dead_letters(self, port: ActorPort, actor: ActorLike) -> list[DeadLetter]:
+        """See `Runtime.dead_letters`."""
+        return [
+            DeadLetter(id_text(id), _message_of(letter), info_of(error), at)
+            for id, (at, letter, error) in self._store.dead_letters(self.find(port, actor).id_bytes)
+        ]
+
+    def _ref(self, port: ActorPort, id: bytes, class_name: str, name: str | None) -> ActorRef[Any]:
+        ref: ActorRef[Any] = ActorRef(id, class_name, name, port)
+        return ref if self._call_timeout is None else ref.options(timeout=self._call_timeout)
+
+    # --- letters ---
+
+    def post(self, letters: Sequence[AddressedLetter], deadline: Deadline, keep: object) -> Future[Any]:
+        """See `Runtime.post`. The future refers to `keep` until it is done."""
+        sent = [self._post(part, deadline, keep) for part in parts(letters, _size)]
+        return sent[0] if len(sent) == 1 else _All(sent)
+
+    def _post(self, letters: Sequence[AddressedLetter], deadline: Deadline, keep: object) -> AnswerWait:
+        self._make_room()
+        # Without a key a second letter would be another message.
+        again = all(flags_of(letter) & KEPT for _, letter in letters)
+
+        def fields(connection: Connection) -> tuple[Any, ...]:
+            for _, letter in letters:
+                _check_size(letter, connection)
+            return (letters,)
+
+        wait = AnswerWait(self._client, Ask.TELL, fields, again=again, keep=keep)
+        self._client.begin(wait, deadline)
+        return wait
+
+    def ask(self, id: bytes, letter: bytes, deadline: Deadline, keep: object) -> Future[Any]:
+        """See `Runtime.ask`. The future refers to `keep` until it is done."""
+        self._make_room()
+
+        def fields(connection: Connection) -> tuple[Any, ...]:
+            _check_size(letter, connection)
+            return id, letter, self._take_seen()
+
+        wait = AnswerWait(self._client, Ask.ASK, fields, on_cancel=Ask.UNASK, keep=keep)
+        if not flags_of(letter) & KEPT and sender_of(letter) is None:
+            # The reply under a key stays for others that ask under it. What a method has asked is confirmed with the
+            # commit of its message, because a rerun asks again.
+            wait.add_done_callback(partial(self._note_seen, id_of_letter(letter)))
+        self._client.begin(wait, deadline)
+        return wait
+
+    def _note_seen(self, id: bytes, reply: Future[Any]) -> None:
+        if not reply.cancelled() and reply.exception() is None:
+            self._seen.append(id)
+
+    def _take_seen(self) -> list[bytes]:
+        seen: list[bytes] = []
+        with suppress(IndexError):
+            while self._seen:
+                seen.append(self._seen.popleft())
+        return seen
+
+    def _make_room(self) -> None:
+        """Wait until the socket takes more, where waiting is allowed: not on an event loop."""
+        connection = self._client.connection
+        if connection is not None and connection.is_full and asyncio._get_running_loop() is None:
+            is_done_in_task(connection.room(), None)
+
+
+class _All(Future[Any]):
+    """Done when all of these are, with the first error that comes."""
+
+    def __init__(self, futures: Sequence[Future[Any]]) -> None:
+        super().__init__()
+        self._futures = futures
+        self._left = len(futures)
+        self._counting = threading.Lock()
+        for future in futures:
+            future.add_done_callback(self._one_is_done)
+
+    def cancel(self) -> bool:
+        """Wait no longer."""
+        if not super().cancel():
+            return False
+        for future in self._futures:
+            future.cancel()
+        return True
+
+    def _one_is_done(self, future: Future[Any]) -> None:
+        with self._counting:
+            self._left -= 1
+            over = self._left == 0
+        error = None if future.cancelled() else future.exception()
+        with suppress(InvalidStateError):  # Another error came first, or it was cancelled.
+            if error is not None:
+                self.set_exception(error)
+            elif over:
+                self.set_result(None)
+
+
+def _class_named(name: str) -> Task[..., Any]:
+    task = Task.named(name)
+    if task.body is not None and not task.is_class:
+        raise InvalidTask(f"{name} is a function: start it with Runtime.start")
+    return task
+
+
+def _message_of(data: bytes) -> Any:
+    """The message of a letter, as `DeadLetter` shows it. A value of a type that is not registered here is a Foreign."""
+    letter = Letter.unpack(data)
+    payload = None if letter.payload is None else values.unpack_foreign(letter.payload)
+    match letter.op:
+        case Op.CALL:
+            args, kwargs = payload or ([], {})
+            return {"method": letter.path, "args": args, "kwargs": kwargs}
+        case Op.GET:
+            return {"get": letter.path}
+        case Op.SET:
+            return {"set": letter.path, "value": payload}
+    return payload
+
+
+def _size(letter: AddressedLetter) -> int:
+    return len(letter[1]) + 50
+
+
+def _check_size(letter: bytes, connection: Connection) -> None:
+    """ValueTooLarge for a letter that the supervisor's frames would not take."""
+    limit = connection.value_limit
+    if len(letter) > limit + FRAME_OVERHEAD:
+        raise ValueTooLarge(
+            f"a message takes {len(letter):,} bytes; the supervisor allows {limit:,}", len(letter), limit
+        )
