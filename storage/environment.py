@@ -2,7 +2,8 @@
 
 Guarantees:
 
-1. A file that is foreign, damaged or of another schema version is refused before any change is made.
+1. A file that is foreign, damaged or of an unknown schema version is refused before any change is made. One of an
+   older version is upgraded in place, in one commit for each version (`upgrades`).
 2. A new store is made under another name and renamed, so each store has its schema row.
 3. `commit` is all or nothing. If the map is full, it grows and the same batch is applied again.
 4. The map never moves during a read. One lock excludes reads, growing and swapping from each other.
@@ -36,7 +37,8 @@ from .file.names import draft, lock_file, remove_drafts, store_file
 from .file.new_store import make_store
 from .file.page_check import vouch
 from .tables.rows import apply, walk
-from .tables.schema import Table
+from .tables.schema import SCHEMA_ROW, SCHEMA_VERSION, Table
+from .upgrades import present_tables, upgrade
 
 T = TypeVar("T")
 
@@ -91,8 +93,13 @@ class Environment:
         try:
             ensure_sound(self.path, header)
             self._open(max(map_size, header.map_size, _needed(header)))
-            # The file may grow large here. With the voucher, the next opening need not check it.
-            vouch(self.path, written=True)
+            try:
+                # The file may grow large here. With the voucher, the next opening need not check it.
+                vouch(self.path, written=True)
+                self._upgrade()
+            except BaseException:
+                self._close()
+                raise
         except BaseException:
             os.close(self._claim)
             raise
@@ -123,24 +130,20 @@ class Environment:
             try:
                 self._pin()
                 self.exposed = self._old_readers()
-                self._tables = self._all_tables()
+                self._tables = present_tables(self._env)
             except BaseException:
                 self._unpin()
                 self._env.close()
                 raise
         self.map_size = map_size
 
-    def _all_tables(self) -> dict[Table, lmdb._Database]:
-        try:
-            return {table: self._env.open_db(table.encode(), create=False) for table in Table}
-        except lmdb.NotFoundError:
-            pass  # an earlier release made the store
-        if self.exposed:
-            raise StoreError(
-                f"{self.path} was made by an earlier release, and a process reads it; end that process first"
-            )
-        with self._env.begin(write=True) as transaction:
-            return {table: self._env.open_db(table.encode(), txn=transaction, create=True) for table in Table}
+    def _upgrade(self) -> None:
+        """Bring the store to the schema of this release, in one commit for each version."""
+        while self.get(Table.META, SCHEMA_ROW) != b"%d" % SCHEMA_VERSION:
+            self._write(lambda: self._transact(lambda transaction: upgrade(self._env, transaction)))
+            self._tables = present_tables(self._env)
+            self.refresh()
+        self.refresh()  # a snapshot that nobody needs would keep its pages
 
     def _old_readers(self) -> bool:
         """Whether a process reads another state than the newest one, so that a pin of the newest does not protect it.
@@ -263,12 +266,16 @@ class Environment:
         Raises StoreFull if there is no room (try again later), StoreCorrupt or StoreError if a retry is
         useless.
         """
+        return self._write(lambda: self._apply(batch), batch.size, patient)
+
+    def _write(self, change: Callable[[], None], size: int = 0, patient: bool = True) -> bool:
+        """Commit a change whose rows have this many bytes together; see `commit`. It may be tried several times."""
         reopened = False
         while True:
             try:
                 if self.exposed and not self._leave_old_readers(patient):
                     return False
-                self._apply(batch)
+                change()
                 return True
             except lmdb.MapFullError:
                 # Growing ends all transactions, and so the pins.
@@ -284,18 +291,24 @@ class Environment:
                 with self._lock:
                     self._reopen()
             except lmdb.Error as error:
-                if errno_of(error) == errno.EIO and not self._has_room(batch):
+                if errno_of(error) == errno.EIO and not self._has_room(size):
                     raise StoreFull(
                         f"cannot write {self.path}: the disk is full. Free space on it"
                     ) from error
                 raise translate(error, "write", self.path) from error
 
     def _apply(self, batch: Batch) -> None:
-        self._pin()
-        with self._env.begin(write=True) as transaction:
+        def put(transaction: lmdb.Transaction[bytes]) -> None:
             for table, rows in batch.rows.items():
                 if rows:
                     apply(transaction, self._tables[table], rows)
+
+        self._transact(put)
+
+    def _transact(self, change: Callable[[lmdb.Transaction[bytes]], None]) -> None:
+        self._pin()
+        with self._env.begin(write=True) as transaction:
+            change(transaction)
             if self.durability == "os":
                 transaction.commit()  # there is no sync that a reader could wait for
                 return
@@ -305,10 +318,10 @@ class Environment:
             finally:
                 end_commit(self._claim)
 
-    def _has_room(self, batch: Batch) -> bool:
+    def _has_room(self, size: int) -> bool:
         # The write that was cut short has used up the free room, so a small test is enough.
         with translated("write", self.path):
-            return has_room(self.path, 2 * batch.size + (1 << 20))
+            return has_room(self.path, 2 * size + (1 << 20))
 
     def _grow(self) -> None:
         with self._lock:

@@ -12,7 +12,9 @@ Guarantees:
 3. If the writer has grown the file beyond the map, the map grows too, but not during this process's reads.
 4. A read needs nothing but the data file, by which it tells the writer what it reads (`file.locks`). So it works in
    every container that has the home, with and without a supervisor, and makes no file.
-5. A fork closes the views in the child, which opens its own at its first read.
+5. A store of an older schema version is read, without the tables that it lacks. When a supervisor has added them
+   (`upgrades`), the next read finds them.
+6. A fork closes the views in the child, which opens its own at its first read.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ from .file.locks import begin_read, claimed, end_read, is_claimed
 from .file.names import store_file
 from .tables.rows import walk
 from .tables.schema import Table
+from .upgrades import present_tables
 
 _FORK_PATIENCE: Final = 5.0  # seconds that a fork waits for reads under way
 
@@ -41,7 +44,10 @@ _FileId = tuple[int, int]
 
 
 class Snapshot:
-    """One consistent state of the store during a read; empty if there is no store."""
+    """One consistent state of the store during a read.
+
+    Empty if there is no store. So is a table that the store lacks, because it waits for its upgrade.
+    """
 
     __slots__ = ("env", "tables", "transaction")
 
@@ -57,21 +63,22 @@ class Snapshot:
 
     def get(self, table: Table, key: bytes) -> bytes | None:
         """The row's value; None if there is no such row."""
-        if self.transaction is None:
+        if self.transaction is None or (database := self.tables.get(table)) is None:
             return None
-        return self.transaction.get(key, None, self.tables[table])
+        return self.transaction.get(key, None, database)
 
     def rows(
         self, table: Table, start: bytes = b"", stop: bytes | None = None, *, reverse: bool = False
     ) -> Iterator[tuple[bytes, bytes]]:
         """Rows with start <= key < stop, by key; from the last one down if `reverse`."""
-        if self.transaction is None:
-            return
-        yield from walk(self.transaction, self.tables[table], start, stop, reverse)
+        if self.transaction is not None and (database := self.tables.get(table)) is not None:
+            yield from walk(self.transaction, database, start, stop, reverse)
 
     def count(self, table: Table) -> int:
         """How many rows the table has."""
-        return 0 if self.transaction is None else self.transaction.stat(self.tables[table])["entries"]
+        if self.transaction is None or (database := self.tables.get(table)) is None:
+            return 0
+        return self.transaction.stat(database)["entries"]
 
 
 class SharedView:
@@ -84,6 +91,8 @@ class SharedView:
         self.users = 0
         self._env: lmdb.Environment | None = None
         self._tables: dict[Table, lmdb._Database] = {}
+        #: The newest commit when tables were looked for last.
+        self._looked = 0
         self._file: _FileId | None = None
         # The number of reads under way. Opening, remapping and closing wait until it is 0.
         self._condition = threading.Condition()
@@ -144,6 +153,10 @@ class SharedView:
             if self._env is None or self._file != current:
                 self._wait_for_reads()
                 self._open()
+            elif len(self._tables) < len(Table) and self._env.info()["last_txnid"] != self._looked:
+                self._wait_for_reads()
+                if self._env is not None:
+                    self._look_for_tables(self._env, self._first)
             if self._env is not None:
                 self._reads += 1
             return self._env
@@ -228,7 +241,7 @@ class SharedView:
                 self._file = _file_id(os.fstat(descriptor))
                 if self._file != _file_id(os.stat(self.path)):
                     raise _SwappedError
-                self._tables = _tables(env, descriptor)
+                self._look_for_tables(env, descriptor)
             except BaseException:
                 env.close()
                 raise
@@ -247,6 +260,11 @@ class SharedView:
             raise
         self._first = descriptor
         self._env = env
+
+    def _look_for_tables(self, env: lmdb.Environment, descriptor: int) -> None:
+        """Open the tables that there are. No read is under way, because it could not use a new one."""
+        self._looked = env.info()["last_txnid"]
+        self._tables = _tables(env, descriptor)
 
     def _close(self) -> None:
         """Close the files. No read is under way, or they are the parent's in a fork's child."""
@@ -334,7 +352,7 @@ def _tables(env: lmdb.Environment, descriptor: int) -> dict[Table, lmdb._Databas
         try:
             transaction = begin_read(env, descriptor)
             try:
-                return {table: env.open_db(table.encode(), create=False) for table in Table}
+                return present_tables(env)
             finally:
                 transaction.abort()
         except lmdb.MapResizedError:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from ...actors.errors import StoreCorrupt, StoreError, StoreForeign, StoreVersion
-from ..tables.schema import HOME_ROW, ID_BYTES, SCHEMA_ROW, SCHEMA_VERSION, Table
+from ..tables.schema import HOME_ROW, ID_BYTES, OLDEST_SCHEMA, SCHEMA_ROW, SCHEMA_VERSION, Table
 from .lmdb_errors import translate
 from .locks import claimed
 from .page_check import problems_of, vouch, vouched_for
@@ -33,6 +33,7 @@ _LEAF: Final = 0x02
 _NAMED: Final = 0x02
 _NO_PAGE: Final = 2**64 - 1
 _TRIES: Final = 50
+_READABLE: Final = {b"%d" % version for version in range(OLDEST_SCHEMA, SCHEMA_VERSION + 1)}
 
 
 class Tree(NamedTuple):
@@ -161,7 +162,7 @@ def _identify(descriptor: int, path: Path, header: Header) -> Header:
     home_id = rows.get(HOME_ROW, (0, b""))[1]
     if not version or len(home_id) != ID_BYTES:
         raise foreign
-    if version != b"%d" % SCHEMA_VERSION:
+    if version not in _READABLE:
         found = int(version) if version.isdigit() else version
         raise StoreVersion(
             f"{path} has schema version {found!r}, this release knows {SCHEMA_VERSION}; it was not touched. "
@@ -169,8 +170,11 @@ def _identify(descriptor: int, path: Path, header: Header) -> Header:
             found=found,
             supported=SCHEMA_VERSION,
         )
-    if not tables.keys() <= {table.encode() for table in Table}:
+    known = {table.encode() for table in Table}
+    if not tables.keys() <= known:
         raise foreign
+    if int(version) == SCHEMA_VERSION and (missing := known - tables.keys()):
+        raise _corrupt(path, [f"the table {min(missing).decode()} is missing"])
     _check_length(descriptor, path, header)
     return Header(header.page_size, header.map_size, header.last_page, header.txnid, header.main, home_id)
 

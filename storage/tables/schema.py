@@ -37,6 +37,9 @@ SCHEMA_VERSION: Final = 3
 steps from one version to the next.
 """
 
+OLDEST_SCHEMA: Final = 2
+"""The oldest version that this release upgrades. Until then it reads such a store without what came later."""
+
 ID_BYTES: Final = 16
 """Length of a task id."""
 

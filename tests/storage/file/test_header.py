@@ -16,7 +16,7 @@ from understudy.storage.environment import Environment
 from understudy.storage.file import header
 from understudy.storage.file.header import inspect
 from understudy.storage.file.names import store_file
-from understudy.storage.tables.schema import HOME_ROW, SCHEMA_ROW, SCHEMA_VERSION, Table
+from understudy.storage.tables.schema import HOME_ROW, OLDEST_SCHEMA, SCHEMA_ROW, SCHEMA_VERSION, Table
 
 
 @pytest.fixture
@@ -219,3 +219,18 @@ def test_a_file_that_may_not_be_read(store: Path, monkeypatch):
     monkeypatch.setattr(os, "open", denied)
     with pytest.raises(HomeError, match="Permission denied"):
         inspect(store)
+
+
+@pytest.mark.parametrize("version", range(OLDEST_SCHEMA, SCHEMA_VERSION))
+def test_a_store_that_can_be_upgraded_is_recognised(store: Path, version: int):
+    change(store, {SCHEMA_ROW: b"%d" % version})
+    assert inspect(store) is not None
+
+
+def test_a_store_of_this_version_without_one_of_its_tables_is_corrupt(store: Path):
+    with lmdb.open(str(store), subdir=False, lock=False, max_dbs=20) as env:
+        table = env.open_db(b"actors")
+        with env.begin(write=True) as transaction:
+            transaction.drop(table)
+    error = refused(store, StoreCorrupt)
+    assert "the table actors is missing" in str(error)

@@ -1,0 +1,260 @@
+"""Upgrades of a store that the release before the upgrade has made and filled."""
+
+from __future__ import annotations
+
+import gzip
+import signal
+import struct
+import subprocess
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import lmdb
+import pytest
+
+from understudy.storage import upgrades
+from understudy.storage.backup import backup, compact_offline
+from understudy.storage.batch import Batch
+from understudy.storage.check import check
+from understudy.storage.environment import Environment
+from understudy.storage.file.header import inspect
+from understudy.storage.file.names import store_file
+from understudy.storage.reader import Reader
+from understudy.storage.tables.schema import OLDEST_SCHEMA, SCHEMA_VERSION, Table
+from understudy.storage.upgrades import STEPS
+
+Program = Callable[..., subprocess.Popen[str]]
+Rows = dict[str, dict[bytes, bytes]]
+
+#: A store of version 2 with five tasks: one completed, one failed, one cancelled, one delayed and with a message, one
+#: interrupted by a drain and with a checkpoint. It was compacted afterwards.
+OLD = gzip.decompress((Path(__file__).parents[1] / "support" / "store_of_version_2.gz").read_bytes())
+
+
+@pytest.fixture
+def old(home: Path) -> Path:
+    """A home with a store of version 2."""
+    home.mkdir(mode=0o700)
+    store_file(home).write_bytes(OLD)
+    return home
+
+
+def rows_of(home: Path) -> Rows:
+    """All rows of all tables in the file, read without Understudy."""
+    with lmdb.open(str(store_file(home)), subdir=False, lock=False, readonly=True, max_dbs=20) as env:
+        with env.begin() as transaction:
+            names = [name for name, _ in transaction.cursor()]
+        tables = {name.decode(): env.open_db(name, create=False) for name in names}
+        with env.begin() as transaction:
+            return {name: dict(transaction.cursor(table)) for name, table in tables.items()}
+
+
+def upgraded(rows: Rows) -> Rows:
+    return {**rows, "actors": {}, "meta": {**rows["meta"], b"schema": b"%d" % SCHEMA_VERSION}}
+
+
+def test_every_version_has_a_step_to_the_next():
+    assert sorted(STEPS) == list(range(OLDEST_SCHEMA, SCHEMA_VERSION))
+
+
+@pytest.mark.parametrize("durability", ["disk", "os"])
+def test_opening_upgrades_and_changes_no_row(old: Path, durability):
+    before = rows_of(old)
+    assert before["meta"][b"schema"] == b"2"
+    assert (len(before["tasks"]), len(before["live"]), len(before["mail"])) == (5, 2, 1)
+    with closing(Environment(old, 1 << 20, durability)) as environment:
+        assert environment.count(Table.ACTORS) == 0
+        change = Batch()
+        change.put(Table.ACTORS, b"key", b"value")
+        environment.commit(change)
+        environment.refresh()
+        assert environment.get(Table.ACTORS, b"key") == b"value"
+        change = Batch()
+        change.delete(Table.ACTORS, b"key")
+        environment.commit(change)
+    assert rows_of(old) == upgraded(before)
+    Environment(old, 1 << 20).close()
+    assert rows_of(old) == upgraded(before)
+    assert check(old).problems == []
+
+
+def test_a_store_that_lacks_more_tables_gets_them_all(old: Path):
+    with lmdb.open(str(store_file(old)), subdir=False, lock=False, max_dbs=20) as env:
+        for name in (b"schedules", b"results"):
+            table = env.open_db(name)
+            with env.begin(write=True) as transaction:
+                transaction.drop(table)
+    Environment(old, 1 << 20).close()
+    assert rows_of(old).keys() == set(Table)
+
+
+def test_readers_read_the_old_version_and_leave_it_alone(old: Path, tmp_path: Path):
+    with Reader(old) as reader:
+        found = {str(task.state): task for task in reader.records()}
+        assert sorted(found) == ["cancelled", "completed", "failed", "queued"]
+        assert reader.result(found["completed"].id) is not None
+        assert reader.logs(found["completed"].id)
+        assert reader.count(Table.ACTORS) == 0
+        delayed, interrupted = sorted(
+            reader.records(states=[found["queued"].state]), key=lambda task: task.id
+        )
+        assert (delayed.key, reader.record_and_depth(delayed.id)[1]) == ("later", 1)
+        assert reader.checkpoint(interrupted.id) is not None
+    assert check(old).problems == []
+    assert store_file(old).read_bytes() == OLD
+    backup(old, tmp_path / "copy")
+    assert rows_of(tmp_path / "copy") == rows_of(old)
+    assert store_file(old).read_bytes() == OLD
+
+
+WRITER = """
+    import sys
+    from pathlib import Path
+    from understudy.storage.batch import Batch
+    from understudy.storage.environment import Environment
+    from understudy.storage.tables.schema import Table
+
+    environment = Environment(Path(sys.argv[1]), 1 << 20)
+    change = Batch()
+    change.put(Table.ACTORS, b"key", b"value")
+    environment.commit(change)
+    print("written")
+    sys.stdin.read()
+"""
+
+
+def test_a_reader_that_was_there_before_finds_what_came_with_the_upgrade(old: Path, program: Program):
+    with Reader(old) as reader:
+        assert reader.count(Table.TASKS) == 5
+        assert reader.count(Table.ACTORS) == 0
+        file = store_file(old).stat()
+        writer = program(WRITER, old)
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "written\n"
+        assert store_file(old).stat().st_ino == file.st_ino
+        assert reader.count(Table.ACTORS) == 1
+        assert reader.count(Table.TASKS) == 5
+
+
+def test_a_read_under_way_goes_on_in_the_old_version(old: Path, program: Program):
+    reader = program(
+        """
+        import sys
+        from pathlib import Path
+        from understudy.storage.shared_view import view_of
+        from understudy.storage.tables.schema import Table
+
+        with view_of(Path(sys.argv[1])).read() as snapshot:
+            print(snapshot.get(Table.META, b"schema").decode())
+            sys.stdin.readline()
+            print(snapshot.get(Table.META, b"schema").decode(), len(list(snapshot.rows(Table.TASKS))))
+            print(len(list(snapshot.rows(Table.ACTORS))))
+        with view_of(Path(sys.argv[1])).read() as snapshot:
+            print(snapshot.get(Table.META, b"schema").decode())
+        """,
+        old,
+    )
+    assert reader.stdout is not None
+    assert reader.stdout.readline() == "2\n"
+    with closing(Environment(old, 1 << 20)) as environment:
+        change = Batch()
+        for number in range(1000):
+            change.put(Table.ACTORS, b"%d" % number, bytes(1000))
+        environment.commit(change)
+        output, _ = reader.communicate("\n", timeout=30)
+    assert output.split("\n") == ["2 5", "0", str(SCHEMA_VERSION), ""]
+
+
+@pytest.mark.parametrize(
+    ("point", "version"),
+    [("upgrades.put_version", 2), ("environment.begin_commit", 2), ("environment.end_commit", 3)],
+)
+def test_a_kill_leaves_the_old_version_or_the_new_one(old: Path, program: Program, point: str, version: int):
+    before = rows_of(old)
+    writer = program(
+        """
+        import os, signal, sys
+        from pathlib import Path
+        from understudy.storage import environment, upgrades
+
+        def die(*_):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        where, name = sys.argv[2].split(".")
+        if name == "put_version":
+            step = upgrades.STEPS[2]
+            upgrades.STEPS[2] = lambda *args: (step(*args), die())
+        else:
+            setattr(environment, name, die)
+        environment.Environment(Path(sys.argv[1]), 1 << 20)
+        """,
+        old,
+        point,
+    )
+    assert writer.wait(timeout=30) == -signal.SIGKILL
+    assert rows_of(old) == (before if version == 2 else upgraded(before))
+    with Reader(old) as reader:
+        assert reader.count(Table.TASKS) == 5
+    Environment(old, 1 << 20).close()
+    assert rows_of(old) == upgraded(before)
+    assert check(old).problems == []
+
+
+def test_a_step_that_fails_leaves_the_old_version_and_no_claim(old: Path, monkeypatch):
+    before = rows_of(old)
+
+    def broken(env: lmdb.Environment, transaction: lmdb.Transaction[bytes]) -> None:
+        env.open_db(b"half", txn=transaction)
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patched:
+        patched.setitem(upgrades.STEPS, 2, broken)
+        with pytest.raises(ZeroDivisionError):
+            Environment(old, 1 << 20)
+    assert rows_of(old) == before
+    Environment(old, 1 << 20).close()
+    assert rows_of(old) == upgraded(before)
+
+
+def test_the_map_grows_for_an_upgrade(old: Path):
+    whole = bytearray(OLD)
+    for meta in (0, 4096):
+        struct.pack_into("=Q", whole, meta + 32, len(OLD))
+    store_file(old).write_bytes(whole)
+    with closing(Environment(old, 1)) as environment:
+        assert environment.map_size > len(OLD)
+    assert rows_of(old).keys() == set(Table)
+
+
+def test_a_full_disk_refuses_the_upgrade_and_harms_nothing(old: Path, program: Program):
+    before = rows_of(old)
+    writer = program(
+        """
+        import resource, sys
+        from pathlib import Path
+        from understudy.actors.errors import StoreFull
+        from understudy.storage.environment import Environment
+
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))
+        try:
+            Environment(Path(sys.argv[1]), 1 << 20)
+        except StoreFull:
+            print("full")
+        """,
+        old,
+        len(OLD),
+    )
+    output, _ = writer.communicate(timeout=30)
+    assert output == "full\n"
+    assert rows_of(old) == before
+    Environment(old, 1 << 20).close()
+    assert rows_of(old) == upgraded(before)
+
+
+def test_compacting_offline_upgrades_first(old: Path):
+    before = rows_of(old)
+    compact_offline(old)
+    assert rows_of(old) == upgraded(before)
+    header = inspect(store_file(old))
+    assert header is not None
