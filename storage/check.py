@@ -10,6 +10,7 @@ from typing import Final
 
 from ..actors.errors import StoreCorrupt
 from ..actors.state import TERMINAL, State
+from .check_actors import ActorCheck
 from .environment import write_copy
 from .file.header import inspect
 from .file.lmdb_errors import translated
@@ -105,6 +106,7 @@ class _Rows:
             self._belongings(table)
         self._keys()
         self._expiry()
+        self._actors()
         self._tell(self._total)
         if self._unlisted:
             self._problems.append(f"and {self._unlisted} more")
@@ -216,6 +218,12 @@ class _Rows:
                     self._problem(f"expiry row {key.hex()} has no task {id.hex()}")
                 elif record is not None and not _ended(record):
                     self._problem(f"task {id.hex()} is {record.state} but has an expiry row")
+
+    def _actors(self) -> None:
+        rows = ActorCheck(self._snapshot, self._record, self._exists)
+        for key, row in self._walk(Table.ACTORS):
+            for problem in rows.problems(key, row):
+                self._problem(problem)
 
 
 def _ended(record: Record) -> bool:

@@ -16,6 +16,7 @@ import msgpack
 
 from ..actors.errors import StoreCorrupt, StoreError
 from ..actors.state import TERMINAL, State
+from .actor_reader import ActorReader, letters_in
 from .shared_view import Reading, Snapshot, release, view_of
 from .tables import actor_rows
 from .tables.record import Record, is_bare, state_of
@@ -24,6 +25,7 @@ from .tables.schema import (
     Lane,
     Table,
     after_prefix,
+    id_floor,
     live_id,
     live_lane,
     log_key,
@@ -52,7 +54,7 @@ class ActorName(NamedTuple):
 _CLOCK_SLACK: Final = 3600.0  # seconds by which the time in a task's id and its time of creation may differ
 
 
-class Reader:
+class Reader(ActorReader):
     """Read-only access to the store of a home. Thread-safe; opens the files at the first read.
 
     Every method may raise StoreForeign, StoreVersion, StoreCorrupt, HomeError or StoreError. A home without a
@@ -158,10 +160,10 @@ class Reader:
                     return newest
                 idle = (record for record in _idle(snapshot, before) if fits(record))
                 return list(islice(heapq.merge(newest, idle, key=_by_id, reverse=True), limit))
-            start = b"" if newer_than is None else _id_floor(newer_than - _CLOCK_SLACK)
+            start = b"" if newer_than is None else id_floor(newer_than - _CLOCK_SLACK)
             stop = before
             if older_than is not None:
-                ceiling = _id_floor(older_than + _CLOCK_SLACK)
+                ceiling = id_floor(older_than + _CLOCK_SLACK)
                 stop = ceiling if stop is None else min(stop, ceiling)
             found: list[Record] = []
             for id, row in snapshot.rows(Table.TASKS, start, stop, reverse=True):
@@ -294,7 +296,7 @@ class Reader:
 
 
 def _depth(snapshot: Snapshot, id: bytes) -> int:
-    return sum(1 for _ in snapshot.rows(Table.MAIL, id, after_prefix(id)))
+    return sum(1 for _ in snapshot.rows(Table.MAIL, id, after_prefix(id))) + letters_in(snapshot, id)
 
 
 def _end(snapshot: Snapshot, id: bytes, row: bytes, most: int | None = None) -> End | None:
@@ -401,11 +403,6 @@ def _hex_digits(text: str) -> str:
 
 def _by_id(record: Record) -> bytes:
     return record.id
-
-
-def _id_floor(at: float) -> bytes:
-    """The first bytes of the smallest UUIDv7 made at this time, in seconds since the epoch."""
-    return min(max(int(at * 1000), 0), 2**48 - 1).to_bytes(6, "big")
 
 
 def _parsed(id: bytes, parse: Callable[..., T], *row: bytes) -> T:

@@ -180,6 +180,11 @@ def _u64(number: float) -> int:
     return _MAX_U64 if number >= _MAX_U64 else max(int(number), 0)
 
 
+def id_floor(at: float) -> bytes:
+    """The first bytes of the smallest UUIDv7 made at this time, in seconds since the epoch."""
+    return min(max(int(at * 1000), 0), 2**48 - 1).to_bytes(6, "big")
+
+
 def expiry_ids(key: bytes, value: bytes) -> list[bytes]:
     """The task ids of an expiry row: one in its key, the others in its value."""
     return [key[8:], *(value[start : start + ID_BYTES] for start in range(0, len(value), ID_BYTES))]

@@ -6,13 +6,22 @@ import pytest
 
 from desk import Desk, expire
 from memory_store import MemoryStore
-from tasks import EPOCH, add_task
+from tasks import EPOCH, add_task, new_id
 from understudy.actors.state import State
 from understudy.storage.store import Store
+from understudy.storage.tables import actor_rows
 from understudy.storage.tables import prune as module
-from understudy.storage.tables.prune import expiry_rows, forget, prune
+from understudy.storage.tables.prune import expiry_rows, forget, prune, prune_replies
 from understudy.storage.tables.record import Record
-from understudy.storage.tables.schema import Table, expiry_ids, expiry_key, idempotency_key, log_key, mail_key
+from understudy.storage.tables.schema import (
+    Table,
+    after_prefix,
+    expiry_ids,
+    expiry_key,
+    idempotency_key,
+    log_key,
+    mail_key,
+)
 
 BY_TASK = (
     Table.TASKS,
@@ -188,3 +197,160 @@ def test_forgetting_one_task(desk: Desk):
     assert left(desk)[Table.TASKS] == 1
     assert desk.store.get(Table.TASKS, other.id)
     assert Table.KEYS not in left(desk)
+
+
+def add_actor(desk: Desk, name: str = "", rows: int = 2, at: float = EPOCH, keep: float = 60) -> Record:
+    """An actor that has ended and left something of every kind."""
+    record = add_task(desk.store, State.COMPLETED, at, name="Account")
+    record.actor = name
+    id, put = record.id, desk.store.put
+    put(Table.TASKS, id, record.pack())
+    put(Table.ACTORS, actor_rows.state_key(id), b"state")
+    for number in range(rows):
+        put(Table.ACTORS, actor_rows.storage_key(id, f"entry/{number}"), b"value")
+        put(Table.ACTORS, actor_rows.letter_key(id, number), b"letter")
+        put(
+            Table.ACTORS,
+            actor_rows.dead_key(id, new_id(at)),
+            actor_rows.pack_dead(at, b"letter", ("", "", "")),
+        )
+        put(
+            Table.ACTORS,
+            actor_rows.reminder_key(id, f"{number}"),
+            actor_rows.pack_reminder(at, None, b"letter"),
+        )
+        put(Table.ACTORS, actor_rows.due_key(at, id, f"{number}"), b"")
+    if name:
+        put(Table.ACTORS, actor_rows.name_key("Account", name), id)
+    expire(desk.store, record, keep)
+    return record
+
+
+@pytest.mark.parametrize("on_disk", [True, False])
+def test_an_actor_goes_with_all_its_rows(desk: Desk, on_disk: bool):
+    add_actor(desk, "ada")
+    other = add_actor(desk, "eve", keep=1000)
+    desk.flush()
+    with_other = desk.store.scan(Table.ACTORS)
+    late = add_actor(desk, "bob")
+    # The name has a new owner, whose row must stay.
+    desk.store.put(Table.ACTORS, actor_rows.name_key("Account", "bob"), other.id)
+    if on_disk:
+        desk.flush()
+        assert prune(desk.store, EPOCH + 61) == 2
+    else:
+        forget(desk.store, late)
+        assert prune(desk.store, EPOCH + 61) == 1
+    desk.flush()
+    # The name of the first one and 11 rows, of which 5 kinds stand twice.
+    assert len(with_other) == 24
+    left_over = desk.store.scan(Table.ACTORS)
+    assert [key for key, _ in left_over if other.id in key] == [
+        key for key, _ in with_other if other.id in key
+    ]
+    assert len(left_over) == 13
+    assert desk.store.get(Table.ACTORS, actor_rows.name_key("Account", "bob")) == other.id
+
+
+def test_an_actor_with_more_rows_than_a_call_deletes_goes_in_parts(desk: Desk, monkeypatch):
+    monkeypatch.setattr(module, "MAX_ROWS", 30)
+    monkeypatch.setattr(module, "_PART", 7)
+    add_actor(desk, rows=20, at=EPOCH)
+    add_ended(desk, EPOCH + 1, keep=60)
+    desk.flush()
+    calls = []
+    while removed := prune(desk.store, EPOCH + 70):
+        calls.append(removed)
+        assert len(desk.store.batch) <= 90
+        desk.flush()
+    assert calls == [1, 1, 2]
+    assert (
+        desk.store.count(Table.ACTORS) == desk.store.count(Table.TASKS) == desk.store.count(Table.EXPIRY) == 0
+    )
+
+
+def test_a_damaged_actor_goes(desk: Desk):
+    record = add_actor(desk)
+    desk.store.put(Table.ACTORS, actor_rows.reminder_key(record.id, "0"), b"no reminder")
+    desk.store.put(Table.TASKS, record.id, b"no record")
+    desk.flush()
+    assert prune(desk.store, EPOCH + 61) == 1
+    desk.flush()
+    assert [key for key, _ in desk.store.scan(Table.ACTORS)] == [actor_rows.due_key(EPOCH, record.id, "0")]
+
+
+NOW = EPOCH + 10_000
+
+
+def add_reply(desk: Desk, letter: bytes, expires: float) -> bytes:
+    for key, value in actor_rows.reply_rows(letter, bytes(16), expires, b"reply").items():
+        desk.store.put(Table.ACTORS, key, value)
+    return letter
+
+
+def replies(desk: Desk) -> list[bytes]:
+    start = actor_rows.REPLY
+    return [key[1:] for key, _ in desk.store.scan(Table.ACTORS, start, after_prefix(start))]
+
+
+def test_replies_go_when_they_have_expired(desk: Desk):
+    kept = [
+        add_reply(desk, actor_rows.KEPT + bytes([number]) * 10, NOW + number - 1.5) for number in range(4)
+    ]
+    old = add_reply(desk, new_id(NOW - 3601), NOW - 1)
+    lasting = add_reply(desk, new_id(NOW - 5000), NOW + 1)
+    young = add_reply(desk, new_id(NOW - 3599), NOW - 1)  # not looked at before it is an hour old
+    desk.flush()
+    assert prune_replies(desk.store, NOW, 100) == 3
+    desk.flush()
+    assert replies(desk) == [lasting, young, *kept[2:]]
+    assert old not in replies(desk)
+    assert prune_replies(desk.store, NOW + 100, 100) == 4
+    desk.flush()
+    assert desk.store.count(Table.ACTORS) == 0
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 100])
+def test_replies_go_a_few_at_a_time(desk: Desk, most: int):
+    for number in range(5):
+        add_reply(desk, actor_rows.KEPT + bytes([number]) * 10, NOW - 1)
+        add_reply(desk, new_id(NOW - 9000 + number), NOW - 1)
+        add_reply(desk, new_id(NOW - 9000 + number), NOW + 1)
+    desk.flush()
+    steps = []
+    while removed := prune_replies(desk.store, NOW, most):
+        steps.append(removed)
+        assert removed <= most
+        if len(steps) % 2:
+            desk.flush()  # not after each: deletes that are not on disk count once
+    assert sum(steps) == 10
+    desk.flush()
+    assert desk.store.count(Table.ACTORS) == 5
+
+
+def test_a_reply_that_was_kept_anew_stays(desk: Desk):
+    letter = actor_rows.KEPT + bytes(10)
+    add_reply(desk, letter, NOW - 1)
+    add_reply(desk, letter, NOW + 1)
+    desk.flush()
+    assert prune_replies(desk.store, NOW, 100) == 1
+    desk.flush()
+    assert replies(desk) == [letter]
+    assert desk.store.count(Table.ACTORS) == 2
+
+
+def test_a_damaged_reply_goes(desk: Desk):
+    for letter in (new_id(NOW - 4000), add_reply(desk, actor_rows.KEPT + bytes(10), NOW)):
+        desk.store.put(Table.ACTORS, actor_rows.reply_key(letter), b"no reply")
+    desk.flush()
+    assert prune_replies(desk.store, NOW, 100) == 2
+    desk.flush()
+    assert desk.store.count(Table.ACTORS) == 0
+
+
+def test_times_between_two_milliseconds_lose_no_reply(desk: Desk):
+    add_reply(desk, actor_rows.KEPT + bytes(10), NOW + 0.0009)
+    desk.flush()
+    assert prune_replies(desk.store, NOW + 0.0001, 100) == 1
+    desk.flush()
+    assert desk.store.count(Table.ACTORS) == 0
