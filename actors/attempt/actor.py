@@ -458,7 +458,7 @@ class TaskActor(pykka.Actor):
         deadline = deadline_of(timeout)
         helpers = None if self._in_own_thread() else self.helpers
         if helpers is None:
-            self.host.parked(self)
+            self.parks()
         else:
             helpers.wait_begins()
         try:
@@ -474,9 +474,17 @@ class TaskActor(pykka.Actor):
         finally:
             self.inbox.unlisten(ring)
             if helpers is None:
-                self.host.resumed(self)
+                self.goes_on()
             else:
                 helpers.wait_ends()
+
+    def parks(self) -> None:
+        """It begins to wait and needs no slot."""
+        self.host.parked(self)
+
+    def goes_on(self) -> None:
+        """Its wait has ended."""
+        self.host.resumed(self)
 
     def _in_own_thread(self) -> bool:
         """Whether the calling thread is the task's own; see helper_threads.py."""

@@ -241,12 +241,12 @@ class AsyncTaskActor(TaskActor):
     def _wait_begins(self) -> None:
         self._waits += 1
         if self._waits == 1:
-            self.host.parked(self)
+            self.parks()
 
     def _wait_ends(self) -> None:
         self._waits -= 1
         if self._waits == 0:
-            self.host.resumed(self)
+            self.goes_on()
 
     def _on_loop(self, call: Callable[[], object]) -> None:
         with suppress(RuntimeError):  # The loop is closed, so no wait is left.

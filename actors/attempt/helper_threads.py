@@ -115,8 +115,8 @@ class HelperThreads:
         )
         if parked != self._parked:
             self._parked = parked
-            tell = self._actor.host.parked if parked else self._actor.host.resumed
-            tell(self._actor)
+            tell = self._actor.parks if parked else self._actor.goes_on
+            tell()
 
 
 def helpers_of(actor: TaskActor) -> HelperThreads:

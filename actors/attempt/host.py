@@ -24,7 +24,12 @@ from ..errors import (
 from ..task.retry import Retry, leaves
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .actor import TaskActor
+    from .effects import Effects
+    from .resident import Resident
+    from .turn import TurnActor
 
 #: Characters of an error's message and of its traceback that are kept.
 MESSAGE_LIMIT: Final = 10_000
@@ -119,6 +124,31 @@ class Host(Protocol):
 
     def restore(self, actor: TaskActor) -> Future[Any]:
         """The encoded last checkpoint, or None."""
+
+    def commit(
+        self, turn: TurnActor, acked: int, state: bytes | None, effects: Effects, *, now: bool
+    ) -> None:
+        """What a turn has done up to letter number `acked`: all or nothing. `state` is None if it has not changed.
+
+        It goes with the end of the attempt, or `now`.
+        """
+
+    def read(
+        self, turn: TurnActor, what: str, key: str, after: str | None, limit: int, *, reverse: bool
+    ) -> Future[Any]:
+        """Rows of the actor on disk, and of commits on their way there; see `Report.READ`."""
+
+    def aside(self, turn: TurnActor, letter_id: bytes, reply: bytes) -> None:
+        """A read-only letter was answered while another method waits."""
+
+    def beside(self, run: Callable[[], None]) -> None:
+        """Run this on another thread, which has a slot meanwhile. RuntimeError if the system gives no thread."""
+
+    def keep(self, turn: TurnActor, resident: Resident) -> None:
+        """Keep the object of an actor for its next turn."""
+
+    def flush(self) -> None:
+        """Send the ends that were reported so far."""
 
     def progress(self, actor: TaskActor, done: float, total: float | None, note: str) -> None:
         """Note the task's progress; only the last call counts."""

@@ -279,7 +279,7 @@ class Turns:
         if not isinstance(actor, LiveActor) or actor.refused:
             return
         # Before anything is changed: keys and names may be invalid, and mailboxes full.
-        changes = {storage_key(id, key): value for key, value in rows}
+        changes = {storage_key(id, key): value for part in rows for key, value in part}
         for name, *_ in reminders:
             reminder_key(id, name)
         try:
@@ -293,7 +293,7 @@ class Turns:
         gone = {id_of_letter(letter): letter for letter in box.acknowledge(acked) if letter}
         wrote = bool(letters)
         if actor.durable:
-            wrote |= stored or state is not None or bool(rows or reminders or dead)
+            wrote |= stored or state is not None or bool(changes or reminders or dead)
             if state is not None:
                 self._commits.put(Table.ACTORS, state_key(id), state)
             for key, value in changes.items():

@@ -17,6 +17,11 @@ _ID_BYTES: Final = 16
 #: Bytes of the head of a letter, and the most rows of one READ.
 _LETTER_HEAD: Final = 34
 _MOST_ROWS: Final = 10_000
+#: Bytes of a key of an actor's storage, and of a reminder's name.
+_KEY_BYTES: Final = 400
+_NAME_BYTES: Final = 200
+#: A time after which nothing is due, and a period that is too long: the end of the year 9999.
+_LATEST: Final = 253_402_300_799
 #: The most characters in a text of a report. Workers cut texts far shorter than this.
 _LONGEST: Final = 1_000_000
 
@@ -122,19 +127,13 @@ def check_turn(
     sound = (
         type(acked) is int
         and (state is None or _is_value(state, limit))
-        and all(type(key) is str and (value is None or _is_value(value, limit)) for key, value in rows)
+        and all(_is_row(key, value, limit) for part in rows for key, value in part)
         and all(
             _is_id(id) and _is_value(value, limit) and type(is_letter) is bool
             for part in posts
             for id, value, is_letter in part
         )
-        and all(
-            type(name) is str
-            and (due is None or type(due) in _NUMBERS)
-            and (every is None or (type(every) in _NUMBERS and every > 0))
-            and (letter is None or _is_letter(letter, limit))
-            for name, due, every, letter in reminders
-        )
+        and all(_is_reminder(name, due, every, letter, limit) for name, due, every, letter in reminders)
         and all(
             _is_id(letter_id) and _is_value(reply, limit) and type(changed) is bool
             for letter_id, reply, changed in replies
@@ -148,13 +147,31 @@ def check_turn(
         )
 
 
+def _is_row(key: Any, value: Any, limit: int) -> bool:
+    return _is_key(key, 1, _KEY_BYTES) and (value is None or _is_value(value, limit))
+
+
+def _is_key(key: Any, least: int, most: int) -> bool:
+    """Whether it is text of so many bytes, which fit into a key of the store."""
+    return type(key) is str and least <= len(key) <= most and (key.isascii() or len(key.encode()) <= most)
+
+
+def _is_reminder(name: Any, due: Any, every: Any, letter: Any, limit: int) -> bool:
+    return (
+        _is_key(name, 1, _NAME_BYTES)
+        and (due is None or (type(due) in _NUMBERS and 0 <= due <= _LATEST))
+        and (every is None or (type(every) in _NUMBERS and 0 < every <= _LATEST))
+        and (letter is None or _is_letter(letter, limit))
+    )
+
+
 def check_read(request: Any, what: Any, key: Any, after: Any, limit: Any, reverse: Any) -> None:
     """ProtocolError if these are no fields of READ."""
     if not (
         type(request) is int
         and what in ("row", "rows", "reminders")
-        and type(key) is str
-        and (after is None or type(after) is str)
+        and _is_key(key, 0, _KEY_BYTES)
+        and (after is None or _is_key(after, 0, _KEY_BYTES))
         and type(limit) is int
         and 0 < limit <= _MOST_ROWS
         and type(reverse) is bool

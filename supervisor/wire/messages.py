@@ -130,16 +130,17 @@ class Report(IntEnum):
     TURN = 12
     """[op, id, acked, state, rows, posts, reminders, replies, dead, seen]: what a turn of an actor has done.
 
-    acked: number of the last letter dealt with; state: None if unchanged; rows: [(key, value or None), …]; posts:
-    [[(id, value, is a letter), …], …]; reminders: [(name, due or None, every, letter), …]; replies: [(letter id, reply,
-    something has changed), …]; dead: [(letter, error), …]; seen: ids of letters whose answers have arrived here.
+    acked: number of the last letter dealt with; state: None if unchanged; rows: [[(key, value or None), …], …];
+    posts: [[(id, value, is a letter), …], …]; reminders: [(name, due or None, every, letter), …]; replies:
+    [(letter id, reply, something has changed), …]; dead: [(letter, error), …]; seen: ids of letters whose answers have
+    arrived here. rows and posts are in bounded lists.
     """
     READ = 13
     """[op, request, id, what, key, after, limit, reverse] → value or None for a "row", [(key, value), …] for "rows" and
     "reminders".
 
-    rows: those of the storage whose keys start with `key`, from behind the key `after` on (None: from the first one;
-    with `reverse` from the last one down).
+    rows: those of the storage whose keys start with `key`, from behind the key `after` on (None: from the first one).
+    With `reverse` they come from the last one, or from before `after`, down.
     """
     ASIDE = 14
     """[op, id, letter id, reply]"""

@@ -119,13 +119,19 @@ class ReportBuffer:
             self._some.set()
         return True
 
-    def request(self, frame: tuple[Any, ...], id: bytes = b"", of: object = None) -> bool:
-        """Send a request at once. False if its attempt is no longer current: there will be no answer."""
+    def request(
+        self, frame: tuple[Any, ...], id: bytes = b"", of: object = None, *, now: bool = True
+    ) -> bool:
+        """Send a request at once. False if its attempt is no longer current: there will be no answer.
+
+        Without `now` it goes with the next results. The caller adds one right after it.
+        """
         with self._mutex:
             counts = self._counts(id, of)
             if counts:
                 self._requests.append(frame)
-        self.flush()
+        if now:
+            self.flush()
         return counts
 
     def _counts(self, id: bytes, of: object) -> bool:

@@ -73,9 +73,7 @@ class TaskCode:
                 log.exception("%s was imported late", module)
             if (task := declared_as(name)) is not None:
                 return task
-        return Task(
-            _raises(Undeclared(f"this worker's app declares no task {name}", name), failed), name, Options()
-        )
+        return absent(Undeclared(f"this worker's app declares no task {name}", name), name, failed)
 
     def _homes_of(self, name: str) -> list[str]:
         """The modules that may declare a task, the likeliest first: a task may have a name of its own."""
@@ -84,10 +82,15 @@ class TaskCode:
         return sorted(self._modules, key=lambda module: module != name.partition(":")[0])
 
 
+def absent(error: Undeclared, name: str, cause: AppFailed | None = None) -> Task[..., Any]:
+    """A task that raises this error: this worker does not have the code of that name."""
+    return Task(_raises(error, cause), name, Options())
+
+
 def _raises(error: Undeclared, cause: AppFailed | None) -> Callable[..., None]:
     """The code of a task that this worker does not have."""
 
-    def absent(*_args: Any, **_kwargs: Any) -> None:
+    def raising(*_args: Any, **_kwargs: Any) -> None:
         raise error from cause
 
-    return absent
+    return raising

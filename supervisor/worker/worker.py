@@ -30,13 +30,15 @@ from ...actors.attempt.host import (
     Assignment,
     Ending,
     Outcome,
+    Undeclared,
     printable,
 )
 from ...actors.attempt.loop_executor import LoopExecutor
+from ...actors.attempt.turn import AsyncTurnActor, TurnActor
 from ...actors.errors import ProtocolError, TaskNotFound
 from ...actors.ids import id_text
 from ...actors.task import current_runtime, worker_hooks
-from ...actors.task.declaration import Task
+from ...actors.task.declaration import Task, registry
 from ...storage.tables.schema import Lane
 from ..channel.begin_tokens import BeginTokens
 from ..channel.wait_marks import WaitMarks
@@ -56,11 +58,14 @@ from ..wire.messages import Order, Report
 from ..wire.socket_buffers import read_buffer
 from .reaper import Reaper
 from .report_buffer import ReportBuffer
+from .residents import Residents
 from .slots import Slots
-from .task_code import TaskCode
+from .task_code import TaskCode, absent
 from .thread_state import ThreadState
 
 if TYPE_CHECKING:
+    from ...actors.attempt.effects import Effects
+    from ...actors.attempt.resident import Resident
     from ...actors.task.current_runtime import RuntimeLike
     from .descriptor_capture import DescriptorCapture
 
@@ -70,6 +75,8 @@ log = logging.getLogger("understudy")
 ENTRY_LIMIT: Final = 64_000
 #: Characters kept of the name of an entry's level, which an app may choose.
 LEVEL_LIMIT: Final = 100
+#: Bytes of a turn's commit from which on it is sent at once: many of them must not gather.
+LARGE: Final = 1024 * 1024
 #: Exit codes.
 STOPPED: Final = 0
 UNUSABLE: Final = 65
@@ -111,6 +118,7 @@ class Worker:
         self._value_limit: int = config["value_limit"]
         self._decoder = Decoder(self._value_limit)
         self._actors: dict[bytes, TaskActor] = {}
+        self._residents = Residents()
         self._reports = ReportBuffer(sock, self._broken, self._actors)
         self._async_tokens = async_tokens
         self._marks = marks
@@ -124,7 +132,7 @@ class Worker:
             config["slots"],
             sync_tokens,
             self._perform,
-            self._before_idle,
+            self.flush,
             self._runs_in_a_row,
             self._broken,
             self._thread_state,
@@ -156,6 +164,8 @@ class Worker:
             Order.OK: self._answered,
             Order.ERROR: self._refused,
             Order.DECLARE: self._declare,
+            Order.FORGET: self._residents.forget,
+            Order.ASIDE: self._aside,
         }
 
     def run(self) -> int:
@@ -343,6 +353,13 @@ class Worker:
     def _declare(self, modules: tuple[str, ...]) -> None:
         self._code.add(modules)
 
+    def _aside(self, id: bytes, letter: bytes) -> None:
+        def give(actor: TaskActor) -> None:
+            if isinstance(actor, TurnActor):
+                actor.aside(letter)
+
+        self._to_actor(id, give)
+
     def _to_actor(self, id: bytes, tell: Callable[[TaskActor], None]) -> None:
         with self._making:
             actor = self._actors.get(id)
@@ -404,7 +421,9 @@ class Worker:
 
     def _make_actor(self, assignment: Assignment, task: Task[..., Any]) -> TaskActor:
         actor: TaskActor
-        if task.is_async:
+        if assignment.turn is not None:
+            actor = self._make_turn(assignment, task)
+        elif task.is_async:
             actor = AsyncTaskActor(assignment, task, self, self._event_loop())
         else:
             actor = TaskActor(assignment, task, self)
@@ -417,6 +436,19 @@ class Worker:
             if self._draining:
                 actor.interrupt()
         return actor
+
+    def _make_turn(self, assignment: Assignment, task: Task[..., Any]) -> TaskActor:
+        assert assignment.turn is not None
+        if not task.is_class:
+            if task.name in registry:
+                why = Undeclared(f"{task.name} is a task in this worker's app, not an actor", task.name)
+                task = absent(why, task.name)
+            return TaskActor(assignment, task, self)
+        generation, is_here, *_ = assignment.turn
+        resident = self._residents.take(assignment.id, generation, is_here=is_here)
+        if task.is_async:
+            return AsyncTurnActor(assignment, task, self, resident, self._event_loop())
+        return TurnActor(assignment, task, self, resident)
 
     def _event_loop(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
@@ -431,7 +463,8 @@ class Worker:
             )
         return self._loop
 
-    def _before_idle(self) -> None:
+    def flush(self) -> None:
+        """See `Host`."""
         if self._reports.has_results:
             self._reports.flush()
 
@@ -498,6 +531,51 @@ class Worker:
         """See `Host`."""
         return self._ask(actor, Report.RESTORE)
 
+    def commit(
+        self, turn: TurnActor, acked: int, state: bytes | None, effects: Effects, *, now: bool
+    ) -> None:
+        """See `Host`."""
+        frame = (
+            Report.TURN,
+            turn.id,
+            acked,
+            state,
+            list(parts(effects.rows.items(), _row_size)),
+            list(parts(effects.posts, _post_size)),
+            [(name, *row) for name, row in effects.reminders.items()],
+            effects.replies,
+            effects.dead,
+            effects.seen,
+        )
+        now = now or effects.size + len(state or b"") > LARGE
+        self._reports.request(frame, turn.id, turn, now=now)
+
+    def read(
+        self, turn: TurnActor, what: str, key: str, after: str | None, limit: int, *, reverse: bool
+    ) -> Future[Any]:
+        """See `Host`."""
+        return self._ask(turn, Report.READ, what, key, after, limit, reverse)
+
+    def aside(self, turn: TurnActor, letter_id: bytes, reply: bytes) -> None:
+        """See `Host`."""
+        self._reports.request((Report.ASIDE, turn.id, letter_id, reply), turn.id, turn)
+
+    def beside(self, run: Callable[[], None]) -> None:
+        """See `Host`."""
+
+        def work() -> None:
+            self._slots.resumed()
+            try:
+                run()
+            finally:
+                self._slots.parked()
+
+        start_outside(threading.Thread(target=work, name="understudy-aside", daemon=True))
+
+    def keep(self, turn: TurnActor, resident: Resident) -> None:
+        """See `Host`."""
+        self._residents.keep(turn.id, resident)
+
     def progress(self, actor: TaskActor, done: float, total: float | None, note: str) -> None:
         """See `Host`."""
         self._reports.progress(actor.id, done, total, note, actor)
@@ -542,6 +620,14 @@ def _over(actor: TaskActor) -> Future[Any]:
     id = id_text(actor.id)
     refused.set_exception(TaskNotFound(f"this attempt at task {id} is over", id))
     return refused
+
+
+def _row_size(row: tuple[str, bytes | None]) -> int:
+    return 50 + 4 * len(row[0]) + len(row[1] or b"")
+
+
+def _post_size(post: tuple[bytes, bytes, bool]) -> int:
+    return 50 + len(post[1])
 
 
 def _message_size(message: tuple[bytes, bytes]) -> int:

@@ -136,7 +136,7 @@ def commit(
         id,
         acked,
         state,
-        list(rows),
+        [list(rows)],
         list(posts),
         list(reminders),
         list(replies),
