@@ -29,6 +29,10 @@ EXTRAS = {
 UNTESTED = {
     "actors/refs/actor_options.py": "tests/actors/refs/test_actor.py: the options of classes there",
     "actors/refs/port.py": "tests/actors/refs: every reference there speaks to one",
+    "actors/attempt/actor_rows.py": "tests/actors/attempt/test_turn.py: storage and reminders there",
+    "actors/attempt/effects.py": "tests/actors/attempt/test_turn.py: every commit there has some",
+    "actors/attempt/resident.py": "tests/actors/attempt/test_turn.py: every turn there has one",
+    "actors/refs/reminder.py": "tests/actors/attempt/test_turn.py: the reminders that are shown there",
     "actors/shape_compiler.py": "tests/actors/test_shapes.py: every shape there is made by it",
     "storage/file/new_store.py": "tests/storage/test_environment.py: it makes what that opens",
     "supervisor/channel/interface.py": "tests/supervisor/execution: a second channel passes there",

@@ -180,7 +180,11 @@ def test_a_letter_that_comes_before_the_wait_is_answered_in_it(stage: Stage) -> 
     go_on()
 
 
-@pytest.mark.parametrize("letter", [peek("adds"), tell("peek"), call("peek"), peek("absent")], ids=str)
+@pytest.mark.parametrize(
+    "letter",
+    [peek("adds"), tell("peek"), call("peek"), peek("absent")],
+    ids=["changes", "tell", "no flag", "absent"],
+)
 def test_what_may_not_run_then_is_left_in_the_mailbox(stage: Stage, letter: Letter) -> None:
     turn = stage.in_thread(call("waits"))
     stage.waits()

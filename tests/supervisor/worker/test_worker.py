@@ -17,6 +17,8 @@ from puppets import program
 from understudy.actors import values
 from understudy.actors.attempt.host import Assignment, Ending
 from understudy.actors.ids import new_id
+from understudy.actors.refs.letter import READ_ONLY, Kind, Letter, Op
+from understudy.actors.refs.remote_error import unpack_reply
 from understudy.storage.tables.schema import Lane
 from understudy.supervisor.channel.begin_tokens import BeginTokens
 from understudy.supervisor.channel.wait_marks import WaitMarks
@@ -80,6 +82,30 @@ TASKS = """
     @task(name="nap")
     async def nap(seconds):
         return await aio.sleep(seconds)
+
+    class Counter(Actor, durable=True, name="Counter"):
+        def __init__(self, count): self.count = count
+        def adds(self, n):
+            self.count += n
+            print("adds", n)
+            return self.count
+        def stores(self, count):
+            for n in range(count): self.storage[f"{n:06}"] = n
+        def reads(self): return list(self.storage.items("x"))
+        def naps(self):
+            sleep(60)
+        @read_only
+        def peek(self): return self.count
+
+    class AsyncCounter(Actor, durable=True, name="AsyncCounter"):
+        def __init__(self, count): self.count = count
+        async def adds(self, n):
+            self.count += n
+            return self.count
+        async def naps(self):
+            await aio.sleep(60)
+        @read_only
+        def peek(self): return self.count
 
     @task(name="blocks")
     async def blocks(path):
@@ -178,6 +204,41 @@ class Boss:
             self.tokens[lane].add(1)
         self.tell((Order.RUN, lane, [assignment]))
         return id
+
+    def turn(self, name: str, id: bytes, *letters: Letter, first: int = 1, **how: Any) -> bytes:
+        """Hand out a turn of an actor; its id."""
+        generation, is_here, state = (
+            how.pop("generation", 1),
+            how.pop("is_here", False),
+            how.pop("state", None),
+        )
+        turn = (generation, is_here, state, 64, how.pop("what", 0))
+        lane = Lane.ASYNC if name.startswith("Async") else Lane.SYNC
+        self.tokens[lane].add(1)
+        packed = values.pack([[3], {}])
+        assignment = Assignment(id, name, 1, packed, id, None, None, 60.0, False, 0, turn=turn)
+        letter_frames = (
+            [(Order.MESSAGES, id, first, [letter.pack() for letter in letters])] if letters else []
+        )
+        self.tell(*how.pop("before", ()), (Order.RUN, lane, [assignment]), *letter_frames)
+        return id
+
+    def turns(self, id: bytes, count: int = 1) -> list[tuple[Any, ...]]:
+        """The commits of an actor, once there are so many."""
+        return self.until(  # type: ignore[no-any-return]
+            lambda: (
+                found if len(found := [f[2:] for f in self.all(Report.TURN) if f[1] == id]) >= count else None
+            )
+        )
+
+    def ends(self, id: bytes, count: int = 1) -> list[tuple[Any, ...]]:
+        """(ending, value, error, acked) of turns, once so many are over."""
+
+        def found() -> Any:
+            rows = [row for frame in self.all(Report.DONE) for row in frame[1] if row[0] == id]
+            return rows if len(rows) >= count else None
+
+        return [(Ending(row[1]), row[2], row[3], row[5]) for row in self.until(found)]
 
     def until(self, condition: Callable[[], Any]) -> Any:
         while not (found := condition()):
@@ -443,3 +504,123 @@ def test_results_gather_only_while_what_begins_is_known_to_compute_little(tmp_pa
     runs = RUNS
     # The one that computed for long was not known to; after it nothing is known any more.
     assert flushed == [1] * runs + [0] * 3 + [1]
+
+
+# --- actors ---
+
+
+def call(method: str, *args: Any, flags: int = 0) -> Letter:
+    return Letter(Kind.ASK, flags, new_id(), None, Op.CALL, method, values.pack([args, {}]))
+
+
+KINDS = pytest.mark.parametrize("name", ["Counter", "AsyncCounter"])
+
+
+@KINDS
+def test_a_turn_is_reported_in_one_piece_with_its_end(shared: Boss, name: str):
+    asked = call("adds", 4)
+    id = shared.turn(name, new_id(), asked)
+    [(acked, state, rows, posts, reminders, replies, dead, seen)] = shared.turns(id)
+    assert shared.ends(id) == [(Ending.REST, None, None, 1)]
+    [(letter_id, reply, changed)] = replies
+    assert (acked, letter_id, unpack_reply(reply), changed) == (1, asked.id, 7, True)
+    version, attributes = values.unpack(state)
+    assert (version, values.unpack(attributes)) == (1, {"count": 7})
+    assert (rows, posts, reminders, dead, seen) == ((), (), (), (), ())
+    frames = [frame[0] for frame in shared.frames if frame[0] in (Report.TURN, Report.DONE, Report.TAKEN)]
+    assert frames[-2:] == [Report.TURN, Report.DONE], "and it takes no messages as a task does"
+
+
+@KINDS
+def test_the_object_stays_until_it_is_not_needed(shared: Boss, name: str):
+    id = shared.turn(name, new_id())
+    assert shared.ends(id) == [(Ending.REST, None, None, 0)]
+    [(_, state, *_)] = shared.turns(id)
+    shared.turn(name, id, call("adds", 1), is_here=True)
+    shared.ends(id, 2)
+    shared.turn(name, id, call("adds", 1), first=2, is_here=True)
+    shared.ends(id, 3)
+    assert unpack_reply(shared.turns(id, 3)[2][5][0][1]) == 5
+    shared.turn(name, id, call("adds", 1), first=3, is_here=True, generation=2)
+    assert shared.ends(id, 4)[3] == (Ending.ABSENT, None, None, 0), "of another activation"
+    shared.turn(name, id, call("adds", 1), first=3, state=state, generation=3)
+    assert shared.ends(id, 5)[4][0] is Ending.REST
+    assert unpack_reply(shared.turns(id, 4)[3][5][0][1]) == 4, "built anew from the state it was given"
+    shared.turn(name, id, is_here=True, generation=3, before=[(Order.FORGET, [new_id(), id])])
+    assert shared.ends(id, 6)[5][0] is Ending.ABSENT
+    shared.turn(name, id, state=state, generation=4)
+    shared.ends(id, 7)
+    shared.turn(name, id, is_here=True, generation=4, what=1)
+    assert shared.ends(id, 8)[7][:2] == (Ending.REST, b"passive")
+    shared.turn(name, id, is_here=True, generation=4)
+    assert shared.ends(id, 9)[8][0] is Ending.ABSENT
+
+
+def test_a_turn_that_was_taken_back_leaves_the_object(boss: Boss):
+    id = boss.turn("Counter", new_id())
+    boss.ends(id)
+    turn = (1, True, None, 64, 0)
+    boss.tell(
+        (
+            Order.RUN,
+            Lane.SYNC,
+            [Assignment(id, "Counter", 1, None, id, None, None, 60.0, False, 0, turn=turn)],
+        )
+    )
+    boss.tell((Order.DROP, Lane.SYNC, 1))
+    boss.first(Report.DROPPED)
+    boss.turn("Counter", id, call("adds", 1), is_here=True)
+    assert boss.ends(id, 2)[1][0] is Ending.REST
+
+
+def test_more_rows_than_one_list_of_a_frame_may_hold(shared: Boss):
+    count = 4 * BATCH_LIMIT + 1
+    id = shared.turn("Counter", new_id(), call("stores", count))
+    [(_, _, parts, *_)] = shared.turns(id)
+    assert max(map(len, parts)) <= BATCH_LIMIT
+    rows = [row for part in parts for row in part]
+    assert [(key, values.unpack(value)) for key, value in rows] == [(f"{n:06}", n) for n in range(count)]
+
+
+def test_storage_is_read_from_the_supervisor(shared: Boss):
+    id = shared.turn("Counter", new_id(), call("reads"))
+    _, number, asked, what, key, after, limit, reverse = shared.first(Report.READ)
+    assert (asked, what, key, after, reverse) == (id, "rows", "x", None, False)
+    assert limit > 1
+    shared.tell((Order.OK, number, [("x1", values.pack(1)), ("x2", values.pack(2))]))
+    [(*_, replies, _, _)] = shared.turns(id)
+    assert unpack_reply(replies[0][1]) == [["x1", 1], ["x2", 2]]
+
+
+@KINDS
+def test_a_read_only_letter_is_answered_while_a_method_waits(boss: Boss, name: str):
+    id = boss.turn(name, new_id(), call("adds", 1), call("naps"))
+    boss.parked(id)
+    peek = call("peek", flags=READ_ONLY)
+    boss.tell((Order.ASIDE, new_id(), peek.pack()), (Order.ASIDE, id, peek.pack()))
+    _, asked, letter_id, reply = boss.first(Report.ASIDE)
+    assert (asked, letter_id, unpack_reply(reply)) == (id, peek.id, 4)
+    boss.tell((Order.SIGNAL, id, "timeout"))
+    assert boss.ends(id) == [(Ending.REST, None, None, 2)]
+
+
+@KINDS
+def test_an_interrupted_message_is_left(boss: Boss, name: str):
+    id = boss.turn(name, new_id(), call("adds", 1), call("naps"), call("adds", 1))
+    boss.parked(id)
+    boss.tell((Order.INTERRUPT, None))
+    assert boss.ends(id) == [(Ending.INTERRUPTED, None, None, 1)]
+    assert boss.turns(id)[-1][0] == 1
+
+
+def test_what_actors_print_is_in_their_log(shared: Boss):
+    id = shared.turn("Counter", new_id(), call("adds", 9))
+    assert [(level, text) for _, level, text in shared.first(Report.LOG)[2]] == [("info", "adds 9")]
+    shared.ends(id)
+
+
+def test_a_class_that_the_app_does_not_declare(shared: Boss):
+    for name in ("gone", "echo"):
+        id = shared.turn(name, new_id(), call("adds", 9))
+        assert shared.ends(id)[0][0] is Ending.UNDECLARED
+        assert [frame for frame in shared.all(Report.TURN) if frame[1] == id] == []

@@ -1,0 +1,374 @@
+"""Class actors with real processes: transactions, names, rest, reminders, poison, circles, and kills of everything."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import bank
+from bank import Account, Brief, Fussy, Journal, Link, Volatile
+from theatre import PATIENCE, kill, ready
+from understudy import (
+    ActivationFailed,
+    ActorDeadError,
+    ActorRef,
+    AskTimeout,
+    Deadlock,
+    MailboxFull,
+    Poisoned,
+    ReadOnly,
+    RemoteError,
+    Runtime,
+    State,
+    UnencodableValue,
+    ValueTooLarge,
+)
+from waiting import until
+
+#: Threads that send at once, and messages of each.
+SENDERS = 4
+EACH = 25
+
+
+def serve(home: Path, **settings: Any) -> Runtime:
+    return Runtime(home, **{"app": "bank", "workers": 2, "drain": 1.0, **settings})
+
+
+@pytest.fixture
+def rt(home: Path) -> Iterator[Runtime]:
+    with serve(home) as runtime:
+        yield runtime
+
+
+@pytest.fixture
+def name(request: pytest.FixtureRequest) -> str:
+    return request.node.name
+
+
+# --- messages ---
+
+
+def test_calls_tells_and_asks_in_their_order(rt: Runtime, name: str) -> None:
+    ref = rt.actor(Account, name, "Ada")
+    assert ref.call(Account.deposit, 5) == 5
+    ref.tell({"n": 10})
+    assert ref.ask({"n": 1}) == 16
+    assert ref.proxy().deposit(4).get() == 20
+    assert ref.proxy().owner.get() == "Ada"
+    for n in range(200):
+        ref.cast(Account.numbered, n)
+    assert ref.proxy().order.get() == list(range(200))
+
+
+def test_one_name_is_one_actor(rt: Runtime, name: str) -> None:
+    with ThreadPoolExecutor(16) as threads:
+        refs = set(threads.map(lambda _: rt.actor(Account, name, "Ada"), range(64)))
+    (ref,) = refs
+    assert rt.lookup(Account, name) == ref
+    assert rt.lookup(Account, f"no {name}") is None
+    assert rt.actor(Journal, name) != ref, "the class belongs to the name"
+    assert ref in rt.actors(Account, prefix=name)
+    assert ref.is_alive()
+
+
+def test_an_actor_knows_itself(rt: Runtime, name: str) -> None:
+    ref = rt.actor(Link, name)
+    other = rt.actor(Link, f"other {name}", ref)
+    assert other.proxy().next.get() == ref, "a reference is a value"
+
+
+def test_an_error_rolls_back_and_the_actor_lives_on(rt: Runtime, name: str) -> None:
+    journal = rt.actor(Journal, name)
+    ref = rt.actor(Account, name, "Ada", journal)
+    ref.call(Account.deposit, 5)
+    with pytest.raises(ValueError, match="no 3") as caught:
+        ref.call(Account.fail_after, 3)
+    assert isinstance(caught.value, RemoteError)
+    assert "fail_after" in caught.value.traceback
+    assert ref.call(Account.peek) == 5
+    assert ref.call(Account.entries) == 0
+    assert journal.call(Journal.sums) == (5, 1)
+
+
+def test_a_tell_that_fails_is_a_dead_letter(rt: Runtime, name: str) -> None:
+    ref = rt.actor(Account, name)
+    ref.cast(Account.fail_after, 3)
+    ref.cast(Account.deposit, 1)
+    assert ref.call(Account.peek) == 1
+    (dead,) = until(lambda: rt.dead_letters(ref), PATIENCE)
+    assert dead.error.type == "ValueError"
+    assert rt.redrive(ref) == 1
+    until(lambda: [each.id for each in rt.dead_letters(ref)] != [dead.id], PATIENCE)
+
+
+def test_state_that_cannot_be_kept_fails_its_message(rt: Runtime, name: str) -> None:
+    ref = rt.actor(Account, name)
+    ref.call(Account.deposit, 5)
+    with pytest.raises(UnencodableValue):
+        ref.call(Account.unencodable)
+    with pytest.raises(ValueTooLarge):
+        ref.call(Account.grow, 2_000_000)
+    assert ref.call(Account.peek) == 5
+
+
+def test_storage_is_rows_of_its_own(rt: Runtime, name: str) -> None:
+    ref = rt.actor(Account, name)
+    for n in range(50):
+        ref.cast(Account.record, n)
+    assert ref.call(Account.entries) == sum(range(50))
+
+
+def test_a_key_is_done_once(rt: Runtime, name: str) -> None:
+    ref = rt.actor(Account, name).options(key="order-17")
+    assert [ref.call(Account.deposit, 5) for _ in range(3)] == [5, 5, 5]
+    other = rt.actor(Account, name).options(key="order-18")
+    for _ in range(3):
+        other.cast(Account.deposit, 1)
+    assert rt.actor(Account, name).call(Account.peek) == 6
+
+
+def test_after_a_timeout_the_same_key_gives_the_answer(rt: Runtime, name: str) -> None:
+    slow = rt.actor(Link, name)
+    ref = slow.options(key="once", timeout=0.0)
+    with pytest.raises(AskTimeout):
+        ref.call(Link.pass_on)
+    assert ref.options(timeout=PATIENCE).call(Link.pass_on) == 1
+    assert slow.call(Link.seen) == 1
+
+
+def test_an_actor_is_stopped_and_its_name_is_free(rt: Runtime, name: str) -> None:
+    ref = rt.actor(Account, name)
+    ref.cast(Account.deposit, 5)
+    assert ref.stop()
+    assert not ref.stop()
+    assert rt.result(ref.id) == 5
+    assert rt.status(ref.id).state is State.COMPLETED
+    with pytest.raises(ActorDeadError):
+        ref.call(Account.peek)
+    with pytest.raises(ActorDeadError):
+        ref.tell({"n": 1})
+    assert rt.actor(Account, name).call(Account.peek) == 0
+
+
+# --- waiting for each other ---
+
+
+def test_a_chain_of_actors(rt: Runtime, name: str) -> None:
+    refs: list[ActorRef[Link]] = []
+    for n in range(20):
+        refs.append(rt.actor(Link, f"{name} {n}", *refs[-1:]))
+    assert refs[-1].call(Link.pass_on) == 1, "more than there are slots: an actor that waits holds none"
+
+
+@pytest.mark.parametrize("length", [1, 2, 3])
+def test_a_circle_is_refused_at_once(rt: Runtime, name: str, length: int) -> None:
+    refs = [rt.actor(Link, f"{name} {n}") for n in range(length)]
+    for ref, following in zip(refs, [*refs[1:], refs[0]], strict=True):
+        ref.call(Link.join, following)
+    began = time.monotonic()
+    with pytest.raises(Deadlock, match=" -> "):
+        refs[0].call(Link.pass_on)
+    assert time.monotonic() - began < PATIENCE
+    assert refs[0].call(Link.seen) == 0, "rolled back"
+
+
+def test_a_read_only_method_runs_while_another_waits(rt: Runtime, name: str) -> None:
+    other = rt.actor(Link, f"other {name}")
+    ref = rt.actor(Link, name, other)
+    assert ref.call(Link.ask_with_me) == 1, "it sees what is not committed"
+
+
+def test_a_read_only_method_changes_nothing(rt: Runtime, name: str) -> None:
+    ref = rt.actor(Account, name)
+    with pytest.raises(ReadOnly):
+        ref.call(Account.spoil)
+    assert ref.call(Account.peek) == 0
+
+
+# --- life ---
+
+
+def test_a_reminder_comes_as_a_message(rt: Runtime, name: str) -> None:
+    ref = rt.actor(Account, name)
+    ref.call(Account.remind_me, 0.01, 7)
+    until(lambda: ref.call(Account.peek) == 7, PATIENCE)
+
+
+def test_no_message_falls_between_rest_and_work(rt: Runtime, name: str) -> None:
+    ref = rt.actor(Brief, name)
+    chance = random.Random(1)
+    for n in range(1, 301):
+        assert ref.call(Brief.add) == n
+        if chance.random() < 0.3:
+            time.sleep(chance.uniform(0, 0.003))  # so that it is being put to rest, now and then
+    assert ref.call(Brief.rested) > 0
+
+
+def test_activation_is_tried_again_and_loses_no_tell(rt: Runtime, name: str, tmp_path: Path) -> None:
+    blocker = tmp_path / "blocker"
+    blocker.touch()
+    ref = rt.actor(Fussy, name, str(blocker))
+    ref.cast(Fussy.add)
+    with pytest.raises(ActivationFailed, match="not now"):
+        ref.call(Fussy.add)
+    blocker.unlink()
+
+    def answered() -> int | None:
+        try:
+            return ref.call(Fussy.add)
+        except ActivationFailed:
+            return None
+
+    assert until(answered, PATIENCE) == 2
+
+
+def test_an_actor_without_durable_state(rt: Runtime, name: str) -> None:
+    ref = rt.actor(Volatile, name)
+    assert [ref.call(Volatile.add) for _ in range(5)] == [1, 2, 3, 4, 5]
+    with pytest.raises(ValueError, match="no"):
+        ref.call(Volatile.fail)
+    assert ref.call(Volatile.add) == 6
+    ref.cast(Volatile.fail)
+    until(lambda: not ref.is_alive(), PATIENCE)
+    with pytest.raises(ActorDeadError):
+        ref.call(Volatile.add)
+
+
+# --- kills ---
+
+
+def test_an_ask_outlives_its_worker(home: Path, tmp_path: Path) -> None:
+    with serve(home) as rt:
+        ref = rt.actor(Account, "ada")
+        ref.call(Account.deposit, 5)
+        assert ref.call(Account.kill_worker_once, str(tmp_path / "mark")) == 6
+        volatile = rt.actor(Volatile, "v")
+        volatile.call(Volatile.add)
+        with pytest.raises(ActorDeadError):
+            volatile.call(Volatile.kill_worker)
+
+
+def test_poison_among_good_messages(home: Path) -> None:
+    with serve(home, restarts=100) as rt:
+        ref = rt.actor(Account, "ada")
+        for n in range(100):
+            ref.cast(Account.numbered, n)
+            if n == 50:
+                asked = ref.submit(Account.kill_worker)
+        with pytest.raises(Poisoned):
+            asked.get(timeout=4 * PATIENCE)
+        assert ref.proxy().order.get(timeout=PATIENCE) == list(range(100))
+        (dead,) = rt.dead_letters(ref)
+        assert dead.error.type == "Poisoned"
+
+
+def test_a_method_that_hangs_fails_alone(home: Path) -> None:
+    with serve(home, restarts=100) as rt:
+        ref = rt.actor(bank.Hasty, "ada")
+        with pytest.raises(RemoteError, match="longer than"):
+            ref.call(bank.Hasty.hang)
+        assert ref.call(bank.Hasty.add) == 1
+
+
+def test_a_full_mailbox_is_the_senders_matter(home: Path) -> None:
+    with serve(home, mailbox_messages=10) as rt:
+        ref = rt.actor(bank.Hasty, "ada")
+        ref.cast(bank.Hasty.doze, 0.5)
+        with pytest.raises(MailboxFull):
+            flood(ref)
+
+
+def flood(ref: ActorRef[bank.Hasty]) -> None:
+    for _ in range(1_000):
+        ref.cast(bank.Hasty.add)
+
+
+def stormed(rt: Runtime, act: Callable[[int, int], None], victims: Callable[[], list[int]], kills: int) -> None:
+    """Have SENDERS threads act EACH times while processes are killed."""
+    failures: list[BaseException] = []
+    over = threading.Event()
+
+    def go(sender: int) -> None:
+        try:
+            for n in range(EACH):
+                act(sender, n)
+        except BaseException as error:  # noqa: BLE001 - raised again by the test's own thread
+            failures.append(error)
+
+    threads = [threading.Thread(target=go, args=(sender,)) for sender in range(SENDERS)]
+
+    def strike() -> None:
+        chance = random.Random(7)
+        for _ in range(kills):
+            if over.wait(chance.uniform(0.01, 0.2)):
+                return
+            for pid in victims()[:1]:
+                try:
+                    kill(pid)
+                except ProcessLookupError:
+                    continue
+
+    killer = threading.Thread(target=strike)
+    for thread in (*threads, killer):
+        thread.start()
+    for thread in threads:
+        thread.join()
+    over.set()
+    killer.join()
+    if failures:
+        raise failures[0]
+
+
+def workers_of(rt: Runtime) -> list[int]:
+    return [worker["pid"] for worker in rt.tree()["workers"] if worker["pid"]]
+
+
+@pytest.mark.parametrize("victim", ["worker", "supervisor"])
+def test_money_is_exact_whatever_is_killed(home: Path, victim: str) -> None:
+    """Through a chain of three: one account moves money to another, which tells a journal."""
+    with serve(home, restarts=1_000, max_crashes=1_000) as rt:
+        ready(rt, 2)
+        journal = rt.actor(Journal, "journal")
+        target = rt.actor(Account, "target", "", journal)
+        sources = [rt.actor(Account, f"source {n}") for n in range(SENDERS)]
+
+        def act(sender: int, n: int) -> None:
+            sources[sender].call(Account.move, target, 1)
+            sources[sender].options(key=f"number {n}").cast(Account.numbered, n)
+
+        def victims() -> list[int]:
+            if victim == "supervisor":
+                return [rt.supervisor_pid]
+            pids = workers_of(rt)
+            random.shuffle(pids)
+            return pids
+
+        stormed(rt, act, victims, 8 if victim == "worker" else 4)
+        total = SENDERS * EACH
+        assert [source.call(Account.peek) for source in sources] == [-EACH] * SENDERS
+        assert [source.proxy().order.get() for source in sources] == [list(range(EACH))] * SENDERS
+        assert target.call(Account.peek) == total
+        until(lambda: journal.call(Journal.sums) == (total, total), PATIENCE)
+        assert all(rt.dead_letters(ref) == [] for ref in (journal, target, *sources))
+
+
+def test_actors_and_their_reminders_outlive_a_restart(home: Path) -> None:
+    with serve(home) as rt:
+        ref = rt.actor(Account, "ada")
+        ref.call(Account.deposit, 5)
+        ref.call(Account.remind_me, 0.5, 7)
+        volatile = rt.actor(Volatile, "v")
+        assert volatile.call(Volatile.add) == 1
+    with serve(home) as rt:
+        again = rt.lookup(Account, "ada")
+        assert again == ref
+        until(lambda: again.call(Account.peek) == 12, PATIENCE)
+        assert rt.status(volatile.id).state is State.FAILED
+        assert rt.lookup(Volatile, "v") is None

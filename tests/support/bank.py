@@ -1,0 +1,204 @@
+"""An app of class actors: accounts, a journal of what they did, and actors that wait for each other."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import Any
+
+from understudy import Actor, ActorRef, read_only
+
+
+class Account(Actor, durable=True, idle=None):
+    """Holds money, and notes each movement in its storage and with its journal."""
+
+    transient = ("activations",)
+
+    def __init__(self, owner: str = "", journal: ActorRef[Journal] | None = None) -> None:
+        self.owner, self.balance, self.journal = owner, 0, journal
+        self.order: list[int] = []
+
+    def on_start(self) -> None:
+        self.activations = getattr(self, "activations", 0) + 1
+
+    def on_receive(self, message: Any) -> Any:
+        self.balance += message["n"]
+        return self.balance
+
+    def deposit(self, n: int) -> int:
+        self.balance += n
+        if self.journal is not None:
+            self.journal.cast(Journal.note, n)
+        return self.balance
+
+    def numbered(self, n: int) -> None:
+        self.order.append(n)
+
+    def record(self, n: int) -> None:
+        self.storage[f"entry/{self.message_id}"] = n
+        self.balance += n
+
+    def move(self, to: ActorRef[Account], n: int) -> int:
+        """Take money from here and have it put there: the answer is the balance there."""
+        self.balance -= n
+        return to.call(Account.deposit, n)
+
+    def fail_after(self, n: int) -> None:
+        self.balance += n
+        self.storage["never"] = n
+        if self.journal is not None:
+            self.journal.cast(Journal.note, n)
+        raise ValueError(f"no {n}")
+
+    def entries(self) -> int:
+        return sum(self.storage.values())
+
+    def kill_worker(self) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def kill_worker_once(self, mark: str) -> int:
+        """Kill the worker the first time."""
+        self.balance += 1
+        try:
+            os.close(os.open(mark, os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            return self.balance
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError
+
+    def grow(self, n: int) -> None:
+        self.order = list(range(n))
+
+    def unencodable(self) -> None:
+        self.owner = object()  # type: ignore[assignment]
+
+    def remind_me(self, delay: float, n: int) -> None:
+        self.remind("later", Account.deposit, n, delay=delay)
+
+    def pid(self) -> int:
+        return os.getpid()
+
+    def on_stop(self) -> int:
+        return self.balance
+
+    @read_only
+    def peek(self) -> int:
+        return self.balance
+
+    @read_only
+    def spoil(self) -> None:
+        self.balance = -1
+
+
+class Journal(Actor, durable=True, idle=None):
+    """Adds up what accounts tell it."""
+
+    def __init__(self) -> None:
+        self.total = self.count = 0
+
+    def note(self, n: int) -> None:
+        self.total += n
+        self.count += 1
+
+    def sums(self) -> tuple[int, int]:
+        return self.total, self.count
+
+
+class Link(Actor, durable=True, idle=None):
+    """One of several that ask each other."""
+
+    def __init__(self, next: ActorRef[Any] | None = None) -> None:
+        self.next = next
+        self.count = 0
+
+    def join(self, next: ActorRef[Any]) -> None:
+        self.next = next
+
+    def pass_on(self) -> int:
+        """Count here, and then in all that follow."""
+        self.count += 1
+        return self.count if self.next is None else self.next.call(Link.pass_on)
+
+    def call_back(self, caller: ActorRef[Any]) -> int:
+        return caller.call(Link.seen)
+
+    def ask_with_me(self) -> int:
+        self.count += 1
+        assert self.next is not None
+        return self.next.call(Link.call_back, self.actor_ref)
+
+    @read_only
+    def seen(self) -> int:
+        return self.count
+
+
+class Volatile(Actor):
+    """Keeps nothing on disk."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def add(self) -> int:
+        self.count += 1
+        return self.count
+
+    def kill_worker(self) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def fail(self) -> None:
+        raise ValueError("no")
+
+
+class Brief(Actor, durable=True, idle=0.001):
+    """Is put to rest all the time."""
+
+    transient = ("fresh",)
+
+    def __init__(self) -> None:
+        self.count = self.rests = 0
+
+    def on_start(self) -> None:
+        self.fresh = True
+
+    def add(self) -> int:
+        self.count += 1
+        return self.count
+
+    def on_passivate(self) -> None:
+        self.rests += 1
+
+    @read_only
+    def rested(self) -> int:
+        return self.rests
+
+
+class Fussy(Actor, durable=True):
+    """Cannot be built while a file is there."""
+
+    def __init__(self, blocker: str) -> None:
+        if os.path.exists(blocker):
+            raise RuntimeError("not now")
+        self.count = 0
+
+    def add(self) -> int:
+        self.count += 1
+        return self.count
+
+
+class Hasty(Actor, durable=True, timeout=0.5, grace=0.1):
+    """Has little time for each message."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def add(self) -> int:
+        self.count += 1
+        return self.count
+
+    def doze(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+    def hang(self) -> None:
+        while True:
+            time.sleep(0.01)
