@@ -232,6 +232,8 @@ class Attempts:
             how, timed_out = _ENDINGS[ending], attempt.signal == "timeout"
             try:
                 if isinstance(task, LiveActor):
+                    if how is Ending.UNDECLARED:
+                        self._undeclared(seat, record.name, error)
                     self._turns.done(task, how, value, error_row(error), delay)
                     continue
                 if task.mailbox is not None and acknowledges(how, timed_out=timed_out):

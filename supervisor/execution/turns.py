@@ -425,12 +425,8 @@ class Turns:
             self._pause(actor, delay)
         elif how is Ending.INTERRUPTED:
             self._again(actor)
-        elif how is Ending.ABSENT:
+        elif how in (Ending.ABSENT, Ending.UNDECLARED):
             self._put_away(actor)
-            self._again(actor)
-        elif how is Ending.UNDECLARED:
-            self._put_away(actor)
-            self._table.undeclare(actor.record.name)
             self._again(actor)
         elif actor.durable:
             self._activation_failed(actor, error)

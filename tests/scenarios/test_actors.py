@@ -290,7 +290,9 @@ def flood(ref: ActorRef[bank.Hasty]) -> None:
         ref.cast(bank.Hasty.add)
 
 
-def stormed(rt: Runtime, act: Callable[[int, int], None], victims: Callable[[], list[int]], kills: int) -> None:
+def stormed(
+    rt: Runtime, act: Callable[[int, int], None], victims: Callable[[], list[int]], kills: int
+) -> None:
     """Have SENDERS threads act EACH times while processes are killed."""
     failures: list[BaseException] = []
     over = threading.Event()
