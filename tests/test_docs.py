@@ -149,7 +149,10 @@ def test_every_program_prints_what_the_page_says(tmp_path: Path) -> None:
 
 
 def test_there_are_programs_on_the_pages_that_teach() -> None:
-    teaching = {"README.md", *(f"docs/{page}.md" for page in ("tasks", "messages", "client", "websockets"))}
+    teaching = {
+        "README.md",
+        *(f"docs/{page}.md" for page in ("tasks", "messages", "actors", "client", "websockets")),
+    }
     assert teaching <= {b.page for b in PROGRAMS}
     assert [name_of(block) for block in PROGRAMS if block.output is None] == []
 
