@@ -25,6 +25,7 @@ WHOLE = {
     "value_limit": (1024, 1 << 31),
     "log_limit": (64 * 1024, 1 << 40),
     "worker_tasks": (0, 1 << 60),
+    "active_actors": (1, 1 << 60),
     "worker_memory": (0, 1 << 60),
     "restarts": (0, 1_000_000),
     "map_size": (MIB // 4, 1 << 46),

@@ -83,6 +83,9 @@ def setting(
 )
 @setting("worker_memory", SIZE, "Replace a worker that uses more memory than this.", "SIZE", "never")
 @setting("worker_tasks", click.IntRange(0), "Replace a worker after N tasks.", default="never")
+@setting(
+    "active_actors", click.IntRange(1), "Actors at rest that a worker keeps in memory.", default="10,000"
+)
 @setting("max_crashes", click.IntRange(1), "Worker deaths after which a task fails as Poisoned.")
 @setting(
     "crash_window", DURATION, "Time for which the death of a worker counts against a task.", "TIME", "1h"
