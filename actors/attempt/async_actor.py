@@ -221,7 +221,7 @@ class AsyncTaskActor(TaskActor):
         if timeout is not None and timeout <= 0:
             await asyncio.sleep(0)  # a task that polls must let other tasks run
             return ready()
-        waiter = _Waiter(self)
+        waiter = Waiter(self)
         ring = waiter.ring
         timer = None if timeout is None else self.loop.call_later(timeout, waiter.expire)
         self.inbox.listen(ring)
@@ -253,7 +253,7 @@ class AsyncTaskActor(TaskActor):
             self.loop.call_soon_threadsafe(call)
 
 
-class _Waiter:
+class Waiter:
     """Wakes one wait of an async actor, from any thread. A ring ends only a wait that has already begun. So
     the waiting code checks its condition and then waits, with no `await` in between."""
 

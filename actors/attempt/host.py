@@ -92,8 +92,8 @@ class Assignment(NamedTuple):
     interruptions: int
     capture_output: bool = False
     turn: tuple[int, bool, bytes | None, int, int] | None = None
-    """Of a class actor's turn: (number of the activation, whether its object is here, the state, the most messages,
-    0 or 1 to put it to rest). Without an object and a state, it is built for the first time."""
+    """Of a class actor's turn: (number of the activation, whether its object is here, the state, how many messages come
+    right behind this, 0 or 1 to put it to rest). Without an object and a state, it is built for the first time."""
 
 
 class Host(Protocol):

@@ -4,7 +4,8 @@ The life of a turn:
 
 1. The object is here from an earlier turn, or it is built: by `__init__` once in its life, else from its state. Then
    `on_start` runs.
-2. It takes letters in order, as long as there are any, at most `most` and for at most TURN_SECONDS. It never waits.
+2. It takes the letters that it was given, in order, for at most TURN_SECONDS. It waits for the first of them, which
+   are on their way, and never for more.
 3. Each letter is a transaction. Its effects count once its method has returned and the attributes are encoded. After
    an error the object gets its last attributes back, and the effects are dropped.
 4. All effects are reported as one commit, in one send with the end of the attempt. If a method is about to wait, what
@@ -39,13 +40,13 @@ from ..task.retry import leaves
 from .actor import TaskActor, current_actor
 from .actor_rows import ActorRows
 from .aside import Aside, Asides, AsyncAside, letter_aside
-from .async_actor import AsyncTaskActor
+from .async_actor import AsyncTaskActor, Waiter
 from .effects import Effects
 from .host import Assignment, Ending, Host, Outcome, describe, error_outcome
 from .resident import Call, Resident, class_of, driven, driven_async, encoded
+from .wakeup import Wakeup
 
-#: Seconds after which a turn takes no further message, so that other actors have theirs. The number of its messages
-#: comes with the assignment.
+#: Seconds after which a turn takes no further message, so that other actors have theirs.
 TURN_SECONDS: Final = 0.005
 #: Bytes, and rows of all kinds, that one commit may have before the turn ends.
 COMMIT_BYTES: Final = 8 * 1024 * 1024
@@ -195,6 +196,8 @@ class TurnActor(TaskActor):
 
     def _work(self, most: int) -> Play:
         inbox = self.inbox
+        if most and not inbox.messages:
+            yield self._await_letters, (), {}
         end = perf_counter() + TURN_SECONDS
         while most > 0 and inbox.messages and self.signal is None and not self.interrupted:
             most -= 1
@@ -210,6 +213,17 @@ class TurnActor(TaskActor):
             if perf_counter() > end or settled.size > COMMIT_BYTES or settled.count > COMMIT_ROWS:
                 break
         return Outcome(Ending.REST, PASSIVE if self._wants_rest else None)
+
+    def _await_letters(self) -> Any:
+        """Wait for the letters that come right behind the order for this turn. Nothing else wakes it but a stop."""
+        wakeup = Wakeup()
+        self.inbox.listen(wakeup.ring)
+        while not self._something_to_do():
+            wakeup.wait()
+        self.inbox.unlisten(wakeup.ring)
+
+    def _something_to_do(self) -> bool:
+        return bool(self.inbox.messages) or self.interrupted or self.signal is not None
 
     def _handle(self, number: int, data: bytes) -> Generator[Call, Any, Outcome | None]:
         """Handle one letter. The outcome if the turn ends with it."""
@@ -581,6 +595,13 @@ class AsyncTurnActor(TurnActor, AsyncTaskActor):
     def _stop_consumed(self) -> None:
         if self._coroutine is not None:
             self._coroutine.uncancel()
+
+    async def _await_letters(self) -> None:
+        waiter = Waiter(self)
+        self.inbox.listen(waiter.ring)
+        while not self._something_to_do():
+            await waiter.next_ring()
+        self.inbox.unlisten(waiter.ring)
 
     def run_beside(self, asides: Asides, runner: object) -> None:
         """See the sync one."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import ItemsView, Iterator, KeysView, MutableMapping, Sequence, ValuesView
-from typing import Any, Final, Protocol
+from typing import Any, Final, NoReturn, Protocol
 
 from .. import values
 from ..errors import InvalidOption
@@ -75,7 +75,7 @@ class Storage(MutableMapping[str, Any]):
         return (key for key, _ in self._pairs("", reverse=True))
 
     def __len__(self) -> int:
-        """Reads every row."""
+        """Reads every row. So does `list(storage)`, and then once more; `list(storage.keys())` does not."""
         return sum(1 for _ in self)
 
     def __bool__(self) -> bool:
@@ -146,8 +146,8 @@ class _Keys(KeysView[str]):
         self._storage = storage
         self._prefix = prefix
 
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
+    def __len__(self) -> NoReturn:
+        raise _no_length()
 
     def __contains__(self, key: object) -> bool:
         return isinstance(key, str) and key.startswith(self._prefix) and key in self._storage
@@ -167,8 +167,8 @@ class _Values(ValuesView[Any]):
         self._storage = storage
         self._prefix = prefix
 
-    def __len__(self) -> int:
-        return sum(1 for _ in self._storage._pairs(self._prefix, reverse=False))
+    def __len__(self) -> NoReturn:
+        raise _no_length()
 
     def __contains__(self, value: object) -> bool:
         return any(each == value for each in self)
@@ -188,8 +188,8 @@ class _Items(ItemsView[str, Any]):
         self._storage = storage
         self._prefix = prefix
 
-    def __len__(self) -> int:
-        return sum(1 for _ in self._storage._pairs(self._prefix, reverse=False))
+    def __len__(self) -> NoReturn:
+        raise _no_length()
 
     def __contains__(self, item: object) -> bool:
         if not isinstance(item, tuple) or len(item) != 2:
@@ -207,6 +207,11 @@ class _Items(ItemsView[str, Any]):
 
     def __repr__(self) -> str:
         return f"<items of a storage whose keys start with {self._prefix!r}>"
+
+
+def _no_length() -> TypeError:
+    # `list` asks for the length first, and goes on without one. It would read every row for that.
+    return TypeError("rows of storage are read one by one: count them by sum(1 for _ in …)")
 
 
 def _between(keys: list[str], after: str | None, end: str | None, *, reverse: bool) -> list[str]:

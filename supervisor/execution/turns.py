@@ -237,7 +237,8 @@ class Turns:
         if not resident and actor.durable:
             state = self._store.get(Table.ACTORS, state_key(actor.id))
         what = PASSIVATE if actor.passivate and not actor.box.count else WORK
-        actor.turn = (actor.generation, resident, state, actor.most, what)
+        letters = min(actor.most, actor.box.count)
+        actor.turn = (actor.generation, resident, state, letters, what)
         self._residency.at_work(actor, seat)
 
     def took_back(self, actor: LiveActor) -> None:

@@ -143,6 +143,8 @@ class Worker:
         # Held while an assignment becomes an actor, so that no order for it is lost in between.
         self._making = threading.Lock()
         self._expected: dict[bytes, list[Callable[[TaskActor], None]]] = {}
+        #: Assignments that are queued once all orders that have arrived are read.
+        self._held: list[tuple[int, list[Assignment]]] = []
         #: The capture of the only task of this worker, if it has asked for one.
         self._captured: DescriptorCapture | None = None
         self._draining = False
@@ -224,6 +226,8 @@ class Worker:
                         atexit.register(worker_hooks.stop)
                         return STOPPED
                     self._on[frame[0]](*frame[1:])
+                if self._held:
+                    self._begin_held()
             except ProtocolError:
                 return self._orphaned()
 
@@ -288,9 +292,25 @@ class Worker:
 
     def _run_these(self, lane: int, rows: tuple[Any, ...]) -> None:
         assignments = [Assignment(*row) for row in rows]
+        hold = bool(self._held)
         with self._making:
             for assignment in assignments:
                 self._expected[assignment.id] = []
+                if assignment.turn is not None:
+                    hold = True
+        if hold:
+            # The messages of turns stand behind the order in the same packet: a turn that begins first has to wait for
+            # them. What comes after turns is held, too, because the supervisor counts on the order.
+            self._held.append((lane, assignments))
+        else:
+            self._queue(lane, assignments)
+
+    def _begin_held(self) -> None:
+        held, self._held = self._held, []
+        for lane, assignments in held:
+            self._queue(lane, assignments)
+
+    def _queue(self, lane: int, assignments: list[Assignment]) -> None:
         if lane == Lane.SYNC:
             self._slots.add(assignments)
             return
@@ -320,6 +340,7 @@ class Worker:
             self._event_loop().call_soon(self._begin_next)
 
     def _drop(self, lane: int, count: int) -> None:
+        self._begin_held()
         if lane == Lane.SYNC:
             for assignment in self._slots.drop(count):
                 self._expected.pop(assignment.id, None)

@@ -345,10 +345,33 @@ def test_letters_are_handled_in_order_in_one_commit(stage: Stage) -> None:
     assert stage.outcomes[-1].value is None
 
 
-def test_a_turn_takes_so_many_letters(stage: Stage) -> None:
-    stage.give(*(call("deposit", 1) for _ in range(5)), most=2)
-    assert stage.last.acked == 2
-    assert stage.stored["balance"] == 2
+def test_a_turn_waits_for_the_letters_that_it_was_given(stage: Stage) -> None:
+    stage.begin(call("deposit", 1))
+    turn = stage.turn
+    assert turn is not None
+    letters, turn.inbox.messages = turn.inbox.messages, ()
+    thread = threading.Thread(target=stage.run)
+    stage.threads.append(thread)
+    thread.start()
+    until(lambda: turn.inbox.rings)
+    turn.inbox.put_all(letters)
+    thread.join()
+    assert stage.stored["balance"] == 1
+    assert (stage.parked_count, turn.inbox.rings) == (0, ())
+
+
+def test_a_turn_that_waits_for_letters_can_be_interrupted(stage: Stage) -> None:
+    stage.begin(call("deposit", 1))
+    turn = stage.turn
+    assert turn is not None
+    turn.inbox.messages = ()
+    thread = threading.Thread(target=stage.run)
+    stage.threads.append(thread)
+    thread.start()
+    until(lambda: turn.inbox.rings)
+    turn.interrupt()
+    thread.join()
+    assert stage.last.acked == 0
 
 
 def test_a_turn_takes_so_long(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -991,7 +1014,7 @@ def test_what_helper_threads_report_is_whole(account: Stage) -> None:
     stage = Stage(Busy)
     stage.give()
     over = threading.Event()
-    stage.begin(*(tell("adds") for _ in range(500)), most=500)
+    stage.begin(*(tell("adds") for _ in range(500)))
     turn = stage.turn
     assert turn is not None
 
@@ -1004,7 +1027,7 @@ def test_what_helper_threads_report_is_whole(account: Stage) -> None:
     while not stage.outcomes[1:] or stage._acked < 500:
         turn._start_actor_loop()
         if stage._acked < 500:
-            stage.begin(*(tell("adds") for _ in range(500 - stage._acked)), most=500)
+            stage.begin(*(tell("adds") for _ in range(500 - stage._acked)))
             assert stage.turn is not None
             turn = stage.turn
     over.set()
