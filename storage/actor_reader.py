@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import heapq
+from collections.abc import Callable, Collection, Iterator
+from itertools import islice
 from typing import NamedTuple, TypeVar
 
 from ..actors.errors import StoreCorrupt
+from .live_rows import keys_by_age, record_of
 from .shared_view import Reading, Snapshot
 from .tables import actor_rows
 from .tables.actor_rows import DeadLetterRow, Range, ReminderRow
-from .tables.schema import ID_BYTES, Table, after_prefix
+from .tables.schema import ID_BYTES, Lane, Table, after_prefix, live_id
 
 T = TypeVar("T")
 
 
-class NamedActor(NamedTuple):
-    """An actor that is alive and has a name."""
+class ActorName(NamedTuple):
+    """A living actor."""
 
-    class_name: str
-    name: str
     id: bytes
+    class_name: str
+    name: str | None
+    """None for none."""
 
 
 class ActorReader:
@@ -29,34 +33,36 @@ class ActorReader:
         raise NotImplementedError
 
     def actor_id(self, class_name: str, name: str) -> bytes | None:
-        """The id of the actor that has this name in its class; None if no actor that is alive has it."""
+        """The living actor of this class and name; None if there is none."""
         key = actor_rows.name_key(class_name, name)
         with self._read() as snapshot:
             id = snapshot.get(Table.ACTORS, key)
-            return None if id is None else _named(key, id).id
+            return None if id is None else _actor(key, id).id
+
+    def actor_classes(self) -> list[str]:
+        """The classes that have a living actor with a name, sorted."""
+        with self._read() as snapshot:
+            return list(_classes(snapshot))
 
     def actors(
         self,
-        class_name: str | None = None,
+        classes: Collection[str] | None = None,
+        *,
         prefix: str = "",
         limit: int | None = 100,
-        after: tuple[str, str] | None = None,
-    ) -> list[NamedActor]:
-        """At most `limit` actors that have a name, of this class or of all, sorted by class, then by name.
+        after: ActorName | None = None,
+    ) -> list[ActorName]:
+        """At most `limit` living actors of these classes, in the order of their ids, behind `after`.
 
-        `prefix` is the beginning of their names. `after` is the class and name of the last one of the page before.
+        With a `prefix` those whose names start with it, in the order of classes and names.
         """
-        found: list[NamedActor] = []
         with self._read() as snapshot:
-            behind = b"" if after is None else actor_rows.name_key(*after) + b"\0"
-            classes = _classes(snapshot, after and after[0]) if class_name is None else iter((class_name,))
-            for one in classes:
-                start, stop = actor_rows.names_range(one, prefix)
-                for key, id in snapshot.rows(Table.ACTORS, max(start, behind), stop):
-                    if limit is not None and len(found) >= limit:
-                        return found
-                    found.append(_named(key, id))
-        return found
+            found = (
+                _named(snapshot, classes, prefix, after)
+                if prefix
+                else _living(snapshot, classes, b"" if after is None else after.id)
+            )
+            return list(islice(found, limit))
 
     def state(self, id: bytes) -> bytes | None:
         """The state of an actor as its worker has packed it; None if it has not committed any."""
@@ -80,7 +86,7 @@ class ActorReader:
             lambda key, row: (actor_rows.reminder_name(key), actor_rows.unpack_reminder(row)),
         )
 
-    def dead_letters(self, id: bytes, limit: int | None = 100) -> list[tuple[bytes, DeadLetterRow]]:
+    def dead_letters(self, id: bytes, limit: int | None = None) -> list[tuple[bytes, DeadLetterRow]]:
         """At most `limit` dead letters of an actor with their ids, oldest first."""
         return self._rows(
             actor_rows.dead_range(id),
@@ -111,23 +117,42 @@ def letters_in(snapshot: Snapshot, id: bytes) -> int:
     return sum(1 for _ in snapshot.rows(Table.ACTORS, *actor_rows.letters_of(id)))
 
 
-def _classes(snapshot: Snapshot, first: str | None) -> Iterator[str]:
-    """The classes that have named actors, sorted, from this one on. It reads one row for each class."""
+def _living(snapshot: Snapshot, classes: Collection[str] | None, after: bytes) -> Iterator[ActorName]:
+    """The living actors of these classes with ids above `after`, by id. It reads no more than are taken from it."""
+    parts = [keys_by_age(snapshot, lane, after) for lane in (Lane.RUNNING, Lane.IDLE)]
+    for key in heapq.merge(*parts, key=live_id):
+        record = record_of(snapshot, key)
+        if record.actor is not None and (classes is None or record.name in classes):
+            yield ActorName(record.id, record.name, record.actor or None)
+
+
+def _named(
+    snapshot: Snapshot, classes: Collection[str] | None, prefix: str, after: ActorName | None
+) -> Iterator[ActorName]:
+    """The living actors of these classes whose names start with this text, by class and name."""
+    behind = b"" if after is None else actor_rows.name_key(after.class_name, after.name or "") + b"\0"
+    for each in _classes(snapshot) if classes is None else sorted(classes):
+        start, stop = actor_rows.names_range(each, prefix)
+        for row in snapshot.rows(Table.ACTORS, max(start, behind), stop):
+            yield _actor(*row)
+
+
+def _classes(snapshot: Snapshot) -> Iterator[str]:
+    """The classes that have named actors, sorted. It reads one row for each class."""
     start, stop = actor_rows.NAME, after_prefix(actor_rows.NAME)
-    if first is not None:
-        start = actor_rows.names_range(first)[0]
     while row := next(snapshot.rows(Table.ACTORS, start, stop), None):
-        class_name = _named(*row).class_name
+        class_name = _actor(*row).class_name
         yield class_name
         _, start = actor_rows.names_range(class_name)
 
 
-def _named(key: bytes, id: bytes) -> NamedActor:
+def _actor(key: bytes, id: bytes) -> ActorName:
+    """The actor of a name's row."""
     try:
         class_name, name = actor_rows.name_parts(key)
         if actor_rows.name_key(class_name, name) != key or len(id) != ID_BYTES:
             raise ValueError(f"its id has {len(id)} bytes")
-        return NamedActor(class_name, name, id)
+        return ActorName(id, class_name, name)
     except ValueError as error:
         raise _corrupt(key, error) from error
 

@@ -7,18 +7,18 @@ supervisor's own view by one commit.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgpack
 
 from ..actors.errors import StoreCorrupt, StoreError
 from ..actors.state import TERMINAL, State
 from .actor_reader import ActorReader, letters_in
+from .live_rows import keys_by_age, keys_in, parsed, record_of
 from .shared_view import Reading, Snapshot, release, view_of
-from .tables import actor_rows
 from .tables.record import Record, is_bare, state_of
 from .tables.schema import (
     ID_BYTES,
@@ -27,7 +27,6 @@ from .tables.schema import (
     after_prefix,
     id_floor,
     live_id,
-    live_lane,
     log_key,
     log_seq,
     state_in,
@@ -40,15 +39,6 @@ LogLine = tuple[float, str, str]
 
 End = tuple[bytes, str, bytes | None, Any]
 """Id, final state, encoded value, error of a task that has ended."""
-
-
-class ActorName(NamedTuple):
-    """A living actor."""
-
-    id: bytes
-    class_name: str
-    name: str | None
-    """None for none."""
 
 
 _CLOCK_SLACK: Final = 3600.0  # seconds by which the time in a task's id and its time of creation may differ
@@ -85,13 +75,13 @@ class Reader(ActorReader):
     def record(self, id: bytes) -> Record | None:
         """The record of a task; None if there is no task with this id."""
         row = self._get(Table.TASKS, id)
-        return None if row is None else _parsed(id, Record.unpack, id, row)
+        return None if row is None else parsed(id, Record.unpack, id, row)
 
     def record_and_depth(self, id: bytes) -> tuple[Record, int] | None:
         """The record of a task and how many messages its mailbox holds; None if there is no task with this id."""
         with self._read() as snapshot:
             row = snapshot.get(Table.TASKS, id)
-            return None if row is None else (_parsed(id, Record.unpack, id, row), _depth(snapshot, id))
+            return None if row is None else (parsed(id, Record.unpack, id, row), _depth(snapshot, id))
 
     def ends(self, id: bytes, rows: int = 1, ahead_bytes: int = 0) -> list[End]:
         """The end of this task, and those of tasks after it; empty if this one has not ended.
@@ -158,7 +148,9 @@ class Reader(ActorReader):
                     newest = heapq.nlargest(limit, live, key=_by_id)
                 if State.IDLE not in wanted:
                     return newest
-                idle = (record for record in _idle(snapshot, before) if fits(record))
+                # There may be millions of idle actors.
+                keys = keys_by_age(snapshot, Lane.IDLE, before=before, reverse=True)
+                idle = (record for key in keys if fits(record := record_of(snapshot, key)))
                 return list(islice(heapq.merge(newest, idle, key=_by_id, reverse=True), limit))
             start = b"" if newer_than is None else id_floor(newer_than - _CLOCK_SLACK)
             stop = before
@@ -167,9 +159,7 @@ class Reader(ActorReader):
                 stop = ceiling if stop is None else min(stop, ceiling)
             found: list[Record] = []
             for id, row in snapshot.rows(Table.TASKS, start, stop, reverse=True):
-                if _parsed(id, state_of, row) in wanted and fits(
-                    record := _parsed(id, Record.unpack, id, row)
-                ):
+                if parsed(id, state_of, row) in wanted and fits(record := parsed(id, Record.unpack, id, row)):
                     found.append(record)
                     if len(found) == limit:
                         break
@@ -211,43 +201,6 @@ class Reader(ActorReader):
                     ) from error
                 chunks.append((log_seq(key), lines))
         return chunks
-
-    def actor_id(self, class_name: str, name: str) -> bytes | None:
-        """The living actor of this class and name; None if there is none."""
-        return self._get(Table.ACTORS, actor_rows.name_key(class_name, name))
-
-    def actor_classes(self) -> list[str]:
-        """The classes that have a living actor with a name, sorted."""
-        with self._read() as snapshot:
-            return list(_actor_classes(snapshot))
-
-    def actors(
-        self,
-        classes: Collection[str] | None = None,
-        *,
-        prefix: str = "",
-        limit: int | None = 100,
-        after: ActorName | None = None,
-    ) -> list[ActorName]:
-        """At most `limit` living actors of these classes, in the order of their ids, behind `after`.
-
-        With a `prefix` those whose names start with it, in the order of classes and names.
-        """
-        with self._read() as snapshot:
-            found = (
-                _named(snapshot, sorted(classes or _actor_classes(snapshot)), prefix, after)
-                if prefix
-                else _living(snapshot, classes, b"" if after is None else after.id)
-            )
-            return list(islice(found, limit))
-
-    def dead_letters(self, id: bytes) -> list[tuple[bytes, actor_rows.DeadLetterRow]]:
-        """The letters that this actor could not deal with, with their ids as dead letters; oldest first."""
-        with self._read() as snapshot:
-            return [
-                (actor_rows.dead_id(key), _parsed(id, actor_rows.unpack_dead, row))
-                for key, row in snapshot.rows(Table.ACTORS, *actor_rows.dead_range(id))
-            ]
 
     def resolve(self, prefix: str, limit: int = 10) -> list[bytes]:
         """At most `limit` ids that start with these hex digits, in order. Dashes are optional."""
@@ -301,13 +254,13 @@ def _depth(snapshot: Snapshot, id: bytes) -> int:
 
 def _end(snapshot: Snapshot, id: bytes, row: bytes, most: int | None = None) -> End | None:
     """The end of a task by its row; None if it has not ended, its value is missing or takes more bytes than `most`."""
-    state = _parsed(id, state_of, row)
+    state = parsed(id, state_of, row)
     if state not in TERMINAL:
         return None
     if is_bare(row):
         # The usual case; the rest of the record need not be read.
         return id, state, None, None
-    record = _parsed(id, Record.unpack, id, row)
+    record = parsed(id, Record.unpack, id, row)
     if most is not None and (record.result or 0) > most:
         return None
     if record.result is None:
@@ -320,79 +273,9 @@ def _live(snapshot: Snapshot, wanted: frozenset[State], before: bytes | None) ->
     """The wanted tasks that have not ended, in no particular order."""
     for lane in Lane:
         if state_in(lane) in wanted:
-            for key, _ in snapshot.rows(Table.LIVE, bytes((lane,)), bytes((lane + 1,))):
+            for key in keys_in(snapshot, lane):
                 if before is None or live_id(key) < before:
-                    yield _record_of(snapshot, key)
-
-
-def _idle(snapshot: Snapshot, before: bytes | None) -> Iterator[Record]:
-    """Idle actors, newest first. It reads no more than are taken from it, because there may be millions."""
-    # Their lane has few different sorts. Those of one sort stand in the order of their ids.
-    first, stop = bytes((Lane.IDLE,)), bytes((Lane.IDLE + 1,))
-    parts: list[Iterator[bytes]] = []
-    while last := next(snapshot.rows(Table.LIVE, first, stop, reverse=True), None):
-        stop = last[0][: -len(live_id(last[0]))]
-        end = after_prefix(stop) if before is None else stop + before
-        parts.append(key for key, _ in snapshot.rows(Table.LIVE, stop, end, reverse=True))
-    for key in heapq.merge(*parts, key=live_id, reverse=True):
-        yield _record_of(snapshot, key)
-
-
-def _living(snapshot: Snapshot, classes: Collection[str] | None, after: bytes) -> Iterator[ActorName]:
-    """The living actors of these classes with ids above `after`, by id. It reads no more than are taken from it."""
-    parts = [_by_age(snapshot, lane, after) for lane in (Lane.RUNNING, Lane.IDLE)]
-    for key in heapq.merge(*parts, key=live_id):
-        record = _record_of(snapshot, key)
-        if record.actor is not None and (classes is None or record.name in classes):
-            yield ActorName(record.id, record.name, record.actor or None)
-
-
-def _by_age(snapshot: Snapshot, lane: Lane, after: bytes) -> Iterator[bytes]:
-    """The keys of a lane with ids above `after`, by id. The lane has few different sorts."""
-    start, stop = bytes((lane,)), bytes((lane + 1,))
-    parts: list[Iterator[bytes]] = []
-    while first := next(snapshot.rows(Table.LIVE, start, stop), None):
-        sort = first[0][: -len(live_id(first[0]))]
-        start = after_prefix(sort)
-        parts.append(key for key, _ in snapshot.rows(Table.LIVE, sort + after + b"\0", start))
-    return heapq.merge(*parts, key=live_id)
-
-
-def _named(
-    snapshot: Snapshot, classes: Sequence[str], prefix: str, after: ActorName | None
-) -> Iterator[ActorName]:
-    """The living actors of these classes whose names start with this text, by class and name."""
-    behind = b"" if after is None else actor_rows.name_key(after.class_name, after.name or "") + b"\0"
-    for each in classes:
-        start, stop = actor_rows.names_range(each, prefix)
-        for key, id in snapshot.rows(Table.ACTORS, max(start, behind), stop):
-            yield ActorName(id, *_name_parts(key))
-
-
-def _actor_classes(snapshot: Snapshot) -> Iterator[str]:
-    start, stop = actor_rows.NAME, after_prefix(actor_rows.NAME)
-    while first := next(snapshot.rows(Table.ACTORS, start, stop), None):
-        class_name, _ = _name_parts(first[0])
-        yield class_name
-        start = actor_rows.names_range(class_name)[1]
-
-
-def _name_parts(key: bytes) -> tuple[str, str]:
-    try:
-        return actor_rows.name_parts(key)
-    except ValueError as error:
-        raise StoreCorrupt("the name of an actor is damaged; run `understudy check`") from error
-
-
-def _record_of(snapshot: Snapshot, key: bytes) -> Record:
-    """The record of a live row."""
-    id = live_id(key)
-    row = snapshot.get(Table.TASKS, id)
-    if row is None:
-        raise StoreCorrupt(
-            f"live task {id.hex()} ({live_lane(key).name}) has no record; run `understudy check`"
-        )
-    return _parsed(id, Record.unpack, id, row)
+                    yield record_of(snapshot, key)
 
 
 def _hex_digits(text: str) -> str:
@@ -403,10 +286,3 @@ def _hex_digits(text: str) -> str:
 
 def _by_id(record: Record) -> bytes:
     return record.id
-
-
-def _parsed(id: bytes, parse: Callable[..., T], *row: bytes) -> T:
-    try:
-        return parse(*row)
-    except ValueError as error:
-        raise StoreCorrupt(f"the record of task {id.hex()} is damaged; run `understudy check`") from error

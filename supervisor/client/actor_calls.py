@@ -31,7 +31,8 @@ from ...actors.refs.ref import ActorRef
 from ...actors.refs.remote_error import info_of
 from ...actors.task.declaration import Task, declared_as
 from ...actors.task.handles import IdLike, id_of
-from ...storage.reader import ActorName, Reader
+from ...storage.actor_reader import ActorName
+from ...storage.reader import Reader
 from ..settings import FRAME_OVERHEAD
 from ..wire.codec import parts
 from ..wire.messages import Ask

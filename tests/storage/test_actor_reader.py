@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 
-from tasks import add_task, new_id
+from tasks import EPOCH, add_actor, add_task
 from understudy.actors.errors import InvalidOption, StoreCorrupt
 from understudy.actors.state import State
+from understudy.storage.actor_reader import ActorName
 from understudy.storage.reader import Reader
 from understudy.storage.tables import actor_rows
+from understudy.storage.tables.record import Record
 from understudy.storage.tables.schema import Table, mail_key
 
 Fill = Callable[[Callable[[Any], object]], None]
@@ -60,7 +62,7 @@ def everything(id: bytes) -> dict[bytes, bytes]:
 
 def test_a_home_without_a_store_reads_as_empty(home: Path, reader: Reader):
     assert reader.actor_id("Account", "ada") is reader.state(ID) is None
-    assert reader.actors() == reader.actors("Account") == []
+    assert reader.actors() == reader.actors(prefix="a") == reader.actor_classes() == []
     assert reader.storage_rows(ID) == reader.reminders(ID) == reader.dead_letters(ID) == []
     assert reader.mail_depth(ID) == 0
     assert not home.exists()
@@ -96,50 +98,67 @@ def test_the_depth_of_a_mailbox_counts_letters(fill: Fill, reader: Reader):
     assert found[1] == reader.mailbox_depth(made[0].id) == 4
 
 
-NAMES = sorted(
-    (class_name, name)
-    for class_name in ("Acc", "Account", "Bank", "ä:Ö")
-    for name in ("a", "ada", "adb", "b/1", "é")
-)
-
-
 @pytest.fixture
-def named(fill: Fill) -> dict[tuple[str, str], bytes]:
-    """Actors by class and name; the order of their ids is another one."""
-    ids = {one: new_id(2e9 - number) for number, one in enumerate(NAMES)}
-    fill(
-        lambda store: put(store, {actor_rows.name_key(*one): id for one, id in ids.items()} | everything(ID))
-    )
-    return ids
+def troupe(fill: Fill) -> list[Record]:
+    """Living actors of three classes, one in a turn and one without a name, and one that has stopped."""
+    actors: list[Record] = []
+
+    def write(store: Any) -> None:
+        add_task(store, State.RUNNING, EPOCH)
+        for number, (class_name, name, state) in enumerate(
+            [
+                ("m:Account", "bob", State.IDLE),
+                ("n:Account", "ada", State.RUNNING),
+                ("m:Account", "ada", State.IDLE),
+                ("m:Account", "", State.IDLE),
+                ("m:Feed", "adam", State.IDLE),
+                ("m:Account", "adam", State.RUNNING),
+                ("m:Account", "zoe", State.COMPLETED),
+            ]
+        ):
+            actors.append(add_actor(store, name, class_name, EPOCH + 10 * number, state))
+
+    fill(write)
+    return actors
 
 
-def test_actors_are_found_by_class_and_name(named: dict[tuple[str, str], bytes], reader: Reader):
-    for one, id in named.items():
-        assert reader.actor_id(*one) == id
-    assert reader.actor_id("Account", "ad") is reader.actor_id("Accoun", "ada") is None
+def test_an_actor_is_found_by_its_name(reader: Reader, troupe: list[Record]):
+    assert reader.actor_id("m:Account", "ada") == troupe[2].id
     with pytest.raises(InvalidOption, match="name"):
-        reader.actor_id("Account", "")
+        reader.actor_id("m:Account", "")
+    assert reader.actor_id("m:Account", "zoe") is None, "it has stopped"
+    assert reader.actor_id("o:Account", "ada") is None
+    assert reader.actor_classes() == ["m:Account", "m:Feed", "n:Account"]
 
 
-@pytest.mark.parametrize("limit", [1, 3, 100, None])
-@pytest.mark.parametrize("prefix", ["", "a", "ad", "z"])
-@pytest.mark.parametrize("class_name", [None, "Acc", "Account", "Nobody"])
-def test_pages_of_actors_join_to_the_whole(
-    named: dict[tuple[str, str], bytes],
-    reader: Reader,
-    class_name: str | None,
-    prefix: str,
-    limit: int | None,
-):
-    expected = [
-        (*one, id) for one, id in named.items() if class_name in (None, one[0]) and one[1].startswith(prefix)
+def test_living_actors_in_the_order_of_their_start(reader: Reader, troupe: list[Record]):
+    everybody = reader.actors()
+    assert everybody == [ActorName(actor.id, actor.name, actor.actor or None) for actor in troupe[:6]]
+    assert [actor.name for actor in everybody] == ["bob", "ada", "ada", None, "adam", "adam"]
+    for number, last in enumerate(everybody):
+        assert reader.actors(after=last) == everybody[number + 1 :]
+        assert reader.actors(after=last, limit=1) == everybody[number + 1 : number + 2]
+    accounts = [actor for actor in everybody if actor.class_name == "m:Account"]
+    assert reader.actors(["m:Account"]) == accounts
+    assert reader.actors(["m:Account"], after=accounts[1]) == accounts[2:]
+    assert reader.actors(["m:Account"], limit=0) == []
+
+
+def test_living_actors_by_the_beginning_of_their_names(reader: Reader, troupe: list[Record]):
+    def of(actors: list[ActorName]) -> list[tuple[str, str | None]]:
+        return [(actor.class_name, actor.name) for actor in actors]
+
+    found = reader.actors(prefix="ada")
+    assert of(found) == [
+        ("m:Account", "ada"),
+        ("m:Account", "adam"),
+        ("m:Feed", "adam"),
+        ("n:Account", "ada"),
     ]
-    found: list[tuple[str, str, bytes]] = []
-    while page := reader.actors(class_name, prefix, limit, found[-1][:2] if found else None):
-        assert limit is None or len(page) <= limit
-        found += page
-    assert found == expected
-    assert reader.actors(class_name, prefix, 0) == []
+    for number, last in enumerate(found):
+        assert reader.actors(prefix="ada", after=last) == found[number + 1 :]
+    assert of(reader.actors(["n:Account", "m:Account"], prefix="ada", limit=2)) == of(found[:2])
+    assert reader.actors(prefix="x") == []
 
 
 @pytest.mark.parametrize(
@@ -150,9 +169,10 @@ def test_pages_of_actors_join_to_the_whole(
         (actor_rows.dead_key(ID, ID), b"x", lambda reader: reader.dead_letters(ID)),
         (actor_rows.storage_range(ID)[0] + b"\xff", b"x", lambda reader: reader.storage_rows(ID)),
         (actor_rows.name_key("A", "a"), b"short", lambda reader: reader.actor_id("A", "a")),
-        (actor_rows.name_key("A", "a"), b"short", lambda reader: reader.actors()),
-        (b"\x03no name", ID, lambda reader: reader.actors()),
-        (b"\x03" + b"c" * 201 + b"\0name", ID, lambda reader: reader.actors()),
+        (actor_rows.name_key("A", "a"), b"short", lambda reader: reader.actor_classes()),
+        (actor_rows.name_key("A", "a"), b"short", lambda reader: reader.actors(prefix="a")),
+        (b"\x03no name", ID, lambda reader: reader.actor_classes()),
+        (b"\x03" + b"c" * 201 + b"\0name", ID, lambda reader: reader.actor_classes()),
     ],
 )  # fmt: skip
 def test_a_damaged_row_is_named(

@@ -9,11 +9,10 @@ from typing import Any
 import msgpack
 import pytest
 
-from tasks import EPOCH, add_actor, add_task
+from tasks import EPOCH, add_task
 from understudy.actors.errors import StoreCorrupt, StoreError
 from understudy.actors.state import State
-from understudy.storage.reader import ActorName, Reader
-from understudy.storage.tables import actor_rows
+from understudy.storage.reader import Reader
 from understudy.storage.tables.record import Record
 from understudy.storage.tables.schema import Lane, Table, live_key, log_key, mail_key
 
@@ -317,99 +316,3 @@ def test_the_first_read_opens_the_store(cast: list[Record], reader: Reader):
     assert not reader.is_open
     reader.record(cast[0].id)
     assert reader.is_open
-
-
-# --- actors ---
-
-
-@pytest.fixture
-def troupe(fill: Fill) -> list[Record]:
-    """Living actors of three classes, one in a turn and one without a name, and one that has stopped."""
-    actors: list[Record] = []
-
-    def write(store: Any) -> None:
-        add_task(store, State.RUNNING, EPOCH)
-        for number, (class_name, name, state) in enumerate(
-            [
-                ("m:Account", "bob", State.IDLE),
-                ("n:Account", "ada", State.RUNNING),
-                ("m:Account", "ada", State.IDLE),
-                ("m:Account", "", State.IDLE),
-                ("m:Feed", "adam", State.IDLE),
-                ("m:Account", "adam", State.RUNNING),
-                ("m:Account", "zoe", State.COMPLETED),
-            ]
-        ):
-            actors.append(add_actor(store, name, class_name, EPOCH + 10 * number, state))
-
-    fill(write)
-    return actors
-
-
-def test_an_actor_is_found_by_its_name(reader: Reader, troupe: list[Record]):
-    assert reader.actor_id("m:Account", "ada") == troupe[2].id
-    assert reader.actor_id("m:Account", "zoe") is None, "it has stopped"
-    assert reader.actor_id("o:Account", "ada") is None
-    assert reader.actor_classes() == ["m:Account", "m:Feed", "n:Account"]
-
-
-def test_living_actors_in_the_order_of_their_start(reader: Reader, troupe: list[Record]):
-    everybody = reader.actors()
-    assert everybody == [ActorName(actor.id, actor.name, actor.actor or None) for actor in troupe[:6]]
-    assert [actor.name for actor in everybody] == ["bob", "ada", "ada", None, "adam", "adam"]
-    for number, last in enumerate(everybody):
-        assert reader.actors(after=last) == everybody[number + 1 :]
-        assert reader.actors(after=last, limit=1) == everybody[number + 1 : number + 2]
-    accounts = [actor for actor in everybody if actor.class_name == "m:Account"]
-    assert reader.actors(["m:Account"]) == accounts
-    assert reader.actors(["m:Account"], after=accounts[1]) == accounts[2:]
-    assert reader.actors(["m:Account"], limit=0) == []
-
-
-def test_living_actors_by_the_beginning_of_their_names(reader: Reader, troupe: list[Record]):
-    def of(actors: list[ActorName]) -> list[tuple[str, str | None]]:
-        return [(actor.class_name, actor.name) for actor in actors]
-
-    found = reader.actors(prefix="ada")
-    assert of(found) == [
-        ("m:Account", "ada"),
-        ("m:Account", "adam"),
-        ("m:Feed", "adam"),
-        ("n:Account", "ada"),
-    ]
-    for number, last in enumerate(found):
-        assert reader.actors(prefix="ada", after=last) == found[number + 1 :]
-    assert of(reader.actors(["n:Account", "m:Account"], prefix="ada", limit=2)) == of(found[:2])
-    assert reader.actors(prefix="x") == []
-
-
-def test_the_dead_letters_of_an_actor(fill: Fill, reader: Reader):
-    error = ("LookupError", "no", "Traceback")
-
-    def write(store: Any) -> None:
-        for id in (b"a" * 16, b"b" * 16):
-            for number in (2, 1):
-                store.put(
-                    Table.ACTORS,
-                    actor_rows.dead_key(id, bytes([number]) * 16),
-                    actor_rows.pack_dead(EPOCH + number, b"letter", error),
-                )
-
-    fill(write)
-    assert reader.dead_letters(b"a" * 16) == [
-        (bytes([number]) * 16, actor_rows.DeadLetterRow(EPOCH + number, b"letter", error))
-        for number in (1, 2)
-    ]
-    assert reader.dead_letters(b"c" * 16) == []
-
-
-def test_damaged_rows_of_actors_are_told(fill: Fill, reader: Reader):
-    def write(store: Any) -> None:
-        store.put(Table.ACTORS, actor_rows.NAME + b"m:Account\0\xff", b"i" * 16)
-        store.put(Table.ACTORS, actor_rows.dead_key(b"a" * 16, b"d" * 16), b"?")
-
-    fill(write)
-    with pytest.raises(StoreCorrupt, match="understudy check"):
-        reader.actor_classes()
-    with pytest.raises(StoreCorrupt, match="understudy check"):
-        reader.dead_letters(b"a" * 16)
