@@ -203,7 +203,7 @@ class ActorCalls:
         """See `Runtime.dead_letters`."""
         return [
             DeadLetter(id_text(id), _message_of(letter), info_of(error), at)
-            for id, (at, letter, error) in self._store.dead_letters(self.find(port, actor).id_bytes)
+            for id, (at, letter, error) in self._store.dead_letters(self.find(port, actor).id_bytes, None)
         ]
 
     def _ref(self, port: ActorPort, id: bytes, class_name: str, name: str | None) -> ActorRef[Any]:
@@ -239,17 +239,13 @@ class ActorCalls:
             _check_size(letter, connection)
             return id, letter, self._take_seen()
 
-        wait = AnswerWait(self._client, Ask.ASK, fields, on_cancel=Ask.UNASK, keep=keep)
-        if not flags_of(letter) & KEPT and sender_of(letter) is None:
-            # The reply under a key stays for others that ask under it. What a method has asked is confirmed with the
-            # commit of its message, because a rerun asks again.
-            wait.add_done_callback(partial(self._note_seen, id_of_letter(letter)))
+        # The reply under a key stays for others that ask under it. What a method has asked is confirmed with the commit
+        # of its message, because a rerun asks again.
+        confirms = not flags_of(letter) & KEPT and sender_of(letter) is None
+        on_answer = partial(self._seen.append, id_of_letter(letter)) if confirms else None
+        wait = AnswerWait(self._client, Ask.ASK, fields, on_answer=on_answer, on_cancel=Ask.UNASK, keep=keep)
         self._client.begin(wait, deadline)
         return wait
-
-    def _note_seen(self, id: bytes, reply: Future[Any]) -> None:
-        if not reply.cancelled() and reply.exception() is None:
-            self._seen.append(id)
 
     def _take_seen(self) -> list[bytes]:
         seen: list[bytes] = []

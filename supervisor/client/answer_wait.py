@@ -31,19 +31,22 @@ class AnswerWait(Future[Any], Wait):
         fields: Callable[[Connection], tuple[Any, ...]],
         *,
         again: bool = True,
+        on_answer: Callable[[], None] | None = None,
         on_cancel: Ask | None = None,
         keep: object = None,
     ) -> None:
         """`fields(connection)` gives the fields of the request each time that it is sent, or raises its error.
 
         `again`: whether it may be sent again after the connection was lost; otherwise it fails with SupervisorLost.
-        `on_cancel` is the request that tells the supervisor of a cancel. It refers to `keep` until it is over.
+        `on_answer()` is called when the answer has come, before anybody knows of it. `on_cancel` is the request that
+        tells the supervisor of a cancel. It refers to `keep` until it is over.
         """
         super().__init__()
         self.since = time.monotonic()
         self._op = op
         self._fields = fields
         self._again = again
+        self._on_answer = on_answer
         self._on_cancel = on_cancel
         #: What it waits with; None once it is over.
         self._client: ReconnectingClient | None = client
@@ -118,6 +121,8 @@ class AnswerWait(Future[Any], Wait):
         error = reply.exception()
         if error is None:
             self.forget()
+            if self._on_answer is not None:
+                self._on_answer()
             with suppress(InvalidStateError):
                 self.set_result(reply.result())
         elif not (self._again and isinstance(error, SupervisorLost)):
