@@ -71,7 +71,9 @@ async def async_program(rt: AsyncRuntime) -> None:
 #: The same for class actors.
 ACTORS = """
 from dataclasses import dataclass
-from understudy import Actor, ActorFuture, ActorRef, ActorRegistry, get_all, read_only
+from understudy import (
+    Actor, ActorFuture, ActorRef, ActorRegistry, AsyncRuntime, Runtime, actor, get_all, read_only
+)
 
 @dataclass
 class Receipt:
@@ -106,7 +108,13 @@ class Other(Actor):
     def other(self) -> int:
         return 1
 
-def program(ref: ActorRef[Account], savings: ActorRef[Savings]) -> None:
+def program(rt: Runtime, ref: ActorRef[Account], savings: ActorRef[Savings]) -> None:
+    reveal_type(rt.actor(Account, "ada", "Ada", balance=1))  # ActorRef[Account]
+    reveal_type(actor(Account, None, "Ada"))  # ActorRef[Account]
+    reveal_type(rt.lookup(Account, "ada"))  # ActorRef[Account] | None
+    reveal_type(rt.actors(Account))  # list[ActorRef[Account]]
+    rt.actor(Account, "ada", 1)  # error
+    actor(Account, "ada")  # error
     reveal_type(Account.start("ada"))  # ActorRef[Account]
     reveal_type(Account("ada").actor_ref)  # ActorRef[Account]
     reveal_type(ref.actor_class)  # type[Account]
@@ -147,7 +155,11 @@ def program(ref: ActorRef[Account], savings: ActorRef[Savings]) -> None:
     wrong: str = ref.call(Account.peek)  # error
     future.set("x")  # error
 
-async def async_program(ref: ActorRef[Account]) -> None:
+async def async_program(rt: AsyncRuntime, ref: ActorRef[Account]) -> None:
+    ada = await rt.actor(Account, "ada", "Ada")
+    reveal_type(await ada.call(Account.deposit, 5))  # Receipt
+    await rt.actor(Account, "ada")  # error
+    await ada.call(Account.deposit, "x")  # error
     reveal_type(await ref.submit(Account.fetch, "x"))  # bytes
     reveal_type(await ref.submit(Account.deposit, 5))  # Receipt
     await ref.submit(Account.deposit, "x")  # error
