@@ -61,6 +61,9 @@ class Play:
 
     def until_waiting(self) -> None:
         self.until(lambda: self.parked == self.resumed + 1, "waiting")
+        if isinstance(self.actor, AsyncTaskActor):
+            # It tells so just before its `await`. After another turn of the loop it is there.
+            asyncio.run_coroutine_threadsafe(asyncio.sleep(0), self.stage.loop).result(PATIENCE)
 
     def tell(self, *messages: Any) -> None:
         self.actor.tell(self.sent + 1, [values.pack(message) for message in messages])

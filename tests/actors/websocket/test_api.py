@@ -304,6 +304,7 @@ def test_every_call_wakes(stage: Any, flavour: Any, what: Any, reason: str) -> N
         stage.begin(play)
         until(lambda: server.sockets, 10)
         play.until(lambda: play.actor.resources and play.parked == play.resumed + 1 and ready(play, what))
+        play.until_waiting()
         if reason == "drain":
             play.actor.interrupt()
         else:
