@@ -12,7 +12,7 @@ from typing import Any
 
 from ...actors.errors import AppFailed, InvalidOption, NotRunning, UnderstudyError, UnknownTask
 from ...actors.ids import id_text
-from ...storage.tables.prune import prune
+from ...storage.tables.prune import prune, prune_replies
 from ..execution.attempts import Attempts
 from ..execution.pool import Pool
 from ..execution.turns import Turns
@@ -374,6 +374,9 @@ class Service:
         total = 0
         while removed := prune(self._commits.store, now, PRUNE_STEP):
             total += removed
+            await self._commits.settled()
+        # Replies that an asker may still ask for stay, whatever is pruned.
+        while prune_replies(self._commits.store, time.time(), PRUNE_STEP):
             await self._commits.settled()
         if total:
             await self.on_pruned()

@@ -17,8 +17,9 @@ from understudy.actors.errors import AppFailed
 from understudy.actors.ids import new_id
 from understudy.actors.refs.letter import Kind, Letter
 from understudy.actors.state import State
+from understudy.storage.tables.actor_rows import reply_key, reply_rows
 from understudy.storage.tables.record import Record
-from understudy.storage.tables.schema import Lane, Table, code_sort
+from understudy.storage.tables.schema import Lane, Table, code_sort, id_floor
 from understudy.supervisor.wire.messages import Answer, Ask, Order
 from wire import Wire, connect, listening
 
@@ -384,6 +385,23 @@ def test_stop_is_answered_and_then_done(home: Path):
             await it.service.close("it is over")
             assert (await wire.until(Answer.GOODBYE))[0][1] == "it is over"
             assert await wire.last_words() is None
+            await wire.close()
+
+    asyncio.run(story())
+
+
+def test_answers_that_nobody_has_asked_for_again_are_pruned(home: Path):
+    async def story() -> None:
+        async with room(home, workers=0) as it, listening(it) as path:
+            wire = await connect(path)
+            now, kept = time.time(), new_id()
+            for id, expires in ((kept, now + 60), (id_floor(now - 7200) + bytes(10), now - 60)):
+                for key, row in reply_rows(id, new_id(), expires, b"reply").items():
+                    it.commits.put(Table.ACTORS, key, row)
+            await it.settle()
+            assert await wire.ask(Ask.PRUNE, True) == 0, "they are no tasks"
+            await it.settle()
+            assert [key for key, _ in it.rows(Table.ACTORS)] == [reply_key(kept)]
             await wire.close()
 
     asyncio.run(story())
