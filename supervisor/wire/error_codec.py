@@ -42,7 +42,10 @@ def info_of(row: Any) -> ErrorInfo | None:
 
 
 def _restored(value: Any) -> Any:
-    return ErrorInfo(*value[1:]) if type(value) is tuple and value[:1] == (_INFO,) else value
+    if type(value) is not tuple:
+        return value
+    # A frame holds tuples only. The data of errors are lists.
+    return ErrorInfo(*value[1:]) if value[:1] == (_INFO,) else list(value)
 
 
 def _plain(data: dict[str, Any]) -> dict[str, Any]:
