@@ -87,7 +87,8 @@ def error_of(fields: Any) -> RemoteError:
 
 
 def _error(info: ErrorInfo) -> RemoteError:
-    kind = _imported(info.details.get("class"))
+    # What the supervisor itself finds, as a TimeoutError, comes with one of Python's names and without a class.
+    kind = _imported(info.details.get("class", f"builtins:{info.type}"))
     both = None if kind is None else _both(kind)  # type: ignore[arg-type]  # a class can be hashed
     error = None if both is None else _made(both, info)
     if error is None:

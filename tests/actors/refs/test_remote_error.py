@@ -174,6 +174,14 @@ def test_what_cannot_be_made_is_told(error: BaseException) -> None:
     assert there.error.type == type(error).__qualname__
 
 
+def test_errors_that_the_supervisor_finds_are_of_pythons_classes() -> None:
+    with pytest.raises(TimeoutError, match=r"^longer than 3 s$") as caught:
+        unpack_reply(pack_error(("TimeoutError", "longer than 3 s", "", [])))
+    assert isinstance(caught.value, RemoteError)
+    with pytest.raises(RemoteError, match=r"^WorkerDied: it died$"):
+        unpack_reply(pack_error(("WorkerDied", "it died", "", [])))
+
+
 def test_arguments_that_cannot_be_encoded_are_left_out() -> None:
     error = arrived(ValueError(object()))
     assert isinstance(error, ValueError)
