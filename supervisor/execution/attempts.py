@@ -351,7 +351,8 @@ class Attempts:
         if attempt is None or attempt.logged or not lines:
             return lines
         attempt.logged = True
-        if not attempt.shown:
+        if not attempt.begun:
+            # It may have been seen at a look, which writes nothing.
             attempt.seen = True
             self._table.touch(task)
         if record.attempt == 1 and (not record.interruptions or task.kind.only_waits):

@@ -257,9 +257,10 @@ class TestUsers:
             disk.chmod(0o777)
             of_alice(home)
             before = owners(home)
-            fill_up(ballast)
-            with Home(home).lock(), pytest.raises(StoreFull):
-                compact_offline(home)
+            with Home(home).lock():
+                fill_up(ballast)
+                with pytest.raises(StoreFull):
+                    compact_offline(home)
             assert owners(home) == before
             ballast.unlink()
             assert as_user(ALICE, [], lambda: use(home)) is None

@@ -17,6 +17,7 @@ from understudy.actors.errors import TaskNotFound
 from understudy.actors.ids import new_id
 from understudy.actors.state import State
 from understudy.actors.task.retry import lineage
+from understudy.storage.tables.record import Record
 from understudy.storage.tables.schema import Lane, Table
 from understudy.supervisor.linux.processes import ExitStatus
 from understudy.supervisor.rules.pace import UNKNOWN
@@ -52,6 +53,20 @@ def test_a_value_completes(home: Path):
             assert record.ended is not None
             assert record.ended - record.started == pytest.approx(2.0, abs=0.5)
             assert it.rows(Table.RESULTS) == [(id, b"value")]
+
+    asyncio.run(story())
+
+
+def test_a_task_that_was_seen_and_then_logs_is_written_as_running(home: Path):
+    async def story() -> None:
+        async with room(home) as it:
+            (id,) = await begun(it, "quick")
+            it.dispatcher.stop()  # no look at it any more
+            it.attempt(id).seen = True
+            it.workers[0].report(Report.LOG, id, [(time.time(), "info", "text")])
+            await it.settle()
+            ((_, row),) = it.rows(Table.TASKS)
+            assert Record.unpack(id, row).state is State.RUNNING
 
     asyncio.run(story())
 
