@@ -29,7 +29,7 @@ import lmdb
 from ..actors.checks import check_choice
 from ..actors.errors import HomeInUse, StoreError, StoreFull
 from .batch import Batch
-from .file.disk import has_room, make_folder, remove, sync_folder
+from .file.disk import has_room, make_folder, remove, reserve, sync_folder
 from .file.header import Header, ensure_sound, inspect
 from .file.lmdb_errors import errno_of, translate, translated
 from .file.locks import begin_commit, claim, end_commit, is_read
@@ -53,6 +53,9 @@ OLD_READERS: Final = 5.0
 
 #: Seconds that a pin serves. Looking for locks at each commit would cost as much as a small one.
 _PIN_FOR: Final = 0.002
+
+LOCK_BYTES: Final = 16 * 1024
+"""Bytes of LMDB's file of readers, with the number of readers that it has by default."""
 
 _OWN_PAGES: Final = 16  # LMDB's own pages: the meta pages, the list of tables and the list of free pages
 
@@ -115,6 +118,8 @@ class Environment:
         with translated("open", self.path):
             # What a dead writer has left in LMDB's table of readers would keep its pages for ever.
             remove(lock_file(self.home))
+            # LMDB makes it without taking room for it, and writes through a map: on a full disk that is a SIGBUS.
+            reserve(lock_file(self.home), LOCK_BYTES)
             self._env = lmdb.open(
                 os.fspath(self.path),
                 map_size=map_size,

@@ -146,3 +146,15 @@ def remove(path: Path) -> None:
     """Remove a file, if it exists."""
     with contextlib.suppress(FileNotFoundError):
         path.unlink()
+
+
+def reserve(path: Path, size: int) -> None:
+    """Make a file of zeros that has its room on the disk. OSError, and no file, if there is none."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+    except BaseException:
+        remove(path)
+        raise
+    finally:
+        os.close(descriptor)

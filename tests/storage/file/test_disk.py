@@ -11,6 +11,7 @@ from understudy.storage.file.disk import (
     has_room,
     make_folder,
     remove,
+    reserve,
     room_and_reserve,
     share,
     share_tree,
@@ -144,3 +145,15 @@ def test_a_link_in_a_shared_home_opens_nothing_outside_of_it(tmp_path: Path):
     assert outside.stat().st_mode & 0o777 == 0o600
     assert (home / "boxes" / "own").stat().st_mode & 0o777 == 0o660
     assert (home / "boxes").stat().st_mode & 0o777 == 0o770
+
+
+def test_a_reserved_file_has_its_room(tmp_path: Path):
+    reserve(tmp_path / "file", MIB)
+    found = (tmp_path / "file").stat()
+    assert (found.st_size, found.st_mode & 0o777) == (MIB, 0o600)
+    assert found.st_blocks * 512 >= MIB, "no sparse file, in which a write through a map may find no room"
+    with pytest.raises(FileExistsError):
+        reserve(tmp_path / "file", MIB)
+    with pytest.raises(OSError, match=r"too large|No space"):
+        reserve(tmp_path / "other", 1 << 62)
+    assert not (tmp_path / "other").exists()
