@@ -135,8 +135,12 @@ class Turns:
         return None
 
     def of_name(self, class_name: str, name: str) -> bytes | None:
-        """The id of the live actor with this name."""
-        return self._store.get(Table.ACTORS, name_key(class_name, name))
+        """The id of the live actor with this name; it may have been started under a former name of its class."""
+        for each in self._table.declared.all_names(class_name):
+            id = self._store.get(Table.ACTORS, name_key(each, name))
+            if id is not None:
+                return id
+        return None
 
     def start(self, record: Record, args: bytes | None) -> LiveActor:
         """Take in a new actor, and have it built."""
@@ -548,7 +552,10 @@ class Turns:
             elif kind_of(letter) is Kind.TELL and actor.durable:
                 self._bury_at(id, letter, ("ActorDeadError", "it had stopped", "", []))
         if record.actor:
-            self._commits.delete(Table.ACTORS, name_key(record.name, record.actor))
+            for name in self._table.declared.all_names(record.name):
+                key = name_key(name, record.actor)
+                if self._store.get(Table.ACTORS, key) == id:
+                    self._commits.delete(Table.ACTORS, key)
         self._reminders.clear(id)
         self._table.end(actor, event, error=error, value=value)
         actor.last_batch = self._store.batch

@@ -110,6 +110,10 @@ class TaskCatalog:
         """The present name of a task that may have been renamed."""
         return name if name in self.tasks else self.aliases.get(name, name)
 
+    def all_names(self, name: str) -> list[str]:
+        """The present name of a task and its former names."""
+        return [name, *(old for old, new in self.aliases.items() if new == name)]
+
     def names(self) -> list[str]:
         """The names of the app's own tasks, sorted."""
         return sorted(self.tasks.keys() - OWN_KINDS.keys())

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from actors_stage import CLASSES, Stage, commit, letter, on_stage, rest
+from actors_stage import CLASSES, Stage, actor_class, commit, letter, on_stage, rest
 from room import consistent, room
 from understudy.actors.attempt.host import Ending
 from understudy.actors.errors import (
@@ -504,3 +504,18 @@ async def test_an_actor_takes_turns_with_tasks(stage: Stage) -> None:
     begun = [each for each in stage.room.workers for each in each.begin()]
     assert id in [each.id for each in begun], f"not behind {len(tasks)} tasks"
     assert len(begun) > 1
+
+
+@on_stage
+async def test_an_actor_keeps_its_name_when_its_class_is_renamed(stage: Stage) -> None:
+    id, worker = await built(stage)
+    stage.room.table.declare({"Renamed": {**actor_class(), "aliases": ["Account"]}})
+    stage.room.table.declared.drop("Account")
+    assert stage.start("Renamed") == id
+    stop = letter(Kind.STOP)
+    stage.ask(id, stop)
+    await stage.begin(worker)
+    commit(worker, id, 1, replies=[(id_of_letter(stop), b"done", True)])
+    worker.done(id, Ending.VALUE)
+    await stage.room.settle()
+    assert stage.start("Renamed") != id
