@@ -20,6 +20,7 @@ from ...actors.refs.letter import (
     WAITS,
     Kind,
     Letter,
+    Op,
     flags_of,
     id_of_letter,
     kind_of,
@@ -111,7 +112,7 @@ class ActorRequests:
     def ask(self, client: ClientLink, request: int, id: Any, letter: Any, seen: Any) -> None:
         """Put an ask into a mailbox, unless it is there or has been answered; its answer goes to the client."""
         self._admission.check_values([letter], "a message")
-        Letter.unpack(letter)
+        opened = Letter.unpack(letter)
         letter_id = id_of_letter(letter)
         if kind_of(letter) not in (Kind.ASK, Kind.STOP) or not all(map(is_id, seen)):
             raise InvalidValue("not an ask")
@@ -132,6 +133,9 @@ class ActorRequests:
             return
         if actor is None:
             raise self._dead(id)
+        if opened.path in actor.rules.read_only and opened.op is Op.CALL and not opened.flags & READ_ONLY:
+            # Its sender does not have the class.
+            letter = opened._replace(flags=opened.flags | READ_ONLY).pack()
         waits = self._check_circle(actor, letter)
         if actor.box.known is not None and letter_id in actor.box.known:
             self.asks.wait(client, request, letter_id)

@@ -28,11 +28,19 @@ class ActorRules:
     """Seconds for which answers are kept for an asker that asks again."""
     on_passivate: bool = True
     """Whether its code is run before it is put to rest."""
+    read_only: frozenset[str] = frozenset()
+    """The methods that change nothing."""
 
     @classmethod
     def of(cls, declared: Mapping[str, Any]) -> Self:
         """The rules as a class declares them; further fields are for the worker."""
-        return cls(declared["durable"], declared["idle"], declared["reply_keep"], declared["on_passivate"])
+        return cls(
+            declared["durable"],
+            declared["idle"],
+            declared["reply_keep"],
+            declared["on_passivate"],
+            frozenset(declared["read_only"]),
+        )
 
 
 #: The rules of a class that the app does not declare.

@@ -23,7 +23,13 @@ CLASSES: dict[str, dict[str, Any]] = {}
 def actor_class(**rules: Any) -> dict[str, Any]:
     """A class of actors, as a fork server reports it."""
     options = {name: rules.pop(name) for name in ("timeout", "grace", "isolate", "is_async") if name in rules}
-    usual = {"durable": True, "idle": None, "reply_keep": 3600.0, "on_passivate": False}
+    usual = {
+        "durable": True,
+        "idle": None,
+        "reply_keep": 3600.0,
+        "on_passivate": False,
+        "read_only": ["peek"],
+    }
     return {**declared(**options), "actor": {**usual, **rules}}
 
 

@@ -18,7 +18,7 @@ from understudy.actors.errors import (
     TaskNotFound,
 )
 from understudy.actors.ids import new_id
-from understudy.actors.refs.letter import KEPT, READ_ONLY, WAITS, Kind, id_of_letter
+from understudy.actors.refs.letter import KEPT, READ_ONLY, WAITS, Kind, Letter, Op, id_of_letter
 from understudy.actors.state import State
 from understudy.storage.tables.actor_rows import (
     dead_range,
@@ -392,6 +392,19 @@ async def test_a_read_only_letter_goes_to_a_method_that_waits(stage: Stage) -> N
     assert stage.client.answers == {early: b"reply", request: b"reply"}
     rest(worker, id, 1, b"1")
     assert not await stage.begin(worker), "they are not done again"
+
+
+@on_stage
+async def test_a_sender_without_the_class_need_not_know_what_is_read_only(stage: Stage) -> None:
+    id, worker = await built(stage)
+    stage.tell(id)
+    await stage.begin(worker)
+    worker.report(Report.PARKED, [id], [])
+    for path in ("deposit", "peek"):
+        stage.ask(id, Letter(Kind.ASK, 0, new_id(), None, Op.CALL, path).pack())
+    await stage.room.settle()
+    ((_, _, aside),) = worker.told(Order.ASIDE)
+    assert Letter.unpack(aside).path == "peek"
 
 
 @on_stage
