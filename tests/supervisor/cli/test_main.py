@@ -47,7 +47,6 @@ def test_readers_start_without_what_they_do_not_need():
         "rich",
         "psutil",
         "asyncio",
-        "pykka",
         "understudy.supervisor.client.runtime",
         "understudy.supervisor.daemon.supervisor",
     )
