@@ -36,11 +36,6 @@ class Effects:
         """Whether something has to be on disk."""
         return bool(self.rows or self.posts or self.reminders or self.asked or self.dead)
 
-    @property
-    def count(self) -> int:
-        """How many there are."""
-        return len(self.rows) + len(self.posts) + len(self.reminders) + len(self.seen)
-
     def __bool__(self) -> bool:
         return bool(self.replies or self.seen) or self.change_something
 

@@ -48,9 +48,12 @@ from .wakeup import Wakeup
 
 #: Seconds after which a turn takes no further message, so that other actors have theirs.
 TURN_SECONDS: Final = 0.005
-#: Bytes, and rows of all kinds, that one commit may have before the turn ends.
+#: Bytes that one commit may have before the turn ends, and those that each part of it counts beside its own: no list
+#: of it gets longer than a frame takes.
 COMMIT_BYTES: Final = 8 * 1024 * 1024
-COMMIT_ROWS: Final = 10_000
+PART_BYTES: Final = 256
+#: Answers of one message whose arrival is noted. The others are kept for as long as the options say.
+SEEN_LIMIT: Final = 10_000
 #: What a turn is for, as the assignment says.
 PASSIVATE: Final = 1
 #: The value of a REST: the object has gone from here, or asks to be put away.
@@ -209,8 +212,7 @@ class TurnActor(TaskActor):
                     return outcome
             else:
                 self._settle(number, None)
-            settled = self.settled
-            if perf_counter() > end or settled.size > COMMIT_BYTES or settled.count > COMMIT_ROWS:
+            if perf_counter() > end or self.settled.size > COMMIT_BYTES:
                 break
         return Outcome(Ending.REST, PASSIVE if self._wants_rest else None)
 
@@ -284,8 +286,11 @@ class TurnActor(TaskActor):
                 self.resident.packed = state
                 self.dirty = True
             if self.effects:
-                self.settled.absorb(self.effects)
-                self.effects = Effects()
+                if self.settled:
+                    self.settled.absorb(self.effects)
+                    self.effects = Effects()
+                else:
+                    self.settled, self.effects = self.effects, self.settled
             self.acked = number
 
     def _roll_back(self) -> None:
@@ -457,12 +462,13 @@ class TurnActor(TaskActor):
 
     def answered(self, letter_id: bytes) -> None:
         """Note that the answer to this ask has arrived."""
-        if len(self.effects.seen) < COMMIT_ROWS:
+        if len(self.effects.seen) < SEEN_LIMIT:
             self.effects.seen.append(letter_id)
+            self.effects.size += PART_BYTES
 
     def grow(self, effects: Effects, size: int) -> None:
         """Note that effects take so many bytes more; ValueTooLarge if no commit holds them."""
-        effects.size += size + 50
+        effects.size += size + PART_BYTES
         if effects.size > self.value_limit:
             raise self._too_large(effects.size)
 
