@@ -51,10 +51,10 @@ if TYPE_CHECKING:
     from .actors.task.worker_hooks import on_worker_stop as on_worker_stop
     from .actors.values import register as register
     from .actors.websocket import api as _ws
-    from .supervisor.client.actor_calls import DeadLetter as DeadLetter
     from .supervisor.client.async_runtime import AsyncRuntime as AsyncRuntime
     from .supervisor.client.executor import Executor as Executor
     from .supervisor.client.runtime import Runtime as Runtime
+    from .supervisor.client.views import DeadLetter as DeadLetter
 
     aio, box, ws = _aio, _box, _ws
 
@@ -80,10 +80,10 @@ _NAMES: Final = {
     "actors.task.retry": "Retry",
     "actors.task.worker_hooks": "on_worker_start on_worker_stop",
     "actors.values": "register",
-    "supervisor.client.actor_calls": "DeadLetter",
     "supervisor.client.async_runtime": "AsyncRuntime",
     "supervisor.client.executor": "Executor",
     "supervisor.client.runtime": "Runtime",
+    "supervisor.client.views": "DeadLetter",
 }
 #: Public name -> the module it lives in.
 _HOMES: Final = {name: module for module, names in _NAMES.items() for name in names.split()}

@@ -32,6 +32,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from typing import Any, Final, TypeVar
@@ -182,9 +183,16 @@ class Foreign:
 
 def unpack_foreign(packed: bytes) -> Any:
     """As `unpack`, for code that only shows the value: a registered type that is not known here is a `Foreign`."""
+    with foreign_allowed():
+        return unpack(packed)
+
+
+@contextmanager
+def foreign_allowed() -> Iterator[None]:
+    """In this context `unpack` does as `unpack_foreign`, in this thread."""
     _shows.on = True
     try:
-        return unpack(packed)
+        yield
     finally:
         _shows.on = False
 

@@ -238,6 +238,20 @@ class Reader(ActorReader):
         with self._read() as snapshot:
             return snapshot.count(table)
 
+    def unended(self, most: int = 100_000) -> tuple[int, int]:
+        """How many tasks have not ended: queued and running ones, and idle actors.
+
+        The idle ones may be millions and are not counted one by one: if there are any, and at least `most` others, all
+        of them count as others.
+        """
+        with self._read() as snapshot:
+            total = snapshot.count(Table.LIVE)
+            idle = bytes((Lane.IDLE,))
+            if next(snapshot.rows(Table.LIVE, idle), None) is None:
+                return total, 0
+            others = sum(1 for _ in islice(snapshot.rows(Table.LIVE, stop=idle), most))
+            return (others, total - others) if others < most else (total, 0)
+
     def _read(self) -> Reading:
         if self._closed:
             raise StoreError("the reader was closed; make a new one")

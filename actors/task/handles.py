@@ -96,6 +96,8 @@ class TaskRecord:
     """The options in which the start differs from the declaration."""
     metadata: dict[str, str] = field(default_factory=dict)
     """The metadata that the start has given."""
+    actor: str | None = None
+    """Of a class actor, its name within its class; empty if it has none. None: it is a task of another kind."""
     arguments: StoredArguments = field(default_factory=StoredArguments, repr=False, compare=False)
 
     @property

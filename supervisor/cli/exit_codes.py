@@ -21,19 +21,22 @@ class ExitCode(IntEnum):
     FAILED = 1, "any other error"
     USAGE = 2, "the command was not understood, or an option or value is out of its range"
     NOT_RUNNING = 3, "no supervisor serves the home, or it is stopping"
-    NOT_FOUND = 4, "no such task, or the supervisor's app declares no task of that name"
-    AMBIGUOUS = 5, "the beginning of an id fits several tasks"
-    ENDED = 6, "the task had already ended, so it cannot be cancelled and takes no messages"
+    NOT_FOUND = 4, "no such task or actor, or the supervisor's app declares no task of that name"
+    AMBIGUOUS = 5, "the beginning of an id fits several tasks, or a name several actors"
+    ENDED = 6, "the task or actor had already ended, so it cannot be cancelled and takes no messages"
     NOT_ENDED = 7, "the task has not ended yet"
     SUPERVISOR_LOST = (
         8,
         "the connection to the supervisor was lost; the command may or may not have taken effect",
     )
     MAILBOX_FULL = 9, "the task's mailbox is at its limit"
-    TASK_FAILED = 10, "the task failed"
+    TASK_FAILED = 10, "the task failed, or the method of the actor did"
     TASK_TIMED_OUT = 11, "the task reached its timeout"
     TASK_CANCELLED = 12, "the task was cancelled"
-    WAIT_TIMED_OUT = 13, "the task did not end within the time limit of the wait; it continues"
+    WAIT_TIMED_OUT = (
+        13,
+        "the task did not end, or the actor did not answer, within the time limit of the wait; it continues",
+    )
     APP_FAILED = 20, "the app cannot be loaded, or its workers die too often"
     HOME_IN_USE = 21, "another supervisor serves the home"
     HOME_UNUSABLE = 22, "the home does not exist or cannot be used"

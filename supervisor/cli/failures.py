@@ -19,6 +19,9 @@ class CliError(Exception):
 
 #: The first class that matches counts, so subclasses come before their bases.
 _CODES: Final[tuple[tuple[type[BaseException], ExitCode], ...]] = (
+    (errors.RemoteError, ExitCode.TASK_FAILED),
+    (errors.ActivationFailed, ExitCode.TASK_FAILED),
+    (errors.ActorDeadError, ExitCode.ENDED),
     (errors.NotRunning, ExitCode.NOT_RUNNING),
     (errors.SupervisorLost, ExitCode.SUPERVISOR_LOST),
     (errors.TaskFailed, ExitCode.TASK_FAILED),
@@ -47,11 +50,12 @@ def code_of(error: BaseException) -> ExitCode:
 
 
 def text_of(error: BaseException) -> str:
-    """The text for stderr: one line, preceded by the app's traceback if the app failed."""
+    """The text for stderr: one line, preceded by the traceback if the app or a method of an actor failed."""
     if isinstance(error, errors.AppFailed):
-        trace = escape.block(error.remote_traceback)
-        line = f"Error: {escape.one_line(error.args[0] if error.args else 'the app cannot be loaded')}"
-        return f"{trace}\n{line}" if trace else line
+        said = error.args[0] if error.args else "the app cannot be loaded"
+        return _with_traceback(error.remote_traceback, said)
+    if isinstance(error, errors.RemoteError):
+        return _with_traceback(error.traceback, error.error)
     if isinstance(error, (CliError, errors.UnderstudyError, TimeoutError)):
         # Understudy wrote this message. If it has several lines, it lists something.
         first, *rest = escape.lines(error) or [type(error).__name__]
@@ -62,3 +66,8 @@ def text_of(error: BaseException) -> str:
         f"Error: {type(error).__name__}: {escape.one_line(error)}. This is a defect of Understudy; "
         "run it again with --debug and report the traceback"
     )
+
+
+def _with_traceback(traceback: str, said: object) -> str:
+    trace, line = escape.block(traceback), f"Error: {escape.one_line(said)}"
+    return f"{trace}\n{line}" if trace else line

@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "start": "commands.start",
     "run": "commands.start",
     "box": "commands.box",
+    "actor": "commands.actor",
     "ps": "commands.tasks",
     "show": "commands.tasks",
     "logs": "commands.logs",

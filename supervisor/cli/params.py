@@ -125,6 +125,69 @@ class TaskIdType(ParamType):
 TASK_ID: Final = TaskIdType()
 
 
+class ActorRefType(ParamType):
+    """An actor as "Class/name" or by its id, which lookup.py turns into an actor."""
+
+    name = "ref"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        from ...storage.reader import Reader
+        from . import lookup
+        from .session import Session
+
+        session = ctx.find_object(Session) or Session()
+        class_name, slash, name = incomplete.partition("/")
+        with Reader(session.home.path) as reader:
+            classes = (
+                lookup.actor_classes(reader, class_name)
+                if slash
+                else [each for each in reader.actor_classes() if class_name in each]
+            )
+            found = reader.actors(classes, prefix=name, limit=COMPLETIONS) if classes else []
+        said = [
+            f"{each.class_name if ':' in class_name else each.class_name.partition(':')[2]}/{each.name}"
+            for each in found
+            if each.name
+        ]
+        return [CompletionItem(each) for each in said if each.startswith(incomplete)]
+
+
+ACTOR: Final = ActorRefType()
+
+
+class MethodType(ParamType):
+    """The name of a public method, or several names with dots between them."""
+
+    name = "method"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not all(part.isidentifier() and part[0] != "_" for part in str(value).split(".")):
+            self.fail(f"{value!r:.80} is no public method; write its name, such as deposit", param, ctx)
+        return value
+
+
+METHOD: Final = MethodType()
+
+
+class KeywordType(ParamType):
+    """A keyword argument, NAME=JSON."""
+
+    name = "name=json"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        name, equals, text = value.partition("=")
+        if not equals or not name.isidentifier():
+            self.fail(f"{value!r:.80} is no keyword argument; write NAME=JSON, such as limit=3", param, ctx)
+        return name, JSON.convert(text, param, ctx)
+
+
+KEYWORD: Final = KeywordType()
+
+
 class MetadataType(ParamType):
     """An entry of metadata, KEY=VALUE."""
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Final
 
 import click
@@ -29,8 +30,9 @@ supervisor as a service.
   `.understudy` in the working directory.
 - **An ID** can be shortened to any beginning or end that no other task shares. Ids made within one minute begin alike,
   so narrow lists show the last 12 characters.
-- **Reading needs no supervisor**: `ps`, `show`, `logs`, `result`, `checkpoint`, `backup` and `check` read the folder.
-  `compact` works with and without one. The other commands need a supervisor that serves the home.
+- **Reading needs no supervisor**: `ps`, `show`, `logs`, `result`, `checkpoint`, `actor ls`, `actor show`, `actor
+  state`, `actor dead`, `backup` and `check` read the folder. `compact` works with and without one. The other commands
+  need a supervisor that serves the home.
 - **A try** such as `3 of 4` is the attempt and the most attempts that the task's retries allow: three retries after the
   first try are four tries.
 - **`--json`** is for programs. It prints one document, or one on each line if there are several over time (`logs`,
@@ -57,7 +59,7 @@ $ echo '_UNDERSTUDY_COMPLETE=fish_source understudy | source' > ~/.config/fish/c
 _VALUES: Final = """\
 ## Values as JSON
 
-`run`, `result`, `checkpoint` and `show` print JSON. Values that JSON does not have are written like this:
+`run`, `result`, `checkpoint`, `show` and `actor` print JSON. Values that JSON does not have are written like this:
 """
 
 
@@ -73,7 +75,7 @@ def page() -> str:
     for name in COMMANDS:
         command = cli.get_command(root, name)
         if isinstance(command, click.Group):
-            parts.append(f"### {name}\n\n{command.help}\n")
+            parts.append(f"### {name}\n\n{inspect.cleandoc(command.help or '')}\n")
             group = click.Context(command, info_name=name, parent=root, terminal_width=WIDTH)
             commands = {inner: command.get_command(group, inner) for inner in command.list_commands(group)}
             parts += [

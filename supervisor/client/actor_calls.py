@@ -8,15 +8,12 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from ...actors import values
 from ...actors.checks import check_whole
 from ...actors.errors import (
     ActorDeadError,
-    ErrorInfo,
     InvalidOption,
     InvalidTask,
     TaskNotFound,
@@ -25,10 +22,9 @@ from ...actors.errors import (
 from ...actors.ids import id_bytes, id_text
 from ...actors.refs.actor import Actor, checked_actor_name, task_of
 from ...actors.refs.async_ref import AsyncActorRef
-from ...actors.refs.letter import KEPT, Letter, Op, flags_of, id_of_letter, sender_of
+from ...actors.refs.letter import KEPT, flags_of, id_of_letter, sender_of
 from ...actors.refs.port import ActorPort
 from ...actors.refs.ref import ActorRef
-from ...actors.refs.remote_error import info_of
 from ...actors.task.declaration import Task, declared_as
 from ...actors.task.handles import IdLike, id_of
 from ...storage.actor_reader import ActorName
@@ -42,6 +38,7 @@ from .deadline import Deadline
 from .reconnecting import ReconnectingClient
 from .start_rows import StartRows
 from .steps import Steps, is_done_in_task
+from .views import DeadLetter, dead_letter
 
 #: Ids of received replies that are kept until the next ASK tells the supervisor of them. More need no telling: a reply
 #: that nobody has confirmed is forgotten after a while.
@@ -55,18 +52,6 @@ ActorLike = ActorRef[Any] | AsyncActorRef[Any] | IdLike
 """What names an actor in a call: a reference, an id, or "Class/name"."""
 ClassLike = type[Actor] | str
 """An actor class, by itself or by its name."""
-
-
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """A message that an actor could not handle."""
-
-    id: str
-    message: Any
-    """The message of a `tell`. For a call of a method, a dict with "method", "args" and "kwargs"."""
-    error: ErrorInfo
-    time: float
-    """When it was given up, in seconds since the epoch."""
 
 
 class ActorCalls:
@@ -201,10 +186,8 @@ class ActorCalls:
 
     def dead_letters(self, port: ActorPort, actor: ActorLike) -> list[DeadLetter]:
         """See `Runtime.dead_letters`."""
-        return [
-            DeadLetter(id_text(id), _message_of(letter), info_of(error), at)
-            for id, (at, letter, error) in self._store.dead_letters(self.find(port, actor).id_bytes, None)
-        ]
+        found = self._store.dead_letters(self.find(port, actor).id_bytes)
+        return [dead_letter(id, row) for id, row in found]
 
     def _ref(self, port: ActorPort, id: bytes, class_name: str, name: str | None) -> ActorRef[Any]:
         ref: ActorRef[Any] = ActorRef(id, class_name, name, port)
@@ -297,21 +280,6 @@ def _class_named(name: str) -> Task[..., Any]:
     if task.body is not None and not task.is_class:
         raise InvalidTask(f"{name} is a function: start it with Runtime.start")
     return task
-
-
-def _message_of(data: bytes) -> Any:
-    """The message of a letter, as `DeadLetter` shows it. A value of a type that is not registered here is a Foreign."""
-    letter = Letter.unpack(data)
-    payload = None if letter.payload is None else values.unpack_foreign(letter.payload)
-    match letter.op:
-        case Op.CALL:
-            args, kwargs = payload or ([], {})
-            return {"method": letter.path, "args": args, "kwargs": kwargs}
-        case Op.GET:
-            return {"get": letter.path}
-        case Op.SET:
-            return {"set": letter.path, "value": payload}
-    return payload
 
 
 def _size(letter: AddressedLetter) -> int:

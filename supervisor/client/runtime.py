@@ -30,7 +30,7 @@ from ...storage.reader import Reader
 from ..home import Home
 from ..linux.exit_functions import at_exit
 from ..settings import Settings
-from .actor_calls import ActorCalls, ActorLike, AddressedLetter, ClassLike, DeadLetter
+from .actor_calls import ActorCalls, ActorLike, AddressedLetter, ClassLike
 from .calls import Calls, several
 from .deadline import NO_DEADLINE, Deadline
 from .reconnecting import ReconnectingClient
@@ -39,7 +39,7 @@ from .start_rows import StreamLike, TaskLike
 from .steps import Steps, finish
 from .stored_ends import StoredEnds
 from .subscription import Subscription
-from .views import LogLine, outcome_of, result_shape, shape_of_end, value_of, view
+from .views import DeadLetter, LogLine, outcome_of, result_shape, shape_of_end, value_of, view
 
 #: Default seconds that an embedded supervisor gives running tasks when the `with` block ends.
 EMBEDDED_DRAIN: Final = 5.0

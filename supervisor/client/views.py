@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
+import msgpack
+
 from ...actors import values
-from ...actors.errors import ErrorInfo, Poisoned, TaskCancelled, TaskEnded, TaskFailed, TaskTimedOut
+from ...actors.errors import (
+    ErrorInfo,
+    InvalidValue,
+    Poisoned,
+    TaskCancelled,
+    TaskEnded,
+    TaskFailed,
+    TaskTimedOut,
+)
 from ...actors.ids import id_text
+from ...actors.refs.letter import Letter, Op
 from ...actors.shapes import Shape
 from ...actors.state import State
 from ...actors.task.declaration import Task, registry
 from ...actors.task.handles import IdLike, Progress, StoredArguments, TaskInfo, TaskRecord
+from ...storage.tables.actor_rows import DeadLetterRow
 from ...storage.tables.record import Record
 from ...storage.tables.schema import Lane
 from ..wire.error_codec import info_of
@@ -28,6 +41,18 @@ class LogLine(NamedTuple):
     level: str
     """"stdout", "stderr", the level of a logging record in lower case, or "notice"."""
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A message that an actor could not handle."""
+
+    id: str
+    message: Any
+    """The message of a `tell`. For a call of a method, a dict with "method", "args" and "kwargs"."""
+    error: ErrorInfo
+    time: float
+    """When it was given up, in seconds since the epoch."""
 
 
 #: What a queued task waits for, by the lane in which it stands.
@@ -72,8 +97,39 @@ def view(
         closed=record.closed,
         options=record.options or {},
         metadata=record.metadata or {},
+        actor=record.actor,
         arguments=StoredArguments(arguments and functools.partial(arguments, record.id)),
     )
+
+
+def dead_letter(id: bytes, row: DeadLetterRow) -> DeadLetter:
+    """A stored dead letter as a DeadLetter."""
+    at, letter, (kind, message, traceback) = row
+    return DeadLetter(id_text(id), _message_of(letter), ErrorInfo(kind, message, traceback), at)
+
+
+def _message_of(data: bytes) -> Any:
+    """The message of a letter, as `DeadLetter` shows it. A value of a type that is not registered here is a Foreign."""
+    letter = Letter.unpack(data)
+    payload = None if letter.payload is None else values.unpack_foreign(letter.payload)
+    match letter.op:
+        case Op.CALL:
+            args, kwargs = payload or ([], {})
+            return {"method": letter.path, "args": args, "kwargs": kwargs}
+        case Op.GET:
+            return {"get": letter.path}
+        case Op.SET:
+            return {"set": letter.path, "value": payload}
+    return payload
+
+
+def attributes_of(state: bytes) -> tuple[int, dict[str, Any]]:
+    """The state version and the attributes of a stored state; InvalidValue for bytes that are none."""
+    try:
+        version, packed = msgpack.unpackb(state)
+        return version, values.unpack_foreign(packed)
+    except (ValueError, TypeError, msgpack.UnpackException) as error:
+        raise InvalidValue(f"the stored state cannot be read: {error}") from error
 
 
 def result_shape(task: Task[..., Any] | str | None) -> Shape | None:

@@ -20,8 +20,9 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from itertools import islice
 from typing import Any, Final
 
 from ...actors.errors import AppFailed, HomeError, StoreError, UnderstudyError
@@ -35,6 +36,7 @@ from ..home import Home, HomeLock, pid_namespace
 from ..linux.processes import allow_open_files, become_subreaper, kill_strays
 from ..settings import Settings
 from ..tasks.commit_loop import CommitLoop
+from ..tasks.live_actor import LiveActor
 from ..testing.crash_points import Process, arm
 from .chores import repeat
 from .core import Core
@@ -47,6 +49,8 @@ log = logging.getLogger("understudy")
 PRUNE_EVERY: Final = 60.0
 #: The most tasks of one worker in the tree.
 TREE_TASKS: Final = 50
+#: The most idle actors of one worker in the tree.
+TREE_ACTORS: Final = 10
 #: The most tasks without code that are counted for the tree.
 TREE_COUNTED: Final = 10_000
 #: Seconds of drain after the death of the program that embeds the supervisor.
@@ -274,12 +278,14 @@ class Supervisor:
             "not_imported": dict(self._core.table.declared.unimportable),
             "waits_for_room": self._core.dispatcher.waits_for_room,
             "disk_full": self._core.commits.store.full,
-            "workers": [_branch(seat) for seat in self._pool.seats],
+            "workers": [_branch(seat, self._core.turns.residents(seat)) for seat in self._pool.seats],
         }
 
 
-def _branch(seat: WorkerSeat) -> dict[str, Any]:
+def _branch(seat: WorkerSeat, residents: Sequence[LiveActor]) -> dict[str, Any]:
+    """`residents`: the actors that the worker has in memory."""
     tasks = list(seat.tasks.values())
+    at_rest = (actor for actor in residents if actor.id not in seat.tasks)
     return {
         "number": seat.number,
         "pid": seat.pid,
@@ -289,15 +295,23 @@ def _branch(seat: WorkerSeat) -> dict[str, Any]:
         "done": seat.done,
         "task_count": len(tasks),
         "parked": sum(task.parked for task in tasks),
+        # On disk these are idle.
+        "short_turns": sum(task.rests and not (task.attempt and task.attempt.shown) for task in tasks),
+        "actor_count": len(residents),
         "tasks": [
             {
                 "id": id_text(task.id),
                 "task": task.record.name,
+                "actor": task.record.actor,
                 "attempt": task.record.attempt,
                 "tries": task.options.retry.attempts + 1,
                 "started": task.record.started,
                 "parked": task.parked,
             }
             for task in tasks[:TREE_TASKS]
+        ],
+        "idle_actors": [
+            {"id": id_text(actor.id), "task": actor.record.name, "actor": actor.record.actor}
+            for actor in islice(at_rest, TREE_ACTORS)
         ],
     }

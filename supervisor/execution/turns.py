@@ -637,6 +637,10 @@ class Turns:
 
     # --- reading ---
 
+    def residents(self, seat: Seat) -> list[LiveActor]:
+        """The actors that this worker has in memory, at rest or at work."""
+        return self._residency.of(seat)
+
     def read(
         self, seat: Any, request: Any, id: Any, what: Any, key: Any, after: Any, limit: Any, reverse: Any
     ) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import msgpack
 import pytest
 
-from tasks import EPOCH, add_task
+from tasks import EPOCH, add_actor, add_task
 from understudy.actors.errors import StoreCorrupt, StoreError
 from understudy.actors.state import State
 from understudy.storage.reader import Reader
@@ -316,3 +316,16 @@ def test_the_first_read_opens_the_store(cast: list[Record], reader: Reader):
     assert not reader.is_open
     reader.record(cast[0].id)
     assert reader.is_open
+
+
+def test_idle_actors_are_counted_apart_from_tasks(fill: Fill, reader: Reader):
+    def write(store: Any) -> None:
+        for number in range(3):
+            add_task(store, (State.QUEUED, State.RUNNING, State.COMPLETED)[number], EPOCH + number)
+        for number in range(5):
+            add_actor(store, at=EPOCH + number)
+
+    assert reader.unended() == (0, 0)
+    fill(write)
+    assert reader.unended() == (2, 5)
+    assert reader.unended(most=2) == (7, 0)

@@ -12,7 +12,6 @@ import click
 from ....actors.ids import id_bytes
 from ....actors.task.handles import Progress, TaskRecord
 from ....storage.reader import Reader
-from ....storage.tables.schema import Table
 from ...home import pid_namespace
 from ..command import command
 from ..display import screen, task_text
@@ -65,7 +64,7 @@ def top(interval: float, count: int | None, as_json: bool) -> None:
                 screen.json(process_tree.document(live, gauges, progress))
                 continue
             size = screen.console().size
-            unended = reader.count(Table.LIVE)
+            unended = reader.unended()
             show(
                 process_tree.page(
                     live, gauges, progress, unended, stage.rate, (size.width, size.height), time.time()

@@ -169,7 +169,7 @@ def show(id: str, as_json: bool) -> None:
     with current().reader() as reader:
         record = lookup.find(reader, id)
         seen = view(record, reader.mailbox_depth(record.id))
-        extra = _values(reader, record.id, seen.state)
+        extra = arguments_of(reader, record.id, seen.state)
     waits_for, why = _waits_for(seen)
     if as_json:
         screen.json({**task_text.document(seen), "waits_for": waits_for, **extra})
@@ -197,7 +197,8 @@ def _waits_for(record: TaskRecord) -> tuple[str | None, str]:
     return record.waits_for, ""
 
 
-def _values(reader: Reader, id: bytes, state: State) -> dict[str, Any]:
+def arguments_of(reader: Reader, id: bytes, state: State) -> dict[str, Any]:
+    """The arguments of a task and its result, by what they are called."""
     extra: dict[str, Any] = {}
     packed = reader.args(id)
     args, kwargs = ([], {}) if packed is None else value_json.unpack(packed)

@@ -33,9 +33,11 @@ def tree(
         branch = root.add(_worker(worker, gauges, now))
         for task in worker["tasks"]:
             branch.add(_task(task, progress, now))
-        more = worker["task_count"] - len(worker["tasks"])
-        if more > 0:
-            branch.add(Text(f"… and {more:,} more", "dim"))
+        _more(branch, worker["task_count"] - len(worker["tasks"]), "more")
+        for actor in worker["idle_actors"]:
+            branch.add(_idle(actor))
+        idle = worker["actor_count"] - sum(task["actor"] is not None for task in worker["tasks"])
+        _more(branch, idle - len(worker["idle_actors"]), "more idle actors")
     return root
 
 
@@ -69,14 +71,28 @@ def _worker(worker: Mapping[str, Any], gauges: Mapping[int, ProcessUsage], now: 
 
 def _task(task: Mapping[str, Any], progress: Mapping[str, str], now: float) -> Text:
     line = _line(
-        (escape.one_line(task["task"]), "bold" if not task["parked"] else ""),
+        (_name(task), "bold" if not task["parked"] else ""),
         (task_text.short_id(task["id"]), "dim"),
         (activity(task, now), "green" if not task["parked"] else "cyan"),
-        (f"try {_tries(task)}", ""),
     )
+    if task["actor"] is None:
+        line.append(f"  try {_tries(task)}")
     if task["id"] in progress:
         line.append(f"  {progress[task['id']]}")
     return line
+
+
+def _idle(actor: Mapping[str, Any]) -> Text:
+    return _line((_name(actor), ""), (task_text.short_id(actor["id"]), "dim"), ("idle", "dim"))
+
+
+def _more(branch: Tree, count: int, what: str) -> None:
+    if count > 0:
+        branch.add(Text(f"… and {count:,} {what}", "dim"))
+
+
+def _name(task: Mapping[str, Any]) -> str:
+    return task_text.name(task["task"], task["actor"])
 
 
 def _tries(task: Mapping[str, Any]) -> str:
@@ -140,17 +156,23 @@ def page(
     live: Mapping[str, Any],
     gauges: Mapping[int, ProcessUsage],
     progress: Mapping[str, str],
-    unended: int,
+    unended: tuple[int, int],
     rate: float | None,
     size: tuple[int, int],
     now: float,
 ) -> RenderableType:
-    """One page of `top`: a head, the workers and the running tasks, longest-working tasks first."""
+    """One page of `top`: a head, the workers and the running tasks, longest-working tasks first.
+
+    `unended`: as `Reader.unended` gives it.
+    """
     width, height = size
+    tasks, idle = unended
     running = sum(worker["task_count"] for worker in live["workers"])
+    turns = sum(worker["short_turns"] for worker in live["workers"])
     head = [
         f"{escape.one_line(live['home'])}  pid {live['pid']}  up {units.duration(now - live['started'])}",
-        f"{running:,} running, {max(unended - running, 0):,} queued"
+        f"{running:,} running, {max(tasks + turns - running, 0):,} queued"
+        + (f", {max(idle - turns, 0):,} idle" if idle else "")
         + ("" if rate is None else f", {rate:,.1f} done/s")
         + "".join(f", {text}" for text in remarks(live)),
     ]
@@ -169,7 +191,7 @@ def page(
 
 def _workers(live: Mapping[str, Any], gauges: Mapping[int, ProcessUsage], now: float) -> Table:
     table = task_table.plain_table()
-    for title in ("WORKER", "CPU", "MEMORY", "UP", "TASKS", "WAITING", "DONE"):
+    for title in ("WORKER", "CPU", "MEMORY", "UP", "TASKS", "WAITING", "ACTORS", "DONE"):
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     for worker in live["workers"]:
@@ -181,6 +203,7 @@ def _workers(live: Mapping[str, Any], gauges: Mapping[int, ProcessUsage], now: f
             units.duration(now - worker["started"]) if worker["pid"] else "",
             f"{worker['task_count']:,}",
             f"{worker['parked']:,}",
+            f"{worker['actor_count']:,}",
             f"{worker['done']:,}",
             Text("retiring" if worker["retiring"] else "for one task" if worker["alone"] else "", "dim"),
         )
@@ -191,7 +214,7 @@ def _running(rows: list[tuple[Any, Any]], progress: Mapping[str, str], width: in
     cells = [
         (
             Text(task_text.short_id(task["id"])),
-            Text(escape.one_line(task["task"])),
+            Text(_name(task)),
             Text(activity(task, now), "cyan" if task["parked"] else "green"),
             Text(_tries(task)),
             Text(str(worker["pid"])),

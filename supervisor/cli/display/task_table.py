@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from rich.cells import cell_len
@@ -40,7 +40,7 @@ def tasks(rows: Sequence[tuple[str, TaskRecord]], width: int, now: float) -> Tab
     cells = [
         (
             Text(id),
-            Text(escape.one_line(record.task)),
+            Text(task_text.name(record.task, record.actor)),
             Text(str(record.state), STYLES[record.state]),
             Text(task_text.tries(record.attempt, record.tries)),
             Text(units.duration(now - record.created)),
@@ -124,16 +124,20 @@ def sheet(
     now: float,
     waits_for: str | None = None,
     why: str = "",
+    more: Iterable[tuple[str, str]] = (),
 ) -> RenderableType:
     """All data of one task. `extra` has values to show as JSON: arguments, result.
 
-    `waits_for` is a key of `task_text.WAITS` and replaces that of the record; `why` says more of it.
+    `waits_for` is a key of `task_text.WAITS` and replaces that of the record; `why` says more of it. `more` are further
+    labels and escaped texts.
     """
     grid = plain_table(header=False)
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold")
     for label, text in _facts(record, now, waits_for, why):
         grid.add_row(label, text)
+    for label, fact in more:
+        grid.add_row(label, Text(fact))
     for label, value in extra.items():
         short = value_json.dumps(value)
         grid.add_row(label, Text(short if len(short) <= SHORT else value_json.dumps(value, indent=True)))
@@ -154,15 +158,15 @@ def _facts(record: TaskRecord, now: float, waits_for: str | None, why: str) -> l
         state.append(" (asked to stop)", "magenta")
     facts: list[tuple[str, Text | str | None]] = [
         ("id", record.id),
-        ("task", escape.one_line(record.task)),
+        ("task" if record.actor is None else "actor", task_text.name(record.task, record.actor)),
         ("state", state),
-        ("try", _attempts(record)),
-        ("created", _when(record.created, now)),
-        ("started", _when(record.started, now)),
-        ("ended", _when(record.ended, now)),
+        ("try", _attempts(record) if record.actor is None else None),
+        ("created", when(record.created, now)),
+        ("started", when(record.started, now)),
+        ("ended", when(record.ended, now)),
         ("ran", _ran(record, now)),
         ("waits for", task_text.waits(waits_for or record.waits_for, why)),
-        ("next attempt", _when(None if record.ended_already else record.next_attempt, now)),
+        ("next attempt", when(None if record.ended_already else record.next_attempt, now)),
         ("worker", str(record.worker_pid or "") if record.state is State.RUNNING else None),
         ("progress", None if record.progress is None else task_text.progress(record.progress)),
         ("checkpoint", _checkpoint(record, now)),
@@ -188,7 +192,7 @@ def _attempts(record: TaskRecord) -> str:
 def _checkpoint(record: TaskRecord, now: float) -> str | None:
     if record.checkpoint_time is None:
         return None
-    return f"{units.size(record.checkpoint_size or 0)}, {_when(record.checkpoint_time, now)}"
+    return f"{units.size(record.checkpoint_size or 0)}, {when(record.checkpoint_time, now)}"
 
 
 def _mailbox(record: TaskRecord) -> str | None:
@@ -202,7 +206,8 @@ def _metadata(record: TaskRecord) -> str:
     return escape.one_line(", ".join(f"{key}={value}" for key, value in record.metadata.items()))
 
 
-def _when(at: float | None, now: float) -> str | None:
+def when(at: float | None, now: float) -> str | None:
+    """A time, and how far away it is; None for None."""
     if at is None:
         return None
     away = f"{units.age(now - at)} ago" if at <= now else f"in {units.age(at - now)}"

@@ -42,6 +42,11 @@ def document(record: TaskRecord) -> dict[str, Any]:
     return {name: units.iso(value) if name in _TIMES else value for name, value in record.as_dict().items()}
 
 
+def name(task: str, actor: str | None) -> str:
+    """The name of a task, or "module:Class/name" of a class actor that has a name; escaped."""
+    return escape.one_line(f"{task}/{actor}" if actor else task)
+
+
 def short_id(id: str) -> str:
     """The end of an id, which tells it from others and which every command accepts."""
     return id[-ID_SHOWN:]

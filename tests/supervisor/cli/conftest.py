@@ -28,7 +28,8 @@ UNDERSTUDY = [sys.executable, "-W", "error", "-P", "-c", CODE]
 APP = """
 import logging
 from datetime import date
-from understudy import Fail, Retry, cancelled, checkpoint, current, progress, receive, restore, sleep, task
+from understudy import Actor, Fail, Retry, actor
+from understudy import cancelled, checkpoint, current, progress, receive, restore, sleep, task
 
 @task
 def add(a, b=1):
@@ -65,6 +66,48 @@ def flaky(tries):
 @task(grace=5)
 def hours():
     sleep(3600)
+
+class Account(Actor, durable=True):
+    def __init__(self, owner, balance=0):
+        self.owner, self.balance = owner, balance
+
+    def on_receive(self, message):
+        if message == "bad":
+            raise ValueError("\x1b[31mno")
+        self.storage[f"note/{len(self.storage)}"] = message
+
+    def deposit(self, n, times=1):
+        self.balance += n * times
+        return self.balance
+
+    def remember(self):
+        self.remind("statement", Account.deposit, 1, delay=3600, every=86400)
+
+    def refuse(self, why):
+        raise BrokenPipeError(why)
+
+    def odd(self):
+        return date(2030, 1, 31)
+
+    def doze(self):
+        sleep(3600)
+
+class Counter(Actor):
+    def __init__(self):
+        self.count = 0
+
+    def add(self, n):
+        self.count += n
+        return self.count
+
+@task
+def open_accounts(*names):
+    for name in names:
+        actor(Account, name, name.title())
+
+@task
+def open_counter():
+    return actor(Counter).id
 """
 
 

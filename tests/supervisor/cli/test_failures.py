@@ -25,6 +25,10 @@ from understudy.supervisor.cli.failures import CliError, code_of, text_of
         (errors.StoreCorrupt("x"), ExitCode.STORE_FAILED),
         (errors.AppFailed("x"), ExitCode.APP_FAILED),
         (TimeoutError("x"), ExitCode.WAIT_TIMED_OUT),
+        (errors.RemoteError("x"), ExitCode.TASK_FAILED),
+        (errors.ActivationFailed("x"), ExitCode.TASK_FAILED),
+        (errors.ActorDeadError("x"), ExitCode.ENDED),
+        (errors.AskTimeout("x"), ExitCode.WAIT_TIMED_OUT),
         (errors.UnderstudyError("x"), ExitCode.FAILED),
         (RuntimeError("x"), ExitCode.FAILED),
     ],
@@ -41,6 +45,11 @@ def test_an_error_is_one_escaped_line():
 def test_the_apps_traceback_stands_before_its_error():
     text = text_of(errors.AppFailed("it broke", "Traceback\n  \x1b[31m\n"))
     assert text == "Traceback\n  \\x1b[31m\nError: it broke"
+
+
+def test_a_remote_traceback_stands_before_its_error():
+    error = errors.RemoteError("E: x", errors.ErrorInfo("E", "x\n\x1b[31m", "Traceback\n  \x1b[31m\n"))
+    assert text_of(error) == "Traceback\n  \\x1b[31m\nError: E: x\\n\\x1b[31m"
 
 
 def test_a_defect_of_ours_says_so():

@@ -1,15 +1,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 
+from understudy.actors.errors import ErrorInfo
 from understudy.actors.ids import id_text
 from understudy.storage.tables.record import Record
 from understudy.supervisor.cli import lookup
 from understudy.supervisor.cli.exit_codes import ExitCode
 from understudy.supervisor.cli.failures import CliError
+from understudy.supervisor.client.views import DeadLetter
 
 if TYPE_CHECKING:
     from conftest import Stage
@@ -67,6 +69,62 @@ def test_what_is_no_id(text: str):
 def test_none_at_all():
     with pytest.raises(CliError, match="no task has an id that starts or ends with ff"):
         lookup.find(ROWS, "ff")
+
+
+class ActorRows(Rows):
+    """Two classes of the same short name, whose actors have these names."""
+
+    names: ClassVar = {"bank:Account": ["ada", "bob"], "shop:Account": ["ada", "a/b"], "shop:Cart": ["ada"]}
+
+    def actor_classes(self) -> list[str]:
+        return list(self.names)
+
+    def actor_id(self, class_name: str, name: str) -> bytes | None:
+        return f"{class_name}/{name}".encode().rjust(20)[:16] if name in self.names[class_name] else None
+
+    def record(self, id: bytes) -> Record:
+        record = Record(id, "shop:Cart", 0.0, id)
+        if id not in self.ids:
+            record.actor = id.decode()
+        return record
+
+
+ACTORS: lookup.Reader = ActorRows(bytes(16))  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("text", ["Account/bob", "bank:Account/ada", "Account/a/b", "Cart/ada"])
+def test_an_actor_has_a_class_and_a_name(text: str):
+    assert lookup.find_actor(ACTORS, text).actor is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "advice"),
+    [
+        ("Account/ada", ExitCode.AMBIGUOUS, "  bank:Account/ada\n  shop:Account/ada"),
+        ("Account/zoe", ExitCode.NOT_FOUND, "actor ls"),
+        ("Nothing/ada", ExitCode.NOT_FOUND, "actor ls"),
+        ("Account/", ExitCode.NOT_FOUND, "actor ls"),
+        ("/ada", ExitCode.NOT_FOUND, "actor ls"),
+        ("Account", ExitCode.NOT_FOUND, "neither Class/name"),
+        ("0000", ExitCode.NOT_FOUND, "is no actor"),
+    ],
+)
+def test_an_actor_that_is_not_there_gets_advice(text: str, code: ExitCode, advice: str):
+    with pytest.raises(CliError) as raised:
+        lookup.find_actor(ACTORS, text)
+    assert raised.value.code is code
+    assert advice in str(raised.value)
+
+
+def test_a_dead_letter_is_found_by_a_part_of_its_id():
+    ids = [id_text(id) for id in ROWS.resolve("0198", 20)]
+    letters = [DeadLetter(id, None, ErrorInfo("E", ""), 0.0) for id in ids]
+    assert lookup.find_dead_letter(letters, ids[3]) == ids[3]
+    assert lookup.find_dead_letter(letters, ids[3][-4:]) == ids[3]
+    for text, code in (("0198", ExitCode.AMBIGUOUS), ("ff", ExitCode.NOT_FOUND), ("", ExitCode.NOT_FOUND)):
+        with pytest.raises(CliError) as raised:
+            lookup.find_dead_letter(letters, text)
+        assert raised.value.code is code
 
 
 def test_on_the_command_line(served: Stage):

@@ -50,3 +50,17 @@ def test_states_have_no_fussy_spelling():
     assert convert(params.STATE, "Timed-Out") == "timed_out"
     with pytest.raises(click.BadParameter):
         convert(params.STATE, "lost")
+
+
+def test_a_keyword_argument_has_a_name_and_a_value():
+    assert convert(params.KEYWORD, 'query={"a": "b=c"}') == ("query", {"a": "b=c"})
+    for text in ("query", "=1", "a b=1", "query=text"):
+        with pytest.raises(click.BadParameter):
+            convert(params.KEYWORD, text)
+
+
+def test_a_method_is_public():
+    assert convert(params.METHOD, "playback.play") == "playback.play"
+    for text in ("", "_play", "playback._play", "play()", "a..b"):
+        with pytest.raises(click.BadParameter, match="public method"):
+            convert(params.METHOD, text)

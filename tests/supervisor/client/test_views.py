@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import msgpack
 import pytest
 
 from understudy.actors import values
-from understudy.actors.errors import ErrorInfo, Poisoned, TaskCancelled, TaskEnded, TaskFailed, TaskTimedOut
+from understudy.actors.errors import (
+    ErrorInfo,
+    InvalidValue,
+    Poisoned,
+    TaskCancelled,
+    TaskEnded,
+    TaskFailed,
+    TaskTimedOut,
+)
 from understudy.actors.ids import id_text, new_id
+from understudy.actors.refs.letter import Kind, Letter, Op
 from understudy.actors.state import TERMINAL, State
 from understudy.actors.task.handles import Progress
+from understudy.storage.tables.actor_rows import DeadLetterRow
 from understudy.storage.tables.record import Record
-from understudy.supervisor.client.views import ended_error, value_of, view
+from understudy.supervisor.client.views import attributes_of, dead_letter, ended_error, value_of, view
 
 ROW = ("KeyError", "gone", "Traceback …", {"pid": 7})
 
@@ -58,6 +69,7 @@ def test_every_field_of_a_full_record():
         "key": "key",
         "retry_of": id_text(old),
         "cancel_requested": True,
+        "actor": None,
         "closed": True,
         "options": {"priority": 3},
         "tries": 4,
@@ -96,3 +108,30 @@ def test_every_other_end_raises(state: State, error: object, kind: type[TaskEnde
 def test_there_is_an_error_for_every_terminal_state():
     for state in TERMINAL - {State.COMPLETED}:
         assert isinstance(ended_error("id", state, None), TaskEnded)
+
+
+@pytest.mark.parametrize(
+    ("op", "path", "payload", "message"),
+    [
+        (Op.MESSAGE, None, {"n": 1}, {"n": 1}),
+        (Op.MESSAGE, None, None, None),
+        (Op.CALL, "deposit", ([5], {"times": 2}), {"method": "deposit", "args": [5], "kwargs": {"times": 2}}),
+        (Op.CALL, "deposit", None, {"method": "deposit", "args": [], "kwargs": {}}),
+        (Op.GET, "balance", None, {"get": "balance"}),
+        (Op.SET, "balance", 3, {"set": "balance", "value": 3}),
+    ],
+)
+def test_a_dead_letter_shows_what_was_sent(op: Op, path: str | None, payload: object, message: object):
+    packed = None if payload is None else values.pack(payload, "payload")
+    letter = Letter(Kind.TELL, 0, new_id(), None, op, path, packed).pack()
+    id = new_id()
+    seen = dead_letter(id, DeadLetterRow(5.0, letter, ("ValueError", "no", "Traceback …")))
+    assert (seen.id, seen.time, seen.message) == (id_text(id), 5.0, message)
+    assert seen.error == ErrorInfo("ValueError", "no", "Traceback …")
+
+
+def test_attributes_are_read_with_their_version():
+    assert attributes_of(msgpack.packb((2, values.pack({"n": 1}, "state")))) == (2, {"n": 1})
+    for damaged in (b"", b"\xc1", msgpack.packb(7), msgpack.packb((1, 2, 3)), msgpack.packb((1, b"\xc1"))):
+        with pytest.raises(InvalidValue):
+            attributes_of(damaged)

@@ -17,6 +17,7 @@ def task(**fields: Any) -> dict[str, Any]:
     return {
         "id": ID,
         "task": "app:[red]\x1b[2J",
+        "actor": None,
         "attempt": 2,
         "tries": 4,
         "started": NOW - 125,
@@ -35,7 +36,10 @@ def live(**fields: Any) -> dict[str, Any]:
         "done": 1234,
         "task_count": 60,
         "parked": 1,
+        "short_turns": 0,
+        "actor_count": 0,
         "tasks": [task(), task(parked=True), task(started=None)],
+        "idle_actors": [],
     }
     starting = {**worker, "number": 2, "pid": 0, "tasks": [], "task_count": 0, "parked": 0}
     known = {
@@ -108,7 +112,29 @@ def test_the_document_is_json():
 def test_a_page_fits_its_screen(size: tuple[int, int]):
     many = live()
     many["workers"][0]["tasks"] = [task() for _ in range(50)]
-    text = shown(process_tree.page(many, GAUGES, {ID: "note " * 40}, 100, 12.34, size, NOW), size[0])
+    text = shown(process_tree.page(many, GAUGES, {ID: "note " * 40}, (100, 0), 12.34, size, NOW), size[0])
     assert len(text.splitlines()) <= size[1]
     assert "60 running, 40 queued, 12.3 done/s, draining" in text
     assert "more" in text
+
+
+def test_the_tree_names_actors_at_work_and_idle_ones():
+    actors = live()
+    actors["workers"][0].update(
+        task_count=1,
+        tasks=[task(task="bank:Account", actor="ada\x1b")],
+        actor_count=5,
+        idle_actors=[{"id": ID, "task": "bank:Account", "actor": "bob"}],
+    )
+    text = shown(process_tree.tree(actors, GAUGES, {}, NOW), 200)
+    assert "bank:Account/ada\\x1b 5f3c2b1a0e4d  working 2m05s\n" in text
+    assert "bank:Account/bob 5f3c2b1a0e4d  idle" in text
+    assert "… and 3 more idle actors" in text
+
+
+def test_top_counts_idle_actors_by_themselves():
+    actors = live(draining=False)
+    actors["workers"][0].update(task_count=3, short_turns=2, actor_count=7)
+    # On disk: one task runs and four are queued, and the two actors at work are idle as well.
+    text = shown(process_tree.page(actors, GAUGES, {}, (5, 1002), None, (160, 40), NOW), 160)
+    assert "3 running, 4 queued, 1,000 idle\n" in text
