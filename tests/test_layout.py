@@ -37,6 +37,7 @@ UNTESTED = {
     "storage/file/new_store.py": "tests/storage/test_environment.py: it makes what that opens",
     "supervisor/channel/interface.py": "tests/supervisor/execution: a second channel passes there",
     "actors/task/current_actor.py": "tests/actors/attempt: every attempt there is found by it",
+    "supervisor/execution/letters.py": "tests/supervisor/execution/test_turns.py: every letter there goes through it",
     "supervisor/execution/residency.py": "tests/supervisor/execution/test_turns.py: who is put to rest, and when",
     "supervisor/service/actor_requests.py": "tests/supervisor/execution/test_turns.py: every letter there is a request",
     "supervisor/service/asks.py": "tests/supervisor/execution/test_turns.py: every answer there goes through it",

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..execution.attempts import Attempts
 from ..execution.dispatcher import Dispatcher
+from ..execution.letters import Letters
 from ..execution.pool import Pool
 from ..execution.turns import Turns
 from ..service.requests import Service
@@ -42,7 +43,8 @@ class Core:
         self.commits = commits
         self.table = TaskTable(commits)
         self.mailboxes = Mailboxes(commits, self.table, settings)
-        self.turns = Turns(commits, self.table, self.mailboxes, settings, self.turn)
+        self.letters = Letters(commits, self.table, self.mailboxes, settings, self.turn)
+        self.turns = Turns(commits, self.table, self.letters, settings, self.turn)
         self.attempts = Attempts(commits, self.table, self.mailboxes, self.turns, settings, self.turn)
         self.pool = open_pool(self.attempts, self.turn)
         self.dispatcher = Dispatcher(commits.store, self.table, self.attempts, self.pool, settings, self.turn)
@@ -70,7 +72,7 @@ class Core:
     def _take_turn(self) -> None:
         self.turn_asked = False
         try:
-            self.turns.read_on()
+            self.letters.read_on()
             self.dispatcher.dispatch()
         except Exception:
             # A bug. What has happened so far is written and answered all the same.

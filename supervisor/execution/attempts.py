@@ -284,7 +284,7 @@ class Attempts:
                 if task is not None:
                     seat.set_parked(task, parked)
                     if parked and isinstance(task, LiveActor):
-                        self._turns.parked(task)
+                        self._turns.letters.parked(task)
 
     def _taken(self, seat: WorkerSeat, rows: Any) -> None:
         for id, taken, acked in rows:
@@ -503,6 +503,7 @@ class Attempts:
     def recover(self) -> int:
         """At boot: interrupt the tasks that ran under the last supervisor; how many."""
         self._turns.recover()
+        self._turns.letters.recover()
         tasks = self._table.queues.running_at_boot()
         for task in tasks:
             with self._table.one(task):

@@ -1,4 +1,4 @@
-"""Turns: class actors get letters, take turns on workers, and have what a turn did committed.
+"""Turns: class actors take turns on workers, and have what a turn did committed.
 
 A turn is an attempt at the actor's task. What it did comes as one report, before the report of its end, and both go to
 disk in one commit. An answer leaves after it. A turn without such a report has not happened: its letters are still in
@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable
 from typing import Any, Final
 
 from ...actors.attempt.host import Ending
@@ -24,20 +22,15 @@ from ...actors.errors import (
     TaskNotFound,
     UnderstudyError,
 )
-from ...actors.ids import id_text, new_id
-from ...actors.refs.letter import KEPT, READ_ONLY, Kind, Letter, flags_of, id_of_letter, kind_of
+from ...actors.ids import id_text
+from ...actors.refs.letter import Kind, id_of_letter, kind_of
 from ...actors.refs.remote_error import pack_error
 from ...actors.state import Event, State
 from ...storage.tables.actor_rows import (
-    dead_key,
-    letter_ids,
     name_key,
-    pack_dead,
     reminder_key,
     reminder_name,
     reminders_of,
-    reply_key,
-    reply_rows,
     state_key,
     storage_key,
     storage_range,
@@ -52,10 +45,9 @@ from ..tasks.attempt import Seat
 from ..tasks.commit_loop import CommitLoop
 from ..tasks.letter_box import LetterBox
 from ..tasks.live_actor import TURN_MESSAGES, VOLATILE_SORT, LiveActor
-from ..tasks.mailboxes import Mailboxes
-from ..tasks.reminders import Reminders
 from ..tasks.task_table import TaskTable
 from ..wire.checks import checked_id
+from .letters import Answer, ErrorFields, Letters
 from .residency import Residency
 
 log = logging.getLogger("understudy")
@@ -69,28 +61,16 @@ PASSIVE: Final = b"passive"
 #: Seconds before the next turn of an actor whose turn could not do its work: at first, and at most.
 FIRST_PAUSE: Final = 0.05
 LONGEST_PAUSE: Final = 60.0
-#: Actors with letters that are loaded at once after a start, and reminders that are sent at once.
-AT_ONCE: Final = 1_000
-#: Queued turns below which more actors with letters are loaded.
-FEW: Final = 500
-#: Seconds after which an ask that waits is written to disk.
-UNWRITTEN: Final = 1.0
-#: Seconds between two looks at the clock for reminders: it may have been set, or the machine asleep.
-CLOCK_LOOK: Final = 5.0
-
-Answer = bytes | UnderstudyError
-"""A reply as its actor has packed it, or an error of the supervisor."""
-ErrorFields = tuple[Any, ...]
 
 
 class Turns:
-    """All live actors' letters and turns."""
+    """The turns of all live actors."""
 
     def __init__(
         self,
         commits: CommitLoop,
         table: TaskTable,
-        mailboxes: Mailboxes,
+        letters: Letters,
         settings: Settings,
         turn: Callable[[], None],
     ) -> None:
@@ -98,49 +78,19 @@ class Turns:
         self._commits = commits
         self._store = commits.store
         self._table = table
-        self._mailboxes = mailboxes
+        #: What is sent to actors.
+        self.letters = letters
         self._settings = settings
         #: Asks for a turn of the event loop, in which changes are carried out.
         self._turn = turn
         self._residency = Residency(settings.active_actors, self._put_to_rest)
-        self._reminders = Reminders(self._store)
-        self._alarm: asyncio.TimerHandle | None = None
-        #: Where to look for further actors with letters on disk; None if there are none.
-        self._unread: bytes | None = None
-        #: Actors with an ask that is not on disk, and the timer after which it is written.
-        self._unwritten: dict[bytes, LiveActor] = {}
-        self._unwritten_timer: asyncio.TimerHandle | None = None
-        #: Letter ids of answers that have reached those who asked.
-        self._seen: list[bytes] = []
-        #: Called with the answer to a letter, once all that it stands for is on disk.
-        self.on_answer: Callable[[bytes, Answer], None] = lambda _id, _answer: None
+        letters.on_ready = self._ready
 
     def stop(self) -> None:
-        """Stop the timers."""
+        """Put no actor to rest any more."""
         self._residency.stop()
-        for timer in (self._alarm, self._unwritten_timer):
-            if timer is not None:
-                timer.cancel()
 
-    # --- finding ---
-
-    def find(self, id: bytes) -> LiveActor | None:
-        """The actor with this id; None if it has stopped. Raises TaskNotFound if there is no such actor."""
-        task = self._table.find(id)
-        if isinstance(task, LiveActor):
-            return task
-        record = self._table.known(id)
-        if record.actor is None:
-            raise TaskNotFound(f"{id_text(id)} is a task, not an actor: use `send`", id_text(id))
-        return None
-
-    def of_name(self, class_name: str, name: str) -> bytes | None:
-        """The id of the live actor with this name; it may have been started under a former name of its class."""
-        for each in self._table.declared.all_names(class_name):
-            id = self._store.get(Table.ACTORS, name_key(each, name))
-            if id is not None:
-                return id
-        return None
+    # --- turns ---
 
     def start(self, record: Record, args: bytes | None) -> LiveActor:
         """Take in a new actor, and have it built."""
@@ -159,70 +109,6 @@ class Turns:
         self._table.take_in_actor(actor)
         self._ready(actor)
         return actor
-
-    # --- letters ---
-
-    def check_room(self, actor: LiveActor, letters: Sequence[bytes]) -> None:
-        """Raise MailboxFull if these do not fit into the actor's mailbox."""
-        box = actor.box
-        size = box.bytes + sum(map(len, letters))
-        most, most_bytes = self._settings.mailbox_messages, self._settings.mailbox_bytes
-        # What would never fit goes into an empty mailbox.
-        if box.count and (box.count + len(letters) > most or size > most_bytes):
-            raise MailboxFull(
-                f"the mailbox of actor {_named(actor)} is full: {box.count:,} messages, {box.bytes:,} bytes. Wait "
-                "until it has dealt with some, or raise mailbox_messages / mailbox_bytes",
-                id_text(actor.id),
-                box.count,
-                box.bytes,
-            )
-
-    def post(self, actor: LiveActor, letter: bytes) -> None:
-        """Put a letter into an actor's mailbox, which must have room."""
-        box = actor.box
-        box.post(letter)
-        if actor.durable:
-            if box.stored == box.last:
-                actor.last_batch = self._store.batch
-            else:
-                self._write_later(actor)
-        self._ready(actor)
-
-    def aside(self, actor: LiveActor, letter: bytes) -> bool:
-        """Give a read-only letter to an actor whose method waits; False if none does."""
-        attempt = actor.attempt
-        if attempt is None or not attempt.parked or not flags_of(letter) & READ_ONLY:
-            return False
-        attempt.seat.channel.aside(actor.id, letter)
-        actor.aside.add(id_of_letter(letter))
-        return True
-
-    def parked(self, actor: LiveActor) -> None:
-        """A method of it waits now: the read-only letters behind it need not."""
-        for letter in actor.box.asks():
-            if id_of_letter(letter) not in actor.aside:
-                self.aside(actor, letter)
-
-    def forget_answers(self, letter_ids: Sequence[bytes]) -> None:
-        """These answers have arrived and need not be kept. They are removed with the next commit of an actor."""
-        self._seen += letter_ids
-
-    def _write_later(self, actor: LiveActor) -> None:
-        self._unwritten[actor.id] = actor
-        if self._unwritten_timer is None:
-            self._unwritten_timer = self._loop.call_later(UNWRITTEN, self._write_asks)
-
-    def _write_asks(self) -> None:
-        """Write the asks that wait for long. They are not lost then, even if their askers have gone."""
-        self._unwritten_timer = None
-        unwritten, self._unwritten = self._unwritten, {}
-        for actor in unwritten.values():
-            if actor.record.ended is None and actor.box.stored < actor.box.last:
-                actor.box.store_all()
-                actor.last_batch = self._store.batch
-        self._turn()
-
-    # --- turns ---
 
     def _ready(self, actor: LiveActor) -> None:
         """It has something to do: it gets a turn, if it has none and does not pause."""
@@ -288,9 +174,9 @@ class Turns:
         for name, *_ in reminders:
             reminder_key(id, name)
         try:
-            letters = self._checked(actor, posts)
+            letters = self.letters.checked(actor, posts)
         except MailboxFull as error:
-            log.info("a turn of actor %s waits: %s", _named(actor), error)
+            log.info("a turn of actor %s waits: %s", actor.label, error)
             actor.refused = True
             return
         box = actor.box
@@ -304,110 +190,24 @@ class Turns:
             for key, value in changes.items():
                 self._store.batch.put(Table.ACTORS, key, value)
             for name, due, every, letter in reminders:
-                self._reminders.set(id, name, due, every, letter)
+                self.letters.reminders.set(id, name, due, every, letter)
             if reminders:
-                self._set_alarm()
+                self.letters.set_alarm()
             for letter_id, reply, changed in replies:
                 if changed:
                     wrote = True
-                    self._keep(actor, letter_id, reply, gone.get(letter_id))
+                    self.letters.keep(actor, letter_id, reply, gone.get(letter_id))
         elif any(kind_of(letter) == Kind.STOP for letter in gone.values()):
             wrote = True  # The answer says that it has stopped. The end of its record is in the same commit.
         for letter, fields in dead:
-            self._bury(actor, letter, fields)
+            self.letters.bury(actor, letter, fields)
         for target, letter in letters:
-            self.post(target, letter)
+            self.letters.post(target, letter)
         if wrote:
-            self._write_seen()
+            self.letters.write_seen()
             actor.last_batch = self._store.batch
-        self._seen += seen
-        self._answer_once_written(actor, [(letter_id, reply) for letter_id, reply, _ in replies])
-
-    def _checked(self, sender: LiveActor, posts: Any) -> list[tuple[LiveActor, bytes]]:
-        """The letters of a turn with their receivers. Messages for tasks are sent, if all fit.
-
-        Raises MailboxFull, and InvalidValue for what is no letter.
-        """
-        for_actors: dict[bytes, list[bytes]] = {}
-        letters: list[tuple[LiveActor, bytes]] = []
-        messages: list[tuple[bytes, bytes]] = []
-        lost: list[tuple[bytes, bytes]] = []
-        for part in posts:
-            for target, value, is_letter in part:
-                if not is_letter:
-                    if self._takes_messages(target):
-                        messages.append((target, value))
-                    else:
-                        told = Letter(Kind.TELL, 0, new_id(), sender.id, payload=value)
-                        lost.append((target, told.pack()))
-                    continue
-                Letter.unpack(value)
-                receiver = self._receiver(target)
-                if receiver is None:
-                    lost.append((target, value))
-                else:
-                    letters.append((receiver, value))
-                    for_actors.setdefault(target, []).append(value)
-        for receiver, _ in letters:
-            # One whose state is not on disk cannot do its turn again.
-            if (values := for_actors.pop(receiver.id, None)) and receiver is not sender and sender.durable:
-                self.check_room(receiver, values)
-        if messages:
-            self._mailboxes.send(messages)
-        for target, letter in lost:
-            self._bury_at(target, letter, ("ActorDeadError", "it has stopped", "", []))
-        return letters
-
-    def _receiver(self, id: bytes) -> LiveActor | None:
-        try:
-            return self.find(id)
-        except TaskNotFound:
-            return None
-
-    def _takes_messages(self, id: bytes) -> bool:
-        task = self._table.find(id)
-        return task is not None and not task.record.closed
-
-    def _keep(self, actor: LiveActor, letter_id: bytes, reply: bytes | None, letter: bytes | None) -> None:
-        """Keep a reply for an asker that asks again."""
-        keep = actor.rules.reply_keep
-        if letter is not None and flags_of(letter) & KEPT:
-            keep = Letter.unpack(letter).keep or keep
-        expires = time.time() + keep
-        for key, row in reply_rows(letter_id, actor.id, expires, reply).items():
-            self._commits.put(Table.ACTORS, key, row)
-
-    def keep_key(self, actor: LiveActor, letter: bytes) -> None:
-        """Note that a letter with a key of its sender was taken in."""
-        self._keep(actor, id_of_letter(letter), None, letter)
-
-    def _write_seen(self) -> None:
-        for letter_id in self._seen:
-            self._commits.delete(Table.ACTORS, reply_key(letter_id))
-        self._seen.clear()
-
-    def _bury(self, actor: LiveActor, letter: bytes, error: ErrorFields) -> None:
-        log.warning("a message to actor %s has failed: %s: %s", _named(actor), error[0], error[1])
-        if actor.durable:
-            self._bury_at(actor.id, letter, error)
-
-    def _bury_at(self, id: bytes, letter: bytes, error: ErrorFields) -> None:
-        self._commits.put(Table.ACTORS, dead_key(id, new_id()), pack_dead(time.time(), letter, error[:3]))
-
-    def _answer_once_written(self, actor: LiveActor, answers: list[tuple[bytes, Answer]]) -> None:
-        """Send answers once all is on disk that they may stand for."""
-        if not answers:
-            return
-        batch = actor.last_batch
-        if batch is not None and self._store.is_pending(batch):
-            batch.acks.append(partial(self._answer, answers))
-        else:
-            actor.last_batch = None
-            self._answer(answers)
-
-    def _answer(self, answers: list[tuple[bytes, Answer]]) -> None:
-        for letter_id, answer in answers:
-            self.on_answer(letter_id, answer)
+        self.letters.forget_answers(seen)
+        self.letters.answer_once_written(actor, [(letter_id, reply) for letter_id, reply, _ in replies])
 
     # --- the end of a turn ---
 
@@ -501,7 +301,7 @@ class Turns:
         self._put_away(actor)
         info = None if error is None else ErrorInfo(*error)
         failed = ActivationFailed(
-            f"actor {_named(actor)} cannot be built: {kind}: {message}", id_text(actor.id), info
+            f"actor {actor.label} cannot be built: {kind}: {message}", id_text(actor.id), info
         )
         self._refuse_asks(actor, failed)
         self._pause(actor)
@@ -511,7 +311,7 @@ class Turns:
         refused = box.take_back_asks()
         if refused:
             actor.last_batch = self._store.batch
-            self._answer_once_written(actor, [(id_of_letter(letter), error) for letter in refused])
+            self.letters.answer_once_written(actor, [(id_of_letter(letter), error) for letter in refused])
 
     def _put_away(self, actor: LiveActor) -> None:
         """The object that its worker has must not be used again."""
@@ -543,23 +343,23 @@ class Turns:
         self._table.queues.turns[actor.lane].discard(actor)
         self._put_away(actor)
         box = actor.box
-        dead = ActorDeadError(f"actor {_named(actor)} has stopped", id_text(id))
+        dead = ActorDeadError(f"actor {actor.label} has stopped", id_text(id))
         told = [letter for letter in box.acknowledge(box.last) if letter]
         answers: list[tuple[bytes, Answer]] = []
         for letter in told:
             if kind_of(letter) in (Kind.ASK, Kind.STOP):
                 answers.append((id_of_letter(letter), dead))
             elif kind_of(letter) is Kind.TELL and actor.durable:
-                self._bury_at(id, letter, ("ActorDeadError", "it had stopped", "", []))
+                self.letters.bury_at(id, letter, ("ActorDeadError", "it had stopped", "", []))
         if record.actor:
             for name in self._table.declared.all_names(record.name):
                 key = name_key(name, record.actor)
                 if self._store.get(Table.ACTORS, key) == id:
                     self._commits.delete(Table.ACTORS, key)
-        self._reminders.clear(id)
+        self.letters.reminders.clear(id)
         self._table.end(actor, event, error=error, value=value)
         actor.last_batch = self._store.batch
-        self._answer_once_written(actor, answers)
+        self.letters.answer_once_written(actor, answers)
 
     def interrupted(self, actor: LiveActor, *, timed_out: bool, error: ErrorRow | None = None) -> None:
         """It has lost its worker in the middle of a turn. `error`: why, if nothing is known of other tasks' guilt."""
@@ -609,13 +409,13 @@ class Turns:
             if not letter:
                 continue
             if kind_of(letter) is Kind.TELL or answer is not None:
-                self._bury(actor, letter, error)
+                self.letters.bury(actor, letter, error)
             actor.last_batch = self._store.batch
             if kind_of(letter) in (Kind.ASK, Kind.STOP):
                 failed: Answer = answer or pack_error(error)
                 if isinstance(failed, bytes):
-                    self._keep(actor, id_of_letter(letter), failed, letter)
-                self._answer_once_written(actor, [(id_of_letter(letter), failed)])
+                    self.letters.keep(actor, id_of_letter(letter), failed, letter)
+                self.letters.answer_once_written(actor, [(id_of_letter(letter), failed)])
 
     def seat_died(self, seat: Seat) -> None:
         """A worker is dead: the actors that were at rest there are passive now, or dead as well."""
@@ -627,13 +427,6 @@ class Turns:
                 )
             elif actor.record.state is State.IDLE and actor.timer is None:
                 self._idle(actor)
-
-    def redrive(self, actor: LiveActor, dead: Sequence[tuple[bytes, bytes]]) -> None:
-        """Send dead letters (row key, letter) again."""
-        self.check_room(actor, [letter for _, letter in dead])
-        for key, letter in dead:
-            self._commits.delete(Table.ACTORS, key)
-            self.post(actor, letter)
 
     # --- reading ---
 
@@ -666,61 +459,14 @@ class Turns:
         check_aside(letter_id, reply, self._settings.value_limit)
         actor = seat.tasks.get(id)
         if isinstance(actor, LiveActor) and actor.box.take_back(letter_id):
-            self.on_answer(letter_id, reply)
+            self.letters.on_answer(letter_id, reply)
 
-    # --- time, and the start of the supervisor ---
+    # --- the start of the supervisor ---
 
     def recover(self) -> None:
         """At boot: find the actors that have letters, and those that have died with their workers."""
         start = live_key(Lane.IDLE, VOLATILE_SORT, b"")
         for key, _ in self._commits.scan(Table.LIVE, start, live_key(Lane.IDLE, VOLATILE_SORT + 1, b"")):
-            actor = self._receiver(live_id(key))
+            actor = self.letters.receiver(live_id(key))
             if actor is not None:
                 self._end(actor, Event.FAIL, ("WorkerDied", "its state ended with its supervisor", "", {}))
-        self._unread = b""
-        self._set_alarm()
-
-    def read_on(self) -> None:
-        """Load more of the actors that have letters on disk, while few are queued."""
-        if self._unread is None or sum(map(len, self._table.queues.turns.values())) >= FEW:
-            return
-        ids = letter_ids(self._commits.scan, self._unread, AT_ONCE)
-        for id in ids:
-            try:
-                actor = self.find(id)
-            except UnderstudyError:
-                log.exception("letters of %s are not delivered", id.hex())
-                continue
-            if actor is not None:
-                self._ready(actor)
-        self._unread = ids[-1] if len(ids) == AT_ONCE else None
-        if self._unread is not None:
-            self._turn()
-
-    def _set_alarm(self) -> None:
-        first = self._reminders.first
-        if first is None:
-            return
-        wait = min(max(0.0, first - time.time()), CLOCK_LOOK)
-        if self._alarm is not None:
-            if (
-                not self._alarm.cancelled()
-                and self._loop.time() < self._alarm.when() <= self._loop.time() + wait
-            ):
-                return
-            self._alarm.cancel()
-        self._alarm = self._loop.call_later(wait, self._remind)
-
-    def _remind(self) -> None:
-        self._alarm = None
-        for due in self._reminders.take_due(time.time(), AT_ONCE):
-            actor = self._receiver(due.actor)
-            if actor is not None:
-                self.post(actor, due.letter)
-        self._set_alarm()
-        self._turn()
-
-
-def _named(actor: LiveActor) -> str:
-    record = actor.record
-    return f"{record.name}/{record.actor}" if record.actor else f"{record.name} {id_text(record.id)}"

@@ -51,9 +51,10 @@ class ActorRequests:
         self._commits = commits
         self._table = table
         self._turns = turns
+        self._letters = turns.letters
         self._admission = admission
         self.asks = asks = Asks()
-        turns.on_answer = asks.answer
+        turns.letters.on_answer = asks.answer
 
     # --- starting ---
 
@@ -67,7 +68,7 @@ class ActorRequests:
         self._admission.check_declared(class_name)
         if class_name not in declared.actors:
             raise InvalidOption(f"{class_name} is a task, not a class of actors: start it with `start`")
-        there = None if name is None else self._turns.of_name(class_name, name)
+        there = None if name is None else self._letters.of_name(class_name, name)
         if there is None and self._table.record(id) is not None:
             there = id  # The client asks again, because the first answer was lost.
         if there is not None:
@@ -95,13 +96,13 @@ class ActorRequests:
         for id, letters in by_actor.items():
             actor = self._live(id)
             new = [letter for letter in letters if not self._was_taken(letter)]
-            self._turns.check_room(actor, new)
+            self._letters.check_room(actor, new)
             checked.append((actor, new))
         for actor, letters in checked:
             for letter in letters:
                 if flags_of(letter) & KEPT and actor.durable:
-                    self._turns.keep_key(actor, letter)
-                self._turns.post(actor, letter)
+                    self._letters.keep_key(actor, letter)
+                self._letters.post(actor, letter)
 
     def _was_taken(self, letter: bytes) -> bool:
         """Whether a letter with a key of its sender was taken in before."""
@@ -116,8 +117,8 @@ class ActorRequests:
         letter_id = id_of_letter(letter)
         if kind_of(letter) not in (Kind.ASK, Kind.STOP) or not all(map(is_id, seen)):
             raise InvalidValue("not an ask")
-        self._turns.forget_answers(seen)
-        actor = self._turns.find(checked_id(id))
+        self._letters.forget_answers(seen)
+        actor = self._letters.find(checked_id(id))
         if letter_id in self.asks:
             # It comes again: from another connection, or because its actor waits for the answer from now on.
             if actor is not None:
@@ -140,11 +141,11 @@ class ActorRequests:
         if actor.box.known is not None and letter_id in actor.box.known:
             self.asks.wait(client, request, letter_id)
             return
-        self._turns.check_room(actor, [letter])
+        self._letters.check_room(actor, [letter])
         self.asks.wait(client, request, letter_id)
         _note_wait(waits, actor, letter_id)
-        self._turns.post(actor, letter)
-        self._turns.aside(actor, letter)
+        self._letters.post(actor, letter)
+        self._letters.aside(actor, letter)
 
     def forget(self, client: ClientLink, request: int) -> None:
         """A client waits for an answer no longer. The message stays in the mailbox."""
@@ -156,7 +157,7 @@ class ActorRequests:
             self.asks.forget(client, request)
 
     def _live(self, id: bytes) -> LiveActor:
-        actor = self._turns.find(id)
+        actor = self._letters.find(id)
         if actor is None:
             raise self._dead(id)
         return actor
@@ -185,7 +186,7 @@ class ActorRequests:
             if not isinstance(next_one, LiveActor) or next_one in circle[1:]:
                 return sender
             circle.append(next_one)
-        names = list(map(_named, circle))
+        names = [each.label for each in circle]
         raise Deadlock(
             f"each of these actors would wait for the next one for ever: {' -> '.join(names)}", names
         )
@@ -198,7 +199,7 @@ class ActorRequests:
         rows: Sequence[tuple[bytes, bytes]] = self._commits.store.look(
             Table.ACTORS, *dead_range(id, dead_id), limit=REDRIVEN
         )
-        self._turns.redrive(actor, [(key, unpack_dead(row)[1]) for key, row in rows])
+        self._letters.redrive(actor, [(key, unpack_dead(row)[1]) for key, row in rows])
         return len(rows)
 
 
@@ -207,8 +208,3 @@ def _note_wait(sender: LiveActor | None, actor: LiveActor, letter_id: bytes) -> 
     if sender is not None:
         sender.waits_for = actor.id
         sender.asked = letter_id
-
-
-def _named(actor: LiveActor) -> str:
-    record = actor.record
-    return f"{record.name}/{record.actor}" if record.actor else f"{record.name} {id_text(record.id)}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
+from ...actors.ids import id_text
 from ...actors.state import Event, State, after
 from ...actors.task.options import Options
 from ...storage.tables.record import Record
@@ -83,6 +84,12 @@ class LiveActor(LiveTask):
         #: The actor for whose answer its method waits or has waited last, and the letter that it has sent there.
         self.waits_for: bytes | None = None
         self.asked = b""
+
+    @property
+    def label(self) -> str:
+        """Class and name, or class and id, for people."""
+        record = self.record
+        return f"{record.name}/{record.actor}" if record.actor else f"{record.name} {id_text(record.id)}"
 
     @property
     def durable(self) -> bool:

@@ -113,7 +113,7 @@ class Stage:
         return self._number
 
     def actor(self, id: bytes) -> LiveActor:
-        actor = self.turns.find(id)
+        actor = self.turns.letters.find(id)
         assert actor is not None
         return actor
 

@@ -270,7 +270,7 @@ async def test_storage_and_reminders_are_of_the_commit(stage: Stage) -> None:
     (sent,) = stage.actor(id).box.head(9)
     assert sent[0] == Kind.REMINDER
     assert id_of_letter(sent) != id_of_letter(reminder), "each time it comes it is another message"
-    assert stage.turns._reminders.first is None
+    assert stage.turns.letters.reminders.first is None
 
 
 @on_stage
@@ -485,7 +485,7 @@ async def test_a_cancelled_actor_is_gone(stage: Stage) -> None:
     await stage.room.settle()
     assert stage.room.state(id) is State.CANCELLED
     assert worker.told(Order.FORGET) == [(Order.FORGET, (id,))]
-    assert stage.turns.of_name("Account", "ada") is None
+    assert stage.turns.letters.of_name("Account", "ada") is None
 
 
 @on_stage

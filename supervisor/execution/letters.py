@@ -1,0 +1,313 @@
+"""Letters: what is sent to actors is delivered, kept, answered and buried here.
+
+A letter that cannot be dealt with is a dead letter: a row of its receiver. The answers to asks are kept under the ids
+of their letters until they have arrived. Reminders are letters that come at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Final
+
+from ...actors.errors import MailboxFull, TaskNotFound, UnderstudyError
+from ...actors.ids import id_text, new_id
+from ...actors.refs.letter import KEPT, READ_ONLY, Kind, Letter, flags_of, id_of_letter
+from ...storage.tables.actor_rows import dead_key, letter_ids, name_key, pack_dead, reply_key, reply_rows
+from ...storage.tables.schema import Table
+from ..settings import Settings
+from ..tasks.commit_loop import CommitLoop
+from ..tasks.live_actor import LiveActor
+from ..tasks.mailboxes import Mailboxes
+from ..tasks.reminders import Reminders
+from ..tasks.task_table import TaskTable
+
+log = logging.getLogger("understudy")
+
+#: Actors with letters that are loaded at once after a start, and reminders that are sent at once.
+AT_ONCE: Final = 1_000
+#: Queued turns below which more actors with letters are loaded.
+FEW: Final = 500
+#: Seconds after which an ask that waits is written to disk.
+UNWRITTEN: Final = 1.0
+#: Seconds between two looks at the clock for reminders: it may have been set, or the machine asleep.
+CLOCK_LOOK: Final = 5.0
+
+Answer = bytes | UnderstudyError
+"""A reply as its actor has packed it, or an error of the supervisor."""
+ErrorFields = tuple[Any, ...]
+"""(type, message, traceback, …) of an error."""
+
+
+class Letters:
+    """All letters to live actors."""
+
+    def __init__(
+        self,
+        commits: CommitLoop,
+        table: TaskTable,
+        mailboxes: Mailboxes,
+        settings: Settings,
+        turn: Callable[[], None],
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._commits = commits
+        self._store = commits.store
+        self._table = table
+        self._mailboxes = mailboxes
+        self._settings = settings
+        #: Asks for a turn of the event loop, in which changes are carried out.
+        self._turn = turn
+        self.reminders = Reminders(self._store)
+        self._alarm: asyncio.TimerHandle | None = None
+        #: Where to look for further actors with letters on disk; None if there are none.
+        self._unread: bytes | None = None
+        #: Actors with an ask that is not on disk, and the timer after which it is written.
+        self._unwritten: dict[bytes, LiveActor] = {}
+        self._unwritten_timer: asyncio.TimerHandle | None = None
+        #: Letter ids of answers that have reached those who asked.
+        self._seen: list[bytes] = []
+        #: Called when an actor has got a letter.
+        self.on_ready: Callable[[LiveActor], None] = lambda _: None
+        #: Called with the answer to a letter, once all that it stands for is on disk.
+        self.on_answer: Callable[[bytes, Answer], None] = lambda _id, _answer: None
+
+    def stop(self) -> None:
+        """Stop the timers."""
+        for timer in (self._alarm, self._unwritten_timer):
+            if timer is not None:
+                timer.cancel()
+
+    def recover(self) -> None:
+        """At boot: find the actors that have letters, and the first reminder."""
+        self._unread = b""
+        self.set_alarm()
+
+    # --- finding ---
+
+    def find(self, id: bytes) -> LiveActor | None:
+        """The actor with this id; None if it has stopped. Raises TaskNotFound if there is no such actor."""
+        task = self._table.find(id)
+        if isinstance(task, LiveActor):
+            return task
+        record = self._table.known(id)
+        if record.actor is None:
+            raise TaskNotFound(f"{id_text(id)} is a task, not an actor: use `send`", id_text(id))
+        return None
+
+    def of_name(self, class_name: str, name: str) -> bytes | None:
+        """The id of the live actor with this name; it may have been started under a former name of its class."""
+        for each in self._table.declared.all_names(class_name):
+            id = self._store.get(Table.ACTORS, name_key(each, name))
+            if id is not None:
+                return id
+        return None
+
+    def receiver(self, id: bytes) -> LiveActor | None:
+        """The live actor with this id, or None."""
+        try:
+            return self.find(id)
+        except TaskNotFound:
+            return None
+
+    def _takes_messages(self, id: bytes) -> bool:
+        task = self._table.find(id)
+        return task is not None and not task.record.closed
+
+    # --- delivering ---
+
+    def check_room(self, actor: LiveActor, letters: Sequence[bytes]) -> None:
+        """Raise MailboxFull if these do not fit into the actor's mailbox."""
+        box = actor.box
+        size = box.bytes + sum(map(len, letters))
+        most, most_bytes = self._settings.mailbox_messages, self._settings.mailbox_bytes
+        # What would never fit goes into an empty mailbox.
+        if box.count and (box.count + len(letters) > most or size > most_bytes):
+            raise MailboxFull(
+                f"the mailbox of actor {actor.label} is full: {box.count:,} messages, {box.bytes:,} bytes. Wait "
+                "until it has dealt with some, or raise mailbox_messages / mailbox_bytes",
+                id_text(actor.id),
+                box.count,
+                box.bytes,
+            )
+
+    def post(self, actor: LiveActor, letter: bytes) -> None:
+        """Put a letter into an actor's mailbox, which must have room."""
+        box = actor.box
+        box.post(letter)
+        if actor.durable:
+            if box.stored == box.last:
+                actor.last_batch = self._store.batch
+            else:
+                self._write_later(actor)
+        self.on_ready(actor)
+
+    def aside(self, actor: LiveActor, letter: bytes) -> bool:
+        """Give a read-only letter to an actor whose method waits; False if none does."""
+        attempt = actor.attempt
+        if attempt is None or not attempt.parked or not flags_of(letter) & READ_ONLY:
+            return False
+        attempt.seat.channel.aside(actor.id, letter)
+        actor.aside.add(id_of_letter(letter))
+        return True
+
+    def parked(self, actor: LiveActor) -> None:
+        """A method of it waits now: the read-only letters behind it need not."""
+        for letter in actor.box.asks():
+            if id_of_letter(letter) not in actor.aside:
+                self.aside(actor, letter)
+
+    def _write_later(self, actor: LiveActor) -> None:
+        self._unwritten[actor.id] = actor
+        if self._unwritten_timer is None:
+            self._unwritten_timer = self._loop.call_later(UNWRITTEN, self._write_asks)
+
+    def _write_asks(self) -> None:
+        """Write the asks that wait for long. They are not lost then, even if their askers have gone."""
+        self._unwritten_timer = None
+        unwritten, self._unwritten = self._unwritten, {}
+        for actor in unwritten.values():
+            if actor.record.ended is None and actor.box.stored < actor.box.last:
+                actor.box.store_all()
+                actor.last_batch = self._store.batch
+        self._turn()
+
+    def checked(self, sender: LiveActor, posts: Any) -> list[tuple[LiveActor, bytes]]:
+        """The letters of a turn with their receivers. Messages for tasks are sent, if all fit.
+
+        Raises MailboxFull, and InvalidValue for what is no letter.
+        """
+        for_actors: dict[bytes, list[bytes]] = {}
+        letters: list[tuple[LiveActor, bytes]] = []
+        messages: list[tuple[bytes, bytes]] = []
+        lost: list[tuple[bytes, bytes]] = []
+        for part in posts:
+            for target, value, is_letter in part:
+                if not is_letter:
+                    if self._takes_messages(target):
+                        messages.append((target, value))
+                    else:
+                        told = Letter(Kind.TELL, 0, new_id(), sender.id, payload=value)
+                        lost.append((target, told.pack()))
+                    continue
+                Letter.unpack(value)
+                receiver = self.receiver(target)
+                if receiver is None:
+                    lost.append((target, value))
+                else:
+                    letters.append((receiver, value))
+                    for_actors.setdefault(target, []).append(value)
+        for receiver, _ in letters:
+            # One whose state is not on disk cannot do its turn again.
+            if (values := for_actors.pop(receiver.id, None)) and receiver is not sender and sender.durable:
+                self.check_room(receiver, values)
+        if messages:
+            self._mailboxes.send(messages)
+        for target, letter in lost:
+            self.bury_at(target, letter, ("ActorDeadError", "it has stopped", "", []))
+        return letters
+
+    # --- answers ---
+
+    def keep(self, actor: LiveActor, letter_id: bytes, reply: bytes | None, letter: bytes | None) -> None:
+        """Keep a reply for an asker that asks again."""
+        keep = actor.rules.reply_keep
+        if letter is not None and flags_of(letter) & KEPT:
+            keep = Letter.unpack(letter).keep or keep
+        expires = time.time() + keep
+        for key, row in reply_rows(letter_id, actor.id, expires, reply).items():
+            self._commits.put(Table.ACTORS, key, row)
+
+    def keep_key(self, actor: LiveActor, letter: bytes) -> None:
+        """Note that a letter with a key of its sender was taken in."""
+        self.keep(actor, id_of_letter(letter), None, letter)
+
+    def forget_answers(self, letter_ids: Sequence[bytes]) -> None:
+        """These answers have arrived and need not be kept. They are removed with the next commit of an actor."""
+        self._seen += letter_ids
+
+    def write_seen(self) -> None:
+        """Remove the answers that have arrived, with the open batch."""
+        for letter_id in self._seen:
+            self._commits.delete(Table.ACTORS, reply_key(letter_id))
+        self._seen.clear()
+
+    def answer_once_written(self, actor: LiveActor, answers: list[tuple[bytes, Answer]]) -> None:
+        """Send answers once all is on disk that they may stand for."""
+        if not answers:
+            return
+        batch = actor.last_batch
+        if batch is not None and self._store.is_pending(batch):
+            batch.acks.append(partial(self._answer, answers))
+        else:
+            actor.last_batch = None
+            self._answer(answers)
+
+    def _answer(self, answers: list[tuple[bytes, Answer]]) -> None:
+        for letter_id, answer in answers:
+            self.on_answer(letter_id, answer)
+
+    # --- dead letters ---
+
+    def bury(self, actor: LiveActor, letter: bytes, error: ErrorFields) -> None:
+        """An actor could not deal with a letter."""
+        log.warning("a message to actor %s has failed: %s: %s", actor.label, error[0], error[1])
+        if actor.durable:
+            self.bury_at(actor.id, letter, error)
+
+    def bury_at(self, id: bytes, letter: bytes, error: ErrorFields) -> None:
+        """Keep a letter as a dead one of the actor with this id."""
+        self._commits.put(Table.ACTORS, dead_key(id, new_id()), pack_dead(time.time(), letter, error[:3]))
+
+    def redrive(self, actor: LiveActor, dead: Sequence[tuple[bytes, bytes]]) -> None:
+        """Send dead letters (row key, letter) again."""
+        self.check_room(actor, [letter for _, letter in dead])
+        for key, letter in dead:
+            self._commits.delete(Table.ACTORS, key)
+            self.post(actor, letter)
+
+    # --- what waits on disk, and reminders ---
+
+    def read_on(self) -> None:
+        """Load more of the actors that have letters on disk, while few are queued."""
+        if self._unread is None or sum(map(len, self._table.queues.turns.values())) >= FEW:
+            return
+        ids = letter_ids(self._commits.scan, self._unread, AT_ONCE)
+        for id in ids:
+            try:
+                actor = self.find(id)
+            except UnderstudyError:
+                log.exception("letters of %s are not delivered", id.hex())
+                continue
+            if actor is not None:
+                self.on_ready(actor)
+        self._unread = ids[-1] if len(ids) == AT_ONCE else None
+        if self._unread is not None:
+            self._turn()
+
+    def set_alarm(self) -> None:
+        """Wait for the first reminder."""
+        first = self.reminders.first
+        if first is None:
+            return
+        wait = min(max(0.0, first - time.time()), CLOCK_LOOK)
+        if self._alarm is not None:
+            if (
+                not self._alarm.cancelled()
+                and self._loop.time() < self._alarm.when() <= self._loop.time() + wait
+            ):
+                return
+            self._alarm.cancel()
+        self._alarm = self._loop.call_later(wait, self._remind)
+
+    def _remind(self) -> None:
+        self._alarm = None
+        for due in self.reminders.take_due(time.time(), AT_ONCE):
+            actor = self.receiver(due.actor)
+            if actor is not None:
+                self.post(actor, due.letter)
+        self.set_alarm()
+        self._turn()
