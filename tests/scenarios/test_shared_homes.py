@@ -197,7 +197,7 @@ def reached(home: Path) -> bool:
     with Runtime.connect(home) as rt:
         try:
             rt.ping(timeout=0.2)
-        except NotRunning:
+        except (NotRunning, TimeoutError):
             return False
         return True
 
