@@ -135,7 +135,7 @@ SOURCE = """
     from understudy.supervisor.worker.worker import main
 
     fds = [int(fd) for fd in sys.argv[2:]]
-    os._exit(main({"home": "/nowhere", "slots": 2, "value_limit": 1 << 20, "modules": []}, fds))
+    os._exit(main({"home": "/nowhere", "slots": 2, "value_limit": 1 << 23, "modules": []}, fds))
 """
 
 
@@ -160,7 +160,7 @@ PERFORMING = """
         def flush(self): self.flushed += 1
         def done(self, row): pass
 
-    config = {"home": "/nowhere", "slots": 1, "value_limit": 1 << 20, "modules": []}
+    config = {"home": "/nowhere", "slots": 1, "value_limit": 1 << 23, "modules": []}
     worker = Worker(config, socket.socketpair()[0], BeginTokens(), BeginTokens(), WaitMarks())
     worker._reports = Gathered()
 
