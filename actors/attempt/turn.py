@@ -48,10 +48,11 @@ from .wakeup import Wakeup
 
 #: Seconds after which a turn takes no further message, so that other actors have theirs.
 TURN_SECONDS: Final = 0.005
-#: Bytes that one commit may have before the turn ends, and those that each part of it counts beside its own: no list
-#: of it gets longer than a frame takes.
+#: Bytes that one commit may have before the turn ends, and those that each row and letter of it counts beside its own.
 COMMIT_BYTES: Final = 8 * 1024 * 1024
-PART_BYTES: Final = 256
+PART_BYTES: Final = 64
+#: The same for an answer that has arrived: these are in one list, which must not get longer than a frame takes.
+SEEN_BYTES: Final = 256
 #: Answers of one message whose arrival is noted. The others are kept for as long as the options say.
 SEEN_LIMIT: Final = 10_000
 #: What a turn is for, as the assignment says.
@@ -464,7 +465,7 @@ class TurnActor(TaskActor):
         """Note that the answer to this ask has arrived."""
         if len(self.effects.seen) < SEEN_LIMIT:
             self.effects.seen.append(letter_id)
-            self.effects.size += PART_BYTES
+            self.effects.size += SEEN_BYTES
 
     def grow(self, effects: Effects, size: int) -> None:
         """Note that effects take so many bytes more; ValueTooLarge if no commit holds them."""
