@@ -17,7 +17,7 @@ from ...actors.errors import MailboxFull, TaskNotFound, UnderstudyError
 from ...actors.ids import id_text, new_id
 from ...actors.refs.letter import KEPT, READ_ONLY, Kind, Letter, flags_of, id_of_letter
 from ...storage.tables.actor_rows import dead_key, letter_ids, name_key, pack_dead, reply_key, reply_rows
-from ...storage.tables.schema import Table
+from ...storage.tables.schema import Lane, Table
 from ..settings import Settings
 from ..tasks.commit_loop import CommitLoop
 from ..tasks.live_actor import LiveActor
@@ -145,6 +145,17 @@ class Letters:
                 self._write_later(actor)
         self.on_ready(actor)
 
+    def was_taken(self, letter: bytes) -> bool:
+        """Whether a letter with a key of its sender was taken in before."""
+        key = reply_key(id_of_letter(letter))
+        return bool(flags_of(letter) & KEPT) and self._store.get(Table.ACTORS, key) is not None
+
+    def take_in(self, actor: LiveActor, letter: bytes) -> None:
+        """As `post`; a key of its sender is noted."""
+        if flags_of(letter) & KEPT and actor.durable:
+            self.keep(actor, id_of_letter(letter), None, letter)
+        self.post(actor, letter)
+
     def aside(self, actor: LiveActor, letter: bytes) -> bool:
         """Give a read-only letter to an actor whose method waits; False if none does."""
         attempt = actor.attempt
@@ -221,10 +232,6 @@ class Letters:
         for key, row in reply_rows(letter_id, actor.id, expires, reply).items():
             self._commits.put(Table.ACTORS, key, row)
 
-    def keep_key(self, actor: LiveActor, letter: bytes) -> None:
-        """Note that a letter with a key of its sender was taken in."""
-        self.keep(actor, id_of_letter(letter), None, letter)
-
     def forget_answers(self, letter_ids: Sequence[bytes]) -> None:
         """These answers have arrived and need not be kept. They are removed with the next commit of an actor."""
         self._seen += letter_ids
@@ -273,7 +280,11 @@ class Letters:
 
     def read_on(self) -> None:
         """Load more of the actors that have letters on disk, while few are queued."""
-        if self._unread is None or sum(map(len, self._table.queues.turns.values())) >= FEW:
+        if self._unread is None:
+            return
+        # Those without code are not queued for anything.
+        turns = self._table.queues.turns
+        if sum(len(queue) for lane, queue in turns.items() if lane != Lane.CODE) >= FEW:
             return
         ids = letter_ids(self._commits.scan, self._unread, AT_ONCE)
         for id in ids:

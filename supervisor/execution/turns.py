@@ -129,6 +129,7 @@ class Turns:
         what = PASSIVATE if actor.passivate and not actor.box.count else WORK
         letters = min(actor.most, actor.box.count)
         actor.turn = (actor.generation, resident, state, letters, what)
+        actor.refused = False
         self._residency.at_work(actor, seat)
 
     def took_back(self, actor: LiveActor) -> None:
@@ -202,7 +203,8 @@ class Turns:
         for letter, fields in dead:
             self.letters.bury(actor, letter, fields)
         for target, letter in letters:
-            self.letters.post(target, letter)
+            if not self.letters.was_taken(letter):
+                self.letters.take_in(target, letter)
         if wrote:
             self.letters.write_seen()
             actor.last_batch = self._store.batch
@@ -371,7 +373,7 @@ class Turns:
             )
         else:
             self._residency.leave(actor)
-            if timed_out and actor.most == 1:
+            if timed_out and _had_one_letter(actor):
                 limit = actor.options.timeout or 0.0
                 self._fail_head(actor, ("TimeoutError", f"its method took longer than {limit:g} s", "", []))
             else:
@@ -384,8 +386,12 @@ class Turns:
             self.interrupted(actor, timed_out=False, error=error)
             return
         self._residency.leave(actor)
-        if actor.most == 1 and crashes >= self._settings.max_crashes:
-            self._poisoned(actor, error, crashes)
+        if _had_one_letter(actor):
+            if not crashes:
+                # It was killed for what it has done itself: that would be so each time.
+                self._fail_head(actor, error)
+            elif crashes >= self._settings.max_crashes:
+                self._poisoned(actor, error, crashes)
         self._careful(actor)
         self._again(actor)
 
@@ -458,8 +464,9 @@ class Turns:
         """A read-only letter was answered while another method waits."""
         check_aside(letter_id, reply, self._settings.value_limit)
         actor = seat.tasks.get(id)
-        if isinstance(actor, LiveActor) and actor.box.take_back(letter_id):
-            self.letters.on_answer(letter_id, reply)
+        # What a refused turn has done counts for nothing, and so do the letters of this one.
+        if isinstance(actor, LiveActor) and not actor.refused and actor.box.take_back(letter_id):
+            self.letters.answer_once_written(actor, [(letter_id, reply)])
 
     # --- the start of the supervisor ---
 
@@ -470,3 +477,8 @@ class Turns:
             actor = self.letters.receiver(live_id(key))
             if actor is not None:
                 self._end(actor, Event.FAIL, ("WorkerDied", "its state ended with its supervisor", "", {}))
+
+
+def _had_one_letter(actor: LiveActor) -> bool:
+    """Whether the turn under way was given the first of its letters, and no other one."""
+    return actor.most == 1 and actor.turn is not None and actor.turn[3] == 1

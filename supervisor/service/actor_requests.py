@@ -15,7 +15,6 @@ from ...actors.errors import (
 )
 from ...actors.ids import id_text, is_task_id
 from ...actors.refs.letter import (
-    KEPT,
     READ_ONLY,
     WAITS,
     Kind,
@@ -100,15 +99,13 @@ class ActorRequests:
             checked.append((actor, new))
         for actor, letters in checked:
             for letter in letters:
-                if flags_of(letter) & KEPT and actor.durable:
-                    self._letters.keep_key(actor, letter)
-                self._letters.post(actor, letter)
+                self._letters.take_in(actor, letter)
 
     def _was_taken(self, letter: bytes) -> bool:
         """Whether a letter with a key of its sender was taken in before."""
         if kind_of(letter) not in (Kind.TELL, Kind.REMINDER):
             raise InvalidValue(f"a letter of kind {kind_of(letter)} is no tell")
-        return bool(flags_of(letter) & KEPT) and self._kept(letter) is not None
+        return self._letters.was_taken(letter)
 
     def ask(self, client: ClientLink, request: int, id: Any, letter: Any, seen: Any) -> None:
         """Put an ask into a mailbox, unless it is there or has been answered; its answer goes to the client."""
@@ -130,7 +127,7 @@ class ActorRequests:
             reply = unpack_reply(there)[2]
             if reply is None:
                 raise InvalidOption("this key was used for a tell, which has no answer")
-            client.answer(request, reply)
+            self._answer_once_written(client, request, letter_id, reply)
             return
         if actor is None:
             raise self._dead(id)
@@ -146,6 +143,18 @@ class ActorRequests:
         _note_wait(waits, actor, letter_id)
         self._letters.post(actor, letter)
         self._letters.aside(actor, letter)
+
+    def _answer_once_written(self, client: ClientLink, request: int, letter_id: bytes, reply: bytes) -> None:
+        """Give a stored reply to one who asks again."""
+        if not self._commits.store.pending(Table.ACTORS, reply_key(letter_id)):
+            client.answer(request, reply)
+            return
+
+        def answer() -> None:
+            client.answer(request, reply)
+            client.flush()
+
+        self._commits.after_commit(answer)
 
     def forget(self, client: ClientLink, request: int) -> None:
         """A client waits for an answer no longer. The message stays in the mailbox."""

@@ -139,7 +139,8 @@ class LiveActor(LiveTask):
         record.pid = None
         shown = self.attempt is not None and self.attempt.shown
         self._back_at_rest()
-        return shown
+        # After the death of a supervisor it has no attempt, and yet the disk says so.
+        return shown or self.key != self.stored_key
 
     def take_back(self) -> None:
         super().take_back()

@@ -40,6 +40,7 @@ CLASSES.update(
         "Polite": actor_class(idle=0.01, on_passivate=True),
         "Volatile": actor_class(durable=False),
         "Slow": actor_class(timeout=0.01, grace=0.02),
+        "Absent": actor_class(),
         "quick": declared(),
     }
 )

@@ -28,7 +28,8 @@ from understudy.storage.tables.actor_rows import (
     storage_key,
     unpack_dead,
 )
-from understudy.storage.tables.schema import Table
+from understudy.storage.tables.schema import Lane, Table
+from understudy.supervisor.execution.letters import AT_ONCE
 from understudy.supervisor.wire.messages import Order, Report
 
 FAILED = ("ValueError", "no", "", (), {})
@@ -532,3 +533,130 @@ async def test_an_actor_keeps_its_name_when_its_class_is_renamed(stage: Stage) -
     worker.done(id, Ending.VALUE)
     await stage.room.settle()
     assert stage.start("Renamed") != id
+
+
+@on_stage
+async def test_an_actor_that_ran_when_the_supervisor_died_is_found_at_rest_later(stage: Stage) -> None:
+    id, worker = await built(stage, "Brief")
+    stage.ask(id)
+    await stage.begin(worker)
+    stage.room.attempts.begun(worker.seat, Lane.SYNC, stage.actor(id))
+    await stage.room.settle()
+    assert stage.room.state(id) is State.RUNNING
+    stage.room.close()
+    async with room(stage.room.home, tasks=CLASSES) as it:
+        again = Stage(it)
+        it.attempts.recover()
+        # Its letter was an ask, which is not on disk, so that the turn has nothing to do.
+        await again.begin(it.workers[0])
+        rest(it.workers[0], id)
+        await it.until(lambda: id not in it.table.tasks)
+        again.tell(id)
+        assert await again.begin(it.workers[0]), "it gets a turn"
+        consistent(it)
+
+
+@on_stage
+async def test_actors_without_code_do_not_keep_others_from_their_letters(stage: Stage) -> None:
+    for _ in range(AT_ONCE + 1):
+        stage.tell(stage.start("Absent", None))
+    id = stage.start()
+    stage.tell(id)
+    await stage.room.settle()
+    stage.room.close()
+    async with room(
+        stage.room.home, tasks={name: CLASSES[name] for name in CLASSES if name != "Absent"}
+    ) as it:
+        again = Stage(it)
+        it.attempts.recover()
+        (assignment,) = await again.begin(it.workers[0])
+        assert assignment.id == id
+
+
+@on_stage
+async def test_a_message_that_takes_too_much_memory_has_failed(stage: Stage) -> None:
+    id, worker = await built(stage)
+    asked, good = letter(Kind.ASK), letter()
+    request = stage.ask(id, asked)
+    stage.tell(id, good)
+    for _ in range(2):
+        worker = await turn(stage, id)
+        stage.actor(id).options = stage.actor(id).options.changed({"memory_limit": 1 << 24})
+        stage.room.attempts.over_memory(worker.seat)
+        stage.room.die(worker)
+        stage.room.hire()
+    await stage.room.settle()
+    assert b"MemoryLimit" in stage.client.answers[request]
+    assert stage.actor(id).box.head(9) == [good]
+
+
+@on_stage
+async def test_a_letter_that_came_while_it_was_put_to_rest_is_not_to_blame(stage: Stage) -> None:
+    id, worker = await built(stage, "Polite")
+    for _ in range(4):
+        actor = stage.actor(id)
+        actor.most, actor.passivate = 1, True
+        stage.turns._ready(actor)
+        worker = await turn(stage, id)
+        assert actor.turn is not None
+        if not actor.turn[4]:
+            rest(worker, id, state=b"0")
+            continue
+        told = letter()
+        stage.tell(id, told)
+        assert actor.attempt is not None
+        actor.attempt.signal = "timeout"
+        stage.room.attempts.kill(worker.seat, actor, "timeout")
+        stage.room.die(worker)
+        await stage.room.settle()
+        assert stage.actor(id).box.head(9) == [told]
+        return
+    raise AssertionError("it was not put to rest")
+
+
+@on_stage
+async def test_a_key_makes_a_letter_of_a_method_come_once(stage: Stage) -> None:
+    id, worker = await built(stage)
+    target, _ = await built(stage, name="target")
+    keyed = letter(flags=KEPT, id=b"\xff" * 6 + bytes(10))
+    for n in (1, 2):
+        stage.tell(id)
+        await stage.begin(worker)
+        rest(worker, id, n, str(n).encode(), posts=[[(target, keyed, True)]])
+        await stage.room.settle()
+    assert stage.actor(target).box.last == 1
+
+
+@on_stage
+async def test_an_answer_on_its_way_to_disk_is_not_given_to_one_who_asks_again(stage: Stage) -> None:
+    id, _worker = await built(stage)
+    asked, told = letter(Kind.ASK), letter()
+    stage.ask(id, asked)
+    stage.tell(id, told)
+    await stage.room.settle()
+    stage.room.close()
+    async with room(stage.room.home, tasks=CLASSES) as it:
+        again = Stage(it)
+        it.attempts.recover()
+        await again.begin(it.workers[0])
+        rest(it.workers[0], id, 2, b"2", replies=[(id_of_letter(asked), b"reply", True)])
+        request = again.ask(id, asked)
+        assert again.client.answers == {}, "not before it is on disk"
+        await it.settle()
+        assert again.client.answers == {request: b"reply"}
+
+
+@on_stage
+async def test_a_read_only_answer_waits_for_what_it_has_sent(stage: Stage) -> None:
+    id, worker = await built(stage)
+    stage.tell(id)
+    await stage.begin(worker)
+    worker.report(Report.PARKED, [id], [])
+    peek = letter(Kind.ASK, flags=READ_ONLY)
+    request = stage.ask(id, peek)
+    target, _ = await built(stage, name="target")
+    commit(worker, id, posts=[[(target, letter(), True)]])
+    worker.report(Report.ASIDE, id, id_of_letter(peek), b"reply")
+    assert stage.client.answers == {}
+    await stage.room.settle()
+    assert stage.client.answers == {request: b"reply"}
