@@ -235,7 +235,7 @@ class RemoteError(UnderstudyError):
 
 
 class Deadlock(UnderstudyError, RuntimeError):
-    """This ask would close a circle of actors that wait for each other; `circle` lists them, as "Class/name".
+    """This ask would close a circle of actors that wait for each other; `circle` lists them, as "module:Class/name".
 
     Have one of them `tell`, or ask a method that is `@read_only`.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -660,3 +661,19 @@ async def test_a_read_only_answer_waits_for_what_it_has_sent(stage: Stage) -> No
     assert stage.client.answers == {}
     await stage.room.settle()
     assert stage.client.answers == {request: b"reply"}
+
+
+@on_stage
+async def test_an_actor_without_durable_state_keeps_its_object_whatever_it_sends(small: Stage) -> None:
+    async with room(small.room.home / "small", tasks=CLASSES, workers=1, mailbox_messages=1) as it:
+        stage = Stage(it)
+        id, worker = await built(stage, "Volatile")
+        full = it.add("quick", due=time.time() + 3600)
+        it.mailboxes.send([(full, b"\x01")])
+        asked = letter(Kind.ASK)
+        request = stage.ask(id, asked)
+        await stage.begin(worker)
+        rest(worker, id, 1, posts=[[(full, b"\x02", False)]], replies=[(id_of_letter(asked), b"reply", True)])
+        await it.settle()
+        assert stage.client.answers == {request: b"reply"}
+        assert worker.told(Order.FORGET) == []
