@@ -28,8 +28,7 @@ UNDERSTUDY = [sys.executable, "-W", "error", "-P", "-c", CODE]
 APP = """
 import logging
 from datetime import date
-from understudy import Actor, Fail, Retry, actor
-from understudy import cancelled, checkpoint, current, progress, receive, restore, sleep, task
+from understudy import Fail, Retry, cancelled, checkpoint, current, progress, receive, restore, sleep, task
 
 @task
 def add(a, b=1):
@@ -66,6 +65,12 @@ def flaky(tries):
 @task(grace=5)
 def hours():
     sleep(3600)
+"""
+
+
+BANK = """
+from datetime import date
+from understudy import Actor, actor, sleep, task
 
 class Account(Actor, durable=True):
     def __init__(self, owner, balance=0):
@@ -219,6 +224,7 @@ def stage(home: Path) -> Iterator[Stage]:
     """A home of this test's own, with nobody serving it yet."""
     made = Stage(home)
     made.write()
+    made.write(BANK, "bank")
     yield made
     made.close()
 
@@ -230,6 +236,16 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     made.write()
     made.serve()
     made("run", "app:add", "1")  # from now on its worker is there, and counts as no test's own
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="package")
+def bank(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """One served home for all tests of class actors."""
+    made = Stage(tmp_path_factory.mktemp("b") / "home")
+    made.write(BANK, "bank")
+    made.serve(app="bank")
     yield made
     made.close()
 
