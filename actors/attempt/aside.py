@@ -101,14 +101,20 @@ class Asides:
     def answer(self, letter_id: bytes, reply: bytes, effects: Effects) -> None:
         """One of them has this answer."""
         with self._lock:
-            if self._ended:
+            if self._ended or letter_id in self._turn.read:
                 return
+            # Under the lock: once the turn passes over this letter, nothing else answers it.
+            self._turn.answer_aside(letter_id, reply, effects)
             self._answered.add(letter_id)
-        self._turn.answer_aside(letter_id, reply, effects)
 
     def has_answered(self, data: bytes) -> bool:
-        """Whether a letter has been answered here."""
-        return bool(self._answered) and id_of_letter(data) in self._answered
+        """Whether a letter, whose turn has come, was answered here. Otherwise it will not be."""
+        letter_id = id_of_letter(data)
+        with self._lock:
+            if letter_id in self._answered:
+                return True
+            self._turn.read.add(letter_id)
+            return False
 
     def end(self) -> None:
         """The turn is over. The letters without an answer are still in the mailbox."""
@@ -253,6 +259,7 @@ def letter_aside(data: bytes, turn: TurnActor) -> Letter | None:
         resident is None
         or letter.kind is not Kind.ASK
         or not letter.flags & READ_ONLY
+        or letter.id in turn.read
         or not resident.reads(letter)
     ):
         return None

@@ -57,6 +57,8 @@ SEEN_BYTES: Final = 256
 SEEN_LIMIT: Final = 10_000
 #: What a turn is for, as the assignment says.
 PASSIVATE: Final = 1
+#: Stands for the asks of `on_failure` where a message counts its own ones.
+HOOK: Final = 2**64 - 1
 #: The value of a REST: the object has gone from here, or asks to be put away.
 PASSIVE: Final = b"passive"
 
@@ -90,8 +92,12 @@ class TurnActor(TaskActor):
         self.settled = Effects()
         #: Whether their state is not reported yet.
         self.dirty = False
-        #: The id of the letter that is being handled, or what stands for it in a hook,.
+        #: Ids of the read-only letters that were handled in their order: none of them runs aside.
+        self.read: set[bytes] = set()
+        #: The id of the letter that is being handled, or what stands for it in a hook.
         self.handled = assignment.id
+        #: What the ids of its asks are made of.
+        self._asks_under = assignment.id
         self._stream = assignment.stream
         self._reported = 0
         #: Held while settled effects are reported, so that they are reported in order.
@@ -173,6 +179,8 @@ class TurnActor(TaskActor):
             self.resident = None
 
     def _passivate(self) -> Play:
+        # As in `on_start`, it asks anew each time.
+        self._asks_under = new_id()
         stopped = yield from self._hook("on_passivate")
         if stopped is not None:
             return stopped
@@ -239,6 +247,8 @@ class TurnActor(TaskActor):
             if letter.kind is Kind.STOP:
                 return (yield from self._stop_actor(number, letter))
             reads = resident.reads(letter)
+            if reads:
+                self.read.add(letter.id)
             call, types = resident.call_of(letter, resident.view(self) if reads else resident.object)
             value = yield call
             reply = None
@@ -254,7 +264,7 @@ class TurnActor(TaskActor):
             return (yield from self._failed(number, data, letter, error))
 
     def _begin(self, handled: bytes, stream: bytes | None) -> None:
-        self.handled = handled
+        self.handled = self._asks_under = handled
         stream = stream or self._stream
         if stream != self.assignment.stream:
             # What the method starts and sends belongs to the stream of its message.
@@ -326,7 +336,7 @@ class TurnActor(TaskActor):
         outcome = error_outcome(error, resident.traits.options.retry)
         if not self._durable:
             self._settle(number, None)
-            yield from self._hook("on_failure", type(error), error, error.__traceback__)
+            yield from self._on_failure(error)
             self._let_go()
             return Outcome(Ending.ERROR, error=outcome.error)
         if letter is not None and (delay := self._retry_delay(letter.id, outcome)) is not None:
@@ -335,6 +345,11 @@ class TurnActor(TaskActor):
         resident.tries = None
         self.effects.dead.append((data, outcome.error or describe(error)))
         self._settle(number, None)
+        return (yield from self._on_failure(error))
+
+    def _on_failure(self, error: BaseException) -> Generator[Call, Any, Outcome | None]:
+        # The same asks if the message fails again, and none of those that the message has made.
+        self._asks_under = asked_id(self.handled, HOOK)
         return (yield from self._hook("on_failure", type(error), error, error.__traceback__))
 
     def _retry_delay(self, letter_id: bytes, outcome: Outcome) -> float | None:
@@ -459,7 +474,7 @@ class TurnActor(TaskActor):
         """The id for the next ask of this message: the same one if the message is handled again."""
         ordinal = self.effects.asked
         self.effects.asked += 1
-        return asked_id(self.handled, ordinal)
+        return asked_id(self._asks_under, ordinal)
 
     def answered(self, letter_id: bytes) -> None:
         """Note that the answer to this ask has arrived."""

@@ -145,7 +145,7 @@ def peek(method: str = "peek", *args: Any) -> Letter:
     return call(method, *args, flags=READ_ONLY)
 
 
-def test_it_is_answered_while_another_method_waits(stage: Stage) -> None:
+def test_it_has_answered_while_another_method_waits(stage: Stage) -> None:
     turn = stage.in_thread(call("waits"))
     stage.waits()
     first = peek()
@@ -169,7 +169,7 @@ def test_a_letter_that_was_answered_is_not_handled_again(stage: Stage) -> None:
     assert stage.last.acked == 3
 
 
-def test_a_letter_that_comes_before_the_wait_is_answered_in_it(stage: Stage) -> None:
+def test_a_letter_that_comes_before_the_wait_has_answered_in_it(stage: Stage) -> None:
     first = peek()
     stage.begin(call("waits"))
     aside(stage, first)
@@ -263,3 +263,56 @@ def test_what_it_prints_is_logged(stage: Stage) -> None:
     assert stage.logged == [("info", "line")]
     go_on()
     turn.join()
+
+
+def test_one_that_waits_in_its_order_does_not_run_aside(stage: Stage) -> None:
+    first, second = peek("waits_too", "one"), peek()
+    turn = stage.in_thread(first)
+    stage.waits()
+    aside(stage, first)
+    aside(stage, second)
+    answered(stage, second)
+    assert stage.parked_count == 1, "it runs once"
+    go_on("one", 1)
+    turn.join()
+    assert [id for id, _ in stage.asides] == [second.id]
+    assert stage.answer(first) == [1, 0]
+
+
+def test_one_whose_turn_comes_while_it_waits_is_answered_there(stage: Stage) -> None:
+    first = peek("waits_too", "one")
+    turn = stage.in_thread(call("waits"), first)
+    stage.waits()
+    aside(stage, first)
+    until(lambda: "one" in futures)
+    go_on()
+    until(lambda: stage.parked_count == 3)
+    go_on("one", 1)
+    turn.join()
+    assert stage.asides == []
+    assert stage.answer(first) == [1, 11]
+
+
+def test_its_answer_is_reported_before_the_turn_passes_over_it(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passed: list[threading.Thread] = []
+    first = peek()
+
+    def reported(turn: Any, letter_id: bytes, reply: bytes) -> None:
+        # The turn looks whether it was answered, just when it is.
+        looks = threading.Thread(target=turn.asides.has_answered, args=(first.pack(),))
+        looks.start()
+        looks.join(0.05)
+        if not looks.is_alive():
+            passed.append(looks)
+        stage.asides.append((letter_id, reply))
+
+    monkeypatch.setattr(stage, "aside", reported)
+    turn = stage.in_thread(call("waits"))
+    stage.waits()
+    aside(stage, first)
+    answered(stage, first)
+    go_on()
+    turn.join()
+    assert passed == []

@@ -613,6 +613,44 @@ def test_on_failure_is_a_transaction_of_its_own() -> None:
     assert (stage.last.state, stage.last.rows, len(stage.last.dead)) == (None, {}, 1)
 
 
+#: The ids under which a Hooked would ask.
+asked_under: list[bytes] = []
+
+
+class Hooked(Actor, durable=True):
+    def asks(self) -> None:
+        turn = turn_here()
+        assert turn is not None
+        asked_under.append(turn.next_ask_id())
+
+    def fails(self) -> None:
+        self.asks()
+        raise ValueError("no")
+
+    def on_failure(self, exception_type: Any, exception_value: Any, traceback: Any) -> None:
+        self.asks()
+
+    def on_passivate(self) -> None:
+        self.asks()
+
+
+def test_a_hook_asks_under_ids_of_its_own() -> None:
+    asked_under.clear()
+    stage, failing = Stage(Hooked), tell("fails")
+    stage.give(failing)
+    stage.forget()
+    stage.give(failing)
+    first, of_hook, again, of_hook_again = asked_under
+    assert (again, of_hook_again) == (first, of_hook), "a rerun gets the same answers"
+    assert of_hook != first, "and the hook not that of the message"
+    for _ in range(2):
+        stage.give(what=1)
+        stage.forget()
+        stage.give(tell("asks"))
+    *_, passivated, _told, passivated_again, _last = asked_under
+    assert passivated != passivated_again, "each time it is put to rest is another one"
+
+
 # --- storage and reminders ---
 
 
