@@ -326,7 +326,12 @@ class Letters:
     def _remind(self) -> None:
         self._alarm = None
         for due in self.reminders.take_due(time.time(), AT_ONCE):
-            actor = self.receiver(due.actor)
+            try:
+                actor = self.receiver(due.actor)
+            except UnderstudyError:
+                # Its record is damaged. The others are reminded all the same.
+                log.exception("a reminder of %s does not come", due.actor.hex())
+                continue
             if actor is not None:
                 self.post(actor, due.letter)
         self.set_alarm()

@@ -55,9 +55,10 @@ class Residency:
         resting[actor.id] = actor
         idle = actor.rules.idle
         if idle is not None:
-            self._since[idle][actor.id] = self._loop.time(), actor
-            if self._timer is None:
-                self._timer = self._loop.call_later(idle, self._look)
+            now = self._loop.time()
+            self._since[idle][actor.id] = now, actor
+            if self._timer is None or self._timer.when() > now + idle:
+                self._look_at(now + idle)
         if len(self._on[seat]) > self._most and resting:
             self._put_to_rest(next(iter(resting.values())))
 
@@ -99,4 +100,9 @@ class Residency:
             else:
                 del self._since[idle]
         if waits:
-            self._timer = self._loop.call_later(min(waits), self._look)
+            self._look_at(now + min(waits))
+
+    def _look_at(self, when: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(when, self._look)

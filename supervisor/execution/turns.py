@@ -23,7 +23,7 @@ from ...actors.errors import (
     UnderstudyError,
 )
 from ...actors.ids import id_text
-from ...actors.refs.letter import Kind, id_of_letter, kind_of
+from ...actors.refs.letter import KEPT, Kind, flags_of, id_of_letter, kind_of
 from ...actors.refs.remote_error import pack_error
 from ...actors.state import Event, State
 from ...storage.tables.actor_rows import (
@@ -465,8 +465,15 @@ class Turns:
         check_aside(letter_id, reply, self._settings.value_limit)
         actor = seat.tasks.get(id)
         # What a refused turn has done counts for nothing, and so do the letters of this one.
-        if isinstance(actor, LiveActor) and not actor.refused and actor.box.take_back(letter_id):
-            self.letters.answer_once_written(actor, [(letter_id, reply)])
+        if not isinstance(actor, LiveActor) or actor.refused:
+            return
+        letter = actor.box.take_back(letter_id)
+        if letter is None:
+            return
+        if flags_of(letter) & KEPT and actor.durable:
+            self.letters.keep(actor, letter_id, reply, letter)
+            actor.last_batch = self._store.batch
+        self.letters.answer_once_written(actor, [(letter_id, reply)])
 
     # --- the start of the supervisor ---
 

@@ -129,14 +129,14 @@ class LetterBox:
             self.known = self.known or None
         return gone
 
-    def take_back(self, letter_id: bytes) -> bool:
-        """Take one letter out of the middle, if it is in memory; False if it is not here any more."""
+    def take_back(self, letter_id: bytes) -> bytes | None:
+        """Take one letter out of the middle, if it is in memory; None if it is not here any more."""
         for place, letter in enumerate(self._letters):
             if letter and id_of_letter(letter) == letter_id:
                 self._take_out(place)
                 self._drop_empty()
-                return True
-        return False
+                return letter
+        return None
 
     def take_back_asks(self) -> list[bytes]:
         """Take all asks out that are in memory."""

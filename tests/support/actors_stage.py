@@ -41,6 +41,7 @@ CLASSES.update(
         "Volatile": actor_class(durable=False),
         "Slow": actor_class(timeout=0.01, grace=0.02),
         "Absent": actor_class(),
+        "Lasting": actor_class(idle=600.0),
         "quick": declared(),
     }
 )

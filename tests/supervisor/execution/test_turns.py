@@ -677,3 +677,41 @@ async def test_an_actor_without_durable_state_keeps_its_object_whatever_it_sends
         await it.settle()
         assert stage.client.answers == {request: b"reply"}
         assert worker.told(Order.FORGET) == []
+
+
+@on_stage
+async def test_a_read_only_answer_under_a_key_is_kept(stage: Stage) -> None:
+    id, worker = await built(stage)
+    stage.tell(id)
+    await stage.begin(worker)
+    worker.report(Report.PARKED, [id], [])
+    peek = letter(Kind.ASK, flags=READ_ONLY | KEPT, id=b"\xff" * 6 + bytes(10))
+    requests = [stage.ask(id, peek)]
+    worker.report(Report.ASIDE, id, id_of_letter(peek), b"reply")
+    await stage.room.settle()
+    requests.append(stage.ask(id, peek))
+    await stage.room.settle()
+    assert stage.client.answers == dict.fromkeys(requests, b"reply")
+
+
+@on_stage
+async def test_a_reminder_of_a_damaged_actor_does_not_keep_others_from_theirs(stage: Stage) -> None:
+    store, room = stage.room.commits.store, stage.room
+    damaged, _ = await built(stage, "Brief")
+    id, _ = await built(stage)
+    await room.until(lambda: damaged not in room.table.tasks)
+    store.put(Table.TASKS, damaged, b"damaged")
+    for each in (damaged, id):
+        stage.turns.letters.reminders.set(each, "now", 1.0, None, letter(Kind.REMINDER))
+    stage.turns.letters.set_alarm()
+    await room.until(lambda: stage.actor(id).box.count)
+    stage.turns.letters.reminders.set(id, "again", 2.0, None, letter(Kind.REMINDER))
+    stage.turns.letters.set_alarm()
+    await room.until(lambda: stage.actor(id).box.count == 2)
+
+
+@on_stage
+async def test_each_class_has_its_own_time_of_rest(stage: Stage) -> None:
+    await built(stage, "Lasting")
+    id, _ = await built(stage, "Brief")
+    await stage.room.until(lambda: id not in stage.room.table.tasks)

@@ -84,7 +84,7 @@ class Boxes(RuleBasedStateMachine):
     def take_back(self, place: int) -> None:
         number = self.box.first + place
         letter = self.model.get(number, b"")
-        there = self.box.take_back(id_of_letter(letter)) if letter else False
+        there = self.box.take_back(id_of_letter(letter)) if letter else None
         if there:
             self.model[number] = b""
             self._drop_empty()
