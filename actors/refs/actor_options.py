@@ -50,6 +50,11 @@ class ActorOptions(Options):
             object.__setattr__(self, name, check_seconds(name, getattr(self, name), optional=optional))
         check_whole("state_version", self.state_version, 0, VERSION_LIMIT)
         check_whole("state_limit in bytes", self.state_limit, 1, VALUE_LIMIT)
+        if self.alone and not self.durable:
+            raise InvalidOption(
+                "isolate, memory_limit and capture_output give each turn of an actor a process of its own, so they "
+                "need durable=True"
+            )
         if self.ack is not None:
             raise InvalidOption(
                 "actors have no ack=: a message is acknowledged by the commit of what it changed"

@@ -216,19 +216,11 @@ class Letters:
             if (values := for_actors.pop(receiver.id, None)) and receiver is not sender and sender.durable:
                 self.check_room(receiver, values)
         if messages:
-            self._send(sender, messages)
+            # One whose state is not on disk cannot do its turn again.
+            self._mailboxes.send(messages, full_too=not sender.durable)
         for target, letter in lost:
             self.bury_at(target, letter, ("ActorDeadError", "it has stopped", "", []))
         return letters
-
-    def _send(self, sender: LiveActor, messages: list[tuple[bytes, bytes]]) -> None:
-        try:
-            self._mailboxes.send(messages)
-        except MailboxFull as error:
-            if sender.durable:
-                raise
-            # Its turn cannot be done again.
-            log.warning("%d messages of actor %s are lost: %s", len(messages), sender.label, error)
 
     # --- answers ---
 

@@ -108,19 +108,19 @@ class Mailboxes:
         self._most_messages = settings.mailbox_messages
         self._most_bytes = settings.mailbox_bytes
 
-    def send(self, messages: Sequence[tuple[bytes, bytes]]) -> None:
+    def send(self, messages: Sequence[tuple[bytes, bytes]], *, full_too: bool = False) -> None:
         """Put (id, value) pairs into mailboxes: all of them, or none and an error.
 
-        Raises TaskNotFound, MailboxClosed, MailboxFull.
+        Raises TaskNotFound, MailboxClosed, MailboxFull. With `full_too`, full mailboxes take more.
         """
         by_task: dict[bytes, list[bytes]] = {}
         for id, value in messages:
             by_task.setdefault(id, []).append(value)
-        checked = [(self._open_to(id, values), values) for id, values in by_task.items()]
+        checked = [(self._open_to(id, values, full_too), values) for id, values in by_task.items()]
         for task, values in checked:
             self._post(task, values)
 
-    def _open_to(self, id: bytes, values: list[bytes]) -> LiveTask:
+    def _open_to(self, id: bytes, values: list[bytes], full_too: bool) -> LiveTask:
         """The task, if its mailbox takes all of these."""
         task = self._table.find(id)
         if task is None:
@@ -131,7 +131,7 @@ class Mailboxes:
         if task.record.closed:
             raise MailboxClosed(task.kind.closed.format(id=id_text(id)), id_text(id))
         mailbox = self.mailbox_of(task)
-        if (
+        if not full_too and (
             mailbox.count + len(values) > self._most_messages
             or mailbox.bytes + sum(map(len, values)) > self._most_bytes
         ):

@@ -96,6 +96,8 @@ def test_a_subclass_has_the_options_of_its_base_but_not_its_name() -> None:
         ({"state_version": -1}, "state_version must be a whole number"),
         ({"state_limit": 0}, "state_limit in bytes must be"),
         ({"timeout": 0}, "timeout must be seconds"),
+        ({"isolate": True}, "so they need durable=True"),
+        ({"memory_limit": 1 << 30}, "so they need durable=True"),
         ({"name": ""}, "a task name is 1 to 255"),
         ({"name": "ä" * 101}, "at most 200 bytes"),
         ({"aliases": "old"}, "aliases must be a list"),

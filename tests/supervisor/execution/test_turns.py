@@ -715,3 +715,17 @@ async def test_each_class_has_its_own_time_of_rest(stage: Stage) -> None:
     await built(stage, "Lasting")
     id, _ = await built(stage, "Brief")
     await stage.room.until(lambda: id not in stage.room.table.tasks)
+
+
+@on_stage
+async def test_an_actor_without_durable_state_does_not_wait_for_a_full_mailbox(small: Stage) -> None:
+    async with room(small.room.home / "small", tasks=CLASSES, workers=1, mailbox_messages=1) as it:
+        stage = Stage(it)
+        id, worker = await built(stage, "Volatile")
+        task = it.add()
+        stage.tell(id)
+        await stage.begin(worker)
+        rest(worker, id, 1, posts=[[(task, b"x", False), (task, b"x", False)]])
+        await it.settle()
+        assert stage.actor(id).box.count == 0, "its turn cannot be done again"
+        assert it.mailboxes.mailbox_of(it.entry(task)).count == 2
