@@ -246,6 +246,7 @@ def bank(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     made = Stage(tmp_path_factory.mktemp("b") / "home")
     made.write(BANK, "bank")
     made.serve(app="bank")
+    made("run", "bank:open_accounts")  # as above
     yield made
     made.close()
 
