@@ -112,10 +112,18 @@ class Letters:
             return self.find(id)
         except TaskNotFound:
             return None
+        except UnderstudyError:
+            # Damaged: whoever wants something of it goes on all the same.
+            log.exception("actor %s is not to be had", id_text(id))
+            return None
 
     def _takes_messages(self, id: bytes) -> bool:
-        task = self._table.find(id)
-        return task is not None and not task.record.closed
+        try:
+            task = self._table.find(id)
+        except UnderstudyError:
+            log.exception("task %s is not to be had", id_text(id))
+            return False
+        return task is not None and not task.record.closed and not task.rests
 
     # --- delivering ---
 
@@ -219,8 +227,24 @@ class Letters:
             # One whose state is not on disk cannot do its turn again.
             self._mailboxes.send(messages, full_too=not sender.durable)
         for target, letter in lost:
-            self.bury_at(target, letter, ("ActorDeadError", "it has stopped", "", []))
+            self._lose(target, letter)
         return letters
+
+    def _lose(self, target: bytes, letter: bytes) -> None:
+        """A letter or message has found nobody who takes it."""
+        try:
+            record = self._table.record(target)
+        except UnderstudyError:
+            record = None
+        if record is None or record.actor is None:
+            # Dead letters go with the record of an actor.
+            log.warning("a message to %s is lost: it is no task that takes messages", id_text(target))
+        elif record.ended is None:
+            self.bury_at(
+                target, letter, ("MailboxClosed", "it is an actor: send to it with its ref's tell", "", [])
+            )
+        else:
+            self.bury_at(target, letter, ("ActorDeadError", "it has stopped", "", []))
 
     # --- answers ---
 
@@ -318,12 +342,7 @@ class Letters:
     def _remind(self) -> None:
         self._alarm = None
         for due in self.reminders.take_due(time.time(), AT_ONCE):
-            try:
-                actor = self.receiver(due.actor)
-            except UnderstudyError:
-                # Its record is damaged. The others are reminded all the same.
-                log.exception("a reminder of %s does not come", due.actor.hex())
-                continue
+            actor = self.receiver(due.actor)
             if actor is not None:
                 self.post(actor, due.letter)
         self.set_alarm()

@@ -225,7 +225,8 @@ async def test_letters_told_leave_with_the_commit(stage: Stage) -> None:
 @on_stage
 async def test_a_letter_told_to_a_stopped_actor_is_a_dead_letter(stage: Stage) -> None:
     id, worker = await built(stage)
-    gone = new_id()
+    gone, _ = await built(stage, name="gone")
+    stage.turns.cancel(stage.actor(gone))
     stage.tell(id)
     await stage.begin(worker)
     rest(worker, id, 1, b"1", posts=[[(gone, letter(), True), (gone, b"\x01", False)]])
@@ -729,3 +730,36 @@ async def test_an_actor_without_durable_state_does_not_wait_for_a_full_mailbox(s
         await it.settle()
         assert stage.actor(id).box.count == 0, "its turn cannot be done again"
         assert it.mailboxes.mailbox_of(it.entry(task)).count == 2
+
+
+@on_stage
+async def test_a_message_that_nobody_takes_harms_neither_worker_nor_disk(stage: Stage) -> None:
+    id, worker = await built(stage)
+    target, _ = await built(stage, name="target")
+    stage.tell(id)
+    await stage.begin(worker)
+    posts = [(target, b"x", False), (new_id(), b"x", False), (new_id(), letter(), True)]
+    rest(worker, id, 1, b"1", posts=[posts])
+    await stage.room.settle()
+    assert not worker.transport.closed
+    ((_, row),) = [each for each in stage.room.rows(Table.ACTORS, b"\x01") if each[0][17:18] == b"\x04"]
+    assert unpack_dead(row).error[0] == "MailboxClosed", "that of the actor, which takes letters only"
+    assert stage.room.rows(Table.ACTORS, dead_range(target)[0])
+
+
+@on_stage
+async def test_a_damaged_record_ends_neither_the_worker_of_a_sender_nor_the_start(stage: Stage) -> None:
+    damaged, _ = await built(stage, "Brief", "damaged")
+    volatile, _ = await built(stage, "Volatile")
+    id, worker = await built(stage)
+    await stage.room.until(lambda: damaged not in stage.room.table.tasks)
+    stage.room.commits.put(Table.TASKS, damaged, b"damaged")
+    stage.tell(id)
+    await stage.begin(worker)
+    rest(worker, id, 1, b"1", posts=[[(damaged, letter(), True), (damaged, b"x", False)]])
+    await stage.room.settle()
+    assert not worker.transport.closed
+    stage.room.commits.put(Table.TASKS, volatile, b"damaged")
+    stage.room.commits.close()
+    async with room(stage.room.home, tasks=CLASSES) as it:
+        it.attempts.recover()
