@@ -123,8 +123,10 @@ class ActorRequests:
             self.asks.wait(client, request, letter_id)
             return
         there = self._kept(letter) if actor is None or actor.durable else None
-        if there is not None:
-            reply = unpack_reply(there)[2]
+        kept = None if there is None else unpack_reply(there)
+        # A rerun of a method may ask another actor than before, under the same id.
+        if kept is not None and kept.actor == id:
+            reply = kept.reply
             if reply is None:
                 raise InvalidOption("this key was used for a tell, which has no answer")
             self._answer_once_written(client, request, letter_id, reply)
