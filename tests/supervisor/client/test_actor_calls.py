@@ -47,6 +47,7 @@ from understudy.storage.tables.schema import Table
 from understudy.supervisor.client import actor_calls as actor_calls_module
 from understudy.supervisor.settings import Settings
 from understudy.supervisor.wire.messages import Answer, Ask
+from waiting import until
 
 ID = new_id()
 NAME = "actor_tasks:Account"
@@ -214,8 +215,7 @@ def test_after_the_deadline_the_supervisor_is_told(desk: Desk):
         desk.ref.options(timeout=0.01).call(Account.deposit, 5)
     number = desk.asked(Ask.ASK)[0]
     assert desk.asked(Ask.UNASK) == (number,)
-    connection = desk.rt._client.connection
-    assert connection is not None
+    connection = until(lambda: desk.rt._client.connection)
     assert connection._requests == {}
     assert not desk.rt._client._waits
     # An answer that comes all the same is nobody's.
@@ -358,8 +358,7 @@ def test_a_message_that_the_supervisor_would_not_take(home: Path):
 def test_where_it_may_wait_a_sender_waits_for_room(desk: Desk):
     big = Letter(Kind.TELL, 0, new_id(), None, payload=b"x" * 4_000_000).pack()
     desk.rt.post([(ID, big)])
-    connection = desk.rt._client.connection
-    assert connection is not None
+    connection = until(lambda: desk.rt._client.connection)
     assert connection.is_full
     waiting = in_thread(lambda: desk.rt.post([(ID, big)]))
 

@@ -84,8 +84,8 @@ def test_it_is_sent_once_when_the_connection_comes(home: Path, client: Reconnect
     with mimic(home) as first:
         peer = first.peer()
         number = peer.next()[1]
-        connection = client.connection
-        assert connection is not None
+        # It is asked before others see the connection.
+        connection = until(lambda: client.connection)
         wait.ask(connection)
         client.begin(asked_later := AnswerWait(client, Ask.PRUNE, lambda _: (False,)), NO_DEADLINE)
         op, later, _ = peer.next()
@@ -115,8 +115,7 @@ def test_a_cancel_tells_the_supervisor_and_keeps_nothing(home: Path, client: Rec
             wait.result(10)
         assert peer.next() == (Ask.UNASK, number)
         assert silent.cancel()
-        connection = client.connection
-        assert connection is not None
+        connection = until(lambda: client.connection)
         assert connection._requests == {}
         assert not client._waits
         connection.request(Ask.TREE)
