@@ -22,7 +22,8 @@ def account(bank: Stage) -> str:
 
 def test_a_call_prints_what_the_method_returns(bank: Stage, account: str):
     assert bank("actor", "call", account, "deposit", "5").out == "5\n"
-    assert bank("actor", "call", f"bank:{account}", "deposit", "-1", "--kw", "times=2").out == "3\n"
+    answer = bank("actor", "call", f"bank:{account}", "deposit", "-1", "--kw", "times=2")
+    assert answer.out == "3\n", answer.err
     id = bank("actor", "show", account, "--json").json["id"]
     assert bank("actor", "call", id[-12:], "deposit", "-", input="4").out == "7\n"
     assert bank("actor", "call", id, "odd", "--json").json == "2030-01-31"
