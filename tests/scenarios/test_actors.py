@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-import bank
-from bank import Account, Brief, Fussy, Journal, Link, Volatile
+import money
+from money import Account, Brief, Fussy, Journal, Link, Volatile
 from theatre import PATIENCE, kill, ready
 from understudy import (
     ActivationFailed,
@@ -38,7 +38,7 @@ EACH = 25
 
 
 def serve(home: Path, **settings: Any) -> Runtime:
-    return Runtime(home, **{"app": "bank", "workers": 2, "drain": 1.0, **settings})
+    return Runtime(home, **{"app": "money", "workers": 2, "drain": 1.0, **settings})
 
 
 @pytest.fixture
@@ -271,23 +271,23 @@ def test_poison_among_good_messages(home: Path) -> None:
 
 def test_a_method_that_hangs_fails_alone(home: Path) -> None:
     with serve(home, restarts=100) as rt:
-        ref = rt.actor(bank.Hasty, "ada")
+        ref = rt.actor(money.Hasty, "ada")
         with pytest.raises(RemoteError, match="longer than"):
-            ref.call(bank.Hasty.hang)
-        assert ref.call(bank.Hasty.add) == 1
+            ref.call(money.Hasty.hang)
+        assert ref.call(money.Hasty.add) == 1
 
 
 def test_a_full_mailbox_is_the_senders_matter(home: Path) -> None:
     with serve(home, mailbox_messages=10) as rt:
-        ref = rt.actor(bank.Hasty, "ada")
-        ref.cast(bank.Hasty.doze, 0.5)
+        ref = rt.actor(money.Hasty, "ada")
+        ref.cast(money.Hasty.doze, 0.5)
         with pytest.raises(MailboxFull):
             flood(ref)
 
 
-def flood(ref: ActorRef[bank.Hasty]) -> None:
+def flood(ref: ActorRef[money.Hasty]) -> None:
     for _ in range(1_000):
-        ref.cast(bank.Hasty.add)
+        ref.cast(money.Hasty.add)
 
 
 def stormed(
