@@ -290,7 +290,7 @@ def rows_of(id: bytes) -> tuple[Range, Range]:
 
 
 def owner_of(key: bytes) -> bytes | None:
-    """The actor in whose `rows_of` this key is; None if in nobody's."""
+    """The actor in whose `rows_of` this key is, or None."""
     return key[1:_HEAD] if key[:1] in (OWN, LETTER) else None
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -33,6 +33,8 @@ AT_ONCE: Final = 1_000
 FEW: Final = 500
 #: Seconds after which an ask that waits is written to disk.
 UNWRITTEN: Final = 1.0
+#: Answers that have arrived, gathered at most before they are removed.
+SEEN_MOST: Final = 1_000
 #: Seconds between two looks at the clock for reminders: it may have been set, or the machine asleep.
 CLOCK_LOOK: Final = 5.0
 
@@ -113,7 +115,7 @@ class Letters:
         except TaskNotFound:
             return None
         except UnderstudyError:
-            # Damaged: whoever wants something of it goes on all the same.
+            # Its record is damaged. The sender goes on all the same.
             log.exception("actor %s is not to be had", id_text(id))
             return None
 
@@ -155,29 +157,46 @@ class Letters:
 
     def was_taken(self, letter: bytes) -> bool:
         """Whether a letter with a key of its sender was taken in before."""
-        key = reply_key(id_of_letter(letter))
-        return bool(flags_of(letter) & KEPT) and self._store.get(Table.ACTORS, key) is not None
+        if not flags_of(letter) & KEPT:
+            return False
+        return self._store.get(Table.ACTORS, reply_key(id_of_letter(letter))) is not None
 
     def take_in(self, actor: LiveActor, letter: bytes) -> None:
-        """As `post`; a key of its sender is noted."""
+        """As `post`, and note the key of its sender if it has one. Nothing if it was taken in before."""
+        if self.was_taken(letter):
+            return
         if flags_of(letter) & KEPT and actor.durable:
             self.keep(actor, id_of_letter(letter), None, letter)
         self.post(actor, letter)
 
-    def aside(self, actor: LiveActor, letter: bytes) -> bool:
-        """Give a read-only letter to an actor whose method waits; False if none does."""
+    def deliver(self, actor: LiveActor, letter: bytes) -> None:
+        """Give a letter to a method that waits, if it is read-only and one does; otherwise as `post`."""
+        if len(actor.aside) < self._settings.mailbox_messages and self._give_aside(actor, letter):
+            # It does not go through the mailbox, in which it would keep its place until the method ends.
+            actor.aside[id_of_letter(letter)] = letter
+        else:
+            self.post(actor, letter)
+
+    def parked(self, actor: LiveActor) -> None:
+        """A method of it waits now: the read-only letters in the mailbox need not."""
+        for letter in actor.box.asks():
+            id = id_of_letter(letter)
+            if id not in actor.aside and self._give_aside(actor, letter):
+                actor.aside[id] = None
+
+    def _give_aside(self, actor: LiveActor, letter: bytes) -> bool:
         attempt = actor.attempt
         if attempt is None or not attempt.parked or not flags_of(letter) & READ_ONLY:
             return False
         attempt.seat.channel.aside(actor.id, letter)
-        actor.aside.add(id_of_letter(letter))
         return True
 
-    def parked(self, actor: LiveActor) -> None:
-        """A method of it waits now: the read-only letters behind it need not."""
-        for letter in actor.box.asks():
-            if id_of_letter(letter) not in actor.aside:
-                self.aside(actor, letter)
+    def put_back(self, actor: LiveActor, letters: Iterable[bytes]) -> None:
+        """Put letters that no method has answered into the mailbox; it is the caller's to see that they get a turn."""
+        for letter in letters:
+            actor.box.post(letter)
+            if actor.durable:
+                self._write_later(actor)
 
     def _write_later(self, actor: LiveActor) -> None:
         self._unwritten[actor.id] = actor
@@ -224,7 +243,6 @@ class Letters:
             if (values := for_actors.pop(receiver.id, None)) and receiver is not sender and sender.durable:
                 self.check_room(receiver, values)
         if messages:
-            # One whose state is not on disk cannot do its turn again.
             self._mailboxes.send(messages, full_too=not sender.durable)
         for target, letter in lost:
             self._lose(target, letter)
@@ -260,12 +278,17 @@ class Letters:
     def forget_answers(self, letter_ids: Sequence[bytes]) -> None:
         """These answers have arrived and need not be kept. They are removed with the next commit of an actor."""
         self._seen += letter_ids
+        if len(self._seen) >= SEEN_MOST:
+            # Where asks change nothing, no such commit comes.
+            self.write_seen()
 
     def write_seen(self) -> None:
         """Remove the answers that have arrived, with the open batch."""
-        for letter_id in self._seen:
-            self._commits.delete(Table.ACTORS, reply_key(letter_id))
-        self._seen.clear()
+        if self._seen:
+            # Most answers that changed nothing were not kept.
+            for key in self._store.get_many(Table.ACTORS, map(reply_key, self._seen)):
+                self._commits.delete(Table.ACTORS, key)
+            self._seen.clear()
 
     def answer_once_written(self, actor: LiveActor, answers: list[tuple[bytes, Answer]]) -> None:
         """Send answers once all is on disk that they may stand for."""
@@ -324,6 +347,10 @@ class Letters:
         if self._unread is not None:
             self._turn()
 
+    def _is_full(self, actor: LiveActor) -> bool:
+        """Whether it does not get on: a reminder that comes again waits for its next period then."""
+        return actor.box.count >= self._settings.mailbox_messages
+
     def set_alarm(self) -> None:
         """Wait for the first reminder."""
         first = self.reminders.first
@@ -343,7 +370,7 @@ class Letters:
         self._alarm = None
         for due in self.reminders.take_due(time.time(), AT_ONCE):
             actor = self.receiver(due.actor)
-            if actor is not None:
+            if actor is not None and not (due.repeated and self._is_full(actor)):
                 self.post(actor, due.letter)
         self.set_alarm()
         self._turn()

@@ -203,8 +203,7 @@ class Turns:
         for letter, fields in dead:
             self.letters.bury(actor, letter, fields)
         for target, letter in letters:
-            if not self.letters.was_taken(letter):
-                self.letters.take_in(target, letter)
+            self.letters.take_in(target, letter)
         if wrote:
             self.letters.write_seen()
             actor.last_batch = self._store.batch
@@ -242,13 +241,16 @@ class Turns:
 
     def _rest(self, actor: LiveActor, value: bytes | None) -> None:
         actor.failures = 0
+        if actor.record.error is not None:
+            # It could not be built, and now it is.
+            actor.record.error = None
+            self._table.touch(actor)
         if actor.box.first > actor.careful_until and actor.most != TURN_MESSAGES:
             actor.most = TURN_MESSAGES
             self._clear(actor)
         wants_rest = value == PASSIVE
         was_passivated = actor.turn is not None and actor.turn[4] == PASSIVATE
-        if actor.rest():
-            self._table.touch(actor)
+        self._leave_turn(actor)
         if was_passivated:
             actor.passivate = False
             self._residency.leave(actor)
@@ -259,6 +261,14 @@ class Turns:
         else:
             self._idle(actor)
 
+    def _leave_turn(self, actor: LiveActor) -> None:
+        """Its turn is over. What its method was given aside and has not answered waits for the next one."""
+        if actor.rest():
+            self._table.touch(actor)
+        if actor.aside:
+            self.letters.put_back(actor, [letter for letter in actor.aside.values() if letter])
+            actor.aside = {}
+
     def _idle(self, actor: LiveActor) -> None:
         """It has nothing to do. It may be let go of."""
         if actor.seat is not None:
@@ -268,8 +278,7 @@ class Turns:
 
     def _again(self, actor: LiveActor) -> None:
         """The turn has not happened: it gets another one."""
-        if actor.rest():
-            self._table.touch(actor)
+        self._leave_turn(actor)
         # It may be suspected of the death of its worker now, or cleared.
         actor.options, actor.lane = self._table.declared.options_of(actor.record)
         if actor.lane is Lane.CODE:
@@ -283,8 +292,7 @@ class Turns:
 
     def _pause(self, actor: LiveActor, seconds: float | None = None) -> None:
         """It gets its next turn after a while."""
-        if actor.rest():
-            self._table.touch(actor)
+        self._leave_turn(actor)
         if seconds is None:
             seconds = min(FIRST_PAUSE * 2.0**actor.failures, LONGEST_PAUSE)
             actor.failures += 1
@@ -346,7 +354,7 @@ class Turns:
         self._put_away(actor)
         box = actor.box
         dead = ActorDeadError(f"actor {actor.label} has stopped", id_text(id))
-        told = [letter for letter in box.acknowledge(box.last) if letter]
+        told = [letter for letter in (*box.acknowledge(box.last), *actor.aside.values()) if letter]
         answers: list[tuple[bytes, Answer]] = []
         for letter in told:
             if kind_of(letter) in (Kind.ASK, Kind.STOP):
@@ -454,9 +462,9 @@ class Turns:
         else:
             start, stop = storage_range(id, key) if what == "rows" else reminders_of(id)
             name_of = storage_text if what == "rows" else reminder_name
-            if after is not None:
+            if after is not None and what == "rows":
                 bound = storage_key(id, after)
-                start, stop = (start, bound) if reverse else (bound + b"\0", stop)
+                start, stop = (start, min(stop, bound)) if reverse else (max(start, bound + b"\0"), stop)
             found = self._store.look(Table.ACTORS, start, stop, limit=limit, reverse=reverse)
             seat.channel.answer(request, [(name_of(row), value) for row, value in found])
 
@@ -467,7 +475,9 @@ class Turns:
         # What a refused turn has done counts for nothing, and so do the letters of this one.
         if not isinstance(actor, LiveActor) or actor.refused:
             return
-        letter = actor.box.take_back(letter_id)
+        if letter_id not in actor.aside:
+            return
+        letter = actor.aside.pop(letter_id) or actor.box.take_back(letter_id)
         if letter is None:
             return
         if flags_of(letter) & KEPT and actor.durable:

@@ -143,8 +143,7 @@ class ActorRequests:
         self._letters.check_room(actor, [letter])
         self.asks.wait(client, request, letter_id)
         _note_wait(waits, actor, letter_id)
-        self._letters.post(actor, letter)
-        self._letters.aside(actor, letter)
+        self._letters.deliver(actor, letter)
 
     def _answer_once_written(self, client: ClientLink, request: int, letter_id: bytes, reply: bytes) -> None:
         """Give a stored reply to one who asks again."""

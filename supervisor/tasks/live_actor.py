@@ -73,8 +73,9 @@ class LiveActor(LiveTask):
         self.passivate = False
         #: Whether the commit of the turn under way was refused. The turn then counts for nothing.
         self.refused = False
-        #: The read-only letters that its waiting method was given in this turn.
-        self.aside: set[bytes] = set()
+        #: The read-only letters that were given to its waiting method in this turn, by id; None for those that stand in
+        #: its mailbox as well.
+        self.aside: dict[bytes, bytes | None] = {}
         #: Turns in a row that could not do their work.
         self.failures = 0
         #: Wakes it after such a turn.
@@ -149,8 +150,6 @@ class LiveActor(LiveTask):
     def _back_at_rest(self) -> None:
         self._leave_worker()
         self.turn = None
-        if self.aside:
-            self.aside = set()
         self.stand()
 
     def end(self, event: Event, error: ErrorRow | None, value: bytes | None) -> None:

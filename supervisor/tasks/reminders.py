@@ -37,6 +37,8 @@ class Due(NamedTuple):
 
     actor: bytes
     letter: bytes
+    #: Whether it comes again.
+    repeated: bool
 
 
 class Reminders:
@@ -84,7 +86,7 @@ class Reminders:
                 continue
             _, every, letter = unpack_reminder(row)
             self.set(actor, name, next_due(at, every, now), every, letter)
-            due.append(Due(actor, with_new_id(letter)))
+            due.append(Due(actor, with_new_id(letter), every is not None))
         left = self._store.look(Table.ACTORS, *due_range(math.inf), limit=1)
         self.first = reminder_of_due_key(left[0][0])[0] if left else None
         return due

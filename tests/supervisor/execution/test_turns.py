@@ -30,7 +30,8 @@ from understudy.storage.tables.actor_rows import (
     unpack_dead,
 )
 from understudy.storage.tables.schema import Lane, Table
-from understudy.supervisor.execution.letters import AT_ONCE
+from understudy.supervisor.execution.letters import AT_ONCE, SEEN_MOST
+from understudy.supervisor.tasks.letter_box import WINDOW
 from understudy.supervisor.wire.messages import Order, Report
 
 FAILED = ("ValueError", "no", "", (), {})
@@ -763,3 +764,115 @@ async def test_a_damaged_record_ends_neither_the_worker_of_a_sender_nor_the_star
     stage.room.commits.close()
     async with room(stage.room.home, tasks=CLASSES) as it:
         it.attempts.recover()
+
+
+@on_stage
+async def test_any_number_of_read_only_letters_goes_to_one_method_that_waits(stage: Stage) -> None:
+    id, worker = await built(stage)
+    stage.tell(id)
+    await stage.begin(worker)
+    worker.report(Report.PARKED, [id], [])
+    for n in range(3 * WINDOW):
+        peek = letter(Kind.ASK, flags=READ_ONLY)
+        request = stage.ask(id, peek)
+        if n % WINDOW == 0:
+            stage.turns.letters._write_asks()
+        worker.report(Report.ASIDE, id, id_of_letter(peek), b"reply")
+        assert stage.client.answers[request] == b"reply", "at once, however long the method waits"
+    assert stage.actor(id).aside == {}
+    assert stage.actor(id).box.count == 1
+
+
+@on_stage
+async def test_what_a_method_was_given_aside_and_has_not_answered_gets_a_turn(stage: Stage) -> None:
+    id, worker = await built(stage)
+    stage.tell(id)
+    await stage.begin(worker)
+    worker.report(Report.PARKED, [id], [])
+    peek = letter(Kind.ASK, flags=READ_ONLY)
+    request = stage.ask(id, peek)
+    rest(worker, id, 1, b"1")
+    assert await stage.begin(worker)
+    assert worker.messages(id)[-1] == (2, peek)
+    rest(worker, id, 2, replies=[(id_of_letter(peek), b"reply", False)])
+    await stage.room.settle()
+    assert stage.client.answers == {request: b"reply"}
+
+
+@on_stage
+async def test_an_ask_aside_hears_of_the_end_of_its_actor(stage: Stage) -> None:
+    id, worker = await built(stage)
+    stage.tell(id)
+    await stage.begin(worker)
+    worker.report(Report.PARKED, [id], [])
+    request = stage.ask(id, letter(Kind.ASK, flags=READ_ONLY))
+    commit(worker, id, 1)
+    worker.done(id, Ending.VALUE)
+    await stage.room.settle()
+    assert isinstance(stage.client.answers[request], ActorDeadError)
+
+
+@on_stage
+async def test_answers_that_have_arrived_do_not_gather_where_nothing_changes(stage: Stage) -> None:
+    id, worker = await built(stage)
+    before = stage.room.commits.store._bytes_sealed
+    for n in range(1, 4):
+        asked = letter(Kind.ASK)
+        stage.ask(id, asked, seen=[new_id() for _ in range(SEEN_MOST - 1)])
+        await stage.begin(worker)
+        rest(worker, id, n, replies=[(id_of_letter(asked), b"reply", False)])
+        await stage.room.settle()
+        assert len(stage.turns.letters._seen) < 2 * SEEN_MOST
+    assert stage.room.commits.store._bytes_sealed == before, "there was nothing to remove"
+
+
+@on_stage
+async def test_an_actor_that_can_be_built_again_shows_no_error(stage: Stage) -> None:
+    id = stage.start()
+    worker = stage.room.workers[0]
+    await stage.begin(worker)
+    worker.done(id, Ending.ERROR, error=FAILED)
+    await stage.room.settle()
+    assert stage.room.record(id).error is not None
+    await stage.room.until(lambda: stage.room.state(id) is State.QUEUED)
+    worker = await turn(stage, id)
+    rest(worker, id, state=b"0")
+    await stage.room.settle()
+    assert stage.room.record(id).error is None
+
+
+@on_stage
+async def test_a_key_counts_within_one_request_as_well(stage: Stage) -> None:
+    id, _ = await built(stage)
+    keyed = letter(flags=KEPT, id=b"\xff" * 6 + bytes(10))
+    stage.tell(id, keyed, keyed)
+    assert stage.actor(id).box.count == 1
+
+
+@on_stage
+async def test_reading_goes_on_within_the_prefix_only(stage: Stage) -> None:
+    id, worker = await built(stage)
+    stage.tell(id)
+    await stage.begin(worker)
+    commit(worker, id, 1, rows=[(key, b"") for key in ("a", "b/1", "b/2", "b/3", "c")])
+    reads = [("", False, ["b/1", "b/2", "b/3"]), ("b/1", False, ["b/2", "b/3"]), ("b/2", True, ["b/1"])]
+    reads += [("z", False, []), ("z", True, ["b/3", "b/2", "b/1"]), ("a", True, [])]
+    for number, (after, reverse, expected) in enumerate(reads):
+        worker.report(Report.READ, number, id, "rows", "b/", after, 10, reverse)
+        await stage.room.settle()
+        assert worker.told(Order.OK)[-1] == (Order.OK, number, tuple((key, b"") for key in expected))
+
+
+@on_stage
+async def test_reminders_of_an_actor_that_does_not_get_on_do_not_pile_up(small: Stage) -> None:
+    async with room(small.room.home / "small", tasks=CLASSES, workers=0, mailbox_messages=3) as it:
+        stage = Stage(it)
+        id = stage.start()
+        letters = stage.turns.letters
+        for _ in range(10):
+            letters.reminders.set(id, "often", 1.0, 1.0, letter(Kind.REMINDER))
+            letters._remind()
+        assert stage.actor(id).box.count == 3
+        letters.reminders.set(id, "once", 1.0, None, letter(Kind.REMINDER))
+        letters._remind()
+        assert stage.actor(id).box.count == 4, "what comes only once must come"
