@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import money
-from money import Account, Brief, Fussy, Journal, Link, Volatile
+from money import Account, Brief, Fussy, Journal, Link, Patient, Volatile
 from theatre import PATIENCE, kill, ready
 from understudy import (
     ActivationFailed,
@@ -283,6 +283,29 @@ def test_a_full_mailbox_is_the_senders_matter(home: Path) -> None:
         ref.cast(money.Hasty.doze, 0.5)
         with pytest.raises(MailboxFull):
             flood(ref)
+
+
+def test_a_cancel_ends_an_actor_in_the_middle_of_a_message(rt: Runtime, name: str, tmp_path: Path) -> None:
+    ref = rt.actor(Patient, name)
+    asked = ref.submit(Patient.wait_once, str(tmp_path / "mark"))
+    until((tmp_path / "mark").exists, PATIENCE)
+    assert rt.cancel(ref.id)
+    with pytest.raises(ActorDeadError):
+        asked.get(timeout=PATIENCE)
+    assert rt.wait(ref.id, PATIENCE).state is State.CANCELLED
+    assert rt.actor(Patient, name).call(Patient.counted) == 0
+
+
+def test_a_drain_in_the_middle_of_a_message_does_it_again(home: Path, tmp_path: Path) -> None:
+    with serve(home) as rt:
+        ref = rt.actor(Patient, "ada")
+        ref.cast(Patient.wait_once, str(tmp_path / "mark"))
+        until((tmp_path / "mark").exists, PATIENCE)
+        assert ref.call(Patient.counted) == 1, "asked aside, it sees what is not committed"
+    with serve(home) as rt:
+        again = rt.actor(Patient, "ada")
+        until(lambda: again.proxy().count.get() == 1, PATIENCE)
+        assert rt.dead_letters(again) == []
 
 
 def flood(ref: ActorRef[money.Hasty]) -> None:

@@ -7,7 +7,7 @@ import signal
 import time
 from typing import Any
 
-from understudy import Actor, ActorRef, read_only
+from understudy import Actor, ActorRef, read_only, sleep
 
 
 class Account(Actor, durable=True, idle=None):
@@ -202,3 +202,24 @@ class Hasty(Actor, durable=True, timeout=0.5, grace=0.1):
     def hang(self) -> None:
         while True:
             time.sleep(0.01)
+
+
+class Patient(Actor, durable=True, grace=0.2):
+    """Waits in the middle of a message."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def wait_once(self, mark: str) -> None:
+        """Count, and wait for long unless the file is there."""
+        self.count += 1
+        try:
+            os.close(os.open(mark, os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            return
+        while True:
+            sleep(600)
+
+    @read_only
+    def counted(self) -> int:
+        return self.count
