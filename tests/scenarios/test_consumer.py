@@ -15,7 +15,7 @@ from waiting import until
 
 MESSAGES = 10_000
 EVERY = 100
-ROUNDS = 50
+ROUNDS = 20
 SUM = sum(range(MESSAGES))
 
 

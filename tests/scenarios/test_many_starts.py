@@ -159,8 +159,11 @@ def test_delayed_tasks_are_released_in_order_and_survive_a_restart(home: Path, t
             at = info.status().started
             assert at is not None
             assert at >= begun + delay
-        signed = (tmp_path / "book").read_text(encoding="ascii").split()
-        assert sorted(signed) == ["0.0", "0.1", "0.2", "0.3", "0.4", "0.5"]
+        # On a slow machine some are due before the kill. Only one that it interrupted signs twice.
+        signed = Counter((tmp_path / "book").read_text(encoding="ascii").split())
+        assert set(signed) == {f"0.{number}" for number in range(6)}
+        for number, info in enumerate(infos):
+            assert 1 <= signed[f"0.{number}"] <= 1 + info.status().interruptions
         assert far.status().state is State.QUEUED
         assert rt.start(letter_tasks.echo.options(at=begun - 1000), "past").result(PATIENCE) == "past"
         assert far.cancel()
@@ -170,10 +173,11 @@ def test_delayed_tasks_are_released_in_order_and_survive_a_restart(home: Path, t
 def test_delayed_tasks_become_ready_in_the_order_of_their_times(home: Path, tmp_path: Path):
     with runtime(home, workers=1, slots=1) as rt:
         rt.run(letter_tasks.noop, timeout=PATIENCE)
-        begun = time.time() + 1.0  # when all of them have been started
+        begun = time.time() + 0.1
         book = str(tmp_path / "book")
         order = [7, 2, 9, 0, 4, 1, 8, 3, 6, 5]
-        infos = [rt.start(letter_tasks.sign.options(at=begun + 0.03 * n), book, 0, n) for n in order]
+        # In one commit: none begins before all of them are there, however long that takes.
+        infos = rt.start_many(letter_tasks.sign.options(at=begun + 0.03 * n).call(book, 0, n) for n in order)
         for info in infos:
             info.result(PATIENCE)
     assert (tmp_path / "book").read_text(encoding="ascii").split() == [f"0.{n}" for n in range(10)]

@@ -129,7 +129,7 @@ def test_no_damaged_file_ends_the_process_that_opens_it(home: Path, tmp_path: Pa
     whole = store_of(home)
     rng = random.Random(damage.__name__)
     seen: Counter[str] = Counter()
-    for number in range(int(os.environ.get("UNDERSTUDY_FUZZ", "6"))):
+    for number in range(int(os.environ.get("UNDERSTUDY_FUZZ", "4"))):
         data = bytearray(whole)
         damage(data, rng)
         folder = tmp_path / str(number)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -84,11 +86,16 @@ def with_wrong(value: Any, path: tuple[int, ...], wrong: Any) -> Any:
     return copied
 
 
-def wrong_fields(op: Report, id: bytes, other: bytes) -> list[list[Any]]:
-    fields = good(op, id, other)
-    frames = [with_wrong(fields, path, wrong) for path in places(fields) for wrong in WRONG]
-    frames += [fields[:count] for count in range(len(fields))]
-    return [*frames, [*fields, None]]
+def mistakes(op: Report) -> list[Callable[[list[Any]], list[Any]]]:
+    """Each makes a report's good fields wrong in one way."""
+    fields = good(op, new_id(), new_id())
+    made = [partial(with_wrong, path=path, wrong=wrong) for path in places(fields) for wrong in WRONG]
+    made += [partial(first_of, count=count) for count in range(len(fields))]
+    return [*made, lambda fields: [*fields, None]]
+
+
+def first_of(fields: list[Any], count: int) -> list[Any]:
+    return fields[:count]
 
 
 async def a_task_on(it: Room, puppet: Puppet) -> bytes:
@@ -108,10 +115,8 @@ def test_wrong_fields_cost_the_worker_at_most(home: Path, op: Report):
             other = it.add(due=time.time() + 1000)
             puppet = it.hire()
             id = await a_task_on(it, puppet)
-            count = len(wrong_fields(op, id, other))
-            for number in range(count):
-                fields = wrong_fields(op, id, other)[number]
-                puppet.report(op, *fields)
+            for mistake in mistakes(op):
+                puppet.report(op, *mistake(good(op, id, other)))
                 it.turn()
                 await asyncio.sleep(0)
                 if puppet.transport.closed:
