@@ -21,7 +21,7 @@ from ..refs.storage import Rows
 from .effects import ReminderRow
 
 if TYPE_CHECKING:
-    from .turn import TurnActor
+    from .transactions import Transactions
 
 #: Reminders that an actor may have.
 REMINDERS_LIMIT: Final = 1_000
@@ -36,7 +36,7 @@ class ActorRows:
 
     __slots__ = ("_turn",)
 
-    def __init__(self, turn: TurnActor) -> None:
+    def __init__(self, turn: Transactions) -> None:
         self._turn = turn
 
     # --- storage ---

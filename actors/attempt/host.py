@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from .actor import TaskActor
     from .effects import Effects
     from .resident import Resident
-    from .turn import TurnActor
+    from .transactions import Transactions
 
 #: Characters of an error's message and of its traceback that are kept.
 MESSAGE_LIMIT: Final = 10_000
@@ -126,7 +126,7 @@ class Host(Protocol):
         """The encoded last checkpoint, or None."""
 
     def commit(
-        self, turn: TurnActor, acked: int, state: bytes | None, effects: Effects, *, now: bool
+        self, turn: Transactions, acked: int, state: bytes | None, effects: Effects, *, now: bool
     ) -> None:
         """What a turn has done up to letter number `acked`: all or nothing. `state` is None if it has not changed.
 
@@ -134,17 +134,17 @@ class Host(Protocol):
         """
 
     def read(
-        self, turn: TurnActor, what: str, key: str, after: str | None, limit: int, *, reverse: bool
+        self, turn: Transactions, what: str, key: str, after: str | None, limit: int, *, reverse: bool
     ) -> Future[Any]:
         """Rows of the actor on disk, and of commits on their way there; see `Report.READ`."""
 
-    def aside(self, turn: TurnActor, letter_id: bytes, reply: bytes) -> None:
+    def aside(self, turn: Transactions, letter_id: bytes, reply: bytes) -> None:
         """A read-only letter was answered while another method waits."""
 
     def beside(self, run: Callable[[], None]) -> None:
         """Run this on another thread, which has a slot meanwhile. RuntimeError if the system gives no thread."""
 
-    def keep(self, turn: TurnActor, resident: Resident) -> None:
+    def keep(self, turn: Transactions, resident: Resident) -> None:
         """Keep the object of an actor for its next turn."""
 
     def flush(self) -> None:

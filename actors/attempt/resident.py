@@ -17,6 +17,7 @@ from ..refs.methods import checked_path, method_of, place_of
 from ..refs.port import ActorSide
 from ..refs.read_only import read_only_view
 from ..task.annotations import NONE, Annotations
+from .host import Ending, Outcome
 
 Call = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 """A function of the class with its arguments. What it returns may have to be awaited."""
@@ -153,6 +154,20 @@ class Resident:
         args, kwargs = ((), {}) if payload is None else payload
         types = NONE if method is None else method.annotations
         return (function, *(types.lift(args, kwargs) if types.typed else (args, kwargs))), types
+
+    def retry_delay(self, letter_id: bytes, outcome: Outcome) -> float | None:
+        """Seconds until a letter that was told is tried again; None if it has failed for good."""
+        policy = self.traits.options.retry
+        tries = self.tries[1] if self.tries is not None and self.tries[0] == letter_id else 0
+        if outcome.ending is Ending.RETRY_LATER:
+            again = not policy.attempts or tries < policy.attempts
+        else:
+            names = outcome.error[3] if outcome.error else []
+            again = outcome.ending is Ending.ERROR and tries < policy.attempts and policy.wants(names)
+        if not again:
+            return None
+        self.tries = letter_id, tries + 1
+        return policy.wait(tries) if outcome.delay is None else max(0.0, outcome.delay)
 
     def view(self, side: ActorSide) -> Actor:
         """The object for a method that changes nothing."""

@@ -1,8 +1,8 @@
 """The interfaces between the actors' room and the rest.
 
 - `ActorPort`: what a reference needs of a runtime. `supervisor/client/runtime.py` implements it.
-- `Turn`: what a reference needs of the turn of an actor that makes the call. `attempt/turn.py` implements it.
-- `ActorSide`: what an actor's own methods reach through `self`. The turn gives it.
+- `Turn`: what a reference needs of the turn of an actor that makes the call. `attempt/turn_side.py` implements it.
+- `ActorSide`: what an actor's own methods reach through `self`. The same class gives it.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from ...actors.attempt import helper_threads, output_capture
 from ...actors.attempt.actor import TaskActor, detach
 from ...actors.attempt.async_actor import AsyncTaskActor
+from ...actors.attempt.async_turn import AsyncTurnActor
 from ...actors.attempt.helper_threads import start_outside
 from ...actors.attempt.host import (
     MESSAGE_LIMIT,
@@ -34,7 +35,7 @@ from ...actors.attempt.host import (
     printable,
 )
 from ...actors.attempt.loop_executor import LoopExecutor
-from ...actors.attempt.turn import AsyncTurnActor, TurnActor
+from ...actors.attempt.turn import TurnActor
 from ...actors.errors import ProtocolError, TaskNotFound
 from ...actors.ids import id_text
 from ...actors.task import current_runtime, worker_hooks
@@ -66,6 +67,7 @@ from .thread_state import ThreadState
 if TYPE_CHECKING:
     from ...actors.attempt.effects import Effects
     from ...actors.attempt.resident import Resident
+    from ...actors.attempt.transactions import Transactions
     from ...actors.task.current_runtime import RuntimeLike
     from .descriptor_capture import DescriptorCapture
 
@@ -553,7 +555,7 @@ class Worker:
         return self._ask(actor, Report.RESTORE)
 
     def commit(
-        self, turn: TurnActor, acked: int, state: bytes | None, effects: Effects, *, now: bool
+        self, turn: Transactions, acked: int, state: bytes | None, effects: Effects, *, now: bool
     ) -> None:
         """See `Host`."""
         frame = (
@@ -572,12 +574,12 @@ class Worker:
         self._reports.request(frame, turn.id, turn, now=now)
 
     def read(
-        self, turn: TurnActor, what: str, key: str, after: str | None, limit: int, *, reverse: bool
+        self, turn: Transactions, what: str, key: str, after: str | None, limit: int, *, reverse: bool
     ) -> Future[Any]:
         """See `Host`."""
         return self._ask(turn, Report.READ, what, key, after, limit, reverse)
 
-    def aside(self, turn: TurnActor, letter_id: bytes, reply: bytes) -> None:
+    def aside(self, turn: Transactions, letter_id: bytes, reply: bytes) -> None:
         """See `Host`."""
         self._reports.request((Report.ASIDE, turn.id, letter_id, reply), turn.id, turn)
 
@@ -593,7 +595,7 @@ class Worker:
 
         start_outside(threading.Thread(target=work, name="understudy-aside", daemon=True))
 
-    def keep(self, turn: TurnActor, resident: Resident) -> None:
+    def keep(self, turn: Transactions, resident: Resident) -> None:
         """See `Host`."""
         self._residents.keep(turn.id, resident)
 

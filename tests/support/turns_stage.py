@@ -12,10 +12,12 @@ import msgpack
 
 from understudy.actors import values
 from understudy.actors.attempt.actor import TaskActor
+from understudy.actors.attempt.async_turn import AsyncTurnActor
 from understudy.actors.attempt.effects import Effects
 from understudy.actors.attempt.host import Assignment, Ending, Outcome
 from understudy.actors.attempt.resident import Resident
-from understudy.actors.attempt.turn import AsyncTurnActor, TurnActor
+from understudy.actors.attempt.transactions import Transactions
+from understudy.actors.attempt.turn import TurnActor
 from understudy.actors.ids import new_id
 from understudy.actors.refs.actor import Actor
 from understudy.actors.refs.letter import Kind, Letter, Op
@@ -197,7 +199,7 @@ class Stage:
     # --- Host ---
 
     def commit(
-        self, turn: TurnActor, acked: int, state: bytes | None, effects: Effects, *, now: bool
+        self, turn: Transactions, acked: int, state: bytes | None, effects: Effects, *, now: bool
     ) -> None:
         assert not self.outcomes or turn is self.turn
         commit = Commit(acked, state, effects, now=now)
@@ -217,7 +219,7 @@ class Stage:
                 self.reminders[name] = msgpack.packb(reminder)
 
     def read(
-        self, turn: TurnActor, what: str, key: str, after: str | None, limit: int, *, reverse: bool
+        self, turn: Transactions, what: str, key: str, after: str | None, limit: int, *, reverse: bool
     ) -> Future[Any]:
         self.reads.append((what, key, after, limit, reverse))
         future: Future[Any] = Future()
@@ -236,7 +238,7 @@ class Stage:
             if key.startswith(prefix) and (after is None or (key < after if reverse else key > after))
         ]
 
-    def aside(self, turn: TurnActor, letter_id: bytes, reply: bytes) -> None:
+    def aside(self, turn: Transactions, letter_id: bytes, reply: bytes) -> None:
         self.asides.append((letter_id, reply))
 
     def beside(self, run: Callable[[], None]) -> None:
@@ -244,7 +246,7 @@ class Stage:
         self.threads.append(thread)
         thread.start()
 
-    def keep(self, turn: TurnActor, resident: Resident) -> None:
+    def keep(self, turn: Transactions, resident: Resident) -> None:
         self.kept = resident
 
     def flush(self) -> None:

@@ -1,0 +1,162 @@
+"""`LetterHandler`: each letter of a turn is a transaction, and so is each hook.
+
+The effects of a letter count once its method has returned and the attributes are encoded. After an error the object
+gets its last attributes back, and the effects are dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Generator
+from typing import Any, Final
+
+from ..errors import Cancelled, Interrupted, TaskCancelled
+from ..refs.letter import Kind, Letter, asked_id, flags_of, id_of_letter, kind_of
+from ..refs.remote_error import details_of, pack_error, pack_value
+from ..task.annotations import NONE
+from ..task.retry import leaves
+from .host import Ending, Outcome, describe, error_outcome
+from .resident import Call, encoded
+from .turn_side import TurnSide
+
+#: Stands for the asks of `on_failure` where a message counts its own ones.
+HOOK: Final = 2**64 - 1
+
+_STOPS: Final = (TaskCancelled, Cancelled, asyncio.CancelledError)
+_log: Final = logging.getLogger("understudy")
+
+Play = Generator[Call, Any, Outcome]
+"""Yields calls of the class's code, gets what they return, or their errors."""
+
+
+class LetterHandler(TurnSide):
+    """Handles the letters of one turn."""
+
+    def _handle(self, number: int, data: bytes) -> Generator[Call, Any, Outcome | None]:
+        """Handle one letter. The outcome if the turn ends with it."""
+        resident = self.resident
+        assert resident is not None
+        letter: Letter | None = None
+        try:
+            letter = Letter.unpack(data)
+            self._begin(letter.id, letter.stream)
+            if letter.kind is Kind.STOP:
+                return (yield from self._stop_actor(number, letter))
+            reads = resident.reads(letter)
+            if reads:
+                self.read.add(letter.id)
+            call, types = resident.call_of(letter, resident.view(self) if reads else resident.object)
+            value = yield call
+            reply = None
+            if letter.kind is Kind.ASK:
+                reply = pack_value(encoded(value, types, self.value_limit))
+            state = None if reads else self._changed_state(0 if reply is None else len(reply))
+            if reply is not None:
+                self._answer(letter.id, letter.flags, reply, state is not None)
+            self._settle(number, state)
+            resident.tries = None
+            return None
+        except BaseException as error:  # noqa: BLE001 - the class's own code
+            return (yield from self._failed(number, data, letter, error))
+
+    def _failed(
+        self, number: int, data: bytes, letter: Letter | None, error: BaseException
+    ) -> Generator[Call, Any, Outcome | None]:
+        """A message has failed: the outcome if the turn ends with it."""
+        resident = self.resident
+        assert resident is not None
+        asked, seen = self.effects.asked, self.effects.seen
+        self._roll_back()
+        error, stopped = self._judged(error, _name_of(letter))
+        if stopped is not None:
+            return stopped
+        # What others have done for it stands. Once it is done, their answers are not needed any more.
+        self.effects.asked, self.effects.seen = asked, seen
+        kind = kind_of(data)
+        if kind in (Kind.ASK, Kind.STOP):
+            reply = pack_error((*describe(error), details_of(error)))
+            self._answer(id_of_letter(data), flags_of(data), reply, changed=False)
+            self._settle(number, None)
+            return None if kind == Kind.ASK else self._stopped(None)
+        outcome = error_outcome(error, resident.traits.options.retry)
+        if not self._durable:
+            self._settle(number, None)
+            yield from self._on_failure(error)
+            self._let_go()
+            return Outcome(Ending.ERROR, error=outcome.error)
+        if letter is not None and (delay := resident.retry_delay(letter.id, outcome)) is not None:
+            self._drop_effects()
+            return Outcome(Ending.RETRY_LATER, delay=delay)
+        resident.tries = None
+        self.effects.dead.append((data, outcome.error or describe(error)))
+        self._settle(number, None)
+        return (yield from self._on_failure(error))
+
+    def _on_failure(self, error: BaseException) -> Generator[Call, Any, Outcome | None]:
+        # The same asks if the message fails again, and none of those that the message has made.
+        self._asks_under = asked_id(self.handled, HOOK)
+        return (yield from self._hook("on_failure", type(error), error, error.__traceback__))
+
+    def _judged(self, error: BaseException, what: str) -> tuple[BaseException, Outcome | None]:
+        """The error that counts; or the outcome, if it only says that the turn is to stop."""
+        if self.interrupted and any(isinstance(part, Interrupted) for part in leaves(error)):
+            return error, Outcome(Ending.INTERRUPTED)
+        if self.signal is None or not any(isinstance(part, _STOPS) for part in leaves(error)):
+            return error, None
+        self._stop_consumed()
+        if self.signal == "cancel":
+            return error, Outcome(Ending.INTERRUPTED)
+        late = TimeoutError(f"{what} took longer than {self.assignment.timeout or 0:g} s")
+        late.__cause__ = error
+        return late, None
+
+    def _stop_consumed(self) -> None:
+        """The error by which a cancel or timeout came has been dealt with."""
+
+    def _hook(self, name: str, *args: Any) -> Generator[Call, Any, Outcome | None]:
+        """Call a hook as a transaction. Its error is logged. The outcome if the turn was stopped meanwhile."""
+        assert self.resident is not None
+        if name not in self.resident.traits.hooks:
+            return None
+        try:
+            yield getattr(self.resident.object, name), args, {}
+            self._settle(self.acked, self._changed_state())
+            return None
+        except BaseException as error:  # noqa: BLE001 - the class's own code
+            self._roll_back()
+            error, stopped = self._judged(error, name)
+            if stopped is None:
+                _log.error("%s of %s has failed", name, self.task.name, exc_info=error)
+            return stopped
+
+    # --- the end of the actor ---
+
+    def _stop_actor(self, number: int, letter: Letter) -> Play:
+        """Stop the actor: what its `on_stop` returns is its result. An error there is the asker's; it stops anyway."""
+        assert self.resident is not None
+        value = None
+        if "on_stop" in self.resident.traits.hooks:
+            value = yield self.resident.object.on_stop, (), {}
+        packed = encoded(value, NONE, self.value_limit)
+        reply = pack_value(packed)
+        state = self._changed_state(len(reply))
+        self._answer(letter.id, letter.flags, reply, changed=True)
+        self._settle(number, state)
+        return self._stopped(packed)
+
+    def _stopped(self, value: bytes | None) -> Outcome:
+        self._report(now=False)
+        self._let_go()
+        return Outcome(Ending.VALUE, value)
+
+    def _let_go(self) -> None:
+        if self.resident is not None:
+            self.resident.joins(None)
+            self.resident = None
+
+
+def _name_of(letter: Letter | None) -> str:
+    if letter is None:
+        return "a message"
+    return letter.path or "on_receive"
