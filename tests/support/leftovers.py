@@ -52,6 +52,11 @@ def ours(folders: Iterable[Path] = ()) -> set[psutil.Process]:
                 or _inside(os.readlink(f"/proc/{pid}/cwd"), places)
             ):
                 found.add(psutil.Process(pid))
+            elif pid in _doubtful:
+                _strangers.add(pid)
+            else:
+                _doubtful.add(pid)
+    _doubtful.intersection_update(pids)
     return {process for process in found if not _tolerated(process)}
 
 
@@ -72,9 +77,11 @@ def left_behind(before: set[psutil.Process], folders: Iterable[Path] = ()) -> li
 
 
 _named: set[psutil.Process] = set()
-#: Processes that were there before the session began. They are not looked at again and again: two looks at a hundred of
-#: them for each test would be a tenth of the suite's processor time.
+#: Processes that were there before the session began, and those that two looks have found to be others'. They are
+#: not looked at again and again: two looks at a hundred of them for each test would be a tenth of the suite's time.
 _strangers: set[int] = set()
+#: Those that one look has found to be others': one that is just being made may not have its marks yet.
+_doubtful: set[int] = set()
 
 
 def _parent(pid: int) -> int | None:
