@@ -20,7 +20,7 @@ from ...actors.line_buffer import LineBuffer
 
 #: Bytes read at once: what a pipe holds.
 READ_SIZE: Final = 64 * 1024
-#: Reads of one pipe after the end of the attempt. A subprocess that is left may write for ever.
+#: Reads of one pipe for what has been written until now. A subprocess may write for ever.
 LAST_READS: Final = 16
 #: The lowest number of a descriptor that is none of the standard ones.
 _ABOVE: Final = 3
@@ -33,6 +33,8 @@ class DescriptorCapture:
         """`log` takes level and text of a line."""
         self._log = log
         self._lines = LineBuffer()
+        #: Held from the read of some bytes until their lines are logged, so that they keep their order.
+        self._reading = threading.Lock()
         #: Pipe -> level; descriptor -> copy of what it was, -1 if it was closed.
         self._pipes: dict[int, str] = {}
         self._former: dict[int, int] = {}
@@ -59,8 +61,19 @@ class DescriptorCapture:
         os.dup2(writer, fd)
         os.close(writer)
 
+    def catch_up(self) -> None:
+        """Log all lines that have been written until now. Any thread may call it, also after `close`."""
+        for fd in list(self._pipes):
+            with suppress(BlockingIOError):
+                for _ in range(LAST_READS):
+                    if not self._read(fd):
+                        break
+
     def close(self) -> None:
-        """End the capture, after everything that has been written until now is in the log."""
+        """End the capture, after everything that has been written until now is in the log.
+
+        OSError if the task has closed a descriptor that belongs to the capture.
+        """
         # printf of a C library gathers text for a pipe.
         ctypes.CDLL(None).fflush(None)
         self._restore()
@@ -80,8 +93,10 @@ class DescriptorCapture:
         self._former = {}
 
     def _release(self) -> None:
-        for fd in (*self._pipes, self._stop):
-            os.close(fd)
+        with self._reading:
+            for fd in (*self._pipes, self._stop):
+                os.close(fd)
+            self._pipes = {}
 
     def _run(self) -> None:
         poll = select.poll()
@@ -92,23 +107,22 @@ class DescriptorCapture:
             if self._stop in ready:
                 break
             for fd in ready:
-                if not self._read(fd):
-                    poll.unregister(fd)
-        for fd in self._pipes:
-            for _ in range(LAST_READS):
-                if not self._read(fd):
-                    break
+                # `catch_up` may have read it meanwhile.
+                with suppress(BlockingIOError):
+                    if not self._read(fd):
+                        poll.unregister(fd)
+        self.catch_up()
 
     def _read(self, fd: int) -> bool:
-        """Log what is there; False if there is nothing."""
-        try:
+        """Log what is there; False at its end. BlockingIOError if there is nothing now."""
+        with self._reading:
+            level = self._pipes.get(fd)
+            if level is None:
+                return False
             data = os.read(fd, READ_SIZE)
-        except BlockingIOError:
-            return False
-        level = self._pipes[fd]
-        for line in self._lines.add(level, data):
-            self._log(level, line)
-        return bool(data)
+            for line in self._lines.add(level, data):
+                self._log(level, line)
+            return bool(data)
 
 
 def _above_standard(fd: int) -> int:

@@ -499,8 +499,7 @@ class Worker:
             _end_fork(outcome)
         if self._captured is not None:
             # While the attempt is current, so that its last lines count.
-            self._captured.close()
-            self._captured = None
+            self._end_capture(self._captured)
         now = time.time()
         if not self._streaks[actor.task.name].took(now - actor.started):
             # A task that was quick until now has not woken the reaper, and may have left a process this time.
@@ -519,6 +518,22 @@ class Worker:
                 now,
             )
         )
+
+    def _end_capture(self, captured: DescriptorCapture) -> None:
+        try:
+            captured.close()
+        except OSError:
+            # The task has closed a file descriptor of the worker's.
+            self._broken()
+        self._captured = None
+
+    def _before_acknowledgement(self) -> None:
+        """Have the lines that the task's subprocesses have written in its log before what the task tells next."""
+        if self._captured is not None and not self._is_fork:
+            try:
+                self._captured.catch_up()
+            except OSError:
+                self._broken()
 
     def parked(self, actor: TaskActor) -> None:
         """See `Host`."""
@@ -540,6 +555,7 @@ class Worker:
 
     def messages_taken(self, actor: TaskActor) -> None:
         """See `Host`."""
+        self._before_acknowledgement()
         self._reports.took(actor.id, actor.taken, actor.acked, actor)
 
     def checkpoint(
@@ -548,6 +564,7 @@ class Worker:
         """See `Host`."""
         # In parts, because a frame's array cannot hold as many messages as a task may send at once.
         posted = list(parts(messages, _message_size))
+        self._before_acknowledgement()
         return self._ask(actor, Report.CHECKPOINT, value, acked, posted)
 
     def restore(self, actor: TaskActor) -> Future[Any]:
@@ -570,6 +587,7 @@ class Worker:
             effects.dead,
             effects.seen,
         )
+        self._before_acknowledgement()
         now = now or effects.size + len(state or b"") > LARGE
         self._reports.request(frame, turn.id, turn, now=now)
 

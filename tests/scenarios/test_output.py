@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 import ending_tasks as tasks
+from disks import fill_up, mounted
+from rude_tasks import rude
 from theatre import PATIENCE, runtime, seen
-from understudy import Runtime, TaskInfo
+from understudy import Retry, Runtime, TaskInfo
 from waiting import until
 
 
@@ -98,3 +100,40 @@ def test_a_kill_loses_no_line_that_came_before_an_acknowledged_message(home: Pat
         else:
             info.wait(PATIENCE)
         assert lines(rt, info)[:1] == [("stdout", "before the second message")]
+
+
+def test_a_kill_and_a_drain_lose_no_captured_line_that_came_before_an_acknowledged_message(
+    home: Path,
+) -> None:
+    printed = [("stdout", str(number)) for number in range(1, tasks.CAPTURED + 1)]
+    with ending(home) as rt:
+        info = rt.start(tasks.say_between_by_child.options(retry=Retry(attempts=1, delay=0)))
+        for number in range(3):
+            info.send(number)
+        until(lambda: info.status().mailbox_depth == 2, PATIENCE)
+        os.kill(until(lambda: info.status().worker_pid, PATIENCE), signal.SIGKILL)
+        until(lambda: info.status().mailbox_depth == 1, PATIENCE)
+        assert lines(rt, info) == [*printed, ("attempt", "--- attempt 2 of 2 ---"), *printed]
+    with Runtime.connect(home) as rt:
+        assert rt.status(info.id).interruptions == 1
+        assert lines(rt, info) == [*printed, ("attempt", "--- attempt 2 of 2 ---"), *printed]
+
+
+def test_captured_lines_on_a_full_disk_are_kept_till_there_is_room(tmp_path: Path) -> None:
+    with mounted(tmp_path / "disk") as disk, ending(disk / "home", map_size=1 << 20) as rt:
+        info = rt.start(tasks.say_by_child_when_told, str(tmp_path))
+        seen(tmp_path, "begun")
+        fill_up(disk / "ballast")
+        until(lambda: rt.tree()["disk_full"], PATIENCE)
+        (tmp_path / "go").touch()
+        seen(tmp_path, "said")
+        (disk / "ballast").unlink()
+        assert info.wait(PATIENCE).state == "completed"
+        assert len(lines(rt, info)) == tasks.CAPTURED
+
+
+def test_a_captured_task_that_closes_every_descriptor_fails(home: Path) -> None:
+    with runtime(home, app="rude_tasks") as rt:
+        record = rt.start(rude.options(capture_output=True), "closes_every_descriptor").wait(PATIENCE)
+        assert record.error is not None
+        assert record.error.type == "WorkerDied"

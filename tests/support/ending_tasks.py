@@ -28,6 +28,8 @@ from understudy.supervisor.worker import report_buffer
 
 #: The folder in which all of it is noted.
 NOTES = os.environ.get("ENDING_NOTES", "")
+#: Lines that a subprocess prints: more than the thread that captures them has read when the subprocess has ended.
+CAPTURED = 3000
 
 own = logging.getLogger("ending")
 own.addHandler(logging.StreamHandler())
@@ -159,3 +161,24 @@ def say_between() -> None:
     print("before the second message")
     receive()
     sleep(3600)
+
+
+@task(capture_output=True)
+def say_between_by_child() -> None:
+    """As `say_between`, by a subprocess and with many lines. It leaves another one that has the descriptors."""
+    report_buffer.LOG_LINGER = 3600.0  # type: ignore[misc]
+    receive()
+    subprocess.run(["seq", str(CAPTURED)], check=True)
+    receive()
+    subprocess.Popen(["sleep", "600"])
+    sleep(3600)
+
+
+@task(capture_output=True)
+def say_by_child_when_told(folder: str) -> None:
+    """A subprocess prints when the test leaves the file `go`."""
+    Path(folder, "begun").touch()
+    while not Path(folder, "go").exists():
+        sleep(0.01)
+    subprocess.run(["seq", str(CAPTURED)], check=True)
+    Path(folder, "said").touch()

@@ -61,6 +61,27 @@ def test_a_child_that_writes_on_does_not_hold_the_end():
     assert out == ""
 
 
+def test_what_has_been_written_is_logged_before_its_thread_has_read_it():
+    logged, _ = run(
+        """
+        import select
+        class Late(DescriptorCapture):
+            def _run(self):
+                select.select([self._stop], [], [])
+                self.catch_up()
+        capture = Late(lambda level, line: log.append(line))
+        subprocess.run(["echo", "child"])
+        capture.catch_up()
+        log.append("told")
+        os.write(2, b"later")
+        capture.close()
+        capture.catch_up()
+        said()
+        """
+    )
+    assert logged == ["child", "told", "later"]
+
+
 def test_standard_descriptors_that_are_closed():
     logged, _ = run(
         """
