@@ -21,7 +21,7 @@ from ...storage.tables.schema import Lane, Table
 from ..settings import Settings
 from ..tasks.commit_loop import CommitLoop
 from ..tasks.live_actor import LiveActor
-from ..tasks.mailboxes import Mailboxes
+from ..tasks.mailboxes import Mailboxes, Overfill
 from ..tasks.reminders import Reminders
 from ..tasks.task_table import TaskTable
 
@@ -243,7 +243,7 @@ class Letters:
             if (values := for_actors.pop(receiver.id, None)) and receiver is not sender and sender.durable:
                 self.check_room(receiver, values)
         if messages:
-            self._mailboxes.send(messages, full_too=not sender.durable)
+            self._mailboxes.send(messages, overfill=Overfill.EMPTY if sender.durable else Overfill.ALWAYS)
         for target, letter in lost:
             self._lose(target, letter)
         return letters

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from enum import Enum, auto
 from itertools import accumulate
 from typing import Final
 
@@ -24,6 +25,15 @@ AHEAD_MESSAGES: Final = 8192
 AHEAD_BYTES: Final = 4 * MIB
 #: Acknowledged messages after which their sizes are forgotten.
 FORGET_AFTER: Final = 1024
+
+
+class Overfill(Enum):
+    """Whether a mailbox takes more than fits into it."""
+
+    NEVER = auto()
+    EMPTY = auto()
+    """An empty one does. So what never fits does not wait for ever."""
+    ALWAYS = auto()
 
 
 class MailboxState:
@@ -108,19 +118,19 @@ class Mailboxes:
         self._most_messages = settings.mailbox_messages
         self._most_bytes = settings.mailbox_bytes
 
-    def send(self, messages: Sequence[tuple[bytes, bytes]], *, full_too: bool = False) -> None:
+    def send(self, messages: Sequence[tuple[bytes, bytes]], *, overfill: Overfill = Overfill.NEVER) -> None:
         """Put (id, value) pairs into mailboxes: all of them, or none and an error.
 
-        Raises TaskNotFound, MailboxClosed, MailboxFull. With `full_too`, full mailboxes take more.
+        Raises TaskNotFound, MailboxClosed, MailboxFull.
         """
         by_task: dict[bytes, list[bytes]] = {}
         for id, value in messages:
             by_task.setdefault(id, []).append(value)
-        checked = [(self._open_to(id, values, full_too), values) for id, values in by_task.items()]
+        checked = [(self._open_to(id, values, overfill), values) for id, values in by_task.items()]
         for task, values in checked:
             self._post(task, values)
 
-    def _open_to(self, id: bytes, values: list[bytes], full_too: bool) -> LiveTask:
+    def _open_to(self, id: bytes, values: list[bytes], overfill: Overfill) -> LiveTask:
         """The task, if its mailbox takes all of these."""
         task = self._table.find(id)
         if task is None:
@@ -131,7 +141,8 @@ class Mailboxes:
         if task.record.closed:
             raise MailboxClosed(task.kind.closed.format(id=id_text(id)), id_text(id))
         mailbox = self.mailbox_of(task)
-        if not full_too and (
+        takes_any = overfill is Overfill.ALWAYS or (overfill is Overfill.EMPTY and not mailbox.count)
+        if not takes_any and (
             mailbox.count + len(values) > self._most_messages
             or mailbox.bytes + sum(map(len, values)) > self._most_bytes
         ):

@@ -262,6 +262,23 @@ async def test_a_turn_whose_letters_do_not_fit_waits(small: Stage) -> None:
 
 
 @on_stage
+async def test_letters_that_never_fit_go_into_an_empty_mailbox(small: Stage) -> None:
+    async with room(small.room.home / "small", tasks=CLASSES, workers=1, mailbox_messages=2) as it:
+        stage = Stage(it)
+        id, worker = await built(stage)
+        actor, _ = await built(stage, name="receiver")
+        task = it.add()
+        for n, posts in enumerate(([(task, b"x", False)] * 3, [(actor, letter(), True)] * 3), start=1):
+            stage.tell(id)
+            await stage.begin(worker)
+            rest(worker, id, n, b"%d" % n, posts=[posts])
+            await it.settle()
+            assert value(stage, Table.ACTORS, state_key(id)) == b"%d" % n
+        assert it.mailboxes.mailbox_of(it.entry(task)).count == 3
+        assert stage.actor(actor).box.count == 3
+
+
+@on_stage
 async def test_storage_and_reminders_are_of_the_commit(stage: Stage) -> None:
     id, worker = await built(stage)
     stage.tell(id)
