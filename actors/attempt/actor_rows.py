@@ -53,8 +53,8 @@ class ActorRows:
     def write(self, key: str, value: bytes | None) -> None:
         """See `StorageRows`."""
         effects = self._turn.effects
-        effects.rows[key] = value
         self._turn.grow(effects, len(key) + len(value or b""))
+        effects.rows[key] = value
 
     def read_row(self, key: str) -> bytes | None:
         """See `StorageRows`."""
@@ -92,17 +92,17 @@ class ActorRows:
         letter = Letter(
             Kind.REMINDER, 0, new_id(), None, Op.CALL, method, payload, turn.assignment.stream
         ).pack()
+        turn.grow(turn.effects, len(letter))
         turn.effects.reminders[name] = due, every, letter
         names.add(name)
-        turn.grow(turn.effects, len(letter))
 
     def forget(self, name: str) -> bool:
         """Drop a reminder; whether there was one."""
         turn = self._turn
         if self._reminder_rows().get(name, _GONE) == _GONE:
             return False
-        turn.effects.reminders[name] = _GONE
         turn.grow(turn.effects, len(name))
+        turn.effects.reminders[name] = _GONE
         if turn.resident is not None and turn.resident.reminders is not None:
             turn.resident.reminders.discard(name)
         return True

@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING, Any, cast
 from ..errors import Interrupted
 from ..ids import id_text
 from ..refs.letter import READ_ONLY, Kind, Letter, asked_id, id_of_letter
-from ..refs.remote_error import details_of, pack_error, pack_value
 from .actor import TaskActor, current_actor
 from .async_actor import AsyncTaskActor
 from .effects import Effects
-from .host import describe
-from .resident import Call, driven, driven_async, encoded
+from .reply import error_reply, value_reply
+from .resident import Call, driven, driven_async
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, MutableMapping
@@ -145,8 +144,8 @@ class _Aside:
 
     def post(self, target: bytes, data: bytes, is_letter: bool) -> None:
         """It leaves with the answer."""
-        self._effects.posts.append((target, data, is_letter))
         self._turn.grow(self._effects, len(data))
+        self._effects.posts.append((target, data, is_letter))
 
     def next_ask_id(self) -> bytes:
         """See `Turn`."""
@@ -193,12 +192,14 @@ class _Aside:
         try:
             view = resident.view(cast("ActorSide", self))
             call, types = resident.call_of(self._letter, view)
-            return pack_value(encoded((yield call), types, self._turn.value_limit))
+            reply = value_reply((yield call), types, self._turn.value_limit)
+            self._turn.grow(self._effects, len(reply))
+            return reply
         except Interrupted:
             raise
         except BaseException as error:  # noqa: BLE001 - the class's own code
             self._effects = Effects()
-            return pack_error((*describe(error), details_of(error)))
+            return error_reply(error)
 
 
 class Aside(_Aside, TaskActor):

@@ -13,10 +13,11 @@ from typing import Any, Final
 
 from ..errors import Cancelled, Interrupted, TaskCancelled
 from ..refs.letter import Kind, Letter, asked_id, flags_of, id_of_letter, kind_of
-from ..refs.remote_error import details_of, pack_error, pack_value
+from ..refs.remote_error import pack_value
 from ..task.annotations import NONE
 from ..task.retry import leaves
 from .host import Ending, Outcome, describe, error_outcome
+from .reply import error_reply, value_reply
 from .resident import Call, encoded
 from .turn_side import TurnSide
 
@@ -50,8 +51,8 @@ class LetterHandler(TurnSide):
             value = yield call
             reply = None
             if letter.kind is Kind.ASK:
-                reply = pack_value(encoded(value, types, self.value_limit))
-            state = None if reads else self._changed_state(0 if reply is None else len(reply))
+                reply = value_reply(value, types, self.value_limit)
+            state = self._changed_state(reply, reads=reads)
             if reply is not None:
                 self._answer(letter.id, letter.flags, reply, state is not None)
             self._settle(number, state)
@@ -75,8 +76,7 @@ class LetterHandler(TurnSide):
         self.effects.asked, self.effects.seen = asked, seen
         kind = kind_of(data)
         if kind in (Kind.ASK, Kind.STOP):
-            reply = pack_error((*describe(error), details_of(error)))
-            self._answer(id_of_letter(data), flags_of(data), reply, changed=False)
+            self._answer(id_of_letter(data), flags_of(data), error_reply(error), changed=False)
             self._settle(number, None)
             return None if kind == Kind.ASK else self._stopped(None)
         outcome = error_outcome(error, resident.traits.options.retry)
@@ -140,7 +140,7 @@ class LetterHandler(TurnSide):
             value = yield self.resident.object.on_stop, (), {}
         packed = encoded(value, NONE, self.value_limit)
         reply = pack_value(packed)
-        state = self._changed_state(len(reply))
+        state = self._changed_state(reply)
         self._answer(letter.id, letter.flags, reply, changed=True)
         self._settle(number, state)
         return self._stopped(packed)

@@ -67,10 +67,11 @@ class Transactions(TaskActor):
         self._drop_effects()
 
     def grow(self, effects: Effects, size: int) -> None:
-        """Note that effects take so many bytes more; ValueTooLarge if no commit holds them."""
-        effects.size += size + PART_BYTES
-        if effects.size > self.value_limit:
-            raise self._too_large(effects.size)
+        """Note that effects take so many bytes more; ValueTooLarge if no commit would hold them."""
+        size += effects.size + PART_BYTES
+        if size > self.value_limit:
+            raise self._too_large(size)
+        effects.size = size
 
     def _answer(self, letter_id: bytes, flags: int, reply: bytes, changed: bool) -> None:
         """`changed`: whether the state has changed. A reply under a key of the caller is kept in any case."""
@@ -79,21 +80,27 @@ class Transactions(TaskActor):
         effects.replies.append((letter_id, reply, keep))
         effects.size += len(reply)
 
-    def _changed_state(self, more: int = 0) -> bytes | None:
-        """The encoded attributes if they have changed. `more`: bytes that go into the commit beside the effects."""
-        if not self._durable:
-            return None
-        assert self.resident is not None
-        state = self.resident.changed_state()
-        size = more + self.effects.size + len(state or b"")
+    def _changed_state(self, reply: bytes | None = None, *, reads: bool = False) -> bytes | None:
+        """The encoded attributes if they have changed. `reads`: the message was declared to change nothing.
+
+        ValueTooLarge if no commit holds them with the effects and the reply.
+        """
+        state, size = None, self.effects.size
+        if self._durable and not reads:
+            assert self.resident is not None
+            state = self.resident.changed_state()
+        if state is not None:
+            size += len(state) + PART_BYTES
+        if reply is not None:
+            size += len(reply)
         if size > self.value_limit:
             raise self._too_large(size)
         return state
 
     def _too_large(self, size: int) -> ValueTooLarge:
         return ValueTooLarge(
-            f"what one message changes and sends takes {size:,} bytes; the limit is {self.value_limit:,}. Do it in "
-            "several messages",
+            f"what one message changes, sends and answers takes {size:,} bytes; the limit is {self.value_limit:,}. Do "
+            "it in several messages",
             size,
             self.value_limit,
         )
@@ -128,16 +135,19 @@ class Transactions(TaskActor):
     def _report(self, *, now: bool) -> None:
         """Report what is settled. `now`: without waiting for other reports."""
         with self._reporting:
-            settled = self.settled
-            if not (settled or self.dirty or self.acked > self._reported):
-                return
-            state = None
-            resident = self.resident
-            if resident is not None and (self.dirty or (resident.unsaved and settled.change_something)):
-                state = resident.stored()
-                resident.unsaved = False
-            self.settled, self.dirty, self._reported = Effects(), False, self.acked
-            self.host.commit(self, self.acked, state, settled, now=now)
+            self._send(now=now)
+
+    def _send(self, *, now: bool) -> None:
+        settled = self.settled
+        if not (settled or self.dirty or self.acked > self._reported):
+            return
+        state = None
+        resident = self.resident
+        if resident is not None and (self.dirty or (resident.unsaved and settled.change_something)):
+            state = resident.stored()
+            resident.unsaved = False
+        self.settled, self.dirty, self._reported = Effects(), False, self.acked
+        self.host.commit(self, self.acked, state, settled, now=now)
 
     def commit_earlier(self) -> None:
         """Report what the messages before this one did, because this one is about to wait."""

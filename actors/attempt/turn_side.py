@@ -15,7 +15,7 @@ from ..refs.ref import ActorRef
 from ..refs.reminder import Reminder
 from ..refs.storage import Storage
 from .actor_rows import ActorRows
-from .transactions import Transactions
+from .transactions import PART_BYTES, Transactions
 
 #: Bytes that the id of an answer that has arrived counts in a commit. These are in one list, which must not get longer
 #: than a frame takes.
@@ -33,10 +33,16 @@ class TurnSide(Transactions):
 
     def post(self, target: bytes, data: bytes, is_letter: bool) -> None:
         """Send a letter, or a message to a task, with the commit of the message that is being handled."""
-        # Without state there is nothing to roll back with it.
-        effects = self.effects if self._durable else self.settled
-        effects.posts.append((target, data, is_letter))
-        self.grow(effects, len(data))
+        if self._durable:
+            self.grow(self.effects, len(data))
+            self.effects.posts.append((target, data, is_letter))
+            return
+        with self._reporting:
+            # Without state there is nothing to roll back with it. So it is settled at once.
+            if self.settled.size + len(data) + PART_BYTES > self.value_limit:
+                self._send(now=True)
+            self.grow(self.settled, len(data))
+            self.settled.posts.append((target, data, is_letter))
 
     def next_ask_id(self) -> bytes:
         """The id for the next ask of this message: the same one if the message is handled again."""

@@ -24,6 +24,8 @@ from ..qualified_names import class_name, module_name, program
 
 #: Bytes that the encoded arguments of an error may take, and its attributes; longer ones are left out.
 DATA_LIMIT: Final = 64 * 1024
+#: Bytes that a reply with an error may take, however few a value may have.
+ERROR_LIMIT: Final = 1024 * 1024
 
 _VALUE: Final = 0
 _ERROR: Final = 1

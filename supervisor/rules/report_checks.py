@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from ...actors.attempt.host import Ending
 from ...actors.errors import ProtocolError
+from ...actors.refs.remote_error import ERROR_LIMIT
 
 _NUMBERS: Final = (float, int)
 _ID_BYTES: Final = 16
@@ -135,7 +136,7 @@ def check_turn(
         )
         and all(_is_reminder(name, due, every, letter, limit) for name, due, every, letter in reminders)
         and all(
-            _is_id(letter_id) and _is_value(reply, limit) and type(changed) is bool
+            _is_id(letter_id) and _is_reply(reply, limit) and type(changed) is bool
             for letter_id, reply, changed in replies
         )
         and all(_is_letter(letter, limit) and _is_error(error) for letter, error in dead)
@@ -145,6 +146,10 @@ def check_turn(
         raise ProtocolError(
             f"not a turn: {(acked, state, rows, posts, reminders, replies, dead, seen)!r:.200}"
         )
+
+
+def _is_reply(reply: Any, limit: int) -> bool:
+    return _is_value(reply, max(limit, ERROR_LIMIT))
 
 
 def _is_row(key: Any, value: Any, limit: int) -> bool:
@@ -181,7 +186,7 @@ def check_read(request: Any, what: Any, key: Any, after: Any, limit: Any, revers
 
 def check_aside(letter_id: Any, reply: Any, limit: int) -> None:
     """ProtocolError if these are no fields of ASIDE."""
-    if not (_is_id(letter_id) and _is_value(reply, limit)):
+    if not (_is_id(letter_id) and _is_reply(reply, limit)):
         raise ProtocolError(f"not an answer: {(letter_id, reply)!r:.200}")
 
 

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ from understudy import (
     ValueTooLarge,
 )
 from waiting import until
+
+MIB = 1 << 20
 
 #: Threads that send at once, and messages of each.
 SENDERS = 4
@@ -239,6 +242,18 @@ def test_an_actor_without_durable_state(rt: Runtime, name: str) -> None:
     until(lambda: not ref.is_alive(), PATIENCE)
     with pytest.raises(ActorDeadError):
         ref.call(Volatile.add)
+
+
+def test_no_answer_ends_its_worker(home: Path) -> None:
+    with serve(home, workers=1, value_limit=MIB) as rt:
+        refs: list[ActorRef[Any]] = [rt.actor(Account, "ada"), rt.actor(Volatile, "v")]
+        for ref in refs:
+            for size in range(MIB - 20, MIB):
+                with suppress(ValueTooLarge):
+                    assert ref.call("large", size) == "x" * size
+            with pytest.raises(AttributeError):
+                ref.call("absent")
+        assert refs[1].call(Volatile.add) == 1, "it died with the worker"
 
 
 # --- kills ---

@@ -32,6 +32,10 @@ class Account(Actor, durable=True, idle=None):
             self.journal.cast(Journal.note, n)
         return self.balance
 
+    @read_only
+    def large(self, size: int) -> str:
+        return "x" * size
+
     def numbered(self, n: int) -> None:
         self.order.append(n)
 
@@ -142,6 +146,9 @@ class Volatile(Actor):
     def add(self) -> int:
         self.count += 1
         return self.count
+
+    def large(self, size: int) -> str:
+        return "x" * size
 
     def kill_worker(self) -> None:
         os.kill(os.getpid(), signal.SIGKILL)

@@ -160,6 +160,8 @@ class Plain(Actor):
         assert turn is not None
         self.things.append(message)
         turn.post(new_id(), b"told", True)
+        if isinstance(message, int) and message > 100:
+            turn.post(new_id(), bytes(message), True)
         if message == "fail":
             raise ValueError("no")
         return len(self.things)

@@ -22,6 +22,7 @@ from understudy.actors.ids import new_id
 from understudy.actors.refs.actor import Actor
 from understudy.actors.refs.letter import Kind, Letter, Op
 from understudy.actors.refs.remote_error import unpack_reply
+from understudy.supervisor.rules.report_checks import check_aside, check_turn
 from waiting import until
 
 
@@ -49,6 +50,11 @@ def get(path: str) -> Letter:
 def put(path: str, value: Any) -> Letter:
     """A letter that sets an attribute."""
     return Letter(Kind.ASK, 0, new_id(), None, Op.SET, path, values.pack(value))
+
+
+def _sent(report: Any) -> Any:
+    """A report as it arrives at the supervisor."""
+    return msgpack.unpackb(msgpack.packb(report, default=list), use_list=False)
 
 
 STOP = Letter(Kind.STOP, 0, new_id(), None)
@@ -202,6 +208,11 @@ class Stage:
         self, turn: Transactions, acked: int, state: bytes | None, effects: Effects, *, now: bool
     ) -> None:
         assert not self.outcomes or turn is self.turn
+        report = (
+            acked, state, [effects.rows.items()], [effects.posts],
+            [(name, *row) for name, row in effects.reminders.items()], effects.replies, effects.dead, effects.seen,
+        )  # fmt: skip
+        check_turn(*_sent(report), turn.value_limit)
         commit = Commit(acked, state, effects, now=now)
         self.commits.append(commit)
         self._acked = acked
@@ -239,6 +250,7 @@ class Stage:
         ]
 
     def aside(self, turn: Transactions, letter_id: bytes, reply: bytes) -> None:
+        check_aside(letter_id, reply, turn.value_limit)
         self.asides.append((letter_id, reply))
 
     def beside(self, run: Callable[[], None]) -> None:

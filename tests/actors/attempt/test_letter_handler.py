@@ -285,6 +285,20 @@ def test_an_actor_without_a_disk_keeps_what_a_failed_message_has_changed() -> No
     assert stage.ask(message(1)) == 3
 
 
+def test_what_an_actor_without_a_disk_tells_is_limited_by_the_message() -> None:
+    stage = Stage(Plain)
+    asked = [message(600), message(600), message(2000), message(600)]
+    stage.begin(*asked)
+    assert stage.turn is not None
+    stage.turn.value_limit = 1024
+    stage.run()
+    assert [stage.answer(asked[n]) for n in (0, 1, 3)] == [2, 3, 5]
+    with pytest.raises(ValueTooLarge):
+        stage.answer(asked[2])
+    told = [len(data) for commit in stage.commits for _, data, _ in commit.posts]
+    assert told == [4, 600, 4, 600, 4, 4, 600]
+
+
 def test_a_failed_tell_ends_an_actor_without_a_disk() -> None:
     stage = Stage(Plain)
     stage.give(message(1))
