@@ -339,3 +339,35 @@ def test_a_subscription_sees_every_end(home: Path):
         with pytest.raises(SupervisorLost):
             list(additions)
         assert rt.run(letter_tasks.add, 1, 1, timeout=PATIENCE) == 2
+
+
+def test_a_callback_uses_its_runtime_though_the_supervisor_dies_and_the_runtime_closes(home: Path):
+    begun, go = [threading.Event() for _ in range(2)], [threading.Event() for _ in range(2)]
+    told: list[Any] = []
+
+    def callback(number: int) -> None:
+        begun[number].set()
+        go[number].wait(PATIENCE)
+        try:
+            told.append(rt.run(letter_tasks.add, number, 1, timeout=PATIENCE))
+        except NotRunning as error:
+            told.append(str(error))
+
+    with runtime(home) as rt:
+        infos = [rt.start(letter_tasks.collect) for _ in range(2)]
+        for number, info in enumerate(infos):
+            rt.wait_for(info).add_done_callback(lambda _, number=number: callback(number))
+        infos[0].close()
+        assert begun[0].wait(PATIENCE)
+        kill_supervisor(rt)
+        go[0].set()
+        until(lambda: told == [1], PATIENCE)
+        infos[1].close()
+        assert begun[1].wait(PATIENCE)
+        closing = threading.Thread(target=rt.close)
+        closing.start()
+        until(lambda: rt._client.closed, PATIENCE)
+        go[1].set()
+        closing.join(PATIENCE)
+        assert not closing.is_alive()
+    assert told == [1, "this runtime was closed"]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Any
 
 import thread_tasks as tasks
-from theatre import PATIENCE, parked, ready, running, runtime, seen
+from puppets import said
+from theatre import PATIENCE, kill, parked, ready, running, runtime, seen, serving
 from understudy import Runtime
+from understudy.actors.attempt.loop_executor import EACH
 from waiting import until
 
 
@@ -78,3 +81,62 @@ def test_helpers_that_are_left_waiting_take_no_slot_with_them(home: Path, tmp_pa
         until(lambda: behind.status().ended, PATIENCE)
         assert record.ended is not None
         assert (behind.status().started or 0) >= record.ended - 0.001, "there was one slot for two"
+
+
+def test_what_helpers_receive_comes_again_after_a_kill_and_after_a_drain(home: Path, tmp_path: Path) -> None:
+    with runtime(home, app="thread_tasks", drain=0.1) as rt:
+        waiting = tasks.waits.start()
+        helped, pooled = tasks.collects_by_a_helper.start(str(tmp_path), 3), tasks.receives_in_a_pool.start(2)
+        rt.send_many((helped.id, number) for number in range(3))
+        seen(tmp_path, "got-1-0")
+        parked([waiting, pooled], rt)
+        (row,) = running([helped], rt)
+        assert not row["parked"]
+        kill(row["pid"])
+        seen(tmp_path, "got-2-0")
+        assert (waiting.status().attempt, waiting.status().interruptions) == (1, 1)
+        parked([waiting, pooled], rt)
+    (tmp_path / "go").touch()
+    with threads(home) as rt:
+        assert rt.result(helped.id, PATIENCE) == [0, 1, 2]
+        rt.send_many([(pooled.id, 1), (pooled.id, 2), (waiting.id, 3)])
+        assert rt.result(pooled.id, PATIENCE) == [1, 2]
+        assert rt.result(waiting.id, PATIENCE) == 3
+        records = [rt.status(info.id) for info in (helped, pooled, waiting)]
+        assert [(each.attempt, each.interruptions) for each in records] == [(2, 1), (1, 2), (1, 2)]
+
+
+def test_a_task_is_to_blame_for_what_a_thread_of_its_pool_does(home: Path, tmp_path: Path) -> None:
+    with threads(home) as rt:
+        ready(rt, 1)
+        waiting = [tasks.waits.start() for _ in range(2)]
+        parked(waiting, rt)
+        info = tasks.dies_in_a_pool.start(str(tmp_path))
+        seen(tmp_path, "works")
+        (tmp_path / "go").touch()
+        record = info.wait(PATIENCE)
+        assert record.error is not None
+        assert (record.state, record.error.type) == ("failed", "WorkerDied")
+        for other in waiting:
+            other.send("on")
+            assert other.result(PATIENCE) == "on"
+
+
+def test_a_drain_lets_blocking_calls_of_coroutines_end_and_waits_for_none_that_hangs(
+    home: Path, tmp_path: Path
+) -> None:
+    with serving(home, "thread_tasks", drain=60.0) as supervisor:
+        assert said(supervisor) == ["ready"]
+        with Runtime.connect(home) as rt:
+            blocks = rt.start(tasks.blocks_threads, str(tmp_path), EACH)
+            for number in range(EACH):
+                seen(tmp_path, f"blocked-{number}")
+            calls = rt.start(tasks.calls_in_a_thread, str(tmp_path))
+            seen(tmp_path, "calls")
+            supervisor.send_signal(signal.SIGTERM)
+            until(lambda: rt.tree()["draining"], PATIENCE)
+            (tmp_path / "go").touch()
+            assert calls.result(PATIENCE) == "called"
+            supervisor.send_signal(signal.SIGTERM)
+            assert said(supervisor) == ["stopped"]
+            assert (blocks.status().state, blocks.status().interruptions) == ("queued", 1)

@@ -281,6 +281,40 @@ class TestUsers:
             assert as_user(BOB, [CREW], work) == (42, "completed")
             assert as_user(BOB, [], work).startswith("HomeError")
 
+    def test_files_of_a_group_stay_its_own_after_a_kill_and_on_a_full_disk(self):
+        def theirs(home: Path) -> bool:
+            found = owners(home)
+            del found["store.mdb-lock"]
+            return {(group, mode) for _, group, mode in found.values()} == {(CREW, 0o770), (CREW, 0o660)}
+
+        with open_folder() as folder, mounted(folder / "disk") as disk:
+            disk.chmod(0o777)
+            home, ballast = disk / "home", disk / "ballast"
+            with runtime(home, group=str(CREW), map_size=1 << 20) as rt:
+                info = rt.start(stage_tasks.parked)
+                assert rt.run(stage_tasks.add, 1, 2, timeout=PATIENCE) == 3
+                fill_up(ballast)
+                until(lambda: rt.tree()["disk_full"], PATIENCE)
+                for change in (rt.compact, lambda: rt.start(stage_tasks.add, 1, 2)):
+                    with pytest.raises(StoreFull):
+                        change()
+                (home / "supervisor.lock").unlink()
+                until((home / "supervisor.lock").exists, PATIENCE)
+                assert theirs(home)
+                pid = rt.supervisor_pid
+                ballast.unlink()
+                os.kill(pid, signal.SIGKILL)
+                until(lambda: rt.supervisor_pid != pid, PATIENCE)
+                until(lambda: info.status().interruptions == 1, PATIENCE)
+                rt.compact()
+                assert theirs(home)
+
+                def work() -> Any:
+                    with Runtime.connect(home) as mine:
+                        return mine.cancel(info.id), mine.run("stage_tasks:add", 1, 2, timeout=PATIENCE)
+
+                assert as_user(BOB, [CREW], work) == (True, 3)
+
     def test_members_use_each_others_folders_for_files(self, home: Path):
         home.mkdir(mode=0o700)
         stage = Home(home)

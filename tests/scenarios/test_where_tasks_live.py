@@ -57,7 +57,7 @@ SCRIPT = """
 SAID = "2\n4\n6 8\n15 a name of its own\na name of its own\n"
 
 
-def program(arguments: list[str], cwd: Path) -> str:
+def program(arguments: list[str], cwd: Path, *, warns: bool = False) -> str:
     done = subprocess.run(
         [sys.executable, *arguments],
         cwd=cwd,
@@ -67,7 +67,7 @@ def program(arguments: list[str], cwd: Path) -> str:
         env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
     )
     assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
+    assert warns or done.stderr == ""
     return done.stdout
 
 
@@ -217,3 +217,29 @@ def test_parents_that_wait_for_children_do_not_starve_them(home: Path):
         ]
         for chain in chains:
             assert len(chain.result(PATIENCE)) == 5
+
+
+def test_a_program_in_one_file_goes_on_though_everything_below_it_is_killed(home: Path, tmp_path: Path):
+    source = """
+        import os, signal, sys, time
+        from understudy import Runtime, receive, task
+
+        @task(retry=9)
+        def total():
+            return receive() + receive()
+
+        if __name__ == "__main__":
+            with Runtime(sys.argv[1], workers=1) as rt:
+                info = total.start()
+                for kill in ("worker", "supervisor"):
+                    while info.status().state != "running":
+                        time.sleep(0.01)
+                    pid = info.status().worker_pid if kill == "worker" else rt.supervisor_pid
+                    os.kill(pid, signal.SIGKILL)
+                    while info.status().interruptions + info.status().attempt < (2 if kill == "worker" else 3):
+                        time.sleep(0.01)
+                rt.send_many([(info.id, 1), (info.id, 2)])
+                print(info.result(30))
+    """
+    script = write(tmp_path / "app.py", source)
+    assert program([str(script), str(home)], tmp_path, warns=True) == "3\n"

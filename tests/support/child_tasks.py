@@ -10,9 +10,10 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from understudy import receive, task
+from understudy import Retry, current, receive, sleep, task
 from understudy.supervisor.linux.processes import children_of, is_zombie
 from understudy.supervisor.rules import pace
 from understudy.supervisor.worker.reaper import Reaper
@@ -138,3 +139,18 @@ def forks_after_quick_attempts(forks: bool) -> bool:
 @task
 def waits() -> Any:
     return receive()
+
+
+@task(retry=Retry(attempts=1, delay=0))
+def keeps_children(folder: str) -> None:
+    """Waits with an orphan, a child and a zombie, whose pids are in the file of the attempt."""
+    orphan = subprocess.run(
+        ["sh", "-c", "sleep 600 >&- & echo $!"], check=True, stdout=subprocess.PIPE, text=True
+    )
+    child, zombie = subprocess.Popen(["sleep", "600"]), subprocess.Popen(["true"])
+    until_ended(zombie.pid)
+    pids = [int(orphan.stdout), child.pid, zombie.pid]
+    draft = Path(folder, "draft")
+    draft.write_text(" ".join(map(str, pids)))
+    draft.rename(Path(folder, f"attempt-{current().attempt}"))
+    sleep(3600)

@@ -9,6 +9,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from understudy import Retry, aio, checkpoint, current, receive, restore, sleep, task
 from understudy.actors.attempt.actor import current_actor
@@ -108,3 +109,57 @@ def returns_a_lock(folder: str) -> object:
     """A value that cannot be kept; notes each of its runs."""
     (Path(folder) / f"ran-{time.time_ns()}").touch()
     return threading.Lock()
+
+
+@task(isolate=True)
+def works_till_told(folder: str) -> str:
+    """Works until the test leaves the file `go`."""
+    Path(folder, "works").touch()
+    while not Path(folder, "go").exists():
+        time.sleep(0.005)
+    return "done"
+
+
+@task(isolate=True, retry=Retry(attempts=1, delay=0))
+def waits_for_isolated(folder: str) -> str:
+    """Starts one child, however often it begins, and waits for it."""
+    child = works_till_told.options(key=f"child of {current().id}").start(folder)
+    checkpoint(child.id)
+    return child.result()
+
+
+@task
+def ends_when_told(folder: str) -> int:
+    """Works until the test leaves the file `go`; notes each of its runs."""
+    Path(folder, f"ran-{time.time_ns()}").touch()
+    while not Path(folder, "go").exists():
+        time.sleep(0.005)
+    return 7
+
+
+@task
+def dies_after_the_other() -> None:
+    """Its worker dies when the other task there has ended and all reports of the worker are sent."""
+    worker: Any = current_actor.get().host
+    while worker._slots._working < 2:
+        time.sleep(0.001)
+    while worker._slots._working > 1:
+        time.sleep(0.001)
+    worker._reports.flush()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@task
+def waits() -> Any:
+    return receive()
+
+
+@task
+def fails_in_a_group(folder: str) -> int:
+    """Notes each of its runs; its first attempt fails with a group of errors."""
+    Path(folder, f"ran-{time.time_ns()}").touch()
+    if current().attempt == 1:
+        raise ExceptionGroup(
+            "several", [ConnectionError("a"), ExceptionGroup("more", [ConnectionError("b")])]
+        )
+    return current().attempt

@@ -49,9 +49,14 @@ def running(infos: Iterable[TaskInfo], rt: Runtime) -> list[dict[str, Any]]:
     return until(rows, PATIENCE, lambda: str(rt.tree()))
 
 
-def parked(infos: list[TaskInfo], rt: Runtime) -> None:
-    """Wait until all of these tasks wait."""
-    until(lambda: all(row["parked"] for row in running(infos, rt)), PATIENCE)
+def parked(infos: list[TaskInfo], rt: Runtime) -> list[dict[str, Any]]:
+    """The tree's rows of these tasks, when all of them wait."""
+
+    def rows() -> list[dict[str, Any]]:
+        found = running(infos, rt)
+        return found if all(row["parked"] for row in found) else []
+
+    return until(rows, PATIENCE)
 
 
 def ready(rt: Runtime, workers: int) -> list[int]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from stage_tasks import die, note
-from understudy import aio, checkpoint, receive, restore, sleep, task
+from understudy import Retry, aio, checkpoint, current, receive, restore, sleep, task
 
 
 @task
@@ -111,3 +111,67 @@ async def on_main_async() -> list[str]:
     os.kill(os.getpid(), signal.SIGUSR1)
     await heard.wait()
     return [threading.current_thread().name, "SIGUSR1"]
+
+
+@task(ack="checkpoint", retry=Retry(attempts=1, delay=0))
+def collects_by_a_helper(folder: str, count: int) -> list[Any]:
+    """Works until the test leaves the file `go`, while a helper thread receives; the messages of the helper."""
+    got: list[Any] = []
+
+    def collect() -> None:
+        while True:
+            got.append(receive())
+            if len(got) == count:
+                here = current()
+                note(folder, f"got-{here.attempt}-{here.interruptions}")
+
+    threading.Thread(target=collect, daemon=True).start()
+    while not Path(folder, "go").exists():
+        time.sleep(0.005)
+    return got
+
+
+@task
+def receives_in_a_pool(count: int) -> list[Any]:
+    with ThreadPoolExecutor(count) as pool:
+        return sorted(pool.map(lambda _: receive(), range(count)))
+
+
+@task
+def dies_in_a_pool(folder: str) -> None:
+    """Waits for a pool, of which one thread sleeps and one works until the test leaves the file `go`, and dies."""
+
+    def work(sleeps: bool) -> None:
+        if sleeps:
+            sleep(3600)
+        note(folder, "works")
+        while not Path(folder, "go").exists():
+            pass
+        die("kill")
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(work, (True, False)))
+
+
+@task
+async def blocks_threads(folder: str, count: int) -> None:
+    """Blocks threads of the event loop's executor, which nothing ends."""
+
+    def block(number: int) -> None:
+        note(folder, f"blocked-{number}")
+        threading.Event().wait()
+
+    await asyncio.gather(*(asyncio.to_thread(block, number) for number in range(count)))
+
+
+@task
+async def calls_in_a_thread(folder: str) -> str:
+    """Makes a blocking call that ends when the test leaves the file `go`, and then another one."""
+
+    def block() -> None:
+        note(folder, "calls")
+        while not Path(folder, "go").exists():
+            time.sleep(0.005)
+
+    await asyncio.to_thread(block)
+    return await asyncio.to_thread(str, "called")

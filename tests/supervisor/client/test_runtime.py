@@ -21,6 +21,8 @@ import pytest
 import call_tasks
 from call_tasks import add, collect, nap, refuse, remember
 from leftovers import left_behind, ours
+from puppets import said
+from theatre import serving
 from understudy import (
     ConnectTimeout,
     InvalidOption,
@@ -525,6 +527,29 @@ def test_runtimes_that_were_let_go_of_are_closed(rt: Runtime):
         with pytest.warns(ResourceWarning, match="Subscription was not closed"):
             rt.subscribe()
     let_go_of(rt.home, lambda runtime: runtime.list())
+    until(lambda: mine() == before)
+
+
+def test_runtimes_that_were_let_go_of_are_closed_though_their_supervisor_is_dead(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("understudy.supervisor.client.reconnecting.PATIENCE", 0.2)
+    before = mine()
+
+    def use_some() -> None:
+        with serving(home, "call_tasks") as supervisor:
+            assert said(supervisor) == ["ready"]
+            runtimes = [Runtime.connect(home) for _ in range(5)]
+            info = runtimes[0].start(collect)
+            waits = [runtime.wait_for(info) for runtime in runtimes]
+            for runtime in runtimes[:4]:
+                runtime.ping()
+        # They look for a supervisor, and are kept by their waits meanwhile.
+        # An error that is raised would keep what this function has.
+        assert {type(waiting.exception(20)) for waiting in waits} == {ConnectTimeout}
+
+    with pytest.warns(ResourceWarning, match="was not closed"):
+        use_some()
     until(lambda: mine() == before)
 
 
