@@ -94,7 +94,7 @@ def test_what_helpers_receive_comes_again_after_a_kill_and_after_a_drain(home: P
         assert not row["parked"]
         kill(row["pid"])
         seen(tmp_path, "got-2-0")
-        assert (waiting.status().attempt, waiting.status().interruptions) == (1, 1)
+        until(lambda: waiting.status().interruptions == pooled.status().interruptions == 1, PATIENCE)
         parked([waiting, pooled], rt)
     (tmp_path / "go").touch()
     with threads(home) as rt:

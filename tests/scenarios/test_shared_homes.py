@@ -292,7 +292,7 @@ class TestUsers:
             home, ballast = disk / "home", disk / "ballast"
             with runtime(home, group=str(CREW), map_size=1 << 20) as rt:
                 info = rt.start(stage_tasks.parked)
-                assert rt.run(stage_tasks.add, 1, 2, timeout=PATIENCE) == 3
+                until(lambda: info.status().state is State.RUNNING, PATIENCE)
                 fill_up(ballast)
                 until(lambda: rt.tree()["disk_full"], PATIENCE)
                 for change in (rt.compact, lambda: rt.start(stage_tasks.add, 1, 2)):

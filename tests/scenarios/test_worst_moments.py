@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,10 @@ import long_tasks
 import typed_tasks
 from disks import fill_up, mounted
 from puppets import end, program, said
-from theatre import PATIENCE, parked, ready, running, seen, serving
+from theatre import PATIENCE, gone, parked, ready, running, seen, serving
 from theatre import runtime as stage_runtime
 from typed_tasks import Colour, Picture, Size
-from understudy import Retry, Runtime, State, StoreFull, TaskFailed, TaskInfo, TaskNotFound
+from understudy import Retry, Runtime, State, StoreFull, TaskFailed, TaskInfo, TaskNotFound, UnderstudyError
 from understudy.storage.batch import Batch
 from understudy.storage.environment import Environment
 from understudy.storage.tables.schema import Table
@@ -138,19 +139,22 @@ def test_hooks_at_a_kill_and_at_a_drain(home: Path, tmp_path: Path, monkeypatch:
 
 
 def test_children_of_a_task_are_gone_after_a_kill_and_after_a_drain(home: Path, tmp_path: Path) -> None:
-    def children(attempt: int) -> list[str]:
-        return [f"/proc/{pid}" for pid in seen(tmp_path, f"attempt-{attempt}").split()]
+    def children(attempt: int) -> list[int]:
+        return [int(pid) for pid in seen(tmp_path, f"attempt-{attempt}").split()]
+
+    def there(pids: list[int]) -> list[int]:
+        return [pid for pid in pids if os.path.exists(f"/proc/{pid}")]
 
     with runtime(home, "child_tasks") as rt:
         info = rt.start(child_tasks.keeps_children, str(tmp_path))
         killed = children(1)
-        assert all(map(os.path.exists, killed)), "the zombie, too"
+        assert there(killed) == killed, "the zombie, too"
         (row,) = running([info], rt)
         os.kill(row["pid"], signal.SIGKILL)
-        until(lambda: not any(map(os.path.exists, killed)), PATIENCE)
+        until(lambda: not there(killed), PATIENCE)
         drained = children(2)
-        assert not any(map(is_zombie, children_of(rt.supervisor_pid)))
-    assert not any(map(os.path.exists, drained))
+        until(lambda: not any(map(is_zombie, children_of(rt.supervisor_pid))), PATIENCE)
+    gone(drained)
 
 
 def test_a_parent_is_killed_while_its_isolated_child_works(home: Path, tmp_path: Path) -> None:
@@ -201,6 +205,12 @@ def test_the_next_task_starts_clean_after_a_timeout_a_cancel_and_a_kill(home: Pa
         assert next_is_clean()
 
 
+def cancel(info: TaskInfo[Any]) -> None:
+    """Cancel the task if its supervisor still serves."""
+    with suppress(UnderstudyError):
+        info.cancel()
+
+
 @pytest.mark.parametrize("moment", ["full disk", "drain"])
 def test_the_last_words_of_a_worker_count_though_the_supervisor_is_late(tmp_path: Path, moment: str) -> None:
     """The worker reports an end and dies. The supervisor has a signal to write to it, and a full disk or a drain."""
@@ -219,7 +229,7 @@ def test_the_last_words_of_a_worker_count_though_the_supervisor_is_late(tmp_path
                     fill_up(ballast)
                     until(lambda: rt.tree()["disk_full"], PATIENCE)
                 supervisor.send_signal(signal.SIGSTOP)
-                cancelling = threading.Thread(target=waits.cancel)
+                cancelling = threading.Thread(target=lambda: cancel(waits))
                 cancelling.start()
                 if moment == "drain":
                     supervisor.send_signal(signal.SIGTERM)
@@ -254,7 +264,7 @@ def test_typed_values_survive_a_kill_and_a_restart(home: Path) -> None:
         Path("a"), Size(3, 2), datetime(2026, 7, 1, tzinfo=ZoneInfo("Europe/Berlin")), {Colour.BLUE}
     )
     with runtime(home, "typed_tasks") as rt:
-        album = rt.start(typed_tasks.album, first)
+        album = rt.start(typed_tasks.album.options(ack="checkpoint"), first)
         later = rt.start(typed_tasks.turn.options(delay=0.2), first, by=Colour.RED)
         until(lambda: album.status().state is State.RUNNING, PATIENCE)
         album.send("b")
@@ -296,9 +306,8 @@ def test_pruning_passes_a_damaged_record_and_a_full_disk(small_disk: Path) -> No
     process = program(PRUNES, str(home))
     try:
         with Runtime.connect(home) as rt:
-            # Some of them are due when the disk is full.
-            infos = rt.start_many(typed_tasks.says.options(keep=0.3), ["x" * 1000] * 20, timeout=PATIENCE)
-            assert len(list(rt.results(infos, PATIENCE))) == 20
+            # They end and are due while the disk is full, or shortly before or after.
+            infos = rt.start_many(typed_tasks.says.options(keep=0), ["x" * 1000] * 20, timeout=PATIENCE)
             fill_up(ballast)
             until(lambda: rt.tree()["disk_full"], PATIENCE)
             ballast.unlink()
