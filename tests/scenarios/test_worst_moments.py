@@ -223,8 +223,8 @@ def test_the_last_words_of_a_worker_count_though_the_supervisor_is_late(tmp_path
                 waits = rt.start(long_tasks.waits)
                 parked([waits], rt)
                 ends = rt.start(long_tasks.ends_when_told, str(tmp_path))
-                dies = rt.start(long_tasks.dies_after_the_other)
-                running([ends, dies], rt)
+                rt.start(long_tasks.dies_after_the_other, str(tmp_path))
+                seen(tmp_path, "both")
                 if moment == "full disk":
                     fill_up(ballast)
                     until(lambda: rt.tree()["disk_full"], PATIENCE)

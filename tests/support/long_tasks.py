@@ -138,11 +138,12 @@ def ends_when_told(folder: str) -> int:
 
 
 @task
-def dies_after_the_other() -> None:
+def dies_after_the_other(folder: str) -> None:
     """Its worker dies when the other task there has ended and all reports of the worker are sent."""
     worker: Any = current_actor.get().host
     while worker._slots._working < 2:
         time.sleep(0.001)
+    Path(folder, "both").touch()
     while worker._slots._working > 1:
         time.sleep(0.001)
     worker._reports.flush()
