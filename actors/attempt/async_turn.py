@@ -28,6 +28,8 @@ class AsyncTurnActor(TurnActor, AsyncTaskActor):
         TurnActor.__init__(self, assignment, task, host, resident)
         self.loop = loop
 
+    _long = False
+
     def _called(self) -> Any:
         return driven_async(self._play())
 
@@ -53,6 +55,29 @@ class AsyncTurnActor(TurnActor, AsyncTaskActor):
         while not self._something_to_do():
             await waiter.next_ring()
         self.inbox.unlisten(waiter.ring)
+
+    def takes_long(self) -> bool:
+        """See the sync one. The method is suspended in an `await` once the loop gets to run something else."""
+        if not super().takes_long():
+            return False
+        try:
+            self.loop.call_soon_threadsafe(self._suspended)
+        except RuntimeError:
+            pass  # the loop is closed
+        return True
+
+    def _suspended(self) -> None:
+        if not self.over:
+            self._long = self.waits = True
+            self.host.suspended(self)
+            if self.asides is not None:
+                self.asides.look()
+
+    def goes_on(self) -> None:
+        """A wait has ended; after a while any `await` counts as one."""
+        super().goes_on()
+        if self._long:
+            self._suspended()
 
     def run_beside(self, asides: Asides, runner: object) -> None:
         """See the sync one."""

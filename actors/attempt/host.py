@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .effects import Effects
     from .resident import Resident
     from .transactions import Transactions
+    from .turn import TurnActor
 
 #: Characters of an error's message and of its traceback that are kept.
 MESSAGE_LIMIT: Final = 10_000
@@ -140,6 +141,15 @@ class Host(Protocol):
 
     def aside(self, turn: Transactions, letter_id: bytes, reply: bytes) -> None:
         """A read-only letter was answered while another method waits."""
+
+    def watch(self, turn: TurnActor) -> None:
+        """Call `turn.takes_long` some milliseconds from now, from any thread, until it returns True."""
+
+    def is_at(self, turn: TurnActor) -> None:
+        """The message with the number `turn.at` takes long. Said after the commit of those before it."""
+
+    def suspended(self, turn: TurnActor) -> None:
+        """A method on the event loop has not returned for long: read-only messages may be answered meanwhile."""
 
     def beside(self, run: Callable[[], None]) -> None:
         """Run this on another thread, which has a slot meanwhile. RuntimeError if the system gives no thread."""

@@ -8,8 +8,8 @@ The life of a turn:
    are on their way, and never for more.
 3. Each letter is a transaction. Its effects count once its method has returned and the attributes are encoded. After
    an error the object gets its last attributes back, and the effects are dropped.
-4. All effects are reported as one commit, in one send with the end of the attempt. If a method is about to wait, what
-   the messages before it did is reported at once.
+4. All effects are reported as one commit, in one send with the end of the attempt. If a method is about to wait, or
+   takes long, what the messages before it did is reported at once.
 5. The object stays in memory for the next turn.
 
 What runs the code of the class is a generator that yields calls. The sync and the async turn differ only in how they
@@ -52,6 +52,12 @@ class TurnActor(LetterHandler):
     """The read-only letters that came for while a method waits; made for the first one."""
     waits = False
     """Whether the method that runs waits."""
+    at = 0
+    """Number of the letter that is handled, or was handled last."""
+    over = False
+    """Whether the turn has ended."""
+    _end = 0.0
+    """When it takes no further message, by `perf_counter`."""
 
     # --- running ---
 
@@ -87,6 +93,7 @@ class TurnActor(LetterHandler):
         return (yield from self._work(most))
 
     def _finish(self, outcome: Outcome) -> None:
+        self.over = True
         resident = self.resident
         if self.asides is not None:
             self.asides.end()
@@ -139,20 +146,34 @@ class TurnActor(LetterHandler):
         inbox = self.inbox
         if most and not inbox.messages:
             yield self._await_letters, (), {}
-        end = perf_counter() + TURN_SECONDS
+        self._end = perf_counter() + TURN_SECONDS
+        if most > 1 or self.task.is_async:
+            self.host.watch(self)
         while most > 0 and inbox.messages and self.signal is None and not self.interrupted:
             most -= 1
             number, data = inbox.messages.popleft()
             # An empty one was taken back.
+            self.at = number
             if data and not (self.asides is not None and self.asides.has_answered(data)):
                 outcome = yield from self._handle(number, data)
                 if outcome is not None:
                     return outcome
             else:
                 self._settle(number, None)
-            if perf_counter() > end or self.settled.size > COMMIT_BYTES:
+            if perf_counter() > self._end or self.settled.size > COMMIT_BYTES:
                 break
         return Outcome(Ending.REST, PASSIVE if self._wants_rest else None)
+
+    def takes_long(self) -> bool:
+        """Called by the host meanwhile, from another thread. If the turn takes no further message, True.
+
+        What is settled is reported then: its senders do not wait for the method that runs now.
+        """
+        if perf_counter() <= self._end:
+            return False
+        self.host.is_at(self)
+        self._report(now=True)
+        return True
 
     def _await_letters(self) -> Any:
         """Wait for the letters that come right behind the order for this turn. Nothing else wakes it but a stop."""

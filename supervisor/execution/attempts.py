@@ -289,7 +289,9 @@ class Attempts:
     def _taken(self, seat: WorkerSeat, rows: Any) -> None:
         for id, taken, acked in rows:
             task = seat.tasks.get(id)
-            if task is not None:
+            if isinstance(task, LiveActor):
+                task.suspect = taken
+            elif task is not None:
                 self._mailboxes.progress(task, taken, acked)
 
     def _checkpoint(

@@ -129,6 +129,7 @@ class Turns:
         what = PASSIVATE if actor.passivate and not actor.box.count else WORK
         letters = min(actor.most, actor.box.count)
         actor.turn = (actor.generation, resident, state, letters, what)
+        actor.suspect = actor.box.first if letters == 1 else 0
         actor.refused = False
         self._residency.at_work(actor, seat)
 
@@ -147,9 +148,10 @@ class Turns:
 
     def give(self, actor: LiveActor) -> None:
         """Give the letters of a turn that was just handed out."""
-        letters = actor.box.head(actor.most)
+        assert actor.attempt is not None
+        assert actor.turn is not None
+        letters = actor.box.head(actor.turn[3])
         if letters:
-            assert actor.attempt is not None
             actor.attempt.seat.channel.give(actor.id, actor.box.first, letters)
 
     def commit(
@@ -381,7 +383,7 @@ class Turns:
             )
         else:
             self._residency.leave(actor)
-            if timed_out and _had_one_letter(actor):
+            if timed_out and _knows_culprit(actor):
                 limit = actor.options.timeout or 0.0
                 self._fail_head(actor, ("TimeoutError", f"its method took longer than {limit:g} s", "", []))
             else:
@@ -394,7 +396,7 @@ class Turns:
             self.interrupted(actor, timed_out=False, error=error)
             return
         self._residency.leave(actor)
-        if _had_one_letter(actor):
+        if _knows_culprit(actor):
             if not crashes:
                 # It was killed for what it has done itself: that would be so each time.
                 self._fail_head(actor, error)
@@ -496,6 +498,6 @@ class Turns:
                 self._end(actor, Event.FAIL, ("WorkerDied", "its state ended with its supervisor", "", {}))
 
 
-def _had_one_letter(actor: LiveActor) -> bool:
-    """Whether the turn under way was given the first of its letters, and no other one."""
-    return actor.most == 1 and actor.turn is not None and actor.turn[3] == 1
+def _knows_culprit(actor: LiveActor) -> bool:
+    """Whether the first letter in the box is the one that was handled last in the turn under way."""
+    return actor.suspect == actor.box.first

@@ -47,6 +47,7 @@ class LiveActor(LiveTask):
         "refused",
         "rules",
         "seat",
+        "suspect",
         "timer",
         "turn",
         "waits_for",
@@ -65,6 +66,8 @@ class LiveActor(LiveTask):
         self.generation = 0
         #: What the next turn is told: the last field of its assignment.
         self.turn: tuple[Any, ...] | None = None
+        #: The letter to blame if the turn under way takes too long or kills its worker, once that is known; else 0.
+        self.suspect = 0
         #: The most messages of the next turn.
         self.most = TURN_MESSAGES
         #: Up to this letter each has a turn of its own: a turn with several did not come to its end.

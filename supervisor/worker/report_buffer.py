@@ -14,7 +14,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from ..wire.codec import encode, parts
 from ..wire.messages import Report
@@ -28,6 +28,16 @@ LOG_GATHERED: Final = 64 * 1024
 DONE_GATHERED: Final = 64
 #: Approximate bytes of a log line in addition to its text.
 _LINE: Final = 16
+
+
+class Watched(Protocol):
+    """An attempt that may take long; see `ReportBuffer.watch`."""
+
+    @property
+    def id(self) -> bytes: ...
+
+    def takes_long(self) -> bool:
+        """Whether it need not be called again."""
 
 
 class ReportBuffer:
@@ -48,6 +58,7 @@ class ReportBuffer:
         self._sock = sock
         self._on_broken = on_broken
         self._attempts = attempts
+        self._watched: set[Watched] = set()
         # Guards the gathered reports; never held while sending.
         self._mutex = threading.Lock()
         # Held while gathering and sending, so that reports are sent in their order.
@@ -81,6 +92,25 @@ class ReportBuffer:
             if self._counts(id, of):
                 self._parked[id] = parked
         self._some.set()
+
+    def watch(self, attempt: Watched) -> None:
+        """Call `attempt.takes_long` some milliseconds from now and again, until it returns True or the attempt ends."""
+        with self._mutex:
+            self._watched.add(attempt)
+        if not self._some.is_set():
+            self._some.set()
+
+    def _look(self) -> None:
+        """Do what was asked with `watch`."""
+        with self._mutex:
+            watched = [each for each in self._watched if self._attempts.get(each.id) is each]
+            self._watched.intersection_update(watched)
+        for each in watched:
+            if each.takes_long():
+                with self._mutex:
+                    self._watched.discard(each)
+            else:
+                self._some.set()
 
     def took(self, id: bytes, taken: int, acked: int, of: object = None) -> None:
         """Report the numbers of the messages that a task has taken and acknowledged."""
@@ -193,6 +223,8 @@ class ReportBuffer:
                 self._some.wait(max(0.0, self._log_due - time.monotonic()) if self._logs else None)
                 self._some.clear()
                 time.sleep(LINGER)
+                if self._watched:
+                    self._look()
                 with self._sending:
                     data = self._gathered(logs=time.monotonic() >= self._log_due)
                     if data:

@@ -601,6 +601,19 @@ class Worker:
         """See `Host`."""
         self._reports.request((Report.ASIDE, turn.id, letter_id, reply), turn.id, turn)
 
+    def watch(self, turn: TurnActor) -> None:
+        """See `Host`."""
+        self._reports.watch(turn)
+
+    def is_at(self, turn: TurnActor) -> None:
+        """See `Host`."""
+        self._reports.took(turn.id, turn.at, turn.acked, turn)
+
+    def suspended(self, turn: TurnActor) -> None:
+        """See `Host`."""
+        # The marks do not say so: code of the method may run at any time, and kill the worker.
+        self._reports.parked(turn.id, True, turn)
+
     def beside(self, run: Callable[[], None]) -> None:
         """See `Host`."""
 

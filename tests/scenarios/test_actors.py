@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import money
-from money import Account, Brief, Fussy, Journal, Link, Patient, Volatile
+from money import Account, Brief, Fussy, Gate, Journal, Link, Patient, Volatile, Window
 from theatre import PATIENCE, kill, ready
 from understudy import (
     ActivationFailed,
@@ -188,6 +188,17 @@ def test_a_read_only_method_runs_while_another_waits(rt: Runtime, name: str) -> 
     assert ref.call(Link.ask_with_me) == 1, "it sees what is not committed"
 
 
+def test_a_read_only_method_runs_while_an_async_one_is_suspended(
+    rt: Runtime, name: str, tmp_path: Path
+) -> None:
+    ref = rt.actor(Window, name)
+    last = ref.submit(Window.last, str(tmp_path / "file"))
+    assert until(lambda: ref.call(Window.counted)) == 1, "it sees what is not committed"
+    assert not last.done()
+    (tmp_path / "file").touch()
+    assert last.get(timeout=PATIENCE) == 1
+
+
 def test_a_read_only_method_changes_nothing(rt: Runtime, name: str) -> None:
     ref = rt.actor(Account, name)
     with pytest.raises(ReadOnly):
@@ -290,6 +301,32 @@ def test_a_method_that_hangs_fails_alone(home: Path) -> None:
         with pytest.raises(RemoteError, match="longer than"):
             ref.call(money.Hasty.hang)
         assert ref.call(money.Hasty.add) == 1
+
+
+def test_an_answer_does_not_wait_for_the_message_behind_it(home: Path, tmp_path: Path) -> None:
+    mark, file = tmp_path / "mark", tmp_path / "file"
+    with serve(home) as rt:
+        ref = rt.actor(Gate, "ada")
+        ref.call(Gate.add)
+        quick = [ref.submit(Gate.add) for _ in range(5)]
+        ref.cast(Gate.last, str(mark), str(file))
+        behind = ref.submit(Gate.add)
+        assert [future.get(timeout=PATIENCE) for future in quick] == [2, 3, 4, 5, 6]
+        file.touch()
+        assert behind.get(timeout=PATIENCE) == 8
+
+
+def test_a_method_that_takes_too_long_runs_once_whatever_stands_around_it(home: Path, tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    with serve(home, restarts=100) as rt:
+        ref = rt.actor(Gate, "ada")
+        before = [ref.submit(Gate.add) for _ in range(5)]
+        slow = ref.submit(Gate.last, str(mark), "/nonexistent")
+        behind = ref.submit(Gate.add)
+        with pytest.raises(RemoteError, match="longer than"):
+            slow.get(timeout=PATIENCE)
+        assert [future.get(timeout=PATIENCE) for future in (*before, behind)] == [1, 2, 3, 4, 5, 6]
+    assert mark.read_text(encoding="ascii") == "begun\n"
 
 
 def test_a_full_mailbox_is_the_senders_matter(home: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import time
@@ -209,6 +210,46 @@ class Hasty(Actor, durable=True, timeout=0.5, grace=0.1):
     def hang(self) -> None:
         while True:
             time.sleep(0.01)
+
+
+def wait_for(file: str) -> None:
+    while not os.path.exists(file):
+        time.sleep(0.002)
+
+
+class Gate(Actor, durable=True, timeout=0.5, grace=0.1):
+    """Has quick messages, and one that lasts until a file is there."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def add(self) -> int:
+        self.count += 1
+        return self.count
+
+    def last(self, mark: str, file: str) -> int:
+        """Add a line to the file `mark`, and wait for the other one."""
+        with open(mark, "a", encoding="ascii") as marks:
+            marks.write("begun\n")
+        wait_for(file)
+        return self.add()
+
+
+class Window(Actor, durable=True):
+    """Has async methods."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    async def last(self, file: str) -> int:
+        """Count, and wait for a file in a way that the runtime does not know."""
+        self.count += 1
+        await asyncio.to_thread(wait_for, file)
+        return self.count
+
+    @read_only
+    async def counted(self) -> int:
+        return self.count
 
 
 class Patient(Actor, durable=True, grace=0.2):

@@ -101,6 +101,10 @@ class Stage:
         self.outcomes: list[Outcome] = []
         self.reads: list[tuple[Any, ...]] = []
         self.logged: list[tuple[str, str]] = []
+        #: Turns that asked to be watched, and what they said then.
+        self.watched: list[Transactions] = []
+        self.at: list[int] = []
+        self.suspended_count = 0
         self.parked_count = self.resumed_count = self.flushed = 0
         self.turn: TurnActor | None = None
         self.threads: list[threading.Thread] = []
@@ -252,6 +256,16 @@ class Stage:
     def aside(self, turn: Transactions, letter_id: bytes, reply: bytes) -> None:
         check_aside(letter_id, reply, turn.value_limit)
         self.asides.append((letter_id, reply))
+
+    def watch(self, turn: Transactions) -> None:
+        self.watched.append(turn)
+
+    def is_at(self, turn: Transactions) -> None:
+        assert turn is self.turn
+        self.at.append(self.turn.at)
+
+    def suspended(self, turn: Transactions) -> None:
+        self.suspended_count += 1
 
     def beside(self, run: Callable[[], None]) -> None:
         thread = threading.Thread(target=run)

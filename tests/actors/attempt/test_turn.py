@@ -215,6 +215,53 @@ def test_a_turn_takes_so_long(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> 
     assert stage.last.acked == 1
 
 
+class Held(Actor, durable=True):
+    """Adds up, and may be held up in a method."""
+
+    transient = ("held", "gate")
+
+    def __init__(self) -> None:
+        self.sum = 0
+
+    def on_start(self) -> None:
+        self.held, self.gate = threading.Event(), threading.Event()
+
+    def add(self, n: int) -> int:
+        self.sum += n
+        return self.sum
+
+    def hold(self) -> None:
+        self.sum += 100
+        self.held.set()
+        assert self.gate.wait(20)
+
+
+def test_what_is_done_is_reported_while_the_next_message_takes_long() -> None:
+    stage = Stage(Held)
+    stage.give()
+    held, gate = stage.object.held, stage.object.gate
+    letters = [call("add", 1), call("add", 2), call("hold"), call("add", 4)]
+    thread = stage.in_thread(*letters)
+    assert held.wait(20)
+    turn = stage.turn
+    assert turn is not None
+    assert stage.watched == [turn]
+    assert not turn.takes_long()
+    turn._end = 0.0  # as some milliseconds later
+    assert turn.takes_long()
+    assert stage.at == [3]
+    assert (stage.last.acked, stage.last.state, stage.last.now) == (2, {"sum": 3}, True)
+    assert [stage.answer(letter) for letter in letters[:2]] == [1, 3]
+    gate.set()
+    thread.join(20)
+    assert (stage.last.acked, stage.last.state) == (3, {"sum": 103}), "other actors have their turns now"
+
+
+def test_a_message_alone_is_not_watched(account: Stage) -> None:
+    account.give(call("deposit", 1))
+    assert account.watched == []
+
+
 def test_a_letter_that_was_taken_back_is_skipped(stage: Stage) -> None:
     stage.give(call("deposit", 1), b"", call("deposit", 1))
     assert stage.last.acked == 3

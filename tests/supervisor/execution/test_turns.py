@@ -500,6 +500,26 @@ async def test_a_method_that_does_not_end_in_time_has_failed(stage: Stage) -> No
 
 
 @on_stage
+async def test_the_letter_that_takes_long_is_the_one_that_has_failed(stage: Stage) -> None:
+    """It stood behind others in its turn, which are done."""
+    id, worker = await built(stage, "Slow")
+    done, slow, behind = letter(Kind.ASK), letter(Kind.ASK), letter(Kind.ASK)
+    requests = [stage.ask(id, each) for each in (done, slow, behind)]
+    await stage.begin(worker)
+    first = stage.actor(id).box.first
+    worker.report(Report.TAKEN, [(id, first + 1, first)])
+    commit(worker, id, first, b"1", replies=[(id_of_letter(done), b"done", True)])
+    await stage.room.settle()
+    assert stage.client.answers == {requests[0]: b"done"}
+    pid = worker.channel.pid
+    await stage.room.until(lambda: pid in stage.room.killed)
+    stage.room.die(worker)
+    await stage.room.settle()
+    assert b"took longer" in stage.client.answers[requests[1]]
+    assert stage.actor(id).box.head(9) == [behind]
+
+
+@on_stage
 async def test_a_cancelled_actor_is_gone(stage: Stage) -> None:
     id, worker = await built(stage)
     assert stage.room.attempts.cancel(id)

@@ -262,6 +262,31 @@ def test_what_a_task_printed_goes_out_before_what_it_acknowledges(
     assert [frame[:2] for frame in pair.frames[3:]] == [(Report.LOG, other), (Report.CHECKPOINT, 1)]
 
 
+class Lasting:
+    """An attempt that is to be watched until it has been asked three times."""
+
+    id = b"l" * 16
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def takes_long(self) -> bool:
+        self.asked += 1
+        return self.asked == 3
+
+
+def test_what_takes_long_is_looked_at_until_it_has_said_so() -> None:
+    lasting, over = Lasting(), Lasting()
+    pair = Pair({Lasting.id: lasting})
+    try:
+        for each in (lasting, over):
+            pair.reports.watch(each)
+        until(lambda: not pair.reports._watched)
+    finally:
+        pair.close()
+    assert (lasting.asked, over.asked) == (3, 0)
+
+
 def test_only_the_last_word_counts(pair: Pair):
     id, other = b"a" * 16, b"b" * 16
     with pair.reports._sending:
