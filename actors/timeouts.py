@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-import time
 
 from .checks import is_number
+from .clock import SYSTEM, Clock
 from .errors import InvalidOption
 
 
@@ -24,11 +24,11 @@ def check_timeout(timeout: object, name: str = "timeout") -> float | None:
     raise InvalidOption(f"{name} must be seconds, or None: {timeout!r:.80}")
 
 
-def deadline_of(seconds: float | None) -> float | None:
+def deadline_of(seconds: float | None, clock: Clock = SYSTEM) -> float | None:
     """The monotonic time this many seconds from now; None for never."""
-    return None if seconds is None else time.monotonic() + seconds
+    return None if seconds is None else clock.monotonic() + seconds
 
 
-def left_of(deadline: float | None) -> float | None:
+def left_of(deadline: float | None, clock: Clock = SYSTEM) -> float | None:
     """Seconds until the deadline; None for no limit."""
-    return None if deadline is None else deadline - time.monotonic()
+    return None if deadline is None else deadline - clock.monotonic()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager
 from itertools import islice
 from typing import NamedTuple, TypeVar
 
 from ..actors.errors import StoreCorrupt
 from .live_rows import keys_by_age, record_of
-from .shared_view import Reading, Snapshot
+from .shared_view import Snapshot
 from .tables import actor_rows
 from .tables.actor_rows import DeadLetterRow, Range, ReminderRow
 from .tables.schema import ID_BYTES, Lane, Table, after_prefix, live_id
@@ -29,7 +30,7 @@ class ActorName(NamedTuple):
 class ActorReader:
     """Reads of class actors. Each answer comes from one snapshot; a damaged row raises StoreCorrupt, which names it."""
 
-    def _read(self) -> Reading:
+    def _read(self) -> AbstractContextManager[Snapshot]:
         raise NotImplementedError
 
     def actor_id(self, class_name: str, name: str) -> bytes | None:

@@ -29,7 +29,7 @@ import lmdb
 from ..actors.checks import check_choice
 from ..actors.errors import HomeInUse, StoreError, StoreFull
 from .batch import Batch
-from .file.disk import has_room, make_folder, remove, reserve, sync_folder
+from .file.disk import has_room, make_folder, remove, reserve, room_and_reserve, sync_folder
 from .file.header import Header, ensure_sound, inspect
 from .file.lmdb_errors import errno_of, translate, translated
 from .file.locks import begin_commit, claim, end_commit, is_read
@@ -224,6 +224,10 @@ class Environment:
     def count(self, table: Table) -> int:
         """How many rows the table has."""
         return self._read(lambda reading: reading.stat(self._tables[table])["entries"])
+
+    def room(self) -> tuple[int, int]:
+        """Bytes of the file system that new work may take, and those kept for what must go on."""
+        return room_and_reserve(self.home)
 
     def free_bytes(self) -> int:
         """Bytes of the file's free pages, which new rows use first."""

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import AbstractContextManager
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar, cast
 
 import msgpack
 
@@ -18,7 +19,7 @@ from ..actors.errors import StoreCorrupt, StoreError
 from ..actors.state import TERMINAL, State
 from .actor_reader import ActorReader, letters_in
 from .live_rows import keys_by_age, keys_in, parsed, record_of
-from .shared_view import Reading, Snapshot, release, view_of
+from .shared_view import Snapshot, release, view_of
 from .tables.record import Record, is_bare, state_of
 from .tables.schema import (
     ID_BYTES,
@@ -44,6 +45,17 @@ End = tuple[bytes, str, bytes | None, Any]
 _CLOCK_SLACK: Final = 3600.0  # seconds by which the time in a task's id and its time of creation may differ
 
 
+class View(Protocol):
+    """What a reader reads; see `SharedView`."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a read needs to open no file."""
+
+    def read(self) -> AbstractContextManager[Snapshot]:
+        """A block with the newest committed state."""
+
+
 class Reader(ActorReader):
     """Read-only access to the store of a home. Thread-safe; opens the files at the first read.
 
@@ -51,8 +63,11 @@ class Reader(ActorReader):
     store reads as an empty one.
     """
 
-    def __init__(self, home: Path) -> None:
-        self._view = view_of(Path(home))
+    def __init__(self, home: Path, view: View | None = None) -> None:
+        """`view` is what it reads, by default the home's store on disk."""
+        shared = view_of(Path(home)) if view is None else None
+        self._shared = shared
+        self._view: View = view or cast("View", shared)
         self._closed = False
 
     @property
@@ -64,7 +79,8 @@ class Reader(ActorReader):
         """Release the store; may be called twice."""
         if not self._closed:
             self._closed = True
-            release(self._view)
+            if self._shared is not None:
+                release(self._shared)
 
     def __enter__(self) -> Reader:
         return self
@@ -252,7 +268,7 @@ class Reader(ActorReader):
             others = sum(1 for _ in islice(snapshot.rows(Table.LIVE, stop=idle), most))
             return (others, total - others) if others < most else (total, 0)
 
-    def _read(self) -> Reading:
+    def _read(self) -> AbstractContextManager[Snapshot]:
         if self._closed:
             raise StoreError("the reader was closed; make a new one")
         return self._view.read()

@@ -13,14 +13,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from ..actors.errors import StoreError, StoreFull, UnderstudyError
 from .batch import MISSING, Batch
 from .environment import MAP_SIZE, Durability, Environment
-from .file.disk import room_and_reserve
 from .tables.schema import Table
-from .writer import Writer
+from .writer import Job, Writer
 
 RESERVE_CHECK: Final = 0.05
 """Seconds for which a measurement of the file system's free space is valid."""
@@ -32,10 +31,57 @@ PAGES_FOR_ROWS: Final = 2
 """The most bytes of the file that one byte of a row may take."""
 
 
+class Rows(Protocol):
+    """Committed rows; see `Environment`, which has them on disk."""
+
+    home_id: bytes
+
+    @property
+    def scan(self) -> Scan: ...
+    @property
+    def count(self) -> Callable[[Table], int]: ...
+    @property
+    def swapping(self) -> bool: ...
+    def get(self, table: Table, key: bytes, /) -> bytes | None: ...
+    def get_many(self, table: Table, keys: list[bytes], /) -> dict[bytes, bytes]: ...
+    def room(self) -> tuple[int, int]: ...
+    def free_bytes(self) -> int: ...
+    def refresh(self) -> None: ...
+    def compact(self) -> None: ...
+    def close(self) -> None: ...
+
+
+class BatchWriter(Protocol):
+    """Commits batches; see `Writer`."""
+
+    @property
+    def full(self) -> bool: ...
+    @property
+    def failure(self) -> StoreError | None: ...
+    @property
+    def stopped(self) -> bool: ...
+    def submit(self, item: Batch | Job, /) -> None: ...
+    def commit(self, batch: Batch, /) -> bool: ...
+    def close(self, timeout: float, /) -> StoreError | None: ...
+
+
+class Scan(Protocol):
+    """Reads a range of committed rows."""
+
+    def __call__(
+        self,
+        table: Table,
+        start: bytes = b"",
+        stop: bytes | None = None,
+        limit: int | None = None,
+        reverse: bool = False,
+    ) -> list[tuple[bytes, bytes]]: ...
+
+
 class Store:
     """Durable tables with group commit. Make one with `Store.open`."""
 
-    def __init__(self, environment: Environment, writer: Writer) -> None:
+    def __init__(self, environment: Rows, writer: BatchWriter) -> None:
         self._environment = environment
         #: 16 random bytes made with the store.
         self.home_id = environment.home_id
@@ -225,7 +271,7 @@ class Store:
         if now - self._room_asked >= RESERVE_CHECK:
             # Rows not on disk yet will take room, and so will rows added before the next measurement. Without
             # counting both, a fast client could use up the reserve in between.
-            room, self._reserve = room_and_reserve(self._environment.home)
+            room, self._reserve = self._environment.room()
             self._room = room - PAGES_FOR_ROWS * self.pending_bytes
             if self._room < PLENTY:
                 # Free pages of deleted rows need no more disk. Not all of them can be reused at once.

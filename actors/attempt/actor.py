@@ -14,7 +14,6 @@ proportion to the number of actors. The host keeps its actors by id.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextvars import Context, ContextVar
@@ -35,7 +34,6 @@ from ..timeouts import check_timeout, deadline_of, left_of
 from .host import Assignment, Ending, Host, Outcome, error_outcome
 from .mailbox import Mailbox
 from .open_resource import CLOSE_WITHIN, OpenResource, closing_reason
-from .wakeup import Wakeup
 
 if TYPE_CHECKING:
     from pykka._actor import ActorInbox
@@ -170,7 +168,7 @@ class TaskActor(pykka.Actor):
     # --- running the task's code ---
 
     def on_receive(self, message: Any) -> None:
-        self.started = time.time()
+        self.started = self.host.clock.time()
         self.own_thread = get_ident()
         # A context of its own: the next task on this thread must not see this one's context variables.
         context = Context()
@@ -261,11 +259,12 @@ class TaskActor(pykka.Actor):
         """As `receive`, but it gives CLOSED at the end, so that None can be a message."""
         self._acknowledge_taken()
         seconds = check_timeout(timeout)
-        deadline = deadline_of(seconds)
+        clock = self.host.clock
+        deadline = deadline_of(seconds, clock)
         while (message := self._next(shield)) is NOTHING:
             self._tell_taken()
             # Another thread of this task may take the message first; then this one waits again.
-            if not self._wait(left_of(deadline), lambda: self._something_to_receive(shield)):
+            if not self._wait(left_of(deadline, clock), lambda: self._something_to_receive(shield)):
                 raise TimeoutError(f"no message within {seconds:g} s")
         return message
 
@@ -292,7 +291,7 @@ class TaskActor(pykka.Actor):
     def checkpoint(self, value: Any, send: Any = (), shield: bool = False) -> bool:
         """Store the state and acknowledge what was received; True once it is on disk."""
         future, received = self._ask_checkpoint(value, send)
-        future.result()
+        self.answer(future)
         self._stored(received)
         if self._asked(shield) and self._knows():
             raise self._cancelled()
@@ -301,7 +300,14 @@ class TaskActor(pykka.Actor):
     def restore(self) -> Any:
         """The last checkpoint, or None."""
         self._guard_state()
-        return values.unpack(packed) if (packed := self._ask_restore().result()) is not None else None
+        packed = self.answer(self._ask_restore())
+        return None if packed is None else values.unpack(packed)
+
+    def answer(self, future: Future[Any]) -> Any:
+        """Wait for an answer of the host. The wait is short, so the task keeps its slot."""
+        if not future.done():
+            self.host.clock.wait(future, None)
+        return future.result()
 
     def wait_future(self, future: Future[Any], timeout: float | None) -> bool:
         """Wait for a future without holding a slot; False when `timeout` runs out.
@@ -452,10 +458,11 @@ class TaskActor(pykka.Actor):
             return True
         if timeout is not None and timeout <= 0:
             return False
-        wakeup = Wakeup()
+        clock = self.host.clock
+        wakeup = clock.wakeup()
         ring = wakeup.ring
         self.inbox.listen(ring)
-        deadline = deadline_of(timeout)
+        deadline = deadline_of(timeout, clock)
         helpers = None if self._in_own_thread() else self.helpers
         if helpers is None:
             self.parks()
@@ -466,7 +473,7 @@ class TaskActor(pykka.Actor):
             while not ready():
                 if helpers is not None and self.actor_stopped.is_set():
                     raise NotInTask("the attempt at the task that started this thread is over")
-                left = left_of(deadline)
+                left = left_of(deadline, clock)
                 if left is not None and left <= 0:
                     return False
                 wakeup.wait(left)

@@ -6,7 +6,6 @@ over that.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -58,12 +57,14 @@ class ActorRows:
 
     def read_row(self, key: str) -> bytes | None:
         """See `StorageRows`."""
-        row: bytes | None = self._turn.host.read(self._turn, "row", key, None, 1, reverse=False).result()
+        turn = self._turn
+        row: bytes | None = turn.answer(turn.host.read(turn, "row", key, None, 1, reverse=False))
         return row
 
     def read_rows(self, prefix: str, after: str | None, limit: int, *, reverse: bool) -> Rows:
         """See `StorageRows`."""
-        rows: Rows = self._turn.host.read(self._turn, "rows", prefix, after, limit, reverse=reverse).result()
+        turn = self._turn
+        rows: Rows = turn.answer(turn.host.read(turn, "rows", prefix, after, limit, reverse=reverse))
         return rows
 
     # --- reminders ---
@@ -86,7 +87,9 @@ class ActorRows:
                 f"an actor has at most {REMINDERS_LIMIT:,} reminders: forget some, or keep the times in storage and "
                 "set a reminder for the first one"
             )
-        due = at if at is not None else time.time() + (delay if delay is not None else every or 0.0)
+        due = (
+            at if at is not None else turn.host.clock.time() + (delay if delay is not None else every or 0.0)
+        )
         due, every = min(due, LATEST), None if every is None else min(every, LATEST)
         payload = values.pack([args, kwargs], f"reminder {name!r:.80}", turn.value_limit)
         letter = Letter(
@@ -126,7 +129,7 @@ class ActorRows:
     def _reminder_rows(self) -> dict[str, ReminderRow]:
         """All reminders, and those that are to go."""
         turn = self._turn
-        found = turn.host.read(turn, "reminders", "", None, REMINDERS_LIMIT, reverse=False).result()
+        found = turn.answer(turn.host.read(turn, "reminders", "", None, REMINDERS_LIMIT, reverse=False))
         rows: dict[str, ReminderRow] = {name: tuple(msgpack.unpackb(row)) for name, row in found}
         rows.update(turn.settled.reminders)
         rows.update(turn.effects.reminders)

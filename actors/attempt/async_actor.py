@@ -13,10 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from concurrent.futures import wait as wait_here
 from contextlib import contextmanager, suppress
 from threading import get_ident
 from typing import Any
@@ -77,7 +75,7 @@ class AsyncTaskActor(TaskActor):
             self._coroutine.cancel()
 
     async def _perform_async(self) -> None:
-        self.started = time.time()
+        self.started = self.host.clock.time()
         self.own_thread = get_ident()
         # A coroutine has its own context, so nothing has to be reset.
         current_actor.set(self)
@@ -145,11 +143,14 @@ class AsyncTaskActor(TaskActor):
         around this one would take memory as long as the wait."""
         self._acknowledge_taken()
         seconds = check_timeout(timeout)
-        deadline = deadline_of(seconds)
+        clock = self.host.clock
+        deadline = deadline_of(seconds, clock)
         while (message := self._next(shield)) is NOTHING:
             self._tell_taken()
             # Another asyncio task of this task may take the message first; then this one waits again.
-            if not await self._wait_async(left_of(deadline), lambda: self._something_to_receive(shield)):
+            if not await self._wait_async(
+                left_of(deadline, clock), lambda: self._something_to_receive(shield)
+            ):
                 raise TimeoutError(f"no message within {seconds:g} s")
         return message
 
@@ -203,7 +204,7 @@ class AsyncTaskActor(TaskActor):
                 "this would block the event loop of an async task: use its twin in understudy.aio"
             )
         with self.waiting_in_thread():
-            wait_here([future], timeout)
+            self.host.clock.wait(future, timeout)
         return future.done()
 
     @contextmanager

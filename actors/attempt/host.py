@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import traceback
-from concurrent.futures import Future
+from concurrent.futures import Executor, Future
 from enum import IntEnum
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from ..checks import is_number
+from ..clock import Clock
 from ..errors import (
     BoxError,
     BoxRefused,
@@ -26,6 +27,7 @@ from ..task.retry import Retry, leaves
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ..task.current_runtime import RuntimeLike
     from .actor import TaskActor
     from .effects import Effects
     from .resident import Resident
@@ -102,6 +104,13 @@ class Host(Protocol):
 
     home: str
     """The home folder."""
+    clock: Clock
+    """The time, and how to wait."""
+    calls: Executor | None
+    """Makes the blocking calls of async tasks; None for threads of this process."""
+
+    def runtime(self) -> RuntimeLike:
+        """The runtime of the supervisor whose tasks it hosts."""
 
     def ended(self, actor: TaskActor, outcome: Outcome) -> None:
         """The attempt has ended."""

@@ -21,7 +21,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Generator
 from functools import partial
-from time import perf_counter
 from typing import Any, Final
 
 from ..ids import new_id
@@ -31,7 +30,6 @@ from .effects import Effects
 from .host import Ending, Outcome, error_outcome
 from .letter_handler import LetterHandler, Play
 from .resident import Call, Resident, class_of, driven
-from .wakeup import Wakeup
 
 #: Seconds after which a turn takes no further message, so that other actors have theirs.
 TURN_SECONDS: Final = 0.005
@@ -57,7 +55,7 @@ class TurnActor(LetterHandler):
     over = False
     """Whether the turn has ended."""
     _end = 0.0
-    """When it takes no further message, by `perf_counter`."""
+    """When it takes no further message, by the monotonic clock."""
 
     # --- running ---
 
@@ -146,7 +144,8 @@ class TurnActor(LetterHandler):
         inbox = self.inbox
         if most and not inbox.messages:
             yield self._await_letters, (), {}
-        self._end = perf_counter() + TURN_SECONDS
+        now = self.host.clock.monotonic
+        self._end = now() + TURN_SECONDS
         if most > 1 or self.task.is_async:
             self.host.watch(self)
         while most > 0 and inbox.messages and self.signal is None and not self.interrupted:
@@ -160,7 +159,7 @@ class TurnActor(LetterHandler):
                     return outcome
             else:
                 self._settle(number, None)
-            if perf_counter() > self._end or self.settled.size > COMMIT_BYTES:
+            if now() > self._end or self.settled.size > COMMIT_BYTES:
                 break
         return Outcome(Ending.REST, PASSIVE if self._wants_rest else None)
 
@@ -169,7 +168,7 @@ class TurnActor(LetterHandler):
 
         What is settled is reported then: its senders do not wait for the method that runs now.
         """
-        if perf_counter() <= self._end:
+        if self.host.clock.monotonic() <= self._end:
             return False
         self.host.is_at(self)
         self._report(now=True)
@@ -177,7 +176,7 @@ class TurnActor(LetterHandler):
 
     def _await_letters(self) -> Any:
         """Wait for the letters that come right behind the order for this turn. Nothing else wakes it but a stop."""
-        wakeup = Wakeup()
+        wakeup = self.host.clock.wakeup()
         self.inbox.listen(wakeup.ring)
         while not self._something_to_do():
             wakeup.wait()

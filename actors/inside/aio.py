@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, overload
 
-from ..attempt.actor import CLOSED, actor_here
+from ..attempt.actor import CLOSED, actor_here, running_actor
 from ..attempt.async_actor import AsyncTaskActor
 from ..errors import NotInTask
 from ..refs.async_ref import AsyncActorRef
@@ -141,7 +141,9 @@ async def _call(function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
     """Make a blocking call on another thread, in this task's context."""
     context = contextvars.copy_context()
     call = functools.partial(context.run, function, *args, **kwargs)
-    made: Future[T] = _threads().submit(call)
+    actor = running_actor()
+    threads = (None if actor is None else actor.host.calls) or _threads()
+    made: Future[T] = threads.submit(call)
     return await asyncio.wrap_future(made)
 
 

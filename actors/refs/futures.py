@@ -17,10 +17,11 @@ import queue
 import sys
 import threading
 from collections.abc import Callable, Generator, Iterable, Sequence
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Final, Generic, NoReturn, TypeVar, cast
 
+from ..clock import clock_of
 from ..errors import AskTimeout, NotInTask
 from ..task.current_actor import running
 from ..timeouts import check_timeout, deadline_of, left_of
@@ -223,10 +224,13 @@ class Answer(ActorFuture[T]):
 
 def get_all(futures: Iterable[ActorFuture[T]], *, timeout: float | None = None) -> Sequence[T]:
     """The values of all futures. `timeout` is for all of them together."""
-    deadline = deadline_of(check_timeout(timeout))
-    return [
-        future.get(timeout=None if deadline is None else max(0, left_of(deadline) or 0)) for future in futures
-    ]
+    deadline: float | None = None
+    values: list[T] = []
+    for future in futures:
+        clock = clock_of(future._raw)
+        deadline = deadline_of(check_timeout(timeout), clock) if deadline is None else deadline
+        values.append(future.get(timeout=None if deadline is None else max(0, left_of(deadline, clock) or 0)))
+    return values
 
 
 def wait_here(future: Future[Any], seconds: float | None) -> None:
@@ -235,11 +239,7 @@ def wait_here(future: Future[Any], seconds: float | None) -> None:
     if actor is not None:
         actor.wait_future(future, seconds)
         return
-    try:
-        # As the base class does it: a future of a runtime would turn its result into a value.
-        Future.exception(future, seconds)
-    except (TimeoutError, CancelledError):
-        pass
+    clock_of(future).wait(future, seconds)
 
 
 def check_may_block(what: str) -> None:

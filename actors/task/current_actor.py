@@ -10,6 +10,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
+    from .current_runtime import RuntimeLike
     from .declaration import Task
 
 
@@ -26,11 +27,19 @@ class Assigned(Protocol):
     def stream(self) -> bytes: ...
 
 
+class Hosting(Protocol):
+    """The worker that runs it."""
+
+    def runtime(self) -> RuntimeLike: ...
+
+
 class RunningActor(Protocol):
     """What runs a task's code, or an actor's methods."""
 
     @property
     def id(self) -> bytes: ...
+    @property
+    def host(self) -> Hosting: ...
     @property
     def assignment(self) -> Assigned: ...
     @property

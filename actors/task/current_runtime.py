@@ -14,6 +14,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
 
 from ..errors import NoRuntime
+from .current_actor import running
 
 if TYPE_CHECKING:
     from .declaration import Task
@@ -76,13 +77,22 @@ def in_worker(own: Callable[[], RuntimeLike]) -> None:
 
 def is_workers_own(runtime: object) -> bool:
     """Whether this is the runtime of the supervisor whose worker this process is."""
-    return _own is not None and _own() is runtime
+    own = _workers_own()
+    return own is not None and own is runtime
+
+
+def _workers_own() -> RuntimeLike | None:
+    """That of this worker; in another process that of the worker that is hosted there and runs this code."""
+    if _own is not None:
+        return _own()
+    actor = running()
+    return None if actor is None else actor.host.runtime()
 
 
 def runtime() -> RuntimeLike:
     """The ambient runtime; NoRuntime if there is none."""
-    if _own is not None:
-        return _own()
+    if (own := _workers_own()) is not None:
+        return own
     if _entered:
         return _entered[-1]
     raise NoRuntime(

@@ -62,6 +62,10 @@ class WaitMarks:
         if place < MARKS and self._map is not None:
             self._map[place * SIZE : (place + 1) * SIZE] = mark
 
+    def dup(self) -> int:
+        """A descriptor of the same memory for the worker's side."""
+        return os.dup(self.fd)
+
     def read(self) -> dict[bytes, bool]:
         """Whether it waits, of every task that has a mark."""
         data = os.pread(self.fd, self._written(), 0).rstrip(b"\0")

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, Final
 
 from ...actors.checks import check_whole
+from ...actors.clock import TimedFuture, clock_of
 from ...actors.errors import (
     ActorDeadError,
     InvalidOption,
@@ -244,11 +245,11 @@ class ActorCalls:
             is_done_in_task(connection.room(), None)
 
 
-class _All(Future[Any]):
+class _All(TimedFuture[Any]):
     """Done when all of these are, with the first error that comes."""
 
     def __init__(self, futures: Sequence[Future[Any]]) -> None:
-        super().__init__()
+        super().__init__(clock_of(futures[0]))
         self._futures = futures
         self._left = len(futures)
         self._counting = threading.Lock()

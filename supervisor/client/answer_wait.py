@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from ...actors.clock import TimedFuture
 from ...actors.errors import SupervisorLost, UnderstudyError
 from ..wire.messages import Ask
 from .connection import Connection, Reply
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .reconnecting import ReconnectingClient
 
 
-class AnswerWait(Future[Any], Wait):
+class AnswerWait(TimedFuture[Any], Wait):
     """The future answer to a request. `cancel` ends the wait; the request may still take effect.
 
     Its callbacks run in the thread that reads, so they must not wait.
@@ -41,8 +41,8 @@ class AnswerWait(Future[Any], Wait):
         `on_answer()` is called when the answer has come, before anybody knows of it. `on_cancel` is the request that
         tells the supervisor of a cancel. It refers to `keep` until it is over.
         """
-        super().__init__()
-        self.since = time.monotonic()
+        super().__init__(client.clock)
+        self.since = client.clock.monotonic()
         self._op = op
         self._fields = fields
         self._again = again

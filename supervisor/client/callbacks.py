@@ -15,6 +15,7 @@ from concurrent.futures import Future
 from typing import Any, Final, TypeVar, cast
 
 from ...actors.attempt.helper_threads import start_outside
+from ...actors.clock import SYSTEM, Clock, TimedFuture
 from .steps import is_done_in_task
 
 log = logging.getLogger("understudy")
@@ -29,6 +30,9 @@ _Queue = queue.SimpleQueue[tuple[Callable[[Future[Any]], object], Future[Any]] |
 
 class Callbacks:
     """One thread, which begins at the first callback and ends at `close`. It runs callbacks one after another."""
+
+    #: The clock of its futures.
+    clock: Clock = SYSTEM
 
     def __init__(self) -> None:
         self._queue: _Queue = queue.SimpleQueue()
@@ -49,7 +53,7 @@ class Callbacks:
                     )
                     start_outside(self._thread)
         if closed:
-            _call(callback, future)
+            call(callback, future)
 
     def close(self) -> None:
         """End the thread after the callbacks that are due, and wait CLOSE_WITHIN seconds for that."""
@@ -65,25 +69,25 @@ class Callbacks:
 
 def _work(callbacks: _Queue) -> None:
     while (due := callbacks.get()) is not None:
-        _call(*due)
+        call(*due)
         del due
 
 
-def _call(callback: Callable[[Future[Any]], object], future: Future[Any]) -> None:
+def call(callback: Callable[[Future[Any]], object], future: Future[Any]) -> None:
     try:
         callback(future)
     except Exception:
         log.exception("a callback of %r raised an error", future)
 
 
-class UserFuture(Future[T]):
+class UserFuture(TimedFuture[T]):
     """A future that a user gets. Its callbacks run on the thread of `Callbacks`.
 
     It is set with a raw result, which `result` and `exception` turn into the value in the thread that asks.
     """
 
     def __init__(self, callbacks: Callbacks, value_of: Callable[[Any], T]) -> None:
-        super().__init__()
+        super().__init__(callbacks.clock)
         self._callbacks = callbacks
         self._value_of = value_of
         #: The value or the error that the raw result stands for; one item once it is known.

@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import Any, Final, Self
 
 from ...actors.attempt.helper_threads import start_outside
+from ...actors.clock import SYSTEM, Clock, TimedFuture
 from ...actors.errors import ConnectTimeout, NotRunning, ProtocolError, SupervisorLost, UnderstudyError
 from ...actors.values import VALUE_LIMIT
 from ..home import Home
@@ -30,7 +31,7 @@ Rows = Sequence[tuple[bytes, str, bytes | None, Any]]
 """(id, state, encoded value, error row) of tasks that have ended."""
 
 
-class Reply(Future[Any]):
+class Reply(TimedFuture[Any]):
     """The future answer to a request."""
 
     number = 0
@@ -52,6 +53,8 @@ class Connection:
       and dropped replies are not set.
     * `request` does not block. What the socket does not take at once waits in memory; another thread sends it.
     """
+
+    _clock: Clock = SYSTEM
 
     def __init__(self, home: Home, on_lost: Callable[[Connection, UnderstudyError], None]) -> None:
         """Nothing happens before `open`. The reading thread calls `on_lost` if the connection breaks."""
@@ -131,7 +134,7 @@ class Connection:
 
     def request(self, op: Ask, *fields: Any, on_rows: Callable[[Rows], None] | None = None) -> Reply:
         """Send a request; the reply gives the answer. The reading thread calls `on_rows` with ENDED rows."""
-        future = Reply()
+        future = Reply(self._clock)
         future.number = number = next(self._numbers)
         future.connection = self
         data = encode((op, number, *fields))
@@ -300,13 +303,18 @@ class Connection:
             error = SupervisorLost(
                 f"the connection to the supervisor was lost ({why}); the call may or may not have taken effect"
             )
+        self._fail(error, sock)
+
+    def _fail(self, error: UnderstudyError, sock: socket.socket | None = None) -> None:
+        """End all requests with this error."""
         with self._sending:
             self.lost = error
             pending, self._requests = self._requests, {}
             self._waits.clear()
             rooms, self._rooms = self._rooms, []
         self.hang_up()  # Wakes the thread that sends.
-        sock.close()
+        if sock is not None:
+            sock.close()
         for future in pending.values():
             future.set_exception(error)
         for room in rooms:

@@ -4,30 +4,32 @@ from __future__ import annotations
 
 from typing import Final
 
+from ...actors.clock import SYSTEM, Clock
 from ...actors.timeouts import check_timeout, deadline_of, left_of
 
 
 class Deadline:
     """The limit of one call, from its `timeout=`."""
 
-    __slots__ = ("at", "given", "seconds")
+    __slots__ = ("at", "clock", "given", "seconds")
 
-    def __init__(self, timeout: object = None, name: str = "timeout") -> None:
+    def __init__(self, timeout: object = None, name: str = "timeout", clock: Clock = SYSTEM) -> None:
         """None means that the caller has set no limit; infinity means that it waits for ever.
 
         Raises InvalidOption if `timeout` is no number.
         """
+        self.clock = clock
         #: The limit in seconds; None for none.
         self.seconds: float | None = check_timeout(timeout, name)
         #: Whether the caller has set a limit. Else the call waits some seconds for a supervisor, and without a
         #: limit for its answer.
         self.given: bool = timeout is not None
         #: The limit as a time of the monotonic clock.
-        self.at: float | None = deadline_of(self.seconds)
+        self.at: float | None = deadline_of(self.seconds, clock)
 
     def left(self) -> float | None:
         """Seconds that are left, 0 or more; None for no limit."""
-        left = left_of(self.at)
+        left = left_of(self.at, self.clock)
         return None if left is None else max(left, 0.0)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import _thread
-import functools
 import os
 import weakref
 from concurrent import futures
@@ -55,9 +54,7 @@ class Executor(futures.Executor):
                 )
             runtime = Runtime(runtime, **settings)
         self._runtime = runtime
-        self._queue = StartQueue(
-            runtime._client, functools.partial(runtime._deadline, None), runtime.close if own else _nothing
-        )
+        self._queue = runtime._start_queue(runtime.close if own else _nothing)
         # Ends the thread if the program lets go of the executor. The futures are still set.
         self._finalizer = weakref.finalize(self, _let_go, self._queue)
         self._finalizer.atexit = False  # See `_flush_all`.

@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import threading
-import time
 import weakref
 from collections.abc import Callable
-from concurrent.futures import Future
 from typing import Any, Final
 
 from ...actors.attempt.helper_threads import start_outside
+from ...actors.clock import SYSTEM, Clock, TimedFuture
 from ...actors.errors import (
     ConnectTimeout,
     HomeInUse,
@@ -41,14 +40,14 @@ PATIENCE: Final = 10.0
 RETRY_EVERY: Final = 0.02
 
 
-class Arrival(Future[Connection]):
+class Arrival(TimedFuture[Connection]):
     """A call's wait for a connection."""
 
-    def __init__(self, patience: float | None) -> None:
-        super().__init__()
+    def __init__(self, patience: float | None, clock: Clock = SYSTEM) -> None:
+        super().__init__(clock)
         #: As in `Wait`.
         self.patience = patience
-        self.since = time.monotonic()
+        self.since = clock.monotonic()
 
     def fail(self, error: Exception) -> None:
         """End it with an error."""
@@ -66,6 +65,8 @@ class ReconnectingClient:
       began.
     * An owner's supervisor is started again when it dies, within the limit of `Settings.restarts`.
     """
+
+    clock: Clock = SYSTEM
 
     def __init__(self, home: Home, settings: Settings, app: str | None, *, owner: bool) -> None:
         """An `owner` connects, and starts a supervisor if none serves the home. Others connect when asked.
@@ -123,7 +124,7 @@ class ReconnectingClient:
             connection = self._connection
             if connection is not None and connection.lost is None:
                 return connection
-            arrival = Arrival(None if deadline.given else PATIENCE)
+            arrival = Arrival(None if deadline.given else PATIENCE, self.clock)
             self._want(arrival)
             try:
                 yield arrival
@@ -284,12 +285,12 @@ class ReconnectingClient:
         with self._changing:
             waiting: list[Arrival | Wait] = [*self._arrivals, *self._waits]
         ends = [waiter.since + waiter.patience for waiter in waiting if waiter.patience is not None]
-        left = min(ends) - time.monotonic() if ends else CONNECT_TIMEOUT
+        left = min(ends) - self.clock.monotonic() if ends else CONNECT_TIMEOUT
         return min(max(left, RETRY_EVERY), CONNECT_TIMEOUT)
 
     def _still_wanted(self, error: NotRunning) -> bool:
         """Fail those whose patience is over. If nobody is left, the connecting thread ends."""
-        now = time.monotonic()
+        now = self.clock.monotonic()
         with self._changing:
             waiting: list[Arrival | Wait] = [*self._arrivals, *self._waits]
             over = [w for w in waiting if w.patience is not None and now - w.since >= w.patience]
@@ -362,7 +363,7 @@ class ReconnectingClient:
         if connection is not self._connection:
             return
         log.debug("%s", error)
-        now = time.monotonic()
+        now = self.clock.monotonic()
         with self._changing:
             for wait in list(self._waits):
                 wait.since = now
@@ -392,7 +393,7 @@ class ReconnectingClient:
 
     def _embed_or_connect(self) -> None:
         """Connect in this thread; start a supervisor if none serves the home. Wait for one that is restarting."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = self.clock.monotonic() + PATIENCE
         while True:
             try:
                 self.connect_now()
@@ -400,10 +401,10 @@ class ReconnectingClient:
             except NotRunning as error:
                 if self.home.served() is None:
                     self._embed()
-                elif time.monotonic() >= deadline:
+                elif self.clock.monotonic() >= deadline:
                     raise self._absent(PATIENCE, error) from error
                 else:
-                    time.sleep(RETRY_EVERY)
+                    self._closed.wait(RETRY_EVERY)
 
     def _embed(self) -> None:
         if self._embedded is not None:
@@ -420,7 +421,7 @@ class ReconnectingClient:
             self._count_death()
 
     def _count_death(self) -> None:
-        if self._restarts.note(time.monotonic()):
+        if self._restarts.note(self.clock.monotonic()):
             raise NotRunning(
                 f"the embedded supervisor died {len(self._restarts)} times within {self._restarts.within:g} s; "
                 "see its output"

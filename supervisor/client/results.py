@@ -8,6 +8,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
 
+from ...actors.clock import SYSTEM
 from ...actors.errors import HomeError, StoreError
 from ...actors.ids import id_text
 from ..wire.messages import Ask
@@ -15,7 +16,7 @@ from .callbacks import UserFuture
 from .connection import Reply
 from .deadline import NO_DEADLINE, Deadline
 from .reconnecting import ReconnectingClient
-from .steps import counted, finish, is_done_in_task, sync_task
+from .steps import counted, finish, is_done, is_done_in_task, sync_task
 from .stored_ends import StoredEnds
 from .wait import EndsWait, Row
 
@@ -34,7 +35,7 @@ class Results:
 
     def begin(self, keys: Iterable[bytes], deadline: Deadline, known: Sequence[Row] = ()) -> EndsWait:
         """Start to wait for the ends of these tasks, some of which are `known`; `forget` the wait when done."""
-        wait = EndsWait(keys)
+        wait = EndsWait(keys, self._client.clock)
         if known:
             wait.take(known)
         self._client.begin(wait, deadline)
@@ -87,7 +88,7 @@ class Results:
         started: Reply = finish(client.request(deadline, Ask.START, [start]), deadline, client.late)
         try:
             with self._waiting([key], deadline) as wait:
-                if sync_task() is None:
+                if sync_task() is None and client.clock is SYSTEM:
                     # Wait for both, or for the first error: waking up for each of them takes longer.
                     with counted():
                         futures.wait([started, wait.future], deadline.left(), futures.FIRST_EXCEPTION)
@@ -139,6 +140,19 @@ class Results:
             if not self._await(wait, deadline):
                 raise self.late(wait, deadline)
             return
+        if self._client.clock is SYSTEM:
+            self._await_news(wait, key, deadline)
+        else:
+            while key not in wait.rows:
+                if wait.future.done():
+                    wait.future.result()
+                if not is_done(wait.next_news(), deadline.left()):
+                    break
+        if key not in wait.rows:
+            raise self.late(wait, deadline)
+
+    def _await_news(self, wait: EndsWait, key: bytes, deadline: Deadline) -> None:
+        """One condition for all rows: a future for each of them takes longer."""
         with counted(), wait.news:
             while key not in wait.rows:
                 if wait.future.done():
@@ -146,8 +160,6 @@ class Results:
                 if deadline.left() == 0:
                     break
                 wait.news.wait(deadline.left())
-        if key not in wait.rows:
-            raise self.late(wait, deadline)
 
 
 class EndFuture(UserFuture[Any]):

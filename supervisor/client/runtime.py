@@ -35,6 +35,7 @@ from .calls import Calls, several
 from .deadline import NO_DEADLINE, Deadline
 from .reconnecting import ReconnectingClient
 from .results import Results
+from .start_queue import StartQueue
 from .start_rows import StreamLike, TaskLike
 from .steps import Steps, finish
 from .stored_ends import StoredEnds
@@ -114,9 +115,9 @@ class Runtime:
         Deadline(call_timeout, "call_timeout")
         self._call_timeout = call_timeout
 
-    def _attach(self, client: ReconnectingClient) -> None:
+    def _attach(self, client: ReconnectingClient, reader: Reader | None = None) -> None:
         self._client = client
-        self._reader = Reader(client.home.path)
+        self._reader = Reader(client.home.path) if reader is None else reader
         stored = StoredEnds(self._reader)
         self._calls = Calls(client, self._reader, stored)
         self._ends = Results(client, stored)
@@ -129,7 +130,11 @@ class Runtime:
     def _deadline(self, timeout: float | None) -> Deadline:
         if timeout is None:
             timeout = self._call_timeout
-        return NO_DEADLINE if timeout is None else Deadline(timeout)
+        return NO_DEADLINE if timeout is None else Deadline(timeout, clock=self._client.clock)
+
+    def _start_queue(self, on_over: Callable[[], None]) -> StartQueue:
+        """A queue for an `Executor`."""
+        return StartQueue(self._client, functools.partial(self._deadline, None), on_over)
 
     def _turn(self) -> Turn | None:
         """The turn of an actor whose method calls its own runtime; None otherwise."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 from uuid import UUID
@@ -85,7 +84,7 @@ class StartRows:
             declared.packed_changes(),
             lineage_here(),
         )
-        key, due = launch.packed_key(), launch.due(time.time())
+        key, due = launch.packed_key(), launch.due(self._client.clock.time())
         stream = id_bytes(launch.stream_id) if launch.stream_id else here[1] if here else None
         origin, limit = here[0] if here else None, connection.value_limit
         annotations = declared.annotations

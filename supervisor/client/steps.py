@@ -11,12 +11,13 @@ import asyncio
 import contextvars
 import threading
 from collections.abc import Callable, Generator
-from concurrent.futures import CancelledError, Executor, Future
+from concurrent.futures import Executor, Future
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any, Generic, TypeVar
 
 from ...actors.attempt.actor import TaskActor, running_actor
 from ...actors.attempt.async_actor import AsyncTaskActor
+from ...actors.clock import clock_of
 from .deadline import Deadline
 
 T = TypeVar("T")
@@ -103,14 +104,7 @@ class _SharedCall(Generic[T]):
 
 def is_done(future: Future[Any], seconds: float | None) -> bool:
     """Wait for the future; False if it is not done in time."""
-    try:
-        # As the base class does it: a future of a user would turn the result into a value.
-        Future.exception(future, seconds)
-    except TimeoutError:
-        return future.done()
-    except CancelledError:
-        pass
-    return True
+    return clock_of(future).wait(future, seconds)
 
 
 def is_done_in_task(future: Future[Any], seconds: float | None) -> bool:

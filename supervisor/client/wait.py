@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterable
 from concurrent.futures import Future
 from typing import Any
 
+from ...actors.clock import SYSTEM, Clock, TimedFuture
 from ...actors.errors import SupervisorLost, UnderstudyError
 from ..settings import BATCH_LIMIT
 from ..wire.messages import Ask
@@ -48,11 +48,12 @@ class EndsWait(Wait):
     `rows` fills as they end; `future` is set after the last one, or with an error.
     """
 
-    def __init__(self, ids: Iterable[bytes]) -> None:
+    def __init__(self, ids: Iterable[bytes], clock: Clock = SYSTEM) -> None:
         self.left = set(ids)
         self.rows: dict[bytes, Row] = {}
-        self.future: Future[None] = Future()
-        self.since = time.monotonic()
+        self.future: Future[None] = TimedFuture(clock)
+        self.since = clock.monotonic()
+        self._clock = clock
         self._next_news: Future[None] | None = None
         self._asked: list[tuple[Connection, Reply]] = []
         self._forgotten = False
@@ -113,7 +114,7 @@ class EndsWait(Wait):
         """A future that is set when the next rows come in or `future` is set."""
         with self.news:
             if self._next_news is None:
-                self._next_news = Future()
+                self._next_news = TimedFuture(self._clock)
             return self._next_news
 
     def _tell(self) -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import NoReturn
+from typing import Final, NoReturn
 
 log = logging.getLogger("understudy")
+
+#: Seconds between two rounds of pruning.
+PRUNE_EVERY: Final = 60.0
 
 
 async def repeat(name: str, every: float, job: Callable[[], Awaitable[object]]) -> NoReturn:

@@ -14,8 +14,8 @@ from typing import Any
 from ..execution.attempts import Attempts
 from ..execution.dispatcher import Dispatcher
 from ..execution.letters import Letters
-from ..execution.pool import Pool
 from ..execution.turns import Turns
+from ..execution.worker_pool import WorkerPool
 from ..service.requests import Service
 from ..settings import Settings
 from ..tasks.commit_loop import CommitLoop
@@ -33,7 +33,7 @@ class Core:
         commits: CommitLoop,
         settings: Settings,
         facts: dict[str, Any],
-        open_pool: Callable[[Attempts, Callable[[], None]], Pool],
+        open_pool: Callable[[Attempts, Callable[[], None]], WorkerPool],
         open_files: int = 1 << 20,
     ) -> None:
         """`open_pool` gets the receiver of the workers' reports and `turn`; `facts` is told to every client."""
@@ -47,7 +47,7 @@ class Core:
         self.turns = Turns(commits, self.table, self.letters, settings, self.turn)
         self.attempts = Attempts(commits, self.table, self.mailboxes, self.turns, settings, self.turn)
         self.pool = open_pool(self.attempts, self.turn)
-        self.dispatcher = Dispatcher(commits.store, self.table, self.attempts, self.pool, settings, self.turn)
+        self.dispatcher = Dispatcher(commits, self.table, self.attempts, self.pool, settings, self.turn)
         self.service = Service(
             commits,
             self.table,

@@ -38,15 +38,13 @@ from ..settings import Settings
 from ..tasks.commit_loop import CommitLoop
 from ..tasks.live_actor import LiveActor
 from ..testing.crash_points import Process, arm
-from .chores import repeat
+from .chores import PRUNE_EVERY, repeat
 from .core import Core
 from .home_watch import HOME_LOOK, HomeWatch
 from .task_folders import TaskFolders
 
 log = logging.getLogger("understudy")
 
-#: Seconds between two rounds of pruning.
-PRUNE_EVERY: Final = 60.0
 #: The most tasks of one worker in the tree.
 TREE_TASKS: Final = 50
 #: The most idle actors of one worker in the tree.
@@ -125,10 +123,10 @@ class Supervisor:
         }
 
         def open_pool(attempts: Attempts, turn: Callable[[], None]) -> Pool:
-            return Pool(self._settings, self._spec, str(self._home.path), cookie, attempts, self, turn)
+            self._pool = Pool(self._settings, self._spec, str(self._home.path), cookie, attempts, self, turn)
+            return self._pool
 
         self._core = core = Core(commits, self._settings, facts, open_pool, open_files)
-        self._pool = core.pool
         self._boxes = BoxSweep(self._home.path, cookie, core.table.record)
         core.attempts.on_left_behind = self._boxes.ask
         core.service.on_stop = self.stop

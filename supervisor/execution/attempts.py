@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -85,7 +84,7 @@ class Attempts:
 
     def hand(self, seat: WorkerSeat, lane: Lane, tasks: list[LiveTask]) -> None:
         """Hand ready tasks to a worker."""
-        now = time.time()
+        now = self._commits.clock.time()
         for task in tasks:
             if isinstance(task, LiveActor):
                 self._turns.prepare(task, seat)
@@ -269,7 +268,7 @@ class Attempts:
 
     def _carry_out(self, task: LiveTask, verdict: Verdict, value: bytes | None = None) -> None:
         if verdict.event is Event.RETRY:
-            due = time.time() + verdict.delay if verdict.delay else None
+            due = self._commits.clock.time() + verdict.delay if verdict.delay else None
             self._table.requeue(task, Event.RETRY, error=verdict.error, due=due)
         elif verdict.event is Event.INTERRUPT:
             self._table.requeue(task, Event.INTERRUPT, error=verdict.error)
@@ -313,7 +312,7 @@ class Attempts:
         if task.attempt is not None:
             task.attempt.seen = True
         self._commits.put(Table.CHECKPOINTS, id, value)
-        task.record.checkpoint = (time.time(), len(value))
+        task.record.checkpoint = (self._commits.clock.time(), len(value))
         self._mailboxes.progress(task, acked, acked)
         self._table.touch(task)
         self._commits.after_commit(lambda: self._answer(seat, request))
@@ -451,7 +450,7 @@ class Attempts:
 
     def _count_death(self, task: LiveTask) -> None:
         """Note the death of the task's worker, and forget those that count no more."""
-        record, now = task.record, time.time()
+        record, now = task.record, self._commits.clock.time()
         before = record.deaths
         if before is None:
             # An earlier release kept the number only.

@@ -10,21 +10,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import operator
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from ...storage.store import Store
 from ...storage.tables.schema import Lane
 from ..channel.interface import HANDED
 from ..settings import Settings
 from ..task_kinds import LIMITED, TaskKind
+from ..tasks.commit_loop import CommitLoop
 from ..tasks.live_actor import LiveActor
 from ..tasks.live_task import LiveTask
 from ..tasks.task_table import TaskTable
 from .attempts import LOOK_AFTER, Attempts
-from .pool import TELL_AGAIN, Pool
+from .worker_pool import TELL_AGAIN, WorkerPool
 from .worker_seat import WorkerSeat
 
 log = logging.getLogger("understudy")
@@ -52,15 +51,16 @@ class Dispatcher:
 
     def __init__(
         self,
-        store: Store,
+        commits: CommitLoop,
         table: TaskTable,
         attempts: Attempts,
-        pool: Pool,
+        pool: WorkerPool,
         settings: Settings,
         turn: Callable[[], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._store = store
+        self._clock = commits.clock
+        self._store = commits.store
         self._table = table
         self._queues = table.queues
         self._attempts = attempts
@@ -331,6 +331,26 @@ class Dispatcher:
             # The next turn looks again, even after an error.
             self._turn()
 
+    def note_begun(self) -> bool:
+        """Note what has begun without waiting for the second look; whether there was anything.
+
+        For a clock that stands still: no look would come.
+        """
+        noted = False
+        for seat in list(self._pool.seats):
+            for lane in HANDED:
+                for task in seat.not_begun(lane)[0] if seat.handed[lane] else ():
+                    self._attempts.begun(seat, lane, task)
+                    noted = True
+        if self._look is not None and not any(
+            seat.handed[lane] for seat in self._pool.seats for lane in HANDED
+        ):
+            self._look.cancel()
+            self._look = None
+        if noted:
+            self._turn()
+        return noted
+
     def _look_at_lane(self, seat: WorkerSeat, lane: Lane, overdue: float) -> None:
         begun, not_begun = seat.not_begun(lane)
         for task in begun:
@@ -357,7 +377,7 @@ class Dispatcher:
     # --- delayed tasks ---
 
     def _release_due(self) -> None:
-        released = self._table.release_due(time.time(), AT_ONCE)
+        released = self._table.release_due(self._clock.time(), AT_ONCE)
         if released == AT_ONCE:
             self._turn()
         due = self._queues.next_due()
@@ -372,7 +392,7 @@ class Dispatcher:
                 return
             self._alarm.cancel()
         self._alarm_at = due
-        self._alarm = self._loop.call_later(min(max(0.0, due - time.time()), CLOCK_LOOK), self._turn)
+        self._alarm = self._loop.call_later(min(max(0.0, due - self._clock.time()), CLOCK_LOOK), self._turn)
 
 
 @dataclass(slots=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Final
@@ -271,7 +270,7 @@ class Letters:
         keep = actor.rules.reply_keep
         if letter is not None and flags_of(letter) & KEPT:
             keep = Letter.unpack(letter).keep or keep
-        expires = time.time() + keep
+        expires = self._commits.clock.time() + keep
         for key, row in reply_rows(letter_id, actor.id, expires, reply).items():
             self._commits.put(Table.ACTORS, key, row)
 
@@ -315,7 +314,9 @@ class Letters:
 
     def bury_at(self, id: bytes, letter: bytes, error: ErrorFields) -> None:
         """Keep a letter as a dead one of the actor with this id."""
-        self._commits.put(Table.ACTORS, dead_key(id, new_id()), pack_dead(time.time(), letter, error[:3]))
+        self._commits.put(
+            Table.ACTORS, dead_key(id, new_id()), pack_dead(self._commits.clock.time(), letter, error[:3])
+        )
 
     def redrive(self, actor: LiveActor, dead: Sequence[tuple[bytes, bytes]]) -> None:
         """Send dead letters (row key, letter) again."""
@@ -356,7 +357,7 @@ class Letters:
         first = self.reminders.first
         if first is None:
             return
-        wait = min(max(0.0, first - time.time()), CLOCK_LOOK)
+        wait = min(max(0.0, first - self._commits.clock.time()), CLOCK_LOOK)
         if self._alarm is not None:
             if (
                 not self._alarm.cancelled()
@@ -368,7 +369,7 @@ class Letters:
 
     def _remind(self) -> None:
         self._alarm = None
-        for due in self.reminders.take_due(time.time(), AT_ONCE):
+        for due in self.reminders.take_due(self._commits.clock.time(), AT_ONCE):
             actor = self.receiver(due.actor)
             if actor is not None and not (due.repeated and self._is_full(actor)):
                 self.post(actor, due.letter)

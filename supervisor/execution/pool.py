@@ -1,4 +1,4 @@
-"""The pool: it starts as many workers as are wanted, replaces dead ones, and retires grown or aged ones."""
+"""The pool of worker processes: it starts them by way of the fork server, watches them, and retires grown ones."""
 
 from __future__ import annotations
 
@@ -18,20 +18,16 @@ from ..forking.spawner import Spawner, SpawnFailed
 from ..linux.child_watch import ChildWatch
 from ..linux.processes import ExitStatus, rss_of_tree
 from ..rules.pauses import was_paused
-from ..rules.restart_intensity import RestartIntensity
 from ..settings import Settings
 from ..tasks.attempt import due_of
 from ..wire.socket_buffers import widen
+from .worker_pool import WorkerPool
 from .worker_seat import WorkerEvents, WorkerSeat
 
 log = logging.getLogger("understudy")
 
 #: Seconds between two looks at the memory of workers that have work.
 MEMORY_LOOK: Final = 0.1
-#: Seconds between two warnings of the same.
-TELL_AGAIN: Final = 60.0
-#: Waiting tasks in workers of their own, for each one that may work, above which this is reported.
-MANY_WAITING: Final = 8
 #: Seconds until a worker that could not be started is tried again.
 SPAWN_AGAIN: Final = 1.0
 #: Seconds between two looks where only the replacement of grown workers depends on it.
@@ -48,7 +44,7 @@ class AppEvents(Protocol):
         """No worker will be started any more."""
 
 
-class Pool:
+class Pool(WorkerPool):
     """Owns the fork server and every worker. Started with `start`, ended with `stop`."""
 
     def __init__(
@@ -61,31 +57,17 @@ class Pool:
         app_events: AppEvents,
         turn: Callable[[], None],
     ) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._settings = settings
+        super().__init__(settings, events, turn)
         self._home = home
-        self._events = events
         self._app_events = app_events
-        self._turn = turn
         self._modules: list[str] = []
-        self.seats: list[WorkerSeat] = []
-        #: Set once the app is loaded, or has failed to.
-        self.app_ready = asyncio.Event()
-        self.app_error: AppFailed | None = None
         self._spawner = Spawner(spec, cookie, self._loaded, self._give_up, self._fork_server_ended)
         self._watch = ChildWatch(self._died)
-        self._restarts = RestartIntensity(settings.restarts, max(settings.restarts_within, 0.001))
         self._spawns: set[asyncio.Task[None]] = set()
         self._kills: set[asyncio.Future[Any]] = set()
-        self._number = 0
-        #: When it may be said again that many isolated tasks only wait.
-        self._isolated_told = 0.0
-        self._stopping = False
         self._spawning_again: asyncio.TimerHandle | None = None
         self._looking: asyncio.TimerHandle | None = None
         self._load_due: asyncio.TimerHandle | None = None
-        self.empty = asyncio.Event()
-        self.empty.set()
 
     # --- life ---
 
@@ -98,13 +80,6 @@ class Pool:
     def fork_server_pid(self) -> int | None:
         """The fork server's pid, while it runs."""
         return self._spawner.pid
-
-    def interrupt_all(self) -> None:
-        """Ask every running task to let go at its next chance, and workers with nothing left to exit."""
-        self._stopping = True
-        for seat in self.seats:
-            seat.blameless = True
-            self.retire(seat)
 
     async def stop(self) -> None:
         """Kill what is left, and the fork server with it."""
@@ -211,54 +186,7 @@ class Pool:
 
     # --- spawning ---
 
-    def ensure(self) -> None:
-        """Have as many workers as are wanted."""
-        if self._stopping or not self.app_ready.is_set() or self.app_error is not None:
-            return
-        shared = sum(not seat.alone and not seat.retiring for seat in self.seats)
-        for _ in range(self._settings.worker_count - shared):
-            self._spawn(alone=False)
-
-    def want_isolated(self, count: int) -> None:
-        """So many tasks wait for a worker of their own."""
-        if self._stopping or self.app_error is not None:
-            return
-        idle = sum(seat.alone and not seat.retiring and not seat.tasks for seat in self.seats)
-        # A task that waits does not count, as it takes no slot elsewhere: it may wait for one of those that stand here.
-        waiting = sum(seat.alone and _only_waits(seat) for seat in self.seats)
-        busy = sum(seat.alone and not all(task.parked for task in seat.tasks.values()) for seat in self.seats)
-        for _ in range(min(count, self._settings.isolated - busy) - idle):
-            self._spawn(alone=True)
-        if waiting > MANY_WAITING * self._settings.isolated:
-            self._tell_of_waiting(waiting)
-
-    def _tell_of_waiting(self, waiting: int) -> None:
-        """Say how many processes are there for tasks that only wait; once a minute at most."""
-        if self._loop.time() >= self._isolated_told:
-            self._isolated_told = self._loop.time() + TELL_AGAIN
-            log.warning(
-                "%d tasks that only wait have a worker process of their own each, and more are started; do not use "
-                "`isolate` and `memory_limit` for many tasks that wait for long",
-                waiting,
-            )
-
-    def idle_isolated(self) -> list[WorkerSeat]:
-        """Workers for one task that have not got theirs yet."""
-        return [
-            seat
-            for seat in self.seats
-            if seat.alone and seat.takes(Lane.SYNC) and not seat.tasks and not seat.done
-        ]
-
-    def _spawn(self, *, alone: bool) -> None:
-        self._number += 1
-        try:
-            seat = WorkerSeat(self._number, self._open_channel, self._events, alone=alone)
-        except OSError as error:
-            self._spawn_failed(error)
-            return
-        self.seats.append(seat)
-        self.empty.clear()
+    def _bring_up_soon(self, seat: WorkerSeat) -> None:
         spawn = self._loop.create_task(self._bring_up(seat))
         self._spawns.add(spawn)
         spawn.add_done_callback(self._spawns.discard)
@@ -330,51 +258,10 @@ class Pool:
             self._kills.add(kill)
             kill.add_done_callback(self._kills.discard)
 
-    def retire(self, seat: WorkerSeat) -> None:
-        """Give it nothing new, interrupt what it has, and let it exit when it has nothing left."""
-        if seat.retiring:
-            return
-        seat.retiring = True
-        self._events.retiring(seat)
-        seat.channel.interrupt()
-        if not seat.tasks:
-            seat.stop()
-        self._turn()
-
-    def settle(self, seat: WorkerSeat) -> None:
-        """After reports: a worker that has served its purpose stops."""
-        if not seat.retiring and not seat.alone and 0 < self._settings.worker_tasks <= seat.done:
-            log.info("worker %d has done %d tasks and is replaced", seat.pid, seat.done)
-            self.retire(seat)
-            self.ensure()
-        if not seat.tasks and (seat.retiring or (seat.alone and seat.done)):
-            seat.retiring = True
-            seat.stop()
-
     def _died(self, pid: int, status: ExitStatus) -> None:
         seat = next((seat for seat in self.seats if seat.pid == pid), None)
-        if seat is None:
-            return
-        self.seats.remove(seat)
-        # What it had said before it died still counts: results, and who waited.
-        seat.channel.last_words()
-        try:
-            explained = self._events.died(seat, status)
-        except Exception:
-            log.exception("the tasks of worker %d could not all be settled after its death", pid)
-            explained = False
-        seat.channel.close()
-        if seat.failure is not None:
-            log.error("worker %d could not start: %s", pid, seat.failure)
-        elif not seat.retiring:
-            log.warning("worker %d ended with %s", pid, status)
-        self._forget(seat)
-        self.reap()
-        if not explained and not seat.retiring and not self._stopping:
-            failure = seat.failure or AppFailed(f"worker {pid} ended with {status} without a task to blame")
-            self._count_death(failure)
-        self.ensure()
-        self._turn()
+        if seat is not None:
+            self._bury(seat, status)
 
     def reap(self) -> None:
         """Kill and reap what dead workers' tasks have left behind; it is our child now. Not while a spawn is under
@@ -382,23 +269,6 @@ class Pool:
         known = {seat.pid for seat in self.seats if seat.pid}
         with suppress(OSError):
             self._spawner.reap_orphans(known)
-
-    def _forget(self, seat: WorkerSeat) -> None:
-        if seat in self.seats:
-            self.seats.remove(seat)
-            seat.channel.close()
-        if not self.seats:
-            self.empty.set()
-
-    def _count_death(self, failure: AppFailed) -> None:
-        if self._restarts.note(self._loop.time()) and not self._stopping:
-            self._give_up(
-                AppFailed(
-                    f"workers die too often: {len(self._restarts)} deaths within "
-                    f"{self._restarts.within:g} s. The last: {failure.args[0]}",
-                    failure.remote_traceback,
-                )
-            )
 
     # --- memory ---
 
@@ -438,11 +308,6 @@ class Pool:
             log.warning("worker %d takes %d MiB and is replaced", seat.pid, rss >> 20)
             self.retire(seat)
             self.ensure()
-
-
-def _only_waits(seat: WorkerSeat) -> bool:
-    """Whether the worker has tasks, and all of them wait."""
-    return bool(seat.tasks) and all(task.parked for task in seat.tasks.values())
 
 
 def _looked_at(done: asyncio.Future[Any]) -> None:

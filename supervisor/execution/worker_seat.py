@@ -5,10 +5,10 @@ The seat counts; the channel talks to the worker. The seat passes the channel's 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Protocol
 
+from ...actors.clock import SYSTEM, Clock
 from ...actors.errors import AppFailed
 from ...storage.tables.schema import Lane
 from ..channel.interface import HANDED, ChannelEvents, Frame, WorkerChannel
@@ -52,11 +52,12 @@ class WorkerSeat:
         events: WorkerEvents,
         *,
         alone: bool,
+        clock: Clock = SYSTEM,
     ) -> None:
         self.number = number
         #: For one task that needs a worker of its own.
         self.alone = alone
-        self.spawned_at = time.time()
+        self.spawned_at = clock.time()
         #: Gets nothing new; stops when it has nothing left.
         self.retiring = False
         #: The supervisor stops: whatever ends the worker now, no task is to blame.

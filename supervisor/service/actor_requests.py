@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -75,7 +74,7 @@ class ActorRequests:
         self._admission.check_values([] if args is None else [args], "the argument list")
         if options is not None:
             Options.unpack(options, declared.tasks[class_name][0])
-        record = Record(id, class_name, time.time(), stream, origin, options)
+        record = Record(id, class_name, self._commits.clock.time(), stream, origin, options)
         record.actor = name or ""
         record.state = State.IDLE
         self._admission.note(id)

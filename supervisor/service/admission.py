@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -53,7 +52,7 @@ class Admission:
 
     def _begin(self, rows: Any) -> None:
         """Check the rows and add their tasks to the task table."""
-        now = time.time()
+        now = self._commits.clock.time()
         declared = self._table.declared
         if declared.aliases:
             rows = [(id, declared.present(name), *rest) for id, name, *rest in rows]
@@ -191,7 +190,7 @@ class Admission:
         record = Record(
             new_id,
             self._table.declared.present(old.name),
-            time.time(),
+            self._commits.clock.time(),
             old.stream,
             old.origin,
             old.options,
@@ -208,7 +207,7 @@ class Admission:
         state = None if from_scratch else self._commits.get(Table.CHECKPOINTS, old_id)
         if state is not None:
             self._commits.put(Table.CHECKPOINTS, new_id, state)
-            record.checkpoint = (time.time(), len(state))
+            record.checkpoint = (self._commits.clock.time(), len(state))
         new = (record, self._commits.get(Table.ARGS, old_id))
         _close_if_deaf(*new)
         self._table.add([new])

@@ -198,12 +198,14 @@ class ClientLink(StreamProtocol):
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         transport.set_write_buffer_limits(UNREAD_HIGH - 1, UNREAD_HIGH // 4)
-        sock: socket.socket = transport.get_extra_info("socket")
-        if not peer_uid_ok(sock, self._group):
-            log.error("refused a connection from a process of another user")
-            transport.abort()
-            return
-        widen(sock)
+        # A client in this process has none.
+        sock: socket.socket | None = transport.get_extra_info("socket")
+        if sock is not None:
+            if not peer_uid_ok(sock, self._group):
+                log.error("refused a connection from a process of another user")
+                transport.abort()
+                return
+            widen(sock)
         try:
             self._service.admit(self)
         except UnderstudyError as error:

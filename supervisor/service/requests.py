@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import copy
 import logging
-import time
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any
@@ -14,8 +13,8 @@ from ...actors.errors import AppFailed, InvalidOption, NotRunning, UnderstudyErr
 from ...actors.ids import id_text
 from ...storage.tables.prune import prune, prune_replies
 from ..execution.attempts import Attempts
-from ..execution.pool import Pool
 from ..execution.turns import Turns
+from ..execution.worker_pool import WorkerPool
 from ..home import group_id
 from ..settings import Settings
 from ..tasks.commit_loop import CommitLoop
@@ -57,7 +56,7 @@ class Service:
         mailboxes: Mailboxes,
         turns: Turns,
         attempts: Attempts,
-        pool: Pool,
+        pool: WorkerPool,
         settings: Settings,
         facts: dict[str, Any],
         turn: Callable[[], None],
@@ -366,7 +365,7 @@ class Service:
         self.on_stop(bool(now))
 
     def _prune(self, client: ClientLink, request: int, everything: Any) -> None:
-        now = float("inf") if everything else time.time()
+        now = float("inf") if everything else self._commits.clock.time()
         self._in_background(client, request, lambda: self.prune(now))
 
     async def prune(self, now: float) -> int:
@@ -376,7 +375,7 @@ class Service:
             total += removed
             await self._commits.settled()
         # Replies that an asker may still ask for stay, whatever is pruned.
-        while prune_replies(self._commits.store, time.time(), PRUNE_STEP):
+        while prune_replies(self._commits.store, self._commits.clock.time(), PRUNE_STEP):
             await self._commits.settled()
         if total:
             await self.on_pruned()

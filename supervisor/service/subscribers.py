@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import time
 from typing import Any
 
 from ...storage.batch import Batch
@@ -53,8 +52,9 @@ class Subscribers:
         if batch is not self._changes_in:
             self._changes_in, self._changes = batch, []
             self._commits.after_commit(functools.partial(self._tell_changes, self._changes))
+        now = self._commits.clock.time()
         self._changes.append(
-            (record.id, record.name, record.state, record.attempt, time.time(), record.stream, progress)
+            (record.id, record.name, record.state, record.attempt, now, record.stream, progress)
         )
 
     def _tell_changes(self, changes: list[tuple[Any, ...]]) -> None:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from ...actors.clock import SYSTEM, Clock
 from ...actors.errors import StoreError, StoreFull, UnderstudyError
 from ...storage.batch import Batch
 from ...storage.store import Store
@@ -36,7 +36,15 @@ BACKLOG_LOW: Final = 16 * MIB
 class CommitLoop:
     """Owns the store. Everything here is called in the loop's thread, unless it says otherwise."""
 
-    def __init__(self, home: Path, settings: Settings) -> None:
+    def __init__(
+        self,
+        home: Path,
+        settings: Settings,
+        clock: Clock = SYSTEM,
+        open_store: Callable[..., Store] = Store.open,
+    ) -> None:
+        """`clock` is that of all parts of the supervisor; `open_store` takes the arguments of `Store.open`."""
+        self.clock = clock
         self._loop = asyncio.get_running_loop()
         #: Runs before every seal and writes what is dirty into the open batch.
         self.before_seal: Callable[[], None] = lambda: None
@@ -47,7 +55,7 @@ class CommitLoop:
         self._behind = False
         self._closed = False
         self._wary_until = 0.0
-        self.store = Store.open(
+        self.store = open_store(
             home,
             map_size=settings.map_size,
             durability=settings.durability,
@@ -95,12 +103,12 @@ class CommitLoop:
 
     def _commit(self) -> None:
         """Write the little there is while the loop waits, unless the disk has been slow: then it must not wait."""
-        began = time.monotonic()
+        began = self.clock.monotonic()
         if began < self._wary_until:
             self.store.seal()
             return
         batch = self.store.commit()
-        ended = time.monotonic()
+        ended = self.clock.monotonic()
         if ended - began > SLOW:
             self._wary_until = ended + WARY
         if batch is not None:

@@ -155,8 +155,8 @@ class LiveActor(LiveTask):
         self.turn = None
         self.stand()
 
-    def end(self, event: Event, error: ErrorRow | None, value: bytes | None) -> None:
+    def end(self, event: Event, error: ErrorRow | None, value: bytes | None, now: float) -> None:
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
-        super().end(event, error, value)
+        super().end(event, error, value, now)

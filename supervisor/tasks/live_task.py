@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any, Final
 
 from ...actors.state import TERMINAL, Event, State, after
@@ -176,12 +175,12 @@ class LiveTask:
         record.started = record.pid = None
         self._leave_worker()
 
-    def end(self, event: Event, error: ErrorRow | None, value: bytes | None) -> None:
-        """It has reached its final state."""
+    def end(self, event: Event, error: ErrorRow | None, value: bytes | None, now: float) -> None:
+        """It has reached its final state, at `now` in seconds since the epoch."""
         record = self.record
         record.state = after(record.state, event)
         assert record.state in TERMINAL
-        record.ended = time.time()
+        record.ended = now
         record.pid = None
         if record.due is not None:
             record.due = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Final
@@ -67,7 +66,9 @@ class TaskLog:
             self._first += 1
         notice = f"{self._dropped:,} earlier lines were dropped: a task's log keeps {self._limit:,} bytes"
         self._commits.put(
-            Table.LOGS, log_key(self._id, NOTICE), msgpack.packb([(time.time(), "notice", notice)])
+            Table.LOGS,
+            log_key(self._id, NOTICE),
+            msgpack.packb([(self._commits.clock.time(), "notice", notice)]),
         )
 
     def _read(self) -> None:

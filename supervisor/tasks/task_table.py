@@ -306,7 +306,7 @@ class TaskTable:
         acknowledged: they are kept as long as the record.
         """
         queue, key = self.queues.of(task), task.key
-        task.end(event, error, value)
+        task.end(event, error, value, self._commits.clock.time())
         if queue is not None and key is not None:
             queue.discard(key)
         if value is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 
@@ -93,7 +92,7 @@ class WriteBehind:
                 task.stored_key = key
         self._merge(tasks, live)
         for keep, ids in self._expiring.items():
-            rows = expiry_rows(time.time() + keep, ids)
+            rows = expiry_rows(self._commits.clock.time() + keep, ids)
             self._commits.store.batch.merge(Table.EXPIRY, rows, EXPIRY_KEY_BYTES * len(ids))
         self._expiring.clear()
         self._commits.after_commit(lambda: self._written(dirty, ended, batch))

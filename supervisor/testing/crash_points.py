@@ -65,13 +65,13 @@ POINTS: Final[dict[str, tuple[Process, str]]] = {
     # The new process waits until it is the supervisor's child.
     "orphan": (Process.FORK_SERVER, "supervisor.forking.fork_server:_await_adoption"),
     # A worker receives tasks.
-    "take": (Process.WORKER, "supervisor.worker.worker:Worker._run_these"),
+    "take": (Process.WORKER, "supervisor.worker.actor_host:ActorHost._run_these"),
     # A worker receives messages for a task.
-    "deliver": (Process.WORKER, "supervisor.worker.worker:Worker._messages"),
+    "deliver": (Process.WORKER, "supervisor.worker.actor_host:ActorHost._messages"),
     # The actor of an attempt is made, before its code begins.
-    "begin": (Process.WORKER, "supervisor.worker.worker:Worker._actor_for"),
+    "begin": (Process.WORKER, "supervisor.worker.actor_host:ActorHost._actor_for"),
     # An attempt has ended; the report is not sent yet.
-    "end": (Process.WORKER, "supervisor.worker.worker:Worker.ended"),
+    "end": (Process.WORKER, "supervisor.worker.actor_host:ActorHost.ended"),
     # Buffered reports are sent to the supervisor: results, checkpoints, acknowledgements.
     "report": (Process.WORKER, "supervisor.worker.report_buffer:ReportBuffer._send"),
 }

@@ -8,7 +8,6 @@ checkpoint or end.
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
 import traceback
@@ -16,6 +15,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final, Protocol
 
+from ...actors.clock import SYSTEM, Clock
 from ..wire.codec import encode, parts
 from ..wire.messages import Report
 
@@ -40,6 +40,23 @@ class Watched(Protocol):
         """Whether it need not be called again."""
 
 
+class Outlet(Protocol):
+    """Where the reports go: a socket."""
+
+    def sendall(self, data: bytes, /) -> None:
+        """Send all of it. OSError if nobody is there to read it."""
+
+
+class Signal(Protocol):
+    """Says that there is something to send; an event."""
+
+    def is_set(self) -> bool:
+        """Whether it was said."""
+
+    def set(self) -> None:
+        """Say it."""
+
+
 class ReportBuffer:
     """The buffer. Any thread may call any method.
 
@@ -50,12 +67,14 @@ class ReportBuffer:
 
     def __init__(
         self,
-        sock: socket.socket,
+        sock: Outlet,
         on_broken: Callable[[], None] = lambda: None,
         attempts: Mapping[bytes, object] = MappingProxyType({}),
+        clock: Clock = SYSTEM,
     ) -> None:
         """`on_broken` is called by the thread whose send fails. `attempts`: the current ones by task id."""
         self._sock = sock
+        self._clock = clock
         self._on_broken = on_broken
         self._attempts = attempts
         self._watched: set[Watched] = set()
@@ -63,7 +82,6 @@ class ReportBuffer:
         self._mutex = threading.Lock()
         # Held while gathering and sending, so that reports are sent in their order.
         self._sending = threading.Lock()
-        self._some = threading.Event()
         self._done: list[Any] = []
         self._parked: dict[bytes, bool] = {}
         self._taken: dict[bytes, tuple[int, int]] = {}
@@ -73,8 +91,16 @@ class ReportBuffer:
         self._log_size = 0
         self._log_due = 0.0
         self._closed = False
-        self._thread = threading.Thread(target=self._run, name="understudy-reports", daemon=True)
+        self._some = self._begin()
+
+    def _begin(self) -> Signal:
+        """Have what gathers sent soon after the signal that is returned."""
+        some = threading.Event()
+        self._thread = threading.Thread(
+            target=self._run, args=(some,), name="understudy-reports", daemon=True
+        )
         self._thread.start()
+        return some
 
     # --- gathering ---
 
@@ -132,13 +158,13 @@ class ReportBuffer:
 
         This is the back-pressure: a task that prints faster than the supervisor reads waits here.
         """
-        at = time.time() if at is None else at
+        at = self._clock.time() if at is None else at
         with self._mutex:
             if not self._counts(id, of):
                 return False
             first = not self._logs
             if first:
-                self._log_due = time.monotonic() + LOG_LINGER
+                self._log_due = self._clock.monotonic() + LOG_LINGER
             self._logs.setdefault(id, []).append((at, level, text))
             self._log_size += _LINE + len(text)
             much = self._log_size >= LOG_GATHERED
@@ -217,11 +243,11 @@ class ReportBuffer:
             self._closed = True
             self._on_broken()
 
-    def _run(self) -> None:
+    def _run(self, some: threading.Event) -> None:
         try:
             while not self._closed:
-                self._some.wait(max(0.0, self._log_due - time.monotonic()) if self._logs else None)
-                self._some.clear()
+                some.wait(max(0.0, self._log_due - time.monotonic()) if self._logs else None)
+                some.clear()
                 time.sleep(LINGER)
                 if self._watched:
                     self._look()

@@ -15,6 +15,7 @@ from understudy.actors import values
 from understudy.actors.attempt.actor import TaskActor
 from understudy.actors.attempt.async_actor import AsyncTaskActor
 from understudy.actors.attempt.host import Assignment, Outcome
+from understudy.actors.clock import SYSTEM
 from understudy.actors.ids import new_id
 from understudy.actors.inside import aio, context
 from understudy.actors.task.declaration import Task
@@ -85,6 +86,9 @@ class Play:
 
 class Stage:
     """Implements `Host`. `answer` decides when and how a checkpoint or restore is answered."""
+
+    clock = SYSTEM
+    calls = None
 
     def __init__(self) -> None:
         self.changed = threading.Condition()

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from desk import Desk
-from memory_store import MemoryStore
 from understudy.storage.environment import Environment
 from understudy.storage.store import Store
 
@@ -23,9 +22,7 @@ def open_desk(home: Path) -> Iterator[Callable[..., Desk]]:
     """Opens a store, of the test's home and on the disk unless told otherwise; closed at the end."""
     desks: list[Desk] = []
 
-    def open_desk(
-        kind: type[Store] | type[MemoryStore] = Store, place: Path | None = None, **options: Any
-    ) -> Desk:
+    def open_desk(kind: type[Store] = Store, place: Path | None = None, **options: Any) -> Desk:
         desks.append(Desk(kind, place or home, **{"map_size": 1 << 20, **options}))
         return desks[-1]
 

@@ -23,12 +23,12 @@ from hypothesis.stateful import (
 from lmdb import verify
 
 from desk import Desk
-from memory_store import MemoryStore
 from understudy.actors.errors import StoreError, StoreFull
 from understudy.storage import environment
 from understudy.storage import store as module
 from understudy.storage.batch import Batch
 from understudy.storage.file.names import store_file
+from understudy.storage.memory_store import MemoryStore
 from understudy.storage.store import Store
 from understudy.storage.tables.schema import SCHEMA_VERSION, Table, after_prefix, mail_key
 from waiting import until
@@ -438,7 +438,7 @@ def test_the_reserve_counts_as_full_and_is_asked_for_rarely(desk: Desk, monkeypa
         asked.append(time.monotonic())
         return room[0], 1000
 
-    monkeypatch.setattr(module, "room_and_reserve", room_and_reserve)
+    monkeypatch.setattr(environment, "room_and_reserve", room_and_reserve)
     until(lambda: desk.store.full)
     count = len(asked)
     monkeypatch.setattr(module, "RESERVE_CHECK", 3600.0)
@@ -453,7 +453,7 @@ def test_the_reserve_counts_as_full_and_is_asked_for_rarely(desk: Desk, monkeypa
 
 def test_what_has_come_since_the_disk_was_asked_counts(desk: Desk, monkeypatch):
     monkeypatch.setattr(module, "RESERVE_CHECK", 3600.0)
-    monkeypatch.setattr(module, "room_and_reserve", lambda path: (10_000, 1000))
+    monkeypatch.setattr(environment, "room_and_reserve", lambda path: (10_000, 1000))
     desk.store._room_asked = -3600.0
     assert not desk.store.full
     desk.store.put(Table.RESULTS, b"a" * 16, b"x" * 3_000)
@@ -475,7 +475,7 @@ def test_how_much_room_there_is(desk: Desk, monkeypatch):
     monkeypatch.setattr(module, "RESERVE_CHECK", 0.0)
     seen = []
     for room in (module.PLENTY + 10_000, module.PLENTY - 10_000, 0, -400, -600):
-        monkeypatch.setattr(module, "room_and_reserve", lambda path, room=room: (room, 1000))
+        monkeypatch.setattr(environment, "room_and_reserve", lambda path, room=room: (room, 1000))
         seen.append((desk.store.scarce, desk.store.full, desk.store.short))
     assert seen == [
         (False,) * 3,
@@ -488,7 +488,7 @@ def test_how_much_room_there_is(desk: Desk, monkeypatch):
 
 def test_room_that_deleted_rows_have_left_in_the_file_counts(desk: Desk, monkeypatch):
     monkeypatch.setattr(module, "RESERVE_CHECK", 0.0)
-    monkeypatch.setattr(module, "room_and_reserve", lambda path: (-100_000, 200_000))
+    monkeypatch.setattr(environment, "room_and_reserve", lambda path: (-100_000, 200_000))
     for number in range(100):
         desk.store.put(Table.RESULTS, b"%016d" % number, bytes(10_000))
     desk.flush()

@@ -6,7 +6,6 @@ import queue
 from pathlib import Path
 from typing import Any
 
-from memory_store import MemoryStore
 from understudy.actors.errors import StoreError, UnderstudyError
 from understudy.storage.batch import Batch
 from understudy.storage.store import Store
@@ -19,7 +18,7 @@ from waiting import until
 class Desk:
     """A store and its loop, which reports commits to it and runs the acks in the calling thread."""
 
-    def __init__(self, kind: type[Store] | type[MemoryStore], home: Path, **options: Any) -> None:
+    def __init__(self, kind: type[Store], home: Path, **options: Any) -> None:
         self.commits: queue.SimpleQueue[Batch] = queue.SimpleQueue()
         self.troubles: list[StoreError] = []
         self.recoveries = 0
@@ -61,7 +60,7 @@ class Desk:
         return done.get(timeout=20)
 
 
-def expire(store: Store | MemoryStore, record: Record, keep: float | None) -> None:
+def expire(store: Store, record: Record, keep: float | None) -> None:
     """Make an ended task expire `keep` seconds after its end, as the task table does."""
     assert record.ended is not None
     if keep is not None:

@@ -146,6 +146,13 @@ class LiveActor:
         self.args, self.kwargs = values.unpack(values.pack([args, kwargs]))
         self.thread = threading.Thread(target=copy_context().run, args=[self.run], daemon=True)
 
+    @property
+    def host(self) -> LiveActor:
+        return self
+
+    def runtime(self) -> Any:
+        return self.port
+
     def run(self) -> None:
         current_actor.current.set(self)  # type: ignore[arg-type]
         actor = self.cls.__new__(self.cls)

@@ -22,7 +22,7 @@ LIMITS = {
     "characters of a traceback that are kept": "actors.attempt.host.TRACEBACK_LIMIT",
     "characters of a progress note": "actors.inside.context.NOTE_LIMIT",
     "characters of a printed line": "actors.line_buffer.LINE_LIMIT",
-    "characters of a record of `logging`": "supervisor.worker.worker.ENTRY_LIMIT",
+    "characters of a record of `logging`": "supervisor.worker.actor_host.ENTRY_LIMIT",
     "bytes of the reason of a WebSocket's close": "actors.websocket.connect_options.REASON_LIMIT",
     "tasks or messages in one commit of `start_many`, `send_many`": "supervisor.settings.BATCH_LIMIT",
     "bytes of these tasks or messages": "supervisor.settings.BATCH_BYTES",

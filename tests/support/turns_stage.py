@@ -18,6 +18,7 @@ from understudy.actors.attempt.host import Assignment, Ending, Outcome
 from understudy.actors.attempt.resident import Resident
 from understudy.actors.attempt.transactions import Transactions
 from understudy.actors.attempt.turn import TurnActor
+from understudy.actors.clock import SYSTEM
 from understudy.actors.ids import new_id
 from understudy.actors.refs.actor import Actor
 from understudy.actors.refs.letter import Kind, Letter, Op
@@ -79,6 +80,8 @@ class Stage:
     """One actor and what is on its disk. Implements `Host`."""
 
     home = "/nowhere"
+    clock = SYSTEM
+    calls = None
     made: ClassVar[list[Stage]] = []
     """Those that are to be closed."""
 

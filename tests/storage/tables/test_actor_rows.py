@@ -2,15 +2,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import groupby
+from pathlib import Path
 
 import msgpack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memory_store import MemoryStore
 from understudy.actors.errors import InvalidOption
 from understudy.actors.refs import actor
+from understudy.storage.memory_store import MemoryStore
 from understudy.storage.tables import actor_rows as rows
 from understudy.storage.tables.schema import MAX_KEY_BYTES, Table
 
@@ -220,7 +221,7 @@ def test_only_replies_without_a_time_in_their_id_are_listed_by_time():
 
 @given(st.sets(NEAR_IDS, max_size=8), st.integers(1, 3))
 def test_actors_with_letters_are_found_a_few_at_a_time(ids: set[bytes], most: int):
-    store = MemoryStore(lambda _batch: None)
+    store = MemoryStore.open(Path(), on_commit=lambda _batch: None)
     reads = 0
     for id in ids:
         for seq in (1, 2, 2**64 - 1):

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from desk import Desk, expire
-from memory_store import MemoryStore
 from tasks import EPOCH, add_task, new_id
 from understudy.actors.state import State
+from understudy.storage.memory_store import MemoryStore
 from understudy.storage.store import Store
 from understudy.storage.tables import actor_rows
 from understudy.storage.tables import prune as module

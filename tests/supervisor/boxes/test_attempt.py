@@ -12,6 +12,7 @@ import pytest
 
 from understudy import BoxConf, BoxRefused, EngineError, ImageAbsent, Interrupted
 from understudy.actors import values
+from understudy.actors.clock import SYSTEM
 from understudy.actors.ids import id_text, new_id
 from understudy.supervisor.boxes import attempt
 from understudy.supervisor.boxes import spec as spec_module
@@ -144,6 +145,7 @@ class Actor:
     def __init__(self, home: str) -> None:
         self.id = new_id()
         self.host = self
+        self.clock = SYSTEM
         self.home = home
         self.assignment = self
         self.attempt = 1

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -256,7 +257,7 @@ def test_the_clock_is_looked_at_again_after_a_while(home: Path, monkeypatch: Any
             id = it.add(due=time.time() + 3600)
             await it.settle()
             real = time.time
-            monkeypatch.setattr(dispatcher_module.time, "time", lambda: real() + 7200)
+            it.dispatcher._clock = cast("Any", SimpleNamespace(time=lambda: real() + 7200))
             await it.until(it.workers[0].begin)
             assert it.record(id).due is None
 

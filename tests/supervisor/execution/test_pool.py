@@ -24,6 +24,7 @@ from understudy.storage.tables.schema import Lane
 from understudy.supervisor.app import AppSpec
 from understudy.supervisor.channel.local import LocalChannel
 from understudy.supervisor.execution import pool as pool_module
+from understudy.supervisor.execution import worker_pool
 from understudy.supervisor.execution.pool import Pool
 from understudy.supervisor.execution.worker_seat import WorkerSeat
 from understudy.supervisor.linux.processes import ExitStatus, children_of, kill_strays
@@ -227,7 +228,7 @@ def test_deaths_that_nothing_explains_are_borne_only_so_often(tmp_path: Path):
 def test_a_task_that_waits_leaves_its_place_to_another(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(pool_module, "MANY_WAITING", 0)
+    monkeypatch.setattr(worker_pool, "MANY_WAITING", 0)
 
     async def story() -> None:
         async with troupe(tmp_path, workers=1, isolated=1) as it:

@@ -45,7 +45,7 @@ def test_the_assignment():
         (LiveTask.take_back, True),
         (lambda task: task.requeue(Event.INTERRUPT, None, None), True),
         (lambda task: task.requeue(Event.RETRY, None, 5.0), True),
-        (lambda task: task.end(Event.COMPLETE, None, b"value"), False),
+        (lambda task: task.end(Event.COMPLETE, None, b"value", 1.0), False),
     ],
     ids=["taken back", "interrupted", "retried", "ended"],
 )

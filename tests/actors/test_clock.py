@@ -3,7 +3,7 @@ from __future__ import annotations
 import threading
 import time
 
-from understudy.actors.attempt.wakeup import Wakeup
+from understudy.actors.clock import ThreadWakeup as Wakeup
 
 
 def test_a_ring_that_nobody_waits_for_yet_ends_the_next_wait_and_only_that() -> None:

@@ -1,0 +1,107 @@
+"""The clock: what time it is, and how a thread waits.
+
+Everything that reads the time or waits takes it from one `Clock`, which it is given. `SYSTEM` is the real one. The test
+kit has a virtual one, whose time passes only when a test says so.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import CancelledError, Future
+from typing import Any, Final, Protocol, TypeVar
+
+T = TypeVar("T")
+
+
+class Wakeup(Protocol):
+    """The wakeup of one waiting thread."""
+
+    def ring(self) -> None:
+        """End the wait, or the next one. Any thread may call it."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait for the next ring; False when `timeout` seconds run out."""
+
+
+class Clock(Protocol):
+    """A source of time. Any thread may call any method."""
+
+    def time(self) -> float:
+        """Seconds since the epoch."""
+
+    def monotonic(self) -> float:
+        """Seconds from a point in the past; it never goes back."""
+
+    def wakeup(self) -> Wakeup:
+        """A new wakeup for the calling thread."""
+
+    def wait(self, future: Future[Any], seconds: float | None) -> bool:
+        """Wait for the future; False if it is not done in time."""
+
+
+class SystemClock:
+    """The time of this machine."""
+
+    monotonic = staticmethod(time.monotonic)
+    time = staticmethod(time.time)
+
+    @staticmethod
+    def wakeup() -> Wakeup:
+        """See `Clock`."""
+        return ThreadWakeup()
+
+    @staticmethod
+    def wait(future: Future[Any], seconds: float | None) -> bool:
+        """See `Clock`."""
+        try:
+            # As the base class does it: a future of a user would turn the result into a value.
+            Future.exception(future, seconds)
+        except TimeoutError:
+            return future.done()
+        except CancelledError:
+            pass
+        return True
+
+
+class ThreadWakeup:
+    """Any thread may ring; one thread waits. A ring before the wait ends the next wait at once.
+
+    It is only a lock. An Event can wake several threads, which is not needed here. For that it has a
+    condition with a queue of waiters, which takes 1.5 KB for each of the thousands of tasks that may wait in
+    a worker.
+    """
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def ring(self) -> None:
+        """End the wait, or the next one."""
+        try:
+            self._lock.release()
+        except RuntimeError:
+            # An earlier ring has not been consumed yet.
+            pass
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait for the next ring; False when `timeout` seconds run out."""
+        return self._lock.acquire(timeout=-1 if timeout is None else min(timeout, threading.TIMEOUT_MAX))
+
+
+SYSTEM: Final[Clock] = SystemClock()
+
+
+class TimedFuture(Future[T]):
+    """A future of which others know by what clock to wait for it."""
+
+    def __init__(self, clock: Clock = SYSTEM) -> None:
+        super().__init__()
+        self.clock = clock
+
+
+def clock_of(future: Future[Any]) -> Clock:
+    """The clock by which to wait for a future; the system's for one of another library."""
+    return getattr(future, "clock", SYSTEM)
