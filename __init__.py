@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .actors.box import api as _box
     from .actors.box.conf import BoxConf as BoxConf
     from .actors.errors import *  # noqa: F403 - the exceptions, and ErrorInfo
-    from .actors.inside import aio as _aio
+    from .actors.inside import aio as aio
     from .actors.inside.context import actor as actor
     from .actors.inside.context import cancelled as cancelled
     from .actors.inside.context import checkpoint as checkpoint
@@ -56,7 +56,8 @@ if TYPE_CHECKING:
     from .supervisor.client.runtime import Runtime as Runtime
     from .supervisor.client.views import DeadLetter as DeadLetter
 
-    aio, box, ws = _aio, _box, _ws
+    box = _box  # one by one: pyright takes modules that are unpacked from a tuple for Any
+    ws = _ws
 
 __version__ = "0.1.0"
 

@@ -105,7 +105,7 @@ def library_files(limit: int | None) -> list[str]:
     return sorted(str(path) for path in files if path.is_file())[:limit]
 
 
-def watch_and_kill(runtime: Runtime, job: TaskInfo, files: int, console: Console) -> list[str]:
+def watch_and_kill(runtime: Runtime, job: TaskInfo[list[Row]], files: int, console: Console) -> list[str]:
     """Show the job's progress and kill processes as `KILLS` says; the killed ones."""
     killed: list[str] = []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -126,7 +126,9 @@ def watch_and_kill(runtime: Runtime, job: TaskInfo, files: int, console: Console
     return killed
 
 
-def report(runtime: Runtime, job: TaskInfo, killed: list[str], seconds: float, straight: float) -> Table:
+def report(
+    runtime: Runtime, job: TaskInfo[list[Row]], killed: list[str], seconds: float, straight: float
+) -> Table:
     """A table of the kills, attempts, messages and times."""
     record = job.status()
     short = runtime.list(task=read_files.name, stream=job.stream_id, limit=100_000)

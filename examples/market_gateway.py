@@ -24,7 +24,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,7 @@ def settle(trades: list[Trade]) -> dict[str, Any]:
 @task(timeout=None, retry=Retry(attempts=1_000, delay=0.1))
 def gateway(url: str, last: int) -> list[str]:
     """Turn the feed's trades up to number `last` into bars; the ids of their tasks."""
-    state = restore() or {"seen": 0, "bar": [], "tasks": []}
+    state: dict[str, Any] = restore() or {"seen": 0, "bar": [], "tasks": []}
 
     def subscribe(feed: ws.Connection) -> None:
         feed.send({"op": "subscribe", "after": state["seen"]})
@@ -80,7 +80,8 @@ def gateway(url: str, last: int) -> list[str]:
                 # If this process dies before the checkpoint, the next attempt gets the same task by its key.
                 state["tasks"].append(settle.options(key=f"bar-{bar[0]['number']}").start(bar).id)
                 checkpoint(state)
-    return state["tasks"]
+    tasks: list[str] = state["tasks"]
+    return tasks
 
 
 # --- a simulated market ---
@@ -131,7 +132,12 @@ class Feed:
 
     def cut_off(self) -> None:
         """Abort all connections without a closing handshake."""
-        self._loop.call_soon_threadsafe(lambda: [client.transport.abort() for client in self._clients])
+
+        def abort() -> None:
+            for client in self._clients:
+                client.transport.abort()
+
+        self._loop.call_soon_threadsafe(abort)
 
 
 def main() -> int:
@@ -147,7 +153,7 @@ def main() -> int:
         with Runtime(home, workers=2, max_crashes=1_000) as rt:
             info = gateway.start(feed.url, len(day))
             for part, what in KILLS:
-                seen = wait_for(rt, info, lambda seen, part=part: seen >= part * len(day))
+                seen = wait_for(rt, info, part * len(day))
                 if what == "feed":
                     feed.cut_off()
                     print(f"trade {seen}: the feed's connection cut off")
@@ -172,16 +178,16 @@ def main() -> int:
     return 0 if right else 1
 
 
-def wait_for(rt: Runtime, info: TaskInfo, reached: Callable[[int], bool]) -> int:
-    """Wait until `reached` accepts the last trade in the checkpoint or the task ends; this trade's number."""
+def wait_for(rt: Runtime, info: TaskInfo[list[str]], number: float) -> int:
+    """Wait until the checkpoint holds the trade of this number or the task ends; the number of its last trade."""
     while True:
         seen: int = (rt.restore(info.id) or {"seen": 0})["seen"]
-        if reached(seen) or info.status().ended is not None:
+        if seen >= number or info.status().ended is not None:
             return seen
         time.sleep(0.01)
 
 
-def worker_of(rt: Runtime, info: TaskInfo) -> int:
+def worker_of(rt: Runtime, info: TaskInfo[list[str]]) -> int:
     """The pid of the gateway's worker."""
 
     def pids() -> Iterator[int]:

@@ -54,13 +54,15 @@ __path__: list[str] = []
 _CALLS_AT_ONCE: Final = 10_000
 
 
-def __getattr__(name: str) -> Any:
-    # Imported on first use: `ws` loads `websockets`, and both import this module.
-    if name in ("box", "ws"):
-        module = import_module("..box.aio" if name == "box" else "..websocket.aio", __package__)
-        globals()[name] = module
-        return module
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if not TYPE_CHECKING:  # a type checker that saw it would accept every name
+
+    def __getattr__(name: str) -> Any:
+        # Imported on first use: `ws` loads `websockets`, and both import this module.
+        if name in ("box", "ws"):
+            module = import_module("..box.aio" if name == "box" else "..websocket.aio", __package__)
+            globals()[name] = module
+            return module
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 async def receive(timeout: float | None = None, *, shield: bool = False) -> Any:

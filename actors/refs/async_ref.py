@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from ..task.handles import TaskRecord
     from .actor import Actor
 
-A = TypeVar("A", bound="Actor")
+A_co = TypeVar("A_co", bound="Actor", covariant=True)
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class AsyncActorRef(Generic[A]):
+class AsyncActorRef(Generic[A_co]):
     """A reference to an actor whose calls wait on the event loop: `await ref.call(Account.deposit, 5)`.
 
     A call that is cancelled waits no longer, and leaves nothing behind; its message may be handled all the same. As a
@@ -28,10 +28,10 @@ class AsyncActorRef(Generic[A]):
 
     __slots__ = ("sync",)
 
-    sync: ActorRef[A]
+    sync: ActorRef[A_co]
     """The same reference for code that may block. Its futures can be awaited, too."""
 
-    def __init__(self, ref: ActorRef[A]) -> None:
+    def __init__(self, ref: ActorRef[A_co]) -> None:
         self.sync = ref
 
     @property
@@ -61,7 +61,7 @@ class AsyncActorRef(Generic[A]):
     def __reduce__(self) -> tuple[Any, ...]:
         return AsyncActorRef, (self.sync,)
 
-    def options(self, *, key: str | None = None, timeout: float | None = None) -> AsyncActorRef[A]:
+    def options(self, *, key: str | None = None, timeout: float | None = None) -> AsyncActorRef[A_co]:
         """See `ActorRef.options`."""
         return AsyncActorRef(self.sync.options(key=key, timeout=timeout))
 
@@ -76,14 +76,14 @@ class AsyncActorRef(Generic[A]):
     @overload
     async def call(
         self,
-        method: Callable[Concatenate[A, P], Coroutine[Any, Any, R]],
+        method: Callable[Concatenate[A_co, P], Coroutine[Any, Any, R]],
         /,
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> R: ...
     @overload
     async def call(
-        self, method: Callable[Concatenate[A, P], R], /, *args: P.args, **kwargs: P.kwargs
+        self, method: Callable[Concatenate[A_co, P], R], /, *args: P.args, **kwargs: P.kwargs
     ) -> R: ...
     @overload
     async def call(self, method: str, /, *args: Any, **kwargs: Any) -> Any: ...
@@ -94,7 +94,7 @@ class AsyncActorRef(Generic[A]):
 
     @overload
     async def cast(
-        self, method: Callable[Concatenate[A, P], Any], /, *args: P.args, **kwargs: P.kwargs
+        self, method: Callable[Concatenate[A_co, P], Any], /, *args: P.args, **kwargs: P.kwargs
     ) -> None: ...
     @overload
     async def cast(self, method: str, /, *args: Any, **kwargs: Any) -> None: ...
@@ -107,14 +107,14 @@ class AsyncActorRef(Generic[A]):
     @overload
     def submit(
         self,
-        method: Callable[Concatenate[A, P], Coroutine[Any, Any, R]],
+        method: Callable[Concatenate[A_co, P], Coroutine[Any, Any, R]],
         /,
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> ActorFuture[R]: ...
     @overload
     def submit(
-        self, method: Callable[Concatenate[A, P], R], /, *args: P.args, **kwargs: P.kwargs
+        self, method: Callable[Concatenate[A_co, P], R], /, *args: P.args, **kwargs: P.kwargs
     ) -> ActorFuture[R]: ...
     @overload
     def submit(self, method: str, /, *args: Any, **kwargs: Any) -> ActorFuture[Any]: ...

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .actor import Actor
     from .ref import ActorRef
 
-A = TypeVar("A", bound="Actor")
+A_co = TypeVar("A_co", bound="Actor", covariant=True)
 T = TypeVar("T")
 
 _ABSENT: Final = object()
@@ -34,7 +34,7 @@ def traversable(obj: T) -> T:
     return obj
 
 
-class ActorProxy(Generic[A]):
+class ActorProxy(Generic[A_co]):
     """The attributes and methods of an actor.
 
     - Reading an attribute gives its future; setting one waits until it is set.
@@ -47,9 +47,9 @@ class ActorProxy(Generic[A]):
 
     __slots__ = ("_attr_path", "actor_ref")
 
-    actor_ref: ActorRef[A]
+    actor_ref: ActorRef[A_co]
 
-    def __init__(self, actor_ref: ActorRef[A], *, attr_path: tuple[str, ...] = ()) -> None:
+    def __init__(self, actor_ref: ActorRef[A_co], *, attr_path: tuple[str, ...] = ()) -> None:
         """ActorDeadError if the actor is dead."""
         turn = turn_here()
         if not attr_path and (turn is None or turn.id != actor_ref.id_bytes) and not actor_ref.is_alive():
@@ -101,12 +101,12 @@ class ActorProxy(Generic[A]):
         self.actor_ref._asked(True, None, None, Op.SET, path, values.pack(value, name), 0)
 
 
-class CallableProxy(Generic[A]):
+class CallableProxy(Generic[A_co]):
     """A method of an actor, which was not called yet."""
 
     __slots__ = ("_attr_path", "actor_ref")
 
-    def __init__(self, actor_ref: ActorRef[A], attr_path: tuple[str, ...]) -> None:
+    def __init__(self, actor_ref: ActorRef[A_co], attr_path: tuple[str, ...]) -> None:
         self.actor_ref = actor_ref
         self._attr_path = attr_path
 

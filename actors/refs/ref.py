@@ -37,14 +37,14 @@ if TYPE_CHECKING:
     from .actor import Actor
     from .proxy import ActorProxy
 
-A = TypeVar("A", bound="Actor")
+A_co = TypeVar("A_co", bound="Actor", covariant=True)
 P = ParamSpec("P")
 R = TypeVar("R")
 
 _INSTEAD: Final = "await ref.submit(method, …), ref.ask(…, block=False) or ref.tell(…, block=False)"
 
 
-class ActorRef(Generic[A]):
+class ActorRef(Generic[A_co]):
     """A reference to an actor, which may be dead by now; frozen.
 
     It is a value: it can be pickled, and be an argument, a message, an attribute or a result. There it speaks to the
@@ -90,7 +90,7 @@ class ActorRef(Generic[A]):
         return self._task
 
     @property
-    def actor_class(self) -> type[A]:
+    def actor_class(self) -> type[A_co]:
         """Its class; UnknownTask if the module of the class is not imported here."""
         cls = self._class()
         if cls is None:
@@ -127,7 +127,7 @@ class ActorRef(Generic[A]):
 
     # --- options ---
 
-    def options(self, *, key: str | None = None, timeout: float | None = None) -> ActorRef[A]:
+    def options(self, *, key: str | None = None, timeout: float | None = None) -> ActorRef[A_co]:
         """A copy whose messages have these options.
 
         `key`: a message under a key that this actor has had is not handled again; an ask gets the stored answer. It is
@@ -136,7 +136,7 @@ class ActorRef(Generic[A]):
         """
         if key is not None:
             _check_key(key)
-        copy: ActorRef[A] = ActorRef(self._id, self._task, self._name, self._port_or_none)
+        copy: ActorRef[A_co] = ActorRef(self._id, self._task, self._name, self._port_or_none)
         copy._key = self._key if key is None else key
         seconds = check_timeout(timeout)
         copy._timeout = self._timeout if seconds is None else seconds
@@ -178,13 +178,13 @@ class ActorRef(Generic[A]):
     @overload
     def call(
         self,
-        method: Callable[Concatenate[A, P], Coroutine[Any, Any, R]],
+        method: Callable[Concatenate[A_co, P], Coroutine[Any, Any, R]],
         /,
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> R: ...
     @overload
-    def call(self, method: Callable[Concatenate[A, P], R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
+    def call(self, method: Callable[Concatenate[A_co, P], R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
     @overload
     def call(self, method: str, /, *args: Any, **kwargs: Any) -> Any: ...
     def call(self, method: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Any:
@@ -197,14 +197,14 @@ class ActorRef(Generic[A]):
     @overload
     def submit(
         self,
-        method: Callable[Concatenate[A, P], Coroutine[Any, Any, R]],
+        method: Callable[Concatenate[A_co, P], Coroutine[Any, Any, R]],
         /,
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> ActorFuture[R]: ...
     @overload
     def submit(
-        self, method: Callable[Concatenate[A, P], R], /, *args: P.args, **kwargs: P.kwargs
+        self, method: Callable[Concatenate[A_co, P], R], /, *args: P.args, **kwargs: P.kwargs
     ) -> ActorFuture[R]: ...
     @overload
     def submit(self, method: str, /, *args: Any, **kwargs: Any) -> ActorFuture[Any]: ...
@@ -215,7 +215,7 @@ class ActorRef(Generic[A]):
 
     @overload
     def cast(
-        self, method: Callable[Concatenate[A, P], Any], /, *args: P.args, **kwargs: P.kwargs
+        self, method: Callable[Concatenate[A_co, P], Any], /, *args: P.args, **kwargs: P.kwargs
     ) -> None: ...
     @overload
     def cast(self, method: str, /, *args: Any, **kwargs: Any) -> None: ...
@@ -239,7 +239,7 @@ class ActorRef(Generic[A]):
         )
         return _got(future) if block else future
 
-    def proxy(self) -> ActorProxy[A]:
+    def proxy(self) -> ActorProxy[A_co]:
         """An object whose attributes and methods are those of the actor; ActorDeadError if the actor is dead."""
         from .proxy import ActorProxy
 
@@ -263,7 +263,7 @@ class ActorRef(Generic[A]):
     def _port(self) -> ActorPort:
         return ambient() if self._port_or_none is None else self._port_or_none
 
-    def _class(self) -> type[A] | None:
+    def _class(self) -> type[A_co] | None:
         task = declared_as(self._task)
         return None if task is None else task.body  # type: ignore[return-value]  # the class of an actor's task
 
