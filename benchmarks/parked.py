@@ -9,9 +9,6 @@ actors. Pykka's actors are threads of one process. They store nothing and can be
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -19,6 +16,7 @@ from contextlib import ExitStack, contextmanager
 from suite.case import Bench, Case, Measure, Row, Target
 from suite.probe import family, memory
 from suite.program import main
+from suite.pykka_threads import memory_each
 from suite.rate import rate_of
 from understudy import Runtime, aio, receive, send, task
 
@@ -88,40 +86,10 @@ def empty(bench: Bench) -> Iterator[Measure]:
         }
 
 
-PYKKA = """
-import os, sys
-import pykka
-from suite.probe import memory
-
-class Parked(pykka.ThreadingActor):
-    def on_receive(self, message): return message
-
-before = memory([os.getpid()])
-actors = [Parked.start() for _ in range(int(sys.argv[1]))]
-assert [actor.ask(1) for actor in actors] == [1] * len(actors)
-print((memory([os.getpid()]) - before) / len(actors) / 1e3, flush=True)
-os._exit(0)
-"""
-
-
 @contextmanager
 def pykka(bench: Bench) -> Iterator[Measure]:
     """In a process of its own."""
-    count = min(bench.sizes["sync actors"], 10_000)
-
-    def measure() -> dict[str, float]:
-        ended = subprocess.run(
-            [sys.executable, "-c", PYKKA, str(count)],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=True,
-            env={**os.environ, "PYTHONPATH": os.path.dirname(os.path.abspath(__file__))},
-        )
-        return {"sync, memory each": float(ended.stdout)}
-
-    found = measure()
+    found = {"sync, memory each": memory_each(min(bench.sizes["sync actors"], 10_000))}
     yield lambda: found
 
 

@@ -122,6 +122,7 @@ def _measured(case: Case, options: argparse.Namespace, console: Console) -> dict
         result = Path(folder) / "figures.json"
         command: list[Any] = [sys.executable, HERE / f"{case.name}.py", "--json", result]
         command += ["--short"] if options.short else []
+        command += ["--full"] if options.full else []
         command += ["--peers"] if options.peers else []
         command += ["--rounds", str(options.rounds)] if options.rounds else []
         command += ["--folder", folder]

@@ -1,8 +1,8 @@
 """The floors' supervisor: one client, several workers and one committing thread. It is its own process.
 
-    python -m floors.loop tasks|messages FOLDER WORKERS SOCKET
+    python -m floors.loop tasks|asks|messages FOLDER WORKERS SOCKET
 
-`Tasks` and `Messages` handle its frames. Every answer to the client waits for its commit.
+`Tasks`, `Asks` and `Messages` handle its frames. Every answer to the client waits for its commit.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Loop:
             listener.bind(path)
             listener.listen()
             self.client = Link(listener.accept()[0])
-        self._role = Tasks(self) if kind == "tasks" else Messages(self)
+        self._role = ROLES[kind](self)
         for link in (self.client, *self.workers):
             self._selector.register(link, selectors.EVENT_READ, link)
         self._selector.register(self._wake_in, selectors.EVENT_READ, None)
@@ -124,6 +124,23 @@ class Tasks:
             says.append(packed)
 
 
+class Asks:
+    """An ask goes to a worker; what its actor has become goes to disk, and then the answer to the client."""
+
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
+
+    def from_client(self, link: Link) -> None:
+        for ask in link.frames():
+            self._loop.to_workers[0].append(pack(ask))
+
+    def from_worker(self, link: Link) -> None:
+        rows, says = self._loop.commits.rows, self._loop.to_client
+        for actor, state in link.frames():
+            rows[actor] = packed = pack((actor, state))
+            says.append(packed)
+
+
 class Messages:
     """A message goes to disk and to the worker with its mailbox; after the acknowledgement it is deleted from disk."""
 
@@ -150,6 +167,9 @@ class Messages:
             count += len(keys)
         if count:
             self._loop.to_client.append(pack((count, 0)))
+
+
+ROLES = {"tasks": Tasks, "asks": Asks, "messages": Messages}
 
 
 def main() -> None:

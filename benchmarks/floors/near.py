@@ -73,6 +73,18 @@ class TaskFloor(_Near):
         return time.perf_counter() - began
 
 
+class AskFloor(_Near):
+    """Asks an actor and waits for its answer."""
+
+    def ask(self, value: int) -> None:
+        """The answer comes when what the actor has become is on disk."""
+        self._sock.sendall(self._pack((b"actor", "add", value)))
+        answers: list[Any] = []
+        while not answers:
+            answers += self._frames()
+        assert answers == [[b"actor", value]], answers
+
+
 class MessageFloor(_Near):
     """Sends messages and waits until all are acknowledged."""
 
@@ -112,6 +124,17 @@ def task_floor(folder: Path, workers: int) -> Iterator[TaskFloor]:
     try:
         with sock:
             yield TaskFloor(sock)
+    finally:
+        process.wait(20)
+
+
+@contextmanager
+def ask_floor(folder: Path) -> Iterator[AskFloor]:
+    """The client of the ask floor, started; stopped at the end."""
+    process, sock = at_once(folder, "asks", 1)
+    try:
+        with sock:
+            yield AskFloor(sock)
     finally:
         process.wait(20)
 

@@ -1,6 +1,6 @@
 """The floors' worker: it returns its arguments, or receives messages and acknowledges them.
 
-python -m floors.worker tasks|messages DESCRIPTOR
+python -m floors.worker tasks|asks|messages DESCRIPTOR
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ def main() -> None:
         try:
             while data := sock.recv(CHUNK):
                 unpacker.feed(data)
-                if kind == "tasks":
-                    said = b"".join([pack((id, call(value))) for id, _name, value in unpacker])
-                else:
+                if kind == "messages":
                     said = pack([key for key, _message in unpacker])
+                else:
+                    said = b"".join([pack((id, call(value))) for id, _name, value in unpacker])
                 sock.sendall(said)
         except (BrokenPipeError, ConnectionResetError):
             pass

@@ -2,7 +2,7 @@
 
     python -m peers.drive NAME FOLDER [WORKERS]
 
-Each line of its input is `many COUNT` (all calls at once) or `one COUNT` (one call after the other). Its
+Each line of its input is `many COUNT [ACTORS]` (all calls at once) or `one COUNT` (one call after the other). Its
 answers are JSON. The first tells its name and version, or why it is missing; the others are seconds. It ends
 at the end of its input.
 """
@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -28,8 +29,11 @@ class Missing(Exception):
 class Session(Protocol):
     """A running peer."""
 
-    def many(self, count: int) -> None:
-        """Make this many calls at once; return after the last result, with all results checked."""
+    def many(self, count: int, *actors: int) -> None:
+        """Make this many calls at once; return after the last result, with all results checked.
+
+        `actors`: how many actors they go to, if the case says so.
+        """
 
     def one(self) -> None:
         """One call and its result."""
@@ -65,11 +69,12 @@ def main(name: str, folder: str, workers: str = "2") -> None:
                 durable=peer.DURABLE,
             )
             for line in sys.stdin:
-                what, count = line.split()
+                what, *numbers = line.split()
+                counts = [int(number) for number in numbers]
                 if what == "many":
-                    _say(seconds=_timed(lambda count=int(count): session.many(count)))
+                    _say(seconds=_timed(partial(session.many, *counts)))
                 else:
-                    _say(samples=[_timed(session.one) for _ in range(int(count))])
+                    _say(samples=[_timed(session.one) for _ in range(counts[0])])
     except Missing as error:
         _say(missing=str(error))
 

@@ -75,6 +75,10 @@ class Case:
     sizes: Mapping[str, int]
     short: Mapping[str, int]
     """The sizes of the short form, which only shows that the program works."""
+    full: Mapping[str, int] = field(default_factory=dict)
+    """The sizes that are larger on request."""
+    actors: Mapping[str, int] = field(default_factory=dict)
+    """For peers: how many actors the calls of a row go to."""
     rounds: int = 7
     peers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Names of peers in `peers/`, each with the rows in which it takes part."""

@@ -84,9 +84,9 @@ class Peer:
             raise PeerMissing(self.title, facts["missing"])
         return facts
 
-    def many(self, count: int) -> float:
-        """Seconds for this many calls at once, until their results."""
-        return float(self._ask("many", count)["seconds"])
+    def many(self, count: int, *actors: int) -> float:
+        """Seconds for this many calls at once, until their results. `actors`: how many actors they go to."""
+        return float(self._ask("many", count, *actors)["seconds"])
 
     def one_by_one(self, count: int) -> dict[str, float]:
         """Milliseconds of single calls, one after the other."""
@@ -108,9 +108,9 @@ class Peer:
             self._lines.put(line)
         self._lines.put(None)
 
-    def _ask(self, what: str, count: int) -> dict[str, Any]:
+    def _ask(self, what: str, *counts: int) -> dict[str, Any]:
         try:
-            print(what, count, file=self._stdin, flush=True)
+            print(what, *counts, file=self._stdin, flush=True)
         except OSError:
             raise PeerMissing(self.title, f"its driver ended: {self._last_words()}") from None
         return self._answer(CALL_LIMIT)

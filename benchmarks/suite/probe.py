@@ -33,3 +33,8 @@ def memory(pids: Iterable[int]) -> int:
             if line.startswith(("Pss_Anon:", "Pss_Shmem:")):
                 total += int(line.split()[1]) << 10
     return total
+
+
+def resident(pid: int) -> int:
+    """Resident bytes of a process, as `ps` shows them."""
+    return psutil.Process(pid).memory_info().rss

@@ -26,7 +26,7 @@ def main(case: Case) -> None:
         options.rounds or (1 if options.short else case.rounds),
         options.folder,
         peers,
-        options.short,
+        "short" if options.short else "full" if options.full else "usual",
         lambda line: _tell(sys.stderr, f"{case.name}: {line}"),
     )
     if options.json:
@@ -43,6 +43,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--short", action="store_true", help="as little as possible: only to see that it works"
     )
+    parser.add_argument("--full", action="store_true", help="the larger sizes of some cases")
     parser.add_argument("--peers", action="store_true", help="measure the installed peers, too")
     parser.add_argument(
         "--folder", type=Path, metavar="PATH", help="where the homes go (by default temporary files' place)"

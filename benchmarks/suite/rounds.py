@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from suite.case import OURS, Bench, Case, Measure
 from suite.figures import number, significant, summary
 from suite.peer import Peer, PeerMissing
 
 Tell = Callable[[str], None]
+Size = Literal["short", "usual", "full"]
 
 #: Seconds that a round of a peer should take, which sets its number of calls; and the most rounds.
 PEER_SECONDS = 1.0
@@ -25,13 +26,14 @@ BESIDE_PEERS = (OURS, "floor")
 
 
 def measure(
-    case: Case, rounds: int, folder: Path | None, peers: Iterable[str], short: bool, tell: Tell
+    case: Case, rounds: int, folder: Path | None, peers: Iterable[str], size: Size, tell: Tell
 ) -> dict[str, Any]:
     """Run the case; return its figures as plain data. Raises any error of a contender of our own.
 
     `folder` is the place of the temporary folders; None: the system's default.
     """
-    began, sizes = time.monotonic(), dict(case.short if short else case.sizes)
+    began = time.monotonic()
+    sizes = {**case.sizes, **(case.short if size == "short" else case.full if size == "full" else {})}
     done: list[dict[str, dict[str, float]]] = []
     told: dict[str, dict[str, Any]] = {}
     missing: dict[str, str] = {}
@@ -51,7 +53,7 @@ def measure(
                     tell(f"{name}: setting up")
                     facts = peer.facts()
                     tell(f"{name}: a first round")
-                    turn = _peer_measure(peer, case.peers[name], sizes)
+                    turn = _peer_measure(peer, case, case.peers[name], sizes)
                     done += _turns({**beside, peer.title: turn}, min(rounds, PEER_ROUNDS), tell)
                     told[peer.title] = facts
             except PeerMissing as error:
@@ -91,16 +93,24 @@ def _turns(measures: Mapping[str, Measure], rounds: int, tell: Tell) -> list[dic
     return done
 
 
-def _peer_measure(peer: Peer, rows: tuple[str, ...], sizes: Mapping[str, int]) -> Measure:
-    """A peer's round of its rows: all calls at once for a rate, one at a time for the rest."""
-    if rows == ("p50", "p99"):
+def _peer_measure(peer: Peer, case: Case, rows: tuple[str, ...], sizes: Mapping[str, int]) -> Measure:
+    """A peer's round of its rows: all calls at once for a rate, one at a time for percentiles."""
+    most = sizes.get("tasks") or sizes["asks"]
+    if all(row.endswith(("p50", "p99")) for row in rows):
         typical = peer.one_by_one(20)["p50"] / 1e3
-        count = _count(1 / typical, sizes["tasks"])
-        return lambda: peer.one_by_one(count)
-    [row] = rows
-    peer.many(20)
-    count = _count(100 / peer.many(100), sizes["tasks"])
-    return lambda: {row: count / peer.many(count)}
+        count = _count(1 / typical, most)
+
+        def percentiles() -> dict[str, float]:
+            found = peer.one_by_one(count)
+            return {row: found[row[-3:]] for row in rows}
+
+        return percentiles
+    actors = {row: [case.actors[row]] if row in case.actors else [] for row in rows}
+    counts = {}
+    for row in rows:
+        peer.many(20, *actors[row])
+        counts[row] = _count(100 / peer.many(100, *actors[row]), most)
+    return lambda: {row: counts[row] / peer.many(counts[row], *actors[row]) for row in rows}
 
 
 def _count(rate: float, most: int) -> int:
