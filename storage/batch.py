@@ -27,9 +27,11 @@ class Batch:
     harmless if the key was never on disk.
     """
 
-    __slots__ = ("acks", "rows", "size")
+    __slots__ = ("acks", "number", "rows", "size")
 
-    def __init__(self) -> None:
+    def __init__(self, number: int = 1) -> None:
+        #: Counts the batches of one store, in the order in which they go to disk.
+        self.number = number
         #: Changed rows, by table and key; None deletes.
         self.rows: dict[Table, dict[bytes, bytes | None]] = {table: {} for table in Table}
         #: Callbacks that the loop's thread runs in order when the rows are on disk.

@@ -92,6 +92,8 @@ class Store:
         #: The open batch, which `put`, `delete` and `after_commit` change.
         self.batch = Batch()
         self._in_flight: Batch | None = None
+        #: Number of the last batch that is on disk.
+        self._on_disk = 0
         #: The last measurement of the file system: room for new work, time, and the bytes of rows until then.
         self._room = self._reserve = 0
         self._room_asked = 0.0
@@ -179,9 +181,17 @@ class Store:
         keys = (key for key in rows if changes.get(key, rows[key]) is not None)
         return [(key, rows[key]) for key in sorted(keys, reverse=reverse)[:limit]]
 
-    def is_pending(self, batch: Batch) -> bool:
-        """Whether this batch is not on disk yet."""
-        return batch is self.batch or batch is self._in_flight
+    def is_pending(self, number: int) -> bool:
+        """Whether the batch with this number is not on disk yet. 0 stands for none."""
+        return number > self._on_disk
+
+    def when_on_disk(self, number: int, callback: Callable[[], None]) -> None:
+        """Have the loop run this when the batch with this number is on disk. It must be pending."""
+        batch = self.batch
+        if number != batch.number:
+            assert self._in_flight is not None
+            batch = self._in_flight
+        batch.acks.append(callback)
 
     def pending(self, table: Table, key: bytes) -> bool:
         """Whether a change of this row is not on disk yet."""
@@ -206,7 +216,7 @@ class Store:
             self._in_flight = None
             raise
         self._bytes_sealed += batch.size
-        self.batch = Batch()
+        self.batch = Batch(batch.number + 1)
         return True
 
     def commit(self) -> Batch | None:
@@ -221,7 +231,7 @@ class Store:
             return None
         batch = self._in_flight = self.batch
         self._bytes_sealed += batch.size
-        self.batch = Batch()
+        self.batch = Batch(batch.number + 1)
         if self._writer.commit(batch):
             return batch
         if self._writer.failure is None:
@@ -234,6 +244,7 @@ class Store:
             raise ValueError("this batch is not the one being written")
         self._environment.refresh()
         self._in_flight = None
+        self._on_disk = batch.number
 
     @property
     def busy(self) -> bool:
@@ -305,7 +316,7 @@ class Store:
         """
         if not self._closed and self._writer.failure is None and not self.batch.empty:
             self._writer.submit(self.batch)
-            self.batch = Batch()
+            self.batch = Batch(self.batch.number + 1)
         lost = self._writer.close(timeout)
         # A writer that is stuck in a write still uses the environment, so closing it would crash the process.
         if not self._closed and self._writer.stopped:

@@ -149,7 +149,7 @@ class Letters:
         box.post(letter)
         if actor.durable:
             if box.stored == box.last:
-                actor.last_batch = self._store.batch
+                actor.last_batch = self._store.batch.number
             else:
                 self._write_later(actor)
         self.on_ready(actor)
@@ -209,7 +209,7 @@ class Letters:
         for actor in unwritten.values():
             if actor.record.ended is None and actor.box.stored < actor.box.last:
                 actor.box.store_all()
-                actor.last_batch = self._store.batch
+                actor.last_batch = self._store.batch.number
         self._turn()
 
     def checked(self, sender: LiveActor, posts: Any) -> list[tuple[LiveActor, bytes]]:
@@ -293,11 +293,9 @@ class Letters:
         """Send answers once all is on disk that they may stand for."""
         if not answers:
             return
-        batch = actor.last_batch
-        if batch is not None and self._store.is_pending(batch):
-            batch.acks.append(partial(self._answer, answers))
+        if self._store.is_pending(actor.last_batch):
+            self._store.when_on_disk(actor.last_batch, partial(self._answer, answers))
         else:
-            actor.last_batch = None
             self._answer(answers)
 
     def _answer(self, answers: list[tuple[bytes, Answer]]) -> None:

@@ -7,6 +7,7 @@ An actor is put to rest when it has had nothing to do for its `idle` seconds, an
 from __future__ import annotations
 
 import asyncio
+import operator
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable
 
@@ -22,11 +23,10 @@ class Residency:
         self._loop = asyncio.get_running_loop()
         self._most = most
         self._put_to_rest = put_to_rest
-        #: By worker, and of these the durable ones that have nothing to do, the longest first.
-        self._on: defaultdict[Seat, dict[bytes, LiveActor]] = defaultdict(dict)
-        self._resting: defaultdict[Seat, OrderedDict[bytes, LiveActor]] = defaultdict(OrderedDict)
-        #: The same ones by their idle seconds, with the loop's time at which they came to rest.
-        self._since: defaultdict[float, OrderedDict[bytes, tuple[float, LiveActor]]] = defaultdict(
+        #: The actors of each worker.
+        self._on: defaultdict[Seat, set[LiveActor]] = defaultdict(set)
+        #: The durable ones that have nothing to do, by worker and idle seconds, the longest first.
+        self._resting: defaultdict[tuple[Seat, float | None], OrderedDict[LiveActor, None]] = defaultdict(
             OrderedDict
         )
         self._timer: asyncio.TimerHandle | None = None
@@ -35,70 +35,72 @@ class Residency:
         """Put none to rest any more."""
         if self._timer is not None:
             self._timer.cancel()
-        self._since.clear()
+        self._resting.clear()
 
     def at_work(self, actor: LiveActor, seat: Seat) -> None:
         """A turn of it is handed to this worker, which has its object from now on."""
         if actor.seat is not seat:
             self.leave(actor)
             actor.seat = seat
-            self._on[seat][actor.id] = actor
+            self._on[seat].add(actor)
         else:
             self._no_rest(actor)
 
     def at_rest(self, actor: LiveActor) -> None:
         """It has nothing to do. It stays in the memory of its worker."""
-        seat = actor.seat
+        seat, idle = actor.seat, actor.rules.idle
         if seat is None or not actor.durable:
             return
-        resting = self._resting[seat]
-        resting[actor.id] = actor
-        idle = actor.rules.idle
-        if idle is not None:
-            now = self._loop.time()
-            self._since[idle][actor.id] = now, actor
-            if self._timer is None or self._timer.when() > now + idle:
-                self._look_at(now + idle)
-        if len(self._on[seat]) > self._most and resting:
-            self._put_to_rest(next(iter(resting.values())))
+        self._no_rest(actor)
+        actor.rested = now = self._loop.time()
+        actor.resting = resting = self._resting[seat, idle]
+        resting[actor] = None
+        if idle is not None and (self._timer is None or self._timer.when() > now + idle):
+            self._look_at(now + idle)
+        if len(self._on[seat]) > self._most:
+            places = [resting for (at, _), resting in self._resting.items() if at is seat and resting]
+            first = min((next(iter(resting)) for resting in places), key=_rested)
+            self._no_rest(first)
+            self._put_to_rest(first)
 
     def leave(self, actor: LiveActor) -> None:
         """No worker has it in memory any more."""
         if actor.seat is not None:
             self._no_rest(actor)
             on = self._on[actor.seat]
-            on.pop(actor.id, None)
+            on.discard(actor)
             if not on:
                 del self._on[actor.seat]
-                self._resting.pop(actor.seat, None)
+                for place in [place for place in self._resting if place[0] is actor.seat]:
+                    del self._resting[place]
             actor.seat = None
             actor.passivate = False
 
     def _no_rest(self, actor: LiveActor) -> None:
-        assert actor.seat is not None
-        self._resting[actor.seat].pop(actor.id, None)
-        if actor.rules.idle is not None and (since := self._since.get(actor.rules.idle)) is not None:
-            since.pop(actor.id, None)
+        if actor.resting is not None:
+            del actor.resting[actor]
+            actor.resting = None
 
     def of(self, seat: Seat) -> list[LiveActor]:
         """The actors that this worker has in memory."""
-        return list(self._on.get(seat, {}).values())
+        return list(self._on.get(seat, ()))
 
     def _look(self) -> None:
         """Put those to rest whose time is over, and look again when the next one's is."""
         self._timer = None
         now = self._loop.time()
         waits: list[float] = []
-        for idle, since in list(self._since.items()):
-            while since:
-                id, (at, actor) = next(iter(since.items()))
-                if at + idle > now:
-                    waits.append(at + idle - now)
+        for (_, idle), resting in list(self._resting.items()):
+            if idle is None:
+                continue
+            while resting:
+                actor = next(iter(resting))
+                wait = actor.rested + idle - now
+                if wait > 0:
+                    waits.append(wait)
                     break
-                del since[id]
+                self._no_rest(actor)
                 self._put_to_rest(actor)
-            else:
-                del self._since[idle]
         if waits:
             self._look_at(now + min(waits))
 
@@ -106,3 +108,6 @@ class Residency:
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self._loop.call_at(when, self._look)
+
+
+_rested = operator.attrgetter("rested")

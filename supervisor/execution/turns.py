@@ -208,7 +208,7 @@ class Turns:
             self.letters.take_in(target, letter)
         if wrote:
             self.letters.write_seen()
-            actor.last_batch = self._store.batch
+            actor.last_batch = self._store.batch.number
         self.letters.forget_answers(seen)
         self.letters.answer_once_written(actor, [(letter_id, reply) for letter_id, reply, _ in replies])
 
@@ -322,7 +322,7 @@ class Turns:
         box = actor.box
         refused = box.take_back_asks()
         if refused:
-            actor.last_batch = self._store.batch
+            actor.last_batch = self._store.batch.number
             self.letters.answer_once_written(actor, [(id_of_letter(letter), error) for letter in refused])
 
     def _put_away(self, actor: LiveActor) -> None:
@@ -370,7 +370,7 @@ class Turns:
                     self._commits.delete(Table.ACTORS, key)
         self.letters.reminders.clear(id)
         self._table.end(actor, event, error=error, value=value)
-        actor.last_batch = self._store.batch
+        actor.last_batch = self._store.batch.number
         self.letters.answer_once_written(actor, answers)
 
     def interrupted(self, actor: LiveActor, *, timed_out: bool, error: ErrorRow | None = None) -> None:
@@ -426,7 +426,7 @@ class Turns:
                 continue
             if kind_of(letter) is Kind.TELL or answer is not None:
                 self.letters.bury(actor, letter, error)
-            actor.last_batch = self._store.batch
+            actor.last_batch = self._store.batch.number
             if kind_of(letter) in (Kind.ASK, Kind.STOP):
                 failed: Answer = answer or pack_error(error)
                 if isinstance(failed, bytes):
@@ -484,7 +484,7 @@ class Turns:
             return
         if flags_of(letter) & KEPT and actor.durable:
             self.letters.keep(actor, letter_id, reply, letter)
-            actor.last_batch = self._store.batch
+            actor.last_batch = self._store.batch.number
         self.letters.answer_once_written(actor, [(letter_id, reply)])
 
     # --- the start of the supervisor ---

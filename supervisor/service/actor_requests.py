@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -74,7 +75,9 @@ class ActorRequests:
         self._admission.check_values([] if args is None else [args], "the argument list")
         if options is not None:
             Options.unpack(options, declared.tasks[class_name][0])
-        record = Record(id, class_name, self._commits.clock.time(), stream, origin, options)
+        # As one object: an actor may be in memory for long.
+        shared, stream = sys.intern(class_name), id if stream == id else stream
+        record = Record(id, shared, self._commits.clock.time(), stream, origin, options)
         record.actor = name or ""
         record.state = State.IDLE
         self._admission.note(id)

@@ -20,7 +20,8 @@ from .letter_box import LetterBox
 from .live_task import LiveTask
 
 if TYPE_CHECKING:
-    from ...storage.batch import Batch
+    from collections import OrderedDict
+
     from .attempt import Seat
 
 #: Messages of one turn.
@@ -29,6 +30,9 @@ TURN_MESSAGES: Final = 64
 #: Sorts in the lane IDLE: actors whose state is on disk, and actors that die with their worker.
 DURABLE_SORT: Final = 0
 VOLATILE_SORT: Final = 1
+
+_AT_REST: Final[Place] = (int(Lane.IDLE), DURABLE_SORT)
+_VOLATILE_AT_REST: Final[Place] = (int(Lane.IDLE), VOLATILE_SORT)
 
 
 class LiveActor(LiveTask):
@@ -45,6 +49,8 @@ class LiveActor(LiveTask):
         "most",
         "passivate",
         "refused",
+        "rested",
+        "resting",
         "rules",
         "seat",
         "suspect",
@@ -64,6 +70,9 @@ class LiveActor(LiveTask):
         #: The worker that has its object in memory, and the number of this activation.
         self.seat: Seat | None = None
         self.generation = 0
+        #: Kept by `Residency`: the event loop's time at which it came to rest, and those that rest there with it.
+        self.rested = 0.0
+        self.resting: OrderedDict[LiveActor, None] | None = None
         #: What the next turn is told: the last field of its assignment.
         self.turn: tuple[Any, ...] | None = None
         #: The letter to blame if the turn under way takes too long or kills its worker, once that is known; else 0.
@@ -83,8 +92,8 @@ class LiveActor(LiveTask):
         self.failures = 0
         #: Wakes it after such a turn.
         self.timer: asyncio.TimerHandle | None = None
-        #: The batch that has its last rows.
-        self.last_batch: Batch | None = None
+        #: Number of the batch that has its last rows. The batch itself would stay in memory with all its rows.
+        self.last_batch = 0
         #: The actor for whose answer its method waits or has waited last, and the letter that it has sent there.
         self.waits_for: bytes | None = None
         self.asked = b""
@@ -112,7 +121,7 @@ class LiveActor(LiveTask):
         )
 
     def place(self) -> Place:
-        return Lane.IDLE, DURABLE_SORT if self.durable else VOLATILE_SORT
+        return _AT_REST if self.durable else _VOLATILE_AT_REST
 
     def assignment(self) -> tuple[Any, ...]:
         return (*super().assignment(), self.turn)
@@ -127,6 +136,8 @@ class LiveActor(LiveTask):
         record.pid = None
         row = record.pack()
         key = live_key(*record.place, self.id)
+        if key == self.key:
+            key = self.key
         record.state, record.started, record.pid, record.place = kept
         return row, key
 

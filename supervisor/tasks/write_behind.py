@@ -141,8 +141,8 @@ class WriteBehind:
         """Release an actor that has nothing to do and is in no worker's memory, once all of it is on disk."""
         if not actor.is_passive or self._tasks.get(actor.id) is not actor:
             return
-        batch = actor.last_batch
-        if actor.dirty or actor.batch > self._on_disk or (batch and self._commits.store.is_pending(batch)):
+        pending = self._commits.store.is_pending(actor.last_batch)
+        if actor.dirty or actor.batch > self._on_disk or pending:
             self._loaded.append(actor)
         else:
             self._tasks.pop(actor.id, None)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import time
+from collections import deque
 from typing import Any
 
 import pytest
@@ -21,6 +23,7 @@ from understudy.actors.errors import (
 from understudy.actors.ids import new_id
 from understudy.actors.refs.letter import KEPT, READ_ONLY, WAITS, Kind, Letter, Op, id_of_letter
 from understudy.actors.state import State
+from understudy.storage.batch import Batch
 from understudy.storage.tables.actor_rows import (
     dead_range,
     letters_of,
@@ -31,7 +34,7 @@ from understudy.storage.tables.actor_rows import (
 )
 from understudy.storage.tables.schema import Lane, Table
 from understudy.supervisor.execution.letters import AT_ONCE, SEEN_MOST
-from understudy.supervisor.tasks.letter_box import WINDOW
+from understudy.supervisor.tasks.letter_box import EMPTY, WINDOW
 from understudy.supervisor.wire.messages import Order, Report
 
 FAILED = ("ValueError", "no", "", (), {})
@@ -315,6 +318,20 @@ async def test_an_idle_actor_is_put_to_rest_and_let_go_of(stage: Stage) -> None:
     (assignment,) = await stage.begin(worker) or await stage.begin(stage.room.workers[1])
     assert assignment.turn is not None
     assert assignment.turn[1:3] == (False, b"0")
+
+
+@on_stage
+async def test_an_actor_at_rest_keeps_nothing_of_its_last_commit_in_memory(stage: Stage) -> None:
+    id, worker = await built(stage)
+    asked = letter(Kind.ASK)
+    stage.ask(id, asked)
+    await stage.begin(worker)
+    rest(worker, id, 1, b"1", replies=[(id_of_letter(asked), b"reply", True)])
+    await stage.room.settle()
+    actor = stage.actor(id)
+    held = [*gc.get_referents(actor), *gc.get_referents(actor.box)]
+    assert not any(isinstance(each, Batch) for each in held), "the rows of a whole commit"
+    assert not any(isinstance(each, deque) for each in held if each is not EMPTY)
 
 
 @on_stage

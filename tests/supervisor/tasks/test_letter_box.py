@@ -121,7 +121,7 @@ class Boxes(RuleBasedStateMachine):
         asks = {id_of_letter(letter) for letter in there if kind_of(letter) in (Kind.ASK, Kind.STOP)}
         assert (self.box.known or set()) == asks
 
-    @rule(most=st.integers(1, 8))
+    @rule(most=st.integers(1, WINDOW))
     def head(self, most: int) -> None:
         expected = [self.model[number] for number in sorted(self.model)][:most]
         found = self.box.head(most)
