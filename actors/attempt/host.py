@@ -163,6 +163,12 @@ class Host(Protocol):
     def beside(self, run: Callable[[], None]) -> None:
         """Run this on another thread, which has a slot meanwhile. RuntimeError if the system gives no thread."""
 
+    def builds(self, turn: Transactions) -> None:
+        """The object of an actor is being built: should the process die now, no message is to blame."""
+
+    def built(self, turn: Transactions) -> None:
+        """It is built."""
+
     def keep(self, turn: Transactions, resident: Resident) -> None:
         """Keep the object of an actor for its next turn."""
 

@@ -81,9 +81,11 @@ class TurnActor(LetterHandler):
         if self.resident is None:
             if what == PASSIVATE and state is not None:
                 return Outcome(Ending.REST, PASSIVE)
+            self.host.builds(self)
             failed = yield from self._activate(generation, state)
             if failed is not None:
                 return failed
+            self.host.built(self)
         else:
             self.resident.joins(self)
         if what == PASSIVATE:

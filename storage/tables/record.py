@@ -59,6 +59,8 @@ class Record:
     """When these workers died. None although there were crashes: an earlier release counted them."""
     delays_from: int = 1
     """Number of the attempt whose retry has the first delay of the policy. Later than 1 after a healthy attempt."""
+    deaths_under: bytes | None = None
+    """Of an actor, the id of the message under which these workers died."""
     alone: bool = False
     """The task must run in a worker of its own, because a worker died while it ran with others."""
     options: dict[str, Any] | None = None
@@ -206,7 +208,7 @@ _KINDS: Final[dict[str, tuple[type, ...]]] = {
     **dict.fromkeys(("options", "metadata"), (dict,)),
     **dict.fromkeys(("key", "actor"), (str,)),
     "due": (float, int),
-    "retry_of": (bytes,),
+    **dict.fromkeys(("retry_of", "deaths_under"), (bytes,)),
 }
 
 

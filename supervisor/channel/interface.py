@@ -7,7 +7,7 @@ To run workers elsewhere, implement `WorkerChannel`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from ...actors.errors import UnderstudyError
@@ -111,6 +111,9 @@ class WorkerChannel(Protocol):
 
     def waiting_at_death(self) -> Mapping[bytes, bool]:
         """For the tasks of a dead worker, as far as known: whether the task was waiting."""
+
+    def building_at_death(self) -> Collection[bytes]:
+        """The actors whose objects a dead worker was building, as far as known."""
 
     def close(self) -> None:
         """The worker is dead: release the connection. Nothing is reported after this."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -204,6 +204,9 @@ class LocalChannel(StreamProtocol):
 
     def waiting_at_death(self) -> Mapping[bytes, bool]:
         return self.marks.read()
+
+    def building_at_death(self) -> Collection[bytes]:
+        return self.marks.read_building()
 
     def close(self) -> None:
         self._closed = True

@@ -394,6 +394,10 @@ class Attempts:
         for lane in seat.handed:
             self.take_back(seat, lane)
         lost = list(seat.tasks.values())
+        building = seat.channel.building_at_death() if any(task.rests for task in lost) else ()
+        for task in lost:
+            if task.id in building and task.attempt is not None:
+                task.attempt.building = True
         others = [task for task in lost if task.id not in seat.condemned]
         for task in lost:
             seat.drop(task)
@@ -450,6 +454,8 @@ class Attempts:
 
     def _count_death(self, task: LiveTask) -> None:
         """Note the death of the task's worker, and forget those that count no more."""
+        if isinstance(task, LiveActor) and not self._turns.suspects(task):
+            return
         record, now = task.record, self._commits.clock.time()
         before = record.deaths
         if before is None:

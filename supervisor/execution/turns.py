@@ -289,7 +289,8 @@ class Turns:
 
     def _careful(self, actor: LiveActor) -> None:
         """Give each of the letters of this turn a turn of its own, so that one does not stop the others."""
-        actor.careful_until = max(actor.careful_until, actor.box.first + actor.most - 1)
+        given = actor.most if actor.turn is None else actor.turn[3]
+        actor.careful_until = max(actor.careful_until, actor.box.first + given - 1)
         actor.most = 1
 
     def _pause(self, actor: LiveActor, seconds: float | None = None) -> None:
@@ -383,8 +384,12 @@ class Turns:
             )
         else:
             self._residency.leave(actor)
+            limit = actor.options.timeout or 0.0
+            if timed_out and _was_building(actor):
+                late = f"its activation took longer than {limit:g} s"
+                self._activation_failed(actor, ("TimeoutError", late, "", {}))
+                return
             if timed_out and _knows_culprit(actor):
-                limit = actor.options.timeout or 0.0
                 self._fail_head(actor, ("TimeoutError", f"its method took longer than {limit:g} s", "", []))
             else:
                 self._careful(actor)
@@ -396,6 +401,9 @@ class Turns:
             self.interrupted(actor, timed_out=False, error=error)
             return
         self._residency.leave(actor)
+        if _was_building(actor):
+            self._activation_failed(actor, error)
+            return
         if _knows_culprit(actor):
             if not crashes:
                 # It was killed for what it has done itself: that would be so each time.
@@ -404,6 +412,17 @@ class Turns:
                 self._poisoned(actor, error, crashes)
         self._careful(actor)
         self._again(actor)
+
+    def suspects(self, actor: LiveActor) -> bool:
+        """Whether one letter can be blamed for the death of its worker. The deaths that count are of this letter."""
+        if _was_building(actor) or not _knows_culprit(actor):
+            return False
+        (letter,) = actor.box.head(1)
+        record, id = actor.record, id_of_letter(letter) if letter else None
+        if record.deaths_under != id:
+            record.deaths_under, record.crashes, record.deaths = id, 0, None
+        self._table.touch(actor)
+        return True
 
     def _poisoned(self, actor: LiveActor, error: ErrorRow, crashes: int) -> None:
         message = f"{crashes} workers died under this message; the last time: {error[1]}"
@@ -414,7 +433,7 @@ class Turns:
         """No message of it is suspected of anything."""
         record = actor.record
         if record.crashes or record.alone:
-            record.crashes, record.deaths, record.alone = 0, None, False
+            record.deaths_under, record.crashes, record.deaths, record.alone = None, 0, None, False
             actor.options, actor.lane = self._table.declared.options_of(record)
             self._table.touch(actor)
 
@@ -496,6 +515,11 @@ class Turns:
             actor = self.letters.receiver(live_id(key))
             if actor is not None:
                 self._end(actor, Event.FAIL, ("WorkerDied", "its state ended with its supervisor", "", {}))
+
+
+def _was_building(actor: LiveActor) -> bool:
+    """Whether its object was being built when its worker died."""
+    return actor.attempt is not None and actor.attempt.building
 
 
 def _knows_culprit(actor: LiveActor) -> bool:

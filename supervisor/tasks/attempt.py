@@ -21,7 +21,18 @@ class Seat(Protocol):
 class Attempt:
     """One try at a task, on one worker."""
 
-    __slots__ = ("begun", "deadline", "handed_at", "kill", "logged", "parked", "seat", "seen", "signal")
+    __slots__ = (
+        "begun",
+        "building",
+        "deadline",
+        "handed_at",
+        "kill",
+        "logged",
+        "parked",
+        "seat",
+        "seen",
+        "signal",
+    )
 
     def __init__(self, seat: Seat, handed_at: float) -> None:
         self.seat = seat
@@ -33,6 +44,8 @@ class Attempt:
         self.seen = False
         #: Waits in `receive`, `sleep` and the like.
         self.parked = False
+        #: Of an actor whose worker is dead: whether its object was being built.
+        self.building = False
         #: Whether it has sent a line for the task's log.
         self.logged = False
         #: Why the task was asked to stop: "cancel" or "timeout".

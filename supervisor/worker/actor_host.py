@@ -404,6 +404,14 @@ class ActorHost:
 
         self._start_thread(work)
 
+    def builds(self, turn: Transactions) -> None:
+        """See `Host`."""
+        self._marks.builds(turn.id)
+
+    def built(self, turn: Transactions) -> None:
+        """See `Host`."""
+        self._marks.built(turn.id)
+
     def keep(self, turn: Transactions, resident: Resident) -> None:
         """See `Host`."""
         self._residents.keep(turn.id, resident)

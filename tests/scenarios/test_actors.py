@@ -225,13 +225,19 @@ def test_no_message_falls_between_rest_and_work(rt: Runtime, name: str) -> None:
     assert ref.call(Brief.rested) > 0
 
 
-def test_activation_is_tried_again_and_loses_no_tell(rt: Runtime, name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["not now", "kill", "hang"])
+def test_activation_is_tried_again_and_loses_no_tell(
+    rt: Runtime, name: str, tmp_path: Path, how: str
+) -> None:
     blocker = tmp_path / "blocker"
-    blocker.touch()
+    blocker.write_text(how)
     ref = rt.actor(Fussy, name, str(blocker))
     ref.cast(Fussy.add)
-    with pytest.raises(ActivationFailed, match="not now"):
-        ref.call(Fussy.add)
+    for _ in range(4 if how == "kill" else 1):
+        with pytest.raises(
+            ActivationFailed, match={"kill": "SIGKILL", "hang": "longer than 0.5 s"}.get(how, how)
+        ):
+            ref.call(Fussy.add)
     blocker.unlink()
 
     def answered() -> int | None:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import time
+from pathlib import Path
 from typing import Any
 
 from understudy import Actor, ActorRef, read_only, sleep
@@ -181,13 +182,21 @@ class Brief(Actor, durable=True, idle=0.001):
         return self.rests
 
 
-class Fussy(Actor, durable=True):
-    """Cannot be built while a file is there."""
+class Fussy(Actor, durable=True, timeout=0.5, grace=0.1):
+    """Cannot be built while a file is there; what the file says happens instead."""
 
     def __init__(self, blocker: str) -> None:
-        if os.path.exists(blocker):
-            raise RuntimeError("not now")
-        self.count = 0
+        self.count, self.blocker = 0, blocker
+
+    def on_start(self) -> None:
+        if not os.path.exists(self.blocker):
+            return
+        how = Path(self.blocker).read_text()
+        if how == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        while how == "hang":
+            time.sleep(0.01)
+        raise RuntimeError(how)
 
     def add(self) -> int:
         self.count += 1

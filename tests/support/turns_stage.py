@@ -109,6 +109,7 @@ class Stage:
         self.at: list[int] = []
         self.suspended_count = 0
         self.parked_count = self.resumed_count = self.flushed = 0
+        self.building = False
         self.turn: TurnActor | None = None
         self.threads: list[threading.Thread] = []
         self.loop = asyncio.new_event_loop() if self.task.is_async else None
@@ -274,6 +275,12 @@ class Stage:
         thread = threading.Thread(target=run)
         self.threads.append(thread)
         thread.start()
+
+    def builds(self, turn: Transactions) -> None:
+        self.building = True
+
+    def built(self, turn: Transactions) -> None:
+        self.building = False
 
     def keep(self, turn: Transactions, resident: Resident) -> None:
         self.kept = resident

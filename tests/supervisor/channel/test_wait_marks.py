@@ -41,6 +41,22 @@ def test_what_waits_and_what_works(both: tuple[WaitMarks, WaitMarks]) -> None:
     assert ours.read() == {name(n): True for n in (0, 2, 3, 4, 5)}
 
 
+def test_who_is_being_built(both: tuple[WaitMarks, WaitMarks]) -> None:
+    ours, theirs = both
+    for n in range(4):
+        theirs.builds(name(n))
+    theirs.waits(name(0))
+    theirs.built(name(1))
+    theirs.waits(name(2))
+    theirs.works(name(2))
+    theirs.ended(name(3))
+    assert ours.read_building() == {name(0), name(2)}
+    assert ours.read() == {name(0): True, name(1): False, name(2): False}
+    theirs.builds(name(3))
+    theirs.waits(name(1))
+    assert ours.read_building() == {name(0), name(2), name(3)}
+
+
 def test_places_are_used_again(both: tuple[WaitMarks, WaitMarks], monkeypatch: pytest.MonkeyPatch) -> None:
     ours, theirs = both
     monkeypatch.setattr(wait_marks, "MARKS", 2)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -99,6 +99,9 @@ class MemoryChannel:
 
     def waiting_at_death(self) -> Mapping[bytes, bool]:
         return {}
+
+    def building_at_death(self) -> Collection[bytes]:
+        return ()
 
     def close(self) -> None:
         self.dead = True

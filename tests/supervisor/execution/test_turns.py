@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import os
 import time
 from collections import deque
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,6 +35,7 @@ from understudy.storage.tables.actor_rows import (
     unpack_dead,
 )
 from understudy.storage.tables.schema import Lane, Table
+from understudy.supervisor.channel.wait_marks import WaitMarks
 from understudy.supervisor.execution.letters import AT_ONCE, SEEN_MOST
 from understudy.supervisor.tasks.letter_box import EMPTY, WINDOW
 from understudy.supervisor.wire.messages import Order, Report
@@ -201,7 +204,8 @@ async def test_the_letter_under_which_workers_die_is_a_dead_letter(stage: Stage)
     stage.tell(id, good)
     await stage.begin(worker)
     stage.room.die(worker)
-    for _ in range(2):
+    for _ in range(3):
+        assert request not in stage.client.answers, "of the first death, either letter may be guilty"
         worker = await turn(stage, id)
         stage.room.die(worker)
         stage.room.hire()
@@ -210,6 +214,26 @@ async def test_the_letter_under_which_workers_die_is_a_dead_letter(stage: Stage)
     ((_, row),) = stage.room.rows(Table.ACTORS, dead_range(id)[0])
     assert unpack_dead(row).letter == asked
     assert stage.actor(id).box.head(9) == [good]
+
+
+@on_stage
+async def test_each_letter_has_deaths_of_its_own(stage: Stage) -> None:
+    id, worker = await built(stage)
+    letters = [letter(), letter(), letter()]
+    stage.tell(id, *letters)
+    await stage.begin(worker)
+    stage.room.die(worker)
+    stage.room.hire()
+    for n in range(1, 4):
+        for _ in range(2):
+            worker = await turn(stage, id)
+            stage.room.die(worker)
+            stage.room.hire()
+        worker = await turn(stage, id)
+        rest(worker, id, n, b"%d" % n)
+        await stage.room.settle()
+    assert stage.room.rows(Table.ACTORS, dead_range(id)[0]) == []
+    assert stage.actor(id).record.crashes == 0
 
 
 @on_stage
@@ -378,6 +402,45 @@ async def test_an_actor_that_cannot_be_built_answers_and_keeps_what_was_told(sta
     (assignment,) = await stage.begin(worker) or await stage.begin(stage.room.workers[1])
     assert assignment.turn is not None
     assert assignment.turn[1:3] == (False, None)
+
+
+@pytest.mark.parametrize("end", ["death", "timeout", "memory"])
+def test_no_letter_is_to_blame_for_a_worker_that_builds(home: Path, end: str) -> None:
+    @on_stage
+    async def story(stage: Stage) -> None:
+        id = stage.start()
+        told = letter()
+        stage.tell(id, told)
+        actor = stage.actor(id)
+        for n in range(3):
+            asked = letter(Kind.ASK)
+            request = stage.ask(id, asked)
+            await stage.room.until(lambda: actor.record.state is State.QUEUED)
+            actor.most = 1
+            worker = await turn(stage, id)
+            marks = WaitMarks(os.dup(worker.channel.marks.fd))
+            marks.builds(id)
+            actor.options = actor.options.changed({"memory_limit": 1 << 24})
+            if end != "death":
+                stage.room.attempts.kill(worker.seat, actor, end)
+                assert actor.attempt is not None
+                actor.attempt.signal = end
+            stage.room.die(worker)
+            marks.close()
+            stage.room.hire()
+            await stage.room.settle()
+            assert isinstance(stage.client.answers[request], ActivationFailed)
+            assert [each for each in actor.box.head(9) if each] == [told]
+            assert actor.failures == n + 1, "it pauses longer each time"
+        assert actor.record.error is not None
+        expected = {"death": "WorkerDied", "timeout": "TimeoutError", "memory": "MemoryLimit"}
+        assert actor.record.error[0] == expected[end]
+        await stage.room.until(lambda: actor.record.state is State.QUEUED)
+        rest(await turn(stage, id), id, 1, b"1")
+        await stage.room.settle()
+        assert actor.record.error is None
+
+    story(home)
 
 
 @on_stage
