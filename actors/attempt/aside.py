@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import Interrupted
 from ..ids import id_text
-from ..refs.letter import READ_ONLY, Kind, Letter, asked_id, id_of_letter
+from ..refs.letter import READ_ONLY, Kind, Letter, id_of_letter
 from .actor import TaskActor, current_actor
 from .async_actor import AsyncTaskActor
 from .effects import Effects
@@ -142,15 +142,19 @@ class _Aside:
 
     # --- the turn, for references ---
 
+    @property
+    def beside(self) -> bytes:
+        """See `Turn`."""
+        return self._letter.id
+
     def post(self, target: bytes, data: bytes, is_letter: bool) -> None:
         """It leaves with the answer."""
         self._turn.grow(self._effects, len(data))
         self._effects.posts.append((target, data, is_letter))
 
-    def next_ask_id(self) -> bytes:
+    def next_ask_id(self, what: bytes) -> bytes:
         """See `Turn`."""
-        self._effects.asked += 1
-        return asked_id(self._letter.id, self._effects.asked - 1)
+        return self._effects.next_ask_id(self._letter.id, what)
 
     def commit_earlier(self) -> None:
         """What the turn has done so far is reported by itself."""

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..refs.letter import asked_id
+
 #: (time, period, letter) of a reminder that is set; None for all of them removes it.
 ReminderRow = tuple[float | None, float | None, bytes | None]
+
+
+Post = tuple[bytes, bytes, bool]
+"""(receiver, letter or message, whether it is a letter)."""
 
 
 class Effects:
@@ -16,12 +22,12 @@ class Effects:
     def __init__(self) -> None:
         #: Rows of storage by key; None removes one.
         self.rows: dict[str, bytes | None] = {}
-        #: (receiver, letter or message, whether it is a letter), in order.
-        self.posts: list[tuple[bytes, bytes, bool]] = []
+        #: What is sent, in order.
+        self.posts: list[Post] = []
         #: Reminders by name.
         self.reminders: dict[str, ReminderRow] = {}
-        #: Asks that have been made: what others have done for them stands.
-        self.asked = 0
+        #: Asks that have been made, by what they want: what others have done for them stands.
+        self.asked: dict[bytes, int] = {}
         #: Ids of those that were answered.
         self.seen: list[bytes] = []
         #: (letter id, reply, whether the message has changed anything).
@@ -30,6 +36,12 @@ class Effects:
         self.dead: list[tuple[bytes, Sequence[object]]] = []
         #: Bytes of all of it, approximately.
         self.size = 0
+
+    def next_ask_id(self, handled: bytes, what: bytes) -> bytes:
+        """The id for the next ask that wants this. `handled` is the id of the message."""
+        ordinal = self.asked.get(what, 0)
+        self.asked[what] = ordinal + 1
+        return asked_id(handled, what, ordinal)
 
     @property
     def change_something(self) -> bool:
@@ -44,7 +56,7 @@ class Effects:
         self.rows.update(later.rows)
         self.posts += later.posts
         self.reminders.update(later.reminders)
-        self.asked += later.asked
+        self.asked.update(later.asked)
         self.seen += later.seen
         self.replies += later.replies
         self.dead += later.dead

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from ..task.current_runtime import RuntimeLike
     from .actor import TaskActor
-    from .effects import Effects
+    from .effects import Effects, Post
     from .resident import Resident
     from .transactions import Transactions
     from .turn import TurnActor
@@ -148,8 +148,8 @@ class Host(Protocol):
     ) -> Future[Any]:
         """Rows of the actor on disk, and of commits on their way there; see `Report.READ`."""
 
-    def aside(self, turn: Transactions, letter_id: bytes, reply: bytes) -> None:
-        """A read-only letter was answered while another method waits."""
+    def aside(self, turn: Transactions, letter_id: bytes, reply: bytes, posts: list[Post]) -> None:
+        """A read-only letter was answered while another method waits, and what it has sent: all or nothing."""
 
     def watch(self, turn: TurnActor) -> None:
         """Call `turn.takes_long` some milliseconds from now, from any thread, until it returns True."""

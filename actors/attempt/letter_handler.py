@@ -21,9 +21,6 @@ from .reply import error_reply, value_reply
 from .resident import Call, encoded
 from .turn_side import TurnSide
 
-#: Stands for the asks of `on_failure` where a message counts its own ones.
-HOOK: Final = 2**64 - 1
-
 _STOPS: Final = (TaskCancelled, Cancelled, asyncio.CancelledError)
 _log: Final = logging.getLogger("understudy")
 
@@ -95,7 +92,7 @@ class LetterHandler(TurnSide):
 
     def _on_failure(self, error: BaseException) -> Generator[Call, Any, Outcome | None]:
         # The same asks if the message fails again, and none of those that the message has made.
-        self._asks_under = asked_id(self.handled, HOOK)
+        self._asks_under = asked_id(self.handled)
         return (yield from self._hook("on_failure", type(error), error, error.__traceback__))
 
     def _judged(self, error: BaseException, what: str) -> tuple[BaseException, Outcome | None]:

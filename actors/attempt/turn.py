@@ -221,8 +221,4 @@ class TurnActor(LetterHandler):
     def answer_aside(self, letter_id: bytes, reply: bytes, effects: Effects) -> None:
         """Report the answer to a letter aside, and what it sends."""
         with self._reporting:
-            if effects.posts:
-                sent = Effects()
-                sent.posts = effects.posts
-                self.host.commit(self, self._reported, None, sent, now=False)
-            self.host.aside(self, letter_id, reply)
+            self.host.aside(self, letter_id, reply, effects.posts)

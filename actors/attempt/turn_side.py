@@ -10,7 +10,7 @@ from typing import Any, Final, NoReturn
 
 from ..errors import InvalidOption, NotInTask
 from ..ids import id_text, new_id
-from ..refs.letter import Kind, Letter, asked_id
+from ..refs.letter import Kind, Letter
 from ..refs.ref import ActorRef
 from ..refs.reminder import Reminder
 from ..refs.storage import Storage
@@ -27,6 +27,7 @@ SEEN_LIMIT: Final = 10_000
 class TurnSide(Transactions):
     """That of one turn. Implements `Turn` and `ActorSide`."""
 
+    beside: bytes | None = None
     _wants_rest = False
 
     # --- what references use ---
@@ -44,11 +45,9 @@ class TurnSide(Transactions):
             self.grow(self.settled, len(data))
             self.settled.posts.append((target, data, is_letter))
 
-    def next_ask_id(self) -> bytes:
-        """The id for the next ask of this message: the same one if the message is handled again."""
-        ordinal = self.effects.asked
-        self.effects.asked += 1
-        return asked_id(self._asks_under, ordinal)
+    def next_ask_id(self, what: bytes) -> bytes:
+        """The id for the next ask of this message that wants this: the same one if the message is handled again."""
+        return self.effects.next_ask_id(self._asks_under, what)
 
     def answered(self, letter_id: bytes) -> None:
         """Note that the answer to this ask has arrived."""

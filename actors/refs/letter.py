@@ -7,7 +7,7 @@ bytes  meaning
 1      flags: READ_ONLY, WAITS, KEPT
 16     id
 16     the actor that sends it; 16 zero bytes if no actor does
-rest   msgpack [op, path, payload, stream, keep]
+rest   msgpack [op, path, payload, stream, keep], and perhaps the id of a letter
 ====== ======================================================================
 
 The head has a fixed size, so that the supervisor reads a kind, an id or a sender without decoding the rest. Only the
@@ -92,11 +92,14 @@ class Letter(NamedTuple):
     """The correlation id of its sender."""
     keep: float | None = None
     """Seconds that the reply is kept under this id; only with KEPT."""
+    beside: bytes | None = None
+    """The read-only letter whose method sends it, while another method of its actor waits."""
 
     def pack(self) -> bytes:
         """Its bytes."""
         head = HEAD.pack(self.kind, self.flags, self.id, self.sender or _NOBODY)
-        body: bytes = msgpack.packb((int(self.op), self.path, self.payload, self.stream, self.keep))
+        fields = (int(self.op), self.path, self.payload, self.stream, self.keep)
+        body: bytes = msgpack.packb(fields if self.beside is None else (*fields, self.beside))
         return head + body
 
     @classmethod
@@ -106,12 +109,14 @@ class Letter(NamedTuple):
         if kind >= len(_KINDS) or flags & ~_FLAGS:
             raise InvalidValue(f"not a letter: kind {kind}, flags {flags}")
         try:
-            op, path, payload, stream, keep = msgpack.unpackb(memoryview(data)[HEAD.size :])
+            op, path, payload, stream, keep, *more = msgpack.unpackb(memoryview(data)[HEAD.size :])
         except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as error:
             raise InvalidValue(f"not a letter: {error or type(error).__name__}") from error
         _check_body(op, path, payload, stream, keep)
+        if len(more) > 1 or not all(isinstance(each, bytes) and len(each) == 16 for each in more):
+            raise InvalidValue("not a letter: its body has the wrong fields")
         by = None if sender == _NOBODY else sender
-        return cls(_KINDS[kind], flags, id, by, _OPS[op], path, payload, stream, keep)
+        return cls(_KINDS[kind], flags, id, by, _OPS[op], path, payload, stream, keep, *more)
 
 
 def kind_of(data: bytes) -> int:
@@ -140,9 +145,17 @@ def keyed_id(actor: bytes, key: str) -> bytes:
     return b"\xff" * 6 + _digest(actor + key.encode())
 
 
-def asked_id(handled: bytes, ordinal: int) -> bytes:
-    """The id of an ask that a method makes while it handles a letter with this id: the first one has ordinal 0."""
-    return handled[:6] + _digest(handled + ordinal.to_bytes(8, "big"))
+def asked_id(handled: bytes, what: bytes = b"", ordinal: int = 0) -> bytes:
+    """The id of an ask that a method makes while it handles a letter with this id.
+
+    `what` is what it asks, as `what_is_asked` says; the first such ask has ordinal 0.
+    """
+    return handled[:6] + _digest(handled + ordinal.to_bytes(8, "big") + what)
+
+
+def what_is_asked(actor: bytes, kind: Kind, op: Op, path: str | None) -> bytes:
+    """What an ask wants of which actor, whatever its arguments are."""
+    return actor + bytes((kind, op)) + (path or "").encode()
 
 
 def _digest(data: bytes) -> bytes:

@@ -68,8 +68,11 @@ class Turn(RunningActor, Protocol):
     def post(self, target: bytes, data: bytes, is_letter: bool) -> None:
         """Send a letter (or the encoded message to a task) with the commit of the message that is being handled."""
 
-    def next_ask_id(self) -> bytes:
-        """The id for the next ask of this message: the same one if the message is handled again."""
+    beside: bytes | None
+    """The id of the message, if it is read-only and handled while another method waits."""
+
+    def next_ask_id(self, what: bytes) -> bytes:
+        """The id for the next ask of this message that wants this: the same one if the message is handled again."""
 
     def commit_earlier(self) -> None:
         """Send the commit of the messages before this one, because this one is about to wait."""

@@ -27,7 +27,7 @@ from ..task.declaration import KEY_LIMIT, declared_as
 from ..timeouts import check_timeout
 from .actor_options import REPLY_KEEP_DEFAULT, ActorOptions
 from .futures import ActorFuture, Answer, check_may_block
-from .letter import KEPT, READ_ONLY, WAITS, Kind, Letter, Op, keyed_id
+from .letter import KEPT, READ_ONLY, WAITS, Kind, Letter, Op, keyed_id, what_is_asked
 from .methods import checked_path, method_of, path_of
 from .port import ActorPort, Turn, ambient, turn_here
 from .remote_error import unpack_reply
@@ -299,11 +299,11 @@ class ActorRef(Generic[A_co]):
     ) -> ActorFuture[None] | None:
         turn = turn_here()
         if turn is not None:
-            turn.post(self._id, self._letter(turn, None, Kind.TELL, op, path, payload, flags).pack(), True)
+            turn.post(self._id, self._letter(turn, Kind.TELL, op, path, payload, flags).pack(), True)
             return None if block else _done()
         if block:
             check_may_block(_INSTEAD)
-        letter = self._letter(None, None, Kind.TELL, op, path, payload, flags)
+        letter = self._letter(None, Kind.TELL, op, path, payload, flags)
         raw = self._port().post([(self._id, letter.pack())], timeout=self._timeout)
         answer = Answer(raw, _nothing, self, self._timeout)
         if not block:
@@ -340,9 +340,7 @@ class ActorRef(Generic[A_co]):
             check_may_block(_INSTEAD)
         turn = turn_here()
         waits = WAITS if block and turn is not None else 0
-        letter = self._letter(
-            turn, None if turn is None else turn.next_ask_id, kind, op, path, payload, flags | waits
-        )
+        letter = self._letter(turn, kind, op, path, payload, flags | waits)
         if waits and turn is not None:
             turn.commit_earlier()
         port = self._port()
@@ -359,7 +357,6 @@ class ActorRef(Generic[A_co]):
     def _letter(
         self,
         turn: Turn | None,
-        next_id: Callable[[], bytes] | None,
         kind: Kind,
         op: Op,
         path: str | None,
@@ -368,12 +365,17 @@ class ActorRef(Generic[A_co]):
     ) -> Letter:
         actor = running()
         stream = None if actor is None else actor.assignment.stream
-        sender = None if turn is None else turn.id
+        sender = beside = None
+        if turn is not None:
+            sender, beside = turn.id, turn.beside
         if self._key is not None:
             id, keep = keyed_id(self._id, self._key), self._reply_keep()
-            return Letter(kind, flags | KEPT, id, sender, op, path, payload, stream, keep)
-        id = new_id() if next_id is None else next_id()
-        return Letter(kind, flags, id, sender, op, path, payload, stream)
+            return Letter(kind, flags | KEPT, id, sender, op, path, payload, stream, keep, beside)
+        if turn is None or kind is Kind.TELL:
+            id = new_id()
+        else:
+            id = turn.next_ask_id(what_is_asked(self._id, kind, op, path))
+        return Letter(kind, flags, id, sender, op, path, payload, stream, None, beside)
 
     def _reply_keep(self) -> float:
         task = declared_as(self._task)

@@ -168,9 +168,14 @@ class Letters:
             self.keep(actor, id_of_letter(letter), None, letter)
         self.post(actor, letter)
 
+    def needs_room(self, actor: LiveActor, letter: bytes) -> bool:
+        """Whether an ask would go into the mailbox now, and not to a method that waits."""
+        return len(actor.aside) >= self._settings.mailbox_messages or not _goes_aside(actor, letter)
+
     def deliver(self, actor: LiveActor, letter: bytes) -> None:
         """Give a letter to a method that waits, if it is read-only and one does; otherwise as `post`."""
-        if len(actor.aside) < self._settings.mailbox_messages and self._give_aside(actor, letter):
+        if not self.needs_room(actor, letter):
+            self._give_aside(actor, letter)
             # It does not go through the mailbox, in which it would keep its place until the method ends.
             actor.aside[id_of_letter(letter)] = letter
         else:
@@ -180,15 +185,14 @@ class Letters:
         """A method of it waits now: the read-only letters in the mailbox need not."""
         for letter in actor.box.asks():
             id = id_of_letter(letter)
-            if id not in actor.aside and self._give_aside(actor, letter):
+            if id not in actor.aside and _goes_aside(actor, letter):
+                self._give_aside(actor, letter)
                 actor.aside[id] = None
 
-    def _give_aside(self, actor: LiveActor, letter: bytes) -> bool:
-        attempt = actor.attempt
-        if attempt is None or not attempt.parked or not flags_of(letter) & READ_ONLY:
-            return False
-        attempt.seat.channel.aside(actor.id, letter)
-        return True
+    @staticmethod
+    def _give_aside(actor: LiveActor, letter: bytes) -> None:
+        assert actor.attempt is not None
+        actor.attempt.seat.channel.aside(actor.id, letter)
 
     def put_back(self, actor: LiveActor, letters: Iterable[bytes]) -> None:
         """Put letters that no method has answered into the mailbox; it is the caller's to see that they get a turn."""
@@ -373,3 +377,9 @@ class Letters:
                 self.post(actor, due.letter)
         self.set_alarm()
         self._turn()
+
+
+def _goes_aside(actor: LiveActor, letter: bytes) -> bool:
+    """Whether it is read-only, and a method of the actor waits."""
+    attempt = actor.attempt
+    return attempt is not None and attempt.parked and bool(flags_of(letter) & READ_ONLY)

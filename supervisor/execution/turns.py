@@ -176,11 +176,8 @@ class Turns:
         changes = {storage_key(id, key): value for part in rows for key, value in part}
         for name, *_ in reminders:
             reminder_key(id, name)
-        try:
-            letters = self.letters.checked(actor, posts)
-        except MailboxFull as error:
-            log.info("a turn of actor %s waits: %s", actor.label, error)
-            actor.refused = True
+        letters = self._checked(actor, posts)
+        if letters is None:
             return
         box = actor.box
         stored = box.stored >= box.first
@@ -211,6 +208,15 @@ class Turns:
             actor.last_batch = self._store.batch.number
         self.letters.forget_answers(seen)
         self.letters.answer_once_written(actor, [(letter_id, reply) for letter_id, reply, _ in replies])
+
+    def _checked(self, actor: LiveActor, posts: Any) -> list[tuple[LiveActor, bytes]] | None:
+        """The letters that a turn sends. None if a mailbox is full: then the turn counts for nothing."""
+        try:
+            return self.letters.checked(actor, posts)
+        except MailboxFull as error:
+            log.info("a turn of actor %s waits: %s", actor.label, error)
+            actor.refused = True
+            return None
 
     # --- the end of a turn ---
 
@@ -417,8 +423,8 @@ class Turns:
         """Whether one letter can be blamed for the death of its worker. The deaths that count are of this letter."""
         if _was_building(actor) or not _knows_culprit(actor):
             return False
-        (letter,) = actor.box.head(1)
-        record, id = actor.record, id_of_letter(letter) if letter else None
+        record, letters = actor.record, actor.box.head(1)
+        id = id_of_letter(letters[0]) if letters and letters[0] else None
         if record.deaths_under != id:
             record.deaths_under, record.crashes, record.deaths = id, 0, None
         self._table.touch(actor)
@@ -489,20 +495,27 @@ class Turns:
             found = self._store.look(Table.ACTORS, start, stop, limit=limit, reverse=reverse)
             seat.channel.answer(request, [(name_of(row), value) for row, value in found])
 
-    def answered_aside(self, seat: Any, id: Any, letter_id: Any, reply: Any) -> None:
-        """A read-only letter was answered while another method waits."""
-        check_aside(letter_id, reply, self._settings.value_limit)
+    def answered_aside(self, seat: Any, id: Any, letter_id: Any, reply: Any, posts: Any) -> None:
+        """A read-only letter was answered while another method waits. What it sends is in the same commit."""
+        check_aside(letter_id, reply, posts, self._settings.value_limit)
         actor = seat.tasks.get(id)
         # What a refused turn has done counts for nothing, and so do the letters of this one.
         if not isinstance(actor, LiveActor) or actor.refused:
             return
         if letter_id not in actor.aside:
             return
-        letter = actor.aside.pop(letter_id) or actor.box.take_back(letter_id)
-        if letter is None:
+        letters = self._checked(actor, posts)
+        if letters is None:
             return
-        if flags_of(letter) & KEPT and actor.durable:
+        letter = actor.aside.pop(letter_id) or actor.box.take_back(letter_id)
+        assert letter is not None, "a letter that was given aside is here until it is answered"
+        sends = any(posts)
+        if actor.durable and (sends or flags_of(letter) & KEPT):
             self.letters.keep(actor, letter_id, reply, letter)
+            actor.last_batch = self._store.batch.number
+        for target, sent in letters:
+            self.letters.take_in(target, sent)
+        if sends:
             actor.last_batch = self._store.batch.number
         self.letters.answer_once_written(actor, [(letter_id, reply)])
 

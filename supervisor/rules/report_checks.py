@@ -129,11 +129,7 @@ def check_turn(
         type(acked) is int
         and (state is None or _is_value(state, limit))
         and all(_is_row(key, value, limit) for part in rows for key, value in part)
-        and all(
-            _is_id(id) and _is_value(value, limit) and type(is_letter) is bool
-            for part in posts
-            for id, value, is_letter in part
-        )
+        and _are_posts(posts, limit)
         and all(_is_reminder(name, due, every, letter, limit) for name, due, every, letter in reminders)
         and all(
             _is_id(letter_id) and _is_reply(reply, limit) and type(changed) is bool
@@ -184,10 +180,18 @@ def check_read(request: Any, what: Any, key: Any, after: Any, limit: Any, revers
         raise ProtocolError(f"not a read: {(request, what, key, after, limit, reverse)!r:.200}")
 
 
-def check_aside(letter_id: Any, reply: Any, limit: int) -> None:
+def check_aside(letter_id: Any, reply: Any, posts: Any, limit: int) -> None:
     """ProtocolError if these are no fields of ASIDE."""
-    if not (_is_id(letter_id) and _is_reply(reply, limit)):
-        raise ProtocolError(f"not an answer: {(letter_id, reply)!r:.200}")
+    if not (_is_id(letter_id) and _is_reply(reply, limit) and _are_posts(posts, limit)):
+        raise ProtocolError(f"not an answer: {(letter_id, reply, posts)!r:.200}")
+
+
+def _are_posts(posts: Any, limit: int) -> bool:
+    return all(
+        _is_id(id) and _is_value(value, limit) and type(is_letter) is bool
+        for part in posts
+        for id, value, is_letter in part
+    )
 
 
 def _is_id(id: Any) -> bool:

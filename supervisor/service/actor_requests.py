@@ -20,10 +20,8 @@ from ...actors.refs.letter import (
     Kind,
     Letter,
     Op,
-    flags_of,
     id_of_letter,
     kind_of,
-    sender_of,
 )
 from ...actors.state import State
 from ...actors.task.options import Options
@@ -120,9 +118,8 @@ class ActorRequests:
         actor = self._letters.find(checked_id(id))
         if letter_id in self.asks:
             # It comes again: from another connection, or because its actor waits for the answer from now on.
-            if actor is not None:
-                _note_wait(self._check_circle(actor, letter), actor, letter_id)
-            self.asks.wait(client, request, letter_id)
+            method = None if actor is None else self._check_circle(actor, opened)
+            self._wait(client, request, actor, opened, method)
             return
         there = self._kept(letter) if actor is None or actor.durable else None
         kept = None if there is None else unpack_reply(there)
@@ -137,14 +134,15 @@ class ActorRequests:
             raise self._dead(id)
         if opened.path in actor.rules.read_only and opened.op is Op.CALL and not opened.flags & READ_ONLY:
             # Its sender does not have the class.
-            letter = opened._replace(flags=opened.flags | READ_ONLY).pack()
-        waits = self._check_circle(actor, letter)
+            opened = opened._replace(flags=opened.flags | READ_ONLY)
+            letter = opened.pack()
+        method = self._check_circle(actor, opened)
         if actor.box.known is not None and letter_id in actor.box.known:
-            self.asks.wait(client, request, letter_id)
+            self._wait(client, request, actor, opened, method)
             return
-        self._letters.check_room(actor, [letter])
-        self.asks.wait(client, request, letter_id)
-        _note_wait(waits, actor, letter_id)
+        if self._letters.needs_room(actor, letter):
+            self._letters.check_room(actor, [letter])
+        self._wait(client, request, actor, opened, method)
         self._letters.deliver(actor, letter)
 
     def _answer_once_written(self, client: ClientLink, request: int, letter_id: bytes, reply: bytes) -> None:
@@ -181,27 +179,40 @@ class ActorRequests:
     def _kept(self, letter: bytes) -> bytes | None:
         return self._commits.get(Table.ACTORS, reply_key(id_of_letter(letter)))
 
-    def _check_circle(self, actor: LiveActor, letter: bytes) -> LiveActor | None:
-        """The actor that waits for the answer, if one does. Deadlock if the answer would wait for it."""
-        sender_id = sender_of(letter) if flags_of(letter) & WAITS else None
-        sender = None if sender_id is None else self._table.tasks.get(sender_id)
+    def _check_circle(self, actor: LiveActor, letter: Letter) -> bytes | None:
+        """The method that waits for the answer, if one does. Deadlock if the answer would wait for it.
+
+        A read-only letter closes no circle: no method of its receiver keeps it waiting.
+        """
+        sender = self._table.tasks.get(letter.sender) if letter.flags & WAITS and letter.sender else None
         if not isinstance(sender, LiveActor):
             return None
-        if flags_of(letter) & READ_ONLY:
-            return None
-        circle: list[LiveActor] = [sender, actor]
-        while circle[-1] is not sender:
-            last = circle[-1]
-            if last.waits_for is None or last.asked not in self.asks:
-                return sender
-            next_one = self._table.tasks.get(last.waits_for)
-            if not isinstance(next_one, LiveActor) or next_one in circle[1:]:
-                return sender
-            circle.append(next_one)
-        names = [each.label for each in circle]
+        method = letter.beside or sender.id
+        if letter.flags & READ_ONLY:
+            return method
+        way = self.asks.waits.way(actor.id, method, self._is_beside)
+        if way is None:
+            return method
+        names = [
+            each.label for each in (sender, *map(self._table.tasks.get, way)) if isinstance(each, LiveActor)
+        ]
         raise Deadlock(
             f"each of these actors would wait for the next one for ever: {' -> '.join(names)}", names
         )
+
+    def _is_beside(self, actor_id: bytes, letter_id: bytes) -> bool:
+        """Whether a method of this actor answers this letter beside another method."""
+        actor = self._table.tasks.get(actor_id)
+        return isinstance(actor, LiveActor) and letter_id in actor.aside
+
+    def _wait(
+        self, client: ClientLink, request: int, actor: LiveActor | None, letter: Letter, method: bytes | None
+    ) -> None:
+        """A client waits for an answer, and with it perhaps a method."""
+        self.asks.wait(client, request, letter.id)
+        if method is not None and actor is not None:
+            read_only = bool(letter.flags & READ_ONLY)
+            self.asks.waits.begin(method, letter.id, actor.id, read_only=read_only)
 
     # --- dead letters ---
 
@@ -213,10 +224,3 @@ class ActorRequests:
         )
         self._letters.redrive(actor, [(key, unpack_dead(row)[1]) for key, row in rows])
         return len(rows)
-
-
-def _note_wait(sender: LiveActor | None, actor: LiveActor, letter_id: bytes) -> None:
-    """The sender, if there is one, waits for the answer of this actor."""
-    if sender is not None:
-        sender.waits_for = actor.id
-        sender.asked = letter_id

@@ -10,6 +10,7 @@ import asyncio
 
 from ...actors.errors import AppFailed, UnderstudyError
 from .client_link import ClientLink
+from .waits import Waits
 
 
 class Asks:
@@ -18,6 +19,8 @@ class Asks:
     def __init__(self) -> None:
         #: By letter. An ask without a client has lost it; its entry stays until the answer comes.
         self._waiting: dict[bytes, tuple[tuple[ClientLink, int], ...]] = {}
+        #: The methods of actors that wait for answers.
+        self.waits = Waits()
         self._loop = asyncio.get_running_loop()
         #: Clients with answers that are not sent yet. One send carries all answers of a commit.
         self._unsent: set[ClientLink] = set()
@@ -34,11 +37,14 @@ class Asks:
         """A client waits no longer; the letter for whose answer it has waited."""
         letter_id = client.asks.pop(request, None)
         if letter_id is not None and (waiting := self._waiting.get(letter_id)) is not None:
-            self._waiting[letter_id] = tuple(who for who in waiting if who != (client, request))
+            self._waiting[letter_id] = left = tuple(who for who in waiting if who != (client, request))
+            if not left:
+                self.waits.end(letter_id)
         return letter_id
 
     def answer(self, letter_id: bytes, answer: bytes | UnderstudyError) -> None:
         """The answer to a letter has come."""
+        self.waits.end(letter_id)
         for client, request in self._waiting.pop(letter_id, ()):
             client.asks.pop(request, None)
             if isinstance(answer, bytes):

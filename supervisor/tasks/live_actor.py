@@ -40,7 +40,6 @@ class LiveActor(LiveTask):
 
     __slots__ = (
         "aside",
-        "asked",
         "box",
         "careful_until",
         "failures",
@@ -56,7 +55,6 @@ class LiveActor(LiveTask):
         "suspect",
         "timer",
         "turn",
-        "waits_for",
     )
 
     rests = True
@@ -94,9 +92,6 @@ class LiveActor(LiveTask):
         self.timer: asyncio.TimerHandle | None = None
         #: Number of the batch that has its last rows. The batch itself would stay in memory with all its rows.
         self.last_batch = 0
-        #: The actor for whose answer its method waits or has waited last, and the letter that it has sent there.
-        self.waits_for: bytes | None = None
-        self.asked = b""
 
     @property
     def label(self) -> str:

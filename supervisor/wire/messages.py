@@ -143,4 +143,4 @@ class Report(IntEnum):
     With `reverse` they come from the last one, or from before `after`, down.
     """
     ASIDE = 14
-    """[op, id, letter id, reply]"""
+    """[op, id, letter id, reply, posts]: the answer to a read-only letter that came by ASIDE, and what it sends."""

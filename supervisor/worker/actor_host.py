@@ -37,7 +37,7 @@ from .residents import Residents
 from .task_code import TaskCode, absent
 
 if TYPE_CHECKING:
-    from ...actors.attempt.effects import Effects
+    from ...actors.attempt.effects import Effects, Post
     from ...actors.attempt.resident import Resident
     from ...actors.attempt.transactions import Transactions
     from ...actors.task.current_runtime import RuntimeLike
@@ -375,9 +375,10 @@ class ActorHost:
         """See `Host`."""
         return self._ask(turn, Report.READ, what, key, after, limit, reverse)
 
-    def aside(self, turn: Transactions, letter_id: bytes, reply: bytes) -> None:
+    def aside(self, turn: Transactions, letter_id: bytes, reply: bytes, posts: list[Post]) -> None:
         """See `Host`."""
-        self._reports.request((Report.ASIDE, turn.id, letter_id, reply), turn.id, turn)
+        frame = (Report.ASIDE, turn.id, letter_id, reply, list(parts(posts, _post_size)))
+        self._reports.request(frame, turn.id, turn)
 
     def watch(self, turn: TurnActor) -> None:
         """See `Host`."""
@@ -463,7 +464,7 @@ def _row_size(row: tuple[str, bytes | None]) -> int:
     return 50 + 4 * len(row[0]) + len(row[1] or b"")
 
 
-def _post_size(post: tuple[bytes, bytes, bool]) -> int:
+def _post_size(post: Post) -> int:
     return 50 + len(post[1])
 
 

@@ -139,7 +139,9 @@ class LiveActor:
         self.assignment = self
         self.stream = new_id()
         self.posts: list[tuple[bytes, bytes]] = []
-        self.asked = self.commits = 0
+        self.commits = 0
+        self.asked: dict[bytes, int] = {}
+        self.beside: bytes | None = None
         self.seen: list[bytes] = []
         self.stopping = False
         self.letter: Letter | None = None
@@ -161,7 +163,7 @@ class LiveActor:
         actor.on_start()
         while not self.stopping:
             letter, reply = self.inbox.get()
-            self.letter, self.asked = letter, 0
+            self.letter, self.asked = letter, {}
             try:
                 answer = pack_value(values.pack(self.handle(actor, letter)))
                 self.port.post(self.posts)
@@ -210,10 +212,10 @@ class LiveActor:
         assert is_letter
         self.posts.append((target, data))
 
-    def next_ask_id(self) -> bytes:
+    def next_ask_id(self, what: bytes) -> bytes:
         assert self.letter is not None
-        self.asked += 1
-        return asked_id(self.letter.id, self.asked - 1)
+        self.asked[what] = self.asked.get(what, -1) + 1
+        return asked_id(self.letter.id, what, self.asked[what])
 
     def commit_earlier(self) -> None:
         self.commits += 1

@@ -188,7 +188,7 @@ class Asker(Actor, durable=True):
         assert turn is not None
         ids = []
         for _ in range(count):
-            id = turn.next_ask_id()
+            id = turn.next_ask_id(b"")
             ids.append(id)
             turn.commit_earlier()
             future = answers.setdefault(id, Future())
@@ -216,7 +216,7 @@ class AsyncAsker(Actor, durable=True):
         turn: Any = turn_here()
         ids = []
         for _ in range(count):
-            id = turn.next_ask_id()
+            id = turn.next_ask_id(b"")
             ids.append(id)
             turn.commit_earlier()
             future = answers.setdefault(id, Future())
@@ -238,6 +238,6 @@ class AsyncAsker(Actor, durable=True):
 
 def answer(letter: Letter, n: int, value: Any) -> None:
     """Answer ask number n of a letter."""
-    id = asked_id(letter.id, n)
+    id = asked_id(letter.id, b"", n)
     until(lambda: id in answers)
     answers[id].set_result(value)

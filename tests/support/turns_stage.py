@@ -13,7 +13,7 @@ import msgpack
 from understudy.actors import values
 from understudy.actors.attempt.actor import TaskActor
 from understudy.actors.attempt.async_turn import AsyncTurnActor
-from understudy.actors.attempt.effects import Effects
+from understudy.actors.attempt.effects import Effects, Post
 from understudy.actors.attempt.host import Assignment, Ending, Outcome
 from understudy.actors.attempt.resident import Resident
 from understudy.actors.attempt.transactions import Transactions
@@ -101,6 +101,7 @@ class Stage:
         #: What was reported, in order: commits, answers aside, the ends of turns.
         self.commits: list[Commit] = []
         self.asides: list[tuple[bytes, bytes]] = []
+        self.sent_aside: list[Post] = []
         self.outcomes: list[Outcome] = []
         self.reads: list[tuple[Any, ...]] = []
         self.logged: list[tuple[str, str]] = []
@@ -257,9 +258,10 @@ class Stage:
             if key.startswith(prefix) and (after is None or (key < after if reverse else key > after))
         ]
 
-    def aside(self, turn: Transactions, letter_id: bytes, reply: bytes) -> None:
-        check_aside(letter_id, reply, turn.value_limit)
+    def aside(self, turn: Transactions, letter_id: bytes, reply: bytes, posts: list[Post]) -> None:
+        check_aside(letter_id, reply, [posts], turn.value_limit)
         self.asides.append((letter_id, reply))
+        self.sent_aside += posts
 
     def watch(self, turn: Transactions) -> None:
         self.watched.append(turn)

@@ -225,7 +225,7 @@ class Hooked(Actor, durable=True):
     def asks(self) -> None:
         turn = turn_here()
         assert turn is not None
-        asked_under.append(turn.next_ask_id())
+        asked_under.append(turn.next_ask_id(b"what"))
 
     def fails(self) -> None:
         self.asks()

@@ -56,7 +56,7 @@ def test_what_came_before_is_committed_before_a_wait(asker: Stage) -> None:
     turn.join()
     assert (asker.last.acked, asker.last.state) == (3, {"got": [1, "yes", 2]})
     assert asker.last.rows == {"x": 2}, "what was sent before is not sent again"
-    assert asker.last.seen == [asked_id(asked.id, 0)]
+    assert asker.last.seen == [asked_id(asked.id, b"", 0)]
     assert asker.parked_count == asker.resumed_count == 1
 
 
@@ -67,7 +67,7 @@ def test_the_error_of_a_message_that_has_asked_is_kept(asker: Stage) -> None:
     answer(asked, 0, "one")
     turn.join()
     assert [changed for *_, changed in asker.last.replies] == [True]
-    assert asker.last.seen == [asked_id(asked.id, 0)]
+    assert asker.last.seen == [asked_id(asked.id, b"", 0)]
     assert asker.last.state is None
 
 

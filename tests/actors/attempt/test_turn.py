@@ -117,7 +117,7 @@ def test_the_upgraded_state_is_stored_with_anything_else() -> None:
     assert stage.last.state is None
     stage.begin(call("left"))
     assert stage.turn is not None
-    stage.turn.effects.asked = 1
+    stage.turn.effects.asked = {b"": 1}
     stage.turn.settled.rows["x"] = b"\x01"
     stage.turn._start_actor_loop()
     assert stage.last.state == {"euros": 5.0}

@@ -162,7 +162,7 @@ def test_a_message_that_is_handled_again_asks_under_the_same_ids(asker: Stage) -
     asked = call("asks", 2)
     turn = asker.in_thread(asked)
     answer(asked, 0, "one")
-    until(lambda: asked_id(asked.id, 1) in answers)
+    until(lambda: asked_id(asked.id, b"", 1) in answers)
     assert asker.turn is not None
     asker.waits()
     asker.turn.interrupt()
@@ -171,5 +171,5 @@ def test_a_message_that_is_handled_again_asks_under_the_same_ids(asker: Stage) -
     assert len(asker.commits) == 1, "no message was dealt with"
     assert asker.object.got == []
     answer(asked, 1, "two")
-    assert asker.ask(asked) == [asked_id(asked.id, 0), asked_id(asked.id, 1)]
+    assert asker.ask(asked) == [asked_id(asked.id, b"", 0), asked_id(asked.id, b"", 1)]
     assert asker.stored == {"got": ["one", "two"]}

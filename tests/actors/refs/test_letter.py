@@ -23,6 +23,7 @@ from understudy.actors.refs.letter import (
     keyed_id,
     kind_of,
     sender_of,
+    what_is_asked,
 )
 
 ids = st.binary(min_size=16, max_size=16)
@@ -119,8 +120,23 @@ def test_a_key_gives_the_same_id_for_the_same_actor_only() -> None:
 
 def test_a_method_that_runs_again_asks_under_the_same_ids() -> None:
     handled = new_id()
-    asked = [asked_id(handled, ordinal) for ordinal in range(3)]
-    assert asked == [asked_id(handled, ordinal) for ordinal in range(3)]
+    actor = new_id()
+    what = what_is_asked(actor, Kind.ASK, Op.CALL, "deposit")
+    asked = [asked_id(handled, what, ordinal) for ordinal in range(3)]
+    assert asked == [asked_id(handled, what, ordinal) for ordinal in range(3)]
     assert len({*asked, handled}) == 4
     assert {id[:6] for id in asked} == {handled[:6]}
-    assert asked_id(new_id(), 0) != asked[0]
+    assert asked_id(new_id(), what) != asked[0]
+
+
+def test_another_ask_has_another_id() -> None:
+    handled, actor = new_id(), new_id()
+    asks = [
+        (actor, Kind.ASK, Op.CALL, "deposit"),
+        (actor, Kind.ASK, Op.CALL, "withdraw"),
+        (actor, Kind.ASK, Op.GET, "deposit"),
+        (actor, Kind.ASK, Op.MESSAGE, None),
+        (actor, Kind.STOP, Op.MESSAGE, None),
+        (new_id(), Kind.ASK, Op.CALL, "deposit"),
+    ]
+    assert len({asked_id(handled, what_is_asked(*ask)) for ask in asks}) == len(asks)

@@ -25,7 +25,7 @@ from understudy.actors.errors import (
     UnknownTask,
 )
 from understudy.actors.ids import id_text, new_id
-from understudy.actors.refs.letter import KEPT, READ_ONLY, Kind, Op, asked_id, keyed_id
+from understudy.actors.refs.letter import KEPT, READ_ONLY, Kind, Op, asked_id, keyed_id, what_is_asked
 from understudy.actors.task import current_actor
 
 
@@ -388,7 +388,7 @@ def test_an_ask_in_a_method_has_an_id_that_a_rerun_makes_again(
     (_, call), (target, inner) = port.letters
     assert target == bob.id_bytes
     assert (inner.id, inner.sender, inner.kind, waits(inner)) == (
-        asked_id(call.id, 0),
+        asked_id(call.id, what_is_asked(bob.id_bytes, Kind.ASK, Op.CALL, "deposit")),
         ref.id_bytes,
         Kind.ASK,
         True,

@@ -458,6 +458,55 @@ async def test_the_ask_that_closes_a_circle_is_refused(stage: Stage) -> None:
 
 
 @on_stage
+async def test_a_method_that_waits_for_several_answers_hides_no_circle(stage: Stage) -> None:
+    a, b, c = [(await built(stage, name=name))[0] for name in "abc"]
+    stage.ask(b, letter(Kind.ASK, flags=WAITS, sender=a))
+    stage.ask(c, letter(Kind.ASK, flags=WAITS, sender=a))
+    with pytest.raises(Deadlock, match="Account/b -> Account/a -> Account/b"):
+        stage.ask(a, letter(Kind.ASK, flags=WAITS, sender=b))
+    with pytest.raises(Deadlock, match="Account/c -> Account/a -> Account/c"):
+        stage.ask(a, letter(Kind.ASK, flags=WAITS, sender=c))
+
+
+def beside(peek: bytes, sender: bytes) -> bytes:
+    """An ask of a read-only method that runs beside another one of its actor."""
+    return Letter(Kind.ASK, WAITS, new_id(), sender, Op.CALL, "deposit", beside=id_of_letter(peek)).pack()
+
+
+@on_stage
+async def test_what_a_read_only_method_waits_for_hides_no_circle(stage: Stage) -> None:
+    a, worker = await built(stage, name="a")
+    b, c, d = [(await built(stage, name=name))[0] for name in "bcd"]
+    stage.tell(a)
+    await stage.begin(worker)
+    worker.report(Report.PARKED, [a], [])
+    stage.ask(b, letter(Kind.ASK, flags=WAITS, sender=a))
+    peek = letter(Kind.ASK, flags=WAITS | READ_ONLY, sender=d)
+    stage.ask(a, peek)
+    stage.ask(c, beside(peek, a))
+    with pytest.raises(Deadlock, match="Account/b -> Account/a -> Account/b"):
+        stage.ask(a, letter(Kind.ASK, flags=WAITS, sender=b))
+    with pytest.raises(Deadlock, match="Account/c -> Account/d -> Account/a -> Account/c"):
+        stage.ask(d, letter(Kind.ASK, flags=WAITS, sender=c))
+    waits_for_a = letter(Kind.ASK, flags=WAITS, sender=c)
+    stage.ask(a, waits_for_a)
+    assert id_of_letter(waits_for_a) in stage.requests.asks, (
+        "the method that waits for c runs beside that of a"
+    )
+    with pytest.raises(Deadlock, match="Account/b -> Account/c -> Account/a -> Account/b"):
+        stage.ask(c, letter(Kind.ASK, flags=WAITS, sender=b))
+
+
+@on_stage
+async def test_one_that_waits_no_longer_closes_no_circle(stage: Stage) -> None:
+    a, b = [(await built(stage, name=name))[0] for name in "ab"]
+    request = stage.ask(b, letter(Kind.ASK, flags=WAITS, sender=a))
+    client: Any = stage.client
+    stage.requests.forget(client, request)
+    stage.ask(a, letter(Kind.ASK, flags=WAITS, sender=b))
+
+
+@on_stage
 async def test_a_circle_is_found_when_an_actor_begins_to_wait_for_what_it_has_asked(stage: Stage) -> None:
     a, b = [(await built(stage, name=name))[0] for name in "ab"]
     for closing_one_waits_first in (True, False):
@@ -489,7 +538,7 @@ async def test_a_read_only_letter_goes_to_a_method_that_waits(stage: Stage) -> N
     await stage.room.settle()
     assert worker.told(Order.ASIDE) == [(Order.ASIDE, id, peek), (Order.ASIDE, id, late)]
     for each in (peek, late):
-        worker.report(Report.ASIDE, id, id_of_letter(each), b"reply")
+        worker.report(Report.ASIDE, id, id_of_letter(each), b"reply", [])
     assert stage.client.answers == {early: b"reply", request: b"reply"}
     rest(worker, id, 1, b"1")
     assert not await stage.begin(worker), "they are not done again"
@@ -775,11 +824,36 @@ async def test_a_read_only_answer_waits_for_what_it_has_sent(stage: Stage) -> No
     peek = letter(Kind.ASK, flags=READ_ONLY)
     request = stage.ask(id, peek)
     target, _ = await built(stage, name="target")
-    commit(worker, id, posts=[[(target, letter(), True)]])
-    worker.report(Report.ASIDE, id, id_of_letter(peek), b"reply")
+    worker.report(Report.ASIDE, id, id_of_letter(peek), b"reply", [[(target, letter(), True)]])
     assert stage.client.answers == {}
     await stage.room.settle()
     assert stage.client.answers == {request: b"reply"}
+    again = stage.ask(id, peek)
+    assert stage.client.answers[again] == b"reply", "it is not sent a second time"
+    assert stage.actor(target).box.count == 1
+
+
+@on_stage
+async def test_a_read_only_answer_whose_letters_do_not_fit_is_none(small: Stage) -> None:
+    async with room(small.room.home / "small", tasks=CLASSES, workers=1, mailbox_messages=1) as it:
+        stage = Stage(it)
+        id, worker = await built(stage)
+        full, _ = await built(stage, name="full")
+        stage.tell(full)
+        await stage.begin(worker)
+        stage.tell(id)
+        await stage.begin(worker)
+        worker.report(Report.PARKED, [id], [])
+        peek = letter(Kind.ASK, flags=READ_ONLY)
+        request = stage.ask(id, peek)  # it needs no room in the mailbox, which is full
+        worker.report(Report.ASIDE, id, id_of_letter(peek), b"reply", [[(full, letter(), True)]])
+        await it.settle()
+        assert stage.client.answers == {}
+        assert stage.actor(full).box.count == 1
+        rest(worker, id, 1, b"1")
+        await it.settle()
+        assert stage.actor(id).box.count == 2, "it is done again, and so is the method that waited"
+        assert request not in stage.client.answers
 
 
 @on_stage
@@ -806,7 +880,7 @@ async def test_a_read_only_answer_under_a_key_is_kept(stage: Stage) -> None:
     worker.report(Report.PARKED, [id], [])
     peek = letter(Kind.ASK, flags=READ_ONLY | KEPT, id=b"\xff" * 6 + bytes(10))
     requests = [stage.ask(id, peek)]
-    worker.report(Report.ASIDE, id, id_of_letter(peek), b"reply")
+    worker.report(Report.ASIDE, id, id_of_letter(peek), b"reply", [])
     await stage.room.settle()
     requests.append(stage.ask(id, peek))
     await stage.room.settle()
@@ -894,7 +968,7 @@ async def test_any_number_of_read_only_letters_goes_to_one_method_that_waits(sta
         request = stage.ask(id, peek)
         if n % WINDOW == 0:
             stage.turns.letters._write_asks()
-        worker.report(Report.ASIDE, id, id_of_letter(peek), b"reply")
+        worker.report(Report.ASIDE, id, id_of_letter(peek), b"reply", [])
         assert stage.client.answers[request] == b"reply", "at once, however long the method waits"
     assert stage.actor(id).aside == {}
     assert stage.actor(id).box.count == 1
