@@ -182,9 +182,9 @@ class Dispatcher:
         None: it can be nowhere else, and that worker takes nothing now.
         """
         home = next((load for load in loads if load.seat is actor.seat), None)
-        if actor.seat is None or (home is None and actor.durable):
+        if actor.seat is None or (home is None and not actor.is_bound):
             return least
-        if home is None or not actor.durable:
+        if home is None or actor.is_bound:
             return home
         free, busy = least.count < self._settings.slots, home.count >= self._settings.slots
         quick = self._attempts.paces.is_quick(actor.record.name) and home.count < home.most_ahead
@@ -284,7 +284,7 @@ class Dispatcher:
                 if task.seat in seats:
                     given.setdefault(task.seat, []).append(task)
                     continue
-                if not task.durable:
+                if task.is_bound:
                     held.append(task)
                     continue
             seat = min(seats, key=lambda seat: seat.counts[Lane.ASYNC] + len(given.get(seat, ())))

@@ -115,7 +115,7 @@ class LetterBox:
             return gone
         begin = self.first
         # With them go the empty ones behind them.
-        while self.first <= last or (self._letters and not self._letters[0]):
+        while self.first <= last or self._first_is_out():
             if not self._letters:
                 self._read_on()
             letter = self._letters.popleft()
@@ -143,9 +143,18 @@ class LetterBox:
         return None
 
     def take_back_asks(self) -> list[bytes]:
-        """Take all asks out that are in memory."""
+        """Take all asks out."""
         places = [place for place, letter in enumerate(self._letters) if letter and kind_of(letter) in _ASKS]
         taken = [self._take_out(place) for place in places]
+        for begin in range(self.first + len(self._letters), self.last + 1, WINDOW):
+            rows = self._store.get_many(
+                Table.ACTORS, letter_keys(self._id, begin, min(self.last, begin + WINDOW - 1))
+            )
+            for key, letter in rows.items():
+                if kind_of(letter) in _ASKS:
+                    self._store.delete(Table.ACTORS, key)
+                    self._is_out(letter)
+                    taken.append(letter)
         self._drop_empty()
         return taken
 
@@ -154,14 +163,25 @@ class LetterBox:
         number = self.first + place
         # Its number stays, with an empty letter: others may be with a worker under theirs.
         self._letters[place] = b""
-        self.bytes -= len(letter)
+        self._is_out(letter)
         if number <= self.stored:
             self._store.delete(Table.ACTORS, letter_key(self._id, number))
         return letter
 
+    def _is_out(self, letter: bytes) -> None:
+        self.bytes -= len(letter)
+        if self.known is not None:
+            self.known.discard(id_of_letter(letter))
+            self.known = self.known or None
+
     def _drop_empty(self) -> None:
-        if self._letters and not self._letters[0]:
+        if self._first_is_out():
             self.acknowledge(self.first)
+
+    def _first_is_out(self) -> bool:
+        if not self._letters and self.count:
+            self._read_on()
+        return bool(self._letters) and not self._letters[0]
 
     def asks(self) -> list[bytes]:
         """The asks among the letters in memory."""

@@ -105,6 +105,11 @@ class LiveActor(LiveTask):
         return not self.record.volatile
 
     @property
+    def is_bound(self) -> bool:
+        """Whether its next turn can only be where its object is: no other worker has its state, or can put it away."""
+        return not self.durable or (self.passivate and not self.box.count)
+
+    @property
     def is_passive(self) -> bool:
         """Whether it has nothing to do, and no worker has it in memory."""
         return (

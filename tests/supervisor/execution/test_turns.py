@@ -369,6 +369,22 @@ async def test_a_class_with_a_hook_is_put_to_rest_by_a_turn(stage: Stage) -> Non
 
 
 @on_stage
+async def test_a_class_with_a_hook_is_put_to_rest_where_it_is(stage: Stage) -> None:
+    id, worker = await built(stage, "Polite")
+    (other,) = (each for each in stage.room.workers if each is not worker)
+    busy = [stage.room.add() for _ in range(6)]
+    await stage.room.settle()
+    while (running := other.begin()) or worker.seat.working(Lane.SYNC) < 2:
+        for each in running:
+            other.done(each.id)
+        await stage.room.settle()
+    await stage.room.until(lambda: stage.room.state(id) is not State.IDLE)
+    await stage.room.settle()
+    assert id not in [each.id for each in other.begin()]
+    assert len(busy) == 6
+
+
+@on_stage
 async def test_a_stopped_actor_answers_and_frees_its_name(stage: Stage) -> None:
     id, worker = await built(stage)
     stop, behind, told = letter(Kind.STOP), letter(Kind.ASK), letter()
@@ -402,6 +418,37 @@ async def test_an_actor_that_cannot_be_built_answers_and_keeps_what_was_told(sta
     (assignment,) = await stage.begin(worker) or await stage.begin(stage.room.workers[1])
     assert assignment.turn is not None
     assert assignment.turn[1:3] == (False, None)
+
+
+@on_stage
+async def test_an_activation_that_fails_is_the_answer_to_every_ask(stage: Stage) -> None:
+    id = stage.start()
+    asked = [letter(Kind.ASK) for _ in range(2 * WINDOW)]
+    requests = [stage.ask(id, each) for each in asked]
+    stage.tell(id)
+    await stage.begin(stage.room.workers[0])
+    stage.room.workers[0].done(id, Ending.ERROR, error=FAILED)
+    await stage.room.settle()
+    assert {type(stage.client.answers.get(request)) for request in requests} == {ActivationFailed}
+    assert len([each for each in stage.actor(id).box.head(9) if each]) == 1
+
+
+@on_stage
+async def test_an_ask_that_was_answered_by_a_failed_activation_may_come_again(stage: Stage) -> None:
+    id = stage.start()
+    asked = letter(Kind.ASK)
+    stage.ask(id, asked)
+    stage.tell(id)
+    await stage.room.settle()
+    stage.room.close()
+    async with room(stage.room.home, tasks=CLASSES, workers=1) as it:
+        again = Stage(it)
+        it.attempts.recover()
+        await again.begin(it.workers[0])
+        it.workers[0].done(id, Ending.ERROR, error=FAILED)
+        await it.settle()
+        again.ask(id, asked)
+        assert again.actor(id).box.count == 2
 
 
 @pytest.mark.parametrize("end", ["death", "timeout", "memory"])

@@ -91,6 +91,18 @@ class Boxes(RuleBasedStateMachine):
         else:
             assert not letter or place >= len(self.box._letters), "only one that is not in memory stays"
 
+    @rule()
+    def take_back_asks(self) -> None:
+        asks = {
+            number: letter
+            for number, letter in self.model.items()
+            if letter and kind_of(letter) in (Kind.ASK, Kind.STOP)
+        }
+        assert self.box.take_back_asks() == list(asks.values())
+        self.model.update(dict.fromkeys(asks, b""))
+        self._drop_empty()
+        assert self.box.known is None
+
     def _drop_empty(self) -> None:
         while self.model and not self.model[min(self.model)]:
             del self.model[min(self.model)]

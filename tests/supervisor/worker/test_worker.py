@@ -600,7 +600,7 @@ def test_a_read_only_letter_is_answered_while_a_method_waits(boss: Boss, name: s
     boss.parked(id)
     peek = call("peek", flags=READ_ONLY)
     boss.tell((Order.ASIDE, new_id(), peek.pack()), (Order.ASIDE, id, peek.pack()))
-    _, asked, letter_id, reply = boss.first(Report.ASIDE)
+    _, asked, letter_id, reply, _ = boss.first(Report.ASIDE)
     assert (asked, letter_id, unpack_reply(reply)) == (id, peek.id, 3)
     boss.tell((Order.SIGNAL, id, "timeout"))
     assert boss.ends(id) == [(Ending.REST, None, None, 1)]
