@@ -102,6 +102,12 @@ def register(kind: type[T], name: str, encode: Callable[[T], Any], decode: Calla
     _by_name[name] = (kind, decode)
 
 
+def as_foreign(value: object) -> Foreign | None:
+    """An object of a registered type as it is stored; None for any other one."""
+    registered = _by_type.get(type(value))
+    return None if registered is None else Foreign(registered[0], registered[1](value))
+
+
 def is_registered(kind: type) -> bool:
     """Whether values of exactly this class are encoded by a function given to `register`."""
     return kind in _by_type

@@ -14,6 +14,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from ...actors import values
+from ...actors.ids import id_text
 from ...actors.task.handles import TaskInfo
 from . import escape
 
@@ -26,6 +27,7 @@ RENDERINGS: Final = {
     "bytes": '`{"$bytes": "…"}`, in base64',
     "NaN and the infinities": '`"NaN"`, `"Infinity"`, `"-Infinity"`',
     "a `TaskInfo`": "its id",
+    "an `ActorRef`": "`module:Class/name`; the id if it has no name",
     "a key that is not text": "its JSON text; if two keys become the same, the mapping becomes an array of pairs",
     "a registered type": '`{"$type": "name", "value": …}`: the command line does not load the app',
 }
@@ -107,6 +109,14 @@ def _special(value: Any) -> Any:
             return {"$bytes": b64encode(value).decode("ascii")}
         case TaskInfo():
             return value.id
-        case values.Foreign():
-            return {"$type": value.name, "value": plain(value.value)}
-    return {"$type": type(value).__qualname__, "value": repr(value)}
+    foreign = value if isinstance(value, values.Foreign) else values.as_foreign(value)
+    match foreign:
+        case None:
+            return {"$type": type(value).__qualname__, "value": repr(value)}
+        case values.Foreign(
+            name="understudy.ActorRef", value=[bytes(id), str(class_name), str() | None as name]
+        ):
+            return f"{class_name}/{name}" if name is not None else id_text(id)
+        case values.Foreign(name="understudy.AsyncActorRef", value=ref):
+            return plain(ref)
+    return {"$type": foreign.name, "value": plain(foreign.value)}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
@@ -43,6 +45,25 @@ def test_storage_goes_with_the_commit(account: Stage) -> None:
     assert account.last.rows == {"a": None, "c": 3, "d": 4}
     assert [changed for *_, changed in account.last.replies] == [True, True]
     assert account.last.state is None
+
+
+class AsyncReader(Actor, durable=True):
+    async def reads(self) -> Any:
+        return await asyncio.to_thread(lambda: list(self.storage.items()))
+
+
+def test_an_async_method_reads_on_another_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The event loop must be free meanwhile: it is what brings the rows here."""
+    stage = Stage(AsyncReader)
+
+    def read(*_: Any, **__: Any) -> Future[Any]:
+        rows: Future[Any] = Future()
+        assert stage.loop is not None
+        stage.loop.call_soon_threadsafe(rows.set_result, [("x", values.pack(1))])
+        return rows
+
+    monkeypatch.setattr(stage, "read", read)
+    assert stage.ask(call("reads")) == [["x", 1]]
 
 
 class Reminded(Actor, durable=True):

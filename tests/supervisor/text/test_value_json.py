@@ -12,6 +12,8 @@ import pytest
 from checkout import ROOT
 from understudy.actors import values
 from understudy.actors.errors import InvalidValue
+from understudy.actors.refs.async_ref import AsyncActorRef
+from understudy.actors.refs.ref import ActorRef
 from understudy.actors.task.handles import TaskInfo
 from understudy.supervisor.text import value_json
 
@@ -26,6 +28,9 @@ from understudy.supervisor.text import value_json
         (timedelta(minutes=1.5), "90.0"),
         (Decimal("1.50"), '"1.50"'),
         (TaskInfo(bytes(range(16)), bytes(16), "t"), '"00010203-0405-0607-0809-0a0b0c0d0e0f"'),
+        (ActorRef(bytes(range(16)), "bank:Account", "ada"), '"bank:Account/ada"'),
+        ([ActorRef(bytes(range(16)), "bank:Account")], '["00010203-0405-0607-0809-0a0b0c0d0e0f"]'),
+        (AsyncActorRef(ActorRef(bytes(range(16)), "bank:Account", "ada")), '"bank:Account/ada"'),
         (UUID(int=1), '"00000000-0000-0000-0000-000000000001"'),
         ({3, 1, 2}, "[1, 2, 3]"),
         (frozenset({"b", "a"}), '["a", "b"]'),
@@ -50,6 +55,16 @@ def test_the_deepest_value_that_can_be_stored(indent: bool):
         value = [value] if level % 2 else {"x": value}
     stored = values.pack(value)
     assert json.loads(value_json.dumps(value_json.unpack(stored), indent=indent)) == value
+
+
+def test_references_are_shown_without_their_code(monkeypatch: pytest.MonkeyPatch):
+    """The command line does not import what makes references."""
+    ref = ActorRef(bytes(range(16)), "bank:Account", "ada")
+    stored = values.pack([ref, AsyncActorRef(ref)])
+    for kind, name in ((ActorRef, "understudy.ActorRef"), (AsyncActorRef, "understudy.AsyncActorRef")):
+        monkeypatch.delitem(values._by_type, kind)
+        monkeypatch.delitem(values._by_name, name)
+    assert value_json.dumps(value_json.unpack(stored)) == '["bank:Account/ada", "bank:Account/ada"]'
 
 
 def test_types_that_only_the_app_knows_are_shown_by_name():
