@@ -6,12 +6,14 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from room import Puppet, Room, declared, room
 from understudy.actors.attempt.host import Assignment, Ending
 from understudy.actors.errors import UnderstudyError
 from understudy.actors.ids import new_id
 from understudy.actors.refs.letter import Kind, Letter, Op
+from understudy.supervisor.execution.dispatcher import Dispatcher
 from understudy.supervisor.execution.turns import Turns
 from understudy.supervisor.tasks.live_actor import LiveActor
 from understudy.supervisor.wire.messages import Report
@@ -55,14 +57,18 @@ def letter(
 
 
 def on_stage(story: Callable[[Stage], Awaitable[None]]) -> Callable[[Path], None]:
-    """A test that is told on a stage of its own, with two workers."""
+    """A test that is told on a stage of its own, with two workers.
+
+    A turn stays with the worker that was given it, however long the test takes to begin it.
+    """
 
     def test(home: Path) -> None:
         async def told() -> None:
             async with room(home, tasks=CLASSES, workers=2) as it:
                 await story(Stage(it))
 
-        asyncio.run(told())
+        with patch.object(Dispatcher, "_room_elsewhere", return_value=False):
+            asyncio.run(told())
 
     test.__name__ = test.__qualname__ = story.__name__  # type: ignore[attr-defined]
     return test

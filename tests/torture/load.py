@@ -154,6 +154,8 @@ def run(
     """Load an own supervisor for this time; returns the measurements and the faults."""
     with Runtime(home, app=stage.__file__, workers=2) as rt:
         loads = [Load(rt, seed * 100 + n, rest) for n in range(clients)]
+        for load in loads:
+            load.round()  # so that the workers are there and have loaded what they need
         end = time.monotonic() + seconds
         threads = [threading.Thread(target=_until, args=(end, load.round, load.wrong)) for load in loads]
         for thread in threads:
