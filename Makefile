@@ -15,9 +15,10 @@ JOBS ?= auto
 PYTEST_ARGS ?=
 # Seconds that `make fuzz` goes on.
 FUZZ_SECONDS ?= 60
-# How long `make torture` and `make load` go on, and what they draw their decisions from.
+# How long `make torture` and `make load` go on, how often `make cycle` does it, and what they draw their decisions from.
 MINUTES ?= 5
 SEED ?= 1
+RUNS ?= 100
 PLOT ?=
 # Set, `make torture` starts containers, too: it needs an engine.
 CONTAINERS ?=
@@ -26,7 +27,7 @@ BENCH_ARGS ?=
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test torture load fuzz lint format bench bench-peers performance dist clean
+.PHONY: help demo test torture cycle load fuzz lint format bench bench-peers performance dist clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
@@ -46,6 +47,9 @@ torture: $(STAMP) ## kill storms for MINUTES= from SEED= on, CONTAINERS=1 with s
 	$(BIN)/python tests/torture/storm.py --minutes $(MINUTES) --seed $(SEED) $(if $(CONTAINERS),--containers --pace 0.2)
 	POWER_ROUNDS=5 POWER_CUTS=1000 SEED=$(SEED) $(BIN)/pytest --numprocesses $(JOBS) --dist worksteal --timeout 1200 -q \
 	    tests/torture/test_crash_points.py tests/torture/test_power_loss.py
+
+cycle: $(STAMP) ## chains of actors exact, RUNS= times from SEED= on, while processes die at the points of a message's way
+	$(BIN)/python tests/torture/cycle.py --runs $(RUNS) --seed $(SEED)
 
 load: $(STAMP) ## mixed load for MINUTES=: nothing may grow; PLOT=file.png draws it (needs matplotlib)
 	$(BIN)/python tests/torture/load.py --minutes $(MINUTES) --seed $(SEED) $(if $(PLOT),--plot $(PLOT))

@@ -3,7 +3,8 @@
 ``UNDERSTUDY_CRASH_AT="commit.before:3"`` makes the supervisor SIGKILL itself just before its third commit, and
 ``commit.after:3`` just after it. ``commit.before:3@/some/path`` does so only once: the process first creates that
 file, and does not die if the file exists. Every process that inherits the variable and has the point dies, including
-workers and the fork server.
+workers and the fork server. Several points are separated by commas. A client dies only if its program calls
+``arm(Process.CLIENT)``.
 
 If the variable is set at the start of the process, the point's function is replaced by one that counts its calls. So
 the code at a point is unchanged and costs nothing otherwise.
@@ -21,7 +22,7 @@ from typing import Any, Final
 
 from ...actors.errors import InvalidOption
 
-#: The environment variable that names a point.
+#: The environment variable that names points.
 VARIABLE: Final = "UNDERSTUDY_CRASH_AT"
 
 
@@ -31,6 +32,7 @@ class Process(StrEnum):
     SUPERVISOR = "supervisor"
     FORK_SERVER = "fork server"
     WORKER = "worker"
+    CLIENT = "client"
 
 
 #: By name: the process that dies there, and the point's function as "room.module:name" or
@@ -74,6 +76,38 @@ POINTS: Final[dict[str, tuple[Process, str]]] = {
     "end": (Process.WORKER, "supervisor.worker.actor_host:ActorHost.ended"),
     # Buffered reports are sent to the supervisor: results, checkpoints, acknowledgements.
     "report": (Process.WORKER, "supervisor.worker.report_buffer:ReportBuffer._send"),
+    # An ask of a client is taken in.
+    "ask": (Process.SUPERVISOR, "supervisor.service.actor_requests:ActorRequests.ask"),
+    # Letters that a client tells are taken in.
+    "tell": (Process.SUPERVISOR, "supervisor.service.actor_requests:ActorRequests.tell"),
+    # The letters of a turn are given to its worker.
+    "give": (Process.SUPERVISOR, "supervisor.execution.turns:Turns.give"),
+    # What a turn has done is received and goes into the open batch.
+    "turn": (Process.SUPERVISOR, "supervisor.execution.turns:Turns.commit"),
+    # What the answers of actors stand for is on disk; they are given to their clients.
+    "reply": (Process.SUPERVISOR, "supervisor.execution.letters:Letters._answer"),
+    # Reminders are due, and are put into mailboxes.
+    "remind": (Process.SUPERVISOR, "supervisor.execution.letters:Letters._remind"),
+    # An actor was idle for long and is put to rest.
+    "rest": (Process.SUPERVISOR, "supervisor.execution.turns:Turns._put_to_rest"),
+    # A worker is told to let go of an actor's object.
+    "away": (Process.SUPERVISOR, "supervisor.execution.turns:Turns._put_away"),
+    # An actor has stopped; its end goes into the open batch.
+    "stop": (Process.SUPERVISOR, "supervisor.execution.turns:Turns._end"),
+    # The object of an actor is made; it is not initialized, or given its state.
+    "build": (Process.WORKER, "actors.attempt.resident:Resident.__init__"),
+    # A method, `on_start` or `on_passivate` of an actor has returned; what it did is made part of the turn.
+    "settle": (Process.WORKER, "actors.attempt.transactions:Transactions._settle"),
+    # `on_stop` of an actor has returned; that is not reported yet.
+    "stopped": (Process.WORKER, "actors.attempt.letter_handler:LetterHandler._stopped"),
+    # The object of an actor leaves memory.
+    "forget": (Process.WORKER, "supervisor.worker.residents:Residents.forget"),
+    # A client asks an actor.
+    "call": (Process.CLIENT, "supervisor.client.actor_calls:ActorCalls.ask"),
+    # A client tells actors.
+    "post": (Process.CLIENT, "supervisor.client.actor_calls:ActorCalls.post"),
+    # A client has received an answer that may be asked for again.
+    "hear": (Process.CLIENT, "supervisor.client.answer_wait:AnswerWait._answered"),
 }
 
 #: Points whose function never returns.
@@ -82,26 +116,29 @@ ONE_WAY: Final = frozenset({"middleman"})
 _WANTED: Final = re.compile(
     r"(?P<point>[a-z]+)\.(?P<side>before|after):(?P<count>[1-9]\d{0,8})(?:@(?P<note>.+))?"
 )
+#: Between two of them. The path of a file may have commas.
+_BETWEEN: Final = re.compile(r",(?=[a-z]+\.(?:before|after):)")
 
 
 def arm(process: Process) -> None:
-    """Called once at the start of a process. Raises InvalidOption if the variable names no point."""
+    """Called once at the start of a process. Raises InvalidOption if the variable names what is no point."""
     wanted = os.environ.get(VARIABLE)
     if not wanted:
         return
-    match = _WANTED.fullmatch(wanted)
-    if (
-        match is None
-        or match["point"] not in POINTS
-        or (match["side"] == "after" and match["point"] in ONE_WAY)
-    ):
-        raise InvalidOption(
-            f'{VARIABLE} must be "POINT.before:COUNT" or "POINT.after:COUNT", with "@FILE" after it to die once only, '
-            f"where POINT is one of {', '.join(POINTS)}: {wanted!r:.200}"
-        )
-    of, target = POINTS[match["point"]]
-    if of is process:
-        _replace(target, int(match["count"]), match["side"] == "before", match["note"])
+    for each in _BETWEEN.split(wanted):
+        match = _WANTED.fullmatch(each)
+        if (
+            match is None
+            or match["point"] not in POINTS
+            or (match["side"] == "after" and match["point"] in ONE_WAY)
+        ):
+            raise InvalidOption(
+                f'{VARIABLE} must be "POINT.before:COUNT" or "POINT.after:COUNT", with "@FILE" after it to die once '
+                f"only, where POINT is one of {', '.join(POINTS)}: {each!r:.200}"
+            )
+        of, target = POINTS[match["point"]]
+        if of is process:
+            _replace(target, int(match["count"]), match["side"] == "before", match["note"])
 
 
 def find(target: str) -> tuple[Any, str]:

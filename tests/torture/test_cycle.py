@@ -1,0 +1,20 @@
+"""The short form of `make cycle`: messages through a chain of actors, and deaths at points of their way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import cycle
+import test_crash_points
+from understudy.supervisor.testing.crash_points import POINTS
+
+
+@pytest.mark.timeout(120)  # on a busy machine
+def test_every_message_counts_once(tmp_path: Path) -> None:
+    assert cycle.run(tmp_path, seed=3, deaths=3) > 0
+
+
+def test_every_point_is_tested() -> None:
+    assert {*test_crash_points.TESTED, *cycle.POINTS} == {*POINTS}
