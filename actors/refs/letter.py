@@ -44,6 +44,10 @@ _FLAGS: Final = READ_ONLY | WAITS | KEPT
 
 _NOBODY: Final = bytes(16)
 
+# The supervisor reads parts of the head several times for each letter, so they are read without the rest.
+_HEAD_SIZE: Final = HEAD.size
+_ID: Final = slice(2, 18)
+
 
 class Kind(IntEnum):
     """What a letter is for."""
@@ -121,17 +125,17 @@ class Letter(NamedTuple):
 
 def kind_of(data: bytes) -> int:
     """The kind of a letter; InvalidValue if it is too short for one."""
-    return _head(data)[0]
+    return data[0] if len(data) >= _HEAD_SIZE else _head(data)[0]
 
 
 def flags_of(data: bytes) -> int:
     """Its flags."""
-    return _head(data)[1]
+    return data[1] if len(data) >= _HEAD_SIZE else _head(data)[1]
 
 
 def id_of_letter(data: bytes) -> bytes:
     """Its id."""
-    return _head(data)[2]
+    return data[_ID] if len(data) >= _HEAD_SIZE else _head(data)[2]
 
 
 def sender_of(data: bytes) -> bytes | None:

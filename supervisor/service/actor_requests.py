@@ -20,7 +20,6 @@ from ...actors.refs.letter import (
     Kind,
     Letter,
     Op,
-    id_of_letter,
     kind_of,
 )
 from ...actors.state import State
@@ -111,8 +110,8 @@ class ActorRequests:
         """Put an ask into a mailbox, unless it is there or has been answered; its answer goes to the client."""
         self._admission.check_values([letter], "a message")
         opened = Letter.unpack(letter)
-        letter_id = id_of_letter(letter)
-        if kind_of(letter) not in (Kind.ASK, Kind.STOP) or not all(map(is_id, seen)):
+        letter_id = opened.id
+        if opened.kind not in (Kind.ASK, Kind.STOP) or not all(map(is_id, seen)):
             raise InvalidValue("not an ask")
         self._letters.forget_answers(seen)
         actor = self._letters.find(checked_id(id))
@@ -121,7 +120,7 @@ class ActorRequests:
             method = None if actor is None else self._check_circle(actor, opened)
             self._wait(client, request, actor, opened, method)
             return
-        there = self._kept(letter) if actor is None or actor.durable else None
+        there = self._kept(letter_id) if actor is None or actor.durable else None
         kept = None if there is None else unpack_reply(there)
         # A rerun of a method may ask another actor than before, under the same id.
         if kept is not None and kept.actor == id:
@@ -176,8 +175,8 @@ class ActorRequests:
         state = self._table.known(id).state
         return ActorDeadError(f"actor {id_text(id)} has stopped ({state})", id_text(id))
 
-    def _kept(self, letter: bytes) -> bytes | None:
-        return self._commits.get(Table.ACTORS, reply_key(id_of_letter(letter)))
+    def _kept(self, letter_id: bytes) -> bytes | None:
+        return self._commits.get(Table.ACTORS, reply_key(letter_id))
 
     def _check_circle(self, actor: LiveActor, letter: Letter) -> bytes | None:
         """The method that waits for the answer, if one does. Deadlock if the answer would wait for it.
