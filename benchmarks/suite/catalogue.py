@@ -13,6 +13,10 @@ CASES = (
     "latency",
     "start",
     "messages",
+    "actor_asks",
+    "actor_flight",
+    "actor_death",
+    "actor_rest",
     "gateway",
     "checkpoints",
     "cancel",
@@ -25,6 +29,9 @@ CASES = (
     "cpu_bound",
     "growth",
 )
+
+#: Those that have no figures on the page yet.
+WITHOUT_FIGURES = ("actor_asks", "actor_flight", "actor_death", "actor_rest")
 
 
 def load(name: str) -> Case:
