@@ -13,7 +13,7 @@ from .live_rows import keys_by_age, record_of
 from .shared_view import Snapshot
 from .tables import actor_rows
 from .tables.actor_rows import DeadLetterRow, Range, ReminderRow
-from .tables.schema import ID_BYTES, Lane, Table, after_prefix, live_id
+from .tables.schema import ID_BYTES, Lane, Table, actor_sort, after_prefix, live_id
 
 T = TypeVar("T")
 
@@ -120,7 +120,14 @@ def letters_in(snapshot: Snapshot, id: bytes) -> int:
 
 def _living(snapshot: Snapshot, classes: Collection[str] | None, after: bytes) -> Iterator[ActorName]:
     """The living actors of these classes with ids above `after`, by id. It reads no more than are taken from it."""
-    parts = [keys_by_age(snapshot, lane, after) for lane in (Lane.RUNNING, Lane.IDLE)]
+    sorts = None
+    if classes is not None:
+        sorts = {actor_sort(each, volatile=volatile) for each in classes for volatile in (False, True)}
+        sorts |= {0, 1}  # Until their next turn, those that were at rest under an earlier release have these.
+    parts = [
+        keys_by_age(snapshot, Lane.IDLE, after, sorts=sorts),
+        keys_by_age(snapshot, Lane.RUNNING, after, sorts=None if sorts is None else sorts - {0, 1}),
+    ]
     for key in heapq.merge(*parts, key=live_id):
         record = record_of(snapshot, key)
         if record.actor is not None and (classes is None or record.name in classes):

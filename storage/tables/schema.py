@@ -134,6 +134,15 @@ def due_sort(at: float) -> int:
     return _u64(at * 1e6 + 0.5)
 
 
+VOLATILE_SORTS: Final = 1 << 63
+"""The first sort of actors that are not on disk and die with their worker."""
+
+
+def actor_sort(class_name: str, *, volatile: bool = False) -> int:
+    """Sort of an actor in the lanes IDLE and RUNNING: those of one class stand together. Tasks that run have 0."""
+    return max(code_sort(class_name) >> 1, 2) | (VOLATILE_SORTS if volatile else 0)
+
+
 def code_sort(name: str) -> int:
     """The sort of a task whose code is absent: tasks of one name stand together, the oldest first."""
     return int.from_bytes(hashlib.blake2b(name.encode(errors="surrogatepass"), digest_size=8).digest(), "big")

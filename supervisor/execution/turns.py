@@ -37,14 +37,14 @@ from ...storage.tables.actor_rows import (
     storage_text,
 )
 from ...storage.tables.record import Record
-from ...storage.tables.schema import Lane, Table, live_id, live_key
+from ...storage.tables.schema import VOLATILE_SORTS, Lane, Table, live_id, live_key
 from ..rules.report_checks import check_aside, check_read, check_turn
 from ..rules.verdict import ErrorRow
 from ..settings import Settings
 from ..tasks.attempt import Seat
 from ..tasks.commit_loop import CommitLoop
 from ..tasks.letter_box import LetterBox
-from ..tasks.live_actor import TURN_MESSAGES, VOLATILE_SORT, LiveActor
+from ..tasks.live_actor import TURN_MESSAGES, LiveActor
 from ..tasks.task_table import TaskTable
 from ..wire.checks import checked_id
 from .letters import Answer, ErrorFields, Letters
@@ -523,11 +523,14 @@ class Turns:
 
     def recover(self) -> None:
         """At boot: find the actors that have letters, and those that have died with their workers."""
-        start = live_key(Lane.IDLE, VOLATILE_SORT, b"")
-        for key, _ in self._commits.scan(Table.LIVE, start, live_key(Lane.IDLE, VOLATILE_SORT + 1, b"")):
-            actor = self.letters.receiver(live_id(key))
-            if actor is not None:
-                self._end(actor, Event.FAIL, ("WorkerDied", "its state ended with its supervisor", "", {}))
+        # An earlier release has given them the sort 1.
+        for first, stop in ((1, live_key(Lane.IDLE, 2, b"")), (VOLATILE_SORTS, bytes((Lane.IDLE + 1,)))):
+            for key, _ in self._commits.scan(Table.LIVE, live_key(Lane.IDLE, first, b""), stop):
+                actor = self.letters.receiver(live_id(key))
+                if actor is not None:
+                    self._end(
+                        actor, Event.FAIL, ("WorkerDied", "its state ended with its supervisor", "", {})
+                    )
 
 
 def _was_building(actor: LiveActor) -> bool:

@@ -7,13 +7,14 @@ passive actor is not in memory at all.
 from __future__ import annotations
 
 import asyncio
+import functools
 from typing import TYPE_CHECKING, Any, Final
 
 from ...actors.ids import id_text
 from ...actors.state import Event, State, after
 from ...actors.task.options import Options
 from ...storage.tables.record import Record
-from ...storage.tables.schema import Lane, live_key
+from ...storage.tables.schema import Lane, actor_sort, live_key
 from ..rules.verdict import ErrorRow
 from .catalog import ActorRules, Place
 from .letter_box import LetterBox
@@ -27,12 +28,12 @@ if TYPE_CHECKING:
 #: Messages of one turn.
 TURN_MESSAGES: Final = 64
 
-#: Sorts in the lane IDLE: actors whose state is on disk, and actors that die with their worker.
-DURABLE_SORT: Final = 0
-VOLATILE_SORT: Final = 1
 
-_AT_REST: Final[Place] = (int(Lane.IDLE), DURABLE_SORT)
-_VOLATILE_AT_REST: Final[Place] = (int(Lane.IDLE), VOLATILE_SORT)
+@functools.lru_cache(4096)
+def _places(class_name: str, volatile: bool) -> tuple[Place, Place]:
+    """The places of actors of a class at rest and in a turn."""
+    sort = actor_sort(class_name, volatile=volatile)
+    return (int(Lane.IDLE), sort), (int(Lane.RUNNING), sort)
 
 
 class LiveActor(LiveTask):
@@ -121,7 +122,7 @@ class LiveActor(LiveTask):
         )
 
     def place(self) -> Place:
-        return _AT_REST if self.durable else _VOLATILE_AT_REST
+        return _places(self.record.name, self.record.volatile)[0]
 
     def assignment(self) -> tuple[Any, ...]:
         return (*super().assignment(), self.turn)
@@ -142,6 +143,12 @@ class LiveActor(LiveTask):
         return row, key
 
     # --- transitions ---
+
+    def begin(self, pid: int, now: float) -> None:
+        super().begin(pid, now)
+        record = self.record
+        record.place = place = _places(record.name, record.volatile)[1]
+        self.key = live_key(*place, self.id)
 
     def wake(self) -> None:
         """It has something to do."""

@@ -9,7 +9,9 @@ import pytest
 from tasks import EPOCH, add_actor, add_task
 from understudy.actors.errors import InvalidOption, StoreCorrupt
 from understudy.actors.state import State
+from understudy.storage import actor_reader
 from understudy.storage.actor_reader import ActorName
+from understudy.storage.live_rows import record_of
 from understudy.storage.reader import Reader
 from understudy.storage.tables import actor_rows
 from understudy.storage.tables.record import Record
@@ -142,6 +144,33 @@ def test_living_actors_in_the_order_of_their_start(reader: Reader, troupe: list[
     assert reader.actors(["m:Account"]) == accounts
     assert reader.actors(["m:Account"], after=accounts[1]) == accounts[2:]
     assert reader.actors(["m:Account"], limit=0) == []
+
+
+def test_the_actors_of_a_class_cost_no_other_ones(
+    fill: Fill, reader: Reader, monkeypatch: pytest.MonkeyPatch
+):
+    made: list[Record] = []
+
+    def write(store: Any) -> None:
+        for number in range(40):
+            add_task(store, State.RUNNING, EPOCH + number)
+            add_actor(
+                store, f"a{number}", "m:Many", EPOCH + number, State.IDLE if number % 2 else State.RUNNING
+            )
+        for number, state in enumerate((State.IDLE, State.RUNNING)):
+            made.append(add_actor(store, f"b{number}", "m:Few", EPOCH + 100 + number, state))
+        made.append(add_actor(store, "old", "m:Few", EPOCH + 200, sort=0))
+
+    fill(write)
+    read: list[bytes] = []
+
+    def counted(snapshot: Any, key: bytes) -> Record:
+        read.append(key)
+        return record_of(snapshot, key)
+
+    monkeypatch.setattr(actor_reader, "record_of", counted)
+    assert [actor.id for actor in reader.actors(["m:Few"])] == [record.id for record in made]
+    assert len(read) == 3
 
 
 def test_living_actors_by_the_beginning_of_their_names(reader: Reader, troupe: list[Record]):

@@ -8,7 +8,7 @@ from typing import Any
 from understudy.actors.state import TERMINAL, State
 from understudy.storage.tables import actor_rows
 from understudy.storage.tables.record import Record
-from understudy.storage.tables.schema import Lane, Table, idempotency_key, live_key, ready_sort
+from understudy.storage.tables.schema import Lane, Table, actor_sort, idempotency_key, live_key, ready_sort
 
 #: Creation time of the first task, in seconds since the epoch.
 EPOCH = 1_700_000_000.0
@@ -49,7 +49,12 @@ def add_task(
 
 
 def add_actor(
-    store: Any, name: str = "", class_name: str = "m:Account", at: float = EPOCH, state: State = State.IDLE
+    store: Any,
+    name: str = "",
+    class_name: str = "m:Account",
+    at: float = EPOCH,
+    state: State = State.IDLE,
+    sort: int | None = None,
 ) -> Record:
     """Write an actor with all rows that belong to its state; returns its record."""
     id = new_id(at)
@@ -58,7 +63,8 @@ def add_actor(
     record.actor = name
     if state not in TERMINAL:
         lane = Lane.RUNNING if state is State.RUNNING else Lane.IDLE
-        store.put(Table.LIVE, live_key(lane, 0, id), b"")
+        sort = actor_sort(class_name) if sort is None else sort
+        store.put(Table.LIVE, live_key(lane, sort, id), b"")
         if name:
             store.put(Table.ACTORS, actor_rows.name_key(class_name, name), id)
     store.put(Table.TASKS, id, record.pack())
