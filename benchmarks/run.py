@@ -4,6 +4,7 @@
     python benchmarks/run.py --only latency,start --rounds 3
     python benchmarks/run.py --short              # only to see that everything works
     python benchmarks/run.py --large --peers --json figures.json
+    python benchmarks/run.py --only actor_rest --full    # a million passive actors
 
 `--json FILE` stores the figures. Cases of the file that are not in this run stay in it, so that an unfinished
 run can be continued. Figures of another machine are removed. `--page` does the same for
