@@ -182,6 +182,40 @@ class Brief(Actor, durable=True, idle=0.001):
         return self.rests
 
 
+class Shelf(Actor, durable=True):
+    """Has many rows of storage."""
+
+    def fill(self, count: int) -> None:
+        for n in range(count):
+            self.storage[f"book/{n:06}"] = n
+        self.storage["cat"] = "asleep"
+
+    @read_only
+    def counts(self) -> tuple[int, int]:
+        return len(self.storage), sum(n for _, n in self.storage.items(prefix="book/"))
+
+    @read_only
+    def first(self, prefix: str) -> tuple[str, int]:
+        return next(iter(self.storage.items(prefix=prefix)))
+
+
+class Bell(Actor, durable=True):
+    """Is reminded."""
+
+    def __init__(self) -> None:
+        self.rung: list[str] = []
+
+    def ring(self, name: str) -> None:
+        self.rung.append(name)
+
+    def plan(self, name: str, delay: float, every: float | None) -> None:
+        self.remind(name, Bell.ring, name, delay=delay, every=every)
+
+    @read_only
+    def heard(self) -> list[str]:
+        return self.rung
+
+
 class Fussy(Actor, durable=True, timeout=0.5, grace=0.1):
     """Cannot be built while a file is there; what the file says happens instead."""
 

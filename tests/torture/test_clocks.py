@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 import clock_tasks
+from money import Bell
 from puppets import end, program, said
 from shim import Shim, shim
 from theatre import PATIENCE, cookie, parked, processes_of, ready, running, serving
@@ -96,6 +97,28 @@ def test_delays_follow_the_wall_clock(home: Path, clock: Shim):
         # The supervisor notices at the next event, or within seconds.
         assert rt.run(clock_tasks.add, 2, 2, timeout=PATIENCE) == 4
         assert (info.result(PATIENCE), at.result(PATIENCE)) == (3, 7)
+
+
+def test_reminders_follow_the_wall_clock_through_a_drain(home: Path, clock: Shim):
+    def ring(rt: Runtime) -> list[str]:
+        bell = rt.actor(Bell, "bell")
+        # The supervisor notices a set clock at the next event, or within seconds.
+        return sorted(bell.call(Bell.heard))
+
+    with Runtime(home, app="money", workers=1, drain=1.0) as rt:
+        bell = rt.actor(Bell, "bell")
+        bell.call(Bell.plan, "once", HOUR, None)
+        bell.call(Bell.plan, "hourly", HOUR, HOUR)
+        clock.set_clock(-HOUR)
+        assert ring(rt) == []
+        clock.set_clock(HOUR - 60)
+        assert ring(rt) == []
+        clock.set_clock(HOUR + 1)
+        until(lambda: ring(rt) == ["hourly", "once"], PATIENCE)
+    # Missed periods arrive once.
+    clock.set_clock(5 * HOUR + 2)
+    with Runtime(home, app="money", workers=1, drain=1.0) as rt:
+        until(lambda: ring(rt) == ["hourly", "hourly", "once"], PATIENCE)
 
 
 def test_a_timeout_follows_the_monotonic_clock(home: Path, clock: Shim):
