@@ -51,3 +51,20 @@ def test_the_agent_remembers_the_conversation_although_it_is_killed(tmp_path: Pa
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert ended.stdout.count("SIGKILL to the agent's worker") == 2
     assert "6 questions, 2 tools used, begun 3 times, history intact" in ended.stdout
+
+
+def test_the_bank_keeps_its_books_although_everybody_is_killed(tmp_path: Path) -> None:
+    ended = run("bank.py", "--transfers", "200", "--home", str(tmp_path / "home"))
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    for killed in ("worker", "supervisor", "teller"):
+        assert ended.stdout.count(f"SIGKILL to the {killed}") == 2
+    assert "exact: the bank holds 800, as before" in ended.stdout
+
+
+def test_the_twins_notice_the_silence_of_their_devices_although_they_are_killed(tmp_path: Path) -> None:
+    ended = run("device_twins.py", "--devices", "24", "--home", str(tmp_path / "home"))
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "6 devices fall silent" in ended.stdout
+    assert "SIGKILL to the worker" in ended.stdout
+    assert "SIGKILL to the supervisor" in ended.stdout
+    assert "exact: 24 histories" in ended.stdout
