@@ -55,9 +55,11 @@ if TYPE_CHECKING:
     from .supervisor.client.executor import Executor as Executor
     from .supervisor.client.runtime import Runtime as Runtime
     from .supervisor.client.views import DeadLetter as DeadLetter
+    from .supervisor.kit import testing as _testing
 
     box = _box  # one by one: pyright takes modules that are unpacked from a tuple for Any
     ws = _ws
+    testing = _testing
 
 __version__ = "0.1.0"
 
@@ -94,6 +96,7 @@ _MODULES: Final = {
     "aio.box": "actors.box.aio",
     "aio.ws": "actors.websocket.aio",
     "box": "actors.box.api",
+    "testing": "supervisor.kit.testing",
     "ws": "actors.websocket.api",
 }
 

@@ -27,6 +27,10 @@ class Wakeup(Protocol):
 class Clock(Protocol):
     """A source of time. Any thread may call any method."""
 
+    @property
+    def can_be_set(self) -> bool:
+        """Whether `time` may jump, so that whoever waits for a time has to look at it again."""
+
     def time(self) -> float:
         """Seconds since the epoch."""
 
@@ -43,6 +47,7 @@ class Clock(Protocol):
 class SystemClock:
     """The time of this machine."""
 
+    can_be_set = True
     monotonic = staticmethod(time.monotonic)
     time = staticmethod(time.time)
 

@@ -9,6 +9,8 @@
     │   ├── UnencodableValue   (TypeError)    has .path, the place inside the value
     │   └── ValueTooLarge                     has .size and .limit, in bytes
     ├── NotInTask              (RuntimeError) needs a running task around it
+    ├── NotInline              (RuntimeError) needs processes, which an InlineRuntime has not
+    ├── Stalled                (RuntimeError) nothing goes on in an InlineRuntime before its clock is advanced
     ├── NoRuntime              (RuntimeError) needs a task or a `with Runtime` around it
     ├── UnknownTask            (LookupError)  no task of this name in the supervisor's app; has .name
     ├── TaskNotFound           (LookupError)  no task with this id; has .id
@@ -129,6 +131,17 @@ class ValueTooLarge(InvalidValue):
 
 class NotInTask(UnderstudyError, RuntimeError):
     """Called outside a running task."""
+
+
+class NotInline(UnderstudyError, RuntimeError):
+    """An `InlineRuntime` of the test kit cannot do this: it needs processes."""
+
+
+class Stalled(UnderstudyError, RuntimeError):
+    """A call on an `InlineRuntime` of the test kit would wait for ever, because time passes only by its clock.
+
+    Or the code of a task waits for something that the runtime does not know, while nothing else can run.
+    """
 
 
 class NoRuntime(UnderstudyError, RuntimeError):

@@ -41,6 +41,15 @@ UNTESTED = {
     "supervisor/channel/interface.py": "tests/supervisor/execution: a second channel passes there",
     "actors/task/current_actor.py": "tests/actors/attempt: every attempt there is found by it",
     "supervisor/execution/letters.py": "tests/supervisor/execution/test_turns.py: every letter there goes through it",
+    "supervisor/kit/testing.py": "tests/supervisor/kit: the tests there import from it",
+    "supervisor/kit/crash_plan.py": "tests/supervisor/kit/test_inline_runtime.py: crashes at points",
+    "supervisor/kit/inline_client.py": "tests/scenarios/test_conformance.py: every call there goes through it",
+    "supervisor/kit/inline_slots.py": "tests/supervisor/kit/test_inline_runtime.py: one thing at a time",
+    "supervisor/kit/inline_transport.py": "tests/scenarios/test_conformance.py: every byte there goes through it",
+    "supervisor/kit/inline_worker.py": "tests/scenarios/test_conformance.py: every task there runs in one",
+    "supervisor/kit/driver.py": "tests/supervisor/kit/test_virtual_clock.py: it lets the time pass there",
+    "supervisor/kit/virtual_loop.py": "tests/supervisor/kit/test_virtual_clock.py: its timers",
+    "supervisor/kit/world.py": "tests/supervisor/kit/test_inline_runtime.py: crashes",
     "supervisor/execution/worker_pool.py": "tests/supervisor/execution/test_pool.py: every pool there is one",
     "supervisor/execution/residency.py": "tests/supervisor/execution/test_turns.py: who is put to rest, and when",
     "supervisor/service/actor_requests.py": "tests/supervisor/execution/test_turns.py: every letter there is a request",
@@ -115,6 +124,11 @@ ARROWS: dict[str, set[str]] = {
     "supervisor/daemon": {
         *ACTORS, *STORAGE, *GROUND, "supervisor/boxes", "supervisor/execution", "supervisor/linux",
         "supervisor/service", "supervisor/tasks", "supervisor/text", "supervisor/wire",
+    },
+    "supervisor/kit": {
+        *ACTORS, *STORAGE, *GROUND, "supervisor/channel", "supervisor/client", "supervisor/daemon",
+        "supervisor/execution", "supervisor/linux", "supervisor/rules", "supervisor/service", "supervisor/tasks",
+        "supervisor/wire", "supervisor/worker",
     },
     "supervisor/cli/display": {*ACTORS, *STORAGE, "supervisor/text"},
     "supervisor/cli": {

@@ -392,7 +392,10 @@ class Dispatcher:
                 return
             self._alarm.cancel()
         self._alarm_at = due
-        self._alarm = self._loop.call_later(min(max(0.0, due - self._clock.time()), CLOCK_LOOK), self._turn)
+        wait = max(0.0, due - self._clock.time())
+        if self._clock.can_be_set:
+            wait = min(wait, CLOCK_LOOK)
+        self._alarm = self._loop.call_later(wait, self._turn)
 
 
 @dataclass(slots=True)

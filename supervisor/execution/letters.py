@@ -359,7 +359,9 @@ class Letters:
         first = self.reminders.first
         if first is None:
             return
-        wait = min(max(0.0, first - self._commits.clock.time()), CLOCK_LOOK)
+        wait = max(0.0, first - self._commits.clock.time())
+        if self._commits.clock.can_be_set:
+            wait = min(wait, CLOCK_LOOK)
         if self._alarm is not None:
             if (
                 not self._alarm.cancelled()

@@ -12,10 +12,11 @@ the code at a point is unchanged and costs nothing otherwise.
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from importlib import import_module
 from typing import Any, Final
@@ -153,6 +154,27 @@ def find(target: str) -> tuple[Any, str]:
         owner = getattr(owner, part)
     getattr(owner, name)
     return owner, name
+
+
+def observe(targets: Mapping[str, str], hook: Callable[[str], None]) -> None:
+    """Have `hook` called with "POINT.before" and "POINT.after" at these points of this process, from now on.
+
+    `targets` are functions by the names of points, as in POINTS.
+    """
+    for point, target in targets.items():
+        owner, name = find(target)
+        setattr(owner, name, _observed(getattr(owner, name), point, hook))
+
+
+def _observed(function: Callable[..., Any], point: str, hook: Callable[[str], None]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def observed(*args: Any, **kwargs: Any) -> Any:
+        hook(f"{point}.before")
+        value = function(*args, **kwargs)
+        hook(f"{point}.after")
+        return value
+
+    return observed
 
 
 def _replace(target: str, count: int, before: bool, note: str | None) -> None:

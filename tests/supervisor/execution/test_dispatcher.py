@@ -257,7 +257,7 @@ def test_the_clock_is_looked_at_again_after_a_while(home: Path, monkeypatch: Any
             id = it.add(due=time.time() + 3600)
             await it.settle()
             real = time.time
-            it.dispatcher._clock = cast("Any", SimpleNamespace(time=lambda: real() + 7200))
+            it.dispatcher._clock = cast("Any", SimpleNamespace(time=lambda: real() + 7200, can_be_set=True))
             await it.until(it.workers[0].begin)
             assert it.record(id).due is None
 

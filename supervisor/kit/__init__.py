@@ -1,0 +1,1 @@
+"""The test kit, public as `understudy.testing`: a runtime in this process, and kills of real processes."""
