@@ -165,7 +165,7 @@ def settled(runtime: Runtime) -> int:
 @contextmanager
 def threads(bench: Bench) -> Iterator[Measure]:
     """Pykka."""
-    found = {ACTIVE: memory_each(bench.sizes["active actors"])}
+    found = {ACTIVE: memory_each(min(bench.sizes["active actors"], 2_000))}
     yield lambda: found
 
 
