@@ -11,14 +11,16 @@ from typing import Final
 
 from ...actors.errors import InvalidOption
 from ..testing import crash_points
+from ..testing.crash_points import Process
 from .relay import never_again, runner_here
 
-#: The points that an inline runtime has, with their functions. The others belong to the start of processes.
+#: The points that an inline runtime has, with their functions. The others belong to the start of processes, and to
+#: clients: the client is the test.
 POINTS: Final = {
     **{
         name: target
-        for name, (_, target) in crash_points.POINTS.items()
-        if name not in ("adopt", "load", "fork", "middleman", "orphan")
+        for name, (process, target) in crash_points.POINTS.items()
+        if process in (Process.SUPERVISOR, Process.WORKER) and name != "adopt"
     },
     "commit": "storage.memory_store:MemoryRows.apply",
 }

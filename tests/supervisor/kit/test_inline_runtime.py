@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import kit_tasks as app
+from checkout import ROOT
 from understudy import (
     Executor,
     InvalidOption,
@@ -192,8 +193,12 @@ def test_a_point_that_is_not_there(rt: InlineRuntime) -> None:
 
 
 def test_every_point_of_a_running_system_is_there() -> None:
-    starting = {name for name, (process, _) in crash_points.POINTS.items() if process == "fork server"}
-    assert set(POINTS) == crash_points.POINTS.keys() - starting - {"adopt"}
+    others = {
+        name for name, (process, _) in crash_points.POINTS.items() if process not in ("supervisor", "worker")
+    }
+    assert set(POINTS) == crash_points.POINTS.keys() - others - {"adopt"}
+    page = (ROOT / "docs/testing.md").read_text(encoding="utf-8")
+    assert [point for point in POINTS if f"| `{point}` | {crash_points.POINTS[point][0]} |" not in page] == []
 
 
 def test_two_runtimes_know_nothing_of_each_other(rt: InlineRuntime) -> None:
