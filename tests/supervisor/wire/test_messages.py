@@ -27,12 +27,12 @@ SENDERS = {
     ),
     Answer: ("service/client_link.py",),
     Order: ("channel/local.py",),
-    Report: ("worker/report_buffer.py", "worker/worker.py"),
+    Report: ("worker/actor_host.py", "worker/report_buffer.py", "worker/worker.py"),
 }
 TAKERS = {
     Ask: ("service/requests.py", "service/client_link.py"),
     Answer: ("client/connection.py",),
-    Order: ("worker/worker.py",),
+    Order: ("worker/actor_host.py", "worker/worker.py"),
     Report: ("channel/local.py", "execution/attempts.py"),
 }
 
