@@ -348,6 +348,7 @@ def test_no_message_falls_between_rest_and_work(rt: Runtime, name: str) -> None:
             time.sleep(chance.uniform(0, 0.003))  # so that it is being put to rest, now and then
 
 
+@pytest.mark.parametrize("how", ["not now", "kill", "hang"])
 def test_activation_is_tried_again_and_loses_no_tell(
     rt: Runtime, name: str, tmp_path: Path, how: str
 ) -> None:
