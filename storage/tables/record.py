@@ -60,7 +60,7 @@ class Record:
     delays_from: int = 1
     """Number of the attempt whose retry has the first delay of the policy. Later than 1 after a healthy attempt."""
     deaths_under: bytes | None = None
-    """Of an actor, the id of the message under which these workers died."""
+    """Of an actor, the id of the message under which these workers died; empty if they were building the actor."""
     alone: bool = False
     """The task must run in a worker of its own, because a worker died while it ran with others."""
     options: dict[str, Any] | None = None

@@ -58,6 +58,9 @@ PASSIVATE: Final = 1
 #: The value of a REST whose object is gone from the worker.
 PASSIVE: Final = b"passive"
 
+#: Stands for the id of a letter where deaths are counted: the object was being built.
+ACTIVATION: Final = b""
+
 #: Seconds before the next turn of an actor whose turn could not do its work: at first, and at most.
 FIRST_PAUSE: Final = 0.05
 LONGEST_PAUSE: Final = 60.0
@@ -408,9 +411,11 @@ class Turns:
             return
         self._residency.leave(actor)
         if _was_building(actor):
-            self._activation_failed(actor, error)
-            return
-        if _knows_culprit(actor):
+            if not crashes or crashes >= self._settings.max_crashes:
+                self._activation_failed(actor, error)
+                return
+            # It may have died of something else: what was asked is not refused for that.
+        elif _knows_culprit(actor):
             if not crashes:
                 # It was killed for what it has done itself: that would be so each time.
                 self._fail_head(actor, error)
@@ -420,11 +425,16 @@ class Turns:
         self._again(actor)
 
     def suspects(self, actor: LiveActor) -> bool:
-        """Whether one letter can be blamed for the death of its worker. The deaths that count are of this letter."""
-        if _was_building(actor) or not _knows_culprit(actor):
+        """Whether one letter, or its activation, can be blamed for the death of its worker. Only such deaths count."""
+        record = actor.record
+        id: bytes | None
+        if _was_building(actor):
+            id = ACTIVATION
+        elif _knows_culprit(actor):
+            letters = actor.box.head(1)
+            id = id_of_letter(letters[0]) if letters and letters[0] else None
+        else:
             return False
-        record, letters = actor.record, actor.box.head(1)
-        id = id_of_letter(letters[0]) if letters and letters[0] else None
         if record.deaths_under != id:
             record.deaths_under, record.crashes, record.deaths = id, 0, None
         self._table.touch(actor)

@@ -462,20 +462,23 @@ def test_no_letter_is_to_blame_for_a_worker_that_builds(home: Path, end: str) ->
         for n in range(3):
             asked = letter(Kind.ASK)
             request = stage.ask(id, asked)
-            await stage.room.until(lambda: actor.record.state is State.QUEUED)
-            actor.most = 1
-            worker = await turn(stage, id)
-            marks = WaitMarks(os.dup(worker.channel.marks.fd))
-            marks.builds(id)
-            actor.options = actor.options.changed({"memory_limit": 1 << 24})
-            if end != "death":
-                stage.room.attempts.kill(worker.seat, actor, end)
-                assert actor.attempt is not None
-                actor.attempt.signal = end
-            stage.room.die(worker)
-            marks.close()
-            stage.room.hire()
-            await stage.room.settle()
+            # A worker may die of something else: only the third death says that this actor cannot be built.
+            for _ in range(3 if end == "death" and n == 0 else 1):
+                assert request not in stage.client.answers
+                await stage.room.until(lambda: actor.record.state is not State.IDLE)
+                actor.most = 1
+                worker = await turn(stage, id)
+                marks = WaitMarks(os.dup(worker.channel.marks.fd))
+                marks.builds(id)
+                actor.options = actor.options.changed({"memory_limit": 1 << 24})
+                if end != "death":
+                    stage.room.attempts.kill(worker.seat, actor, end)
+                    assert actor.attempt is not None
+                    actor.attempt.signal = end
+                stage.room.die(worker)
+                marks.close()
+                stage.room.hire()
+                await stage.room.settle()
             assert isinstance(stage.client.answers[request], ActivationFailed)
             assert [each for each in actor.box.head(9) if each] == [told]
             assert actor.failures == n + 1, "it pauses longer each time"
