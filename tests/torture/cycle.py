@@ -82,7 +82,8 @@ class Clients:
             if process.poll() == -signal.SIGKILL:
                 self._processes[number] = self._start(number)
             elif process.returncode:
-                raise AssertionError(f"a client ended with exit code {process.returncode}")
+                said = (self._folder / "log").read_text(errors="replace")[-2_000:]
+                raise AssertionError(f"a client ended with exit code {process.returncode}: {said}")
         return all(process.returncode == 0 for process in self._processes)
 
     def close(self) -> None:
