@@ -29,7 +29,7 @@ class Clock(Protocol):
 
     @property
     def can_be_set(self) -> bool:
-        """Whether `time` may jump, so that whoever waits for a time has to look at it again."""
+        """Whether `time` may jump, so that a wait for a time has to look at it again."""
 
     def time(self) -> float:
         """Seconds since the epoch."""

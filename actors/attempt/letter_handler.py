@@ -73,7 +73,6 @@ class LetterHandler(TurnSide):
         self.effects.asked, self.effects.seen = asked, seen
         kind = kind_of(data)
         if kind in (Kind.ASK, Kind.STOP):
-            self.stops = kind == Kind.STOP
             self._answer(id_of_letter(data), flags_of(data), error_reply(error), changed=False)
             self._settle(number, None)
             return None if kind == Kind.ASK else self._stopped(None)
@@ -139,7 +138,6 @@ class LetterHandler(TurnSide):
         packed = encoded(value, NONE, self.value_limit)
         reply = pack_value(packed)
         state = self._changed_state(reply)
-        self.stops = True
         self._answer(letter.id, letter.flags, reply, changed=True)
         self._settle(number, state)
         return self._stopped(packed)

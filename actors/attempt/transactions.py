@@ -48,8 +48,6 @@ class Transactions(TaskActor):
         self._asks_under = assignment.id
         self._stream = assignment.stream
         self._reported = 0
-        #: Whether the actor has handled the message that stops it.
-        self.stops = False
         #: Held while settled effects are reported, so that they are reported in order.
         self._reporting = threading.Lock()
 

@@ -173,10 +173,7 @@ class TurnActor(LetterHandler):
         if self.host.clock.monotonic() <= self._end:
             return False
         self.host.is_at(self)
-        with self._reporting:
-            # That it has stopped goes with the end of the turn: its answer must not come before its end is on disk.
-            if not self.stops:
-                self._send(now=True)
+        self._report(now=True)
         return True
 
     def _await_letters(self) -> Any:

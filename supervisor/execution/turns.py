@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from ...actors.attempt.host import Ending
@@ -134,6 +135,7 @@ class Turns:
         actor.turn = (actor.generation, resident, state, letters, what)
         actor.suspect = actor.box.first if letters == 1 else 0
         actor.refused = False
+        actor.stopping = []
         self._residency.at_work(actor, seat)
 
     def took_back(self, actor: LiveActor) -> None:
@@ -173,8 +175,30 @@ class Turns:
         """What a turn has done: all of it goes into one commit."""
         check_turn(acked, state, rows, posts, reminders, replies, dead, seen, self._settings.value_limit)
         actor = seat.tasks.get(id)
-        if not isinstance(actor, LiveActor) or actor.refused:
+        if not isinstance(actor, LiveActor):
             return
+        done = partial(self._commit, actor, acked, state, rows, posts, reminders, replies, dead, seen)
+        if actor.stopping or actor.box.has_stop(acked):
+            # That it has stopped must not be on disk before its end is. If no end comes, the turn has not happened.
+            actor.stopping.append(done)
+        else:
+            done()
+
+    def _commit(
+        self,
+        actor: LiveActor,
+        acked: int,
+        state: bytes | None,
+        rows: Any,
+        posts: Any,
+        reminders: Any,
+        replies: Any,
+        dead: Any,
+        seen: Any,
+    ) -> None:
+        if actor.refused:
+            return
+        id = actor.id
         # Before anything is changed: keys and names may be invalid, and mailboxes full.
         changes = {storage_key(id, key): value for part in rows for key, value in part}
         for name, *_ in reminders:
@@ -227,6 +251,10 @@ class Turns:
         self, actor: LiveActor, how: Ending, value: bytes | None, error: ErrorRow | None, delay: float | None
     ) -> None:
         """A turn is over; it is on no worker any more."""
+        stopping, actor.stopping = actor.stopping, []
+        if how is Ending.VALUE:
+            for commit in stopping:
+                commit()
         refused, actor.refused = actor.refused, False
         if actor.record.cancel:
             self._end(actor, Event.CANCEL, error)

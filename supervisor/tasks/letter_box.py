@@ -100,6 +100,10 @@ class LetterBox:
         letters = self._letters
         return [letters[place] for place in range(min(most, len(letters)))]
 
+    def has_stop(self, last: int) -> bool:
+        """Whether one of the letters up to this number stops the actor. They must have been given out."""
+        return any(letter and kind_of(letter) == Kind.STOP for letter in self.head(last - self.first + 1))
+
     def _read_on(self) -> None:
         begin = self.first + len(self._letters)
         keys = letter_keys(self._id, begin, min(self.last, begin + WINDOW - 1))

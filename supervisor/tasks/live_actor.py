@@ -22,6 +22,7 @@ from .live_task import LiveTask
 
 if TYPE_CHECKING:
     from collections import OrderedDict
+    from collections.abc import Callable
 
     from .attempt import Seat
 
@@ -53,6 +54,7 @@ class LiveActor(LiveTask):
         "resting",
         "rules",
         "seat",
+        "stopping",
         "suspect",
         "timer",
         "turn",
@@ -84,6 +86,8 @@ class LiveActor(LiveTask):
         self.passivate = False
         #: Whether the commit of the turn under way was refused. The turn then counts for nothing.
         self.refused = False
+        #: What the turn under way has done from the message on that stops it. It is committed with the end of the turn.
+        self.stopping: list[Callable[[], None]] = []
         #: The read-only letters that were given to its waiting method in this turn, by id; None for those that stand in
         #: its mailbox as well.
         self.aside: dict[bytes, bytes | None] = {}

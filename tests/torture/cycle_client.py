@@ -53,7 +53,7 @@ class Speaker:
     def speak(self) -> None:
         try:
             self._speak()
-        except BaseException as error:  # noqa: BLE001 - whoever has started this thread raises it
+        except BaseException as error:  # noqa: BLE001 - the caller of `speak` raises it
             self.failure = error
 
     def _speak(self) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from turns_actors import Account, AsyncAccount, Broken
-from turns_stage import STOP, Stage, call, get, tell
+from turns_stage import Stage, call, get, tell
 from understudy.actors.attempt import turn as turn_module
 from understudy.actors.attempt.host import Ending
 from understudy.actors.ids import new_id
@@ -255,27 +255,6 @@ def test_what_is_done_is_reported_while_the_next_message_takes_long() -> None:
     gate.set()
     thread.join(20)
     assert (stage.last.acked, stage.last.state) == (3, {"sum": 103}), "other actors have their turns now"
-
-
-def test_that_it_has_stopped_is_reported_with_its_end_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    stage = Stage(Held)
-    stage.give()
-    stage.begin(call("add", 1), STOP)
-    turn = stage.turn
-    assert turn is not None
-    end = turn._stopped
-    answered: list[bytes] = []
-
-    def stopped(value: bytes | None) -> Any:
-        turn._end = 0.0  # as some milliseconds later
-        turn.takes_long()
-        answered.extend(id for commit in stage.commits for id, *_ in commit.replies)
-        return end(value)
-
-    monkeypatch.setattr(turn, "_stopped", stopped)
-    stage.run()
-    assert STOP.id not in answered
-    assert STOP.id in [id for id, *_ in stage.last.replies]
 
 
 def test_a_message_alone_is_not_watched(account: Stage) -> None:

@@ -403,6 +403,28 @@ async def test_a_stopped_actor_answers_and_frees_its_name(stage: Stage) -> None:
 
 
 @on_stage
+async def test_an_actor_whose_worker_dies_behind_the_answer_to_a_stop_has_not_stopped(stage: Stage) -> None:
+    """Otherwise it would be there for ever, and its asker would take it for gone."""
+    id, worker = await built(stage)
+    stop, before = letter(Kind.STOP), letter(Kind.ASK)
+    requests = [stage.ask(id, before), stage.ask(id, stop)]
+    await stage.begin(worker)
+    commit(worker, id, 1, b"1", replies=[(id_of_letter(before), b"reply", True)])
+    commit(worker, id, 2, b"2", replies=[(id_of_letter(stop), b"done", True)])
+    await stage.room.settle()
+    assert stage.client.answers == {requests[0]: b"reply"}
+    assert value(stage, Table.ACTORS, state_key(id)) == b"1"
+    stage.room.die(worker)
+    worker = await turn(stage, id)
+    assert stage.actor(id).box.head(9) == [stop]
+    commit(worker, id, 2, b"2", replies=[(id_of_letter(stop), b"done", True)])
+    worker.done(id, Ending.VALUE, b"done")
+    await stage.room.settle()
+    assert stage.client.answers[requests[1]] == b"done"
+    assert stage.room.state(id) is State.COMPLETED
+
+
+@on_stage
 async def test_an_actor_that_cannot_be_built_answers_and_keeps_what_was_told(stage: Stage) -> None:
     id = stage.start()
     told, asked = letter(), letter(Kind.ASK)
