@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager
 from itertools import islice
@@ -27,11 +28,12 @@ class ActorName(NamedTuple):
     """None for none."""
 
 
-class ActorReader:
+class ActorReader(ABC):
     """Reads of class actors. Each answer comes from one snapshot; a damaged row raises StoreCorrupt, which names it."""
 
+    @abstractmethod
     def _read(self) -> AbstractContextManager[Snapshot]:
-        raise NotImplementedError
+        """The snapshot that an answer comes from."""
 
     def actor_id(self, class_name: str, name: str) -> bytes | None:
         """The living actor of this class and name; None if there is none."""

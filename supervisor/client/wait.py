@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from concurrent.futures import Future
 from typing import Any
@@ -16,7 +17,7 @@ from .connection import Connection, Reply, Rows
 Row = tuple[bytes, str, bytes | None, Any]
 
 
-class Wait:
+class Wait(ABC):
     """Something that a client asks the supervisor for, on each new connection until it has come."""
 
     #: Seconds without a supervisor after which it fails; None if its caller has a limit of its own.
@@ -25,21 +26,21 @@ class Wait:
     since: float
 
     @property
+    @abstractmethod
     def over(self) -> bool:
         """Whether it has come, or will not."""
-        raise NotImplementedError
 
+    @abstractmethod
     def ask(self, connection: Connection) -> None:
         """Ask for it. Called again with the next connection if this one breaks."""
-        raise NotImplementedError
 
+    @abstractmethod
     def forget(self) -> None:
         """End the wait."""
-        raise NotImplementedError
 
+    @abstractmethod
     def fail(self, error: Exception) -> None:
         """End the wait with an error."""
-        raise NotImplementedError
 
 
 class EndsWait(Wait):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -24,7 +25,7 @@ TELL_AGAIN: Final = 60.0
 MANY_WAITING: Final = 8
 
 
-class WorkerPool:
+class WorkerPool(ABC):
     """The seats of all workers. A subclass brings the workers up and ends them."""
 
     def __init__(
@@ -49,32 +50,32 @@ class WorkerPool:
 
     # --- what a subclass gives ---
 
+    @abstractmethod
     def _open_channel(self, events: ChannelEvents) -> WorkerChannel:
         """The channel of a worker that is about to come up. OSError if there is no room for one."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _bring_up_soon(self, seat: WorkerSeat) -> None:
         """Start the worker of this seat."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _spawn_failed(self, error: Exception) -> None:
         """There is no room for another worker just now."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _give_up(self, error: AppFailed) -> None:
         """Start nothing more."""
-        raise NotImplementedError
 
-    def reap(self) -> None:
+    def reap(self) -> None:  # noqa: B027 - not every subclass has to do something
         """End what dead workers have left behind."""
 
+    @abstractmethod
     async def declare(self, modules: Sequence[str]) -> None:
         """More modules hold tasks; AppFailed if one cannot be imported."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def declare_again(self) -> None:
         """Let modules be imported again that could not be imported."""
-        raise NotImplementedError
 
     # --- workers ---
 

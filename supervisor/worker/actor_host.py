@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import threading
+from abc import ABC, abstractmethod
 from collections import defaultdict, deque
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
@@ -66,7 +67,7 @@ class SyncSlots(Protocol):
         """A waiting task continues."""
 
 
-class ActorHost:
+class ActorHost(ABC):
     """Implements `Host`. A subclass gives it slots, an event loop, threads and the buffer of its reports."""
 
     calls: Executor | None = None
@@ -112,26 +113,26 @@ class ActorHost:
 
     # --- what a subclass gives ---
 
+    @abstractmethod
     def _event_loop(self) -> asyncio.AbstractEventLoop:
         """The loop on which async tasks run."""
-        raise NotImplementedError
 
+    @abstractmethod
     def runtime(self) -> RuntimeLike:
         """See `Host`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _start_thread(self, work: Callable[[], None]) -> None:
         """Run this on a thread of its own. RuntimeError if the system gives none."""
-        raise NotImplementedError
 
     def _new_future(self) -> Future[Any]:
         """The future of an answer of the supervisor."""
         return Future()
 
-    def _may_leave_processes(self) -> None:
+    def _may_leave_processes(self) -> None:  # noqa: B027 - not every subclass has to do something
         """A task begins, or has run for longer than before: it may leave processes behind."""
 
-    def _before_acknowledgement(self) -> None:
+    def _before_acknowledgement(self) -> None:  # noqa: B027 - not every subclass has to do something
         """A task is about to tell that it has dealt with messages."""
 
     # --- orders ---
