@@ -90,14 +90,19 @@ class UserFuture(TimedFuture[T]):
         super().__init__(callbacks.clock)
         self._callbacks = callbacks
         self._value_of = value_of
-        #: The value or the error that the raw result stands for; one item once it is known.
+        #: The raw result, for threads that need not wait: with it they take no lock. None until the future is set.
+        self._raw: Any = None
+        #: The value or the error that the raw result stands for; None until it is known.
         self._outcome: tuple[Any, Exception | None] | None = None
 
     def result(self, timeout: float | None = None) -> T:
         """See `concurrent.futures.Future`. Inside a sync task it gives up the task's slot while it waits."""
-        self._await(timeout)
+        raw = self._raw
+        if raw is None:
+            self._await(timeout)
+            raw = super().result(0)
         value: T
-        value, error = self._decoded(super().result(0))
+        value, error = self._decoded(raw)
         if error is not None:
             raise error
         return value
@@ -109,8 +114,9 @@ class UserFuture(TimedFuture[T]):
         return error if error is not None else self._decoded(super().result())[1]
 
     def set_raw(self, raw: Any) -> None:
-        """Set the raw result."""
+        """Set the raw result, which is not None."""
         Future.set_result(cast("Future[Any]", self), raw)
+        self._raw = raw
 
     def _await(self, timeout: float | None) -> None:
         if not self.done():

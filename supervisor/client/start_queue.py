@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import threading
 import weakref
+from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from ...actors.attempt.helper_threads import start_outside
 from ...actors.errors import InvalidOption, InvalidTask, InvalidValue, NotRunning, TaskNotFound, UnknownTask
@@ -17,8 +19,8 @@ from ...actors.shapes import Shape
 from ..settings import BATCH_BYTES, BATCH_LIMIT
 from ..wire.messages import Ask
 from .callbacks import Callbacks, UserFuture
-from .calls import START_PART
-from .connection import Rows
+from .calls import START_AHEAD, START_PART
+from .connection import Reply, Rows
 from .deadline import NO_DEADLINE, Deadline
 from .reconnecting import ReconnectingClient
 from .start_rows import StartRow
@@ -85,8 +87,10 @@ class TaskFuture(UserFuture[T]):
 class StartQueue:
     """Starts tasks in a thread of its own. Thread-safe.
 
-    At most one START is under way; the next one takes all that was put in meanwhile. If the supervisor refuses a
-    START because of one of its tasks, its halves are tried, so that no task fails because of another one.
+    A START takes all that was put in since the one before, and is sent when that one is acknowledged. A full one, of
+    START_PART tasks or BATCH_BYTES, is sent at once, at most START_AHEAD ahead of their acknowledgements. If the
+    supervisor refuses a START because of one of its tasks, its halves are tried, so that no task fails because of
+    another one.
 
     Guarantees:
 
@@ -123,6 +127,8 @@ class StartQueue:
         self._cancelled: list[TaskFuture[Any]] = []
         #: Starts that were not acknowledged, and the bytes of their arguments.
         self._starts = self._bytes = 0
+        #: Bytes of the arguments in `_rows`.
+        self._unsent_bytes = 0
         #: Waits for ends that have not come.
         self._waits: set[_QueueWait] = set()
         self._thread: threading.Thread | None = None
@@ -141,15 +147,8 @@ class StartQueue:
         future: TaskFuture[Any] = TaskFuture(self._client.callbacks, self, row, shape)
         size = _size(row)
         with self._lock:
-            while not self._closed and self._is_full(size):
-                if deadline.left() == 0:
-                    raise TimeoutError(
-                        f"{self._starts:,} starts were not acknowledged within {deadline.seconds:g} s; "
-                        "this task was not started"
-                    )
-                self._change.wait(deadline.left())
-            if self._closed:
-                raise RuntimeError("this executor was shut down and takes no more tasks")
+            if self._closed or self._is_full(size):
+                self._await_room(size, deadline)
             if self._thread is None:
                 thread = threading.Thread(target=self._run, name="understudy-executor", daemon=True)
                 start_outside(thread)
@@ -158,12 +157,28 @@ class StartQueue:
             self._rows[row[0]] = row
             self._starts += 1
             self._bytes += size
-            if not self._busy:
+            self._unsent_bytes += size
+            if not self._busy or self._completes_part(size):
                 self._change.notify_all()
         return future
 
     def _is_full(self, size: int) -> bool:
         return self._starts >= MAX_STARTS or (self._starts > 0 and self._bytes + size > MAX_START_BYTES)
+
+    def _await_room(self, size: int, deadline: Deadline) -> None:
+        while not self._closed and self._is_full(size):
+            if deadline.left() == 0:
+                raise TimeoutError(
+                    f"{self._starts:,} starts were not acknowledged within {deadline.seconds:g} s; "
+                    "this task was not started"
+                )
+            self._change.wait(deadline.left())
+        if self._closed:
+            raise RuntimeError("this executor was shut down and takes no more tasks")
+
+    def _completes_part(self, size: int) -> bool:
+        """Whether the last row, of this size, has made the next START as large as one may be."""
+        return len(self._rows) == START_PART or 0 <= self._unsent_bytes - BATCH_BYTES < size
 
     def take_out(self, future: TaskFuture[Any]) -> bool:
         """Cancel the task of a future, which the caller sets to cancelled. False if another thread sets the future."""
@@ -176,6 +191,7 @@ class StartQueue:
             else:
                 self._starts -= 1
                 self._bytes -= _size(row)
+                self._unsent_bytes -= _size(row)
             self._change.notify_all()
         return True
 
@@ -208,29 +224,35 @@ class StartQueue:
     # --- the thread ---
 
     def _run(self) -> None:
-        while True:
-            with self._change:
-                self._busy = False
-                self._change.notify_all()
-                while not (self._rows or self._cancelled or self._is_over()):
-                    self._change.wait()
-                if self._is_over():
-                    break
-                self._busy = True
-                rows = self._next_rows()
-                cancelled, self._cancelled = self._cancelled, []
-            if rows:
-                self._start(rows)
-            if cancelled:
-                self._cancel(cancelled)
-            size = sum(map(_size, rows))
-            with self._change:
-                self._starts -= len(rows)
-                self._bytes -= size
+        sent: deque[_Sent] = deque()
+        while (work := self._next_work(sent)) is not None:
+            work()
         # Their tasks were cancelled, and may take a while to end.
         for wait in list(self._waits):
             self._forget(wait)
         self._end()
+
+    def _next_work(self, sent: deque[_Sent]) -> Callable[[], None] | None:
+        """Wait for something to do; None at the end. `sent` are the STARTs that were not answered."""
+        with self._change:
+            self._busy = bool(sent)
+            if not sent:
+                self._change.notify_all()
+            while True:
+                if sent and (sent[0].reply.done() or sent[0].deadline.left() == 0):
+                    return functools.partial(self._finish, sent.popleft())
+                if self._cancelled:
+                    # CANCEL follows the acknowledgement, so nothing more is sent until all have come.
+                    if not sent:
+                        self._busy = True
+                        cancelled, self._cancelled = self._cancelled, []
+                        return functools.partial(self._cancel, cancelled)
+                elif self._rows and (not sent or (len(sent) < START_AHEAD and self._has_part())):
+                    self._busy = True
+                    return functools.partial(self._send, self._next_rows(), sent)
+                elif self._is_over():
+                    return None
+                self._change.wait(sent[0].deadline.left() if sent else None)
 
     def _end(self) -> None:
         try:
@@ -243,10 +265,14 @@ class StartQueue:
     def _is_over(self) -> bool:
         return self._closed and not (self._rows or self._cancelled or self._pending or self._setting)
 
+    def _has_part(self) -> bool:
+        """Whether the next START would be as large as one may be."""
+        return len(self._rows) >= START_PART or self._unsent_bytes >= BATCH_BYTES
+
     def _next_rows(self) -> list[StartRow]:
         """The rows of the next START."""
-        if len(self._rows) <= START_PART and self._bytes <= BATCH_BYTES:
-            rows, self._rows = self._rows, {}
+        if not self._has_part():
+            rows, self._rows, self._unsent_bytes = self._rows, {}, 0
             return list(rows.values())
         part: list[StartRow] = []
         size = 0
@@ -257,13 +283,41 @@ class StartQueue:
                 break
         for row in part:
             del self._rows[row[0]]
+        self._unsent_bytes -= size
         return part
 
-    def _start(self, rows: Sequence[StartRow]) -> None:
+    def _send(self, rows: list[StartRow], sent: deque[_Sent]) -> None:
         deadline, client = self._deadline(), self._client
+        try:
+            reply = finish(client.request(deadline, Ask.START, rows), deadline, client.late)
+        except Exception as error:  # noqa: BLE001 - each error becomes that of the futures
+            self._fail([row[0] for row in rows], error)
+            self._settle(rows)
+        else:
+            sent.append(_Sent(rows, reply, deadline))
+            reply.add_done_callback(self._answered)
+
+    def _answered(self, _reply: Future[Any]) -> None:
+        with self._change:
+            self._change.notify_all()
+
+    def _finish(self, sent: _Sent) -> None:
+        """Take the answer to a START; it is sent again if it was lost with the connection."""
+        self._start(sent.rows, sent.deadline, sent.reply)
+        self._settle(sent.rows)
+
+    def _settle(self, rows: Sequence[StartRow]) -> None:
+        size = sum(map(_size, rows))
+        with self._change:
+            self._starts -= len(rows)
+            self._bytes -= size
+            self._change.notify_all()
+
+    def _start(self, rows: Sequence[StartRow], deadline: Deadline, reply: Reply | None = None) -> None:
+        client = self._client
         ids = [row[0] for row in rows]
         try:
-            there = finish(client.ask(deadline, Ask.START, rows), deadline, client.late)
+            there = finish(client.ask(deadline, Ask.START, rows, reply=reply), deadline, client.late)
             if there is None:
                 self._wait(_QueueWait(self, ids))
             else:
@@ -271,8 +325,8 @@ class StartQueue:
         except Exception as error:  # noqa: BLE001 - each error becomes that of the futures
             if len(rows) > 1 and isinstance(error, ABOUT_TASKS):
                 half = len(rows) // 2
-                self._start(rows[:half])
-                self._start(rows[half:])
+                self._start(rows[:half], self._deadline())
+                self._start(rows[half:], self._deadline())
             else:
                 self._fail(ids, error)
 
@@ -354,6 +408,14 @@ class StartQueue:
             self._setting -= 1
             if self._closed:
                 self._change.notify_all()
+
+
+class _Sent(NamedTuple):
+    """A START that was sent."""
+
+    rows: list[StartRow]
+    reply: Reply
+    deadline: Deadline
 
 
 class _QueueWait(EndsWait):

@@ -108,6 +108,109 @@ def test_a_start_takes_all_that_came_while_the_one_before_was_under_way(desk: De
     assert later[0].result(10) == 2
 
 
+@pytest.fixture
+def parts_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A START is full with two tasks or ten bytes, and at most three are under way."""
+    monkeypatch.setattr(start_queue, "START_PART", 2)
+    monkeypatch.setattr(start_queue, "BATCH_BYTES", 10)
+    monkeypatch.setattr(start_queue, "START_AHEAD", 3)
+
+
+@pytest.mark.usefixtures("parts_of_two")
+def test_full_starts_are_sent_ahead_of_their_acknowledgements(desk: Desk):
+    desk.put(row(1))
+    requests = [desk.starts(1)]
+    desk.put(row(2), row(3))
+    requests.append(desk.starts(2, 3))
+    desk.put(row(4, args=bytes(10)))
+    requests.append(desk.starts(4))
+    last = desk.put(row(5), row(6), row(7))
+    desk.tell((Answer.OK, requests[0], None))
+    desk.waits(1)  # No START came before: three were under way.
+    requests.append(desk.starts(5, 6))
+    for request in requests[1:]:
+        desk.tell((Answer.OK, request, None))
+    desk.waits(2, 3)
+    desk.waits(4)
+    desk.waits(5, 6)
+    desk.tell(
+        (Answer.OK, desk.starts(7), None)
+    )  # This one is not full, so it came after the last acknowledgement.
+    wait = desk.waits(7)
+    desk.tell((Answer.ENDED, wait, [end(7)]), (Answer.OK, wait, None))
+    assert last[2].result(10) == 7
+
+
+@pytest.mark.usefixtures("parts_of_two")
+def test_a_refusal_harms_no_start_that_was_sent_ahead(desk: Desk):
+    desk.put(row(1))
+    first = desk.starts(1)
+    bad, good, *_ = desk.put(row(2), row(3), row(4), row(5))
+    second, third = desk.starts(2, 3), desk.starts(4, 5)
+    desk.tell((Answer.OK, third, None), unknown(second), (Answer.OK, first, None))
+    desk.waits(1)
+    desk.tell(unknown(desk.starts(2)))
+    with pytest.raises(UnknownTask, match="no task"):
+        bad.result(10)
+    desk.tell((Answer.OK, desk.starts(3), None))
+    desk.waits(3)
+    desk.waits(4, 5)
+    assert not good.done()
+
+
+@pytest.mark.usefixtures("parts_of_two")
+def test_a_cancel_waits_for_all_starts_under_way_and_comes_before_the_next(desk: Desk):
+    desk.put(row(1))
+    first = desk.starts(1)
+    second, _ = desk.put(row(2), row(3))
+    request = desk.starts(2, 3)
+    assert second.cancel()
+    desk.put(row(4), row(5))
+    desk.tell((Answer.OK, first, None))
+    desk.waits(1)
+    desk.tell((Answer.OK, request, None))
+    desk.waits(2, 3)
+    request, asked = desk.next(Ask.CANCEL)
+    assert asked == bytes([2]) * 16
+    desk.tell((Answer.OK, request, True))
+    desk.starts(4, 5)
+
+
+@pytest.mark.usefixtures("parts_of_two")
+def test_a_flush_waits_for_all_starts_under_way(desk: Desk):
+    desk.put(row(1))
+    first = desk.starts(1)
+    desk.put(row(2), row(3))
+    second = desk.starts(2, 3)
+    over = threading.Thread(target=desk.queue.flush, args=(10,))
+    over.start()
+    desk.tell((Answer.OK, first, None))
+    desk.waits(1)
+    assert over.is_alive()
+    desk.tell((Answer.OK, second, None))
+    over.join(10)
+    assert not over.is_alive()
+
+
+@pytest.mark.usefixtures("parts_of_two")
+def test_all_starts_under_way_are_sent_again_to_the_next_supervisor(home: Path):
+    with mimic(home) as it:
+        desk = Desk(home, it)
+        desk.put(row(1))
+        desk.starts(1)
+        desk.put(row(2), row(3))
+        desk.starts(2, 3)
+    with mimic(home) as it:
+        desk.peer = it.peer()
+        desk.tell((Answer.OK, desk.starts(1), None))
+        desk.waits(1)
+        desk.tell((Answer.OK, desk.starts(2, 3), None))
+        desk.waits(2, 3)
+        desk.queue.close()
+        desk.client.close()
+        desk.queue.join()
+
+
 def test_a_task_that_is_refused_harms_no_other(desk: Desk):
     (first,) = desk.put(row(1))
     request = desk.starts(1)
