@@ -112,8 +112,7 @@ CASE = Case(
         "the client needs 20 to 28 µs of processor time for a task, where `start_many` and `result` need some"
         " 10. Up to 7 of them make the future; its condition takes 1,360 of its 1,650 bytes. The supervisor "
         "and both workers need some 45 µs on the same two processors. A START carries 2,000 tasks then, the "
-        "most that it may, so larger ones would gain nothing. This figure is older than the sending of full "
-        "STARTs ahead of their acknowledgements, which gained 1.13 to 1.2 × in pairs on a busy machine."
+        "most that it may, so larger ones would gain nothing."
     ),
 )
 
