@@ -86,6 +86,17 @@ class MemoryStore:
         rows = self._rows[table]
         return [(key, rows[key]) for key in found[:limit]]
 
+    def look(
+        self, table: Table, start: bytes, stop: bytes, *, limit: int, reverse: bool = False
+    ) -> list[tuple[bytes, bytes]]:
+        """As `scan`, including the open batch."""
+        changes = self.batch.rows[table]
+        keys = {key for key in {*self._keys[table], *changes} if start <= key < stop}
+        rows = [
+            (key, row) for key in sorted(keys, reverse=reverse) if (row := self.get(table, key)) is not None
+        ]
+        return rows[:limit]
+
     def count(self, table: Table) -> int:
         """How many committed rows the table has."""
         return len(self._keys[table])
