@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from .supervisor.client.async_runtime import AsyncRuntime as AsyncRuntime
     from .supervisor.client.executor import Executor as Executor
     from .supervisor.client.runtime import Runtime as Runtime
+    from .supervisor.client.searches import SearchPage as SearchPage
     from .supervisor.client.views import DeadLetter as DeadLetter
 
     aio, box, ws = _aio, _box, _ws
@@ -83,6 +84,7 @@ _NAMES: Final = {
     "supervisor.client.async_runtime": "AsyncRuntime",
     "supervisor.client.executor": "Executor",
     "supervisor.client.runtime": "Runtime",
+    "supervisor.client.searches": "SearchPage",
     "supervisor.client.views": "DeadLetter",
 }
 #: Public name -> the module it lives in.

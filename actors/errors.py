@@ -5,6 +5,7 @@
     UnderstudyError
     ├── InvalidTask            (TypeError)    cannot be run as a task; the message says what to change
     ├── InvalidOption          (ValueError)   an option out of its range or of the wrong type
+    ├── InvalidQuery           (ValueError)   a search that cannot be understood; has .query and .column
     ├── InvalidValue           (ValueError)   the bytes are not a value of this codec
     │   ├── UnencodableValue   (TypeError)    has .path, the place inside the value
     │   └── ValueTooLarge                     has .size and .limit, in bytes
@@ -104,6 +105,16 @@ class InvalidTask(UnderstudyError, TypeError):
 
 class InvalidOption(UnderstudyError, ValueError):
     """An option is out of its range or of the wrong type."""
+
+
+class InvalidQuery(UnderstudyError, ValueError):
+    """A search that cannot be understood. The message shows the place."""
+
+    def __init__(self, message: str, query: str = "", column: int = 1) -> None:
+        super().__init__(message)
+        self.query = query
+        #: Of the first character of the mistake, from 1.
+        self.column = column
 
 
 class InvalidValue(UnderstudyError, ValueError):

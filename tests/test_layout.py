@@ -35,6 +35,8 @@ UNTESTED = {
     "actors/refs/reminder.py": "tests/actors/attempt/test_turn.py: the reminders that are shown there",
     "actors/shape_compiler.py": "tests/actors/test_shapes.py: every shape there is made by it",
     "storage/file/new_store.py": "tests/storage/test_environment.py: it makes what that opens",
+    "storage/query_fit.py": "tests/storage/test_search.py: every search there asks it",
+    "supervisor/client/searches.py": "tests/scenarios/test_searching.py: every search there is one of its pages",
     "storage/reindex.py": "tests/storage/test_upgrades.py: the step from 3 to 4 there is made by it",
     "supervisor/channel/interface.py": "tests/supervisor/execution: a second channel passes there",
     "actors/task/current_actor.py": "tests/actors/attempt: every attempt there is found by it",

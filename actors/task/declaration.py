@@ -267,6 +267,11 @@ class Task(Generic[P, R]):
         """The least and the most arguments of a call without keywords; (1, 0) if no such call is valid."""
         return parameters.positional(self._signature)
 
+    @property
+    def positional_names(self) -> tuple[str, ...]:
+        """The names of the parameters that may be passed by place, in their order."""
+        return () if self.body is None else parameters.positional_names(self._signature)
+
 
 if TYPE_CHECKING:
     # What type checkers are told of a declaration. At run time each of them makes a plain Task.

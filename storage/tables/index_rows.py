@@ -56,7 +56,7 @@ class Facet(IntEnum):
     KEY = 6
     #: Tasks of a kind other than the usual one.
     KIND = 7
-    #: Single: runs, by what triggered them.
+    #: Runs, by the event or the schedule that triggered them.
     TRIGGER = 8
 
 

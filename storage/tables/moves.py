@@ -45,18 +45,47 @@ def shown(record: Record) -> Shown:
     return record.name, CODES[record.state], error[0] if error else None
 
 
+def end_facet(name: str, code: int) -> bytes:
+    """The facet of the tasks of this name that have ended in the state of this code."""
+    return facet_of(Facet.END, name, code)
+
+
+def trigger_facet(field: str, text: str) -> bytes:
+    """The facet of the runs whose trigger has this text in this field."""
+    return facet_of(Facet.TRIGGER, f"{field}:{text}")
+
+
 def further_facets(record: Record) -> Iterator[bytes]:
     """The facets of its beginning, besides its name, whose rows it shares with other tasks."""
     if record.stream != record.id:
         yield facet_of_id(Facet.STREAM, record.stream)
     if record.origin is not None:
         yield facet_of_id(Facet.ORIGIN, record.origin)
+    kind = getattr(record, "kind", "task")
+    if kind != "task":
+        yield facet_of(Facet.KIND, kind)
+        trigger = getattr(record, "trigger", None) or {}
+        for field in ("event", "schedule"):
+            if isinstance(text := trigger.get(field), str):
+                yield trigger_facet(field, text)
 
 
 def single_facets(record: Record) -> Iterator[bytes]:
     """The facets of its beginning in which it has a row of its own."""
     if record.key is not None:
         yield facet_of(Facet.KEY, record.key)
+
+
+def facets_of(record: Record) -> Iterator[bytes]:
+    """All facets of the task whose record on disk is this one."""
+    name, code, error = shown(record)
+    yield facet_of(Facet.NAME, name)
+    if code in FINAL:
+        yield end_facet(name, code)
+    if error is not None:
+        yield facet_of(Facet.ERROR, error)
+    yield from further_facets(record)
+    yield from single_facets(record)
 
 
 class Moves:
@@ -78,7 +107,12 @@ class Moves:
         """The task is new."""
         self._by_change[None, now].append(record.id)
         # Most tasks have none of these.
-        if record.origin is not None or record.stream != record.id or record.key is not None:
+        if (
+            record.origin is not None
+            or record.stream != record.id
+            or record.key is not None
+            or getattr(record, "kind", "task") != "task"
+        ):
             for facet in further_facets(record):
                 self._entered[facet].append(record.id)
             for facet in single_facets(record):
@@ -115,7 +149,7 @@ class Moves:
                 if before is None or before[0] != now[0]:
                     entered[facet_of(Facet.NAME, now[0])] += ids
                 if now[1] in FINAL:
-                    entered[facet_of(Facet.END, now[0], now[1])] += ids
+                    entered[end_facet(now[0], now[1])] += ids
             old, new = before and before[2], now and now[2]
             if old != new:
                 for error, value in ((old, None), (new, b"")):
@@ -135,7 +169,7 @@ class Moves:
                 if now is None or before[0] != now[0]:
                     left[facet_of(Facet.NAME, before[0])] += ids
                 if now is None and before[1] in FINAL:
-                    left[facet_of(Facet.END, before[0], before[1])] += ids
+                    left[end_facet(before[0], before[1])] += ids
         return left
 
     def write(self, store: Store) -> None:

@@ -33,6 +33,7 @@ _CODES: Final[tuple[tuple[type[BaseException], ExitCode], ...]] = (
     (errors.MailboxFull, ExitCode.MAILBOX_FULL),
     (errors.InvalidTask, ExitCode.USAGE),
     (errors.InvalidOption, ExitCode.USAGE),
+    (errors.InvalidQuery, ExitCode.USAGE),
     (errors.InvalidValue, ExitCode.USAGE),
     (errors.AppFailed, ExitCode.APP_FAILED),
     (errors.HomeInUse, ExitCode.HOME_IN_USE),

@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "box": "commands.box",
     "actor": "commands.actor",
     "ps": "commands.tasks",
+    "stats": "commands.tasks",
     "show": "commands.tasks",
     "logs": "commands.logs",
     "result": "commands.tasks",

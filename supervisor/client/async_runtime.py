@@ -130,6 +130,8 @@ class AsyncRuntime:
     cancel = _awaitable(Runtime.cancel)
     status = _in_thread(Runtime.status)
     list = _in_thread(Runtime.list)
+    search = _in_thread(Runtime.search)
+    counts = _in_thread(Runtime.counts)
     restore = _in_thread(Runtime.restore)
     dead_letters = _in_thread(Runtime.dead_letters)
     redrive = _awaitable(Runtime.redrive)

@@ -30,11 +30,13 @@ from ...storage.reader import Reader
 from ..home import Home
 from ..linux.exit_functions import at_exit
 from ..settings import Settings
+from . import searches
 from .actor_calls import ActorCalls, ActorLike, AddressedLetter, ClassLike
 from .calls import Calls, several
 from .deadline import NO_DEADLINE, Deadline
 from .reconnecting import ReconnectingClient
 from .results import Results
+from .searches import SearchPage
 from .start_rows import StreamLike, TaskLike
 from .steps import Steps, finish
 from .stored_ends import StoredEnds
@@ -473,6 +475,18 @@ class Runtime:
             before=None if before is None else id_of(before),
         )
         return [view(record, 0, self._calls.store.args) for record in records]
+
+    def search(self, query: str, *, limit: int = 50, after: str | None = None) -> SearchPage:
+        """A page of the tasks that fit a query, newest first, such as "state:failed task:etl* newer:1d 'reset'".
+
+        For the next page, pass the `cursor` of this one as `after`. A page takes at most about 50 ms: it may have fewer
+        tasks than `limit` and a cursor nevertheless. Raises InvalidQuery, which shows the place of a mistake.
+        """
+        return searches.search(self._calls.store, query, limit, after)
+
+    def counts(self) -> searches.Counts:
+        """How many tasks of each name are in each state. Zeros are left out."""
+        return self._calls.store.counts()
 
     def restore(self, id: IdLike) -> Any:
         """A task's last checkpoint, or None. Raises TaskNotFound."""

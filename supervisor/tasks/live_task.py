@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ...actors.state import TERMINAL, Event, State, after
 from ...actors.task.options import Options
+from ...storage.tables.moves import Shown
 from ...storage.tables.record import Record
 from ...storage.tables.schema import ID_BYTES, Lane, code_sort, due_sort, live_key, ready_sort
 from ..rules.verdict import ErrorRow
@@ -52,6 +53,7 @@ class LiveTask:
         "record",
         "result",
         "stored",
+        "stored_facts",
         "stored_key",
     )
 
@@ -69,6 +71,8 @@ class LiveTask:
         #: Its row in the `live` table as it should be, and as it is or is about to be on disk.
         self.key: bytes | None = None
         self.stored_key: bytes | None = None
+        #: What the index and the counters hold of it; None if it has no row yet.
+        self.stored_facts: Shown | None = None
         self.dirty = False
         #: Number of the last batch that its rows went into.
         self.batch = 0

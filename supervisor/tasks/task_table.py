@@ -15,6 +15,7 @@ from typing import Any
 from ...actors.errors import StoreCorrupt, TaskNotFound
 from ...actors.ids import id_text
 from ...actors.state import Event, State
+from ...storage.tables.moves import shown
 from ...storage.tables.record import Record
 from ...storage.tables.schema import ID_BYTES, Lane, Table, after_prefix, live_key, mail_key, mail_keys
 from ..rules.verdict import ErrorRow
@@ -144,6 +145,7 @@ class TaskTable:
 
     def _take_in(self, record: Record, args: bytes | None, *, stored: bool) -> LiveTask:
         declared = self.declared
+        facts = shown(record)
         if declared.aliases:
             record.name = declared.present(record.name)
         usual = declared.usual.get(record.name) if record.options is None and not record.alone else None
@@ -156,6 +158,7 @@ class TaskTable:
             task = LiveActor(record, options, lane, declared.rules_of(record.name), box)
         if record.place is not None:
             task.key = task.stored_key = live_key(*record.place, record.id)
+        task.stored_facts = facts
         task.args = args
         place = record.place
         if record.ended is None and (
