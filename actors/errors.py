@@ -25,6 +25,8 @@
     ├── RemoteError                           a method of an actor has raised; has .error (an ErrorInfo), .traceback
     ├── Deadlock               (RuntimeError) the ask would close a circle of waiting actors; has .circle
     ├── ReadOnly               (RuntimeError) a @read_only method sets an attribute or storage
+    ├── EventNotFound          (LookupError)  no event with this id (or it was pruned); has .id
+    ├── EventCycle             (RuntimeError) events follow from one another without end; has .name
     ├── ActivationFailed                      the actor cannot be built, its state is kept; has .id and .error
     ├── Fail                                  raised *by* a task: fail now, no retry
     ├── RetryLater                            raised *by* a task: next attempt after .delay seconds
@@ -254,6 +256,22 @@ class Deadlock(UnderstudyError, RuntimeError):
     def __init__(self, message: str, circle: list[str] | None = None) -> None:
         super().__init__(message)
         self.circle = circle or []
+
+
+class EventNotFound(UnderstudyError, LookupError):
+    """No event has this id (or it was pruned)."""
+
+    def __init__(self, message: str, id: str = "") -> None:
+        super().__init__(message)
+        self.id = id
+
+
+class EventCycle(UnderstudyError, RuntimeError):
+    """This event would be the 65th in a row of which each was emitted by a handler of the one before."""
+
+    def __init__(self, message: str, name: str = "") -> None:
+        super().__init__(message)
+        self.name = name
 
 
 class ReadOnly(UnderstudyError, RuntimeError):

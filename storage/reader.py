@@ -16,6 +16,7 @@ import msgpack
 from ..actors.errors import StoreCorrupt, StoreError
 from ..actors.state import TERMINAL, State
 from .actor_reader import ActorReader, letters_in
+from .event_reader import EventReader
 from .live_rows import parsed
 from .query import Term, Value
 from .query_fit import ParameterNames
@@ -40,7 +41,7 @@ End = tuple[bytes, str, bytes | None, Any]
 """Id, final state, encoded value, error of a task that has ended."""
 
 
-class Reader(ActorReader):
+class Reader(ActorReader, EventReader):
     """Read-only access to the store of a home. Thread-safe; opens the files at the first read.
 
     Every method may raise StoreForeign, StoreVersion, StoreCorrupt, HomeError or StoreError. A home without a

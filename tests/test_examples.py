@@ -51,3 +51,11 @@ def test_the_agent_remembers_the_conversation_although_it_is_killed(tmp_path: Pa
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert ended.stdout.count("SIGKILL to the agent's worker") == 2
     assert "6 questions, 2 tools used, begun 3 times, history intact" in ended.stdout
+
+
+def test_the_saga_pays_each_order_once_although_the_supervisor_is_killed(tmp_path: Path) -> None:
+    ended = run("order_saga.py", "--home", str(tmp_path / "home"))
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert ended.stdout.count("SIGKILL to the supervisor") == 1
+    assert "alert: reserve failed: order 4: nobody has a unicorn" in ended.stdout
+    assert "each payment once, the stock is right, one alert" in ended.stdout

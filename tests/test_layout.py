@@ -71,7 +71,8 @@ UNKNOWN_TO = {
 #: Settings, the home, the app, the kinds of tasks, crash points: used in every process.
 GROUND = {"supervisor", "supervisor/testing"}
 ACTORS = {
-    "actors", "actors/task", "actors/refs", "actors/attempt", "actors/inside", "actors/box", "actors/websocket",
+    "actors", "actors/task", "actors/events", "actors/refs", "actors/attempt", "actors/inside", "actors/box",
+    "actors/websocket",
 }  # fmt: skip
 STORAGE = {"storage", "storage/tables", "storage/file"}
 
@@ -79,9 +80,10 @@ STORAGE = {"storage", "storage/tables", "storage/file"}
 ARROWS: dict[str, set[str]] = {
     "actors": set(),
     "actors/task": {"actors"},
-    "actors/refs": {"actors", "actors/task"},
-    "actors/attempt": {"actors", "actors/task", "actors/refs"},
-    "actors/inside": {"actors", "actors/task", "actors/refs", "actors/attempt"},
+    "actors/events": {"actors", "actors/task"},
+    "actors/refs": {"actors", "actors/task", "actors/events"},
+    "actors/attempt": {"actors", "actors/task", "actors/events", "actors/refs"},
+    "actors/inside": {"actors", "actors/task", "actors/events", "actors/refs", "actors/attempt"},
     "actors/box": {"actors", "actors/task", "actors/inside"},
     "actors/websocket": {"actors", "actors/task", "actors/attempt", "actors/inside"},
     "storage/tables": ACTORS,

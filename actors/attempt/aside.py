@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 from ..errors import Interrupted
 from ..ids import id_text
 from ..refs.letter import READ_ONLY, Kind, Letter, asked_id, id_of_letter
+from ..refs.port import Post
 from ..refs.remote_error import details_of, pack_error, pack_value
 from .actor import TaskActor, current_actor
 from .async_actor import AsyncTaskActor
@@ -143,9 +144,9 @@ class _Aside:
 
     # --- the turn, for references ---
 
-    def post(self, target: bytes, data: bytes, is_letter: bool) -> None:
+    def post(self, target: bytes, data: bytes, what: Post) -> None:
         """It leaves with the answer."""
-        self._effects.posts.append((target, data, is_letter))
+        self._effects.posts.append((target, data, what))
         self._turn.grow(self._effects, len(data))
 
     def next_ask_id(self) -> bytes:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..refs.port import Post
 
 #: (time, period, letter) of a reminder that is set; None for all of them removes it.
 ReminderRow = tuple[float | None, float | None, bytes | None]
@@ -16,8 +20,8 @@ class Effects:
     def __init__(self) -> None:
         #: Rows of storage by key; None removes one.
         self.rows: dict[str, bytes | None] = {}
-        #: (receiver, letter or message, whether it is a letter), in order.
-        self.posts: list[tuple[bytes, bytes, bool]] = []
+        #: (receiver or uid, letter, message or event, which of these it is), in order.
+        self.posts: list[tuple[bytes, bytes, Post]] = []
         #: Reminders by name.
         self.reminders: dict[str, ReminderRow] = {}
         #: Asks that have been made: what others have done for them stands.

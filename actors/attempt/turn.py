@@ -30,6 +30,7 @@ from typing import Any, Final, NoReturn
 from ..errors import Cancelled, Interrupted, InvalidOption, NotInTask, TaskCancelled, ValueTooLarge
 from ..ids import id_text, new_id
 from ..refs.letter import KEPT, Kind, Letter, asked_id, flags_of, id_of_letter, kind_of
+from ..refs.port import Post
 from ..refs.ref import ActorRef
 from ..refs.reminder import Reminder
 from ..refs.remote_error import details_of, pack_error, pack_value
@@ -463,11 +464,11 @@ class TurnActor(TaskActor):
 
     # --- what references use ---
 
-    def post(self, target: bytes, data: bytes, is_letter: bool) -> None:
-        """Send a letter, or a message to a task, with the commit of the message that is being handled."""
+    def post(self, target: bytes, data: bytes, what: Post) -> None:
+        """Send a letter, a message to a task or an event with the commit of the message that is being handled."""
         # Without state there is nothing to roll back with it.
         effects = self.effects if self._durable else self.settled
-        effects.posts.append((target, data, is_letter))
+        effects.posts.append((target, data, what))
         self.grow(effects, len(data))
 
     def next_ask_id(self) -> bytes:
@@ -521,9 +522,8 @@ class TurnActor(TaskActor):
 
     def stop(self) -> None:
         """Stop the actor once what was sent before is done: it gets the letter that says so."""
-        self.post(
-            self.id, Letter(Kind.STOP, 0, new_id(), self.id, stream=self.assignment.stream).pack(), True
-        )
+        letter = Letter(Kind.STOP, 0, new_id(), self.id, stream=self.assignment.stream)
+        self.post(self.id, letter.pack(), Post.LETTER)
 
     def remind(
         self,

@@ -90,6 +90,12 @@ class Record:
     actor: str | None = None
     """Of a class actor, its name within its class; empty if it has none. None: it is a task of another kind."""
 
+    kind: str = "task"
+    """Why there is this task; see `actors/task/trigger.py`."""
+    trigger: dict[str, Any] | None = None
+    """What has triggered a run, as `Trigger.pack` gives it."""
+    depth: int = 0
+    """How many events lie between this task and the start of its stream."""
     volatile: bool = False
     """Of an actor, whether its state and messages are not on disk and it ends with its worker."""
 
@@ -202,11 +208,11 @@ _DEFAULTS: Final = {name: getattr(Record, name) for name in Record.__annotations
 
 #: The types that these fields may have as they are unpacked; with another one, a change of the task would fail.
 _KINDS: Final[dict[str, tuple[type, ...]]] = {
-    **dict.fromkeys(("interruptions", "crashes", "tries", "delays_from", "result"), (int,)),
+    **dict.fromkeys(("interruptions", "crashes", "tries", "delays_from", "result", "depth"), (int,)),
     **dict.fromkeys(("alone", "closed", "cancel", "volatile"), (bool,)),
     **dict.fromkeys(("error", "progress", "checkpoint", "deaths"), (tuple,)),
-    **dict.fromkeys(("options", "metadata"), (dict,)),
-    **dict.fromkeys(("key", "actor"), (str,)),
+    **dict.fromkeys(("options", "metadata", "trigger"), (dict,)),
+    **dict.fromkeys(("key", "actor", "kind"), (str,)),
     "due": (float, int),
     "retry_of": (bytes,),
 }

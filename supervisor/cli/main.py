@@ -24,6 +24,8 @@ COMMANDS: Final = {
     "run": "commands.start",
     "box": "commands.box",
     "actor": "commands.actor",
+    "events": "commands.events",
+    "streams": "commands.events",
     "ps": "commands.tasks",
     "stats": "commands.tasks",
     "show": "commands.tasks",

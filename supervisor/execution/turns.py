@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable
 from typing import Any, Final
 
+from ...actors import values
 from ...actors.attempt.host import Ending
 from ...actors.errors import (
     ActivationFailed,
@@ -24,6 +25,7 @@ from ...actors.errors import (
 )
 from ...actors.ids import id_text
 from ...actors.refs.letter import KEPT, Kind, flags_of, id_of_letter, kind_of
+from ...actors.refs.port import Post
 from ...actors.refs.remote_error import pack_error
 from ...actors.state import Event, State
 from ...storage.tables.actor_rows import (
@@ -43,6 +45,7 @@ from ..rules.verdict import ErrorRow
 from ..settings import Settings
 from ..tasks.attempt import Seat
 from ..tasks.commit_loop import CommitLoop
+from ..tasks.events import Events
 from ..tasks.letter_box import LetterBox
 from ..tasks.live_actor import TURN_MESSAGES, VOLATILE_SORT, LiveActor
 from ..tasks.task_table import TaskTable
@@ -71,6 +74,7 @@ class Turns:
         commits: CommitLoop,
         table: TaskTable,
         letters: Letters,
+        events: Events,
         settings: Settings,
         turn: Callable[[], None],
     ) -> None:
@@ -80,6 +84,7 @@ class Turns:
         self._table = table
         #: What is sent to actors.
         self.letters = letters
+        self._events = events
         self._settings = settings
         #: Asks for a turn of the event loop, in which changes are carried out.
         self._turn = turn
@@ -180,10 +185,15 @@ class Turns:
             log.info("a turn of actor %s waits: %s", actor.label, error)
             actor.refused = True
             return
+        events = [
+            (uid, *values.unpack(value)) for part in posts for uid, value, what in part if what == Post.EVENT
+        ]
+        if events:
+            self._emit(actor, events)
         box = actor.box
         stored = box.stored >= box.first
         gone = {id_of_letter(letter): letter for letter in box.acknowledge(acked) if letter}
-        wrote = bool(letters)
+        wrote = bool(letters or events)
         if actor.durable:
             wrote |= stored or state is not None or bool(changes or reminders or dead)
             if state is not None:
@@ -209,6 +219,14 @@ class Turns:
             actor.last_batch = self._store.batch
         self.letters.forget_answers(seen)
         self.letters.answer_once_written(actor, [(letter_id, reply) for letter_id, reply, _ in replies])
+
+    def _emit(self, actor: LiveActor, events: list[Any]) -> None:
+        """Emit the events of a turn. The method has returned: an event that is refused now is left out."""
+        for event in events:
+            try:
+                self._events.emit([event])
+            except UnderstudyError as error:
+                log.warning("an event of actor %s is left out: %s", actor.label, error)
 
     # --- the end of a turn ---
 

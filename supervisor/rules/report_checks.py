@@ -11,8 +11,10 @@ from typing import Any, Final
 
 from ...actors.attempt.host import Ending
 from ...actors.errors import ProtocolError
+from ...actors.refs.port import Post
 
 _NUMBERS: Final = (float, int)
+_POSTS: Final = tuple(Post)
 _ID_BYTES: Final = 16
 #: Bytes of the head of a letter, and the most rows of one READ.
 _LETTER_HEAD: Final = 34
@@ -129,9 +131,9 @@ def check_turn(
         and (state is None or _is_value(state, limit))
         and all(_is_row(key, value, limit) for part in rows for key, value in part)
         and all(
-            _is_id(id) and _is_value(value, limit) and type(is_letter) is bool
+            _is_id(id) and _is_value(value, limit) and what in _POSTS
             for part in posts
-            for id, value, is_letter in part
+            for id, value, what in part
         )
         and all(_is_reminder(name, due, every, letter, limit) for name, due, every, letter in reminders)
         and all(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ...actors.state import TERMINAL, Event, State, after
 from ...actors.task.options import Options
+from ...actors.task.trigger import TASK
 from ...storage.tables.moves import Shown
 from ...storage.tables.record import Record
 from ...storage.tables.schema import ID_BYTES, Lane, code_sort, due_sort, live_key, ready_sort
@@ -101,7 +102,7 @@ class LiveTask:
     def assignment(self) -> tuple[Any, ...]:
         """What the worker is told: the fields of an Assignment, in their order (a plain tuple is made faster)."""
         record, options = self.record, self.options
-        return (
+        assignment = (
             record.id,
             record.name,
             record.attempt,
@@ -114,6 +115,9 @@ class LiveTask:
             record.interruptions,
             options.capture_output,
         )
+        if record.kind == TASK:
+            return assignment
+        return (*assignment, None, record.kind, record.trigger)
 
     def row(self) -> tuple[bytes, bytes | None]:
         """The record and the `live` key that belong on disk.

@@ -44,6 +44,10 @@ class TaskTable:
         self.touch = self.writes.touch
         #: Called with every change of state, as it is made.
         self.on_change: Callable[[LiveTask], None] | None = None
+        #: Called with every task that ends, before its end is written; None if nobody cares.
+        self.on_end: Callable[[LiveTask], None] | None = None
+        #: Called when the app has declared tasks, or a task is not declared any more.
+        self.on_declared: Callable[[], None] = lambda: None
         #: Called when a task reports progress.
         self.on_progress: Callable[[LiveTask], None] | None = None
         #: Called when a task has been queued.
@@ -59,6 +63,7 @@ class TaskTable:
         self.declared.loaded = True
         self.declared.add(tasks)
         self._declare_names(tasks, first)
+        self.on_declared()
 
     def import_again(self) -> None:
         """Queue the tasks whose module could not be imported: a worker tries it again."""
@@ -104,6 +109,7 @@ class TaskTable:
         could not be imported, if that is the reason."""
         self.declared.drop(name, why)
         self.queues.code_went(name)
+        self.on_declared()
         if why:
             self.on_unimportable()
 
@@ -316,6 +322,8 @@ class TaskTable:
             self._commits.put(Table.RESULTS, task.id, value)
         if event is Event.COMPLETE and (task.mailbox is not None or task.stored) and not task.rests:
             self._clear_mail(task)
+        if self.on_end is not None:
+            self.on_end(task)
         self.writes.expire(task)
         self._changed(task)
 

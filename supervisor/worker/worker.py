@@ -66,6 +66,7 @@ from .thread_state import ThreadState
 if TYPE_CHECKING:
     from ...actors.attempt.effects import Effects
     from ...actors.attempt.resident import Resident
+    from ...actors.refs.port import Post
     from ...actors.task.current_runtime import RuntimeLike
     from .descriptor_capture import DescriptorCapture
 
@@ -647,7 +648,7 @@ def _row_size(row: tuple[str, bytes | None]) -> int:
     return 50 + 4 * len(row[0]) + len(row[1] or b"")
 
 
-def _post_size(post: tuple[bytes, bytes, bool]) -> int:
+def _post_size(post: tuple[bytes, bytes, Post]) -> int:
     return 50 + len(post[1])
 
 

@@ -192,6 +192,7 @@ def _facts(record: TaskRecord, now: float, waits_for: str | None, why: str) -> l
         ("checkpoint", _checkpoint(record, now)),
         ("mailbox", _mailbox(record)),
         ("stream", None if record.stream_id == record.id else record.stream_id),
+        ("run", task_text.run(record)),
         ("started by", record.origin_run),
         ("retry of", record.retry_of),
         ("key", None if record.key is None else escape.one_line(record.key)),
