@@ -43,6 +43,8 @@ log = logging.getLogger("understudy")
 
 #: Bytes that the copies of one event, one for each handler and listener, may take.
 COPIES_LIMIT: Final = 1 << 30
+#: Seconds since the epoch that no event reaches: the year 9999.
+LATEST: Final = 253_000_000_000.0
 #: Events that `since` reads at a time.
 PART: Final = 1_000
 
@@ -133,8 +135,8 @@ class Events:
         for each in (stream, origin):
             if each is not None and not (isinstance(each, bytes) and len(each) == ID_BYTES):
                 raise InvalidValue("stream and origin must be ids of 16 bytes")
-        if type(at) not in (float, int):
-            raise InvalidValue("the time of an event must be a number")
+        if type(at) not in (float, int) or not 0 <= at < LATEST:
+            raise InvalidValue("the time of an event must be seconds since the epoch")
         if not isinstance(packed, bytes):
             raise InvalidValue(f"an event must be encoded, not {type(packed).__name__}")
         if len(packed) > self._value_limit:
