@@ -193,3 +193,13 @@ def test_a_deploy_adds_and_removes_handlers_while_events_flow(home: Path, tmp_pa
         # Nobody handles the removed pattern any more, and a replay goes by what there is now.
         first = rt.replay("order/0")
         assert sorted(rt.wait(run, PATIENCE).task.partition(":")[2] for run in first.runs) == list(new)
+
+
+def test_a_handler_needs_no_import_of_events(home: Path, tmp_path: Path):
+    app = tmp_path / "bare.py"
+    app.write_text(
+        "from understudy import on\n@on('number.*')\ndef handle(event):\n    return event.data\n",
+        encoding="utf-8",
+    )
+    with runtime(home, app=str(app)) as rt:
+        assert rt.result(rt.emit("number.one", 1).runs[0], PATIENCE) == 1
