@@ -121,7 +121,8 @@ def test_every_call_that_waits_takes_a_timeout():
     import inspect
 
     reads = {
-        "status", "list", "search", "counts", "restore", "logs", "lookup", "actors", "dead_letters", "actor_status",
+        "status", "list", "search", "counts", "event", "events", "stream", "restore", "logs", "lookup", "actors",
+        "dead_letters", "actor_status",
     }  # fmt: skip
     own = {"start", "actor", "connect", "close", "wait_for", "wait_for_end"}
     for kind in (Runtime, AsyncRuntime):
