@@ -20,11 +20,19 @@ if TYPE_CHECKING:
     from .actors.box import api as _box
     from .actors.box.conf import BoxConf as BoxConf
     from .actors.errors import *  # noqa: F403 - the exceptions, and ErrorInfo
+    from .actors.events.event import Event as Event
+    from .actors.events.event import EventInfo as EventInfo
+    from .actors.events.event import EventRecord as EventRecord
+    from .actors.events.handler import on as on
+    from .actors.events.stream import Stream as Stream
+    from .actors.events.stream import StreamNode as StreamNode
     from .actors.inside import aio as aio
     from .actors.inside.context import actor as actor
     from .actors.inside.context import cancelled as cancelled
     from .actors.inside.context import checkpoint as checkpoint
     from .actors.inside.context import current as current
+    from .actors.inside.context import emit as emit
+    from .actors.inside.context import listen as listen
     from .actors.inside.context import progress as progress
     from .actors.inside.context import receive as receive
     from .actors.inside.context import restore as restore
@@ -47,6 +55,7 @@ if TYPE_CHECKING:
     from .actors.task.handles import TaskInfo as TaskInfo
     from .actors.task.handles import TaskRecord as TaskRecord
     from .actors.task.retry import Retry as Retry
+    from .actors.task.trigger import Trigger as Trigger
     from .actors.task.worker_hooks import on_worker_start as on_worker_start
     from .actors.task.worker_hooks import on_worker_stop as on_worker_stop
     from .actors.values import register as register
@@ -54,6 +63,7 @@ if TYPE_CHECKING:
     from .supervisor.client.async_runtime import AsyncRuntime as AsyncRuntime
     from .supervisor.client.executor import Executor as Executor
     from .supervisor.client.runtime import Runtime as Runtime
+    from .supervisor.client.searches import SearchPage as SearchPage
     from .supervisor.client.views import DeadLetter as DeadLetter
     from .supervisor.kit import testing as _testing
 
@@ -68,7 +78,11 @@ _ERRORS: Final = "actors.errors"
 #: The other modules with public names -> those names.
 _NAMES: Final = {
     "actors.box.conf": "BoxConf",
-    "actors.inside.context": "actor cancelled checkpoint current progress receive restore send sleep task_dir",
+    "actors.events.event": "Event EventInfo EventRecord",
+    "actors.events.handler": "on",
+    "actors.inside.context": (
+        "actor cancelled checkpoint current emit listen progress receive restore send sleep task_dir"
+    ),
     "actors.refs.actor": "Actor",
     "actors.refs.async_ref": "AsyncActorRef",
     "actors.refs.futures": "ActorFuture get_all",
@@ -81,11 +95,14 @@ _NAMES: Final = {
     "actors.task.declaration": "Task task",
     "actors.task.handles": "TaskInfo TaskRecord",
     "actors.task.retry": "Retry",
+    "actors.task.trigger": "Trigger",
     "actors.task.worker_hooks": "on_worker_start on_worker_stop",
     "actors.values": "register",
     "supervisor.client.async_runtime": "AsyncRuntime",
     "supervisor.client.executor": "Executor",
     "supervisor.client.runtime": "Runtime",
+    "actors.events.stream": "Stream StreamNode",
+    "supervisor.client.searches": "SearchPage",
     "supervisor.client.views": "DeadLetter",
 }
 #: Public name -> the module it lives in.

@@ -11,6 +11,8 @@ import time
 from concurrent.futures import CancelledError, Future
 from typing import Any, Final, Protocol, TypeVar
 
+from .ids import new_id
+
 T = TypeVar("T")
 
 
@@ -37,6 +39,9 @@ class Clock(Protocol):
     def monotonic(self) -> float:
         """Seconds from a point in the past; it never goes back."""
 
+    def new_id(self) -> bytes:
+        """A new id, which says that it was made at this clock's time. Ids made in turn sort in that order."""
+
     def wakeup(self) -> Wakeup:
         """A new wakeup for the calling thread."""
 
@@ -50,6 +55,7 @@ class SystemClock:
     can_be_set = True
     monotonic = staticmethod(time.monotonic)
     time = staticmethod(time.time)
+    new_id = staticmethod(new_id)
 
     @staticmethod
     def wakeup() -> Wakeup:

@@ -5,6 +5,7 @@
     UnderstudyError
     ├── InvalidTask            (TypeError)    cannot be run as a task; the message says what to change
     ├── InvalidOption          (ValueError)   an option out of its range or of the wrong type
+    ├── InvalidQuery           (ValueError)   a search that cannot be understood; has .query and .column
     ├── InvalidValue           (ValueError)   the bytes are not a value of this codec
     │   ├── UnencodableValue   (TypeError)    has .path, the place inside the value
     │   └── ValueTooLarge                     has .size and .limit, in bytes
@@ -26,6 +27,8 @@
     ├── RemoteError                           a method of an actor has raised; has .error (an ErrorInfo), .traceback
     ├── Deadlock               (RuntimeError) the ask would close a circle of waiting actors; has .circle
     ├── ReadOnly               (RuntimeError) a @read_only method sets an attribute or storage
+    ├── EventNotFound          (LookupError)  no event with this id (or it was pruned); has .id
+    ├── EventCycle             (RuntimeError) events follow from one another without end; has .name
     ├── ActivationFailed                      the actor cannot be built, its state is kept; has .id and .error
     ├── Fail                                  raised *by* a task: fail now, no retry
     ├── RetryLater                            raised *by* a task: next attempt after .delay seconds
@@ -106,6 +109,16 @@ class InvalidTask(UnderstudyError, TypeError):
 
 class InvalidOption(UnderstudyError, ValueError):
     """An option is out of its range or of the wrong type."""
+
+
+class InvalidQuery(UnderstudyError, ValueError):
+    """A search that cannot be understood. The message shows the place."""
+
+    def __init__(self, message: str, query: str = "", column: int = 1) -> None:
+        super().__init__(message)
+        self.query = query
+        #: Of the first character of the mistake, from 1.
+        self.column = column
 
 
 class InvalidValue(UnderstudyError, ValueError):
@@ -256,6 +269,22 @@ class Deadlock(UnderstudyError, RuntimeError):
     def __init__(self, message: str, circle: list[str] | None = None) -> None:
         super().__init__(message)
         self.circle = circle or []
+
+
+class EventNotFound(UnderstudyError, LookupError):
+    """No event has this id (or it was pruned)."""
+
+    def __init__(self, message: str, id: str = "") -> None:
+        super().__init__(message)
+        self.id = id
+
+
+class EventCycle(UnderstudyError, RuntimeError):
+    """This event would be the 65th in a row of which each was emitted by a handler of the one before."""
+
+    def __init__(self, message: str, name: str = "") -> None:
+        super().__init__(message)
+        self.name = name
 
 
 class ReadOnly(UnderstudyError, RuntimeError):

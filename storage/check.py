@@ -11,6 +11,7 @@ from typing import Final
 from ..actors.errors import StoreCorrupt
 from ..actors.state import TERMINAL, State
 from .check_actors import ActorCheck
+from .check_index import IndexCheck
 from .environment import write_copy
 from .file.header import inspect
 from .file.lmdb_errors import translated
@@ -18,7 +19,17 @@ from .file.names import draft, store_file
 from .file.page_check import problems_of
 from .shared_view import SharedView, Snapshot, release, view_of
 from .tables.record import Record
-from .tables.schema import ID_BYTES, Lane, Table, expiry_ids, idempotency_key, live_id, state_in
+from .tables.schema import (
+    ID_BYTES,
+    SCHEMA_ROW,
+    SCHEMA_VERSION,
+    Lane,
+    Table,
+    expiry_ids,
+    idempotency_key,
+    live_id,
+    state_in,
+)
 
 Progress = Callable[[int, int], None]
 """Called with the number of rows checked and the number of all rows."""
@@ -98,6 +109,9 @@ class _Rows:
         self._done = 0
         self._problems: list[str] = []
         self._unlisted = 0
+        # An older version has no index before its upgrade.
+        current = snapshot.get(Table.META, SCHEMA_ROW) == b"%d" % SCHEMA_VERSION
+        self._index = IndexCheck() if current else None
 
     def report(self) -> Report:
         self._tasks()
@@ -107,6 +121,7 @@ class _Rows:
         self._keys()
         self._expiry()
         self._actors()
+        self._index_and_counts()
         self._tell(self._total)
         if self._unlisted:
             self._problems.append(f"and {self._unlisted} more")
@@ -164,7 +179,11 @@ class _Rows:
                 record = Record.unpack(id, row)
             except ValueError as error:
                 self._problem(f"task {id.hex()}: {error}")
+                if self._index is not None:
+                    self._index.damaged += 1
                 continue
+            if self._index is not None and len(id) == ID_BYTES:
+                self._index.add(record)
             if _ended(record) != record.terminal:
                 self._problem(f"task {id.hex()} is {record.state} but the time of its end is {record.ended}")
             if not _ended(record):
@@ -223,6 +242,12 @@ class _Rows:
         rows = ActorCheck(self._snapshot, self._record, self._exists)
         for key, row in self._walk(Table.ACTORS):
             for problem in rows.problems(key, row):
+                self._problem(problem)
+
+    def _index_and_counts(self) -> None:
+        if self._index is not None:
+            index = self._index
+            for problem in index.problems(self._walk(Table.INDEX), self._walk(Table.COUNTS)):
                 self._problem(problem)
 
 

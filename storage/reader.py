@@ -6,19 +6,22 @@ supervisor's own view by one commit.
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import msgpack
 
 from ..actors.errors import StoreCorrupt, StoreError
 from ..actors.state import TERMINAL, State
 from .actor_reader import ActorReader, letters_in
-from .live_rows import keys_by_age, keys_in, parsed, record_of
+from .event_reader import EventReader
+from .live_rows import parsed
+from .query import Term, Value
+from .query_fit import ParameterNames
+from .search import SECONDS, Counts, Page, counts_of, is_indexed, page_of
 from .shared_view import Snapshot, release, view_of
 from .tables.record import Record, is_bare, state_of
 from .tables.schema import (
@@ -26,11 +29,8 @@ from .tables.schema import (
     Lane,
     Table,
     after_prefix,
-    id_floor,
-    live_id,
     log_key,
     log_seq,
-    state_in,
 )
 
 T = TypeVar("T")
@@ -40,9 +40,6 @@ LogLine = tuple[float, str, str]
 
 End = tuple[bytes, str, bytes | None, Any]
 """Id, final state, encoded value, error of a task that has ended."""
-
-
-_CLOCK_SLACK: Final = 3600.0  # seconds by which the time in a task's id and its time of creation may differ
 
 
 class View(Protocol):
@@ -56,7 +53,7 @@ class View(Protocol):
         """A block with the newest committed state."""
 
 
-class Reader(ActorReader):
+class Reader(ActorReader, EventReader):
     """Read-only access to the store of a home. Thread-safe; opens the files at the first read.
 
     Every method may raise StoreForeign, StoreVersion, StoreCorrupt, HomeError or StoreError. A home without a
@@ -68,6 +65,7 @@ class Reader(ActorReader):
         shared = view_of(Path(home)) if view is None else None
         self._shared = shared
         self._view: View = view or cast("View", shared)
+        self._home = home
         self._closed = False
 
     @property
@@ -139,47 +137,63 @@ class Reader(ActorReader):
 
         `metadata`: entries that a task must have; it may have others.
 
-        `older_than` and `newer_than` are times of creation, in seconds since the epoch. If `states` are only
-        queued or running, the cost depends on the number of such tasks, not on the number of all tasks.
+        `older_than` and `newer_than` are times of creation, in seconds since the epoch. What the index knows costs
+        time only for the tasks that are found: names, states, streams. `metadata` is compared with each of these.
         """
-        wanted = frozenset(State) if states is None else frozenset(states)
-        if limit is not None and limit <= 0:
-            return []
+        terms: list[Term] = []
+        if states is not None:
+            terms.append(Term("state", (), 1, states=frozenset(states)))
+        if name is not None:
+            terms.append(Term("task", (Value(name, 1, quoted=True),), 1))
+        if stream is not None:
+            terms.append(Term("stream", (), 1, ids=(stream,)))
+        if older_than is not None:
+            terms.append(Term("older", (), 1, at=older_than))
+        if newer_than is not None:
+            terms.append(Term("newer", (), 1, at=newer_than))
 
         def fits(record: Record) -> bool:
-            return (
-                (name is None or record.name == name)
-                and (stream is None or record.stream == stream)
-                and (not metadata or metadata.items() <= (record.metadata or {}).items())
-                and (older_than is None or record.created < older_than)
-                and (newer_than is None or record.created > newer_than)
+            # A name in a query may lack its module.
+            return (name is None or record.name == name) and (
+                not metadata or metadata.items() <= (record.metadata or {}).items()
             )
 
         with self._read() as snapshot:
-            if not wanted & TERMINAL:
-                live = (record for record in _live(snapshot, wanted - {State.IDLE}, before) if fits(record))
-                if limit is None:
-                    newest = sorted(live, key=_by_id, reverse=True)
-                else:
-                    newest = heapq.nlargest(limit, live, key=_by_id)
-                if State.IDLE not in wanted:
-                    return newest
-                # There may be millions of idle actors.
-                keys = keys_by_age(snapshot, Lane.IDLE, before=before, reverse=True)
-                idle = (record for key in keys if fits(record := record_of(snapshot, key)))
-                return list(islice(heapq.merge(newest, idle, key=_by_id, reverse=True), limit))
-            start = b"" if newer_than is None else id_floor(newer_than - _CLOCK_SLACK)
-            stop = before
-            if older_than is not None:
-                ceiling = id_floor(older_than + _CLOCK_SLACK)
-                stop = ceiling if stop is None else min(stop, ceiling)
-            found: list[Record] = []
-            for id, row in snapshot.rows(Table.TASKS, start, stop, reverse=True):
-                if parsed(id, state_of, row) in wanted and fits(record := parsed(id, Record.unpack, id, row)):
-                    found.append(record)
-                    if len(found) == limit:
-                        break
-            return found
+            return page_of(snapshot, terms, limit=limit, before=before, seconds=None, also=fits).records
+
+    def search(
+        self,
+        terms: Iterable[Term],
+        *,
+        limit: int,
+        before: bytes | None = None,
+        seconds: float | None = SECONDS,
+        now: float | None = None,
+        names_of: ParameterNames | None = None,
+        also: Callable[[Record], bool] | None = None,
+    ) -> Page:
+        """The newest tasks that fit all terms of a query, at most `limit`, with ids below `before`; see `page_of`."""
+        with self._read() as snapshot:
+            return page_of(
+                snapshot,
+                terms,
+                limit=limit,
+                before=before,
+                seconds=seconds,
+                now=now,
+                names_of=names_of,
+                also=also,
+            )
+
+    def counts(self) -> Counts:
+        """How many tasks of each name are in each state, without zeros. StoreError before the store's upgrade."""
+        with self._read() as snapshot:
+            if snapshot.transaction is not None and not is_indexed(snapshot):
+                raise StoreError(
+                    f"the store in {self._home} is of an older release and has no counters yet; "
+                    "start a supervisor on it once, which upgrades it"
+                )
+            return counts_of(snapshot)
 
     def result(self, id: bytes) -> bytes | None:
         """The encoded result; None for the result None, and for a task that has not returned."""
@@ -299,20 +313,7 @@ def _end(snapshot: Snapshot, id: bytes, row: bytes, most: int | None = None) -> 
     return None if value is None else (id, state, value, record.error)
 
 
-def _live(snapshot: Snapshot, wanted: frozenset[State], before: bytes | None) -> Iterator[Record]:
-    """The wanted tasks that have not ended, in no particular order."""
-    for lane in Lane:
-        if state_in(lane) in wanted:
-            for key in keys_in(snapshot, lane):
-                if before is None or live_id(key) < before:
-                    yield record_of(snapshot, key)
-
-
 def _hex_digits(text: str) -> str:
     """The digits of a part of an id, without dashes; empty if it is no such part."""
     digits = text.replace("-", "").strip().lower()
     return digits if len(digits) <= 2 * ID_BYTES and set(digits) <= set("0123456789abcdef") else ""
-
-
-def _by_id(record: Record) -> bytes:
-    return record.id

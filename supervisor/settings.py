@@ -54,6 +54,12 @@ class Settings:
     """Tasks that a worker runs before it is replaced; 0 means no limit."""
     active_actors: int = 10_000
     """Actors that one worker keeps in memory while they have nothing to do; those that rested longest go first."""
+    event_keep: float = 7 * 24 * 3600.0
+    """Seconds for which events are kept. Their runs are kept as long as their handlers say."""
+    event_handlers: int = 1_000
+    """Handlers that one event may have."""
+    task_listens: int = 100
+    """Patterns that one task may listen to."""
     worker_memory: int = 0
     """Bytes of memory above which a worker is replaced; 0 means no limit."""
     restarts: int = 5
@@ -82,6 +88,8 @@ class Settings:
             "log_limit": (64 * 1024, 1 << 40),
             "active_actors": (1, 1 << 60),
             "worker_tasks": (0, 1 << 60),
+            "event_handlers": (1, 1_000_000),
+            "task_listens": (1, 1_000_000),
             "worker_memory": (0, 1 << 60),
             "restarts": (0, 1_000_000),
             "map_size": (MIB // 4, 1 << 46),
@@ -90,7 +98,7 @@ class Settings:
             check_whole(name, getattr(self, name), least, most)
         window = check_seconds("crash_window", self.crash_window, positive=True)
         object.__setattr__(self, "crash_window", window)
-        for name in ("drain", "restarts_within", "start_timeout"):
+        for name in ("drain", "event_keep", "restarts_within", "start_timeout"):
             object.__setattr__(self, name, check_seconds(name, getattr(self, name)))
         check_choice("durability", self.durability, ("disk", "os"))
         if self.group is not None and not isinstance(self.group, str):

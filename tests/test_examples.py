@@ -68,3 +68,11 @@ def test_the_twins_notice_the_silence_of_their_devices_although_they_are_killed(
     assert "SIGKILL to the worker" in ended.stdout
     assert "SIGKILL to the supervisor" in ended.stdout
     assert "exact: 24 histories" in ended.stdout
+
+
+def test_the_saga_pays_each_order_once_although_the_supervisor_is_killed(tmp_path: Path) -> None:
+    ended = run("order_saga.py", "--home", str(tmp_path / "home"))
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert ended.stdout.count("SIGKILL to the supervisor") == 1
+    assert "alert: reserve failed: order 4: nobody has a unicorn" in ended.stdout
+    assert "each payment once, the stock is right, one alert" in ended.stdout

@@ -38,6 +38,9 @@ UNTESTED = {
     "storage/file/new_store.py": "tests/storage/test_environment.py: it makes what that opens",
     "storage/memory_store.py": "tests/storage/test_store.py: the conformance suite of stores passes for it",
     "supervisor/worker/actor_host.py": "tests/supervisor/worker/test_worker.py: every worker there is one",
+    "storage/query_fit.py": "tests/storage/test_search.py: every search there asks it",
+    "supervisor/client/searches.py": "tests/scenarios/test_searching.py: every search there is one of its pages",
+    "storage/reindex.py": "tests/storage/test_upgrades.py: the step from 3 to 4 there is made by it",
     "supervisor/channel/interface.py": "tests/supervisor/execution: a second channel passes there",
     "actors/task/current_actor.py": "tests/actors/attempt: every attempt there is found by it",
     "supervisor/execution/letters.py": "tests/supervisor/execution/test_turns.py: every letter there goes through it",
@@ -81,7 +84,8 @@ UNKNOWN_TO = {
 #: Settings, the home, the app, the kinds of tasks, crash points: used in every process.
 GROUND = {"supervisor", "supervisor/testing"}
 ACTORS = {
-    "actors", "actors/task", "actors/refs", "actors/attempt", "actors/inside", "actors/box", "actors/websocket",
+    "actors", "actors/task", "actors/events", "actors/refs", "actors/attempt", "actors/inside", "actors/box",
+    "actors/websocket",
 }  # fmt: skip
 STORAGE = {"storage", "storage/tables", "storage/file"}
 
@@ -89,9 +93,10 @@ STORAGE = {"storage", "storage/tables", "storage/file"}
 ARROWS: dict[str, set[str]] = {
     "actors": set(),
     "actors/task": {"actors"},
-    "actors/refs": {"actors", "actors/task"},
-    "actors/attempt": {"actors", "actors/task", "actors/refs"},
-    "actors/inside": {"actors", "actors/task", "actors/refs", "actors/attempt"},
+    "actors/events": {"actors", "actors/task"},
+    "actors/refs": {"actors", "actors/task", "actors/events"},
+    "actors/attempt": {"actors", "actors/task", "actors/events", "actors/refs"},
+    "actors/inside": {"actors", "actors/task", "actors/events", "actors/refs", "actors/attempt"},
     "actors/box": {"actors", "actors/task", "actors/inside"},
     "actors/websocket": {"actors", "actors/task", "actors/attempt", "actors/inside"},
     "storage/tables": ACTORS,

@@ -24,6 +24,7 @@ import pykka
 
 from .. import values
 from ..errors import Cancelled, Interrupted, NotInTask, TaskCancelled
+from ..events import event as _event  # noqa: F401 - it registers the type, which arguments and messages may hold
 from ..ids import id_text
 from ..line_buffer import LineBuffer
 from ..task.current_actor import current

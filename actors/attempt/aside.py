@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 from ..errors import Interrupted
 from ..ids import id_text
 from ..refs.letter import READ_ONLY, Kind, Letter, id_of_letter
+from ..refs.port import PostKind
 from .actor import TaskActor, current_actor
 from .async_actor import AsyncTaskActor
 from .effects import Effects
@@ -147,10 +148,10 @@ class _Aside:
         """See `Turn`."""
         return self._letter.id
 
-    def post(self, target: bytes, data: bytes, is_letter: bool) -> None:
+    def post(self, target: bytes, data: bytes, kind: PostKind) -> None:
         """It leaves with the answer."""
         self._turn.grow(self._effects, len(data))
-        self._effects.posts.append((target, data, is_letter))
+        self._effects.posts.append((target, data, kind))
 
     def next_ask_id(self, what: bytes) -> bytes:
         """See `Turn`."""

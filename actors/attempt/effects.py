@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..refs.letter import asked_id
+from ..refs.port import PostKind
 
 #: (time, period, letter) of a reminder that is set; None for all of them removes it.
 ReminderRow = tuple[float | None, float | None, bytes | None]
 
 
-Post = tuple[bytes, bytes, bool]
-"""(receiver, letter or message, whether it is a letter)."""
+Post = tuple[bytes, bytes, PostKind]
+"""(receiver, or uid of an event; letter, message or event; which of these it is)."""
 
 
 class Effects:

@@ -23,6 +23,7 @@ from ..errors import (
     ValueTooLarge,
 )
 from ..task.retry import Retry, leaves
+from ..task.trigger import TASK
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,6 +98,9 @@ class Assignment(NamedTuple):
     turn: tuple[int, bool, bytes | None, int, int] | None = None
     """Of a class actor's turn: (number of the activation, whether its object is here, the state, how many messages come
     right behind this, 0 or 1 to put it to rest). Without an object and a state, it is built for the first time."""
+    kind: str = TASK
+    trigger: dict[str, Any] | None = None
+    """Of a run, what has triggered it, as `Trigger.pack` gives it."""
 
 
 class Host(Protocol):

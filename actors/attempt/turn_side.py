@@ -11,6 +11,7 @@ from typing import Any, Final, NoReturn
 from ..errors import InvalidOption, NotInTask
 from ..ids import id_text, new_id
 from ..refs.letter import Kind, Letter
+from ..refs.port import PostKind
 from ..refs.ref import ActorRef
 from ..refs.reminder import Reminder
 from ..refs.storage import Storage
@@ -32,18 +33,18 @@ class TurnSide(Transactions):
 
     # --- what references use ---
 
-    def post(self, target: bytes, data: bytes, is_letter: bool) -> None:
-        """Send a letter, or a message to a task, with the commit of the message that is being handled."""
+    def post(self, target: bytes, data: bytes, kind: PostKind) -> None:
+        """Send a letter, a message to a task or an event with the commit of the message that is being handled."""
         if self._durable:
             self.grow(self.effects, len(data))
-            self.effects.posts.append((target, data, is_letter))
+            self.effects.posts.append((target, data, kind))
             return
         with self._reporting:
             # Without state there is nothing to roll back with it. So it is settled at once.
             if self.settled.size + len(data) + PART_BYTES > self.value_limit:
                 self._send(now=True)
             self.grow(self.settled, len(data))
-            self.settled.posts.append((target, data, is_letter))
+            self.settled.posts.append((target, data, kind))
 
     def next_ask_id(self, what: bytes) -> bytes:
         """The id for the next ask of this message that wants this: the same one if the message is handled again."""
@@ -80,9 +81,8 @@ class TurnSide(Transactions):
 
     def stop(self) -> None:
         """Stop the actor once what was sent before is done: it gets the letter that says so."""
-        self.post(
-            self.id, Letter(Kind.STOP, 0, new_id(), self.id, stream=self.assignment.stream).pack(), True
-        )
+        letter = Letter(Kind.STOP, 0, new_id(), self.id, stream=self.assignment.stream)
+        self.post(self.id, letter.pack(), PostKind.LETTER)
 
     def remind(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, overload
@@ -22,7 +22,10 @@ from ..timeouts import check_timeout
 from .context import cancelled, current, progress
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from ..box import aio as box
+    from ..events.event import EventInfo
     from ..refs.actor import Actor
     from ..websocket import aio as ws
 
@@ -32,6 +35,8 @@ __all__ = [
     "cancelled",
     "checkpoint",
     "current",
+    "emit",
+    "listen",
     "progress",
     "receive",
     "restore",
@@ -98,6 +103,21 @@ async def send(id: IdLike, message: Any) -> None:
         current_runtime.runtime().send(id, message)  # it leaves with the commit: nothing to wait for
     else:
         await _call(current_runtime.runtime().send, id, message)
+
+
+async def emit(
+    name: str, data: Any = None, *, id: str | None = None, stream_id: str | UUID | None = None
+) -> EventInfo:
+    """Emit an event; see `understudy.emit`."""
+    emit = functools.partial(ambient().emit, name, data, id=id, stream_id=stream_id)
+    # In a method of an actor it leaves with the commit: there is nothing to wait for.
+    return emit() if turn_here() is not None else await _call(emit)
+
+
+async def listen(pattern: str, *, where: Mapping[str, Any] | None = None, since: float | None = None) -> None:
+    """Have matching events put into this task's mailbox; see `understudy.listen`."""
+    actor_here("listen")
+    await _call(ambient().listen, pattern, where=where, since=since)
 
 
 @overload

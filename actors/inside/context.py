@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, cast, overload
 
 from ..attempt.actor import TaskActor, actor_here, running_actor
 from ..attempt.async_actor import AsyncTaskActor
@@ -15,8 +15,12 @@ from ..ids import id_text
 from ..refs.port import ambient
 from ..task import current_runtime
 from ..task.handles import IdLike
+from ..task.trigger import Kind, Trigger
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
+    from ..events.event import EventInfo
     from ..refs.actor import Actor
     from ..refs.ref import ActorRef
 
@@ -42,6 +46,10 @@ class Current:
     interruptions: int
     cancel_reason: str | None
     """"cancel" or "timeout" once the task has been asked to stop."""
+    kind: Kind = "task"
+    """As in a `TaskRecord`."""
+    trigger: Trigger | None = None
+    """What has triggered a run; None for a task that was started or called."""
 
 
 def receive(timeout: float | None = None, *, shield: bool = False) -> Any:
@@ -60,6 +68,27 @@ def send(id: IdLike, message: Any) -> None:
     Raises MailboxClosed, MailboxFull, TaskNotFound, UnencodableValue.
     """
     current_runtime.runtime().send(id, message)
+
+
+def emit(
+    name: str, data: Any = None, *, id: str | None = None, stream_id: str | UUID | None = None
+) -> EventInfo:
+    """Emit an event; returns once it is on disk with a run for each of its handlers. See `Runtime.emit`.
+
+    The event belongs to this task's stream. Also works outside a task, inside `with Runtime(...)`.
+    """
+    return ambient().emit(name, data, id=id, stream_id=stream_id)
+
+
+def listen(pattern: str, *, where: Mapping[str, Any] | None = None, since: float | None = None) -> None:
+    """Have every event whose name matches the pattern put into this task's mailbox, from now on until the task ends.
+
+    `receive` gives them as an `Event`. No event that is committed after this returns is missed. `since` brings those
+    of the last seconds, too, before all others. `where={"customer.id": 7}` compares fields of the data. Events come
+    into a full mailbox, too. In another attempt the same call changes nothing: the task listens already.
+    """
+    actor_here("listen")
+    ambient().listen(pattern, where=where, since=since)
 
 
 @overload
@@ -138,6 +167,8 @@ def current() -> Current:
         deadline=None if assignment.timeout is None else actor.started + assignment.timeout,
         interruptions=assignment.interruptions,
         cancel_reason=actor.signal,
+        kind=cast("Kind", assignment.kind),
+        trigger=None if assignment.trigger is None else Trigger.unpack(assignment.trigger),
     )
 
 

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
+from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from ..task import current_runtime
@@ -15,7 +16,9 @@ from ..task.current_actor import RunningActor, running
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, MutableMapping
+    from uuid import UUID
 
+    from ..events.event import EventInfo
     from ..task.handles import TaskRecord
     from .actor import Actor
     from .ref import ActorRef
@@ -48,6 +51,16 @@ class ActorPort(Protocol):
     def actor(self, cls: type[A], name: str | None = None, /, *args: Any, **kwargs: Any) -> ActorRef[A]:
         """The actor of this class and name, started with these arguments if there is none."""
 
+    def emit(
+        self, name: str, data: Any = None, *, id: str | None = None, stream_id: str | UUID | None = None
+    ) -> EventInfo:
+        """Emit an event; in a method of an actor it leaves with the commit."""
+
+    def listen(
+        self, pattern: str, *, where: Mapping[str, Any] | None = None, since: float | None = None
+    ) -> None:
+        """Have matching events put into the mailbox of the running task."""
+
     def lookup(self, cls: type[A], name: str) -> ActorRef[A] | None:
         """The living actor of this class and name, or None."""
 
@@ -62,11 +75,22 @@ class ActorPort(Protocol):
         """The living actors in the order of their start."""
 
 
+class PostKind(IntEnum):
+    """What a method sends with its commit, by the number in a TURN report."""
+
+    MESSAGE = 0
+    """The encoded message to a task."""
+    LETTER = 1
+    """A letter to an actor."""
+    EVENT = 2
+    """An event, under its uid: [id, name, stream, origin, time, encoded event]."""
+
+
 class Turn(RunningActor, Protocol):
     """The turn of an actor whose method makes the call."""
 
-    def post(self, target: bytes, data: bytes, is_letter: bool) -> None:
-        """Send a letter (or the encoded message to a task) with the commit of the message that is being handled."""
+    def post(self, target: bytes, data: bytes, kind: PostKind) -> None:
+        """Send a letter, a message to a task or an event with the commit of the message that is being handled."""
 
     beside: bytes | None
     """The id of the message, if it is read-only and handled while another method waits."""

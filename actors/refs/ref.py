@@ -29,7 +29,7 @@ from .actor_options import REPLY_KEEP_DEFAULT, ActorOptions
 from .futures import ActorFuture, Answer, check_may_block
 from .letter import KEPT, READ_ONLY, WAITS, Kind, Letter, Op, keyed_id, what_is_asked
 from .methods import checked_path, method_of, path_of
-from .port import ActorPort, Turn, ambient, turn_here
+from .port import ActorPort, PostKind, Turn, ambient, turn_here
 from .remote_error import unpack_reply
 
 if TYPE_CHECKING:
@@ -299,7 +299,9 @@ class ActorRef(Generic[A_co]):
     ) -> ActorFuture[None] | None:
         turn = turn_here()
         if turn is not None:
-            turn.post(self._id, self._letter(turn, Kind.TELL, op, path, payload, flags).pack(), True)
+            turn.post(
+                self._id, self._letter(turn, Kind.TELL, op, path, payload, flags).pack(), PostKind.LETTER
+            )
             return None if block else _done()
         if block:
             check_may_block(_INSTEAD)

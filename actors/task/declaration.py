@@ -111,6 +111,8 @@ class Task(Generic[P, R]):
         self.body = body
         #: Former names: tasks stored under them run as this one.
         self.aliases = aliases
+        #: Patterns of the events that it handles; see `events/handler.py`.
+        self.patterns: tuple[str, ...] = ()
         self.name = name
         self.options_in_force = options
         #: Options set by `.options()`. A start sends only these; the app's declaration holds the rest.
@@ -179,6 +181,7 @@ class Task(Generic[P, R]):
             _check_name(name)
             copy.name = name
             copy.aliases = ()
+            copy.patterns = ()
             if self.body is not None and self.refusal is None and name not in registry:
                 registry[name] = copy
         return copy
@@ -233,7 +236,11 @@ class Task(Generic[P, R]):
         """Its options, its parameters and whether it is async, as plain data for the supervisor."""
         rows = None if self.body is None else parameters.pack(self._signature)
         declared = {**self.options_in_force.pack(), "is_async": self.is_async, "parameters": rows}
-        return {**declared, "aliases": list(self.aliases)} if self.aliases else declared
+        if self.aliases:
+            declared["aliases"] = list(self.aliases)
+        if self.patterns:
+            declared["patterns"] = list(self.patterns)
+        return declared
 
     def packed_changes(self) -> dict[str, Any] | None:
         """The options set by `.options()` and the metadata, as in a START row; None for none.
@@ -266,6 +273,11 @@ class Task(Generic[P, R]):
     def _positional(self) -> tuple[int, int]:
         """The least and the most arguments of a call without keywords; (1, 0) if no such call is valid."""
         return parameters.positional(self._signature)
+
+    @property
+    def positional_names(self) -> tuple[str, ...]:
+        """The names of the parameters that may be passed by place, in their order."""
+        return () if self.body is None else parameters.positional_names(self._signature)
 
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from ..errors import ErrorInfo, InvalidOption, InvalidValue, TaskNotFound
 from ..ids import id_bytes, id_text
 from ..state import TERMINAL, State
 from ..values import register, unpack_foreign
+from .trigger import Kind, Trigger
 
 if TYPE_CHECKING:
     from .current_runtime import RuntimeLike
@@ -98,6 +99,10 @@ class TaskRecord:
     """The metadata that the start has given."""
     actor: str | None = None
     """Of a class actor, its name within its class; empty if it has none. None: it is a task of another kind."""
+    kind: Kind = "task"
+    """"task" if it was started; a run is a "call", or was made by an "event", a "schedule" or an "http" request."""
+    trigger: Trigger | None = None
+    """What has triggered a run; None for a task that was started or called."""
     arguments: StoredArguments = field(default_factory=StoredArguments, repr=False, compare=False)
 
     @property

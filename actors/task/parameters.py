@@ -48,6 +48,13 @@ def check(name: str, signature: inspect.Signature, args: tuple[Any, ...], kwargs
         raise TypeError(f"{name}{signature}: {error}") from None
 
 
+def positional_names(signature: inspect.Signature | None) -> tuple[str, ...]:
+    """The names of the parameters that may be passed by place, in their order."""
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    found = () if signature is None else signature.parameters.values()
+    return tuple(parameter.name for parameter in found if parameter.kind in kinds)
+
+
 def positional(signature: inspect.Signature | None) -> tuple[int, int]:
     """The least and the most arguments of a call without keywords; (1, 0) if no such call is valid."""
     if signature is None:

@@ -12,6 +12,7 @@ from typing import Final, Protocol
 
 from ...actors.errors import InvalidOption
 from . import actor_rows
+from .moves import Moves, Store
 from .record import Record
 from .schema import ID_BYTES, Table, after_prefix, expiry_ids, expiry_key, id_floor, idempotency_key
 
@@ -32,14 +33,8 @@ _BY_ID: Final = (Table.TASKS, Table.ARGS, Table.RESULTS, Table.CHECKPOINTS)
 _BY_ID_AND_SEQ: Final = (Table.MAIL, Table.LOGS)
 
 
-class Rows(Protocol):
+class Rows(Store, Protocol):
     """The part of a store that pruning uses."""
-
-    def get(self, table: Table, key: bytes) -> bytes | None: ...
-
-    def put(self, table: Table, key: bytes, value: bytes) -> None: ...
-
-    def delete(self, table: Table, key: bytes) -> None: ...
 
     def pending_puts(self, table: Table) -> list[bytes]: ...
 
@@ -75,6 +70,7 @@ def prune(store: Rows, now: float, limit: int = 500) -> int:
     if not due:
         return 0
     pending = _pending(store, {id for _, ids in due for id in ids})
+    moves = Moves()
     pruned = deleted = 0
     for key, ids in due:
         # A damaged row may hold what is no id. The rows of other tasks may begin with it.
@@ -92,6 +88,8 @@ def prune(store: Rows, now: float, limit: int = 500) -> int:
                     if not pruned:
                         return 1
                     break
+            if record is not None:
+                moves.remove(record)
             deleted += _forget(store, id, record, pending)
             pruned += 1
         if left and len(left) == len(ids):
@@ -100,6 +98,7 @@ def prune(store: Rows, now: float, limit: int = 500) -> int:
         if left:
             # The next call prunes the other tasks of this row.
             store.put(Table.EXPIRY, key[:_AT_BYTES] + left.pop(), b"".join(reversed(left)))
+    moves.write(store)
     return pruned
 
 
@@ -164,6 +163,11 @@ def forget(store: Rows, record: Record) -> None:
     """Delete all rows of this task, except its live and expiry rows, whose keys only their owners know."""
     while record.actor is not None and _forget_actor_rows(store, record.id, MAX_ROWS):
         pass
+    row = store.get(Table.TASKS, record.id)
+    if row is not None and (stored := _readable(record.id, row)) is not None:
+        moves = Moves()
+        moves.remove(stored)
+        moves.write(store)
     _forget(store, record.id, record, _pending(store, {record.id}))
 
 

@@ -13,8 +13,7 @@ import msgpack
 
 from ...actors.state import State
 
-#: A state's code in a row is its position here, so a new state comes last.
-_STATES: Final = (
+STATES: Final = (
     State.QUEUED,
     State.RUNNING,
     State.COMPLETED,
@@ -23,7 +22,10 @@ _STATES: Final = (
     State.CANCELLED,
     State.IDLE,
 )
-_CODE: Final = {state: code for code, state in enumerate(_STATES)}
+"""A state's code in a row is its position here, so a new state comes last."""
+
+CODES: Final = {state: code for code, state in enumerate(STATES)}
+"""The code of each state in a row."""
 
 #: Items of the array, msgpack's first byte of an array of this length, and msgpack's byte for None.
 _ITEMS: Final = 11
@@ -90,6 +92,12 @@ class Record:
     actor: str | None = None
     """Of a class actor, its name within its class; empty if it has none. None: it is a task of another kind."""
 
+    kind: str = "task"
+    """Why there is this task; see `actors/task/trigger.py`."""
+    trigger: dict[str, Any] | None = None
+    """What has triggered a run, as `Trigger.pack` gives it."""
+    depth: int = 0
+    """How many events lie between this task and the start of its stream."""
     volatile: bool = False
     """Of an actor, whether its state and messages are not on disk and it ends with its worker."""
 
@@ -141,7 +149,7 @@ class Record:
             rest = {name: value for name, value in rest.items() if value != _DEFAULTS[name]}
         packed: bytes = _PACK(
             (
-                _CODE[self.state],
+                CODES[self.state],
                 rest or None,
                 self.name,
                 None if self.stream == self.id else self.stream,
@@ -175,7 +183,7 @@ class Record:
                 record.pid,
                 record.place,
             ) = msgpack.unpackb(row, use_list=False)
-            record.state = _STATES[code]
+            record.state = STATES[code]
             place = record.place
             if (
                 type(record.name) is not str
@@ -202,11 +210,11 @@ _DEFAULTS: Final = {name: getattr(Record, name) for name in Record.__annotations
 
 #: The types that these fields may have as they are unpacked; with another one, a change of the task would fail.
 _KINDS: Final[dict[str, tuple[type, ...]]] = {
-    **dict.fromkeys(("interruptions", "crashes", "tries", "delays_from", "result"), (int,)),
+    **dict.fromkeys(("interruptions", "crashes", "tries", "delays_from", "result", "depth"), (int,)),
     **dict.fromkeys(("alone", "closed", "cancel", "volatile"), (bool,)),
     **dict.fromkeys(("error", "progress", "checkpoint", "deaths"), (tuple,)),
-    **dict.fromkeys(("options", "metadata"), (dict,)),
-    **dict.fromkeys(("key", "actor"), (str,)),
+    **dict.fromkeys(("options", "metadata", "trigger"), (dict,)),
+    **dict.fromkeys(("key", "actor", "kind"), (str,)),
     "due": (float, int),
     **dict.fromkeys(("retry_of", "deaths_under"), (bytes,)),
 }
@@ -226,7 +234,7 @@ def state_of(row: bytes) -> State:
     """
     try:
         if row[0] == _HEAD:
-            return _STATES[row[1]]
+            return STATES[row[1]]
     except IndexError:
         pass
     raise ValueError("not a task record: too short, or without a state")
@@ -235,3 +243,23 @@ def state_of(row: bytes) -> State:
 def is_bare(row: bytes) -> bool:
     """Whether a row has only the fields of all rows: no error, no result, no options and so on."""
     return row[2:3] == _NONE
+
+
+def outline_of(row: bytes) -> tuple[str, int, str | None, bool]:
+    """The name, the state's code and the type of the error, a third of the work of `Record.unpack`.
+
+    Last comes whether the task has no stream, origin or key that it may share with others. ValueError if the bytes
+    are no record.
+    """
+    try:
+        code, rest, name, stream, origin, *_ = msgpack.unpackb(row, use_list=False)
+        STATES[code]
+        if type(name) is not str:
+            raise ValueError("a name of the wrong type")
+        if not rest:
+            return name, code, None, stream is None is origin
+        error = rest.get("error")
+        alone = stream is None is origin and "key" not in rest
+        return name, code, error[0] if error else None, alone
+    except (ValueError, TypeError, IndexError, AttributeError, msgpack.UnpackException) as error:
+        raise ValueError(f"not a task record: {error}") from error

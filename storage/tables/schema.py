@@ -18,6 +18,10 @@ keys        idempotency key         id
 expiry      ms (8), id              empty; ended tasks that are to be pruned, by when
 schedules   name                    owned by the supervisor
 actors      see `actor_rows`        state, storage, reminders, messages, names and replies of class actors
+index       facet (9), id           see `index_rows`: ids of tasks by name, final state, stream, error …
+counts      hash of a name (16)     see `counts`: how many tasks of the name are in each state
+events      kind (1), …             events, what they matched, and who listens
+items       stream, seq             what tasks have published
 meta        b"schema", b"home"      schema version in decimal; 16 random bytes made with the store
 =========== ======================= ================================================================
 """
@@ -32,7 +36,7 @@ from typing import Final
 from ...actors.errors import InvalidOption
 from ...actors.state import State
 
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
 """Increased if a release cannot read an older release's store, or the other way round. `storage/upgrades.py` has the
 steps from one version to the next.
 """
@@ -51,6 +55,8 @@ MAX_PRIORITY: Final = 100
 
 SCHEMA_ROW: Final = b"schema"
 HOME_ROW: Final = b"home"
+UPGRADE_ROW: Final = b"upgrade"
+"""There while a step of an upgrade is under way that takes several commits."""
 
 
 class Table(StrEnum):
@@ -67,6 +73,10 @@ class Table(StrEnum):
     EXPIRY = "expiry"
     SCHEDULES = "schedules"
     ACTORS = "actors"
+    INDEX = "index"
+    COUNTS = "counts"
+    EVENTS = "events"
+    ITEMS = "items"
     META = "meta"
 
 

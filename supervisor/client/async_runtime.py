@@ -18,6 +18,7 @@ from ...actors.task import current_runtime
 from ...actors.task.call import Call
 from ...actors.task.declaration import Task
 from ...actors.task.handles import IdLike, TaskInfo, TaskRecord, id_of
+from ...actors.task.trigger import CALL
 from .actor_calls import ActorLike, ClassLike
 from .calls import several
 from .deadline import Deadline
@@ -42,9 +43,10 @@ class _OnLoop(Runtime):
     def __init__(self, runtime: Runtime, threads: Executor) -> None:
         self._runtime = runtime
         self._threads = threads
-        self._client, self._calls, self._actors, self._call_timeout = (
+        self._client, self._calls, self._events, self._actors, self._call_timeout = (
             runtime._client,
             runtime._calls,
+            runtime._events,
             runtime._actors,
             runtime._call_timeout,
         )
@@ -130,9 +132,17 @@ class AsyncRuntime:
     cancel = _awaitable(Runtime.cancel)
     status = _in_thread(Runtime.status)
     list = _in_thread(Runtime.list)
+    search = _in_thread(Runtime.search)
+    counts = _in_thread(Runtime.counts)
     restore = _in_thread(Runtime.restore)
     dead_letters = _in_thread(Runtime.dead_letters)
     redrive = _awaitable(Runtime.redrive)
+    emit = _awaitable(Runtime.emit)
+    emit_many = _awaitable(Runtime.emit_many)
+    replay = _awaitable(Runtime.replay)
+    event = _in_thread(Runtime.event)
+    events = _in_thread(Runtime.events)
+    stream = _in_thread(Runtime.stream)
     logs = _in_thread(Runtime.logs)
     ping = _awaitable(Runtime.ping)
     tree = _awaitable(Runtime.tree)
@@ -199,7 +209,7 @@ class AsyncRuntime:
         """See `Runtime.run`."""
         sync = self.sync
         deadline = sync._deadline(timeout)
-        steps = sync._calls.start(sync, deadline, task, args, kwargs)
+        steps = sync._calls.start(sync, deadline, task, args, kwargs, CALL)
         info = await finish_async(steps, deadline, sync._client.late)
         return value_of(*await self._end(info, deadline), shape=result_shape(task))
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ...actors import values
 from ...actors.errors import InvalidOption, SupervisorLost, TaskNotFound, UnencodableValue, ValueTooLarge
-from ...actors.ids import id_bytes, id_text, new_id
+from ...actors.ids import id_bytes, id_text
 from ...actors.state import State
 from ...actors.task.handles import IdLike, TaskInfo, TaskRecord, id_of
 from ...storage.reader import Reader
@@ -62,10 +62,11 @@ class Calls:
         task: TaskLike,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
+        *kind: str,
     ) -> Steps[TaskInfo[Any]]:
-        """See `Runtime.start`."""
+        """See `Runtime.start`. `kind` is that of the run, if it is one."""
         make_row = yield from self.starts.rows_of(task, deadline)
-        return (yield from self.start_row(runtime, deadline, make_row(args, kwargs)))
+        return (yield from self.start_row(runtime, deadline, make_row(args, kwargs), *kind))
 
     def row_of(
         self, deadline: Deadline, task: TaskLike, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -79,9 +80,11 @@ class Calls:
         make_row = self.starts.last(task)
         return None if make_row is None else make_row(args, kwargs)
 
-    def start_row(self, runtime: Runtime, deadline: Deadline, row: StartRow) -> Steps[TaskInfo[Any]]:
+    def start_row(
+        self, runtime: Runtime, deadline: Deadline, row: StartRow, *kind: str
+    ) -> Steps[TaskInfo[Any]]:
         """Start a task by its row."""
-        there = yield from self._client.ask(deadline, Ask.START, [row])
+        there = yield from self._client.ask(deadline, Ask.START, [row], *kind)
         return self._info(runtime, row, None if there is None else there[0])
 
     def start_many(
@@ -135,7 +138,7 @@ class Calls:
     ) -> Steps[TaskInfo[Any]]:
         """See `Runtime.retry`."""
         old = self.status(id)
-        made = new_id()
+        made = self._client.clock.new_id()
         yield from self._client.ask(deadline, Ask.RETRY, id_bytes(old.id), made, from_scratch)
         return _info_of(runtime, made, old)
 

@@ -11,6 +11,7 @@ from typing import Any
 from ...actors.clock import SYSTEM
 from ...actors.errors import HomeError, StoreError
 from ...actors.ids import id_text
+from ...actors.task.trigger import CALL
 from ..wire.messages import Ask
 from .callbacks import UserFuture
 from .connection import Reply
@@ -80,19 +81,19 @@ class Results:
             return self._end(wait, key, deadline)
 
     def of_start(self, key: bytes, start: Sequence[Any], deadline: Deadline) -> Row:
-        """Start a task by its START row and return its end.
+        """Start a run of the kind "call" by its START row and return its end.
 
         START and WAIT are sent together, so that no further request is needed for the end.
         """
         client = self._client
-        started: Reply = finish(client.request(deadline, Ask.START, [start]), deadline, client.late)
+        started: Reply = finish(client.request(deadline, Ask.START, [start], CALL), deadline, client.late)
         try:
             with self._waiting([key], deadline) as wait:
                 if sync_task() is None and client.clock is SYSTEM:
                     # Wait for both, or for the first error: waking up for each of them takes longer.
                     with counted():
                         futures.wait([started, wait.future], deadline.left(), futures.FIRST_EXCEPTION)
-                answer = client.ask(deadline, Ask.START, [start], reply=started)
+                answer = client.ask(deadline, Ask.START, [start], CALL, reply=started)
                 finish(answer, deadline, client.late)
                 if not (wait.future.done() and wait.future.exception() is not None):
                     return self._end(wait, key, deadline)

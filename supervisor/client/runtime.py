@@ -16,9 +16,11 @@ from typing import Any, Final, Literal, ParamSpec, Self, TypeVar, overload
 from ...actors import values
 from ...actors.checks import check_flag, check_whole
 from ...actors.errors import InvalidOption
+from ...actors.events.event import EventInfo, EventRecord
+from ...actors.events.stream import Stream
 from ...actors.ids import id_bytes, id_text
 from ...actors.refs.actor import Actor
-from ...actors.refs.port import Turn, turn_here
+from ...actors.refs.port import PostKind, Turn, turn_here
 from ...actors.refs.ref import ActorRef
 from ...actors.state import State
 from ...actors.task import current_runtime
@@ -26,15 +28,19 @@ from ...actors.task.call import Call
 from ...actors.task.declaration import Task
 from ...actors.task.handles import IdLike, TaskInfo, TaskRecord, id_of
 from ...actors.task.metadata import checked as checked_metadata
+from ...actors.task.trigger import CALL
 from ...storage.reader import Reader
 from ..home import Home
 from ..linux.exit_functions import at_exit
 from ..settings import Settings
+from . import searches
 from .actor_calls import ActorCalls, ActorLike, AddressedLetter, ClassLike
 from .calls import Calls, several
 from .deadline import NO_DEADLINE, Deadline
+from .event_calls import EventCalls, EventLike, row_of
 from .reconnecting import ReconnectingClient
 from .results import Results
+from .searches import SearchPage
 from .start_queue import StartQueue
 from .start_rows import StreamLike, TaskLike
 from .steps import Steps, finish
@@ -121,6 +127,7 @@ class Runtime:
         stored = StoredEnds(self._reader)
         self._calls = Calls(client, self._reader, stored)
         self._ends = Results(client, stored)
+        self._events = EventCalls(client, self._reader)
         self._actors = ActorCalls(client, self._reader, self._calls.starts, self._call_timeout)
         # Nothing here may refer to the runtime, so that this is called as soon as the program lets go of it.
         self._finalizer = weakref.finalize(self, _let_go, client, self._reader)
@@ -224,7 +231,7 @@ class Runtime:
         shape = result_shape(task)
         if key is not None:
             # The task that the key leads to is not known before the answer.
-            info = self._do(self._calls.start_row(self, deadline, row), deadline)
+            info = self._do(self._calls.start_row(self, deadline, row, CALL), deadline)
             return value_of(*self._ends.one(info.id_bytes, deadline), shape=shape)
         return value_of(*self._ends.of_start(id, row, deadline), shape=shape)
 
@@ -251,7 +258,7 @@ class Runtime:
         """
         turn = self._turn()
         if turn is not None:
-            turn.post(id_of(id), values.pack(message, "message"), False)
+            turn.post(id_of(id), values.pack(message, "message"), PostKind.MESSAGE)
             return None
         deadline = self._deadline(timeout)
         return self._do(self._calls.send(deadline, id, message), deadline)
@@ -375,6 +382,90 @@ class Runtime:
         """As `status`, for `ActorRef`."""
         return self._calls.status(id_text(id))
 
+    # --- events ---
+
+    def emit(
+        self,
+        name: str,
+        data: Any = None,
+        *,
+        id: str | None = None,
+        stream_id: StreamLike | None = None,
+        timeout: float | None = None,
+    ) -> EventInfo:
+        """Emit an event; returns when it is on disk, in one commit with a run for each of its handlers.
+
+        An event with an `id` that is known is not stored again: the answer is that of the first one. In a task the
+        event belongs to the task's stream, unless `stream_id` names another. In a method of an actor this returns at
+        once: the event leaves with the commit of what the method does. Raises InvalidOption, UnencodableValue,
+        ValueTooLarge, EventCycle, StoreFull, AppFailed.
+        """
+        turn = self._turn()
+        if turn is not None:
+            row = row_of(self._client.clock, name, data, id, stream_id)
+            turn.post(row.uid, values.pack(list(row[1:])), PostKind.EVENT)
+            return row.info()
+        deadline = self._deadline(timeout)
+        return self._do(self._events.emit(deadline, name, data, id, stream_id), deadline)
+
+    def emit_many(self, events: Iterable[Any], *, timeout: float | None = None) -> builtins.list[EventInfo]:
+        """Emit `(name, data)` or `(name, data, id)` for each event, in this order.
+
+        Up to 10,000 events of at most 8 MiB together are one commit, all or none.
+        """
+        events = several(events, "emit_many", "(name, data) pairs")
+        if self._turn() is not None:
+            return [self.emit(name, data, id=rest[0] if rest else None) for name, data, *rest in events]
+        deadline = self._deadline(timeout)
+        return self._do(self._events.emit_many(deadline, events), deadline, long=True)
+
+    def replay(
+        self, id: EventLike, handler: TaskLike | None = None, *, timeout: float | None = None
+    ) -> EventInfo:
+        """Run the handlers of a stored event again: all that it has now, or this one. The answer names the new runs.
+
+        Raises EventNotFound, InvalidOption for a task that does not handle it, SupervisorLost.
+        """
+        deadline = self._deadline(timeout)
+        return self._do(self._events.replay(deadline, id, handler), deadline)
+
+    def listen(
+        self,
+        pattern: str,
+        *,
+        where: Mapping[str, Any] | None = None,
+        since: float | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        """See `understudy.listen`."""
+        deadline = self._deadline(timeout)
+        return self._do(self._events.listen(deadline, pattern, where, since), deadline)
+
+    def event(self, id: EventLike) -> EventRecord:
+        """A stored event, read from disk. Raises EventNotFound."""
+        return self._events.event(id)
+
+    def events(
+        self,
+        *,
+        name: str | None = None,
+        unmatched: bool = False,
+        limit: int = 100,
+        before: EventLike | None = None,
+    ) -> builtins.list[EventRecord]:
+        """Stored events, newest first. `name` is a name or a pattern. `unmatched`: only those that nothing handled.
+
+        For the next page, pass the last event of this one as `before`.
+        """
+        return self._events.events(name, unmatched, limit, before)
+
+    def stream(self, id: StreamLike) -> Stream:
+        """The tree of the events, runs and tasks of a stream, with their states and times, read from disk.
+
+        Raises EventNotFound if there is nothing of it.
+        """
+        return self._events.stream(id)
+
     # --- ends ---
 
     @overload
@@ -478,6 +569,18 @@ class Runtime:
             before=None if before is None else id_of(before),
         )
         return [view(record, 0, self._calls.store.args) for record in records]
+
+    def search(self, query: str, *, limit: int = 50, after: str | None = None) -> SearchPage:
+        """A page of the tasks that fit a query, newest first, such as "state:failed task:etl* newer:1d 'reset'".
+
+        For the next page, pass the `cursor` of this one as `after`. A page takes at most about 50 ms: it may have fewer
+        tasks than `limit` and a cursor nevertheless. Raises InvalidQuery, which shows the place of a mistake.
+        """
+        return searches.search(self._calls.store, query, limit, after, self._client.clock.time())
+
+    def counts(self) -> searches.Counts:
+        """How many tasks of each name are in each state. Zeros are left out."""
+        return self._calls.store.counts()
 
     def restore(self, id: IdLike) -> Any:
         """A task's last checkpoint, or None. Raises TaskNotFound."""

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from ...actors import values
 from ...actors.errors import InvalidOption, InvalidTask, UnencodableValue, UnknownTask
-from ...actors.ids import id_bytes, new_id
+from ...actors.ids import id_bytes
 from ...actors.inside.context import lineage_here
 from ...actors.task import parameters
 from ...actors.task.annotations import Arguments
@@ -87,7 +87,7 @@ class StartRows:
         key, due = launch.packed_key(), launch.due(self._client.clock.time())
         stream = id_bytes(launch.stream_id) if launch.stream_id else here[1] if here else None
         origin, limit = here[0] if here else None, connection.value_limit
-        annotations = declared.annotations
+        annotations, new_id = declared.annotations, self._client.clock.new_id
 
         def make_row(args: tuple[Any, ...], kwargs: dict[str, Any]) -> StartRow:
             check(args, kwargs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 import msgpack
 
@@ -25,6 +25,7 @@ from ...actors.shapes import Shape
 from ...actors.state import State
 from ...actors.task.declaration import Task, registry
 from ...actors.task.handles import IdLike, Progress, StoredArguments, TaskInfo, TaskRecord
+from ...actors.task.trigger import Kind, Trigger
 from ...storage.tables.actor_rows import DeadLetterRow
 from ...storage.tables.record import Record
 from ...storage.tables.schema import Lane
@@ -98,6 +99,8 @@ def view(
         options=record.options or {},
         metadata=record.metadata or {},
         actor=record.actor,
+        kind=cast("Kind", record.kind),
+        trigger=None if record.trigger is None else Trigger.unpack(record.trigger),
         arguments=StoredArguments(arguments and functools.partial(arguments, record.id)),
     )
 

@@ -16,9 +16,11 @@ from ..execution.dispatcher import Dispatcher
 from ..execution.letters import Letters
 from ..execution.turns import Turns
 from ..execution.worker_pool import WorkerPool
+from ..linux.processes import ExitStatus
 from ..service.requests import Service
 from ..settings import Settings
 from ..tasks.commit_loop import CommitLoop
+from ..tasks.events import Events
 from ..tasks.mailboxes import Mailboxes
 from ..tasks.task_table import TaskTable
 
@@ -43,9 +45,11 @@ class Core:
         self.commits = commits
         self.table = TaskTable(commits)
         self.mailboxes = Mailboxes(commits, self.table, settings)
+        self.events = Events(commits, self.table, self.mailboxes, settings)
         self.letters = Letters(commits, self.table, self.mailboxes, settings, self.turn)
-        self.turns = Turns(commits, self.table, self.letters, settings, self.turn)
+        self.turns = Turns(commits, self.table, self.letters, self.events, settings, self.turn)
         self.attempts = Attempts(commits, self.table, self.mailboxes, self.turns, settings, self.turn)
+        self.attempts.on_death = self._worker_died
         self.pool = open_pool(self.attempts, self.turn)
         self.dispatcher = Dispatcher(commits, self.table, self.attempts, self.pool, settings, self.turn)
         self.service = Service(
@@ -53,6 +57,7 @@ class Core:
             self.table,
             self.mailboxes,
             self.turns,
+            self.events,
             self.attempts,
             self.pool,
             settings,
@@ -68,6 +73,9 @@ class Core:
         if not self.turn_asked:
             self.turn_asked = True
             self._loop.call_soon(self._take_turn)
+
+    def _worker_died(self, pid: int, status: ExitStatus) -> None:
+        self.events.notice("understudy.worker.died", {"pid": pid, "exit": str(status)})
 
     def _take_turn(self) -> None:
         self.turn_asked = False

@@ -64,6 +64,8 @@ class Attempts:
         self._turn = turn
         #: Called when an attempt may have left something outside of its worker.
         self.on_left_behind: Callable[[], None] = lambda: None
+        #: Called when a worker has died that the supervisor has not ended itself.
+        self.on_death: Callable[[int, ExitStatus], None] = lambda _pid, _status: None
         #: What attempts of each task lately took.
         self.paces = Paces()
         self._on: dict[int, Callable[..., None]] = {
@@ -388,6 +390,8 @@ class Attempts:
         """See `WorkerEvents`. Settles every task that the worker had."""
         explained = self._settle(seat, status)
         self._turns.seat_died(seat)
+        if not (seat.retiring or seat.condemned):
+            self.on_death(seat.pid, status)
         return explained
 
     def _settle(self, seat: WorkerSeat, status: ExitStatus) -> bool:

@@ -15,6 +15,7 @@ from typing import Any, Final
 from ...actors.errors import MailboxFull, TaskNotFound, UnderstudyError
 from ...actors.ids import id_text, new_id
 from ...actors.refs.letter import KEPT, READ_ONLY, Kind, Letter, flags_of, id_of_letter
+from ...actors.refs.port import PostKind
 from ...storage.tables.actor_rows import dead_key, letter_ids, name_key, pack_dead, reply_key, reply_rows
 from ...storage.tables.schema import Lane, Table
 from ..settings import Settings
@@ -226,8 +227,10 @@ class Letters:
         messages: list[tuple[bytes, bytes]] = []
         lost: list[tuple[bytes, bytes]] = []
         for part in posts:
-            for target, value, is_letter in part:
-                if not is_letter:
+            for target, value, kind in part:
+                if kind == PostKind.EVENT:
+                    continue
+                if kind == PostKind.MESSAGE:
                     if self._takes_messages(target):
                         messages.append((target, value))
                     else:

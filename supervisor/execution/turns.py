@@ -25,6 +25,7 @@ from ...actors.errors import (
 )
 from ...actors.ids import id_text
 from ...actors.refs.letter import KEPT, Kind, flags_of, id_of_letter, kind_of
+from ...actors.refs.port import PostKind
 from ...actors.refs.remote_error import pack_error
 from ...actors.state import Event, State
 from ...storage.tables.actor_rows import (
@@ -39,11 +40,12 @@ from ...storage.tables.actor_rows import (
 )
 from ...storage.tables.record import Record
 from ...storage.tables.schema import VOLATILE_SORTS, Lane, Table, live_id, live_key
-from ..rules.report_checks import check_aside, check_read, check_turn
+from ..rules.report_checks import check_aside, check_read, check_turn, event_fields
 from ..rules.verdict import ErrorRow
 from ..settings import Settings
 from ..tasks.attempt import Seat
 from ..tasks.commit_loop import CommitLoop
+from ..tasks.events import Events
 from ..tasks.letter_box import LetterBox
 from ..tasks.live_actor import TURN_MESSAGES, LiveActor
 from ..tasks.task_table import TaskTable
@@ -75,6 +77,7 @@ class Turns:
         commits: CommitLoop,
         table: TaskTable,
         letters: Letters,
+        events: Events,
         settings: Settings,
         turn: Callable[[], None],
     ) -> None:
@@ -84,6 +87,7 @@ class Turns:
         self._table = table
         #: What is sent to actors.
         self.letters = letters
+        self._events = events
         self._settings = settings
         #: Asks for a turn of the event loop, in which changes are carried out.
         self._turn = turn
@@ -206,10 +210,11 @@ class Turns:
         letters = self._checked(actor, posts)
         if letters is None:
             return
+        emitted = self._emit(actor, posts)
         box = actor.box
         stored = box.stored >= box.first
         gone = {id_of_letter(letter): letter for letter in box.acknowledge(acked) if letter}
-        wrote = bool(letters)
+        wrote = bool(letters) or emitted
         if actor.durable:
             wrote |= stored or state is not None or bool(changes or reminders or dead)
             if state is not None:
@@ -244,6 +249,23 @@ class Turns:
             log.info("a turn of actor %s waits: %s", actor.label, error)
             actor.refused = True
             return None
+
+    def _emit(self, actor: LiveActor, posts: Any) -> bool:
+        """Emit the events among what a turn sends; whether there are any.
+
+        The method has returned: an event that is refused now is left out.
+        """
+        found = False
+        for part in posts:
+            for uid, value, kind in part:
+                if kind != PostKind.EVENT:
+                    continue
+                found, fields = True, event_fields(value)
+                try:
+                    self._events.emit([(uid, *fields)])
+                except UnderstudyError as error:
+                    log.warning("an event of actor %s is left out: %s", actor.label, error)
+        return found
 
     # --- the end of a turn ---
 
@@ -545,6 +567,7 @@ class Turns:
         letters = self._checked(actor, posts)
         if letters is None:
             return
+        self._emit(actor, posts)
         letter = actor.aside.pop(letter_id) or actor.box.take_back(letter_id)
         assert letter is not None, "a letter that was given aside is here until it is answered"
         sends = any(posts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -29,6 +30,8 @@ class Driver:
         """`epoch`: the time at the start, in seconds since the epoch. `patience` is that of the relay."""
         self.now = START
         self.epoch = epoch - START
+        #: The next number of an id.
+        self.next_count = itertools.count().__next__
         self.crashes = CrashPlan()
         self.relay = Relay(patience, self.crashes)
         self.relay.on_crash = _crash

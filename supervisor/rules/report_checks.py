@@ -9,12 +9,17 @@ from __future__ import annotations
 from types import NoneType
 from typing import Any, Final
 
+from ...actors import values
 from ...actors.attempt.host import Ending
-from ...actors.errors import ProtocolError
+from ...actors.errors import ProtocolError, UnderstudyError
+from ...actors.refs.port import PostKind
 from ...actors.refs.remote_error import ERROR_LIMIT
 
 _NUMBERS: Final = (float, int)
+_POSTS: Final = tuple(PostKind)
 _ID_BYTES: Final = 16
+#: Those of an event that a method emits: id, name, stream, origin, time, encoded event.
+_EVENT_FIELDS: Final = 6
 #: Bytes of the head of a letter, and the most rows of one READ.
 _LETTER_HEAD: Final = 34
 _MOST_ROWS: Final = 10_000
@@ -188,10 +193,21 @@ def check_aside(letter_id: Any, reply: Any, posts: Any, limit: int) -> None:
 
 def _are_posts(posts: Any, limit: int) -> bool:
     return all(
-        _is_id(id) and _is_value(value, limit) and type(is_letter) is bool
+        _is_id(id) and _is_value(value, limit) and kind in _POSTS
         for part in posts
-        for id, value, is_letter in part
+        for id, value, kind in part
     )
+
+
+def event_fields(value: bytes) -> list[Any]:
+    """The fields of an event that a method has emitted, after its uid; ProtocolError if they are none."""
+    try:
+        fields = values.unpack(value)
+    except UnderstudyError as error:
+        raise ProtocolError(f"not an event: {value!r:.200}") from error
+    if not isinstance(fields, list) or len(fields) != _EVENT_FIELDS:
+        raise ProtocolError(f"not an event: {fields!r:.200}")
+    return fields
 
 
 def _is_id(id: Any) -> bool:

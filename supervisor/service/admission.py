@@ -11,6 +11,7 @@ from ...actors.qualified_names import some_of, suggestion
 from ...actors.task.declaration import DELAY_LIMIT, KEY_LIMIT, NAME_LIMIT
 from ...actors.task.metadata import checked as checked_metadata
 from ...actors.task.options import Options
+from ...actors.task.trigger import CLIENTS_KINDS, TASK
 from ...storage.tables.record import Record
 from ...storage.tables.schema import Table, idempotency_key
 from ..task_kinds import OWN_KINDS, kind_of
@@ -30,8 +31,8 @@ class Admission:
         #: The largest id seen so far; a larger one cannot be on disk.
         self._newest = newest[0][0] if newest else b""
 
-    def start(self, rows: Any) -> list[bytes] | None:
-        """Start all of the rows or none.
+    def start(self, rows: Any, kind: Any = TASK) -> list[bytes] | None:
+        """Start all of the rows or none, as runs of this kind.
 
         Returns the task id of each row if a key led to another task, else None. A key may be (text, "start"): a task
         with this key that has ended is started anew.
@@ -45,13 +46,15 @@ class Admission:
         if _given(keys) or min(ids) <= self._newest or len(set(ids)) < len(ids):
             rows, there = self._fresh(rows)
         if rows:
-            self._begin(rows)
+            self._begin(rows, kind)
         # Ids grow with time, so an id larger than all of these cannot be on disk and needs no lookup.
         self._newest = max((self._newest, *ids))
         return None if there is None or there == list(ids) else there
 
-    def _begin(self, rows: Any) -> None:
+    def _begin(self, rows: Any, kind: Any) -> None:
         """Check the rows and add their tasks to the task table."""
+        if kind != TASK and kind not in CLIENTS_KINDS:
+            raise InvalidOption(f"a client starts no tasks of the kind {kind!r:.40}")
         now = self._commits.clock.time()
         declared = self._table.declared
         if declared.aliases:
@@ -68,6 +71,7 @@ class Admission:
                 raise InvalidOption(f"the time of the first attempt must lie within ten years: {due!r:.40}")
         if not (all(map(is_id, set(streams))) and all(map(is_id, set(_given(origins))))):
             raise InvalidValue("stream and origin must be ids of 16 bytes")
+        depths = self._depths(set(_given(origins)))
         metadata: dict[bytes, dict[str, str]] = {}
         if _given(options):
             rows = [_without_metadata(row, metadata) for row in rows]
@@ -82,6 +86,12 @@ class Admission:
             (Record(id, name, now, stream, origin, options, key, due if due and due > now else None), args)
             for id, name, args, options, key, due, stream, origin in rows
         ]
+        if kind != TASK:
+            for record, _ in new:
+                record.kind = kind
+        if depths:
+            for record, _ in new:
+                record.depth = depths.get(record.origin or b"", 0)
         if metadata:
             for record, _ in new:
                 if record.id in metadata:
@@ -90,6 +100,16 @@ class Admission:
             for record, packed in new:
                 _close_if_deaf(record, packed)
         self._table.add(new)
+
+    def _depths(self, origins: set[bytes]) -> dict[bytes, int]:
+        """How deep in a chain of events the tasks are that start others, of those that are in one."""
+        depths: dict[bytes, int] = {}
+        for origin in origins:
+            # It runs, so it is in memory. One that does not run any more starts nothing that goes on without end.
+            task = self._table.tasks.get(origin)
+            if task is not None and task.record.depth:
+                depths[origin] = task.record.depth
+        return depths
 
     def _fresh(self, rows: Any) -> tuple[list[tuple[Any, ...]], list[bytes]]:
         """The rows that start new tasks, and the task id of every row.
@@ -204,6 +224,10 @@ class Admission:
             record.closed = True
         if old.metadata is not None:
             record.metadata = old.metadata
+        if old.kind != TASK:
+            record.kind, record.trigger = old.kind, old.trigger
+        if old.depth:
+            record.depth = old.depth
         state = None if from_scratch else self._commits.get(Table.CHECKPOINTS, old_id)
         if state is not None:
             self._commits.put(Table.CHECKPOINTS, new_id, state)

@@ -11,6 +11,8 @@ from typing import Any
 
 from ...actors.errors import AppFailed, InvalidOption, NotRunning, UnderstudyError, UnknownTask
 from ...actors.ids import id_text
+from ...actors.task.trigger import TASK
+from ...storage.tables.event_rows import prune_events
 from ...storage.tables.prune import prune, prune_replies
 from ..execution.attempts import Attempts
 from ..execution.turns import Turns
@@ -18,6 +20,7 @@ from ..execution.worker_pool import WorkerPool
 from ..home import group_id
 from ..settings import Settings
 from ..tasks.commit_loop import CommitLoop
+from ..tasks.events import Events
 from ..tasks.mailboxes import Mailboxes
 from ..tasks.task_table import TaskTable
 from ..wire.checks import checked_id
@@ -37,7 +40,9 @@ LEAST_CLIENTS = 16
 #: Tasks that one step of pruning removes.
 PRUNE_STEP = 200
 #: Requests that wait until the app is loaded and its tasks are known.
-NEED_APP = frozenset({Ask.START, Ask.RETRY, Ask.PARAMETERS, Ask.ACTOR, Ask.TELL, Ask.ASK})
+NEED_APP = frozenset(
+    {Ask.START, Ask.RETRY, Ask.PARAMETERS, Ask.ACTOR, Ask.TELL, Ask.ASK, Ask.EMIT, Ask.REPLAY}
+)
 #: Least number of quick tasks in one START that is acknowledged late while more than 8,192 tasks are ready.
 MANY = 100
 #: Seconds between two looks whether the queue is short again; tasks that must end meanwhile; most looks.
@@ -55,6 +60,7 @@ class Service:
         table: TaskTable,
         mailboxes: Mailboxes,
         turns: Turns,
+        events: Events,
         attempts: Attempts,
         pool: WorkerPool,
         settings: Settings,
@@ -80,6 +86,7 @@ class Service:
         self._group = group_id(settings.group) if settings.group else None
         self._admission = Admission(commits, table, settings.value_limit)
         self._actors = ActorRequests(commits, table, turns, self._admission)
+        self._events = events
         self._waiters = Waiters(commits, table)
         self._subscribers = Subscribers(commits, table)
         self._jobs: set[asyncio.Task[None]] = set()
@@ -110,6 +117,9 @@ class Service:
             Ask.ASK: self._ask,
             Ask.UNASK: self._unask,
             Ask.REDRIVE: self._redrive,
+            Ask.EMIT: self._emit,
+            Ask.REPLAY: self._replay,
+            Ask.LISTEN: self._listen,
         }
 
     # --- connections ---
@@ -238,9 +248,9 @@ class Service:
 
     # --- starting ---
 
-    def _start(self, client: ClientLink, request: int, rows: Any) -> None:
+    def _start(self, client: ClientLink, request: int, rows: Any, kind: Any = TASK) -> None:
         self._refuse_new_work()
-        payload = self._admission.start(rows)
+        payload = self._admission.start(rows, kind)
         is_quick = self._attempts.paces.is_quick
         if len(rows) >= MANY and self._table.queues.crowded and is_quick(rows[-1][1]):
             self._commits.after_commit(
@@ -337,6 +347,23 @@ class Service:
         self._refuse_new_work()
         self._once_on_disk(client, request, self._actors.redrive(id, dead_id))
 
+    # --- events ---
+
+    def _emit(self, client: ClientLink, request: int, rows: Any) -> None:
+        self._refuse_new_work()
+        self._once_on_disk(client, request, self._events.emit(rows))
+
+    def _replay(self, client: ClientLink, request: int, id: Any, handler: Any) -> None:
+        self._refuse_new_work()
+        self._once_on_disk(client, request, self._events.replay(id, handler))
+
+    def _listen(
+        self, client: ClientLink, request: int, id: Any, pattern: Any, condition: Any, since: Any
+    ) -> None:
+        self._refuse_new_work()
+        self._events.listen(checked_id(id), pattern, condition, since)
+        self._once_on_disk(client, request)
+
     # --- running the supervisor ---
 
     def _declare(self, client: ClientLink, request: int, modules: Any) -> None:
@@ -376,6 +403,10 @@ class Service:
             await self._commits.settled()
         # Replies that an asker may still ask for stay, whatever is pruned.
         while prune_replies(self._commits.store, self._commits.clock.time(), PRUNE_STEP):
+            await self._commits.settled()
+        # Events are kept for their time, too: an id must not be new again only because tasks are pruned.
+        before = (now if now < float("inf") else self._commits.clock.time()) - self._settings.event_keep
+        while prune_events(self._commits.store, before, PRUNE_STEP):
             await self._commits.settled()
         if total:
             await self.on_pruned()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from ...actors.errors import InvalidOption
+from ...actors.events.pattern import PatternMap, check_pattern
 from ...actors.task.options import Options
 from ...storage.tables.record import Record
 from ...storage.tables.schema import Lane, ready_sort
@@ -65,16 +66,20 @@ class TaskCatalog:
         self.unimportable: dict[str, str] = {}
         #: By name, for those tasks that are classes of actors.
         self.actors: dict[str, ActorRules] = {}
+        #: The handlers of events: names of tasks, by pattern.
+        self.handlers: PatternMap[str] = PatternMap()
+        self._patterns: dict[str, tuple[str, ...]] = {}
         self.add(dict.fromkeys(OWN_KINDS, Options().pack()))
 
     def add(self, tasks: Mapping[str, Mapping[str, Any]]) -> None:
-        """Take in tasks as a fork server tells of them: the fields of their options, `is_async`, `parameters` and
-        `aliases`."""
+        """Take in tasks as a fork server tells of them: the fields of their options, `is_async`, `parameters`,
+        `aliases` and `patterns`."""
         for name, declared in tasks.items():
             fields = dict(declared)
             self.aliases.update(dict.fromkeys(fields.pop("aliases", ()), name))
             is_async = bool(fields.pop("is_async", False))
             parameters = fields.pop("parameters", None)
+            self._handle(name, tuple(fields.pop("patterns", ())))
             actor = fields.pop("actor", None)
             if actor is not None:
                 self.actors[name] = ActorRules.of(actor)
@@ -84,6 +89,15 @@ class TaskCatalog:
                 self.parameters[name] = parameters
             self._place(name)
             self.unimportable.pop(name, None)
+
+    def _handle(self, name: str, patterns: tuple[str, ...]) -> None:
+        """Let a task handle the events of these patterns, and no others."""
+        for pattern in self._patterns.pop(name, ()):
+            self.handlers.discard(pattern, name)
+        for pattern in patterns:
+            self.handlers.add(check_pattern(pattern), name)
+        if patterns:
+            self._patterns[name] = patterns
 
     def _place(self, name: str) -> None:
         options, is_async = self.tasks[name]
@@ -102,6 +116,7 @@ class TaskCatalog:
         else:
             self.tasks.pop(name, None)
             self.parameters.pop(name, None)
+            self._handle(name, ())
 
     def import_again(self) -> list[str]:
         """Give the tasks that could not be imported their places again; their names."""

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ...actors.state import TERMINAL, Event, State, after
 from ...actors.task.options import Options
+from ...actors.task.trigger import TASK
+from ...storage.tables.moves import Shown
 from ...storage.tables.record import Record
 from ...storage.tables.schema import ID_BYTES, Lane, code_sort, due_sort, live_key, ready_sort
 from ..rules.verdict import ErrorRow
@@ -51,6 +53,7 @@ class LiveTask:
         "record",
         "result",
         "stored",
+        "stored_facts",
         "stored_key",
     )
 
@@ -68,6 +71,8 @@ class LiveTask:
         #: Its row in the `live` table as it should be, and as it is or is about to be on disk.
         self.key: bytes | None = None
         self.stored_key: bytes | None = None
+        #: What the index and the counters hold of it; None if it has no row yet.
+        self.stored_facts: Shown | None = None
         self.dirty = False
         #: Number of the last batch that its rows went into.
         self.batch = 0
@@ -96,7 +101,7 @@ class LiveTask:
     def assignment(self) -> tuple[Any, ...]:
         """What the worker is told: the fields of an Assignment, in their order (a plain tuple is made faster)."""
         record, options = self.record, self.options
-        return (
+        assignment = (
             record.id,
             record.name,
             record.attempt,
@@ -109,6 +114,9 @@ class LiveTask:
             record.interruptions,
             options.capture_output,
         )
+        if record.kind == TASK:
+            return assignment
+        return (*assignment, None, record.kind, record.trigger)
 
     def row(self) -> tuple[bytes, bytes | None]:
         """The record and the `live` key that belong on disk.

@@ -15,6 +15,7 @@ from typing import Any
 from ...actors.errors import StoreCorrupt, TaskNotFound
 from ...actors.ids import id_text
 from ...actors.state import Event, State
+from ...storage.tables.moves import shown
 from ...storage.tables.record import Record
 from ...storage.tables.schema import ID_BYTES, Lane, Table, after_prefix, live_key, mail_key, mail_keys
 from ..rules.verdict import ErrorRow
@@ -43,6 +44,10 @@ class TaskTable:
         self.touch = self.writes.touch
         #: Called with every change of state, as it is made.
         self.on_change: Callable[[LiveTask], None] | None = None
+        #: Called with every task that ends, before its end is written; None if nobody cares.
+        self.on_end: Callable[[LiveTask], None] | None = None
+        #: Called when the app has declared tasks, or a task is not declared any more.
+        self.on_declared: Callable[[], None] = lambda: None
         #: Called when a task reports progress.
         self.on_progress: Callable[[LiveTask], None] | None = None
         #: Called when a task has been queued.
@@ -58,6 +63,7 @@ class TaskTable:
         self.declared.loaded = True
         self.declared.add(tasks)
         self._declare_names(tasks, first)
+        self.on_declared()
 
     def import_again(self) -> None:
         """Queue the tasks whose module could not be imported: a worker tries it again."""
@@ -103,6 +109,7 @@ class TaskTable:
         could not be imported, if that is the reason."""
         self.declared.drop(name, why)
         self.queues.code_went(name)
+        self.on_declared()
         if why:
             self.on_unimportable()
 
@@ -144,6 +151,7 @@ class TaskTable:
 
     def _take_in(self, record: Record, args: bytes | None, *, stored: bool) -> LiveTask:
         declared = self.declared
+        facts = shown(record)
         if declared.aliases:
             record.name = declared.present(record.name)
         usual = declared.usual.get(record.name) if record.options is None and not record.alone else None
@@ -156,6 +164,7 @@ class TaskTable:
             task = LiveActor(record, options, lane, declared.rules_of(record.name), box)
         if record.place is not None:
             task.key = task.stored_key = live_key(*record.place, record.id)
+        task.stored_facts = facts
         task.args = args
         place = record.place
         if record.ended is None and (
@@ -313,6 +322,8 @@ class TaskTable:
             self._commits.put(Table.RESULTS, task.id, value)
         if event is Event.COMPLETE and (task.mailbox is not None or task.stored) and not task.rests:
             self._clear_mail(task)
+        if self.on_end is not None:
+            self.on_end(task)
         self.writes.expire(task)
         self._changed(task)
 

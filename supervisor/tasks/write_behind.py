@@ -6,6 +6,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 
+from ...storage.tables.moves import Moves, shown
 from ...storage.tables.prune import expiry_rows
 from ...storage.tables.record import Record
 from ...storage.tables.schema import EXPIRY_KEY_BYTES, ID_BYTES, LIVE_KEY_BYTES, Table, live_id
@@ -54,7 +55,10 @@ class WriteBehind:
     def write_far(self, queue: ReadyQueue, new: list[tuple[bytes, Record]]) -> None:
         """Write new tasks behind a queue's horizon to disk only: memory would release them at once."""
         keys = [key for key, _ in new]
-        self._merge({record.id: record.pack() for _, record in new}, dict.fromkeys(keys, b""))
+        moves = Moves()
+        for _, record in new:
+            moves.add(record, shown(record))
+        self._merge({record.id: record.pack() for _, record in new}, dict.fromkeys(keys, b""), moves)
         queue.turn_away(keys)
         self._commits.after_commit(lambda: queue.committed(keys))
 
@@ -69,6 +73,7 @@ class WriteBehind:
         self._batch = batch = self._batch + 1
         tasks: dict[bytes, bytes | None] = {}
         live: dict[bytes, bytes | None] = {}
+        moves = Moves()
         ended: list[LiveTask] = []
         for task in dirty:
             task.dirty = False
@@ -78,10 +83,20 @@ class WriteBehind:
                 # It was set aside: the disk keeps what it says of it.
                 continue
             try:
-                tasks[task.id], key = task.row()
+                row, key = task.row()
             except Exception:
                 log.exception("task %s cannot be written; all others are", task.id.hex())
                 continue
+            record = task.record
+            tasks[task.id] = row
+            # The state is that of the row, which may say "queued" of a task that has been handed out.
+            facts = record.name, row[1], record.error[0] if record.error else None
+            before = task.stored_facts
+            if before is None:
+                moves.add(record, facts)
+            elif before != facts:
+                moves.change(task.id, before, facts)
+            task.stored_facts = facts
             if over:
                 ended.append(task)
             if key != task.stored_key:
@@ -90,15 +105,16 @@ class WriteBehind:
                 if key is not None:
                     live[key] = b""
                 task.stored_key = key
-        self._merge(tasks, live)
+        self._merge(tasks, live, moves)
         for keep, ids in self._expiring.items():
             rows = expiry_rows(self._commits.clock.time() + keep, ids)
             self._commits.store.batch.merge(Table.EXPIRY, rows, EXPIRY_KEY_BYTES * len(ids))
         self._expiring.clear()
         self._commits.after_commit(lambda: self._written(dirty, ended, batch))
 
-    def _merge(self, tasks: dict[bytes, bytes | None], live: dict[bytes, bytes | None]) -> None:
-        """Rows of the two tables for the open batch."""
+    def _merge(self, tasks: dict[bytes, bytes | None], live: dict[bytes, bytes | None], moves: Moves) -> None:
+        """Rows of the two tables, and what they change in the index and the counters, for the open batch."""
+        moves.write(self._commits.store)
         batch = self._commits.store.batch
         batch.merge(Table.TASKS, tasks, sum(map(len, filter(None, tasks.values()))) + ID_BYTES * len(tasks))
         batch.merge(Table.LIVE, live, LIVE_KEY_BYTES * len(live))

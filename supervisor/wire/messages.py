@@ -14,7 +14,9 @@ class Ask(IntEnum):
     HELLO = 0
     """[op, version]"""
     START = 1
-    """[op, request, [(id, task, args, options, key, due, stream, origin), …]]: all in one commit, or none.
+    """[op, request, [(id, task, args, options, key, due, stream, origin), …], kind]: all in one commit, or none.
+
+    The kind of these runs is left out for tasks that are just started.
 
     A key is None, text, or (text, "start"), which starts a task anew if that of the key has ended. The options may hold
     "metadata", which is not one of them.
@@ -58,6 +60,18 @@ class Ask(IntEnum):
     """[op, request]: forget the ASK with this number; not answered. Its letter stays in the mailbox."""
     REDRIVE = 19
     """[op, request, id, dead letter or None] → number of dead letters that were sent again; None for all."""
+    EMIT = 20
+    """[op, request, [(uid, id or None, name, stream or None, origin or None, time, encoded event), …]]
+
+    → [(id, stream, [run, …]), …]: all events with their runs in one commit, or none.
+    """
+    REPLAY = 21
+    """[op, request, event's id, handler or None] → (id, stream, [run, …]): run its handlers again, or this one."""
+    LISTEN = 22
+    """[op, request, task, pattern, [(path, value), …], since or None]: matching events come into its mailbox.
+
+    `since` is a number of seconds, whose events come first.
+    """
 
 
 class Answer(IntEnum):
@@ -131,7 +145,7 @@ class Report(IntEnum):
     """[op, id, acked, state, rows, posts, reminders, replies, dead, seen]: what a turn of an actor has done.
 
     acked: number of the last letter dealt with; state: None if unchanged; rows: [[(key, value or None), …], …];
-    posts: [[(id, value, is a letter), …], …]; reminders: [(name, due or None, every, letter), …]; replies:
+    posts: [[(id, value, which `PostKind` it is), …], …]; reminders: [(name, due or None, every, letter), …]; replies:
     [(letter id, reply, something has changed), …]; dead: [(letter, error), …]; seen: ids of letters whose answers have
     arrived here. rows and posts are in bounded lists.
     """

@@ -19,6 +19,8 @@ OURS = [kind for kind in CLASSES if kind.__module__ == errors.__name__]
 #: Data for every constructor parameter of the tree, by its name.
 SAMPLES: dict[str, Any] = {
     "message": "it broke: ü",
+    "query": "state:faild",
+    "column": 7,
     "path": "args[0]['x']",
     "size": 70,
     "limit": 64,

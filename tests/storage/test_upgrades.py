@@ -13,7 +13,8 @@ from pathlib import Path
 import lmdb
 import pytest
 
-from understudy.storage import upgrades
+from understudy.actors.state import State
+from understudy.storage import reindex, upgrades
 from understudy.storage.backup import backup, compact_offline
 from understudy.storage.batch import Batch
 from understudy.storage.check import check
@@ -21,7 +22,11 @@ from understudy.storage.environment import Environment
 from understudy.storage.file.header import inspect
 from understudy.storage.file.names import store_file
 from understudy.storage.reader import Reader
-from understudy.storage.tables.schema import OLDEST_SCHEMA, SCHEMA_VERSION, Table
+from understudy.storage.tables.counts import by_state, unpack_counts
+from understudy.storage.tables.index_rows import FACET_BYTES, ids_in
+from understudy.storage.tables.moves import Moves, shown
+from understudy.storage.tables.record import Record
+from understudy.storage.tables.schema import OLDEST_SCHEMA, SCHEMA_VERSION, UPGRADE_ROW, Table
 from understudy.storage.upgrades import STEPS
 
 Program = Callable[..., subprocess.Popen[str]]
@@ -31,6 +36,14 @@ Rows = dict[str, dict[bytes, bytes]]
 #: interrupted by a drain and with a checkpoint. It was compacted afterwards.
 OLD = gzip.decompress((Path(__file__).parents[1] / "support" / "store_of_version_2.gz").read_bytes())
 
+#: A store of version 3: tasks that completed, failed and were cancelled, one that another task has started, one that
+#: waits for a retry, one delayed with a key and a message, one interrupted by a drain, and an actor.
+OLD_3 = gzip.decompress((Path(__file__).parents[1] / "support" / "store_of_version_3.gz").read_bytes())
+
+#: The tables that came with version 4, and those of them that are made of the tasks' records.
+NEW_IN_4 = ("index", "counts", "events", "items")
+DERIVED = ("index", "counts")
+
 
 @pytest.fixture
 def old(home: Path) -> Path:
@@ -38,6 +51,36 @@ def old(home: Path) -> Path:
     home.mkdir(mode=0o700)
     store_file(home).write_bytes(OLD)
     return home
+
+
+@pytest.fixture
+def old_3(home: Path) -> Path:
+    """A home with a store of version 3."""
+    home.mkdir(mode=0o700)
+    store_file(home).write_bytes(OLD_3)
+    return home
+
+
+def make_old(home: Path, tasks: int) -> list[bytes]:
+    """A store of version 3 with this many tasks of three names, and their ids."""
+    ids = [(0x19A00000000 + 7 * at).to_bytes(6, "big") + at.to_bytes(10, "big") for at in range(tasks)]
+    with closing(Environment(home, 1 << 20, "os")) as environment:
+        rows = Batch()
+        for at, id in enumerate(ids):
+            record = Record(id, f"jobs:{at % 3}", at, ids[0] if at % 100 == 1 else id)
+            record.ended, record.state = at + 0.5, State.FAILED if at % 10 == 0 else State.COMPLETED
+            if at % 10 == 0:
+                record.error = ("ValueError", f"number {at}", "", {})
+            rows.put(Table.TASKS, id, record.pack())
+        environment.commit(rows)
+    with lmdb.open(str(store_file(home)), subdir=False, lock=False, max_dbs=20, map_size=1 << 28) as env:
+        meta = env.open_db(b"meta")
+        tables = [env.open_db(name.encode()) for name in NEW_IN_4]
+        with env.begin(write=True) as transaction:
+            for table in tables:
+                transaction.drop(table)
+            transaction.put(b"schema", b"3", db=meta)
+    return ids
 
 
 def rows_of(home: Path) -> Rows:
@@ -50,8 +93,44 @@ def rows_of(home: Path) -> Rows:
             return {name: dict(transaction.cursor(table)) for name, table in tables.items()}
 
 
+def without_derived(rows: Rows) -> Rows:
+    """The rows, with none in the tables that are made of the tasks' records."""
+    return {**rows, **{name: {} for name in DERIVED if name in rows}}
+
+
 def upgraded(rows: Rows) -> Rows:
-    return {**rows, "actors": {}, "meta": {**rows["meta"], b"schema": b"%d" % SCHEMA_VERSION}}
+    """What a store with these rows holds after its upgrade, `without_derived`."""
+    return {
+        "actors": {},
+        **without_derived(rows),
+        **{name: {} for name in NEW_IN_4},
+        "meta": {**rows["meta"], b"schema": b"%d" % SCHEMA_VERSION},
+    }
+
+
+def facts_of(home: Path) -> tuple[dict[bytes, set[bytes]], dict[str, dict[State, int]]]:
+    """What index and counters say: the ids by facet, and the numbers of tasks by name and state."""
+    rows = rows_of(home)
+    ids: dict[bytes, set[bytes]] = {}
+    for key, value in rows["index"].items():
+        found = ids_in(key, value)
+        facet = ids.setdefault(key[:FACET_BYTES], set())
+        assert facet.isdisjoint(found)
+        facet.update(found)
+    counted = dict(map(unpack_counts, rows["counts"].values()))
+    return ids, {name: by_state(counts) for name, counts in counted.items()}
+
+
+def assert_right(home: Path) -> None:
+    """Index and counters say what the records say."""
+    moves = Moves()
+    for id, row in rows_of(home)["tasks"].items():
+        record = Record.unpack(id, row)
+        moves.add(record, shown(record))
+    ids: dict[bytes, set[bytes]] = {}
+    for key, value in moves.rows().items():
+        ids.setdefault(key[:FACET_BYTES], set()).update(ids_in(key, value or b""))
+    assert facts_of(home) == (ids, {name: by_state(counts) for name, counts in moves.counted().items()})
 
 
 def test_every_version_has_a_step_to_the_next():
@@ -73,9 +152,9 @@ def test_opening_upgrades_and_changes_no_row(old: Path, durability):
         change = Batch()
         change.delete(Table.ACTORS, b"key")
         environment.commit(change)
-    assert rows_of(old) == upgraded(before)
+    assert without_derived(rows_of(old)) == upgraded(before)
     Environment(old, 1 << 20).close()
-    assert rows_of(old) == upgraded(before)
+    assert without_derived(rows_of(old)) == upgraded(before)
     assert check(old).problems == []
 
 
@@ -193,11 +272,11 @@ def test_a_kill_leaves_the_old_version_or_the_new_one(old: Path, program: Progra
         point,
     )
     assert writer.wait(timeout=30) == -signal.SIGKILL
-    assert rows_of(old) == (before if version == 2 else upgraded(before))
+    assert (rows_of(old) == before) == (version == 2)
     with Reader(old) as reader:
         assert reader.count(Table.TASKS) == 5
     Environment(old, 1 << 20).close()
-    assert rows_of(old) == upgraded(before)
+    assert without_derived(rows_of(old)) == upgraded(before)
     assert check(old).problems == []
 
 
@@ -214,7 +293,7 @@ def test_a_step_that_fails_leaves_the_old_version_and_no_claim(old: Path, monkey
             Environment(old, 1 << 20)
     assert rows_of(old) == before
     Environment(old, 1 << 20).close()
-    assert rows_of(old) == upgraded(before)
+    assert without_derived(rows_of(old)) == upgraded(before)
 
 
 def test_the_map_grows_for_an_upgrade(old: Path):
@@ -249,12 +328,95 @@ def test_a_full_disk_refuses_the_upgrade_and_harms_nothing(old: Path, program: P
     assert output == "full\n"
     assert rows_of(old) == before
     Environment(old, 1 << 20).close()
-    assert rows_of(old) == upgraded(before)
+    assert without_derived(rows_of(old)) == upgraded(before)
 
 
 def test_compacting_offline_upgrades_first(old: Path):
     before = rows_of(old)
     compact_offline(old)
-    assert rows_of(old) == upgraded(before)
+    assert without_derived(rows_of(old)) == upgraded(before)
     header = inspect(store_file(old))
     assert header is not None
+
+
+# From 3 to 4: index and counters, in several commits.
+
+
+def test_an_upgraded_store_finds_and_counts_its_tasks(old_3: Path):
+    before = rows_of(old_3)
+    assert before["meta"][b"schema"] == b"3"
+    Environment(old_3, 1 << 20).close()
+    assert without_derived(rows_of(old_3)) == upgraded(before)
+    assert_right(old_3)
+    ids, counted = facts_of(old_3)
+    assert {facet[0] for facet in ids} == {1, 2, 3, 4, 5, 6}
+    assert counted["jobs3:bad"] == {State.FAILED: 1}
+    assert counted["jobs3:again"] == {State.QUEUED: 1}
+    assert check(old_3).problems == []
+
+
+@pytest.mark.parametrize("tasks", [0, 1, 250, 300, 301])
+def test_parts_of_any_size_come_to_the_same(home: Path, monkeypatch, tasks: int):
+    monkeypatch.setattr(reindex, "PART", 100)
+    make_old(home, tasks)
+    before = rows_of(home)
+    Environment(home, 1 << 20).close()
+    assert without_derived(rows_of(home)) == upgraded(before)
+    assert_right(home)
+
+
+@pytest.mark.parametrize("name", ["begin_commit", "end_commit", "index_part"])
+@pytest.mark.parametrize("number", [1, 2, 3, 4])
+def test_a_kill_in_any_part_loses_nothing(home: Path, program: Program, name: str, number: int):
+    make_old(home, 350)
+    before = rows_of(home)
+    writer = program(
+        """
+        import os, signal, sys
+        from pathlib import Path
+        from understudy.storage import environment, reindex, upgrades
+
+        name, number = sys.argv[2], int(sys.argv[3])
+        owner = upgrades if name == "index_part" else environment
+        function = getattr(owner, name)
+        calls = 0
+
+        def counted(*args):
+            global calls
+            calls += 1
+            if calls == number and name != "index_part":
+                os.kill(os.getpid(), signal.SIGKILL)
+            value = function(*args)
+            if calls == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return value
+
+        reindex.PART = 100
+        setattr(owner, name, counted)
+        environment.Environment(Path(sys.argv[1]), 1 << 20)
+        """,
+        home,
+        name,
+        number,
+    )
+    assert writer.wait(timeout=30) == -signal.SIGKILL
+    with Reader(home) as reader:
+        assert reader.count(Table.TASKS) == 350
+        assert len(reader.records(limit=None)) == 350
+    finished = (name, number) == ("end_commit", 4)
+    assert rows_of(home)["meta"][b"schema"] == (b"4" if finished else b"3")
+    committed = number if name == "end_commit" else number - 1
+    assert (UPGRADE_ROW in rows_of(home)["meta"]) == (0 < committed < 4)
+    Environment(home, 1 << 20).close()
+    assert without_derived(rows_of(home)) == upgraded(before)
+    assert_right(home)
+
+
+def test_a_damaged_record_does_not_stop_the_upgrade(home: Path):
+    ids = make_old(home, 10)
+    with lmdb.open(str(store_file(home)), subdir=False, lock=False, max_dbs=20) as env:
+        tasks = env.open_db(b"tasks")
+        with env.begin(write=True) as transaction:
+            transaction.put(ids[3], b"damaged", db=tasks)
+    Environment(home, 1 << 20).close()
+    assert sum(count for counts in facts_of(home)[1].values() for count in counts.values()) == 9

@@ -25,12 +25,14 @@ WHOLE = {
     "value_limit": (1024, 1 << 31),
     "log_limit": (64 * 1024, 1 << 40),
     "worker_tasks": (0, 1 << 60),
+    "event_handlers": (1, 1_000_000),
+    "task_listens": (1, 1_000_000),
     "active_actors": (1, 1 << 60),
     "worker_memory": (0, 1 << 60),
     "restarts": (0, 1_000_000),
     "map_size": (MIB // 4, 1 << 46),
 }
-SECONDS = ("drain", "restarts_within", "start_timeout")
+SECONDS = ("drain", "event_keep", "restarts_within", "start_timeout")
 POSITIVE = ("crash_window",)
 
 

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import os
 
-from understudy import Executor, Fail, checkpoint, progress, receive, restore, sleep, task
+from understudy import Executor, Fail, checkpoint, current, progress, receive, restore, sleep, task
 
 
 @task
 def add(a: int, b: int = 1) -> int:
     return a + b
+
+
+@task
+def own_kind() -> tuple[str, str, None]:
+    here = current()
+    assert here.trigger is None
+    return here.kind, here.id, here.trigger
 
 
 @task

@@ -7,6 +7,7 @@ from typing import Any
 
 from understudy.actors.state import TERMINAL, State
 from understudy.storage.tables import actor_rows
+from understudy.storage.tables.moves import Moves, shown
 from understudy.storage.tables.record import Record
 from understudy.storage.tables.schema import Lane, Table, actor_sort, idempotency_key, live_key, ready_sort
 
@@ -18,6 +19,14 @@ def new_id(at: float) -> bytes:
     """A UUIDv7 of this time."""
     raw = int(at * 1000).to_bytes(6, "big") + os.urandom(10)
     return raw[:6] + bytes([0x70 | raw[6] & 0x0F, raw[7], 0x80 | raw[8] & 0x3F]) + raw[9:]
+
+
+def put_new(store: Any, record: Record) -> None:
+    """Write a new task's record, and what it adds to the index and the counters."""
+    store.put(Table.TASKS, record.id, record.pack())
+    moves = Moves()
+    moves.add(record, shown(record))
+    moves.write(store)
 
 
 def add_task(
@@ -42,7 +51,7 @@ def add_task(
         store.put(Table.LIVE, live_key(*place.get(state, (Lane.SYNC, ready_sort(0))), id), b"")
     if key is not None:
         store.put(Table.KEYS, idempotency_key(key), id)
-    store.put(Table.TASKS, id, record.pack())
+    put_new(store, record)
     store.put(Table.ARGS, id, b"args")
     store.put(Table.CHECKPOINTS, id, b"checkpoint")
     return record
@@ -67,5 +76,5 @@ def add_actor(
         store.put(Table.LIVE, live_key(lane, sort, id), b"")
         if name:
             store.put(Table.ACTORS, actor_rows.name_key(class_name, name), id)
-    store.put(Table.TASKS, id, record.pack())
+    put_new(store, record)
     return record

@@ -86,6 +86,9 @@ def setting(
 @setting(
     "active_actors", click.IntRange(1), "Actors at rest that a worker keeps in memory.", default="10,000"
 )
+@setting("event_keep", DURATION, "Time for which events are kept.", "TIME", "7d")
+@setting("event_handlers", click.IntRange(1), "Handlers that one event may have.", default="1,000")
+@setting("task_listens", click.IntRange(1), "Patterns of events that one task may listen to.")
 @setting("max_crashes", click.IntRange(1), "Worker deaths after which a task fails as Poisoned.")
 @setting(
     "crash_window", DURATION, "Time for which the death of a worker counts against a task.", "TIME", "1h"

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
 
 import click
 
@@ -17,7 +17,9 @@ from ....actors.ids import id_bytes
 from ....actors.state import State
 from ....actors.task.handles import TaskRecord
 from ....storage.file.names import store_file
+from ....storage.query import Term, Value, parse
 from ....storage.reader import Reader
+from ....storage.tables.record import Record
 from ...client.views import ended_error, view
 from ...text import escape, value_json
 from ...wire.error_codec import info_of
@@ -30,11 +32,15 @@ from ..failures import CliError
 from ..params import DURATION, STATE, id_argument, json_option, metadata_option
 from ..session import current
 
+#: Tasks read from one snapshot of the store.
+PAGE: Final = 1_000
+
 #: Least columns for which `ps` shows whole ids.
 WIDE = 120
 
 
 @command("ps")
+@click.argument("query", required=False, default="", metavar="[QUERY]")
 @click.option(
     "-s",
     "--state",
@@ -67,6 +73,7 @@ WIDE = 120
 @click.option("-q", "--quiet", is_flag=True, help="Print the ids only, one on each line.")
 @json_option("Print a JSON array of tasks; with --watch one on each line.")
 def ps(
+    query: str,
     states: Sequence[str],
     task: str | None,
     stream: str | None,
@@ -81,25 +88,35 @@ def ps(
 ) -> None:
     """List tasks, newest first.
 
+    A query is one argument: understudy ps "state:failed task:etl* newer:1d 'connection reset'"
+
     To cancel some of them: understudy cancel $(understudy ps -q --task app:etl)
     """
     if quiet and (watch or as_json):
         raise click.UsageError("--quiet prints ids once; it goes with neither --watch nor --json")
     with current().reader() as reader:
-        wanted = {State(state) for state in states} or None
-        root = None if stream is None else _stream(reader, stream)
+        terms = list(parse(query))
+        if states:
+            terms.append(Term("state", (), 1, states=frozenset(map(State, states))))
+        if task is not None:
+            terms.append(Term("task", (Value(task, 1, quoted=True),), 1))
+        if stream is not None:
+            terms.append(Term("stream", (), 1, ids=(_stream(reader, stream),)))
+
+        def fits(record: Record) -> bool:
+            # A name in a query may lack its module.
+            return (task is None or record.name == task) and (
+                not metadata or metadata.items() <= (record.metadata or {}).items()
+            )
 
         def look() -> tuple[list[TaskRecord], bool]:
             now = time.time()
-            found = reader.records(
-                states=wanted,
-                name=task,
-                stream=root,
-                metadata=metadata,
-                older_than=None if older is None else now - older,
-                newer_than=None if newer is None else now - newer,
-                limit=limit + 1 if limit else None,
-            )
+            times = [
+                Term(field, (), 1, at=now - age)
+                for field, age in (("older", older), ("newer", newer))
+                if age is not None
+            ]
+            found = _found(reader, [*terms, *times], limit + 1 if limit else None, fits)
             return [view(record) for record in found[: limit or None]], bool(limit) and len(found) > limit
 
         if watch:
@@ -117,7 +134,7 @@ def ps(
         elif not found:
             screen.note(
                 f"no tasks in {current().home.path}"
-                if not any([states, task, stream, metadata, older, newer])
+                if not any([query, states, task, stream, metadata, older, newer])
                 else "no such tasks"
             )
         else:
@@ -125,6 +142,50 @@ def ps(
             note_absence([record.state for record in found])
         if more:
             screen.note(f"… and more: these are the newest {limit}, see --limit")
+
+
+def _found(
+    reader: Reader, terms: Sequence[Term], limit: int | None, also: Callable[[Record], bool]
+) -> list[Record]:
+    """At most `limit` tasks, page by page: no read of the store takes long."""
+    found: list[Record] = []
+    before: bytes | None = None
+    while limit is None or len(found) < limit:
+        most = PAGE if limit is None else min(PAGE, limit - len(found))
+        page = reader.search(terms, limit=most, before=before, also=also)
+        found += page.records
+        before = page.last
+        if before is None:
+            break
+    return found
+
+
+@command("stats")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@json_option("Print a JSON object with a number for each state, by name.")
+def stats(names: Sequence[str], as_json: bool) -> None:
+    """Count tasks by name and state.
+
+    NAME may lack the module and may contain * and ?. The store keeps these numbers, so a million tasks take no longer
+    than ten.
+    """
+    wanted = [Value(name, 1) for name in names]
+    with current().reader() as reader:
+        counts = {
+            name: states
+            for name, states in sorted(reader.counts().items())
+            if not wanted or any(one.fits(name) or one.fits(name.rpartition(":")[2]) for one in wanted)
+        }
+    if as_json:
+        screen.json(
+            {name: {str(state): count for state, count in states.items()} for name, states in counts.items()}
+        )
+    elif counts:
+        from ..display import task_table
+
+        screen.show(task_table.counts(counts, screen.console().width))
+    else:
+        screen.note("no such tasks" if names else f"no tasks in {current().home.path}")
 
 
 def note_absence(states: Iterable[State]) -> None:

@@ -53,6 +53,26 @@ def tasks(rows: Sequence[tuple[str, TaskRecord]], width: int, now: float) -> Tab
     return fitted(titles, cells, width, name="TASK", detail="DETAIL", right={"TRY", "AGE", "RAN"})
 
 
+def counts(numbers: Mapping[str, Mapping[State, int]], width: int) -> Table:
+    """How many tasks of each name are in each state, with a last line for all names."""
+    states = [state for state in State if any(state in own for own in numbers.values())]
+    rows = [
+        *numbers.items(),
+        ("", {state: sum(own.get(state, 0) for own in numbers.values()) for state in states}),
+    ]
+    cells = [
+        (
+            Text(task_text.name(name, None)) if name else Text("all"),
+            *(Text(f"{own[state]:,}" if own.get(state) else "", STYLES[state]) for state in states),
+            Text(f"{sum(own.values()):,}"),
+        )
+        for name, own in rows
+    ]
+    titles = ("TASK", *(str(state).upper() for state in states), "ALL", "")
+    padded = [(*row, Text("")) for row in cells]
+    return fitted(titles, padded, width, name="TASK", detail="", right=set(titles[1:]))
+
+
 def fitted(
     titles: Sequence[str],
     rows: Sequence[Sequence[Text]],
@@ -172,6 +192,7 @@ def _facts(record: TaskRecord, now: float, waits_for: str | None, why: str) -> l
         ("checkpoint", _checkpoint(record, now)),
         ("mailbox", _mailbox(record)),
         ("stream", None if record.stream_id == record.id else record.stream_id),
+        ("run", task_text.run(record)),
         ("started by", record.origin_run),
         ("retry of", record.retry_of),
         ("key", None if record.key is None else escape.one_line(record.key)),

@@ -7,6 +7,7 @@ from typing import Any, Final
 from ....actors.errors import ErrorInfo
 from ....actors.state import State
 from ....actors.task.handles import Progress, TaskRecord
+from ....actors.task.trigger import TASK
 from ...text import escape
 from . import units
 
@@ -55,6 +56,19 @@ def short_id(id: str) -> str:
 def tries(attempt: int, most: int) -> str:
     """ "3 of 4": the attempt and the most that the retry policy allows; "3" without a policy or beyond it."""
     return f"{attempt} of {most}" if most > 1 and attempt <= most else str(attempt)
+
+
+def run(record: TaskRecord) -> str | None:
+    """What has triggered a run, escaped; None for a task that was started."""
+    trigger = record.trigger
+    if record.kind == TASK:
+        return None
+    if trigger is None:
+        return record.kind
+    if trigger.event is not None:
+        return escape.one_line(f"event {trigger.event} ({trigger.event_id})")
+    due = "" if trigger.scheduled_at is None else f", due at {units.iso(trigger.scheduled_at)}"
+    return escape.one_line(f"{record.kind} {trigger.schedule or ''}".rstrip() + due)
 
 
 def run_time(record: TaskRecord, now: float) -> float | None:

@@ -45,6 +45,10 @@ def test_the_names_of_tables_and_lanes_stay_what_is_on_disk():
             "expiry",
             "schedules",
             "actors",
+            "index",
+            "counts",
+            "events",
+            "items",
             "meta",
         ]
     )

@@ -28,12 +28,18 @@ UNDERSTUDY = [sys.executable, "-W", "error", "-P", "-c", CODE]
 APP = """
 import logging
 from datetime import date
+from understudy import Event, emit, on
 from understudy import Fail, Retry, cancelled, checkpoint, current, progress, receive, restore, sleep, task
 
 @task
 def add(a, b=1):
     print("adding", a, "and", b)
     return a + b
+
+@on("order.*", name="tale:bill")
+def bill(event: Event):
+    emit("invoice.created", event.data, id=f"invoice/{event.id}")
+    return event.data
 
 @task(name="tale:[red]wolf[/red]")
 def wolf():

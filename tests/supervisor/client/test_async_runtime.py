@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from call_tasks import add, refuse
+from call_tasks import add, own_kind, refuse
 from understudy import AsyncRuntime, NoRuntime, TaskFailed
 from understudy.actors.task import current_runtime
 from understudy.supervisor.client.steps import is_done_async
@@ -29,6 +29,7 @@ def test_it_opens_and_closes(home: Path):
                 await rt.run(refuse, timeout=20)
             async with AsyncRuntime.connect(home) as second:
                 assert await second.run(add, 2, timeout=20) == 3
+                assert (await second.run(own_kind, timeout=20))[0] == "call"
         with pytest.raises(NoRuntime):
             current_runtime.runtime()
         with pytest.raises(RuntimeError, match="not connected"):

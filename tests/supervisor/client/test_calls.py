@@ -120,7 +120,10 @@ def test_a_send_is_never_repeated(home: Path):
 def test_every_call_that_waits_takes_a_timeout():
     import inspect
 
-    reads = {"status", "list", "restore", "logs", "lookup", "actors", "dead_letters", "actor_status"}
+    reads = {
+        "status", "list", "search", "counts", "event", "events", "stream", "restore", "logs", "lookup", "actors",
+        "dead_letters", "actor_status",
+    }  # fmt: skip
     own = {"start", "actor", "connect", "close", "wait_for", "wait_for_end"}
     for kind in (Runtime, AsyncRuntime):
         calls = {name for name, value in vars(kind).items() if inspect.isfunction(value) and name[0] != "_"}

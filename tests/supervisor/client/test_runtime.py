@@ -19,7 +19,7 @@ from uuid import UUID, uuid4
 import pytest
 
 import call_tasks
-from call_tasks import add, collect, nap, refuse, remember
+from call_tasks import add, collect, nap, own_kind, refuse, remember
 from leftovers import left_behind, ours
 from puppets import said
 from theatre import serving
@@ -81,6 +81,19 @@ def test_start_and_result(rt: Runtime):
     assert rt.run(add, 5, timeout=20) == 6
     assert rt.run("call_tasks:add", 5, timeout=20) == 6
     assert rt.status(info).state is State.COMPLETED
+
+
+def test_a_run_is_a_call_and_a_start_is_a_task(rt: Runtime):
+    kind, id, _ = rt.run(own_kind, timeout=20)
+    assert kind == "call"
+    seen = rt.status(id)
+    assert (seen.kind, seen.trigger) == ("call", None)
+    again = rt.retry(id)
+    assert again.result(20)[0] == again.status().kind == "call"
+    started = rt.start(own_kind)
+    assert started.result(20)[0] == started.status().kind == "task"
+    kind, id, _ = rt.run(own_kind.options(key="one call"), timeout=20)
+    assert kind == rt.status(id).kind == "call"
 
 
 def test_the_ambient_runtime(rt: Runtime):

@@ -45,6 +45,7 @@ def test_every_field_of_a_full_record():
     record.state, record.attempt, record.interruptions, record.pid = State.RUNNING, 3, 2, 77
     record.started, record.ended, record.cancel, record.closed = 2.0, 3.0, True, True
     record.tries = 4
+    record.kind, record.trigger = "event", {"event_id": "e/1", "event": "order.paid"}
     record.error, record.progress, record.checkpoint = ROW, (1.0, 4.0, "a quarter"), (2.5, 100)
     # As it comes back from disk.
     seen = view(Record.unpack(id, record.pack()), 5)
@@ -75,6 +76,8 @@ def test_every_field_of_a_full_record():
         "tries": 4,
         "waits_for": None,
         "metadata": {},
+        "kind": "event",
+        "trigger": {"event_id": "e/1", "event": "order.paid", "schedule": None, "scheduled_at": None},
     }
     assert seen.progress == Progress(1.0, 4.0, "a quarter")
     assert seen.error == ErrorInfo(*ROW)

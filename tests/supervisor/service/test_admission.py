@@ -140,3 +140,19 @@ def test_metadata_is_kept_apart_from_the_options(home: Path):
                 admission.start([(new_id(), "quick", None, {"metadata": {"a": 1}}, None, None, one, None)])
 
     asyncio.run(story())
+
+
+def test_the_kinds_that_a_client_may_give(home: Path):
+    async def story() -> None:
+        async with room(home, workers=0) as it:
+            admission = Admission(it.commits, it.table, 10)
+            id = new_id()
+            for kind in ("event", "schedule", "", None, 7):
+                with pytest.raises(InvalidOption, match="of the kind"):
+                    admission.start([row(id)], kind)
+            assert it.table.record(id) is None
+            admission.start([row(id)], "call")
+            await it.settle()
+            assert it.record(id).kind == "call"
+
+    asyncio.run(story())

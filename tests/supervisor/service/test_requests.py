@@ -109,6 +109,9 @@ GOOD: dict[Ask, list[Any]] = {
     Ask.ASK: [b"i" * 16, LETTER, []],
     Ask.UNASK: [],
     Ask.REDRIVE: [b"i" * 16, None],
+    Ask.EMIT: [[(new_id(), "id", "order.paid", None, None, 5.0, b"v")]],
+    Ask.REPLAY: ["id", None],
+    Ask.LISTEN: [b"i" * 16, "order.*", [["id", 7]], None],
 }
 
 
@@ -139,6 +142,10 @@ def wrong_frames(op: Ask) -> list[list[Any]]:
         )
         frames += [[[start_row(options={name: wrong})]] for name in options for wrong in WRONG]
         frames += [[[start_row(due=time.time() + 1e12)]], [[start_row(key="k" * 2_000)]]]
+    if op is Ask.EMIT:
+        event = (new_id(), None, "order.paid", None, None, 5.0, b"v")
+        frames += [[[(*event[:place], wrong, *event[place + 1 :])]] for place in range(7) for wrong in WRONG]
+        frames += [[[event[:count]]] for count in range(7)]
     if op is Ask.SEND:
         frames += [[[(wrong, b"v")]] for wrong in WRONG] + [[[(b"i" * 16, wrong)]] for wrong in WRONG]
     return frames

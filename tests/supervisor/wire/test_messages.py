@@ -20,6 +20,7 @@ SENDERS = {
         "client/actor_calls.py",
         "client/calls.py",
         "client/connection.py",
+        "client/event_calls.py",
         "client/results.py",
         "client/runtime.py",
         "client/start_rows.py",

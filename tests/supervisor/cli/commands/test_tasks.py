@@ -32,6 +32,39 @@ def test_ps_filters(served: Stage):
     served("cancel", waiting)
 
 
+def test_ps_takes_a_query(served: Stage):
+    first = served.start("app:add", "70001", "1")
+    second = served.start("app:add", "70002", "1", "--delay", "1h")
+    served("result", first, "--wait")
+
+    def ids(*words: str) -> list[str]:
+        return [task["id"] for task in served("ps", "--json", *words).json]
+
+    assert ids("state:completed task:add args.0:70001") == [first]
+    assert ids("args.0:70001,70002", "--state", "queued") == [second]
+    assert ids("args.0:7000* -state:queued") == [first]
+    assert ids("args.0:7000*", "--limit", "1") == [second]
+    wrong = served("ps", "task:add state:waiting")
+    assert wrong.code == ExitCode.USAGE
+    assert "there is no state 'waiting'" in wrong.err
+    assert wrong.err.splitlines()[-1].index("^") == len("  task:add state:")
+    served("cancel", second)
+
+
+def test_stats_counts_by_name_and_state(served: Stage):
+    served("result", served.start("app:add", "1", "2"), "--wait")
+    counts = served("stats", "add", "--json").json
+    assert list(counts) == ["app:add"]
+    assert counts["app:add"]["completed"] >= 1
+    lines = served("stats", "app:*").out.splitlines()
+    assert lines[0].split()[0] == "TASK"
+    assert lines[0].split()[-1] == "ALL"
+    assert any(line.split()[0] == "app:add" for line in lines)
+    assert lines[-1].split()[0] == "all"
+    assert served("stats", "nothing").err == "no such tasks\n"
+    assert served("stats", "nothing", "--json").json == {}
+
+
 def test_ps_as_a_table(served: Stage):
     id = served.start("app:add", "1")
     served("result", id, "--wait")

@@ -7,6 +7,7 @@ import pytest
 from understudy.actors.errors import ErrorInfo
 from understudy.actors.state import State
 from understudy.actors.task.handles import Progress, TaskRecord
+from understudy.actors.task.trigger import Kind, Trigger
 from understudy.supervisor.cli.display import task_text
 
 NOW = 1_900_000_000.0
@@ -49,6 +50,23 @@ def test_the_document_is_plain_and_its_times_are_iso():
 )
 def test_the_detail_says_what_the_state_does_not(shown: TaskRecord, text: str):
     assert task_text.detail(shown, NOW) == text
+
+
+@pytest.mark.parametrize(
+    ("kind", "trigger", "shown"),
+    [
+        ("task", None, None),
+        ("call", None, "call"),
+        ("event", Trigger("stripe/\x1b", "order.paid"), "event order.paid (stripe/\\x1b)"),
+        (
+            "schedule",
+            Trigger(schedule="ship/7", scheduled_at=0.0),
+            "schedule ship/7, due at 1970-01-01T00:00:00.000+00:00",
+        ),
+    ],
+)
+def test_what_has_triggered_a_run(kind: Kind, trigger: Trigger | None, shown: str | None):
+    assert task_text.run(record(kind=kind, trigger=trigger)) == shown
 
 
 def test_progress_with_and_without_a_total():

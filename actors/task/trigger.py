@@ -1,0 +1,43 @@
+"""What makes a task run: its kind, and of a run the `Trigger`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any, Final, Literal, Self
+
+Kind = Literal["task", "call", "event", "schedule", "http"]
+"""Why there is a task: it was started; somebody waits for its value; an event, a schedule or an HTTP request came."""
+
+#: Of a task that was started, which most tasks are.
+TASK: Final = "task"
+CALL: Final = "call"
+EVENT: Final = "event"
+
+#: The kinds that the START request of a client may give.
+CLIENTS_KINDS: Final = frozenset({CALL, "http"})
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """What has triggered a run. The fields that do not belong to its kind are None."""
+
+    event_id: str | None = None
+    """Id of the event that the run handles."""
+    event: str | None = None
+    """Name of that event."""
+    schedule: str | None = None
+    """Key of the schedule."""
+    scheduled_at: float | None = None
+    """The time for which the run was due, in seconds since the epoch."""
+
+    def pack(self) -> dict[str, Any]:
+        """The fields that are not None, as plain data."""
+        return {name: value for name in NAMES if (value := getattr(self, name)) is not None}
+
+    @classmethod
+    def unpack(cls, packed: dict[str, Any]) -> Self:
+        """The inverse of `pack`. Fields of a later release are left out."""
+        return cls(**{name: packed[name] for name in NAMES if name in packed})
+
+
+NAMES: Final = tuple(field.name for field in fields(Trigger))

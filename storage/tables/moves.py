@@ -1,0 +1,185 @@
+"""Moves: what changes of tasks' records change in the index and in the counters, in the same commit.
+
+A task enters the facets of its beginning with its first row, and one more with its final state. The single row of its
+error follows each change of the error. Nothing else of a task that has not ended is in the index: the table `live` has
+its state. When the task is pruned, it leaves all of them.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Final, Protocol
+
+from ...actors.state import TERMINAL
+from . import counts
+from .index_rows import KEY_BYTES, Changes, Facet, facet_of, facet_of_id, remove, rows_of, single
+from .record import CODES, STATES, Record
+from .schema import Table
+
+
+class Store(counts.Rows, Changes, Protocol):
+    """The part of a store that takes the changes."""
+
+    @property
+    def batch(self) -> Batch: ...
+
+
+class Batch(Protocol):
+    """The part of an open batch that takes the changes."""
+
+    def merge(self, table: Table, rows: dict[bytes, bytes | None], size: int) -> None: ...
+
+
+FINAL: Final = frozenset(CODES[state] for state in TERMINAL)
+"""The codes of final states."""
+
+Shown = tuple[str, int, str | None]
+"""What a record on disk says of its task that may change and that the index or the counters hold: its name, the code
+of its state, and the type of its error."""
+
+
+def shown(record: Record) -> Shown:
+    """What this record says."""
+    error = record.error
+    return record.name, CODES[record.state], error[0] if error else None
+
+
+def end_facet(name: str, code: int) -> bytes:
+    """The facet of the tasks of this name that have ended in the state of this code."""
+    return facet_of(Facet.END, name, code)
+
+
+def trigger_facet(field: str, text: str) -> bytes:
+    """The facet of the runs whose trigger has this text in this field."""
+    return facet_of(Facet.TRIGGER, f"{field}:{text}")
+
+
+def further_facets(record: Record) -> Iterator[bytes]:
+    """The facets of its beginning, besides its name, whose rows it shares with other tasks."""
+    if record.stream != record.id:
+        yield facet_of_id(Facet.STREAM, record.stream)
+    if record.origin is not None:
+        yield facet_of_id(Facet.ORIGIN, record.origin)
+    kind = getattr(record, "kind", "task")
+    if kind != "task":
+        yield facet_of(Facet.KIND, kind)
+        trigger = getattr(record, "trigger", None) or {}
+        for field in ("event", "schedule"):
+            if isinstance(text := trigger.get(field), str):
+                yield trigger_facet(field, text)
+
+
+def single_facets(record: Record) -> Iterator[bytes]:
+    """The facets of its beginning in which it has a row of its own."""
+    if record.key is not None:
+        yield facet_of(Facet.KEY, record.key)
+
+
+def facets_of(record: Record) -> Iterator[bytes]:
+    """All facets of the task whose record on disk is this one."""
+    name, code, error = shown(record)
+    yield facet_of(Facet.NAME, name)
+    if code in FINAL:
+        yield end_facet(name, code)
+    if error is not None:
+        yield facet_of(Facet.ERROR, error)
+    yield from further_facets(record)
+    yield from single_facets(record)
+
+
+class Moves:
+    """The changes of one commit, gathered by what the tasks have in common."""
+
+    __slots__ = ("_by_change", "_entered", "_left", "_single")
+
+    def __init__(self) -> None:
+        self._by_change: defaultdict[tuple[Shown | None, Shown | None], list[bytes]] = defaultdict(list)
+        self._entered: defaultdict[bytes, list[bytes]] = defaultdict(list)
+        self._left: defaultdict[bytes, list[bytes]] = defaultdict(list)
+        #: Single rows: empty to put, None to delete.
+        self._single: dict[bytes, bytes | None] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._by_change)
+
+    def add(self, record: Record, now: Shown) -> None:
+        """The task is new."""
+        self._by_change[None, now].append(record.id)
+        # Most tasks have none of these.
+        if (
+            record.origin is not None
+            or record.stream != record.id
+            or record.key is not None
+            or getattr(record, "kind", "task") != "task"
+        ):
+            for facet in further_facets(record):
+                self._entered[facet].append(record.id)
+            for facet in single_facets(record):
+                self._single[single(facet, record.id)] = b""
+
+    def change(self, id: bytes, before: Shown | None, now: Shown) -> None:
+        """The task's row changes. If `before` is None it is new and stands in no further facets."""
+        self._by_change[before, now].append(id)
+
+    def remove(self, record: Record) -> None:
+        """The task's row, which says this, is deleted."""
+        self._by_change[shown(record), None].append(record.id)
+        for facet in further_facets(record):
+            self._left[facet].append(record.id)
+        for facet in single_facets(record):
+            self._single[single(facet, record.id)] = None
+
+    def counted(self) -> dict[str, list[int]]:
+        """By name, how many tasks more or less there are, by the state's code."""
+        changed: defaultdict[str, list[int]] = defaultdict(lambda: [0] * len(STATES))
+        for (before, now), ids in self._by_change.items():
+            if before is not None:
+                changed[before[0]][before[1]] -= len(ids)
+            if now is not None:
+                changed[now[0]][now[1]] += len(ids)
+        return changed
+
+    def rows(self) -> dict[bytes, bytes | None]:
+        """The rows of the index that are put, or deleted for None."""
+        entered = self._entered.copy()
+        rows = self._single.copy()
+        for (before, now), ids in self._by_change.items():
+            if now is not None:
+                if before is None or before[0] != now[0]:
+                    entered[facet_of(Facet.NAME, now[0])] += ids
+                if now[1] in FINAL:
+                    entered[end_facet(now[0], now[1])] += ids
+            old, new = before and before[2], now and now[2]
+            if old != new:
+                for error, value in ((old, None), (new, b"")):
+                    if error is not None:
+                        facet = facet_of(Facet.ERROR, error)
+                        rows.update((single(facet, id), value) for id in ids)
+        for facet, ids in entered.items():
+            ids.sort()
+            rows.update(rows_of(facet, ids))
+        return rows
+
+    def left(self) -> dict[bytes, list[bytes]]:
+        """The ids that leave the shared rows of a facet; see `index_rows.remove`."""
+        left = self._left.copy()
+        for (before, now), ids in self._by_change.items():
+            if before is not None:
+                if now is None or before[0] != now[0]:
+                    left[facet_of(Facet.NAME, before[0])] += ids
+                if now is None and before[1] in FINAL:
+                    left[end_facet(before[0], before[1])] += ids
+        return left
+
+    def write(self, store: Store) -> None:
+        """Put all of it into the store's open batch."""
+        if not self._by_change:
+            return
+        counts.change(store, self.counted())
+        rows = self.rows()
+        store.batch.merge(
+            Table.INDEX, rows, sum(len(value or b"") for value in rows.values()) + KEY_BYTES * len(rows)
+        )
+        for facet, ids in self.left().items():
+            remove(store, facet, ids)

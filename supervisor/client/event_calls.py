@@ -1,0 +1,209 @@
+"""EventCalls: the calls of a runtime about events and streams. Those that need the supervisor are steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, NamedTuple
+
+from ...actors import values
+from ...actors.checks import check_seconds, check_whole
+from ...actors.clock import Clock
+from ...actors.errors import EventNotFound, InvalidOption, NotInTask
+from ...actors.events.condition import Condition, check_where
+from ...actors.events.event import Event, EventInfo, EventRecord, check_id
+from ...actors.events.pattern import check_name, check_pattern
+from ...actors.events.stream import Stream, stream_of
+from ...actors.ids import id_bytes, id_text
+from ...actors.inside.context import lineage_here
+from ...actors.task.declaration import Task
+from ...storage.reader import Reader
+from ...storage.tables.event_rows import EventRow
+from ..settings import BATCH_BYTES, BATCH_LIMIT
+from ..wire.messages import Ask
+from .connection import Reply
+from .deadline import Deadline
+from .reconnecting import ReconnectingClient
+from .start_rows import StreamLike
+from .steps import Steps
+from .views import view
+
+EventLike = EventInfo | EventRecord | Event | str
+"""What names an event in a call."""
+
+#: Bytes that a row takes beside its event.
+ROW_BYTES: Final = 200
+
+
+class EmitRow(NamedTuple):
+    """An event as a frame takes it."""
+
+    uid: bytes
+    id: str | None
+    name: str
+    stream: bytes | None
+    origin: bytes | None
+    time: float
+    packed: bytes
+
+    def info(self) -> EventInfo:
+        """What is known of it before it is on disk."""
+        return EventInfo(self.id or id_text(self.uid), id_text(self.stream or self.uid))
+
+
+def row_of(
+    clock: Clock,
+    name: str,
+    data: Any,
+    id: str | None,
+    stream_id: StreamLike | None,
+    limit: int = values.VALUE_LIMIT,
+) -> EmitRow:
+    """The row of an event that is emitted here and now. InvalidOption, UnencodableValue, ValueTooLarge."""
+    check_name(name)
+    if id is not None:
+        check_id(id)
+    here = lineage_here()
+    origin = here[0] if here else None
+    stream = id_bytes(stream_id) if stream_id is not None else here[1] if here else None
+    uid, now = clock.new_id(), clock.time()
+    event = Event(
+        id or id_text(uid),
+        name,
+        data,
+        now,
+        id_text(stream or uid),
+        None if origin is None else id_text(origin),
+    )
+    return EmitRow(uid, id, name, stream, origin, now, values.pack(event, "event", limit))
+
+
+class EventCalls:
+    """The calls of one `ReconnectingClient` about events. It does not refer to the `Runtime`, as `Calls` does not."""
+
+    def __init__(self, client: ReconnectingClient, reader: Reader) -> None:
+        self._client = client
+        self._reader = reader
+
+    # --- emitting ---
+
+    def emit(
+        self, deadline: Deadline, name: str, data: Any, id: str | None, stream_id: StreamLike | None
+    ) -> Steps[EventInfo]:
+        """See `Runtime.emit`."""
+        connection = yield from self._client.connected(deadline)
+        row = row_of(self._client.clock, name, data, id, stream_id, connection.value_limit)
+        (told,) = yield from self._client.ask(deadline, Ask.EMIT, [row])
+        return _info(told)
+
+    def emit_many(self, deadline: Deadline, events: Iterable[Any]) -> Steps[list[EventInfo]]:
+        """See `Runtime.emit_many`."""
+        limit = (yield from self._client.connected(deadline)).value_limit
+        clock = self._client.clock
+        sent: list[tuple[list[EmitRow], Reply]] = []
+        rows: list[EmitRow] = []
+        size = 0
+        infos: list[EventInfo] = []
+        try:
+            for event in events:
+                name, data, *rest = _checked_tuple(event)
+                rows.append(row := row_of(clock, name, data, rest[0] if rest else None, None, limit))
+                size += len(row.packed) + ROW_BYTES
+                if len(rows) >= BATCH_LIMIT or size >= BATCH_BYTES:
+                    sent.append((rows, (yield from self._client.request(deadline, Ask.EMIT, rows))))
+                    rows, size = [], 0
+            if rows:
+                sent.append((rows, (yield from self._client.request(deadline, Ask.EMIT, rows))))
+            for part, reply in sent:
+                told = yield from self._client.ask(deadline, Ask.EMIT, part, reply=reply)
+                infos += map(_info, told)
+            return infos
+        finally:
+            for _, reply in sent:
+                reply.drop()
+
+    def replay(
+        self, deadline: Deadline, id: EventLike, handler: Task[..., Any] | str | None
+    ) -> Steps[EventInfo]:
+        """See `Runtime.replay`."""
+        name = handler.name if isinstance(handler, Task) else handler
+        # Not `ask`: repeated after a lost connection, it might start the handlers twice.
+        reply = yield from self._client.request(deadline, Ask.REPLAY, event_id(id), name)
+        return _info((yield from self._client.answer(reply)))
+
+    def listen(self, deadline: Deadline, pattern: str, where: Any, since: float | None) -> Steps[None]:
+        """See `understudy.listen`."""
+        check_pattern(pattern)
+        condition: Condition = check_where(where)
+        seconds = check_seconds("since", since, optional=True)
+        here = lineage_here()
+        if here is None:
+            raise NotInTask("listen works only inside a task, whose mailbox gets the events")
+        yield from self._client.ask(deadline, Ask.LISTEN, here[0], pattern, condition, seconds)
+
+    # --- reading, directly from disk without the supervisor ---
+
+    @property
+    def _store(self) -> Reader:
+        self._client.check_open()
+        return self._reader
+
+    def event(self, id: EventLike) -> EventRecord:
+        """See `Runtime.event`."""
+        text = event_id(id)
+        row = self._store.event(text)
+        if row is None:
+            raise EventNotFound(f"no event has the id {text!r:.80}; it may have been pruned", text)
+        return record_of(row)
+
+    def events(
+        self, name: str | None, unmatched: bool, limit: int, before: EventLike | None
+    ) -> list[EventRecord]:
+        """See `Runtime.events`."""
+        if name is not None:
+            check_pattern(name)
+        check_whole("limit", limit, 0)
+        end = None if before is None else event_id(before)
+        rows = self._store.events(name, unmatched=unmatched, limit=limit, before=end)
+        return [record_of(row) for row in rows]
+
+    def stream(self, id: StreamLike) -> Stream:
+        """See `Runtime.stream`."""
+        key = id_bytes(id)
+        events = self._store.stream_events(key)
+        tasks = self._store.records(stream=key, limit=None)
+        if not events and not tasks:
+            raise EventNotFound(f"no stream has the id {id_text(key)}; it may have been pruned", id_text(key))
+        return stream_of(id_text(key), [record_of(row) for row in events], [view(record) for record in tasks])
+
+
+def event_id(id: object) -> str:
+    """The id of an event that is given by itself or by its `EventInfo`."""
+    if isinstance(id, EventInfo | EventRecord | Event):
+        return id.id
+    if not isinstance(id, str):
+        raise InvalidOption(f"an event is named by its id or its EventInfo, not by {id!r:.80}")
+    return id
+
+
+def _checked_tuple(event: Any) -> Sequence[Any]:
+    if isinstance(event, tuple) and 2 <= len(event) <= 3:
+        return event
+    raise InvalidOption(f"emit_many takes (name, data) or (name, data, id) for each event, not {event!r:.80}")
+
+
+def _info(told: Sequence[Any]) -> EventInfo:
+    id, stream, runs = told
+    return EventInfo(id, id_text(stream), tuple(map(id_text, runs)))
+
+
+def record_of(row: EventRow) -> EventRecord:
+    """A stored event as an EventRecord."""
+    return EventRecord(
+        row.id,
+        row.name,
+        row.time,
+        id_text(row.stream),
+        None if row.origin is None else id_text(row.origin),
+        tuple((handler, id_text(run)) for handler, run in row.runs),
+        row.packed,
+    )
