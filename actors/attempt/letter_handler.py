@@ -31,6 +31,9 @@ Play = Generator[Call, Any, Outcome]
 class LetterHandler(TurnSide):
     """Handles the letters of one turn."""
 
+    tries = 0
+    """How often the letter that is handled was tried before, in other turns."""
+
     def _handle(self, number: int, data: bytes) -> Generator[Call, Any, Outcome | None]:
         """Handle one letter. The outcome if the turn ends with it."""
         resident = self.resident
@@ -53,7 +56,6 @@ class LetterHandler(TurnSide):
             if reply is not None:
                 self._answer(letter.id, letter.flags, reply, state is not None)
             self._settle(number, state)
-            resident.tries = None
             return None
         except BaseException as error:  # noqa: BLE001 - the class's own code
             return (yield from self._failed(number, data, letter, error))
@@ -82,10 +84,9 @@ class LetterHandler(TurnSide):
             yield from self._on_failure(error)
             self._let_go()
             return Outcome(Ending.ERROR, error=outcome.error)
-        if letter is not None and (delay := resident.retry_delay(letter.id, outcome)) is not None:
+        if letter is not None and (delay := resident.retry_delay(outcome, self.tries)) is not None:
             self._drop_effects()
             return Outcome(Ending.RETRY_LATER, delay=delay)
-        resident.tries = None
         self.effects.dead.append((data, outcome.error or describe(error)))
         self._settle(number, None)
         return (yield from self._on_failure(error))

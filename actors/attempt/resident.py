@@ -51,7 +51,7 @@ def traits_of(cls: Any) -> Traits:
 class Resident:
     """One activation of an actor."""
 
-    __slots__ = ("generation", "object", "packed", "reminders", "traits", "tries", "unsaved")
+    __slots__ = ("generation", "object", "packed", "reminders", "traits", "unsaved")
 
     def __init__(self, generation: int, cls: type[Actor]) -> None:
         self.generation = generation
@@ -62,8 +62,6 @@ class Resident:
         self.packed = b""
         #: Whether they differ from what is on disk although no message has changed them: they were upgraded.
         self.unsaved = False
-        #: The letter that has failed and is tried again, and how often it was tried.
-        self.tries: tuple[bytes, int] | None = None
         #: Names of reminders: at least those that are set. None: not known.
         self.reminders: set[str] | None = None
 
@@ -155,10 +153,9 @@ class Resident:
         types = NONE if method is None else method.annotations
         return (function, *(types.lift(args, kwargs) if types.typed else (args, kwargs))), types
 
-    def retry_delay(self, letter_id: bytes, outcome: Outcome) -> float | None:
-        """Seconds until a letter that was told is tried again; None if it has failed for good."""
+    def retry_delay(self, outcome: Outcome, tries: int) -> float | None:
+        """Seconds until a letter that was told, and tried so often before, is tried again; None if it has failed."""
         policy = self.traits.options.retry
-        tries = self.tries[1] if self.tries is not None and self.tries[0] == letter_id else 0
         if outcome.ending is Ending.RETRY_LATER:
             again = not policy.attempts or tries < policy.attempts
         else:
@@ -166,7 +163,6 @@ class Resident:
             again = outcome.ending is Ending.ERROR and tries < policy.attempts and policy.wants(names)
         if not again:
             return None
-        self.tries = letter_id, tries + 1
         return policy.wait(tries) if outcome.delay is None else max(0.0, outcome.delay)
 
     def view(self, side: ActorSide) -> Actor:

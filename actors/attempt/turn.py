@@ -75,7 +75,7 @@ class TurnActor(LetterHandler):
 
     def _play(self) -> Play:
         assert self.assignment.turn is not None
-        generation, is_here, state, most, what = self.assignment.turn
+        generation, is_here, state, most, what, self.tries = self.assignment.turn
         if is_here and self.resident is None:
             return Outcome(Ending.ABSENT)
         if self.resident is None:
@@ -161,6 +161,7 @@ class TurnActor(LetterHandler):
                     return outcome
             else:
                 self._settle(number, None)
+            self.tries = 0
             if now() > self._end or self.settled.size > COMMIT_BYTES:
                 break
         return Outcome(Ending.REST, PASSIVE if self._wants_rest else None)

@@ -71,7 +71,7 @@ class AsyncActorRef(Generic[A_co]):
 
     async def ask(self, message: Any, *, timeout: float | None = None) -> Any:
         """See `ActorRef.ask`."""
-        return await _answer(self.sync.ask(message, block=False, timeout=timeout))
+        return await _answer(self.sync._asked(False, timeout, None, *self.sync._content(message), waits=True))
 
     @overload
     async def call(
@@ -89,8 +89,9 @@ class AsyncActorRef(Generic[A_co]):
     async def call(self, method: str, /, *args: Any, **kwargs: Any) -> Any: ...
     async def call(self, method: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Any:
         """See `ActorRef.call`."""
-        submit: Callable[..., ActorFuture[Any]] = self.sync.submit
-        return await _answer(submit(method, *args, **kwargs))
+        return await _answer(
+            self.sync._asked(False, None, *self.sync._call(method, args, kwargs), waits=True)
+        )
 
     @overload
     async def cast(
@@ -125,7 +126,7 @@ class AsyncActorRef(Generic[A_co]):
 
     async def stop(self, *, timeout: float | None = None) -> bool:
         """See `ActorRef.stop`."""
-        return await _answer(self.sync.stop(block=False, timeout=timeout))
+        return await _answer(self.sync._stopped(False, timeout, waits=True))
 
     async def is_alive(self) -> bool:
         """See `ActorRef.is_alive`. It reads the disk in a thread."""

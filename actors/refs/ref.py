@@ -234,9 +234,7 @@ class ActorRef(Generic[A_co]):
 
         With `block=False`, the future of that.
         """
-        future: Answer[bool] = self._answer(
-            _Stopped, block, timeout, None, Kind.STOP, Op.MESSAGE, None, None, 0
-        )
+        future = self._stopped(block, timeout, waits=block)
         return _got(future) if block else future
 
     def proxy(self) -> ActorProxy[A_co]:
@@ -321,9 +319,17 @@ class ActorRef(Generic[A_co]):
         path: str | None,
         payload: bytes | None,
         flags: int,
+        *,
+        waits: bool = False,
     ) -> Any:
+        """With `waits` the caller waits at once for the future that it is given."""
+        flags |= WAITS if block or waits else 0
         answer = self._answer(Answer, block, timeout, shape, Kind.ASK, op, path, payload, flags)
         return _got(answer) if block else answer
+
+    def _stopped(self, block: bool, timeout: float | None, *, waits: bool) -> Answer[bool]:
+        flags = WAITS if waits else 0
+        return self._answer(_Stopped, block, timeout, None, Kind.STOP, Op.MESSAGE, None, None, flags)
 
     def _answer(
         self,
@@ -341,9 +347,10 @@ class ActorRef(Generic[A_co]):
         if block:
             check_may_block(_INSTEAD)
         turn = turn_here()
-        waits = WAITS if block and turn is not None else 0
-        letter = self._letter(turn, kind, op, path, payload, flags | waits)
-        if waits and turn is not None:
+        if turn is None:
+            flags &= ~WAITS
+        letter = self._letter(turn, kind, op, path, payload, flags)
+        if turn is not None and flags & WAITS:
             turn.commit_earlier()
         port = self._port()
         seconds = self._timeout if seconds is None else seconds

@@ -63,6 +63,8 @@ class Record:
     """Number of the attempt whose retry has the first delay of the policy. Later than 1 after a healthy attempt."""
     deaths_under: bytes | None = None
     """Of an actor, the id of the message under which these workers died; empty if they were building the actor."""
+    letter_tries: int = 0
+    """Of an actor, how often the first message of its mailbox has failed. It is tried again."""
     alone: bool = False
     """The task must run in a worker of its own, because a worker died while it ran with others."""
     options: dict[str, Any] | None = None
@@ -210,7 +212,9 @@ _DEFAULTS: Final = {name: getattr(Record, name) for name in Record.__annotations
 
 #: The types that these fields may have as they are unpacked; with another one, a change of the task would fail.
 _KINDS: Final[dict[str, tuple[type, ...]]] = {
-    **dict.fromkeys(("interruptions", "crashes", "tries", "delays_from", "result", "depth"), (int,)),
+    **dict.fromkeys(
+        ("interruptions", "crashes", "tries", "delays_from", "letter_tries", "result", "depth"), (int,)
+    ),
     **dict.fromkeys(("alone", "closed", "cancel", "volatile"), (bool,)),
     **dict.fromkeys(("error", "progress", "checkpoint", "deaths"), (tuple,)),
     **dict.fromkeys(("options", "metadata", "trigger"), (dict,)),

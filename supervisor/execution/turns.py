@@ -136,7 +136,7 @@ class Turns:
             state = self._store.get(Table.ACTORS, state_key(actor.id))
         what = PASSIVATE if actor.passivate and not actor.box.count else WORK
         letters = min(actor.most, actor.box.count)
-        actor.turn = (actor.generation, resident, state, letters, what)
+        actor.turn = (actor.generation, resident, state, letters, what, actor.record.letter_tries)
         actor.suspect = actor.box.first if letters == 1 else 0
         actor.refused = False
         actor.stopping = []
@@ -214,6 +214,8 @@ class Turns:
         box = actor.box
         stored = box.stored >= box.first
         gone = {id_of_letter(letter): letter for letter in box.acknowledge(acked) if letter}
+        if gone:
+            self._count_tries(actor, 0)
         wrote = bool(letters) or emitted
         if actor.durable:
             wrote |= stored or state is not None or bool(changes or reminders or dead)
@@ -289,6 +291,7 @@ class Turns:
         elif how is Ending.VALUE:
             self._end(actor, Event.COMPLETE, None, value)
         elif how is Ending.RETRY_LATER:
+            self._count_tries(actor, actor.record.letter_tries + 1)
             self._pause(actor, delay)
         elif how is Ending.INTERRUPTED:
             self._again(actor)
@@ -359,6 +362,12 @@ class Turns:
             seconds = min(FIRST_PAUSE * 2.0**actor.failures, LONGEST_PAUSE)
             actor.failures += 1
         actor.timer = self._loop.call_later(seconds, self._go_on, actor)
+
+    def _count_tries(self, actor: LiveActor, tries: int) -> None:
+        """How often the first letter of its box was tried."""
+        if actor.record.letter_tries != tries:
+            actor.record.letter_tries = tries
+            self._table.touch(actor)
 
     def _go_on(self, actor: LiveActor) -> None:
         actor.timer = None
@@ -506,6 +515,7 @@ class Turns:
     def _fail_head(self, actor: LiveActor, error: ErrorFields, answer: UnderstudyError | None = None) -> None:
         """The first message has failed for good."""
         box = actor.box
+        self._count_tries(actor, 0)
         for letter in box.acknowledge(box.first):
             if not letter:
                 continue

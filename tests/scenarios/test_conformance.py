@@ -398,6 +398,12 @@ def test_a_circle_is_refused(rt: Runtime, name: str) -> None:
     assert ref.call(app.Account.deposit, 1) == 1
 
 
+def test_an_ask_that_is_awaited_at_once_and_closes_a_circle_is_not_handled(rt: Runtime, name: str) -> None:
+    ref = rt.actor(app.Narcissus, name)
+    assert ref.call(app.Narcissus.ask_itself) == "refused"
+    assert ref.call(app.Narcissus.work) == 1
+
+
 def test_an_error_rolls_back(rt: Runtime, name: str) -> None:
     ref = rt.actor(app.Account, name, "Ada")
     ref.call(app.Account.deposit, 5)
@@ -426,6 +432,13 @@ def test_a_tell_that_fails_becomes_a_dead_letter(rt: Runtime, name: str) -> None
     assert (letter.message, letter.error.type) == (3, "ValueError")
     assert rt.redrive(ref) == 1
     wait_until(lambda: rt.dead_letters(ref) and rt.dead_letters(ref)[0].id != letter.id)
+
+
+def test_the_tries_of_a_tell_end_where_each_has_a_process_of_its_own(rt: Runtime, name: str) -> None:
+    ref = rt.actor(app.LoneSieve, name)
+    ref.tell(3)
+    wait_until(lambda: rt.dead_letters(ref))
+    ref.stop()
 
 
 def test_a_method_that_takes_too_long(rt: Runtime, name: str) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 from understudy import (
     Actor,
+    AsyncActorRef,
+    Deadlock,
     Fail,
     Retry,
     RetryLater,
@@ -257,6 +259,24 @@ class Clerk(Actor, durable=True):
         return self.done
 
 
+class Narcissus(Actor, durable=True):
+    """Asks itself, which is a circle."""
+
+    def __init__(self) -> None:
+        self.done = 0
+
+    async def ask_itself(self) -> str:
+        try:
+            await AsyncActorRef(self.actor_ref).call(Narcissus.work)
+        except Deadlock:
+            return "refused"
+        return "answered"
+
+    def work(self) -> int:
+        self.done += 1
+        return self.done
+
+
 class Sieve(Actor, durable=True, retry=Retry(attempts=1, delay=SOON)):
     """Fails at odd numbers; at those that end in 1 for ever."""
 
@@ -271,6 +291,10 @@ class Sieve(Actor, durable=True, retry=Retry(attempts=1, delay=SOON)):
 
     def seen(self) -> list[int]:
         return self.taken
+
+
+class LoneSieve(Sieve, durable=True, isolate=True):
+    """The same in a new process for each turn."""
 
 
 class Sleeper(Actor, durable=True, timeout=SOON, grace=5):

@@ -120,9 +120,9 @@ class Stage:
 
     # --- for tests ---
 
-    def give(self, *letters: Letter | bytes, what: int = 0) -> Outcome:
+    def give(self, *letters: Letter | bytes, what: int = 0, tries: int = 0) -> Outcome:
         """A turn with these letters, and its end."""
-        self.begin(*letters, what=what)
+        self.begin(*letters, what=what, tries=tries)
         return self.run()
 
     def run(self) -> Outcome:
@@ -134,10 +134,10 @@ class Stage:
             self.turn._start_actor_loop()
         return self.outcomes[-1]
 
-    def begin(self, *letters: Letter | bytes, what: int = 0) -> None:
+    def begin(self, *letters: Letter | bytes, what: int = 0, tries: int = 0) -> None:
         """Make the turn; it does not run yet."""
         is_here = self.kept is not None
-        turn = (self.generation, is_here, None if is_here else self.state, len(letters), what)
+        turn = (self.generation, is_here, None if is_here else self.state, len(letters), what, tries)
         stream = bytes(16)
         assignment = Assignment(
             self.id, self.task.name, 1, self.args, stream, None, None, self.timeout, False, 0, False, turn

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import storm_actors as players
 import storm_sessions as sessions
 import storm_tasks as stage
 from storm_checker import Checker
@@ -96,6 +97,7 @@ class Calm:
             # record a task that it had started.
             for tasks in (RESTLESS, STAGES, CONSUMERS):
                 self._end_all(rt, tasks)
+            self._stop_actors(rt)
             if not until(lambda: not rt.list(state=["queued", "running"], limit=1)):
                 left = rt.list(state=["queued", "running"], limit=5)
                 self._fault(f"these do not end: {left}; tree: {rt.tree()}; {self._processes.titles()}")
@@ -118,6 +120,23 @@ class Calm:
                 rt.close(id)
         if not until(lambda: not living()):
             self._fault(f"these do not end: {[rt.status(id) for id in living()[:5]]}")
+
+    def _stop_actors(self, rt: Runtime) -> None:
+        """Let them handle what they could not, and have their reminders, and stop them."""
+        if not until(lambda: not rt.list(state=["queued", "running"], task=players.errand, limit=1)):
+            self._fault(f"errands do not end: {rt.list(task=players.errand, limit=5)}")
+        try:
+            for ref in rt.actors(limit=None):
+                if ref.actor_class is not players.Tally:
+                    patient = ref.options(timeout=PATIENCE)
+                    patient.call("be", False)
+                    rt.redrive(ref.id)
+                    if not until(lambda patient=patient: not patient.call("awaited")):
+                        self._fault(f"reminders of {ref} do not come: {patient.call('awaited')}")
+            for ref in rt.actors(limit=None):
+                ref.stop(timeout=PATIENCE)
+        except UnderstudyError as error:
+            self._fault(f"actors do not stop: {error!r}; tree: {rt.tree()}")
 
     def _stop_supervisor(self) -> None:
         supervisor = self._processes.supervisor

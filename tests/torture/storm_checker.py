@@ -13,6 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from storm_actor_checker import Actors
 from storm_box_checker import Boxes
 from storm_boxes import Part
 from storm_known import Known, mail_of, value_of
@@ -46,6 +47,7 @@ class Checker:
         self._keys: dict[str, bytes] = {}
         self._offsets: dict[Path, int] = {}
         self.sessions = Sessions(self._fault, self.tally)
+        self._actors = Actors(self._fault, self.tally)
         self._boxes = Boxes(self.home, folder / "boxes" / "ran", self._fault, self.tally)
 
     # --- what was told ---
@@ -95,6 +97,8 @@ class Checker:
             case "box", id, part:
                 self._known(id, BOX).part = Part(**part)
                 self.tally["starts"] += 1
+            case "actor", what, id, *more:
+                self._actors.told(what, id, *more)
             case "sending", id, sender, first, last:
                 self._known(id).sending[sender].update(range(first, last + 1))
             case "sent", id, sender, first, last:
@@ -168,6 +172,7 @@ class Checker:
             with view.read() as snapshot:
                 for known in self._tasks.values():
                     self._compare(snapshot, known)
+                self._actors.look(snapshot)
         finally:
             release(view)
         self.tally["looks"] += 1
@@ -242,6 +247,8 @@ class Checker:
             self._fault(f"task {id_text(known.id)} counted to {value}, and has saved {known.saved}")
         if record.name in GATEWAYS:
             self.sessions.sent_out(id_text(known.id), value)
+        elif record.name == "storm_actors:errand":
+            self._actors.errand(value, id_text(known.id))
         if known.count not in (None, value):
             self._fault(f"feed {id_text(known.id)} ended with {value} of {known.count} numbers")
 
@@ -311,6 +318,12 @@ class Checker:
                 passed = [[id_text(known.id), number] for number in range(1, (passed or 0) + 1)]
             if passed != there:
                 self._fault(f"stage {id_text(known.id)} has passed on {passed}, the next one has {there}")
+        view = view_of(self.home)
+        try:
+            with view.read() as snapshot:
+                self._actors.end(snapshot)
+        finally:
+            release(view)
         if containers:
             self._boxes.only_ones(list(self._tasks.values()))
 

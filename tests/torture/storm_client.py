@@ -16,9 +16,11 @@ import random
 import sys
 from typing import Any
 
+import storm_actors as players
 import storm_boxes as boxes
 import storm_sessions as sessions
 import storm_tasks as stage
+from storm_actor_deeds import ActorDeeds
 from storm_journal import FOLDER, trace
 from understudy import (
     AsyncRuntime,
@@ -42,6 +44,8 @@ DEEDS = [
     *["collect"] * 2,
     "pipeline",
     *["feed"] * 2,
+    *["act"] * 16,
+    "errand",
     *["send"] * 14,
     "close",
     *["cancel"] * 2,
@@ -77,6 +81,7 @@ class Client:
         #: Consumers that this client may close, and all tasks to which it sends.
         self._open: list[str] = []
         self._receivers: list[str] = []
+        self._actors = ActorDeeds(self.call, me, self.chance, self.note)
 
     def note(self, *row: Any) -> None:
         os.write(self._journal, json.dumps(row).encode() + b"\n")
@@ -154,6 +159,13 @@ class Client:
         task, count = self.chance.choice(sessions.FEEDS), self.chance.randrange(10, 60)
         feed = await self.call("start", task, sink.id, count)
         self.note("feed", feed.id, task.name, sink.id, count)
+
+    async def _act(self) -> None:
+        await self._actors.act()
+
+    async def _errand(self) -> None:
+        info = await self.call("start", players.errand, f"a{self.chance.randrange(players.NAMES)}")
+        self._took(players.errand, info.id)
 
     async def _box(self) -> None:
         living = await self.call("list", state=["queued", "running"], task=BOX, limit=CONTAINERS)

@@ -27,6 +27,7 @@ def done_in(options: str) -> dict[str, Any]:
     assert said["kills"]["all"] > 0
     assert said["done"]["starts"] > 0
     assert said["done"]["connections"] > 0
+    assert said["done"]["asks answered by actors"] > 0
     done: dict[str, Any] = said["done"]
     return done
 

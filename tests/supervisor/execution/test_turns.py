@@ -74,7 +74,7 @@ async def test_an_actor_is_built_once_and_then_rests(stage: Stage) -> None:
     assert stage.start() == id, "the same name is the same actor"
     worker = stage.room.workers[0]
     (assignment,) = await stage.begin(worker)
-    assert (assignment.id, assignment.args, assignment.turn) == (id, b"args", (1, False, None, 0, 0))
+    assert (assignment.id, assignment.args, assignment.turn) == (id, b"args", (1, False, None, 0, 0, 0))
     rest(worker, id, state=b"0")
     await stage.room.settle()
     assert value(stage, Table.ACTORS, state_key(id)) == b"0"
@@ -88,7 +88,7 @@ async def test_a_turn_has_the_letters_and_no_state_where_the_object_is(stage: St
     first, second = letter(), letter()
     stage.tell(id, first, second)
     (assignment,) = await stage.begin(worker)
-    assert assignment.turn == (1, True, None, 2, 0)
+    assert assignment.turn == (1, True, None, 2, 0, 0)
     assert worker.messages(id) == [(1, first), (2, second)]
     rest(worker, id, 2, b"2")
     await stage.room.settle()
@@ -177,7 +177,7 @@ async def test_letters_survive_the_supervisor_and_are_found_at_the_next_start(st
         it.attempts.recover()
         request = again.ask(id, asked)
         (assignment,) = await again.begin(it.workers[0])
-        assert assignment.turn == (1, False, b"0", 2, 0)
+        assert assignment.turn == (1, False, b"0", 2, 0, 0)
         assert it.workers[0].messages(id) == [(1, asked), (2, told)]
         rest(it.workers[0], id, 2, b"2", replies=[(id_of_letter(asked), b"reply", True)])
         await it.settle()
@@ -193,7 +193,7 @@ async def test_a_turn_whose_worker_dies_has_not_happened(stage: Stage) -> None:
     other = next(each for each in stage.room.workers if each is not worker)
     (assignment,) = await stage.begin(other)
     assert assignment.turn is not None
-    assert assignment.turn[1:] == (False, b"0", 1, 0), "the state of before, and one letter at a time"
+    assert assignment.turn[1:] == (False, b"0", 1, 0, 0), "the state of before, and one letter at a time"
 
 
 @on_stage
@@ -234,6 +234,29 @@ async def test_each_letter_has_deaths_of_its_own(stage: Stage) -> None:
         await stage.room.settle()
     assert stage.room.rows(Table.ACTORS, dead_range(id)[0]) == []
     assert stage.actor(id).record.crashes == 0
+
+
+@on_stage
+async def test_the_tries_of_a_letter_are_counted_wherever_the_object_is(stage: Stage) -> None:
+    id, worker = await built(stage)
+    stage.tell(id, letter(), letter())
+    for tries in range(3):
+        await stage.room.until(lambda: stage.actor(id).timer is None)
+        worker = await turn(stage, id)
+        assignment = stage.actor(id).turn
+        assert assignment is not None
+        assert assignment[5] == tries
+        worker.done(id, Ending.RETRY_LATER, delay=0.0)
+        await stage.room.settle()
+        stage.room.die(worker)
+        stage.room.hire()
+        assert stage.room.record(id).letter_tries == tries + 1, (
+            "a supervisor that takes over goes on counting"
+        )
+    await stage.room.until(lambda: stage.actor(id).timer is None)
+    rest(await turn(stage, id), id, 1, b"1")
+    await stage.room.settle()
+    assert stage.room.record(id).letter_tries == 0, "the next letter has tries of its own"
 
 
 @on_stage
@@ -363,7 +386,7 @@ async def test_a_class_with_a_hook_is_put_to_rest_by_a_turn(stage: Stage) -> Non
     id, worker = await built(stage, "Polite")
     await stage.room.until(lambda: stage.room.state(id) is not State.IDLE)
     (assignment,) = await stage.begin(worker)
-    assert assignment.turn == (1, True, None, 0, 1)
+    assert assignment.turn == (1, True, None, 0, 1, 0)
     rest(worker, id, state=b"1")
     await stage.room.until(lambda: id not in stage.room.table.tasks)
 

@@ -212,7 +212,7 @@ class Boss:
             how.pop("is_here", False),
             how.pop("state", None),
         )
-        turn = (generation, is_here, state, len(letters), how.pop("what", 0))
+        turn = (generation, is_here, state, len(letters), how.pop("what", 0), 0)
         lane = Lane.ASYNC if name.startswith("Async") else Lane.SYNC
         self.tokens[lane].add(1)
         packed = values.pack([[3], {}])
@@ -561,7 +561,7 @@ def test_the_object_stays_until_it_is_not_needed(shared: Boss, name: str):
 def test_a_turn_that_was_taken_back_leaves_the_object(boss: Boss):
     id = boss.turn("Counter", new_id())
     boss.ends(id)
-    turn = (1, True, None, 0, 0)
+    turn = (1, True, None, 0, 0, 0)
     boss.tell(
         (
             Order.RUN,
