@@ -133,7 +133,7 @@ class AsyncActorRef(Generic[A_co]):
         return await asyncio.to_thread(self.sync.is_alive)
 
     async def status(self) -> TaskRecord:
-        """See `ActorRef.status`. It reads the disk in a thread."""
+        """See `ActorRef.status`. It reads the disk and asks the supervisor in a thread."""
         return await asyncio.to_thread(self.sync.status)
 
 

@@ -46,7 +46,10 @@ class ActorPort(Protocol):
         """
 
     def actor_status(self, id: bytes) -> TaskRecord:
-        """A snapshot of the actor; TaskNotFound if its record is gone."""
+        """A snapshot of the actor as on disk; TaskNotFound if its record is gone."""
+
+    def status(self, id: str) -> TaskRecord:
+        """As `actor_status`, with the worker that has the actor in memory between turns."""
 
     def actor(self, cls: type[A], name: str | None = None, /, *args: Any, **kwargs: Any) -> ActorRef[A]:
         """The actor of this class and name, started with these arguments if there is none."""

@@ -248,13 +248,13 @@ class ActorRef(Generic[A_co]):
     def is_alive(self) -> bool:
         """Whether it has not stopped, as far as the disk says."""
         try:
-            return not self.status().ended_already
+            return not self._port().actor_status(self._id).ended_already
         except TaskNotFound:
             return False
 
     def status(self) -> TaskRecord:
-        """A snapshot of the task that the actor is."""
-        return self._port().actor_status(self._id)
+        """A snapshot of the task that the actor is. Its `worker_pid` is None while no worker has it in memory."""
+        return self._port().status(id_text(self._id))
 
     # --- sending ---
 

@@ -250,6 +250,20 @@ class Calls:
             raise _not_found(key)
         return view(*found, self.store.args)
 
+    # --- asking the supervisor, because the disk does not say it ---
+
+    def worker_of(self, deadline: Deadline, id: bytes) -> Steps[int | None]:
+        """The pid of the worker that has an actor in memory; None if none has, or if no supervisor serves the home."""
+        if self._client.connection is None and self._client.home.served() is None:
+            return None
+        reply = yield from self._client.request(deadline, Ask.RESIDENT, id)
+        try:
+            pid: int | None = yield from self._client.answer(reply)
+        except SupervisorLost:
+            # Its workers end with it.
+            return None
+        return pid
+
 
 def _not_found(key: bytes) -> TaskNotFound:
     return TaskNotFound(f"no task has the id {id_text(key)}", id_text(key))

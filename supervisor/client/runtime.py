@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import builtins
+import dataclasses
 import functools
 import os
 import warnings
@@ -15,7 +16,7 @@ from typing import Any, Final, Literal, ParamSpec, Self, TypeVar, overload
 
 from ...actors import values
 from ...actors.checks import check_flag, check_whole
-from ...actors.errors import InvalidOption
+from ...actors.errors import ConnectTimeout, InvalidOption
 from ...actors.events.event import EventInfo, EventRecord
 from ...actors.events.stream import Stream
 from ...actors.ids import id_bytes, id_text
@@ -53,6 +54,9 @@ EMBEDDED_DRAIN: Final = 5.0
 
 #: Chunks of a task's log that one call reads; more than the log's limit allows.
 LOG_CHUNKS: Final = 1_000_000
+
+#: Seconds that `status` waits until the supervisor has said which worker has an actor in memory.
+WORKER_ANSWER: Final = 1.0
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -379,7 +383,7 @@ class Runtime:
         return self._actors.ask(id, letter, self._deadline(timeout), self)
 
     def actor_status(self, id: bytes) -> TaskRecord:
-        """As `status`, for `ActorRef`."""
+        """As `status`, for `ActorRef`, and from the disk alone: without the worker of an actor between turns."""
         return self._calls.status(id_text(id))
 
     # --- events ---
@@ -541,8 +545,19 @@ class Runtime:
     # --- reading, directly from disk without the supervisor ---
 
     def status(self, id: IdLike) -> TaskRecord:
-        """A task's record. Raises TaskNotFound."""
-        return self._calls.status(id)
+        """A task's record. Raises TaskNotFound.
+
+        Of an actor between turns, the supervisor says which worker has it in memory. After a second without that
+        answer, and without a supervisor, `worker_pid` is None.
+        """
+        record = self._calls.status(id)
+        if record.actor is None or record.state is not State.IDLE:
+            return record
+        deadline = self._deadline(WORKER_ANSWER)
+        with suppress(TimeoutError, ConnectTimeout):
+            pid = self._do(self._calls.worker_of(deadline, id_bytes(record.id)), deadline)
+            record = dataclasses.replace(record, worker_pid=pid)
+        return record
 
     def list(
         self,

@@ -165,6 +165,11 @@ class ActorRequests:
         for request in list(client.asks):
             self.asks.forget(client, request)
 
+    def worker_of(self, id: bytes) -> int | None:
+        """The pid of the worker that has this actor in memory, at rest or at work; None if none has."""
+        actor = self._table.tasks.get(id)
+        return actor.seat.channel.pid if isinstance(actor, LiveActor) and actor.seat is not None else None
+
     def _live(self, id: bytes) -> LiveActor:
         actor = self._letters.find(id)
         if actor is None:

@@ -117,6 +117,7 @@ class Service:
             Ask.ASK: self._ask,
             Ask.UNASK: self._unask,
             Ask.REDRIVE: self._redrive,
+            Ask.RESIDENT: self._resident,
             Ask.EMIT: self._emit,
             Ask.REPLAY: self._replay,
             Ask.LISTEN: self._listen,
@@ -346,6 +347,9 @@ class Service:
     def _redrive(self, client: ClientLink, request: int, id: Any, dead_id: Any) -> None:
         self._refuse_new_work()
         self._once_on_disk(client, request, self._actors.redrive(id, dead_id))
+
+    def _resident(self, client: ClientLink, request: int, id: Any) -> None:
+        client.answer(request, self._actors.worker_of(checked_id(id)))
 
     # --- events ---
 

@@ -73,6 +73,9 @@ class Ask(IntEnum):
     `since` is a number of seconds, whose events come first.
     """
 
+    RESIDENT = 23
+    """[op, request, id] → pid of the worker that has an actor in memory; None if none has."""
+
 
 class Answer(IntEnum):
     """Supervisor to client."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import threading
@@ -335,6 +336,29 @@ def test_a_reminder_comes_as_a_message(rt: Runtime, name: str) -> None:
     ref = rt.actor(Account, name)
     ref.call(Account.remind_me, 0.01, 7)
     until(lambda: ref.call(Account.peek) == 7, PATIENCE)
+
+
+def test_the_status_names_the_worker_that_has_an_actor_in_memory(rt: Runtime, name: str) -> None:
+    ref = rt.actor(Account, name)
+    for _ in range(3):
+        pid = ref.call(Account.pid)
+        assert ref.status().worker_pid == rt.status(ref.id).worker_pid == pid
+        assert ref.status().state is State.IDLE
+    assert ref.call(Account.leave) == pid
+    until(lambda: ref.status().worker_pid is None, PATIENCE)
+    kill(ref.call(Account.pid))
+    until(lambda: ref.status().worker_pid is None, PATIENCE)
+
+
+def test_a_status_is_read_although_no_supervisor_answers(rt: Runtime, name: str) -> None:
+    ref = rt.actor(Account, name)
+    ref.call(Account.deposit, 5)
+    os.kill(rt.supervisor_pid, signal.SIGSTOP)
+    try:
+        record = ref.status()
+    finally:
+        os.kill(rt.supervisor_pid, signal.SIGCONT)
+    assert (record.state, record.worker_pid) == (State.IDLE, None)
 
 
 def test_no_message_falls_between_rest_and_work(rt: Runtime, name: str) -> None:

@@ -15,7 +15,7 @@ from understudy import Actor, ActorRef, State
 from understudy.actors import values
 from understudy.actors.attempt.host import describe
 from understudy.actors.errors import ActorDeadError, TaskNotFound
-from understudy.actors.ids import id_text, new_id
+from understudy.actors.ids import id_bytes, id_text, new_id
 from understudy.actors.refs.actor import task_of
 from understudy.actors.refs.letter import KEPT, WAITS, Kind, Letter, Op, asked_id
 from understudy.actors.refs.methods import attribute_at, set_attribute_at
@@ -97,6 +97,9 @@ class FakePort:
             raise TaskNotFound("no such actor")
         state = State.RUNNING if id in self.live else State.COMPLETED
         return TaskRecord(id_text(id), id_text(id), found.ref.class_name, state, 1, 0, 0.0)
+
+    def status(self, id: str) -> TaskRecord:
+        return self.actor_status(id_bytes(id))
 
     def gone(self, id: bytes) -> ActorDeadError:
         found = self.dead.get(id)

@@ -85,6 +85,10 @@ class Account(Actor, durable=True, idle=None):
     def pid(self) -> int:
         return os.getpid()
 
+    def leave(self) -> int:
+        self.passivate()
+        return os.getpid()
+
     def on_stop(self) -> int:
         return self.balance
 
