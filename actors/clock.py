@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import threading
 import time
-from concurrent.futures import CancelledError, Future
+from collections.abc import Callable
+from concurrent.futures import CancelledError, Future, InvalidStateError
 from typing import Any, Final, Protocol, TypeVar
 
 from .ids import new_id
@@ -105,12 +106,88 @@ class ThreadWakeup:
 SYSTEM: Final[Clock] = SystemClock()
 
 
+_PENDING: Final = "PENDING"
+_FINISHED: Final = "FINISHED"
+_CANCELLED: Final = ("CANCELLED", "CANCELLED_AND_NOTIFIED")
+
+
 class TimedFuture(Future[T]):
-    """A future of which others know by what clock to wait for it."""
+    """A future of which others know by what clock to wait for it.
+
+    Its condition is made for the first thread that waits or calls back. Making one takes longer than all the rest of a
+    future, and most answers are there before anybody asks for them.
+    """
+
+    _made: threading.Condition | None = None
 
     def __init__(self, clock: Clock = SYSTEM) -> None:
-        super().__init__()
+        # Not that of the base class, which makes a condition.
+        self._state = _PENDING
+        self._result: T | None = None
+        self._exception: BaseException | None = None
+        self._waiters: list[Any] = []
+        self._done_callbacks: list[Callable[[Future[T]], object]] = []
+        #: Popped by the one thread that ends it.
+        self._open = [True]
         self.clock = clock
+
+    def hurry(self) -> None:
+        """Somebody waits for it now. Called before the wait."""
+
+    @property
+    def _condition(self) -> threading.Condition:  # type: ignore[override]  # an attribute of the base class
+        made = self._made
+        return self.__dict__.setdefault("_made", threading.Condition()) if made is None else made
+
+    def done(self) -> bool:
+        """See `concurrent.futures.Future`."""
+        state = self._state
+        return state == _FINISHED or state in _CANCELLED
+
+    def cancel(self) -> bool:
+        """See `concurrent.futures.Future`."""
+        if self._state != _PENDING or not self._open:
+            return self._state in _CANCELLED
+        return self._end(_CANCELLED[0], None, None)
+
+    def set_result(self, result: T) -> None:
+        """See `concurrent.futures.Future`."""
+        if not self._end(_FINISHED, result, None):
+            raise InvalidStateError(f"{self._state}: {self!r}")
+
+    def set_exception(self, exception: BaseException | None) -> None:
+        """See `concurrent.futures.Future`."""
+        if not self._end(_FINISHED, None, exception):
+            raise InvalidStateError(f"{self._state}: {self!r}")
+
+    def _end(self, state: str, result: T | None, exception: BaseException | None) -> bool:
+        """End it; False if another thread has."""
+        try:
+            self._open.pop()
+        except IndexError:
+            return False
+        self._result, self._exception = result, exception
+        self._state = state
+        # A condition that is made from now on belongs to a thread that sees the state.
+        condition = self._made
+        if condition is not None:
+            with condition:
+                if state == _FINISHED:
+                    for waiter in self._waiters:
+                        (waiter.add_exception if exception is not None else waiter.add_result)(self)
+                condition.notify_all()
+        self._invoke_callbacks()  # type: ignore[attr-defined]  # not in the type stubs
+        return True
+
+    def result(self, timeout: float | None = None) -> T:
+        """See `concurrent.futures.Future`."""
+        if self._state == _FINISHED and self._exception is None:
+            return self._result  # type: ignore[return-value]  # it is set
+        return super().result(timeout)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """See `concurrent.futures.Future`."""
+        return self._exception if self._state == _FINISHED else super().exception(timeout)
 
 
 def clock_of(future: Future[Any]) -> Clock:

@@ -21,7 +21,7 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Final, Generic, NoReturn, TypeVar, cast
 
-from ..clock import clock_of
+from ..clock import TimedFuture, clock_of
 from ..errors import AskTimeout, NotInTask
 from ..task.current_actor import running
 from ..timeouts import check_timeout, deadline_of, left_of
@@ -235,11 +235,17 @@ def get_all(futures: Iterable[ActorFuture[T]], *, timeout: float | None = None) 
 
 def wait_here(future: Future[Any], seconds: float | None) -> None:
     """Wait until the future is done or the time is over. In a task the wait holds no slot."""
+    _hurry(future)
     actor = running()
     if actor is not None:
         actor.wait_future(future, seconds)
         return
     clock_of(future).wait(future, seconds)
+
+
+def _hurry(future: Future[Any]) -> None:
+    if isinstance(future, TimedFuture):
+        future.hurry()
 
 
 def check_may_block(what: str) -> None:
@@ -252,6 +258,7 @@ def check_may_block(what: str) -> None:
 
 async def wait_async(future: Future[Any], seconds: float | None) -> None:
     """As `wait_here`, on an event loop."""
+    _hurry(future)
     actor = running()
     if actor is not None and getattr(actor, "loop", None) is asyncio.get_running_loop():
         await actor.wait_future_async(future, seconds)  # type: ignore[attr-defined]  # an async task has it

@@ -29,20 +29,24 @@ A = TypeVar("A", bound="Actor")
 class ActorPort(Protocol):
     """A runtime, as a reference sees it. Every method may be called from any thread."""
 
-    def post(self, letters: list[tuple[bytes, bytes]], *, timeout: float | None = None) -> Future[None]:
+    def post(
+        self, letters: list[tuple[bytes, bytes]], *, timeout: float | None = None, soon: bool = False
+    ) -> Future[None]:
         """Send letters, each with the id of its actor: all or none.
 
         The future is done once they are on disk, or taken in if the actors are not durable. Its errors:
         ActorDeadError, MailboxFull. With a `timeout` its caller looks at the time; without one it fails when no
-        supervisor comes for a while.
+        supervisor comes for a while. `soon`: its caller does not wait at once, so it may be sent with others.
         """
 
-    def ask(self, id: bytes, letter: bytes, *, timeout: float | None = None) -> Future[bytes]:
+    def ask(
+        self, id: bytes, letter: bytes, *, timeout: float | None = None, soon: bool = False
+    ) -> Future[bytes]:
         """Send a letter that wants an answer, which is a reply (see remote_error.py).
 
         After a lost connection, and after the end of a supervisor, the same letter is sent again. Cancelling the
         future gives up the wait. Errors of the future are those that the supervisor finds: ActorDeadError,
-        Deadlock, ActivationFailed, Poisoned, MailboxFull. For `timeout` see `post`.
+        Deadlock, ActivationFailed, Poisoned, MailboxFull. For `timeout` and `soon` see `post`.
         """
 
     def actor_status(self, id: bytes) -> TaskRecord:

@@ -304,7 +304,7 @@ class ActorRef(Generic[A_co]):
         if block:
             check_may_block(_INSTEAD)
         letter = self._letter(None, Kind.TELL, op, path, payload, flags)
-        raw = self._port().post([(self._id, letter.pack())], timeout=self._timeout)
+        raw = self._port().post([(self._id, letter.pack())], timeout=self._timeout, soon=not block)
         answer = Answer(raw, _nothing, self, self._timeout)
         if not block:
             return answer
@@ -354,7 +354,7 @@ class ActorRef(Generic[A_co]):
             turn.commit_earlier()
         port = self._port()
         seconds = self._timeout if seconds is None else seconds
-        raw = port.ask(self._id, letter.pack(), timeout=seconds)
+        raw = port.ask(self._id, letter.pack(), timeout=seconds, soon=not block)
 
         def read(reply: bytes) -> Any:
             value = unpack_reply(reply)

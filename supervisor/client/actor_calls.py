@@ -196,12 +196,18 @@ class ActorCalls:
 
     # --- letters ---
 
-    def post(self, letters: Sequence[AddressedLetter], deadline: Deadline, keep: object) -> Future[Any]:
+    def post(
+        self, letters: Sequence[AddressedLetter], deadline: Deadline, keep: object, *, soon: bool = False
+    ) -> Future[Any]:
         """See `Runtime.post`. The future refers to `keep` until it is done."""
+        if len(letters) == 1:
+            return self._post(letters, deadline, keep, soon=soon)
         sent = [self._post(part, deadline, keep) for part in parts(letters, _size)]
         return sent[0] if len(sent) == 1 else _All(sent)
 
-    def _post(self, letters: Sequence[AddressedLetter], deadline: Deadline, keep: object) -> AnswerWait:
+    def _post(
+        self, letters: Sequence[AddressedLetter], deadline: Deadline, keep: object, *, soon: bool = False
+    ) -> AnswerWait:
         self._make_room()
         # Without a key a second letter would be another message.
         again = all(flags_of(letter) & KEPT for _, letter in letters)
@@ -211,11 +217,13 @@ class ActorCalls:
                 _check_size(letter, connection)
             return (letters,)
 
-        wait = AnswerWait(self._client, Ask.TELL, fields, again=again, keep=keep)
+        wait = AnswerWait(self._client, Ask.TELL, fields, again=again, keep=keep, soon=soon)
         self._client.begin(wait, deadline)
         return wait
 
-    def ask(self, id: bytes, letter: bytes, deadline: Deadline, keep: object) -> Future[Any]:
+    def ask(
+        self, id: bytes, letter: bytes, deadline: Deadline, keep: object, *, soon: bool = False
+    ) -> Future[Any]:
         """See `Runtime.ask`. The future refers to `keep` until it is done."""
         self._make_room()
 
@@ -227,7 +235,9 @@ class ActorCalls:
         # of its message, because a rerun asks again.
         confirms = not flags_of(letter) & KEPT and sender_of(letter) is None
         on_answer = partial(self._seen.append, id_of_letter(letter)) if confirms else None
-        wait = AnswerWait(self._client, Ask.ASK, fields, on_answer=on_answer, on_cancel=Ask.UNASK, keep=keep)
+        wait = AnswerWait(
+            self._client, Ask.ASK, fields, on_answer=on_answer, on_cancel=Ask.UNASK, keep=keep, soon=soon
+        )
         self._client.begin(wait, deadline)
         return wait
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
-from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import InvalidStateError
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from ...actors.clock import TimedFuture
 from ...actors.errors import SupervisorLost, UnderstudyError
 from ..wire.messages import Ask
-from .connection import Connection, Reply
+from .connection import Connection
 from .wait import Wait
 
 if TYPE_CHECKING:
@@ -24,6 +23,9 @@ class AnswerWait(TimedFuture[Any], Wait):
     Its callbacks run in the thread that reads, so they must not wait.
     """
 
+    number = 0
+    connection: Connection | None = None
+
     def __init__(
         self,
         client: ReconnectingClient,
@@ -34,12 +36,14 @@ class AnswerWait(TimedFuture[Any], Wait):
         on_answer: Callable[[], None] | None = None,
         on_cancel: Ask | None = None,
         keep: object = None,
+        soon: bool = False,
     ) -> None:
         """`fields(connection)` gives the fields of the request each time that it is sent, or raises its error.
 
         `again`: whether it may be sent again after the connection was lost; otherwise it fails with SupervisorLost.
         `on_answer()` is called when the answer has come, before anybody knows of it. `on_cancel` is the request that
-        tells the supervisor of a cancel. It refers to `keep` until it is over.
+        tells the supervisor of a cancel. It refers to `keep` until it is over. `soon`: it may wait for others before
+        it is sent, until somebody waits for it.
         """
         super().__init__(client.clock)
         self.since = client.clock.monotonic()
@@ -48,14 +52,10 @@ class AnswerWait(TimedFuture[Any], Wait):
         self._again = again
         self._on_answer = on_answer
         self._on_cancel = on_cancel
+        self._soon = soon
         #: What it waits with; None once it is over.
         self._client: ReconnectingClient | None = client
         self._keep = keep
-        # Guards `_reply` and `_connection`: the thread that begins it and the one that connects may ask at once.
-        self._asking = threading.Lock()
-        #: The request that is under way, and its connection.
-        self._reply: Reply | None = None
-        self._connection: Connection | None = None
 
     @property
     def over(self) -> bool:
@@ -63,22 +63,27 @@ class AnswerWait(TimedFuture[Any], Wait):
         return self.done()
 
     def ask(self, connection: Connection) -> None:
-        """See `Wait`."""
-        with self._asking:
-            # A connection that is lost is followed by another one, which is asked.
-            if self._client is None or connection is self._connection or connection.lost is not None:
-                return
-            self._connection = connection
-            reply: Reply | None = None
-            refusal: Exception | None = None
-            try:
-                self._reply = reply = connection.request(self._op, *self._fields(connection))
-            except UnderstudyError as error:
-                refusal = error
-        if reply is not None:
-            reply.add_done_callback(self._answered)
-        elif refusal is not None:
-            self.fail(refusal)
+        """See `Wait`. The thread that begins it and the one that connects may both ask: it is sent once."""
+        # A connection that is lost is followed by another one, which is asked.
+        if self._is_let_go() or connection is self.connection or connection.lost is not None:
+            return
+        if self.connection is not None and not self._again:
+            return
+        try:
+            fields = self._fields(connection)
+        except UnderstudyError as error:
+            self.fail(error)
+            return
+        connection.post(self, self._op, fields, soon=self._soon)
+        if self._is_let_go():
+            # By another thread, meanwhile.
+            self._withdraw(connection)
+
+    def hurry(self) -> None:
+        """Somebody waits for it now."""
+        connection = self.connection
+        if connection is not None and self._soon:
+            connection.flush()
 
     def cancel(self) -> bool:
         """Wait no longer. False if the answer has come."""
@@ -92,22 +97,24 @@ class AnswerWait(TimedFuture[Any], Wait):
         """See `Wait`."""
         self._let_go()
 
+    def _is_let_go(self) -> bool:
+        return self._client is None
+
     def _let_go(self) -> bool:
         """End the wait; False if it has been ended already."""
-        with self._asking:
-            # The reply refers to this future: such a cycle would stay in memory until the garbage collector runs.
-            reply, self._reply = self._reply, None
-            connection, self._connection = self._connection, None
-            client, self._client, self._keep = self._client, None, None
+        client, self._client, self._keep = self._client, None, None
         if client is None:
             return False
         client.forget(self)
-        if reply is not None and connection is not None and not reply.done():
-            if self._on_cancel is None:
-                reply.drop()
-            else:
-                connection.forget(reply, self._on_cancel)
+        if self.connection is not None:
+            self._withdraw(self.connection)
         return True
+
+    def _withdraw(self, connection: Connection) -> None:
+        if self._on_cancel is None:
+            connection.drop(self)
+        else:
+            connection.forget(self, self._on_cancel)
 
     def fail(self, error: Exception) -> None:
         """See `Wait`."""
@@ -115,16 +122,19 @@ class AnswerWait(TimedFuture[Any], Wait):
         with suppress(InvalidStateError):  # It is over already.
             self.set_exception(error)
 
-    def _answered(self, reply: Future[Any]) -> None:
-        if reply is not self._reply:
+    def answered(self, connection: Connection, payload: Any) -> None:
+        """See `Asking`."""
+        if connection is not self.connection:
             return
-        error = reply.exception()
-        if error is None:
-            self.forget()
-            if self._on_answer is not None:
-                self._on_answer()
-            with suppress(InvalidStateError):
-                self.set_result(reply.result())
-        elif not (self._again and isinstance(error, SupervisorLost)):
-            assert isinstance(error, Exception)
+        client, self._client, self._keep = self._client, None, None
+        if client is not None:
+            client.forget(self)
+        if self._on_answer is not None:
+            self._on_answer()
+        with suppress(InvalidStateError):
+            self.set_result(payload)
+
+    def refused(self, connection: Connection, error: UnderstudyError) -> None:
+        """See `Asking`."""
+        if connection is self.connection and not (self._again and isinstance(error, SupervisorLost)):
             self.fail(error)

@@ -115,7 +115,7 @@ class UserFuture(TimedFuture[T]):
 
     def set_raw(self, raw: Any) -> None:
         """Set the raw result, which is not None."""
-        Future.set_result(cast("Future[Any]", self), raw)
+        TimedFuture.set_result(cast("TimedFuture[Any]", self), raw)
         self._raw = raw
 
     def _await(self, timeout: float | None) -> None:

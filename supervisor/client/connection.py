@@ -10,10 +10,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from typing import Any, Final, Self
+from typing import Any, Final, Protocol, Self
 
 from ...actors.attempt.helper_threads import start_outside
-from ...actors.clock import SYSTEM, Clock, TimedFuture
+from ...actors.clock import SYSTEM, Clock, TimedFuture, Wakeup
 from ...actors.errors import ConnectTimeout, NotRunning, ProtocolError, SupervisorLost, UnderstudyError
 from ...actors.values import VALUE_LIMIT
 from ..home import Home
@@ -26,17 +26,44 @@ from ..wire.socket_buffers import READ_SIZE, read_buffer, widen
 CONNECT_TIMEOUT: Final = 10.0
 #: Bytes waiting to be sent from which on callers that send many requests wait.
 UNSENT: Final = 1024 * 1024
+#: Seconds within which a request follows another one, so that it may wait for more; requests, and bytes of one, from
+#: which on they are sent.
+FOLLOWS: Final = 0.0001
+GATHERED: Final = 64
+GATHERED_BYTES: Final = 16 * 1024
 
 Rows = Sequence[tuple[bytes, str, bytes | None, Any]]
 """(id, state, encoded value, error row) of tasks that have ended."""
+
+
+class Asking(Protocol):
+    """The one who has sent a request, and gets its answer or an error."""
+
+    number: int
+    """The request's number on its connection."""
+    connection: Connection | None
+    """The connection on which it was sent last."""
+
+    def answered(self, connection: Connection, payload: Any) -> None:
+        """The answer has come on this connection. Called by the thread that reads, so it must not wait."""
+
+    def refused(self, connection: Connection, error: UnderstudyError) -> None:
+        """An error has come instead, or the connection was lost."""
 
 
 class Reply(TimedFuture[Any]):
     """The future answer to a request."""
 
     number = 0
-    """The request's number on its connection."""
     connection: Connection | None = None
+
+    def answered(self, connection: Connection, payload: Any) -> None:
+        """See `Asking`."""
+        self.set_result(payload)
+
+    def refused(self, connection: Connection, error: UnderstudyError) -> None:
+        """See `Asking`."""
+        self.set_exception(error)
 
     def drop(self) -> None:
         """Wait for the answer no longer. The request may still take effect."""
@@ -63,9 +90,17 @@ class Connection:
         self._sock: socket.socket | None = None
         # Only for the first answer; later ones have this supervisor's limit.
         self._decoder = Decoder(VALUE_LIMIT)
+        # Held while sending, so that frames are sent in their order.
         self._sending = threading.Lock()
+        # Guards the frames that gather, and `lost`; never held while sending.
+        self._mutex = threading.Lock()
         self._numbers = itertools.count(1)
-        self._requests: dict[int, Reply] = {}
+        self._requests: dict[int, Asking] = {}
+        #: Frames to send, in order, and when the last one was added.
+        self._gathered: list[bytes] = []
+        self._gathered_at = 0.0
+        #: Wakes the thread that sends what gathers; None before the first time.
+        self._sender: Wakeup | None = None
         self._waits: dict[int, Callable[[Rows], None]] = {}
         self._on_event: Callable[[Rows], None] | None = None
         self._reason = ""
@@ -134,19 +169,78 @@ class Connection:
 
     def request(self, op: Ask, *fields: Any, on_rows: Callable[[Rows], None] | None = None) -> Reply:
         """Send a request; the reply gives the answer. The reading thread calls `on_rows` with ENDED rows."""
-        future = Reply(self._clock)
-        future.number = number = next(self._numbers)
-        future.connection = self
+        reply = Reply(self._clock)
+        self.post(reply, op, fields, on_rows=on_rows)
+        return reply
+
+    def post(
+        self,
+        asking: Asking,
+        op: Ask,
+        fields: tuple[Any, ...],
+        *,
+        soon: bool = False,
+        on_rows: Callable[[Rows], None] | None = None,
+    ) -> None:
+        """As `request`, for one who gets the answer. Nothing if it was sent on this connection before.
+
+        `soon`: it may wait for a moment for others, so that one send carries many. It goes with the next request, or
+        by `flush`, or by another thread.
+        """
+        number = next(self._numbers)
         data = encode((op, number, *fields))
+        with self._mutex:
+            lost = self.lost
+            if asking.connection is self:
+                return
+            asking.number, asking.connection = number, self
+            if lost is None:
+                self._requests[number] = asking
+                if on_rows is not None:
+                    self._waits[number] = on_rows
+                self._gathered.append(data)
+                soon = soon and self._may_gather(len(data))
+        if lost is not None:
+            asking.refused(self, lost)
+        elif not soon:
+            self.flush()
+
+    def _may_gather(self, size: int) -> bool:
+        """Whether a frame that was just added may wait for others. Called under the mutex."""
+        now = time.monotonic()
+        follows, self._gathered_at = now - self._gathered_at < FOLLOWS, now
+        if not follows or size > GATHERED_BYTES or len(self._gathered) >= GATHERED:
+            return False
+        if len(self._gathered) == 1:
+            self._wake_sender()
+        return True
+
+    def flush(self) -> None:
+        """Send what has gathered."""
         with self._sending:
-            if self.lost is not None:
-                future.set_exception(self.lost)
-                return future
-            self._requests[number] = future
-            if on_rows is not None:
-                self._waits[number] = on_rows
-            self._send(data)
-        return future
+            with self._mutex:
+                gathered, self._gathered = self._gathered, []
+                lost = self.lost
+            if gathered and lost is None:
+                self._send(b"".join(gathered))
+
+    def _wake_sender(self) -> None:
+        if self._sender is None:
+            self._sender = self._clock.wakeup()
+            start_outside(
+                threading.Thread(
+                    target=self._send_gathered,
+                    args=(self._sender,),
+                    name="understudy-client-gathers",
+                    daemon=True,
+                )
+            )
+        self._sender.ring()
+
+    def _send_gathered(self, wakeup: Wakeup) -> None:
+        while self.lost is None:
+            wakeup.wait()
+            self.flush()
 
     @property
     def is_full(self) -> bool:
@@ -164,7 +258,7 @@ class Connection:
         return future
 
     def _send(self, data: bytes) -> None:
-        """Send a frame, or keep what the socket does not take. Called under the lock."""
+        """Send frames, or keep what the socket does not take. Called under the lock."""
         assert self._sock is not None
         sent = 0
         try:
@@ -224,17 +318,18 @@ class Connection:
         self._on_event = on_event
         return self.request(Ask.SUBSCRIBE, task, stream, progress)
 
-    def forget(self, reply: Reply, op: Ask = Ask.UNWAIT) -> None:
-        """End a wait on both sides, by UNWAIT or UNASK; its reply is not set."""
-        with self._sending:
-            if self._requests.pop(reply.number, None) is None or self.lost is not None:
+    def forget(self, asking: Asking, op: Ask = Ask.UNWAIT) -> None:
+        """End a wait on both sides, by UNWAIT or UNASK; no answer will come."""
+        with self._mutex:
+            if self._requests.pop(asking.number, None) is None or self.lost is not None:
                 return
-            self._waits.pop(reply.number, None)
-            self._send(encode((op, reply.number)))
+            self._waits.pop(asking.number, None)
+            self._gathered.append(encode((op, asking.number)))
+        self.flush()
 
-    def drop(self, reply: Reply) -> None:
-        """Wait for this reply no longer; it is not set."""
-        self._requests.pop(reply.number, None)
+    def drop(self, asking: Asking) -> None:
+        """Wait for this answer no longer; it will not come."""
+        self._requests.pop(asking.number, None)
 
     def abandon(self) -> None:
         """Mark as lost in a fork: the socket belongs to the parent, and this process needs one of its own."""
@@ -245,6 +340,8 @@ class Connection:
 
     def close(self) -> None:
         """Close the socket and wait for the reading thread."""
+        if self._thread is not None:
+            self.flush()
         self._closing = True
         self.hang_up()
         if self._thread is not None and threading.current_thread() is not self._thread:
@@ -275,9 +372,9 @@ class Connection:
         match frame[0]:
             case Answer.OK:
                 self._waits.pop(frame[1], None)
-                future = self._requests.pop(frame[1], None)
-                if future is not None:
-                    future.set_result(frame[2])
+                asking = self._requests.pop(frame[1], None)
+                if asking is not None:
+                    asking.answered(self, frame[2])
             case Answer.ENDED:
                 on_rows = self._waits.get(frame[1])
                 if on_rows is not None:
@@ -285,9 +382,9 @@ class Connection:
             case Answer.ERROR:
                 error = error_of(*frame[2:5])
                 self._waits.pop(frame[1], None)
-                future = self._requests.pop(frame[1], None)
-                if future is not None:
-                    future.set_exception(error)
+                asking = self._requests.pop(frame[1], None)
+                if asking is not None:
+                    asking.refused(self, error)
                 elif frame[1] == 0:
                     # About the whole connection, which the supervisor closes now.
                     raise error
@@ -307,16 +404,19 @@ class Connection:
 
     def _fail(self, error: UnderstudyError, sock: socket.socket | None = None) -> None:
         """End all requests with this error."""
-        with self._sending:
+        with self._sending, self._mutex:
             self.lost = error
             pending, self._requests = self._requests, {}
             self._waits.clear()
+            self._gathered.clear()
             rooms, self._rooms = self._rooms, []
+        if self._sender is not None:
+            self._sender.ring()
         self.hang_up()  # Wakes the thread that sends.
         if sock is not None:
             sock.close()
-        for future in pending.values():
-            future.set_exception(error)
+        for asking in pending.values():
+            asking.refused(self, error)
         for room in rooms:
             room.set_result(None)
         if not self._closing:

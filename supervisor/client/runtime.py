@@ -366,21 +366,31 @@ class Runtime:
         """The messages that the actor could not handle, oldest first."""
         return self._actors.dead_letters(self._handles, actor)
 
-    def post(self, letters: builtins.list[AddressedLetter], *, timeout: float | None = None) -> Future[Any]:
+    def post(
+        self,
+        letters: builtins.list[AddressedLetter],
+        *,
+        timeout: float | None = None,
+        soon: bool = False,
+    ) -> Future[Any]:
         """Send letters, as `ActorRef` makes them, each with the id of its actor: all or none.
 
         The future is done when they are on disk, or taken in by actors that are not durable. A letter without a key
-        is not sent again after a lost connection; the future then raises SupervisorLost.
+        is not sent again after a lost connection; the future then raises SupervisorLost. `soon`: they may be sent with
+        others.
         """
-        return self._actors.post(letters, self._deadline(timeout), self)
+        return self._actors.post(letters, self._deadline(timeout), self, soon=soon)
 
-    def ask(self, id: bytes, letter: bytes, *, timeout: float | None = None) -> Future[Any]:
+    def ask(
+        self, id: bytes, letter: bytes, *, timeout: float | None = None, soon: bool = False
+    ) -> Future[Any]:
         """Send a letter that wants an answer, as `ActorRef` makes it. The future gives the encoded reply.
 
         After a lost connection the letter is sent again, under its id. Cancel the future to wait no longer. With a
-        `timeout` its caller looks at the time; without one it fails after 10 s without a supervisor.
+        `timeout` its caller looks at the time; without one it fails after 10 s without a supervisor. `soon`: it may be
+        sent with others, at the latest when somebody waits for the future.
         """
-        return self._actors.ask(id, letter, self._deadline(timeout), self)
+        return self._actors.ask(id, letter, self._deadline(timeout), self, soon=soon)
 
     def actor_status(self, id: bytes) -> TaskRecord:
         """As `status`, for `ActorRef`, and from the disk alone: without the worker of an actor between turns."""

@@ -70,6 +70,9 @@ class InlineConnection(Connection):
         for frame in self._decoder.feed(data):
             self._take(frame)
 
+    def _may_gather(self, size: int) -> bool:
+        return False
+
     def _send(self, data: bytes) -> None:
         assert self._link is not None
         for part in in_reads(data):

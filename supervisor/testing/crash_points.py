@@ -108,7 +108,7 @@ POINTS: Final[dict[str, tuple[Process, str]]] = {
     # A client tells actors.
     "post": (Process.CLIENT, "supervisor.client.actor_calls:ActorCalls.post"),
     # A client has received an answer that may be asked for again.
-    "hear": (Process.CLIENT, "supervisor.client.answer_wait:AnswerWait._answered"),
+    "hear": (Process.CLIENT, "supervisor.client.answer_wait:AnswerWait.answered"),
 }
 
 #: Points whose function never returns.

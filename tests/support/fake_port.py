@@ -58,7 +58,9 @@ class FakePort:
     ) -> list[ActorRef[Any]]:
         return [each.ref for each in list(self.live.values()) if cls in (None, each.cls)]
 
-    def post(self, letters: list[tuple[bytes, bytes]], *, timeout: float | None = None) -> Future[None]:
+    def post(
+        self, letters: list[tuple[bytes, bytes]], *, timeout: float | None = None, soon: bool = False
+    ) -> Future[None]:
         done: Future[None] = Future()
         for id, data in letters:
             letter = Letter.unpack(data)
@@ -74,7 +76,9 @@ class FakePort:
         done.set_result(None)
         return done
 
-    def ask(self, id: bytes, data: bytes, *, timeout: float | None = None) -> Future[bytes]:
+    def ask(
+        self, id: bytes, data: bytes, *, timeout: float | None = None, soon: bool = False
+    ) -> Future[bytes]:
         letter = Letter.unpack(data)
         self.letters.append((id, letter))
         if letter.flags & KEPT and letter.id in self.kept:

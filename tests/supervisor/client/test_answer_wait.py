@@ -12,8 +12,11 @@ import pytest
 
 from mimic import mimic
 from understudy.actors.errors import ConnectTimeout, MailboxFull, NotRunning, SupervisorLost
+from understudy.actors.refs.futures import wait_here
+from understudy.supervisor.client import connection as connection_module
 from understudy.supervisor.client import reconnecting as reconnecting_module
 from understudy.supervisor.client.answer_wait import AnswerWait
+from understudy.supervisor.client.connection import Connection
 from understudy.supervisor.client.deadline import NO_DEADLINE, Deadline
 from understudy.supervisor.client.reconnecting import ReconnectingClient
 from understudy.supervisor.home import Home
@@ -196,3 +199,52 @@ def test_it_keeps_what_it_needs_until_it_is_over(home: Path, client: Reconnectin
             until(lambda: over() is None)  # It is in no cycle.
     finally:
         gc.enable()
+
+
+def test_it_is_sent_at_the_latest_when_somebody_waits(
+    home: Path, client: ReconnectingClient, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(connection_module, "FOLLOWS", 60.0)
+    monkeypatch.setattr(Connection, "_wake_sender", lambda _: None)
+    with mimic(home) as it:
+        first = asked(client)
+        peer = it.peer()
+        peer.tell((Answer.OK, peer.next()[1], None))
+        wait_here(first, 10)
+        later = asked(client, soon=True)
+
+        def answer() -> None:
+            peer.tell((Answer.OK, peer.next()[1], b"reply"))
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        wait_here(later, 10)
+        assert later.result(0) == b"reply"
+        thread.join()
+
+
+def test_one_that_must_not_be_repeated_is_not_asked_on_another_connection(
+    home: Path, client: ReconnectingClient
+):
+    """Its connection is lost, and it has not been told yet."""
+    with mimic(home) as first:
+        wait = asked(client, again=False)
+        first.peer().next()
+        lost = until(lambda: client.connection)
+    with pytest.raises(SupervisorLost):
+        wait.result(10)
+    with mimic(home) as second:
+        other = asked(client)
+        peer = second.peer()
+        number = peer.next()[1]
+        wait = asked(client, again=False)
+        peer.next()
+        connection = until(lambda: client.connection)
+        wait.connection = lost
+        wait.ask(connection)
+        wait.refused(connection, SupervisorLost("on another connection"))
+        peer.tell((Answer.OK, number, b"reply"))
+        assert other.result(10) == b"reply"
+        assert not wait.done()
+        connection.request(Ask.TREE)
+        assert peer.next()[0] == Ask.TREE, "it was not sent again"

@@ -20,7 +20,8 @@ from understudy.actors.errors import (
     TaskNotFound,
     UnderstudyError,
 )
-from understudy.supervisor.client.connection import Connection
+from understudy.supervisor.client import connection as connection_module
+from understudy.supervisor.client.connection import GATHERED, GATHERED_BYTES, Connection, Reply
 from understudy.supervisor.home import Home
 from understudy.supervisor.wire.codec import encode
 from understudy.supervisor.wire.messages import Answer, Ask
@@ -356,3 +357,68 @@ def test_a_dropped_reply_is_not_set(client: Client):
     assert other.result(10) == "two"
     assert not reply.done()
     other.drop()
+
+
+def post(connection: Connection, field: Any) -> Reply:
+    reply = Reply()
+    connection.post(reply, Ask.TREE, (field,), soon=True)
+    return reply
+
+
+@pytest.fixture
+def gathers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every request follows the one before it, however slow the machine is."""
+    monkeypatch.setattr(connection_module, "FOLLOWS", 60.0)
+
+
+@pytest.mark.usefixtures("gathers")
+def test_requests_gather_until_one_goes_at_once(client: Client, monkeypatch: pytest.MonkeyPatch):
+    connection, sent = client.connection, []
+    monkeypatch.setattr(connection, "_wake_sender", lambda: None)
+    send = connection._send
+
+    def note(data: bytes) -> None:
+        sent.append(len(data))
+        send(data)
+
+    monkeypatch.setattr(connection, "_send", note)
+    replies = [post(connection, n) for n in range(10)]
+    replies.append(connection.request(Ask.TREE, 10))
+    assert [client.peer.next()[2] for _ in replies] == list(range(11))
+    # The first one follows none.
+    assert len(sent) == 2
+    client.peer.tell(*((Answer.OK, reply.number, n) for n, reply in enumerate(replies)))
+    assert [reply.result(10) for reply in replies] == list(range(11))
+    del sent[:]
+    for n in range(GATHERED):
+        post(connection, n)
+    assert [client.peer.next()[2] for _ in range(GATHERED)] == list(range(GATHERED))
+    assert len(sent) == 1, "they are many"
+    post(connection, 1)
+    post(connection, bytes(GATHERED_BYTES))
+    assert [client.peer.next()[2] for _ in range(2)] == [1, bytes(GATHERED_BYTES)]
+    post(connection, 2)
+    connection.close()
+    assert client.peer.next()[2] == 2
+
+
+@pytest.mark.usefixtures("gathers")
+def test_what_gathers_is_sent_also_if_nobody_waits_for_it(client: Client):
+    for n in range(3):
+        post(client.connection, n)
+        assert client.peer.next()[2] == n
+    client.connection.close()
+    until(lambda: not [t for t in threading.enumerate() if t.name == "understudy-client-gathers"])
+
+
+@pytest.mark.usefixtures("gathers")
+def test_what_gathers_is_lost_with_its_connection(client: Client, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(client.connection, "_wake_sender", lambda: None)
+    replies = [post(client.connection, n) for n in range(3)]
+    client.peer.close()
+    for reply in replies:
+        with pytest.raises(SupervisorLost):
+            reply.result(10)
+    with pytest.raises(SupervisorLost):
+        post(client.connection, 3).result(10)
+    client.connection.flush()
