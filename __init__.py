@@ -62,8 +62,9 @@ if TYPE_CHECKING:
     from .actors.websocket import api as _ws
     from .supervisor.client.async_runtime import AsyncRuntime as AsyncRuntime
     from .supervisor.client.executor import Executor as Executor
+    from .supervisor.client.pages import EventPage as EventPage
+    from .supervisor.client.pages import SearchPage as SearchPage
     from .supervisor.client.runtime import Runtime as Runtime
-    from .supervisor.client.searches import SearchPage as SearchPage
     from .supervisor.client.views import DeadLetter as DeadLetter
     from .supervisor.kit import testing as _testing
 
@@ -102,7 +103,7 @@ _NAMES: Final = {
     "supervisor.client.executor": "Executor",
     "supervisor.client.runtime": "Runtime",
     "actors.events.stream": "Stream StreamNode",
-    "supervisor.client.searches": "SearchPage",
+    "supervisor.client.pages": "EventPage SearchPage",
     "supervisor.client.views": "DeadLetter",
 }
 #: Public name -> the module it lives in.

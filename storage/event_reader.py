@@ -2,17 +2,39 @@
 
 from __future__ import annotations
 
+import heapq
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass, field
 from itertools import islice
+from typing import Final
 
-from ..actors.errors import InvalidValue, StoreCorrupt
+from ..actors.errors import EventNotFound, InvalidValue, StoreCorrupt
 from ..actors.events.pattern import ONE, PatternMap
 from ..actors.ids import id_bytes
+from .search import SECONDS
 from .shared_view import Snapshot
 from .tables import event_rows
 from .tables.event_rows import EVENT, UNMATCHED, EventRow
 from .tables.schema import Table, after_prefix
+
+#: Names that fit a pattern of which one search reads the events side by side. For more of them all events are read.
+MOST_NAMES: Final = 500
+
+#: Events between two looks at the clock.
+_STEP: Final = 64
+
+
+@dataclass(slots=True)
+class EventRows:
+    """The events of one page, and where it stopped."""
+
+    rows: list[EventRow] = field(default_factory=list)
+    #: The next page goes on below this uid; None: there is no more.
+    last: bytes | None = None
+    #: Whether it stopped because its time was over.
+    stopped: bool = False
 
 
 class EventReader:
@@ -34,44 +56,76 @@ class EventReader:
         unmatched: bool = False,
         limit: int | None = 100,
         before: str | None = None,
-    ) -> list[EventRow]:
+        seconds: float | None = SECONDS,
+    ) -> EventRows:
         """At most `limit` events whose names match a valid pattern, newest first, older than the event `before`.
 
-        With `unmatched`, only those that nothing handled and nobody listened to.
+        With `unmatched`, only those that nothing handled and nobody listened to. It stops after `seconds`; None: when
+        it has looked at all of them. EventNotFound if there is no event `before`.
         """
+        page = EventRows()
+        if limit is not None and limit <= 0:
+            return page
+        began = time.monotonic()
+        names = PatternMap([(pattern, True)]) if pattern is not None else None
         with self._read() as snapshot:
             end = None if before is None else _uid(snapshot, before)
-            matching = (
-                event
-                for uid in _uids(snapshot, pattern, unmatched, end)
-                if (event := _event(snapshot, uid)) is not None and _fits(event, pattern)
-            )
-            return list(islice(matching, limit))
+            if before is not None and end is None:
+                raise EventNotFound(f"no event has the id {before!r:.80}; it may have been pruned", before)
+            for looked, uid in enumerate(_uids(snapshot, pattern, unmatched, end), 1):
+                event = _event(snapshot, uid)
+                if event is not None and (names is None or names.match(event.name)):
+                    page.rows.append(event)
+                    if len(page.rows) == limit:
+                        page.last = uid
+                        return page
+                if seconds is not None and looked % _STEP == 0 and time.monotonic() - began > seconds:
+                    page.last, page.stopped = uid, True
+                    return page
+        return page
 
-    def stream_events(self, stream: bytes) -> list[EventRow]:
-        """All events of a stream, oldest first."""
+    def stream_events(self, stream: bytes, most: int | None = None) -> list[EventRow]:
+        """The oldest events of a stream, at most so many, oldest first."""
         with self._read() as snapshot:
             keys = snapshot.rows(Table.EVENTS, *event_rows.events_of_stream(stream))
-            uids = [stream, *(event_rows.uid_of(key) for key, _ in keys)]
-            return [event for uid in uids if (event := _event(snapshot, uid)) is not None]
+            uids = [stream, *(event_rows.uid_of(key) for key, _ in islice(keys, most))]
+            events = (event for uid in uids if (event := _event(snapshot, uid)) is not None)
+            return list(islice(events, most))
 
 
 def _uids(snapshot: Snapshot, pattern: str | None, unmatched: bool, end: bytes | None) -> Iterator[bytes]:
     """The events from an index that has all that match, and maybe others; newest first, below `end`."""
     if unmatched:
-        start, stop = UNMATCHED, after_prefix(UNMATCHED)
-    elif pattern is not None and ONE not in pattern:
-        start, stop = event_rows.events_of_name(pattern)
-    else:
-        start, stop = EVENT, after_prefix(EVENT)
-    if end is not None:
-        stop = start + end
-    for key, _ in snapshot.rows(Table.EVENTS, start, stop, reverse=True):
+        return _uids_in(snapshot, (UNMATCHED, after_prefix(UNMATCHED)), end)
+    names = None if pattern is None else _names(snapshot, pattern)
+    if names is None:
+        return _uids_in(snapshot, (EVENT, after_prefix(EVENT)), end)
+    sources = [_uids_in(snapshot, event_rows.events_of_name(name), end) for name in names]
+    return sources[0] if len(sources) == 1 else heapq.merge(*sources, reverse=True)
+
+
+def _uids_in(snapshot: Snapshot, keys: event_rows.Range, end: bytes | None) -> Iterator[bytes]:
+    start, stop = keys
+    for key, _ in snapshot.rows(Table.EVENTS, start, stop if end is None else start + end, reverse=True):
         yield event_rows.uid_of(key)
 
 
-def _fits(event: EventRow, pattern: str | None) -> bool:
-    return pattern is None or bool(PatternMap([(pattern, True)]).match(event.name))
+def _names(snapshot: Snapshot, pattern: str) -> list[str] | None:
+    """The names of stored events that match; None if they are too many."""
+    if ONE not in pattern:
+        return [pattern]
+    fitting = PatternMap([(pattern, True)])
+    found: list[str] = []
+    start, stop = event_rows.names_from(pattern.partition(ONE)[0].removesuffix("."))
+    for _ in range(MOST_NAMES):
+        key, _row = next(snapshot.rows(Table.EVENTS, start, stop), (None, b""))
+        if key is None:
+            return found
+        name = event_rows.name_in(key)
+        if fitting.match(name):
+            found.append(name)
+        start = event_rows.events_of_name(name)[1]
+    return None
 
 
 def _uid(snapshot: Snapshot, id: str) -> bytes | None:

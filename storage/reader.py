@@ -21,7 +21,7 @@ from .event_reader import EventReader
 from .live_rows import parsed
 from .query import Term, Value
 from .query_fit import ParameterNames
-from .search import SECONDS, Counts, Page, counts_of, is_indexed, page_of
+from .search import SECONDS, Counts, Page, counts_of, is_indexed, oldest_of, page_of
 from .shared_view import Snapshot, release, view_of
 from .tables.record import Record, is_bare, state_of
 from .tables.schema import (
@@ -184,6 +184,11 @@ class Reader(ActorReader, EventReader):
                 names_of=names_of,
                 also=also,
             )
+
+    def stream_tasks(self, stream: bytes, most: int) -> list[Record]:
+        """Tasks of a stream, the oldest ones, at most so many, oldest first."""
+        with self._read() as snapshot:
+            return oldest_of(snapshot, stream, most)
 
     def counts(self) -> Counts:
         """How many tasks of each name are in each state, without zeros. StoreError before the store's upgrade."""

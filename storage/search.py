@@ -126,6 +126,27 @@ def page_of(
     return page
 
 
+def oldest_of(snapshot: Snapshot, stream: bytes, most: int) -> list[Record]:
+    """Tasks of a stream, the oldest ones, at most `most`, oldest first.
+
+    It looks at no more of a long stream than it takes. Of tasks that were started within the same minute, the newer
+    ones may be among them.
+    """
+    if not is_indexed(snapshot):
+        terms = [Term("stream", (), 1, ids=(stream,))]
+        return page_of(snapshot, terms, limit=None, seconds=None).records[::-1][:most]
+    facet = facet_of_id(Facet.STREAM, stream)
+    ids = [stream]
+    for key, value in snapshot.rows(Table.INDEX, facet, after_prefix(facet)):
+        ids += parsed(newest_in(key), ids_in, key, value)
+        if len(ids) > most:
+            break
+    rows = ((id, snapshot.get(Table.TASKS, id)) for id in sorted(ids))
+    records = (parsed(id, Record.unpack, id, row) for id, row in rows if row is not None)
+    # Streams with the same hash share the facet.
+    return list(islice((record for record in records if record.stream == stream), most))
+
+
 def _candidates(
     snapshot: Snapshot, fit: Fit, floor: bytes, before: bytes | None, most_unsorted: int
 ) -> Iterator[tuple[bytes, bytes]]:

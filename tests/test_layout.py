@@ -39,6 +39,7 @@ UNTESTED = {
     "storage/memory_store.py": "tests/storage/test_store.py: the conformance suite of stores passes for it",
     "supervisor/worker/actor_host.py": "tests/supervisor/worker/test_worker.py: every worker there is one",
     "storage/query_fit.py": "tests/storage/test_search.py: every search there asks it",
+    "supervisor/client/pages.py": "tests/scenarios/test_searching.py, tests/supervisor/client/test_event_calls.py",
     "supervisor/client/searches.py": "tests/scenarios/test_searching.py: every search there is one of its pages",
     "storage/reindex.py": "tests/storage/test_upgrades.py: the step from 3 to 4 there is made by it",
     "supervisor/channel/interface.py": "tests/supervisor/execution: a second channel passes there",

@@ -48,6 +48,8 @@ class Stream:
     id: str
     roots: list[StreamNode]
     """What began it; and what is left of it if its beginning has been pruned."""
+    more: bool = False
+    """Whether there is more of it than the call has asked for. The oldest are here."""
 
     def walk(self) -> Iterator[tuple[int, StreamNode]]:
         """All nodes, each before those below it, with their depths."""
@@ -59,7 +61,9 @@ class Stream:
         return asdict(self)
 
 
-def stream_of(id: str, events: Iterable[EventRecord], tasks: Iterable[TaskRecord]) -> Stream:
+def stream_of(
+    id: str, events: Iterable[EventRecord], tasks: Iterable[TaskRecord], *, more: bool = False
+) -> Stream:
     """The tree of these events and tasks.
 
     A run stands below its event, everything else below the run or task that has started or emitted it. What has lost
@@ -85,7 +89,7 @@ def stream_of(id: str, events: Iterable[EventRecord], tasks: Iterable[TaskRecord
         parent = parents[key]
         above = None if parent is None else nodes.get(parent)
         (roots if above is None else above.children).append(node)
-    return Stream(id, roots)
+    return Stream(id, roots, more)
 
 
 def _node_of(task: TaskRecord) -> StreamNode:

@@ -100,6 +100,16 @@ def events_of_name(name: str) -> Range:
     return _under(NAME + name.encode() + b"\0")
 
 
+def names_from(prefix: str) -> Range:
+    """The index rows of all events whose names begin so, by name."""
+    return _under(NAME + prefix.encode())
+
+
+def name_in(key: bytes) -> str:
+    """The name in the key of a row of the index by name."""
+    return key[1 : -ID_BYTES - 1].decode()
+
+
 def unmatched_key(uid: bytes) -> bytes:
     """The key of the row of an event that nothing handled."""
     return UNMATCHED + uid

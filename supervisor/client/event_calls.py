@@ -22,6 +22,7 @@ from ..settings import BATCH_BYTES, BATCH_LIMIT
 from ..wire.messages import Ask
 from .connection import Reply
 from .deadline import Deadline
+from .pages import MAX_LIMIT, EventPage, end_of
 from .reconnecting import ReconnectingClient
 from .start_rows import StreamLike
 from .steps import Steps
@@ -155,25 +156,33 @@ class EventCalls:
             raise EventNotFound(f"no event has the id {text!r:.80}; it may have been pruned", text)
         return record_of(row)
 
-    def events(
-        self, name: str | None, unmatched: bool, limit: int, before: EventLike | None
-    ) -> list[EventRecord]:
+    def events(self, name: str | None, unmatched: bool, limit: int, before: EventLike | None) -> EventPage:
         """See `Runtime.events`."""
         if name is not None:
             check_pattern(name)
-        check_whole("limit", limit, 0)
+        check_whole("limit", limit, 0, MAX_LIMIT)
         end = None if before is None else event_id(before)
-        rows = self._store.events(name, unmatched=unmatched, limit=limit, before=end)
-        return [record_of(row) for row in rows]
+        page = self._store.events(name, unmatched=unmatched, limit=limit, before=end)
+        return EventPage(tuple(map(record_of, page.rows)), *end_of(page.last, page.stopped))
 
-    def stream(self, id: StreamLike) -> Stream:
+    def stream(self, id: StreamLike, limit: int) -> Stream:
         """See `Runtime.stream`."""
-        key = id_bytes(id)
-        events = self._store.stream_events(key)
-        tasks = self._store.records(stream=key, limit=None)
-        if not events and not tasks:
-            raise EventNotFound(f"no stream has the id {id_text(key)}; it may have been pruned", id_text(key))
-        return stream_of(id_text(key), [record_of(row) for row in events], [view(record) for record in tasks])
+        check_whole("limit", limit, 1)
+        return stream_in(self._store, id_bytes(id), limit)
+
+
+def stream_in(reader: Reader, id: bytes, limit: int) -> Stream:
+    """The tree of a stream, with at most `limit` events and as many tasks; EventNotFound if there is nothing of it."""
+    events = reader.stream_events(id, limit + 1)
+    tasks = reader.stream_tasks(id, limit + 1)
+    if not events and not tasks:
+        raise EventNotFound(f"no stream has the id {id_text(id)}; it may have been pruned", id_text(id))
+    return stream_of(
+        id_text(id),
+        [record_of(row) for row in events[:limit]],
+        [view(record) for record in tasks[:limit]],
+        more=max(len(events), len(tasks)) > limit,
+    )
 
 
 def event_id(id: object) -> str:

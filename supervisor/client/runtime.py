@@ -39,9 +39,9 @@ from .actor_calls import ActorCalls, ActorLike, AddressedLetter, ClassLike
 from .calls import Calls, several
 from .deadline import NO_DEADLINE, Deadline
 from .event_calls import EventCalls, EventLike, row_of
+from .pages import EventPage, SearchPage
 from .reconnecting import ReconnectingClient
 from .results import Results
-from .searches import SearchPage
 from .start_queue import StartQueue
 from .start_rows import StreamLike, TaskLike
 from .steps import Steps, finish
@@ -466,19 +466,21 @@ class Runtime:
         unmatched: bool = False,
         limit: int = 100,
         before: EventLike | None = None,
-    ) -> builtins.list[EventRecord]:
+    ) -> EventPage:
         """Stored events, newest first. `name` is a name or a pattern. `unmatched`: only those that nothing handled.
 
-        For the next page, pass the last event of this one as `before`.
+        A page, which is a sequence of `EventRecord`s and takes at most about 50 ms. For the next one, pass its `cursor`
+        as `before`, or an event. Raises EventNotFound if `before` was pruned.
         """
         return self._events.events(name, unmatched, limit, before)
 
-    def stream(self, id: StreamLike) -> Stream:
+    def stream(self, id: StreamLike, *, limit: int = 10_000) -> Stream:
         """The tree of the events, runs and tasks of a stream, with their states and times, read from disk.
 
-        Raises EventNotFound if there is nothing of it.
+        `limit` is the most events and the most tasks: the oldest, and `more` says that there are others. Raises
+        EventNotFound if there is nothing of it.
         """
-        return self._events.stream(id)
+        return self._events.stream(id, limit)
 
     # --- ends ---
 

@@ -223,3 +223,15 @@ def test_a_store_of_an_older_version_is_searched_without_its_index(filled, home:
         assert found_by(reader, query, 100) == wanted[::-1], query
     with pytest.raises(StoreError, match="start a supervisor on it once"):
         reader.counts()
+
+
+def test_the_oldest_tasks_of_a_stream(filled, monkeypatch):
+    reader, records = filled
+    stream = sorted(record.id for record in records if record.stream == FIRST)
+    assert [record.id for record in reader.stream_tasks(FIRST, TASKS)] == stream
+    few = [record.id for record in reader.stream_tasks(FIRST, 10)]
+    assert few == sorted(few)
+    assert set(few) <= set(stream[:100])
+    assert few[0] == FIRST
+    monkeypatch.setattr(module, "is_indexed", lambda _: False)
+    assert [record.id for record in reader.stream_tasks(FIRST, 10)] == stream[:10]

@@ -10,11 +10,10 @@ import click
 from ....actors.errors import EventNotFound
 from ....actors.events.event import EventInfo, EventRecord
 from ....actors.events.pattern import check_pattern
-from ....actors.events.stream import Stream, stream_of
+from ....actors.events.stream import Stream
 from ....actors.ids import id_bytes, id_text
 from ....storage.reader import Reader
-from ...client.event_calls import record_of
-from ...client.views import view
+from ...client.event_calls import record_of, stream_in
 from .. import lookup
 from ..command import LazyGroup, command
 from ..display import screen, units
@@ -68,7 +67,9 @@ def events_list(pattern: str | None, unmatched: bool, limit: int, quiet: bool, a
     if pattern is not None:
         check_pattern(pattern)
     with current().reader() as reader:
-        rows = reader.events(pattern, unmatched=unmatched, limit=limit + 1 if limit else None)
+        rows = reader.events(
+            pattern, unmatched=unmatched, limit=limit + 1 if limit else None, seconds=None
+        ).rows
         more = bool(limit) and len(rows) > limit
         found = [record_of(row) for row in rows[: limit or None]]
         if quiet:
@@ -157,28 +158,33 @@ def _answer(made: EventInfo, as_json: bool) -> None:
 
 @command("show", short_help="Show the tree of a stream.")
 @click.argument("id", metavar="ID")
+@click.option(
+    "-n",
+    "--limit",
+    type=click.IntRange(min=1),
+    default=10_000,
+    show_default=True,
+    metavar="N",
+    help="Show at most N events and N tasks.",
+)
 @json_option("Print the tree as JSON.")
-def streams_show(id: str, as_json: bool) -> None:
+def streams_show(id: str, limit: int, as_json: bool) -> None:
     """Show the events, runs and tasks of a stream as a tree, with their states and times.
 
     ID is the id of the stream, of an event, or of a task or run in the stream.
     """
     with current().reader() as reader:
-        tree = _stream(reader, id)
+        tree = _stream(reader, id, limit)
     if as_json:
         screen.json(tree.as_dict())
         return
     from ..display import event_table
 
     screen.show(event_table.stream(tree, time.time()))
+    if tree.more:
+        screen.note(f"… and more: these are the oldest {limit}, see --limit")
 
 
-def _stream(reader: Reader, id: str) -> Stream:
+def _stream(reader: Reader, id: str, limit: int) -> Stream:
     event = reader.event(id)
-    stream = lookup.find(reader, id).stream if event is None else event.stream
-    records = reader.records(stream=stream, limit=None)
-    return stream_of(
-        id_text(stream),
-        [record_of(row) for row in reader.stream_events(stream)],
-        [view(record) for record in records],
-    )
+    return stream_in(reader, lookup.find(reader, id).stream if event is None else event.stream, limit)

@@ -105,7 +105,7 @@ def test_emit_many(rt: Runtime):
             rt.emit_many(wrong)
     with pytest.raises(InvalidOption):
         rt.emit_many([("audit.none", 1), ("no name", 2)])
-    assert rt.events(name="audit.none") == []
+    assert not rt.events(name="audit.none")
 
 
 def test_pages_and_patterns(rt: Runtime):
@@ -115,7 +115,9 @@ def test_pages_and_patterns(rt: Runtime):
     page = rt.events(name="page.0", limit=2)
     assert [event.data for event in rt.events(name="page.0", limit=2, before=page[-1])] == [4, 2]
     assert [event.data for event in rt.events(name="page.**", limit=2, before=page[-1].id)] == [5, 4]
-    assert rt.events(name="page.0", limit=0) == []
+    assert not rt.events(name="page.0", limit=0)
+    assert [event.data for event in rt.events(name="page.0", limit=2, before=page.cursor)] == [4, 2]
+    assert rt.events(name="page.0", limit=9).cursor is None
     assert rt.events(name="page.0", unmatched=True, limit=1)[0].data == 8
     with pytest.raises(InvalidOption):
         rt.events(name="page..")
