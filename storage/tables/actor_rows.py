@@ -205,6 +205,12 @@ def letter_ids(scan: Scan, after: bytes, most: int) -> list[bytes]:
     return ids
 
 
+def first_with_letters(scan: Scan, first: bytes, last: bytes) -> bytes | None:
+    """The first actor that has letters on disk, of those with ids from `first` to `last`; None if none has."""
+    rows = scan(Table.ACTORS, LETTER + first, after_prefix(LETTER + last), 1)
+    return rows[0][0][1:_HEAD] if rows else None
+
+
 # Names.
 
 
@@ -270,6 +276,20 @@ def due_key(due: float, id: bytes, name: str) -> bytes:
 def due_range(until: float) -> Range:
     """The index rows of reminders that are due at `until` or earlier, by time."""
     return DUE, min(DUE + _U64.pack(due_sort(until)) + b"\xff" * (ID_BYTES + 1), after_prefix(DUE))
+
+
+def due_after(time: float) -> Range:
+    """The index rows of reminders that are due later than `time`, by time."""
+    return due_range(time)[1], after_prefix(DUE)
+
+
+def reminder_at(key: bytes) -> bytes:
+    """The key of the reminder in its index row; ValueError if that is malformed."""
+    middle = 1 + _U64.size
+    end = middle + ID_BYTES
+    if len(key) <= end:
+        raise ValueError("not a reminder's time: too short")
+    return OWN + key[middle:end] + REMINDER + key[end:]
 
 
 def reminder_of_due_key(key: bytes) -> tuple[float, bytes, str]:

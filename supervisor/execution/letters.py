@@ -341,6 +341,7 @@ class Letters:
         if sum(len(queue) for lane, queue in turns.items() if lane != Lane.CODE) >= FEW:
             return
         ids = letter_ids(self._commits.scan, self._unread, AT_ONCE)
+        self._table.load_actors(ids)
         for id in ids:
             try:
                 actor = self.find(id)
@@ -376,7 +377,9 @@ class Letters:
 
     def _remind(self) -> None:
         self._alarm = None
-        for due in self.reminders.take_due(self._commits.clock.time(), AT_ONCE):
+        due_now = self.reminders.take_due(self._commits.clock.time(), AT_ONCE)
+        self._table.load_actors(due.actor for due in due_now)
+        for due in due_now:
             actor = self.receiver(due.actor)
             if actor is not None and not (due.repeated and self._is_full(actor)):
                 self.post(actor, due.letter)

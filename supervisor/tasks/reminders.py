@@ -14,9 +14,11 @@ from ...actors.ids import new_id
 from ...actors.refs.letter import HEAD
 from ...storage.store import Store
 from ...storage.tables.actor_rows import (
+    due_after,
     due_key,
     due_range,
     pack_reminder,
+    reminder_at,
     reminder_key,
     reminder_name,
     reminder_of_due_key,
@@ -61,7 +63,10 @@ class Reminders:
         if due is None or letter is None:
             self._store.delete(Table.ACTORS, key)
             return
-        self._store.put(Table.ACTORS, key, pack_reminder(due, every, letter))
+        self._put(actor, name, due, every, letter)
+
+    def _put(self, actor: bytes, name: str, due: float, every: float | None, letter: bytes) -> None:
+        self._store.put(Table.ACTORS, reminder_key(actor, name), pack_reminder(due, every, letter))
         self._store.put(Table.ACTORS, due_key(due, actor, name), b"")
         if self.first is None or due < self.first:
             self.first = due
@@ -76,19 +81,28 @@ class Reminders:
 
         The caller posts the letters into the same batch.
         """
+        store = self._store
+        found = [key for key, _ in store.look(Table.ACTORS, *due_range(now), limit=most + 1)]
+        # One more than are taken: it is the first one that is left.
+        left = found[most:] or [key for key, _ in store.look(Table.ACTORS, *due_after(now), limit=1)]
+        self.first = reminder_of_due_key(left[0])[0] if left else None
+        keys = {index: reminder_at(index) for index in found[:most]}
+        rows = store.get_many(Table.ACTORS, keys.values())
         due: list[Due] = []
-        for index, _ in self._store.look(Table.ACTORS, *due_range(now), limit=most):
-            at, actor, name = reminder_of_due_key(index)
-            row = self._store.get(Table.ACTORS, reminder_key(actor, name))
-            self._store.delete(Table.ACTORS, index)
+        for index, key in keys.items():
+            row = rows.get(key)
+            store.delete(Table.ACTORS, index)
             if row is None:
                 log.error("a reminder's time without the reminder is removed: %s", index.hex())
                 continue
+            at, actor, name = reminder_of_due_key(index)
             _, every, letter = unpack_reminder(row)
-            self.set(actor, name, next_due(at, every, now), every, letter)
+            again = next_due(at, every, now)
+            if again is None:
+                store.delete(Table.ACTORS, key)
+            else:
+                self._put(actor, name, again, every, letter)
             due.append(Due(actor, with_new_id(letter), every is not None))
-        left = self._store.look(Table.ACTORS, *due_range(math.inf), limit=1)
-        self.first = reminder_of_due_key(left[0][0])[0] if left else None
         return due
 
 

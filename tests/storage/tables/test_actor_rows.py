@@ -72,6 +72,7 @@ def test_names_sort_by_class_then_name(made: list[tuple[str, str]], class_name: 
 def test_reminders_sort_by_time(made: list[tuple[float, bytes, str]], now: float):
     keys = sorted(rows.due_key(*one) for one in made)
     told = [rows.reminder_of_due_key(key) for key in keys]
+    assert [rows.reminder_at(key) for key in keys] == [rows.reminder_key(id, name) for _, id, name in told]
     assert told == sorted(told)
     for (due, *rest), original in zip(
         sorted(told, key=lambda one: (one[1], one[2], one[0])),
@@ -155,6 +156,9 @@ def test_a_key_that_is_no_name(key: bytes):
 def test_a_key_that_is_no_time_of_a_reminder(key: bytes):
     with pytest.raises(ValueError, match=r"not a reminder|utf-8"):
         rows.reminder_of_due_key(key)
+    if len(key) < 26:
+        with pytest.raises(ValueError, match="not a reminder"):
+            rows.reminder_at(key)
 
 
 ID = bytes(range(16))

@@ -69,6 +69,18 @@ def test_a_repeated_one_stays(home: Path) -> None:
     told(home, story, 2)
 
 
+def test_a_part_of_those_that_are_due_leaves_the_next_one(home: Path) -> None:
+    def story(reminders: Reminders) -> None:
+        for number in range(5):
+            reminders.set(ACTOR, f"{number}", 10 + number, 100 if number == 1 else None, LETTER)
+        assert len(reminders.take_due(20, 3)) == 3
+        assert reminders.first == 13
+        assert [due.repeated for due in reminders.take_due(20, 2)] == [False, False]
+        assert reminders.first == 111
+
+    told(home, story, 2)
+
+
 def test_one_is_changed_and_removed(home: Path) -> None:
     def story(reminders: Reminders) -> None:
         reminders.set(ACTOR, "one", 10, None, LETTER)

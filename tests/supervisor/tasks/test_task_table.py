@@ -9,12 +9,16 @@ from pathlib import Path
 import msgpack
 import pytest
 
+from actors_stage import CLASSES, letter
 from room import consistent, declared, room, small_windows
 from understudy.actors.attempt.host import Ending
+from understudy.actors.ids import new_id
 from understudy.actors.state import Event, IllegalTransition, State
 from understudy.storage.check import check
+from understudy.storage.tables.actor_rows import letter_key
 from understudy.storage.tables.record import Record
-from understudy.storage.tables.schema import Lane, Table, log_key
+from understudy.storage.tables.schema import Lane, Table, actor_sort, log_key
+from understudy.supervisor.tasks.live_actor import LiveActor
 from understudy.supervisor.wire.messages import Report
 
 
@@ -42,6 +46,49 @@ def test_those_read_back_together_keep_their_mail_and_their_logs(home: Path):
             logs = [key for key, _ in it.rows(Table.LOGS)]
             assert sorted(logs) == sorted([log_key(with_log, 2), *(log_key(id, 1) for id in ids)])
             assert it.table.tasks == {}
+
+    asyncio.run(story())
+
+
+def test_actors_that_are_read_together_are_as_those_read_alone(home: Path):
+    async def story() -> None:
+        async with room(home, tasks=CLASSES, workers=0) as it:
+            ids = [new_id() for _ in range(6)]
+            bare, with_letters, damaged, ended, _missing, last = ids
+            for id in (bare, with_letters, ended, last):
+                record = Record(id, "Account", 1.0, id)
+                record.actor, record.state = "", State.IDLE
+                record.place = int(Lane.IDLE), actor_sort("Account", volatile=False)
+                if id == ended:
+                    record.ended, record.state, record.place = 2.0, State.COMPLETED, None
+                it.commits.put(Table.TASKS, id, record.pack())
+            it.commits.put(Table.TASKS, damaged, b"no record")
+            it.commits.put(Table.ARGS, bare, b"args")
+            for number in (3, 4):
+                it.commits.put(Table.ACTORS, letter_key(with_letters, number), letter())
+            await it.settle()
+            it.table.load_actors([*ids, bare])
+            together = {id: it.table.tasks[id] for id in (bare, with_letters, last)}
+            assert it.table.tasks == together
+            it.table.tasks.clear()
+            for id, task in together.items():
+                alone = it.table.find(id)
+                assert isinstance(task, LiveActor)
+                assert isinstance(alone, LiveActor)
+                assert (task.args, task.key, task.record.pack()) == (
+                    alone.args,
+                    alone.key,
+                    alone.record.pack(),
+                )
+                assert (task.box.first, task.box.count, task.box.bytes) == (
+                    alone.box.first, alone.box.count, alone.box.bytes,
+                )  # fmt: skip
+            assert together[with_letters].box.count == 2  # type: ignore[attr-defined]
+            it.table.load_actors([])
+            for id in (bare, last):
+                it.table.tasks.pop(id)
+            it.commits.delete(Table.ACTORS, letter_key(with_letters, 3))
+            it.commits.delete(Table.ACTORS, letter_key(with_letters, 4))
 
     asyncio.run(story())
 
