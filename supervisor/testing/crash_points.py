@@ -16,6 +16,8 @@ import functools
 import os
 import re
 import signal
+import threading
+import time
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 from importlib import import_module
@@ -114,6 +116,10 @@ POINTS: Final[dict[str, tuple[Process, str]]] = {
 #: Points whose function never returns.
 ONE_WAY: Final = frozenset({"middleman"})
 
+#: Seconds that the main thread goes on while another one waits at its point for the death of the process. If the main
+#: thread says too early what the other one has yet to do, it does so meanwhile.
+GO_ON: Final = 0.02
+
 _WANTED: Final = re.compile(
     r"(?P<point>[a-z]+)\.(?P<side>before|after):(?P<count>[1-9]\d{0,8})(?:@(?P<note>.+))?"
 )
@@ -202,5 +208,7 @@ def _die(note: str | None) -> None:
             os.close(os.open(note, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         except FileExistsError:
             return
+    if threading.current_thread() is not threading.main_thread():
+        time.sleep(GO_ON)
     os.kill(os.getpid(), signal.SIGKILL)
     signal.pause()

@@ -42,6 +42,13 @@ class Feed(Actor, name="news-feed", aliases=["old-news-feed"]):
         return url
 
 
+class Witness(Actor):
+    """Answers without the disk."""
+
+    def here(self) -> str:
+        return "here"
+
+
 class Slow(Actor, durable=True):
     def __init__(self) -> None:
         self.calls = 0
