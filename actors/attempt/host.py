@@ -45,6 +45,8 @@ DETAIL_LIMIT: Final = 64_000
 DETAILS_LIMIT: Final = 1_000
 
 _OWN_CODE: Final = str(Path(__file__).parents[1]) + os.sep
+#: The file that calls the methods of actors.
+_CALLER: Final = str(Path(__file__).with_name("resident.py"))
 
 
 class Ending(IntEnum):
@@ -288,6 +290,9 @@ def _leave_out_own_frames(told: traceback.TracebackException) -> None:
         users = [frame for frame in part.stack if not frame.filename.startswith(_OWN_CODE)]
         if users:
             part.stack[:] = users
+        elif part.stack and part.stack[-1].filename == _CALLER:
+            # It could not even be called, because there is no such method or because of its arguments.
+            part.stack = None  # type: ignore[assignment]  # then there is no heading either
         waiting += [part.__cause__, part.__context__, *(part.exceptions or ())]
 
 

@@ -10,7 +10,7 @@ import msgpack
 
 from .. import values
 from ..errors import InvalidValue
-from ..refs.actor import Actor, read_only_methods, restore_state, state_of
+from ..refs.actor import Actor, public_methods, read_only_methods, restore_state, state_of
 from ..refs.actor_options import ActorOptions
 from ..refs.letter import Letter, Op
 from ..refs.methods import checked_path, method_of, place_of
@@ -144,7 +144,7 @@ class Resident:
             return (getattr, (place, name), {}), NONE
         if letter.op is Op.SET:
             return (setattr, (place, name, payload), {}), NONE
-        function = getattr(place, name)
+        function = self._function(place, name)
         if not callable(function):
             cls = type(self.object).__qualname__
             instead = f"{cls}.{path} is no method: read it as an attribute, by proxy().{path}.get()"
@@ -152,6 +152,16 @@ class Resident:
         args, kwargs = ((), {}) if payload is None else payload
         types = NONE if method is None else method.annotations
         return (function, *(types.lift(args, kwargs) if types.typed else (args, kwargs))), types
+
+    def _function(self, place: Any, name: str) -> Any:
+        try:
+            return getattr(place, name)
+        except AttributeError as error:
+            within = error.__traceback__ is not None and error.__traceback__.tb_next is not None
+            if within or not isinstance(place, Actor):
+                raise
+            there = ", ".join(sorted(public_methods(self.cls))) or "none"
+            raise AttributeError(f"{error}. The methods of {self.cls.__qualname__}: {there}") from None
 
     def retry_delay(self, outcome: Outcome, tries: int) -> float | None:
         """Seconds until a letter that was told, and tried so often before, is tried again; None if it has failed."""

@@ -228,6 +228,12 @@ def read_only_methods(cls: Any) -> Iterator[str]:
     return (name for name in dir(cls) if is_read_only(inspect.getattr_static(cls, name)))
 
 
+def public_methods(cls: Any) -> Iterator[str]:
+    """The names of the methods that a class has beside those of every actor."""
+    names = (name for name in dir(cls) if not name.startswith("_") and not hasattr(Actor, name))
+    return (name for name in names if callable(inspect.getattr_static(cls, name)))
+
+
 # --- state ---
 
 

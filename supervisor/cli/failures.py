@@ -72,4 +72,5 @@ def text_of(error: BaseException) -> str:
 
 def _with_traceback(traceback: str, said: object) -> str:
     trace, line = escape.block(traceback), f"Error: {escape.one_line(said)}"
-    return f"{trace}\n{line}" if trace else line
+    # What no code of the app has raised has no frames, and its message is in the line.
+    return f"{trace}\n{line}" if "\n" in trace else line

@@ -6,6 +6,7 @@ import logging
 import struct
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
+from itertools import islice
 from typing import Final
 
 from ...actors.errors import StoreCorrupt
@@ -155,13 +156,13 @@ class Queues:
         return self._all_at(key for key, _ in rows if self._stands(key))
 
     def without_code(self, most: int) -> dict[str, int]:
-        """The tasks that wait for code, as far as they are on disk: how many of each name, at most `most` in all."""
+        """How many tasks of each name wait for code: at most `most` on disk, and `most` actors with messages."""
         first: dict[bytes, bytes] = {}
         counts: Counter[bytes] = Counter()
         for key, _ in self._commits.scan(Table.LIVE, *_CODE_ROWS, most):
             counts[key[1:9]] += 1
             first.setdefault(key[1:9], key)
-        named: Counter[str] = Counter()
+        named = Counter(actor.record.name for actor in islice(self.turns[Lane.CODE], most))
         for sort, key in first.items():
             task = self._at(key) if self._stands(key) else None
             if task is not None:

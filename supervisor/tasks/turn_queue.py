@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+from collections.abc import Iterator
 
 from ...storage.tables.schema import ready_sort
 from .live_actor import LiveActor
@@ -23,6 +24,10 @@ class TurnQueue:
 
     def __len__(self) -> int:
         return len(self._places)
+
+    def __iter__(self) -> Iterator[LiveActor]:
+        """The actors that stand here, in no order."""
+        return (actor for _, number, actor in self._heap if self._places.get(actor.id) == number)
 
     def push(self, actor: LiveActor) -> None:
         """Add an actor; nothing if it stands here already."""

@@ -20,7 +20,13 @@ from understudy.storage.tables.schema import Lane, Table, due_sort, live_id, liv
 from waiting import until
 
 OLD = """
-    from understudy import task
+    from understudy import Actor, task
+    class Till(Actor, durable=True):
+        def __init__(self): self.sum = 0
+        def on_receive(self, n): self.sum += n
+        def add(self, n):
+            self.sum += n
+            return self.sum
     @task
     def charge(n): return ["old", n]
     @task(isolate=True)
@@ -93,11 +99,17 @@ def waiting(rt: Runtime, ids: list[str]) -> bool:
 
 
 def understudy(home: Path, *args: str) -> str:
+    """What a command says, on both of its outputs."""
+    with begun(home, *args) as process:
+        said, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, said
+    return said
+
+
+def begun(home: Path, *args: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "understudy.supervisor.cli", "--home", str(home), *args]
     wide = {**os.environ, "COLUMNS": "200"}
-    return subprocess.run(
-        command, capture_output=True, text=True, check=True, timeout=PATIENCE, env=wide
-    ).stdout
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=wide)
 
 
 def test_tasks_of_another_app_wait_and_then_run(home: Path, apps: Path):
@@ -137,6 +149,30 @@ def test_a_module_that_is_declared_later_brings_its_tasks_to_run(home: Path, app
         assert rt.run(till_old.charge, 9, timeout=PATIENCE) == ["old", 9]
         assert [rt.result(id, PATIENCE) for id in ids[:3]] == [["old", n] for n in range(3)]
         assert [rt.result(id, PATIENCE) for id in ids[3:]] == [0, 1, 2] * 2
+
+
+def test_actors_of_another_app_wait_and_the_command_line_says_so(home: Path, apps: Path):
+    with runtime(home, app="till_old") as rt:
+        ref = rt.actor("till_old:Till", "ada")
+        assert ref.call("add", 1) == 1
+    waits = "its code: the app does not declare it"
+    with runtime(home, app="till_other") as rt:
+        assert f"till_old:Till/ada waits for {waits}" in understudy(home, "actor", "tell", "Till/ada", "2")
+        assert rt.tree()["waits_for_code"] == {"till_old:Till": 1}
+        assert "1 tasks wait for code" in understudy(home, "tree")
+        for command in ("ps", "actor ls"):
+            assert f"actors of till_old:Till wait for {waits}" in understudy(home, *command.split())
+        for command in ("show", "actor show"):
+            assert waits in understudy(home, *command.split(), ref.id)
+        with begun(home, "actor", "call", "Till/ada", "add", "4") as call:
+            assert call.stdout is not None
+            assert f"till_old:Till/ada waits for {waits}" in call.stdout.readline()
+            import till_old  # noqa: F401 - its code comes
+
+            rt.actor("till_old:Till", "bob")
+            assert call.communicate(timeout=PATIENCE)[0] == "7\n"
+        assert rt.tree()["waits_for_code"] == {}
+        assert waits not in understudy(home, "ps")
 
 
 def test_serve_says_how_many_wait(home: Path, apps: Path):

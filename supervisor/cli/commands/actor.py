@@ -29,10 +29,12 @@ from ..exit_codes import ExitCode
 from ..failures import CliError
 from ..params import ACTOR, DURATION, JSON, KEYWORD, METHOD, json_option
 from ..session import current
-from .tasks import arguments_of, note_absence, with_ids
+from .tasks import absence, arguments_of, note_absence, note_code, waits_for, with_ids
 
 if TYPE_CHECKING:
     from ....actors.refs.ref import ActorRef
+    from ....storage.tables.record import Record
+    from ...client.runtime import Runtime
 
 #: Each command of the group and its module, relative to `understudy.supervisor.cli`.
 COMMANDS: Final = dict.fromkeys(
@@ -109,6 +111,7 @@ def actor_ls(cls: str | None, prefix: str, limit: int, quiet: bool, as_json: boo
             records = list(_records(reader, names))
             screen.show(actor_table.actors(with_ids(records, width), width, time.time()))
             note_absence([record.state for record in records])
+            note_code(reader, records)
         else:
             screen.note(_none_there(cls, prefix))
     if more:
@@ -147,8 +150,10 @@ def actor_show(ref: str, as_json: bool) -> None:
         ]
         dead = len(reader.dead_letters(record.id))
         extra = arguments_of(reader, record.id, seen.state)
+    needs, why = waits_for(seen)
     if as_json:
         more = {
+            "waits_for": needs,
             "durable": not record.volatile,
             "state_size": None if state is None else len(state),
             "reminders": [
@@ -168,7 +173,7 @@ def actor_show(ref: str, as_json: bool) -> None:
         *(("reminder", actor_table.reminder(*each, now)) for each in reminders),
         ("dead letters", f"{dead:,}; see `understudy actor dead`" if dead else "none"),
     ]
-    screen.show(task_table.sheet(seen, extra, now, more=facts))
+    screen.show(task_table.sheet(seen, extra, now, needs, why, more=facts))
     note_absence([seen.state])
 
 
@@ -310,8 +315,10 @@ def actor_call(
     Each JSON is one positional argument; "-" reads it from standard input. Text needs quotes inside the shell's:
     understudy actor call Account/ada rename '"Ada"'. The actor must be alive: Runtime.actor starts one.
     """
-    with _reached(ref, key, timeout) as there, values.foreign_allowed():
-        value = there.call(method, *args, **dict(kwargs))
+    with _reached(ref, key, timeout) as (there, note), values.foreign_allowed():
+        answer = there.submit(method, *args, **dict(kwargs))
+        note()
+        value = answer.get()
     screen.value(value, as_json=as_json)
 
 
@@ -324,8 +331,9 @@ def actor_tell(ref: str, message: Any, key: str | None) -> None:
 
     Returns once it is on disk, or was taken in by an actor that is not durable.
     """
-    with _reached(ref, key) as there:
+    with _reached(ref, key) as (there, note):
         there.tell(message)
+        note()
 
 
 @command("redrive", short_help="Send an actor's dead letters again.")
@@ -354,8 +362,10 @@ def actor_stop(ref: str, timeout: float | None, as_json: bool) -> int:
 
     Its name is free then. `understudy cancel ID` stops one that hangs.
     """
-    with _reached(ref, None, timeout) as there:
-        stopped = there.stop()
+    with _reached(ref, None, timeout) as (there, note):
+        answer = there.stop(block=False)
+        note()
+        stopped = answer.get()
     name = task_text.name(there.class_name, there.name)
     said = f"{name} {'has stopped' if stopped else 'had stopped already'}"
     screen.answer(said, {"id": there.id, "stopped": stopped}, as_json=as_json)
@@ -363,15 +373,20 @@ def actor_stop(ref: str, timeout: float | None, as_json: bool) -> int:
 
 
 @contextmanager
-def _reached(ref: str, key: str | None, timeout: float | None = None) -> Iterator[ActorRef[Any]]:
-    """A reference to the actor that `ref` names. Errors of its methods are RemoteErrors of no other class."""
+def _reached(
+    ref: str, key: str | None, timeout: float | None = None
+) -> Iterator[tuple[ActorRef[Any], Callable[[], None]]]:
+    """A reference to the actor that `ref` names, and what says so if a message that was sent waits for its code.
+
+    Errors of its methods are RemoteErrors of no other class.
+    """
     from ....actors.refs.ref import ActorRef
 
     with current().reader() as reader, current().runtime() as runtime:
         record = lookup.find_actor(reader, ref)
         there: ActorRef[Any] = ActorRef(record.id, record.name, record.actor or None, runtime)
         try:
-            yield there.options(key=key, timeout=timeout)
+            yield there.options(key=key, timeout=timeout), lambda: _note_wait(runtime, record)
         except RemoteError as error:
             raise RemoteError(str(error.error), error.error) from None
         except AskTimeout:
@@ -381,3 +396,11 @@ def _reached(ref: str, key: str | None, timeout: float | None = None) -> Iterato
                 f"{name} has not answered within {timeout:g} s. The message stays in its mailbox. A call that is to be "
                 "handled once, however often it is sent, needs a --key from the first time on",
             ) from None
+
+
+def _note_wait(runtime: Runtime, record: Record) -> None:
+    tree = runtime.tree()
+    if record.name in tree["waits_for_code"]:
+        name = escape.one_line(task_text.name(record.name, record.actor))
+        why = task_text.waits(*absence(tree, record.name))
+        screen.note(f"{name} waits for {why}. The message stays in its mailbox")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import click
@@ -140,6 +140,7 @@ def ps(
         else:
             show_tasks(found)
             note_absence([record.state for record in found])
+            note_code(reader, found)
         if more:
             screen.note(f"… and more: these are the newest {limit}, see --limit")
 
@@ -199,6 +200,17 @@ def note_absence(states: Iterable[State]) -> None:
         )
 
 
+def note_code(reader: Reader, found: Iterable[TaskRecord]) -> None:
+    """Say so if actors among these have messages and wait for code, which only the supervisor knows."""
+    idle = (record for record in found if record.state is State.IDLE)
+    classes = {record.task for record in idle if reader.mailbox_depth(id_bytes(record.id))}
+    if not classes or (tree := _tree()) is None:
+        return
+    for name in sorted(classes & tree["waits_for_code"].keys()):
+        why = task_text.waits(*absence(tree, name))
+        screen.note(f"actors of {escape.one_line(name)} wait for {why}")
+
+
 def show_tasks(found: Sequence[TaskRecord]) -> None:
     """Show the table in the terminal's width."""
     from ..display import task_table
@@ -231,31 +243,44 @@ def show(id: str, as_json: bool) -> None:
         record = lookup.find(reader, id)
         seen = view(record, reader.mailbox_depth(record.id))
         extra = arguments_of(reader, record.id, seen.state)
-    waits_for, why = _waits_for(seen)
+    needs, why = waits_for(seen)
     if as_json:
-        screen.json({**task_text.document(seen), "waits_for": waits_for, **extra})
+        screen.json({**task_text.document(seen), "waits_for": needs, **extra})
         return
     from ..display import task_table
 
-    screen.show(task_table.sheet(seen, extra, time.time(), waits_for, why))
+    screen.show(task_table.sheet(seen, extra, time.time(), needs, why))
     note_absence([seen.state])
 
 
-def _waits_for(record: TaskRecord) -> tuple[str | None, str]:
-    """What a queued task waits for, and why; also what the store does not say: a supervisor, room on the disk, or a
-    module that cannot be imported."""
-    if record.state is not State.QUEUED:
+def waits_for(record: TaskRecord) -> tuple[str | None, str]:
+    """What a queued task or an actor with messages waits for, and why; also what the store does not say: a supervisor,
+    room on the disk, code of an actor, or a module that cannot be imported."""
+    if record.state is not State.QUEUED and not (record.state is State.IDLE and record.mailbox_depth):
         return None, ""
-    try:
-        with current().runtime() as runtime:
-            tree = runtime.tree()
-    except (CliError, NotRunning, SupervisorLost):
+    tree = _tree()
+    if tree is None:
         return "supervisor", ""
     if tree["waits_for_room"]:
         return "room", ""
-    if record.waits_for == "code" and (why := tree["not_imported"].get(record.task)):
-        return "import", why
+    if record.waits_for == "code" or (record.actor is not None and record.task in tree["waits_for_code"]):
+        return absence(tree, record.task)
     return record.waits_for, ""
+
+
+def _tree() -> dict[str, Any] | None:
+    """What the supervisor says of itself; None if there is none."""
+    try:
+        with current().runtime() as runtime:
+            return runtime.tree()
+    except (CliError, NotRunning, SupervisorLost):
+        return None
+
+
+def absence(tree: Mapping[str, Any], name: str) -> tuple[str, str]:
+    """What a task of this name waits for, whose code is absent, and why."""
+    why = tree["not_imported"].get(name)
+    return ("import", why) if why else ("code", "")
 
 
 def arguments_of(reader: Reader, id: bytes, state: State) -> dict[str, Any]:

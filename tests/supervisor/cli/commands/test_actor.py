@@ -43,7 +43,16 @@ def test_what_a_method_raises_is_shown_with_its_traceback(bank: Stage, account: 
     assert answer.code == ExitCode.TASK_FAILED, "an error of the method is none of this command"
     assert "raise BrokenPipeError(why)" in answer.err
     assert answer.err.splitlines()[-1] == "Error: BrokenPipeError: \\x1b[2J"
-    assert "no attribute 'nope'" in bank("actor", "call", account, "nope").err
+
+
+def test_a_call_that_no_method_takes_says_which_there_are(bank: Stage, account: str):
+    (line,) = bank("actor", "call", account, "nope").err.splitlines()
+    assert line.startswith(
+        "Error: AttributeError: 'Account' object has no attribute 'nope'. The methods of Account: "
+    )
+    assert " deposit, " in line
+    (line,) = bank("actor", "call", account, "deposit").err.splitlines()
+    assert line.startswith("Error: TypeError: Account.deposit() missing 1 required positional argument")
 
 
 def test_a_call_waits_no_longer_than_it_may(bank: Stage, account: str):
