@@ -77,6 +77,11 @@ class Core:
     def _worker_died(self, pid: int, status: ExitStatus) -> None:
         self.events.notice("understudy.worker.died", {"pid": pid, "exit": str(status)})
 
+    def clock_was_set(self) -> None:
+        """The wall clock was set, or has gone on while the machine slept."""
+        self.letters.clock_was_set()
+        self.dispatcher.clock_was_set()
+
     def _take_turn(self) -> None:
         self.turn_asked = False
         try:

@@ -33,6 +33,7 @@ from ..execution.attempts import Attempts
 from ..execution.pool import Pool
 from ..execution.worker_seat import WorkerSeat
 from ..home import Home, HomeLock, pid_namespace
+from ..linux.clock_watch import ClockWatch
 from ..linux.processes import allow_open_files, become_subreaper, kill_strays
 from ..settings import Settings
 from ..tasks.commit_loop import CommitLoop
@@ -128,6 +129,7 @@ class Supervisor:
 
         self._core = core = Core(commits, self._settings, facts, open_pool, open_files)
         self._boxes = BoxSweep(self._home.path, cookie, core.table.record)
+        self._clock_watch = ClockWatch(core.clock_was_set)
         core.attempts.on_left_behind = self._boxes.ask
         core.service.on_stop = self.stop
         self._folders = TaskFolders(self._home.path, core.table.record)
@@ -231,6 +233,7 @@ class Supervisor:
     # --- the end ---
 
     async def _shut_down(self) -> None:
+        self._clock_watch.close()
         self._core.dispatcher.stop()
         self._core.turns.stop()
         self._core.letters.stop()

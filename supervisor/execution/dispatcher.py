@@ -18,6 +18,7 @@ from ...storage.tables.schema import Lane
 from ..channel.interface import HANDED
 from ..settings import Settings
 from ..task_kinds import LIMITED, TaskKind
+from ..tasks.alarm import Alarm
 from ..tasks.commit_loop import CommitLoop
 from ..tasks.live_actor import LiveActor
 from ..tasks.live_task import LiveTask
@@ -42,8 +43,6 @@ IMPORT_AGAIN: Final = 0.25
 IMPORT_AGAIN_MOST: Final = 60.0
 #: Seconds between two looks for room on a disk that is nearly full.
 ROOM_LOOK: Final = 1.0
-#: Seconds after which the clock is looked at again for delayed tasks: it may have been set, or the machine asleep.
-CLOCK_LOOK: Final = 5.0
 
 
 class Dispatcher:
@@ -69,8 +68,7 @@ class Dispatcher:
         #: Asks for a turn of the loop, in which `dispatch` is called.
         self._turn = turn
         self._look: asyncio.TimerHandle | None = None
-        self._alarm: asyncio.TimerHandle | None = None
-        self._alarm_at = 0.0
+        self._alarm = Alarm(commits.clock, turn)
         self._room_look: asyncio.TimerHandle | None = None
         self._absent_told: asyncio.TimerHandle | None = None
         self._absent: dict[str, int] = {}
@@ -92,10 +90,15 @@ class Dispatcher:
         """Hand out nothing more."""
         self.paused = True
         for timer in (
-            self._look, self._alarm, self._room_look, self._absent_told, self._import_timer, self._import,
+            self._look, self._room_look, self._absent_told, self._import_timer, self._import,
         ):  # fmt: skip
             if timer is not None:
                 timer.cancel()
+        self._alarm.stop()
+
+    def clock_was_set(self) -> None:
+        """The wall clock was set: delayed tasks begin at its times."""
+        self._alarm.look()
 
     def dispatch(self) -> None:
         """Hand out what can be handed out now."""
@@ -381,21 +384,8 @@ class Dispatcher:
         if released == AT_ONCE:
             self._turn()
         due = self._queues.next_due()
-        if due is None:
-            return
-        if self._alarm is not None:
-            if (
-                self._alarm_at <= due
-                and not self._alarm.cancelled()
-                and self._alarm.when() > self._loop.time()
-            ):
-                return
-            self._alarm.cancel()
-        self._alarm_at = due
-        wait = max(0.0, due - self._clock.time())
-        if self._clock.can_be_set:
-            wait = min(wait, CLOCK_LOOK)
-        self._alarm = self._loop.call_later(wait, self._turn)
+        if due is not None:
+            self._alarm.set(due)
 
 
 @dataclass(slots=True)

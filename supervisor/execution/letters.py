@@ -19,6 +19,7 @@ from ...actors.refs.port import PostKind
 from ...storage.tables.actor_rows import dead_key, letter_ids, name_key, pack_dead, reply_key, reply_rows
 from ...storage.tables.schema import Lane, Table
 from ..settings import Settings
+from ..tasks.alarm import Alarm
 from ..tasks.commit_loop import CommitLoop
 from ..tasks.live_actor import LiveActor
 from ..tasks.mailboxes import Mailboxes, Overfill
@@ -35,8 +36,6 @@ FEW: Final = 500
 UNWRITTEN: Final = 1.0
 #: Answers that have arrived, gathered at most before they are removed.
 SEEN_MOST: Final = 1_000
-#: Seconds between two looks at the clock for reminders: it may have been set, or the machine asleep.
-CLOCK_LOOK: Final = 5.0
 
 Answer = bytes | UnderstudyError
 """A reply as its actor has packed it, or an error of the supervisor."""
@@ -64,7 +63,7 @@ class Letters:
         #: Asks for a turn of the event loop, in which changes are carried out.
         self._turn = turn
         self.reminders = Reminders(self._store)
-        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm = Alarm(commits.clock, self._remind)
         #: Where to look for further actors with letters on disk; None if there are none.
         self._unread: bytes | None = None
         #: Actors with an ask that is not on disk, and the timer after which it is written.
@@ -79,9 +78,9 @@ class Letters:
 
     def stop(self) -> None:
         """Stop the timers."""
-        for timer in (self._alarm, self._unwritten_timer):
-            if timer is not None:
-                timer.cancel()
+        self._alarm.stop()
+        if self._unwritten_timer is not None:
+            self._unwritten_timer.cancel()
 
     def recover(self) -> None:
         """At boot: find the actors that have letters, and the first reminder."""
@@ -360,23 +359,14 @@ class Letters:
 
     def set_alarm(self) -> None:
         """Wait for the first reminder."""
-        first = self.reminders.first
-        if first is None:
-            return
-        wait = max(0.0, first - self._commits.clock.time())
-        if self._commits.clock.can_be_set:
-            wait = min(wait, CLOCK_LOOK)
-        if self._alarm is not None:
-            if (
-                not self._alarm.cancelled()
-                and self._loop.time() < self._alarm.when() <= self._loop.time() + wait
-            ):
-                return
-            self._alarm.cancel()
-        self._alarm = self._loop.call_later(wait, self._remind)
+        if self.reminders.first is not None:
+            self._alarm.set(self.reminders.first)
+
+    def clock_was_set(self) -> None:
+        """The wall clock was set: reminders come at its times."""
+        self._alarm.look()
 
     def _remind(self) -> None:
-        self._alarm = None
         due_now = self.reminders.take_due(self._commits.clock.time(), AT_ONCE)
         self._table.load_actors(due.actor for due in due_now)
         for due in due_now:

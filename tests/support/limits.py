@@ -73,7 +73,7 @@ LIMITS = {
     "time between two checks of memory limits": "supervisor.execution.pool.MEMORY_LOOK",
     "time between two checks of `worker_memory`": "supervisor.execution.pool.RECYCLE_LOOK",
     "time between two checks of a nearly full disk": "supervisor.execution.dispatcher.ROOM_LOOK",
-    "longest time between two checks of the wall clock": "supervisor.execution.dispatcher.CLOCK_LOOK",
+    "longest time between two checks of the wall clock": "supervisor.tasks.alarm.CLOCK_LOOK",
     "lateness of a timer above which the supervisor assumes a pause": "supervisor.rules.pauses.PAUSE",
     "time between two searches for containers left behind": "supervisor.boxes.sweep.SWEEP_EVERY",
     "time that a task's connections get to close when it has ended": "actors.attempt.open_resource.CLOSE_WITHIN",

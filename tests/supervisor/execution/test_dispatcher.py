@@ -18,6 +18,7 @@ from understudy.supervisor.channel.local import AHEAD
 from understudy.supervisor.execution import dispatcher as dispatcher_module
 from understudy.supervisor.execution.dispatcher import STRIDE
 from understudy.supervisor.rules.pace import AHEAD_SECONDS, QUICK
+from understudy.supervisor.tasks import alarm
 from understudy.supervisor.wire.messages import Order, Report
 
 
@@ -250,7 +251,7 @@ def test_priority_and_then_age(home: Path):
 
 def test_the_clock_is_looked_at_again_after_a_while(home: Path, monkeypatch: Any):
     """A clock that is set, or a machine that slept: the timer alone would come too late."""
-    monkeypatch.setattr(dispatcher_module, "CLOCK_LOOK", 0.02)
+    monkeypatch.setattr(alarm, "CLOCK_LOOK", 0.02)
 
     async def story() -> None:
         async with room(home) as it:
@@ -260,6 +261,22 @@ def test_the_clock_is_looked_at_again_after_a_while(home: Path, monkeypatch: Any
             it.dispatcher._clock = cast("Any", SimpleNamespace(time=lambda: real() + 7200, can_be_set=True))
             await it.until(it.workers[0].begin)
             assert it.record(id).due is None
+
+    asyncio.run(story())
+
+
+def test_a_clock_that_is_set_is_noticed_at_once(home: Path, monkeypatch: Any):
+    monkeypatch.setattr(alarm, "CLOCK_LOOK", 3600.0)
+
+    async def story() -> None:
+        async with room(home) as it:
+            it.add(due=time.time() + 3600)
+            await it.settle()
+            real = time.time
+            later = cast("Any", SimpleNamespace(time=lambda: real() + 7200, can_be_set=True))
+            it.dispatcher._clock = it.dispatcher._alarm._clock = later
+            it.core.clock_was_set()
+            await it.until(it.workers[0].begin)
 
     asyncio.run(story())
 
