@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final, Protocol
 
 import msgpack
@@ -39,6 +40,7 @@ def none_changed() -> list[int]:
     return [0] * len(STATES)
 
 
+@lru_cache(4096)  # each commit wants those of the same few names
 def count_key(name: str) -> bytes:
     """The key of a name's row."""
     return hashlib.blake2b(name.encode(errors="surrogatepass"), digest_size=KEY_BYTES).digest()
@@ -54,7 +56,7 @@ def unpack_counts(row: bytes) -> tuple[str, list[int]]:
     """The name and its numbers, by the state's code; ValueError for a damaged row."""
     try:
         name, *counts = msgpack.unpackb(row)
-        if len(counts) > len(STATES) or not all(type(count) is int for count in counts):
+        if len(counts) > len(STATES) or set(map(type, counts)) - {int}:
             raise ValueError("numbers of the wrong kind")
         # An earlier release may have known fewer states.
         return name.decode(errors="surrogatepass"), counts + [0] * (len(STATES) - len(counts))

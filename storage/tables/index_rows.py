@@ -18,6 +18,7 @@ import hashlib
 from bisect import bisect_right
 from collections.abc import Collection, Iterator
 from enum import IntEnum
+from functools import lru_cache
 from typing import Final, Protocol
 
 from .schema import ID_BYTES, Table, after_prefix
@@ -70,6 +71,7 @@ class Changes(Protocol):
     def look(self, table: Table, start: bytes, stop: bytes, *, limit: int) -> list[tuple[bytes, bytes]]: ...
 
 
+@lru_cache(4096)  # each commit wants the facets of the same few names
 def facet_of(kind: Facet, text: str, state: int = 0) -> bytes:
     """The facet of a text. Texts with the same hash share one, so compare what is found with the record."""
     data = b"%d:%s" % (state, text.encode(errors="surrogatepass"))
@@ -83,6 +85,9 @@ def facet_of_id(kind: Facet, id: bytes) -> bytes:
 
 def rows_of(facet: bytes, ids: list[bytes]) -> Iterator[tuple[bytes, bytes]]:
     """The rows that add these ids, which must be sorted, to a facet."""
+    if len(ids) == 1:
+        yield facet + ids[0], b""
+        return
     first = 0
     while first < len(ids):
         end = min(first + IDS_IN_ROW, len(ids))
