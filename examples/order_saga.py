@@ -132,12 +132,15 @@ def results_of(rt: Runtime, name: str) -> list[Any]:
 
 def place(rt: Runtime, orders: Iterable[tuple[str, str]]) -> dict[str, str]:
     """Emits each order twice, as a shop would that got no answer; returns the streams."""
-    for _ in range(2):
-        made = {
-            order: rt.emit("order.placed", {"order": order, "article": article}, id=f"shop/{order}")
+
+    def emitted() -> dict[str, str]:
+        return {
+            order: rt.emit("order.placed", {"order": order, "article": article}, id=f"shop/{order}").stream_id
             for order, article in orders
         }
-    return {order: info.stream_id for order, info in made.items()}
+
+    emitted()
+    return emitted()
 
 
 def main(home: Path) -> None:

@@ -15,7 +15,7 @@ from letters import APP, PATIENCE
 from understudy import AsyncRuntime, NotRunning, Runtime, State, TaskCancelled, TaskFailed
 
 #: Methods of Runtime that AsyncRuntime does not need: futures for threads, and what references to actors use.
-THREADS_ONLY = {"wait_for", "wait_for_end", "post", "ask", "actor_status"}
+THREADS_ONLY = {"wait_for", "wait_for_end", "listen", "post", "ask", "actor_status"}
 #: Methods that only AsyncRuntime has.
 ASYNC_ONLY = {"open", "sync"}
 

@@ -80,13 +80,13 @@ def leave_executor(count: int) -> int:
     """Lets go of an executor that sends nothing before the exit functions of its worker are called."""
     executor, go = Executor(), threading.Event()
     queue = executor._queue
-    start = queue._start
+    send = queue._send
 
-    def start_later(rows: Any) -> None:
+    def send_later(*rows: Any) -> None:
         go.wait()
-        start(rows)
+        send(*rows)
 
-    queue._start = start_later  # type: ignore[method-assign]
+    queue._send = send_later  # type: ignore[method-assign]
     atexit.register(go.set)
     for _ in range(count):
         executor.submit(draw.options(delay=3600))
