@@ -183,7 +183,7 @@ class Letters:
 
     def parked(self, actor: LiveActor) -> None:
         """A method of it waits now: the read-only letters in the mailbox need not."""
-        for letter in actor.box.asks():
+        for letter in actor.box.reads():
             id = id_of_letter(letter)
             if id not in actor.aside and _goes_aside(actor, letter):
                 self._give_aside(actor, letter)

@@ -23,7 +23,7 @@ from ...actors.errors import (
     TaskNotFound,
     UnderstudyError,
 )
-from ...actors.ids import id_text
+from ...actors.ids import id_bytes, id_text
 from ...actors.refs.letter import KEPT, Kind, flags_of, id_of_letter, kind_of
 from ...actors.refs.port import PostKind
 from ...actors.refs.remote_error import pack_error
@@ -52,6 +52,7 @@ from ..tasks.task_table import TaskTable
 from ..wire.checks import checked_id
 from .letters import Answer, ErrorFields, Letters
 from .residency import Residency
+from .room_waits import RoomWaits
 
 log = logging.getLogger("understudy")
 
@@ -91,6 +92,7 @@ class Turns:
         self._settings = settings
         #: Asks for a turn of the event loop, in which changes are carried out.
         self._turn = turn
+        self._room_waits = RoomWaits()
         self._residency = Residency(settings.active_actors, self._put_to_rest)
         letters.on_ready = self._ready
 
@@ -138,8 +140,9 @@ class Turns:
         letters = min(actor.most, actor.box.count)
         actor.turn = (actor.generation, resident, state, letters, what, actor.record.letter_tries)
         actor.suspect = actor.box.first if letters == 1 else 0
-        actor.refused = False
+        actor.refused = None
         actor.stopping = []
+        self._room_waits.end(actor.id)
         self._residency.at_work(actor, seat)
 
     def took_back(self, actor: LiveActor) -> None:
@@ -200,7 +203,7 @@ class Turns:
         dead: Any,
         seen: Any,
     ) -> None:
-        if actor.refused:
+        if actor.refused is not None:
             return
         id = actor.id
         # Before anything is changed: keys and names may be invalid, and mailboxes full.
@@ -216,6 +219,7 @@ class Turns:
         gone = {id_of_letter(letter): letter for letter in box.acknowledge(acked) if letter}
         if gone:
             self._count_tries(actor, 0)
+            self._made_room(actor)
         wrote = bool(letters) or emitted
         if actor.durable:
             wrote |= stored or state is not None or bool(changes or reminders or dead)
@@ -249,7 +253,7 @@ class Turns:
             return self.letters.checked(actor, posts)
         except MailboxFull as error:
             log.info("a turn of actor %s waits: %s", actor.label, error)
-            actor.refused = True
+            actor.refused = id_bytes(error.id)
             return None
 
     def _emit(self, actor: LiveActor, posts: Any) -> bool:
@@ -279,13 +283,11 @@ class Turns:
         if how is Ending.VALUE:
             for commit in stopping:
                 commit()
-        refused, actor.refused = actor.refused, False
+        refused, actor.refused = actor.refused, None
         if actor.record.cancel:
             self._end(actor, Event.CANCEL, error)
-        elif refused:
-            self._put_away(actor)
-            self._careful(actor)
-            self._pause(actor)
+        elif refused is not None:
+            self._await_room(actor, refused)
         elif how is Ending.REST:
             self._rest(actor, value)
         elif how is Ending.VALUE:
@@ -363,6 +365,35 @@ class Turns:
             actor.failures += 1
         actor.timer = self._loop.call_later(seconds, self._go_on, actor)
 
+    def _await_room(self, actor: LiveActor, mailbox: bytes) -> None:
+        """Its letters did not fit into a mailbox: it tries again when there may be room.
+
+        If that actor waits in the same way for this one, neither would go on. Then the message has failed.
+        """
+        self._put_away(actor)
+        is_known = actor.turn is not None and actor.turn[3] == 1
+        self._careful(actor)
+        circle = self._room_waits.begin(actor.id, mailbox) if is_known else []
+        if not circle:
+            self._pause(actor)
+            return
+        names = [each.label for id in circle if (each := self.letters.receiver(id)) is not None]
+        full = MailboxFull(
+            "the mailboxes of these actors are full, and the first message of each sends to the next one: "
+            f"{' -> '.join([*names, actor.label])}. Raise mailbox_messages / mailbox_bytes, or send less",
+            id_text(mailbox),
+        )
+        self._fail_head(actor, ("MailboxFull", str(full), "", []), full)
+        self._again(actor)
+
+    def _made_room(self, actor: LiveActor) -> None:
+        """There is room in its mailbox: the first one that waits for it tries again."""
+        waits = self._room_waits.made_room(actor.id)
+        sender = None if waits is None else self._table.tasks.get(waits)
+        if isinstance(sender, LiveActor) and sender.timer is not None:
+            sender.timer.cancel()
+            self._go_on(sender)
+
     def _count_tries(self, actor: LiveActor, tries: int) -> None:
         """How often the first letter of its box was tried."""
         if actor.record.letter_tries != tries:
@@ -391,6 +422,7 @@ class Turns:
         box = actor.box
         refused = box.take_back_asks()
         if refused:
+            self._made_room(actor)
             actor.last_batch = self._store.batch.number
             self.letters.answer_once_written(actor, [(id_of_letter(letter), error) for letter in refused])
 
@@ -438,6 +470,8 @@ class Turns:
                 if self._store.get(Table.ACTORS, key) == id:
                     self._commits.delete(Table.ACTORS, key)
         self.letters.reminders.clear(id)
+        self._room_waits.end(id)
+        self._made_room(actor)
         self._table.end(actor, event, error=error, value=value)
         actor.last_batch = self._store.batch.number
         self.letters.answer_once_written(actor, answers)
@@ -501,7 +535,8 @@ class Turns:
 
     def _poisoned(self, actor: LiveActor, error: ErrorRow, crashes: int) -> None:
         message = f"{crashes} workers died under this message; the last time: {error[1]}"
-        self._fail_head(actor, ("Poisoned", message, "", []), Poisoned(message, id_text(actor.id)))
+        poisoned = Poisoned(message, id_text(actor.id))
+        self._fail_head(actor, ("Poisoned", message, "", []), poisoned, bury_asks=True)
         self._clear(actor)
 
     def _clear(self, actor: LiveActor) -> None:
@@ -512,14 +547,22 @@ class Turns:
             actor.options, actor.lane = self._table.declared.options_of(record)
             self._table.touch(actor)
 
-    def _fail_head(self, actor: LiveActor, error: ErrorFields, answer: UnderstudyError | None = None) -> None:
+    def _fail_head(
+        self,
+        actor: LiveActor,
+        error: ErrorFields,
+        answer: UnderstudyError | None = None,
+        *,
+        bury_asks: bool = False,
+    ) -> None:
         """The first message has failed for good."""
         box = actor.box
         self._count_tries(actor, 0)
+        self._made_room(actor)
         for letter in box.acknowledge(box.first):
             if not letter:
                 continue
-            if kind_of(letter) is Kind.TELL or answer is not None:
+            if bury_asks or kind_of(letter) not in (Kind.ASK, Kind.STOP):
                 self.letters.bury(actor, letter, error)
             actor.last_batch = self._store.batch.number
             if kind_of(letter) in (Kind.ASK, Kind.STOP):
@@ -570,7 +613,7 @@ class Turns:
         check_aside(letter_id, reply, posts, self._settings.value_limit)
         actor = seat.tasks.get(id)
         # What a refused turn has done counts for nothing, and so do the letters of this one.
-        if not isinstance(actor, LiveActor) or actor.refused:
+        if not isinstance(actor, LiveActor) or actor.refused is not None:
             return
         if letter_id not in actor.aside:
             return

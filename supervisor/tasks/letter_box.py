@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-from ...actors.refs.letter import Kind, id_of_letter, kind_of
+from ...actors.refs.letter import READ_ONLY, Kind, flags_of, id_of_letter, kind_of
 from ...storage.store import Store
 from ...storage.tables.actor_rows import LETTER_KEY_BYTES, letter_key, letter_keys, letter_seq, letters_of
 from ...storage.tables.schema import Table
@@ -25,7 +25,18 @@ WINDOW: Final = 256
 class LetterBox:
     """One box. Numbers count from 1."""
 
-    __slots__ = ("_durable", "_id", "_letters", "_store", "bytes", "first", "known", "last", "stored")
+    __slots__ = (
+        "_durable",
+        "_far_reads",
+        "_id",
+        "_letters",
+        "_store",
+        "bytes",
+        "first",
+        "known",
+        "last",
+        "stored",
+    )
 
     def __init__(self, store: Store, id: bytes, *, durable: bool) -> None:
         self._store = store
@@ -33,6 +44,8 @@ class LetterBox:
         self._durable = durable
         #: The first letters, from number `first` on.
         self._letters = EMPTY
+        #: The numbers of the read-only asks behind these, by id; None for none.
+        self._far_reads: dict[bytes, int] | None = None
         #: The first number that is not acknowledged, the last that was given out, and the last that is on disk.
         self.first = 1
         self.last = self.stored = 0
@@ -52,6 +65,8 @@ class LetterBox:
             box.bytes = sum(len(letter) for _, letter in rows)
             there = {letter_seq(key): letter for key, letter in rows[:WINDOW]}
             box._letters = deque(there.get(number, b"") for number in range(box.first, max(there) + 1))
+            for key, letter in rows:
+                box._note_far(letter_seq(key), letter)
             box.known = {id_of_letter(letter) for _, letter in rows if kind_of(letter) in _ASKS} or None
         return box
 
@@ -74,10 +89,17 @@ class LetterBox:
             self._letters.append(letter)
             if kind_of(letter) in _ASKS:
                 return
+        self._note_far(self.last, letter)
         self.store_all()
         if self.stored < self.last:
             self._put({letter_key(self._id, self.last): letter})
             self.stored = self.last
+
+    def _note_far(self, number: int, letter: bytes) -> None:
+        if number >= self.first + len(self._letters) and _only_reads(letter):
+            if self._far_reads is None:
+                self._far_reads = {}
+            self._far_reads[id_of_letter(letter)] = number
 
     def store_all(self) -> None:
         """Have all letters on disk that are in memory."""
@@ -110,6 +132,9 @@ class LetterBox:
         rows = self._store.get_many(Table.ACTORS, keys)
         # A letter without a row was taken back.
         self._letters.extend(rows.get(key, b"") for key in keys)
+        if self._far_reads:
+            for letter in rows.values():
+                self._far_reads.pop(id_of_letter(letter), None)
 
     def acknowledge(self, last: int) -> list[bytes]:
         """Remove the letters up to this number and return them."""
@@ -138,13 +163,21 @@ class LetterBox:
         return gone
 
     def take_back(self, letter_id: bytes) -> bytes | None:
-        """Take one letter out of the middle, if it is in memory; None if it is not here any more."""
+        """Take one letter out that is in memory, or that `reads` has given; None if it is not here any more."""
         for place, letter in enumerate(self._letters):
             if letter and id_of_letter(letter) == letter_id:
                 self._take_out(place)
                 self._drop_empty()
                 return letter
-        return None
+        number = (self._far_reads or {}).pop(letter_id, None)
+        if number is None:
+            return None
+        key = letter_key(self._id, number)
+        far = self._store.get(Table.ACTORS, key)
+        if far is not None:
+            self._store.delete(Table.ACTORS, key)
+            self._is_out(far)
+        return far
 
     def take_back_asks(self) -> list[bytes]:
         """Take all asks out."""
@@ -159,6 +192,7 @@ class LetterBox:
                     self._store.delete(Table.ACTORS, key)
                     self._is_out(letter)
                     taken.append(letter)
+        self._far_reads = None
         self._drop_empty()
         return taken
 
@@ -187,9 +221,18 @@ class LetterBox:
             self._read_on()
         return bool(self._letters) and not self._letters[0]
 
-    def asks(self) -> list[bytes]:
-        """The asks among the letters in memory."""
-        return [letter for letter in self._letters if letter and kind_of(letter) in _ASKS]
+    def reads(self) -> list[bytes]:
+        """The read-only asks."""
+        found = [letter for letter in self._letters if letter and _only_reads(letter)]
+        if self._far_reads:
+            keys = [letter_key(self._id, number) for number in self._far_reads.values()]
+            rows = self._store.get_many(Table.ACTORS, keys)
+            found += [rows[key] for key in keys if key in rows]
+        return found
+
+
+def _only_reads(letter: bytes) -> bool:
+    return kind_of(letter) == Kind.ASK and bool(flags_of(letter) & READ_ONLY)
 
 
 _ASKS: Final = (Kind.ASK, Kind.STOP)

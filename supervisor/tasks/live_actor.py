@@ -84,8 +84,8 @@ class LiveActor(LiveTask):
         self.careful_until = 0
         #: Whether its next turn is to put it to rest, and its object away.
         self.passivate = False
-        #: Whether the commit of the turn under way was refused. The turn then counts for nothing.
-        self.refused = False
+        #: Whose mailbox was full for the letters of the turn under way. The turn then counts for nothing.
+        self.refused: bytes | None = None
         #: What the turn under way has done from the message on that stops it. It is committed with the end of the turn.
         self.stopping: list[Callable[[], None]] = []
         #: The read-only letters that were given to its waiting method in this turn, by id; None for those that stand in

@@ -312,6 +312,60 @@ async def test_a_turn_whose_letters_do_not_fit_waits(small: Stage) -> None:
 
 
 @on_stage
+async def test_of_full_mailboxes_that_wait_for_each_other_one_message_fails(small: Stage) -> None:
+    for kind in (Kind.TELL, Kind.ASK):
+        await one_message_fails(small.room.home / kind.name, kind)
+
+
+async def one_message_fails(home: Path, kind: Kind) -> None:
+    async with room(home, tasks=CLASSES, workers=1, mailbox_messages=1) as it:
+        stage = Stage(it)
+        a, _ = await built(stage, name="a")
+        b, _ = await built(stage, name="b")
+        heads = [letter(kind), letter(kind)]
+        requests = [stage.ask(id, head) for id, head in zip((a, b), heads, strict=True) if kind is Kind.ASK]
+        for id, head in zip((a, b), heads, strict=True):
+            if kind is Kind.TELL:
+                stage.tell(id, head)
+        sent = [letter(), letter()]
+        worker = await turn(stage, a)
+        for id, to, told in ((a, b, sent[0]), (b, a, sent[1])):
+            rest(worker, id, 1, b"1", posts=[[(to, told, True)]])
+            await it.settle()
+        # That of b has failed, because it closed the circle. So there is room for what that of a sends.
+        if kind is Kind.TELL:
+            ((_, row),) = stage.room.rows(Table.ACTORS, dead_range(b)[0])
+            assert (unpack_dead(row).letter, unpack_dead(row).error[0]) == (heads[1], "MailboxFull")
+        else:
+            assert isinstance(stage.client.answers[requests[1]], MailboxFull)
+            assert requests[0] not in stage.client.answers
+        assert stage.actor(b).box.count == 0
+        worker = await turn(stage, a)
+        rest(worker, a, 1, b"1", posts=[[(b, sent[0], True)]])
+        await it.settle()
+        assert value(stage, Table.ACTORS, state_key(a)) == b"1"
+        assert stage.actor(b).box.head(9) == [sent[0]]
+
+
+@on_stage
+async def test_room_lets_the_one_that_waits_for_it_go_on_at_once(small: Stage) -> None:
+    async with room(small.room.home / "small", tasks=CLASSES, workers=1, mailbox_messages=1) as it:
+        stage = Stage(it)
+        id, _ = await built(stage)
+        full, worker = await built(stage, name="full")
+        stage.tell(full)
+        worker = await turn(stage, full)
+        stage.tell(id)
+        rest(await turn(stage, id), id, 1, b"1", posts=[[(full, letter(), True)]])
+        await it.settle()
+        stage.actor(id).failures = 30  # it would pause for a minute
+        assert stage.actor(id).timer is not None
+        rest(worker, full, 1, b"1")
+        await it.settle()
+        assert stage.actor(id).timer is None
+
+
+@on_stage
 async def test_letters_that_never_fit_go_into_an_empty_mailbox(small: Stage) -> None:
     async with room(small.room.home / "small", tasks=CLASSES, workers=1, mailbox_messages=2) as it:
         stage = Stage(it)
@@ -637,6 +691,21 @@ async def test_a_read_only_letter_goes_to_a_method_that_waits(stage: Stage) -> N
     assert stage.client.answers == {early: b"reply", request: b"reply"}
     rest(worker, id, 1, b"1")
     assert not await stage.begin(worker), "they are not done again"
+
+
+@on_stage
+async def test_read_only_letters_far_behind_are_given_to_a_method_that_waits(stage: Stage) -> None:
+    id, worker = await built(stage)
+    stage.tell(id, *(letter() for _ in range(2 * WINDOW)))
+    await stage.begin(worker)
+    peek = letter(Kind.ASK, flags=READ_ONLY)
+    request = stage.ask(id, peek)
+    worker.report(Report.PARKED, [id], [])
+    await stage.room.settle()
+    assert worker.told(Order.ASIDE) == [(Order.ASIDE, id, peek)]
+    worker.report(Report.ASIDE, id, id_of_letter(peek), b"reply", [])
+    assert stage.client.answers == {request: b"reply"}
+    assert stage.actor(id).box.reads() == []
 
 
 @on_stage

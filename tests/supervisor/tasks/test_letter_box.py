@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from understudy.actors.ids import new_id
-from understudy.actors.refs.letter import Kind, Letter, id_of_letter, kind_of
+from understudy.actors.refs.letter import READ_ONLY, Kind, Letter, flags_of, id_of_letter, kind_of
 from understudy.storage.batch import Batch
 from understudy.storage.tables.schema import Table
 from understudy.supervisor.tasks import letter_box
@@ -20,8 +20,12 @@ ID = new_id()
 WINDOW = 4
 
 
-def made(kind: Kind) -> bytes:
-    return Letter(kind, 0, new_id(), None).pack()
+def made(kind: Kind, flags: int = 0) -> bytes:
+    return Letter(kind, flags, new_id(), None).pack()
+
+
+def only_reads(letter: bytes) -> bool:
+    return bool(letter) and bool(flags_of(letter) & READ_ONLY)
 
 
 class Disk:
@@ -37,6 +41,9 @@ class Disk:
     def get_many(self, _table: Table, keys: Any) -> dict[bytes, bytes]:
         there = self._all()
         return {key: value for key in keys if (value := there.get(key)) is not None}
+
+    def get(self, _table: Table, key: bytes) -> bytes | None:
+        return self._all().get(key)
 
     def scan(self, _table: Table, start: bytes, stop: bytes) -> list[tuple[bytes, bytes]]:
         return [(key, self.rows[key]) for key in sorted(self.rows) if start <= key < stop]
@@ -72,6 +79,13 @@ class Boxes(RuleBasedStateMachine):
         self.last += 1
         self.model[self.last] = letter
 
+    @rule()
+    def post_one_that_only_reads(self) -> None:
+        letter = made(Kind.ASK, READ_ONLY)
+        self.box.post(letter)
+        self.last += 1
+        self.model[self.last] = letter
+
     @rule(count=st.integers(1, 6))
     def acknowledge(self, count: int) -> None:
         first = self.box.first
@@ -89,6 +103,7 @@ class Boxes(RuleBasedStateMachine):
             self.model[number] = b""
             self._drop_empty()
         else:
+            assert not only_reads(letter)
             assert not letter or place >= len(self.box._letters), "only one that is not in memory stays"
 
     @rule()
@@ -139,6 +154,10 @@ class Boxes(RuleBasedStateMachine):
         found = self.box.head(most)
         assert found == expected[: len(found)]
         assert bool(found) == bool(expected)
+
+    @invariant()
+    def reads(self) -> None:
+        assert self.box.reads() == [letter for letter in self.model.values() if only_reads(letter)]
 
     @invariant()
     def counts(self) -> None:
