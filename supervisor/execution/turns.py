@@ -7,27 +7,20 @@ the box, and the state on disk is that of before.
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
 from ...actors.attempt.host import Ending
 from ...actors.errors import (
-    ActivationFailed,
-    ActorDeadError,
-    ErrorInfo,
     MailboxFull,
-    Poisoned,
     TaskNotFound,
     UnderstudyError,
 )
 from ...actors.ids import id_bytes, id_text
 from ...actors.refs.letter import KEPT, Kind, flags_of, id_of_letter, kind_of
 from ...actors.refs.port import PostKind
-from ...actors.refs.remote_error import pack_error
-from ...actors.state import Event, State
+from ...actors.state import Event
 from ...storage.tables.actor_rows import (
     name_key,
     reminder_key,
@@ -42,17 +35,11 @@ from ...storage.tables.record import Record
 from ...storage.tables.schema import VOLATILE_SORTS, Lane, Table, live_id, live_key
 from ..rules.report_checks import check_aside, check_read, check_turn, event_fields
 from ..rules.verdict import ErrorRow
-from ..settings import Settings
 from ..tasks.attempt import Seat
-from ..tasks.commit_loop import CommitLoop
-from ..tasks.events import Events
 from ..tasks.letter_box import LetterBox
 from ..tasks.live_actor import TURN_MESSAGES, LiveActor
-from ..tasks.task_table import TaskTable
 from ..wire.checks import checked_id
-from .letters import Answer, ErrorFields, Letters
-from .residency import Residency
-from .room_waits import RoomWaits
+from .turn_failures import TurnFailures
 
 log = logging.getLogger("understudy")
 
@@ -62,45 +49,9 @@ PASSIVATE: Final = 1
 #: The value of a REST whose object is gone from the worker.
 PASSIVE: Final = b"passive"
 
-#: Stands for the id of a letter where deaths are counted: the object was being built.
-ACTIVATION: Final = b""
 
-#: Seconds before the next turn of an actor whose turn could not do its work: at first, and at most.
-FIRST_PAUSE: Final = 0.05
-LONGEST_PAUSE: Final = 60.0
-
-
-class Turns:
+class Turns(TurnFailures):
     """The turns of all live actors."""
-
-    def __init__(
-        self,
-        commits: CommitLoop,
-        table: TaskTable,
-        letters: Letters,
-        events: Events,
-        settings: Settings,
-        turn: Callable[[], None],
-    ) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._commits = commits
-        self._store = commits.store
-        self._table = table
-        #: What is sent to actors.
-        self.letters = letters
-        self._events = events
-        self._settings = settings
-        #: Asks for a turn of the event loop, in which changes are carried out.
-        self._turn = turn
-        self._room_waits = RoomWaits()
-        self._residency = Residency(settings.active_actors, self._put_to_rest)
-        letters.on_ready = self._ready
-
-    def stop(self) -> None:
-        """Put no actor to rest any more."""
-        self._residency.stop()
-
-    # --- turns ---
 
     def start(self, record: Record, args: bytes | None) -> LiveActor:
         """Take in a new actor, and have it built."""
@@ -119,13 +70,6 @@ class Turns:
         self._table.take_in_actor(actor)
         self._ready(actor)
         return actor
-
-    def _ready(self, actor: LiveActor) -> None:
-        """It has something to do: it gets a turn, if it has none and does not pause."""
-        if actor.record.state is State.IDLE and actor.timer is None:
-            actor.wake()
-            self._table.queues.turns[actor.lane].push(actor)
-            self._turn()
 
     def prepare(self, actor: LiveActor, seat: Seat) -> None:
         """Its turn is about to be handed to this worker."""
@@ -327,266 +271,7 @@ class Turns:
         else:
             self._idle(actor)
 
-    def _leave_turn(self, actor: LiveActor) -> None:
-        """Its turn is over. What its method was given aside and has not answered waits for the next one."""
-        if actor.rest():
-            self._table.touch(actor)
-        if actor.aside:
-            self.letters.put_back(actor, [letter for letter in actor.aside.values() if letter])
-            actor.aside = {}
-
-    def _idle(self, actor: LiveActor) -> None:
-        """It has nothing to do. It may be let go of."""
-        if actor.seat is not None:
-            self._residency.at_rest(actor)
-        else:
-            self._table.writes.loaded(actor)
-
-    def _again(self, actor: LiveActor) -> None:
-        """The turn has not happened: it gets another one."""
-        self._leave_turn(actor)
-        # It may be suspected of the death of its worker now, or cleared.
-        actor.options, actor.lane = self._table.declared.options_of(actor.record)
-        if actor.lane is Lane.CODE:
-            self._table.on_absent()
-        self._ready(actor)
-
-    def _careful(self, actor: LiveActor) -> None:
-        """Give each of the letters of this turn a turn of its own, so that one does not stop the others."""
-        given = actor.most if actor.turn is None else actor.turn[3]
-        actor.careful_until = max(actor.careful_until, actor.box.first + given - 1)
-        actor.most = 1
-
-    def _pause(self, actor: LiveActor, seconds: float | None = None) -> None:
-        """It gets its next turn after a while."""
-        self._leave_turn(actor)
-        if seconds is None:
-            seconds = min(FIRST_PAUSE * 2.0**actor.failures, LONGEST_PAUSE)
-            actor.failures += 1
-        actor.timer = self._loop.call_later(seconds, self._go_on, actor)
-
-    def _await_room(self, actor: LiveActor, mailbox: bytes) -> None:
-        """Its letters did not fit into a mailbox: it tries again when there may be room.
-
-        If that actor waits in the same way for this one, neither would go on. Then the message has failed.
-        """
-        self._put_away(actor)
-        is_known = actor.turn is not None and actor.turn[3] == 1
-        self._careful(actor)
-        circle = self._room_waits.begin(actor.id, mailbox) if is_known else []
-        if not circle:
-            self._pause(actor)
-            return
-        names = [each.label for id in circle if (each := self.letters.receiver(id)) is not None]
-        full = MailboxFull(
-            "the mailboxes of these actors are full, and the first message of each sends to the next one: "
-            f"{' -> '.join([*names, actor.label])}. Raise mailbox_messages / mailbox_bytes, or send less",
-            id_text(mailbox),
-        )
-        self._fail_head(actor, ("MailboxFull", str(full), "", []), full)
-        self._again(actor)
-
-    def _made_room(self, actor: LiveActor) -> None:
-        """There is room in its mailbox: the first one that waits for it tries again."""
-        waits = self._room_waits.made_room(actor.id)
-        sender = None if waits is None else self._table.tasks.get(waits)
-        if isinstance(sender, LiveActor) and sender.timer is not None:
-            sender.timer.cancel()
-            self._go_on(sender)
-
-    def _count_tries(self, actor: LiveActor, tries: int) -> None:
-        """How often the first letter of its box was tried."""
-        if actor.record.letter_tries != tries:
-            actor.record.letter_tries = tries
-            self._table.touch(actor)
-
-    def _go_on(self, actor: LiveActor) -> None:
-        actor.timer = None
-        if actor.record.ended is None and actor.record.state is State.IDLE:
-            self._ready(actor)
-
-    def _activation_failed(self, actor: LiveActor, error: ErrorRow | None) -> None:
-        """It could not be built: what was asked is answered with that, what was told waits for the next try."""
-        kind, message = (error[0], error[1]) if error is not None else ("", "")
-        actor.record.error = error
-        self._table.touch(actor)
-        self._put_away(actor)
-        info = None if error is None else ErrorInfo(*error)
-        failed = ActivationFailed(
-            f"actor {actor.label} cannot be built: {kind}: {message}", id_text(actor.id), info
-        )
-        self._refuse_asks(actor, failed)
-        self._pause(actor)
-
-    def _refuse_asks(self, actor: LiveActor, error: UnderstudyError) -> None:
-        box = actor.box
-        refused = box.take_back_asks()
-        if refused:
-            self._made_room(actor)
-            actor.last_batch = self._store.batch.number
-            self.letters.answer_once_written(actor, [(id_of_letter(letter), error) for letter in refused])
-
-    def _put_away(self, actor: LiveActor) -> None:
-        """The object that its worker has must not be used again."""
-        seat = actor.seat
-        if seat is not None:
-            seat.channel.forget_actors([actor.id])
-            self._residency.leave(actor)
-
-    def _put_to_rest(self, actor: LiveActor) -> None:
-        """It was idle for long: run what its class does about it, or just let go of the object."""
-        if not actor.rules.on_passivate:
-            self._put_away(actor)
-            self._idle(actor)
-            return
-        actor.passivate = True
-        self._ready(actor)
-
-    # --- ends ---
-
-    def cancel(self, actor: LiveActor) -> None:
-        """End an actor that is at rest."""
-        self._end(actor, Event.CANCEL)
-
-    def _end(
-        self, actor: LiveActor, event: Event, error: ErrorRow | None = None, value: bytes | None = None
-    ) -> None:
-        """It has stopped: those who wait for answers are told, its name is free."""
-        id, record = actor.id, actor.record
-        self._table.queues.turns[actor.lane].discard(actor)
-        self._put_away(actor)
-        box = actor.box
-        dead = ActorDeadError(f"actor {actor.label} has stopped", id_text(id))
-        told = [letter for letter in (*box.acknowledge(box.last), *actor.aside.values()) if letter]
-        answers: list[tuple[bytes, Answer]] = []
-        for letter in told:
-            if kind_of(letter) in (Kind.ASK, Kind.STOP):
-                answers.append((id_of_letter(letter), dead))
-            elif kind_of(letter) is Kind.TELL and actor.durable:
-                self.letters.bury_at(id, letter, ("ActorDeadError", "it had stopped", "", []))
-        if record.actor:
-            for name in self._table.declared.all_names(record.name):
-                key = name_key(name, record.actor)
-                if self._store.get(Table.ACTORS, key) == id:
-                    self._commits.delete(Table.ACTORS, key)
-        self.letters.reminders.clear(id)
-        self._room_waits.end(id)
-        self._made_room(actor)
-        self._table.end(actor, event, error=error, value=value)
-        actor.last_batch = self._store.batch.number
-        self.letters.answer_once_written(actor, answers)
-
-    def interrupted(self, actor: LiveActor, *, timed_out: bool, error: ErrorRow | None = None) -> None:
-        """It has lost its worker in the middle of a turn. `error`: why, if nothing is known of other tasks' guilt."""
-        if actor.record.cancel:
-            self._end(actor, Event.CANCEL)
-        elif not actor.durable:
-            self._end(
-                actor, Event.FAIL, error or ("WorkerDied", "its worker died, and its state with it", "", {})
-            )
-        else:
-            self._residency.leave(actor)
-            limit = actor.options.timeout or 0.0
-            if timed_out and _was_building(actor):
-                late = f"its activation took longer than {limit:g} s"
-                self._activation_failed(actor, ("TimeoutError", late, "", {}))
-                return
-            if timed_out and _knows_culprit(actor):
-                self._fail_head(actor, ("TimeoutError", f"its method took longer than {limit:g} s", "", []))
-            else:
-                self._careful(actor)
-            self._again(actor)
-
-    def crashed(self, actor: LiveActor, error: ErrorRow, crashes: int) -> None:
-        """Its turn is to blame for the death of its worker, or for too much memory."""
-        if actor.record.cancel or not actor.durable:
-            self.interrupted(actor, timed_out=False, error=error)
-            return
-        self._residency.leave(actor)
-        if _was_building(actor):
-            if not crashes or crashes >= self._settings.max_crashes:
-                self._activation_failed(actor, error)
-                return
-            # It may have died of something else: what was asked is not refused for that.
-        elif _knows_culprit(actor):
-            if not crashes:
-                # It was killed for what it has done itself: that would be so each time.
-                self._fail_head(actor, error)
-            elif crashes >= self._settings.max_crashes:
-                self._poisoned(actor, error, crashes)
-        self._careful(actor)
-        self._again(actor)
-
-    def suspects(self, actor: LiveActor) -> bool:
-        """Whether one letter, or its activation, can be blamed for the death of its worker. Only such deaths count."""
-        record = actor.record
-        id: bytes | None
-        if _was_building(actor):
-            id = ACTIVATION
-        elif _knows_culprit(actor):
-            letters = actor.box.head(1)
-            id = id_of_letter(letters[0]) if letters and letters[0] else None
-        else:
-            return False
-        if record.deaths_under != id:
-            record.deaths_under, record.crashes, record.deaths = id, 0, None
-        self._table.touch(actor)
-        return True
-
-    def _poisoned(self, actor: LiveActor, error: ErrorRow, crashes: int) -> None:
-        message = f"{crashes} workers died under this message; the last time: {error[1]}"
-        poisoned = Poisoned(message, id_text(actor.id))
-        self._fail_head(actor, ("Poisoned", message, "", []), poisoned, bury_asks=True)
-        self._clear(actor)
-
-    def _clear(self, actor: LiveActor) -> None:
-        """No message of it is suspected of anything."""
-        record = actor.record
-        if record.crashes or record.alone:
-            record.deaths_under, record.crashes, record.deaths, record.alone = None, 0, None, False
-            actor.options, actor.lane = self._table.declared.options_of(record)
-            self._table.touch(actor)
-
-    def _fail_head(
-        self,
-        actor: LiveActor,
-        error: ErrorFields,
-        answer: UnderstudyError | None = None,
-        *,
-        bury_asks: bool = False,
-    ) -> None:
-        """The first message has failed for good."""
-        box = actor.box
-        self._count_tries(actor, 0)
-        self._made_room(actor)
-        for letter in box.acknowledge(box.first):
-            if not letter:
-                continue
-            if bury_asks or kind_of(letter) not in (Kind.ASK, Kind.STOP):
-                self.letters.bury(actor, letter, error)
-            actor.last_batch = self._store.batch.number
-            if kind_of(letter) in (Kind.ASK, Kind.STOP):
-                failed: Answer = answer or pack_error(error)
-                if isinstance(failed, bytes):
-                    self.letters.keep(actor, id_of_letter(letter), failed, letter)
-                self.letters.answer_once_written(actor, [(id_of_letter(letter), failed)])
-
-    def seat_died(self, seat: Seat) -> None:
-        """A worker is dead: the actors that were at rest there are passive now, or dead as well."""
-        for actor in self._residency.of(seat):
-            self._residency.leave(actor)
-            if not actor.durable:
-                self._end(
-                    actor, Event.FAIL, ("WorkerDied", "its worker has ended, and its state with it", "", {})
-                )
-            elif actor.record.state is State.IDLE and actor.timer is None:
-                self._idle(actor)
-
-    # --- reading ---
-
-    def residents(self, seat: Seat) -> list[LiveActor]:
-        """The actors that this worker has in memory, at rest or at work."""
-        return self._residency.of(seat)
+    # --- what its code asks for meanwhile ---
 
     def read(
         self, seat: Any, request: Any, id: Any, what: Any, key: Any, after: Any, limit: Any, reverse: Any
@@ -645,13 +330,3 @@ class Turns:
                     self._end(
                         actor, Event.FAIL, ("WorkerDied", "its state ended with its supervisor", "", {})
                     )
-
-
-def _was_building(actor: LiveActor) -> bool:
-    """Whether its object was being built when its worker died."""
-    return actor.attempt is not None and actor.attempt.building
-
-
-def _knows_culprit(actor: LiveActor) -> bool:
-    """Whether the first letter in the box is the one that was handled last in the turn under way."""
-    return actor.suspect == actor.box.first

@@ -92,11 +92,11 @@ POINTS: Final[dict[str, tuple[Process, str]]] = {
     # Reminders are due, and are put into mailboxes.
     "remind": (Process.SUPERVISOR, "supervisor.execution.letters:Letters._remind"),
     # An actor was idle for long and is put to rest.
-    "rest": (Process.SUPERVISOR, "supervisor.execution.turns:Turns._put_to_rest"),
+    "rest": (Process.SUPERVISOR, "supervisor.execution.actor_states:ActorStates._put_to_rest"),
     # A worker is told to let go of an actor's object.
-    "away": (Process.SUPERVISOR, "supervisor.execution.turns:Turns._put_away"),
+    "away": (Process.SUPERVISOR, "supervisor.execution.actor_states:ActorStates._put_away"),
     # An actor has stopped; its end goes into the open batch.
-    "stop": (Process.SUPERVISOR, "supervisor.execution.turns:Turns._end"),
+    "stop": (Process.SUPERVISOR, "supervisor.execution.actor_states:ActorStates._end"),
     # The object of an actor is made; it is not initialized, or given its state.
     "build": (Process.WORKER, "actors.attempt.resident:Resident.__init__"),
     # A method, `on_start` or `on_passivate` of an actor has returned; what it did is made part of the turn.
