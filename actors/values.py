@@ -102,6 +102,12 @@ def register(kind: type[T], name: str, encode: Callable[[T], Any], decode: Calla
     _by_name[name] = (kind, decode)
 
 
+def register_as(kind: type[T], other: type[Any], convert: Callable[[T], Any]) -> None:
+    """Let values hold objects of class `kind`, each as the object of a registered class that `convert` gives."""
+    name, encode = _by_type[other]
+    _by_type[kind] = (name, lambda value: encode(convert(value)))
+
+
 def as_foreign(value: object) -> Foreign | None:
     """An object of a registered type as it is stored; None for any other one."""
     registered = _by_type.get(type(value))

@@ -146,4 +146,4 @@ async def _answer(future: ActorFuture[R]) -> R:
             future.cancel()
 
 
-values.register(AsyncActorRef, "understudy.AsyncActorRef", lambda ref: ref.sync, lambda ref: ref)
+values.register_as(AsyncActorRef, ActorRef, lambda ref: ref.sync)

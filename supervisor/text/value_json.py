@@ -117,6 +117,4 @@ def _special(value: Any) -> Any:
             name="understudy.ActorRef", value=[bytes(id), str(class_name), str() | None as name]
         ):
             return f"{class_name}/{name}" if name is not None else id_text(id)
-        case values.Foreign(name="understudy.AsyncActorRef", value=ref):
-            return plain(ref)
     return {"$type": foreign.name, "value": plain(foreign.value)}

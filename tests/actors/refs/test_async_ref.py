@@ -93,6 +93,9 @@ def test_a_call_that_is_given_up_leaves_nothing_behind(
 def test_it_is_a_value(port: FakePort) -> None:
     ref = started(port)
     assert (ref.id, ref.name, ref.class_name) == (ref.sync.id, "c", ref.sync.class_name)
+    assert values.pack(ref) == values.pack(ref.sync), (
+        "one who is sent it need not import asyncio's references"
+    )
     sent = values.unpack(values.pack(ref))
     assert isinstance(sent, ActorRef)
     assert sent == ref.sync
