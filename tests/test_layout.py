@@ -38,7 +38,7 @@ UNTESTED = {
     "storage/file/new_store.py": "tests/storage/test_environment.py: it makes what that opens",
     "storage/memory_store.py": "tests/storage/test_store.py: the conformance suite of stores passes for it",
     "supervisor/execution/actor_states.py": "tests/supervisor/execution/test_turns.py: every actor there has some",
-    "supervisor/execution/turn_failures.py": "tests/supervisor/execution/test_turns.py: deaths, timeouts, full mailboxes",
+    "supervisor/execution/turn_failures.py": "tests/supervisor/execution/test_turns.py: the deaths and timeouts there",
     "supervisor/worker/actor_host.py": "tests/supervisor/worker/test_worker.py: every worker there is one",
     "storage/query_fit.py": "tests/storage/test_search.py: every search there asks it",
     "supervisor/client/pages.py": "tests/scenarios/test_searching.py, tests/supervisor/client/test_event_calls.py",
