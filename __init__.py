@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .actors.events.event import EventRecord as EventRecord
     from .actors.events.handler import on as on
     from .actors.events.stream import Stream as Stream
+    from .actors.events.stream import StreamInfo as StreamInfo
     from .actors.events.stream import StreamNode as StreamNode
     from .actors.inside import aio as aio
     from .actors.inside.context import actor as actor
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     from .supervisor.client.executor import Executor as Executor
     from .supervisor.client.pages import EventPage as EventPage
     from .supervisor.client.pages import SearchPage as SearchPage
+    from .supervisor.client.pages import StreamPage as StreamPage
     from .supervisor.client.runtime import Runtime as Runtime
     from .supervisor.client.views import DeadLetter as DeadLetter
     from .supervisor.kit import testing as _testing
@@ -102,8 +104,8 @@ _NAMES: Final = {
     "supervisor.client.async_runtime": "AsyncRuntime",
     "supervisor.client.executor": "Executor",
     "supervisor.client.runtime": "Runtime",
-    "actors.events.stream": "Stream StreamNode",
-    "supervisor.client.pages": "EventPage SearchPage",
+    "actors.events.stream": "Stream StreamInfo StreamNode",
+    "supervisor.client.pages": "EventPage SearchPage StreamPage",
     "supervisor.client.views": "DeadLetter",
 }
 #: Public name -> the module it lives in.

@@ -23,6 +23,7 @@ from .query import Term, Value
 from .query_fit import ParameterNames
 from .search import SECONDS, Counts, Page, counts_of, is_indexed, oldest_of, page_of
 from .shared_view import Snapshot, release, view_of
+from .streams import StreamRows, newest_streams
 from .tables.record import Record, is_bare, state_of
 from .tables.schema import (
     ID_BYTES,
@@ -184,6 +185,13 @@ class Reader(ActorReader, EventReader):
                 names_of=names_of,
                 also=also,
             )
+
+    def streams(
+        self, limit: int | None, before: bytes | None = None, seconds: float | None = SECONDS
+    ) -> StreamRows:
+        """The streams to which something was added last; see `newest_streams`."""
+        with self._read() as snapshot:
+            return newest_streams(snapshot, limit=limit, before=before, seconds=seconds)
 
     def stream_tasks(self, stream: bytes, most: int) -> list[Record]:
         """Tasks of a stream, the oldest ones, at most so many, oldest first."""

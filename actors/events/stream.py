@@ -61,6 +61,29 @@ class Stream:
         return asdict(self)
 
 
+@dataclass(frozen=True, slots=True)
+class StreamInfo:
+    """A stream in a list. Times are seconds since the epoch."""
+
+    id: str
+    kind: str | None
+    """What began it, as in a `StreamNode`. None: that has been pruned."""
+    name: str | None
+    time: float
+    """When it began."""
+    newest: float
+    """When its newest event was emitted, or its newest task created."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """As plain data, for `--json` and the like."""
+        return asdict(self)
+
+
+def kind_of(task: TaskRecord) -> str:
+    """The `kind` of a task's node."""
+    return "actor" if task.actor is not None else "task" if task.kind == "task" else "run"
+
+
 def stream_of(
     id: str, events: Iterable[EventRecord], tasks: Iterable[TaskRecord], *, more: bool = False
 ) -> Stream:
@@ -94,7 +117,7 @@ def stream_of(
 
 def _node_of(task: TaskRecord) -> StreamNode:
     return StreamNode(
-        "actor" if task.actor is not None else "task" if task.kind == "task" else "run",
+        kind_of(task),
         task.id,
         task.task,
         task.created,

@@ -142,6 +142,7 @@ class AsyncRuntime:
     replay = _awaitable(Runtime.replay)
     event = _in_thread(Runtime.event)
     events = _in_thread(Runtime.events)
+    streams = _in_thread(Runtime.streams)
     stream = _in_thread(Runtime.stream)
     logs = _in_thread(Runtime.logs)
     ping = _awaitable(Runtime.ping)

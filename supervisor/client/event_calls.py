@@ -12,7 +12,7 @@ from ...actors.errors import EventNotFound, InvalidOption, NotInTask
 from ...actors.events.condition import Condition, check_where
 from ...actors.events.event import Event, EventInfo, EventRecord, check_id
 from ...actors.events.pattern import check_name, check_pattern
-from ...actors.events.stream import Stream, stream_of
+from ...actors.events.stream import Stream, StreamInfo, kind_of, stream_of
 from ...actors.ids import id_bytes, id_text
 from ...actors.inside.context import lineage_here
 from ...actors.task.declaration import Task
@@ -22,7 +22,7 @@ from ..settings import BATCH_BYTES, BATCH_LIMIT
 from ..wire.messages import Ask
 from .connection import Reply
 from .deadline import Deadline
-from .pages import MAX_LIMIT, EventPage, end_of
+from .pages import MAX_LIMIT, EventPage, StreamPage, end_of, id_in, time_in
 from .reconnecting import ReconnectingClient
 from .start_rows import StreamLike
 from .steps import Steps
@@ -165,6 +165,15 @@ class EventCalls:
         page = self._store.events(name, unmatched=unmatched, limit=limit, before=end)
         return EventPage(tuple(map(record_of, page.rows)), *end_of(page.last, page.stopped))
 
+    def streams(self, limit: int, before: str | None) -> StreamPage:
+        """See `Runtime.streams`."""
+        check_whole("limit", limit, 1, MAX_LIMIT)
+        page = self._store.streams(limit, None if before is None else id_in("before", before))
+        return StreamPage(
+            tuple(stream_info(self._store, stream, newest) for stream, newest in page.streams),
+            *end_of(page.last, page.stopped),
+        )
+
     def stream(self, id: StreamLike, limit: int) -> Stream:
         """See `Runtime.stream`."""
         check_whole("limit", limit, 1)
@@ -183,6 +192,17 @@ def stream_in(reader: Reader, id: bytes, limit: int) -> Stream:
         [view(record) for record in tasks[:limit]],
         more=max(len(events), len(tasks)) > limit,
     )
+
+
+def stream_info(reader: Reader, stream: bytes, newest: bytes) -> StreamInfo:
+    """A stream in a list; `newest` is the id of the newest task or event in it."""
+    kind: str | None = None
+    name: str | None = None
+    if (record := reader.record(stream)) is not None:
+        kind, name = kind_of(view(record)), record.name
+    elif (event := reader.event(id_text(stream))) is not None:
+        kind, name = "event", event.name
+    return StreamInfo(id_text(stream), kind, name, time_in(stream), time_in(newest))
 
 
 def event_id(id: object) -> str:

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar, overload
 
+from ...actors.errors import InvalidOption, InvalidValue
 from ...actors.events.event import EventRecord
-from ...actors.ids import id_text
+from ...actors.events.stream import StreamInfo
+from ...actors.ids import id_bytes, id_text
 from ...actors.task.handles import TaskRecord
 
 T_co = TypeVar("T_co", covariant=True)
@@ -61,8 +63,32 @@ class EventPage(Page[EventRecord]):
         return self.found
 
 
+class StreamPage(Page[StreamInfo]):
+    """A page of streams. Its cursor goes into `before`."""
+
+    __slots__ = ()
+
+    @property
+    def streams(self) -> tuple[StreamInfo, ...]:
+        """The streams that were found."""
+        return self.found
+
+
 def end_of(last: bytes | None, stopped: bool) -> tuple[str | None, bool, float | None]:
     """The fields of a page after those that it has found. `last` is the id of the last one that it looked at."""
     if last is None:
         return None, stopped, None
-    return id_text(last), stopped, int.from_bytes(last[:6], "big") / 1000
+    return id_text(last), stopped, time_in(last)
+
+
+def time_in(id: bytes) -> float:
+    """The time in an id, in seconds since the epoch."""
+    return int.from_bytes(id[:6], "big") / 1000
+
+
+def id_in(field: str, cursor: str) -> bytes:
+    """The id that a cursor is; InvalidOption, which names the field, for another text."""
+    try:
+        return id_bytes(cursor)
+    except InvalidValue as error:
+        raise InvalidOption(f"{field} is the cursor of a page before, not {cursor!r:.80}") from error

@@ -39,7 +39,7 @@ from .actor_calls import ActorCalls, ActorLike, AddressedLetter, ClassLike
 from .calls import Calls, several
 from .deadline import NO_DEADLINE, Deadline
 from .event_calls import EventCalls, EventLike, row_of
-from .pages import EventPage, SearchPage
+from .pages import EventPage, SearchPage, StreamPage
 from .reconnecting import ReconnectingClient
 from .results import Results
 from .start_queue import StartQueue
@@ -473,6 +473,14 @@ class Runtime:
         as `before`, or an event. Raises EventNotFound if `before` was pruned.
         """
         return self._events.events(name, unmatched, limit, before)
+
+    def streams(self, *, limit: int = 50, before: str | None = None) -> StreamPage:
+        """The streams to which something was added last, read from disk. A task alone is none.
+
+        A page, which is a sequence of `StreamInfo`s and takes at most about 50 ms. For the next one, pass its `cursor`
+        as `before`.
+        """
+        return self._events.streams(limit, before)
 
     def stream(self, id: StreamLike, *, limit: int = 10_000) -> Stream:
         """The tree of the events, runs and tasks of a stream, with their states and times, read from disk.

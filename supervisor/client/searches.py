@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from ...actors.checks import check_whole
-from ...actors.errors import InvalidOption, InvalidValue
-from ...actors.ids import id_bytes
 from ...actors.state import State
 from ...actors.task.declaration import registry
 from ...storage.query import parse
 from ...storage.reader import Reader
-from .pages import MAX_LIMIT, SearchPage, end_of
+from .pages import MAX_LIMIT, SearchPage, end_of, id_in
 from .views import view
 
 Counts = dict[str, dict[State, int]]
@@ -23,19 +21,12 @@ def search(reader: Reader, query: str, limit: int, after: str | None, now: float
     page = reader.search(
         terms,
         limit=limit,
-        before=None if after is None else _cursor(after),
+        before=None if after is None else id_in("after", after),
         now=now,
         names_of=_parameters_of,
     )
     found = tuple(view(record, 0, reader.args) for record in page.records)
     return SearchPage(found, *end_of(page.last, page.stopped))
-
-
-def _cursor(after: str) -> bytes:
-    try:
-        return id_bytes(after)
-    except InvalidValue as error:
-        raise InvalidOption(f"after is the cursor of a page before, not {after!r:.80}") from error
 
 
 def _parameters_of(task: str) -> list[str]:

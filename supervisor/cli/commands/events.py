@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from typing import Any, Final
 
 import click
@@ -10,10 +11,10 @@ import click
 from ....actors.errors import EventNotFound
 from ....actors.events.event import EventInfo, EventRecord
 from ....actors.events.pattern import check_pattern
-from ....actors.events.stream import Stream
+from ....actors.events.stream import Stream, StreamInfo
 from ....actors.ids import id_bytes, id_text
 from ....storage.reader import Reader
-from ...client.event_calls import record_of, stream_in
+from ...client.event_calls import record_of, stream_in, stream_info
 from .. import lookup
 from ..command import LazyGroup, command
 from ..display import screen, units
@@ -22,7 +23,10 @@ from ..session import current
 
 #: Each command of a group and its module, relative to `understudy.supervisor.cli`.
 EVENT_COMMANDS: Final = dict.fromkeys(("list", "show", "emit", "replay"), "commands.events")
-STREAM_COMMANDS: Final = dict.fromkeys(("show",), "commands.events")
+STREAM_COMMANDS: Final = dict.fromkeys(("list", "show"), "commands.events")
+
+#: Tasks of a stream that its row in a list counts.
+STATES_COUNTED: Final = 1_000
 
 
 @click.group(
@@ -36,9 +40,11 @@ def events() -> None:
     """List events, emit them, and run their handlers again."""
 
 
-@click.group("streams", cls=LazyGroup, homes=STREAM_COMMANDS, prefix="streams_", short_help="Show streams.")
+@click.group(
+    "streams", cls=LazyGroup, homes=STREAM_COMMANDS, prefix="streams_", short_help="List and show streams."
+)
 def streams() -> None:
-    """Show what has come from one start or one event."""
+    """List streams, and show what has come from one start or one event."""
 
 
 def document(event: EventRecord) -> dict[str, Any]:
@@ -154,6 +160,59 @@ def events_replay(id: str, handler: str | None, as_json: bool) -> None:
 def _answer(made: EventInfo, as_json: bool) -> None:
     document = {"id": made.id, "stream_id": made.stream_id, "runs": list(made.runs)}
     screen.answer(made.id, document, as_json=as_json)
+
+
+@command("list", short_help="List streams, those with the newest tasks and events first.")
+@click.option(
+    "-n",
+    "--limit",
+    type=click.IntRange(min=0),
+    default=50,
+    show_default=True,
+    metavar="N",
+    help="Show at most N streams; 0 for all.",
+)
+@click.option("-q", "--quiet", is_flag=True, help="Print the ids only, one on each line.")
+@json_option("Print a JSON array of streams.")
+def streams_list(limit: int, quiet: bool, as_json: bool) -> None:
+    """List streams, those with the newest tasks and events first. A task alone is none."""
+    if quiet and as_json:
+        raise click.UsageError("--quiet prints ids; it does not go with --json")
+    with current().reader() as reader:
+        rows = reader.streams(limit + 1 if limit else None, seconds=None).streams
+        found = [stream_info(reader, *row) for row in rows[: limit or None]]
+        states = [] if quiet else [_states_in(reader, each) for each in found]
+    if quiet:
+        for each in found:
+            screen.line(each.id)
+    elif as_json:
+        screen.json(
+            [
+                {
+                    **each.as_dict(),
+                    "time": units.iso(each.time),
+                    "newest": units.iso(each.newest),
+                    "tasks": counts,
+                }
+                for each, counts in zip(found, states, strict=True)
+            ]
+        )
+    elif found:
+        from ..display import event_table
+
+        screen.show(
+            event_table.streams(list(zip(found, states, strict=True)), screen.console().width, time.time())
+        )
+    else:
+        screen.note(f"no streams in {current().home.path}")
+    if limit and len(rows) > limit:
+        screen.note(f"… and more: these are the newest {limit}, see --limit")
+
+
+def _states_in(reader: Reader, stream: StreamInfo) -> dict[str, int]:
+    """How many of a stream's tasks are in each state, of the first STATES_COUNTED."""
+    records = reader.stream_tasks(id_bytes(stream.id), STATES_COUNTED)
+    return dict(Counter(str(record.state) for record in records))
 
 
 @command("show", short_help="Show the tree of a stream.")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 from rich.text import Text
 
 from ....actors.events.event import EventRecord
-from ....actors.events.stream import Stream, StreamNode
+from ....actors.events.stream import Stream, StreamInfo, StreamNode
 from ....actors.state import State
 from ...text import escape, value_json
 from . import task_table, units
@@ -58,6 +58,22 @@ def sheet(event: EventRecord, states: Sequence[str | None], now: float) -> Table
     if not event.runs:
         table.add_row(Text("run", "bold"), Text("none: nothing handled it"))
     return table
+
+
+def streams(rows: Sequence[tuple[StreamInfo, Mapping[str, int]]], width: int, now: float) -> Table:
+    """The table of streams, each with the states of its tasks."""
+    cells = [
+        (
+            Text(each.id),
+            Text(escape.one_line(f"{each.kind} {each.name}" if each.kind else "(pruned)")),
+            Text(units.duration(now - each.time)),
+            Text(units.duration(now - each.newest)),
+            Text(", ".join(f"{count:,} {state}" for state, count in sorted(counts.items())) or "none"),
+        )
+        for each, counts in rows
+    ]
+    titles = ("ID", "BEGAN WITH", "AGE", "NEWEST", "TASKS")
+    return task_table.fitted(titles, cells, width, name="BEGAN WITH", detail="TASKS", right={"AGE", "NEWEST"})
 
 
 def stream(tree: Stream, now: float) -> Table:

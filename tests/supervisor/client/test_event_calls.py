@@ -125,6 +125,28 @@ def test_pages_and_patterns(rt: Runtime):
         rt.events(limit=-1)
 
 
+def test_the_streams_page_by_page(rt: Runtime):
+    made = [rt.emit("stream.begun", number) for number in range(5)]
+    rt.emit("stream.grown", stream_id=made[1].stream_id)
+    rt.wait(rt.start(listens_to, 0))  # alone, it is no stream
+    wanted = [made[number].stream_id for number in (1, 4, 3, 2, 0)]
+    first = rt.streams(limit=5)
+    assert [stream.id for stream in first] == wanted
+    assert {(stream.kind, stream.name) for stream in first} == {("event", "stream.begun")}
+    assert first[0].newest >= first[1].newest >= first[0].time
+    found: list[str] = []
+    cursor = None
+    while len(found) < 5:
+        page = rt.streams(limit=2, before=cursor)
+        found += [stream.id for stream in page]
+        cursor = page.cursor
+    assert found[:5] == wanted
+    with pytest.raises(InvalidOption):
+        rt.streams(before="x")
+    with pytest.raises(InvalidOption):
+        rt.streams(limit=0)
+
+
 def test_replay(rt: Runtime):
     made = rt.emit("order.again", {"id": 1})
     rt.wait(made.runs[0], PATIENCE)

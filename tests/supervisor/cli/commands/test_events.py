@@ -85,6 +85,25 @@ def test_the_stream_is_a_tree(served: Stage, made: dict[str, Any]):
     assert emitted["stream_id"] == made["stream_id"]
 
 
+def test_the_streams_are_listed(served: Stage, made: dict[str, Any]):
+    newest = served("events", "emit", "order.paid", "1", "--json").json
+    served.until_state(newest["runs"][0], "completed")
+    first = served("streams", "list", "-n", "1", "--json").json
+    assert [(each["id"], each["kind"], each["name"]) for each in first] == [
+        (newest["stream_id"], "event", "order.paid")
+    ]
+    assert first[0]["tasks"] == {"completed": 1}
+    ids = served("streams", "list", "-q").out.splitlines()
+    assert ids[0] == newest["stream_id"]
+    assert made["stream_id"] in ids
+    assert len(ids) == len(set(ids))
+    answer = served("streams", "list", "-n", "1", COLUMNS="150")
+    assert "event order.paid" in answer.out
+    assert "1 completed" in answer.out
+    assert "and more" in answer.err
+    assert served("streams", "list", "-q", "--json").code == ExitCode.USAGE
+
+
 def test_bad_names_are_a_wrong_use(served: Stage):
     answer = served("events", "emit", "no name")
     assert answer.code == ExitCode.USAGE
