@@ -38,6 +38,8 @@ def on(pattern: str, /, **options: Any) -> _Handler:
     one argument, the `Event`. Raises InvalidOption for a pattern that no name can match, InvalidTask for a function
     that cannot take one argument.
     """
+    if callable(pattern):
+        raise InvalidOption('@on takes the pattern of the events\' names: write @on("order.*")')
     checked = check_pattern(pattern)
 
     def handle(body: Any) -> Any:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any, Final, Literal, Self
 
+from ..values import register
+
 Kind = Literal["task", "call", "event", "schedule", "http"]
 """Why there is a task: it was started; somebody waits for its value; an event, a schedule or an HTTP request came."""
 
@@ -41,3 +43,5 @@ class Trigger:
 
 
 NAMES: Final = tuple(field.name for field in fields(Trigger))
+
+register(Trigger, "understudy.Trigger", Trigger.pack, Trigger.unpack)

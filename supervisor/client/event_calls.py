@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 from ...actors import values
 from ...actors.checks import check_seconds, check_whole
 from ...actors.clock import Clock
-from ...actors.errors import EventNotFound, InvalidOption, NotInTask
+from ...actors.errors import EventNotFound, InvalidOption, NotInTask, UnencodableValue
 from ...actors.events.condition import Condition, check_where
 from ...actors.events.event import Event, EventInfo, EventRecord, check_id
 from ...actors.events.pattern import check_name, check_pattern
@@ -75,7 +75,12 @@ def row_of(
         id_text(stream or uid),
         None if origin is None else id_text(origin),
     )
-    return EmitRow(uid, id, name, stream, origin, now, values.pack(event, "event", limit))
+    try:
+        packed = values.pack(event, "event", limit)
+    except UnencodableValue:
+        values.pack(data, "data", limit)  # names the place in the data
+        raise
+    return EmitRow(uid, id, name, stream, origin, now, packed)
 
 
 class EventCalls:

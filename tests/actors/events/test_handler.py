@@ -91,10 +91,15 @@ def test_options_belong_to_the_lowest_declaration():
         on("b.*", retries=2)(fits)
 
 
-@pytest.mark.parametrize("pattern", ["", "a..b", "a*", None, fits])
+@pytest.mark.parametrize("pattern", ["", "a..b", "a*", None, 7])
 def test_patterns_that_no_name_matches(pattern: Any):
     with pytest.raises(InvalidOption, match="pattern of events"):
         on(pattern)
+
+
+def test_a_pattern_is_missing():
+    with pytest.raises(InvalidOption, match="write @on"):
+        on(fits)  # type: ignore[arg-type]
 
 
 def test_a_handler_has_a_limited_number_of_patterns():

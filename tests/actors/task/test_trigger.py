@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from understudy.actors import values
 from understudy.actors.task.trigger import Trigger
 
 
@@ -13,3 +14,8 @@ def test_only_what_is_known_is_packed():
 
 def test_fields_of_a_later_release_are_left_out():
     assert Trigger.unpack({"event": "a", "weather": "fair"}) == Trigger(event="a")
+
+
+def test_a_trigger_is_a_value():
+    trigger = Trigger(schedule="report", scheduled_at=5.0)
+    assert values.unpack(values.pack({"why": trigger})) == {"why": trigger}

@@ -183,6 +183,11 @@ def test_bad_events_are_refused_before_they_are_sent(
         rt.emit(name, data, **options)
 
 
+def test_the_place_in_the_data_is_named(rt: Runtime):
+    with pytest.raises(UnencodableValue, match=r"^data\['at'\]\[1\] is of type object"):
+        rt.emit("order.paid", {"at": [1, object()]})
+
+
 def test_circles_end(rt: Runtime):
     made = rt.emit("loop", 1)
     until(lambda: len(rt.events(name="loop", limit=1000)) == 64, PATIENCE)
