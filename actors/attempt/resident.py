@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple, TypeVar, cast
 import msgpack
 
 from .. import values
-from ..errors import InvalidValue
+from ..errors import InvalidValue, UnencodableValue, ValueTooLarge
 from ..refs.actor import Actor, public_methods, read_only_methods, restore_state, state_of
 from ..refs.actor_options import ActorOptions
 from ..refs.letter import Letter, Op
@@ -106,7 +106,17 @@ class Resident:
 
     def changed_state(self) -> bytes | None:
         """The encoded attributes; None if they are as in `packed`."""
-        packed = values.pack(state_of(self.object), "state", self.traits.options.state_limit)
+        limit = self.traits.options.state_limit
+        try:
+            packed = values.pack(state_of(self.object), "state", limit)
+        except UnencodableValue as error:
+            told = f"{error}, or name the attribute in `transient` and make it in on_start"
+            raise UnencodableValue(told, error.path) from error.__cause__
+        except ValueTooLarge as error:
+            told = (
+                f"its state takes {error.size:,} bytes; state_limit is {limit:,}. Keep data in self.storage"
+            )
+            raise ValueTooLarge(told, error.size, limit) from None
         return None if packed == self.packed else packed
 
     def roll_back(self) -> None:

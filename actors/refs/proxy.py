@@ -150,6 +150,13 @@ class AttributeFuture(Answer[Any]):
             raise AttributeError(f"{self!r} has no attribute {name!r}")
         return getattr(ActorProxy(self._ref, attr_path=self._path), name)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute of the part of this name; raises the error of doing so."""
+        if name.startswith("_"):
+            super().__setattr__(name, value)
+        else:
+            setattr(ActorProxy(self._ref, attr_path=self._path), name, value)
+
 
 def _get(ref: ActorRef[Any], path: tuple[str, ...]) -> Answer[Any]:
     answer: Answer[Any] = ref._asked(False, None, None, Op.GET, checked_path(".".join(path)), None, 0)

@@ -126,12 +126,18 @@ def test_a_rollback_leaves_alone_what_has_not_changed(account: Stage) -> None:
     assert stage.ask(call("same")) is True
 
 
-@pytest.mark.parametrize(("size", "error"), [(0, UnencodableValue), (2 << 20, ValueTooLarge)])
+@pytest.mark.parametrize(
+    ("size", "error", "what_to_do"),
+    [
+        (0, UnencodableValue, "or name the attribute in `transient`"),
+        (2 << 20, ValueTooLarge, r"state_limit is 1,048,576\. Keep data in self\.storage"),
+    ],
+)
 def test_a_state_that_cannot_be_stored_fails_the_message(
-    account: Stage, size: int, error: type[Exception]
+    account: Stage, size: int, error: type[Exception], what_to_do: str
 ) -> None:
     account.give()
-    with pytest.raises(error, match="state"):
+    with pytest.raises(error, match=what_to_do):
         account.ask(call("unfit", size))
     assert account.object.owner == "Ada"
     assert account.last.state is None

@@ -252,6 +252,13 @@ def test_methods_of_marked_attributes_are_called(proxy: ActorProxy[Player]) -> N
     proxy.marked.play.defer(1)
 
 
+def test_an_attribute_of_a_part_that_only_the_object_has_is_set(proxy: ActorProxy[Player]) -> None:
+    proxy.part.inner = "new"
+    assert proxy.part.inner.get() == "new"
+    with pytest.raises(AttributeError, match="not traversable"):
+        proxy.track.inner = "new"
+
+
 def test_other_attributes_are_not_traversed(proxy: ActorProxy[Player]) -> None:
     with pytest.raises(AttributeError, match="has no attribute 'inner'"):
         proxy.unmarked.inner  # noqa: B018
