@@ -92,8 +92,10 @@ class ActorRequests:
             by_actor.setdefault(checked_id(id), []).append(letter)
         checked: list[tuple[LiveActor, list[bytes]]] = []
         for id, letters in by_actor.items():
-            actor = self._live(id)
             new = [letter for letter in letters if not self._was_taken(letter)]
+            if not new:
+                continue  # Its actor may have handled it, and have stopped since.
+            actor = self._live(id)
             self._letters.check_room(actor, new)
             checked.append((actor, new))
         for actor, letters in checked:

@@ -1197,6 +1197,20 @@ async def test_an_actor_that_can_be_built_again_shows_no_error(stage: Stage) -> 
 
 
 @on_stage
+async def test_a_tell_under_a_key_that_comes_again_is_no_error_although_its_actor_has_stopped(
+    stage: Stage,
+) -> None:
+    id, _ = await built(stage)
+    keyed = letter(flags=KEPT, id=b"\xff" * 6 + bytes(10))
+    stage.tell(id, keyed)
+    stage.turns.cancel(stage.actor(id))
+    await stage.room.settle()
+    stage.tell(id, keyed)
+    with pytest.raises(ActorDeadError):
+        stage.tell(id, letter())
+
+
+@on_stage
 async def test_a_key_counts_within_one_request_as_well(stage: Stage) -> None:
     id, _ = await built(stage)
     keyed = letter(flags=KEPT, id=b"\xff" * 6 + bytes(10))
