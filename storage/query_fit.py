@@ -99,9 +99,9 @@ class Fit:
             case "error":
                 return record.error is not None and term.fits_any(record.error[0])
             case "kind":
-                return term.fits_any(getattr(record, "kind", "task"))
+                return term.fits_any(record.kind)
             case "event" | "schedule":
-                found = (getattr(record, "trigger", None) or {}).get(term.field)
+                found = (record.trigger or {}).get(term.field)
                 return isinstance(found, str) and term.fits_any(found)
             case "attempt":
                 assert term.compare is not None

@@ -12,7 +12,7 @@ from typing import Final
 import lmdb
 
 from .tables import counts
-from .tables.moves import Moves, shown
+from .tables.moves import Moves
 from .tables.record import Record, outline_of
 from .tables.rows import apply, walk
 from .tables.schema import UPGRADE_ROW, Table
@@ -46,7 +46,7 @@ def index_part(env: lmdb.Environment, transaction: lmdb.Transaction[bytes]) -> b
     )
     done = transaction.get(UPGRADE_ROW, b"", meta)
     moves = Moves()
-    change = moves.change
+    enter = moves.enter
     last = b""
     read = 0
     for last, row in islice(walk(transaction, tasks, done + b"\0" if done else b""), PART):
@@ -54,10 +54,10 @@ def index_part(env: lmdb.Environment, transaction: lmdb.Transaction[bytes]) -> b
         try:
             name, code, error, stands_alone = outline_of(row)
             if stands_alone:
-                change(last, None, (name, code, error))
+                enter(last, (name, code, error))
             else:
                 record = Record.unpack(last, row)
-                moves.add(record, shown(record))
+                moves.add(record)
         except ValueError:
             continue  # damaged; `check` finds it
     apply(transaction, index, moves.rows())

@@ -1,9 +1,10 @@
 """The table `index`: ids of tasks by what they have in common, newest last, many ids in one row.
 
 A *facet* is something that tasks have in common: a name, a name with a final state, a stream. A row's key is its facet
-and the newest of its ids. Its value is the others, oldest first, without their first BUCKET_BYTES bytes. All ids of a
-row have these bytes in common: they were made within about a minute. So the rows that may hold an id are those of its
-minute with a key not below it, and a walk from the end gives the ids of a facet in their order.
+and the newest of its ids. Its value is the others, oldest first. They are stored whole, because cutting an id takes
+longer than writing it. All ids of a row have their first BUCKET_BYTES bytes in common: they were made within about a
+minute. So the rows that may hold an id are those of its minute with a key not below it, and a walk from the end gives
+the ids of a facet in their order.
 
 A commit adds one row for each facet (and minute, and IDS_IN_ROW ids), because a row for each task would cost as much as
 the task's own row. The rows of errors and idempotency keys are *single*: one for each task, because errors change. An
@@ -32,11 +33,10 @@ KEY_BYTES: Final = FACET_BYTES + ID_BYTES
 BUCKET_BYTES: Final = 4
 """Bytes that all ids of a row have in common. These are 65.5 seconds of a UUIDv7's time."""
 
-IDS_IN_ROW: Final = 160
+IDS_IN_ROW: Final = 120
 """The most ids of a row. LMDB stores a value of that many on a page that it shares with others."""
 
-_TAIL_BYTES: Final = ID_BYTES - BUCKET_BYTES
-_HIGHEST_TAIL: Final = b"\xff" * _TAIL_BYTES
+_HIGHEST_TAIL: Final = b"\xff" * (ID_BYTES - BUCKET_BYTES)
 _PART: Final = 16  # rows read at a time while an id is looked for
 
 
@@ -92,7 +92,7 @@ def rows_of(facet: bytes, ids: list[bytes]) -> Iterator[tuple[bytes, bytes]]:
     while first < len(ids):
         end = min(first + IDS_IN_ROW, len(ids))
         end = bisect_right(ids, ids[first][:BUCKET_BYTES] + _HIGHEST_TAIL, first, end)
-        yield facet + ids[end - 1], b"".join([id[BUCKET_BYTES:] for id in ids[first : end - 1]])
+        yield facet + ids[end - 1], b"".join(ids[first : end - 1])
         first = end
 
 
@@ -108,17 +108,14 @@ def newest_in(key: bytes) -> bytes:
 
 def oldest_in(key: bytes, value: bytes) -> bytes:
     """The oldest id of a row."""
-    if not value:
-        return key[FACET_BYTES:]
-    return key[FACET_BYTES : FACET_BYTES + BUCKET_BYTES] + value[:_TAIL_BYTES]
+    return value[:ID_BYTES] or key[FACET_BYTES:]
 
 
 def ids_in(key: bytes, value: bytes) -> list[bytes]:
     """The ids of a row, oldest first; ValueError for a damaged row."""
-    if len(key) != KEY_BYTES or len(value) % _TAIL_BYTES:
+    if len(key) != KEY_BYTES or len(value) % ID_BYTES:
         raise ValueError(f"row {key.hex()} of the index is malformed")
-    bucket = key[FACET_BYTES : FACET_BYTES + BUCKET_BYTES]
-    ids = [bucket + value[at : at + _TAIL_BYTES] for at in range(0, len(value), _TAIL_BYTES)]
+    ids = [value[at : at + ID_BYTES] for at in range(0, len(value), ID_BYTES)]
     ids.append(key[FACET_BYTES:])
     return ids
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Final, Protocol
 
 from ...actors.state import TERMINAL
+from ...actors.task.trigger import TASK
 from . import counts
 from .index_rows import KEY_BYTES, Changes, Facet, facet_of, facet_of_id, remove, rows_of, single
 from .record import CODES, STATES, Record
@@ -61,10 +62,9 @@ def further_facets(record: Record) -> Iterator[bytes]:
         yield facet_of_id(Facet.STREAM, record.stream)
     if record.origin is not None:
         yield facet_of_id(Facet.ORIGIN, record.origin)
-    kind = getattr(record, "kind", "task")
-    if kind != "task":
-        yield facet_of(Facet.KIND, kind)
-        trigger = getattr(record, "trigger", None) or {}
+    if record.kind != TASK:
+        yield facet_of(Facet.KIND, record.kind)
+        trigger = record.trigger or {}
         for field in ("event", "schedule"):
             if isinstance(text := trigger.get(field), str):
                 yield trigger_facet(field, text)
@@ -91,7 +91,7 @@ def facets_of(record: Record) -> Iterator[bytes]:
 class Moves:
     """The changes of one commit, gathered by what the tasks have in common."""
 
-    __slots__ = ("_by_change", "_entered", "_left", "_single")
+    __slots__ = ("_append", "_before", "_by_change", "_entered", "_left", "_now", "_single")
 
     def __init__(self) -> None:
         self._by_change: defaultdict[tuple[Shown | None, Shown | None], list[bytes]] = defaultdict(list)
@@ -99,28 +99,43 @@ class Moves:
         self._left: defaultdict[bytes, list[bytes]] = defaultdict(list)
         #: Single rows: empty to put, None to delete.
         self._single: dict[bytes, bytes | None] = {}
+        # The last change, and what adds an id to it. Most tasks of a commit change in the same way.
+        self._before: Shown | None = None
+        self._now: Shown = ("", -1, None)
+        self._append = self._by_change.default_factory().append
 
     def __bool__(self) -> bool:
         return bool(self._by_change)
 
-    def add(self, record: Record, now: Shown) -> None:
-        """The task is new."""
-        self._by_change[None, now].append(record.id)
-        # Most tasks have none of these.
-        if (
-            record.origin is not None
-            or record.stream != record.id
-            or record.key is not None
-            or getattr(record, "kind", "task") != "task"
-        ):
+    def note(self, record: Record, code: int, before: Shown | None) -> Shown:
+        """The task's row, in which the state has this code, is put; returns what it says.
+
+        `before` is what the row on disk says; None if the task is new.
+        """
+        now, error = self._now, record.error
+        if error is not None or now[2] is not None or now[1] != code or now[0] != record.name:
+            now = record.name, code, error[0] if error else None
+        if before is not self._before or now is not self._now:
+            if before == now:
+                return now
+            self._before, self._now = before, now
+            self._append = self._by_change[before, now].append
+        self._append(record.id)
+        # Most new tasks have neither an origin nor any of the fields that few records have.
+        if before is None and (record.origin is not None or record.stream != record.id or record.__dict__):
             for facet in further_facets(record):
                 self._entered[facet].append(record.id)
             for facet in single_facets(record):
                 self._single[single(facet, record.id)] = b""
+        return now
 
-    def change(self, id: bytes, before: Shown | None, now: Shown) -> None:
-        """The task's row changes. If `before` is None it is new and stands in no further facets."""
-        self._by_change[before, now].append(id)
+    def add(self, record: Record) -> None:
+        """The task is new."""
+        self.note(record, CODES[record.state], None)
+
+    def enter(self, id: bytes, now: Shown) -> None:
+        """The task is new and stands in no further facets."""
+        self._by_change[None, now].append(id)
 
     def remove(self, record: Record) -> None:
         """The task's row, which says this, is deleted."""

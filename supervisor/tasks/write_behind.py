@@ -6,7 +6,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 
-from ...storage.tables.moves import Moves, shown
+from ...storage.tables.moves import Moves
 from ...storage.tables.prune import expiry_rows
 from ...storage.tables.record import Record
 from ...storage.tables.schema import EXPIRY_KEY_BYTES, ID_BYTES, LIVE_KEY_BYTES, Table, live_id
@@ -57,7 +57,7 @@ class WriteBehind:
         keys = [key for key, _ in new]
         moves = Moves()
         for _, record in new:
-            moves.add(record, shown(record))
+            moves.add(record)
         self._merge({record.id: record.pack() for _, record in new}, dict.fromkeys(keys, b""), moves)
         queue.turn_away(keys)
         self._commits.after_commit(lambda: queue.committed(keys))
@@ -74,6 +74,7 @@ class WriteBehind:
         tasks: dict[bytes, bytes | None] = {}
         live: dict[bytes, bytes | None] = {}
         moves = Moves()
+        note = moves.note
         ended: list[LiveTask] = []
         for task in dirty:
             task.dirty = False
@@ -90,13 +91,7 @@ class WriteBehind:
             record = task.record
             tasks[task.id] = row
             # The state is that of the row, which may say "queued" of a task that has been handed out.
-            facts = record.name, row[1], record.error[0] if record.error else None
-            before = task.stored_facts
-            if before is None:
-                moves.add(record, facts)
-            elif before != facts:
-                moves.change(task.id, before, facts)
-            task.stored_facts = facts
+            task.stored_facts = note(record, row[1], task.stored_facts)
             if over:
                 ended.append(task)
             if key != task.stored_key:

@@ -17,7 +17,7 @@ from understudy.storage import search as module
 from understudy.storage.query import parse
 from understudy.storage.reader import Reader
 from understudy.storage.store import Store
-from understudy.storage.tables.moves import Moves, shown
+from understudy.storage.tables.moves import Moves
 from understudy.storage.tables.record import Record
 from understudy.storage.tables.schema import SCHEMA_ROW, Lane, Table, due_sort, live_key, ready_sort
 
@@ -64,7 +64,7 @@ def put(store: Store, record: Record, moves: Moves, at: int) -> None:
         packed = values.pack(([at % 7, {"customer": {"id": at}}], {"customer": at % 17, "ok": at % 2 == 0}))
         store.put(Table.ARGS, record.id, packed)
     store.put(Table.TASKS, record.id, record.pack())
-    moves.add(record, shown(record))
+    moves.add(record)
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from understudy.storage.file.names import store_file
 from understudy.storage.reader import Reader
 from understudy.storage.tables.counts import by_state, unpack_counts
 from understudy.storage.tables.index_rows import FACET_BYTES, ids_in
-from understudy.storage.tables.moves import Moves, shown
+from understudy.storage.tables.moves import Moves
 from understudy.storage.tables.record import Record
 from understudy.storage.tables.schema import OLDEST_SCHEMA, SCHEMA_VERSION, UPGRADE_ROW, Table
 from understudy.storage.upgrades import STEPS
@@ -126,7 +126,7 @@ def assert_right(home: Path) -> None:
     moves = Moves()
     for id, row in rows_of(home)["tasks"].items():
         record = Record.unpack(id, row)
-        moves.add(record, shown(record))
+        moves.add(record)
     ids: dict[bytes, set[bytes]] = {}
     for key, value in moves.rows().items():
         ids.setdefault(key[:FACET_BYTES], set()).update(ids_in(key, value or b""))

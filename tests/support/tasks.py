@@ -7,7 +7,7 @@ from typing import Any
 
 from understudy.actors.state import TERMINAL, State
 from understudy.storage.tables import actor_rows
-from understudy.storage.tables.moves import Moves, shown
+from understudy.storage.tables.moves import Moves
 from understudy.storage.tables.record import Record
 from understudy.storage.tables.schema import Lane, Table, actor_sort, idempotency_key, live_key, ready_sort
 
@@ -25,7 +25,7 @@ def put_new(store: Any, record: Record) -> None:
     """Write a new task's record, and what it adds to the index and the counters."""
     store.put(Table.TASKS, record.id, record.pack())
     moves = Moves()
-    moves.add(record, shown(record))
+    moves.add(record)
     moves.write(store)
 
 

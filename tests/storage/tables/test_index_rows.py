@@ -84,7 +84,7 @@ def test_facets_differ_by_kind_text_and_state():
     assert {len(facet) for facet in facets} == {FACET_BYTES}
 
 
-@pytest.mark.parametrize("row", [(FACET + bytes(15), b""), (FACET + bytes(16), bytes(13))])
+@pytest.mark.parametrize("row", [(FACET + bytes(15), b""), (FACET + bytes(16), bytes(17))])
 def test_a_damaged_row_is_refused(row: tuple[bytes, bytes]):
     with pytest.raises(ValueError, match="malformed"):
         ids_in(*row)

@@ -42,7 +42,7 @@ def test_a_task_enters_facets_with_its_first_row_and_its_final_state(desk: Desk)
     other = make()
     record = make(stream=other.id, origin=other.id, key="k")
     moves = Moves()
-    moves.add(record, shown(record))
+    moves.add(record)
     moves.write(desk.store)
     desk.flush()
     first = {
@@ -55,7 +55,7 @@ def test_a_task_enters_facets_with_its_first_row_and_its_final_state(desk: Desk)
     before = shown(record)
     record.state, record.error = State.FAILED, ("ValueError", "no", "", {})
     moves = Moves()
-    moves.change(record.id, before, shown(record))
+    moves.note(record, CODES[record.state], before)
     moves.write(desk.store)
     desk.flush()
     last = {
@@ -94,7 +94,7 @@ def test_any_sequence_of_changes_leaves_what_the_records_say(desk: Desk):
                 record.stream = chance.choice(list(tasks))
             if chance.randrange(2):
                 record.state = State.COMPLETED
-            moves.add(record, shown(record))
+            moves.add(record)
             tasks[record.id] = record
         for record in chance.sample(list(tasks.values()), min(len(tasks), 8)):
             before = shown(record)
@@ -102,7 +102,7 @@ def test_any_sequence_of_changes_leaves_what_the_records_say(desk: Desk):
                 record.state = chance.choice(list(State))
                 record.name = chance.choice(names)
                 record.error = chance.choice([None, ("A", "", "", {}), ("B", "", "", {})])
-                moves.change(record.id, before, shown(record))
+                moves.note(record, CODES[record.state], before)
         moves.write(desk.store)
         if chance.randrange(2):
             desk.flush()
@@ -113,7 +113,7 @@ def test_any_sequence_of_changes_leaves_what_the_records_say(desk: Desk):
     desk.flush()
     expected = Moves()
     for record in tasks.values():
-        expected.add(record, shown(record))
+        expected.add(record)
     ids: dict[bytes, set[bytes]] = {}
     for key, value in expected.rows().items():
         ids.setdefault(key[:FACET_BYTES], set()).update(ids_in(key, value or b""))
