@@ -24,7 +24,7 @@ from .query_fit import ParameterNames
 from .search import SECONDS, Counts, Page, counts_of, is_indexed, oldest_of, page_of
 from .shared_view import Snapshot, release, view_of
 from .streams import StreamRows, newest_streams
-from .tables.record import Record, is_bare, state_of
+from .tables.record import Record, end_of
 from .tables.schema import (
     ID_BYTES,
     Lane,
@@ -311,19 +311,15 @@ def _depth(snapshot: Snapshot, id: bytes) -> int:
 
 def _end(snapshot: Snapshot, id: bytes, row: bytes, most: int | None = None) -> End | None:
     """The end of a task by its row; None if it has not ended, its value is missing or takes more bytes than `most`."""
-    state = parsed(id, state_of, row)
+    state, result, error = parsed(id, end_of, row)
     if state not in TERMINAL:
         return None
-    if is_bare(row):
-        # The usual case; the rest of the record need not be read.
-        return id, state, None, None
-    record = parsed(id, Record.unpack, id, row)
-    if most is not None and (record.result or 0) > most:
+    if most is not None and (result or 0) > most:
         return None
-    if record.result is None:
-        return id, state, None, record.error
+    if result is None:
+        return id, state, None, error
     value = snapshot.get(Table.RESULTS, id)
-    return None if value is None else (id, state, value, record.error)
+    return None if value is None else (id, state, value, error)
 
 
 def _hex_digits(text: str) -> str:

@@ -27,11 +27,15 @@ ANY: Final = "**"
 
 #: Names of which a map keeps the matches; an app has few.
 _KEPT: Final = 1_024
+#: Names that were found to be valid: an app emits the same ones again and again.
+_checked_names: Final[set[str]] = set()
 _SEGMENT: Final = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def check_name(name: object) -> str:
     """The name of an event that a program may emit; InvalidOption for anything else."""
+    if type(name) is str and name in _checked_names:
+        return name
     checked = _checked("the name of an event", name)
     for segment in checked.split("."):
         if not _SEGMENT.fullmatch(segment):
@@ -40,6 +44,9 @@ def check_name(name: object) -> str:
         raise InvalidOption(
             f"{checked!r} is a name of the runtime's own events: take a first segment other than {OWN!r}"
         )
+    if len(_checked_names) >= _KEPT:
+        _checked_names.clear()
+    _checked_names.add(checked)
     return checked
 
 

@@ -80,6 +80,11 @@ def event_key(uid: bytes) -> bytes:
     return EVENT + uid
 
 
+def all_events() -> Range:
+    """All events, by time."""
+    return _under(EVENT)
+
+
 def uid_of(key: bytes) -> bytes:
     """The uid at the end of the key of an event or of one of its index rows."""
     return key[-ID_BYTES:]

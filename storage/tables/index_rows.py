@@ -33,6 +33,8 @@ KEY_BYTES: Final = FACET_BYTES + ID_BYTES
 BUCKET_BYTES: Final = 4
 """Bytes that all ids of a row have in common. These are 65.5 seconds of a UUIDv7's time."""
 
+_TIME_BYTES: Final = 6  # of a UUIDv7: milliseconds
+
 IDS_IN_ROW: Final = 120
 """The most ids of a row. LMDB stores a value of that many on a page that it shares with others."""
 
@@ -61,6 +63,9 @@ class Facet(IntEnum):
     TRIGGER = 8
 
 
+_KIND_BYTES: Final = tuple(bytes((kind,)) for kind in range(max(Facet) + 1))
+
+
 class Changes(Protocol):
     """The part of a store that changes of the index need."""
 
@@ -79,8 +84,9 @@ def facet_of(kind: Facet, text: str, state: int = 0) -> bytes:
 
 
 def facet_of_id(kind: Facet, id: bytes) -> bytes:
-    """The facet of a task's id. It takes the id's random bytes."""
-    return bytes((kind,)) + id[-(FACET_BYTES - 1) :]
+    """The facet of a task's id: its time, so that rows of ids of the same time stand on the same pages, and two of its
+    random bytes. As with texts, ids may share one."""
+    return _KIND_BYTES[kind] + id[:_TIME_BYTES] + id[_TIME_BYTES + 1 - FACET_BYTES :]
 
 
 def rows_of(facet: bytes, ids: list[bytes]) -> Iterator[tuple[bytes, bytes]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Final, Protocol
 
 from ...actors.state import TERMINAL
@@ -51,23 +52,28 @@ def end_facet(name: str, code: int) -> bytes:
     return facet_of(Facet.END, name, code)
 
 
+@lru_cache(maxsize=4096)
 def trigger_facet(field: str, text: str) -> bytes:
     """The facet of the runs whose trigger has this text in this field."""
     return facet_of(Facet.TRIGGER, f"{field}:{text}")
 
 
-def further_facets(record: Record) -> Iterator[bytes]:
+def further_facets(record: Record) -> list[bytes]:
     """The facets of its beginning, besides its name, whose rows it shares with other tasks."""
+    facets = []
     if record.stream != record.id:
-        yield facet_of_id(Facet.STREAM, record.stream)
+        facets.append(facet_of_id(Facet.STREAM, record.stream))
     if record.origin is not None:
-        yield facet_of_id(Facet.ORIGIN, record.origin)
+        facets.append(facet_of_id(Facet.ORIGIN, record.origin))
     if record.kind != TASK:
-        yield facet_of(Facet.KIND, record.kind)
-        trigger = record.trigger or {}
-        for field in ("event", "schedule"):
-            if isinstance(text := trigger.get(field), str):
-                yield trigger_facet(field, text)
+        facets.append(facet_of(Facet.KIND, record.kind))
+        if record.trigger is not None:
+            facets += [
+                trigger_facet(field, text)
+                for field in ("event", "schedule")
+                if isinstance(text := record.trigger.get(field), str)
+            ]
+    return facets
 
 
 def single_facets(record: Record) -> Iterator[bytes]:
@@ -102,7 +108,8 @@ class Moves:
         # The last change, and what adds an id to it. Most tasks of a commit change in the same way.
         self._before: Shown | None = None
         self._now: Shown = ("", -1, None)
-        self._append = self._by_change.default_factory().append
+        none: list[bytes] = []
+        self._append = none.append
 
     def __bool__(self) -> bool:
         return bool(self._by_change)
@@ -125,8 +132,8 @@ class Moves:
         if before is None and (record.origin is not None or record.stream != record.id or record.__dict__):
             for facet in further_facets(record):
                 self._entered[facet].append(record.id)
-            for facet in single_facets(record):
-                self._single[single(facet, record.id)] = b""
+            if record.key is not None:
+                self._single[single(facet_of(Facet.KEY, record.key), record.id)] = b""
         return now
 
     def add(self, record: Record) -> None:
@@ -172,8 +179,11 @@ class Moves:
                         facet = facet_of(Facet.ERROR, error)
                         rows.update((single(facet, id), value) for id in ids)
         for facet, ids in entered.items():
-            ids.sort()
-            rows.update(rows_of(facet, ids))
+            if len(ids) == 1:
+                rows[single(facet, ids[0])] = b""
+            else:
+                ids.sort()
+                rows.update(rows_of(facet, ids))
         return rows
 
     def left(self) -> dict[bytes, list[bytes]]:

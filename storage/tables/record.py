@@ -227,6 +227,8 @@ _KINDS: Final[dict[str, tuple[type, ...]]] = {
 _PACK = msgpack.Packer(autoreset=True).pack
 
 
+_NONE_TYPE: Final = type(None)
+
 HEAD_BYTES: Final = 3
 """The first bytes of a row that `state_of` and `is_bare` read."""
 
@@ -247,6 +249,24 @@ def state_of(row: bytes) -> State:
 def is_bare(row: bytes) -> bool:
     """Whether a row has only the fields of all rows: no error, no result, no options and so on."""
     return row[2:3] == _NONE
+
+
+def end_of(row: bytes) -> tuple[State, int | None, tuple[str, str, str, dict[str, Any]] | None]:
+    """The state, the bytes of the result and the error, a third of the work of `Record.unpack`.
+
+    ValueError if the bytes are no record.
+    """
+    state = state_of(row)
+    if row[2:3] == _NONE:
+        return state, None, None
+    try:
+        _, rest, *_ = msgpack.unpackb(row, use_list=False)
+        result, error = rest.get("result"), rest.get("error")
+        if type(result) in (int, _NONE_TYPE) and type(error) in (tuple, _NONE_TYPE):
+            return state, result, error
+    except (ValueError, TypeError, AttributeError, msgpack.UnpackException) as error:
+        raise ValueError(f"not a task record: {error}") from error
+    raise ValueError("not a task record: an end of the wrong type")
 
 
 def outline_of(row: bytes) -> tuple[str, int, str | None, bool]:

@@ -67,12 +67,13 @@ def row_of(
     origin = here[0] if here else None
     stream = id_bytes(stream_id) if stream_id is not None else here[1] if here else None
     uid, now = clock.new_id(), clock.time()
+    text = id_text(uid)
     event = Event(
-        id or id_text(uid),
+        id or text,
         name,
         data,
         now,
-        id_text(stream or uid),
+        text if stream is None else id_text(stream),
         None if origin is None else id_text(origin),
     )
     try:

@@ -9,7 +9,7 @@ from typing import Any
 from ...actors.errors import AppFailed, TaskNotFound
 from ...actors.ids import id_text
 from ...actors.state import TERMINAL, State
-from ...storage.tables.record import HEAD_BYTES, is_bare, state_of
+from ...storage.tables.record import HEAD_BYTES, Record, end_of, is_bare, state_of
 from ...storage.tables.schema import Table
 from ..tasks.commit_loop import CommitLoop
 from ..tasks.live_task import LiveTask
@@ -78,10 +78,20 @@ class Waiters:
         try:
             return state_of(row)
         except ValueError:
-            # The record is damaged: the task table raises the error that names it and the remedy.
-            record = self._table.record(id)
-            assert record is not None
-            return record.state
+            return self._record(id).state
+
+    def _end(self, id: bytes, row: bytes) -> tuple[State, int | None, Any]:
+        try:
+            return end_of(row)
+        except ValueError:
+            record = self._record(id)
+            return record.state, record.result, record.error
+
+    def _record(self, id: bytes) -> Record:
+        """The record of a damaged row: the task table raises the error that names it and the remedy."""
+        record = self._table.record(id)
+        assert record is not None
+        return record
 
     def ends_of(self, ids: Sequence[bytes], most: int) -> list[tuple[Any, ...]]:
         """The rows of ENDED for tasks whose ends are on disk.
@@ -96,17 +106,12 @@ class Waiters:
             row = rows.get(id)
             if row is None:
                 raise TaskNotFound(f"task {id_text(id)} was removed meanwhile", id_text(id))
-            if is_bare(row):
-                # The usual case; the rest of the record need not be read.
-                ends.append((id, state_of(row), None, None))
-                continue
-            record = self._table.record(id)
-            assert record is not None
-            size += record.result or 0
+            state, result, error = self._end(id, row)
+            size += result or 0
             if ends and size > most:
                 break
-            value = None if record.result is None else self._commits.get(Table.RESULTS, id)
-            ends.append((id, record.state, value, record.error))
+            value = None if result is None else self._commits.get(Table.RESULTS, id)
+            ends.append((id, state, value, error))
         return ends
 
     def forget(self, client: ClientLink, request: int) -> None:

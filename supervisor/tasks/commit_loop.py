@@ -21,7 +21,8 @@ from ..settings import MIB, Settings
 log = logging.getLogger("understudy")
 
 #: Rows, and bytes of them, that the loop commits itself: handing these to a thread takes half as long as the commit.
-FEW_ROWS: Final = 6
+#: An event and its run are eleven rows.
+FEW_ROWS: Final = 12
 FEW_BYTES: Final = 16 * 1024
 #: Seconds after which a commit that was waited for was a slow one, and how long none is waited for after that.
 SLOW: Final = 0.005

@@ -7,7 +7,7 @@ could be lost.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgpack
@@ -27,7 +27,7 @@ from ...actors.events.event import CHAIN_LIMIT, Event, check_id
 from ...actors.events.pattern import OWN, PatternMap, check_name, check_pattern, is_own
 from ...actors.ids import id_bytes, id_text, is_task_id
 from ...actors.state import State
-from ...actors.task.trigger import EVENT, Trigger
+from ...actors.task.trigger import EVENT, pack_event
 from ...storage.tables import event_rows
 from ...storage.tables.event_rows import EventRow
 from ...storage.tables.record import Record
@@ -61,12 +61,11 @@ class Emitted(NamedTuple):
 
 
 class _Planned(NamedTuple):
-    """An event that was checked, and all that its commit will make."""
+    """An event that was checked, with the runs that its commit will make, and those that will be told of it."""
 
     uid: bytes
     row: EventRow
     given: bool
-    handlers: Sequence[str]
     listeners: Sequence[bytes]
 
 
@@ -86,6 +85,9 @@ class Events:
         #: (task, condition) by pattern, and by task the keys of their rows with pattern and condition.
         self._listening: PatternMap[tuple[bytes, Condition]] = PatternMap()
         self._listens: dict[bytes, dict[bytes, tuple[str, Condition]]] = {}
+        newest = commits.scan(Table.EVENTS, *event_rows.all_events(), limit=1, reverse=True)
+        #: The largest uid of an event so far; one with a larger uid cannot be there yet.
+        self._newest = event_rows.uid_of(newest[0][0]) if newest else b""
         self._load_listens()
         table.on_declared = self._watch_ends
         self._watch_ends()
@@ -120,7 +122,7 @@ class Events:
                 known[id] = len(planned)
             places.append(len(planned))
             planned.append(self._plan(uid, id, name, stream, origin, at, packed))
-        made = [self._carry_out(plan) for plan in planned]
+        made = self._carry_out(planned)
         return [
             stored if stored is not None else made[place] for stored, place in zip(there, places, strict=True)
         ]
@@ -152,7 +154,7 @@ class Events:
             there = self._store.get(Table.EVENTS, event_rows.given_key(id))
             if there is not None and (row := self._row(there)) is not None:
                 return _told(row)
-        row = self._row(uid)
+        row = self._row(uid) if uid <= self._newest else None
         return None if row is None else _told(row)
 
     def _row(self, uid: bytes) -> EventRow | None:
@@ -200,8 +202,9 @@ class Events:
                 len(packed),
                 COPIES_LIMIT,
             )
-        row = EventRow(id or id_text(uid), name, at, stream or uid, origin, depth, packed, ())
-        return _Planned(uid, row, id is not None, handlers, listeners)
+        runs = self._runs(handlers)
+        row = EventRow(id or id_text(uid), name, at, stream or uid, origin, depth, packed, runs)
+        return _Planned(uid, row, id is not None, listeners)
 
     def _depth_of(self, origin: bytes | None) -> int:
         if origin is None:
@@ -209,37 +212,46 @@ class Events:
         record = self._table.record(origin)
         return 0 if record is None else record.depth
 
-    def _carry_out(self, plan: _Planned) -> Emitted:
-        """Put an event, its runs and its messages into the open batch."""
-        uid, row, given, handlers, listeners = plan
-        runs = self._run(row, handlers)
-        row = row._replace(runs=runs)
-        put = self._store.batch.put
-        put(Table.EVENTS, event_rows.event_key(uid), row.pack())
-        put(Table.EVENTS, event_rows.name_key(row.name, uid), b"")
-        if given:
-            put(Table.EVENTS, event_rows.given_key(row.id), uid)
-        if row.stream != uid:
-            put(Table.EVENTS, event_rows.stream_key(row.stream, uid), b"")
-        if not handlers and not listeners:
-            put(Table.EVENTS, event_rows.unmatched_key(uid), b"")
-        self._tell(listeners, row.packed)
-        return _told(row)
+    def _runs(self, handlers: Sequence[str]) -> tuple[tuple[str, bytes], ...]:
+        """These handlers, with the id of a new run for each."""
+        new_id = self._commits.clock.new_id
+        return tuple([(handler, new_id()) for handler in handlers])
 
-    def _run(self, row: EventRow, handlers: Sequence[str]) -> tuple[tuple[str, bytes], ...]:
-        """Start a run of each of these handlers."""
-        clock = self._commits.clock
-        now = clock.time()
-        trigger = Trigger(event_id=row.id, event=row.name).pack()
-        args = _ARGS_HEAD + row.packed + _ARGS_TAIL
+    def _carry_out(self, plans: Sequence[_Planned]) -> list[Emitted]:
+        """Put events, their runs and their messages into the open batch."""
+        self._start([(row, row.runs) for _, row, _, _ in plans])
+        rows: dict[bytes, bytes | None] = {}
+        for uid, row, given, listeners in plans:
+            rows[event_rows.event_key(uid)] = row.pack()
+            rows[event_rows.name_key(row.name, uid)] = b""
+            if given:
+                rows[event_rows.given_key(row.id)] = uid
+            if row.stream != uid:
+                rows[event_rows.stream_key(row.stream, uid)] = b""
+            if not row.runs and not listeners:
+                rows[event_rows.unmatched_key(uid)] = b""
+        size = sum(len(key) + len(value or b"") for key, value in rows.items())
+        self._store.batch.merge(Table.EVENTS, rows, size)
+        self._newest = max((self._newest, *(plan.uid for plan in plans)))
+        for plan in plans:
+            self._tell(plan.listeners, plan.row.packed)
+        return [_told(plan.row) for plan in plans]
+
+    def _start(self, events: Iterable[tuple[EventRow, Sequence[tuple[str, bytes]]]]) -> None:
+        """Start these runs of handlers, all at once."""
+        now = self._commits.clock.time()
         new: list[tuple[Record, bytes | None]] = []
-        for handler in handlers:
-            record = Record(clock.new_id(), handler, now, row.stream, row.origin)
-            record.kind, record.trigger, record.depth = EVENT, trigger, row.depth
-            new.append((record, args))
+        for event, runs in events:
+            if not runs:
+                continue
+            trigger = pack_event(event.id, event.name)
+            args = _ARGS_HEAD + event.packed + _ARGS_TAIL
+            for handler, id in runs:
+                record = Record(id, handler, now, event.stream, event.origin)
+                record.kind, record.trigger, record.depth = EVENT, trigger, event.depth
+                new.append((record, args))
         if new:
             self._table.add(new)
-        return tuple((record.name, record.id) for record, _ in new)
 
     def replay(self, id: str, handler: str | None) -> Emitted:
         """Start the handlers of a stored event again: all that it has now, or this one."""
@@ -256,7 +268,8 @@ class Events:
                     f"{handler} does not handle events named {row.name}; its handlers are: {some}"
                 )
             handlers = [present]
-        runs = self._run(row, handlers)
+        runs = self._runs(handlers)
+        self._start([(row, runs)])
         self._store.batch.put(
             Table.EVENTS, event_rows.event_key(uid), row._replace(runs=row.runs + runs).pack()
         )
@@ -298,7 +311,7 @@ class Events:
             id_text(uid), name, data, now, id_text(stream), None if origin is None else id_text(origin)
         )
         try:
-            self._carry_out(self._plan(uid, None, name, stream, origin, now, values.pack(event)))
+            self._carry_out([self._plan(uid, None, name, stream, origin, now, values.pack(event))])
         except (EventCycle, InvalidOption, ValueTooLarge) as error:
             log.warning("event %s was left out: %s", name, error)
 

@@ -129,7 +129,7 @@ def test_live_tasks_are_found_without_reading_those_that_ended(
     def no_walk(*_: object) -> State:
         raise AssertionError("read an ended task")
 
-    monkeypatch.setattr("understudy.storage.reader.state_of", no_walk)
+    monkeypatch.setattr("understudy.storage.reader.end_of", no_walk)
     assert len(reader.records(states=[State.RUNNING])) == 2
 
 
