@@ -260,7 +260,7 @@ def end_of(row: bytes) -> tuple[State, int | None, tuple[str, str, str, dict[str
     if row[2:3] == _NONE:
         return state, None, None
     try:
-        _, rest, *_ = msgpack.unpackb(row, use_list=False)
+        rest = msgpack.unpackb(row, use_list=False)[1]
         result, error = rest.get("result"), rest.get("error")
         if type(result) in (int, _NONE_TYPE) and type(error) in (tuple, _NONE_TYPE):
             return state, result, error
@@ -276,7 +276,7 @@ def outline_of(row: bytes) -> tuple[str, int, str | None, bool]:
     are no record.
     """
     try:
-        code, rest, name, stream, origin, *_ = msgpack.unpackb(row, use_list=False)
+        code, rest, name, stream, origin = msgpack.unpackb(row, use_list=False)[:5]
         STATES[code]
         if type(name) is not str:
             raise ValueError("a name of the wrong type")

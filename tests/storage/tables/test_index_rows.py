@@ -84,6 +84,13 @@ def test_facets_differ_by_kind_text_and_state():
     assert {len(facet) for facet in facets} == {FACET_BYTES}
 
 
+def test_facets_of_ids_sort_by_time():
+    ids = make_ids(50)
+    facets = [facet_of_id(Facet.STREAM, id) for id in ids]
+    assert facets == sorted(facets)
+    assert len(set(facets)) == 50
+
+
 @pytest.mark.parametrize("row", [(FACET + bytes(15), b""), (FACET + bytes(16), bytes(17))])
 def test_a_damaged_row_is_refused(row: tuple[bytes, bytes]):
     with pytest.raises(ValueError, match="malformed"):

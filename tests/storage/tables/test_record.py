@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from understudy.actors.state import State
-from understudy.storage.tables.record import Record, is_bare, state_of
+from understudy.storage.tables.record import Record, end_of, is_bare, state_of
 
 SOME_ID = bytes(range(16))
 
@@ -66,6 +66,20 @@ def test_a_bare_row_has_only_what_every_row_has():
     record.result = 0
     assert not is_bare(record.pack())
     assert Record.unpack(SOME_ID, record.pack()).result == 0
+
+
+def test_an_end_is_read_without_the_rest():
+    record = Record(bytes(16), "t", 1.0, bytes(16))
+    record.state = State.FAILED
+    assert end_of(record.pack()) == (State.FAILED, None, None)
+    record.result, record.error = 7, ("ValueError", "no", "", {"a": 1})
+    assert end_of(record.pack()) == (State.FAILED, 7, ("ValueError", "no", "", {"a": 1}))
+
+
+@pytest.mark.parametrize("rest", [{"result": "7"}, {"error": 1}, [1], 5])
+def test_a_damaged_end_is_refused(rest: object):
+    with pytest.raises(ValueError, match="not a task record"):
+        end_of(msgpack.packb([2, rest, *[None] * 9]))
 
 
 def test_a_stream_of_its_own_takes_no_room():

@@ -331,6 +331,26 @@ async def test_no_event_is_missed_by_a_full_mailbox(it: Room, events: Events) ->
     assert messages(it, id) == [0, 1, 2]
 
 
+def test_an_event_that_is_on_disk_is_known_after_a_restart(home: Path):
+    older, newer = row(), row()
+
+    async def first() -> list[Any]:
+        async with room(home, tasks=TASKS, workers=0) as it:
+            told = it.core.events.emit([newer])
+            told += it.core.events.emit([older])
+            await it.settle()
+            assert it.core.events.emit([newer, older]) == told
+            return told
+
+    async def second(told: list[Any]) -> None:
+        async with room(home, tasks=TASKS, workers=0) as it:
+            assert it.core.events.emit([newer, older]) == told
+            await it.settle()
+            assert kinds(it)[1] == 2
+
+    asyncio.run(second(asyncio.run(first())))
+
+
 def test_listens_outlive_their_supervisor(home: Path):
     async def first() -> bytes:
         async with room(home, tasks=TASKS, workers=0) as it:
