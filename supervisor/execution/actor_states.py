@@ -154,7 +154,7 @@ class ActorStates:
         for letter in told:
             if kind_of(letter) in (Kind.ASK, Kind.STOP):
                 answers.append((id_of_letter(letter), dead))
-            elif kind_of(letter) is Kind.TELL and actor.durable:
+            elif kind_of(letter) == Kind.TELL and actor.durable:
                 self.letters.bury_at(id, letter, ("ActorDeadError", "it had stopped", "", []))
         if record.actor:
             for name in self._table.declared.all_names(record.name):

@@ -286,6 +286,36 @@ async def test_a_letter_told_to_a_stopped_actor_is_a_dead_letter(stage: Stage) -
 
 
 @on_stage
+async def test_letters_told_behind_a_stop_are_dead_letters(stage: Stage) -> None:
+    id, worker = await built(stage)
+    stage.ask(id, letter(Kind.STOP))
+    told = letter()
+    stage.tell(id, told)
+    asked = stage.ask(id, letter(Kind.ASK))
+    await stage.begin(worker)
+    commit(worker, id, 1)
+    worker.done(id, Ending.VALUE)
+    await stage.room.settle()
+    assert isinstance(stage.client.answers[asked], ActorDeadError)
+    ((_, row),) = stage.room.rows(Table.ACTORS, dead_range(id)[0])
+    assert (unpack_dead(row).letter, unpack_dead(row).error[0]) == (told, "ActorDeadError")
+
+
+@on_stage
+async def test_a_tell_that_does_not_end_in_time_is_a_dead_letter(stage: Stage) -> None:
+    id, worker = await built(stage)
+    told = letter()
+    stage.tell(id, told)
+    await stage.begin(worker)
+    actor = stage.actor(id)
+    assert actor.suspect == actor.box.first
+    stage.turns.interrupted(actor, timed_out=True)
+    await stage.room.settle()
+    ((_, row),) = stage.room.rows(Table.ACTORS, dead_range(id)[0])
+    assert (unpack_dead(row).letter, unpack_dead(row).error[0]) == (told, "TimeoutError")
+
+
+@on_stage
 async def test_a_turn_whose_letters_do_not_fit_waits(small: Stage) -> None:
     async with room(small.room.home / "small", tasks=CLASSES, workers=1, mailbox_messages=1) as it:
         stage = Stage(it)
