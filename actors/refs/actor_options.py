@@ -52,8 +52,8 @@ class ActorOptions(Options):
         check_whole("state_limit in bytes", self.state_limit, 1, VALUE_LIMIT)
         if self.alone and not self.durable:
             raise InvalidOption(
-                "isolate, memory_limit and capture_output give each turn of an actor a process of its own, so they "
-                "need durable=True"
+                "isolate, memory_limit and capture_output give an actor a process that ends when it is put to rest, "
+                "so they need durable=True"
             )
         if self.ack is not None:
             raise InvalidOption(

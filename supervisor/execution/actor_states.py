@@ -51,7 +51,7 @@ class ActorStates:
         #: Asks for a turn of the event loop, in which changes are carried out.
         self._turn = turn
         self._room_waits = RoomWaits()
-        self._residency = Residency(settings.active_actors, self._put_to_rest)
+        self._residency = Residency(settings.active_actors, settings.isolated, self._put_to_rest)
         letters.on_ready = self._ready
 
     def stop(self) -> None:
@@ -109,6 +109,9 @@ class ActorStates:
 
     def _idle(self, actor: LiveActor) -> None:
         """It has nothing to do. It may be let go of."""
+        if actor.seat is not None and actor.seat.alone and not actor.options.alone:
+            # It was alone because a worker had died under it. That is over, and so is its process.
+            self._put_away(actor)
         if actor.seat is not None:
             self._residency.at_rest(actor)
         else:
@@ -126,13 +129,15 @@ class ActorStates:
         if not actor.rules.on_passivate:
             self._put_away(actor)
             self._idle(actor)
+            # The worker is told, and ends if it was there for this actor alone.
+            self._turn()
             return
         actor.passivate = True
         self._ready(actor)
 
     def residents(self, seat: Seat) -> list[LiveActor]:
         """The actors that this worker has in memory, at rest or at work."""
-        return self._residency.of(seat)
+        return list(seat.residents)
 
     # --- ended ---
 
@@ -170,7 +175,7 @@ class ActorStates:
 
     def seat_died(self, seat: Seat) -> None:
         """A worker is dead: the actors that were at rest there are passive now, or dead as well."""
-        for actor in self._residency.of(seat):
+        for actor in list(seat.residents):
             self._residency.leave(actor)
             if not actor.durable:
                 self._end(

@@ -23,6 +23,7 @@ from ..tasks.commit_loop import CommitLoop
 from ..tasks.live_actor import LiveActor
 from ..tasks.live_task import LiveTask
 from ..tasks.task_table import TaskTable
+from ..tasks.turn_queue import TurnQueue
 from .attempts import LOOK_AFTER, Attempts
 from .worker_pool import TELL_AGAIN, WorkerPool
 from .worker_seat import WorkerSeat
@@ -305,6 +306,9 @@ class Dispatcher:
     # --- tasks that need a worker of their own ---
 
     def _ask_for_isolated(self) -> None:
+        turns = self._queues.turns[Lane.ALONE]
+        if turns:
+            self._go_home(turns)
         for seat in self._pool.idle_isolated():
             tasks = self._take(Lane.ALONE)
             if tasks:
@@ -317,6 +321,17 @@ class Dispatcher:
             self._queues.put_back(task)
             waiting = len(self._queues.lanes[Lane.ALONE]) + len(self._queues.turns[Lane.ALONE])
             self._pool.want_isolated(min(waiting, AT_ONCE))
+
+    def _go_home(self, turns: TurnQueue) -> None:
+        """Hand isolated actors their turns where they are in memory."""
+        room = self._pool.isolated_room()
+        for seat in self._pool.kept_isolated():
+            actor = next(iter(seat.residents))
+            # Nothing else can run its `on_passivate`.
+            if (room > 0 or actor.passivate) and actor in turns:
+                turns.discard(actor)
+                self._attempts.hand(seat, Lane.SYNC, [actor])
+                room -= 1
 
     # --- what was handed out and has not begun ---
 

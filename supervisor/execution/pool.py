@@ -291,9 +291,10 @@ class Pool(WorkerPool):
 
     def _look_at_seat(self, seat: WorkerSeat) -> list[float]:
         """Act if a worker has too much memory; the seconds until the next look, if there must be one."""
-        limits = [task.options.memory_limit for task in seat.tasks.values()] if seat.alone else []
-        if seat.alone and (not seat.tasks or limits[0] is not None):
-            if limits and limits[0] is not None and rss_of_tree(seat.pid) > limits[0]:
+        has = [*seat.tasks.values(), *seat.residents] if seat.alone else []
+        limit = has[0].options.memory_limit if has else None
+        if seat.alone and (not has or limit is not None):
+            if seat.tasks and limit is not None and rss_of_tree(seat.pid) > limit:
                 self._events.over_memory(seat)
             return [MEMORY_LOOK]
         if self._settings.worker_memory and seat.pid and not seat.retiring:

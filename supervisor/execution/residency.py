@@ -1,7 +1,8 @@
 """Residency: which worker has which actors in memory, and when they are put to rest.
 
 An actor is put to rest when it has had nothing to do for its `idle` seconds, and when its worker has more than
-`active_actors` of them: then those go first that have rested longest.
+`active_actors` of them: then those go first that have rested longest. An isolated actor keeps its worker process while
+it rests. At most `isolated` processes are kept so.
 """
 
 from __future__ import annotations
@@ -18,17 +19,21 @@ from ..tasks.live_actor import LiveActor
 class Residency:
     """The actors that are in the memory of a worker."""
 
-    def __init__(self, most: int, put_to_rest: Callable[[LiveActor], None]) -> None:
-        """`most`: actors in one worker. `put_to_rest` is called for one that has nothing to do."""
+    def __init__(self, most: int, most_alone: int, put_to_rest: Callable[[LiveActor], None]) -> None:
+        """`most`: actors in one worker. `most_alone`: those at rest in workers of their own.
+
+        `put_to_rest` is called for one that has nothing to do.
+        """
         self._loop = asyncio.get_running_loop()
         self._most = most
+        self._most_alone = most_alone
         self._put_to_rest = put_to_rest
-        #: The actors of each worker.
-        self._on: defaultdict[Seat, set[LiveActor]] = defaultdict(set)
         #: The durable ones that have nothing to do, by worker and idle seconds, the longest first.
         self._resting: defaultdict[tuple[Seat, float | None], OrderedDict[LiveActor, None]] = defaultdict(
             OrderedDict
         )
+        #: Those of them that have a worker of their own, the longest at rest first.
+        self._alone: OrderedDict[LiveActor, None] = OrderedDict()
         self._timer: asyncio.TimerHandle | None = None
 
     def stop(self) -> None:
@@ -36,13 +41,14 @@ class Residency:
         if self._timer is not None:
             self._timer.cancel()
         self._resting.clear()
+        self._alone.clear()
 
     def at_work(self, actor: LiveActor, seat: Seat) -> None:
         """A turn of it is handed to this worker, which has its object from now on."""
         if actor.seat is not seat:
             self.leave(actor)
             actor.seat = seat
-            self._on[seat].add(actor)
+            seat.residents.add(actor)
         else:
             self._no_rest(actor)
 
@@ -57,20 +63,24 @@ class Residency:
         resting[actor] = None
         if idle is not None and (self._timer is None or self._timer.when() > now + idle):
             self._look_at(now + idle)
-        if len(self._on[seat]) > self._most:
+        if seat.alone:
+            self._alone[actor] = None
+            if len(self._alone) > self._most_alone:
+                self._put_away(next(iter(self._alone)))
+        elif len(seat.residents) > self._most:
             places = [resting for (at, _), resting in self._resting.items() if at is seat and resting]
-            first = min((next(iter(resting)) for resting in places), key=_rested)
-            self._no_rest(first)
-            self._put_to_rest(first)
+            self._put_away(min((next(iter(resting)) for resting in places), key=_rested))
+
+    def _put_away(self, actor: LiveActor) -> None:
+        self._no_rest(actor)
+        self._put_to_rest(actor)
 
     def leave(self, actor: LiveActor) -> None:
         """No worker has it in memory any more."""
         if actor.seat is not None:
             self._no_rest(actor)
-            on = self._on[actor.seat]
-            on.discard(actor)
-            if not on:
-                del self._on[actor.seat]
+            actor.seat.residents.discard(actor)
+            if not actor.seat.residents:
                 for place in [place for place in self._resting if place[0] is actor.seat]:
                     del self._resting[place]
             actor.seat = None
@@ -80,10 +90,7 @@ class Residency:
         if actor.resting is not None:
             del actor.resting[actor]
             actor.resting = None
-
-    def of(self, seat: Seat) -> list[LiveActor]:
-        """The actors that this worker has in memory."""
-        return list(self._on.get(seat, ()))
+            self._alone.pop(actor, None)
 
     def _look(self) -> None:
         """Put those to rest whose time is over, and look again when the next one's is."""
@@ -99,8 +106,7 @@ class Residency:
                 if wait > 0:
                     waits.append(wait)
                     break
-                self._no_rest(actor)
-                self._put_to_rest(actor)
+                self._put_away(actor)
         if waits:
             self._look_at(now + min(waits))
 

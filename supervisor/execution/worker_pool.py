@@ -98,11 +98,12 @@ class WorkerPool(ABC):
         """So many tasks wait for a worker of their own."""
         if self._stopping or self.app_error is not None:
             return
-        idle = sum(seat.alone and not seat.retiring and not seat.tasks for seat in self.seats)
+        idle = sum(
+            seat.alone and not seat.retiring and not seat.tasks and not seat.done for seat in self.seats
+        )
         # A task that waits does not count, as it takes no slot elsewhere: it may wait for one of those that stand here.
         waiting = sum(seat.alone and _only_waits(seat) for seat in self.seats)
-        busy = sum(seat.alone and not all(task.parked for task in seat.tasks.values()) for seat in self.seats)
-        for _ in range(min(count, self._settings.isolated - busy) - idle):
+        for _ in range(min(count, self.isolated_room()) - idle):
             self._spawn(alone=True)
         if waiting > MANY_WAITING * self._settings.isolated:
             self._tell_of_waiting(waiting)
@@ -116,6 +117,19 @@ class WorkerPool(ABC):
                 "`isolate` and `memory_limit` for many tasks that wait for long",
                 waiting,
             )
+
+    def isolated_room(self) -> int:
+        """How many more workers for one task may be at work. A worker whose task waits is not."""
+        busy = sum(seat.alone and not all(task.parked for task in seat.tasks.values()) for seat in self.seats)
+        return self._settings.isolated - busy
+
+    def kept_isolated(self) -> list[WorkerSeat]:
+        """Workers for one actor, which rests there."""
+        return [
+            seat
+            for seat in self.seats
+            if seat.alone and seat.takes(Lane.SYNC) and not seat.tasks and seat.residents
+        ]
 
     def idle_isolated(self) -> list[WorkerSeat]:
         """Workers for one task that have not got theirs yet."""
@@ -155,7 +169,7 @@ class WorkerPool(ABC):
             log.info("worker %d has done %d tasks and is replaced", seat.pid, seat.done)
             self.retire(seat)
             self.ensure()
-        if not seat.tasks and (seat.retiring or (seat.alone and seat.done)):
+        if not seat.tasks and (seat.retiring or (seat.alone and seat.done and not seat.residents)):
             seat.retiring = True
             seat.stop()
 

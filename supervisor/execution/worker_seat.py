@@ -14,6 +14,7 @@ from ...storage.tables.schema import Lane
 from ..channel.interface import HANDED, ChannelEvents, Frame, WorkerChannel
 from ..linux.processes import ExitStatus
 from ..tasks.attempt import Attempt
+from ..tasks.live_actor import LiveActor
 from ..tasks.live_task import LiveTask
 
 
@@ -74,6 +75,8 @@ class WorkerSeat:
         #: How many of its tasks wait, by lane.
         self.waiting = dict.fromkeys(HANDED, 0)
         self.counts = dict.fromkeys(HANDED, 0)
+        #: The actors that it has in memory, at work or at rest; kept by `Residency`.
+        self.residents: set[LiveActor] = set()
         #: Attempts that have ended here.
         self.done = 0
         self._events = events

@@ -81,7 +81,8 @@ class Service:
         #: All connections, including those without a HELLO so far. Their number is limited so that
         #: descriptors are left for workers.
         self._connections: set[ClientLink] = set()
-        workers = settings.worker_count + settings.isolated
+        # Of the isolated ones as many again may be kept for actors at rest.
+        workers = settings.worker_count + 2 * settings.isolated
         self._most = max(LEAST_CLIENTS, open_files - OWN_FILES - WORKER_FILES * workers)
         self._group = group_id(settings.group) if settings.group else None
         self._admission = Admission(commits, table, settings.value_limit)

@@ -7,15 +7,20 @@ and ends when the task leaves the worker for any reason. Its timers end with it.
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ..channel.interface import WorkerChannel
+
+if TYPE_CHECKING:
+    from .live_actor import LiveActor
 
 
 class Seat(Protocol):
     """The worker's place in the pool, as far as a task needs it."""
 
     channel: WorkerChannel
+    alone: bool
+    residents: set[LiveActor]
 
 
 class Attempt:

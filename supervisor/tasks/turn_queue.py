@@ -29,6 +29,9 @@ class TurnQueue:
         """The actors that stand here, in no order."""
         return (actor for _, number, actor in self._heap if self._places.get(actor.id) == number)
 
+    def __contains__(self, actor: LiveActor) -> bool:
+        return actor.id in self._places
+
     def push(self, actor: LiveActor) -> None:
         """Add an actor; nothing if it stands here already."""
         if actor.id not in self._places:

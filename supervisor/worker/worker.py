@@ -115,6 +115,8 @@ class Worker(ActorHost):
         self._captured: DescriptorCapture | None = None
         self._stopping = False
         self._is_fork = False
+        #: Whether the event loop on the main thread stops because the turn of an isolated actor has ended.
+        self._turn_is_over = False
         #: The forking thread's signal mask.
         self._fork_mask = threading.local()
         self._runtime: RuntimeLike | None = None
@@ -227,7 +229,7 @@ class Worker(ActorHost):
         try:
             loop.run_forever()
         finally:
-            if not self._stopping:
+            if not self._stopping and not self._turn_is_over:
                 self._broken()
 
     def runtime(self) -> RuntimeLike:
@@ -244,7 +246,7 @@ class Worker(ActorHost):
     def _perform(self, assignment: Assignment) -> None:
         actor = self._actor_for(assignment)
         streak = self._streaks[assignment.task]
-        if streak.runs_in_a_row:
+        if streak.runs_in_a_row and not self._alone:
             # Such a task has left nothing in its thread in its first runs. Looking takes half as long as it.
             actor._start_actor_loop()
             return
@@ -257,6 +259,7 @@ class Worker(ActorHost):
         actor._start_actor_loop()
         if self._alone and actor.task.is_async:
             self._run_loop(self._event_loop())
+            self._turn_is_over = False
         streak.computed(time.thread_time() - began)
         if state.reset():
             streak.broken()
@@ -307,6 +310,10 @@ class Worker(ActorHost):
             # While the attempt is current, so that its last lines count.
             self._end_capture(self._captured)
         super().ended(actor, outcome)
+        if self._alone and self._loop is not None and actor.task.is_class:
+            # The main thread goes back to wait for the actor's next turn.
+            self._turn_is_over = True
+            self._loop.call_soon_threadsafe(self._loop.stop)
 
     def _end_capture(self, captured: DescriptorCapture) -> None:
         try:

@@ -19,7 +19,23 @@ from typing import Any
 import pytest
 
 import money
-from money import Account, Brief, Fussy, Gate, Journal, Link, Patient, Shelf, Volatile, Window
+from money import (
+    Account,
+    AsyncHermit,
+    Brief,
+    BriefHermit,
+    Fussy,
+    Gate,
+    Hermit,
+    Hoarder,
+    Journal,
+    Link,
+    Patient,
+    Scribe,
+    Shelf,
+    Volatile,
+    Window,
+)
 from theatre import PATIENCE, kill, ready
 from understudy import (
     ActivationFailed,
@@ -348,6 +364,58 @@ def test_the_status_names_the_worker_that_has_an_actor_in_memory(rt: Runtime, na
     until(lambda: ref.status().worker_pid is None, PATIENCE)
     kill(ref.call(Account.pid))
     until(lambda: ref.status().worker_pid is None, PATIENCE)
+
+
+@pytest.mark.parametrize(
+    ("cls", "method"), [(Hermit, Hermit.add), (AsyncHermit, AsyncHermit.add_slowly)], ids=["sync", "async"]
+)
+def test_an_isolated_actor_keeps_its_process(rt: Runtime, name: str, cls: Any, method: Any) -> None:
+    ref, other = rt.actor(cls, name), rt.actor(cls, f"{name}, other")
+    pid, *counts = ref.call(method)
+    assert counts == [1, 1]
+    assert other.call(method)[0] != pid
+    for n in range(2, 6):
+        assert ref.call(method) == (pid, 1, n)
+        assert ref.status().worker_pid == pid
+    assert ref.call(cls.leave) == pid
+    until(lambda: not Path(f"/proc/{pid}").exists(), PATIENCE)
+    fresh, *counts = ref.call(method)
+    assert fresh != pid
+    assert counts == [1, 6]
+    kill(fresh)
+    assert ref.call(method)[1:] == (1, 7)
+
+
+def test_the_process_of_an_isolated_actor_ends_when_it_is_passive(rt: Runtime, name: str) -> None:
+    pid, *_ = rt.actor(BriefHermit, name).call(BriefHermit.add)
+    until(lambda: not Path(f"/proc/{pid}").exists(), PATIENCE)
+
+
+def test_so_many_isolated_actors_keep_their_processes_and_no_more(home: Path) -> None:
+    with serve(home, isolated=2, workers=1) as rt:
+        refs = [rt.actor(Hermit, f"{n}") for n in range(5)]
+        for round_ in range(1, 3):
+            assert [ref.call(Hermit.add)[2] for ref in refs] == [round_] * 5
+        until(lambda: sum(worker["alone"] for worker in rt.tree()["workers"]) == 2, PATIENCE)
+        kept = [ref for ref in refs if ref.status().worker_pid is not None]
+        assert kept == refs[-2:], "those that have rested longest have left"
+        pids = [ref.status().worker_pid for ref in kept]
+        assert [ref.call(Hermit.add)[0] for ref in kept] == pids
+
+
+def test_what_an_actor_with_captured_output_writes_in_each_turn_is_in_its_log(rt: Runtime, name: str) -> None:
+    ref = rt.actor(Scribe, name)
+    assert len({ref.call(Scribe.say, f"line {n}") for n in range(4)}) == 1
+    until(lambda: [line.text for line in rt.logs(ref.id)] == [f"line {n}" for n in range(4)], PATIENCE)
+
+
+def test_the_memory_of_an_actor_that_keeps_its_process_is_watched(rt: Runtime, name: str) -> None:
+    ref = rt.actor(Hoarder, name)
+    pid = ref.call(Hoarder.take, 1)
+    assert ref.call(Hoarder.take, 1) == pid
+    with pytest.raises(RemoteError, match="memory_limit"):
+        ref.call(Hoarder.take, 400)
+    assert ref.call(Hoarder.take, 1) != pid
 
 
 def test_a_status_is_read_although_no_supervisor_answers(rt: Runtime, name: str) -> None:

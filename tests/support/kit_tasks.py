@@ -294,7 +294,7 @@ class Sieve(Actor, durable=True, retry=Retry(attempts=1, delay=SOON)):
 
 
 class LoneSieve(Sieve, durable=True, isolate=True):
-    """The same in a new process for each turn."""
+    """The same in a process of its own."""
 
 
 class Sleeper(Actor, durable=True, timeout=SOON, grace=5):

@@ -101,6 +101,58 @@ class Account(Actor, durable=True, idle=None):
         self.balance = -1
 
 
+class Hermit(Actor, durable=True, isolate=True, idle=None):
+    """Has a process of its own."""
+
+    transient = ("activations",)
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def on_start(self) -> None:
+        self.activations = getattr(self, "activations", 0) + 1
+
+    def add(self) -> tuple[int, int, int]:
+        """The process, how often it was built there, and the messages so far."""
+        self.count += 1
+        return os.getpid(), self.activations, self.count
+
+    def leave(self) -> int:
+        self.passivate()
+        return os.getpid()
+
+
+class AsyncHermit(Hermit):
+    """Its process runs an event loop."""
+
+    async def add_slowly(self) -> tuple[int, int, int]:
+        await asyncio.sleep(0.001)
+        return self.add()
+
+
+class BriefHermit(Hermit, idle=0.05):
+    """Leaves memory, and its process with it."""
+
+
+class Scribe(Actor, durable=True, idle=None, capture_output=True):
+    """Has all that its process writes in its log."""
+
+    def say(self, text: str) -> int:
+        os.write(1, f"{text}\n".encode())
+        return os.getpid()
+
+
+class Hoarder(Actor, durable=True, idle=None, memory_limit=256 << 20):
+    """Takes memory."""
+
+    def take(self, mib: int) -> int:
+        kept = bytearray(mib << 20)
+        deadline = time.monotonic() + (60 if mib > 200 else 0)
+        while time.monotonic() < deadline:
+            sleep(0.01)
+        return os.getpid() if kept else 0
+
+
 class Journal(Actor, durable=True, idle=None):
     """Adds up what accounts tell it."""
 

@@ -109,6 +109,7 @@ GOOD: dict[Ask, list[Any]] = {
     Ask.ASK: [b"i" * 16, LETTER, []],
     Ask.UNASK: [],
     Ask.REDRIVE: [b"i" * 16, None],
+    Ask.RESIDENT: [b"i" * 16],
     Ask.EMIT: [[(new_id(), "id", "order.paid", None, None, 5.0, b"v")]],
     Ask.REPLAY: ["id", None],
     Ask.LISTEN: [b"i" * 16, "order.*", [["id", 7]], None],
