@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from .actors.inside.context import progress as progress
     from .actors.inside.context import receive as receive
     from .actors.inside.context import restore as restore
+    from .actors.inside.context import schedule as schedule
     from .actors.inside.context import send as send
     from .actors.inside.context import sleep as sleep
     from .actors.inside.context import task_dir as task_dir
@@ -49,6 +50,10 @@ if TYPE_CHECKING:
     from .actors.refs.read_only import read_only as read_only
     from .actors.refs.ref import ActorRef as ActorRef
     from .actors.refs.registry import ActorRegistry as ActorRegistry
+    from .actors.schedules.declaration import cron as cron
+    from .actors.schedules.declaration import every as every
+    from .actors.schedules.info import Occurrence as Occurrence
+    from .actors.schedules.info import ScheduleInfo as ScheduleInfo
     from .actors.state import State as State
     from .actors.task.call import Call as Call
     from .actors.task.declaration import Task as Task
@@ -84,7 +89,7 @@ _NAMES: Final = {
     "actors.events.event": "Event EventInfo EventRecord",
     "actors.events.handler": "on",
     "actors.inside.context": (
-        "actor cancelled checkpoint current emit listen progress receive restore send sleep task_dir"
+        "actor cancelled checkpoint current emit listen progress receive restore schedule send sleep task_dir"
     ),
     "actors.refs.actor": "Actor",
     "actors.refs.async_ref": "AsyncActorRef",
@@ -93,6 +98,8 @@ _NAMES: Final = {
     "actors.refs.read_only": "read_only",
     "actors.refs.ref": "ActorRef",
     "actors.refs.registry": "ActorRegistry",
+    "actors.schedules.declaration": "cron every",
+    "actors.schedules.info": "Occurrence ScheduleInfo",
     "actors.state": "State",
     "actors.task.call": "Call",
     "actors.task.declaration": "Task task",

@@ -28,6 +28,7 @@
     ├── Deadlock               (RuntimeError) the ask would close a circle of waiting actors; has .circle
     ├── ReadOnly               (RuntimeError) a @read_only method sets an attribute or storage
     ├── EventNotFound          (LookupError)  no event with this id (or it was pruned); has .id
+    ├── ScheduleNotFound       (LookupError)  no schedule with this key (or it was pruned); has .key
     ├── EventCycle             (RuntimeError) events follow from one another without end; has .name
     ├── ActivationFailed                      the actor cannot be built, its state is kept; has .id and .error
     ├── Fail                                  raised *by* a task: fail now, no retry
@@ -277,6 +278,14 @@ class EventNotFound(UnderstudyError, LookupError):
     def __init__(self, message: str, id: str = "") -> None:
         super().__init__(message)
         self.id = id
+
+
+class ScheduleNotFound(UnderstudyError, LookupError):
+    """No schedule has this key (or it has ended, and was pruned)."""
+
+    def __init__(self, message: str, key: str = "") -> None:
+        super().__init__(message)
+        self.key = key
 
 
 class EventCycle(UnderstudyError, RuntimeError):

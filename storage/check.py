@@ -12,6 +12,7 @@ from ..actors.errors import StoreCorrupt
 from ..actors.state import TERMINAL, State
 from .check_actors import ActorCheck
 from .check_index import IndexCheck
+from .check_schedules import ScheduleCheck
 from .environment import write_copy
 from .file.header import inspect
 from .file.lmdb_errors import translated
@@ -121,6 +122,7 @@ class _Rows:
         self._keys()
         self._expiry()
         self._actors()
+        self._schedules()
         self._index_and_counts()
         self._tell(self._total)
         if self._unlisted:
@@ -241,6 +243,12 @@ class _Rows:
     def _actors(self) -> None:
         rows = ActorCheck(self._snapshot, self._record, self._exists)
         for key, row in self._walk(Table.ACTORS):
+            for problem in rows.problems(key, row):
+                self._problem(problem)
+
+    def _schedules(self) -> None:
+        rows = ScheduleCheck(self._snapshot, self._record)
+        for key, row in self._walk(Table.SCHEDULES):
             for problem in rows.problems(key, row):
                 self._problem(problem)
 

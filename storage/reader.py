@@ -21,6 +21,7 @@ from .event_reader import EventReader
 from .live_rows import parsed
 from .query import Term, Value
 from .query_fit import ParameterNames
+from .schedule_reader import ScheduleReader
 from .search import SECONDS, Counts, Page, counts_of, is_indexed, oldest_of, page_of
 from .shared_view import Snapshot, release, view_of
 from .streams import StreamRows, newest_streams
@@ -54,7 +55,7 @@ class View(Protocol):
         """A block with the newest committed state."""
 
 
-class Reader(ActorReader, EventReader):
+class Reader(ActorReader, EventReader, ScheduleReader):
     """Read-only access to the store of a home. Thread-safe; opens the files at the first read.
 
     Every method may raise StoreForeign, StoreVersion, StoreCorrupt, HomeError or StoreError. A home without a

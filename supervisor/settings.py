@@ -60,6 +60,10 @@ class Settings:
     """Handlers that one event may have."""
     task_listens: int = 100
     """Patterns that one task may listen to."""
+    schedules: int = 100_000
+    """Schedules that programs may make, of those that have not ended."""
+    schedule_keep: float = 7 * 24 * 3600.0
+    """Seconds for which schedules that have ended are kept, with their history."""
     worker_memory: int = 0
     """Bytes of memory above which a worker is replaced; 0 means no limit."""
     restarts: int = 5
@@ -90,6 +94,7 @@ class Settings:
             "worker_tasks": (0, 1 << 60),
             "event_handlers": (1, 1_000_000),
             "task_listens": (1, 1_000_000),
+            "schedules": (1, 100_000_000),
             "worker_memory": (0, 1 << 60),
             "restarts": (0, 1_000_000),
             "map_size": (MIB // 4, 1 << 46),
@@ -98,7 +103,7 @@ class Settings:
             check_whole(name, getattr(self, name), least, most)
         window = check_seconds("crash_window", self.crash_window, positive=True)
         object.__setattr__(self, "crash_window", window)
-        for name in ("drain", "event_keep", "restarts_within", "start_timeout"):
+        for name in ("drain", "event_keep", "schedule_keep", "restarts_within", "start_timeout"):
             object.__setattr__(self, name, check_seconds(name, getattr(self, name)))
         check_choice("durability", self.durability, ("disk", "os"))
         if self.group is not None and not isinstance(self.group, str):

@@ -88,8 +88,8 @@ UNKNOWN_TO = {
 #: Settings, the home, the app, the kinds of tasks, crash points: used in every process.
 GROUND = {"supervisor", "supervisor/testing"}
 ACTORS = {
-    "actors", "actors/task", "actors/events", "actors/refs", "actors/attempt", "actors/inside", "actors/box",
-    "actors/websocket",
+    "actors", "actors/task", "actors/events", "actors/schedules", "actors/refs", "actors/attempt", "actors/inside",
+    "actors/box", "actors/websocket",
 }  # fmt: skip
 STORAGE = {"storage", "storage/tables", "storage/file"}
 
@@ -98,9 +98,10 @@ ARROWS: dict[str, set[str]] = {
     "actors": set(),
     "actors/task": {"actors"},
     "actors/events": {"actors", "actors/task"},
-    "actors/refs": {"actors", "actors/task", "actors/events"},
+    "actors/schedules": {"actors", "actors/task"},
+    "actors/refs": {"actors", "actors/task", "actors/events", "actors/schedules"},
     "actors/attempt": {"actors", "actors/task", "actors/events", "actors/refs"},
-    "actors/inside": {"actors", "actors/task", "actors/events", "actors/refs", "actors/attempt"},
+    "actors/inside": {"actors", "actors/task", "actors/events", "actors/schedules", "actors/refs", "actors/attempt"},
     "actors/box": {"actors", "actors/task", "actors/inside"},
     "actors/websocket": {"actors", "actors/task", "actors/attempt", "actors/inside"},
     "storage/tables": ACTORS,

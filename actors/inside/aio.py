@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ..box import aio as box
     from ..events.event import EventInfo
     from ..refs.actor import Actor
+    from ..schedules.info import ScheduleInfo
     from ..websocket import aio as ws
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "receive",
     "restore",
     "result",
+    "schedule",
     "send",
     "sleep",
     "start",
@@ -112,6 +114,11 @@ async def emit(
     emit = functools.partial(ambient().emit, name, data, id=id, stream_id=stream_id)
     # In a method of an actor it leaves with the commit: there is nothing to wait for.
     return emit() if turn_here() is not None else await _call(emit)
+
+
+async def schedule(task: Task[..., Any] | str, /, *args: Any, **options: Any) -> ScheduleInfo:
+    """Have a task run once at a time, or again and again; see `understudy.schedule`."""
+    return await _call(ambient().schedule, task, *args, **options)
 
 
 async def listen(pattern: str, *, where: Mapping[str, Any] | None = None, since: float | None = None) -> None:

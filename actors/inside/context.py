@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from ..events.event import EventInfo
     from ..refs.actor import Actor
     from ..refs.ref import ActorRef
+    from ..schedules.info import ScheduleInfo
+    from ..task.declaration import Task
 
 P = ParamSpec("P")
 A = TypeVar("A", bound="Actor")
@@ -78,6 +80,14 @@ def emit(
     The event belongs to this task's stream. Also works outside a task, inside `with Runtime(...)`.
     """
     return ambient().emit(name, data, id=id, stream_id=stream_id)
+
+
+def schedule(task: Task[..., Any] | str, /, *args: Any, **options: Any) -> ScheduleInfo:
+    """Have a task run once at a time, or again and again. It takes the arguments of `Runtime.schedule`.
+
+    What is due once belongs to this task's stream. Also works outside a task, inside `with Runtime(...)`.
+    """
+    return ambient().schedule(task, *args, **options)
 
 
 def listen(pattern: str, *, where: Mapping[str, Any] | None = None, since: float | None = None) -> None:

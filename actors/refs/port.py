@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from ..events.event import EventInfo
+    from ..schedules.info import ScheduleInfo
     from ..task.handles import TaskRecord
     from .actor import Actor
     from .ref import ActorRef
@@ -67,6 +68,9 @@ class ActorPort(Protocol):
         self, pattern: str, *, where: Mapping[str, Any] | None = None, since: float | None = None
     ) -> None:
         """Have matching events put into the mailbox of the running task."""
+
+    def schedule(self, task: Any, /, *args: Any, **options: Any) -> ScheduleInfo:
+        """Have a task run by a schedule."""
 
     def lookup(self, cls: type[A], name: str) -> ActorRef[A] | None:
         """The living actor of this class and name, or None."""

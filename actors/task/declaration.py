@@ -113,6 +113,8 @@ class Task(Generic[P, R]):
         self.aliases = aliases
         #: Patterns of the events that it handles; see `events/handler.py`.
         self.patterns: tuple[str, ...] = ()
+        #: The schedules that it declares: (key, definition) each; see `schedules/declaration.py`.
+        self.schedules: tuple[Any, ...] = ()
         self.name = name
         self.options_in_force = options
         #: Options set by `.options()`. A start sends only these; the app's declaration holds the rest.
@@ -182,6 +184,7 @@ class Task(Generic[P, R]):
             copy.name = name
             copy.aliases = ()
             copy.patterns = ()
+            copy.schedules = ()
             if self.body is not None and self.refusal is None and name not in registry:
                 registry[name] = copy
         return copy
@@ -223,6 +226,10 @@ class Task(Generic[P, R]):
             return
         parameters.check(self.name, self._signature, args, kwargs)
 
+    def is_of_same_code(self, other: Task[..., Any]) -> bool:
+        """Whether both are declared at the same place: a module may be loaded as `__main__` and by name."""
+        return self.body is not None and other.body is not None and _source(self.body) == _source(other.body)
+
     @property
     def annotations(self) -> Annotations:
         """The types of its arguments and of its result, looked up at the first use: they may be defined late."""
@@ -240,6 +247,8 @@ class Task(Generic[P, R]):
             declared["aliases"] = list(self.aliases)
         if self.patterns:
             declared["patterns"] = list(self.patterns)
+        if self.schedules:
+            declared["schedules"] = [(key, definition.pack()) for key, definition in self.schedules]
         return declared
 
     def packed_changes(self) -> dict[str, Any] | None:

@@ -14,6 +14,7 @@ Kind = Literal["task", "call", "event", "schedule", "http"]
 TASK: Final = "task"
 CALL: Final = "call"
 EVENT: Final = "event"
+SCHEDULE: Final = "schedule"
 
 #: The kinds that the START request of a client may give.
 CLIENTS_KINDS: Final = frozenset({CALL, "http"})

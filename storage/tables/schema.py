@@ -16,7 +16,7 @@ results     id                      the value; no row for None
 logs        id, seq (8)             msgpack array of lines, each [time, level, text]
 keys        idempotency key         id
 expiry      ms (8), id              empty; ended tasks that are to be pruned, by when
-schedules   name                    owned by the supervisor
+schedules   kind (1), …             see `schedule_rows`: schedules, by when they are due, and their history
 actors      see `actor_rows`        state, storage, reminders, messages, names and replies of class actors
 index       facet (9), id           see `index_rows`: ids of tasks by name, final state, stream, error …
 counts      hash of a name (16)     see `counts`: how many tasks of the name are in each state

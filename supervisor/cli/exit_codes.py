@@ -21,7 +21,10 @@ class ExitCode(IntEnum):
     FAILED = 1, "any other error"
     USAGE = 2, "the command was not understood, or an option or value is out of its range"
     NOT_RUNNING = 3, "no supervisor serves the home, or it is stopping"
-    NOT_FOUND = 4, "no such task, actor or event, or the supervisor's app declares no task of that name"
+    NOT_FOUND = (
+        4,
+        "no such task, actor, event or schedule, or the supervisor's app declares no task of that name",
+    )
     AMBIGUOUS = 5, "the beginning of an id fits several tasks, or a name several actors"
     ENDED = 6, "the task or actor had already ended, so it cannot be cancelled and takes no messages"
     NOT_ENDED = 7, "the task has not ended yet"

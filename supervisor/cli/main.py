@@ -26,6 +26,7 @@ COMMANDS: Final = {
     "actor": "commands.actor",
     "events": "commands.events",
     "streams": "commands.events",
+    "schedules": "commands.schedules",
     "ps": "commands.tasks",
     "stats": "commands.tasks",
     "show": "commands.tasks",

@@ -43,10 +43,11 @@ class _OnLoop(Runtime):
     def __init__(self, runtime: Runtime, threads: Executor) -> None:
         self._runtime = runtime
         self._threads = threads
-        self._client, self._calls, self._events, self._actors, self._call_timeout = (
+        self._client, self._calls, self._events, self._schedules, self._actors, self._call_timeout = (
             runtime._client,
             runtime._calls,
             runtime._events,
+            runtime._schedules,
             runtime._actors,
             runtime._call_timeout,
         )
@@ -140,6 +141,16 @@ class AsyncRuntime:
     emit = _awaitable(Runtime.emit)
     emit_many = _awaitable(Runtime.emit_many)
     replay = _awaitable(Runtime.replay)
+    schedule = _awaitable(Runtime.schedule)
+    pause_schedule = _awaitable(Runtime.pause_schedule)
+    resume_schedule = _awaitable(Runtime.resume_schedule)
+    cancel_schedule = _awaitable(Runtime.cancel_schedule)
+    run_schedule = _awaitable(Runtime.run_schedule)
+    backfill = _awaitable(Runtime.backfill)
+    schedule_info = _in_thread(Runtime.schedule_info)
+    schedules = _in_thread(Runtime.schedules)
+    schedule_history = _in_thread(Runtime.schedule_history)
+    next_times = _in_thread(Runtime.next_times)
     event = _in_thread(Runtime.event)
     events = _in_thread(Runtime.events)
     streams = _in_thread(Runtime.streams)

@@ -42,6 +42,8 @@ from .event_calls import EventCalls, EventLike, row_of
 from .pages import EventPage, SearchPage, StreamPage
 from .reconnecting import ReconnectingClient
 from .results import Results
+from .schedule_calls import ScheduleCalls
+from .scheduling import Scheduling
 from .start_queue import StartQueue
 from .start_rows import StreamLike, TaskLike
 from .steps import Steps, finish
@@ -72,7 +74,7 @@ class _Unset:
 UNSET: Final[Any] = _Unset()
 
 
-class Runtime:
+class Runtime(Scheduling):
     """Access to a supervisor. Thread-safe; calls of several threads share commits.
 
     `Runtime(home)` attaches to the supervisor that serves `home`. If there is none, it starts one as a child process
@@ -132,6 +134,7 @@ class Runtime:
         self._calls = Calls(client, self._reader, stored)
         self._ends = Results(client, stored)
         self._events = EventCalls(client, self._reader)
+        self._schedules = ScheduleCalls(client, self._reader, self._calls.starts)
         self._actors = ActorCalls(client, self._reader, self._calls.starts, self._call_timeout)
         # Nothing here may refer to the runtime, so that this is called as soon as the program lets go of it.
         self._finalizer = weakref.finalize(self, _let_go, client, self._reader)

@@ -21,6 +21,7 @@ from ...actors.errors import (
 )
 from ...actors.ids import id_text
 from ...actors.refs.letter import Letter, Op
+from ...actors.schedules.cron import LATEST
 from ...actors.shapes import Shape
 from ...actors.state import State
 from ...actors.task.declaration import Task, registry
@@ -87,7 +88,7 @@ def view(
         worker_pid=record.pid,
         error=info_of(record.error),
         progress=None if record.progress is None else Progress(*record.progress),
-        next_attempt=record.due,
+        next_attempt=None if record.due == LATEST else record.due,
         checkpoint_time=checkpoint[0],
         checkpoint_size=checkpoint[1],
         mailbox_depth=mailbox_depth,

@@ -22,6 +22,7 @@ from ..settings import Settings
 from ..tasks.commit_loop import CommitLoop
 from ..tasks.events import Events
 from ..tasks.mailboxes import Mailboxes
+from ..tasks.schedules import Schedules
 from ..tasks.task_table import TaskTable
 
 log = logging.getLogger("understudy")
@@ -46,10 +47,12 @@ class Core:
         self.table = TaskTable(commits)
         self.mailboxes = Mailboxes(commits, self.table, settings)
         self.events = Events(commits, self.table, self.mailboxes, settings)
+        self.schedules = Schedules(commits, self.table, self.events, settings, self.turn)
         self.letters = Letters(commits, self.table, self.mailboxes, settings, self.turn)
         self.turns = Turns(commits, self.table, self.letters, self.events, settings, self.turn)
         self.attempts = Attempts(commits, self.table, self.mailboxes, self.turns, settings, self.turn)
         self.attempts.on_death = self._worker_died
+        self.schedules.runs.cancel = self.attempts.cancel
         self.pool = open_pool(self.attempts, self.turn)
         self.dispatcher = Dispatcher(commits, self.table, self.attempts, self.pool, settings, self.turn)
         self.service = Service(
@@ -58,6 +61,7 @@ class Core:
             self.mailboxes,
             self.turns,
             self.events,
+            self.schedules,
             self.attempts,
             self.pool,
             settings,
@@ -81,6 +85,7 @@ class Core:
         """The wall clock was set, or has gone on while the machine slept."""
         self.letters.clock_was_set()
         self.dispatcher.clock_was_set()
+        self.schedules.clock_was_set()
 
     def _take_turn(self) -> None:
         self.turn_asked = False

@@ -235,6 +235,7 @@ class Supervisor:
     async def _shut_down(self) -> None:
         self._clock_watch.close()
         self._core.dispatcher.stop()
+        self._core.schedules.stop()
         self._core.turns.stop()
         self._core.letters.stop()
         if self._pool.seats and not self._stop_now.is_set():

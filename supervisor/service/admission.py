@@ -169,6 +169,21 @@ class Admission:
                 str(name),
             )
 
+    def check_task(self, name: Any, args: Any, changes: Any) -> str:
+        """The present name of a task that is to be started later, with these arguments and changed options."""
+        declared = self._table.declared
+        name = declared.present(name)
+        self.check_declared(name)
+        if name in declared.actors:
+            raise InvalidOption(f"{name} is a class of actors: have a task call it")
+        if args is not None:
+            self.check_values([args], "the argument list")
+        if changes is not None:
+            options = {option: value for option, value in changes.items() if option != "metadata"}
+            checked_metadata(changes.get("metadata"))
+            Options.unpack(options, declared.tasks[name][0])
+        return str(name)
+
     def check_values(self, values: Sequence[Any], what: str) -> None:
         """Raise InvalidValue if a value is not encoded, ValueTooLarge if it is above the limit."""
         if set(map(type, values)) <= {bytes} and max(map(len, values), default=0) <= self._value_limit:

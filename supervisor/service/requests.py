@@ -14,6 +14,7 @@ from ...actors.ids import id_text
 from ...actors.task.trigger import TASK
 from ...storage.tables.event_rows import prune_events
 from ...storage.tables.prune import prune, prune_replies
+from ...storage.tables.schedule_rows import prune_schedules
 from ..execution.attempts import Attempts
 from ..execution.turns import Turns
 from ..execution.worker_pool import WorkerPool
@@ -22,6 +23,7 @@ from ..settings import Settings
 from ..tasks.commit_loop import CommitLoop
 from ..tasks.events import Events
 from ..tasks.mailboxes import Mailboxes
+from ..tasks.schedules import Schedules
 from ..tasks.task_table import TaskTable
 from ..wire.checks import checked_id
 from ..wire.messages import Ask
@@ -41,7 +43,18 @@ LEAST_CLIENTS = 16
 PRUNE_STEP = 200
 #: Requests that wait until the app is loaded and its tasks are known.
 NEED_APP = frozenset(
-    {Ask.START, Ask.RETRY, Ask.PARAMETERS, Ask.ACTOR, Ask.TELL, Ask.ASK, Ask.EMIT, Ask.REPLAY}
+    {
+        Ask.START,
+        Ask.RETRY,
+        Ask.PARAMETERS,
+        Ask.ACTOR,
+        Ask.TELL,
+        Ask.ASK,
+        Ask.EMIT,
+        Ask.REPLAY,
+        Ask.SCHEDULE,
+        Ask.PLAN,
+    }
 )
 #: Least number of quick tasks in one START that is acknowledged late while more than 8,192 tasks are ready.
 MANY = 100
@@ -61,6 +74,7 @@ class Service:
         mailboxes: Mailboxes,
         turns: Turns,
         events: Events,
+        schedules: Schedules,
         attempts: Attempts,
         pool: WorkerPool,
         settings: Settings,
@@ -88,6 +102,7 @@ class Service:
         self._admission = Admission(commits, table, settings.value_limit)
         self._actors = ActorRequests(commits, table, turns, self._admission)
         self._events = events
+        self._schedules = schedules
         self._waiters = Waiters(commits, table)
         self._subscribers = Subscribers(commits, table)
         self._jobs: set[asyncio.Task[None]] = set()
@@ -122,6 +137,8 @@ class Service:
             Ask.EMIT: self._emit,
             Ask.REPLAY: self._replay,
             Ask.LISTEN: self._listen,
+            Ask.SCHEDULE: self._schedule,
+            Ask.PLAN: self._plan,
         }
 
     # --- connections ---
@@ -369,6 +386,20 @@ class Service:
         self._events.listen(checked_id(id), pattern, condition, since)
         self._once_on_disk(client, request)
 
+    # --- schedules ---
+
+    def _schedule(self, client: ClientLink, request: int, row: Any) -> None:
+        self._refuse_new_work()
+        key, name, args, options, definition, stream, origin = row
+        task = self._admission.check_task(name, args, options)
+        made = self._schedules.schedule(key, task, args, options, definition, stream, origin)
+        self._once_on_disk(client, request, made)
+
+    def _plan(self, client: ClientLink, request: int, key: Any, what: Any, *args: Any) -> None:
+        if what in ("run", "backfill"):
+            self._refuse_new_work()
+        self._once_on_disk(client, request, self._schedules.act(key, what, *args))
+
     # --- running the supervisor ---
 
     def _declare(self, client: ClientLink, request: int, modules: Any) -> None:
@@ -412,6 +443,9 @@ class Service:
         # Events are kept for their time, too: an id must not be new again only because tasks are pruned.
         before = (now if now < float("inf") else self._commits.clock.time()) - self._settings.event_keep
         while prune_events(self._commits.store, before, PRUNE_STEP):
+            await self._commits.settled()
+        before = (now if now < float("inf") else self._commits.clock.time()) - self._settings.schedule_keep
+        while prune_schedules(self._commits.store, before, PRUNE_STEP):
             await self._commits.settled()
         if total:
             await self.on_pruned()

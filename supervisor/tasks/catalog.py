@@ -69,17 +69,22 @@ class TaskCatalog:
         #: The handlers of events: names of tasks, by pattern.
         self.handlers: PatternMap[str] = PatternMap()
         self._patterns: dict[str, tuple[str, ...]] = {}
+        #: By task name, the schedules that it declares: key and packed definition.
+        self.schedules: dict[str, list[tuple[str, dict[str, Any]]]] = {}
         self.add(dict.fromkeys(OWN_KINDS, Options().pack()))
 
     def add(self, tasks: Mapping[str, Mapping[str, Any]]) -> None:
         """Take in tasks as a fork server tells of them: the fields of their options, `is_async`, `parameters`,
-        `aliases` and `patterns`."""
+        `aliases`, `patterns` and `schedules`."""
         for name, declared in tasks.items():
             fields = dict(declared)
             self.aliases.update(dict.fromkeys(fields.pop("aliases", ()), name))
             is_async = bool(fields.pop("is_async", False))
             parameters = fields.pop("parameters", None)
             self._handle(name, tuple(fields.pop("patterns", ())))
+            self.schedules.pop(name, None)
+            if schedules := fields.pop("schedules", None):
+                self.schedules[name] = schedules
             actor = fields.pop("actor", None)
             if actor is not None:
                 self.actors[name] = ActorRules.of(actor)
@@ -117,6 +122,7 @@ class TaskCatalog:
             self.tasks.pop(name, None)
             self.parameters.pop(name, None)
             self._handle(name, ())
+            self.schedules.pop(name, None)
 
     def import_again(self) -> list[str]:
         """Give the tasks that could not be imported their places again; their names."""

@@ -89,7 +89,7 @@ class Events:
         #: The largest uid of an event so far; one with a larger uid cannot be there yet.
         self._newest = event_rows.uid_of(newest[0][0]) if newest else b""
         self._load_listens()
-        table.on_declared = self._watch_ends
+        table.on_declared.append(self._watch_ends)
         self._watch_ends()
 
     # --- emitting ---

@@ -15,6 +15,7 @@ from typing import Any
 from ...actors.errors import StoreCorrupt, TaskNotFound
 from ...actors.ids import id_text
 from ...actors.state import Event, State
+from ...actors.task.trigger import SCHEDULE
 from ...storage.tables.actor_rows import first_with_letters
 from ...storage.tables.moves import shown
 from ...storage.tables.record import Record
@@ -47,8 +48,10 @@ class TaskTable:
         self.on_change: Callable[[LiveTask], None] | None = None
         #: Called with every task that ends, before its end is written; None if nobody cares.
         self.on_end: Callable[[LiveTask], None] | None = None
+        #: Called with every run of a schedule that ends, before its end is written.
+        self.on_scheduled_end: Callable[[LiveTask], None] = lambda _: None
         #: Called when the app has declared tasks, or a task is not declared any more.
-        self.on_declared: Callable[[], None] = lambda: None
+        self.on_declared: list[Callable[[], None]] = []
         #: Called when a task reports progress.
         self.on_progress: Callable[[LiveTask], None] | None = None
         #: Called when a task has been queued.
@@ -64,7 +67,11 @@ class TaskTable:
         self.declared.loaded = True
         self.declared.add(tasks)
         self._declare_names(tasks, first)
-        self.on_declared()
+        self._tell_declared()
+
+    def _tell_declared(self) -> None:
+        for told in self.on_declared:
+            told()
 
     def import_again(self) -> None:
         """Queue the tasks whose module could not be imported: a worker tries it again."""
@@ -110,7 +117,7 @@ class TaskTable:
         could not be imported, if that is the reason."""
         self.declared.drop(name, why)
         self.queues.code_went(name)
-        self.on_declared()
+        self._tell_declared()
         if why:
             self.on_unimportable()
 
@@ -320,6 +327,12 @@ class TaskTable:
         task.take_back()
         self.stand(task)
 
+    def release(self, task: LiveTask) -> None:
+        """Let a delayed task begin as soon as it can."""
+        task.record.due = None
+        self.queues.discard(task)
+        self.stand(task)
+
     def release_due(self, now: float, most: int) -> int:
         """Move delayed tasks that are due by `now` to their lanes, at most `most`; how many."""
         due = self.queues.take_due(now, most)
@@ -347,6 +360,8 @@ class TaskTable:
             self._clear_mail(task)
         if self.on_end is not None:
             self.on_end(task)
+        if task.record.kind == SCHEDULE:
+            self.on_scheduled_end(task)
         self.writes.expire(task)
         self._changed(task)
 

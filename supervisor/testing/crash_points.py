@@ -91,6 +91,8 @@ POINTS: Final[dict[str, tuple[Process, str]]] = {
     "reply": (Process.SUPERVISOR, "supervisor.execution.letters:Letters._answer"),
     # Reminders are due, and are put into mailboxes.
     "remind": (Process.SUPERVISOR, "supervisor.execution.letters:Letters._remind"),
+    # The occurrences of a schedule become runs and skips.
+    "schedule": (Process.SUPERVISOR, "supervisor.tasks.schedule_runs:ScheduleRuns.advance"),
     # An actor was idle for long and is put to rest.
     "rest": (Process.SUPERVISOR, "supervisor.execution.actor_states:ActorStates._put_to_rest"),
     # A worker is told to let go of an actor's object.

@@ -72,6 +72,17 @@ class Ask(IntEnum):
 
     `since` is a number of seconds, whose events come first.
     """
+    SCHEDULE = 23
+    """[op, request, (key, task, args, options, definition, stream or None, origin or None)] → its row.
+
+    Makes a schedule or replaces that of the key. The same definition again changes nothing.
+    """
+    PLAN = 24
+    """[op, request, key, what, …]: do something with a schedule.
+
+    "pause" and "resume" → None; "cancel" → whether it had not ended; "run", id of the run → that id;
+    "backfill", start, end → [id of a run, …].
+    """
 
     RESIDENT = 23
     """[op, request, id] → pid of the worker that has an actor in memory; None if none has."""

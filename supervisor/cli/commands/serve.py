@@ -89,6 +89,8 @@ def setting(
 @setting("event_keep", DURATION, "Time for which events are kept.", "TIME", "7d")
 @setting("event_handlers", click.IntRange(1), "Handlers that one event may have.", default="1,000")
 @setting("task_listens", click.IntRange(1), "Patterns of events that one task may listen to.")
+@setting("schedules", click.IntRange(1), "Schedules that programs may make.", default="100,000")
+@setting("schedule_keep", DURATION, "Time for which schedules that have ended are kept.", "TIME", "7d")
 @setting("max_crashes", click.IntRange(1), "Worker deaths after which a task fails as Poisoned.")
 @setting(
     "crash_window", DURATION, "Time for which the death of a worker counts against a task.", "TIME", "1h"

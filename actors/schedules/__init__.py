@@ -1,0 +1,1 @@
+"""Schedules: when tasks run again and again, or once at a time."""

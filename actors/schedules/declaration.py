@@ -1,0 +1,177 @@
+"""`@cron` and `@every`, which have a task run by a schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Final, NamedTuple, ParamSpec, TypeVar, overload
+
+from ..errors import InvalidOption, InvalidTask
+from ..task import parameters
+from ..task.declaration import Task, task
+from .definition import Definition, Missed, Overlap, check_key
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+#: Seconds that an attempt may run if `@cron` or `@every` declares the task.
+TIMEOUT: Final = 300.0
+#: Schedules of one task.
+MOST: Final = 100
+
+Time = float | datetime
+
+
+class Declared(NamedTuple):
+    """A schedule that the code declares."""
+
+    key: str
+    definition: Definition
+
+
+class _Scheduled:
+    """What type checkers are told of `@cron(…)`: a task stays what it is, a function becomes one."""
+
+    @overload
+    def __call__(self, body: Task[P, R], /) -> Task[P, R]: ...
+    @overload
+    def __call__(self, body: Callable[P, R], /) -> Task[P, R]: ...
+    def __call__(self, body: Any, /) -> Any:
+        raise NotImplementedError
+
+
+def cron(
+    expression: str,
+    /,
+    *,
+    tz: str | None = None,
+    key: str | None = None,
+    missed: Missed | None = None,
+    missed_within: float | None = None,
+    overlap: Overlap | None = None,
+    jitter: float | None = None,
+    start: Time | None = None,
+    end: Time | None = None,
+    limit: int | None = None,
+    pause_after: int | None = None,
+    **options: Any,
+) -> _Scheduled:
+    """Run this function, or this task, whenever the cron expression is due in the time zone (UTC by default).
+
+    On a function it declares a task with these further options (those of `@task`) and a timeout of 300 s. Above `@task`
+    it takes no further ones. The schedule has the task's name as its key; a second one of the same task needs a `key`.
+    The function is called without arguments. Raises InvalidOption for an expression that is not valid or never matches
+    and for an unknown zone, InvalidTask for a function that needs arguments and for a key that another task has.
+    """
+    definition = Definition.of(
+        cron=_given("cron", expression),
+        tz=tz,
+        missed=missed,
+        missed_within=missed_within,
+        overlap=overlap,
+        jitter=jitter,
+        start=start,
+        end=end,
+        limit=limit,
+        pause_after=pause_after,
+    )
+    return _decorator(definition, key, options)
+
+
+def every(
+    seconds: float,
+    /,
+    *,
+    key: str | None = None,
+    missed: Missed | None = None,
+    missed_within: float | None = None,
+    overlap: Overlap | None = None,
+    jitter: float | None = None,
+    start: Time | None = None,
+    end: Time | None = None,
+    limit: int | None = None,
+    pause_after: int | None = None,
+    **options: Any,
+) -> _Scheduled:
+    """Run this function, or this task, every so many seconds, at least 1: counted from `start`, or else from the first
+    time that a supervisor has loaded it. See `cron`.
+    """
+    definition = Definition.of(
+        every=_given("every", seconds),
+        missed=missed,
+        missed_within=missed_within,
+        overlap=overlap,
+        jitter=jitter,
+        start=start,
+        end=end,
+        limit=limit,
+        pause_after=pause_after,
+    )
+    return _decorator(definition, key, options)
+
+
+def _given(name: str, value: Any) -> Any:
+    if value is None or callable(value):
+        raise InvalidOption(f"@{name} takes its argument in parentheses, as @cron('@daily') or @every(300)")
+    return value
+
+
+def _decorator(definition: Definition, key: str | None, options: dict[str, Any]) -> _Scheduled:
+    if key is not None:
+        check_key(key)
+
+    def schedule(body: Any) -> Any:
+        if isinstance(body, Task):
+            _check_no_options(body, options)
+            scheduled = body
+        else:
+            scheduled = task(**{"timeout": TIMEOUT, **options})(body)
+        _add(scheduled, key, definition)
+        return scheduled
+
+    return schedule  # type: ignore[return-value]
+
+
+def _check_no_options(scheduled: Task[..., Any], options: dict[str, Any]) -> None:
+    if scheduled.changes:
+        raise InvalidTask(
+            f"{scheduled.name}: put @cron or @every on the task itself, not on a copy made by .options()"
+        )
+    if options:
+        raise InvalidOption(
+            f"{scheduled.name} is declared below already: give {', '.join(options)} there, to @task or to the lowest "
+            "decorator"
+        )
+
+
+def _add(scheduled: Task[..., Any], key: str | None, definition: Definition) -> None:
+    if scheduled.is_class or scheduled.body is None:
+        raise InvalidTask(f"@cron and @every go on a function or a task, not on {scheduled.name}")
+    if scheduled.refusal is not None:
+        raise InvalidTask(scheduled.refusal)
+    if parameters.positional(scheduled._signature)[0] > 0:
+        raise InvalidTask(
+            f"{scheduled.name} needs arguments, and a schedule that is declared gives none: give its parameters "
+            "defaults, or use Runtime.schedule(task, *args)"
+        )
+    name = check_key(scheduled.name) if key is None else key
+    others = [each for each in scheduled.schedules if each.key == name]
+    if others and others[0].definition != definition:
+        raise InvalidTask(
+            f"two schedules have the key {name}: give one of them another, as @cron(…, key='…')"
+        )
+    owner = _owners.setdefault(name, scheduled)
+    if owner is not scheduled and not owner.is_of_same_code(scheduled):
+        raise InvalidTask(
+            f"two schedules have the key {name}, that of {owner.name} and that of {scheduled.name}: give one of them "
+            "another, as @cron(…, key='…')"
+        )
+    _owners[name] = scheduled
+    if not others:
+        if len(scheduled.schedules) >= MOST:
+            raise InvalidOption(f"{scheduled.name} has {MOST} schedules, and may have no more")
+        scheduled.schedules = (*scheduled.schedules, Declared(name, definition))
+
+
+#: The task that has declared the schedule of this key.
+_owners: Final[dict[str, Task[..., Any]]] = {}
