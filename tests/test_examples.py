@@ -76,3 +76,10 @@ def test_the_saga_pays_each_order_once_although_the_supervisor_is_killed(tmp_pat
     assert ended.stdout.count("SIGKILL to the supervisor") == 1
     assert "alert: reserve failed: order 4: nobody has a unicorn" in ended.stdout
     assert "each payment once, the stock is right, one alert" in ended.stdout
+
+
+def test_every_night_has_its_report_although_the_machine_was_off(tmp_path: Path) -> None:
+    ended = run("nightly_reports.py", "--home", str(tmp_path / "home"))
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "nights later" in ended.stdout
+    assert "every night has its report: 8 of 8" in ended.stdout

@@ -27,12 +27,13 @@ WHOLE = {
     "worker_tasks": (0, 1 << 60),
     "event_handlers": (1, 1_000_000),
     "task_listens": (1, 1_000_000),
+    "schedules": (1, 100_000_000),
     "active_actors": (1, 1 << 60),
     "worker_memory": (0, 1 << 60),
     "restarts": (0, 1_000_000),
     "map_size": (MIB // 4, 1 << 46),
 }
-SECONDS = ("drain", "event_keep", "restarts_within", "start_timeout")
+SECONDS = ("drain", "event_keep", "schedule_keep", "restarts_within", "start_timeout")
 POSITIVE = ("crash_window",)
 
 
