@@ -50,7 +50,7 @@ UNTESTED = {
     "supervisor/client/schedule_calls.py": "tests/supervisor/tasks/test_schedules.py: every call there is one of them",
     "supervisor/client/scheduling.py": "tests/supervisor/tasks/test_schedules.py: every call there goes through it",
     "supervisor/tasks/schedule_runs.py": "tests/supervisor/tasks/test_schedules.py: overlaps, pauses and crashes there",
-    "supervisor/tasks/schedule_store.py": "tests/supervisor/tasks/test_schedules.py, tests/storage/test_check_schedules.py",
+    "supervisor/tasks/schedule_store.py": "tests/supervisor/tasks/test_schedules.py: every row there is written by it",
     "storage/reindex.py": "tests/storage/test_upgrades.py: the step from 3 to 4 there is made by it",
     "supervisor/channel/interface.py": "tests/supervisor/execution: a second channel passes there",
     "actors/task/current_actor.py": "tests/actors/attempt: every attempt there is found by it",

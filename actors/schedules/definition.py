@@ -127,9 +127,10 @@ class Definition:
                 after = math.nextafter(self.start, -math.inf)
             due = crons.next_after(self.cron, self.tz or "UTC", after)
         elif self.every is not None:
-            due = _next_interval(self.every, anchor if self.start is None else self.start, after)
-            if self.start is None and due <= anchor:
-                due = anchor + self.every
+            if self.start is None:
+                due = _next_interval(self.every, anchor, after, 1)
+            else:
+                due = _next_interval(self.every, self.start, after, 0)
         else:
             due = self.at if self.at is not None else anchor + (self.after or 0.0)
             due = due if due > after else None
@@ -190,8 +191,9 @@ def check_time(name: str, value: object) -> float:
     return float(value)
 
 
-def _next_interval(every: float, base: float, after: float) -> float:
-    number = max(0, math.floor((after - base) / every))
+def _next_interval(every: float, base: float, after: float, least: int) -> float:
+    """The first multiple of the interval after this time, from the `least` one on; to the microsecond."""
+    number = max(least, math.floor((after - base) / every))
     while (due := round(base + number * every, 6)) <= after:
         number += 1
     return due

@@ -72,20 +72,19 @@ class Ask(IntEnum):
 
     `since` is a number of seconds, whose events come first.
     """
-    SCHEDULE = 23
+    RESIDENT = 23
+    """[op, request, id] → pid of the worker that has an actor in memory; None if none has."""
+    SCHEDULE = 25
     """[op, request, (key, task, args, options, definition, stream or None, origin or None)] → its row.
 
     Makes a schedule or replaces that of the key. The same definition again changes nothing.
     """
-    PLAN = 24
+    PLAN = 26
     """[op, request, key, what, …]: do something with a schedule.
 
     "pause" and "resume" → None; "cancel" → whether it had not ended; "run", id of the run → that id;
     "backfill", start, end → [id of a run, …].
     """
-
-    RESIDENT = 23
-    """[op, request, id] → pid of the worker that has an actor in memory; None if none has."""
 
 
 class Answer(IntEnum):

@@ -31,6 +31,9 @@ def test_intervals_count_from_the_registration_or_from_their_start():
     assert times(2, every=60, start=NOW + 30) == [30, 90]
     assert times(2, every=60, start=NOW - 30) == [30, 90]
     assert times(5, every=60, end=NOW + 120) == [60, 120]
+    for number in range(100):
+        now = NOW + number / 1e8  # none of these is a whole number of microseconds
+        assert Definition.of(every=60).first(now) == pytest.approx(now + 60, abs=1e-6)
     # Also long before the registration, and without drift after a year.
     assert times(1, NOW - 1e6, every=60) == [60]
     assert times(1, NOW + 31_536_000.05, every=0.1 * 11) == [pytest.approx(31_536_001.0, abs=1.1)]
