@@ -113,6 +113,8 @@ GOOD: dict[Ask, list[Any]] = {
     Ask.EMIT: [[(new_id(), "id", "order.paid", None, None, 5.0, b"v")]],
     Ask.REPLAY: ["id", None],
     Ask.LISTEN: [b"i" * 16, "order.*", [["id", 7]], None],
+    Ask.SCHEDULE: [("key", "app:task", None, None, {"every": 5.0}, None, None)],
+    Ask.PLAN: ["key", "pause"],
 }
 
 
