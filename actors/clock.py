@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, InvalidStateError
 from typing import Any, Final, Protocol, TypeVar
 
@@ -119,16 +118,17 @@ class TimedFuture(Future[T]):
     """
 
     _made: threading.Condition | None = None
+    _state = _PENDING
+    _result: T | None = None
+    _exception: BaseException | None = None
+    # Changed only under the condition, and made with it.
+    _waiters: Any = ()
+    _done_callbacks: Any = ()
 
     def __init__(self, clock: Clock = SYSTEM) -> None:
         # Not that of the base class, which makes a condition.
-        self._state = _PENDING
-        self._result: T | None = None
-        self._exception: BaseException | None = None
-        self._waiters: list[Any] = []
-        self._done_callbacks: list[Callable[[Future[T]], object]] = []
-        #: Popped by the one thread that ends it.
-        self._open = [True]
+        #: Deleted by the one thread that ends it.
+        self._open = True
         self.clock = clock
 
     def hurry(self) -> None:
@@ -137,7 +137,12 @@ class TimedFuture(Future[T]):
     @property
     def _condition(self) -> threading.Condition:  # type: ignore[override]  # an attribute of the base class
         made = self._made
-        return self.__dict__.setdefault("_made", threading.Condition()) if made is None else made
+        if made is None:
+            fields = self.__dict__
+            fields.setdefault("_waiters", [])
+            fields.setdefault("_done_callbacks", [])
+            made = fields.setdefault("_made", threading.Condition())
+        return made
 
     def done(self) -> bool:
         """See `concurrent.futures.Future`."""
@@ -146,7 +151,7 @@ class TimedFuture(Future[T]):
 
     def cancel(self) -> bool:
         """See `concurrent.futures.Future`."""
-        if self._state != _PENDING or not self._open:
+        if self._state != _PENDING:
             return self._state in _CANCELLED
         return self._end(_CANCELLED[0], None, None)
 
@@ -163,8 +168,8 @@ class TimedFuture(Future[T]):
     def _end(self, state: str, result: T | None, exception: BaseException | None) -> bool:
         """End it; False if another thread has."""
         try:
-            self._open.pop()
-        except IndexError:
+            del self._open
+        except AttributeError:
             return False
         self._result, self._exception = result, exception
         self._state = state

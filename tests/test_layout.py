@@ -66,6 +66,7 @@ UNTESTED = {
     "supervisor/kit/world.py": "tests/supervisor/kit/test_inline_runtime.py: crashes",
     "supervisor/execution/worker_pool.py": "tests/supervisor/execution/test_pool.py: every pool there is one",
     "supervisor/execution/residency.py": "tests/supervisor/execution/test_turns.py: who is put to rest, and when",
+    "supervisor/client/letter_wait.py": "tests/supervisor/client/test_actor_calls.py: each call waits so",
     "supervisor/service/actor_requests.py": "tests/supervisor/execution/test_turns.py: every letter there is a request",
     "supervisor/service/asks.py": "tests/supervisor/execution/test_turns.py: every answer there goes through it",
     "supervisor/tasks/live_actor.py": "tests/supervisor/execution/test_turns.py: its transitions are turns",

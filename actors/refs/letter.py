@@ -77,6 +77,7 @@ class Op(IntEnum):
 
 _KINDS: Final = tuple(Kind)
 _OPS: Final = tuple(Op)
+_CALL: Final = int(Op.CALL)
 
 
 class Letter(NamedTuple):
@@ -113,10 +114,13 @@ class Letter(NamedTuple):
         if kind >= len(_KINDS) or flags & ~_FLAGS:
             raise InvalidValue(f"not a letter: kind {kind}, flags {flags}")
         try:
-            op, path, payload, stream, keep, *more = msgpack.unpackb(memoryview(data)[HEAD.size :])
+            op, path, payload, stream, keep, *more = msgpack.unpackb(memoryview(data)[_HEAD_SIZE:])
         except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as error:
             raise InvalidValue(f"not a letter: {error or type(error).__name__}") from error
-        _check_body(op, path, payload, stream, keep)
+        usual = op is _CALL and path and type(path) is str and type(payload) is bytes
+        if not usual or stream is not None or keep is not None:
+            # Not a call with arguments from outside of tasks.
+            _check_body(op, path, payload, stream, keep)
         if len(more) > 1 or not all(isinstance(each, bytes) and len(each) == 16 for each in more):
             raise InvalidValue("not a letter: its body has the wrong fields")
         by = None if sender == _NOBODY else sender

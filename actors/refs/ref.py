@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -355,11 +356,7 @@ class ActorRef(Generic[A_co]):
         port = self._port()
         seconds = self._timeout if seconds is None else seconds
         raw = port.ask(self._id, letter.pack(), timeout=seconds, soon=not block)
-
-        def read(reply: bytes) -> Any:
-            value = unpack_reply(reply)
-            return value if shape is None else lift(shape, value, "result")
-
+        read = unpack_reply if shape is None else partial(_read_as, shape)
         asked = None if turn is None else _AskOfTurn(turn, port, self._id, letter)
         return kind_of_answer(raw, read, self, seconds, asked)
 
@@ -445,6 +442,10 @@ def _done() -> ActorFuture[None]:
     future: ActorFuture[None] = ActorFuture()
     future.set()
     return future
+
+
+def _read_as(shape: Shape, reply: bytes) -> Any:
+    return lift(shape, unpack_reply(reply), "result")
 
 
 def _nothing(_: object) -> None:

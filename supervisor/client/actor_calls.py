@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
-from functools import partial
-from typing import Any, Final
+from typing import Any
 
 from ...actors.checks import check_whole
 from ...actors.clock import TimedFuture, clock_of
@@ -18,36 +16,25 @@ from ...actors.errors import (
     InvalidOption,
     InvalidTask,
     TaskNotFound,
-    ValueTooLarge,
 )
 from ...actors.ids import id_bytes, id_text
 from ...actors.refs.actor import Actor, checked_actor_name, task_of
 from ...actors.refs.async_ref import AsyncActorRef
-from ...actors.refs.letter import KEPT, flags_of, id_of_letter, sender_of
 from ...actors.refs.port import ActorPort
 from ...actors.refs.ref import ActorRef
 from ...actors.task.declaration import Task, declared_as
 from ...actors.task.handles import IdLike, id_of
 from ...storage.actor_reader import ActorName
 from ...storage.reader import Reader
-from ..settings import FRAME_OVERHEAD
 from ..wire.codec import parts
 from ..wire.messages import Ask
 from .answer_wait import AnswerWait
-from .connection import Connection
 from .deadline import Deadline
+from .letter_wait import AddressedLetter, LettersWait, LetterWait
 from .reconnecting import ReconnectingClient
 from .start_rows import StartRows
 from .steps import Steps, is_done_in_task
 from .views import DeadLetter, dead_letter
-
-#: Ids of received replies that are kept until the next ASK tells the supervisor of them. More need no telling: a reply
-#: that nobody has confirmed is forgotten after a while.
-SEEN_LIMIT: Final = 1_000
-
-AddressedLetter = tuple[bytes, bytes]
-"""The id of an actor, and a letter to it."""
-
 
 ActorLike = ActorRef[Any] | AsyncActorRef[Any] | IdLike
 """What names an actor in a call: a reference, an id, or "Class/name"."""
@@ -69,8 +56,6 @@ class ActorCalls:
         self._reader = reader
         self._starts = starts
         self._call_timeout = call_timeout
-        #: The letters whose replies were received and not confirmed yet.
-        self._seen: deque[bytes] = deque(maxlen=SEEN_LIMIT)
 
     # --- get or start ---
 
@@ -209,15 +194,11 @@ class ActorCalls:
         self, letters: Sequence[AddressedLetter], deadline: Deadline, keep: object, *, soon: bool = False
     ) -> AnswerWait:
         self._make_room()
-        # Without a key a second letter would be another message.
-        again = all(flags_of(letter) & KEPT for _, letter in letters)
-
-        def fields(connection: Connection) -> tuple[Any, ...]:
-            for _, letter in letters:
-                _check_size(letter, connection)
-            return (letters,)
-
-        wait = AnswerWait(self._client, Ask.TELL, fields, again=again, keep=keep, soon=soon)
+        wait: AnswerWait
+        if soon and len(letters) == 1:
+            wait = LetterWait(self._client, *letters[0], keep=keep, soon=True)
+        else:
+            wait = LettersWait(self._client, letters, keep=keep)
         self._client.begin(wait, deadline)
         return wait
 
@@ -226,27 +207,9 @@ class ActorCalls:
     ) -> Future[Any]:
         """See `Runtime.ask`. The future refers to `keep` until it is done."""
         self._make_room()
-
-        def fields(connection: Connection) -> tuple[Any, ...]:
-            _check_size(letter, connection)
-            return id, letter, self._take_seen()
-
-        # The reply under a key stays for others that ask under it. What a method has asked is confirmed with the commit
-        # of its message, because a rerun asks again.
-        confirms = not flags_of(letter) & KEPT and sender_of(letter) is None
-        on_answer = partial(self._seen.append, id_of_letter(letter)) if confirms else None
-        wait = AnswerWait(
-            self._client, Ask.ASK, fields, on_answer=on_answer, on_cancel=Ask.UNASK, keep=keep, soon=soon
-        )
+        wait = LetterWait(self._client, id, letter, keep=keep, soon=soon)
         self._client.begin(wait, deadline)
         return wait
-
-    def _take_seen(self) -> list[bytes]:
-        seen: list[bytes] = []
-        with suppress(IndexError):
-            while self._seen:
-                seen.append(self._seen.popleft())
-        return seen
 
     def _make_room(self) -> None:
         """Wait until the socket takes more, where waiting is allowed: not on an event loop."""
@@ -295,12 +258,3 @@ def _class_named(name: str) -> Task[..., Any]:
 
 def _size(letter: AddressedLetter) -> int:
     return len(letter[1]) + 50
-
-
-def _check_size(letter: bytes, connection: Connection) -> None:
-    """ValueTooLarge for a letter that the supervisor's frames would not take."""
-    limit = connection.value_limit
-    if len(letter) > limit + FRAME_OVERHEAD:
-        raise ValueTooLarge(
-            f"a message takes {len(letter):,} bytes; the supervisor allows {limit:,}", len(letter), limit
-        )

@@ -30,10 +30,9 @@ class AnswerWait(TimedFuture[Any], Wait):
         self,
         client: ReconnectingClient,
         op: Ask,
-        fields: Callable[[Connection], tuple[Any, ...]],
+        fields: Callable[[Connection], tuple[Any, ...]] = lambda _: (),
         *,
         again: bool = True,
-        on_answer: Callable[[], None] | None = None,
         on_cancel: Ask | None = None,
         keep: object = None,
         soon: bool = False,
@@ -41,16 +40,14 @@ class AnswerWait(TimedFuture[Any], Wait):
         """`fields(connection)` gives the fields of the request each time that it is sent, or raises its error.
 
         `again`: whether it may be sent again after the connection was lost; otherwise it fails with SupervisorLost.
-        `on_answer()` is called when the answer has come, before anybody knows of it. `on_cancel` is the request that
-        tells the supervisor of a cancel. It refers to `keep` until it is over. `soon`: it may wait for others before
-        it is sent, until somebody waits for it.
+        `on_cancel` is the request that tells the supervisor of a cancel. It refers to `keep` until it is over. `soon`:
+        it may wait for others before it is sent, until somebody waits for it.
         """
         super().__init__(client.clock)
         self.since = client.clock.monotonic()
         self._op = op
         self._fields = fields
         self._again = again
-        self._on_answer = on_answer
         self._on_cancel = on_cancel
         self._soon = soon
         #: What it waits with; None once it is over.
@@ -70,14 +67,17 @@ class AnswerWait(TimedFuture[Any], Wait):
         if self.connection is not None and not self._again:
             return
         try:
-            fields = self._fields(connection)
+            self._send(connection)
         except UnderstudyError as error:
             self.fail(error)
             return
-        connection.post(self, self._op, fields, soon=self._soon)
         if self._is_let_go():
             # By another thread, meanwhile.
             self._withdraw(connection)
+
+    def _send(self, connection: Connection) -> None:
+        """Send it, or raise its error."""
+        connection.post(self, self._op, self._fields(connection), soon=self._soon)
 
     def hurry(self) -> None:
         """Somebody waits for it now."""
@@ -129,8 +129,6 @@ class AnswerWait(TimedFuture[Any], Wait):
         client, self._client, self._keep = self._client, None, None
         if client is not None:
             client.forget(self)
-        if self._on_answer is not None:
-            self._on_answer()
         with suppress(InvalidStateError):
             self.set_result(payload)
 

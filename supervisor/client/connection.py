@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, Final, Protocol, Self
@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol, Self
 from ...actors.attempt.helper_threads import start_outside
 from ...actors.clock import SYSTEM, Clock, TimedFuture, Wakeup
 from ...actors.errors import ConnectTimeout, NotRunning, ProtocolError, SupervisorLost, UnderstudyError
+from ...actors.refs.letter import Kind, kind_of
 from ...actors.values import VALUE_LIMIT
 from ..home import Home
 from ..wire.codec import VERSION, Decoder, encode
@@ -31,9 +32,25 @@ UNSENT: Final = 1024 * 1024
 FOLLOWS: Final = 0.0001
 GATHERED: Final = 64
 GATHERED_BYTES: Final = 16 * 1024
+#: Ids of received replies that are kept until the next ASK tells the supervisor of them. More need no telling: a reply
+#: that nobody has confirmed is forgotten after a while.
+SEEN_LIMIT: Final = 1_000
 
 Rows = Sequence[tuple[bytes, str, bytes | None, Any]]
 """(id, state, encoded value, error row) of tasks that have ended."""
+
+
+LetterRow = tuple[int, bytes, bytes]
+"""(request, actor's id, letter)."""
+
+
+def take_all(ids: deque[bytes]) -> list[bytes]:
+    """All of these, taken out."""
+    taken: list[bytes] = []
+    with suppress(IndexError):
+        while ids:
+            taken.append(ids.popleft())
+    return taken
 
 
 class Asking(Protocol):
@@ -96,9 +113,11 @@ class Connection:
         self._mutex = threading.Lock()
         self._numbers = itertools.count(1)
         self._requests: dict[int, Asking] = {}
-        #: Frames to send, in order, and when the last one was added.
-        self._gathered: list[bytes] = []
+        #: Frames and letters to send, in order, and when the last one was added.
+        self._gathered: list[bytes | LetterRow] = []
         self._gathered_at = 0.0
+        #: The letters whose replies were received and not confirmed yet.
+        self.seen: deque[bytes] = deque(maxlen=SEEN_LIMIT)
         #: Wakes the thread that sends what gathers; None before the first time.
         self._sender: Wakeup | None = None
         self._waits: dict[int, Callable[[Rows], None]] = {}
@@ -189,6 +208,26 @@ class Connection:
         """
         number = next(self._numbers)
         data = encode((op, number, *fields))
+        self._gather(asking, number, data, len(data), soon=soon, on_rows=on_rows)
+
+    def post_letter(self, asking: Asking, id: bytes, letter: bytes) -> None:
+        """As `post`, for a letter to an actor that is sent for the first time, under an id that nobody else knows.
+
+        It may wait for others.
+        """
+        number = next(self._numbers)
+        self._gather(asking, number, (number, id, letter), len(letter), soon=True)
+
+    def _gather(
+        self,
+        asking: Asking,
+        number: int,
+        what: bytes | LetterRow,
+        size: int,
+        *,
+        soon: bool,
+        on_rows: Callable[[Rows], None] | None = None,
+    ) -> None:
         with self._mutex:
             lost = self.lost
             if asking.connection is self:
@@ -198,8 +237,8 @@ class Connection:
                 self._requests[number] = asking
                 if on_rows is not None:
                     self._waits[number] = on_rows
-                self._gathered.append(data)
-                soon = soon and self._may_gather(len(data))
+                self._gathered.append(what)
+                soon = soon and self._may_gather(size)
         if lost is not None:
             asking.refused(self, lost)
         elif not soon:
@@ -222,7 +261,29 @@ class Connection:
                 gathered, self._gathered = self._gathered, []
                 lost = self.lost
             if gathered and lost is None:
-                self._send(b"".join(gathered))
+                self._send(b"".join(self._frames(gathered)))
+
+    def _frames(self, gathered: list[bytes | LetterRow]) -> Iterator[bytes]:
+        """The frames; letters that stand side by side are one."""
+        letters: list[LetterRow] = []
+        for what in gathered:
+            if isinstance(what, bytes):
+                if letters:
+                    yield self._frame_of(letters)
+                    letters = []
+                yield what
+            else:
+                letters.append(what)
+        if letters:
+            yield self._frame_of(letters)
+
+    def _frame_of(self, letters: list[LetterRow]) -> bytes:
+        number, id, letter = letters[0]
+        if len(letters) > 1:
+            return encode((Ask.LETTERS, number, letters, take_all(self.seen)))
+        if kind_of(letter) == Kind.TELL:
+            return encode((Ask.TELL, number, [(id, letter)]))
+        return encode((Ask.ASK, number, id, letter, take_all(self.seen)))
 
     def _wake_sender(self) -> None:
         if self._sender is None:
@@ -375,6 +436,12 @@ class Connection:
                 asking = self._requests.pop(frame[1], None)
                 if asking is not None:
                     asking.answered(self, frame[2])
+            case Answer.ANSWERS:
+                pop = self._requests.pop
+                for number, payload in frame[1]:
+                    asking = pop(number, None)
+                    if asking is not None:
+                        asking.answered(self, payload)
             case Answer.ENDED:
                 on_rows = self._waits.get(frame[1])
                 if on_rows is not None:

@@ -6,6 +6,7 @@ import logging
 import os
 import threading
 import weakref
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -27,7 +28,7 @@ from ..settings import Settings
 from ..wire.messages import Ask
 from .callbacks import Callbacks
 from .child_supervisor import ChildSupervisor
-from .connection import CONNECT_TIMEOUT, Connection, Reply
+from .connection import CONNECT_TIMEOUT, SEEN_LIMIT, Connection, Reply
 from .deadline import Deadline
 from .steps import Steps
 from .wait import Wait
@@ -85,6 +86,8 @@ class ReconnectingClient:
         self._embedded: ChildSupervisor | None = None
         self._restarts = RestartIntensity(settings.restarts, max(settings.restarts_within, 0.001))
         self._connection: Connection | None = None
+        #: The letters whose replies were received and not confirmed yet, on any connection.
+        self.seen: deque[bytes] = deque(maxlen=SEEN_LIMIT)
         #: In the order in which they began.
         self._waits: dict[Wait, None] = {}
         self._arrivals: list[Arrival] = []
@@ -319,6 +322,7 @@ class ReconnectingClient:
 
     def _open(self, timeout: float) -> Connection:
         connection = Connection(self.home, _weakly(self))
+        connection.seen = self.seen
         with self._changing:
             if self._closed.is_set():
                 raise NotRunning("this runtime was closed")

@@ -35,10 +35,11 @@ from ..home import Home
 from ..linux.exit_functions import at_exit
 from ..settings import Settings
 from . import searches
-from .actor_calls import ActorCalls, ActorLike, AddressedLetter, ClassLike
+from .actor_calls import ActorCalls, ActorLike, ClassLike
 from .calls import Calls, several
 from .deadline import NO_DEADLINE, Deadline
 from .event_calls import EventCalls, EventLike, row_of
+from .letter_wait import AddressedLetter
 from .pages import EventPage, SearchPage, StreamPage
 from .reconnecting import ReconnectingClient
 from .results import Results

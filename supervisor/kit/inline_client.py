@@ -119,7 +119,9 @@ class InlineClient(ReconnectingClient):
         self._start_connecting()
 
     def _start_connecting(self) -> None:
-        self._adopt(InlineConnection(self, self._world(), self._lost).open())
+        connection = InlineConnection(self, self._world(), self._lost)
+        connection.seen = self.seen
+        self._adopt(connection.open())
 
 
 class InlineCallbacks(Callbacks):

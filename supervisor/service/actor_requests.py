@@ -108,21 +108,44 @@ class ActorRequests:
             raise InvalidValue(f"a letter of kind {kind_of(letter)} is no tell")
         return self._letters.was_taken(letter)
 
-    def ask(self, client: ClientLink, request: int, id: Any, letter: Any, seen: Any) -> None:
-        """Put an ask into a mailbox, unless it is there or has been answered; its answer goes to the client."""
+    def take(self, client: ClientLink, rows: Any, seen: Any) -> list[int]:
+        """Take in letters that come for the first time, each by itself. The requests of those that were told."""
+        if not all(map(is_id, seen)) or not all(type(row[0]) is int for row in rows):
+            raise ValueError("not letters")
+        self._letters.forget_answers(seen)
+        told: list[int] = []
+        for request, id, letter in rows:
+            try:
+                if type(letter) is bytes and kind_of(letter) == Kind.TELL:
+                    self.tell([(id, letter)])
+                    told.append(request)
+                else:
+                    self.ask(client, request, id, letter, (), fresh=True)
+            except UnderstudyError as error:
+                client.refuse(request, error)
+        return told
+
+    def ask(
+        self, client: ClientLink, request: int, id: Any, letter: Any, seen: Any, *, fresh: bool = False
+    ) -> None:
+        """Put an ask into a mailbox, unless it is there or has been answered; its answer goes to the client.
+
+        `fresh`: no answer to it can be there.
+        """
         self._admission.check_values([letter], "a message")
         opened = Letter.unpack(letter)
         letter_id = opened.id
         if opened.kind not in (Kind.ASK, Kind.STOP) or not all(map(is_id, seen)):
             raise InvalidValue("not an ask")
-        self._letters.forget_answers(seen)
+        if seen:
+            self._letters.forget_answers(seen)
         actor = self._letters.find(checked_id(id))
         if letter_id in self.asks:
             # It comes again: from another connection, or because its actor waits for the answer from now on.
             method = None if actor is None else self._check_circle(actor, opened)
             self._wait(client, request, actor, opened, method)
             return
-        there = self._kept(letter_id) if actor is None or actor.durable else None
+        there = None if fresh or not (actor is None or actor.durable) else self._kept(letter_id)
         kept = None if there is None else unpack_reply(there)
         # A rerun of a method may ask another actor than before, under the same id.
         if kept is not None and kept.actor == id:

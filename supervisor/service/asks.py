@@ -48,7 +48,7 @@ class Asks:
         for client, request in self._waiting.pop(letter_id, ()):
             client.asks.pop(request, None)
             if isinstance(answer, bytes):
-                client.answer(request, answer)
+                client.reply(request, answer)
             else:
                 client.refuse(request, answer)
             if not self._unsent:

@@ -65,6 +65,8 @@ class ClientLink(StreamProtocol):
         self._transport: asyncio.Transport | None = None
         self._out: list[bytes] = []
         self._out_size = 0
+        #: Answers that are not in `_out` yet.
+        self._answers: list[tuple[int, Any]] = []
         #: Frames received but not handled yet, because the client has too many unread bytes.
         self._frames: Iterator[tuple[Any, ...]] = iter(())
         #: Whether the service allows reading, and whether there is room to read.
@@ -90,6 +92,19 @@ class ClientLink(StreamProtocol):
     def answer(self, request: int, payload: Any = None) -> None:
         """Answer a request that was done."""
         self._push((Answer.OK, request, payload))
+
+    def reply(self, request: int, payload: bytes | None = None) -> None:
+        """As `answer`, for a letter: one frame carries the answers to many."""
+        self._answers.append((request, payload))
+        self._out_size += len(payload or b"")
+
+    def _push_answers(self) -> None:
+        answers, self._answers = self._answers, []
+        if len(answers) == 1:
+            self._push((Answer.OK, *answers[0]))
+            return
+        for part in parts(answers, _size_of_answer):
+            self._push((Answer.ANSWERS, part))
 
     def refuse(self, request: int, error: UnderstudyError) -> None:
         """Answer a request with an error."""
@@ -170,6 +185,8 @@ class ClientLink(StreamProtocol):
                 self._go_on()
 
     def _write(self) -> None:
+        if self._answers:
+            self._push_answers()
         if self._out and self._transport is not None:
             data = b"".join(self._out)
             self._out.clear()
@@ -299,6 +316,10 @@ class ClientLink(StreamProtocol):
         self.flush()
         if self._transport is not None:
             self._transport.close()
+
+
+def _size_of_answer(answer: tuple[int, Any]) -> int:
+    return 10 + len(answer[1] or b"")
 
 
 def _size(row: Any) -> int:

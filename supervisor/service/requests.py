@@ -50,6 +50,7 @@ NEED_APP = frozenset(
         Ask.ACTOR,
         Ask.TELL,
         Ask.ASK,
+        Ask.LETTERS,
         Ask.EMIT,
         Ask.REPLAY,
         Ask.SCHEDULE,
@@ -131,6 +132,7 @@ class Service:
             Ask.ACTOR: self._actor,
             Ask.TELL: self._tell,
             Ask.ASK: self._ask,
+            Ask.LETTERS: self._letters,
             Ask.UNASK: self._unask,
             Ask.REDRIVE: self._redrive,
             Ask.RESIDENT: self._resident,
@@ -358,6 +360,25 @@ class Service:
     def _ask(self, client: ClientLink, request: int, id: Any, letter: Any, seen: Any) -> None:
         self._refuse_new_work()
         self._actors.ask(client, request, id, letter, seen)
+
+    def _letters(self, client: ClientLink, request: int, rows: Any, seen: Any) -> None:
+        if not rows or rows[0][0] != request:
+            raise ValueError("its first letter must have the number of the request")
+        try:
+            self._refuse_new_work()
+        except UnderstudyError as error:
+            for row in rows:
+                client.refuse(row[0], error)
+            return
+        told = self._actors.take(client, rows, seen)
+        if told:
+
+            def answer() -> None:
+                for each in told:
+                    client.reply(each)
+                client.flush()
+
+            self._commits.after_commit(answer)
 
     def _unask(self, client: ClientLink, request: int) -> None:
         self._actors.forget(client, request)

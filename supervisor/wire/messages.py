@@ -74,6 +74,11 @@ class Ask(IntEnum):
     """
     RESIDENT = 23
     """[op, request, id] → pid of the worker that has an actor in memory; None if none has."""
+    LETTERS = 24
+    """[op, request, [(request, id, letter), …], [letter id, …]]: asks and tells, as an ASK or a TELL for each of them.
+
+    They are sent for the first time, under ids that nobody else knows: no answer to them is kept.
+    """
     SCHEDULE = 25
     """[op, request, (key, task, args, options, definition, stream or None, origin or None)] → its row.
 
@@ -102,6 +107,8 @@ class Answer(IntEnum):
     """[op, request, [(id, task, state, attempt, time, stream), …]]"""
     GOODBYE = 5
     """[op, reason]: the supervisor stops."""
+    ANSWERS = 6
+    """[op, [(request, payload), …]]: as an OK for each of them."""
 
 
 class Order(IntEnum):

@@ -44,7 +44,8 @@ from understudy.storage.store import Store
 from understudy.storage.tables.actor_rows import dead_key, pack_dead
 from understudy.storage.tables.record import Record
 from understudy.storage.tables.schema import Table
-from understudy.supervisor.client import actor_calls as actor_calls_module
+from understudy.supervisor.client import connection as connection_module
+from understudy.supervisor.client.connection import SEEN_LIMIT, Connection
 from understudy.supervisor.settings import Settings
 from understudy.supervisor.wire.messages import Answer, Ask
 from waiting import until
@@ -268,11 +269,47 @@ def test_received_replies_are_confirmed_with_the_next_ask(desk: Desk):
 
 
 def test_confirmations_are_bounded(desk: Desk, monkeypatch: pytest.MonkeyPatch):
-    calls = desk.rt._actors
-    for _ in range(2 * actor_calls_module.SEEN_LIMIT):
-        calls._seen.append(new_id())
+    for _ in range(2 * SEEN_LIMIT):
+        desk.rt._client.seen.append(new_id())
     desk.ref.submit(Account.deposit, 1)
-    assert len(desk.asked(Ask.ASK)[3]) == actor_calls_module.SEEN_LIMIT
+    assert len(desk.asked(Ask.ASK)[3]) == SEEN_LIMIT
+
+
+def test_letters_that_follow_each_other_are_one_request(desk: Desk, monkeypatch: pytest.MonkeyPatch):
+    """Each gets an answer of its own. On the next connection the asks come again, each by itself."""
+    monkeypatch.setattr(connection_module, "FOLLOWS", 60.0)
+    monkeypatch.setattr(Connection, "_wake_sender", lambda _: None)
+    first = desk.ref.submit(Account.deposit, 0)
+    number, _, letter, _ = desk.asked(Ask.ASK)
+    desk.peer.tell((Answer.OK, number, ok(0)))
+    assert first.get(timeout=10) == 0
+    asks = [desk.ref.submit(Account.deposit, n) for n in range(3)]
+    told = desk.ref.tell(1, block=False)
+    kept = desk.ref.options(key="k").submit(Account.deposit, 4)
+    late = [desk.ref.submit(Account.deposit, n) for n in (5, 6)]
+    thread = in_thread(lambda: [future.get(timeout=10) for future in (*asks, kept, *late)])
+    number, rows, seen = desk.asked(Ask.LETTERS)
+    assert [row[0] for row in rows] == [number + n for n in range(4)]
+    assert {row[1] for row in rows} == {ID}
+    assert [Letter.unpack(row[2]).kind for row in rows] == [Kind.ASK] * 3 + [Kind.TELL]
+    kept_number, _, kept_letter, confirmed = desk.asked(Ask.ASK)
+    assert (*seen, *confirmed) == (Letter.unpack(letter).id,)
+    assert Letter.unpack(kept_letter).id == keyed_id(ID, "k")
+    _, later_rows, _ = desk.asked(Ask.LETTERS)
+    desk.peer.tell(
+        (Answer.ANSWERS, [(number, ok(0)), (number + 1, ok(1)), (number + 3, None), (999, ok(9))]),
+        (Answer.OK, kept_number, ok(4)),
+    )
+    assert told.get(timeout=10) is None
+    until(lambda: not asks[2].done() and kept.done())
+    unanswered = [rows[2][2], *(row[2] for row in later_rows)]
+    desk.peer.close()
+    peer = desk.it.peer()
+    for letter in unanswered:
+        op, number, _, again, _ = peer.next()
+        assert (op, again) == (Ask.ASK, letter)
+        peer.tell((Answer.OK, number, ok(7)))
+    assert thread.result(10) == [0, 1, 7, 4, 7, 7]
 
 
 def test_read_only_methods_say_so(desk: Desk):
