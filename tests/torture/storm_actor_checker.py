@@ -15,7 +15,7 @@ from storm_actors import BELL, FORGOTTEN, PAID
 from storm_known import value_of
 from understudy.actors import values
 from understudy.actors.ids import id_bytes
-from understudy.actors.refs.letter import Letter, Op
+from understudy.actors.refs.letter import Kind, Letter, Op
 from understudy.actors.state import State
 from understudy.storage.shared_view import Snapshot
 from understudy.storage.tables import actor_rows
@@ -256,6 +256,8 @@ def _place(rows: Rows, key: str, value: Any) -> None:
 
 def _count(letter: Letter, messages: Counter[str], ringing: Counter[str]) -> None:
     """Count a letter under the key of its note, or of its reminder."""
+    if letter.kind is Kind.STOP:
+        return
     payload = None if letter.payload is None else values.unpack(letter.payload)
     if letter.op is Op.MESSAGE:
         messages[_key(*payload)] += 1
