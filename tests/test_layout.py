@@ -37,6 +37,7 @@ UNTESTED = {
     "actors/shape_compiler.py": "tests/actors/test_shapes.py: every shape there is made by it",
     "storage/file/new_store.py": "tests/storage/test_environment.py: it makes what that opens",
     "storage/memory_store.py": "tests/storage/test_store.py: the conformance suite of stores passes for it",
+    "supervisor/cli/commands/actor_messages.py": "tests/supervisor/cli/commands/test_actor.py: the calls there",
     "supervisor/execution/actor_states.py": "tests/supervisor/execution/test_turns.py: every actor there has some",
     "supervisor/execution/turn_failures.py": "tests/supervisor/execution/test_turns.py: the deaths and timeouts there",
     "supervisor/worker/actor_host.py": "tests/supervisor/worker/test_worker.py: every worker there is one",
