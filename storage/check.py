@@ -11,6 +11,7 @@ from typing import Final
 from ..actors.errors import StoreCorrupt
 from ..actors.state import TERMINAL, State
 from .check_actors import ActorCheck
+from .check_events import EventCheck
 from .check_index import IndexCheck
 from .check_schedules import ScheduleCheck
 from .environment import write_copy
@@ -122,6 +123,7 @@ class _Rows:
         self._keys()
         self._expiry()
         self._actors()
+        self._events()
         self._schedules()
         self._index_and_counts()
         self._tell(self._total)
@@ -243,6 +245,12 @@ class _Rows:
     def _actors(self) -> None:
         rows = ActorCheck(self._snapshot, self._record, self._exists)
         for key, row in self._walk(Table.ACTORS):
+            for problem in rows.problems(key, row):
+                self._problem(problem)
+
+    def _events(self) -> None:
+        rows = EventCheck(self._snapshot, self._record, self._exists)
+        for key, row in self._walk(Table.EVENTS):
             for problem in rows.problems(key, row):
                 self._problem(problem)
 

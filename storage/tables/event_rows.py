@@ -32,7 +32,8 @@ EVENT, GIVEN_ID, NAME, UNMATCHED, STREAM, LISTEN = (bytes((kind,)) for kind in r
 Range = tuple[bytes, bytes]
 """The `start` and `stop` of a scan."""
 
-_LISTEN_BYTES: Final = 8
+LISTEN_BYTES: Final = 8
+"""Length of the hash at the end of the key of what a task listens to."""
 
 
 class EventRow(NamedTuple):
@@ -146,7 +147,7 @@ def rows_of(uid: bytes, event: EventRow) -> dict[bytes, bytes | None]:
 
 def listen_key(task: bytes, pattern: str, condition: tuple[tuple[str, Any], ...]) -> bytes:
     """The key of what a task listens to: the same for the same pattern and condition."""
-    definition = hashlib.blake2b(pack_listen(pattern, condition), digest_size=_LISTEN_BYTES)
+    definition = hashlib.blake2b(pack_listen(pattern, condition), digest_size=LISTEN_BYTES)
     return LISTEN + task + definition.digest()
 
 
