@@ -85,6 +85,9 @@ class Client:
         assert request not in self.answers, "one answer to each request"
         self.answers[request] = payload
 
+    def reply(self, request: int, payload: bytes | None = None) -> None:
+        self.answer(request, payload)
+
     def refuse(self, request: int, error: UnderstudyError) -> None:
         self.answer(request, error)
 
