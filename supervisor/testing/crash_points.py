@@ -107,6 +107,10 @@ POINTS: Final[dict[str, tuple[Process, str]]] = {
     "stopped": (Process.WORKER, "actors.attempt.letter_handler:LetterHandler._stopped"),
     # The object of an actor leaves memory.
     "forget": (Process.WORKER, "supervisor.worker.residents:Residents.forget"),
+    # Events that were checked go into the open batch, with their runs and messages.
+    "emit": (Process.SUPERVISOR, "supervisor.tasks.events:Events._carry_out"),
+    # A task begins to listen.
+    "listen": (Process.SUPERVISOR, "supervisor.tasks.events:Events.listen"),
     # A client asks an actor.
     "call": (Process.CLIENT, "supervisor.client.actor_calls:ActorCalls.ask"),
     # A client tells actors.
