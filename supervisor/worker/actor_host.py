@@ -71,6 +71,8 @@ class ActorHost(ABC):
     """Implements `Host`. A subclass gives it slots, an event loop, threads and the buffer of its reports."""
 
     calls: Executor | None = None
+    _sends_when_idle = False
+    """Whether a thread of the slots calls `flush` when it has no more work."""
     _slots: SyncSlots
     _reports: ReportBuffer
 
@@ -250,10 +252,13 @@ class ActorHost(ABC):
 
     def _actor_for(self, assignment: Assignment) -> TaskActor:
         task = self._code.of(assignment.task)
-        if self._reports.has_results and not self._streaks[assignment.task].may_gather:
-            # This task may compute for long and keep the report buffer's thread from running.
-            # Results must not wait for that.
-            self._reports.flush()
+        if self._reports.has_results:
+            if self._streaks[assignment.task].may_gather:
+                self._reports.send_soon()
+            else:
+                # This task may compute for long and keep the report buffer's thread from running.
+                # Results must not wait for that.
+                self._reports.flush()
         return self._make_actor(assignment, task)
 
     def _make_actor(self, assignment: Assignment, task: Task[..., Any]) -> TaskActor:
@@ -311,7 +316,8 @@ class ActorHost(ABC):
                 actor.acked,
                 actor.started,
                 now,
-            )
+            ),
+            held=self._sends_when_idle and not actor.task.is_async,
         )
 
     def parked(self, actor: TaskActor) -> None:

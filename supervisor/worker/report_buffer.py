@@ -104,12 +104,21 @@ class ReportBuffer:
 
     # --- gathering ---
 
-    def done(self, row: tuple[Any, ...]) -> None:
-        """Report the end of an attempt."""
+    def done(self, row: tuple[Any, ...], *, held: bool = False) -> None:
+        """Report the end of an attempt.
+
+        `held`: the calling thread calls `flush` or `send_soon` before it does anything that may take long. So the end
+        of a single task, or turn of an actor, does not wake the thread that sends.
+        """
         self._done.append(row)
         if len(self._done) >= DONE_GATHERED:
             self.flush()
-        elif not self._some.is_set():
+        elif not held:
+            self.send_soon()
+
+    def send_soon(self) -> None:
+        """Have results sent that were held."""
+        if not self._some.is_set():
             self._some.set()
 
     def parked(self, id: bytes, parked: bool, of: object = None) -> None:

@@ -82,6 +82,8 @@ class Worker(ActorHost):
     thread, which alone may handle signals.
     """
 
+    _sends_when_idle = True
+
     def __init__(
         self,
         config: dict[str, Any],

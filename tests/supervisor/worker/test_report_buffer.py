@@ -209,6 +209,18 @@ def test_a_request_goes_out_at_once_and_takes_the_rest_along(pair: Pair):
     pair.until(Report.RESTORE)
 
 
+def test_results_that_are_held_wake_no_thread(pair: Pair):
+    pair.reports.done(row(b"x" * 16), held=True)
+    assert pair.reports.has_results
+    assert not pair.reports._some.is_set(), "its thread sends it"
+    pair.reports.flush()
+    pair.until(Report.DONE)
+    pair.reports.done(row(b"y" * 16), held=True)
+    pair.reports.send_soon()
+    pair.frames.clear()
+    pair.until(Report.DONE)
+
+
 @pytest.mark.parametrize("what", ["done", "parked", "mail", "progress", "log"])
 def test_nothing_lingers(pair: Pair, what: str):
     id = os.urandom(16)

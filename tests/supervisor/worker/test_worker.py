@@ -158,7 +158,8 @@ PERFORMING = """
     class Gathered:
         has_results, flushed = True, 0
         def flush(self): self.flushed += 1
-        def done(self, row): pass
+        def send_soon(self): pass
+        def done(self, row, *, held): assert held, "its thread sends it when it has no more work"
 
     config = {"home": "/nowhere", "slots": 1, "value_limit": 1 << 23, "modules": []}
     worker = Worker(config, socket.socketpair()[0], BeginTokens(), BeginTokens(), WaitMarks())
