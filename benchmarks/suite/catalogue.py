@@ -17,6 +17,7 @@ CASES = (
     "actor_flight",
     "actor_death",
     "actor_rest",
+    "schedules",
     "gateway",
     "checkpoints",
     "cancel",
@@ -31,7 +32,7 @@ CASES = (
 )
 
 #: Those that have no figures on the page yet.
-WITHOUT_FIGURES = ("actor_asks", "actor_flight", "actor_death", "actor_rest")
+WITHOUT_FIGURES = ("actor_asks", "actor_flight", "actor_death", "actor_rest", "schedules")
 
 
 def load(name: str) -> Case:
