@@ -13,6 +13,7 @@ CASES = (
     "latency",
     "start",
     "messages",
+    "events",
     "actor_asks",
     "actor_flight",
     "actor_death",
@@ -32,7 +33,7 @@ CASES = (
 )
 
 #: Those that have no figures on the page yet.
-WITHOUT_FIGURES = ("actor_asks", "actor_flight", "actor_death", "actor_rest", "schedules")
+WITHOUT_FIGURES = ("events", "actor_asks", "actor_flight", "actor_death", "actor_rest", "schedules")
 
 
 def load(name: str) -> Case:
