@@ -16,6 +16,7 @@ Times are seconds since the epoch. Keys of schedules are UTF-8 without a zero by
 
 from __future__ import annotations
 
+import operator
 import struct
 from dataclasses import dataclass, fields
 from typing import Any, Final, NamedTuple, Self
@@ -114,8 +115,10 @@ class ScheduleRow:
 
     def pack(self) -> bytes:
         """The row's bytes: a msgpack map without the key and what has its default."""
+        fields = zip(_NAMES, _ALL(self), _DEFAULTS.values(), strict=True)
+        # Most are the default itself: no comparison takes place then.
         packed: bytes = _PACK(
-            {name: value for name in _NAMES if (value := getattr(self, name)) != _DEFAULTS[name]}
+            {name: value for name, value, default in fields if value is not default and value != default}
         )
         return packed
 
@@ -127,8 +130,9 @@ class ScheduleRow:
             if not found.keys() <= _DEFAULTS.keys():
                 raise ValueError("unknown fields")
             schedule = cls(key=key, **found)
-            schedule.spans = tuple(Span(*span) for span in schedule.spans)
-            wrong = [name for name in _NAMES if not isinstance(getattr(schedule, name), _TYPES[name])]
+            if schedule.spans:
+                schedule.spans = tuple(Span(*span) for span in schedule.spans)
+            wrong = [name for name, value in found.items() if not isinstance(value, _TYPES[name])]
             if wrong:
                 raise ValueError(f"{wrong[0]} of the wrong type")
             if any(type(run) is not bytes or len(run) != ID_BYTES for run, _ in schedule.active):
@@ -272,6 +276,7 @@ _PACK: Final = msgpack.Packer(autoreset=True).pack
 _NAMES: Final = tuple(field.name for field in fields(ScheduleRow) if field.name != "key")
 #: Fields without a default are always stored.
 _DEFAULTS: Final = {field.name: field.default for field in fields(ScheduleRow) if field.name != "key"}
+_ALL: Final = operator.attrgetter(*_NAMES)
 _NUMBER: Final = (float, int)
 _OPTIONAL: Final = (float, int, type(None))
 _TYPES: Final[dict[str, Any]] = {
