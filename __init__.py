@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .actors.box import api as _box
     from .actors.box.conf import BoxConf as BoxConf
     from .actors.errors import *  # noqa: F403 - the exceptions, and ErrorInfo
+    from .actors.events.entry import WatchEntry as WatchEntry
     from .actors.events.event import Event as Event
     from .actors.events.event import EventInfo as EventInfo
     from .actors.events.event import EventRecord as EventRecord
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from .actors.inside.context import emit as emit
     from .actors.inside.context import listen as listen
     from .actors.inside.context import progress as progress
+    from .actors.inside.context import publish as publish
     from .actors.inside.context import receive as receive
     from .actors.inside.context import restore as restore
     from .actors.inside.context import schedule as schedule
@@ -86,10 +88,12 @@ _ERRORS: Final = "actors.errors"
 #: The other modules with public names -> those names.
 _NAMES: Final = {
     "actors.box.conf": "BoxConf",
+    "actors.events.entry": "WatchEntry",
     "actors.events.event": "Event EventInfo EventRecord",
     "actors.events.handler": "on",
     "actors.inside.context": (
-        "actor cancelled checkpoint current emit listen progress receive restore schedule send sleep task_dir"
+        "actor cancelled checkpoint current emit listen progress publish receive restore schedule send sleep "
+        "task_dir"
     ),
     "actors.refs.actor": "Actor",
     "actors.refs.async_ref": "AsyncActorRef",

@@ -30,6 +30,8 @@ class MemoryRows:
     def __init__(self) -> None:
         self._rows: dict[Table, dict[bytes, bytes]] = {table: {} for table in Table}
         self._keys: dict[Table, list[bytes]] = {table: [] for table in Table}
+        #: Commits so far.
+        self.commits = 0
         #: 16 random bytes, which identify the store.
         self.home_id = os.urandom(ID_BYTES)
         self._set(Table.META, SCHEMA_ROW, b"%d" % SCHEMA_VERSION)
@@ -61,6 +63,7 @@ class MemoryRows:
 
     def apply(self, batch: Batch) -> None:
         """Commit a batch."""
+        self.commits += 1
         for table, rows in batch.rows.items():
             for key, value in rows.items():
                 if value is not None:
@@ -162,8 +165,13 @@ class MemoryView:
 
     def __init__(self, rows: MemoryRows, before_read: Callable[[], None] = lambda: None) -> None:
         """`before_read` is called before each read."""
+        self._rows = rows
         self._snapshot = _Snapshot(rows)
         self._before_read = before_read
+
+    def newest(self) -> int:
+        """See `SharedView`."""
+        return self._rows.commits
 
     @contextmanager
     def read(self) -> Iterator[Snapshot]:

@@ -18,6 +18,7 @@ from ..actors.errors import StoreCorrupt, StoreError
 from ..actors.state import TERMINAL, State
 from .actor_reader import ActorReader, letters_in
 from .event_reader import EventReader
+from .item_reader import ItemReader
 from .live_rows import parsed
 from .query import Term, Value
 from .query_fit import ParameterNames
@@ -54,8 +55,11 @@ class View(Protocol):
     def read(self) -> AbstractContextManager[Snapshot]:
         """A block with the newest committed state."""
 
+    def newest(self) -> int:
+        """The number of the newest commit of the file that is open; 0 if none is."""
 
-class Reader(ActorReader, EventReader, ScheduleReader):
+
+class Reader(ActorReader, EventReader, ItemReader, ScheduleReader):
     """Read-only access to the store of a home. Thread-safe; opens the files at the first read.
 
     Every method may raise StoreForeign, StoreVersion, StoreCorrupt, HomeError or StoreError. A home without a
@@ -87,6 +91,13 @@ class Reader(ActorReader, EventReader, ScheduleReader):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def newest(self) -> int:
+        """The number of the newest commit, without a read: as long as it stays, there is nothing new.
+
+        It also stays if another file has taken the place of the store's, so read now and then all the same.
+        """
+        return 0 if self._closed else self._view.newest()
 
     def record(self, id: bytes) -> Record | None:
         """The record of a task; None if there is no task with this id."""

@@ -64,6 +64,10 @@ class Settings:
     """Schedules that programs may make, of those that have not ended."""
     schedule_keep: float = 7 * 24 * 3600.0
     """Seconds for which schedules that have ended are kept, with their history."""
+    stream_items: int = 10_000
+    """Published items kept of one stream; the oldest go first."""
+    stream_bytes: int = 16 * MIB
+    """Bytes of published items kept of one stream; the oldest go first. The newest one always stays."""
     worker_memory: int = 0
     """Bytes of memory above which a worker is replaced; 0 means no limit."""
     restarts: int = 5
@@ -95,6 +99,8 @@ class Settings:
             "event_handlers": (1, 1_000_000),
             "task_listens": (1, 1_000_000),
             "schedules": (1, 100_000_000),
+            "stream_items": (1, 10_000_000),
+            "stream_bytes": (1024, 1 << 40),
             "worker_memory": (0, 1 << 60),
             "restarts": (0, 1_000_000),
             "map_size": (MIB // 4, 1 << 46),

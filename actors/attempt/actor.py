@@ -33,6 +33,7 @@ from ..task.handles import id_of
 from ..task.retry import leaves
 from ..timeouts import check_timeout, deadline_of, left_of
 from .host import Assignment, Ending, Host, Outcome, error_outcome
+from .item import item_bodies, item_body
 from .mailbox import Mailbox
 from .open_resource import CLOSE_WITHIN, OpenResource, closing_reason
 
@@ -289,9 +290,16 @@ class TaskActor(pykka.Actor):
         self._learn()
         return False
 
-    def checkpoint(self, value: Any, send: Any = (), shield: bool = False) -> bool:
+    def publish(self, name: str, value: Any) -> None:
+        """Hand an item over. It is on disk with the next commit."""
+        if not self.host.publish(self, item_body(name, value, self.host.clock.time(), self.value_limit)):
+            raise NotInTask("publish works only inside a running task, and this attempt is over")
+
+    def checkpoint(
+        self, value: Any, send: Any = (), publish: Any = (), emit: Any = (), shield: bool = False
+    ) -> bool:
         """Store the state and acknowledge what was received; True once it is on disk."""
-        future, received = self._ask_checkpoint(value, send)
+        future, received = self._ask_checkpoint(value, send, publish, emit)
         self.answer(future)
         self._stored(received)
         if self._asked(shield) and self._knows():
@@ -421,17 +429,18 @@ class TaskActor(pykka.Actor):
         if self.assignment.ack is None:
             self.stateful = True
 
-    def _ask_checkpoint(self, value: Any, send: Any) -> tuple[Future[Any], int]:
+    def _ask_checkpoint(self, value: Any, send: Any, publish: Any, emit: Any) -> tuple[Future[Any], int]:
         """The future of the host's answer, and the number of the last message that it acknowledges."""
         packed = values.pack(value, "checkpoint", self.value_limit)
         messages = [
             (id_of(id), values.pack(message, f"send[{n}]", self.value_limit))
             for n, (id, message) in enumerate(send)
         ]
+        items = item_bodies(publish, self.host.clock.time(), self.value_limit) if publish else []
         self._guard_state()
         # Set before the answer, so that `restore` asks the host even if the task does not wait.
         self.has_checkpoint = True
-        return self.host.checkpoint(self, packed, self.taken, messages), self.taken
+        return self.host.checkpoint(self, packed, self.taken, messages, items, list(emit)), self.taken
 
     def _stored(self, received: int) -> None:
         self.acked = max(self.acked, received)

@@ -170,9 +170,9 @@ class AsyncTaskActor(TaskActor):
         self._sleep_refused = True
         return False
 
-    async def checkpoint_async(self, value: Any, send: Any = ()) -> bool:
+    async def checkpoint_async(self, value: Any, send: Any = (), publish: Any = (), emit: Any = ()) -> bool:
         """As `checkpoint`."""
-        future, received = self._ask_checkpoint(value, send)
+        future, received = self._ask_checkpoint(value, send, publish, emit)
         # A callback notes it, because a CancelledError may arrive while the state is being written.
         future.add_done_callback(lambda done: self._stored(received if _succeeded(done) else 0))
         await _answer(future)

@@ -96,7 +96,9 @@ class AsyncTurnActor(TurnActor, AsyncTaskActor):
         """Refused."""
         self.receive()
 
-    async def checkpoint_async(self, value: Any, send: Any = ()) -> NoReturn:
+    async def checkpoint_async(
+        self, value: Any, send: Any = (), publish: Any = (), emit: Any = ()
+    ) -> NoReturn:
         """Refused."""
         self.checkpoint(value)
 

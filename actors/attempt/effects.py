@@ -12,7 +12,7 @@ ReminderRow = tuple[float | None, float | None, bytes | None]
 
 
 Post = tuple[bytes, bytes, PostKind]
-"""(receiver, or uid of an event; letter, message or event; which of these it is)."""
+"""(receiver, uid of an event, or stream of an item; letter, message, event or item; which of these it is)."""
 
 
 class Effects:

@@ -132,12 +132,23 @@ class Host(Protocol):
         """`actor.taken` or `actor.acked` has grown."""
 
     def checkpoint(
-        self, actor: TaskActor, value: bytes, acked: int, messages: list[tuple[bytes, bytes]]
+        self,
+        actor: TaskActor,
+        value: bytes,
+        acked: int,
+        messages: list[tuple[bytes, bytes]],
+        items: list[bytes],
+        events: list[Any],
     ) -> Future[Any]:
-        """Store the value, acknowledge up to `acked`, deliver the messages: all or nothing.
+        """Store the value, acknowledge up to `acked`, deliver the messages, publish, emit: all or nothing.
+
+        `items` are bodies, see `item_body`; `events` is what `emit_many` takes.
 
         The future is done once all of it is on disk.
         """
+
+    def publish(self, actor: TaskActor, body: bytes) -> bool:
+        """Publish an item; see `item_body`. False if the attempt is over."""
 
     def restore(self, actor: TaskActor) -> Future[Any]:
         """The encoded last checkpoint, or None."""

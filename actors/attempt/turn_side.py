@@ -16,6 +16,7 @@ from ..refs.ref import ActorRef
 from ..refs.reminder import Reminder
 from ..refs.storage import Storage
 from .actor_rows import ActorRows
+from .item import item_body
 from .transactions import PART_BYTES, Transactions
 
 #: Bytes that the id of an answer that has arrived counts in a commit. These are in one list, which must not get longer
@@ -45,6 +46,11 @@ class TurnSide(Transactions):
                 self._send(now=True)
             self.grow(self.settled, len(data))
             self.settled.posts.append((target, data, kind))
+
+    def publish(self, name: str, value: Any) -> None:
+        """Publish an item into the stream of the message that is being handled, with its commit."""
+        body = item_body(name, value, self.host.clock.time(), self.value_limit)
+        self.post(self.assignment.stream, body, PostKind.ITEM)
 
     def next_ask_id(self, what: bytes) -> bytes:
         """The id for the next ask of this message that wants this: the same one if the message is handled again."""
@@ -128,7 +134,9 @@ class TurnSide(Transactions):
         """Refused, as all that takes messages: those of an actor are letters."""
         raise _not_here("waiting for messages beside connections", "receive from the connection alone")
 
-    def checkpoint(self, value: Any, send: Any = (), shield: bool = False) -> NoReturn:
+    def checkpoint(
+        self, value: Any, send: Any = (), publish: Any = (), emit: Any = (), shield: bool = False
+    ) -> NoReturn:
         """Refused."""
         raise _not_here(
             "checkpoint", "its attributes are stored with each message; set one, or self.storage[key]"

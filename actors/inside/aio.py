@@ -39,6 +39,7 @@ __all__ = [
     "emit",
     "listen",
     "progress",
+    "publish",
     "receive",
     "restore",
     "result",
@@ -78,9 +79,20 @@ async def receive(timeout: float | None = None, *, shield: bool = False) -> Any:
     return None if message is CLOSED else message
 
 
-async def checkpoint(value: Any, *, send: Iterable[tuple[IdLike, Any]] = ()) -> bool:
+async def publish(name: str, value: Any = None) -> None:
+    """Hand an item to those that watch this task or its stream; see `understudy.publish`."""
+    actor_here("publish").publish(name, value)
+
+
+async def checkpoint(
+    value: Any,
+    *,
+    send: Iterable[tuple[IdLike, Any]] = (),
+    publish: Iterable[tuple[str, Any]] = (),
+    emit: Iterable[tuple[str, Any] | tuple[str, Any, str]] = (),
+) -> bool:
     """Store the state and acknowledge what was received; see `understudy.checkpoint`."""
-    return await _async_actor("checkpoint").checkpoint_async(value, send)
+    return await _async_actor("checkpoint").checkpoint_async(value, send, publish, emit)
 
 
 async def restore(task_id: IdLike | None = None) -> Any:

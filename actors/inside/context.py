@@ -116,13 +116,30 @@ def actor(cls: Any, name: str | None = None, /, *args: Any, **kwargs: Any) -> Ac
     return ref
 
 
-def checkpoint(value: Any, *, send: Iterable[tuple[IdLike, Any]] = (), shield: bool = False) -> bool:
+def publish(name: str, value: Any = None) -> None:
+    """Hand an item to those that watch this task or its stream; see `Runtime.watch`. It returns at once.
+
+    Items are on disk with the next commit, in the order in which the task has published them. In a method of an actor
+    they leave with the commit of its message. Also works in async tasks.
+    """
+    actor_here("publish").publish(name, value)
+
+
+def checkpoint(
+    value: Any,
+    *,
+    send: Iterable[tuple[IdLike, Any]] = (),
+    publish: Iterable[tuple[str, Any]] = (),
+    emit: Iterable[tuple[str, Any] | tuple[str, Any, str]] = (),
+    shield: bool = False,
+) -> bool:
     """Store the task's state and acknowledge every message received so far, in one commit; True once on disk.
 
-    `send=[(id, message), …]` delivers those messages in the same commit, all or nothing. If the task has been
-    asked to stop and knows it, this raises Cancelled after the commit, unless `shield` is true.
+    `send=[(id, message), …]` delivers those messages in the same commit, all or nothing. So do
+    `publish=[(name, value), …]` and `emit=[(name, data), …]`, where an event may have its id as a third part. If the
+    task has been asked to stop and knows it, this raises Cancelled after the commit, unless `shield` is true.
     """
-    return _sync_actor("checkpoint").checkpoint(value, send, shield)
+    return _sync_actor("checkpoint").checkpoint(value, send, publish, emit, shield)
 
 
 def restore(task_id: IdLike | None = None) -> Any:

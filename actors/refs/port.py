@@ -95,6 +95,8 @@ class PostKind(IntEnum):
     """A letter to an actor."""
     EVENT = 2
     """An event, under its uid: [id, name, stream, origin, time, encoded event]."""
+    ITEM = 3
+    """The body of an item, under the stream into which it is published."""
 
 
 class Turn(RunningActor, Protocol):

@@ -12,6 +12,7 @@ from typing import Final, Protocol
 
 from ...actors.errors import InvalidOption
 from . import actor_rows
+from .item_rows import prune_items
 from .moves import Moves, Store
 from .record import Record
 from .schema import ID_BYTES, Table, after_prefix, expiry_ids, expiry_key, id_floor, idempotency_key
@@ -71,6 +72,7 @@ def prune(store: Rows, now: float, limit: int = 500) -> int:
         return 0
     pending = _pending(store, {id for _, ids in due for id in ids})
     moves = Moves()
+    gone: list[tuple[bytes, bytes]] = []
     pruned = deleted = 0
     for key, ids in due:
         # A damaged row may hold what is no id. The rows of other tasks may begin with it.
@@ -91,6 +93,7 @@ def prune(store: Rows, now: float, limit: int = 500) -> int:
             if record is not None:
                 moves.remove(record)
             deleted += _forget(store, id, record, pending)
+            gone.append((id, id if record is None else record.stream))
             pruned += 1
         if left and len(left) == len(ids):
             break
@@ -99,6 +102,7 @@ def prune(store: Rows, now: float, limit: int = 500) -> int:
             # The next call prunes the other tasks of this row.
             store.put(Table.EXPIRY, key[:_AT_BYTES] + left.pop(), b"".join(reversed(left)))
     moves.write(store)
+    prune_items(store, gone)
     return pruned
 
 
@@ -169,6 +173,7 @@ def forget(store: Rows, record: Record) -> None:
         moves.remove(stored)
         moves.write(store)
     _forget(store, record.id, record, _pending(store, {record.id}))
+    prune_items(store, [(record.id, record.stream)])
 
 
 def _forget(store: Rows, id: bytes, record: Record | None, pending: Sequence[tuple[Table, bytes]]) -> int:

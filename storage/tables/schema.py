@@ -21,7 +21,7 @@ actors      see `actor_rows`        state, storage, reminders, messages, names a
 index       facet (9), id           see `index_rows`: ids of tasks by name, final state, stream, error …
 counts      hash of a name (16)     see `counts`: how many tasks of the name are in each state
 events      kind (1), …             events, what they matched, and who listens
-items       stream, seq             what tasks have published
+items       stream, item, mark      see `item_rows`: what tasks have published, and what happened between
 meta        b"schema", b"home"      schema version in decimal; 16 random bytes made with the store
 =========== ======================= ================================================================
 """

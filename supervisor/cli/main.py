@@ -31,6 +31,7 @@ COMMANDS: Final = {
     "stats": "commands.tasks",
     "show": "commands.tasks",
     "logs": "commands.logs",
+    "watch": "commands.watch",
     "result": "commands.tasks",
     "checkpoint": "commands.tasks",
     "send": "commands.control",

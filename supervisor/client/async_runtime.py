@@ -28,6 +28,7 @@ from .steps import Steps, finish_async, finish_in_threads, is_done_async
 from .subscription import TaskEvent
 from .views import outcome_of, result_shape, shape_of_end, value_of
 from .wait import EndsWait, Row
+from .watch import AsyncWatch
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -351,6 +352,12 @@ class AsyncRuntime:
         """See `Runtime.wait`."""
         await self._end(id, self.sync._deadline(timeout))
         return await self.status(id)
+
+    def watch(
+        self, *, stream: StreamLike | None = None, task: IdLike | None = None, after: str | None = None
+    ) -> AsyncWatch:
+        """See `Runtime.watch`; for `async with` and `async for`."""
+        return AsyncWatch(self._call, lambda: self.sync.watch(stream=stream, task=task, after=after))
 
     async def subscribe(
         self,

@@ -84,6 +84,15 @@ def row_of(
     return EmitRow(uid, id, name, stream, origin, now, packed)
 
 
+def rows_of(clock: Clock, events: Iterable[Any], limit: int) -> list[EmitRow]:
+    """The rows of events as `emit_many` takes them."""
+    rows = []
+    for event in events:
+        name, data, *rest = _checked_tuple(event)
+        rows.append(row_of(clock, name, data, rest[0] if rest else None, None, limit))
+    return rows
+
+
 class EventCalls:
     """The calls of one `ReconnectingClient` about events. It does not refer to the `Runtime`, as `Calls` does not."""
 
@@ -112,8 +121,8 @@ class EventCalls:
         infos: list[EventInfo] = []
         try:
             for event in events:
-                name, data, *rest = _checked_tuple(event)
-                rows.append(row := row_of(clock, name, data, rest[0] if rest else None, None, limit))
+                (row,) = rows_of(clock, (event,), limit)
+                rows.append(row)
                 size += len(row.packed) + ROW_BYTES
                 if len(rows) >= BATCH_LIMIT or size >= BATCH_BYTES:
                     sent.append((rows, (yield from self._client.request(deadline, Ask.EMIT, rows))))

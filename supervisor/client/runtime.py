@@ -51,6 +51,7 @@ from .steps import Steps, finish
 from .stored_ends import StoredEnds
 from .subscription import Subscription
 from .views import DeadLetter, LogLine, outcome_of, result_shape, shape_of_end, value_of, view
+from .watch import Watch
 
 #: Default seconds that an embedded supervisor gives running tasks when the `with` block ends.
 EMBEDDED_DRAIN: Final = 5.0
@@ -641,6 +642,17 @@ class Runtime(Scheduling):
         if not chunks:
             self._calls.record(key)
         return [LogLine(chunk, *line) for chunk, lines in chunks for line in lines]
+
+    def watch(
+        self, *, stream: StreamLike | None = None, task: IdLike | None = None, after: str | None = None
+    ) -> Watch:
+        """Follow a task or a stream: an iterator and context manager over a snapshot and everything that happens.
+
+        Items that are published, lines of log, attempts and ends come in order and each once: from the beginning, or
+        from behind the entry whose `cursor` is `after`. The watch of a task ends with it. It reads the store, so it
+        goes on while no supervisor runs. Raises TaskNotFound, EventNotFound, and InvalidOption for a wrong cursor.
+        """
+        return Watch(self._calls.store, stream, task, after, self._client.clock)
 
     def subscribe(
         self,

@@ -23,6 +23,7 @@ from ..tasks.commit_loop import CommitLoop
 from ..tasks.events import Events
 from ..tasks.mailboxes import Mailboxes
 from ..tasks.schedules import Schedules
+from ..tasks.stream_items import StreamItems
 from ..tasks.task_table import TaskTable
 
 log = logging.getLogger("understudy")
@@ -49,8 +50,12 @@ class Core:
         self.events = Events(commits, self.table, self.mailboxes, settings)
         self.schedules = Schedules(commits, self.table, self.events, settings, self.turn)
         self.letters = Letters(commits, self.table, self.mailboxes, settings, self.turn)
-        self.turns = Turns(commits, self.table, self.letters, self.events, settings, self.turn)
-        self.attempts = Attempts(commits, self.table, self.mailboxes, self.turns, settings, self.turn)
+        self.items = StreamItems(commits, settings)
+        self.table.on_over = self.items.over
+        self.turns = Turns(commits, self.table, self.letters, self.events, self.items, settings, self.turn)
+        self.attempts = Attempts(
+            commits, self.table, self.mailboxes, self.events, self.items, self.turns, settings, self.turn
+        )
         self.attempts.on_death = self._worker_died
         self.schedules.runs.cancel = self.attempts.cancel
         self.pool = open_pool(self.attempts, self.turn)
@@ -69,6 +74,7 @@ class Core:
             self.turn,
             open_files,
         )
+        self.service.on_deleted = self.items.pruned
         commits.on_backlog = self._throttle
         self.table.on_queued = self.turn
 

@@ -18,6 +18,7 @@ from ..tasks.attempt import Seat
 from ..tasks.commit_loop import CommitLoop
 from ..tasks.events import Events
 from ..tasks.live_actor import LiveActor
+from ..tasks.stream_items import StreamItems
 from ..tasks.task_table import TaskTable
 from .letters import Answer, Letters
 from .residency import Residency
@@ -37,6 +38,7 @@ class ActorStates:
         table: TaskTable,
         letters: Letters,
         events: Events,
+        items: StreamItems,
         settings: Settings,
         turn: Callable[[], None],
     ) -> None:
@@ -47,6 +49,7 @@ class ActorStates:
         #: What is sent to actors.
         self.letters = letters
         self._events = events
+        self._items = items
         self._settings = settings
         #: Asks for a turn of the event loop, in which changes are carried out.
         self._turn = turn

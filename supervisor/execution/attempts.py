@@ -18,14 +18,23 @@ from ..rules.blame import Share, blame
 from ..rules.crashes import delays_from, recent
 from ..rules.pace import Paces
 from ..rules.pauses import was_paused
-from ..rules.report_checks import check_checkpoint, check_done, check_failure, check_lines, check_progress
+from ..rules.report_checks import (
+    check_checkpoint,
+    check_done,
+    check_failure,
+    check_items,
+    check_lines,
+    check_progress,
+)
 from ..rules.verdict import ErrorRow, Verdict, acknowledges, completes, error_row, judge, judge_crash
 from ..settings import Settings
 from ..tasks.attempt import Attempt, due_of
 from ..tasks.commit_loop import CommitLoop
+from ..tasks.events import Events
 from ..tasks.live_actor import LiveActor
 from ..tasks.live_task import LiveTask
 from ..tasks.mailboxes import Mailboxes
+from ..tasks.stream_items import StreamItems
 from ..tasks.task_log import Line, TaskLog, attempt_mark
 from ..tasks.task_table import TaskTable
 from ..wire.checks import checked_id
@@ -50,6 +59,8 @@ class Attempts:
         commits: CommitLoop,
         table: TaskTable,
         mailboxes: Mailboxes,
+        events: Events,
+        items: StreamItems,
         turns: Turns,
         settings: Settings,
         turn: Callable[[], None],
@@ -58,6 +69,8 @@ class Attempts:
         self._commits = commits
         self._table = table
         self._mailboxes = mailboxes
+        self._events = events
+        self._items = items
         self._turns = turns
         self._settings = settings
         #: Asks for a turn of the loop, in which changes are carried out.
@@ -76,6 +89,7 @@ class Attempts:
             Report.RESTORE: self._restore,
             Report.PROGRESS: self._progress,
             Report.LOG: self._log,
+            Report.PUBLISH: self._publish,
             Report.FAILED: self._failed,
             Report.TURN: turns.commit,
             Report.READ: turns.read,
@@ -296,9 +310,17 @@ class Attempts:
                 self._mailboxes.progress(task, taken, acked)
 
     def _checkpoint(
-        self, seat: WorkerSeat, request: Any, id: Any, value: Any, acked: Any, posted: Any
+        self,
+        seat: WorkerSeat,
+        request: Any,
+        id: Any,
+        value: Any,
+        acked: Any,
+        posted: Any,
+        items: Any = (),
+        events: Any = (),
     ) -> None:
-        check_checkpoint(request, value, acked, posted, self._settings.value_limit)
+        check_checkpoint(request, value, acked, posted, self._settings.value_limit, items, events)
         task = seat.tasks.get(id)
         if task is None:
             # A thread that outlived its attempt asks; it must not wait for ever.
@@ -307,10 +329,16 @@ class Attempts:
             )
             return
         try:
+            # Each of these changes nothing if it raises.
+            emitted = self._events.prepare(events) if events else None
             self._mailboxes.send([message for messages in posted for message in messages])
         except UnderstudyError as error:
             seat.channel.refuse(request, error)
             return
+        if emitted is not None:
+            self._events.carry_out(emitted)
+        for part in items:
+            self._items.publish(task, task.record.stream, part)
         if task.attempt is not None:
             task.attempt.seen = True
         self._commits.put(Table.CHECKPOINTS, id, value)
@@ -346,7 +374,20 @@ class Attempts:
         if task is not None:
             if task.log is None:
                 task.log = TaskLog(self._commits, id, self._settings.log_limit, stored=task.stored)
-            task.log.append(self._marked(task, lines))
+            lines = self._marked(task, lines)
+            if lines:
+                self._items.printed(task, task.log.append(lines), lines)
+
+    def _publish(self, seat: WorkerSeat, id: Any, bodies: Any) -> None:
+        check_items(bodies, self._settings.value_limit)
+        task = seat.tasks.get(id)
+        if task is None:
+            return
+        attempt = task.attempt
+        if attempt is not None and not attempt.shown:
+            attempt.seen = True
+            self._table.touch(task)
+        self._items.publish(task, task.record.stream, bodies)
 
     def _marked(self, task: LiveTask, lines: Sequence[Line]) -> Sequence[Line]:
         """The lines, below a mark if they are the first ones of an attempt that is not the task's first."""

@@ -28,6 +28,9 @@ from ..tasks.task_table import TaskTable
 
 log = logging.getLogger("understudy")
 
+#: What a turn sends that goes into no mailbox.
+_NOT_SENT: Final = (PostKind.EVENT, PostKind.ITEM)
+
 #: Actors with letters that are loaded at once after a start, and reminders that are sent at once.
 AT_ONCE: Final = 1_000
 #: Queued turns below which more actors with letters are loaded.
@@ -227,7 +230,7 @@ class Letters:
         lost: list[tuple[bytes, bytes]] = []
         for part in posts:
             for target, value, kind in part:
-                if kind == PostKind.EVENT:
+                if kind in _NOT_SENT:
                     continue
                 if kind == PostKind.MESSAGE:
                     if self._takes_messages(target):

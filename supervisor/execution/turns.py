@@ -157,7 +157,7 @@ class Turns(TurnFailures):
         letters = self._checked(actor, posts)
         if letters is None:
             return
-        emitted = self._emit(actor, posts)
+        emitted = self._emit(actor, posts) | self._publish(actor, posts)
         box = actor.box
         stored = box.stored >= box.first
         gone = {id_of_letter(letter): letter for letter in box.acknowledge(acked) if letter}
@@ -215,6 +215,16 @@ class Turns(TurnFailures):
                     self._events.emit([(uid, *fields)])
                 except UnderstudyError as error:
                     log.warning("an event of actor %s is left out: %s", actor.label, error)
+        return found
+
+    def _publish(self, actor: LiveActor, posts: Any) -> bool:
+        """Publish the items among what a turn sends; whether there are any."""
+        found = False
+        for part in posts:
+            for stream, body, kind in part:
+                if kind == PostKind.ITEM:
+                    found = True
+                    self._items.publish(actor, stream, (body,))
         return found
 
     # --- the end of a turn ---
@@ -306,6 +316,7 @@ class Turns(TurnFailures):
         if letters is None:
             return
         self._emit(actor, posts)
+        self._publish(actor, posts)
         letter = actor.aside.pop(letter_id) or actor.box.take_back(letter_id)
         assert letter is not None, "a letter that was given aside is here until it is answered"
         sends = any(posts)

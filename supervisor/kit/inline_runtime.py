@@ -14,13 +14,15 @@ from typing import Any, Final, NoReturn, TypeVar
 from ...actors.attempt.host import printable
 from ...actors.checks import check_seconds, check_whole
 from ...actors.clock import SYSTEM
-from ...actors.errors import NotInline
+from ...actors.errors import NotInline, Stalled
 from ...actors.ids import id_text
 from ...actors.task.handles import IdLike, id_of
 from ...storage.memory_store import MemoryRows, MemoryView
 from ...storage.reader import Reader
 from ..client.runtime import Runtime
 from ..client.start_queue import StartQueue
+from ..client.start_rows import StreamLike
+from ..client.watch import Watch
 from ..home import Home
 from ..settings import Settings
 from .crash_plan import Crash
@@ -184,6 +186,21 @@ class InlineRuntime(Runtime):
 
     def _start_queue(self, on_over: Callable[[], None]) -> StartQueue:
         raise NotInline("an Executor needs threads of its own: test it with a Runtime")
+
+    def watch(
+        self, *, stream: StreamLike | None = None, task: IdLike | None = None, after: str | None = None
+    ) -> Watch:
+        """See `Runtime.watch`. Time passes only while `next(timeout)` waits; without a timeout it raises Stalled."""
+        return Watch(self._calls.store, stream, task, after, self._client.clock, self._pause)
+
+    def _pause(self, seconds: float | None) -> None:
+        """Let time pass to the next thing that becomes due, at most so many seconds."""
+        if seconds is None:
+            raise Stalled(
+                f"this watch would wait for ever: nothing goes on before the clock does. {self._describe()}"
+            )
+        due = self._driver.next_in
+        self.clock.advance(seconds if due is None else min(due, seconds))
 
     def subscribe(self, **_: Any) -> NoReturn:
         """Refused."""

@@ -20,6 +20,10 @@ _POSTS: Final = tuple(PostKind)
 _ID_BYTES: Final = 16
 #: Those of an event that a method emits: id, name, stream, origin, time, encoded event.
 _EVENT_FIELDS: Final = 6
+#: Those of an event in a checkpoint, which are those of an EMIT.
+_EVENT_ROW: Final = 7
+#: Bytes that the body of an item may take beside its value: its name and its time.
+ITEM_OVERHEAD: Final = 256
 #: Bytes of the head of a letter, and the most rows of one READ.
 _LETTER_HEAD: Final = 34
 _MOST_ROWS: Final = 10_000
@@ -83,9 +87,14 @@ def _is_text(text: Any) -> bool:
     return type(text) is str and len(text) <= _LONGEST
 
 
-def check_checkpoint(request: Any, value: Any, acked: Any, posted: Any, value_limit: int) -> None:
+def check_checkpoint(
+    request: Any, value: Any, acked: Any, posted: Any, value_limit: int, items: Any = (), events: Any = ()
+) -> None:
     """ProtocolError if these are no fields of CHECKPOINT."""
     sound = type(request) is int and type(acked) is int and _is_value(value, value_limit)
+    for part in items:
+        check_items(part, value_limit)
+    sound = sound and all(type(event) is tuple and len(event) == _EVENT_ROW for event in events)
     if not sound or not all(
         type(id) is bytes and len(id) == _ID_BYTES and _is_value(message, value_limit)
         for messages in posted
@@ -96,6 +105,12 @@ def check_checkpoint(request: Any, value: Any, acked: Any, posted: Any, value_li
 
 def _is_value(value: Any, limit: int) -> bool:
     return type(value) is bytes and len(value) <= limit
+
+
+def check_items(bodies: Any, value_limit: int) -> None:
+    """ProtocolError if these are no items. What is in them is read by those that watch."""
+    if not all(type(body) is bytes and len(body) <= value_limit + ITEM_OVERHEAD for body in bodies):
+        raise ProtocolError(f"not items: {bodies!r:.200}")
 
 
 def check_progress(done: Any, total: Any, note: Any) -> None:

@@ -112,6 +112,8 @@ class Service:
         self.on_stop: Callable[[bool], None] = lambda _: None
         #: Called when records have been removed.
         self.on_pruned: Callable[[], Coroutine[Any, Any, None]] = _nothing
+        #: Called when rows of tasks are about to be removed.
+        self.on_deleted: Callable[[], None] = lambda: None
         #: Gives the live process tree.
         self.tree: Callable[[], dict[str, Any]] = dict
         self._on: dict[int, Callable[..., None]] = {
@@ -457,6 +459,7 @@ class Service:
         total = 0
         while removed := prune(self._commits.store, now, PRUNE_STEP):
             total += removed
+            self.on_deleted()
             await self._commits.settled()
         # Replies that an asker may still ask for stay, whatever is pruned.
         while prune_replies(self._commits.store, self._commits.clock.time(), PRUNE_STEP):

@@ -69,6 +69,16 @@ class _Planned(NamedTuple):
     listeners: Sequence[bytes]
 
 
+class Prepared(NamedTuple):
+    """Events that were checked together."""
+
+    #: Those that are there already.
+    there: Sequence[Emitted | None]
+    planned: Sequence[_Planned]
+    #: For each event its number among the planned ones.
+    places: Sequence[int]
+
+
 class Events:
     """All events of a home, and all that its tasks listen to."""
 
@@ -95,7 +105,11 @@ class Events:
     # --- emitting ---
 
     def emit(self, rows: Any) -> list[Emitted]:
-        """Store these events with their runs: all of them, or none and an error.
+        """Store these events with their runs: all of them, or none and an error."""
+        return self.carry_out(self.prepare(rows))
+
+    def prepare(self, rows: Any) -> Prepared:
+        """Check events that are to be emitted together, without any change.
 
         A row is (uid, id or None, name, stream or None, origin or None, time, encoded event). An event that is there
         already, by its uid or its id, stays as it is.
@@ -122,9 +136,14 @@ class Events:
                 known[id] = len(planned)
             places.append(len(planned))
             planned.append(self._plan(uid, id, name, stream, origin, at, packed))
-        made = self._carry_out(planned)
+        return Prepared(there, planned, places)
+
+    def carry_out(self, prepared: Prepared) -> list[Emitted]:
+        """Emit events that were prepared just now."""
+        made = self._carry_out(prepared.planned)
         return [
-            stored if stored is not None else made[place] for stored, place in zip(there, places, strict=True)
+            stored if stored is not None else made[place]
+            for stored, place in zip(prepared.there, prepared.places, strict=True)
         ]
 
     def _check(self, uid: Any, id: Any, name: Any, stream: Any, origin: Any, at: Any, packed: Any) -> None:

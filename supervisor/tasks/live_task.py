@@ -55,6 +55,7 @@ class LiveTask:
         "stored",
         "stored_facts",
         "stored_key",
+        "told",
     )
 
     rests = False
@@ -82,6 +83,8 @@ class LiveTask:
         self.attempt: Attempt | None = None
         self.mailbox: MailboxState | None = None
         self.log: TaskLog | None = None
+        #: Whether its stream has rows of it, so that its end needs one, too.
+        self.told = stored and (record.attempt > 1 or record.interruptions > 0 or self.rests)
 
     @property
     def kind(self) -> TaskKind:

@@ -47,14 +47,15 @@ class TaskLog:
         if stored:
             self._read()
 
-    def append(self, lines: Sequence[Line]) -> None:
-        """Add lines; they are on disk with the next commit."""
+    def append(self, lines: Sequence[Line]) -> int:
+        """Add lines, which are on disk with the next commit; the number of their chunk."""
         row: bytes = msgpack.packb(lines)
         self._commits.put(Table.LOGS, log_key(self._id, self._next), row)
         self._next += 1
         self._bytes += len(row)
         if self._bytes > self._limit:
             self._drop_oldest()
+        return self._next - 1
 
     def _drop_oldest(self) -> None:
         while self._bytes > self._limit and self._first < self._next - 1:

@@ -50,6 +50,10 @@ class TaskTable:
         self.on_end: Callable[[LiveTask], None] | None = None
         #: Called with every run of a schedule that ends, before its end is written.
         self.on_scheduled_end: Callable[[LiveTask], None] = lambda _: None
+        #: Called with the error when an attempt is over, with RETRY or INTERRUPT if another one follows, else None.
+        self.on_over: Callable[[LiveTask, Event | None, ErrorRow | None], None] = (
+            lambda _task, _event, _error: None
+        )
         #: Called when the app has declared tasks, or a task is not declared any more.
         self.on_declared: list[Callable[[], None]] = []
         #: Called when a task reports progress.
@@ -300,6 +304,7 @@ class TaskTable:
         self, task: LiveTask, event: Event, *, error: ErrorRow | None = None, due: float | None = None
     ) -> None:
         """It has left its worker and is queued again: an interruption, or a retry with its `due` time."""
+        self.on_over(task, event, error)
         task.requeue(event, error, due)
         task.options, task.lane = self.declared.options_of(task.record)
         self.stand(task)
@@ -358,6 +363,8 @@ class TaskTable:
             self._commits.put(Table.RESULTS, task.id, value)
         if event is Event.COMPLETE and (task.mailbox is not None or task.stored) and not task.rests:
             self._clear_mail(task)
+        if task.told:
+            self.on_over(task, None, error)
         if self.on_end is not None:
             self.on_end(task)
         if task.record.kind == SCHEDULE:

@@ -150,7 +150,11 @@ class Report(IntEnum):
     TAKEN = 5
     """[op, [(id, taken, acked), …]]"""
     CHECKPOINT = 6
-    """[op, request, id, value, acked, [[(id, value), …], …]]: with messages to send, in bounded lists."""
+    """[op, request, id, value, acked, [[(id, value), …], …], [[item, …], …], [event, …]].
+
+    With messages to send and items to publish, in bounded lists, and the rows of an EMIT. If there are neither items
+    nor events, these fields are left out.
+    """
     RESTORE = 7
     """[op, request, id] → value or None"""
     PROGRESS = 8
@@ -178,3 +182,5 @@ class Report(IntEnum):
     """
     ASIDE = 14
     """[op, id, letter id, reply, posts]: the answer to a read-only letter that came by ASIDE, and what it sends."""
+    PUBLISH = 15
+    """[op, id, [item, …]]: what a task has published; an item is the end of its row."""

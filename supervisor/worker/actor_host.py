@@ -28,12 +28,13 @@ from ...actors.task.declaration import Task, registry
 from ...storage.tables.schema import Lane
 from ..channel.begin_tokens import BeginTokens
 from ..channel.wait_marks import WaitMarks
+from ..client.event_calls import rows_of
 from ..home import task_folder
 from ..rules.pace import Streak
 from ..wire.codec import parts
 from ..wire.error_codec import error_of
 from ..wire.messages import Order, Report
-from .report_buffer import ReportBuffer
+from .report_buffer import ReportBuffer, item_size
 from .residents import Residents
 from .task_code import TaskCode, absent
 
@@ -344,13 +345,26 @@ class ActorHost(ABC):
         self._reports.took(actor.id, actor.taken, actor.acked, actor)
 
     def checkpoint(
-        self, actor: TaskActor, value: bytes, acked: int, messages: list[tuple[bytes, bytes]]
+        self,
+        actor: TaskActor,
+        value: bytes,
+        acked: int,
+        messages: list[tuple[bytes, bytes]],
+        items: list[bytes],
+        events: list[Any],
     ) -> Future[Any]:
         """See `Host`."""
         # In parts, because a frame's array cannot hold as many messages as a task may send at once.
         posted = list(parts(messages, _message_size))
+        more: tuple[Any, ...] = ()
+        if items or events:
+            more = list(parts(items, item_size)), rows_of(self.clock, events, self._value_limit)
         self._before_acknowledgement()
-        return self._ask(actor, Report.CHECKPOINT, value, acked, posted)
+        return self._ask(actor, Report.CHECKPOINT, value, acked, posted, *more)
+
+    def publish(self, actor: TaskActor, body: bytes) -> bool:
+        """See `Host`."""
+        return self._reports.publish(actor.id, body, actor)
 
     def restore(self, actor: TaskActor) -> Future[Any]:
         """See `Host`."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Final, Protocol
 
@@ -88,6 +88,8 @@ class ReportBuffer:
         self._progress: dict[bytes, tuple[float, float | None, str]] = {}
         self._requests: list[Any] = []
         self._logs: dict[bytes, list[tuple[float, str, str]]] = {}
+        #: Of tasks that have published: frames of lines and items in their order.
+        self._told: dict[bytes, list[tuple[Report, bytes, list[Any]]]] = {}
         self._log_size = 0
         self._log_due = 0.0
         self._closed = False
@@ -174,7 +176,10 @@ class ReportBuffer:
             first = not self._logs
             if first:
                 self._log_due = self._clock.monotonic() + LOG_LINGER
-            self._logs.setdefault(id, []).append((at, level, text))
+            if id in self._told:
+                self._tell(Report.LOG, id).append((at, level, text))
+            else:
+                self._logs.setdefault(id, []).append((at, level, text))
             self._log_size += _LINE + len(text)
             much = self._log_size >= LOG_GATHERED
         if much:
@@ -183,6 +188,32 @@ class ReportBuffer:
             # Wake the thread, so that it sleeps no longer than until `_log_due`.
             self._some.set()
         return True
+
+    def publish(self, id: bytes, body: bytes, of: object = None) -> bool:
+        """Add an item that a task publishes, behind the lines that it has printed. False if the attempt is over.
+
+        This is the back-pressure, as in `log`.
+        """
+        with self._mutex:
+            if not self._counts(id, of):
+                return False
+            if id in self._logs:
+                self._told[id] = [(Report.LOG, id, self._logs.pop(id))]
+            self._tell(Report.PUBLISH, id).append(body)
+            self._log_size += _LINE + len(body)
+            much = self._log_size >= LOG_GATHERED
+        if much:
+            self.flush()
+        elif not self._some.is_set():
+            self._some.set()
+        return True
+
+    def _tell(self, op: Report, id: bytes) -> list[Any]:
+        """The list that takes the next line or item of a task that has published."""
+        frames = self._told.setdefault(id, [])
+        if not frames or frames[-1][0] is not op:
+            frames.append((op, id, []))
+        return frames[-1][2]
 
     def request(
         self, frame: tuple[Any, ...], id: bytes = b"", of: object = None, *, now: bool = True
@@ -227,12 +258,16 @@ class ReportBuffer:
             progress, self._progress = self._progress, {}
             requests, self._requests = self._requests, []
             # A task's lines go before what it did after them: a kill must not lose only the lines.
+            published, self._told = self._told, {}
             told = {*taken, *(row[0] for row in done)} if self._logs and not logs else ()
             lines = {id: kept for id, kept in self._logs.items() if logs or id in told}
             if lines:
                 self._logs = {id: kept for id, kept in self._logs.items() if id not in lines}
-                self._log_size -= sum(_LINE + len(text) for kept in lines.values() for _, _, text in kept)
+            if lines or published:
+                self._log_size = sum(_LINE + len(text) for kept in self._logs.values() for _, _, text in kept)
         frames: list[Any] = [(Report.LOG, id, entries) for id, entries in lines.items()]
+        if published:
+            frames += _bounded(published)
         if progress:
             frames.append((Report.PROGRESS, [(id, *said) for id, said in progress.items()]))
         if parked:
@@ -274,6 +309,19 @@ class ReportBuffer:
         self._closed = True
         self._some.set()
         self._thread.join()
+
+
+def _bounded(published: dict[bytes, list[tuple[Report, bytes, list[Any]]]]) -> Iterator[tuple[Any, ...]]:
+    """The frames, parted where the items of one take too many bytes."""
+    for frames in published.values():
+        for op, id, entries in frames:
+            for part in parts(entries, item_size) if op is Report.PUBLISH else (entries,):
+                yield op, id, part
+
+
+def item_size(body: bytes) -> int:
+    """Approximate bytes of an item."""
+    return _LINE + len(body)
 
 
 def _size(row: tuple[Any, ...]) -> int:
