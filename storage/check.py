@@ -14,6 +14,7 @@ from .check_actors import ActorCheck
 from .check_events import EventCheck
 from .check_index import IndexCheck
 from .check_schedules import ScheduleCheck
+from .check_items import ItemCheck
 from .environment import write_copy
 from .file.header import inspect
 from .file.lmdb_errors import translated
@@ -125,6 +126,7 @@ class _Rows:
         self._actors()
         self._events()
         self._schedules()
+        self._items()
         self._index_and_counts()
         self._tell(self._total)
         if self._unlisted:
@@ -258,6 +260,10 @@ class _Rows:
         rows = ScheduleCheck(self._snapshot, self._record)
         for key, row in self._walk(Table.SCHEDULES):
             for problem in rows.problems(key, row):
+    def _items(self) -> None:
+        items = ItemCheck(self._snapshot, self._exists)
+        for key, row in self._walk(Table.ITEMS):
+            for problem in items.problems(key, row):
                 self._problem(problem)
 
     def _index_and_counts(self) -> None:

@@ -131,6 +131,8 @@ class _Page:
                         self._bytes += len(packed)
                 elif wanted:
                     self._mark(kind, task, attempt, interruptions, time, *rest)
+                    if self.place.ended:
+                        return True
             if len(self.entries) >= PAGE_ENTRIES or self._bytes >= PAGE_BYTES:
                 return False
         self._miss(items=head.item, lines=head.lines)

@@ -55,6 +55,8 @@ POINTS: Final[dict[str, tuple[Process, str]]] = {
     "result": (Process.SUPERVISOR, "supervisor.execution.attempts:Attempts._done"),
     # A checkpoint is received, with the messages that it acknowledges and sends.
     "checkpoint": (Process.SUPERVISOR, "supervisor.execution.attempts:Attempts._checkpoint"),
+    # Items that a task has published are received.
+    "publish": (Process.SUPERVISOR, "supervisor.execution.attempts:Attempts._publish"),
     # The attempts of a dead worker are ended.
     "bury": (Process.SUPERVISOR, "supervisor.execution.attempts:Attempts.died"),
     # A new supervisor interrupts the attempts of the last one.

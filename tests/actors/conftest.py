@@ -188,7 +188,13 @@ class Stage:
         self._note(actor, lambda play: play.told.append((actor.taken, actor.acked)))
 
     def checkpoint(
-        self, actor: TaskActor, value: bytes, acked: int, letters: list[tuple[bytes, bytes]]
+        self,
+        actor: TaskActor,
+        value: bytes,
+        acked: int,
+        letters: list[tuple[bytes, bytes]],
+        items: list[bytes],
+        events: list[Any],
     ) -> Future[Any]:
         sent = [(id, values.unpack(message)) for id, message in letters]
         if self.refuse is None:

@@ -29,7 +29,7 @@ APP = """
 import logging
 from datetime import date
 from understudy import Event, emit, on
-from understudy import Fail, Retry, cancelled, checkpoint, current, progress, receive, restore, sleep, task
+from understudy import Fail, Retry, cancelled, checkpoint, current, progress, publish, receive, restore, sleep, task
 
 @task
 def add(a, b=1):
@@ -46,6 +46,14 @@ def wolf():
     print("\\x1b[2J\\x1b]0;title\\x07[bold]huff[/bold]")
     logging.getLogger("pig").warning("first\\nsecond")
     raise ValueError("\\x1b[31mpuff\\x1b[0m [bold]")
+
+@task
+def teller(count):
+    for n in range(count):
+        print("told", n)
+        publish("token", n)
+    if count < 0:
+        raise ValueError("nothing to tell")
 
 @task
 def odd():

@@ -51,6 +51,7 @@ def good(op: Report, id: bytes, other: bytes) -> list[Any]:
         Report.RESTORE: [8, id],
         Report.PROGRESS: [[(id, 1.0, 2.0, "note")]],
         Report.LOG: [id, [(now, "info", "text")]],
+        Report.PUBLISH: [id, [b"item", b"another"]],
         Report.DROPPED: [int(Lane.SYNC)],
         Report.FAILED: ["no database", "Traceback"],
         Report.TURN: [
