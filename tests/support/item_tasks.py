@@ -40,7 +40,7 @@ def twice(count: int) -> str:
     return "done"
 
 
-@task
+@task(retry=Retry(attempts=50, delay=0))
 def steps(count: int) -> int:
     """Publishes each step with the checkpoint that says so."""
     done = restore() or 0
