@@ -20,7 +20,8 @@ def item_body(name: object, value: Any, at: float, limit: int, what: str = "valu
     """
     check_item_name(name)
     packed = values.pack(value, what, limit)
-    body: bytes = msgpack.packb(at) + msgpack.packb(name) + msgpack.packb(packed)
+    # Three fields without the head of their array: the row has others before them.
+    body: bytes = msgpack.packb((at, name, packed))[1:]
     return body
 
 

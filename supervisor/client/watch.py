@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 #: Seconds between two looks at the number of the newest commit: at first, and at most. Each one makes it longer.
 FIRST_LOOK: Final = 0.001
-LAST_LOOK: Final = 0.02
+LAST_LOOK: Final = 0.01
 #: Seconds after which the store is read although that number is the same: another file may have taken its place.
 READ_EVERY: Final = 0.25
 #: Tasks and events in the snapshot of a stream.

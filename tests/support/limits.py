@@ -15,6 +15,8 @@ LIMITS = {
     "delay of a start": "actors.task.declaration.DELAY_LIMIT",
     "characters of a task name": "actors.task.declaration.NAME_LIMIT",
     "bytes of an idempotency key": "actors.task.declaration.KEY_LIMIT",
+    "bytes of the name of a published item": "actors.attempt.item.NAME_BYTES",
+    "chunks of lines, attempts and ends of which a stream keeps the places": "supervisor.tasks.stream_items.MOST_MARKS",
     "entries of metadata": "actors.task.metadata.ENTRIES_LIMIT",
     "characters of a key of metadata": "actors.task.metadata.KEY_LIMIT",
     "characters of a value of metadata": "actors.task.metadata.VALUE_LIMIT",

@@ -91,6 +91,8 @@ def setting(
 @setting("task_listens", click.IntRange(1), "Patterns of events that one task may listen to.")
 @setting("schedules", click.IntRange(1), "Schedules that programs may make.", default="100,000")
 @setting("schedule_keep", DURATION, "Time for which schedules that have ended are kept.", "TIME", "7d")
+@setting("stream_items", click.IntRange(1), "Published items kept of one stream.", default="10,000")
+@setting("stream_bytes", SIZE, "Bytes of published items kept of one stream.", "SIZE", "16M")
 @setting("max_crashes", click.IntRange(1), "Worker deaths after which a task fails as Poisoned.")
 @setting(
     "crash_window", DURATION, "Time for which the death of a worker counts against a task.", "TIME", "1h"
