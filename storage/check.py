@@ -13,8 +13,8 @@ from ..actors.state import TERMINAL, State
 from .check_actors import ActorCheck
 from .check_events import EventCheck
 from .check_index import IndexCheck
-from .check_schedules import ScheduleCheck
 from .check_items import ItemCheck
+from .check_schedules import ScheduleCheck
 from .environment import write_copy
 from .file.header import inspect
 from .file.lmdb_errors import translated
@@ -260,6 +260,8 @@ class _Rows:
         rows = ScheduleCheck(self._snapshot, self._record)
         for key, row in self._walk(Table.SCHEDULES):
             for problem in rows.problems(key, row):
+                self._problem(problem)
+
     def _items(self) -> None:
         items = ItemCheck(self._snapshot, self._exists)
         for key, row in self._walk(Table.ITEMS):

@@ -9,8 +9,11 @@ from __future__ import annotations
 from types import NoneType
 from typing import Any, Final
 
+import msgpack
+
 from ...actors import values
 from ...actors.attempt.host import Ending
+from ...actors.attempt.item import NAME_BYTES
 from ...actors.errors import ProtocolError, UnderstudyError
 from ...actors.refs.port import PostKind
 from ...actors.refs.remote_error import ERROR_LIMIT
@@ -22,8 +25,8 @@ _ID_BYTES: Final = 16
 _EVENT_FIELDS: Final = 6
 #: Those of an event in a checkpoint, which are those of an EMIT.
 _EVENT_ROW: Final = 7
-#: Bytes that the body of an item may take beside its value: its name and its time.
-ITEM_OVERHEAD: Final = 256
+#: Msgpack's head of an array of three.
+_THREE: Final = b"\x93"
 #: Bytes of the head of a letter, and the most rows of one READ.
 _LETTER_HEAD: Final = 34
 _MOST_ROWS: Final = 10_000
@@ -108,9 +111,26 @@ def _is_value(value: Any, limit: int) -> bool:
 
 
 def check_items(bodies: Any, value_limit: int) -> None:
-    """ProtocolError if these are no items. What is in them is read by those that watch."""
-    if not all(type(body) is bytes and len(body) <= value_limit + ITEM_OVERHEAD for body in bodies):
-        raise ProtocolError(f"not items: {bodies!r:.200}")
+    """ProtocolError if these are no bodies of items."""
+    for body in bodies:
+        if not _is_item(body, value_limit):
+            raise ProtocolError(f"not an item: {body!r:.200}")
+
+
+def _is_item(body: Any, value_limit: int) -> bool:
+    if type(body) is not bytes:
+        return False
+    try:
+        # With the head of an array: its time, its name, and its value.
+        at, name, value = msgpack.unpackb(_THREE + body)
+    except (ValueError, TypeError, msgpack.UnpackException):
+        return False
+    return (
+        type(at) is float
+        and 0 <= at <= _LATEST
+        and _is_key(name, 1, NAME_BYTES)
+        and _is_value(value, value_limit)
+    )
 
 
 def check_progress(done: Any, total: Any, note: Any) -> None:
@@ -208,7 +228,10 @@ def check_aside(letter_id: Any, reply: Any, posts: Any, limit: int) -> None:
 
 def _are_posts(posts: Any, limit: int) -> bool:
     return all(
-        _is_id(id) and _is_value(value, limit) and kind in _POSTS
+        _is_id(id)
+        and _is_value(value, limit)
+        and kind in _POSTS
+        and (kind != PostKind.ITEM or _is_item(value, limit))
         for part in posts
         for id, value, kind in part
     )

@@ -41,9 +41,6 @@ MARKS_AT_ONCE: Final = 1_000
 ROWS_AT_ONCE: Final = 20_000
 #: Streams of which the numbers stay in memory.
 STREAMS: Final = 4_096
-#: Bytes of a value that its row may take beside it.
-OVERHEAD: Final = 1_024
-
 #: What became of an attempt after which another one follows.
 _HOW: Final = {Event.RETRY: "retry", Event.INTERRUPT: "interrupted"}
 
@@ -88,7 +85,7 @@ class StreamItems:
     # --- what happens ---
 
     def publish(self, task: LiveTask, stream: bytes, bodies: Sequence[bytes]) -> None:
-        """Items of the attempt that runs. They are checked: bytes, each within the limit of a value and OVERHEAD."""
+        """Items of the attempt that runs; see `check_items`."""
         record = task.record
         self._add(task, record.stream, bodies)
         # A method of an actor publishes into the stream of its message, and whoever watches the actor sees it, too.

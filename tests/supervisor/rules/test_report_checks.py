@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from room import Puppet, Room, room
+from understudy.actors.attempt.item import item_body
 from understudy.actors.errors import ProtocolError
 from understudy.actors.ids import new_id
 from understudy.actors.refs.letter import Kind, Letter
@@ -51,7 +52,7 @@ def good(op: Report, id: bytes, other: bytes) -> list[Any]:
         Report.RESTORE: [8, id],
         Report.PROGRESS: [[(id, 1.0, 2.0, "note")]],
         Report.LOG: [id, [(now, "info", "text")]],
-        Report.PUBLISH: [id, [b"item", b"another"]],
+        Report.PUBLISH: [id, [item_body("token", 1, now, 100), item_body("token", 2, now, 100)]],
         Report.DROPPED: [int(Lane.SYNC)],
         Report.FAILED: ["no database", "Traceback"],
         Report.TURN: [
