@@ -34,7 +34,15 @@ CASES = (
 )
 
 #: Those that have no figures on the page yet.
-WITHOUT_FIGURES = ("events", "publish", "actor_asks", "actor_flight", "actor_death", "actor_rest", "schedules")
+WITHOUT_FIGURES = (
+    "events",
+    "publish",
+    "actor_asks",
+    "actor_flight",
+    "actor_death",
+    "actor_rest",
+    "schedules",
+)
 
 
 def load(name: str) -> Case:
