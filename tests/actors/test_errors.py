@@ -25,6 +25,7 @@ SAMPLES: dict[str, Any] = {
     "size": 70,
     "limit": 64,
     "name": "app:etl",
+    "key": "reports/daily",
     "id": "0198f1c2-7b3e-7c11-9d1a-5f3c2b1a0e4d",
     "messages": 10_000,
     "bytes": 1 << 26,
