@@ -62,6 +62,12 @@ if TYPE_CHECKING:
     from .actors.task.declaration import task as task
     from .actors.task.handles import TaskInfo as TaskInfo
     from .actors.task.handles import TaskRecord as TaskRecord
+    from .actors.task.outcomes import ErrorGroup as ErrorGroup
+    from .actors.task.outcomes import ErrorGroups as ErrorGroups
+    from .actors.task.outcomes import TaskAttempt as TaskAttempt
+    from .actors.task.outcomes import TaskAttempts as TaskAttempts
+    from .actors.task.outcomes import TaskStats as TaskStats
+    from .actors.task.outcomes import Times as Times
     from .actors.task.retry import Retry as Retry
     from .actors.task.trigger import Trigger as Trigger
     from .actors.task.worker_hooks import on_worker_start as on_worker_start
@@ -108,6 +114,7 @@ _NAMES: Final = {
     "actors.task.call": "Call",
     "actors.task.declaration": "Task task",
     "actors.task.handles": "TaskInfo TaskRecord",
+    "actors.task.outcomes": "ErrorGroup ErrorGroups TaskAttempt TaskAttempts TaskStats Times",
     "actors.task.retry": "Retry",
     "actors.task.trigger": "Trigger",
     "actors.task.worker_hooks": "on_worker_start on_worker_stop",

@@ -15,6 +15,7 @@ from .check_events import EventCheck
 from .check_index import IndexCheck
 from .check_items import ItemCheck
 from .check_schedules import ScheduleCheck
+from .check_stats import FailureCheck, run_problem, step_problems
 from .environment import write_copy
 from .file.header import inspect
 from .file.lmdb_errors import translated
@@ -33,6 +34,7 @@ from .tables.schema import (
     live_id,
     state_in,
 )
+from .tables.step_rows import MARKS
 
 Progress = Callable[[int, int], None]
 """Called with the number of rows checked and the number of all rows."""
@@ -115,11 +117,12 @@ class _Rows:
         # An older version has no index before its upgrade.
         current = snapshot.get(Table.META, SCHEMA_ROW) == b"%d" % SCHEMA_VERSION
         self._index = IndexCheck() if current else None
+        self._failures = FailureCheck()
 
     def report(self) -> Report:
         self._tasks()
         self._live()
-        for table in (Table.ARGS, Table.CHECKPOINTS, Table.RESULTS, Table.MAIL, Table.LOGS):
+        for table in (Table.ARGS, Table.CHECKPOINTS, Table.RESULTS, Table.MAIL, Table.LOGS, Table.ATTEMPTS):
             self._belongings(table)
         self._keys()
         self._expiry()
@@ -187,11 +190,14 @@ class _Rows:
                 self._problem(f"task {id.hex()}: {error}")
                 if self._index is not None:
                     self._index.damaged += 1
+                self._failures.damaged += 1
                 continue
             if self._index is not None and len(id) == ID_BYTES:
                 self._index.add(record)
+                self._failures.add(record)
             if _ended(record) != record.terminal:
                 self._problem(f"task {id.hex()} is {record.state} but the time of its end is {record.ended}")
+                self._failures.damaged += 1
             if not _ended(record):
                 yield id
 
@@ -213,7 +219,7 @@ class _Rows:
         """Every row of a table keyed by task id has a task, in a state that allows the row."""
         owner: Record | None = None
         known = False
-        for key, _ in self._walk(table):
+        for key, row in self._walk(table):
             id = key[:ID_BYTES]
             if owner is None or owner.id != id:
                 owner = self._record(id)
@@ -224,6 +230,8 @@ class _Rows:
                 self._problem(f"task {id.hex()} is {owner.state} but has the message {key.hex()}")
             elif owner is not None and table is Table.RESULTS and not _ended(owner):
                 self._problem(f"task {id.hex()} is {owner.state} but has a result")
+            elif table is Table.ATTEMPTS and (wrong := run_problem(key, row, owner)) is not None:
+                self._problem(f"attempt {key.hex()} of task {id.hex()}: {wrong}")
 
     def _keys(self) -> None:
         for key, id in self._walk(Table.KEYS):
@@ -273,6 +281,10 @@ class _Rows:
             index = self._index
             for problem in index.problems(self._walk(Table.INDEX), self._walk(Table.COUNTS)):
                 self._problem(problem)
+            for problem in self._failures.problems(self._walk(Table.FAILURES)):
+                self._problem(problem)
+        for problem in step_problems(self._walk(Table.STATS), self._snapshot.get(Table.STATS, MARKS)):
+            self._problem(problem)
 
 
 def _ended(record: Record) -> bool:

@@ -25,6 +25,7 @@ from .query_fit import ParameterNames
 from .schedule_reader import ScheduleReader
 from .search import SECONDS, Counts, Page, counts_of, is_indexed, oldest_of, page_of
 from .shared_view import Snapshot, release, view_of
+from .stats_reader import StatsReader
 from .streams import StreamRows, newest_streams
 from .tables.record import Record, end_of
 from .tables.schema import (
@@ -59,7 +60,7 @@ class View(Protocol):
         """The number of the newest commit of the file that is open; 0 if none is."""
 
 
-class Reader(ActorReader, EventReader, ItemReader, ScheduleReader):
+class Reader(ActorReader, EventReader, ItemReader, ScheduleReader, StatsReader):
     """Read-only access to the store of a home. Thread-safe; opens the files at the first read.
 
     Every method may raise StoreForeign, StoreVersion, StoreCorrupt, HomeError or StoreError. A home without a

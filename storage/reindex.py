@@ -12,6 +12,7 @@ from typing import Final
 import lmdb
 
 from .tables import counts
+from .tables.failure_rows import FAILED
 from .tables.moves import Moves
 from .tables.record import Record, outline_of
 from .tables.rows import apply, walk
@@ -22,27 +23,30 @@ PART: Final = 100_000
 
 
 class _Rows:
-    """One table in a transaction, as the counters need it."""
+    """The tables of numbers in a transaction, as changes of them need it."""
 
-    def __init__(self, transaction: lmdb.Transaction[bytes], table: lmdb._Database) -> None:
+    def __init__(self, env: lmdb.Environment, transaction: lmdb.Transaction[bytes]) -> None:
         self._transaction = transaction
-        self._table = table
+        self._tables = {
+            table: env.open_db(table.encode(), txn=transaction, create=False)
+            for table in (Table.COUNTS, Table.FAILURES)
+        }
 
     def get(self, table: Table, key: bytes) -> bytes | None:
-        return self._transaction.get(key, None, self._table)
+        return self._transaction.get(key, None, self._tables[table])
 
     def put(self, table: Table, key: bytes, value: bytes) -> None:
-        self._transaction.put(key, value, db=self._table)
+        self._transaction.put(key, value, db=self._tables[table])
 
     def delete(self, table: Table, key: bytes) -> None:
-        self._transaction.delete(key, db=self._table)
+        self._transaction.delete(key, db=self._tables[table])
 
 
 def index_part(env: lmdb.Environment, transaction: lmdb.Transaction[bytes]) -> bool:
     """Add the next tasks to the index and the counters. Whether these were the last ones."""
-    tasks, index, counters, meta = (
+    tasks, index, meta = (
         env.open_db(table.encode(), txn=transaction, create=False)
-        for table in (Table.TASKS, Table.INDEX, Table.COUNTS, Table.META)
+        for table in (Table.TASKS, Table.INDEX, Table.META)
     )
     done = transaction.get(UPGRADE_ROW, b"", meta)
     moves = Moves()
@@ -53,15 +57,17 @@ def index_part(env: lmdb.Environment, transaction: lmdb.Transaction[bytes]) -> b
         read += 1
         try:
             name, code, error, stands_alone = outline_of(row)
-            if stands_alone:
+            if stands_alone and code not in FAILED:
                 enter(last, (name, code, error))
             else:
                 record = Record.unpack(last, row)
-                moves.add(record)
+                moves.take_in(record)
         except ValueError:
             continue  # damaged; `check` finds it
     apply(transaction, index, moves.rows())
-    counts.change(_Rows(transaction, counters), moves.counted())
+    rows = _Rows(env, transaction)
+    counts.change(rows, moves.counted())
+    moves.failures.write(rows)
     if read == PART:
         transaction.put(UPGRADE_ROW, last, db=meta)
         return False

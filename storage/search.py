@@ -22,7 +22,7 @@ from .query_fit import Fit, ParameterNames
 from .shared_view import Snapshot
 from .tables.counts import by_state, unpack_counts
 from .tables.index_rows import Facet, end_of_bucket, facet_of, facet_of_id, ids_in, newest_in, oldest_in
-from .tables.moves import end_facet, trigger_facet
+from .tables.moves import RETRIED, end_facet, trigger_facet
 from .tables.record import CODES, Record
 from .tables.schema import (
     SCHEMA_ROW,
@@ -205,9 +205,14 @@ def _exact_facets(fit: Fit) -> list[bytes] | None:
         ("event", Facet.TRIGGER),
         ("schedule", Facet.TRIGGER),
         ("error", Facet.ERROR),
+        ("attempt", Facet.RETRIED),
         ("kind", Facet.KIND),
     ):
         for term in fit.terms:
+            if term.compare is not None and name == "attempt" and not term.exclude:
+                if not _fits_first(term.compare):
+                    return [RETRIED]
+                continue
             if term.field != name or term.exclude or any(value.is_pattern for value in term.values):
                 continue
             if term.ids:
@@ -218,6 +223,12 @@ def _exact_facets(fit: Fit) -> list[bytes] | None:
             if kind is not Facet.KIND or "task" not in texts:
                 return [facet_of(kind, text) for text in texts]
     return None
+
+
+def _fits_first(compare: tuple[Callable[[int, int], bool], int]) -> bool:
+    """Whether a task in its first attempt may fit a comparison with its attempt."""
+    fits, number = compare
+    return fits(1, number)
 
 
 def _of_facets(snapshot: Snapshot, facets: list[bytes], before: bytes | None) -> Ids | None:

@@ -42,12 +42,12 @@ def _make_tables(env: lmdb.Environment, transaction: lmdb.Transaction[bytes]) ->
 
 
 def _make_index(env: lmdb.Environment, transaction: lmdb.Transaction[bytes]) -> bool:
-    """From 3 to 4: the index and the counters of all tasks, and the tables of events and published items.
+    """From 3 to 4: the index, the counters and the failures of all tasks, and tables that begin empty.
 
     The rows come from the tasks' records, and have the form of this release. A later version that changes their form
     has to make them anew from the records.
     """
-    for name in ("index", "counts", "events", "items"):
+    for name in ("index", "counts", "events", "items", "attempts", "failures", "stats"):
         env.open_db(name.encode(), txn=transaction)
     return index_part(env, transaction)
 

@@ -83,3 +83,11 @@ def test_every_night_has_its_report_although_the_machine_was_off(tmp_path: Path)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "nights later" in ended.stdout
     assert "every night has its report: 8 of 8" in ended.stdout
+
+
+def test_each_cause_of_failures_sends_one_alert_although_all_is_killed(tmp_path: Path) -> None:
+    ended = run("failure_alerts.py", "--home", str(tmp_path / "home"))
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert ended.stdout.count("SIGKILL to the supervisor") == 1
+    assert ended.stdout.count("alert: ") == 2
+    assert "30 failures of 2 causes sent 2 alerts" in ended.stdout

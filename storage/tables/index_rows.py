@@ -61,6 +61,10 @@ class Facet(IntEnum):
     KIND = 7
     #: Runs, by the event or the schedule that triggered them.
     TRIGGER = 8
+    #: Single: tasks that have been retried.
+    RETRIED = 9
+    #: Single: tasks that retry another one, by that one.
+    RETRY_OF = 10
 
 
 _KIND_BYTES: Final = tuple(bytes((kind,)) for kind in range(max(Facet) + 1))

@@ -15,6 +15,7 @@ from typing import Final, Protocol
 from ...actors.state import TERMINAL
 from ...actors.task.trigger import TASK
 from . import counts
+from .failure_rows import Failures, has_failed
 from .index_rows import KEY_BYTES, Changes, Facet, facet_of, facet_of_id, remove, rows_of, single
 from .record import CODES, STATES, Record
 from .schema import Table
@@ -35,6 +36,9 @@ class Batch(Protocol):
 
 FINAL: Final = frozenset(CODES[state] for state in TERMINAL)
 """The codes of final states."""
+
+RETRIED: Final = facet_of(Facet.RETRIED, "")
+"""The facet of the tasks that are not in their first attempt. Each enters it with its second one."""
 
 Shown = tuple[str, int, str | None]
 """What a record on disk says of its task that may change and that the index or the counters hold: its name, the code
@@ -80,6 +84,8 @@ def single_facets(record: Record) -> Iterator[bytes]:
     """The facets of its beginning in which it has a row of its own."""
     if record.key is not None:
         yield facet_of(Facet.KEY, record.key)
+    if record.retry_of is not None:
+        yield facet_of_id(Facet.RETRY_OF, record.retry_of)
 
 
 def facets_of(record: Record) -> Iterator[bytes]:
@@ -90,6 +96,8 @@ def facets_of(record: Record) -> Iterator[bytes]:
         yield end_facet(name, code)
     if error is not None:
         yield facet_of(Facet.ERROR, error)
+    if record.attempt > 1:
+        yield RETRIED
     yield from further_facets(record)
     yield from single_facets(record)
 
@@ -97,7 +105,7 @@ def facets_of(record: Record) -> Iterator[bytes]:
 class Moves:
     """The changes of one commit, gathered by what the tasks have in common."""
 
-    __slots__ = ("_append", "_before", "_by_change", "_entered", "_left", "_now", "_single")
+    __slots__ = ("_append", "_before", "_by_change", "_entered", "_left", "_now", "_single", "failures")
 
     def __init__(self) -> None:
         self._by_change: defaultdict[tuple[Shown | None, Shown | None], list[bytes]] = defaultdict(list)
@@ -110,6 +118,8 @@ class Moves:
         self._now: Shown = ("", -1, None)
         none: list[bytes] = []
         self._append = none.append
+        #: Tasks that have failed.
+        self.failures = Failures()
 
     def __bool__(self) -> bool:
         return bool(self._by_change)
@@ -132,8 +142,8 @@ class Moves:
         if before is None and (record.origin is not None or record.stream != record.id or record.__dict__):
             for facet in further_facets(record):
                 self._entered[facet].append(record.id)
-            if record.key is not None:
-                self._single[single(facet_of(Facet.KEY, record.key), record.id)] = b""
+            for facet in single_facets(record):
+                self._single[single(facet, record.id)] = b""
         return now
 
     def add(self, record: Record) -> None:
@@ -144,8 +154,24 @@ class Moves:
         """The task is new and stands in no further facets."""
         self._by_change[None, now].append(id)
 
+    def take_in(self, record: Record) -> None:
+        """The task may be of any age, and nothing of it is in the index so far."""
+        self.add(record)
+        if record.attempt > 1:
+            self._single[single(RETRIED, record.id)] = b""
+        if has_failed(record):
+            self.failures.add(record)
+
+    def fail(self, record: Record) -> None:
+        """The task's row, which is new or changes in the same commit, says for the first time that it has failed."""
+        self.failures.add(record)
+
     def remove(self, record: Record) -> None:
         """The task's row, which says this, is deleted."""
+        if has_failed(record):
+            self.failures.remove(record)
+        if record.attempt > 1:
+            self._single[single(RETRIED, record.id)] = None
         self._by_change[shown(record), None].append(record.id)
         for facet in further_facets(record):
             self._left[facet].append(record.id)
@@ -208,3 +234,5 @@ class Moves:
         )
         for facet, ids in self.left().items():
             remove(store, facet, ids)
+        if self.failures:
+            self.failures.write(store)

@@ -12,6 +12,7 @@ from typing import Final, Protocol
 
 from ...actors.errors import InvalidOption
 from . import actor_rows
+from .attempt_rows import number_of
 from .item_rows import prune_items
 from .moves import Moves, Store
 from .record import Record
@@ -31,7 +32,9 @@ _PART: Final = 100  # rows of actors read at a time
 _AT_BYTES: Final = 8  # the time at the beginning of a key of `expiry`
 
 _BY_ID: Final = (Table.TASKS, Table.ARGS, Table.RESULTS, Table.CHECKPOINTS)
-_BY_ID_AND_SEQ: Final = (Table.MAIL, Table.LOGS)
+_OF_ALL: Final = (Table.MAIL, Table.LOGS)
+#: The last one has rows only of tasks that ran more than once.
+_BY_ID_AND_SEQ: Final = (*_OF_ALL, Table.ATTEMPTS)
 
 
 class Rows(Store, Protocol):
@@ -180,7 +183,7 @@ def _forget(store: Rows, id: bytes, record: Record | None, pending: Sequence[tup
     for table in _BY_ID:
         store.delete(table, id)
     deleted = len(_BY_ID)
-    for table in _BY_ID_AND_SEQ:
+    for table in _BY_ID_AND_SEQ if record is None or number_of(record) > 1 else _OF_ALL:
         for key, _ in store.scan(table, id, after_prefix(id)):
             store.delete(table, key)
             deleted += 1

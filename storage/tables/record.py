@@ -98,6 +98,8 @@ class Record:
     """Why there is this task; see `actors/task/trigger.py`."""
     trigger: dict[str, Any] | None = None
     """What has triggered a run, as `Trigger.pack` gives it."""
+    ready: float | None = None
+    """From when on its attempt could begin: after a delay, a retry or an interruption. None: since it was created."""
     depth: int = 0
     """How many events lie between this task and the start of its stream."""
     volatile: bool = False
@@ -220,6 +222,7 @@ _KINDS: Final[dict[str, tuple[type, ...]]] = {
     **dict.fromkeys(("options", "metadata", "trigger"), (dict,)),
     **dict.fromkeys(("key", "actor", "kind"), (str,)),
     "due": (float, int),
+    "ready": (float, int),
     **dict.fromkeys(("retry_of", "deaths_under"), (bytes,)),
 }
 
@@ -272,18 +275,19 @@ def end_of(row: bytes) -> tuple[State, int | None, tuple[str, str, str, dict[str
 def outline_of(row: bytes) -> tuple[str, int, str | None, bool]:
     """The name, the state's code and the type of the error, a third of the work of `Record.unpack`.
 
-    Last comes whether the task has no stream, origin or key that it may share with others. ValueError if the bytes
-    are no record.
+    Last comes whether this is all that the index has of the task: it shares no stream or origin with others, is in its
+    first attempt, has no key and retries no other task. ValueError if the bytes are no record.
     """
     try:
-        code, rest, name, stream, origin = msgpack.unpackb(row, use_list=False)[:5]
+        code, rest, name, stream, origin, _, _, _, attempt, *_ = msgpack.unpackb(row, use_list=False)
         STATES[code]
         if type(name) is not str:
             raise ValueError("a name of the wrong type")
+        alone = stream is None is origin and attempt == 1
         if not rest:
-            return name, code, None, stream is None is origin
+            return name, code, None, alone
         error = rest.get("error")
-        alone = stream is None is origin and "key" not in rest
+        alone = alone and "key" not in rest and "retry_of" not in rest
         return name, code, error[0] if error else None, alone
     except (ValueError, TypeError, IndexError, AttributeError, msgpack.UnpackException) as error:
         raise ValueError(f"not a task record: {error}") from error

@@ -22,6 +22,9 @@ index       facet (9), id           see `index_rows`: ids of tasks by name, fina
 counts      hash of a name (16)     see `counts`: how many tasks of the name are in each state
 events      kind (1), …             events, what they matched, and who listens
 items       stream, item, mark      see `item_rows`: what tasks have published, and what happened between
+attempts    id, number (8)          see `attempt_rows`: earlier attempts of tasks that ran more than once
+failures    kind (1), …             see `failure_rows`: tasks that have failed, by fingerprint and time
+stats       level (1), …            see `step_rows`: what ended in each step of time, with histograms
 meta        b"schema", b"home"      schema version in decimal; 16 random bytes made with the store
 =========== ======================= ================================================================
 """
@@ -77,6 +80,9 @@ class Table(StrEnum):
     COUNTS = "counts"
     EVENTS = "events"
     ITEMS = "items"
+    ATTEMPTS = "attempts"
+    FAILURES = "failures"
+    STATS = "stats"
     META = "meta"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 import click
@@ -226,6 +226,31 @@ def metadata_option(help: str) -> Callable[[F], F]:
 def json_option(help: str = "Print JSON, for programs.") -> Callable[[F], F]:
     """The option `--json`."""
     return click.option("--json", "as_json", is_flag=True, help=help)
+
+
+def where_options(help: str) -> Callable[[F], F]:
+    """The options `--where`, `--dry-run` and `--yes`."""
+
+    def add(function: F) -> F:
+        for option in (
+            click.option("-y", "--yes", is_flag=True, help="Do not ask."),
+            click.option("--dry-run", is_flag=True, help="Only tell how many tasks there are."),
+            click.option("--where", metavar="QUERY", help=f"{help} The queries are those of ps."),
+        ):
+            function = option(function)
+        return function
+
+    return add
+
+
+def check_where(ids: Sequence[str], where: str | None, *, dry_run: bool, yes: bool) -> None:
+    """UsageError unless there are either ids or a query."""
+    if where is None and not ids:
+        raise click.UsageError("give the ID of a task, or --where QUERY")
+    if where is not None and ids:
+        raise click.UsageError("give either IDs or --where, not both")
+    if where is None and (dry_run or yes):
+        raise click.UsageError("--dry-run and --yes go with --where")
 
 
 def id_argument(name: str = "id", **attrs: Any) -> Callable[[F], F]:

@@ -64,6 +64,12 @@ class Session:
         finally:
             runtime.close()
 
+    def offline(self) -> Runtime:
+        """A runtime for calls that only read the home's store. Close it."""
+        from ..client.runtime import Runtime
+
+        return Runtime.connect(self.home.path)
+
 
 def current() -> Session:
     """The session of the current command."""

@@ -44,11 +44,20 @@ class _OnLoop(Runtime):
     def __init__(self, runtime: Runtime, threads: Executor) -> None:
         self._runtime = runtime
         self._threads = threads
-        self._client, self._calls, self._events, self._schedules, self._actors, self._call_timeout = (
+        (
+            self._client,
+            self._calls,
+            self._events,
+            self._schedules,
+            self._bulk,
+            self._actors,
+            self._call_timeout,
+        ) = (
             runtime._client,
             runtime._calls,
             runtime._events,
             runtime._schedules,
+            runtime._bulk,
             runtime._actors,
             runtime._call_timeout,
         )
@@ -132,10 +141,15 @@ class AsyncRuntime:
     send_many = _awaitable(Runtime.send_many)
     close_mailbox = _awaitable(Runtime.close_mailbox)
     cancel = _awaitable(Runtime.cancel)
+    cancel_where = _awaitable(Runtime.cancel_where)
+    retry_where = _awaitable(Runtime.retry_where)
     status = _in_thread(Runtime.status)
     list = _in_thread(Runtime.list)
     search = _in_thread(Runtime.search)
     counts = _in_thread(Runtime.counts)
+    attempts = _in_thread(Runtime.attempts)
+    errors = _in_thread(Runtime.errors)
+    stats = _in_thread(Runtime.stats)
     restore = _in_thread(Runtime.restore)
     dead_letters = _in_thread(Runtime.dead_letters)
     redrive = _awaitable(Runtime.redrive)

@@ -29,13 +29,15 @@ from ...actors.task.call import Call
 from ...actors.task.declaration import Task
 from ...actors.task.handles import IdLike, TaskInfo, TaskRecord, id_of
 from ...actors.task.metadata import checked as checked_metadata
+from ...actors.task.outcomes import ErrorGroups, TaskAttempts, TaskStats
 from ...actors.task.trigger import CALL
 from ...storage.reader import Reader
 from ..home import Home
 from ..linux.exit_functions import at_exit
 from ..settings import Settings
-from . import searches
+from . import outcomes, searches
 from .actor_calls import ActorCalls, ActorLike, ClassLike
+from .bulk import Bulk
 from .calls import Calls, several
 from .deadline import NO_DEADLINE, Deadline
 from .event_calls import EventCalls, EventLike, row_of
@@ -137,6 +139,7 @@ class Runtime(Scheduling):
         self._ends = Results(client, stored)
         self._events = EventCalls(client, self._reader)
         self._schedules = ScheduleCalls(client, self._reader, self._calls.starts)
+        self._bulk = Bulk(client, self._reader)
         self._actors = ActorCalls(client, self._reader, self._calls.starts, self._call_timeout)
         # Nothing here may refer to the runtime, so that this is called as soon as the program lets go of it.
         self._finalizer = weakref.finalize(self, _let_go, client, self._reader)
@@ -294,6 +297,36 @@ class Runtime(Scheduling):
         """Cancel a task. True if it had not ended; its state will then be `cancelled`."""
         deadline = self._deadline(timeout)
         return self._do(self._calls.cancel(deadline, id), deadline)
+
+    # --- many tasks ---
+
+    def cancel_where(self, query: str, *, dry_run: bool = False, timeout: float | None = None) -> int:
+        """Cancel the tasks that fit a query and have not ended, page by page; returns how many.
+
+        With `dry_run` nothing is cancelled. A call that is ended half way has cancelled some of them; the same call
+        again goes on. Raises InvalidQuery.
+        """
+        check_flag("dry_run", dry_run)
+        deadline = self._deadline(timeout)
+        return self._do(self._bulk.cancel(deadline, query, dry_run), deadline, long=True)
+
+    def retry_where(
+        self,
+        query: str,
+        *,
+        from_scratch: bool = False,
+        dry_run: bool = False,
+        timeout: float | None = None,
+    ) -> int:
+        """Retry the ended tasks that fit a query, page by page; returns how many. See `retry`.
+
+        Without a term `state:` these are tasks that have failed or timed out. A task that another one retries already
+        is left out, so a call that is ended half way goes on if it is made again. Raises InvalidQuery.
+        """
+        check_flag("dry_run", dry_run)
+        check_flag("from_scratch", from_scratch)
+        deadline = self._deadline(timeout)
+        return self._do(self._bulk.retry(deadline, query, from_scratch, dry_run), deadline, long=True)
 
     # --- actors ---
 
@@ -621,6 +654,31 @@ class Runtime(Scheduling):
     def counts(self) -> searches.Counts:
         """How many tasks of each name are in each state. Zeros are left out."""
         return self._calls.store.counts()
+
+    def attempts(self, id: IdLike) -> TaskAttempts:
+        """The runs of a task so far, oldest first, with their times, workers and errors. Raises TaskNotFound.
+
+        The last 100 are kept; `dropped` says how many older ones there were.
+        """
+        record = self._calls.record(id_of(id))
+        return outcomes.attempts(self._calls.store, record)
+
+    def errors(
+        self, window: float = 86_400.0, *, task: TaskLike | None = None, limit: int = 100
+    ) -> ErrorGroups:
+        """The causes of the failures of the last `window` seconds, the most frequent first, at most `limit`.
+
+        Tasks count that have failed or timed out and have not been pruned. `task` is a task, its name or a pattern.
+        """
+        return outcomes.errors(self._calls.store, window, task, limit, self._client.clock.time())
+
+    def stats(self, window: float = 3_600.0, *, task: TaskLike | None = None) -> TaskStats:
+        """What has ended in the last `window` seconds, by state, with the times to wait and to run; also by name.
+
+        `task` is a task, its name or a pattern. The window is rounded up to 10 s, 1 min, 10 min or 1 h, if it reaches
+        back 2 h, 2 d, 14 d or 400 d.
+        """
+        return outcomes.stats(self._calls.store, window, task, self._client.clock.time())
 
     def restore(self, id: IdLike) -> Any:
         """A task's last checkpoint, or None. Raises TaskNotFound."""

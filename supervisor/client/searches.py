@@ -23,13 +23,13 @@ def search(reader: Reader, query: str, limit: int, after: str | None, now: float
         limit=limit,
         before=None if after is None else id_in("after", after),
         now=now,
-        names_of=_parameters_of,
+        names_of=parameters_of,
     )
     found = tuple(view(record, 0, reader.args) for record in page.records)
     return SearchPage(found, *end_of(page.last, page.stopped))
 
 
-def _parameters_of(task: str) -> list[str]:
+def parameters_of(task: str) -> list[str]:
     """The names of a task's parameters that may be passed by place, if this process knows the task."""
     declared = registry.get(task)
     return [] if declared is None else list(declared.positional_names)

@@ -285,7 +285,7 @@ class Attempts:
     def _carry_out(self, task: LiveTask, verdict: Verdict, value: bytes | None = None) -> None:
         if verdict.event is Event.RETRY:
             due = self._commits.clock.time() + verdict.delay if verdict.delay else None
-            self._table.requeue(task, Event.RETRY, error=verdict.error, due=due)
+            self._table.requeue(task, Event.RETRY, error=verdict.error, due=due, timed_out=verdict.timed_out)
         elif verdict.event is Event.INTERRUPT:
             self._table.requeue(task, Event.INTERRUPT, error=verdict.error)
         else:

@@ -37,6 +37,8 @@ class Verdict:
     """Seconds before the next attempt, for a retry."""
     keep_value: bool = False
     """Whether the value that came with the outcome is stored."""
+    timed_out: bool = False
+    """Whether the attempt that is retried has timed out."""
 
 
 COMPLETED: Final = Verdict(Event.COMPLETE, keep_value=True)
@@ -149,5 +151,6 @@ def _retried(
 ) -> Verdict | None:
     policy = options.retry
     if attempt <= policy.attempts and policy.wants(names):
-        return Verdict(Event.RETRY, error, policy.wait(attempt - delays_from, rng))
+        wait = policy.wait(attempt - delays_from, rng)
+        return Verdict(Event.RETRY, error, wait, timed_out=names is TIMEOUT_LINEAGE)
     return None

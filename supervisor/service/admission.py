@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from ...actors.errors import InvalidOption, InvalidValue, UnknownTask, ValueTooLarge
 from ...actors.ids import id_text, is_task_id
@@ -12,12 +12,16 @@ from ...actors.task.declaration import DELAY_LIMIT, KEY_LIMIT, NAME_LIMIT
 from ...actors.task.metadata import checked as checked_metadata
 from ...actors.task.options import Options
 from ...actors.task.trigger import CLIENTS_KINDS, TASK
+from ...storage.tables.index_rows import Facet, facet_of_id, newest_in, single
 from ...storage.tables.record import Record
-from ...storage.tables.schema import Table, idempotency_key
+from ...storage.tables.schema import Table, after_prefix, idempotency_key
 from ..task_kinds import OWN_KINDS, kind_of
 from ..tasks.commit_loop import CommitLoop
 from ..tasks.task_table import TaskTable
 from ..wire.checks import checked_id, is_id
+
+#: Rows of the index read at a time.
+FACET_ROWS: Final = 16
 
 
 class Admission:
@@ -203,6 +207,19 @@ class Admission:
                 limit,
             )
 
+    def is_retried(self, old_id: Any, new_id: Any) -> bool:
+        """Whether another task than the new one retries the old one."""
+        facet = facet_of_id(Facet.RETRY_OF, checked_id(old_id))
+        # Retries of other tasks may share the facet.
+        start, stop = facet, after_prefix(facet)
+        while rows := self._commits.store.look(Table.INDEX, start, stop, limit=FACET_ROWS):
+            for key, _ in rows:
+                retry = self._table.record(newest_in(key))
+                if retry is not None and retry.retry_of == old_id and retry.id != new_id:
+                    return True
+            start = rows[-1][0] + b"\0"
+        return False
+
     def retry(self, old_id: Any, new_id: Any, *, from_scratch: bool) -> bool:
         """Retry an ended task as a new one with its arguments and, unless `from_scratch`, its checkpoint.
 
@@ -232,6 +249,8 @@ class Admission:
             old.key,
             retry_of=old_id,
         )
+        # At once, not with the record: the next request may ask whether there is a retry.
+        self._commits.put(Table.INDEX, single(facet_of_id(Facet.RETRY_OF, old_id), new_id), b"")
         if old.key is not None:
             self._commits.put(Table.KEYS, idempotency_key(old.key), new_id)
         if old.closed and not from_scratch:

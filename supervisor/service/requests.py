@@ -41,6 +41,8 @@ WORKER_FILES = 12
 LEAST_CLIENTS = 16
 #: Tasks that one step of pruning removes.
 PRUNE_STEP = 200
+#: Rows of steps that one step of summing them up reads or removes.
+STEPS_STEP = 1_000
 #: Requests that wait until the app is loaded and its tasks are known.
 NEED_APP = frozenset(
     {
@@ -300,11 +302,16 @@ class Service:
     def _ended(self) -> int:
         return sum(seat.done for seat in self._pool.seats)
 
-    def _retry(self, client: ClientLink, request: int, old_id: Any, new_id: Any, from_scratch: Any) -> None:
+    def _retry(
+        self, client: ClientLink, request: int, old_id: Any, new_id: Any, from_scratch: Any, once: Any = False
+    ) -> None:
         self._refuse_new_work()
+        if once and self._admission.is_retried(old_id, new_id):
+            self._once_on_disk(client, request, False)
+            return
         if self._admission.retry(old_id, new_id, from_scratch=bool(from_scratch)):
             self._mailboxes.hand_on(old_id, new_id)
-        self._once_on_disk(client, request)
+        self._once_on_disk(client, request, True if once else None)
 
     # --- messages and ends ---
 
@@ -470,6 +477,8 @@ class Service:
             await self._commits.settled()
         before = (now if now < float("inf") else self._commits.clock.time()) - self._settings.schedule_keep
         while prune_schedules(self._commits.store, before, PRUNE_STEP):
+            await self._commits.settled()
+        while self._table.writes.tallies.sum_up(self._commits.clock.time(), STEPS_STEP):
             await self._commits.settled()
         if total:
             await self.on_pruned()

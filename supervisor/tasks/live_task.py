@@ -159,7 +159,7 @@ class LiveTask:
         record.started = now
         record.pid = pid
         if record.due is not None:
-            record.due = None
+            record.ready, record.due = record.due, None
         record.place = _RUNNING
         self.key = _RUNNING_PREFIX + self.id
 

@@ -10,14 +10,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 from ...actors.errors import StoreCorrupt, TaskNotFound
 from ...actors.ids import id_text
 from ...actors.state import Event, State
 from ...actors.task.trigger import SCHEDULE
 from ...storage.tables.actor_rows import first_with_letters
-from ...storage.tables.moves import shown
+from ...storage.tables.attempt_rows import INTERRUPTED, KEPT, Run, number_of, run_key
+from ...storage.tables.index_rows import single
+from ...storage.tables.moves import RETRIED, shown
 from ...storage.tables.record import Record
 from ...storage.tables.schema import ID_BYTES, Lane, Table, after_prefix, live_key, mail_key, mail_keys
 from ..rules.verdict import ErrorRow
@@ -31,6 +33,9 @@ from .ready_queue import ReadyQueue
 from .write_behind import WriteBehind
 
 log = logging.getLogger("understudy")
+
+#: The attempt with which a task enters the index of those that have been retried.
+SECOND: Final = 2
 
 
 class TaskTable:
@@ -301,13 +306,42 @@ class TaskTable:
                 self.on_change(task)
 
     def requeue(
-        self, task: LiveTask, event: Event, *, error: ErrorRow | None = None, due: float | None = None
+        self,
+        task: LiveTask,
+        event: Event,
+        *,
+        error: ErrorRow | None = None,
+        due: float | None = None,
+        timed_out: bool = False,
     ) -> None:
-        """It has left its worker and is queued again: an interruption, or a retry with its `due` time."""
+        """It has left its worker and is queued again: an interruption, or a retry with its `due` time.
+
+        `timed_out`: the attempt that is retried has.
+        """
+        record, now = task.record, self._commits.clock.time()
+        if event is Event.RETRY:
+            self.writes.tallies.retried(record, now)
+            outcome = str(State.TIMED_OUT if timed_out else State.FAILED)
+        else:
+            outcome = INTERRUPTED
+        self._note_run(record, outcome, record.pid, now, error)
         self.on_over(task, event, error)
         task.requeue(event, error, due)
-        task.options, task.lane = self.declared.options_of(task.record)
+        if event is Event.RETRY and record.attempt == SECOND:
+            self._commits.put(Table.INDEX, single(RETRIED, record.id), b"")
+        record.ready = now if due is None else due
+        task.options, task.lane = self.declared.options_of(record)
         self.stand(task)
+
+    def _note_run(
+        self, record: Record, outcome: str, pid: int | None, ended: float, error: ErrorRow | None = None
+    ) -> None:
+        """Keep what the record will not say any more of the run that has ended."""
+        number = number_of(record)
+        run = Run(record.attempt, outcome, record.started, ended, pid, error)
+        self._commits.put(Table.ATTEMPTS, run_key(record.id, number), run.pack())
+        if number > KEPT:
+            self._commits.delete(Table.ATTEMPTS, run_key(record.id, number - KEPT))
 
     @contextmanager
     def one(self, task: LiveTask) -> Iterator[None]:
@@ -343,7 +377,7 @@ class TaskTable:
         due = self.queues.take_due(now, most)
         for task in due:
             with self.one(task):
-                task.record.due = None
+                task.record.ready, task.record.due = task.record.due, None
                 self.stand(task)
         return len(due)
 
@@ -355,8 +389,11 @@ class TaskTable:
         The messages of a task that has completed are removed. Otherwise a retry may still need those that are not
         acknowledged: they are kept as long as the record.
         """
-        queue, key = self.queues.of(task), task.key
+        queue, key, record = self.queues.of(task), task.key, task.record
+        ran, pid = task.attempt is not None and not task.rests, record.pid
         task.end(event, error, value, self._commits.clock.time())
+        if ran and number_of(record) > 1 and record.ended is not None:
+            self._note_run(record, str(record.state), pid, record.ended)
         if queue is not None and key is not None:
             queue.discard(key)
         if value is not None:

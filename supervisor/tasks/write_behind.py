@@ -6,7 +6,8 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 
-from ...storage.tables.moves import Moves
+from ...storage.tables.failure_rows import FAILED
+from ...storage.tables.moves import FINAL, Moves, Shown
 from ...storage.tables.prune import expiry_rows
 from ...storage.tables.record import Record
 from ...storage.tables.schema import EXPIRY_KEY_BYTES, ID_BYTES, LIVE_KEY_BYTES, Table, live_id
@@ -15,6 +16,7 @@ from .live_actor import LiveActor
 from .live_task import LiveTask
 from .queues import Queues
 from .ready_queue import ReadyQueue
+from .tallies import Tallies
 
 log = logging.getLogger("understudy")
 
@@ -26,6 +28,8 @@ class WriteBehind:
         self._commits = commits
         self._tasks = tasks
         self._queues = queues
+        #: Counts what ends.
+        self.tallies = Tallies(commits.store)
         self._dirty: list[LiveTask] = []
         #: The tasks that have ended since the last write, by the seconds that they are to be kept.
         self._expiring: defaultdict[float, list[bytes]] = defaultdict(list)
@@ -76,6 +80,7 @@ class WriteBehind:
         moves = Moves()
         note = moves.note
         ended: list[LiveTask] = []
+        tallied: defaultdict[Shown, list[Record]] = defaultdict(list)
         for task in dirty:
             task.dirty = False
             task.batch = batch
@@ -91,9 +96,14 @@ class WriteBehind:
             record = task.record
             tasks[task.id] = row
             # The state is that of the row, which may say "queued" of a task that has been handed out.
-            task.stored_facts = note(record, row[1], task.stored_facts)
+            before = task.stored_facts
+            facts = task.stored_facts = note(record, row[1], before)
             if over:
                 ended.append(task)
+                if before is None or before[1] not in FINAL:
+                    tallied[facts].append(record)
+                    if facts[1] in FAILED:
+                        moves.fail(record)
             if key != task.stored_key:
                 if task.stored_key is not None:
                     live[task.stored_key] = None
@@ -101,6 +111,7 @@ class WriteBehind:
                     live[key] = b""
                 task.stored_key = key
         self._merge(tasks, live, moves)
+        self.tallies.write(tallied, self._commits.clock.time())
         for keep, ids in self._expiring.items():
             rows = expiry_rows(self._commits.clock.time() + keep, ids)
             self._commits.store.batch.merge(Table.EXPIRY, rows, EXPIRY_KEY_BYTES * len(ids))

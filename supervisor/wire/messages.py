@@ -32,7 +32,10 @@ class Ask(IntEnum):
     UNWAIT = 6
     """[op, request]: forget the WAIT with this number; not answered."""
     RETRY = 7
-    """[op, request, id, new id, from scratch]: start an ended task again."""
+    """[op, request, id, new id, from scratch, once]: start an ended task again.
+
+    `once` may be left out. With it a task that another one retries is not retried again; the answer says which.
+    """
     DECLARE = 8
     """[op, request, [module, …]]: more modules that hold tasks (the owner of an embedded supervisor only)."""
     TREE = 9

@@ -64,7 +64,7 @@ def put(store: Store, record: Record, moves: Moves, at: int) -> None:
         packed = values.pack(([at % 7, {"customer": {"id": at}}], {"customer": at % 17, "ok": at % 2 == 0}))
         store.put(Table.ARGS, record.id, packed)
     store.put(Table.TASKS, record.id, record.pack())
-    moves.add(record)
+    moves.take_in(record)
 
 
 @pytest.fixture

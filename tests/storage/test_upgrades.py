@@ -6,6 +6,7 @@ import gzip
 import signal
 import struct
 import subprocess
+from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -23,6 +24,7 @@ from understudy.storage.file.header import inspect
 from understudy.storage.file.names import store_file
 from understudy.storage.reader import Reader
 from understudy.storage.tables.counts import by_state, unpack_counts
+from understudy.storage.tables.failure_rows import has_failed, keys_of, share_of
 from understudy.storage.tables.index_rows import FACET_BYTES, ids_in
 from understudy.storage.tables.moves import Moves
 from understudy.storage.tables.record import Record
@@ -41,8 +43,8 @@ OLD = gzip.decompress((Path(__file__).parents[1] / "support" / "store_of_version
 OLD_3 = gzip.decompress((Path(__file__).parents[1] / "support" / "store_of_version_3.gz").read_bytes())
 
 #: The tables that came with version 4, and those of them that are made of the tasks' records.
-NEW_IN_4 = ("index", "counts", "events", "items")
-DERIVED = ("index", "counts")
+NEW_IN_4 = ("index", "counts", "events", "items", "attempts", "failures", "stats")
+DERIVED = ("index", "counts", "failures")
 
 
 @pytest.fixture
@@ -108,8 +110,11 @@ def upgraded(rows: Rows) -> Rows:
     }
 
 
-def facts_of(home: Path) -> tuple[dict[bytes, set[bytes]], dict[str, dict[State, int]]]:
-    """What index and counters say: the ids by facet, and the numbers of tasks by name and state."""
+Facts = tuple[dict[bytes, set[bytes]], dict[str, dict[State, int]], dict[bytes, int]]
+
+
+def facts_of(home: Path) -> Facts:
+    """What index, counters and failures say: the ids by facet, the numbers of tasks by name and state, and failures."""
     rows = rows_of(home)
     ids: dict[bytes, set[bytes]] = {}
     for key, value in rows["index"].items():
@@ -118,19 +123,23 @@ def facts_of(home: Path) -> tuple[dict[bytes, set[bytes]], dict[str, dict[State,
         assert facet.isdisjoint(found)
         facet.update(found)
     counted = dict(map(unpack_counts, rows["counts"].values()))
-    return ids, {name: by_state(counts) for name, counts in counted.items()}
+    failures = {key: share_of(key, value) for key, value in rows["failures"].items()}
+    return ids, {name: by_state(counts) for name, counts in counted.items()}, failures
 
 
 def assert_right(home: Path) -> None:
-    """Index and counters say what the records say."""
+    """Index, counters and failures say what the records say."""
     moves = Moves()
+    failures: Counter[bytes] = Counter()
     for id, row in rows_of(home)["tasks"].items():
         record = Record.unpack(id, row)
-        moves.add(record)
+        moves.take_in(record)
+        failures.update(keys_of(record) if has_failed(record) else ())
     ids: dict[bytes, set[bytes]] = {}
     for key, value in moves.rows().items():
         ids.setdefault(key[:FACET_BYTES], set()).update(ids_in(key, value or b""))
-    assert facts_of(home) == (ids, {name: by_state(counts) for name, counts in moves.counted().items()})
+    counted = {name: by_state(counts) for name, counts in moves.counted().items()}
+    assert facts_of(home) == (ids, counted, failures)
 
 
 def test_every_version_has_a_step_to_the_next():
@@ -348,8 +357,8 @@ def test_an_upgraded_store_finds_and_counts_its_tasks(old_3: Path):
     Environment(old_3, 1 << 20).close()
     assert without_derived(rows_of(old_3)) == upgraded(before)
     assert_right(old_3)
-    ids, counted = facts_of(old_3)
-    assert {facet[0] for facet in ids} == {1, 2, 3, 4, 5, 6}
+    ids, counted, _ = facts_of(old_3)
+    assert {facet[0] for facet in ids} == {1, 2, 3, 4, 5, 6, 9}
     assert counted["jobs3:bad"] == {State.FAILED: 1}
     assert counted["jobs3:again"] == {State.QUEUED: 1}
     assert check(old_3).problems == []

@@ -25,7 +25,7 @@ def put_new(store: Any, record: Record) -> None:
     """Write a new task's record, and what it adds to the index and the counters."""
     store.put(Table.TASKS, record.id, record.pack())
     moves = Moves()
-    moves.add(record)
+    moves.take_in(record)
     moves.write(store)
 
 

@@ -20,6 +20,7 @@ from ....storage.file.names import store_file
 from ....storage.query import Term, Value, parse
 from ....storage.reader import Reader
 from ....storage.tables.record import Record
+from ...client.outcomes import attempts
 from ...client.views import ended_error, view
 from ...text import escape, value_json
 from ...wire.error_codec import info_of
@@ -161,34 +162,6 @@ def _found(
     return found
 
 
-@command("stats")
-@click.argument("names", nargs=-1, metavar="[NAME]...")
-@json_option("Print a JSON object with a number for each state, by name.")
-def stats(names: Sequence[str], as_json: bool) -> None:
-    """Count tasks by name and state.
-
-    NAME may lack the module and may contain * and ?. The store keeps these numbers, so a million tasks take no longer
-    than ten.
-    """
-    wanted = [Value(name, 1) for name in names]
-    with current().reader() as reader:
-        counts = {
-            name: states
-            for name, states in sorted(reader.counts().items())
-            if not wanted or any(one.fits(name) or one.fits(name.rpartition(":")[2]) for one in wanted)
-        }
-    if as_json:
-        screen.json(
-            {name: {str(state): count for state, count in states.items()} for name, states in counts.items()}
-        )
-    elif counts:
-        from ..display import task_table
-
-        screen.show(task_table.counts(counts, screen.console().width))
-    else:
-        screen.note("no such tasks" if names else f"no tasks in {current().home.path}")
-
-
 def note_absence(states: Iterable[State]) -> None:
     """Say so if no supervisor is there, although the store says that tasks run."""
     home = current().home
@@ -243,13 +216,23 @@ def show(id: str, as_json: bool) -> None:
         record = lookup.find(reader, id)
         seen = view(record, reader.mailbox_depth(record.id))
         extra = arguments_of(reader, record.id, seen.state)
+        earlier = attempts(reader, record)
     needs, why = waits_for(seen)
     if as_json:
-        screen.json({**task_text.document(seen), "waits_for": needs, **extra})
+        told = {
+            "attempts": [task_text.attempt_document(run) for run in earlier],
+            "attempts_dropped": earlier.dropped,
+        }
+        screen.json({**task_text.document(seen), "waits_for": needs, **told, **extra})
         return
     from ..display import task_table
 
     screen.show(task_table.sheet(seen, extra, time.time(), needs, why))
+    if len(earlier) > 1 or earlier.dropped:
+        screen.line()
+        screen.show(task_table.attempts(earlier, screen.console().width))
+        if earlier.dropped:
+            screen.line(f"and {earlier.dropped:,} before, which are not kept")
     note_absence([seen.state])
 
 

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from ....actors.state import State
 from ....actors.task.handles import TaskRecord
+from ....actors.task.outcomes import TaskAttempt
 from ...text import escape, value_json
 from . import task_text, units
 
@@ -71,6 +72,27 @@ def counts(numbers: Mapping[str, Mapping[State, int]], width: int) -> Table:
     titles = ("TASK", *(str(state).upper() for state in states), "ALL", "")
     padded = [(*row, Text("")) for row in cells]
     return fitted(titles, padded, width, name="TASK", detail="", right=set(titles[1:]))
+
+
+def attempts(runs: Iterable[TaskAttempt], width: int) -> Table:
+    """The runs of a task."""
+    cells = [
+        (
+            Text(str(run.attempt)),
+            Text(run.state, STYLES.get(State(run.state), "") if run.state in tuple(State) else ""),
+            Text("" if run.started is None else units.local(run.started)),
+            Text(
+                ""
+                if None in (run.started, run.ended)
+                else units.duration((run.ended or 0) - (run.started or 0))
+            ),
+            Text(str(run.worker_pid or "")),
+            Text("" if run.error is None else escape.one_line(run.error)),
+        )
+        for run in runs
+    ]
+    titles = ("TRY", "ENDED AS", "STARTED", "RAN", "WORKER", "ERROR")
+    return fitted(titles, cells, width, name="STARTED", detail="ERROR", right={"TRY", "RAN", "WORKER"})
 
 
 def fitted(

@@ -7,6 +7,7 @@ from typing import Any, Final
 from ....actors.errors import ErrorInfo
 from ....actors.state import State
 from ....actors.task.handles import Progress, TaskRecord
+from ....actors.task.outcomes import TaskAttempt
 from ....actors.task.trigger import TASK
 from ...text import escape
 from . import units
@@ -41,6 +42,11 @@ def waits(waits_for: str | None, why: str = "") -> str | None:
 def document(record: TaskRecord) -> dict[str, Any]:
     """The record for --json: times are ISO 8601 in UTC."""
     return {name: units.iso(value) if name in _TIMES else value for name, value in record.as_dict().items()}
+
+
+def attempt_document(run: TaskAttempt) -> dict[str, Any]:
+    """A run of the task for --json."""
+    return {name: units.iso(value) if name in _TIMES else value for name, value in run.as_dict().items()}
 
 
 def name(task: str, actor: str | None) -> str:

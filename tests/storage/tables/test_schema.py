@@ -49,6 +49,9 @@ def test_the_names_of_tables_and_lanes_stay_what_is_on_disk():
             "counts",
             "events",
             "items",
+            "attempts",
+            "failures",
+            "stats",
             "meta",
         ]
     )

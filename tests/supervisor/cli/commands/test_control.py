@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from understudy.supervisor.cli.exit_codes import ExitCode
+from waiting import until
 
 if TYPE_CHECKING:
     from conftest import Stage
@@ -46,6 +47,62 @@ def test_retry_goes_on_from_the_checkpoint(served: Stage):
         assert again["retry_of"] == id
         served("close", again["id"])
         assert served("result", again["id"], "--wait").out == state
+
+
+def test_all_tasks_of_a_query_are_cancelled(served: Stage):
+    ids = [served.start("app:add", str(71_000 + at), "--delay", "1h") for at in range(3)]
+    where = "args.0:7100? state:queued"
+    assert served("cancel", "--where", where, "--dry-run").out == "would cancel 3 tasks\n"
+    assert served("cancel", "--where", where, "--dry-run", "--json").json == {"found": 3, "cancelled": 0}
+    answer = served("cancel", "--where", where, input="n\n")
+    assert (answer.code, answer.out) == (ExitCode.INTERRUPTED, "")
+    assert "cancel 3 tasks? [y/N]" in answer.err
+    assert {served.state(id) for id in ids} == {"queued"}
+    assert (
+        served("cancel", "--where", "args.0:71000", input="y\n").out == "1 task cancelled or asked to stop\n"
+    )
+    assert served("cancel", "--where", where, "--yes", "--json").json == {"found": 2, "cancelled": 2}
+    assert {served.state(id) for id in ids} == {"cancelled"}
+    assert served("cancel", "--where", where, "-y").out == "there is no task to cancel\n"
+
+
+def test_all_tasks_of_a_query_are_retried_once(served: Stage):
+    for at in range(2):
+        served("result", served.start("app:add", f'"{at}-73"', "1"), "--wait")
+    where = "task:add args.0:?-73"
+    assert served("retry", "--where", where, "--dry-run").out == "would retry 2 tasks\n"
+    assert served("retry", "--where", where, "-y", "--from-scratch").out == "2 tasks retried\n"
+    assert served("ps", "--json", where).json[0]["retry_of"] is not None
+    waiting = f"{where} state:queued,running"
+    until(lambda: not served("ps", "-q", waiting).out)
+    assert served("retry", "--where", where, "--dry-run", "--json").json == {"found": 2, "retried": 0}, (
+        "the new ones"
+    )
+
+
+@pytest.mark.parametrize("command", ["cancel", "retry"])
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ([], "give the ID of a task, or --where QUERY"),
+        (["ffff", "--where", "task:x"], "not both"),
+        (["ffff", "--dry-run"], "go with --where"),
+        (["ffff", "--yes"], "go with --where"),
+        (["--where", "state:wating"], "there is no state 'wating'"),
+        (["--where", "'task"], "the quote ' is not closed"),
+    ],
+)
+def test_a_wrong_query_changes_nothing(served: Stage, command: str, options: list[str], said: str):
+    answer = served(command, *options)
+    assert answer.code == ExitCode.USAGE
+    assert said in answer.err
+
+
+def test_a_dry_run_needs_no_supervisor(stage: Stage):
+    assert stage("cancel", "--where", "", "--dry-run").code == ExitCode.HOME_UNUSABLE
+    stage.home.mkdir(mode=0o700)
+    assert stage("cancel", "--where", "", "--dry-run").out == "there is no task to cancel\n"
+    assert stage("retry", "--where", "", "-y").code == ExitCode.NOT_RUNNING
 
 
 def test_only_an_ended_task_is_tried_again(served: Stage, quietly: Callable[..., str]):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -51,18 +52,27 @@ def test_ps_takes_a_query(served: Stage):
     served("cancel", second)
 
 
-def test_stats_counts_by_name_and_state(served: Stage):
-    served("result", served.start("app:add", "1", "2"), "--wait")
-    counts = served("stats", "add", "--json").json
-    assert list(counts) == ["app:add"]
-    assert counts["app:add"]["completed"] >= 1
-    lines = served("stats", "app:*").out.splitlines()
-    assert lines[0].split()[0] == "TASK"
-    assert lines[0].split()[-1] == "ALL"
-    assert any(line.split()[0] == "app:add" for line in lines)
-    assert lines[-1].split()[0] == "all"
-    assert served("stats", "nothing").err == "no such tasks\n"
-    assert served("stats", "nothing", "--json").json == {}
+def test_show_lists_the_attempts_of_a_task_that_ran_more_than_once(served: Stage):
+    id = served.start("tale:zigzag", "3")
+    served("close", id)
+    served("result", id, "--wait")
+    told = served("show", id, "--json").json
+    assert [(run["attempt"], run["state"]) for run in told["attempts"]] == [
+        (1, "failed"), (2, "failed"), (3, "completed")
+    ]  # fmt: skip
+    assert told["attempts"][0]["error"]["type"] == "ConnectionError"
+    assert told["attempts"][0]["started"].endswith("+00:00")
+    assert told["attempts_dropped"] == 0
+    lines = served("show", id).out.splitlines()
+    (head,) = (line for line in lines if line.startswith("TRY"))
+    assert head.split() == ["TRY", "ENDED", "AS", "STARTED", "RAN", "WORKER", "ERROR"]
+    first, _, last = lines[lines.index(head) + 1 :]
+    assert first.endswith("ConnectionError: not yet")
+    assert last.split()[:2] == ["3", "completed"]
+    once = served.start("app:add", "1")
+    served("result", once, "--wait")
+    assert "TRY" not in served("show", once).out
+    assert len(served("show", once, "--json").json["attempts"]) == 1
 
 
 def test_ps_as_a_table(served: Stage):
@@ -163,7 +173,7 @@ def test_ps_and_show_say_how_many_tries_the_retries_allow(served: Stage):
     id = served.start("tale:zigzag", "3")
     until(lambda: seen(served, id)["state"] == "running" and seen(served, id)["attempt"] == 3)
     assert seen(served, id)["tries"] == 4
-    assert " running  3 of 4 " in served("ps", "--task", "tale:zigzag", COLUMNS="150").out
+    assert re.search(r" running +3 of 4 ", served("ps", "--task", "tale:zigzag", COLUMNS="150").out)
     assert "3 of 4\n" in served("show", id).out
     served("close", id)
     served("result", id, "--wait")
