@@ -7,7 +7,7 @@ from understudy.actors import values
 from understudy.actors.events.entry import cursor_numbers, cursor_text
 from understudy.actors.ids import id_text, new_id
 
-STREAM = new_id()
+STREAM = bytes.fromhex("01a2255e207a70b5b3f5460ecc7789f5")
 
 
 def test_a_cursor_names_its_place():

@@ -77,6 +77,7 @@ def test_rows():
         (0, b"\x93\0\0\0"),
         (0, b"\xc0"),
     ],
+    ids=lambda _: "row",  # the ids in rows are random
 )
 def test_damaged_rows(mark: int, row: bytes):
     with pytest.raises(ValueError, match="not an item"):
