@@ -77,7 +77,11 @@ class AnswerWait(TimedFuture[Any], Wait):
 
     def _send(self, connection: Connection) -> None:
         """Send it, or raise its error."""
-        connection.post(self, self._op, self._fields(connection), soon=self._soon)
+        connection.post(self, self._op, self._fields(connection), soon=self._is_soon())
+
+    def _is_soon(self) -> bool:
+        """Whether it may wait for others. One that is sent again has waited long enough."""
+        return self._soon and self.connection is None
 
     def hurry(self) -> None:
         """Somebody waits for it now."""

@@ -45,14 +45,14 @@ class LetterWait(AnswerWait):
 
     def _send(self, connection: Connection) -> None:
         _check_size(self._letter, connection)
-        if self._soon and self._is_own and self.connection is None:
+        if self._is_own and self._is_soon():
             connection.post_letter(self, self._id, self._letter)
             return
         if self._op is Ask.TELL:
             fields: tuple[Any, ...] = ([(self._id, self._letter)],)
         else:
             fields = (self._id, self._letter, take_all(connection.seen))
-        connection.post(self, self._op, fields, soon=self._soon)
+        connection.post(self, self._op, fields, soon=self._is_soon())
 
     def answered(self, connection: Connection, payload: Any) -> None:
         """See `Asking`."""

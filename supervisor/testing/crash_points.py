@@ -55,8 +55,6 @@ POINTS: Final[dict[str, tuple[Process, str]]] = {
     "result": (Process.SUPERVISOR, "supervisor.execution.attempts:Attempts._done"),
     # A checkpoint is received, with the messages that it acknowledges and sends.
     "checkpoint": (Process.SUPERVISOR, "supervisor.execution.attempts:Attempts._checkpoint"),
-    # Items that a task has published are received.
-    "publish": (Process.SUPERVISOR, "supervisor.execution.attempts:Attempts._publish"),
     # The attempts of a dead worker are ended.
     "bury": (Process.SUPERVISOR, "supervisor.execution.attempts:Attempts.died"),
     # A new supervisor interrupts the attempts of the last one.
@@ -113,6 +111,8 @@ POINTS: Final[dict[str, tuple[Process, str]]] = {
     "emit": (Process.SUPERVISOR, "supervisor.tasks.events:Events._carry_out"),
     # A task begins to listen.
     "listen": (Process.SUPERVISOR, "supervisor.tasks.events:Events.listen"),
+    # Items that a task has published are received.
+    "publish": (Process.SUPERVISOR, "supervisor.execution.attempts:Attempts._publish"),
     # A client asks an actor.
     "call": (Process.CLIENT, "supervisor.client.actor_calls:ActorCalls.ask"),
     # A client tells actors.

@@ -28,6 +28,8 @@ WHOLE = {
     "event_handlers": (1, 1_000_000),
     "task_listens": (1, 1_000_000),
     "schedules": (1, 100_000_000),
+    "stream_items": (1, 10_000_000),
+    "stream_bytes": (1024, 1 << 40),
     "active_actors": (1, 1 << 60),
     "worker_memory": (0, 1 << 60),
     "restarts": (0, 1_000_000),

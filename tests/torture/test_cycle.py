@@ -8,6 +8,8 @@ import pytest
 
 import cycle
 import test_crash_points
+import test_event_crash_points
+from checkout import ROOT
 from understudy.supervisor.testing.crash_points import POINTS
 
 
@@ -17,4 +19,11 @@ def test_every_message_counts_once(tmp_path: Path) -> None:
 
 
 def test_every_point_is_tested() -> None:
-    assert {*test_crash_points.TESTED, *cycle.POINTS} == {*POINTS}
+    elsewhere = {
+        "publish": ROOT / "tests/scenarios/test_watching.py",
+        "schedule": ROOT / "tests/scenarios/test_schedules.py",
+    }
+    for point, file in elsewhere.items():
+        assert f'"{point}.' in file.read_text(encoding="utf-8"), file
+    tested = {*test_crash_points.TESTED, *cycle.POINTS, *test_event_crash_points.COUNTS, *elsewhere}
+    assert tested == {*POINTS}

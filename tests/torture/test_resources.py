@@ -128,7 +128,7 @@ def _rss(pid: int) -> int:
 
 
 def test_clients_leave_descriptors_for_workers(home: Path):
-    files = service_module.OWN_FILES + 2 * service_module.WORKER_FILES + 40
+    files = service_module.OWN_FILES + 3 * service_module.WORKER_FILES + 40
     limit = textwrap.dedent(
         f"""
         import os, resource, sys

@@ -47,7 +47,7 @@ def wolf():
     logging.getLogger("pig").warning("first\\nsecond")
     raise ValueError("\\x1b[31mpuff\\x1b[0m [bold]")
 
-@task
+@task(name="tale:teller")
 def teller(count):
     for n in range(count):
         print("told", n)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,7 @@ def test_a_supervisor_is_dead_when_the_kill_returns(home: Path) -> None:
     with Runtime(home, app="kit_tasks", workers=1) as rt:
         pid = rt.supervisor_pid
         kill_supervisor(rt)
-        assert not Path(f"/proc/{pid}/cmdline").exists() or Path(f"/proc/{pid}/cmdline").read_bytes() == b""
+        with suppress(FileNotFoundError):  # unless it is still a zombie
+            assert Path(f"/proc/{pid}/cmdline").read_bytes() == b""
         assert rt.run(app.add, 1, 2, timeout=20) == 3
         assert rt.supervisor_pid != pid

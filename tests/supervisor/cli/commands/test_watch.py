@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def test_it_follows_a_task_and_exits_with_its_state(served: Stage):
-    id = served("start", "app:teller", "3").out.strip()
+    id = served("start", "tale:teller", "3").out.strip()
     answer = served("watch", id)
     assert answer.code == ExitCode.OK, answer.err
     lines = [line.partition("  ")[2] for line in answer.out.splitlines()]
@@ -33,7 +33,7 @@ def test_it_follows_a_task_and_exits_with_its_state(served: Stage):
 
 
 def test_a_failed_task(served: Stage):
-    id = served("start", "app:teller", "--", "-1").out.strip()
+    id = served("start", "tale:teller", "--", "-1").out.strip()
     answer = served("watch", id)
     assert answer.code == ExitCode.TASK_FAILED
     assert "end  failed: ValueError: nothing to tell" in answer.out
