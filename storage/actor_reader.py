@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import heapq
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractContextManager
 from itertools import islice
 from typing import NamedTuple, TypeVar
 
 from ..actors.errors import StoreCorrupt
 from .live_rows import keys_by_age, record_of
 from .shared_view import Snapshot
+from .snapshot_reader import SnapshotReader
 from .tables import actor_rows
 from .tables.actor_rows import DeadLetterRow, Range, ReminderRow
 from .tables.schema import ID_BYTES, Lane, Table, actor_sort, after_prefix, live_id
@@ -28,12 +27,8 @@ class ActorName(NamedTuple):
     """None for none."""
 
 
-class ActorReader(ABC):
+class ActorReader(SnapshotReader):
     """Reads of class actors. Each answer comes from one snapshot; a damaged row raises StoreCorrupt, which names it."""
-
-    @abstractmethod
-    def _read(self) -> AbstractContextManager[Snapshot]:
-        """The snapshot that an answer comes from."""
 
     def actor_id(self, class_name: str, name: str) -> bytes | None:
         """The living actor of this class and name; None if there is none."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
@@ -15,6 +15,7 @@ from ..actors.events.pattern import ONE, PatternMap
 from ..actors.ids import id_bytes
 from .search import SECONDS
 from .shared_view import Snapshot
+from .snapshot_reader import SnapshotReader
 from .tables import event_rows
 from .tables.event_rows import EVENT, UNMATCHED, EventRow
 from .tables.schema import Table, after_prefix
@@ -37,11 +38,8 @@ class EventRows:
     stopped: bool = False
 
 
-class EventReader:
+class EventReader(SnapshotReader):
     """Reads of events. Each answer comes from one snapshot; a damaged row raises StoreCorrupt, which names it."""
-
-    def _read(self) -> AbstractContextManager[Snapshot]:
-        raise NotImplementedError
 
     def event(self, id: str) -> EventRow | None:
         """The event with this id; None if there is none."""

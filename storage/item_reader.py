@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
 from typing import Final, NamedTuple
 
 import msgpack
 
 from ..actors.errors import StoreCorrupt
 from .shared_view import Snapshot
+from .snapshot_reader import SnapshotReader
 from .tables.item_rows import END, ITEM, LOG, TRY, Head, head_key, item_key, place_of, unpack_row
 from .tables.record import Record
 from .tables.schema import Table, after_prefix, log_key
@@ -65,11 +65,8 @@ class StreamPage(NamedTuple):
     record: Record | None
 
 
-class ItemReader:
+class ItemReader(SnapshotReader):
     """Reads of what tasks have published. A damaged row raises StoreCorrupt, which names it."""
-
-    def _read(self) -> AbstractContextManager[Snapshot]:
-        raise NotImplementedError
 
     def happened(self, stream: bytes, after: Place, task: bytes | None = None) -> StreamPage:
         """What has happened in a stream behind a place: all of it, or only what this task did."""

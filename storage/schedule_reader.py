@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
 from itertools import islice
 
 from ..actors.errors import StoreCorrupt
-from .shared_view import Snapshot
+from .snapshot_reader import SnapshotReader
 from .tables import schedule_rows
 from .tables.schedule_rows import Entry, ScheduleRow
 from .tables.schema import Table
 
 
-class ScheduleReader:
+class ScheduleReader(SnapshotReader):
     """Reads of schedules. Each answer comes from one snapshot; a damaged row raises StoreCorrupt, which names it."""
-
-    def _read(self) -> AbstractContextManager[Snapshot]:
-        raise NotImplementedError
 
     def schedule(self, key: str) -> ScheduleRow | None:
         """The schedule with this key; None if there is none."""

@@ -6,7 +6,6 @@ import heapq
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final, TypeVar
@@ -15,6 +14,7 @@ from ..actors.errors import StoreCorrupt, StoreError
 from .live_rows import parsed
 from .search import SECONDS, is_indexed
 from .shared_view import Snapshot
+from .snapshot_reader import SnapshotReader
 from .tables import failure_rows
 from .tables.attempt_rows import Run, run_number
 from .tables.failure_rows import Part
@@ -67,11 +67,8 @@ class Groups:
     """If its time was over: up to which time it has looked back, in seconds since the epoch."""
 
 
-class StatsReader:
+class StatsReader(SnapshotReader):
     """Reads of what has ended. Each answer comes from one snapshot; a damaged row raises StoreCorrupt."""
-
-    def _read(self) -> AbstractContextManager[Snapshot]:
-        raise NotImplementedError
 
     def runs(self, id: bytes) -> list[tuple[int, Run]]:
         """The stored runs of a task with their numbers, oldest first."""

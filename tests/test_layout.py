@@ -42,6 +42,8 @@ UNTESTED = {
     "supervisor/execution/turn_failures.py": "tests/supervisor/execution/test_turns.py: the deaths and timeouts there",
     "supervisor/worker/actor_host.py": "tests/supervisor/worker/test_worker.py: every worker there is one",
     "storage/query_fit.py": "tests/storage/test_search.py: every search there asks it",
+    "actors/task/additions.py": "tests/actors/events/test_handler.py, tests/actors/schedules/test_declaration.py",
+    "storage/snapshot_reader.py": "tests/storage: every reader there is one",
     "storage/streams.py": "tests/supervisor/client/test_event_calls.py: every list of streams there comes from it",
     "supervisor/client/pages.py": "tests/scenarios/test_searching.py, tests/supervisor/client/test_event_calls.py",
     "supervisor/client/searches.py": "tests/scenarios/test_searching.py: every search there is one of its pages",

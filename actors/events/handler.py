@@ -2,35 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final, ParamSpec, TypeVar, overload
+from typing import Any, Final
 
 from ..errors import InvalidOption, InvalidTask
 from ..task import parameters
-from ..task.declaration import Task, task
+from ..task.additions import Addition, task_of
+from ..task.declaration import Task
 from .pattern import check_pattern
 
-P = ParamSpec("P")
-R = TypeVar("R")
-
-#: Seconds that an attempt of a handler may run if `@on` declares it.
-TIMEOUT: Final = 300.0
 #: Patterns of one handler.
 PATTERNS_LIMIT: Final = 100
 
 
-class _Handler:
-    """What type checkers are told of `@on(…)`: a task stays what it is, a function becomes one."""
-
-    @overload
-    def __call__(self, body: Task[P, R], /) -> Task[P, R]: ...
-    @overload
-    def __call__(self, body: Callable[P, R], /) -> Task[P, R]: ...
-    def __call__(self, body: Any, /) -> Any:
-        raise NotImplementedError
-
-
-def on(pattern: str, /, **options: Any) -> _Handler:
+def on(pattern: str, /, **options: Any) -> Addition:
     """Run this function, or this task, for every event whose name matches the pattern.
 
     `@on("order.*", retry=5)` on a function declares a task with these options (those of `@task`) and a timeout of
@@ -43,31 +27,15 @@ def on(pattern: str, /, **options: Any) -> _Handler:
     checked = check_pattern(pattern)
 
     def handle(body: Any) -> Any:
-        if isinstance(body, Task):
-            _check_no_options(body, options)
-            handler = body
-        else:
-            handler = task(**{"timeout": TIMEOUT, **options})(body)
+        handler = task_of(body, options, "@on")
         _add(handler, checked)
         return handler
 
-    return handle  # type: ignore[return-value]
-
-
-def _check_no_options(handler: Task[..., Any], options: dict[str, Any]) -> None:
-    if handler.changes:
-        raise InvalidTask(f"{handler.name}: put @on on the task itself, not on a copy made by .options()")
-    if options:
-        raise InvalidOption(
-            f"{handler.name} is declared below already: give {', '.join(options)} there, to @task or to the lowest @on"
-        )
+    return handle
 
 
 def _add(handler: Task[..., Any], pattern: str) -> None:
-    if handler.is_class or handler.body is None:
-        raise InvalidTask(f"@on goes on a function or a task, not on {handler.name}")
-    if handler.refusal is not None:
-        raise InvalidTask(handler.refusal)
+    assert handler.body is not None
     least, most = parameters.positional(handler._signature)
     if not least <= 1 <= most:
         raise InvalidTask(

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime
-from typing import Any, Final, NamedTuple, ParamSpec, TypeVar, overload
+from typing import Any, Final, NamedTuple
 
 from ..errors import InvalidOption, InvalidTask
 from ..task import parameters
-from ..task.declaration import Task, task
+from ..task.additions import Addition, task_of
+from ..task.declaration import Task
 from .definition import Definition, Missed, Overlap, check_key
 
-P = ParamSpec("P")
-R = TypeVar("R")
-
-#: Seconds that an attempt may run if `@cron` or `@every` declares the task.
-TIMEOUT: Final = 300.0
 #: Schedules of one task.
 MOST: Final = 100
 
@@ -27,17 +22,6 @@ class Declared(NamedTuple):
 
     key: str
     definition: Definition
-
-
-class _Scheduled:
-    """What type checkers are told of `@cron(…)`: a task stays what it is, a function becomes one."""
-
-    @overload
-    def __call__(self, body: Task[P, R], /) -> Task[P, R]: ...
-    @overload
-    def __call__(self, body: Callable[P, R], /) -> Task[P, R]: ...
-    def __call__(self, body: Any, /) -> Any:
-        raise NotImplementedError
 
 
 def cron(
@@ -55,7 +39,7 @@ def cron(
     limit: int | None = None,
     pause_after: int | None = None,
     **options: Any,
-) -> _Scheduled:
+) -> Addition:
     """Run this function, or this task, whenever the cron expression is due in the time zone (UTC by default).
 
     On a function it declares a task with these further options (those of `@task`) and a timeout of 300 s. Above `@task`
@@ -92,7 +76,7 @@ def every(
     limit: int | None = None,
     pause_after: int | None = None,
     **options: Any,
-) -> _Scheduled:
+) -> Addition:
     """Run this function, or this task, every so many seconds, at least 1: counted from `start`, or else from the first
     time that a supervisor has loaded it. See `cron`.
     """
@@ -116,39 +100,19 @@ def _given(name: str, value: Any) -> Any:
     return value
 
 
-def _decorator(definition: Definition, key: str | None, options: dict[str, Any]) -> _Scheduled:
+def _decorator(definition: Definition, key: str | None, options: dict[str, Any]) -> Addition:
     if key is not None:
         check_key(key)
 
     def schedule(body: Any) -> Any:
-        if isinstance(body, Task):
-            _check_no_options(body, options)
-            scheduled = body
-        else:
-            scheduled = task(**{"timeout": TIMEOUT, **options})(body)
+        scheduled = task_of(body, options, "@cron or @every")
         _add(scheduled, key, definition)
         return scheduled
 
-    return schedule  # type: ignore[return-value]
-
-
-def _check_no_options(scheduled: Task[..., Any], options: dict[str, Any]) -> None:
-    if scheduled.changes:
-        raise InvalidTask(
-            f"{scheduled.name}: put @cron or @every on the task itself, not on a copy made by .options()"
-        )
-    if options:
-        raise InvalidOption(
-            f"{scheduled.name} is declared below already: give {', '.join(options)} there, to @task or to the lowest "
-            "decorator"
-        )
+    return schedule
 
 
 def _add(scheduled: Task[..., Any], key: str | None, definition: Definition) -> None:
-    if scheduled.is_class or scheduled.body is None:
-        raise InvalidTask(f"@cron and @every go on a function or a task, not on {scheduled.name}")
-    if scheduled.refusal is not None:
-        raise InvalidTask(scheduled.refusal)
     if parameters.positional(scheduled._signature)[0] > 0:
         raise InvalidTask(
             f"{scheduled.name} needs arguments, and a schedule that is declared gives none: give its parameters "

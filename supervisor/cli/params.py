@@ -202,6 +202,30 @@ class MetadataType(ParamType):
         return key, text
 
 
+def limit_option(what: str, default: int = 50) -> Callable[[F], F]:
+    """The option `--limit` of a list; 0 stands for all."""
+    return click.option(
+        "-n",
+        "--limit",
+        type=click.IntRange(min=0),
+        default=default,
+        show_default=True,
+        metavar="N",
+        help=f"Show at most N {what}; 0 for all.",
+    )
+
+
+def quiet_option(what: str = "ids") -> Callable[[F], F]:
+    """The option `--quiet` of a list; see `check_quiet`."""
+    return click.option("-q", "--quiet", is_flag=True, help=f"Print the {what} only, one on each line.")
+
+
+def check_quiet(quiet: bool, as_json: bool, what: str = "ids") -> None:
+    """UsageError for a list that is to be printed in two ways."""
+    if quiet and as_json:
+        raise click.UsageError(f"--quiet prints {what}; it does not go with --json")
+
+
 def metadata_option(help: str) -> Callable[[F], F]:
     """The option `--meta`, a mapping; None if it is not given."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, TypeVar
@@ -19,16 +20,18 @@ Time = float | datetime
 """Seconds since the epoch, or a datetime with a time zone."""
 
 
-class Scheduling:
+class Scheduling(ABC):
     """The part of a runtime that makes schedules, changes them and reads them."""
 
     _schedules: ScheduleCalls
 
+    @abstractmethod
     def _deadline(self, timeout: float | None) -> Deadline:
-        raise NotImplementedError
+        """The limit of one call."""
 
+    @abstractmethod
     def _do(self, steps: Steps[T], deadline: Deadline, *, long: bool = False) -> T:
-        raise NotImplementedError
+        """Carry out the steps of a call."""
 
     def schedule(
         self,

@@ -88,7 +88,7 @@ class StreamItems:
         """Items of the attempt that runs; see `check_items`."""
         record = task.record
         self._add(task, record.stream, bodies)
-        # A method of an actor publishes into the stream of its message, and whoever watches the actor sees it, too.
+        # A method of an actor publishes into the stream of its message, and a watch of the actor shows it, too.
         if stream != record.stream and not is_over(self._store, stream):
             self._add(task, stream, bodies)
 
@@ -129,7 +129,7 @@ class StreamItems:
         elif task.told:
             kind, what = END, str(task.record.state)
         else:
-            return  # whoever watches it finds its end in its record
+            return  # a watch finds its end in its record
         message = (None, None) if error is None else error[:2]
         stream = task.record.stream
         self._mark(task, stream, self._of(stream), kind, self._commits.clock.time(), what, *message)

@@ -23,7 +23,7 @@ from ...text import value_json
 from .. import lookup
 from ..command import LazyGroup, command
 from ..display import screen, task_text, units
-from ..params import ACTOR, json_option
+from ..params import ACTOR, check_quiet, json_option, limit_option, quiet_option
 from ..session import current
 from .tasks import arguments_of, note_absence, note_code, waits_for, with_ids
 
@@ -50,18 +50,6 @@ def actor() -> None:
     """
 
 
-def _limit_option(what: str) -> Callable[[Any], Any]:
-    return click.option(
-        "-n",
-        "--limit",
-        type=click.IntRange(min=0),
-        default=50,
-        show_default=True,
-        metavar="N",
-        help=f"Show at most N {what}; 0 for all.",
-    )
-
-
 def ref_argument() -> Callable[[Any], Any]:
     return click.argument("ref", type=ACTOR, metavar="REF")
 
@@ -69,16 +57,15 @@ def ref_argument() -> Callable[[Any], Any]:
 @command("ls", short_help="List the actors that are alive.")
 @click.argument("cls", metavar="[CLASS]", required=False)
 @click.option("--prefix", default="", metavar="TEXT", help="Only actors whose names start with this.")
-@_limit_option("actors")
-@click.option("-q", "--quiet", is_flag=True, help="Print the ids only, one on each line.")
+@limit_option("actors")
+@quiet_option()
 @json_option("Print a JSON array of actors.")
 def actor_ls(cls: str | None, prefix: str, limit: int, quiet: bool, as_json: bool) -> None:
     """List the actors that are alive: of this class or of all, the oldest first, or by name with --prefix.
 
     CLASS is its full name, as module:Class, or its short one.
     """
-    if quiet and as_json:
-        raise click.UsageError("--quiet prints ids; it does not go with --json")
+    check_quiet(quiet, as_json)
     with current().reader() as reader:
         classes = None if cls is None else lookup.actor_classes(reader, cls) or [cls]
         names = reader.actors(classes, prefix=prefix, limit=limit + 1 if limit else None)
@@ -182,7 +169,7 @@ def _method_of(letter: bytes) -> str | None:
     metavar="[PREFIX]",
     help="The rows of its storage instead, or those whose keys start with PREFIX. Give it after REF.",
 )
-@_limit_option("rows of storage")
+@limit_option("rows of storage")
 @json_option("Print the attributes on one line, or a JSON object for each row of storage, one on each line.")
 def actor_state(ref: str, storage: str | None, limit: int, as_json: bool) -> None:
     """Print the attributes of an actor as JSON, as of its last commit; null if nothing of it is on disk."""
@@ -239,15 +226,14 @@ def _storage(reader: Reader, id: bytes, prefix: str, limit: int | None) -> Itera
 
 @command("dead", short_help="List the messages that an actor could not handle.")
 @ref_argument()
-@click.option("-q", "--quiet", is_flag=True, help="Print the ids only, one on each line.")
+@quiet_option()
 @json_option("Print a JSON array of dead letters.")
 def actor_dead(ref: str, quiet: bool, as_json: bool) -> None:
     """List the messages that an actor could not handle, oldest first, with their errors.
 
     `understudy actor redrive` sends them again. --json also has the tracebacks.
     """
-    if quiet and as_json:
-        raise click.UsageError("--quiet prints ids; it does not go with --json")
+    check_quiet(quiet, as_json)
     with current().reader() as reader:
         letters = dead_letters(reader, lookup.find_actor(reader, ref).id)
     if as_json:

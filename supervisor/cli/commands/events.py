@@ -18,7 +18,7 @@ from ...client.event_calls import record_of, stream_in, stream_info
 from .. import lookup
 from ..command import LazyGroup, command
 from ..display import screen, units
-from ..params import JSON, json_option
+from ..params import JSON, check_quiet, json_option, limit_option, quiet_option
 from ..session import current
 
 #: Each command of a group and its module, relative to `understudy.supervisor.cli`.
@@ -55,21 +55,12 @@ def document(event: EventRecord) -> dict[str, Any]:
 @command("list", short_help="List events, newest first.")
 @click.argument("pattern", required=False)
 @click.option("--unmatched", is_flag=True, help="Only events that nothing handled and nobody listened to.")
-@click.option(
-    "-n",
-    "--limit",
-    type=click.IntRange(min=0),
-    default=50,
-    show_default=True,
-    metavar="N",
-    help="Show at most N events; 0 for all.",
-)
-@click.option("-q", "--quiet", is_flag=True, help="Print the ids only, one on each line.")
+@limit_option("events")
+@quiet_option()
 @json_option("Print a JSON array of events.")
 def events_list(pattern: str | None, unmatched: bool, limit: int, quiet: bool, as_json: bool) -> None:
     """List events, newest first: all, or those whose names match PATTERN, as order.paid or 'order.*'."""
-    if quiet and as_json:
-        raise click.UsageError("--quiet prints ids; it does not go with --json")
+    check_quiet(quiet, as_json)
     if pattern is not None:
         check_pattern(pattern)
     with current().reader() as reader:
@@ -163,21 +154,12 @@ def _answer(made: EventInfo, as_json: bool) -> None:
 
 
 @command("list", short_help="List streams, those with the newest tasks and events first.")
-@click.option(
-    "-n",
-    "--limit",
-    type=click.IntRange(min=0),
-    default=50,
-    show_default=True,
-    metavar="N",
-    help="Show at most N streams; 0 for all.",
-)
-@click.option("-q", "--quiet", is_flag=True, help="Print the ids only, one on each line.")
+@limit_option("streams")
+@quiet_option()
 @json_option("Print a JSON array of streams.")
 def streams_list(limit: int, quiet: bool, as_json: bool) -> None:
     """List streams, those with the newest tasks and events first. A task alone is none."""
-    if quiet and as_json:
-        raise click.UsageError("--quiet prints ids; it does not go with --json")
+    check_quiet(quiet, as_json)
     with current().reader() as reader:
         rows = reader.streams(limit + 1 if limit else None, seconds=None).streams
         found = [stream_info(reader, *row) for row in rows[: limit or None]]

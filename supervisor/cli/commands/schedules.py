@@ -13,7 +13,7 @@ from ....actors.schedules.info import Occurrence, ScheduleInfo
 from ...client.schedule_calls import STATES, history_of, info_of, next_times, row_of
 from ..command import LazyGroup, command
 from ..display import screen, units
-from ..params import MOMENT, json_option
+from ..params import MOMENT, check_quiet, json_option, limit_option, quiet_option
 from ..session import current
 
 SCHEDULE_COMMANDS: Final = dict.fromkeys(
@@ -53,22 +53,13 @@ def occurrence(each: Occurrence) -> dict[str, Any]:
 
 @command("list", short_help="List schedules.")
 @click.option("--state", type=click.Choice(STATES), help="Only schedules in this state.")
-@click.option(
-    "-n",
-    "--limit",
-    type=click.IntRange(min=0),
-    default=100,
-    show_default=True,
-    metavar="N",
-    help="Show at most N schedules; 0 for all.",
-)
+@limit_option("schedules", 100)
 @click.option("--after", metavar="KEY", help="Only those whose keys sort behind this one.")
-@click.option("-q", "--quiet", is_flag=True, help="Print the keys only, one on each line.")
+@quiet_option("keys")
 @json_option("Print a JSON array of schedules.")
 def schedules_list(state: str | None, limit: int, after: str | None, quiet: bool, as_json: bool) -> None:
     """List schedules, sorted by key."""
-    if quiet and as_json:
-        raise click.UsageError("--quiet prints keys; it does not go with --json")
+    check_quiet(quiet, as_json, "keys")
     with current().reader() as reader:
         rows = reader.schedules(state=state, limit=limit + 1 if limit else None, after=after)
     found = [info_of(row) for row in rows[: limit or None]]

@@ -30,7 +30,7 @@ from ..display import screen, task_text, units
 from ..end_wait import await_end
 from ..exit_codes import ExitCode
 from ..failures import CliError
-from ..params import DURATION, STATE, id_argument, json_option, metadata_option
+from ..params import DURATION, STATE, id_argument, json_option, limit_option, metadata_option, quiet_option
 from ..session import current
 
 #: Tasks read from one snapshot of the store.
@@ -58,20 +58,12 @@ WIDE = 120
     "--older", type=DURATION, metavar="AGE", help="Only tasks created longer ago than this: 10m, 2h, 1d."
 )
 @click.option("--newer", type=DURATION, metavar="AGE", help="Only tasks created more recently than this.")
-@click.option(
-    "-n",
-    "--limit",
-    type=click.IntRange(min=0),
-    default=50,
-    show_default=True,
-    metavar="N",
-    help="Show at most N tasks; 0 for all.",
-)
+@limit_option("tasks")
 @click.option("--watch", is_flag=True, help="Show the list and update it until q or Ctrl-C.")
 @click.option(
     "--interval", type=DURATION, default="1s", show_default=True, help="Time between two updates of --watch."
 )
-@click.option("-q", "--quiet", is_flag=True, help="Print the ids only, one on each line.")
+@quiet_option()
 @json_option("Print a JSON array of tasks; with --watch one on each line.")
 def ps(
     query: str,

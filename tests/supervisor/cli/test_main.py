@@ -94,6 +94,6 @@ def test_completion_offers_commands_and_ids(served: Stage):
     words = served.shell(_UNDERSTUDY_COMPLETE="bash_complete", COMP_WORDS="understudy sh", COMP_CWORD="1")
     assert words.out == "plain,show\n"
     words = served(
-        _UNDERSTUDY_COMPLETE="bash_complete", COMP_WORDS=f"understudy show {id[:8]}", COMP_CWORD="2"
+        _UNDERSTUDY_COMPLETE="bash_complete", COMP_WORDS=f"understudy show {id[:-4]}", COMP_CWORD="2"
     )
     assert f"plain,{id}\n" in words.out
