@@ -45,6 +45,8 @@ UNTESTED = {
     "actors/task/additions.py": "tests/actors/events/test_handler.py, tests/actors/schedules/test_declaration.py",
     "storage/snapshot_reader.py": "tests/storage: every reader there is one",
     "storage/streams.py": "tests/supervisor/client/test_event_calls.py: every list of streams there comes from it",
+    "supervisor/client/emitting.py": "tests/supervisor/client/test_event_calls.py: its calls are made there",
+    "supervisor/client/runtime_part.py": "tests/supervisor/client: every runtime there has such parts",
     "supervisor/client/pages.py": "tests/scenarios/test_searching.py, tests/supervisor/client/test_event_calls.py",
     "supervisor/client/searches.py": "tests/scenarios/test_searching.py: every search there is one of its pages",
     "actors/schedules/info.py": "tests/supervisor/tasks/test_schedules.py: every schedule there is told as one",

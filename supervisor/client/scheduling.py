@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
 from ...actors.schedules.definition import Missed, Overlap
 from ...actors.schedules.info import Occurrence, ScheduleInfo, ScheduleState
-from .deadline import Deadline
+from .runtime_part import RuntimePart
 from .schedule_calls import ScheduleCalls, ScheduleLike
 from .start_rows import TaskLike
-from .steps import Steps
 
 T = TypeVar("T")
 
@@ -20,18 +18,10 @@ Time = float | datetime
 """Seconds since the epoch, or a datetime with a time zone."""
 
 
-class Scheduling(ABC):
+class Scheduling(RuntimePart):
     """The part of a runtime that makes schedules, changes them and reads them."""
 
     _schedules: ScheduleCalls
-
-    @abstractmethod
-    def _deadline(self, timeout: float | None) -> Deadline:
-        """The limit of one call."""
-
-    @abstractmethod
-    def _do(self, steps: Steps[T], deadline: Deadline, *, long: bool = False) -> T:
-        """Carry out the steps of a call."""
 
     def schedule(
         self,
