@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from ...actors.errors import TaskNotFound
-from ...actors.ids import new_id
 from ...actors.state import TERMINAL, State
 from ...storage.query import Term, parse
 from ...storage.reader import Reader
@@ -65,6 +64,7 @@ class Bulk:
             if dry_run:
                 done += len(ids)
             else:
+                new_id = self._client.clock.new_id
                 asks: list[Request] = [(Ask.RETRY, id, new_id(), from_scratch, True) for id in ids]
                 done += yield from self._ask_all(deadline, asks)
             yield from self._turn(deadline)

@@ -116,3 +116,10 @@ def test_a_mistake_is_pointed_at_and_changes_nothing(rt: InlineRuntime, call: st
     with pytest.raises(InvalidQuery, match="a query is a text"):
         do(None)
     assert states(rt, "task:waits") == {State.RUNNING: 3}
+
+
+def test_a_retry_is_as_old_as_its_call(rt: InlineRuntime) -> None:
+    rt.wait(rt.start(breaks, 1))
+    rt.clock.advance(86_400)
+    assert rt.retry_where("task:breaks") == 1
+    assert len(rt.search("task:breaks newer:1h")) == 1
