@@ -100,6 +100,10 @@ CASE = Case(
     sizes={"single": 100, "at once": 10_000, "schedules": 100_000, "milliseconds": 10_000},
     short={"single": 5, "at once": 50, "schedules": 50, "milliseconds": 200},
     rounds=1,
+    bounds=(
+        "Each of 10,000 occurrences is a start and a first line, and its schedule is read, advanced and written, which "
+        "takes the supervisor some 120 µs."
+    ),
 )
 
 if __name__ == "__main__":

@@ -34,15 +34,7 @@ CASES = (
 )
 
 #: Those that have no figures on the page yet.
-WITHOUT_FIGURES = (
-    "events",
-    "publish",
-    "actor_asks",
-    "actor_flight",
-    "actor_death",
-    "actor_rest",
-    "schedules",
-)
+WITHOUT_FIGURES: tuple[str, ...] = ()
 
 
 def load(name: str) -> Case:
