@@ -62,6 +62,16 @@ def trigger_facet(field: str, text: str) -> bytes:
     return facet_of(Facet.TRIGGER, f"{field}:{text}")
 
 
+@lru_cache(maxsize=4096)
+def kind_facets(kind: str, event: str | None, schedule: str | None) -> tuple[bytes, ...]:
+    """The facets of the runs of this kind whose trigger names this event or this schedule."""
+    named = [("event", event), ("schedule", schedule)]
+    return (
+        facet_of(Facet.KIND, kind),
+        *(trigger_facet(field, text) for field, text in named if text is not None),
+    )
+
+
 def further_facets(record: Record) -> list[bytes]:
     """The facets of its beginning, besides its name, whose rows it shares with other tasks."""
     facets = []
@@ -70,13 +80,13 @@ def further_facets(record: Record) -> list[bytes]:
     if record.origin is not None:
         facets.append(facet_of_id(Facet.ORIGIN, record.origin))
     if record.kind != TASK:
-        facets.append(facet_of(Facet.KIND, record.kind))
-        if record.trigger is not None:
-            facets += [
-                trigger_facet(field, text)
-                for field in ("event", "schedule")
-                if isinstance(text := record.trigger.get(field), str)
-            ]
+        trigger = record.trigger or {}
+        event, schedule = trigger.get("event"), trigger.get("schedule")
+        facets += kind_facets(
+            record.kind,
+            event if isinstance(event, str) else None,
+            schedule if isinstance(schedule, str) else None,
+        )
     return facets
 
 
@@ -140,10 +150,12 @@ class Moves:
         self._append(record.id)
         # Most new tasks have neither an origin nor any of the fields that few records have.
         if before is None and (record.origin is not None or record.stream != record.id or record.__dict__):
+            id, entered = record.id, self._entered
             for facet in further_facets(record):
-                self._entered[facet].append(record.id)
-            for facet in single_facets(record):
-                self._single[single(facet, record.id)] = b""
+                entered[facet].append(id)
+            if record.key is not None or record.retry_of is not None:
+                for facet in single_facets(record):
+                    self._single[single(facet, id)] = b""
         return now
 
     def add(self, record: Record) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 from ...actors import values
@@ -60,12 +60,24 @@ def row_of(
     limit: int = values.VALUE_LIMIT,
 ) -> EmitRow:
     """The row of an event that is emitted here and now. InvalidOption, UnencodableValue, ValueTooLarge."""
+    origin, stream = lineage_here() or (None, None)
+    if stream_id is not None:
+        stream = id_bytes(stream_id)
+    return _row(clock, name, data, id, origin, stream, limit)
+
+
+def _row(
+    clock: Clock,
+    name: str,
+    data: Any,
+    id: str | None,
+    origin: bytes | None,
+    stream: bytes | None,
+    limit: int,
+) -> EmitRow:
     check_name(name)
     if id is not None:
         check_id(id)
-    here = lineage_here()
-    origin = here[0] if here else None
-    stream = id_bytes(stream_id) if stream_id is not None else here[1] if here else None
     uid, now = clock.new_id(), clock.time()
     text = id_text(uid)
     event = Event(
@@ -84,13 +96,12 @@ def row_of(
     return EmitRow(uid, id, name, stream, origin, now, packed)
 
 
-def rows_of(clock: Clock, events: Iterable[Any], limit: int) -> list[EmitRow]:
-    """The rows of events as `emit_many` takes them."""
-    rows = []
+def rows_of(clock: Clock, events: Iterable[Any], limit: int) -> Iterator[EmitRow]:
+    """The rows of events as `emit_many` takes them, one after the other."""
+    origin, stream = lineage_here() or (None, None)
     for event in events:
         name, data, *rest = _checked_tuple(event)
-        rows.append(row_of(clock, name, data, rest[0] if rest else None, None, limit))
-    return rows
+        yield _row(clock, name, data, rest[0] if rest else None, origin, stream, limit)
 
 
 class EventCalls:
@@ -114,14 +125,12 @@ class EventCalls:
     def emit_many(self, deadline: Deadline, events: Iterable[Any]) -> Steps[list[EventInfo]]:
         """See `Runtime.emit_many`."""
         limit = (yield from self._client.connected(deadline)).value_limit
-        clock = self._client.clock
         sent: list[tuple[list[EmitRow], Reply]] = []
         rows: list[EmitRow] = []
         size = 0
         infos: list[EventInfo] = []
         try:
-            for event in events:
-                (row,) = rows_of(clock, (event,), limit)
+            for row in rows_of(self._client.clock, events, limit):
                 rows.append(row)
                 size += len(row.packed) + ROW_BYTES
                 if len(rows) >= BATCH_LIMIT or size >= BATCH_BYTES:

@@ -197,7 +197,7 @@ class Events:
         packed: bytes,
     ) -> _Planned:
         """What the commit of this event is to make. EventCycle, ValueTooLarge, InvalidOption if it may not."""
-        depth = 1 + self._depth_of(origin)
+        depth = 1 if origin is None else 1 + self._depth_of(origin)
         # The runtime's own events tell of the end of the longest chain, too.
         if depth > CHAIN_LIMIT + is_own(name):
             raise EventCycle(
@@ -206,13 +206,13 @@ class Events:
                 "pattern that leaves its own events out, or have it stop",
                 name,
             )
-        handlers = sorted(self._table.declared.handlers.match(name))
+        handlers = self._table.declared.handlers.match(name)
         if len(handlers) > self._most_handlers:
             raise InvalidOption(
                 f"event {name} has {len(handlers):,} handlers; the limit of this supervisor is "
                 f"{self._most_handlers:,}. Let fewer patterns match it, or raise event_handlers"
             )
-        listeners = self._listeners(name, packed)
+        listeners = self._listeners(name, packed) if self._listens else ()
         if len(packed) * (len(handlers) + len(listeners)) > COPIES_LIMIT:
             raise ValueTooLarge(
                 f"event {name} takes {len(packed):,} bytes for each of its {len(handlers):,} handlers and "
@@ -225,16 +225,14 @@ class Events:
         row = EventRow(id or id_text(uid), name, at, stream or uid, origin, depth, packed, runs)
         return _Planned(uid, row, id is not None, listeners)
 
-    def _depth_of(self, origin: bytes | None) -> int:
-        if origin is None:
-            return 0
+    def _depth_of(self, origin: bytes) -> int:
         record = self._table.record(origin)
         return 0 if record is None else record.depth
 
-    def _runs(self, handlers: Sequence[str]) -> tuple[tuple[str, bytes], ...]:
-        """These handlers, with the id of a new run for each."""
+    def _runs(self, handlers: Iterable[str]) -> tuple[tuple[str, bytes], ...]:
+        """These handlers, in the order of their names, with the id of a new run for each."""
         new_id = self._commits.clock.new_id
-        return tuple([(handler, new_id()) for handler in handlers])
+        return tuple([(handler, new_id()) for handler in sorted(handlers)])
 
     def _carry_out(self, plans: Sequence[_Planned]) -> list[Emitted]:
         """Put events, their runs and their messages into the open batch."""
@@ -445,7 +443,7 @@ def _end_of(record: Record) -> dict[str, Any]:
 
 
 def _told(row: EventRow) -> Emitted:
-    return Emitted(row.id, row.stream, tuple(run for _, run in row.runs))
+    return Emitted(row.id, row.stream, tuple([run for _, run in row.runs]))
 
 
 def _data_of(packed: bytes) -> Any:

@@ -358,7 +358,7 @@ class ActorHost(ABC):
         posted = list(parts(messages, _message_size))
         more: tuple[Any, ...] = ()
         if items or events:
-            more = list(parts(items, item_size)), rows_of(self.clock, events, self._value_limit)
+            more = list(parts(items, item_size)), list(rows_of(self.clock, events, self._value_limit))
         self._before_acknowledgement()
         return self._ask(actor, Report.CHECKPOINT, value, acked, posted, *more)
 
