@@ -8,6 +8,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final, Literal, Self
 
 from ..checks import check_choice, check_names, check_seconds, check_whole, is_number
@@ -165,8 +166,9 @@ class Definition:
 
     @classmethod
     def unpack(cls, packed: dict[str, Any]) -> Self:
-        """The inverse of `pack`. Fields of a later release are left out."""
-        return cls(**{name: packed[name] for name in NAMES if name in packed})
+        """The inverse of `pack`. Fields of a later release are left out. Many schedules have the same one."""
+        made: Self = _unpacked(cls, *packed.items())
+        return made
 
 
 def check_key(key: object) -> str:
@@ -197,6 +199,11 @@ def _next_interval(every: float, base: float, after: float, least: int) -> float
     while (due := round(base + number * every, 6)) <= after:
         number += 1
     return due
+
+
+@lru_cache(1_000)
+def _unpacked(cls: type[Definition], *packed: tuple[str, Any]) -> Definition:
+    return cls(**{name: value for name, value in packed if name in _DEFAULTS})
 
 
 NAMES: Final = tuple(field.name for field in fields(Definition))

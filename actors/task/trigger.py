@@ -48,6 +48,11 @@ def pack_event(id: str, name: str) -> dict[str, Any]:
     return {"event_id": id, "event": name}
 
 
+def pack_schedule(key: str, at: float) -> dict[str, Any]:
+    """What `Trigger(schedule=key, scheduled_at=at).pack()` gives, as fast: many may be due at once."""
+    return {"schedule": key, "scheduled_at": at}
+
+
 NAMES: Final = tuple(field.name for field in fields(Trigger))
 
 register(Trigger, "understudy.Trigger", Trigger.pack, Trigger.unpack)

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import operator
 import struct
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Final, NamedTuple, Self
 
 import msgpack
@@ -90,6 +90,8 @@ class ScheduleRow:
     spans: tuple[Span, ...] = ()
     #: Runs that have not ended, oldest first, and whether each waits for those before it. Not if they may overlap.
     active: tuple[tuple[bytes, bool], ...] = ()
+    #: New rows of its history, which are written with it; None deletes. They are no part of its own row.
+    entered: dict[bytes, bytes | None] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def is_active(self) -> bool:
@@ -127,16 +129,15 @@ class ScheduleRow:
         """A stored schedule; ValueError if the bytes are none."""
         try:
             found = msgpack.unpackb(row, use_list=False)
-            if not found.keys() <= _DEFAULTS.keys():
-                raise ValueError("unknown fields")
+            for name, value in found.items():
+                if not isinstance(value, _TYPES.get(name, ())):
+                    raise ValueError(f"{name!r:.40} is unknown or of the wrong type")
             schedule = cls(key=key, **found)
             if schedule.spans:
                 schedule.spans = tuple(Span(*span) for span in schedule.spans)
-            wrong = [name for name, value in found.items() if not isinstance(value, _TYPES[name])]
-            if wrong:
-                raise ValueError(f"{wrong[0]} of the wrong type")
-            if any(type(run) is not bytes or len(run) != ID_BYTES for run, _ in schedule.active):
-                raise ValueError("a run of the wrong type")
+            for run, _ in schedule.active:
+                if type(run) is not bytes or len(run) != ID_BYTES:
+                    raise ValueError("a run of the wrong type")
         except (ValueError, TypeError, AttributeError, msgpack.UnpackException) as error:
             raise ValueError(f"not a schedule: {error}") from error
         return schedule
@@ -273,9 +274,10 @@ def prune_schedules(store: Any, before: float, most: int) -> int:
 
 
 _PACK: Final = msgpack.Packer(autoreset=True).pack
-_NAMES: Final = tuple(field.name for field in fields(ScheduleRow) if field.name != "key")
+_STORED: Final = [each for each in fields(ScheduleRow) if each.name not in ("key", "entered")]
+_NAMES: Final = tuple(each.name for each in _STORED)
 #: Fields without a default are always stored.
-_DEFAULTS: Final = {field.name: field.default for field in fields(ScheduleRow) if field.name != "key"}
+_DEFAULTS: Final = {each.name: each.default for each in _STORED}
 _ALL: Final = operator.attrgetter(*_NAMES)
 _NUMBER: Final = (float, int)
 _OPTIONAL: Final = (float, int, type(None))

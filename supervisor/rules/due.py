@@ -47,6 +47,8 @@ def judge(
 
     `is_all`: no others are due. Otherwise the last 1,000 may be left out, to be judged with those that follow.
     """
+    if len(due) == 1 and is_all and not pauses and now - due[0].begin <= PAUSE:
+        return [None]
     if missed == "all":
         # Those that run are the last ones, and these are not known before all are.
         first = len(due) - MOST

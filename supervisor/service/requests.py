@@ -477,6 +477,7 @@ class Service:
             await self._commits.settled()
         before = (now if now < float("inf") else self._commits.clock.time()) - self._settings.schedule_keep
         while prune_schedules(self._commits.store, before, PRUNE_STEP):
+            self._schedules.pruned()
             await self._commits.settled()
         while self._table.writes.tallies.sum_up(self._commits.clock.time(), STEPS_STEP):
             await self._commits.settled()

@@ -14,7 +14,7 @@ from ...actors.errors import StoreCorrupt
 from ...actors.schedules.cron import LATEST
 from ...actors.schedules.definition import Definition
 from ...actors.state import State
-from ...actors.task.trigger import SCHEDULE, Trigger
+from ...actors.task.trigger import SCHEDULE, pack_schedule
 from ...storage.tables.record import Record
 from ...storage.tables.schedule_rows import Entry, ScheduleRow
 from ..rules.due import CHANGED, MOST, Due, Pause, judge, step
@@ -45,12 +45,32 @@ class ScheduleRuns:
         self._rows = rows
         #: Cancels a task.
         self.cancel: Callable[[bytes], bool] = lambda _: False
+        #: Runs of schedules that are written, or about to be. `start` queues them, many at once.
+        self._new: list[tuple[Record, bytes | None]] = []
         #: The schedule that is being changed: the ends of its runs are seen there.
         self._changing: str | None = None
         table.on_scheduled_end = self._ended
 
+    def start(self) -> None:
+        """Queue the runs that were made since the last call. They are committed with their schedules."""
+        if self._new:
+            new, self._new = self._new, []
+            self._table.add(new)
+
+    def drop(self) -> None:
+        """Forget the runs that were made since the last call of `start`: their schedule was not written."""
+        self._new.clear()
+
     def advance(self, row: ScheduleRow, now: float) -> bool:
-        """Deal with the occurrences that are due; whether there are more."""
+        """Deal with the occurrences that are due; whether there are more. `start` is to follow."""
+        made = len(self._new)
+        try:
+            return self._advance(row, now)
+        except BaseException:
+            del self._new[made:]
+            raise
+
+    def _advance(self, row: ScheduleRow, now: float) -> bool:
         before, definition = row.marks, Definition.unpack(row.definition)
         due: list[Due] = []
         at, begin = row.next, row.begin
@@ -67,8 +87,9 @@ class ScheduleRuns:
         self._settle(row, definition, due, judged)
         if row.next is None and row.ended is None:
             self.end(row, OVER)
-        # Occurrences before `last` are over, and so are the pauses that lie before it.
-        row.spans = tuple(span for span in row.spans if row.next is not None and row.next <= span.end)
+        if row.spans:
+            # Occurrences before `last` are over, and so are the pauses that lie before it.
+            row.spans = tuple(span for span in row.spans if row.next is not None and row.next <= span.end)
         self._rows.put(row, before)
         return not is_all or len(judged) < len(due)
 
@@ -128,7 +149,10 @@ class ScheduleRuns:
         by: str | None = None,
         id: bytes | None = None,
     ) -> bytes:
-        """Make a run with its entry of the history; its id. One that `waits` begins when those before it have ended."""
+        """Make a run with its entry of the history; its id. One that `waits` begins when those before it have ended.
+
+        `start` is to follow.
+        """
         now = self._clock.time()
         run = self._clock.new_id() if id is None else id
         options, metadata = row.options, None
@@ -146,12 +170,12 @@ class ScheduleRuns:
             None,
             LATEST if waits else None,
         )
-        record.kind, record.trigger = SCHEDULE, Trigger(schedule=row.key, scheduled_at=at).pack()
+        record.kind, record.trigger = SCHEDULE, pack_schedule(row.key, at)
         if row.depth:
             record.depth = row.depth
         if metadata is not None:
             record.metadata = metadata
-        self._table.add([(record, row.args)])
+        self._new.append((record, row.args))
         row.runs += 1
         if definition.overlap != "allow":
             row.active = (*row.active, (run, waits))
@@ -169,6 +193,7 @@ class ScheduleRuns:
 
     def _cancel_active(self, row: ScheduleRow) -> None:
         """Cancel the runs of a schedule that have not ended. Those that run end later."""
+        self.start()
         self._changing = row.key
         try:
             # The newest first: so no end of one releases another.
@@ -196,6 +221,8 @@ class ScheduleRuns:
         changed = self._count(row, record.state) | self._let_go(row, task.id)
         if changed:
             self._rows.put(row, before)
+        else:
+            self._rows.keep(row)
 
     def _count(self, row: ScheduleRow, state: State) -> bool:
         """Count failures in a row; whether the schedule has changed."""

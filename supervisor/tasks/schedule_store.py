@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from typing import Final
 
 from ...actors.errors import ScheduleNotFound, StoreCorrupt
 from ...storage.store import Store
@@ -16,12 +17,17 @@ log = logging.getLogger("understudy")
 Marks = tuple[float | None, float | None, bool]
 NEW: Marks = (None, None, False)
 
+#: Schedules in memory. One that is due is read and written twice, when its run begins and when it ends.
+KEPT_ROWS: Final = 10_000
+
 
 class ScheduleStore:
-    """All schedules of a home. They are on disk only; memory has the earliest time."""
+    """All schedules of a home. They are on disk; memory has the earliest time, and those that were written last."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        #: Schedules as they are stored. One that is being changed is not here, so a change that fails leaves nothing.
+        self._rows: dict[str, ScheduleRow] = {}
         packed = store.get(Table.SCHEDULES, schedule_rows.COUNT)
         #: How many have not ended.
         self.count = int(packed or 0)
@@ -36,13 +42,10 @@ class ScheduleStore:
 
     def find(self, key: str) -> ScheduleRow | None:
         """The schedule of this key; None if there is none. StoreCorrupt for one that cannot be read."""
-        packed = self._store.get(Table.SCHEDULES, schedule_rows.row_key(key))
-        try:
-            return None if packed is None else ScheduleRow.unpack(key, packed)
-        except ValueError as error:
-            raise StoreCorrupt(
-                f"schedule {key} is damaged; run `understudy check`", problems=[str(error)]
-            ) from error
+        row = self._rows.pop(key, None)
+        if row is not None:
+            return row
+        return _unpacked(key, self._store.get(Table.SCHEDULES, schedule_rows.row_key(key)))
 
     def known(self, key: str) -> ScheduleRow:
         """As `find`; ScheduleNotFound if there is none."""
@@ -53,23 +56,35 @@ class ScheduleStore:
 
     def put(self, row: ScheduleRow, before: Marks) -> None:
         """Write a schedule with the open batch. `before`: its marks as they are stored; NEW for a new one."""
-        put, delete = self._store.put, self._store.delete
-        put(Table.SCHEDULES, schedule_rows.row_key(row.key), row.pack())
+        key = row.key
+        rows, row.entered = row.entered, {}
+        rows[schedule_rows.row_key(key)] = row.pack()
         due, ended, declared = row.marks
         if before[0] is not None and before[0] != due:
-            delete(Table.SCHEDULES, schedule_rows.due_key(before[0], row.key))
+            rows[schedule_rows.due_key(before[0], key)] = None
         if due is not None and due != before[0]:
-            put(Table.SCHEDULES, schedule_rows.due_key(due, row.key), b"")
+            rows[schedule_rows.due_key(due, key)] = b""
             if self.first is None or due < self.first:
                 self.first = due
         if before[1] is not None and before[1] != ended:
-            delete(Table.SCHEDULES, schedule_rows.ended_key(before[1], row.key))
+            rows[schedule_rows.ended_key(before[1], key)] = None
         if ended is not None and ended != before[1]:
-            put(Table.SCHEDULES, schedule_rows.ended_key(ended, row.key), b"")
-        if declared and not before[2]:
-            put(Table.SCHEDULES, schedule_rows.declared_key(row.key), b"")
-        elif before[2] and not declared:
-            delete(Table.SCHEDULES, schedule_rows.declared_key(row.key))
+            rows[schedule_rows.ended_key(ended, key)] = b""
+        if declared != before[2]:
+            rows[schedule_rows.declared_key(key)] = b"" if declared else None
+        size = sum(len(name) + len(value or b"") for name, value in rows.items())
+        self._store.batch.merge(Table.SCHEDULES, rows, size)
+        self.keep(row)
+
+    def keep(self, row: ScheduleRow) -> None:
+        """Keep a schedule that was found, and not changed since, in memory."""
+        if len(self._rows) >= KEPT_ROWS:
+            del self._rows[next(iter(self._rows))]
+        self._rows[row.key] = row
+
+    def pruned(self) -> None:
+        """Rows were deleted by others."""
+        self._rows.clear()
 
     def changed(self, more: int) -> None:
         """So many schedules more have not ended."""
@@ -78,11 +93,11 @@ class ScheduleStore:
             self._store.put(Table.SCHEDULES, schedule_rows.COUNT, b"%d" % self.count)
 
     def enter(self, row: ScheduleRow, entry: Entry) -> None:
-        """Add an entry to a schedule's history. The oldest one goes if there are 1,000 already."""
+        """Add an entry to a schedule's history, to be written with it. The oldest one goes if there are 1,000."""
         row.number += 1
-        self._store.put(Table.SCHEDULES, schedule_rows.entry_key(row.key, row.number), entry.pack())
+        row.entered[schedule_rows.entry_key(row.key, row.number)] = entry.pack()
         if row.number > KEPT:
-            self._store.delete(Table.SCHEDULES, schedule_rows.entry_key(row.key, row.number - KEPT))
+            row.entered[schedule_rows.entry_key(row.key, row.number - KEPT)] = None
 
     def history(self, key: str) -> Iterator[Entry]:
         """The history of a schedule, oldest first; damaged entries are left out."""
@@ -95,14 +110,18 @@ class ScheduleStore:
 
     def due(self, now: float, most: int) -> list[ScheduleRow]:
         """The schedules that are due, at most `most`, by time. A row without its schedule is damage and is removed."""
+        times = [index for index, _ in self._store.look(Table.SCHEDULES, *schedule_rows.due_range(now), limit=most)]
+        keys = [schedule_rows.timed(index)[1] for index in times]
+        missing = [schedule_rows.row_key(key) for key in keys if key not in self._rows]
+        packed = self._store.get_many(Table.SCHEDULES, missing) if missing else {}
         rows = []
-        for index, _ in self._store.look(Table.SCHEDULES, *schedule_rows.due_range(now), limit=most):
-            _, key = schedule_rows.timed(index)
-            try:
-                row = self.find(key)
-            except StoreCorrupt:
-                log.exception("schedule %s does not run, as its row is damaged", key)
-                row = None
+        for index, key in zip(times, keys, strict=True):
+            row = self._rows.pop(key, None)
+            if row is None:
+                try:
+                    row = _unpacked(key, packed.get(schedule_rows.row_key(key)))
+                except StoreCorrupt:
+                    log.exception("schedule %s does not run, as its row is damaged", key)
             if row is None or row.due is None or schedule_rows.due_key(row.due, key) != index:
                 log.error("a schedule's time without the schedule is removed: %s", index.hex())
                 self._store.delete(Table.SCHEDULES, index)
@@ -124,3 +143,12 @@ class ScheduleStore:
             schedule_rows.key_of(key)
             for key, _ in self._store.look(Table.SCHEDULES, start, stop, limit=1 << 30)
         ]
+
+
+def _unpacked(key: str, packed: bytes | None) -> ScheduleRow | None:
+    try:
+        return None if packed is None else ScheduleRow.unpack(key, packed)
+    except ValueError as error:
+        raise StoreCorrupt(
+            f"schedule {key} is damaged; run `understudy check`", problems=[str(error)]
+        ) from error

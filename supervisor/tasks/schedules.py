@@ -200,8 +200,13 @@ class Schedules:
             raise InvalidValue(f"no action on a schedule is called {what!r:.40}")
         row = self._rows.known(key)
         before = row.marks
-        answer = actions[what](row, *args)
+        try:
+            answer = actions[what](row, *args)
+        except BaseException:
+            self.runs.drop()
+            raise
         self._rows.put(row, before)
+        self.runs.start()
         self._set_alarm()
         return answer
 
@@ -269,6 +274,10 @@ class Schedules:
         self._stopped = True
         self._alarm.stop()
 
+    def pruned(self) -> None:
+        """Ended schedules were deleted by others."""
+        self._rows.pruned()
+
     def clock_was_set(self) -> None:
         """The wall clock was set: occurrences are due at its times."""
         self._alarm.look()
@@ -300,6 +309,7 @@ class Schedules:
             except Exception:
                 log.exception("schedule %s is tried again in an hour", row.key)
                 self._rows.put_off(row.key, look_at + TRY_AGAIN)
+        self.runs.start()
         if more:
             self._look_at = look_at
             self._alarm.set(now)
