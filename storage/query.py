@@ -116,6 +116,19 @@ def parse(text: str) -> tuple[Term, ...]:
     return tuple(_Parser(text).terms())
 
 
+def parse_some(text: str) -> tuple[Term, ...]:
+    """As `parse`, for a query of tasks that are to be changed: an empty one, which may be a mistake, is refused."""
+    terms = parse(text)
+    if not terms:
+        raise InvalidQuery(
+            "an empty query fits every task. Say which ones you mean, as in state:queued or task:etl*, or write "
+            "task:* for all",
+            text,
+            1,
+        )
+    return terms
+
+
 class _Parser:
     """One text and the place up to which it is parsed, from 0."""
 

@@ -164,11 +164,10 @@ class Definition:
         """The fields that differ from the defaults, as plain data."""
         return {name: value for name in NAMES if (value := getattr(self, name)) != _DEFAULTS[name]}
 
-    @classmethod
-    def unpack(cls, packed: dict[str, Any]) -> Self:
+    @staticmethod
+    def unpack(packed: dict[str, Any]) -> Definition:
         """The inverse of `pack`. Fields of a later release are left out. Many schedules have the same one."""
-        made: Self = _unpacked(cls, *packed.items())
-        return made
+        return _unpacked(*packed.items())
 
 
 def check_key(key: object) -> str:
@@ -202,8 +201,8 @@ def _next_interval(every: float, base: float, after: float, least: int) -> float
 
 
 @lru_cache(1_000)
-def _unpacked(cls: type[Definition], *packed: tuple[str, Any]) -> Definition:
-    return cls(**{name: value for name, value in packed if name in _DEFAULTS})
+def _unpacked(*packed: tuple[str, Any]) -> Definition:
+    return Definition(**{name: value for name, value in packed if name in _DEFAULTS})
 
 
 NAMES: Final = tuple(field.name for field in fields(Definition))

@@ -19,6 +19,7 @@ from __future__ import annotations
 import operator
 import struct
 from dataclasses import dataclass, field, fields
+from itertools import compress
 from typing import Any, Final, NamedTuple, Self
 
 import msgpack
@@ -117,11 +118,10 @@ class ScheduleRow:
 
     def pack(self) -> bytes:
         """The row's bytes: a msgpack map without the key and what has its default."""
-        fields = zip(_NAMES, _ALL(self), _DEFAULTS.values(), strict=True)
-        # Most are the default itself: no comparison takes place then.
-        packed: bytes = _PACK(
-            {name: value for name, value, default in fields if value is not default and value != default}
-        )
+        values = _ALL(self)
+        # Every default (None, False, 0, an empty tuple) exists once in Python, so no values are compared.
+        changed = map(operator.is_not, values, _DEFAULTS.values())
+        packed: bytes = _PACK(dict(compress(zip(_NAMES, values, strict=True), changed)))
         return packed
 
     @classmethod
@@ -129,9 +129,9 @@ class ScheduleRow:
         """A stored schedule; ValueError if the bytes are none."""
         try:
             found = msgpack.unpackb(row, use_list=False)
-            for name, value in found.items():
-                if not isinstance(value, _TYPES.get(name, ())):
-                    raise ValueError(f"{name!r:.40} is unknown or of the wrong type")
+            wrong = [name for name, value in found.items() if not isinstance(value, _TYPES.get(name, ()))]
+            if wrong:
+                raise ValueError(f"{wrong[0]!r:.40} is unknown or of the wrong type")
             schedule = cls(key=key, **found)
             if schedule.spans:
                 schedule.spans = tuple(Span(*span) for span in schedule.spans)

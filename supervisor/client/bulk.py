@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from ...actors.errors import TaskNotFound
 from ...actors.state import TERMINAL, State
-from ...storage.query import Term, parse
+from ...storage.query import Term, parse_some
 from ...storage.reader import Reader
 from ...storage.tables.record import Record
 from ..wire.messages import Ask
@@ -43,7 +43,7 @@ class Bulk:
 
     def cancel(self, deadline: Deadline, query: str, dry_run: bool) -> Steps[int]:
         """See `Runtime.cancel_where`."""
-        terms = [*parse(query), _in(UNENDED)]
+        terms = [*parse_some(query), _in(UNENDED)]
         done = 0
         for ids in self._pages(terms):
             if dry_run:
@@ -55,7 +55,7 @@ class Bulk:
 
     def retry(self, deadline: Deadline, query: str, from_scratch: bool, dry_run: bool) -> Steps[int]:
         """See `Runtime.retry_where`."""
-        terms = list(parse(query))
+        terms = list(parse_some(query))
         named = any(term.field == "state" and not term.exclude for term in terms)
         terms.append(_in(TERMINAL if named else FAILED))
         done = 0

@@ -303,7 +303,7 @@ class Runtime(Emitting, Scheduling):
         """Cancel the tasks that fit a query and have not ended, page by page; returns how many.
 
         With `dry_run` nothing is cancelled. A call that is ended half way has cancelled some of them; the same call
-        again goes on. Raises InvalidQuery.
+        again goes on. Raises InvalidQuery, also for an empty query.
         """
         check_flag("dry_run", dry_run)
         deadline = self._deadline(timeout)
@@ -320,7 +320,8 @@ class Runtime(Emitting, Scheduling):
         """Retry the ended tasks that fit a query, page by page; returns how many. See `retry`.
 
         Without a term `state:` these are tasks that have failed or timed out. A task that another one retries already
-        is left out, so a call that is ended half way goes on if it is made again. Raises InvalidQuery.
+        is left out, so a call that is ended half way goes on if it is made again. Raises InvalidQuery, also for an
+        empty query.
         """
         check_flag("dry_run", dry_run)
         check_flag("from_scratch", from_scratch)

@@ -110,7 +110,9 @@ class ScheduleStore:
 
     def due(self, now: float, most: int) -> list[ScheduleRow]:
         """The schedules that are due, at most `most`, by time. A row without its schedule is damage and is removed."""
-        times = [index for index, _ in self._store.look(Table.SCHEDULES, *schedule_rows.due_range(now), limit=most)]
+        times = [
+            index for index, _ in self._store.look(Table.SCHEDULES, *schedule_rows.due_range(now), limit=most)
+        ]
         keys = [schedule_rows.timed(index)[1] for index in times]
         missing = [schedule_rows.row_key(key) for key in keys if key not in self._rows]
         packed = self._store.get_many(Table.SCHEDULES, missing) if missing else {}

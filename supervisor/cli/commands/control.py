@@ -14,7 +14,7 @@ import click
 
 from ....actors.errors import NotRunning, SupervisorLost
 from ....actors.ids import id_text
-from ....storage.query import parse
+from ....storage.query import parse_some
 from ...home import Home, Server
 from ...linux.processes import ends_within
 from .. import lookup
@@ -150,7 +150,7 @@ def _do_where(
 ) -> None:
     """Do it to all tasks that fit the query, once they are counted. `verbs`: what is done, was done, and its key."""
     what, done, key = verbs
-    parse(query)
+    parse_some(query)
     # Only those that are counted, not what is started meanwhile.
     query = f"{query} older:{datetime.now(UTC).isoformat()}"
     with ExitStack() as stack:

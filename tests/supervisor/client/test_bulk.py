@@ -57,7 +57,7 @@ def test_all_that_fit_are_cancelled(rt: InlineRuntime) -> None:
     assert rt.cancel_where("task:waits args.0:1?") == 0, "there are none left"
     assert states(rt, "task:waits state:cancelled") == {State.CANCELLED: 10}
     assert rt.cancel_where("state:queued") == 20
-    assert rt.cancel_where("", dry_run=True) == rt.cancel_where("") == 10
+    assert rt.cancel_where("task:*", dry_run=True) == rt.cancel_where("task:*") == 10
     assert states(rt, "task:works") == {State.COMPLETED: 5}
 
 
@@ -74,14 +74,14 @@ def test_failed_tasks_that_fit_are_retried_once(rt: InlineRuntime) -> None:
     # The new ones have failed, too, and nothing retries them so far.
     assert rt.retry_where("task:breaks") == 20
     assert rt.retry_where("state:failed,timed_out", dry_run=True) == 21
-    assert rt.retry_where("") == 21
+    assert rt.retry_where("task:*") == 21
 
 
 def test_other_states_are_retried_if_the_query_names_them(rt: InlineRuntime) -> None:
     rt.start_many(works, range(3))
     rt.start_many(waits, range(3))
     rt.cancel_where("args.0:0")
-    assert rt.retry_where("") == 0
+    assert rt.retry_where("task:*") == 0
     assert rt.retry_where("state:cancelled,running,queued") == 1
     assert rt.retry_where("state:completed task:works") == 3
     assert rt.retry_where("-state:completed", dry_run=True) == 0
@@ -110,6 +110,9 @@ def test_a_mistake_is_pointed_at_and_changes_nothing(rt: InlineRuntime, call: st
     with pytest.raises(InvalidQuery) as caught:
         do("task:waits state:wating")
     assert caught.value.column == 18
+    for empty in ("", "  "):
+        with pytest.raises(InvalidQuery, match=r"state:queued.*task:\* for all"):
+            do(empty)
     for wrong in (1, "no"):
         with pytest.raises(InvalidOption, match="dry_run"):
             do("task:waits", dry_run=wrong)

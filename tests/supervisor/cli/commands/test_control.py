@@ -90,6 +90,7 @@ def test_all_tasks_of_a_query_are_retried_once(served: Stage):
         (["ffff", "--yes"], "go with --where"),
         (["--where", "state:wating"], "there is no state 'wating'"),
         (["--where", "'task"], "the quote ' is not closed"),
+        (["--where", " ", "--yes"], "task:* for all"),
     ],
 )
 def test_a_wrong_query_changes_nothing(served: Stage, command: str, options: list[str], said: str):
@@ -99,10 +100,10 @@ def test_a_wrong_query_changes_nothing(served: Stage, command: str, options: lis
 
 
 def test_a_dry_run_needs_no_supervisor(stage: Stage):
-    assert stage("cancel", "--where", "", "--dry-run").code == ExitCode.HOME_UNUSABLE
+    assert stage("cancel", "--where", "task:*", "--dry-run").code == ExitCode.HOME_UNUSABLE
     stage.home.mkdir(mode=0o700)
-    assert stage("cancel", "--where", "", "--dry-run").out == "there is no task to cancel\n"
-    assert stage("retry", "--where", "", "-y").code == ExitCode.NOT_RUNNING
+    assert stage("cancel", "--where", "task:*", "--dry-run").out == "there is no task to cancel\n"
+    assert stage("retry", "--where", "task:*", "-y").code == ExitCode.NOT_RUNNING
 
 
 def test_only_an_ended_task_is_tried_again(served: Stage, quietly: Callable[..., str]):
