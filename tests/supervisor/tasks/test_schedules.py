@@ -570,3 +570,21 @@ def test_ended_ones_are_pruned_with_their_history():
         assert kinds == {1: 1, 2: 1, 6: 1}
         with pytest.raises(ScheduleNotFound):
             rt.schedule_history(made)
+        with pytest.raises(ScheduleNotFound):
+            rt.pause_schedule(made)
+        # Its key is new again.
+        assert rt.schedule(told, every=1, limit=5, key=made.key).runs == 0
+
+
+def test_an_action_that_is_refused_changes_nothing(rt: InlineRuntime):
+    made = rt.schedule(told, every=HOUR)
+    before = rt.schedule_info(made)
+    for _ in range(2):
+        with pytest.raises(InvalidOption, match="future"):
+            rt.backfill(made, START, START + DAY)
+    rt.cancel_schedule(made)
+    for act in (rt.pause_schedule, rt.resume_schedule):
+        with pytest.raises(InvalidOption, match="has ended"):
+            act(made)
+    assert rt.schedule_info(made).created == before.created
+    assert not rt.schedule_info(made).runs
