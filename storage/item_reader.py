@@ -9,6 +9,7 @@ import msgpack
 from ..actors.errors import StoreCorrupt
 from .shared_view import Snapshot
 from .snapshot_reader import SnapshotReader
+from .tables.index_rows import Facet, facet_of_id, oldest_in
 from .tables.item_rows import END, ITEM, LOG, TRY, Head, head_key, item_key, place_of, unpack_row
 from .tables.record import Record
 from .tables.schema import Table, after_prefix, log_key
@@ -28,8 +29,18 @@ class Place(NamedTuple):
     #: Items that were seen or told to be missing, and lines.
     items: int = 0
     lines: int = 0
-    #: Whether the end of the watched task was seen.
-    ended: bool = False
+    #: `end_number` of the task whose end was seen: of the watched task, or, in the watch of a stream, of its first one
+    #: if its end has no row. 0 for none.
+    ended: int = 0
+
+    def behind_end(self, task: bytes) -> Place:
+        """This place, once the end of this task was seen."""
+        return self._replace(ended=end_number(task))
+
+
+def end_number(task: bytes) -> int:
+    """What stands for a task in `Place.ended`: a cursor may be used for the watch of another task of the stream."""
+    return int.from_bytes(task[-6:]) or 1
 
 
 class Happened(NamedTuple):
@@ -82,7 +93,23 @@ class ItemReader(SnapshotReader):
                     ) from error
             page = _Page(snapshot, stream, after, task)
             at_tip = page.read()
+            if task is None and after == Place():
+                page.add_end(self._first_of(snapshot, stream))
         return StreamPage(page.entries, page.place, at_tip, record)
+
+    def _first_of(self, snapshot: Snapshot, stream: bytes) -> Record | None:
+        """The first task of a stream; None if there is none, or none that can be read."""
+        id: bytes | None = stream
+        row = snapshot.get(Table.TASKS, stream)
+        if row is None:
+            facet = facet_of_id(Facet.STREAM, stream)
+            some = next(snapshot.rows(Table.INDEX, facet, after_prefix(facet)), None)
+            id = None if some is None else oldest_in(*some)
+            row = None if id is None else snapshot.get(Table.TASKS, id)
+        try:
+            return None if row is None or id is None else Record.unpack(id, row)
+        except ValueError:
+            return None
 
 
 class _Page:
@@ -128,19 +155,38 @@ class _Page:
                         self._bytes += len(packed)
                 elif wanted:
                     self._mark(kind, task, attempt, interruptions, time, *rest)
-                    if self.place.ended:
+                    if kind == END and self._task is not None:
                         return True
             if len(self.entries) >= PAGE_ENTRIES or self._bytes >= PAGE_BYTES:
                 return False
         self._miss(items=head.item, lines=head.lines)
         return True
 
+    def add_end(self, first: Record | None) -> None:
+        """Put the end of the first task of the stream before all else if it told nothing and was alone until then.
+
+        Such an end has no row.
+        """
+        if first is None or first.ended is None or self._head != Head():
+            return
+        told = self.entries[0] if self.entries else None
+        if told is not None and (
+            told.time <= first.ended or any(each.task == first.id for each in self.entries)
+        ):
+            return
+        end = end_of(first, Place().behind_end(first.id))
+        self.entries[:] = [
+            end,
+            *(each._replace(place=each.place.behind_end(first.id)) for each in self.entries),
+        ]
+        self.place = self.place.behind_end(first.id)
+
     def _mark(
         self, kind: int, task: bytes, attempt: int, interruptions: int, time: float,
         name: str, error: str | None, text: str | None,
     ) -> None:  # fmt: skip
         if kind == END and self._task is not None:
-            self.place = self.place._replace(ended=True)
+            self.place = self.place.behind_end(task)
         what = "attempt" if kind == TRY else "end"
         self.entries.append(
             Happened(what, self.place, time, task, attempt, interruptions, name, None, text, error)
@@ -185,6 +231,15 @@ class _Page:
         missed_items, missed_lines = max(missed_items, 0), max(missed_lines, 0)
         if missed_items or missed_lines:
             self.entries.append(Happened("notice", self.place, 0.0, items=missed_items, lines=missed_lines))
+
+
+def end_of(record: Record, place: Place) -> Happened:
+    """The end of a task that has no row for it, from its record."""
+    kind, message = (None, None) if record.error is None else record.error[:2]
+    return Happened(
+        "end", place, record.ended or 0.0, record.id, record.attempt, record.interruptions, str(record.state), None,
+        message, kind,
+    )  # fmt: skip
 
 
 def _damaged(key: bytes, error: ValueError) -> StoreCorrupt:

@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgpack
 
 from ...actors.state import State
+from ...actors.task.trigger import EVENT
 
 STATES: Final = (
     State.QUEUED,
@@ -102,6 +103,8 @@ class Record:
     """From when on its attempt could begin: after a delay, a retry or an interruption. None: since it was created."""
     depth: int = 0
     """How many events lie between this task and the start of its stream."""
+    joined: bool = False
+    """Whether others are in its stream, where neither its origin nor the stream says so: see `shares_stream`."""
     volatile: bool = False
     """Of an actor, whether its state and messages are not on disk and it ends with its worker."""
 
@@ -145,6 +148,11 @@ class Record:
     @property
     def terminal(self) -> bool:
         return self.ended is not None
+
+    @property
+    def shares_stream(self) -> bool:
+        """Whether others were in its stream when it came. The run of an event may be alone in that of the event."""
+        return self.joined or self.origin is not None or (self.stream != self.id and self.kind != EVENT)
 
     def pack(self) -> bytes:
         """The row's bytes: a msgpack array in the order of `unpack`."""
@@ -217,7 +225,7 @@ _KINDS: Final[dict[str, tuple[type, ...]]] = {
     **dict.fromkeys(
         ("interruptions", "crashes", "tries", "delays_from", "letter_tries", "result", "depth"), (int,)
     ),
-    **dict.fromkeys(("alone", "closed", "cancel", "volatile"), (bool,)),
+    **dict.fromkeys(("alone", "closed", "cancel", "joined", "volatile"), (bool,)),
     **dict.fromkeys(("error", "progress", "checkpoint", "deaths"), (tuple,)),
     **dict.fromkeys(("options", "metadata", "trigger"), (dict,)),
     **dict.fromkeys(("key", "actor", "kind"), (str,)),

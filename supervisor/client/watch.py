@@ -20,7 +20,7 @@ from ...actors.events.entry import EntryKind, WatchEntry, cursor_numbers, cursor
 from ...actors.ids import id_bytes, id_text
 from ...actors.task.handles import IdLike, id_of
 from ...actors.timeouts import check_timeout, deadline_of, left_of
-from ...storage.item_reader import Happened, Place
+from ...storage.item_reader import Happened, Place, end_number, end_of
 from ...storage.reader import Reader
 from .event_calls import stream_in
 from .views import view
@@ -76,7 +76,7 @@ class Watch:
         place = Place()
         if after is not None:
             item, mark, line, items, lines, ended = cursor_numbers(after, self._stream, len(Place._fields))
-            place = Place(item, mark, line, items, lines, bool(ended))
+            place = Place(item, mark, line, items, lines, ended)
         self._place = place
         self._pause = pause or self._wait_for_commit
         self._never: Future[None] = Future()
@@ -86,7 +86,7 @@ class Watch:
         self._commit = -1
         self._ready: deque[WatchEntry] = deque()
         self._ready.append(self._snapshot())
-        self._over = self._task is not None and place.ended
+        self._over = self._task is not None and place.ended == end_number(self._task)
 
     def __iter__(self) -> Self:
         return self
@@ -141,18 +141,13 @@ class Watch:
             return
         if page.record is None and not page.entries:
             raise _not_found(self._task)
-        if page.place.ended:
+        if page.place.ended == end_number(self._task):
             self._over = True
         elif page.at_tip and page.record is not None and page.record.terminal:
             # It has told nothing in its stream, so its end is in its record alone.
-            record, self._over = page.record, True
-            self._place = self._place._replace(ended=True)
-            kind, message = (None, None) if record.error is None else record.error[:2]
-            end = Happened(
-                "end", self._place, record.ended or 0.0, record.id, record.attempt, record.interruptions,
-                str(record.state), None, message, kind,
-            )  # fmt: skip
-            self._ready.append(self._entry(end))
+            self._over = True
+            self._place = self._place.behind_end(self._task)
+            self._ready.append(self._entry(end_of(page.record, self._place)))
 
     def _entry(self, happened: Happened) -> WatchEntry:
         kind, place, at, task, attempt, interruptions, name, packed, text, error, items, lines = happened

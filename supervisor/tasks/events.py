@@ -236,7 +236,7 @@ class Events:
 
     def _carry_out(self, plans: Sequence[_Planned]) -> list[Emitted]:
         """Put events, their runs and their messages into the open batch."""
-        self._start([(row, row.runs) for _, row, _, _ in plans])
+        self._start([(row, row.runs, row.stream == uid and len(row.runs) == 1) for uid, row, _, _ in plans])
         rows: dict[bytes, bytes | None] = {}
         for uid, row, given, listeners in plans:
             rows[event_rows.event_key(uid)] = row.pack()
@@ -244,6 +244,8 @@ class Events:
             if given:
                 rows[event_rows.given_key(row.id)] = uid
             if row.stream != uid:
+                if row.origin is None:
+                    self._table.joined(row.stream)
                 rows[event_rows.stream_key(row.stream, uid)] = b""
             if not row.runs and not listeners:
                 rows[event_rows.unmatched_key(uid)] = b""
@@ -254,11 +256,11 @@ class Events:
             self._tell(plan.listeners, plan.row.packed)
         return [_told(plan.row) for plan in plans]
 
-    def _start(self, events: Iterable[tuple[EventRow, Sequence[tuple[str, bytes]]]]) -> None:
-        """Start these runs of handlers, all at once."""
+    def _start(self, events: Iterable[tuple[EventRow, Sequence[tuple[str, bytes]], bool]]) -> None:
+        """Start these runs of handlers, all at once; and whether an event's run is alone in its stream."""
         now = self._commits.clock.time()
         new: list[tuple[Record, bytes | None]] = []
-        for event, runs in events:
+        for event, runs, is_alone in events:
             if not runs:
                 continue
             trigger = pack_event(event.id, event.name)
@@ -266,6 +268,8 @@ class Events:
             for handler, id in runs:
                 record = Record(id, handler, now, event.stream, event.origin)
                 record.kind, record.trigger, record.depth = EVENT, trigger, event.depth
+                if not is_alone and event.origin is None:
+                    record.joined = True
                 new.append((record, args))
         if new:
             self._table.add(new)
@@ -286,7 +290,9 @@ class Events:
                 )
             handlers = [present]
         runs = self._runs(handlers)
-        self._start([(row, runs)])
+        for _, run in row.runs:
+            self._table.joined(run)
+        self._start([(row, runs, not row.runs and row.stream == uid and len(runs) == 1)])
         self._store.batch.put(
             Table.EVENTS, event_rows.event_key(uid), row._replace(runs=row.runs + runs).pack()
         )

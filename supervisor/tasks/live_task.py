@@ -83,8 +83,10 @@ class LiveTask:
         self.attempt: Attempt | None = None
         self.mailbox: MailboxState | None = None
         self.log: TaskLog | None = None
-        #: Whether its stream has rows of it, so that its end needs one, too.
-        self.told = stored and (record.attempt > 1 or record.interruptions > 0 or self.rests)
+        #: Whether its stream has rows or other tasks, so that its end needs a row there.
+        self.told = record.shares_stream or (
+            stored and (record.attempt > 1 or record.interruptions > 0 or self.rests)
+        )
 
     @property
     def kind(self) -> TaskKind:

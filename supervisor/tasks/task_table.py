@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 from ...actors.errors import StoreCorrupt, TaskNotFound
 from ...actors.ids import id_text
 from ...actors.state import Event, State
-from ...actors.task.trigger import SCHEDULE
+from ...actors.task.trigger import EVENT, SCHEDULE
 from ...storage.tables.actor_rows import first_with_letters
 from ...storage.tables.attempt_rows import INTERRUPTED, KEPT, Run, number_of, run_key
 from ...storage.tables.index_rows import single
@@ -255,6 +255,8 @@ class TaskTable:
         far: dict[ReadyQueue, list[tuple[bytes, Record]]] = {}
         for record, args in new:
             id = record.id
+            if record.stream != id:
+                self._join(record)
             usual = usual_of.get(record.name) if record.options is None and record.due is None else None
             if usual is not None:
                 options, lane, place = usual
@@ -283,6 +285,23 @@ class TaskTable:
         for queue, rows in far.items():
             self.writes.write_far(queue, rows)
         self.on_queued()
+
+    def _join(self, record: Record) -> None:
+        """This task is not alone in its stream, and neither is the one that began the stream, or that started it."""
+        if record.origin is not None:
+            origin = self.tasks.get(record.origin)
+            if origin is not None:
+                origin.told = True
+        elif record.kind != EVENT:
+            self.joined(record.stream)
+
+    def joined(self, id: bytes) -> None:
+        """Others have come into the stream of this task, if there is one and it has not ended."""
+        with suppress(StoreCorrupt):
+            first = self.find(id)
+            if first is not None and not first.told:
+                first.told = first.record.joined = True
+                self.touch(first)
 
     def stand(self, task: LiveTask) -> None:
         """Put a task that is on no worker into its queue."""

@@ -14,6 +14,7 @@ from understudy import (
     aio,
     checkpoint,
     current,
+    emit,
     on,
     publish,
     read_only,
@@ -104,6 +105,28 @@ def bad_input(kind: str) -> Any:
 @task
 def silent() -> int:
     return 1
+
+
+@task
+def brings_up(children: int) -> int:
+    """Starts silent tasks, waits for them, and is silent, too."""
+    return sum(info.result(timeout=30) for info in [silent.start() for _ in range(children)])
+
+
+@task
+def waits_silently() -> None:
+    receive()
+
+
+@on("quiet.**")
+def hears(event: Event) -> None:
+    if event.name == "quiet.again":
+        emit("quiet.two")
+
+
+@on("quiet.two")
+def hears_too(event: Event) -> None:
+    pass
 
 
 @task

@@ -119,6 +119,66 @@ def test_a_silent_task(rt: Runtime) -> None:
     assert short(watched(rt, info, entries[0].cursor)) == ["snapshot", "completed"]
 
 
+def ends_of(rt: Runtime, stream: str, count: int, after: str | None = None) -> list[WatchEntry]:
+    """So many ends of tasks, which must be all that happened in a stream."""
+    with rt.watch(stream=stream, after=after) as watch:
+        entries = [watch.next(timeout=PATIENCE) for _ in range(1 + count)][1:]
+        with pytest.raises(TimeoutError):
+            watch.next(timeout=0.3 if isinstance(rt, InlineRuntime) else 0)
+    assert {entry.kind for entry in entries if entry is not None} <= {"end"}
+    return [entry for entry in entries if entry is not None]
+
+
+def test_a_stream_has_the_ends_of_silent_tasks(rt: Runtime) -> None:
+    parent = rt.start(app.brings_up, 3)
+    assert parent.result(timeout=PATIENCE) == 3
+    ends = ends_of(rt, parent.stream_id, 4)
+    assert len({end.task_id for end in ends}) == 4
+    assert ends[-1].task_id == parent.id
+    for number, end in enumerate(ends, 1):
+        assert ends_of(rt, parent.stream_id, 4 - number, end.cursor) == ends[number:]
+        # The cursor of one task's end is no end of another one.
+        for other in ends[number:]:
+            assert [each.task_id for each in watched(rt, other.task_id or "", end.cursor)[1:]] == [
+                other.task_id
+            ]
+    alone = rt.start(app.silent)
+    alone.result(timeout=PATIENCE)
+    (end,) = ends_of(rt, alone.stream_id, 1)
+    assert (end.task_id, end.name) == (alone.id, "completed")
+    assert ends_of(rt, alone.stream_id, 0, end.cursor) == []
+    # What comes later stands behind it.
+    late = rt.start(app.silent.options(stream_id=alone.stream_id))
+    late.result(timeout=PATIENCE)
+    assert [each.task_id for each in ends_of(rt, alone.stream_id, 2)] == [alone.id, late.id]
+    assert [each.task_id for each in ends_of(rt, alone.stream_id, 1, end.cursor)] == [late.id]
+
+
+@pytest.mark.parametrize(("name", "runs"), [("quiet.one", 1), ("quiet.two", 2), ("quiet.again", 3)])
+def test_a_stream_has_the_ends_of_silent_handlers(rt: Runtime, name: str, runs: int) -> None:
+    made = rt.emit(name)
+    for run in made.runs:
+        rt.result(run, timeout=PATIENCE)
+    ends = ends_of(rt, made.stream_id, runs)
+    assert {end.task_id for end in ends} >= set(made.runs)
+    for number, end in enumerate(ends, 1):
+        assert ends_of(rt, made.stream_id, runs - number, end.cursor) == ends[number:]
+    again = rt.replay(made.id)
+    for run in again.runs:
+        rt.result(run, timeout=PATIENCE)
+    assert ends_of(rt, made.stream_id, 2 * runs)[:runs] == ends
+
+
+def test_the_first_of_a_stream_ends_after_others_have_come(rt: Runtime) -> None:
+    first = rt.start(app.waits_silently)
+    late = rt.start(app.silent.options(stream_id=first.stream_id))
+    late.result(timeout=PATIENCE)
+    rt.emit("nobody.cares", stream_id=first.stream_id)
+    rt.close(first.id)
+    first.result(timeout=PATIENCE)
+    assert [each.task_id for each in ends_of(rt, first.stream_id, 2)] == [late.id, first.id]
+
+
 def test_one_commit_has_all_of_a_checkpoint(rt: Runtime) -> None:
     info = rt.start(app.steps, 2)
     assert [entry for entry in short(watched(rt, info)) if entry[0] != "try"][1:] == [
@@ -312,3 +372,16 @@ def test_a_pruned_task_is_gone(home: Path) -> None:
         rt.prune(all=True)
         with pytest.raises(TaskNotFound):
             rt.watch(task=info, after=entries[1].cursor)
+
+
+def test_a_task_that_is_pruned_while_it_is_watched(real: Runtime) -> None:
+    info = real.start(app.tokens, 3)
+    info.result(timeout=PATIENCE)
+    with real.watch(task=info) as one, real.watch(stream=info.stream_id) as all:
+        assert [one.next(timeout=PATIENCE), all.next(timeout=PATIENCE)]
+        real.prune(all=True)
+        for _ in range(2):
+            with pytest.raises(TaskNotFound, match="pruned"):
+                one.next(timeout=PATIENCE)
+        with pytest.raises(TimeoutError):
+            all.next(timeout=0)
