@@ -18,7 +18,7 @@ from ...actors.errors import ConnectTimeout, NotRunning, ProtocolError, Supervis
 from ...actors.refs.letter import Kind, kind_of
 from ...actors.values import VALUE_LIMIT
 from ..home import Home
-from ..wire.codec import VERSION, Decoder, encode
+from ..wire.codec import VERSION, Decoder, check_version, encode
 from ..wire.error_codec import error_of
 from ..wire.messages import Answer, Ask
 from ..wire.socket_buffers import READ_SIZE, read_buffer, widen
@@ -165,6 +165,7 @@ class Connection:
             while data := sock.recv(READ_SIZE):
                 for frame in self._decoder.feed(data):
                     if frame[0] == Answer.WELCOME:
+                        check_version(frame[1], "supervisor", "client")
                         sock.settimeout(None)
                         facts = dict(frame[2])
                         self._decoder = Decoder(facts["settings"]["value_limit"])

@@ -8,7 +8,7 @@ The spawner runs it as `python -P ...` with one end of a packet socket. Messages
 
 Messages to the supervisor:
 
-    {"loaded": {task: options}, "declare": n or None}
+    {"loaded": {task: options}, "declare": n or None, "protocol": version}
     {"failed": message, "traceback": text, "declare": n or None}
     {"spawned": n, "pid": pid}
     {"spawn_failed": n, "error": text}
@@ -52,6 +52,7 @@ from ..linux.processes import (
 from ..linux.standard_streams import open_missing_streams
 from ..testing.crash_points import Process, arm
 from ..wire import packets
+from ..wire.codec import VERSION
 
 #: A worker's main function: takes the config and the descriptors, returns the exit code (None is 0).
 Entry = Callable[[dict[str, Any], list[int]], int | None]
@@ -128,7 +129,7 @@ class ForkServer:
                 message, trace = f"the fork server failed: {error!r}", user_traceback(error)
             self._send({"failed": message, "traceback": trace, "declare": request})
             return False
-        self._send({"loaded": news, "declare": request})
+        self._send({"loaded": news, "declare": request, "protocol": VERSION})
         _settle()
         return True
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from ...actors.errors import AppFailed, UnderstudyError
+from ...actors.errors import AppFailed, ProtocolError, UnderstudyError
 from ..app import AppSpec
 from ..linux.child_watch import ChildWatch
 from ..linux.processes import (
@@ -29,6 +29,7 @@ from ..linux.processes import (
 )
 from ..linux.python_command import environment, python_command
 from ..wire import packets
+from ..wire.codec import check_version
 from ..wire.packet_stream import PacketStream
 
 #: Seconds for one fork, counted after the fork server has loaded the app and all modules asked for.
@@ -221,7 +222,14 @@ class Spawner:
             error = SpawnFailed(f"no worker could be started: {packet['error']}")
             _fail(self._spawns.pop(packet["spawn_failed"]), error)
         elif "loaded" in packet:
-            self._take_tasks(packet["loaded"], packet["declare"])
+            try:
+                check_version(packet.get("protocol", 1), "code that workers would run", "supervisor")
+            except ProtocolError as error:
+                # The package was replaced while this supervisor ran.
+                self._take_failure(None, AppFailed(str(error)))
+                self.kill()
+            else:
+                self._take_tasks(packet["loaded"], packet["declare"])
         elif "failed" in packet:
             self._take_failure(packet["declare"], AppFailed(packet["failed"], packet["traceback"]))
 

@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 from ...actors.errors import ProtocolError, UnderstudyError
 from ..home import peer_uid_ok
 from ..settings import MIB
-from ..wire.codec import VERSION, Decoder, encode, parts
+from ..wire.codec import VERSION, Decoder, check_version, encode, parts
 from ..wire.error_codec import error_fields
 from ..wire.messages import Answer, Ask
 from ..wire.socket_buffers import StreamProtocol, widen
@@ -278,11 +278,7 @@ class ClientLink(StreamProtocol):
                 raise ProtocolError(f"a request's number must be an int: {request!r:.100}")
             self._service.asked(self, frame)
         elif frame[0] == Ask.HELLO and len(frame) == 2:
-            if frame[1] != VERSION:
-                raise ProtocolError(
-                    f"the client speaks protocol version {frame[1]!r:.20}, this supervisor version {VERSION}: "
-                    "install the same release of understudy on both sides"
-                )
+            check_version(frame[1], "client", "supervisor")
             self._greeted = True
             self._service.connected(self)
         else:

@@ -15,10 +15,20 @@ import msgpack
 from ...actors.errors import ProtocolError
 from ..settings import BATCH_BYTES, BATCH_LIMIT, FRAME_OVERHEAD
 
-#: The protocol's version, in the first frame of each side.
-VERSION: Final = 1
+#: The protocol's version, in the first frame of each side. A release whose operations differ has another one.
+VERSION: Final = 2
 
 T = TypeVar("T")
+
+
+def check_version(theirs: Any, peer: str, us: str) -> None:
+    """ProtocolError, which names both versions, unless the peer speaks ours."""
+    if type(theirs) is not int or theirs != VERSION:
+        raise ProtocolError(
+            f"the {peer} speaks protocol version {theirs!r:.20}, this {us} version {VERSION}: install the same release "
+            "of understudy on both sides, and restart what still runs the other one"
+        )
+
 
 #: Packers not in use now: as many as threads have ever encoded at the same time. One packer for each thread
 #: would cost a page of buffer each, and a worker may have thousands of waiting threads.
