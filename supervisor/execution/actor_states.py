@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from ...actors.errors import ActorDeadError
@@ -17,12 +17,13 @@ from ..settings import Settings
 from ..tasks.attempt import Seat
 from ..tasks.commit_loop import CommitLoop
 from ..tasks.events import Events
+from ..tasks.letter_box import Room
 from ..tasks.live_actor import LiveActor
 from ..tasks.stream_items import StreamItems
 from ..tasks.task_table import TaskTable
 from .letters import Answer, Letters
 from .residency import Residency
-from .room_waits import RoomWaits
+from .waits import Waits
 
 #: Seconds before the next turn of an actor whose turn could not do its work: at first, and at most.
 FIRST_PAUSE: Final = 0.05
@@ -53,13 +54,18 @@ class ActorStates:
         self._settings = settings
         #: Asks for a turn of the event loop, in which changes are carried out.
         self._turn = turn
-        self._room_waits = RoomWaits()
+        #: The methods that wait, for answers and for room.
+        self.waits = Waits(self._is_beside, self._fits)
+        #: By read-only letter: its answer, which waits for room for what it sends, to be tried again.
+        self._held: dict[bytes, tuple[asyncio.Handle, Callable[[], None]]] = {}
         self._residency = Residency(settings.active_actors, settings.isolated, self._put_to_rest)
         letters.on_ready = self._ready
 
     def stop(self) -> None:
-        """Put no actor to rest any more."""
+        """Put no actor to rest any more, and try nothing again."""
         self._residency.stop()
+        for timer, _ in self._held.values():
+            timer.cancel()
 
     # --- ready ---
 
@@ -94,11 +100,31 @@ class ActorStates:
 
     def _made_room(self, actor: LiveActor) -> None:
         """There is room in its mailbox: the first one that waits for it tries again."""
-        waits = self._room_waits.made_room(actor.id)
-        sender = None if waits is None else self._table.tasks.get(waits)
+        method = self.waits.rooms.first(actor.id)
+        if method is None:
+            return
+        if method in self._held:
+            timer, again = self._held[method]
+            timer.cancel()
+            self._held[method] = self._loop.call_soon(again), again
+        sender = self._table.tasks.get(method)
         if isinstance(sender, LiveActor) and sender.timer is not None:
             sender.timer.cancel()
             self._go_on(sender)
+
+    def _fits(self, room: Room) -> bool:
+        """Whether there is room. Who waits for a task's mailbox waits for no actor."""
+        actor = self._table.tasks.get(room.mailbox)
+        return not isinstance(actor, LiveActor) or self.letters.fits(actor, room.letters, room.size)
+
+    def _is_beside(self, actor_id: bytes, letter_id: bytes) -> bool:
+        """Whether a method of this actor answers this letter beside another method."""
+        actor = self._table.tasks.get(actor_id)
+        return isinstance(actor, LiveActor) and letter_id in actor.aside
+
+    def labels(self, ids: Iterable[bytes]) -> list[str]:
+        """The names of actors, for people."""
+        return [each.label for id in ids if isinstance(each := self._table.tasks.get(id), LiveActor)]
 
     # --- at rest ---
 
@@ -107,8 +133,16 @@ class ActorStates:
         if actor.rest():
             self._table.touch(actor)
         if actor.aside:
+            self._drop_held(actor)
             self.letters.put_back(actor, [letter for letter in actor.aside.values() if letter])
             actor.aside = {}
+
+    def _drop_held(self, actor: LiveActor) -> None:
+        """No read-only answer of its turn waits for room any more."""
+        for letter_id in actor.aside:
+            if (held := self._held.pop(letter_id, None)) is not None:
+                held[0].cancel()
+            self.waits.rooms.end(letter_id)
 
     def _idle(self, actor: LiveActor) -> None:
         """It has nothing to do. It may be let go of."""
@@ -170,7 +204,8 @@ class ActorStates:
                 if self._store.get(Table.ACTORS, key) == id:
                     self._commits.delete(Table.ACTORS, key)
         self.letters.reminders.clear(id)
-        self._room_waits.end(id)
+        self._drop_held(actor)
+        self.waits.rooms.end(id)
         self._made_room(actor)
         self._table.end(actor, event, error=error, value=value)
         actor.last_batch = self._store.batch.number

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, Final
 
 from ...actors.errors import MailboxFull, TaskNotFound, UnderstudyError
-from ...actors.ids import id_text, new_id
+from ...actors.ids import id_bytes, id_text, new_id
 from ...actors.refs.letter import KEPT, READ_ONLY, Kind, Letter, flags_of, id_of_letter
 from ...actors.refs.port import PostKind
 from ...storage.tables.actor_rows import dead_key, letter_ids, name_key, pack_dead, reply_key, reply_rows
@@ -21,10 +21,12 @@ from ...storage.tables.schema import Lane, Table
 from ..settings import Settings
 from ..tasks.alarm import Alarm
 from ..tasks.commit_loop import CommitLoop
+from ..tasks.letter_box import Room
 from ..tasks.live_actor import LiveActor
 from ..tasks.mailboxes import Mailboxes, Overfill
 from ..tasks.reminders import Reminders
 from ..tasks.task_table import TaskTable
+from .room_waits import NoRoom
 
 log = logging.getLogger("understudy")
 
@@ -133,11 +135,8 @@ class Letters:
 
     def check_room(self, actor: LiveActor, letters: Sequence[bytes]) -> None:
         """Raise MailboxFull if these do not fit into the actor's mailbox."""
-        box = actor.box
-        size = box.bytes + sum(map(len, letters))
-        most, most_bytes = self._settings.mailbox_messages, self._settings.mailbox_bytes
-        # What would never fit goes into an empty mailbox.
-        if box.count and (box.count + len(letters) > most or size > most_bytes):
+        if not self.fits(actor, len(letters), sum(map(len, letters))):
+            box = actor.box
             raise MailboxFull(
                 f"the mailbox of actor {actor.label} is full: {box.count:,} messages, {box.bytes:,} bytes. Wait "
                 "until it has dealt with some, or raise mailbox_messages / mailbox_bytes",
@@ -145,6 +144,13 @@ class Letters:
                 box.count,
                 box.bytes,
             )
+
+    def fits(self, actor: LiveActor, count: int, size: int) -> bool:
+        """Whether so many letters, of so many bytes, go into the actor's mailbox now."""
+        box = actor.box
+        most, most_bytes = self._settings.mailbox_messages, self._settings.mailbox_bytes
+        # What would never fit goes into an empty mailbox.
+        return not box.count or (box.count + count <= most and box.bytes + size <= most_bytes)
 
     def post(self, actor: LiveActor, letter: bytes) -> None:
         """Put a letter into an actor's mailbox, which must have room."""
@@ -222,7 +228,7 @@ class Letters:
     def checked(self, sender: LiveActor, posts: Any) -> list[tuple[LiveActor, bytes]]:
         """The letters of a turn with their receivers. Messages for tasks are sent, if all fit.
 
-        Raises MailboxFull, and InvalidValue for what is no letter.
+        Raises NoRoom, and InvalidValue for what is no letter.
         """
         for_actors: dict[bytes, list[bytes]] = {}
         letters: list[tuple[LiveActor, bytes]] = []
@@ -249,9 +255,14 @@ class Letters:
         for receiver, _ in letters:
             # One whose state is not on disk cannot do its turn again.
             if (values := for_actors.pop(receiver.id, None)) and receiver is not sender and sender.durable:
-                self.check_room(receiver, values)
+                room = Room(receiver.id, len(values), sum(map(len, values)))
+                if not self.fits(receiver, room.letters, room.size):
+                    raise NoRoom(room, f"the mailbox of actor {receiver.label} is full")
         if messages:
-            self._mailboxes.send(messages, overfill=Overfill.EMPTY if sender.durable else Overfill.ALWAYS)
+            try:
+                self._mailboxes.send(messages, overfill=Overfill.EMPTY if sender.durable else Overfill.ALWAYS)
+            except MailboxFull as error:
+                raise NoRoom(Room(id_bytes(error.id)), str(error)) from error
         for target, letter in lost:
             self._lose(target, letter)
         return letters

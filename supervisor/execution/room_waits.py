@@ -1,49 +1,49 @@
-"""`RoomWaits`: which actors wait until there is room in the mailbox of which others.
+"""`RoomWaits`: which methods wait until there is room in the mailbox of which actors.
 
-A message whose letters do not fit into a mailbox waits, and the messages behind it. If that mailbox's actor waits in
-the same way for this one, neither would ever go on. Ids only; no actor is touched here.
+A message whose letters do not fit into a mailbox waits, and so do the messages behind it. Ids only; no actor is touched
+here.
 """
 
 from __future__ import annotations
 
+from ..tasks.letter_box import Room
+
+
+class NoRoom(Exception):
+    """Letters do not fit into a mailbox."""
+
+    def __init__(self, room: Room, why: str) -> None:
+        super().__init__(why)
+        self.room = room
+
 
 class RoomWaits:
-    """Each actor waits for one mailbox at most."""
+    """Each method waits for one mailbox at most: an actor for its first message, a read-only letter for itself."""
 
     def __init__(self) -> None:
-        self._mailbox_of: dict[bytes, bytes] = {}
+        self._room_of: dict[bytes, Room] = {}
         #: By mailbox: those that wait, in the order in which they began.
         self._waiting: dict[bytes, dict[bytes, None]] = {}
 
-    def begin(self, actor: bytes, mailbox: bytes) -> list[bytes]:
-        """An actor waits for room in the mailbox of another one.
+    def begin(self, method: bytes, room: Room) -> None:
+        """A method waits for room."""
+        self.end(method)
+        self._room_of[method] = room
+        self._waiting.setdefault(room.mailbox, {})[method] = None
 
-        Returns the circle that this closes, from this actor on; empty if it closes none.
-        """
-        self.end(actor)
-        self._mailbox_of[actor] = mailbox
-        self._waiting.setdefault(mailbox, {})[actor] = None
-        circle = [actor]
-        while (mailbox := self._mailbox_of.get(circle[-1], b"")) != actor:
-            if not mailbox or mailbox in circle:
-                return []
-            circle.append(mailbox)
-        return circle
-
-    def end(self, actor: bytes) -> None:
+    def end(self, method: bytes) -> None:
         """It does not wait any more."""
-        mailbox = self._mailbox_of.pop(actor, None)
-        if mailbox is not None:
-            waiting = self._waiting[mailbox]
-            del waiting[actor]
+        room = self._room_of.pop(method, None)
+        if room is not None:
+            waiting = self._waiting[room.mailbox]
+            del waiting[method]
             if not waiting:
-                del self._waiting[mailbox]
+                del self._waiting[room.mailbox]
 
-    def made_room(self, mailbox: bytes) -> bytes | None:
-        """There is room in this mailbox: none of those that waited for it does. The first of them."""
-        waiting = self._waiting.pop(mailbox, None)
-        if waiting is None:
-            return None
-        for actor in waiting:
-            del self._mailbox_of[actor]
-        return next(iter(waiting))
+    def room_of(self, method: bytes) -> Room | None:
+        """What it waits for."""
+        return self._room_of.get(method)
+
+    def first(self, mailbox: bytes) -> bytes | None:
+        """The one that has waited longest for room in this mailbox."""
+        return next(iter(self._waiting.get(mailbox, ())), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from ...actors.errors import ActivationFailed, ErrorInfo, MailboxFull, Poisoned, UnderstudyError
@@ -10,12 +11,15 @@ from ...actors.refs.letter import Kind, id_of_letter, kind_of
 from ...actors.refs.remote_error import pack_error
 from ...actors.state import Event
 from ..rules.verdict import ErrorRow
+from ..tasks.letter_box import Room
 from ..tasks.live_actor import LiveActor
 from .actor_states import ActorStates
 from .letters import Answer, ErrorFields
 
 #: Stands for the id of a letter where deaths are counted: the object was being built.
 ACTIVATION: Final = b""
+#: Seconds until a read-only answer is tried again for whose letters there was no room, if no room is made before.
+HELD_PAUSE: Final = 1.0
 
 
 class TurnFailures(ActorStates):
@@ -132,26 +136,49 @@ class TurnFailures(ActorStates):
 
     # --- a full mailbox ---
 
-    def _await_room(self, actor: LiveActor, mailbox: bytes) -> None:
+    def _await_room(self, actor: LiveActor, room: Room) -> None:
         """Its letters did not fit into a mailbox: it tries again when there may be room.
 
-        If that actor waits in the same way for this one, neither would go on. Then the message has failed.
+        If there would never be, because what that actor waits for waits for this one, the message has failed.
         """
         self._put_away(actor)
         is_known = actor.turn is not None and actor.turn[3] == 1
         self._careful(actor)
-        circle = self._room_waits.begin(actor.id, mailbox) if is_known else []
-        if not circle:
+        full = self._wait_for_room(actor, actor.id, room) if is_known else None
+        if full is None:
             self._pause(actor)
             return
-        names = [each.label for id in circle if (each := self.letters.receiver(id)) is not None]
-        full = MailboxFull(
-            "the mailboxes of these actors are full, and the first message of each sends to the next one: "
-            f"{' -> '.join([*names, actor.label])}. Raise mailbox_messages / mailbox_bytes, or send less",
-            id_text(mailbox),
-        )
+        self.waits.rooms.end(actor.id)
         self._fail_head(actor, ("MailboxFull", str(full), "", []), full)
         self._again(actor)
+
+    def _wait_for_room(self, actor: LiveActor, method: bytes, room: Room) -> MailboxFull | None:
+        """A method of an actor waits for room; the error if there would never be any."""
+        self.waits.rooms.begin(method, room)
+        way = self.waits.way(room.mailbox, method)
+        if way is None:
+            return None
+        return MailboxFull(
+            "each of these actors would wait for the next one for ever, for an answer or for room in its full mailbox: "
+            f"{' -> '.join(self.labels([actor.id, *way]))}. Raise mailbox_messages / mailbox_bytes, or send less",
+            id_text(room.mailbox),
+        )
+
+    def _hold(self, actor: LiveActor, letter_id: bytes, room: Room, again: Callable[[], None]) -> None:
+        """What a read-only method sends did not fit: its answer waits until `again` is called, when there may be room.
+
+        The method that waits meanwhile goes on. If there would never be room, the read-only one has failed.
+        """
+        letter = actor.aside[letter_id] or actor.box.take_back(letter_id)
+        # It is answered here or in another turn, and keeps no place in the mailbox.
+        actor.aside[letter_id] = letter
+        full = self._wait_for_room(actor, letter_id, room)
+        if full is None:
+            self._held[letter_id] = self._loop.call_later(HELD_PAUSE, again), again
+            return
+        self.waits.rooms.end(letter_id)
+        del actor.aside[letter_id]
+        self.letters.answer_once_written(actor, [(letter_id, full)])
 
     # --- an object that cannot be built ---
 

@@ -13,11 +13,10 @@ from typing import Any, Final
 
 from ...actors.attempt.host import Ending
 from ...actors.errors import (
-    MailboxFull,
     TaskNotFound,
     UnderstudyError,
 )
-from ...actors.ids import id_bytes, id_text
+from ...actors.ids import id_text
 from ...actors.refs.letter import KEPT, Kind, flags_of, id_of_letter, kind_of
 from ...actors.refs.port import PostKind
 from ...actors.state import Event
@@ -39,6 +38,7 @@ from ..tasks.attempt import Seat
 from ..tasks.letter_box import LetterBox
 from ..tasks.live_actor import TURN_MESSAGES, LiveActor
 from ..wire.checks import checked_id
+from .room_waits import NoRoom
 from .turn_failures import TurnFailures
 
 log = logging.getLogger("understudy")
@@ -86,7 +86,7 @@ class Turns(TurnFailures):
         actor.suspect = actor.box.first if letters == 1 else 0
         actor.refused = None
         actor.stopping = []
-        self._room_waits.end(actor.id)
+        self.waits.rooms.end(actor.id)
         self._residency.at_work(actor, seat)
 
     def took_back(self, actor: LiveActor) -> None:
@@ -154,8 +154,12 @@ class Turns(TurnFailures):
         changes = {storage_key(id, key): value for part in rows for key, value in part}
         for name, *_ in reminders:
             reminder_key(id, name)
-        letters = self._checked(actor, posts)
-        if letters is None:
+        try:
+            letters = self.letters.checked(actor, posts)
+        except NoRoom as error:
+            # The turn counts for nothing.
+            log.info("a turn of actor %s waits: %s", actor.label, error)
+            actor.refused = error.room
             return
         emitted = self._emit(actor, posts) | self._publish(actor, posts)
         box = actor.box
@@ -190,15 +194,6 @@ class Turns(TurnFailures):
             actor.last_batch = self._store.batch.number
         self.letters.forget_answers(seen)
         self.letters.answer_once_written(actor, [(letter_id, reply) for letter_id, reply, _ in replies])
-
-    def _checked(self, actor: LiveActor, posts: Any) -> list[tuple[LiveActor, bytes]] | None:
-        """The letters that a turn sends. None if a mailbox is full: then the turn counts for nothing."""
-        try:
-            return self.letters.checked(actor, posts)
-        except MailboxFull as error:
-            log.info("a turn of actor %s waits: %s", actor.label, error)
-            actor.refused = id_bytes(error.id)
-            return None
 
     def _emit(self, actor: LiveActor, posts: Any) -> bool:
         """Emit the events among what a turn sends; whether there are any.
@@ -312,8 +307,16 @@ class Turns(TurnFailures):
             return
         if letter_id not in actor.aside:
             return
-        letters = self._checked(actor, posts)
-        if letters is None:
+        self._answer_aside(actor, letter_id, reply, posts)
+
+    def _answer_aside(self, actor: LiveActor, letter_id: bytes, reply: bytes, posts: Any) -> None:
+        self._held.pop(letter_id, None)
+        self.waits.rooms.end(letter_id)
+        try:
+            letters = self.letters.checked(actor, posts)
+        except NoRoom as error:
+            again = partial(self._answer_held, actor, letter_id, reply, posts)
+            self._hold(actor, letter_id, error.room, again)
             return
         self._emit(actor, posts)
         self._publish(actor, posts)
@@ -328,6 +331,12 @@ class Turns(TurnFailures):
         if sends:
             actor.last_batch = self._store.batch.number
         self.letters.answer_once_written(actor, [(letter_id, reply)])
+
+    def _answer_held(self, actor: LiveActor, letter_id: bytes, reply: bytes, posts: Any) -> None:
+        """There may be room for what a read-only method sends."""
+        with self._table.one(actor):
+            self._answer_aside(actor, letter_id, reply, posts)
+        self._turn()
 
     # --- the start of the supervisor ---
 

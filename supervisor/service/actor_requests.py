@@ -49,7 +49,7 @@ class ActorRequests:
         self._turns = turns
         self._letters = turns.letters
         self._admission = admission
-        self.asks = asks = Asks()
+        self.asks = asks = Asks(turns.waits)
         turns.letters.on_answer = asks.answer
 
     # --- starting ---
@@ -211,28 +211,19 @@ class ActorRequests:
     def _check_circle(self, actor: LiveActor, letter: Letter) -> bytes | None:
         """The method that waits for the answer, if one does. Deadlock if the answer would wait for it.
 
-        A read-only letter closes no circle: no method of its receiver keeps it waiting.
+        A read-only letter closes none unless its receiver waits for room: no method that waits keeps it waiting.
         """
         sender = self._table.tasks.get(letter.sender) if letter.flags & WAITS and letter.sender else None
         if not isinstance(sender, LiveActor):
             return None
         method = letter.beside or sender.id
-        if letter.flags & READ_ONLY:
-            return method
-        way = self.asks.waits.way(actor.id, method, self._is_beside)
+        way = self.asks.waits.way(actor.id, method, reads=bool(letter.flags & READ_ONLY))
         if way is None:
             return method
-        names = [
-            each.label for each in (sender, *map(self._table.tasks.get, way)) if isinstance(each, LiveActor)
-        ]
+        names = self._turns.labels([sender.id, *way])
         raise Deadlock(
             f"each of these actors would wait for the next one for ever: {' -> '.join(names)}", names
         )
-
-    def _is_beside(self, actor_id: bytes, letter_id: bytes) -> bool:
-        """Whether a method of this actor answers this letter beside another method."""
-        actor = self._table.tasks.get(actor_id)
-        return isinstance(actor, LiveActor) and letter_id in actor.aside
 
     def _wait(
         self, client: ClientLink, request: int, actor: LiveActor | None, letter: Letter, method: bytes | None

@@ -9,18 +9,18 @@ from __future__ import annotations
 import asyncio
 
 from ...actors.errors import AppFailed, UnderstudyError
+from ..execution.waits import Waits
 from .client_link import ClientLink
-from .waits import Waits
 
 
 class Asks:
     """Sends each answer to all who wait for it."""
 
-    def __init__(self) -> None:
+    def __init__(self, waits: Waits) -> None:
         #: By letter. An ask without a client has lost it; its entry stays until the answer comes.
         self._waiting: dict[bytes, tuple[tuple[ClientLink, int], ...]] = {}
         #: The methods of actors that wait for answers.
-        self.waits = Waits()
+        self.waits = waits
         self._loop = asyncio.get_running_loop()
         #: Clients with answers that are not sent yet. One send carries all answers of a commit.
         self._unsent: set[ClientLink] = set()

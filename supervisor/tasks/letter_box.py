@@ -11,7 +11,7 @@ Memory holds the first letters only. The rest of a long box is read from disk wh
 from __future__ import annotations
 
 from collections import deque
-from typing import Final
+from typing import Final, NamedTuple
 
 from ...actors.refs.letter import READ_ONLY, Kind, flags_of, id_of_letter, kind_of
 from ...storage.store import Store
@@ -20,6 +20,17 @@ from ...storage.tables.schema import Table
 
 #: Letters of one durable box that are kept in memory.
 WINDOW: Final = 256
+
+
+class Room(NamedTuple):
+    """What has no room in a mailbox."""
+
+    mailbox: bytes
+    """The actor, or task, whose mailbox it is."""
+    letters: int = 0
+    """How many are for it."""
+    size: int = 0
+    """Their bytes."""
 
 
 class LetterBox:

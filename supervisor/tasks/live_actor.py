@@ -17,7 +17,7 @@ from ...storage.tables.record import Record
 from ...storage.tables.schema import Lane, actor_sort, live_key
 from ..rules.verdict import ErrorRow
 from .catalog import ActorRules, Place
-from .letter_box import LetterBox
+from .letter_box import LetterBox, Room
 from .live_task import LiveTask
 
 if TYPE_CHECKING:
@@ -84,8 +84,8 @@ class LiveActor(LiveTask):
         self.careful_until = 0
         #: Whether its next turn is to put it to rest, and its object away.
         self.passivate = False
-        #: Whose mailbox was full for the letters of the turn under way. The turn then counts for nothing.
-        self.refused: bytes | None = None
+        #: The room that was missing for the letters of the turn under way. The turn then counts for nothing.
+        self.refused: Room | None = None
         #: What the turn under way has done from the message on that stops it. It is committed with the end of the turn.
         self.stopping: list[Callable[[], None]] = []
         #: The read-only letters that were given to its waiting method in this turn, by id; None for those that stand in

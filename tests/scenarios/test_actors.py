@@ -30,6 +30,7 @@ from money import (
     Hoarder,
     Journal,
     Link,
+    Neighbour,
     Patient,
     Scribe,
     Shelf,
@@ -40,6 +41,7 @@ from theatre import PATIENCE, kill, ready
 from understudy import (
     ActivationFailed,
     ActorDeadError,
+    ActorFuture,
     ActorRef,
     AskTimeout,
     Deadlock,
@@ -556,6 +558,28 @@ def test_a_full_mailbox_is_the_senders_matter(home: Path) -> None:
         ref.cast(money.Hasty.doze, 0.5)
         with pytest.raises(MailboxFull):
             flood(ref)
+
+
+def test_an_actor_that_waits_for_one_that_waits_for_its_room(home: Path, tmp_path: Path) -> None:
+    with serve(home, mailbox_messages=2) as rt:
+        ada, bob = (rt.actor(Neighbour, name) for name in ("ada", "bob"))
+        go = tmp_path / "go"
+        asks = ada.submit(Neighbour.asks, str(go), bob)
+        ada.tell("her mailbox is full")
+        tells = bob.submit(Neighbour.tells, ada)
+        go.touch()
+        # The one that closes the circle fails, whichever it is; the other one goes on.
+        ends = [outcome(future) for future in (asks, tells)]
+        assert ends in ([Deadlock, None], [0, MailboxFull])
+        heard = 2 if ends[1] is None else 1
+        until(lambda: outcome(ada.submit(Neighbour.heard)) == heard)
+
+
+def outcome(future: ActorFuture[Any]) -> object:
+    try:
+        return future.get(timeout=PATIENCE)
+    except (Deadlock, MailboxFull) as error:
+        return next(kind for kind in (Deadlock, MailboxFull) if isinstance(error, kind))
 
 
 def test_a_cancel_ends_an_actor_in_the_middle_of_a_message(rt: Runtime, name: str, tmp_path: Path) -> None:

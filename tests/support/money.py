@@ -351,6 +351,27 @@ class Window(Actor, durable=True):
         return self.count
 
 
+class Neighbour(Actor, durable=True, idle=None, timeout=None):
+    """Tells another one something, or asks it, without a limit of time."""
+
+    def __init__(self) -> None:
+        self.told = 0
+
+    def on_receive(self, message: object) -> None:
+        self.told += 1
+
+    def tells(self, other: ActorRef[Any]) -> None:
+        other.tell("hello")
+
+    def asks(self, mark: str, other: ActorRef[Any]) -> int:
+        wait_for(mark)
+        answer: int = other.call(Neighbour.heard)
+        return answer
+
+    def heard(self) -> int:
+        return self.told
+
+
 class Patient(Actor, durable=True, grace=0.2):
     """Waits in the middle of a message."""
 

@@ -1,38 +1,29 @@
-"""Who waits for room in whose mailbox, and the circles of these."""
+"""Who waits for room in whose mailbox."""
 
 from __future__ import annotations
 
 from understudy.supervisor.execution.room_waits import RoomWaits
+from understudy.supervisor.tasks.letter_box import Room
 
 
-def test_a_circle_is_found_by_the_one_that_closes_it():
+def test_each_waits_for_one_mailbox():
     waits = RoomWaits()
-    assert waits.begin(b"a", b"b") == []
-    assert waits.begin(b"c", b"a") == []
-    assert waits.begin(b"b", b"c") == [b"b", b"c", b"a"]
+    assert waits.room_of(b"a") is None
+    waits.begin(b"a", Room(b"b", 1, 2))
+    waits.begin(b"a", Room(b"c", 3, 4))
+    assert waits.room_of(b"a") == Room(b"c", 3, 4)
+    assert waits.first(b"b") is None
+    assert waits.first(b"c") == b"a"
 
 
-def test_one_outside_a_circle_closes_none():
+def test_the_first_one_is_the_one_that_has_waited_longest():
     waits = RoomWaits()
-    waits.begin(b"a", b"b")
-    assert waits.begin(b"b", b"a") == [b"b", b"a"]
-    assert waits.begin(b"c", b"a") == []
-
-
-def test_one_that_goes_on_or_has_another_mailbox_closes_none():
-    waits = RoomWaits()
-    waits.begin(b"a", b"b")
+    waits.begin(b"a", Room(b"m"))
+    waits.begin(b"b", Room(b"m"))
+    assert waits.first(b"m") == b"a"
     waits.end(b"a")
     waits.end(b"a")
-    assert waits.begin(b"b", b"a") == []
-    waits.begin(b"b", b"c")
-    assert waits.begin(b"a", b"b") == []
-
-
-def test_room_ends_all_waits_for_it():
-    waits = RoomWaits()
-    waits.begin(b"a", b"m")
-    waits.begin(b"b", b"m")
-    assert waits.made_room(b"m") == b"a"
-    assert waits.made_room(b"m") is None
-    assert waits.begin(b"m", b"a") == []
+    assert waits.first(b"m") == b"b"
+    waits.end(b"b")
+    assert waits.first(b"m") is None
+    assert (waits._room_of, waits._waiting) == ({}, {})

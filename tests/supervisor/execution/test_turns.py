@@ -1028,26 +1028,116 @@ async def test_a_read_only_answer_waits_for_what_it_has_sent(stage: Stage) -> No
 
 
 @on_stage
-async def test_a_read_only_answer_whose_letters_do_not_fit_is_none(small: Stage) -> None:
-    async with room(small.room.home / "small", tasks=CLASSES, workers=1, mailbox_messages=1) as it:
+async def test_a_read_only_answer_waits_for_room_for_what_it_sends(small: Stage) -> None:
+    for how in ("room", "end of the turn", "end of the actor"):
+        await a_read_only_answer_waits(small.room.home / how, how)
+
+
+async def a_read_only_answer_waits(home: Path, how: str) -> None:
+    async with room(home, tasks=CLASSES, workers=1, mailbox_messages=1) as it:
         stage = Stage(it)
         id, worker = await built(stage)
         full, _ = await built(stage, name="full")
         stage.tell(full)
         await stage.begin(worker)
+        peek = letter(Kind.ASK, flags=READ_ONLY)
         stage.tell(id)
         await stage.begin(worker)
         worker.report(Report.PARKED, [id], [])
-        peek = letter(Kind.ASK, flags=READ_ONLY)
         request = stage.ask(id, peek)  # it needs no room in the mailbox, which is full
-        worker.report(Report.ASIDE, id, id_of_letter(peek), b"reply", [[(full, letter(), True)]])
+        sent = letter()
+        worker.report(Report.ASIDE, id, id_of_letter(peek), b"reply", [[(full, sent, True)]])
         await it.settle()
         assert stage.client.answers == {}
         assert stage.actor(full).box.count == 1
-        rest(worker, id, 1, b"1")
+        if how == "room":
+            rest(worker, full, 1, b"1")
+            await it.settle()
+            assert stage.client.answers == {request: b"reply"}
+            assert stage.actor(full).box.head(9) == [sent]
+            rest(worker, id, 1, b"1")
+        elif how == "end of the turn":
+            rest(worker, id, 1, b"1")
+            await it.settle()
+            assert stage.actor(id).box.head(9) == [peek], "it is done again"
+        else:
+            stage.turns.cancel(stage.actor(id))
+            await it.settle()
+            assert isinstance(stage.client.answers[request], ActorDeadError)
+        assert stage.turns._held == {}
+        assert stage.turns.waits.rooms._room_of == {}
+
+
+@on_stage
+async def test_the_ask_that_closes_a_circle_through_a_full_mailbox_is_refused(small: Stage) -> None:
+    async with room(small.room.home / "small", tasks=CLASSES, workers=1, mailbox_messages=1) as it:
+        stage = Stage(it)
+        a, _ = await built(stage, name="a")
+        b, worker = await built(stage, name="b")
+        stage.tell(a)
+        stage.tell(b)
+        await stage.begin(worker)
+        rest(worker, b, 1, b"1", posts=[[(a, letter(), True)]])
         await it.settle()
-        assert stage.actor(id).box.count == 2, "it is done again, and so is the method that waited"
-        assert request not in stage.client.answers
+        for flags in (WAITS, WAITS | READ_ONLY):
+            with pytest.raises(Deadlock, match="Account/a -> Account/b -> Account/a"):
+                stage.ask(b, letter(Kind.ASK, flags=flags, sender=a))
+        assert stage.actor(b).box.count == 1
+        # Its method goes on without the answer, and there is room.
+        rest(worker, a, 1, b"1")
+        worker = await turn(stage, b)
+        rest(worker, b, 1, b"1", posts=[[(a, letter(), True)]])
+        await it.settle()
+        assert value(stage, Table.ACTORS, state_key(b)) == b"1"
+
+
+@on_stage
+async def test_a_message_for_a_full_mailbox_whose_actor_waits_for_it_fails(small: Stage) -> None:
+    for flags in (WAITS, WAITS | READ_ONLY):
+        async with room(small.room.home / str(flags), tasks=CLASSES, workers=1, mailbox_messages=2) as it:
+            stage = Stage(it)
+            a, _ = await built(stage, name="a")
+            b, _ = await built(stage, name="b")
+            c, worker = await built(stage, name="c")
+            stage.tell(a)
+            head = letter(Kind.ASK)
+            request = stage.ask(b, head)
+            stage.tell(c)
+            await stage.begin(worker)
+            stage.tell(a)
+            # a waits for c, which waits for b, which sends to a.
+            stage.ask(c, letter(Kind.ASK, flags=WAITS, sender=a))
+            stage.ask(b, letter(Kind.ASK, flags=flags, sender=c))
+            for _ in range(2):  # with several messages in a turn it is not known which of them it was
+                rest(worker, b, 1, b"1", posts=[[(a, letter(), True)]])
+                await it.settle()
+                if request not in stage.client.answers:
+                    worker = await turn(stage, b)
+            failed = stage.client.answers[request]
+            assert isinstance(failed, MailboxFull)
+            assert "Account/b -> Account/a -> Account/c -> Account/b" in str(failed)
+            assert stage.actor(a).box.count == 2
+
+
+@on_stage
+async def test_a_read_only_message_whose_asker_waits_in_the_full_mailbox_fails(small: Stage) -> None:
+    async with room(small.room.home / "small", tasks=CLASSES, workers=1, mailbox_messages=1) as it:
+        stage = Stage(it)
+        a, _ = await built(stage, name="a")
+        b, worker = await built(stage, name="b")
+        stage.tell(a)
+        stage.tell(b)
+        await stage.begin(worker)
+        worker.report(Report.PARKED, [a], [])
+        peek = letter(Kind.ASK, flags=WAITS | READ_ONLY, sender=b)
+        request = stage.ask(a, peek)
+        worker.report(Report.ASIDE, a, id_of_letter(peek), b"reply", [[(b, letter(), True)]])
+        await it.settle()
+        failed = stage.client.answers[request]
+        assert isinstance(failed, MailboxFull)
+        assert "Account/a -> Account/b -> Account/a" in str(failed)
+        assert stage.actor(a).aside == {}
+        assert stage.turns.waits.rooms._room_of == {}
 
 
 @on_stage

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from understudy.supervisor.service.waits import Waits
+from understudy.supervisor.execution.waits import Waits
+from understudy.supervisor.tasks.letter_box import Room
 
 A, B, C, D = b"a", b"b", b"c", b"d"
 
 
-def way(waits: Waits, actor: bytes, method: bytes, *beside: bytes) -> list[bytes] | None:
-    return waits.way(actor, method, lambda _, letter_id: letter_id in beside)
+def way(waits: Waits, actor: bytes, method: bytes, *beside: bytes, reads: bool = False) -> list[bytes] | None:
+    waits._is_beside = lambda _, letter_id: letter_id in beside
+    return waits.way(actor, method, reads=reads)
 
 
 def waits_of(*edges: tuple[bytes, bytes, bytes]) -> Waits:
     """(method, letter, actor): the letters of asks in capitals are read-only."""
-    waits = Waits()
+    waits = Waits(lambda *_: False, lambda room: not room.letters)
     for method, letter_id, actor in edges:
         waits.begin(method, letter_id, actor, read_only=letter_id.isupper())
     return waits
@@ -45,3 +47,30 @@ def test_nothing_is_left_of_what_has_ended() -> None:
     assert way(waits, A, C) == [A, C]
     waits.end(b"2")
     assert (waits._asked, waits._method) == ({}, {})
+
+
+def test_the_way_goes_through_full_mailboxes() -> None:
+    waits = waits_of((A, b"1", B))
+    waits.rooms.begin(B, Room(C, 1))
+    waits.rooms.begin(C, Room(A, 1))
+    assert way(waits, A, C) == [A, B, C]
+    assert way(waits, B, A) == [B, C, A]
+    waits.rooms.begin(C, Room(A, 0))
+    assert way(waits, B, A) is None, "there is room meanwhile"
+    waits.rooms.end(B)
+    assert way(waits, A, C) is None
+
+
+def test_a_read_only_letter_waits_only_for_room() -> None:
+    waits = waits_of((A, b"1", B))
+    assert way(waits, A, A, reads=True) is None
+    assert way(waits, A, B, reads=True) is None
+    waits.rooms.begin(A, Room(B, 1))
+    assert way(waits, A, B, reads=True) == [A, B]
+
+
+def test_a_method_beside_another_one_waits_for_room_by_itself() -> None:
+    waits = waits_of((C, b"L", A))
+    waits.rooms.begin(b"L", Room(C, 1))
+    assert way(waits, C, b"L", b"L") == [C, A]
+    assert way(waits, A, C, b"L") is None
