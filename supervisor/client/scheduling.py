@@ -73,7 +73,7 @@ class Scheduling(RuntimePart):
     def pause_schedule(self, schedule: ScheduleLike, *, timeout: float | None = None) -> None:
         """Let occurrences of a schedule be skipped until it is resumed. Raises ScheduleNotFound, InvalidOption."""
         deadline = self._deadline(timeout)
-        self._do(self._schedules.act(deadline, schedule, "pause"), deadline)
+        return self._do(self._schedules.act(deadline, schedule, "pause"), deadline)
 
     def resume_schedule(self, schedule: ScheduleLike, *, timeout: float | None = None) -> None:
         """Let a paused schedule go on. What fell into the pause does not run.
@@ -81,7 +81,7 @@ class Scheduling(RuntimePart):
         Raises ScheduleNotFound, and InvalidOption for one that has ended.
         """
         deadline = self._deadline(timeout)
-        self._do(self._schedules.act(deadline, schedule, "resume"), deadline)
+        return self._do(self._schedules.act(deadline, schedule, "resume"), deadline)
 
     def cancel_schedule(self, schedule: ScheduleLike, *, timeout: float | None = None) -> bool:
         """End a schedule; True if it had not ended. Its runs go on.

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
+import inspect
+import textwrap
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -36,6 +39,22 @@ def test_it_opens_and_closes(home: Path):
             await rt.start(add, 1)
 
     asyncio.run(story())
+
+
+def test_every_call_gives_its_coroutine_back():
+    """A twin awaits what the method of `Runtime` returns; one that returns nothing would be no coroutine."""
+    twins = {
+        name: call.__wrapped__
+        for name, call in vars(AsyncRuntime).items()
+        if hasattr(call, "__wrapped__") and "_do" in call.__wrapped__.__code__.co_names
+    }
+    assert {"emit", "pause_schedule", "cancel_where", "prune"} <= twins.keys()
+    for name, method in twins.items():
+        (function,) = ast.parse(textwrap.dedent(inspect.getsource(method))).body
+        assert isinstance(function, ast.FunctionDef)
+        last = function.body[-1]
+        assert isinstance(last, ast.Return), f"{name} returns nothing"
+        assert last.value is not None, f"{name} returns nothing"
 
 
 @pytest.mark.parametrize("seconds", [None, 5.0])
