@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import storm_actors as players
+import storm_events as events
 import storm_sessions as sessions
 import storm_tasks as stage
 from storm_checker import Checker
@@ -24,7 +25,7 @@ from understudy.supervisor.client.runtime import attached
 RESTLESS = [stage.rest, stage.rest_async, stage.toil, *sessions.HOLDERS]
 #: Stages come first: their next stages must be open until they have ended.
 STAGES = [stage.relay, *sessions.FEEDS]
-CONSUMERS = [stage.collect, stage.collect_async, stage.listen, *sessions.GATEWAYS]
+CONSUMERS = [stage.collect, stage.collect_async, stage.listen, events.listens, *sessions.GATEWAYS]
 #: Seconds that any step may take at the end.
 PATIENCE = 60.0
 #: The files of a home that is not served.
@@ -95,6 +96,8 @@ class Calm:
         with rt:
             # According to the store, not to the journals: a client may have been killed before it could
             # record a task that it had started.
+            for plan in rt.schedules(limit=100_000):
+                rt.cancel_schedule(plan)
             for tasks in (RESTLESS, STAGES, CONSUMERS):
                 self._end_all(rt, tasks)
             self._stop_actors(rt)

@@ -16,6 +16,7 @@ from typing import Any
 from storm_actor_checker import Actors
 from storm_box_checker import Boxes
 from storm_boxes import Part
+from storm_event_checker import EventModel
 from storm_known import Known, mail_of, value_of
 from storm_session_checker import Sessions
 from understudy.actors.box.conf import BOX
@@ -48,6 +49,7 @@ class Checker:
         self._offsets: dict[Path, int] = {}
         self.sessions = Sessions(self._fault, self.tally)
         self._actors = Actors(self._fault, self.tally)
+        self._events = EventModel(self.home, self._fault, self.tally)
         self._boxes = Boxes(self.home, folder / "boxes" / "ran", self._fault, self.tally)
 
     # --- what was told ---
@@ -97,6 +99,12 @@ class Checker:
             case "box", id, part:
                 self._known(id, BOX).part = Part(**part)
                 self.tally["starts"] += 1
+            case "event", "started", id, name, *more:
+                self._known(id, name)
+                self._events.told("started", id, name, *more)
+                self.tally["starts"] += 1
+            case "event", what, *more:
+                self._events.told(what, *more)
             case "actor", what, id, *more:
                 self._actors.told(what, id, *more)
             case "sending", id, sender, first, last:
@@ -144,6 +152,9 @@ class Checker:
     def _heard(self, id: str, message: Any) -> None:
         self._known(id).heard.append((message[0], message[1]))
 
+    def _listening(self, id: str, at: float) -> None:
+        self._events.listening(id, at)
+
     def _server(self, *row: Any) -> None:
         self.sessions.told(*row)
 
@@ -175,6 +186,8 @@ class Checker:
                 self._actors.look(snapshot)
         finally:
             release(view)
+        if pages:
+            self._events.look()
         self.tally["looks"] += 1
 
     def _compare(self, snapshot: Snapshot, known: Known) -> None:
@@ -324,6 +337,7 @@ class Checker:
                 self._actors.end(snapshot)
         finally:
             release(view)
+        self._events.end()
         if containers:
             self._boxes.only_ones(list(self._tasks.values()))
 

@@ -21,6 +21,7 @@ import storm_boxes as boxes
 import storm_sessions as sessions
 import storm_tasks as stage
 from storm_actor_deeds import ActorDeeds
+from storm_event_deeds import EventDeeds
 from storm_journal import FOLDER, trace
 from understudy import (
     AsyncRuntime,
@@ -45,6 +46,7 @@ DEEDS = [
     "pipeline",
     *["feed"] * 2,
     *["act"] * 16,
+    *["happen"] * 12,
     "errand",
     *["send"] * 14,
     "close",
@@ -82,6 +84,7 @@ class Client:
         self._open: list[str] = []
         self._receivers: list[str] = []
         self._actors = ActorDeeds(self.call, me, self.chance, self.note)
+        self._events = EventDeeds(rt, self.call, me, self.chance, self.note)
 
     def note(self, *row: Any) -> None:
         os.write(self._journal, json.dumps(row).encode() + b"\n")
@@ -162,6 +165,9 @@ class Client:
 
     async def _act(self) -> None:
         await self._actors.act()
+
+    async def _happen(self) -> None:
+        await self._events.act()
 
     async def _errand(self) -> None:
         info = await self.call("start", players.errand, f"a{self.chance.randrange(players.NAMES)}")

@@ -24,6 +24,8 @@ from shim import Shim, shim
 from theatre import PATIENCE, cookie, parked, processes_of, ready, running, serving
 from understudy import Runtime, State
 from understudy.storage.check import check
+from understudy.storage.reader import Reader
+from understudy.supervisor.rules.due import SUPERSEDED
 from understudy.supervisor.rules.pauses import PAUSE
 from waiting import until
 
@@ -264,3 +266,75 @@ def test_nobody_is_blamed_for_time_in_which_everything_was_frozen(
         assert {records[info.id].interruptions for info in tasks.values()} == {0}
         assert {name for name, info in tasks.items() if records[info.id].attempt > 1} == {"retried"}
     assert check(home).problems == []
+
+
+def assert_once_each(home: Path, key: str, every: float) -> list[str | None]:
+    """Each occurrence from the first to the last is told once, as a run that ends or as a skip; why it was skipped."""
+    with Reader(home) as reader:
+        entries = [entry for _, entry in reader.schedule_history(key, None)][::-1]
+        times = [entry.scheduled_at for entry in entries]
+        assert times == pytest.approx([times[0] + every * number for number in range(len(times))])
+        runs = [entry.run for entry in entries if entry.run is not None]
+        assert len(set(runs)) == len(runs)
+        records = [record for record in reader.records(limit=None) if record.kind == "schedule"]
+        mine = [record for record in records if (record.trigger or {}).get("schedule") == key]
+        assert {record.id for record in mine} == set(runs)
+        assert {record.state for record in mine} == {State.COMPLETED}
+        return [entry.reason for entry in entries]
+
+
+def test_schedules_follow_the_wall_clock_by_hours_both_ways(home: Path, clock: Shim):
+    options: dict[str, Any] = {"overlap": "allow", "missed": "all"}
+    with Runtime(home, app="clock_tasks", workers=1, drain=1.0) as rt:
+        rt.schedule(clock_tasks.add, 1, 2, cron="0 * * * *", key="cron", **options)
+        rt.schedule(clock_tasks.add, 1, 2, every=HOUR, key="every", **options)
+        rt.schedule(clock_tasks.add, 1, 2, every=HOUR, key="last", overlap="allow")
+        rt.schedule(clock_tasks.add, 1, 2, after=1000 * HOUR, key="far")
+        now = time.time()
+        for hours in (1, 5, 2, -3, 4, 6):
+            clock.set_clock(hours * HOUR)
+            # The supervisor notices at the next request about schedules, or within seconds.
+            rt.resume_schedule("far")
+            latest = now + max(hours, 0) * HOUR
+            for key in ("cron", "every", "last"):
+                until(lambda key=key, latest=latest: (rt.schedule_info(key).next or 0.0) > latest, PATIENCE)
+        clock.set_clock(0)
+        for key in ("cron", "every", "last"):
+            for each in rt.schedule_history(key):
+                assert each.run_id is None or rt.wait(each.run_id, PATIENCE).state is State.COMPLETED
+    assert check(home).problems == []
+    for key in ("cron", "every"):
+        assert set(assert_once_each(home, key, HOUR)) == {None}
+    assert set(assert_once_each(home, "last", HOUR)) == {None, SUPERSEDED}
+
+
+def test_hourly_jobs_outlive_restarts_every_minute(home: Path, clock: Shim):
+    """Two hours, of which the minutes around each full hour are lived: each has a supervisor of its own."""
+    now = time.time()
+    to_hour = HOUR - now % HOUR
+    minutes = [hour * 60 + minute for hour in (0, 1) for minute in (-2, -1, 0, 1, 2)]
+    with Runtime(home, app="clock_tasks", workers=1, drain=1.0) as rt:
+        rt.schedule(clock_tasks.add, 1, 2, cron="@hourly", key="hourly")
+        rt.schedule(clock_tasks.add, 1, 2, every=HOUR, start=now + to_hour, key="interval")
+    for number, minute in enumerate(minutes):
+        ahead = int(to_hour + 60 * minute) + 1
+        clock.set_clock(ahead)
+        dies = number % 2 == 0
+        with Runtime(home, app="clock_tasks", workers=1, drain=1.0, restarts=10) as rt:
+            rt.ping()
+            if dies:
+                pid = rt.supervisor_pid
+                os.kill(pid, signal.SIGKILL)
+                until(lambda rt=rt, pid=pid: rt.supervisor_pid != pid, PATIENCE)
+            for key in ("hourly", "interval"):
+                # This process has the clock that was not set.
+                lived = now + ahead
+                until(
+                    lambda rt=rt, key=key, lived=lived: (rt.schedule_info(key).next or 0.0) > lived, PATIENCE
+                )
+                for each in rt.schedule_history(key):
+                    assert rt.result(each.run_id or "", PATIENCE) == 3
+    clock.set_clock(0)
+    assert check(home).problems == []
+    for key in ("hourly", "interval"):
+        assert assert_once_each(home, key, HOUR) == [None, None]

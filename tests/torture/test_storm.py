@@ -28,6 +28,8 @@ def done_in(options: str) -> dict[str, Any]:
     assert said["done"]["starts"] > 0
     assert said["done"]["connections"] > 0
     assert said["done"]["asks answered by actors"] > 0
+    assert said["done"]["events emitted"] > 0
+    assert said["done"]["entries watched"] > 0
     done: dict[str, Any] = said["done"]
     return done
 
