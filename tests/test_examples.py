@@ -91,3 +91,10 @@ def test_each_cause_of_failures_sends_one_alert_although_all_is_killed(tmp_path:
     assert ended.stdout.count("SIGKILL to the supervisor") == 1
     assert ended.stdout.count("alert: ") == 2
     assert "30 failures of 2 causes sent 2 alerts" in ended.stdout
+
+
+def test_the_screen_shows_each_word_of_the_agent_once_although_both_are_killed(tmp_path: Path) -> None:
+    ended = run("watched_agent.py", "--steps", "30", "--home", str(tmp_path / "home"))
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert ended.stdout.count("SIGKILL to the agent's worker, to the supervisor and to the screen") == 2
+    assert "60 words, each once and in order" in ended.stdout
