@@ -48,12 +48,15 @@ def show(home: str, id: str, file: str) -> None:
     screen = Path(file)
     lines = screen.read_text().splitlines() if screen.exists() else []
     after = json.loads(lines[-1])["cursor"] if lines else None
-    with Runtime.connect(home) as rt, rt.watch(task=id, after=after) as entries:
-        with screen.open("a", encoding="utf-8") as out:
-            for entry in entries:
-                if entry.kind != "snapshot":
-                    out.write(line_of(entry))
-                    out.flush()
+    with (
+        Runtime.connect(home) as rt,
+        rt.watch(task=id, after=after) as entries,
+        screen.open("a", encoding="utf-8") as out,
+    ):
+        for entry in entries:
+            if entry.kind != "snapshot":
+                out.write(line_of(entry))
+                out.flush()
 
 
 def line_of(entry: WatchEntry) -> str:

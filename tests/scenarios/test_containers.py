@@ -30,6 +30,22 @@ from understudy.supervisor.boxes import spec
 from understudy.supervisor.boxes.output import seconds
 from waiting import until
 
+#: The app of a task that runs a container and publishes.
+COOK = """
+from understudy import BoxConf, Retry, TaskFailed, box, publish, task
+
+@task(name="cook:cooks", retry=Retry(100, 0), timeout=60)
+def cooks(image, script, go):
+    publish("begins", None)
+    conf = BoxConf(image, script=script, size="xlarge", mounts={"/go": go})
+    try:
+        box.start(conf, key="the dish").result(50)
+    except TaskFailed as failed:
+        code = failed.error.details["exit_code"]
+        publish("done", code)
+        return code
+"""
+
 
 @pytest.fixture(scope="module")
 def rt(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtime]:
@@ -131,6 +147,52 @@ def test_more_memory_than_its_size_kills_it(rt: Runtime) -> None:
     # Not `oom_killed`: an engine may miss why a container died that lived for milliseconds.
     assert "more memory" in message
     assert (details["exit_code"], details["signal"]) == (137, "SIGKILL")
+
+
+# --- what is seen of it ---
+
+
+def test_it_is_watched_from_any_cursor_over_the_death_of_its_worker(home: Path, tmp_path: Path) -> None:
+    """Its lines and its end are entries of its stream, beside what the task publishes that runs it."""
+    engine()
+    tmp_path.chmod(0o755)
+    app = tmp_path / "cook.py"
+    app.write_text(COOK, encoding="utf-8")
+    script = "for n in 1 2 3 4; do echo line $n; while [ ! -e /go/$n ]; do sleep 0.02; done; done; echo why >&2; exit 3"
+    with runtime(home, app=str(app), durability="os", max_crashes=100) as rt:
+        go = tmp_path / "go"
+        go.mkdir(mode=0o755)
+        cook = rt.start("cook:cooks", IMAGE, script, str(go))
+        entries: list[Any] = []
+        cursor = None
+        for number in (1, 2, 3, 4):
+            with rt.watch(stream=cook.stream_id, after=cursor) as watch:
+                while (entry := watch.next(timeout=PATIENCE)) is not None:
+                    if entry.kind != "snapshot":
+                        entries.append(entry)
+                        cursor = entry.cursor
+                    if entry.text == f"line {number}":
+                        break
+            if number == 2:
+                kill(rt.tree()["workers"][0]["pid"])
+            (go / str(number)).touch()
+        assert cook.result(PATIENCE) == 3
+        with rt.watch(stream=cook.stream_id, after=cursor) as watch:
+            while sum(entry.kind == "end" for entry in entries) < 2:
+                entry = watch.next(timeout=PATIENCE)
+                assert entry is not None
+                if entry.kind != "snapshot":
+                    entries.append(entry)
+        (dish,) = [record for record in rt.list() if record.task == "understudy.box"]
+        texts = [entry.text for entry in entries if entry.kind == "log" and entry.task_id == dish.id]
+        assert [text for text in texts if text and not text.startswith("---")] == [
+            *(f"line {number}" for number in (1, 2, 3, 4)), "why",
+        ]  # fmt: skip
+        ends = [(entry.task_id, entry.name) for entry in entries if entry.kind == "end"]
+        assert ends == [(dish.id, "failed"), (cook.id, "completed")]
+        assert [entry.name for entry in entries if entry.kind == "item"][-1] == "done"
+        with rt.watch(stream=cook.stream_id) as watch:
+            assert [watch.next(timeout=PATIENCE) for _ in range(1 + len(entries))][1:] == entries
 
 
 # --- how it ends ---

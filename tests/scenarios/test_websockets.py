@@ -97,6 +97,42 @@ def test_a_killed_gateway_goes_on_from_its_last_acknowledged_message(home: Path,
         assert len(server.requests) >= 4
 
 
+@pytest.mark.parametrize("shows", [tasks.shows, tasks.shows_async], ids=["sync", "async"])
+def test_what_a_session_publishes_is_watched_over_its_death(home: Path, shows: Any) -> None:
+    count = 300
+
+    async def numbers(conn: Any) -> None:
+        start = json.loads(await conn.recv())["after"] + 1
+        for n in range(start, count):
+            await conn.send(json.dumps({"n": n}))
+            if n % 20 == 0:
+                await asyncio.sleep(0)
+        await conn.wait_closed()
+
+    with peer(numbers) as server, runtime(home, app="ws_tasks", max_crashes=100, durability="os") as rt:
+        session = shows.options(retry=Retry(attempts=100, delay=0)).start(server.url, count)
+        entries, cursor = [], None
+        for part in (0.2, 0.6, 1.1):
+            with rt.watch(task=session, after=cursor) as watch:
+                for entry in watch:
+                    if entry.kind != "snapshot":
+                        entries.append(entry)
+                        cursor = entry.cursor
+                    if entry.name == "kept" and entry.value >= part * count:
+                        kill(running([session], rt)[0]["pid"])
+                        break
+        assert entries[-1].kind == "end"
+        assert [entry.value for entry in entries if entry.name == "kept"] == list(range(count))
+        came = [entry for entry in entries if entry.name == "came"]
+        assert {entry.value for entry in came} <= {*range(count)}
+        assert len({entry.interruptions + entry.attempt for entry in came}) == 3
+        assert [entry.number for entry in entries if entry.kind == "item"] == list(
+            range(1, 1 + sum(entry.kind == "item" for entry in entries))
+        )
+        with rt.watch(task=session) as watch:
+            assert [entry for entry in watch if entry.kind != "snapshot"] == entries
+
+
 @pytest.mark.parametrize("forever", [tasks.forever, tasks.forever_async], ids=["sync", "async"])
 def test_stopping_closes_with_going_away(home: Path, forever: Any) -> None:
     with peer(idle) as server, runtime(home, app="ws_tasks") as rt:

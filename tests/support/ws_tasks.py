@@ -6,7 +6,7 @@ import os
 import time
 from typing import Any
 
-from understudy import aio, cancelled, checkpoint, receive, restore, task, ws
+from understudy import aio, cancelled, checkpoint, publish, receive, restore, task, ws
 
 SOON = ws.Backoff(delay=0.01, max_delay=0.1, marker=False)
 
@@ -81,6 +81,33 @@ async def feed_async(url: str, ledger: str, count: int) -> list[int]:
             state["last"] = tick["n"]
             await aio.checkpoint(state, send=[(ledger, tick["n"])])
     return state["pids"]
+
+
+@task(timeout=None)
+def shows(url: str, count: int) -> int:
+    """Publishes the numbers of a connection: each as it comes, and once more in the commit that records it."""
+    last = restore() or -1
+    with ws.connect(url, reconnect=SOON, on_connect=lambda conn: conn.send({"after": last})) as conn:
+        while last < count - 1:
+            last = conn.receive()["n"]
+            publish("came", last)
+            checkpoint(last, publish=[("kept", last)])
+    return int(last)
+
+
+@task(timeout=None)
+async def shows_async(url: str, count: int) -> int:
+    last = await aio.restore() or -1
+
+    async def subscribe(conn: aio.ws.Connection) -> None:
+        await conn.send({"after": last})
+
+    async with aio.ws.connect(url, reconnect=SOON, on_connect=subscribe) as conn:
+        while last < count - 1:
+            last = (await conn.receive())["n"]
+            await aio.publish("came", last)
+            await aio.checkpoint(last, publish=[("kept", last)])
+    return int(last)
 
 
 @task(timeout=None)
