@@ -27,7 +27,7 @@ BENCH_ARGS ?=
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test torture cycle actors load fuzz lint format bench bench-peers performance dist clean
+.PHONY: help demo test torture cycle actors trees load fuzz lint format bench bench-peers performance dist clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
@@ -54,6 +54,9 @@ cycle: $(STAMP) ## chains of actors exact, RUNS= times from SEED= on, while proc
 actors: $(STAMP) ## 10,000 rests of an actor against its sender, and 100,000 rows of storage
 	UNDERSTUDY_RESTS=10000 UNDERSTUDY_ROWS=100000 $(BIN)/pytest -q --timeout 1200 tests/scenarios/test_actors.py \
 	    -k "between_rest_and_work or large_storage"
+
+trees: $(STAMP) ## kill the supervisor RUNS= times in restarts of supervision trees, from two seeds
+	UNDERSTUDY_TREE_ROUNDS=$(RUNS) $(BIN)/pytest -q --timeout 3600 tests/scenarios/test_trees.py -k dies_in_restarts
 
 load: $(STAMP) ## mixed load for MINUTES=: nothing may grow; PLOT=file.png draws it (needs matplotlib)
 	$(BIN)/python tests/torture/load.py --minutes $(MINUTES) --seed $(SEED) $(if $(PLOT),--plot $(PLOT))

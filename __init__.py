@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from .actors.inside.context import listen as listen
     from .actors.inside.context import progress as progress
     from .actors.inside.context import publish as publish
+    from .actors.inside.context import ready as ready
     from .actors.inside.context import receive as receive
     from .actors.inside.context import restore as restore
     from .actors.inside.context import schedule as schedule
@@ -72,14 +73,21 @@ if TYPE_CHECKING:
     from .actors.task.trigger import Trigger as Trigger
     from .actors.task.worker_hooks import on_worker_start as on_worker_start
     from .actors.task.worker_hooks import on_worker_stop as on_worker_stop
+    from .actors.trees.child import ChildSpec as ChildSpec
+    from .actors.trees.child import child as child
+    from .actors.trees.status import ChildStatus as ChildStatus
+    from .actors.trees.status import TreeStatus as TreeStatus
+    from .actors.trees.supervisor import Supervisor as Supervisor
     from .actors.values import register as register
     from .actors.websocket import api as _ws
     from .supervisor.client.async_runtime import AsyncRuntime as AsyncRuntime
+    from .supervisor.client.async_tree import AsyncTree as AsyncTree
     from .supervisor.client.executor import Executor as Executor
     from .supervisor.client.pages import EventPage as EventPage
     from .supervisor.client.pages import SearchPage as SearchPage
     from .supervisor.client.pages import StreamPage as StreamPage
     from .supervisor.client.runtime import Runtime as Runtime
+    from .supervisor.client.tree import Tree as Tree
     from .supervisor.client.views import DeadLetter as DeadLetter
     from .supervisor.kit import testing as _testing
 
@@ -98,7 +106,7 @@ _NAMES: Final = {
     "actors.events.event": "Event EventInfo EventRecord",
     "actors.events.handler": "on",
     "actors.inside.context": (
-        "actor cancelled checkpoint current emit listen progress publish receive restore schedule send sleep "
+        "actor cancelled checkpoint current emit listen progress publish ready receive restore schedule send sleep "
         "task_dir"
     ),
     "actors.refs.actor": "Actor",
@@ -118,12 +126,17 @@ _NAMES: Final = {
     "actors.task.retry": "Retry",
     "actors.task.trigger": "Trigger",
     "actors.task.worker_hooks": "on_worker_start on_worker_stop",
+    "actors.trees.child": "ChildSpec child",
+    "actors.trees.status": "ChildStatus TreeStatus",
+    "actors.trees.supervisor": "Supervisor",
     "actors.values": "register",
     "supervisor.client.async_runtime": "AsyncRuntime",
+    "supervisor.client.async_tree": "AsyncTree",
     "supervisor.client.executor": "Executor",
     "supervisor.client.runtime": "Runtime",
     "actors.events.stream": "Stream StreamInfo StreamNode",
     "supervisor.client.pages": "EventPage SearchPage StreamPage",
+    "supervisor.client.tree": "Tree",
     "supervisor.client.views": "DeadLetter",
 }
 #: Public name -> the module it lives in.

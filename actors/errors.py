@@ -29,6 +29,7 @@
     ├── ReadOnly               (RuntimeError) a @read_only method sets an attribute or storage
     ├── EventNotFound          (LookupError)  no event with this id (or it was pruned); has .id
     ├── ScheduleNotFound       (LookupError)  no schedule with this key (or it was pruned); has .key
+    ├── TreeNotFound           (LookupError)  no supervision tree or child has this path; has .path
     ├── EventCycle             (RuntimeError) events follow from one another without end; has .name
     ├── ActivationFailed                      the actor cannot be built, its state is kept; has .id and .error
     ├── Fail                                  raised *by* a task: fail now, no retry
@@ -286,6 +287,14 @@ class ScheduleNotFound(UnderstudyError, LookupError):
     def __init__(self, message: str, key: str = "") -> None:
         super().__init__(message)
         self.key = key
+
+
+class TreeNotFound(UnderstudyError, LookupError):
+    """No supervision tree, or no child of one, has this path."""
+
+    def __init__(self, message: str, path: str = "") -> None:
+        super().__init__(message)
+        self.path = path
 
 
 class EventCycle(UnderstudyError, RuntimeError):

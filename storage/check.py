@@ -16,6 +16,7 @@ from .check_index import IndexCheck
 from .check_items import ItemCheck
 from .check_schedules import ScheduleCheck
 from .check_stats import FailureCheck, run_problem, step_problems
+from .check_trees import TreeCheck
 from .environment import write_copy
 from .file.header import inspect
 from .file.lmdb_errors import translated
@@ -118,6 +119,7 @@ class _Rows:
         current = snapshot.get(Table.META, SCHEMA_ROW) == b"%d" % SCHEMA_VERSION
         self._index = IndexCheck() if current else None
         self._failures = FailureCheck()
+        self._trees = TreeCheck(snapshot, self._record)
 
     def report(self) -> Report:
         self._tasks()
@@ -195,6 +197,9 @@ class _Rows:
             if self._index is not None and len(id) == ID_BYTES:
                 self._index.add(record)
                 self._failures.add(record)
+            if record.held:
+                for problem in self._trees.held(record):
+                    self._problem(problem)
             if _ended(record) != record.terminal:
                 self._problem(f"task {id.hex()} is {record.state} but the time of its end is {record.ended}")
                 self._failures.damaged += 1

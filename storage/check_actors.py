@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from .check_trees import TreeCheck
 from .shared_view import Snapshot
 from .tables import actor_rows
 from .tables.actor_rows import owner_of
 from .tables.record import Record
 from .tables.schema import EXPIRY_KEY_BYTES, ID_BYTES, Table
+from .tables.tree_rows import NODE
 
 Records = Callable[[bytes], Record | None]
 """Looks up a task: None if it is missing or unreadable."""
@@ -30,6 +32,7 @@ class ActorCheck:
         self._snapshot = snapshot
         self._record = record
         self._exists = exists
+        self._trees = TreeCheck(snapshot, record)
 
     def problems(self, key: bytes, row: bytes) -> Iterable[str]:
         """What is wrong with this row, one line for each problem."""
@@ -48,6 +51,8 @@ class ActorCheck:
             yield from self._reply(key, row)
         elif kind == actor_rows.DUE:
             yield from self._due(key)
+        elif kind == NODE:
+            yield from self._trees.problems(key, row)
         elif kind != actor_rows.REPLY_EXPIRY or len(key) != 1 + EXPIRY_KEY_BYTES:
             yield f"row {key.hex()} of actors is malformed"
 

@@ -36,6 +36,7 @@ from .tables.schema import (
     log_key,
     log_seq,
 )
+from .tree_reader import TreeReader
 
 T = TypeVar("T")
 
@@ -60,7 +61,7 @@ class View(Protocol):
         """The number of the newest commit of the file that is open; 0 if none is."""
 
 
-class Reader(ActorReader, EventReader, ItemReader, ScheduleReader, StatsReader):
+class Reader(ActorReader, EventReader, ItemReader, ScheduleReader, StatsReader, TreeReader):
     """Read-only access to the store of a home. Thread-safe; opens the files at the first read.
 
     Every method may raise StoreForeign, StoreVersion, StoreCorrupt, HomeError or StoreError. A home without a

@@ -228,6 +228,32 @@ def declared_tasks() -> dict[str, dict[str, Any]]:
     return {name: task.declared() for name, task in registry.items()}
 
 
+def declared_trees(spec: AppSpec) -> list[dict[str, Any]]:
+    """The supervision trees that are variables of the app's modules and in no other one, as plain data.
+
+    Raises AppFailed for two of one id, and for one that cannot be started.
+    """
+    name = f"{__package__.rpartition('.')[0]}.actors.trees.supervisor"
+    if name not in sys.modules:
+        return []
+    kind = sys.modules[name].Supervisor
+    found = {
+        id(value): value
+        for module in spec.modules
+        for value in vars(sys.modules[module]).values()
+        if isinstance(value, kind)
+    }
+    nested = {id(each) for tree in found.values() for each in tree.children}
+    trees: dict[str, Any] = {}
+    for number, tree in found.items():
+        if number not in nested and trees.setdefault(tree.id, tree) is not tree:
+            raise AppFailed(f"the app has two supervision trees with the id {tree.id!r}: rename one of them")
+    try:
+        return [tree.pack() for tree in trees.values()]
+    except Exception as error:
+        raise AppFailed(f"a supervision tree of the app cannot be started: {error}") from error
+
+
 def _guarded(what: str, load: Any, importer: Any = _process) -> None:
     importer.loading = True
     try:

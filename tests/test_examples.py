@@ -98,3 +98,10 @@ def test_the_screen_shows_each_word_of_the_agent_once_although_both_are_killed(t
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert ended.stdout.count("SIGKILL to the agent's worker, to the supervisor and to the screen") == 2
     assert "60 words, each once and in order" in ended.stdout
+
+
+def test_services_come_back_in_order_although_one_is_killed(tmp_path: Path) -> None:
+    ended = run("services.py", "--home", str(tmp_path / "home"))
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "both run again" in ended.stdout
+    assert "prices: [101, 102, 103, 104]; the feed is the same task" in ended.stdout

@@ -44,6 +44,13 @@ UNTESTED = {
     "storage/query_fit.py": "tests/storage/test_search.py: every search there asks it",
     "actors/task/additions.py": "tests/actors/events/test_handler.py, tests/actors/schedules/test_declaration.py",
     "storage/snapshot_reader.py": "tests/storage: every reader there is one",
+    "actors/trees/status.py": "tests/supervisor/execution/test_trees.py: every tree there is told as one",
+    "supervisor/execution/tree_nodes.py": "tests/supervisor/execution/test_trees.py: every tree there has some",
+    "supervisor/client/tree.py": "tests/supervisor/execution/test_trees.py: every call there goes through it",
+    "supervisor/client/async_tree.py": "tests/scenarios/test_trees.py: an asyncio program there has one",
+    "supervisor/client/tree_calls.py": "tests/supervisor/execution/test_trees.py: every call there is one of them",
+    "supervisor/client/tree_views.py": "tests/supervisor/execution/test_trees.py: every state there is told by it",
+    "supervisor/cli/display/supervision_tree.py": "tests/supervisor/cli/commands/test_trees.py",
     "storage/streams.py": "tests/supervisor/client/test_event_calls.py: every list of streams there comes from it",
     "supervisor/client/emitting.py": "tests/supervisor/client/test_event_calls.py: its calls are made there",
     "supervisor/client/runtime_part.py": "tests/supervisor/client: every runtime there has such parts",
@@ -102,7 +109,7 @@ UNKNOWN_TO = {
 GROUND = {"supervisor", "supervisor/testing"}
 ACTORS = {
     "actors", "actors/task", "actors/events", "actors/schedules", "actors/refs", "actors/attempt", "actors/inside",
-    "actors/box", "actors/websocket",
+    "actors/box", "actors/websocket", "actors/trees",
 }  # fmt: skip
 STORAGE = {"storage", "storage/tables", "storage/file"}
 
@@ -113,6 +120,7 @@ ARROWS: dict[str, set[str]] = {
     "actors/events": {"actors", "actors/task"},
     "actors/schedules": {"actors", "actors/task"},
     "actors/refs": {"actors", "actors/task", "actors/events", "actors/schedules"},
+    "actors/trees": {"actors", "actors/task", "actors/refs"},
     "actors/attempt": {"actors", "actors/task", "actors/events", "actors/refs"},
     "actors/inside": {"actors", "actors/task", "actors/events", "actors/schedules", "actors/refs", "actors/attempt"},
     "actors/box": {"actors", "actors/task", "actors/inside"},

@@ -172,6 +172,8 @@ class TaskActor(pykka.Actor):
     def on_receive(self, message: Any) -> None:
         self.started = self.host.clock.time()
         self.own_thread = get_ident()
+        if self.assignment.tree is not None:
+            self.host.ready(self, False)
         # A context of its own: the next task on this thread must not see this one's context variables.
         context = Context()
         outcome = context.run(self._perform)

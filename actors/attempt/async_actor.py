@@ -77,6 +77,8 @@ class AsyncTaskActor(TaskActor):
     async def _perform_async(self) -> None:
         self.started = self.host.clock.time()
         self.own_thread = get_ident()
+        if self.assignment.tree is not None:
+            self.host.ready(self, False)
         # A coroutine has its own context, so nothing has to be reset.
         current_actor.set(self)
         self._coroutine = asyncio.current_task()  # with an eager task factory on_receive has not set it yet

@@ -104,6 +104,8 @@ class Assignment(NamedTuple):
     kind: str = TASK
     trigger: dict[str, Any] | None = None
     """Of a run, what has triggered it, as `Trigger.pack` gives it."""
+    tree: str | None = None
+    """Of a child of a supervision tree, its path there. Its begin is reported."""
 
 
 class Host(Protocol):
@@ -195,6 +197,9 @@ class Host(Protocol):
 
     def progress(self, actor: TaskActor, done: float, total: float | None, note: str) -> None:
         """Note the task's progress; only the last call counts."""
+
+    def ready(self, actor: TaskActor, ready: bool) -> None:
+        """Tell the supervision tree of a child that it has begun, or that it is ready."""
 
     def folder(self, actor: TaskActor) -> Path:
         """The task's own folder for files, which is there when this returns."""

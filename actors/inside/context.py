@@ -172,6 +172,16 @@ def progress(done: float, total: float | None = None, note: str = "") -> None:
     actor.host.progress(actor, float(done), total, printable(str(note), NOTE_LIMIT))
 
 
+def ready() -> None:
+    """Tell this task's supervision tree that it is ready, so that its next child may start. Returns at once.
+
+    It counts for a child that was declared with `ready=True`; in any other task it does nothing.
+    """
+    actor = actor_here("ready")
+    if actor.assignment.tree is not None:
+        actor.host.ready(actor, True)
+
+
 def task_dir() -> Path:
     """This task's own folder for files, below the home; made at the first call.
 

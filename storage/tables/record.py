@@ -107,6 +107,12 @@ class Record:
     """Whether others are in its stream, where neither its origin nor the stream says so: see `shares_stream`."""
     volatile: bool = False
     """Of an actor, whether its state and messages are not on disk and it ends with its worker."""
+    tree: str | None = None
+    """Of a child of a supervision tree, its path there."""
+    held: bool = False
+    """Whether it waits until its supervision tree starts it again."""
+    tries_from: int = 1
+    """Number of the attempt from which the retries of the policy count: its supervision tree has restarted it then."""
 
     def __init__(
         self,
@@ -223,12 +229,22 @@ _DEFAULTS: Final = {name: getattr(Record, name) for name in Record.__annotations
 #: The types that these fields may have as they are unpacked; with another one, a change of the task would fail.
 _KINDS: Final[dict[str, tuple[type, ...]]] = {
     **dict.fromkeys(
-        ("interruptions", "crashes", "tries", "delays_from", "letter_tries", "result", "depth"), (int,)
+        (
+            "interruptions",
+            "crashes",
+            "tries",
+            "delays_from",
+            "letter_tries",
+            "result",
+            "depth",
+            "tries_from",
+        ),
+        (int,),
     ),
-    **dict.fromkeys(("alone", "closed", "cancel", "joined", "volatile"), (bool,)),
+    **dict.fromkeys(("alone", "closed", "cancel", "joined", "volatile", "held"), (bool,)),
     **dict.fromkeys(("error", "progress", "checkpoint", "deaths"), (tuple,)),
     **dict.fromkeys(("options", "metadata", "trigger"), (dict,)),
-    **dict.fromkeys(("key", "actor", "kind"), (str,)),
+    **dict.fromkeys(("key", "actor", "kind", "tree"), (str,)),
     "due": (float, int),
     "ready": (float, int),
     **dict.fromkeys(("retry_of", "deaths_under"), (bytes,)),

@@ -104,6 +104,8 @@ class Lane(IntEnum):
     CODE = 6
     #: An actor that is alive and has nothing to do. Short turns are not written, so it may have begun one.
     IDLE = 7
+    #: Waits until its supervision tree starts it again.
+    HELD = 8
 
 
 _STATES: Final[dict[int, State]] = {Lane.RUNNING: State.RUNNING, Lane.IDLE: State.IDLE}

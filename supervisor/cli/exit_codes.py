@@ -23,7 +23,7 @@ class ExitCode(IntEnum):
     NOT_RUNNING = 3, "no supervisor serves the home, or it is stopping"
     NOT_FOUND = (
         4,
-        "no such task, actor, event or schedule, or the supervisor's app declares no task of that name",
+        "no such task, actor, event, schedule or tree, or the supervisor's app declares no task of that name",
     )
     AMBIGUOUS = 5, "the beginning of an id fits several tasks, or a name several actors"
     ENDED = 6, "the task or actor had already ended, so it cannot be cancelled and takes no messages"
@@ -45,6 +45,7 @@ class ExitCode(IntEnum):
     HOME_UNUSABLE = 22, "the home does not exist or cannot be used"
     STORE_FAILED = 23, "the store cannot be read or written"
     PROBLEMS_FOUND = 24, "`check` found problems in the store"
+    TREE_FAILED = 25, "of `serve --exit-with-trees`: a supervision tree has failed"
     INTERRUPTED = 130, "ended by Ctrl-C"
     BROKEN_PIPE = 141, "the reader of the output closed it, as `head` does"
 

@@ -29,6 +29,7 @@ _CODES: Final[tuple[tuple[type[BaseException], ExitCode], ...]] = (
     (errors.TaskCancelled, ExitCode.TASK_CANCELLED),
     (errors.TaskNotFound, ExitCode.NOT_FOUND),
     (errors.EventNotFound, ExitCode.NOT_FOUND),
+    (errors.TreeNotFound, ExitCode.NOT_FOUND),
     (errors.ScheduleNotFound, ExitCode.NOT_FOUND),
     (errors.UnknownTask, ExitCode.NOT_FOUND),
     (errors.MailboxClosed, ExitCode.ENDED),

@@ -39,7 +39,7 @@ COMMANDS: Final = {
     "close": "commands.control",
     "cancel": "commands.control",
     "retry": "commands.control",
-    "tree": "commands.live",
+    "tree": "commands.trees",
     "top": "commands.live",
     "stop": "commands.control",
     "prune": "commands.store",

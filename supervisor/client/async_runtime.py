@@ -19,7 +19,9 @@ from ...actors.task.call import Call
 from ...actors.task.declaration import Task
 from ...actors.task.handles import IdLike, TaskInfo, TaskRecord, id_of
 from ...actors.task.trigger import CALL
+from ...actors.trees.supervisor import Supervisor
 from .actor_calls import ActorLike, ClassLike
+from .async_tree import AsyncTree
 from .calls import several
 from .deadline import Deadline
 from .runtime import UNSET, Runtime
@@ -171,11 +173,20 @@ class AsyncRuntime:
     streams = _in_thread(Runtime.streams)
     stream = _in_thread(Runtime.stream)
     logs = _in_thread(Runtime.logs)
+    trees = _in_thread(Runtime.trees)
     ping = _awaitable(Runtime.ping)
     tree = _awaitable(Runtime.tree)
     prune = _awaitable(Runtime.prune)
     compact = _awaitable(Runtime.compact)
     stop_supervisor = _awaitable(Runtime.stop_supervisor)
+
+    async def supervise(self, tree: Supervisor, *, timeout: float | None = None) -> AsyncTree:
+        """See `Runtime.supervise`."""
+        return AsyncTree(await self._call(self.sync.supervise, tree, timeout=timeout), self._call)
+
+    async def tree_of(self, id: str) -> AsyncTree:
+        """See `Runtime.tree_of`."""
+        return AsyncTree(await self._call(self.sync.tree_of, id), self._call)
 
     # Written out, because `_awaitable` knows no overloads.
 

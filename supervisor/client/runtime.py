@@ -51,6 +51,8 @@ from .start_rows import StreamLike, TaskLike
 from .steps import Steps, finish
 from .stored_ends import StoredEnds
 from .subscription import Subscription
+from .tree import Supervising
+from .tree_calls import TreeCalls
 from .views import DeadLetter, LogLine, outcome_of, result_shape, shape_of_end, value_of, view
 from .watch import Watch
 
@@ -77,7 +79,7 @@ class _Unset:
 UNSET: Final[Any] = _Unset()
 
 
-class Runtime(Emitting, Scheduling):
+class Runtime(Emitting, Scheduling, Supervising):
     """Access to a supervisor. Thread-safe; calls of several threads share commits.
 
     `Runtime(home)` attaches to the supervisor that serves `home`. If there is none, it starts one as a child process
@@ -138,6 +140,7 @@ class Runtime(Emitting, Scheduling):
         self._ends = Results(client, stored)
         self._events = EventCalls(client, self._reader)
         self._schedules = ScheduleCalls(client, self._reader, self._calls.starts)
+        self._trees = TreeCalls(client, self._reader, self._calls.starts)
         self._bulk = Bulk(client, self._reader)
         self._actors = ActorCalls(client, self._reader, self._calls.starts, self._call_timeout)
         # Nothing here may refer to the runtime, so that this is called as soon as the program lets go of it.

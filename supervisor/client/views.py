@@ -65,6 +65,7 @@ WAITS_FOR: Final[dict[int, str]] = {
     Lane.DELAYED: "time",
     Lane.BOX: "container",
     Lane.CODE: "code",
+    Lane.HELD: "tree",
 }
 
 

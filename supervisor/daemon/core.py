@@ -14,6 +14,7 @@ from typing import Any
 from ..execution.attempts import Attempts
 from ..execution.dispatcher import Dispatcher
 from ..execution.letters import Letters
+from ..execution.trees import Trees
 from ..execution.turns import Turns
 from ..execution.worker_pool import WorkerPool
 from ..linux.processes import ExitStatus
@@ -75,6 +76,16 @@ class Core:
             open_files,
         )
         self.service.on_deleted = self.items.pruned
+        self.trees = Trees(
+            commits,
+            self.table,
+            self.attempts,
+            self.turns,
+            self.service.actor_of_tree,
+            self.service.check_declared,
+            self.turn,
+        )
+        self.service.trees = self.trees
         commits.on_backlog = self._throttle
         self.table.on_queued = self.turn
 
@@ -87,8 +98,16 @@ class Core:
     def _worker_died(self, pid: int, status: ExitStatus) -> None:
         self.events.notice("understudy.worker.died", {"pid": pid, "exit": str(status)})
 
+    def recover(self) -> int:
+        """At boot: go on with what the last supervisor has left; how many tasks ran under it."""
+        self.trees.load()
+        interrupted = self.attempts.recover()
+        self.trees.recover()
+        return interrupted
+
     def clock_was_set(self) -> None:
         """The wall clock was set, or has gone on while the machine slept."""
+        self.trees.clock_was_set()
         self.letters.clock_was_set()
         self.dispatcher.clock_was_set()
         self.schedules.clock_was_set()

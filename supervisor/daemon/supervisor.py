@@ -132,12 +132,13 @@ class Supervisor:
         self._clock_watch = ClockWatch(core.clock_was_set)
         core.attempts.on_left_behind = self._boxes.ask
         core.service.on_stop = self.stop
+        core.trees.on_ended = self.tree_ended
         self._folders = TaskFolders(self._home.path, core.table.record)
         core.service.on_pruned = self._folders.sweep
         core.service.tree = self.tree
         # No other process reaps the orphans of tasks, nor any orphan if this is a container's first process.
         self._loop.add_signal_handler(signal.SIGCHLD, self._pool.reap)
-        interrupted = core.attempts.recover()
+        interrupted = core.recover()
         if interrupted:
             many = "1 task" if interrupted == 1 else f"{interrupted} tasks"
             log.warning("running tasks of the last supervisor are queued again: %s", many)
@@ -207,6 +208,9 @@ class Supervisor:
             raise self._pool.app_error
         return self._core.table.declared.names()
 
+    def tree_ended(self, path: str, why: str, others: bool) -> None:
+        """A top supervision tree has ended: "stopped", "completed" or "failed". `others`: whether one still runs."""
+
     def orphaned(self) -> None:
         """The program that embeds this supervisor has ended."""
         self._drain = min(self._drain, ORPHAN_DRAIN)
@@ -215,6 +219,11 @@ class Supervisor:
     def declared(self, tasks: dict[str, dict[str, Any]]) -> None:
         """See `AppEvents`."""
         self._core.table.declare(tasks)
+
+    def supervises(self, trees: list[dict[str, Any]]) -> None:
+        """See `AppEvents`. A program that embeds its supervisor starts its trees itself."""
+        if not self._embedded:
+            self._core.trees.declare(trees)
 
     def given_up(self, error: AppFailed) -> None:
         """See `AppEvents`."""
@@ -236,6 +245,7 @@ class Supervisor:
         self._clock_watch.close()
         self._core.dispatcher.stop()
         self._core.schedules.stop()
+        self._core.trees.stop()
         self._core.turns.stop()
         self._core.letters.stop()
         if self._pool.seats and not self._stop_now.is_set():

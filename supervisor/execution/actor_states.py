@@ -172,6 +172,15 @@ class ActorStates:
         actor.passivate = True
         self._ready(actor)
 
+    def build_anew(self, actor: LiveActor) -> None:
+        """Let its next message build the object anew."""
+        if actor.seat is None:
+            return
+        if actor.attempt is None:
+            self._put_to_rest(actor)
+        else:
+            actor.passivate = True
+
     def residents(self, seat: Seat) -> list[LiveActor]:
         """The actors that this worker has in memory, at rest or at work."""
         return list(seat.residents)

@@ -25,6 +25,7 @@ from ..rules.report_checks import (
     check_items,
     check_lines,
     check_progress,
+    check_ready,
 )
 from ..rules.verdict import ErrorRow, Verdict, acknowledges, completes, error_row, judge, judge_crash
 from ..settings import Settings
@@ -79,6 +80,8 @@ class Attempts:
         self.on_left_behind: Callable[[], None] = lambda: None
         #: Called when a worker has died that the supervisor has not ended itself.
         self.on_death: Callable[[int, ExitStatus], None] = lambda _pid, _status: None
+        #: Called when a child of a supervision tree has begun, and with True when it says that it is ready.
+        self.on_ready: Callable[[LiveTask, bool], None] = lambda _task, _ready: None
         #: What attempts of each task lately took.
         self.paces = Paces()
         self._on: dict[int, Callable[..., None]] = {
@@ -91,6 +94,7 @@ class Attempts:
             Report.LOG: self._log,
             Report.PUBLISH: self._publish,
             Report.FAILED: self._failed,
+            Report.READY: self._ready,
             Report.TURN: turns.commit,
             Report.READ: turns.read,
             Report.ASIDE: turns.answered_aside,
@@ -179,6 +183,32 @@ class Attempts:
             self._signal(task, task.attempt, "cancel")
         return True
 
+    def stop(self, task: LiveTask, within: float | None, *, ends: bool) -> None:
+        """Stop a child of a supervision tree: for good if it `ends`, else until its tree starts it again.
+
+        It is asked as for a cancel, and killed after `within` seconds; never if that is None.
+        """
+        if task.attempt is not None and not task.attempt.begun:
+            seat = _seat_of(task.attempt)
+            self.take_back(seat, seat.lane_of(task))
+        if ends:
+            task.record.cancel = True
+            self._table.touch(task)
+        attempt = task.attempt
+        if attempt is None:
+            if isinstance(task, LiveActor):
+                self._turns.cancel(task)
+            elif ends:
+                self._table.end(task, Event.CANCEL)
+                self._leave_behind(task)
+            else:
+                self._table.hold(task)
+        elif within == 0:
+            attempt.signal = "cancel"
+            self.kill(_seat_of(attempt), task, "cancel")
+        else:
+            self._signal(task, attempt, "cancel", within)
+
     def _time_out(self, task: LiveTask, attempt: Attempt, second_chance: bool = True) -> None:
         if attempt.signal is not None:
             return
@@ -189,24 +219,26 @@ class Attempts:
         else:
             self._signal(task, attempt, "timeout")
 
-    def _signal(self, task: LiveTask, attempt: Attempt, reason: str) -> None:
-        """Ask the task to stop, and have it killed after its grace. A cancel overrides a timeout, not its clock."""
+    def _signal(self, task: LiveTask, attempt: Attempt, reason: str, grace: float | None = -1) -> None:
+        """Ask the task to stop, and have it killed after its grace: by default the declared one, never if it is None.
+        A cancel overrides a timeout, not its clock."""
         attempt.signal = reason
         channel = attempt.seat.channel
         channel.signal(task.id, reason)
         channel.flush()
-        if attempt.kill is None:
-            attempt.kill = self._loop.call_later(task.options.grace, self._condemn, task, attempt)
+        grace = task.options.grace if grace == -1 else grace
+        if attempt.kill is None and grace is not None:
+            attempt.kill = self._loop.call_later(grace, self._condemn, task, attempt, grace)
 
-    def _condemn(self, task: LiveTask, attempt: Attempt, second_chance: bool = True) -> None:
+    def _condemn(self, task: LiveTask, attempt: Attempt, grace: float, second_chance: bool = True) -> None:
         if second_chance and was_paused(due_of(attempt.kill), self._loop.time()):
-            attempt.kill = self._loop.call_later(task.options.grace, self._condemn, task, attempt, False)
+            attempt.kill = self._loop.call_later(grace, self._condemn, task, attempt, grace, False)
             return
         seat, reason = _seat_of(attempt), attempt.signal
         assert reason is not None
         log.warning(
             "task %s (%s) did not stop within its grace of %g s after its %s: killing worker %d",
-            task.record.name, id_text(task.id), task.options.grace, reason, seat.pid,
+            task.record.name, id_text(task.id), grace, reason, seat.pid,
         )  # fmt: skip
         self.kill(seat, task, reason)
 
@@ -265,6 +297,7 @@ class Attempts:
                     cancelled=record.cancel,
                     timed_out=timed_out,
                     delays_from=self._delays_from(task, seconds),
+                    tries_from=record.tries_from,
                 )
                 self._carry_out(task, verdict, value)
             except Exception as error:  # noqa: BLE001 - the report is sound, and so are the tasks after this one
@@ -377,6 +410,16 @@ class Attempts:
             lines = self._marked(task, lines)
             if lines:
                 self._items.printed(task, task.log.append(lines), lines)
+
+    def _ready(self, seat: WorkerSeat, id: Any, ready: Any) -> None:
+        check_ready(id, ready)
+        task = seat.tasks.get(id)
+        if task is None or task.attempt is None:
+            return
+        if not task.attempt.shown:
+            task.attempt.seen = True
+            self._table.touch(task)
+        self.on_ready(task, ready)
 
     def _publish(self, seat: WorkerSeat, id: Any, bodies: Any) -> None:
         check_items(bodies, self._settings.value_limit)
@@ -534,6 +577,7 @@ class Attempts:
                 crashes=crashes,
                 max_crashes=most,
                 delays_from=self._delays_from(task, seconds),
+                tries_from=record.tries_from,
             ),
         )
 

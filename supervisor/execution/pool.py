@@ -40,6 +40,9 @@ class AppEvents(Protocol):
     def declared(self, tasks: dict[str, dict[str, Any]]) -> None:
         """The app, or further modules of it, declares these tasks."""
 
+    def supervises(self, trees: list[dict[str, Any]]) -> None:
+        """The app has these supervision trees; its tasks are known."""
+
     def given_up(self, error: AppFailed) -> None:
         """No worker will be started any more."""
 
@@ -62,6 +65,7 @@ class Pool(WorkerPool):
         self._app_events = app_events
         self._modules: list[str] = []
         self._spawner = Spawner(spec, cookie, self._loaded, self._give_up, self._fork_server_ended)
+        self._spawner.on_trees = app_events.supervises
         self._watch = ChildWatch(self._died)
         self._spawns: set[asyncio.Task[None]] = set()
         self._kills: set[asyncio.Future[Any]] = set()

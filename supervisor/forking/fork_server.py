@@ -36,7 +36,7 @@ from typing import Any, NoReturn
 
 from ...actors.attempt import output_capture
 from ...actors.errors import AppFailed
-from ..app import AppSpec, declared_tasks, load_app, load_modules, user_traceback
+from ..app import AppSpec, declared_tasks, declared_trees, load_app, load_modules, user_traceback
 from ..linux import exit_functions
 from ..linux.processes import (
     COOKIE,
@@ -87,6 +87,7 @@ class ForkServer:
         self._sock = sock
         self._supervisor = 0
         self._entry: Entry = _no_entry
+        self._app = AppSpec()
         self._name = "understudy"
 
     def run(self) -> int:
@@ -114,7 +115,8 @@ class ForkServer:
     def _load(self, hello: dict[str, Any]) -> None:
         module, _, attribute = hello["entry"].partition(":")
         self._entry = getattr(importlib.import_module(module), attribute)
-        load_app(AppSpec.unpack(hello["app"]))
+        self._app = AppSpec.unpack(hello["app"])
+        load_app(self._app)
 
     def _import(self, load: Callable[[], None], request: int | None) -> bool:
         """Import modules and report the new tasks, or why it failed."""
@@ -122,6 +124,7 @@ class ForkServer:
         try:
             load()
             news = {name: options for name, options in declared_tasks().items() if name not in before}
+            trees = declared_trees(self._app) if request is None else []
         except Exception as error:  # noqa: BLE001 - every error is reported to the supervisor
             if isinstance(error, AppFailed):
                 message, trace = str(error.args[0]), error.remote_traceback
@@ -129,7 +132,7 @@ class ForkServer:
                 message, trace = f"the fork server failed: {error!r}", user_traceback(error)
             self._send({"failed": message, "traceback": trace, "declare": request})
             return False
-        self._send({"loaded": news, "declare": request, "protocol": VERSION})
+        self._send({"loaded": news, "declare": request, "trees": trees, "protocol": VERSION})
         _settle()
         return True
 

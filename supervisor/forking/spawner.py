@@ -70,6 +70,8 @@ class Spawner:
     ) -> None:
         self._spec, self._cookie = spec, cookie
         self._on_loaded, self._on_failed, self._on_exit = on_loaded, on_failed, on_exit
+        #: Called with the supervision trees of the app once it is loaded.
+        self.on_trees: Callable[[list[dict[str, Any]]], None] = lambda _: None
         self._entry, self._name, self._spawn_timeout = entry, name, spawn_timeout
         self._process: subprocess.Popen[bytes] | None = None
         self._line: PacketStream | None = None
@@ -230,6 +232,8 @@ class Spawner:
                 self.kill()
             else:
                 self._take_tasks(packet["loaded"], packet["declare"])
+                if packet["declare"] is None:
+                    self.on_trees(packet["trees"])
         elif "failed" in packet:
             self._take_failure(packet["declare"], AppFailed(packet["failed"], packet["traceback"]))
 

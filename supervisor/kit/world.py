@@ -89,7 +89,7 @@ class World:
         commits = CommitLoop(self.home, self.settings, clock, open_store)
         facts = {"pid": PIDS, "embedded": True, "script": None, "settings": self.settings.pack()}
         self.core = core = Core(commits, self.settings, facts, open_pool)
-        core.attempts.recover()
+        core.recover()
         self.declare()
         self.pool.app_ready.set()
         self.pool.ensure()

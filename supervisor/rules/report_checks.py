@@ -140,6 +140,12 @@ def check_progress(done: Any, total: Any, note: Any) -> None:
     raise ProtocolError(f"not progress: {(done, total, note)!r:.200}")
 
 
+def check_ready(id: Any, ready: Any) -> None:
+    """ProtocolError if these are no fields of READY."""
+    if type(id) is not bytes or type(ready) is not bool:
+        raise ProtocolError(f"not a begin: {(id, ready)!r:.200}")
+
+
 def check_failure(message: Any, trace: Any) -> None:
     """ProtocolError if these are no fields of FAILED."""
     if not (_is_text(message) and _is_text(trace)):

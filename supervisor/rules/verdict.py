@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from ...actors.attempt.host import Ending, Outcome
@@ -66,11 +67,13 @@ def judge(
     cancelled: bool,
     timed_out: bool,
     delays_from: int = 1,
+    tries_from: int = 1,
     rng: random.Random | None = None,
 ) -> Verdict:
     """The verdict on an attempt whose code has ended (`attempt` counts from 1).
 
-    The retry of attempt number `delays_from` has the first delay of the policy.
+    The retry of attempt number `delays_from` has the first delay of the policy, and attempt number `tries_from` is the
+    first one that it covers.
 
     1. A task whose cancel was accepted is cancelled, whatever its code returned. The value is kept.
     2. An attempt past its deadline has timed out, whatever its code returned. It may be retried.
@@ -81,6 +84,7 @@ def judge(
     5. Any other error is retried if the policy covers it and has retries left.
     """
     error = error_row(outcome.error)
+    retried = partial(_retried, options, attempt, delays_from, tries_from, rng)
     if cancelled:
         return Verdict(Event.CANCEL, error, keep_value=outcome.ending is Ending.VALUE)
     if timed_out:
@@ -90,9 +94,7 @@ def judge(
             "",
             {} if error is None else error[3],
         )
-        return _retried(options, attempt, delays_from, TIMEOUT_LINEAGE, late, rng) or Verdict(
-            Event.TIME_OUT, late
-        )
+        return retried(TIMEOUT_LINEAGE, late) or Verdict(Event.TIME_OUT, late)
     match outcome.ending:
         case Ending.VALUE:
             return COMPLETED
@@ -103,14 +105,12 @@ def judge(
             return Verdict(Event.INTERRUPT, error)
         case Ending.TIMED_OUT:
             late = ("Timeout", *error[1:]) if error is not None else ("Timeout", "", "", {})
-            return _retried(options, attempt, delays_from, TIMEOUT_LINEAGE, late, rng) or Verdict(
-                Event.TIME_OUT, late
-            )
+            return retried(TIMEOUT_LINEAGE, late) or Verdict(Event.TIME_OUT, late)
         case Ending.FAIL:
             return Verdict(Event.FAIL, error)
         case Ending.RETRY_LATER:
             policy = options.retry
-            if policy.attempts and attempt > policy.attempts:
+            if policy.attempts and attempt - tries_from >= policy.attempts:
                 return Verdict(Event.FAIL, error)
             delay = (
                 policy.wait(attempt - delays_from, rng) if outcome.delay is None else max(0.0, outcome.delay)
@@ -118,7 +118,7 @@ def judge(
             return Verdict(Event.RETRY, error, delay)
         case Ending.ERROR:
             names = outcome.error[3] if outcome.error else []
-            return _retried(options, attempt, delays_from, names, error, rng) or Verdict(Event.FAIL, error)
+            return retried(names, error) or Verdict(Event.FAIL, error)
 
 
 def judge_crash(
@@ -130,6 +130,7 @@ def judge_crash(
     crashes: int,
     max_crashes: int,
     delays_from: int = 1,
+    tries_from: int = 1,
     rng: random.Random | None = None,
 ) -> Verdict:
     """The verdict on the task that is to blame for the death of its worker. `crashes` includes this death."""
@@ -138,19 +139,21 @@ def judge_crash(
     if crashes >= max_crashes:
         message = f"its worker died {crashes} times while it ran; the last time: {error[1]}"
         return Verdict(Event.FAIL, ("Poisoned", message, "", {**error[3], "crashes": crashes}))
-    return _retried(options, attempt, delays_from, CRASH_LINEAGE, error, rng) or Verdict(Event.FAIL, error)
+    retried = _retried(options, attempt, delays_from, tries_from, rng, CRASH_LINEAGE, error)
+    return retried or Verdict(Event.FAIL, error)
 
 
 def _retried(
     options: Options,
     attempt: int,
     delays_from: int,
+    tries_from: int,
+    rng: random.Random | None,
     names: Any,
     error: ErrorRow | None,
-    rng: random.Random | None,
 ) -> Verdict | None:
     policy = options.retry
-    if attempt <= policy.attempts and policy.wants(names):
+    if attempt - tries_from < policy.attempts and policy.wants(names):
         wait = policy.wait(attempt - delays_from, rng)
         return Verdict(Event.RETRY, error, wait, timed_out=names is TIMEOUT_LINEAGE)
     return None

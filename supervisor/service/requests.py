@@ -16,6 +16,7 @@ from ...storage.tables.event_rows import prune_events
 from ...storage.tables.prune import prune, prune_replies
 from ...storage.tables.schedule_rows import prune_schedules
 from ..execution.attempts import Attempts
+from ..execution.trees import Trees
 from ..execution.turns import Turns
 from ..execution.worker_pool import WorkerPool
 from ..home import group_id
@@ -57,6 +58,8 @@ NEED_APP = frozenset(
         Ask.REPLAY,
         Ask.SCHEDULE,
         Ask.PLAN,
+        Ask.SUPERVISE,
+        Ask.BRANCH,
     }
 )
 #: Least number of quick tasks in one START that is acknowledged late while more than 8,192 tasks are ready.
@@ -116,6 +119,8 @@ class Service:
         self.on_pruned: Callable[[], Coroutine[Any, Any, None]] = _nothing
         #: Called when rows of tasks are about to be removed.
         self.on_deleted: Callable[[], None] = lambda: None
+        #: The supervision trees. They need this service, so they are given to it later.
+        self.trees: Trees
         #: Gives the live process tree.
         self.tree: Callable[[], dict[str, Any]] = dict
         self._on: dict[int, Callable[..., None]] = {
@@ -145,6 +150,8 @@ class Service:
             Ask.LISTEN: self._listen,
             Ask.SCHEDULE: self._schedule,
             Ask.PLAN: self._plan,
+            Ask.SUPERVISE: self._supervise,
+            Ask.BRANCH: self._branch,
         }
 
     # --- connections ---
@@ -429,6 +436,32 @@ class Service:
         if what in ("run", "backfill"):
             self._refuse_new_work()
         self._once_on_disk(client, request, self._schedules.act(key, what, *args))
+
+    # --- supervision trees ---
+
+    def _supervise(self, client: ClientLink, request: int, tree: Any) -> None:
+        self._refuse_new_work()
+        self.trees.supervise(tree)
+        self._once_on_disk(client, request, None)
+
+    def _branch(self, client: ClientLink, request: int, path: Any, what: Any, *args: Any) -> None:
+        self._once_on_disk(client, request, self.trees.act(path, what, *args))
+
+    def check_declared(self, name: str) -> None:
+        """Raise UnknownTask for the name of a task that the app does not declare."""
+        self._admission.check_declared(name)
+
+    def actor_of_tree(
+        self, name: str, path: str, args: bytes | None, options: dict[str, Any] | None
+    ) -> bytes:
+        """Get or start the actor that is the child of a tree at this path; its id."""
+        id = self._commits.clock.new_id()
+        found, _ = self._actors.start((id, name, path, args, options, id, None))
+        actor = self._table.find(found)
+        if actor is not None and actor.record.tree != path:
+            actor.record.tree = path
+            self._table.touch(actor)
+        return found
 
     # --- running the supervisor ---
 

@@ -25,6 +25,8 @@ _RUNNING_PREFIX: Final = live_key(*_RUNNING, b"")[:-ID_BYTES]
 
 def place_of(record: Record, options: Options, lane: Lane) -> Place:
     """The place in the `live` table of a task that is on no worker."""
+    if record.held:
+        return Lane.HELD, 0
     if record.due is not None:
         return Lane.DELAYED, due_sort(record.due)
     if lane is Lane.CODE:
@@ -119,9 +121,9 @@ class LiveTask:
             record.interruptions,
             options.capture_output,
         )
-        if record.kind == TASK:
+        if record.kind == TASK and (record.tree is None or self.rests):
             return assignment
-        return (*assignment, None, record.kind, record.trigger)
+        return (*assignment, None, record.kind, record.trigger, record.tree)
 
     def row(self) -> tuple[bytes, bytes | None]:
         """The record and the `live` key that belong on disk.
@@ -180,6 +182,14 @@ class LiveTask:
             self._note_tries()
         record.due = due
         self._leave_worker()
+
+    def restart(self, now: float) -> None:
+        """Its supervision tree starts it again: what counts is counted anew."""
+        record = self.record
+        record.held = False
+        record.ready = now
+        record.tries_from = record.delays_from = record.attempt
+        record.crashes, record.deaths, record.alone = 0, None, False
 
     def take_back(self) -> None:
         """It was handed out and had not begun: as if it had never been handed out."""

@@ -69,8 +69,8 @@ class Queues:
         if isinstance(task, LiveActor):
             self.turns[task.lane].push(task)
             return
-        assert task.key is not None
-        self.lanes[task.key[0]].push(task.key)
+        if task.key is not None and (queue := self.of(task)) is not None:
+            queue.push(task.key)
 
     def discard(self, task: LiveTask) -> None:
         """Take a task out, wherever it is."""

@@ -53,6 +53,14 @@ class TaskTable:
         self.on_change: Callable[[LiveTask], None] | None = None
         #: Called with every task that ends, before its end is written; None if nobody cares.
         self.on_end: Callable[[LiveTask], None] | None = None
+        #: Called before a child of a supervision tree ends: whether the tree keeps it, for another attempt.
+        self.keeps: Callable[[LiveTask, Event, ErrorRow | None], bool] = lambda _task, _event, _error: False
+        #: Called before a child of a supervision tree is queued again: whether its tree holds it.
+        self.holds: Callable[[LiveTask], bool] = lambda _task: False
+        #: Called with every task of a supervision tree that has ended.
+        self.on_tree_end: Callable[[LiveTask, Event, ErrorRow | None], None] = lambda _task, _event, _error: (
+            None
+        )
         #: Called with every run of a schedule that ends, before its end is written.
         self.on_scheduled_end: Callable[[LiveTask], None] = lambda _: None
         #: Called with the error when an attempt is over, with RETRY or INTERRUPT if another one follows, else None.
@@ -338,6 +346,8 @@ class TaskTable:
         `timed_out`: the attempt that is retried has.
         """
         record, now = task.record, self._commits.clock.time()
+        if record.tree is not None and self.holds(task):
+            record.held, due = True, None
         if event is Event.RETRY:
             self.writes.tallies.retried(record, now)
             outcome = str(State.TIMED_OUT if timed_out else State.FAILED)
@@ -380,6 +390,18 @@ class TaskTable:
         self.queues.discard(task)
         task.set_aside()
 
+    def hold(self, task: LiveTask) -> None:
+        """Let a task that is on no worker wait until its supervision tree starts it again."""
+        self.queues.discard(task)
+        task.record.held, task.record.due = True, None
+        self.stand(task)
+
+    def restart(self, task: LiveTask) -> None:
+        """Let a task that its supervision tree has held begin as soon as it can."""
+        task.restart(self._commits.clock.time())
+        task.options, task.lane = self.declared.options_of(task.record)
+        self.stand(task)
+
     def take_back(self, task: LiveTask) -> None:
         """It was handed out and had not begun: as if it had never left its queue."""
         task.take_back()
@@ -409,6 +431,9 @@ class TaskTable:
         acknowledged: they are kept as long as the record.
         """
         queue, key, record = self.queues.of(task), task.key, task.record
+        if record.tree is not None and self.keeps(task, event, error):
+            self.requeue(task, Event.RETRY, error=error, timed_out=event is Event.TIME_OUT)
+            return
         ran, pid = task.attempt is not None and not task.rests, record.pid
         task.end(event, error, value, self._commits.clock.time())
         if ran and number_of(record) > 1 and record.ended is not None:
@@ -425,6 +450,8 @@ class TaskTable:
             self.on_end(task)
         if task.record.kind == SCHEDULE:
             self.on_scheduled_end(task)
+        if record.tree is not None:
+            self.on_tree_end(task, event, error)
         self.writes.expire(task)
         self._changed(task)
 

@@ -93,6 +93,13 @@ class Ask(IntEnum):
     "pause" and "resume" → None; "cancel" → whether it had not ended; "run", id of the run → that id;
     "backfill", start, end → [id of a run, …].
     """
+    SUPERVISE = 40
+    """[op, request, tree]: start this supervision tree, or change the one of its id into it."""
+    BRANCH = 41
+    """[op, request, path, what, …]: do something with a supervision tree or a child.
+
+    "start", child → its path; "terminate", "restart", "delete" → None; "stop" → None.
+    """
 
 
 class Answer(IntEnum):
@@ -187,3 +194,5 @@ class Report(IntEnum):
     """[op, id, letter id, reply, posts]: the answer to a read-only letter that came by ASIDE, and what it sends."""
     PUBLISH = 15
     """[op, id, [item, …]]: what a task has published; an item is the end of its row."""
+    READY = 16
+    """[op, id, ready]: a child of a supervision tree has begun, or has called `ready()`."""

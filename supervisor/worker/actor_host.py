@@ -442,6 +442,10 @@ class ActorHost(ABC):
         """See `Host`."""
         self._reports.progress(actor.id, done, total, note, actor)
 
+    def ready(self, actor: TaskActor, ready: bool) -> None:
+        """See `Host`."""
+        self._reports.request((Report.READY, actor.id, ready), actor.id, actor)
+
     def folder(self, actor: TaskActor) -> Path:
         """See `Host`."""
         return task_folder(Path(self.home), id_text(actor.id))

@@ -70,7 +70,7 @@ def no_actor(store: Any, actor: Record) -> None:
         (put(lambda id: rows.letter_key(id, 1)[:-1]), "malformed"),
         (put(lambda id: b"\x01" + id + b"\x09"), "malformed"),
         (put(lambda id: b"\x01" + id), "malformed"),
-        (put(lambda _: b"\x07what"), "malformed"),
+        (put(lambda _: b"\x7fwhat"), "malformed"),
         (put(lambda _: b"\x06short"), "malformed"),
         (put(lambda id: rows.reply_key(b"short"), rows.pack_reply(SOME, 1.0, None)), "malformed"),
         (put(lambda id: rows.storage_range(id)[0] + b"\xff"), "damaged"),

@@ -1,4 +1,4 @@
-"""The commands `tree` and `top`, and the view of `ps --watch`: the supervisor's current state."""
+"""The command `top`, and the view of `ps --watch`: the supervisor's current state."""
 
 from __future__ import annotations
 
@@ -25,25 +25,10 @@ if TYPE_CHECKING:
     from ...client.runtime import Runtime
     from ..display.process_usage import ProcessUsage, ProcessUsages
 
-#: Seconds over which `tree` measures CPU. Below that, the kernel's ticks are too coarse.
+#: Seconds over which one look measures CPU. Below that, the kernel's ticks are too coarse.
 SAMPLE: Final = 0.2
 #: Screen lines that `ps --watch` reserves for its head.
 HEAD: Final = 2
-
-
-@command("tree")
-@json_option()
-def tree(as_json: bool) -> None:
-    """Show the live processes and their tasks."""
-    from ..display import process_tree
-
-    with current().reader() as reader, current().runtime() as runtime:
-        stage = Stage(runtime, reader)
-        live, gauges, progress = stage.look(sample=SAMPLE)
-    if as_json:
-        screen.json(process_tree.document(live, gauges, progress))
-    else:
-        screen.show(process_tree.tree(live, gauges, progress, time.time()))
 
 
 @command("top")

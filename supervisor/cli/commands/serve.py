@@ -22,6 +22,7 @@ from ...settings import Settings
 from ...text import escape
 from ..command import command
 from ..display import screen
+from ..exit_codes import ExitCode
 from ..notify import Notifier
 from ..params import DURATION, SIZE
 from ..reloader import Reloader
@@ -111,7 +112,19 @@ def setting(
     metavar=f"[{'|'.join(LEVELS)}]",
     help="The supervisor's own log level, on stderr.  [$UNDERSTUDY_LOG_LEVEL; default: info]",
 )
-def serve(apps: Sequence[str], app_dir: str, reload: bool, log_level: str, **settings: Any) -> int | None:
+@click.option(
+    "--exit-with-trees",
+    is_flag=True,
+    help="Stop when a supervision tree of the app has failed, or all have ended.",
+)
+def serve(
+    apps: Sequence[str],
+    app_dir: str,
+    reload: bool,
+    log_level: str,
+    exit_with_trees: bool,
+    **settings: Any,
+) -> int | None:
     """Serve a home: run the tasks that the modules APP declare.
 
     APP is a module, a package.module or a path/to/file.py; a name after a colon only has to exist in it.
@@ -128,26 +141,39 @@ def serve(apps: Sequence[str], app_dir: str, reload: bool, log_level: str, **set
             return code
     set_name(f"understudy serve {' '.join(apps)} --home {home.path}")
     tune_garbage_collection()
-    asyncio.run(_serve(home, spec, checked, Notifier()))
-    return None
+    return asyncio.run(_serve(home, spec, checked, Notifier(), exit_with_trees))
 
 
-async def _serve(home: Home, spec: AppSpec, settings: Settings, notifier: Notifier) -> None:
-    supervisor = Served(home, spec, settings, notifier)
+async def _serve(
+    home: Home, spec: AppSpec, settings: Settings, notifier: Notifier, exit_with_trees: bool
+) -> int | None:
+    supervisor = Served(home, spec, settings, notifier, exit_with_trees=exit_with_trees)
     greeting: set[asyncio.Task[None]] = set()
     await supervisor.run(lambda: greeting.add(asyncio.get_running_loop().create_task(supervisor.greet())))
     for task in greeting:
         task.cancel()
     screen.note("stopped: unfinished tasks are queued and continue at the next start")
+    return ExitCode.TREE_FAILED if supervisor.tree_failed else None
 
 
 class Served(Supervisor):
     """A supervisor that tells the terminal and the service manager when it serves and when it stops."""
 
-    def __init__(self, home: Home, spec: AppSpec, settings: Settings, notifier: Notifier) -> None:
+    def __init__(
+        self, home: Home, spec: AppSpec, settings: Settings, notifier: Notifier, *, exit_with_trees: bool
+    ) -> None:
         super().__init__(home, spec, settings)
         self._notifier = notifier
         self._told = False
+        self._exit_with_trees = exit_with_trees
+        #: Whether it ends because a supervision tree has failed.
+        self.tree_failed = False
+
+    def tree_ended(self, path: str, why: str, others: bool) -> None:
+        """Stop when asked to: a supervision tree has failed, or the last one has ended."""
+        if self._exit_with_trees and (why == "failed" or not others):
+            self.tree_failed |= why == "failed"
+            self.stop()
 
     async def greet(self) -> None:
         """Say that the supervisor serves, once the app is loaded. If the app fails to load, `run` raises."""

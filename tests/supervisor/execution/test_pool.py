@@ -68,6 +68,9 @@ class Troupe:
 
     # --- AppEvents ---
 
+    def supervises(self, trees: list[dict[str, Any]]) -> None:
+        """None of these apps has one."""
+
     def declared(self, tasks: dict[str, dict[str, Any]]) -> None:
         self.tasks.update(tasks)
 

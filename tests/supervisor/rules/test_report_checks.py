@@ -52,6 +52,7 @@ def good(op: Report, id: bytes, other: bytes) -> list[Any]:
         Report.RESTORE: [8, id],
         Report.PROGRESS: [[(id, 1.0, 2.0, "note")]],
         Report.LOG: [id, [(now, "info", "text")]],
+        Report.READY: [id, True],
         Report.PUBLISH: [id, [item_body("token", 1, now, 100), item_body("token", 2, now, 100)]],
         Report.DROPPED: [int(Lane.SYNC)],
         Report.FAILED: ["no database", "Traceback"],

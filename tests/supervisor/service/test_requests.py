@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from room import Room, declared, room
+from understudy import Supervisor
 from understudy.actors.attempt.host import Assignment
 from understudy.actors.errors import AppFailed
 from understudy.actors.ids import new_id
@@ -117,6 +118,8 @@ GOOD: dict[Ask, list[Any]] = {
     Ask.LISTEN: [b"i" * 16, "order.*", [["id", 7]], None],
     Ask.SCHEDULE: [("key", "app:task", None, None, {"every": 5.0}, None, None)],
     Ask.PLAN: ["key", "pause"],
+    Ask.SUPERVISE: [Supervisor("shop", children=[]).pack()],
+    Ask.BRANCH: ["shop", "stop"],
 }
 
 

@@ -1,0 +1,92 @@
+"""The command `tree`, which shows processes and supervision trees, and the commands of that group."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Final
+
+import click
+
+from ....actors.trees.status import ChildStatus, TreeStatus
+from ..command import LazyGroup, command
+from ..display import screen, units
+from ..params import json_option
+from ..session import current
+from .live import SAMPLE, Stage
+
+TREE_COMMANDS: Final = dict.fromkeys(("restart", "stop"), "commands.trees")
+
+
+@click.group(
+    "tree",
+    cls=LazyGroup,
+    homes=TREE_COMMANDS,
+    prefix="tree_",
+    invoke_without_command=True,
+    short_help="Show live processes and supervision trees; restart and stop these.",
+)
+@json_option("Print the processes and the trees as JSON.")
+@click.pass_context
+def tree(context: click.Context, as_json: bool) -> None:
+    """Show the live processes with their tasks, and the supervision trees with their children.
+
+    PATH names a tree, as "shop", or a child, as "shop/workers/w1".
+    """
+    if context.invoked_subcommand is not None:
+        return
+    from ..display import process_tree, supervision_tree
+
+    with current().reader() as reader, current().runtime() as runtime:
+        live, gauges, progress = Stage(runtime, reader).look(sample=SAMPLE)
+        trees = runtime.trees()
+    if as_json:
+        found = process_tree.document(live, gauges, progress)
+        screen.json({**found, "trees": [document(each) for each in trees]})
+        return
+    screen.show(process_tree.tree(live, gauges, progress, time.time()))
+    for each in trees:
+        screen.show(supervision_tree.tree(each, time.time()))
+
+
+def document(status: TreeStatus | ChildStatus) -> dict[str, Any]:
+    """A tree or a child for --json: its times are ISO 8601 in UTC."""
+    return _with_times(status.as_dict())
+
+
+def _with_times(fields: dict[str, Any]) -> dict[str, Any]:
+    exit = fields["last_exit"]
+    return {
+        **fields,
+        "last_exit": exit and {**exit, "time": units.iso(exit["time"])},
+        "children": [_with_times(each) for each in fields["children"]],
+    }
+
+
+@command("restart", short_help="Restart a supervision tree or a child.")
+@click.argument("path", metavar="PATH")
+@json_option("Print the state as JSON.")
+def tree_restart(path: str, as_json: bool) -> None:
+    """Restart a supervision tree or a child: what runs is stopped first, and goes on with its next attempt."""
+    _act(path, "restart", as_json)
+
+
+@command("stop", short_help="Stop a supervision tree or a child.")
+@click.argument("path", metavar="PATH")
+@json_option("Print the state as JSON.")
+def tree_stop(path: str, as_json: bool) -> None:
+    """Stop a supervision tree or a child. It stays stopped until it is restarted."""
+    _act(path, "stop", as_json)
+
+
+def _act(path: str, what: str, as_json: bool) -> None:
+    top, _, rest = path.partition("/")
+    with current().runtime() as runtime:
+        found = runtime.tree_of(top)
+        if not rest:
+            (found.restart if what == "restart" else found.stop)()
+        elif what == "restart":
+            found.restart_child(path)
+        else:
+            found.terminate_child(path)
+        status = found.child(path) if rest else found.status()
+    screen.answer(status.state, document(status), as_json=as_json)

@@ -1,0 +1,692 @@
+"""Trees: supervision trees start, watch, restart and stop their children.
+
+What is to be done with a child is a mark on its node, which is on disk in the commit of what caused it. After each
+change `_advance` goes through one tree: children that are to be stopped are stopped in reverse, one after the other;
+then those that are to be started are started in order, each when the one before is up. So an operation that the
+supervisor's death cuts short goes on from its marks.
+
+A child that is to be restarted never ends: `TaskTable` asks `keeps` before it ends a task of a tree, and `holds` before
+it queues one again. A task that is held waits in a lane of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from ...actors.errors import InvalidOption, TreeNotFound
+from ...actors.state import Event, State
+from ...storage.tables.record import Record
+from ...storage.tables.schema import Table
+from ...storage.tables.tree_rows import PATH_BYTES, NodeRow, all_nodes, node_key, path_in
+from ..rules.restart_window import noted
+from ..rules.spec_checks import check_spec
+from ..rules.strategy import Exit, Step, after_exit, is_restarted
+from ..rules.verdict import ErrorRow
+from ..tasks.alarm import Alarm
+from ..tasks.commit_loop import CommitLoop
+from ..tasks.live_actor import LiveActor
+from ..tasks.live_task import LiveTask
+from ..tasks.task_table import TaskTable
+from .attempts import Attempts
+from .tree_nodes import KEEPS, STARTS, Branch, Leaf, Mark, Node, spec_of
+from .turns import Turns
+
+log = logging.getLogger("understudy")
+
+#: The ends of tasks that a tree may turn into a restart, and what kind of exit each is.
+EXITS: Final = {Event.COMPLETE: Exit.NORMAL, Event.FAIL: Exit.ABNORMAL, Event.TIME_OUT: Exit.ABNORMAL}
+NOT_READY: Final = "NotReady"
+
+
+class Trees:
+    """All supervision trees of a home."""
+
+    def __init__(
+        self,
+        commits: CommitLoop,
+        table: TaskTable,
+        attempts: Attempts,
+        turns: Turns,
+        start_actor: Callable[[str, str, bytes | None, dict[str, Any] | None], bytes],
+        check_declared: Callable[[str], None],
+        turn: Callable[[], None],
+    ) -> None:
+        """`start_actor` gets or starts the actor of a class and name, with arguments and options; its id.
+
+        `check_declared` raises UnknownTask for the name of a task that the app does not declare.
+        """
+        self._commits = commits
+        self._clock = commits.clock
+        self._table = table
+        self._attempts = attempts
+        self._turns = turns
+        self._start_actor = start_actor
+        self._check_declared = check_declared
+        self._turn = turn
+        self._loop = asyncio.get_running_loop()
+        self._top: dict[str, Branch] = {}
+        self._by_task: dict[bytes, Leaf] = {}
+        #: Children that must be ready by a time, and nodes that may not start before one.
+        self._waiting: dict[str, float] = {}
+        self._alarm = Alarm(self._clock, self._look)
+        #: Called when a top tree has ended: its path, why, and whether another one runs.
+        self.on_ended: Callable[[str, str, bool], None] = lambda _path, _why, _others: None
+        table.keeps = self._keeps
+        table.holds = self._holds
+        attempts.on_ready = self._begun
+        table.on_tree_end = self._ended
+
+    # --- boot ---
+
+    def load(self) -> None:
+        """At boot, before the tasks: read the trees."""
+        nodes: dict[str, Node] = {}
+        for key, packed in self._commits.scan(Table.ACTORS, *all_nodes()):
+            try:
+                path, row = path_in(key), NodeRow.unpack(packed)
+                parent = nodes.get(path.rpartition("/")[0])
+                if "/" in path and not isinstance(parent, Branch):
+                    raise ValueError("it is in no tree")
+            except ValueError:
+                log.exception("a row of a supervision tree is damaged")
+                continue
+            assert parent is None or isinstance(parent, Branch)
+            nodes[path] = self._take_in(path, parent, row)
+        for node in nodes.values():
+            if isinstance(node, Branch):
+                node.sort()
+
+    def recover(self) -> None:
+        """At boot, after the tasks: go on with what was under way."""
+        for top in self._top.values():
+            for node in top.nodes():
+                if isinstance(node, Leaf):
+                    self._recover(node)
+            self._advance_all(top)
+
+    def _recover(self, leaf: Leaf) -> None:
+        task = None if leaf.task is None else self._table.find(leaf.task)
+        if task is None:
+            leaf.alive = leaf.up = False
+            return
+        if leaf.mark in KEEPS and not task.record.held and not task.rests:
+            # Its last attempt ended with the supervisor.
+            self._table.hold(task)
+        if task.record.held:
+            leaf.alive = leaf.up = False
+        elif leaf.alive and not leaf.up:
+            self._await_ready(leaf)
+
+    def stop(self) -> None:
+        """The supervisor stops: start nothing more. A drain is no exit."""
+        self._alarm.stop()
+
+    def clock_was_set(self) -> None:
+        """The wall clock was set."""
+        self._alarm.look()
+
+    # --- requests ---
+
+    def supervise(self, packed: Any, *, declared: bool = False) -> None:
+        """Start this tree, or change the one of its id into it.
+
+        By path: what has not changed goes on, what has is restarted, what is gone is stopped, what is new is started.
+        """
+        check_spec(packed)
+        if "strategy" not in packed:
+            raise InvalidOption("a child alone is no tree: put it into a Supervisor")
+        self._check(packed, packed["id"])
+        there = self._top.get(packed["id"])
+        if there is None:
+            there = self._make(packed["id"], None, 0, packed)
+            there.declared = declared
+            self._start(there)
+        else:
+            there.declared = declared
+            self._change(there, packed)
+            if not there.alive and there.ending != "stopped":
+                there.window = ()
+                self._start(there)
+        self._save(there)
+        self._advance_all(there)
+        self._turn()
+
+    def declare(self, packed: Iterable[dict[str, Any]]) -> None:
+        """The app has these top trees: start or change them, and stop those that it had and has no more."""
+        ids = set()
+        for tree in packed:
+            ids.add(tree["id"])
+            try:
+                self.supervise(tree, declared=True)
+            except Exception:
+                log.exception("supervision tree %s is not started", tree["id"])
+        for top in list(self._top.values()):
+            if top.declared and top.id not in ids:
+                log.warning("supervision tree %s is not in the app any more: it is stopped", top.id)
+                top.mark = Mark.DELETE
+                self._end(top, "stopped")
+
+    def act(self, path: Any, what: Any, *args: Any) -> Any:
+        """Carry out a request about one tree or child: see `Ask.BRANCH`."""
+        node = self._known(path)
+        actions: dict[str, Callable[..., Any]] = {
+            "start": self._start_child,
+            "terminate": self._terminate,
+            "restart": self._restart_child,
+            "delete": self._delete,
+            "stop": self._stop_tree,
+        }
+        if what not in actions:
+            raise InvalidOption(f"no action on a tree is called {what!r:.40}")
+        answer = actions[what](node, *args)
+        self._turn()
+        return answer
+
+    def _known(self, path: Any) -> Node:
+        if not isinstance(path, str):
+            raise InvalidOption(f"a tree or a child is named by its path, not by {path!r:.80}")
+        first, *rest = path.split("/")
+        node: Node | None = self._top.get(first)
+        for id in rest:
+            node = node.children.get(id) if isinstance(node, Branch) else None
+        if node is None:
+            raise TreeNotFound(f"there is no tree or child {path!r:.200}", path)
+        return node
+
+    def _start_child(self, node: Node, packed: Any) -> str:
+        branch = self._branch(node)
+        check_spec(packed)
+        path = f"{branch.path}/{packed['id']}"
+        if packed["id"] in branch.children:
+            raise InvalidOption(f"tree {branch.path} has a child {packed['id']} already")
+        self._check(packed, path)
+        place = max((each.place for each in branch.children.values()), default=-1) + 1
+        made = self._make(path, branch, place, packed)
+        if branch.alive and not branch.ending:
+            self._set_mark(made, Mark.RESTART)
+            self._advance(branch)
+        return path
+
+    def _terminate(self, node: Node) -> None:
+        branch = self._parent(node, "terminated")
+        self._set_mark(node, Mark.END)
+        self._advance(branch)
+
+    def _restart_child(self, node: Node) -> None:
+        """Of a whole tree, its children are stopped in reverse and started in order."""
+        if node.parent is None:
+            branch = self._branch(node)
+            if not branch.alive:
+                self._start(branch)
+            for each in branch.children.values():
+                self._set_mark(each, Mark.RESTART)
+            self._advance_all(branch)
+            return
+        if not node.parent.alive:
+            raise InvalidOption(f"tree {node.parent.path} does not run: restart it first")
+        self._set_mark(node, Mark.RESTART)
+        self._advance(node.parent)
+
+    def _delete(self, node: Node) -> None:
+        branch = self._parent(node, "deleted")
+        if node.alive:
+            raise InvalidOption(f"child {node.path} has not ended: terminate it first")
+        self._set_mark(node, Mark.DELETE)
+        self._advance(branch)
+
+    def _stop_tree(self, node: Node) -> None:
+        if node.parent is None:
+            self._end(self._branch(node), "stopped")
+        else:
+            self._terminate(node)
+
+    def _branch(self, node: Node) -> Branch:
+        if not isinstance(node, Branch):
+            raise InvalidOption(f"{node.path} is a child without children of its own")
+        return node
+
+    def _parent(self, node: Node, what: str) -> Branch:
+        if node.parent is None:
+            raise InvalidOption(f"{node.path} is a whole tree and is not {what}: stop it")
+        return node.parent
+
+    # --- specs ---
+
+    def _check(self, packed: Any, path: str) -> None:
+        """Raise the error of a spec that cannot be started, before anything is changed."""
+        if len(path.encode()) > PATH_BYTES:
+            raise InvalidOption(f"the path {path:.80}… has more than {PATH_BYTES} bytes")
+        if "strategy" in packed:
+            for each in packed["children"]:
+                self._check(each, f"{path}/{each['id']}")
+            return
+        self._check_declared(self._table.declared.present(packed["task"]))
+
+    def _make(self, path: str, parent: Branch | None, place: int, packed: dict[str, Any]) -> Any:
+        node = self._take_in(path, parent, NodeRow(place, spec_of(packed)))
+        if isinstance(node, Branch):
+            for number, each in enumerate(packed["children"]):
+                self._make(f"{path}/{each['id']}", node, number, each)
+        self._save(node)
+        return node
+
+    def _take_in(self, path: str, parent: Branch | None, row: NodeRow) -> Node:
+        node: Node
+        if row.is_tree:
+            node = Branch(path, parent, row)
+            if parent is None:
+                self._top[path] = node
+        else:
+            assert parent is not None
+            node = Leaf(path, parent, row)
+            if node.task is not None:
+                self._by_task[node.task] = node
+        if parent is not None:
+            parent.children[node.id] = node
+        return node
+
+    def _change(self, branch: Branch, packed: dict[str, Any]) -> None:
+        """Make the spec of a tree what it is now."""
+        branch.spec = spec_of(packed)
+        wanted = {each["id"]: each for each in packed["children"]}
+        for node in list(branch.children.values()):
+            new = wanted.get(node.id)
+            if new is None or ("strategy" in new) != isinstance(node, Branch):
+                self._set_mark(node, Mark.DELETE)
+        for number, new in enumerate(packed["children"]):
+            there = branch.children.get(new["id"])
+            if there is None or there.mark is Mark.DELETE:
+                path = f"{branch.path}/{new['id']}"
+                if there is not None:
+                    # A child has become a tree, or the reverse: the old one is stopped under its old id.
+                    self._forget_after(there)
+                made = self._make(path, branch, number, new)
+                if branch.alive:
+                    self._set_mark(made, Mark.RESTART)
+                continue
+            there.place = number
+            if isinstance(there, Branch):
+                self._change(there, new)
+            elif there.spec != new:
+                there.spec = new
+                if there.alive or there.mark in STARTS:
+                    there.mark = Mark.REPLACE
+            self._save(there)
+        branch.sort()
+        self._save(branch)
+
+    def _forget_after(self, node: Node) -> None:
+        """Stop a node at once, out of turn: another one takes its path."""
+        for leaf in [node, *(node.nodes() if isinstance(node, Branch) else ())]:
+            if isinstance(leaf, Leaf) and leaf.task is not None:
+                self._by_task.pop(leaf.task, None)
+                task = self._table.find(leaf.task)
+                if task is not None:
+                    self._attempts.stop(task, leaf.shutdown, ends=True)
+        self._remove(node)
+
+    # --- going through a tree ---
+
+    def _advance_all(self, branch: Branch) -> None:
+        """Advance a tree and all trees in it, the innermost ones first."""
+        for node in branch.children.values():
+            if isinstance(node, Branch):
+                self._advance_all(node)
+        self._advance(branch)
+
+    def _advance(self, branch: Branch) -> None:
+        """Stop and start what is marked, as far as it goes without a wait."""
+        if branch.advancing:
+            return  # The loop below sees what has changed.
+        branch.advancing = True
+        try:
+            while self._step(branch):
+                pass
+        finally:
+            branch.advancing = False
+        if branch.parent is not None and (branch.up or not branch.alive):
+            self._advance(branch.parent)
+
+    def _step(self, branch: Branch) -> bool:
+        """One step; whether another one may follow at once."""
+        nodes = list(branch.children.values())
+        for node in reversed(nodes):
+            if node.mark is not Mark.NONE and node.alive:
+                if node.stopping:
+                    return False
+                self._stop(node)
+                return not node.alive
+        for node in nodes:
+            if node.mark in (Mark.END, Mark.DELETE):
+                self._end_held(node)
+                if node.mark is Mark.DELETE:
+                    self._remove(node)
+                else:
+                    self._set_mark(node, Mark.NONE)
+                return True
+        if branch.ending:
+            if branch.alive:
+                self._down(branch)
+            return False
+        if not branch.alive:
+            return False
+        for node in nodes:
+            if node.alive and not node.up:
+                return False
+            if node.mark in STARTS:
+                if node.not_before > self._clock.time():
+                    self._wait_until(node, node.not_before)
+                    if branch.spec["strategy"] == "one_for_one":
+                        continue  # Nothing else depends on it.
+                    return False
+                self._start(node)
+                return node.up
+        if not branch.up:
+            branch.up = True
+            self._save(branch)
+        return False
+
+    # --- starting ---
+
+    def _start(self, node: Node) -> None:
+        """Start a child or a tree that is not alive."""
+        replaced, node.mark = node.mark is Mark.REPLACE, Mark.NONE
+        node.alive, node.up, node.stopping, node.not_before = True, False, False, 0.0
+        if isinstance(node, Branch):
+            node.ending = ""
+            for each in node.children.values():
+                self._set_mark(each, Mark.RESTART)
+            self._save(node)
+            self._advance(node)
+        elif isinstance(node, Leaf):
+            if replaced:
+                self._end_held(node)
+            self._start_leaf(node)
+            self._save(node)
+
+    def _start_leaf(self, leaf: Leaf) -> None:
+        spec = leaf.spec
+        name = self._table.declared.present(spec["task"])
+        task = None if leaf.task is None else self._table.find(leaf.task)
+        if name in self._table.declared.actors:
+            self._own(leaf, self._start_actor(name, leaf.path, spec["args"], spec["options"]))
+            leaf.up = True
+        elif task is not None and task.record.held:
+            if spec["fresh"] and task.record.checkpoint is not None:
+                self._commits.delete(Table.CHECKPOINTS, task.id)
+                task.record.checkpoint = None
+            self._table.restart(task)
+            self._await_ready(leaf)
+        else:
+            id = self._clock.new_id()
+            options = spec["options"]
+            metadata = None if options is None else options.get("metadata")
+            options = {key: value for key, value in (options or {}).items() if key != "metadata"} or None
+            record = Record(id, name, self._clock.time(), id, None, options)
+            record.tree = leaf.path
+            if metadata:
+                record.metadata = metadata
+            self._own(leaf, id)
+            self._table.add([(record, spec["args"])])
+            self._await_ready(leaf)
+
+    def _own(self, leaf: Leaf, id: bytes) -> None:
+        if leaf.task is not None:
+            self._by_task.pop(leaf.task, None)
+        leaf.task = id
+        self._by_task[id] = leaf
+
+    def _await_ready(self, leaf: Leaf) -> None:
+        if leaf.spec["ready"]:
+            self._wait_until(leaf, self._clock.time() + leaf.spec["start_timeout"])
+
+    def _begun(self, task: LiveTask, ready: bool) -> None:
+        """A child has begun, or says that it is ready."""
+        leaf = self._by_task.get(task.id)
+        if leaf is None or leaf.up or not leaf.alive or (leaf.spec["ready"] and not ready):
+            return
+        leaf.up = True
+        self._waiting.pop(leaf.path, None)
+        self._save(leaf)
+        self._advance(leaf.branch)
+
+    # --- stopping ---
+
+    def _stop(self, node: Node) -> None:
+        """Stop a child or a tree that is alive."""
+        node.stopping = True
+        keep = node.mark in KEEPS
+        if isinstance(node, Branch):
+            node.ending = node.ending or "stopped"
+            for each in node.children.values():
+                self._set_mark(each, Mark.HOLD if keep else Mark.END)
+            self._save(node)
+            self._advance(node)
+        elif isinstance(node, Leaf):
+            task = None if node.task is None else self._table.find(node.task)
+            if task is None:
+                self._leaf_down(node)
+            elif isinstance(task, LiveActor) and keep:
+                # Its object is built anew by its next message.
+                self._turns.build_anew(task)
+                self._leaf_down(node)
+            else:
+                self._attempts.stop(task, node.shutdown, ends=not keep)
+                if task.record.held:
+                    self._leaf_down(node)
+
+    def _leaf_down(self, leaf: Leaf) -> None:
+        leaf.alive = leaf.up = leaf.stopping = False
+        self._waiting.pop(leaf.path, None)
+        self._save(leaf)
+
+    def _end_held(self, node: Node) -> None:
+        """End the tasks below this node that are held and will not be started again."""
+        for each in [node, *(node.nodes() if isinstance(node, Branch) else ())]:
+            task = self._table.find(each.task) if isinstance(each, Leaf) and each.task is not None else None
+            if task is None or not task.record.held:
+                continue
+            failed = each.exit is not None and each.exit[0] == Exit.ABNORMAL
+            task.record.held = False
+            if failed:
+                self._table.end(task, Event.FAIL, error=task.record.error)
+            else:
+                self._table.end(task, Event.CANCEL)
+
+    def _down(self, branch: Branch) -> None:
+        """All children of a tree that ends are down."""
+        why = branch.ending
+        branch.alive = branch.up = branch.stopping = False
+        asked = branch.mark is not Mark.NONE
+        branch.exit = (
+            str(Exit.ABNORMAL if why == "failed" else Exit.SHUTDOWN if why == "stopped" else Exit.NORMAL),
+            why,
+            self._clock.time(),
+        )
+        self._save(branch)
+        if branch.parent is None:
+            self._end_held(branch)
+            if branch.mark is Mark.DELETE:
+                self._remove(branch)
+            log.log(
+                logging.ERROR if why == "failed" else logging.INFO,
+                "supervision tree %s: %s",
+                branch.path,
+                why,
+            )
+            self.on_ended(branch.path, why, any(top.alive for top in self._top.values()))
+        elif not asked:
+            self._follow(branch, Exit(branch.exit[0]))
+            if branch.mark not in STARTS:
+                self._end_held(branch)
+
+    def _end(self, branch: Branch, why: str) -> None:
+        """End a tree: its children are stopped in reverse."""
+        if branch.alive:
+            self._mark_end(branch, why)
+            self._advance(branch)
+
+    def _mark_end(self, branch: Branch, why: str) -> None:
+        branch.ending = why
+        # The tree above may start a nested one again; then the tasks go on.
+        keeps = branch.parent is not None and branch.mark is Mark.NONE
+        for each in branch.children.values():
+            self._set_mark(each, Mark.HOLD if keeps else Mark.END)
+        self._save(branch)
+
+    def _later(self, branch: Branch) -> None:
+        """Go through a tree after what is going on now: a task of it is just about to change."""
+        self._loop.call_soon(self._go_on, branch)
+
+    def _go_on(self, branch: Branch) -> None:
+        try:
+            self._advance(branch)
+        except Exception:
+            log.exception("supervision tree %s cannot go on", branch.path)
+        self._turn()
+
+    # --- exits ---
+
+    def _keeps(self, task: LiveTask, event: Event, error: ErrorRow | None) -> bool:
+        """Before a task of a tree ends: whether it is held for another attempt instead."""
+        leaf = self._by_task.get(task.id)
+        if leaf is None or not leaf.alive or event not in EXITS or task.rests:
+            return False
+        if task.record.state is not State.RUNNING:
+            return False
+        if leaf.mark in KEEPS:
+            return True
+        if leaf.mark is not Mark.NONE:
+            return False
+        return self._exited(leaf, EXITS[event], _reason_of(event, error))
+
+    def _holds(self, task: LiveTask) -> bool:
+        """Before a task of a tree is queued again: whether its tree has stopped it, and will start it again."""
+        leaf = self._by_task.get(task.id)
+        if leaf is None or leaf.mark not in KEEPS:
+            return False
+        if leaf.alive:
+            self._leaf_down(leaf)
+            self._later(leaf.branch)
+        return True
+
+    def _ended(self, task: LiveTask, event: Event, error: ErrorRow | None) -> None:
+        """A task of a tree has ended for good."""
+        leaf = self._by_task.pop(task.id, None)
+        if leaf is None:
+            return
+        leaf.task = None
+        expected = leaf.mark is not Mark.NONE
+        if expected and event is Event.CANCEL:
+            leaf.exit = (str(Exit.SHUTDOWN), "stopped by its tree", self._clock.time())
+        was_alive = leaf.alive
+        self._leaf_down(leaf)
+        if was_alive and not expected:
+            self._exited(leaf, EXITS.get(event, Exit.SHUTDOWN), _reason_of(event, error))
+        self._later(leaf.branch)
+
+    def _exited(self, node: Node, how: Exit, reason: str) -> bool:
+        """A child has ended that nobody had asked to; whether it is to be restarted."""
+        node.exit = (str(how), reason, self._clock.time())
+        self._follow(node, how)
+        self._save(node)
+        return node.mark in KEEPS
+
+    def _follow(self, node: Node, how: Exit) -> None:
+        """Mark what follows from the exit of a child."""
+        branch = node.parent
+        assert branch is not None
+        if branch.ending or not branch.alive:
+            return
+        now, spec = self._clock.time(), branch.spec
+        too_many = False
+        if is_restarted(node.spec["restart"], how):
+            branch.window, too_many = noted(branch.window, now, spec["intensity"], spec["period"])
+        decision = after_exit(
+            branch.members(),
+            node.id,
+            how,
+            strategy=spec["strategy"],
+            auto_shutdown=spec["auto_shutdown"],
+            too_many=too_many,
+        )
+        if decision.step is Step.RESTART:
+            node.restarts += 1
+            for id in decision.start:
+                self._set_mark(branch.children[id], Mark.RESTART)
+            for id in decision.drop:
+                self._set_mark(branch.children[id], Mark.END)
+            if branch.backoff is not None:
+                node.not_before = now + branch.backoff.wait(len(branch.window) - 1)
+        elif decision.step is not Step.LEAVE:
+            if decision.step is Step.GIVE_UP:
+                log.error(
+                    "supervision tree %s gives up: more than %d restarts within %g s, the last one of %s (%s)",
+                    branch.path, spec["intensity"], spec["period"], node.id, node.exit and node.exit[1],
+                )  # fmt: skip
+            self._mark_end(branch, "failed" if decision.step is Step.GIVE_UP else "completed")
+            self._later(branch)
+        self._save(branch)
+
+    # --- time ---
+
+    def _wait_until(self, node: Node, at: float) -> None:
+        self._waiting[node.path] = at
+        self._alarm.set(min(self._waiting.values()))
+
+    def _look(self) -> None:
+        """Look after children that should have been ready, and nodes whose pause is over."""
+        now = self._clock.time()
+        for path in [path for path, at in self._waiting.items() if at <= now]:
+            del self._waiting[path]
+            node = self._known(path)
+            if isinstance(node, Leaf) and node.alive and not node.up:
+                self._not_ready(node)
+            elif node.parent is not None:
+                self._advance(node.parent)
+        if self._waiting:
+            self._alarm.set(min(self._waiting.values()))
+        self._turn()
+
+    def _not_ready(self, leaf: Leaf) -> None:
+        """A child has not said in time that it is ready: it has failed."""
+        task = None if leaf.task is None else self._table.find(leaf.task)
+        if task is None or leaf.mark is not Mark.NONE:
+            return
+        seconds = leaf.spec["start_timeout"]
+        leaf.up = True  # So that it does not hold up what follows.
+        if not self._exited(leaf, Exit.ABNORMAL, f"{NOT_READY}: not ready within {seconds:g} s"):
+            self._set_mark(leaf, Mark.END)
+        self._advance(leaf.branch)
+
+    # --- rows ---
+
+    def _set_mark(self, node: Node, mark: Mark) -> None:
+        if node.mark is Mark.DELETE and mark is not Mark.DELETE:
+            return  # It is gone from the spec.
+        node.mark = mark
+        self._save(node)
+
+    def _save(self, node: Node) -> None:
+        self._commits.put(Table.ACTORS, node_key(node.path), node.row().pack())
+
+    def _remove(self, node: Node) -> None:
+        for each in [*(node.nodes() if isinstance(node, Branch) else ()), node]:
+            if isinstance(each, Leaf) and each.task is not None:
+                self._by_task.pop(each.task, None)
+            self._waiting.pop(each.path, None)
+            self._commits.delete(Table.ACTORS, node_key(each.path))
+        if node.parent is None:
+            self._top.pop(node.path, None)
+        else:
+            node.parent.children.pop(node.id, None)
+
+
+def _reason_of(event: Event, error: ErrorRow | None) -> str:
+    """Why a child has ended, in one line."""
+    if error is None:
+        return {Event.COMPLETE: "returned", Event.CANCEL: "cancelled"}.get(event, str(event))
+    return f"{error[0]}: {error[1]}".partition("\n")[0][:500]

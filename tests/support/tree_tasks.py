@@ -1,0 +1,96 @@
+"""Children of supervision trees. Each notes its starts and its ends: in this process, and in the file it is given."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+from understudy import Actor, checkpoint, current, ready, receive, restore, sleep, task
+
+#: What has happened in this process: "+name" for a start, "-name" for an end in good order.
+noted: list[str] = []
+
+
+def note(file: str | None, what: str) -> None:
+    noted.append(what)
+    if file is not None:
+        with Path(file).open("a", encoding="utf-8") as lines:
+            lines.write(f"{time.time():.6f} {what} {os.getpid()}\n")
+
+
+@task(name="trees:service", timeout=None, grace=60)
+def service(name: str, file: str | None = None, *, says_ready: bool = False) -> str:
+    """Runs until it is told what to do, or asked to stop."""
+    count = restore() or 0
+    note(file, f"+{name}")
+    if says_ready:
+        ready()
+    while True:
+        message = receive()
+        if message is None or message == {"$cancel": True}:
+            note(file, f"-{name}")
+            return "stopped"
+        count += 1
+        checkpoint(count)
+        end(name, message, file)
+
+
+def end(name: str, how: str, file: str | None) -> Any:
+    """End as a message says."""
+    match how:
+        case "raise":
+            raise ValueError("told to")
+        case "exit":
+            os._exit(3)
+        case "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "count":
+            note(file, f"{name}={restore()}")
+
+
+@task(name="trees:returns", timeout=None)
+def returns(name: str, file: str | None = None) -> str:
+    """Ends in good order when it gets a message."""
+    note(file, f"+{name}")
+    receive()
+    note(file, f"-{name}")
+    return name
+
+
+@task(name="trees:fails", timeout=None, retry=2)
+def fails(name: str, file: str | None = None) -> None:
+    """Fails at once, and so do its two retries."""
+    note(file, f"+{name}{current().attempt}")
+    raise ValueError("at once")
+
+
+@task(name="trees:late", timeout=0.2, grace=0.1)
+def late(name: str, file: str | None = None) -> None:
+    """Runs out of time."""
+    note(file, f"+{name}")
+    sleep(60)
+
+
+@task(name="trees:stubborn", timeout=None)
+def stubborn(name: str, file: str | None = None) -> None:
+    """Takes no notice of anything."""
+    note(file, f"+{name}")
+    while True:
+        time.sleep(60)
+
+
+class Counter(Actor, name="trees:Counter", durable=True):
+    """Counts its messages."""
+
+    def __init__(self, name: str = "", file: str | None = None) -> None:
+        self.name, self.file, self.count = name, file, 0
+
+    def on_start(self) -> None:
+        note(self.file, f"+{self.name}")
+
+    def add(self) -> int:
+        self.count += 1
+        return self.count
