@@ -27,7 +27,7 @@ BENCH_ARGS ?=
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test torture cycle actors trees load fuzz lint format bench bench-peers performance dist clean
+.PHONY: help demo test torture cycle actors trees schedules load fuzz lint format bench bench-peers performance dist clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
@@ -57,6 +57,9 @@ actors: $(STAMP) ## 10,000 rests of an actor against its sender, and 100,000 row
 
 trees: $(STAMP) ## kill the supervisor RUNS= times in restarts of supervision trees, from two seeds
 	UNDERSTUDY_TREE_ROUNDS=$(RUNS) $(BIN)/pytest -q --timeout 3600 tests/scenarios/test_trees.py -k dies_in_restarts
+
+schedules: $(STAMP) ## 100,000 schedules that are not due: memory, and processor time over a minute
+	UNDERSTUDY_SCHEDULES=100000 UNDERSTUDY_IDLE=60 $(BIN)/pytest -q --timeout 600 tests/torture/test_many_schedules.py
 
 load: $(STAMP) ## mixed load for MINUTES=: nothing may grow; PLOT=file.png draws it (needs matplotlib)
 	$(BIN)/python tests/torture/load.py --minutes $(MINUTES) --seed $(SEED) $(if $(PLOT),--plot $(PLOT))
