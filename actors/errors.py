@@ -36,6 +36,7 @@
     ├── RetryLater                            raised *by* a task: next attempt after .delay seconds
     ├── HomeError                             the home folder cannot be used; has .home
     │   └── HomeInUse                         another supervisor serves it; has .pid
+    ├── AddressUnusable                       the web process cannot listen there; has .address
     ├── NotRunning             (ConnectionError) no supervisor serves the home
     │   └── ConnectTimeout     (TimeoutError) nor did one come in time
     ├── SupervisorLost         (ConnectionError) its connection was lost during a call
@@ -358,6 +359,14 @@ class HomeInUse(HomeError):
     def __init__(self, message: str, home: str = "", pid: int = 0) -> None:
         super().__init__(message, home)
         self.pid = pid
+
+
+class AddressUnusable(UnderstudyError):
+    """The web process cannot listen on this address: another program has it, or it is not of this machine."""
+
+    def __init__(self, message: str, address: str = "") -> None:
+        super().__init__(message)
+        self.address = address
 
 
 class NotRunning(UnderstudyError, ConnectionError):

@@ -16,6 +16,7 @@ import msgpack
 
 from ..actors.errors import StoreCorrupt, StoreError
 from ..actors.state import TERMINAL, State
+from .access_reader import AccessReader
 from .actor_reader import ActorReader, letters_in
 from .event_reader import EventReader
 from .item_reader import ItemReader
@@ -61,7 +62,7 @@ class View(Protocol):
         """The number of the newest commit of the file that is open; 0 if none is."""
 
 
-class Reader(ActorReader, EventReader, ItemReader, ScheduleReader, StatsReader, TreeReader):
+class Reader(AccessReader, ActorReader, EventReader, ItemReader, ScheduleReader, StatsReader, TreeReader):
     """Read-only access to the store of a home. Thread-safe; opens the files at the first read.
 
     Every method may raise StoreForeign, StoreVersion, StoreCorrupt, HomeError or StoreError. A home without a

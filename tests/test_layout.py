@@ -27,6 +27,22 @@ EXTRAS = {
 
 #: Modules without a test module of their own, and where they are tested.
 UNTESTED = {
+    "storage/access_reader.py": "tests/supervisor/client/test_access_calls.py: every call there reads by it",
+    "storage/tables/access_rows.py": "tests/supervisor/client/test_access_calls.py",
+    "supervisor/client/granting.py": "tests/supervisor/client/test_access_calls.py: every call there is one of its",
+    "supervisor/tasks/access.py": "tests/supervisor/client/test_access_calls.py: every change there is made by it",
+    "supervisor/daemon/web_child.py": "tests/supervisor/web/test_process.py: the deaths and restarts there",
+    "supervisor/linux/listeners.py": "tests/supervisor/web/test_process.py: addresses and sockets there",
+    "supervisor/web/app.py": "tests/supervisor/web: every request there is answered by it",
+    "supervisor/web/audit.py": "tests/supervisor/web/test_identity.py",
+    "supervisor/web/context.py": "tests/supervisor/web: every request there has one",
+    "supervisor/web/problems.py": "tests/supervisor/web: every refusal there is one",
+    "supervisor/web/server.py": "tests/supervisor/web: every request there comes to it",
+    "supervisor/web/tokens.py": "tests/supervisor/web/test_identity.py: every identity there is found by it",
+    "supervisor/web/connection.py": "tests/supervisor/web: every request there comes over one",
+    "supervisor/web/failed_logins.py": "tests/supervisor/web/test_identity.py",
+    "supervisor/web/login.py": "tests/supervisor/web/test_identity.py: the sessions there begin with it",
+    "supervisor/web_settings.py": "tests/supervisor/web/test_process.py, tests/supervisor/web/test_guard.py",
     "actors/refs/actor_options.py": "tests/actors/refs/test_actor.py: the options of classes there",
     "actors/refs/port.py": "tests/actors/refs: every reference there speaks to one",
     "actors/attempt/actor_rows.py": "tests/actors/attempt/test_turn_side.py: storage and reminders there",
@@ -160,6 +176,9 @@ ARROWS: dict[str, set[str]] = {
         *ACTORS, *STORAGE, *GROUND, "supervisor/channel", "supervisor/client", "supervisor/daemon",
         "supervisor/execution", "supervisor/linux", "supervisor/rules", "supervisor/service", "supervisor/tasks",
         "supervisor/wire", "supervisor/worker",
+    },
+    "supervisor/web": {
+        *ACTORS, *STORAGE, *GROUND, "supervisor/client", "supervisor/linux", "supervisor/text",
     },
     "supervisor/cli/display": {*ACTORS, *STORAGE, "supervisor/text"},
     "supervisor/cli": {

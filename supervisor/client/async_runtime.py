@@ -52,6 +52,7 @@ class _OnLoop(Runtime):
             self._events,
             self._schedules,
             self._bulk,
+            self._access,
             self._actors,
             self._call_timeout,
         ) = (
@@ -60,6 +61,7 @@ class _OnLoop(Runtime):
             runtime._events,
             runtime._schedules,
             runtime._bulk,
+            runtime._access,
             runtime._actors,
             runtime._call_timeout,
         )
@@ -168,6 +170,12 @@ class AsyncRuntime:
     schedules = _in_thread(Runtime.schedules)
     schedule_history = _in_thread(Runtime.schedule_history)
     next_times = _in_thread(Runtime.next_times)
+    watch_token = _awaitable(Runtime.watch_token)
+    add_token = _awaitable(Runtime.add_token)
+    record_audit = _awaitable(Runtime.record_audit)
+    remove_token = _awaitable(Runtime.remove_token)
+    tokens = _in_thread(Runtime.tokens)
+    audit = _in_thread(Runtime.audit)
     event = _in_thread(Runtime.event)
     events = _in_thread(Runtime.events)
     streams = _in_thread(Runtime.streams)
@@ -413,6 +421,11 @@ class AsyncRuntime:
     def supervisor_pid(self) -> int:
         """See `Runtime.supervisor_pid`. It blocks the event loop while no supervisor is there."""
         return self.sync.supervisor_pid
+
+    @property
+    def web_url(self) -> str | None:
+        """See `Runtime.web_url`. It blocks the event loop while no supervisor is there."""
+        return self.sync.web_url
 
     async def close(self, id: IdLike = UNSET, *, timeout: float | None = None) -> None:
         """See `Runtime.close`."""

@@ -15,18 +15,20 @@ from ..app import AppSpec
 from ..home import Home
 from ..linux.python_command import environment, python_command
 from ..settings import Settings
+from ..web_settings import WebSettings
 from ..wire.error_codec import error_of
 
 #: Seconds that a supervisor may take until it serves its home; recovery of a large home is slow.
 START_TIMEOUT: Final = 60.0
 #: Seconds after its drain that a supervisor gets to stop.
 STOP_MARGIN: Final = 15.0
+NO_WEB: Final = WebSettings()
 
 
 class ChildSupervisor:
     """Owns the child. The child stops when this process dies, because the socket between them closes."""
 
-    def __init__(self, home: Home, spec: AppSpec, settings: Settings) -> None:
+    def __init__(self, home: Home, spec: AppSpec, settings: Settings, web: WebSettings = NO_WEB) -> None:
         """Start it and wait until it serves the home. Raises its error on failure: HomeInUse, StoreError, …
 
         Raises SupervisorLost if a user or the kernel (out of memory) has killed it; another try may succeed.
@@ -47,7 +49,12 @@ class ChildSupervisor:
             self._sock.close()
             raise
         try:
-            config = {"home": str(home.path), "app": spec.pack(), "settings": settings.pack()}
+            config = {
+                "home": str(home.path),
+                "app": spec.pack(),
+                "settings": settings.pack(),
+                "web": web.pack(),
+            }
             self._sock.settimeout(START_TIMEOUT)
             # If it has ended already, `_answer` raises the reason.
             with suppress(BrokenPipeError, ConnectionResetError):

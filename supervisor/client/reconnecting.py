@@ -8,7 +8,9 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from ...actors.attempt.helper_threads import start_outside
 from ...actors.clock import SYSTEM, Clock, TimedFuture
@@ -25,9 +27,10 @@ from ..app import AppSpec, loading
 from ..home import Home
 from ..rules.restart_intensity import RestartIntensity
 from ..settings import Settings
+from ..web_settings import WebSettings
 from ..wire.messages import Ask
 from .callbacks import Callbacks
-from .child_supervisor import ChildSupervisor
+from .child_supervisor import NO_WEB, ChildSupervisor
 from .connection import CONNECT_TIMEOUT, SEEN_LIMIT, Connection, Reply
 from .deadline import Deadline
 from .steps import Steps
@@ -69,7 +72,15 @@ class ReconnectingClient:
 
     clock: Clock = SYSTEM
 
-    def __init__(self, home: Home, settings: Settings, app: str | None, *, owner: bool) -> None:
+    def __init__(
+        self,
+        home: Home,
+        settings: Settings,
+        app: str | None,
+        *,
+        owner: bool,
+        web: WebSettings = NO_WEB,
+    ) -> None:
         """An `owner` connects, and starts a supervisor if none serves the home. Others connect when asked.
 
         While the program is imported for its tasks, an owner does not connect either: a web program has its runtime
@@ -79,6 +90,7 @@ class ReconnectingClient:
         self.home = home
         self.callbacks = Callbacks()
         self._settings = settings
+        self._web = web
         self._app = app
         #: Whether it was made while the program was imported for its tasks.
         self._imported = owner and loading()
@@ -343,6 +355,7 @@ class ReconnectingClient:
                         wait.ask(connection)
                 finally:
                     self._connection = connection
+                self._keep_address(connection)
             arrivals, self._arrivals = self._arrivals, []
         if closed:
             connection.close()
@@ -352,6 +365,18 @@ class ReconnectingClient:
         if connection.lost is not None:
             # It broke before it was the client's connection.
             self._lost(connection, connection.lost)
+
+    def _keep_address(self, connection: Connection) -> None:
+        """Let the next supervisor of ours listen at the same port, if this one has chosen it."""
+        chosen = {
+            name: urlsplit(url).netloc
+            for name in ("web", "http")
+            if self._embedded is not None
+            and getattr(self._web, name)
+            and (url := connection.facts.get(f"{name}_url"))
+        }
+        if chosen:
+            self._web = replace(self._web, **chosen)
 
     def _fail(self, error: Exception) -> None:
         """End the connecting thread, and all that wait for it."""
@@ -416,7 +441,7 @@ class ReconnectingClient:
             self._embedded = None
             self._count_death()
         try:
-            self._embedded = ChildSupervisor(self.home, self._spec(), self._settings)
+            self._embedded = ChildSupervisor(self.home, self._spec(), self._settings, self._web)
         except HomeInUse:
             # Another program was faster; its supervisor serves us too.
             log.info("another supervisor now serves %s", self.home.path)

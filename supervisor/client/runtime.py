@@ -34,12 +34,14 @@ from ..home import Home
 from ..linux.exit_functions import at_exit
 from ..settings import Settings
 from . import outcomes, searches
+from .access_calls import AccessCalls
 from .actor_calls import ActorCalls, ActorLike, ClassLike
 from .bulk import Bulk
 from .calls import Calls, several
 from .deadline import NO_DEADLINE, Deadline
 from .emitting import Emitting
 from .event_calls import EventCalls
+from .granting import Granting, web_settings
 from .letter_wait import AddressedLetter
 from .pages import SearchPage
 from .reconnecting import ReconnectingClient
@@ -79,7 +81,7 @@ class _Unset:
 UNSET: Final[Any] = _Unset()
 
 
-class Runtime(Emitting, Scheduling, Supervising):
+class Runtime(Emitting, Scheduling, Supervising, Granting):
     """Access to a supervisor. Thread-safe; calls of several threads share commits.
 
     `Runtime(home)` attaches to the supervisor that serves `home`. If there is none, it starts one as a child process
@@ -103,9 +105,13 @@ class Runtime(Emitting, Scheduling, Supervising):
         workers: int | None = None,
         slots: int = 8,
         call_timeout: float | None = None,
+        web: str | Mapping[str, Any] | None = None,
         **settings: Any,
     ) -> None:
-        """`app` names the module with the tasks ("module", "package.module", "path/to/file.py").
+        """`web` is the address of a web process, as "127.0.0.1:8787"; port 0 takes a free one, which `web_url` tells.
+        A map gives more of its settings: {"web": …, "http": …, "hosts": […]}.
+
+        `app` names the module with the tasks ("module", "package.module", "path/to/file.py").
 
         The default is the program itself and every module in which it has declared tasks. `settings` are the fields
         of `Settings`.
@@ -113,7 +119,8 @@ class Runtime(Emitting, Scheduling, Supervising):
         settings.setdefault("drain", EMBEDDED_DRAIN)
         checked = Settings.of({"workers": workers, "slots": slots, **settings})
         self._set_call_timeout(call_timeout)
-        self._attach(ReconnectingClient(Home(home).checked(), checked, app, owner=True))
+        wanted = web_settings(web)
+        self._attach(ReconnectingClient(Home(home).checked(), checked, app, owner=True, web=wanted))
 
     @classmethod
     def connect(
@@ -142,6 +149,7 @@ class Runtime(Emitting, Scheduling, Supervising):
         self._schedules = ScheduleCalls(client, self._reader, self._calls.starts)
         self._trees = TreeCalls(client, self._reader, self._calls.starts)
         self._bulk = Bulk(client, self._reader)
+        self._access = AccessCalls(client, self._reader)
         self._actors = ActorCalls(client, self._reader, self._calls.starts, self._call_timeout)
         # Nothing here may refer to the runtime, so that this is called as soon as the program lets go of it.
         self._finalizer = weakref.finalize(self, _let_go, client, self._reader)

@@ -1,6 +1,6 @@
 """The supervisor process of a program that embeds it; it lives as long as that program.
 
-The process gets one end of a socket pair. The owner sends one frame, `{home, app, settings}`, and gets one back:
+The process gets one end of a socket pair. The owner sends one frame, `{home, app, settings, web}`, and gets one back:
 `[True]` when the home is served, or `[False, error class, message, data]`. When the owner's end closes, the
 supervisor stops.
 """
@@ -23,8 +23,10 @@ from ..linux.processes import flush_output, set_name, tune_garbage_collection
 from ..linux.standard_streams import open_missing_streams
 from ..settings import Settings
 from ..text import escape
+from ..web_settings import WebSettings
 from ..wire.error_codec import error_fields
 from .supervisor import Supervisor
+from .web_child import WebSockets
 
 #: Exit code when the supervisor could not start or had to give up.
 FAILED = 1
@@ -57,11 +59,14 @@ def _serve(owner: socket.socket) -> int:
 
 async def _run(owner: socket.socket, config: dict[str, Any]) -> int:
     try:
+        wanted = WebSettings.of(config.get("web", {}))
+        web = WebSockets(wanted, []) if wanted.asked else None
         supervisor = Supervisor(
             Home(config["home"]),
             AppSpec.unpack(config["app"]),
             Settings.of(config["settings"]),
             embedded=True,
+            web=web,
         )
         owner.setblocking(False)
         await supervisor.run(lambda: _ready(owner, supervisor))

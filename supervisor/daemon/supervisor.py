@@ -10,6 +10,7 @@
     │   ├── Dispatcher                      two timers
     │   └── Service → connections
     ├── HomeWatch                           a timer
+    ├── WebChild → web process              runs no user code
     └── BoxSweep                            a thread while it talks to an engine
 """
 
@@ -43,6 +44,7 @@ from .chores import PRUNE_EVERY, repeat
 from .core import Core
 from .home_watch import HOME_LOOK, HomeWatch
 from .task_folders import TaskFolders
+from .web_child import WebChild, WebSockets, first_token
 
 log = logging.getLogger("understudy")
 
@@ -59,11 +61,24 @@ ORPHAN_DRAIN: Final = 2.0
 class Supervisor:
     """Serves one home. `run` returns when it has been stopped, and raises the error that made it stop."""
 
-    def __init__(self, home: Home, spec: AppSpec, settings: Settings, *, embedded: bool = False) -> None:
+    def __init__(
+        self,
+        home: Home,
+        spec: AppSpec,
+        settings: Settings,
+        *,
+        embedded: bool = False,
+        web: WebSockets | None = None,
+    ) -> None:
+        """`web`: where the web process listens; None for none. They are closed at the end."""
         self._home = home
         self._spec = spec
         self._settings = settings
         self._embedded = embedded
+        self._web_sockets = web
+        self._web: WebChild | None = None
+        #: The first token of the home, if it was made now.
+        self.first_token: str | None = None
         self._started = time.time()
         self._failure: UnderstudyError | None = None
         self._drain = settings.drain
@@ -86,6 +101,9 @@ class Supervisor:
                 if not self._embedded:
                     self._watch.warn()
                 await self._listen()
+                if self._web is not None:
+                    await self._core.commits.settled()
+                    self._web.start()
                 on_ready()
                 await self._serve()
             finally:
@@ -121,6 +139,7 @@ class Supervisor:
             "embedded": self._embedded,
             "script": self._spec.main_path,
             "settings": self._settings.pack(),
+            **({} if self._web_sockets is None else self._web_sockets.urls),
         }
 
         def open_pool(attempts: Attempts, turn: Callable[[], None]) -> Pool:
@@ -143,6 +162,14 @@ class Supervisor:
             many = "1 task" if interrupted == 1 else f"{interrupted} tasks"
             log.warning("running tasks of the last supervisor are queued again: %s", many)
         self._pool.start()
+        if self._web_sockets is not None:
+            # The process reads it from disk, and so may programs that were connected before.
+            core.service.access.key()
+            self.first_token = first_token(core.service.access, self._home.path)
+            self._web = WebChild(self._web_sockets, self._home.path, cookie)
+            self._pool.others = lambda: (
+                set() if self._web is None or self._web.pid is None else {self._web.pid}
+            )
         core.turn()
 
     async def _listen(self) -> None:
@@ -252,6 +279,9 @@ class Supervisor:
             log.debug("draining: running tasks have %g s", self._drain)
             self._pool.interrupt_all()
             await self._empty_or_now()
+        if self._web is not None:
+            # It serves until here, as clients are.
+            await self._web.stop()
         await self._pool.stop()
         if self._failure is None:
             with suppress(TimeoutError):
@@ -286,6 +316,7 @@ class Supervisor:
             "embedded": self._embedded,
             "draining": self._stop_asked.is_set(),
             "fork_server": self._pool.fork_server_pid,
+            "web": None if self._web is None else self._web.pid,
             "tasks_declared": self._core.table.declared.names(),
             "waits_for_code": self._core.table.queues.without_code(TREE_COUNTED),
             "not_imported": dict(self._core.table.declared.unimportable),

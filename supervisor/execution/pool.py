@@ -71,6 +71,8 @@ class Pool(WorkerPool):
         self._kills: set[asyncio.Future[Any]] = set()
         self._spawning_again: asyncio.TimerHandle | None = None
         self._looking: asyncio.TimerHandle | None = None
+        #: Gives the pids of other children that the supervisor keeps.
+        self.others: Callable[[], set[int]] = set
         self._load_due: asyncio.TimerHandle | None = None
 
     # --- life ---
@@ -270,7 +272,7 @@ class Pool(WorkerPool):
     def reap(self) -> None:
         """Kill and reap what dead workers' tasks have left behind; it is our child now. Not while a spawn is under
         way, whose worker nobody knows yet: how that one ends is for its watch to see."""
-        known = {seat.pid for seat in self.seats if seat.pid}
+        known = {seat.pid for seat in self.seats if seat.pid} | self.others()
         with suppress(OSError):
             self._spawner.reap_orphans(known)
 

@@ -21,6 +21,7 @@ from ..execution.turns import Turns
 from ..execution.worker_pool import WorkerPool
 from ..home import group_id
 from ..settings import Settings
+from ..tasks.access import Access
 from ..tasks.commit_loop import CommitLoop
 from ..tasks.events import Events
 from ..tasks.mailboxes import Mailboxes
@@ -109,6 +110,7 @@ class Service:
         self._actors = ActorRequests(commits, table, turns, self._admission)
         self._events = events
         self._schedules = schedules
+        self.access = Access(commits)
         self._waiters = Waiters(commits, table)
         self._subscribers = Subscribers(commits, table)
         self._jobs: set[asyncio.Task[None]] = set()
@@ -152,6 +154,7 @@ class Service:
             Ask.PLAN: self._plan,
             Ask.SUPERVISE: self._supervise,
             Ask.BRANCH: self._branch,
+            Ask.ACCESS: self._access,
         }
 
     # --- connections ---
@@ -462,6 +465,24 @@ class Service:
             actor.record.tree = path
             self._table.touch(actor)
         return found
+
+    # --- access over HTTP ---
+
+    def _access(self, client: ClientLink, request: int, what: Any, *args: Any) -> None:
+        if what == "add":
+            self._commits.refuse_when_full()
+            answer: Any = self.access.add(*args)
+        elif what == "remove":
+            answer = self.access.remove(*args)
+        elif what == "key":
+            answer = self.access.key()
+        elif what == "record":
+            self._commits.refuse_when_full()
+            self.access.record(*args)
+            answer = None
+        else:
+            raise ValueError(f"no such request about access: {what!r:.80}")
+        self._once_on_disk(client, request, answer)
 
     # --- running the supervisor ---
 

@@ -100,6 +100,13 @@ class Ask(IntEnum):
 
     "start", child → its path; "terminate", "restart", "delete" → None; "stop" → None.
     """
+    ACCESS = 50
+    """[op, request, what, …]: do something about access over HTTP.
+
+    "add", id, name, role, [pattern, …], time at which it expires or None, hash → True: keep a token.
+    "remove", name or id → whether there was one; "key" → the key that signs sessions and tokens for one task;
+    "record", [(mark, [field, …]), …] → None: entries of the audit.
+    """
 
 
 class Answer(IntEnum):

@@ -33,6 +33,7 @@ SAMPLES: dict[str, Any] = {
     "reason": "because",
     "delay": 2.5,
     "home": "/srv/jobs",
+    "address": "127.0.0.1:8787",
     "pid": 4711,
     "remote_traceback": "Traceback (most recent call last): …",
     "found": 9,

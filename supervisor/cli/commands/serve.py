@@ -15,11 +15,14 @@ import click
 from ....actors.errors import AppFailed
 from ...app import AppSpec
 from ...daemon.supervisor import Supervisor
+from ...daemon.web_child import WebSockets
 from ...home import Home
+from ...linux.listeners import handed_down
 from ...linux.processes import set_name, tune_garbage_collection
 from ...linux.standard_streams import drop_output
 from ...settings import Settings
 from ...text import escape
+from ...web_settings import WebSettings
 from ..command import command
 from ..display import screen
 from ..exit_codes import ExitCode
@@ -49,6 +52,15 @@ def setting(
         metavar=metavar,
         envvar=f"UNDERSTUDY_{name.upper()}",
         help=f"{help}  [$UNDERSTUDY_{name.upper()}; default: {shown}]",
+    )
+
+
+def web_option(name: str, metavar: str, help: str, *, many: bool = False) -> Callable[..., Any]:
+    """An option of the web process, which may also be set by an environment variable."""
+    variable = f"UNDERSTUDY_{name.removeprefix('--').replace('-', '_').upper()}"
+    several = " May be given several times." if many else ""
+    return click.option(
+        name, metavar=metavar, multiple=many, envvar=variable, help=f"{help}{several}  [${variable}]"
     )
 
 
@@ -104,6 +116,23 @@ def setting(
 @setting("log_limit", SIZE, "Bytes of log kept for one task; the oldest lines go first.", "SIZE", "10M")
 @setting("start_timeout", DURATION, "Time that loading the app may take.", "TIME", "60s")
 @setting("group", str, "Members of this group may use the home as well.", "NAME", "nobody but the user")
+@web_option(
+    "--web",
+    "ADDRESS",
+    "Serve the dashboard, the API and the app's triggers there: 127.0.0.1:8787, or systemd.",
+)
+@web_option(
+    "--http", "ADDRESS", "Serve the app's triggers alone there, for a network: 0.0.0.0:8080, or systemd."
+)
+@web_option("--web-host", "NAME", "Accept this name in the Host header, too.", many=True)
+@web_option("--web-origin", "URL", "Let pages of this origin watch with a signed token.", many=True)
+@web_option("--web-base", "PATH", "The path below which a proxy shows the web process: /jobs.")
+@web_option(
+    "--web-proxy", "ADDRESS", "Believe X-Forwarded headers of this proxy or network, or of unix.", many=True
+)
+@click.option(
+    "--insecure", is_flag=True, help="Ask for no token at the address of --web, which must be on loopback."
+)
 @click.option(
     "--log-level",
     type=click.Choice(LEVELS, case_sensitive=False),
@@ -123,6 +152,13 @@ def serve(
     reload: bool,
     log_level: str,
     exit_with_trees: bool,
+    web: str | None,
+    http: str | None,
+    web_host: Sequence[str],
+    web_origin: Sequence[str],
+    web_base: str | None,
+    web_proxy: Sequence[str],
+    insecure: bool,
     **settings: Any,
 ) -> int | None:
     """Serve a home: run the tasks that the modules APP declare.
@@ -135,19 +171,38 @@ def serve(
     home = current().home
     spec = AppSpec.parse_all(apps, app_dir)
     checked = Settings.of(settings)
+    wanted = WebSettings.of(
+        {
+            "web": web,
+            "http": http,
+            "hosts": web_host,
+            "origins": web_origin,
+            "base": web_base,
+            "proxies": web_proxy,
+            "insecure": insecure,
+        }
+    )
+    wanted.check_needs()
+    handed = handed_down()
     if reload:
         code = Reloader(SourceFiles(spec, home.path)).run()
         if code is not None:
             return code
     set_name(f"understudy serve {' '.join(apps)} --home {home.path}")
     tune_garbage_collection()
-    return asyncio.run(_serve(home, spec, checked, Notifier(), exit_with_trees))
+    sockets = WebSockets(wanted, handed) if wanted.asked else None
+    return asyncio.run(_serve(home, spec, checked, sockets, Notifier(), exit_with_trees))
 
 
 async def _serve(
-    home: Home, spec: AppSpec, settings: Settings, notifier: Notifier, exit_with_trees: bool
+    home: Home,
+    spec: AppSpec,
+    settings: Settings,
+    web: WebSockets | None,
+    notifier: Notifier,
+    exit_with_trees: bool,
 ) -> int | None:
-    supervisor = Served(home, spec, settings, notifier, exit_with_trees=exit_with_trees)
+    supervisor = Served(home, spec, settings, notifier, web, exit_with_trees=exit_with_trees)
     greeting: set[asyncio.Task[None]] = set()
     await supervisor.run(lambda: greeting.add(asyncio.get_running_loop().create_task(supervisor.greet())))
     for task in greeting:
@@ -160,9 +215,16 @@ class Served(Supervisor):
     """A supervisor that tells the terminal and the service manager when it serves and when it stops."""
 
     def __init__(
-        self, home: Home, spec: AppSpec, settings: Settings, notifier: Notifier, *, exit_with_trees: bool
+        self,
+        home: Home,
+        spec: AppSpec,
+        settings: Settings,
+        notifier: Notifier,
+        web: WebSockets | None = None,
+        *,
+        exit_with_trees: bool,
     ) -> None:
-        super().__init__(home, spec, settings)
+        super().__init__(home, spec, settings, web=web)
         self._notifier = notifier
         self._told = False
         self._exit_with_trees = exit_with_trees
@@ -190,8 +252,19 @@ class Served(Supervisor):
         self._notifier.ready(line)
         try:
             screen.line(line)
+            for more in self._web_lines():
+                screen.line(more)
         except BrokenPipeError:
             drop_output()  # serving goes on without a reader
+
+    def _web_lines(self) -> list[str]:
+        """Where the web process listens; the first time with the token, in the part of the URL that no server sees."""
+        if self._web_sockets is None:
+            return []
+        urls = self._web_sockets.urls
+        token = f"/#token={self.first_token}" if self.first_token else "/"
+        web = [] if urls["web_url"] is None else [f"web: {urls['web_url']}{token}"]
+        return [*web, *([] if urls["http_url"] is None else [f"triggers: {urls['http_url']}"])]
 
     def stop(self, now: bool = False) -> None:
         """Stop as `Supervisor.stop` does, and say so once."""

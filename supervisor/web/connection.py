@@ -1,0 +1,129 @@
+"""GuardedConnection: one HTTP connection, with limits on how long it may be idle, slow or stalled."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import h11
+from uvicorn.config import Config
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
+
+from ..web_settings import WebSettings
+
+
+class Connections(ServerState):
+    """The open connections of the process, and which of them have no request under way."""
+
+    def __init__(self, settings: WebSettings) -> None:
+        super().__init__()
+        self.settings = settings
+        #: Those that have been idle longest come first.
+        self.idle: dict[GuardedConnection, None] = {}
+
+    def make_room(self) -> bool:
+        """Close the connection that has been idle longest if there are too many. False if none is idle."""
+        if len(self.connections) <= self.settings.connections:
+            return True
+        if not self.idle:
+            return False
+        next(iter(self.idle)).drop()
+        return True
+
+
+class GuardedConnection(H11Protocol):
+    """Guarantees:
+
+    * The headers of a request come within `header_timeout`, or the connection is closed.
+    * A client that reads nothing for `stall_timeout`, while an answer waits for it, is disconnected.
+    * An idle connection is closed when there are too many.
+    """
+
+    server_state: Connections  # type: ignore[mutable-override] # that which it is made with
+
+    def __init__(self, config: Config, server_state: Connections, app_state: dict[str, Any]) -> None:
+        super().__init__(config, server_state, app_state)
+        self._limits = server_state.settings
+        self._header_timer: asyncio.TimerHandle | None = None
+        self._stall_timer: asyncio.TimerHandle | None = None
+        self._unsent = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """See asyncio."""
+        super().connection_made(transport)
+        if not self.server_state.make_room():
+            self.drop()
+            return
+        self.server_state.idle[self] = None
+        self._await_headers()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See asyncio."""
+        self._forget_timers()
+        self.server_state.idle.pop(self, None)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """See asyncio."""
+        super().data_received(data)
+        if self.transport.is_closing():
+            return
+        if self.transport.get_protocol() is not self:
+            # A WebSocket has taken over.
+            self._forget_timers()
+            self.server_state.idle.pop(self, None)
+        elif self.conn.their_state is h11.IDLE:
+            self._await_headers()
+        else:
+            self._cancel_header_timer()
+            self.server_state.idle.pop(self, None)
+
+    def on_response_complete(self) -> None:
+        """See uvicorn."""
+        super().on_response_complete()
+        if self.conn.their_state is h11.IDLE and not self.transport.is_closing():
+            self.server_state.idle[self] = None
+
+    def pause_writing(self) -> None:
+        """See asyncio."""
+        super().pause_writing()
+        self._watch_reader()
+
+    def resume_writing(self) -> None:
+        """See asyncio."""
+        super().resume_writing()
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
+            self._stall_timer = None
+
+    def drop(self) -> None:
+        """Close the connection at once."""
+        self.server_state.idle.pop(self, None)
+        self.transport.abort()
+
+    def _await_headers(self) -> None:
+        if self._header_timer is None:
+            self._header_timer = self.loop.call_later(self._limits.header_timeout, self.drop)
+
+    def _cancel_header_timer(self) -> None:
+        if self._header_timer is not None:
+            self._header_timer.cancel()
+            self._header_timer = None
+
+    def _watch_reader(self) -> None:
+        self._unsent = self.transport.get_write_buffer_size()
+        self._stall_timer = self.loop.call_later(self._limits.stall_timeout, self._look_at_reader)
+
+    def _look_at_reader(self) -> None:
+        # One that reads slowly is no reader that stands still.
+        if self.transport.get_write_buffer_size() >= self._unsent:
+            self.drop()
+        else:
+            self._watch_reader()
+
+    def _forget_timers(self) -> None:
+        self._cancel_header_timer()
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
+            self._stall_timer = None

@@ -1,0 +1,43 @@
+"""WebContext: what every part of the web process works with."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Literal
+
+from starlette.requests import HTTPConnection
+
+from ...storage.reader import Reader
+from ..client.async_runtime import AsyncRuntime
+from ..web_settings import WebSettings
+from .audit import Audit
+from .tokens import Tokens
+
+
+@dataclass(frozen=True)
+class WebContext:
+    """One listener's view of the home."""
+
+    runtime: AsyncRuntime
+    """A client of the supervisor. It reads the store by itself, so reading goes on while no supervisor runs."""
+    reader: Reader
+    """The store. Its `newest` tells in a microsecond whether anything has changed."""
+    settings: WebSettings
+    tokens: Tokens
+    audit: Audit
+    closing: asyncio.Event
+    """Set when the process stops: streams end then, within a second."""
+    listener: Literal["web", "http"] = "web"
+    """`http` serves the app's triggers alone."""
+
+    @property
+    def insecure(self) -> bool:
+        """Whether everybody who reaches this listener is an admin."""
+        return self.settings.insecure and self.listener == "web"
+
+
+def context_of(connection: HTTPConnection) -> WebContext:
+    """The context of the app that handles a request."""
+    context: WebContext = connection.app.state.context
+    return context
