@@ -29,6 +29,8 @@ class Mark(StrEnum):
 
 STARTS = frozenset({Mark.RESTART, Mark.REPLACE})
 """The marks of nodes that are to be started."""
+ENDS = frozenset({Mark.END, Mark.DELETE})
+"""The marks of nodes that end for good."""
 KEEPS = frozenset({Mark.RESTART, Mark.HOLD})
 """The marks of nodes whose tasks go on with another attempt."""
 
@@ -61,6 +63,14 @@ class Node:
         """Itself, for a decision of its tree."""
         down = not self.alive and self.mark not in STARTS
         return Member(self.id, self.spec["restart"], self.spec["significant"], down)
+
+    def note_open(self) -> None:
+        """Keep in its tree whether something is to be done with it, or it is not up yet."""
+        if self.parent is not None:
+            if self.mark is not Mark.NONE or (self.alive and not self.up):
+                self.parent.open[self.id] = self
+            else:
+                self.parent.open.pop(self.id, None)
 
     def row(self) -> NodeRow:
         """What is on disk of it."""
@@ -100,6 +110,8 @@ class Branch(Node):
         super().__init__(path, parent, row)
         #: In the order of their start.
         self.children: dict[str, Node] = {}
+        #: Those with which something is to be done, or that are not up yet.
+        self.open: dict[str, Node] = {}
         self.ending = row.ending
         self.window = row.window
         self.declared = row.declared

@@ -31,7 +31,7 @@ from ..tasks.live_actor import LiveActor
 from ..tasks.live_task import LiveTask
 from ..tasks.task_table import TaskTable
 from .attempts import Attempts
-from .tree_nodes import KEEPS, STARTS, Branch, Leaf, Mark, Node, spec_of
+from .tree_nodes import ENDS, KEEPS, STARTS, Branch, Leaf, Mark, Node, spec_of
 from .turns import Turns
 
 log = logging.getLogger("understudy")
@@ -111,12 +111,14 @@ class Trees:
         task = None if leaf.task is None else self._table.find(leaf.task)
         if task is None:
             leaf.alive = leaf.up = False
+            leaf.note_open()
             return
         if leaf.mark in KEEPS and not task.record.held and not task.rests:
             # Its last attempt ended with the supervisor.
             self._table.hold(task)
         if task.record.held:
             leaf.alive = leaf.up = False
+            leaf.note_open()
         elif leaf.alive and not leaf.up:
             self._await_ready(leaf)
 
@@ -286,6 +288,7 @@ class Trees:
                 self._by_task[node.task] = node
         if parent is not None:
             parent.children[node.id] = node
+            node.note_open()
         return node
 
     def _change(self, branch: Branch, packed: dict[str, Any]) -> None:
@@ -352,39 +355,42 @@ class Trees:
 
     def _step(self, branch: Branch) -> bool:
         """One step; whether another one may follow at once."""
-        nodes = list(branch.children.values())
-        for node in reversed(nodes):
-            if node.mark is not Mark.NONE and node.alive:
-                if node.stopping:
-                    return False
-                self._stop(node)
-                return not node.alive
-        for node in nodes:
-            if node.mark in (Mark.END, Mark.DELETE):
-                self._end_held(node)
-                if node.mark is Mark.DELETE:
-                    self._remove(node)
-                else:
-                    self._set_mark(node, Mark.NONE)
-                return True
-        if branch.ending:
+        stops = [node for node in branch.open.values() if node.alive and node.mark is not Mark.NONE]
+        if stops:
+            last = max(stops, key=_place)
+            if last.stopping:
+                return False
+            self._stop(last)
+            return not last.alive
+        over = next((node for node in branch.open.values() if node.mark in ENDS), None)
+        if over is not None:
+            self._end_held(over)
+            if over.mark is Mark.DELETE:
+                self._remove(over)
+            else:
+                self._set_mark(over, Mark.NONE)
+            return True
+        if branch.ending or not branch.alive:
             if branch.alive:
                 self._down(branch)
             return False
-        if not branch.alive:
-            return False
-        for node in nodes:
-            if node.alive and not node.up:
+        return self._start_next(branch)
+
+    def _start_next(self, branch: Branch) -> bool:
+        """Start the first child that is to be started, if those before it are up; whether another step may follow."""
+        now, one_for_one = self._clock.time(), branch.spec["strategy"] == "one_for_one"
+        paused = [node for node in branch.open.values() if node.mark in STARTS and node.not_before > now]
+        for node in paused:
+            self._wait_until(node, node.not_before)
+        # Nothing else depends on a child that pauses if each is restarted by itself.
+        waiting = [node for node in branch.open.values() if not (one_for_one and node in paused)]
+        if waiting:
+            first = min(waiting, key=_place)
+            if first.alive or first in paused:
                 return False
-            if node.mark in STARTS:
-                if node.not_before > self._clock.time():
-                    self._wait_until(node, node.not_before)
-                    if branch.spec["strategy"] == "one_for_one":
-                        continue  # Nothing else depends on it.
-                    return False
-                self._start(node)
-                return node.up
-        if not branch.up:
+            self._start(first)
+            return first.up
+        if not branch.up and not paused:
             branch.up = True
             self._save(branch)
         return False
@@ -672,6 +678,7 @@ class Trees:
 
     def _save(self, node: Node) -> None:
         self._commits.put(Table.ACTORS, node_key(node.path), node.row().pack())
+        node.note_open()
 
     def _remove(self, node: Node) -> None:
         for each in [*(node.nodes() if isinstance(node, Branch) else ()), node]:
@@ -683,6 +690,11 @@ class Trees:
             self._top.pop(node.path, None)
         else:
             node.parent.children.pop(node.id, None)
+            node.parent.open.pop(node.id, None)
+
+
+def _place(node: Node) -> int:
+    return node.place
 
 
 def _reason_of(event: Event, error: ErrorRow | None) -> str:
