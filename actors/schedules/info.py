@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from itertools import islice
+from typing import Any, Final, Literal
 
+from ..errors import ScheduleNotFound
+from ..qualified_names import suggestion
 from .definition import Definition
+
+#: Keys among which one like a missing key is looked for.
+NEAR: Final = 1_000
+
+
+def no_schedule(key: str, known: Iterable[str]) -> ScheduleNotFound:
+    """The error for a key that no schedule has; it suggests one of these."""
+    hint = suggestion(key, islice(known, NEAR)) or " It may have been pruned: see `understudy schedules list`"
+    return ScheduleNotFound(f"no schedule has the key {key!r:.200}.{hint}", key)
+
 
 ScheduleState = Literal["active", "paused", "orphaned", "ended"]
 

@@ -7,10 +7,10 @@ from itertools import islice
 from typing import Any, cast
 
 from ...actors.checks import check_choice, check_whole
-from ...actors.errors import InvalidOption, ScheduleNotFound
+from ...actors.errors import InvalidOption
 from ...actors.ids import id_text
 from ...actors.schedules.definition import MOST_TIMES, Definition, check_key, check_time
-from ...actors.schedules.info import Occurrence, ScheduleInfo, ScheduleState
+from ...actors.schedules.info import NEAR, Occurrence, ScheduleInfo, ScheduleState, no_schedule
 from ...actors.task.declaration import Task
 from ...storage.reader import Reader
 from ...storage.tables.schedule_rows import ScheduleRow
@@ -125,7 +125,7 @@ def row_of(reader: Reader, key: str) -> ScheduleRow:
     """The stored schedule of this key; ScheduleNotFound if there is none."""
     row = reader.schedule(check_key(key))
     if row is None:
-        raise ScheduleNotFound(f"no schedule has the key {key!r:.200}; it may have been pruned", key)
+        raise no_schedule(key, (row.key for row in reader.schedules(limit=NEAR)))
     return row
 
 

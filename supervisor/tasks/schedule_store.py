@@ -6,7 +6,8 @@ import logging
 from collections.abc import Iterator
 from typing import Final
 
-from ...actors.errors import ScheduleNotFound, StoreCorrupt
+from ...actors.errors import StoreCorrupt
+from ...actors.schedules.info import NEAR, no_schedule
 from ...storage.store import Store
 from ...storage.tables import schedule_rows
 from ...storage.tables.schedule_rows import KEPT, Entry, ScheduleRow
@@ -51,8 +52,12 @@ class ScheduleStore:
         """As `find`; ScheduleNotFound if there is none."""
         row = self.find(key)
         if row is None:
-            raise ScheduleNotFound(f"no schedule has the key {key!r:.200}; it may have been pruned", key)
+            raise no_schedule(key, self._keys())
         return row
+
+    def _keys(self) -> Iterator[str]:
+        rows = self._store.look(Table.SCHEDULES, *schedule_rows.all_rows(), limit=NEAR)
+        return (schedule_rows.key_of(key) for key, _ in rows)
 
     def put(self, row: ScheduleRow, before: Marks) -> None:
         """Write a schedule with the open batch. `before`: its marks as they are stored; NEW for a new one."""

@@ -333,6 +333,11 @@ def test_what_cannot_be_scheduled_is_refused(rt: InlineRuntime):
             call("none")
     with pytest.raises(ScheduleNotFound):
         rt.backfill("none", START, START)
+    rt.schedule(told, every=1, key="jobs:told")
+    for call in (rt.schedule_info, rt.pause_schedule):
+        with pytest.raises(ScheduleNotFound, match="Did you mean 'jobs:told'"):
+            call("told")
+    rt.cancel_schedule("jobs:told")
     with pytest.raises(InvalidOption, match="by its key or its ScheduleInfo"):
         rt.schedule_info(7)  # type: ignore[arg-type]
 
