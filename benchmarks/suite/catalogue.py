@@ -20,6 +20,7 @@ CASES = (
     "actor_death",
     "actor_rest",
     "schedules",
+    "trees",
     "gateway",
     "checkpoints",
     "cancel",
@@ -34,7 +35,7 @@ CASES = (
 )
 
 #: Those that have no figures on the page yet.
-WITHOUT_FIGURES: tuple[str, ...] = ()
+WITHOUT_FIGURES: tuple[str, ...] = ("trees",)
 
 
 def load(name: str) -> Case:
