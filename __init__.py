@@ -28,6 +28,17 @@ if TYPE_CHECKING:
     from .actors.events.stream import Stream as Stream
     from .actors.events.stream import StreamInfo as StreamInfo
     from .actors.events.stream import StreamNode as StreamNode
+    from .actors.http.declaration import http as http
+    from .actors.http.request import FormFile as FormFile
+    from .actors.http.request import Request as Request
+    from .actors.http.response import Response as Response
+    from .actors.http.response import accepted as accepted
+    from .actors.http.response import live as live
+    from .actors.http.verifier import github as github
+    from .actors.http.verifier import hmac_sha256 as hmac_sha256
+    from .actors.http.verifier import slack as slack
+    from .actors.http.verifier import standard_webhooks as standard_webhooks
+    from .actors.http.verifier import stripe as stripe
     from .actors.inside import aio as aio
     from .actors.inside.context import actor as actor
     from .actors.inside.context import cancelled as cancelled
@@ -105,6 +116,10 @@ _NAMES: Final = {
     "actors.events.entry": "WatchEntry",
     "actors.events.event": "Event EventInfo EventRecord",
     "actors.events.handler": "on",
+    "actors.http.declaration": "http",
+    "actors.http.request": "FormFile Request",
+    "actors.http.response": "Response accepted live",
+    "actors.http.verifier": "github hmac_sha256 slack standard_webhooks stripe",
     "actors.inside.context": (
         "actor cancelled checkpoint current emit listen progress publish ready receive restore schedule send sleep "
         "task_dir"

@@ -30,9 +30,11 @@
     ├── EventNotFound          (LookupError)  no event with this id (or it was pruned); has .id
     ├── ScheduleNotFound       (LookupError)  no schedule with this key (or it was pruned); has .key
     ├── TreeNotFound           (LookupError)  no supervision tree or child has this path; has .path
+    ├── TriggerChanged                        the app handles this HTTP request in another way now, or not any more
     ├── EventCycle             (RuntimeError) events follow from one another without end; has .name
     ├── ActivationFailed                      the actor cannot be built, its state is kept; has .id and .error
     ├── Fail                                  raised *by* a task: fail now, no retry
+    │   └── BadRequest                        raised *by* a handler of HTTP requests: the caller gets 400
     ├── RetryLater                            raised *by* a task: next attempt after .delay seconds
     ├── HomeError                             the home folder cannot be used; has .home
     │   └── HomeInUse                         another supervisor serves it; has .pid
@@ -298,6 +300,10 @@ class TreeNotFound(UnderstudyError, LookupError):
         self.path = path
 
 
+class TriggerChanged(UnderstudyError):
+    """The app that is served now handles this HTTP request in another way, or not any more."""
+
+
 class EventCycle(UnderstudyError, RuntimeError):
     """This event would be the 65th in a row of which each was emitted by a handler of the one before."""
 
@@ -328,6 +334,12 @@ class Fail(UnderstudyError):
     def __init__(self, reason: str = "") -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class BadRequest(Fail):
+    """Raised by a handler of HTTP requests, and by `Request.json` and `Request.form`: the caller gets 400 with this
+    reason.
+    """
 
 
 class RetryLater(UnderstudyError):

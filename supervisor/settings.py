@@ -32,6 +32,8 @@ class Settings:
     """Sync tasks that one worker runs at once; waiting ones do not count."""
     async_slots: int = 1_000
     """Async tasks that one worker has on its event loop at once; waiting ones do not count."""
+    run_slots: int = 4
+    """Runs of HTTP requests that one worker has at work at once, in addition to `slots` and `async_slots`."""
     isolated: int = 8
     """Workers in addition to `workers` that may run at once for tasks that need a worker of their own."""
     containers: int = 16
@@ -87,6 +89,7 @@ class Settings:
             "workers": (0, 1024),
             "slots": (1, 1024),
             "async_slots": (1, 1_000_000),
+            "run_slots": (1, 1024),
             "isolated": (1, 1024),
             "containers": (1, 1024),
             "max_crashes": (1, 1_000_000),

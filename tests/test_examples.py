@@ -38,6 +38,13 @@ def test_the_words_counted_in_containers_are_right_although_the_worker_is_killed
     assert "equal to the plain computation" in ended.stdout
 
 
+def test_webhooks_go_out_although_the_worker_is_killed(tmp_path: Path) -> None:
+    ended = run("outgoing_webhooks.py", "--home", str(tmp_path / "home"))
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert ended.stdout.count("SIGKILL to the worker") == 1
+    assert "20 events delivered, 20 delivery ids, 20 orders, 0 signatures refused" in ended.stdout
+
+
 def test_the_gateway_loses_no_trade_although_it_is_killed(tmp_path: Path) -> None:
     ended = run("market_gateway.py", "--trades", "2000", "--home", str(tmp_path / "home"))
     assert ended.returncode == 0, ended.stdout + ended.stderr

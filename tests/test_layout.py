@@ -68,6 +68,7 @@ UNTESTED = {
     "supervisor/client/tree_views.py": "tests/supervisor/execution/test_trees.py: every state there is told by it",
     "supervisor/cli/display/supervision_tree.py": "tests/supervisor/cli/commands/test_trees.py",
     "storage/streams.py": "tests/supervisor/client/test_event_calls.py: every list of streams there comes from it",
+    "supervisor/client/http_door.py": "tests/supervisor/web/test_triggers.py: every run there goes through it",
     "supervisor/client/emitting.py": "tests/supervisor/client/test_event_calls.py: its calls are made there",
     "supervisor/client/runtime_part.py": "tests/supervisor/client: every runtime there has such parts",
     "supervisor/client/pages.py": "tests/scenarios/test_searching.py, tests/supervisor/client/test_event_calls.py",
@@ -125,7 +126,7 @@ UNKNOWN_TO = {
 GROUND = {"supervisor", "supervisor/testing"}
 ACTORS = {
     "actors", "actors/task", "actors/events", "actors/schedules", "actors/refs", "actors/attempt", "actors/inside",
-    "actors/box", "actors/websocket", "actors/trees",
+    "actors/box", "actors/http", "actors/websocket", "actors/trees",
 }  # fmt: skip
 STORAGE = {"storage", "storage/tables", "storage/file"}
 
@@ -135,6 +136,7 @@ ARROWS: dict[str, set[str]] = {
     "actors/task": {"actors"},
     "actors/events": {"actors", "actors/task"},
     "actors/schedules": {"actors", "actors/task"},
+    "actors/http": {"actors", "actors/task"},
     "actors/refs": {"actors", "actors/task", "actors/events", "actors/schedules"},
     "actors/trees": {"actors", "actors/task", "actors/refs"},
     "actors/attempt": {"actors", "actors/task", "actors/events", "actors/refs"},

@@ -1,4 +1,4 @@
-"""What `@on`, `@cron` and `@every` have in common: they add to a task, and declare a function as one."""
+"""What `@on`, `@cron`, `@every` and `@http` have in common: they add to a task, and declare a function as one."""
 
 from __future__ import annotations
 

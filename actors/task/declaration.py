@@ -115,6 +115,8 @@ class Task(Generic[P, R]):
         self.patterns: tuple[str, ...] = ()
         #: The schedules that it declares: (key, definition) each; see `schedules/declaration.py`.
         self.schedules: tuple[Any, ...] = ()
+        #: The HTTP requests that it handles; see `http/declaration.py`.
+        self.triggers: tuple[Any, ...] = ()
         self.name = name
         self.options_in_force = options
         #: Options set by `.options()`. A start sends only these; the app's declaration holds the rest.
@@ -185,6 +187,7 @@ class Task(Generic[P, R]):
             copy.aliases = ()
             copy.patterns = ()
             copy.schedules = ()
+            copy.triggers = ()
             if self.body is not None and self.refusal is None and name not in registry:
                 registry[name] = copy
         return copy
@@ -249,6 +252,8 @@ class Task(Generic[P, R]):
             declared["patterns"] = list(self.patterns)
         if self.schedules:
             declared["schedules"] = [(key, definition.pack()) for key, definition in self.schedules]
+        if self.triggers:
+            declared["triggers"] = [trigger.pack() for trigger in self.triggers]
         return declared
 
     def packed_changes(self) -> dict[str, Any] | None:

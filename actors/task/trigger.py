@@ -15,9 +15,10 @@ TASK: Final = "task"
 CALL: Final = "call"
 EVENT: Final = "event"
 SCHEDULE: Final = "schedule"
+HTTP: Final = "http"
 
 #: The kinds that the START request of a client may give.
-CLIENTS_KINDS: Final = frozenset({CALL, "http"})
+CLIENTS_KINDS: Final = frozenset({CALL, HTTP})
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,12 @@ class Trigger:
     """Key of the schedule."""
     scheduled_at: float | None = None
     """The time for which the run was due, in seconds since the epoch."""
+    method: str | None = None
+    """Method of the HTTP request."""
+    path: str | None = None
+    """The path that the code declares for it."""
+    delivery: str | None = None
+    """Of a trigger with `dedupe`, the value of that header."""
 
     def pack(self) -> dict[str, Any]:
         """The fields that are not None, as plain data."""

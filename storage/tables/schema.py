@@ -106,6 +106,10 @@ class Lane(IntEnum):
     IDLE = 7
     #: Waits until its supervision tree starts it again.
     HELD = 8
+    #: Ready, and runs on one of the slot threads that are kept for callers over HTTP.
+    RUN = 9
+    #: Ready, and runs on an event loop, in room that is kept for callers over HTTP.
+    RUN_ASYNC = 10
 
 
 _STATES: Final[dict[int, State]] = {Lane.RUNNING: State.RUNNING, Lane.IDLE: State.IDLE}

@@ -19,7 +19,7 @@ AssignmentRow = tuple[Any, ...]
 """The fields of an `Assignment`, in their order."""
 
 #: The lanes in which tasks are handed to a worker. A task that needs a worker of its own comes in the first.
-HANDED: Final = (Lane.SYNC, Lane.ASYNC)
+HANDED: Final = (Lane.SYNC, Lane.ASYNC, Lane.RUN)
 
 
 class ChannelEvents(Protocol):

@@ -61,6 +61,8 @@ class DeadLetter:
 WAITS_FOR: Final[dict[int, str]] = {
     Lane.SYNC: "slot",
     Lane.ASYNC: "slot",
+    Lane.RUN: "slot",
+    Lane.RUN_ASYNC: "slot",
     Lane.ALONE: "worker",
     Lane.DELAYED: "time",
     Lane.BOX: "container",

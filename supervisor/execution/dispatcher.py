@@ -66,6 +66,12 @@ class Dispatcher:
         self._attempts = attempts
         self._pool = pool
         self._settings = settings
+        #: How many tasks of a lane may be at work on one worker.
+        self._room = {
+            Lane.SYNC: settings.slots,
+            Lane.ASYNC: settings.async_slots,
+            Lane.RUN: settings.run_slots,
+        }
         #: Asks for a turn of the loop, in which `dispatch` is called.
         self._turn = turn
         self._look: asyncio.TimerHandle | None = None
@@ -135,9 +141,14 @@ class Dispatcher:
             if kind.lane is not None and waits(kind.lane) and (seats := self._seats(Lane.SYNC)):
                 self._fill_places(kind, seats)
         if waits(Lane.SYNC) and (seats := self._seats(Lane.SYNC)):
-            self._fill_slots(seats)
+            self._fill_slots(Lane.SYNC, self._settings.slots, seats)
         if waits(Lane.ASYNC) and (seats := self._seats(Lane.ASYNC)):
-            self._fill_loops(seats)
+            self._fill_loops(Lane.ASYNC, self._settings.async_slots, seats)
+        run_slots = self._settings.run_slots
+        if waits(Lane.RUN) and (seats := self._seats(Lane.RUN)):
+            self._fill_slots(Lane.RUN, run_slots, seats)
+        if waits(Lane.RUN_ASYNC) and (seats := self._seats(Lane.ASYNC)):
+            self._fill_loops(Lane.RUN_ASYNC, self._settings.async_slots + run_slots, seats)
         self._ask_for_isolated()
 
     def _seats(self, lane: Lane) -> list[WorkerSeat]:
@@ -146,21 +157,21 @@ class Dispatcher:
 
     # --- sync tasks ---
 
-    def _fill_slots(self, seats: list[WorkerSeat]) -> None:
-        slots, paces = self._settings.slots, self._attempts.paces
+    def _fill_slots(self, lane: Lane, slots: int, seats: list[WorkerSeat]) -> None:
+        paces = self._attempts.paces
         # On a scarce disk nothing is handed out ahead: each task may take any amount of room when it ends.
         scarce = self._store.scarce
-        loads = [_Load(seat, seat.working(Lane.SYNC), 0 if scarce else seat.channel.ahead) for seat in seats]
+        loads = [_Load(seat, seat.working(lane), 0 if scarce else seat.channel.ahead) for seat in seats]
         open_loads = list(loads)
         held: list[LiveActor] = []
-        while open_loads and self._queues.waits(Lane.SYNC):
+        while open_loads and self._queues.waits(lane):
             least = min(open_loads, key=_count)
             ahead = least.count - slots
             if ahead >= least.most_ahead:
                 open_loads.remove(least)
                 continue
             # Ahead of the slots the loads are evened out in strides, which saves looking at them for every task.
-            tasks = self._take(Lane.SYNC, 1 if ahead < 0 else STRIDE)
+            tasks = self._take(lane, 1 if ahead < 0 else STRIDE)
             if tasks and isinstance(actor := tasks[0], LiveActor):
                 home = self._home_of(actor, least, loads)
                 if home is None:
@@ -178,7 +189,7 @@ class Dispatcher:
             self._queues.put_back(actor)
         for load in loads:
             if load.tasks:
-                self._attempts.hand(load.seat, Lane.SYNC, load.tasks)
+                self._attempts.hand(load.seat, lane, load.tasks)
 
     def _home_of(self, actor: LiveActor, least: _Load, loads: list[_Load]) -> _Load | None:
         """Where an actor takes its turn: on the worker that has it in memory, unless that one is busy for long.
@@ -277,11 +288,11 @@ class Dispatcher:
 
     # --- async tasks ---
 
-    def _fill_loops(self, seats: list[WorkerSeat]) -> None:
-        room = self._settings.async_slots
+    def _fill_loops(self, lane: Lane, room: int, seats: list[WorkerSeat]) -> None:
+        """Tasks of a lane whose tasks run on event loops, up to so many on each."""
         given: dict[WorkerSeat, list[LiveTask]] = {}
         held: list[LiveActor] = []
-        while tasks := self._take(Lane.ASYNC):
+        while tasks := self._take(lane):
             (task,) = tasks
             if isinstance(task, LiveActor) and task.seat is not None:
                 # A loop has room for many: an actor stays where it is in memory.
@@ -386,7 +397,7 @@ class Dispatcher:
         if busy.alone:
             # A worker that was started for this one task, and has not come up yet.
             return False
-        most = self._settings.slots if lane is Lane.SYNC else self._settings.async_slots
+        most = self._room[lane]
         return any(
             seat is not busy and not seat.alone and seat.takes(lane) and seat.working(lane) < most
             for seat in self._pool.seats

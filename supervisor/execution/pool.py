@@ -10,7 +10,6 @@ from contextlib import suppress
 from typing import Any, Final, Protocol
 
 from ...actors.errors import AppFailed
-from ...storage.tables.schema import Lane
 from ..app import AppSpec
 from ..channel.interface import ChannelEvents
 from ..channel.local import LocalChannel
@@ -215,6 +214,7 @@ class Pool(WorkerPool):
             "number": seat.number,
             "home": self._home,
             "slots": 1 if seat.alone else self._settings.slots,
+            "run_slots": self._settings.run_slots,
             "alone": seat.alone,
             "value_limit": self._settings.value_limit,
             "modules": self._modules,
@@ -304,7 +304,7 @@ class Pool(WorkerPool):
                 self._events.over_memory(seat)
             return [MEMORY_LOOK]
         if self._settings.worker_memory and seat.pid and not seat.retiring:
-            if seat.counts[Lane.SYNC] or seat.counts[Lane.ASYNC] or seat.done:
+            if any(seat.counts.values()) or seat.done:
                 self._retire_if_grown(seat)
             return [RECYCLE_LOOK]
         return []

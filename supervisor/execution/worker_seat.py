@@ -6,7 +6,7 @@ The seat counts; the channel talks to the worker. The seat passes the channel's 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from ...actors.clock import SYSTEM, Clock
 from ...actors.errors import AppFailed
@@ -16,6 +16,9 @@ from ..linux.processes import ExitStatus
 from ..tasks.attempt import Attempt
 from ..tasks.live_actor import LiveActor
 from ..tasks.live_task import LiveTask
+
+#: The lane in which a task is handed out, by the lane in which it waits; of all others it is that of sync tasks.
+_LANES: Final = {Lane.ASYNC: Lane.ASYNC, Lane.RUN_ASYNC: Lane.ASYNC, Lane.RUN: Lane.RUN}
 
 
 class WorkerEvents(Protocol):
@@ -91,7 +94,7 @@ class WorkerSeat:
 
     def lane_of(self, task: LiveTask) -> Lane:
         """The lane in which a task was handed to this worker."""
-        return Lane.ASYNC if task.lane is Lane.ASYNC and not self.alone else Lane.SYNC
+        return Lane.SYNC if self.alone else _LANES.get(task.lane, Lane.SYNC)
 
     def working(self, lane: Lane) -> int:
         """Tasks of a lane that are not waiting."""

@@ -46,9 +46,7 @@ class InlineWorker(ActorHost):
         self.loop.set_default_executor(self.calls)
         self._decoder = Decoder(self._value_limit)
         self._reports = self._own_reports = _Reports(self, self._actors)
-        self._slots = InlineSlots(
-            config["slots"], channel.tokens[Lane.SYNC], self._perform, self.driver, self.loop
-        )
+        self._slots = self._new_slots(config["slots"], Lane.SYNC)
         self._runtime: Runtime | None = None
         self.alive = True
 
@@ -95,6 +93,12 @@ class InlineWorker(ActorHost):
     def _begin_next(self) -> None:
         if self.alive:
             super()._begin_next()
+
+    def _new_slots(self, limit: int, lane: Lane) -> InlineSlots:
+        return InlineSlots(limit, self._channel.tokens[lane], self._perform, self.driver, self.loop)
+
+    def _make_run_slots(self) -> InlineSlots:
+        return self._new_slots(self._run_limit, Lane.RUN)
 
     def _perform(self, assignment: Assignment) -> None:
         self._actor_for(assignment)._start_actor_loop()

@@ -157,6 +157,7 @@ class InlinePool(WorkerPool):
         config = {
             "home": str(self._world.home),
             "slots": 1 if seat.alone else self._settings.slots,
+            "run_slots": self._settings.run_slots,
             "value_limit": self._settings.value_limit,
             "modules": [],
         }

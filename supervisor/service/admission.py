@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from ...actors.errors import InvalidOption, InvalidValue, UnknownTask, ValueTooLarge
+from ...actors.errors import InvalidOption, InvalidValue, TriggerChanged, UnknownTask, ValueTooLarge
 from ...actors.ids import id_text, is_task_id
 from ...actors.qualified_names import some_of, suggestion
 from ...actors.task.declaration import DELAY_LIMIT, KEY_LIMIT, NAME_LIMIT
 from ...actors.task.metadata import checked as checked_metadata
 from ...actors.task.options import Options
-from ...actors.task.trigger import CLIENTS_KINDS, TASK
+from ...actors.task.trigger import CLIENTS_KINDS, HTTP, TASK, Trigger
 from ...storage.tables.index_rows import Facet, facet_of_id, newest_in, single
 from ...storage.tables.record import Record
 from ...storage.tables.schema import Table, after_prefix, idempotency_key
@@ -35,8 +35,8 @@ class Admission:
         #: The largest id seen so far; a larger one cannot be on disk.
         self._newest = newest[0][0] if newest else b""
 
-    def start(self, rows: Any, kind: Any = TASK) -> list[bytes] | None:
-        """Start all of the rows or none, as runs of this kind.
+    def start(self, rows: Any, kind: Any = TASK, http: Any = None) -> list[bytes] | None:
+        """Start all of the rows or none, as runs of this kind; `http` is what has triggered one of an HTTP request.
 
         Returns the task id of each row if a key led to another task, else None. A key may be (text, "start"): a task
         with this key that has ended is started anew.
@@ -50,12 +50,12 @@ class Admission:
         if _given(keys) or min(ids) <= self._newest or len(set(ids)) < len(ids):
             rows, there = self._fresh(rows)
         if rows:
-            self._begin(rows, kind)
+            self._begin(rows, kind, http)
         # Ids grow with time, so an id larger than all of these cannot be on disk and needs no lookup.
         self._newest = max((self._newest, *ids))
         return None if there is None or there == list(ids) else there
 
-    def _begin(self, rows: Any, kind: Any) -> None:
+    def _begin(self, rows: Any, kind: Any, http: Any) -> None:
         """Check the rows and add their tasks to the task table."""
         if kind != TASK and kind not in CLIENTS_KINDS:
             raise InvalidOption(f"a client starts no tasks of the kind {kind!r:.40}")
@@ -91,8 +91,9 @@ class Admission:
             for id, name, args, options, key, due, stream, origin in rows
         ]
         if kind != TASK:
+            trigger = self._trigger(names, http) if kind == HTTP else None
             for record, _ in new:
-                record.kind = kind
+                record.kind, record.trigger = kind, trigger
         if depths:
             for record, _ in new:
                 record.depth = depths.get(record.origin or b"", 0)
@@ -104,6 +105,16 @@ class Admission:
             for record, packed in new:
                 _close_if_deaf(record, packed)
         self._table.add(new)
+
+    def _trigger(self, names: tuple[str, ...], http: Any) -> dict[str, Any]:
+        """What has triggered a run of this task. TriggerChanged if its declaration is not the one of the caller."""
+        (name,), (method, path, digest, delivery) = names, http
+        for trigger in self._table.declared.triggers.get(name, ()):
+            if (trigger.method, trigger.path, trigger.digest) == (method, path, digest):
+                if delivery is not None and not (isinstance(delivery, str) and len(delivery) <= KEY_LIMIT):
+                    raise InvalidOption(f"a delivery is named by text of at most {KEY_LIMIT:,} characters")
+                return Trigger(method=method, path=path, delivery=delivery).pack()
+        raise TriggerChanged(f"{name} handles {method} {path} in another way now, or not any more")
 
     def _depths(self, origins: set[bytes]) -> dict[bytes, int]:
         """How deep in a chain of events the tasks are that start others, of those that are in one."""

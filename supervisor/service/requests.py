@@ -61,6 +61,7 @@ NEED_APP = frozenset(
         Ask.PLAN,
         Ask.SUPERVISE,
         Ask.BRANCH,
+        Ask.TRIGGERS,
     }
 )
 #: Least number of quick tasks in one START that is acknowledged late while more than 8,192 tasks are ready.
@@ -155,6 +156,7 @@ class Service:
             Ask.SUPERVISE: self._supervise,
             Ask.BRANCH: self._branch,
             Ask.ACCESS: self._access,
+            Ask.TRIGGERS: self._triggers,
         }
 
     # --- connections ---
@@ -283,9 +285,9 @@ class Service:
 
     # --- starting ---
 
-    def _start(self, client: ClientLink, request: int, rows: Any, kind: Any = TASK) -> None:
+    def _start(self, client: ClientLink, request: int, rows: Any, kind: Any = TASK, http: Any = None) -> None:
         self._refuse_new_work()
-        payload = self._admission.start(rows, kind)
+        payload = self._admission.start(rows, kind, http)
         is_quick = self._attempts.paces.is_quick
         if len(rows) >= MANY and self._table.queues.crowded and is_quick(rows[-1][1]):
             self._commits.after_commit(
@@ -502,6 +504,13 @@ class Service:
         self._check_app()
         declared = self._table.declared
         client.answer(request, declared.parameters.get(declared.present(name)))
+
+    def _triggers(self, client: ClientLink, request: int) -> None:
+        self._check_app()
+        declared = self._table.declared.triggers
+        client.answer(
+            request, [(name, each.pack()) for name, triggers in declared.items() for each in triggers]
+        )
 
     def _tree(self, client: ClientLink, request: int) -> None:
         client.answer(request, self.tree())

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from ...actors.errors import InvalidOption
 from ...actors.events.pattern import PatternMap, check_pattern
+from ...actors.http.declaration import HttpTrigger
 from ...actors.task.options import Options
+from ...actors.task.trigger import HTTP
 from ...storage.tables.record import Record
 from ...storage.tables.schema import Lane, ready_sort
 from ..task_kinds import OWN_KINDS, kind_of
@@ -71,11 +73,13 @@ class TaskCatalog:
         self._patterns: dict[str, tuple[str, ...]] = {}
         #: By task name, the schedules that it declares: key and packed definition.
         self.schedules: dict[str, list[tuple[str, dict[str, Any]]]] = {}
+        #: By task name, the HTTP requests that it handles.
+        self.triggers: dict[str, list[HttpTrigger]] = {}
         self.add(dict.fromkeys(OWN_KINDS, Options().pack()))
 
     def add(self, tasks: Mapping[str, Mapping[str, Any]]) -> None:
         """Take in tasks as a fork server tells of them: the fields of their options, `is_async`, `parameters`,
-        `aliases`, `patterns` and `schedules`."""
+        `aliases`, `patterns`, `schedules` and `triggers`."""
         for name, declared in tasks.items():
             fields = dict(declared)
             self.aliases.update(dict.fromkeys(fields.pop("aliases", ()), name))
@@ -85,6 +89,9 @@ class TaskCatalog:
             self.schedules.pop(name, None)
             if schedules := fields.pop("schedules", None):
                 self.schedules[name] = schedules
+            self.triggers.pop(name, None)
+            if triggers := fields.pop("triggers", None):
+                self.triggers[name] = [HttpTrigger.unpack(trigger) for trigger in triggers]
             actor = fields.pop("actor", None)
             if actor is not None:
                 self.actors[name] = ActorRules.of(actor)
@@ -123,6 +130,7 @@ class TaskCatalog:
             self.parameters.pop(name, None)
             self._handle(name, ())
             self.schedules.pop(name, None)
+            self.triggers.pop(name, None)
 
     def import_again(self) -> list[str]:
         """Give the tasks that could not be imported their places again; their names."""
@@ -162,10 +170,13 @@ class TaskCatalog:
             options = declared
         if not self.places(record.name) and (self.loaded or found is not None):
             return options, Lane.CODE
-        return options, Lane.ALONE if record.alone else _usual_lane(record.name, options, is_async)
+        lane = Lane.ALONE if record.alone else _usual_lane(record.name, options, is_async)
+        return options, RUN_LANES.get(lane, lane) if record.kind == HTTP else lane
 
 
 _UNDECLARED = (Options(), False)
+#: Where runs of HTTP requests wait, by the lane of other tasks with the same options.
+RUN_LANES: Final = {Lane.SYNC: Lane.RUN, Lane.ASYNC: Lane.RUN_ASYNC}
 
 
 def _usual_lane(name: str, options: Options, is_async: bool) -> Lane:

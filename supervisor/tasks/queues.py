@@ -20,7 +20,7 @@ from .turn_queue import TurnQueue
 log = logging.getLogger("understudy")
 
 #: The lanes whose tasks may begin now.
-READY: Final = (Lane.SYNC, Lane.ASYNC, Lane.ALONE, Lane.BOX)
+READY: Final = (Lane.SYNC, Lane.ASYNC, Lane.RUN, Lane.RUN_ASYNC, Lane.ALONE, Lane.BOX)
 #: Errors raised by reading a damaged record: it may be no record at all, or have fields of other types.
 DAMAGED: Final = (ValueError, TypeError, struct.error)
 _CODE_ROWS: Final = live_key(Lane.CODE, 0, b"")[:1], bytes((Lane.CODE + 1,))

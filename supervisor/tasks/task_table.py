@@ -15,7 +15,7 @@ from typing import Any, Final
 from ...actors.errors import StoreCorrupt, TaskNotFound
 from ...actors.ids import id_text
 from ...actors.state import Event, State
-from ...actors.task.trigger import EVENT, SCHEDULE
+from ...actors.task.trigger import EVENT, HTTP, SCHEDULE
 from ...storage.tables.actor_rows import first_with_letters
 from ...storage.tables.attempt_rows import INTERRUPTED, KEPT, Run, number_of, run_key
 from ...storage.tables.index_rows import single
@@ -200,7 +200,8 @@ class TaskTable:
         facts = shown(record)
         if declared.aliases:
             record.name = declared.present(record.name)
-        usual = declared.usual.get(record.name) if record.options is None and not record.alone else None
+        is_usual = record.options is None and not record.alone and record.kind != HTTP
+        usual = declared.usual.get(record.name) if is_usual else None
         options, lane = usual[:2] if usual is not None else declared.options_of(record)
         task: LiveTask
         if record.actor is None:
@@ -265,7 +266,8 @@ class TaskTable:
             id = record.id
             if record.stream != id:
                 self._join(record)
-            usual = usual_of.get(record.name) if record.options is None and record.due is None else None
+            is_usual = record.options is None and record.due is None and record.kind != HTTP
+            usual = usual_of.get(record.name) if is_usual else None
             if usual is not None:
                 options, lane, place = usual
             else:

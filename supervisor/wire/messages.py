@@ -14,9 +14,10 @@ class Ask(IntEnum):
     HELLO = 0
     """[op, version]"""
     START = 1
-    """[op, request, [(id, task, args, options, key, due, stream, origin), …], kind]: all in one commit, or none.
+    """[op, request, [(id, task, args, options, key, due, stream, origin), …], kind, http]: all in one commit, or none.
 
-    The kind of these runs is left out for tasks that are just started.
+    The kind of these runs is left out for tasks that are just started. Of the kind "http" is the run of one row, and
+    `http` is (method, path, digest of the declaration, delivery or None).
 
     A key is None, text, or (text, "start"), which starts a task anew if that of the key has ended. The options may hold
     "metadata", which is not one of them.
@@ -107,6 +108,8 @@ class Ask(IntEnum):
     "remove", name or id → whether there was one; "key" → the key that signs sessions and tokens for one task;
     "record", [(mark, [field, …]), …] → None: entries of the audit.
     """
+    TRIGGERS = 60
+    """[op, request] → [(task, declaration), …]: the HTTP requests that the app's tasks handle."""
 
 
 class Answer(IntEnum):

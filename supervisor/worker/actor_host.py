@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections import defaultdict, deque
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -25,6 +26,7 @@ from ...actors.clock import SYSTEM, Clock
 from ...actors.errors import TaskNotFound
 from ...actors.ids import id_text
 from ...actors.task.declaration import Task, registry
+from ...actors.task.trigger import HTTP
 from ...storage.tables.schema import Lane
 from ..channel.begin_tokens import BeginTokens
 from ..channel.wait_marks import WaitMarks
@@ -81,6 +83,8 @@ class ActorHost(ABC):
         self, config: dict[str, Any], async_tokens: BeginTokens, marks: WaitMarks, clock: Clock = SYSTEM
     ) -> None:
         self.home: str = config["home"]
+        self._alone: bool = config.get("alone", False)
+        self._run_limit: int = config["run_slots"]
         self.clock = clock
         self._code = TaskCode(config["modules"])
         self._value_limit: int = config["value_limit"]
@@ -138,6 +142,21 @@ class ActorHost(ABC):
     def _before_acknowledgement(self) -> None:  # noqa: B027 - not every subclass has to do something
         """A task is about to tell that it has dealt with messages."""
 
+    @cached_property
+    def _run_slots(self) -> SyncSlots:
+        """The slots that are kept for callers over HTTP, made when the first one calls."""
+        return self._make_run_slots()
+
+    @abstractmethod
+    def _make_run_slots(self) -> SyncSlots:
+        """What runs the tasks of the lane RUN."""
+
+    def _slots_of_lane(self, lane: int) -> SyncSlots:
+        return self._run_slots if lane == Lane.RUN else self._slots
+
+    def _slots_of(self, actor: TaskActor) -> SyncSlots:
+        return self._run_slots if actor.assignment.kind == HTTP and not self._alone else self._slots
+
     # --- orders ---
 
     def carry_out(self, order: tuple[Any, ...]) -> None:
@@ -166,8 +185,8 @@ class ActorHost(ABC):
             self._queue(lane, assignments)
 
     def _queue(self, lane: int, assignments: list[Assignment]) -> None:
-        if lane == Lane.SYNC:
-            self._slots.add(assignments)
+        if lane != Lane.ASYNC:
+            self._slots_of_lane(lane).add(assignments)
             return
         with self._making:
             begin = not self._async_queue
@@ -196,8 +215,8 @@ class ActorHost(ABC):
 
     def _drop(self, lane: int, count: int) -> None:
         self.begin_held()
-        if lane == Lane.SYNC:
-            for assignment in self._slots.drop(count):
+        if lane != Lane.ASYNC:
+            for assignment in self._slots_of_lane(lane).drop(count):
                 self._expected.pop(assignment.id, None)
             self._reports.request((Report.DROPPED, lane))
             return
@@ -327,7 +346,7 @@ class ActorHost(ABC):
             self._marks.waits(actor.id)
             self._reports.parked(actor.id, True, actor)
         if not actor.task.is_async:
-            self._slots.parked()
+            self._slots_of(actor).parked()
 
     def resumed(self, actor: TaskActor) -> None:
         """See `Host`."""
@@ -335,7 +354,7 @@ class ActorHost(ABC):
         if on_stage:
             self._marks.works(actor.id)
         if not actor.task.is_async:
-            self._slots.resumed()
+            self._slots_of(actor).resumed()
         if on_stage:
             self._reports.parked(actor.id, False, actor)
 

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -31,7 +31,9 @@ from ...actors.attempt.loop_executor import LoopExecutor
 from ...actors.clock import SYSTEM
 from ...actors.errors import ProtocolError
 from ...actors.task import current_runtime, worker_hooks
+from ...storage.tables.schema import Lane
 from ..channel.begin_tokens import BeginTokens
+from ..channel.interface import HANDED
 from ..channel.wait_marks import WaitMarks
 from ..linux.processes import (
     LEFT_TO_SUPERVISOR,
@@ -67,12 +69,12 @@ ORPHANED: Final = 70
 def main(config: dict[str, Any], fds: list[int]) -> int:
     """Run until the supervisor says stop. Called in a fresh fork.
 
-    `fds`: the socket, the begin tokens of the sync and of the async lane, the wait marks.
+    `fds`: the socket, the begin tokens of the lanes in which tasks are handed out, the wait marks.
     """
     arm(Process.WORKER)
-    return Worker(
-        config, socket.socket(fileno=fds[0]), BeginTokens(fds[1]), BeginTokens(fds[2]), WaitMarks(fds[3])
-    ).run()
+    sock, *tokens, marks = fds
+    by_lane = {lane: BeginTokens(fd) for lane, fd in zip(HANDED, tokens, strict=True)}
+    return Worker(config, socket.socket(fileno=sock), by_lane, WaitMarks(marks)).run()
 
 
 class Worker(ActorHost):
@@ -88,13 +90,12 @@ class Worker(ActorHost):
         self,
         config: dict[str, Any],
         sock: socket.socket,
-        sync_tokens: BeginTokens,
-        async_tokens: BeginTokens,
+        tokens: Mapping[Lane, BeginTokens],
         marks: WaitMarks,
     ) -> None:
-        super().__init__(config, async_tokens, marks)
+        super().__init__(config, tokens[Lane.ASYNC], marks)
+        self._tokens = tokens
         self._sock = sock
-        self._alone: bool = config.get("alone", False)
         self._decoder = Decoder(self._value_limit)
         self._reports = ReportBuffer(sock, self._broken, self._actors)
         self._reaper = Reaper(
@@ -103,15 +104,7 @@ class Worker(ActorHost):
         #: The signal mask of a thread in which no task has run, and the state of each slot thread.
         self._signals = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         self._thread = threading.local()
-        self._slots = self._threads = Slots(
-            config["slots"],
-            sync_tokens,
-            self._perform,
-            self.flush,
-            self._runs_in_a_row,
-            self._broken,
-            self._thread_state,
-        )
+        self._slots = self._threads = self._new_slots(config["slots"], Lane.SYNC)
         self._loop: asyncio.AbstractEventLoop | None = None
         #: The capture of the only task of this worker, if it has asked for one.
         self._captured: DescriptorCapture | None = None
@@ -123,6 +116,20 @@ class Worker(ActorHost):
         self._fork_mask = threading.local()
         self._runtime: RuntimeLike | None = None
         self._runtime_lock = threading.Lock()
+
+    def _new_slots(self, limit: int, lane: Lane) -> Slots:
+        return Slots(
+            limit,
+            self._tokens[lane],
+            self._perform,
+            self.flush,
+            self._runs_in_a_row,
+            self._broken,
+            self._thread_state,
+        )
+
+    def _make_run_slots(self) -> Slots:
+        return self._new_slots(self._run_limit, Lane.RUN)
 
     def run(self) -> int:
         """Read orders until the supervisor says stop or is gone; the exit code."""

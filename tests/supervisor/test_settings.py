@@ -16,6 +16,7 @@ from understudy.supervisor.settings import MIB, Settings
 WHOLE = {
     "workers": (0, 1024),
     "slots": (1, 1024),
+    "run_slots": (1, 1024),
     "async_slots": (1, 1_000_000),
     "isolated": (1, 1024),
     "containers": (1, 1024),

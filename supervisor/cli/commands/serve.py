@@ -85,6 +85,11 @@ def web_option(name: str, metavar: str, help: str, *, many: bool = False) -> Cal
     "Sync tasks that may work in one worker at once; waiting tasks do not count.",
 )
 @setting("async_slots", click.IntRange(1, 1_000_000), "Async tasks that may work in one worker at once.")
+@setting(
+    "run_slots",
+    click.IntRange(1, 1024),
+    "Runs of HTTP requests that may work in one worker at once, in addition.",
+)
 @setting("isolated", click.IntRange(1, 1024), "Additional workers for tasks that need a worker of their own.")
 @setting("containers", click.IntRange(1, 1024), "Container tasks that may run at once; others stay queued.")
 @setting("drain", DURATION, "Time that running tasks get to stop after SIGTERM.", "TIME", "30s")

@@ -66,18 +66,18 @@ def test_waiting_tasks_are_counted_by_lane(home: Path):
             await it.settle()
             worker = it.workers[0]
             seat = worker.seat
-            assert [seat.working(lane) for lane in HANDED] == [2, 1]
+            assert [seat.working(lane) for lane in HANDED] == [2, 1, 0]
             worker.report(Report.PARKED, [ids[0], ids[2], os.urandom(16)], [])
             worker.report(Report.PARKED, [ids[0]], [])
-            assert [seat.working(lane) for lane in HANDED] == [1, 0]
+            assert [seat.working(lane) for lane in HANDED] == [1, 0, 0]
             worker.report(Report.PARKED, [], [ids[0]])
-            assert [seat.working(lane) for lane in HANDED] == [2, 0]
+            assert [seat.working(lane) for lane in HANDED] == [2, 0, 0]
             worker.begin()
             worker.done(ids[0])
             worker.begin(lane=Lane.ASYNC)
             worker.done(ids[2])
-            assert [seat.working(lane) for lane in HANDED] == [1, 0]
-            assert [seat.waiting[lane] for lane in HANDED] == [0, 0]
+            assert [seat.working(lane) for lane in HANDED] == [1, 0, 0]
+            assert [seat.waiting[lane] for lane in HANDED] == [0, 0, 0]
 
     asyncio.run(story())
 

@@ -23,6 +23,7 @@ SENDERS = {
         "client/calls.py",
         "client/connection.py",
         "client/event_calls.py",
+        "client/http_calls.py",
         "client/letter_wait.py",
         "client/results.py",
         "client/runtime.py",

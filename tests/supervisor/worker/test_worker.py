@@ -21,6 +21,7 @@ from understudy.actors.refs.letter import READ_ONLY, Kind, Letter, Op
 from understudy.actors.refs.remote_error import unpack_reply
 from understudy.storage.tables.schema import Lane
 from understudy.supervisor.channel.begin_tokens import BeginTokens
+from understudy.supervisor.channel.interface import HANDED
 from understudy.supervisor.channel.wait_marks import WaitMarks
 from understudy.supervisor.rules.pace import RUNS
 from understudy.supervisor.settings import BATCH_LIMIT
@@ -135,7 +136,7 @@ SOURCE = """
     from understudy.supervisor.worker.worker import main
 
     fds = [int(fd) for fd in sys.argv[2:]]
-    os._exit(main({"home": "/nowhere", "slots": 2, "value_limit": 1 << 23, "modules": []}, fds))
+    os._exit(main({"home": "/nowhere", "slots": 2, "run_slots": 2, "value_limit": 1 << 23, "modules": []}, fds))
 """
 
 
@@ -145,6 +146,7 @@ PERFORMING = """
     from understudy.actors import values
     from understudy.actors.attempt.host import Assignment
     from understudy.actors.ids import new_id
+    from understudy.supervisor.channel.interface import HANDED
     from understudy.supervisor.channel.wait_marks import WaitMarks
     from understudy.supervisor.channel.begin_tokens import BeginTokens
     from understudy.supervisor.rules.pace import IN_A_ROW, LIGHT, RUNS
@@ -161,8 +163,8 @@ PERFORMING = """
         def send_soon(self): pass
         def done(self, row, *, held): assert held, "its thread sends it when it has no more work"
 
-    config = {"home": "/nowhere", "slots": 1, "value_limit": 1 << 23, "modules": []}
-    worker = Worker(config, socket.socketpair()[0], BeginTokens(), BeginTokens(), WaitMarks())
+    config = {"home": "/nowhere", "slots": 1, "run_slots": 1, "value_limit": 1 << 23, "modules": []}
+    worker = Worker(config, socket.socketpair()[0], {lane: BeginTokens() for lane in HANDED}, WaitMarks())
     worker._reports = Gathered()
 
     def flushed(seconds):
@@ -185,9 +187,9 @@ class Boss:
         (folder / "parts.py").write_text(textwrap.dedent(TASKS), encoding="utf-8")
         self.sock, theirs = socket.socketpair()
         self.sock.settimeout(20)
-        self.tokens = {Lane.SYNC: BeginTokens(), Lane.ASYNC: BeginTokens()}
+        self.tokens = {lane: BeginTokens() for lane in HANDED}
         self.marks = WaitMarks()
-        fds = [theirs.fileno(), self.tokens[Lane.SYNC].fd, self.tokens[Lane.ASYNC].fd, self.marks.fd]
+        fds = [theirs.fileno(), *(tokens.fd for tokens in self.tokens.values()), self.marks.fd]
         with theirs:
             self.process: subprocess.Popen[str] = program(SOURCE, str(folder), *map(str, fds), pass_fds=fds)
         self._decoder = Decoder(1 << 20)

@@ -1,0 +1,1 @@
+"""What HTTP requests trigger: declarations, requests, answers and the checks of signatures."""

@@ -1,0 +1,108 @@
+"""TriggerTable: the HTTP requests that the app handles, as the supervisor tells them, and the secrets they need."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from ...actors.http.verifier import Verifier
+from ..client.http_calls import Handled
+from ..client.http_door import HttpDoor
+
+log = logging.getLogger("understudy")
+
+#: Seconds until the supervisor is asked again because a request fits nothing that is known.
+ASK_AGAIN: Final = 1.0
+#: Bytes of a secret's file.
+SECRET_LIMIT: Final = 64 * 1024
+
+
+class Match(NamedTuple):
+    """What handles a request."""
+
+    handled: Handled
+    params: dict[str, str]
+
+
+class TriggerTable:
+    """Asked for once, and again when something may have changed."""
+
+    def __init__(self, door: HttpDoor, clock: Callable[[], float] = time.monotonic) -> None:
+        self._door = door
+        self._clock = clock
+        #: The triggers, by method; the one that fits best comes first. None until the supervisor was asked.
+        self._by_method: dict[str, list[Handled]] | None = None
+        self._asked_at = 0.0
+        self._asking = asyncio.Lock()
+
+    async def match(self, method: str, path: str) -> Match | list[str]:
+        """What handles the request; the methods that are allowed for this path if nothing does.
+
+        Raises what `HttpDoor.triggers` raises.
+        """
+        found = self._look(method, path)
+        if not isinstance(found, Match) and await self.refresh():
+            found = self._look(method, path)
+        return found
+
+    async def refresh(self, *, now: bool = False) -> bool:
+        """Ask the supervisor again, unless it was asked a moment ago; whether it was asked."""
+        asked = self._clock()
+        async with self._asking:
+            if self._by_method is not None and self._asked_at + (0 if now else ASK_AGAIN) > asked:
+                return False
+            table: dict[str, list[Handled]] = {}
+            for handled in await self._door.triggers():
+                table.setdefault(handled.trigger.method, []).append(handled)
+            for triggers in table.values():
+                triggers.sort(key=lambda handled: handled.trigger.compiled.rank)
+            self._by_method, self._asked_at = table, self._clock()
+            return True
+
+    def _look(self, method: str, path: str) -> Match | list[str]:
+        table = self._by_method or {}
+        for handled in table.get(method, ()):
+            if (params := handled.trigger.compiled.match(path)) is not None:
+                return Match(handled, params)
+        return sorted(
+            other
+            for other, triggers in table.items()
+            if any(handled.trigger.compiled.match(path) is not None for handled in triggers)
+        )
+
+
+#: The secrets of which the log has told that they cannot be read.
+_told: Final[set[str]] = set()
+
+
+def _tell_once(source: str, what: str) -> None:
+    if source not in _told:
+        _told.add(source)
+        log.error("the secret %s of a trigger %s", source, what)
+
+
+def secrets_of(verifier: Verifier, environ: Mapping[str, str] = os.environ) -> list[bytes]:
+    """The secrets that can be read now; the log names the others. A file is read each time, so that it may change."""
+    found = []
+    for source in verifier.secrets:
+        kind, _, name = source.partition(":")
+        try:
+            if kind == "env":
+                secret = environ[name].encode("utf-8", "surrogateescape")
+            else:
+                with Path(name).open("rb") as file:
+                    secret = file.read(SECRET_LIMIT)
+        except (KeyError, OSError, ValueError) as error:
+            _tell_once(source, f"cannot be read: {'it is not set' if isinstance(error, KeyError) else error}")
+            continue
+        if secret := secret.strip():
+            found.append(secret)
+            _told.discard(source)
+        else:
+            _tell_once(source, "is empty")
+    return found
