@@ -120,6 +120,7 @@ GOOD: dict[Ask, list[Any]] = {
     Ask.PLAN: ["key", "pause"],
     Ask.SUPERVISE: [Supervisor("shop", children=[]).pack()],
     Ask.BRANCH: ["shop", "stop"],
+    Ask.ACCESS: ["remove", "nobody"],
     Ask.TRIGGERS: [],
 }
 
