@@ -55,6 +55,7 @@ def ours(bench: Bench) -> Iterator[Measure]:
     sizes = bench.sizes
     with Runtime(bench.folder / "home", workers=2, durability="disk") as runtime:
         supervisor = psutil.Process(runtime.supervisor_pid)
+        rest: dict[str, float] = {}
 
         def measure() -> dict[str, float]:
             singles = _made(runtime, sizes["single"], lambda number: {"after": 1 + 0.05 * number})
@@ -63,6 +64,11 @@ def ours(bench: Bench) -> Iterator[Measure]:
             together = _made(runtime, sizes["at once"], lambda _: {"at": at})
             assert time.time() < at, "this machine takes too long to make the schedules"
             many = _p99(_lateness(runtime, together))
+            if not rest:  # as many again would be more than a home may have
+                rest.update(costs(runtime, supervisor))
+            return {"late, one due": 1e3 * one, "late, many due": 1e3 * many, **rest}
+
+        def costs(runtime: Runtime, supervisor: psutil.Process) -> dict[str, float]:
             used = supervisor.memory_info().rss
             _made(runtime, sizes["schedules"], lambda _: {"cron": "0 0 1 1 *"})
             more = supervisor.memory_info().rss - used
@@ -70,12 +76,7 @@ def ours(bench: Bench) -> Iterator[Measure]:
             start, began = sum(supervisor.cpu_times()[:2]), time.monotonic()
             time.sleep(sizes["milliseconds"] / 1e3)
             idle = (sum(supervisor.cpu_times()[:2]) - start) / (time.monotonic() - began)
-            return {
-                "late, one due": 1e3 * one,
-                "late, many due": 1e3 * many,
-                "memory": more / 2**20,
-                "processor time": 100 * idle,
-            }
+            return {"memory": more / 2**20, "processor time": 100 * idle}
 
         yield measure
 
@@ -99,10 +100,11 @@ CASE = Case(
     ),
     sizes={"single": 100, "at once": 10_000, "schedules": 100_000, "milliseconds": 10_000},
     short={"single": 5, "at once": 50, "schedules": 50, "milliseconds": 200},
+    peers={"apscheduler": ("late, one due", "late, many due")},
     rounds=1,
     bounds=(
-        "Each of 10,000 occurrences is a start and a first line, and its schedule is read, advanced and written, which "
-        "takes the supervisor some 120 µs."
+        "Each of 10,000 occurrences is a start, a first line and an end, and its schedule is read once and written "
+        "twice. That takes the supervisor some 90 µs."
     ),
 )
 

@@ -29,14 +29,14 @@ class Missing(Exception):
 class Session(Protocol):
     """A running peer."""
 
-    def many(self, count: int, *actors: int) -> None:
+    def many(self, count: int, *actors: int) -> float | None:
         """Make this many calls at once; return after the last result, with all results checked.
 
-        `actors`: how many actors they go to, if the case says so.
+        `actors`: how many actors they go to, if the case says so. Of schedules: how late the runs were, in seconds.
         """
 
-    def one(self) -> None:
-        """One call and its result."""
+    def one(self) -> float | None:
+        """One call and its result; or one run of a schedule, and how late it was."""
 
 
 class PeerModule(Protocol):
@@ -91,9 +91,10 @@ def _opened(name: str, folder: Path, workers: int) -> Iterator[tuple[PeerModule,
 
 
 def _timed(call: Any) -> float:
+    """The seconds that a call takes; or those that it returns, which is what its case measures."""
     began = time.perf_counter()
-    call()
-    return time.perf_counter() - began
+    told = call()
+    return time.perf_counter() - began if told is None else float(told)
 
 
 def _say(**facts: Any) -> None:

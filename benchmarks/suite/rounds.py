@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from suite.case import OURS, Bench, Case, Measure
 from suite.figures import number, significant, summary
@@ -20,6 +20,12 @@ Size = Literal["short", "usual", "full"]
 #: Seconds that a round of a peer should take, which sets its number of calls; and the most rounds.
 PEER_SECONDS = 1.0
 PEER_ROUNDS = 4
+
+#: The rows of schedules: how late the runs are, in seconds.
+LATE: Final[Mapping[str, Callable[[Peer, Mapping[str, int]], float]]] = {
+    "late, one due": lambda peer, sizes: peer.one_by_one(sizes["single"])["p99"] / 1e3,
+    "late, many due": lambda peer, sizes: peer.many(sizes["at once"]),
+}
 
 #: The contenders that take turns with a peer: ours, and the floor to show the noise.
 BESIDE_PEERS = (OURS, "floor")
@@ -95,6 +101,8 @@ def _turns(measures: Mapping[str, Measure], rounds: int, tell: Tell) -> list[dic
 
 def _peer_measure(peer: Peer, case: Case, rows: tuple[str, ...], sizes: Mapping[str, int]) -> Measure:
     """A peer's round of its rows: all calls at once for a rate, one at a time for percentiles."""
+    if LATE.keys() >= {*rows}:
+        return lambda: {row: 1e3 * LATE[row](peer, sizes) for row in rows}
     most = sizes.get("tasks") or sizes["asks"]
     if all(row.endswith(("p50", "p99")) for row in rows):
         typical = peer.one_by_one(20)["p50"] / 1e3
