@@ -106,6 +106,34 @@ def test_every_call_once(home: Path):
     run(main, home)
 
 
+def test_every_call_about_schedules_and_events_once(home: Path):
+    async def main(rt: AsyncRuntime) -> None:
+        made = await rt.schedule(letter_tasks.add, 1, 2, every=3600, key="hourly")
+        await rt.pause_schedule(made)
+        assert (await rt.schedule_info("hourly")).state == "paused"
+        await rt.resume_schedule("hourly")
+        run = await rt.run_schedule("hourly")
+        assert await rt.result(run, PATIENCE) == 3
+        assert await rt.backfill("hourly", made.created - 7200, made.created) == []
+        assert [each.run_id for each in await rt.schedule_history("hourly")] == [run]
+        assert [each.key for each in await rt.schedules()] == ["hourly"]
+        assert await rt.next_times("hourly", 1) == [made.next]
+        assert await rt.cancel_schedule("hourly") is True
+        event = await rt.emit("order.paid", 7, id="paid/7")
+        assert (await rt.emit_many([("order.paid", 7, "paid/7")]))[0] == event
+        assert (await rt.event("paid/7")).data == 7
+        assert [each.id for each in await rt.events(name="order.*", unmatched=True)] == ["paid/7"]
+        assert (await rt.replay("paid/7")).runs == ()
+        assert [root.kind for root in (await rt.stream(event.stream_id)).roots] == ["event"]
+        assert await rt.cancel_where("state:queued") == 0
+        async with rt.watch(task=run) as entries:
+            assert [entry.kind async for entry in entries] == ["snapshot", "end"]
+        assert (await rt.stats(60)).ended[State.COMPLETED] == 1
+        assert list(await rt.errors(60)) == []
+
+    run(main, home)
+
+
 def test_timeouts_and_cancelled_callers_leave_nothing_waiting(home: Path):
     async def main(rt: AsyncRuntime) -> None:
         info = await rt.start(letter_tasks.collect)
