@@ -61,6 +61,8 @@ UNTESTED = {
     "actors/task/additions.py": "tests/actors/events/test_handler.py, tests/actors/schedules/test_declaration.py",
     "storage/snapshot_reader.py": "tests/storage: every reader there is one",
     "actors/trees/status.py": "tests/supervisor/execution/test_trees.py: every tree there is told as one",
+    "supervisor/execution/forest.py": "tests/supervisor/execution/test_trees.py: every node there is one of it",
+    "supervisor/service/tree_requests.py": "tests/supervisor/execution/test_trees.py: every request there is one",
     "supervisor/execution/tree_nodes.py": "tests/supervisor/execution/test_trees.py: every tree there has some",
     "supervisor/client/tree.py": "tests/supervisor/execution/test_trees.py: every call there goes through it",
     "supervisor/client/async_tree.py": "tests/scenarios/test_trees.py: an asyncio program there has one",

@@ -82,10 +82,9 @@ class Core:
             self.attempts,
             self.turns,
             self.service.actor_of_tree,
-            self.service.check_declared,
             self.turn,
         )
-        self.service.trees = self.trees
+        self.service.take_trees(self.trees)
         commits.on_backlog = self._throttle
         self.table.on_queued = self.turn
 

@@ -250,7 +250,7 @@ class Supervisor:
     def supervises(self, trees: list[dict[str, Any]]) -> None:
         """See `AppEvents`. A program that embeds its supervisor starts its trees itself."""
         if not self._embedded:
-            self._core.trees.declare(trees)
+            self._core.service.trees.declare(trees)
 
     def given_up(self, error: AppFailed) -> None:
         """See `AppEvents`."""

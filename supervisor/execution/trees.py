@@ -13,16 +13,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, Final
 
-from ...actors.errors import InvalidOption, TreeNotFound
+from ...actors.errors import UnderstudyError
 from ...actors.state import Event, State
 from ...storage.tables.record import Record
 from ...storage.tables.schema import Table
-from ...storage.tables.tree_rows import PATH_BYTES, NodeRow, all_nodes, node_key, path_in
 from ..rules.restart_window import noted
-from ..rules.spec_checks import check_spec
 from ..rules.strategy import Exit, Step, after_exit, is_restarted
 from ..rules.verdict import ErrorRow
 from ..tasks.alarm import Alarm
@@ -31,7 +29,8 @@ from ..tasks.live_actor import LiveActor
 from ..tasks.live_task import LiveTask
 from ..tasks.task_table import TaskTable
 from .attempts import Attempts
-from .tree_nodes import ENDS, KEEPS, STARTS, Branch, Leaf, Mark, Node, spec_of
+from .forest import Forest
+from .tree_nodes import ENDS, KEEPS, STARTS, Branch, Leaf, Mark, Node
 from .turns import Turns
 
 log = logging.getLogger("understudy")
@@ -51,24 +50,18 @@ class Trees:
         attempts: Attempts,
         turns: Turns,
         start_actor: Callable[[str, str, bytes | None, dict[str, Any] | None], bytes],
-        check_declared: Callable[[str], None],
         turn: Callable[[], None],
     ) -> None:
-        """`start_actor` gets or starts the actor of a class and name, with arguments and options; its id.
-
-        `check_declared` raises UnknownTask for the name of a task that the app does not declare.
-        """
+        """`start_actor` gets or starts the actor of a class and name, with arguments and options; its id."""
         self._commits = commits
         self._clock = commits.clock
         self._table = table
         self._attempts = attempts
         self._turns = turns
         self._start_actor = start_actor
-        self._check_declared = check_declared
         self._turn = turn
         self._loop = asyncio.get_running_loop()
-        self._top: dict[str, Branch] = {}
-        self._by_task: dict[bytes, Leaf] = {}
+        self.forest = Forest(commits)
         #: Children that must be ready by a time, and nodes that may not start before one.
         self._waiting: dict[str, float] = {}
         self._alarm = Alarm(self._clock, self._look)
@@ -83,29 +76,15 @@ class Trees:
 
     def load(self) -> None:
         """At boot, before the tasks: read the trees."""
-        nodes: dict[str, Node] = {}
-        for key, packed in self._commits.scan(Table.ACTORS, *all_nodes()):
-            try:
-                path, row = path_in(key), NodeRow.unpack(packed)
-                parent = nodes.get(path.rpartition("/")[0])
-                if "/" in path and not isinstance(parent, Branch):
-                    raise ValueError("it is in no tree")
-            except ValueError:
-                log.exception("a row of a supervision tree is damaged")
-                continue
-            assert parent is None or isinstance(parent, Branch)
-            nodes[path] = self._take_in(path, parent, row)
-        for node in nodes.values():
-            if isinstance(node, Branch):
-                node.sort()
+        self.forest.load()
 
     def recover(self) -> None:
         """At boot, after the tasks: go on with what was under way."""
-        for top in self._top.values():
+        for top in self.forest.top.values():
             for node in top.nodes():
                 if isinstance(node, Leaf):
                     self._recover(node)
-            self._advance_all(top)
+            self.advance_all(top)
 
     def _recover(self, leaf: Leaf) -> None:
         task = None if leaf.task is None else self._table.find(leaf.task)
@@ -130,217 +109,16 @@ class Trees:
         """The wall clock was set."""
         self._alarm.look()
 
-    # --- requests ---
-
-    def supervise(self, packed: Any, *, declared: bool = False) -> None:
-        """Start this tree, or change the one of its id into it.
-
-        By path: what has not changed goes on, what has is restarted, what is gone is stopped, what is new is started.
-        """
-        check_spec(packed)
-        if "strategy" not in packed:
-            raise InvalidOption("a child alone is no tree: put it into a Supervisor")
-        self._check(packed, packed["id"])
-        there = self._top.get(packed["id"])
-        if there is None:
-            there = self._make(packed["id"], None, 0, packed)
-            there.declared = declared
-            self._start(there)
-        else:
-            there.declared = declared
-            self._change(there, packed)
-            if not there.alive and there.ending != "stopped":
-                there.window = ()
-                self._start(there)
-        self._save(there)
-        self._advance_all(there)
-        self._turn()
-
-    def declare(self, packed: Iterable[dict[str, Any]]) -> None:
-        """The app has these top trees: start or change them, and stop those that it had and has no more."""
-        ids = set()
-        for tree in packed:
-            ids.add(tree["id"])
-            try:
-                self.supervise(tree, declared=True)
-            except Exception:
-                log.exception("supervision tree %s is not started", tree["id"])
-        for top in list(self._top.values()):
-            if top.declared and top.id not in ids:
-                log.warning("supervision tree %s is not in the app any more: it is stopped", top.id)
-                top.mark = Mark.DELETE
-                self._end(top, "stopped")
-
-    def act(self, path: Any, what: Any, *args: Any) -> Any:
-        """Carry out a request about one tree or child: see `Ask.BRANCH`."""
-        node = self._known(path)
-        actions: dict[str, Callable[..., Any]] = {
-            "start": self._start_child,
-            "terminate": self._terminate,
-            "restart": self._restart_child,
-            "delete": self._delete,
-            "stop": self._stop_tree,
-        }
-        if what not in actions:
-            raise InvalidOption(f"no action on a tree is called {what!r:.40}")
-        answer = actions[what](node, *args)
-        self._turn()
-        return answer
-
-    def _known(self, path: Any) -> Node:
-        if not isinstance(path, str):
-            raise InvalidOption(f"a tree or a child is named by its path, not by {path!r:.80}")
-        first, *rest = path.split("/")
-        node: Node | None = self._top.get(first)
-        for id in rest:
-            node = node.children.get(id) if isinstance(node, Branch) else None
-        if node is None:
-            raise TreeNotFound(f"there is no tree or child {path!r:.200}", path)
-        return node
-
-    def _start_child(self, node: Node, packed: Any) -> str:
-        branch = self._branch(node)
-        check_spec(packed)
-        path = f"{branch.path}/{packed['id']}"
-        if packed["id"] in branch.children:
-            raise InvalidOption(f"tree {branch.path} has a child {packed['id']} already")
-        self._check(packed, path)
-        place = max((each.place for each in branch.children.values()), default=-1) + 1
-        made = self._make(path, branch, place, packed)
-        if branch.alive and not branch.ending:
-            self._set_mark(made, Mark.RESTART)
-            self._advance(branch)
-        return path
-
-    def _terminate(self, node: Node) -> None:
-        branch = self._parent(node, "terminated")
-        self._set_mark(node, Mark.END)
-        self._advance(branch)
-
-    def _restart_child(self, node: Node) -> None:
-        """Of a whole tree, its children are stopped in reverse and started in order."""
-        if node.parent is None:
-            branch = self._branch(node)
-            if not branch.alive:
-                self._start(branch)
-            for each in branch.children.values():
-                self._set_mark(each, Mark.RESTART)
-            self._advance_all(branch)
-            return
-        if not node.parent.alive:
-            raise InvalidOption(f"tree {node.parent.path} does not run: restart it first")
-        self._set_mark(node, Mark.RESTART)
-        self._advance(node.parent)
-
-    def _delete(self, node: Node) -> None:
-        branch = self._parent(node, "deleted")
-        if node.alive:
-            raise InvalidOption(f"child {node.path} has not ended: terminate it first")
-        self._set_mark(node, Mark.DELETE)
-        self._advance(branch)
-
-    def _stop_tree(self, node: Node) -> None:
-        if node.parent is None:
-            self._end(self._branch(node), "stopped")
-        else:
-            self._terminate(node)
-
-    def _branch(self, node: Node) -> Branch:
-        if not isinstance(node, Branch):
-            raise InvalidOption(f"{node.path} is a child without children of its own")
-        return node
-
-    def _parent(self, node: Node, what: str) -> Branch:
-        if node.parent is None:
-            raise InvalidOption(f"{node.path} is a whole tree and is not {what}: stop it")
-        return node.parent
-
-    # --- specs ---
-
-    def _check(self, packed: Any, path: str) -> None:
-        """Raise the error of a spec that cannot be started, before anything is changed."""
-        if len(path.encode()) > PATH_BYTES:
-            raise InvalidOption(f"the path {path:.80}… has more than {PATH_BYTES} bytes")
-        if "strategy" in packed:
-            for each in packed["children"]:
-                self._check(each, f"{path}/{each['id']}")
-            return
-        self._check_declared(self._table.declared.present(packed["task"]))
-
-    def _make(self, path: str, parent: Branch | None, place: int, packed: dict[str, Any]) -> Any:
-        node = self._take_in(path, parent, NodeRow(place, spec_of(packed)))
-        if isinstance(node, Branch):
-            for number, each in enumerate(packed["children"]):
-                self._make(f"{path}/{each['id']}", node, number, each)
-        self._save(node)
-        return node
-
-    def _take_in(self, path: str, parent: Branch | None, row: NodeRow) -> Node:
-        node: Node
-        if row.is_tree:
-            node = Branch(path, parent, row)
-            if parent is None:
-                self._top[path] = node
-        else:
-            assert parent is not None
-            node = Leaf(path, parent, row)
-            if node.task is not None:
-                self._by_task[node.task] = node
-        if parent is not None:
-            parent.children[node.id] = node
-            node.note_open()
-        return node
-
-    def _change(self, branch: Branch, packed: dict[str, Any]) -> None:
-        """Make the spec of a tree what it is now."""
-        branch.spec = spec_of(packed)
-        wanted = {each["id"]: each for each in packed["children"]}
-        for node in list(branch.children.values()):
-            new = wanted.get(node.id)
-            if new is None or ("strategy" in new) != isinstance(node, Branch):
-                self._set_mark(node, Mark.DELETE)
-        for number, new in enumerate(packed["children"]):
-            there = branch.children.get(new["id"])
-            if there is None or there.mark is Mark.DELETE:
-                path = f"{branch.path}/{new['id']}"
-                if there is not None:
-                    # A child has become a tree, or the reverse: the old one is stopped under its old id.
-                    self._forget_after(there)
-                made = self._make(path, branch, number, new)
-                if branch.alive:
-                    self._set_mark(made, Mark.RESTART)
-                continue
-            there.place = number
-            if isinstance(there, Branch):
-                self._change(there, new)
-            elif there.spec != new:
-                there.spec = new
-                if there.alive or there.mark in STARTS:
-                    there.mark = Mark.REPLACE
-            self._save(there)
-        branch.sort()
-        self._save(branch)
-
-    def _forget_after(self, node: Node) -> None:
-        """Stop a node at once, out of turn: another one takes its path."""
-        for leaf in [node, *(node.nodes() if isinstance(node, Branch) else ())]:
-            if isinstance(leaf, Leaf) and leaf.task is not None:
-                self._by_task.pop(leaf.task, None)
-                task = self._table.find(leaf.task)
-                if task is not None:
-                    self._attempts.stop(task, leaf.shutdown, ends=True)
-        self._remove(node)
-
     # --- going through a tree ---
 
-    def _advance_all(self, branch: Branch) -> None:
+    def advance_all(self, branch: Branch) -> None:
         """Advance a tree and all trees in it, the innermost ones first."""
         for node in branch.children.values():
             if isinstance(node, Branch):
-                self._advance_all(node)
-        self._advance(branch)
+                self.advance_all(node)
+        self.advance(branch)
 
-    def _advance(self, branch: Branch) -> None:
+    def advance(self, branch: Branch) -> None:
         """Stop and start what is marked, as far as it goes without a wait."""
         if branch.advancing:
             return  # The loop below sees what has changed.
@@ -351,7 +129,7 @@ class Trees:
         finally:
             branch.advancing = False
         if branch.parent is not None and (branch.up or not branch.alive):
-            self._advance(branch.parent)
+            self.advance(branch.parent)
 
     def _step(self, branch: Branch) -> bool:
         """One step; whether another one may follow at once."""
@@ -366,9 +144,9 @@ class Trees:
         if over is not None:
             self._end_held(over)
             if over.mark is Mark.DELETE:
-                self._remove(over)
+                self.forest.remove(over)
             else:
-                self._set_mark(over, Mark.NONE)
+                self.forest.mark(over, Mark.NONE)
             return True
         if branch.ending or not branch.alive:
             if branch.alive:
@@ -388,37 +166,43 @@ class Trees:
             first = min(waiting, key=_place)
             if first.alive or first in paused:
                 return False
-            self._start(first)
+            self.start(first)
             return first.up
         if not branch.up and not paused:
             branch.up = True
-            self._save(branch)
+            self.forest.save(branch)
         return False
 
     # --- starting ---
 
-    def _start(self, node: Node) -> None:
+    def start(self, node: Node) -> None:
         """Start a child or a tree that is not alive."""
         replaced, node.mark = node.mark is Mark.REPLACE, Mark.NONE
         node.alive, node.up, node.stopping, node.not_before = True, False, False, 0.0
         if isinstance(node, Branch):
             node.ending = ""
             for each in node.children.values():
-                self._set_mark(each, Mark.RESTART)
-            self._save(node)
-            self._advance(node)
+                self.forest.mark(each, Mark.RESTART)
+            self.forest.save(node)
+            self.advance(node)
         elif isinstance(node, Leaf):
             if replaced:
                 self._end_held(node)
-            self._start_leaf(node)
-            self._save(node)
+            try:
+                self._start_leaf(node)
+            except UnderstudyError as error:
+                log.warning("child %s cannot be started: %s", node.path, error)
+                self._leaf_down(node)
+                self._exited(node, Exit.ABNORMAL, f"{type(error).__name__}: {error}")
+                self._later(node.branch)
+            self.forest.save(node)
 
     def _start_leaf(self, leaf: Leaf) -> None:
         spec = leaf.spec
         name = self._table.declared.present(spec["task"])
         task = None if leaf.task is None else self._table.find(leaf.task)
         if name in self._table.declared.actors:
-            self._own(leaf, self._start_actor(name, leaf.path, spec["args"], spec["options"]))
+            self.forest.own(leaf, self._start_actor(name, leaf.path, spec["args"], spec["options"]))
             leaf.up = True
         elif task is not None and task.record.held:
             if spec["fresh"] and task.record.checkpoint is not None:
@@ -435,15 +219,9 @@ class Trees:
             record.tree = leaf.path
             if metadata:
                 record.metadata = metadata
-            self._own(leaf, id)
+            self.forest.own(leaf, id)
             self._table.add([(record, spec["args"])])
             self._await_ready(leaf)
-
-    def _own(self, leaf: Leaf, id: bytes) -> None:
-        if leaf.task is not None:
-            self._by_task.pop(leaf.task, None)
-        leaf.task = id
-        self._by_task[id] = leaf
 
     def _await_ready(self, leaf: Leaf) -> None:
         if leaf.spec["ready"]:
@@ -451,15 +229,25 @@ class Trees:
 
     def _begun(self, task: LiveTask, ready: bool) -> None:
         """A child has begun, or says that it is ready."""
-        leaf = self._by_task.get(task.id)
+        leaf = self.forest.by_task.get(task.id)
         if leaf is None or leaf.up or not leaf.alive or (leaf.spec["ready"] and not ready):
             return
         leaf.up = True
         self._waiting.pop(leaf.path, None)
-        self._save(leaf)
-        self._advance(leaf.branch)
+        self.forest.save(leaf)
+        self.advance(leaf.branch)
 
     # --- stopping ---
+
+    def forget_at_once(self, node: Node) -> None:
+        """Stop a node at once, out of turn: another one takes its path."""
+        for leaf in [node, *(node.nodes() if isinstance(node, Branch) else ())]:
+            if isinstance(leaf, Leaf) and leaf.task is not None:
+                self.forest.by_task.pop(leaf.task, None)
+                task = self._table.find(leaf.task)
+                if task is not None:
+                    self._attempts.stop(task, leaf.shutdown, ends=True)
+        self.forest.remove(node)
 
     def _stop(self, node: Node) -> None:
         """Stop a child or a tree that is alive."""
@@ -468,9 +256,9 @@ class Trees:
         if isinstance(node, Branch):
             node.ending = node.ending or "stopped"
             for each in node.children.values():
-                self._set_mark(each, Mark.HOLD if keep else Mark.END)
-            self._save(node)
-            self._advance(node)
+                self.forest.mark(each, Mark.HOLD if keep else Mark.END)
+            self.forest.save(node)
+            self.advance(node)
         elif isinstance(node, Leaf):
             task = None if node.task is None else self._table.find(node.task)
             if task is None:
@@ -487,7 +275,7 @@ class Trees:
     def _leaf_down(self, leaf: Leaf) -> None:
         leaf.alive = leaf.up = leaf.stopping = False
         self._waiting.pop(leaf.path, None)
-        self._save(leaf)
+        self.forest.save(leaf)
 
     def _end_held(self, node: Node) -> None:
         """End the tasks below this node that are held and will not be started again."""
@@ -512,36 +300,36 @@ class Trees:
             why,
             self._clock.time(),
         )
-        self._save(branch)
+        self.forest.save(branch)
         if branch.parent is None:
             self._end_held(branch)
             if branch.mark is Mark.DELETE:
-                self._remove(branch)
+                self.forest.remove(branch)
             log.log(
                 logging.ERROR if why == "failed" else logging.INFO,
                 "supervision tree %s: %s",
                 branch.path,
                 why,
             )
-            self.on_ended(branch.path, why, any(top.alive for top in self._top.values()))
+            self.on_ended(branch.path, why, any(top.alive for top in self.forest.top.values()))
         elif not asked:
             self._follow(branch, Exit(branch.exit[0]))
             if branch.mark not in STARTS:
                 self._end_held(branch)
 
-    def _end(self, branch: Branch, why: str) -> None:
+    def end(self, branch: Branch, why: str) -> None:
         """End a tree: its children are stopped in reverse."""
         if branch.alive:
             self._mark_end(branch, why)
-            self._advance(branch)
+            self.advance(branch)
 
     def _mark_end(self, branch: Branch, why: str) -> None:
         branch.ending = why
         # The tree above may start a nested one again; then the tasks go on.
         keeps = branch.parent is not None and branch.mark is Mark.NONE
         for each in branch.children.values():
-            self._set_mark(each, Mark.HOLD if keeps else Mark.END)
-        self._save(branch)
+            self.forest.mark(each, Mark.HOLD if keeps else Mark.END)
+        self.forest.save(branch)
 
     def _later(self, branch: Branch) -> None:
         """Go through a tree after what is going on now: a task of it is just about to change."""
@@ -549,7 +337,7 @@ class Trees:
 
     def _go_on(self, branch: Branch) -> None:
         try:
-            self._advance(branch)
+            self.advance(branch)
         except Exception:
             log.exception("supervision tree %s cannot go on", branch.path)
         self._turn()
@@ -558,7 +346,7 @@ class Trees:
 
     def _keeps(self, task: LiveTask, event: Event, error: ErrorRow | None) -> bool:
         """Before a task of a tree ends: whether it is held for another attempt instead."""
-        leaf = self._by_task.get(task.id)
+        leaf = self.forest.by_task.get(task.id)
         if leaf is None or not leaf.alive or event not in EXITS or task.rests:
             return False
         if task.record.state is not State.RUNNING:
@@ -571,7 +359,7 @@ class Trees:
 
     def _holds(self, task: LiveTask) -> bool:
         """Before a task of a tree is queued again: whether its tree has stopped it, and will start it again."""
-        leaf = self._by_task.get(task.id)
+        leaf = self.forest.by_task.get(task.id)
         if leaf is None or leaf.mark not in KEEPS:
             return False
         if leaf.alive:
@@ -581,7 +369,7 @@ class Trees:
 
     def _ended(self, task: LiveTask, event: Event, error: ErrorRow | None) -> None:
         """A task of a tree has ended for good."""
-        leaf = self._by_task.pop(task.id, None)
+        leaf = self.forest.by_task.pop(task.id, None)
         if leaf is None:
             return
         leaf.task = None
@@ -598,7 +386,7 @@ class Trees:
         """A child has ended that nobody had asked to; whether it is to be restarted."""
         node.exit = (str(how), reason, self._clock.time())
         self._follow(node, how)
-        self._save(node)
+        self.forest.save(node)
         return node.mark in KEEPS
 
     def _follow(self, node: Node, how: Exit) -> None:
@@ -622,9 +410,9 @@ class Trees:
         if decision.step is Step.RESTART:
             node.restarts += 1
             for id in decision.start:
-                self._set_mark(branch.children[id], Mark.RESTART)
+                self.forest.mark(branch.children[id], Mark.RESTART)
             for id in decision.drop:
-                self._set_mark(branch.children[id], Mark.END)
+                self.forest.mark(branch.children[id], Mark.END)
             if branch.backoff is not None:
                 node.not_before = now + branch.backoff.wait(len(branch.window) - 1)
         elif decision.step is not Step.LEAVE:
@@ -635,7 +423,7 @@ class Trees:
                 )  # fmt: skip
             self._mark_end(branch, "failed" if decision.step is Step.GIVE_UP else "completed")
             self._later(branch)
-        self._save(branch)
+        self.forest.save(branch)
 
     # --- time ---
 
@@ -648,11 +436,13 @@ class Trees:
         now = self._clock.time()
         for path in [path for path, at in self._waiting.items() if at <= now]:
             del self._waiting[path]
-            node = self._known(path)
+            node = self.forest.find(path)
+            if node is None:
+                continue
             if isinstance(node, Leaf) and node.alive and not node.up:
                 self._not_ready(node)
             elif node.parent is not None:
-                self._advance(node.parent)
+                self.advance(node.parent)
         if self._waiting:
             self._alarm.set(min(self._waiting.values()))
         self._turn()
@@ -665,32 +455,8 @@ class Trees:
         seconds = leaf.spec["start_timeout"]
         leaf.up = True  # So that it does not hold up what follows.
         if not self._exited(leaf, Exit.ABNORMAL, f"{NOT_READY}: not ready within {seconds:g} s"):
-            self._set_mark(leaf, Mark.END)
-        self._advance(leaf.branch)
-
-    # --- rows ---
-
-    def _set_mark(self, node: Node, mark: Mark) -> None:
-        if node.mark is Mark.DELETE and mark is not Mark.DELETE:
-            return  # It is gone from the spec.
-        node.mark = mark
-        self._save(node)
-
-    def _save(self, node: Node) -> None:
-        self._commits.put(Table.ACTORS, node_key(node.path), node.row().pack())
-        node.note_open()
-
-    def _remove(self, node: Node) -> None:
-        for each in [*(node.nodes() if isinstance(node, Branch) else ()), node]:
-            if isinstance(each, Leaf) and each.task is not None:
-                self._by_task.pop(each.task, None)
-            self._waiting.pop(each.path, None)
-            self._commits.delete(Table.ACTORS, node_key(each.path))
-        if node.parent is None:
-            self._top.pop(node.path, None)
-        else:
-            node.parent.children.pop(node.id, None)
-            node.parent.open.pop(node.id, None)
+            self.forest.mark(leaf, Mark.END)
+        self.advance(leaf.branch)
 
 
 def _place(node: Node) -> int:

@@ -33,6 +33,7 @@ from .actor_requests import ActorRequests
 from .admission import Admission
 from .client_link import MALFORMED, ClientLink
 from .subscribers import Subscribers
+from .tree_requests import TreeRequests
 from .waiters import Waiters
 
 log = logging.getLogger("understudy")
@@ -122,8 +123,8 @@ class Service:
         self.on_pruned: Callable[[], Coroutine[Any, Any, None]] = _nothing
         #: Called when rows of tasks are about to be removed.
         self.on_deleted: Callable[[], None] = lambda: None
-        #: The supervision trees. They need this service, so they are given to it later.
-        self.trees: Trees
+        #: The requests about supervision trees; see `take_trees`.
+        self.trees: TreeRequests
         #: Gives the live process tree.
         self.tree: Callable[[], dict[str, Any]] = dict
         self._on: dict[int, Callable[..., None]] = {
@@ -452,9 +453,9 @@ class Service:
     def _branch(self, client: ClientLink, request: int, path: Any, what: Any, *args: Any) -> None:
         self._once_on_disk(client, request, self.trees.act(path, what, *args))
 
-    def check_declared(self, name: str) -> None:
-        """Raise UnknownTask for the name of a task that the app does not declare."""
-        self._admission.check_declared(name)
+    def take_trees(self, trees: Trees) -> None:
+        """Carry out the requests about these supervision trees, which need this service for their actors."""
+        self.trees = TreeRequests(trees, self._table.declared, self._admission, self._turn)
 
     def actor_of_tree(
         self, name: str, path: str, args: bytes | None, options: dict[str, Any] | None

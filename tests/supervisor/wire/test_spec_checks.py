@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from understudy import InvalidOption, InvalidValue, Retry, Supervisor, child, task
-from understudy.supervisor.rules.spec_checks import check_spec
+from understudy.supervisor.wire.spec_checks import check_spec
 
 
 @task(name="specs:idle")
