@@ -27,6 +27,7 @@ WAITS: Final = {
     "container": "a place for one more container",
     "time": "its time",
     "code": "its code: the app does not declare it",
+    "tree": "its supervision tree, which starts it again",
     "import": "its code, which cannot be imported now and is tried again",
     "room": "room on the disk",
     "supervisor": "a supervisor: none serves this home",

@@ -244,6 +244,7 @@ def test_a_backoff_pauses_before_each_restart(rt: InlineRuntime):
         rt.clock.advance(pause - 0.1)
         assert happened() == ""
         assert states(tree)["b"] == "restarting"
+        assert rt.status(tree.info("b").id).waits_for == "tree"
         rt.clock.advance(0.2)
         assert happened() == "+b"
 
