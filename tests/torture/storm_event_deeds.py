@@ -21,8 +21,8 @@ DEEDS = [
     "close",
     *["publish"] * 2,
     *["watch"] * 8,
-    "schedule",
-    *["alter"] * 2,
+    *["schedule"] * 4,
+    *["alter"] * 3,
 ]
 #: Listeners that one client has open, and schedules that it makes.
 LISTENERS = 3
