@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from ..task.declaration import Task
 from .aside import Asides, AsyncAside, letter_aside
-from .async_actor import AsyncTaskActor, Waiter
+from .async_actor import AsyncTaskActor
 from .host import Assignment, Host, Outcome
 from .resident import Resident, driven_async
 from .turn import TurnActor
@@ -48,13 +48,6 @@ class AsyncTurnActor(TurnActor, AsyncTaskActor):
     def _stop_consumed(self) -> None:
         if self._coroutine is not None:
             self._coroutine.uncancel()
-
-    async def _await_letters(self) -> None:
-        waiter = Waiter(self)
-        self.inbox.listen(waiter.ring)
-        while not self._something_to_do():
-            await waiter.next_ring()
-        self.inbox.unlisten(waiter.ring)
 
     def takes_long(self) -> bool:
         """See the sync one. The method is suspended in an `await` once the loop gets to run something else."""

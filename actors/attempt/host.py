@@ -26,7 +26,7 @@ from ..task.retry import Retry, leaves
 from ..task.trigger import TASK
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from ..task.current_runtime import RuntimeLike
     from .actor import TaskActor
@@ -97,10 +97,10 @@ class Assignment(NamedTuple):
     has_checkpoint: bool
     interruptions: int
     capture_output: bool = False
-    turn: tuple[int, bool, bytes | None, int, int, int] | None = None
-    """Of a class actor's turn: (number of the activation, whether its object is here, the state, how many messages come
-    right behind this, 0 or 1 to put it to rest, how often the first message was tried). Without an object and a state,
-    it is built for the first time."""
+    turn: tuple[int, bool, bytes | None, Sequence[bytes], int, int, int] | None = None
+    """Of a class actor's turn: (number of the activation, whether its object is here, state, messages, 0 or 1 to put it
+    to rest, how often the first message was tried, number of the first message). Without an object and a state, it is
+    built for the first time."""
     kind: str = TASK
     trigger: dict[str, Any] | None = None
     """Of a run, what has triggered it, as `Trigger.pack` gives it."""

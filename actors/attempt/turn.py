@@ -4,8 +4,7 @@ The life of a turn:
 
 1. The object is here from an earlier turn, or it is built: by `__init__` once in its life, else from its state. Then
    `on_start` runs.
-2. It takes the letters that it was given, in order, for at most TURN_SECONDS. It waits for the first of them, which
-   are on their way, and never for more.
+2. It takes the letters that it was given, in order, for at most TURN_SECONDS.
 3. Each letter is a transaction. Its effects count once its method has returned and the attributes are encoded. After
    an error the object gets its last attributes back, and the effects are dropped.
 4. All effects are reported as one commit, in one send with the end of the attempt. If a method is about to wait, or
@@ -19,6 +18,7 @@ make such a call.
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Generator
 from functools import partial
 from typing import Any, Final
@@ -75,7 +75,7 @@ class TurnActor(LetterHandler):
 
     def _play(self) -> Play:
         assert self.assignment.turn is not None
-        generation, is_here, state, most, what, self.tries = self.assignment.turn
+        generation, is_here, state, letters, what, self.tries, first = self.assignment.turn
         if is_here and self.resident is None:
             return Outcome(Ending.ABSENT)
         if self.resident is None:
@@ -90,7 +90,7 @@ class TurnActor(LetterHandler):
             self.resident.joins(self)
         if what == PASSIVATE:
             return (yield from self._passivate())
-        return (yield from self._work(most))
+        return (yield from self._work(deque(enumerate(letters, first))))
 
     def _finish(self, outcome: Outcome) -> None:
         self.over = True
@@ -142,17 +142,13 @@ class TurnActor(LetterHandler):
 
     # --- messages ---
 
-    def _work(self, most: int) -> Play:
-        inbox = self.inbox
-        if most and not inbox.messages:
-            yield self._await_letters, (), {}
+    def _work(self, letters: deque[tuple[int, bytes]]) -> Play:
         now = self.host.clock.monotonic
         self._end = now() + TURN_SECONDS
-        if most > 1 or self.task.is_async:
+        if len(letters) > 1 or self.task.is_async:
             self.host.watch(self)
-        while most > 0 and inbox.messages and self.signal is None and not self.interrupted:
-            most -= 1
-            number, data = inbox.messages.popleft()
+        while letters and self.signal is None and not self.interrupted:
+            number, data = letters.popleft()
             # An empty one was taken back.
             self.at = number
             if data and not (self.asides is not None and self.asides.has_answered(data)):
@@ -176,17 +172,6 @@ class TurnActor(LetterHandler):
         self.host.is_at(self)
         self._report(now=True)
         return True
-
-    def _await_letters(self) -> Any:
-        """Wait for the letters that come right behind the order for this turn. Nothing else wakes it but a stop."""
-        wakeup = self.host.clock.wakeup()
-        self.inbox.listen(wakeup.ring)
-        while not self._something_to_do():
-            wakeup.wait()
-        self.inbox.unlisten(wakeup.ring)
-
-    def _something_to_do(self) -> bool:
-        return bool(self.inbox.messages) or self.interrupted or self.signal is not None
 
     # --- waits, and read-only messages meanwhile ---
 

@@ -30,8 +30,11 @@ log = logging.getLogger("understudy")
 AHEAD: Final = 1024
 #: Bytes read at once of the last reports of a dead worker.
 LAST_WORDS: Final = 256 * 1024
-#: Where the arguments stand in an assignment.
+#: Where an assignment has its arguments and its turn, and a turn the state and the letters.
 _ARGS: Final = 3
+_TURN: Final = 11
+_STATE: Final = 2
+_LETTERS: Final = 3
 
 
 class LocalChannel(StreamProtocol):
@@ -225,4 +228,7 @@ class LocalChannel(StreamProtocol):
 
 def _size(assignment: AssignmentRow) -> int:
     """Bytes of an assignment, roughly."""
-    return 200 + len(assignment[_ARGS] or b"")
+    size = 200 + len(assignment[_ARGS] or b"")
+    if len(assignment) > _TURN and (turn := assignment[_TURN]) is not None:
+        size += len(turn[_STATE] or b"") + sum(map(len, turn[_LETTERS]))
+    return size

@@ -105,15 +105,15 @@ class Attempts:
     def hand(self, seat: WorkerSeat, lane: Lane, tasks: list[LiveTask]) -> None:
         """Hand ready tasks to a worker."""
         now = self._commits.clock.time()
-        for task in tasks:
-            if isinstance(task, LiveActor):
-                self._turns.prepare(task, seat)
+        if actors := [task for task in tasks if isinstance(task, LiveActor)]:
+            self._turns.prepare(actors, seat)
         seat.hand(lane, tasks, self._loop.time())
         self._table.begin(tasks, seat.pid, now)
         for task in tasks:
-            if isinstance(task, LiveActor):
-                self._turns.give(task)
-            elif task.stored or task.mailbox is not None or task.record.closed:
+            # The messages of an actor are in its assignment.
+            if not isinstance(task, LiveActor) and (
+                task.stored or task.mailbox is not None or task.record.closed
+            ):
                 self._mailboxes.open(task)
 
     def take_back(self, seat: WorkerSeat, lane: Lane) -> list[LiveTask]:

@@ -86,7 +86,7 @@ class TurnFailures(ActorStates):
 
     def _careful(self, actor: LiveActor) -> None:
         """Give each of the letters of this turn a turn of its own, so that one does not stop the others."""
-        given = actor.most if actor.turn is None else actor.turn[3]
+        given = actor.most if actor.turn is None else len(actor.turn[3])
         actor.careful_until = max(actor.careful_until, actor.box.first + given - 1)
         actor.most = 1
 
@@ -142,7 +142,7 @@ class TurnFailures(ActorStates):
         If there would never be, because what that actor waits for waits for this one, the message has failed.
         """
         self._put_away(actor)
-        is_known = actor.turn is not None and actor.turn[3] == 1
+        is_known = actor.turn is not None and len(actor.turn[3]) == 1
         self._careful(actor)
         full = self._wait_for_room(actor, actor.id, room) if is_known else None
         if full is None:

@@ -8,6 +8,7 @@ the box, and the state on disk is that of before.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -34,6 +35,7 @@ from ...storage.tables.record import Record
 from ...storage.tables.schema import VOLATILE_SORTS, Lane, Table, live_id, live_key
 from ..rules.report_checks import check_aside, check_read, check_turn, event_fields
 from ..rules.verdict import ErrorRow
+from ..settings import MIB
 from ..tasks.attempt import Seat
 from ..tasks.letter_box import LetterBox
 from ..tasks.live_actor import TURN_MESSAGES, LiveActor
@@ -48,6 +50,8 @@ WORK: Final = 0
 PASSIVATE: Final = 1
 #: The value of a REST whose object is gone from the worker.
 PASSIVE: Final = b"passive"
+#: Bytes of letters from which on a turn is given no more of them.
+TURN_BYTES: Final = 8 * MIB
 
 
 class Turns(TurnFailures):
@@ -71,23 +75,26 @@ class Turns(TurnFailures):
         self._ready(actor)
         return actor
 
-    def prepare(self, actor: LiveActor, seat: Seat) -> None:
-        """Its turn is about to be handed to this worker."""
-        resident = actor.seat is seat
-        if not resident:
-            self._put_away(actor)
-            actor.generation += 1
-        state = None
-        if not resident and actor.durable:
-            state = self._store.get(Table.ACTORS, state_key(actor.id))
-        what = PASSIVATE if actor.passivate and not actor.box.count else WORK
-        letters = min(actor.most, actor.box.count)
-        actor.turn = (actor.generation, resident, state, letters, what, actor.record.letter_tries)
-        actor.suspect = actor.box.first if letters == 1 else 0
-        actor.refused = None
-        actor.stopping = []
-        self.waits.rooms.end(actor.id)
-        self._residency.at_work(actor, seat)
+    def prepare(self, actors: Sequence[LiveActor], seat: Seat) -> None:
+        """Their turns are about to be handed to this worker."""
+        keys = [state_key(actor.id) for actor in actors if actor.seat is not seat and actor.durable]
+        states = self._store.get_many(Table.ACTORS, keys) if keys else {}
+        for actor in actors:
+            resident = actor.seat is seat
+            state = None
+            if not resident:
+                self._put_away(actor)
+                actor.generation += 1
+                state = states.get(state_key(actor.id)) if actor.durable else None
+            what = PASSIVATE if actor.passivate and not actor.box.count else WORK
+            letters = _some(actor.box.head(actor.most))
+            tries = actor.record.letter_tries
+            actor.turn = actor.generation, resident, state, letters, what, tries, actor.box.first
+            actor.suspect = actor.box.first if len(letters) == 1 else 0
+            actor.refused = None
+            actor.stopping = []
+            self.waits.rooms.end(actor.id)
+            self._residency.at_work(actor, seat)
 
     def took_back(self, actor: LiveActor) -> None:
         """Its turn had not begun: as if it had not been handed out."""
@@ -101,14 +108,6 @@ class Turns(TurnFailures):
         actor.take_back()
         self._table.queues.push(actor)
         self._turn()
-
-    def give(self, actor: LiveActor) -> None:
-        """Give the letters of a turn that was just handed out."""
-        assert actor.attempt is not None
-        assert actor.turn is not None
-        letters = actor.box.head(actor.turn[3])
-        if letters:
-            actor.attempt.seat.channel.give(actor.id, actor.box.first, letters)
 
     def commit(
         self,
@@ -350,3 +349,10 @@ class Turns(TurnFailures):
                     self._end(
                         actor, Event.FAIL, ("WorkerDied", "its state ended with its supervisor", "", {})
                     )
+
+
+def _some(letters: list[bytes]) -> list[bytes]:
+    """The first of these, as many as one turn is given."""
+    while len(letters) > 1 and sum(map(len, letters)) > TURN_BYTES:
+        letters = letters[: len(letters) // 2]
+    return letters

@@ -63,8 +63,6 @@ class InlineWorker(ActorHost):
                 self._world.stopped(self)
                 return
             self.carry_out(order)
-        if self._held:
-            self.begin_held()
 
     def sendall(self, data: bytes) -> None:
         """Send reports to the supervisor; see `Outlet`."""

@@ -113,6 +113,7 @@ class ActorRequests:
         if not all(map(is_id, seen)) or not all(type(row[0]) is int for row in rows):
             raise ValueError("not letters")
         self._letters.forget_answers(seen)
+        self._table.load_actors(id for _, id, _ in rows if is_id(id))
         told: list[int] = []
         for request, id, letter in rows:
             try:

@@ -84,7 +84,7 @@ POINTS: Final[dict[str, tuple[Process, str]]] = {
     # Letters that a client tells are taken in.
     "tell": (Process.SUPERVISOR, "supervisor.service.actor_requests:ActorRequests.tell"),
     # The letters of a turn are given to its worker.
-    "give": (Process.SUPERVISOR, "supervisor.execution.turns:Turns.give"),
+    "give": (Process.SUPERVISOR, "supervisor.execution.turns:Turns.prepare"),
     # What a turn has done is received and goes into the open batch.
     "turn": (Process.SUPERVISOR, "supervisor.execution.turns:Turns.commit"),
     # What the answers of actors stand for is on disk; they are given to their clients.

@@ -99,8 +99,6 @@ class ActorHost(ABC):
         # Held while an assignment becomes an actor, so that no order for it is lost in between.
         self._making = threading.Lock()
         self._expected: dict[bytes, list[Callable[[TaskActor], None]]] = {}
-        #: Assignments that are queued once all orders that have arrived are read.
-        self._held: list[tuple[int, list[Assignment]]] = []
         self._draining = False
         self._requests: dict[int, Future[Any]] = {}
         self._numbers = itertools.count(1)
@@ -160,29 +158,15 @@ class ActorHost(ABC):
     # --- orders ---
 
     def carry_out(self, order: tuple[Any, ...]) -> None:
-        """Carry out an order of the supervisor; after all that have arrived, `begin_held`."""
+        """Carry out an order of the supervisor."""
         self._on[order[0]](*order[1:])
-
-    def begin_held(self) -> None:
-        """Queue the assignments that were held back until all orders that have arrived are read."""
-        held, self._held = self._held, []
-        for lane, assignments in held:
-            self._queue(lane, assignments)
 
     def _run_these(self, lane: int, rows: tuple[Any, ...]) -> None:
         assignments = [Assignment(*row) for row in rows]
-        hold = bool(self._held)
         with self._making:
             for assignment in assignments:
                 self._expected[assignment.id] = []
-                if assignment.turn is not None:
-                    hold = True
-        if hold:
-            # The messages of turns stand behind the order in the same packet: a turn that begins first has to wait for
-            # them. What comes after turns is held, too, because the supervisor counts on the order.
-            self._held.append((lane, assignments))
-        else:
-            self._queue(lane, assignments)
+        self._queue(lane, assignments)
 
     def _queue(self, lane: int, assignments: list[Assignment]) -> None:
         if lane != Lane.ASYNC:
@@ -214,7 +198,6 @@ class ActorHost(ABC):
             self._event_loop().call_soon(self._begin_next)
 
     def _drop(self, lane: int, count: int) -> None:
-        self.begin_held()
         if lane != Lane.ASYNC:
             for assignment in self._slots_of_lane(lane).drop(count):
                 self._expected.pop(assignment.id, None)

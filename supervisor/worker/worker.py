@@ -187,8 +187,6 @@ class Worker(ActorHost):
                         atexit.register(worker_hooks.stop)
                         return STOPPED
                     self.carry_out(frame)
-                if self._held:
-                    self.begin_held()
             except ProtocolError:
                 return self._orphaned()
 

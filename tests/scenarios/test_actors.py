@@ -575,6 +575,19 @@ def test_an_actor_that_waits_for_one_that_waits_for_its_room(home: Path, tmp_pat
         until(lambda: outcome(ada.submit(Neighbour.heard)) == heard)
 
 
+def test_more_bytes_of_messages_than_a_worker_reads_at_once(home: Path, tmp_path: Path) -> None:
+    with serve(home, value_limit=MIB) as rt:
+        ada, bob = (rt.actor(Neighbour, name) for name in ("ada", "bob"))
+        before = ready(rt, 2)
+        asks = ada.submit(Neighbour.asks, str(tmp_path / "go"), bob)
+        for _ in range(40):
+            ada.tell("x" * 900_000)
+        (tmp_path / "go").touch()
+        assert asks.get(timeout=PATIENCE) == 0
+        assert ada.call(Neighbour.heard) == 40
+        assert ready(rt, 2) == before, "no worker has died of it"
+
+
 def outcome(future: ActorFuture[Any]) -> object:
     try:
         return future.get(timeout=PATIENCE)

@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
+from itertools import starmap
 from pathlib import Path
 from typing import Any, cast
 
@@ -157,12 +158,15 @@ class Puppet:
     def messages(self, id: bytes) -> list[tuple[int, bytes]]:
         """Every message given to it for this task, in order."""
         self.read()
-        return [
-            (frame[2] + n, value)
-            for frame in self.orders
-            if frame[0] == Order.MESSAGES and frame[1] == id
-            for n, value in enumerate(frame[3])
-        ]
+        found: list[tuple[int, bytes]] = []
+        for frame in self.orders:
+            if frame[0] == Order.MESSAGES and frame[1] == id:
+                found += enumerate(frame[3], frame[2])
+            elif frame[0] == Order.RUN:
+                turns = [each.turn for each in starmap(Assignment, frame[2]) if each.id == id and each.turn]
+                for _, _, _, letters, _, _, first in turns:
+                    found += enumerate(letters, first)
+        return found
 
     def told(self, op: Order) -> list[tuple[Any, ...]]:
         """All orders of this kind."""

@@ -137,7 +137,9 @@ class Stage:
     def begin(self, *letters: Letter | bytes, what: int = 0, tries: int = 0) -> None:
         """Make the turn; it does not run yet."""
         is_here = self.kept is not None
-        turn = (self.generation, is_here, None if is_here else self.state, len(letters), what, tries)
+        packed = [letter if isinstance(letter, bytes) else letter.pack() for letter in letters]
+        state = None if is_here else self.state
+        turn = (self.generation, is_here, state, packed, what, tries, self._acked + 1)
         stream = bytes(16)
         assignment = Assignment(
             self.id, self.task.name, 1, self.args, stream, None, None, self.timeout, False, 0, False, turn
@@ -147,9 +149,6 @@ class Stage:
             self.turn = AsyncTurnActor(assignment, self.task, self, resident, self.loop)
         else:
             self.turn = TurnActor(assignment, self.task, self, resident)
-        packed = [letter if isinstance(letter, bytes) else letter.pack() for letter in letters]
-        if packed:
-            self.turn.tell(self._acked + 1, packed)
 
     def in_thread(self, *letters: Letter, **how: Any) -> threading.Thread:
         """A turn that runs on another thread."""

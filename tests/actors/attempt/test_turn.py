@@ -15,7 +15,6 @@ from understudy.actors.ids import new_id
 from understudy.actors.refs.actor import Actor
 from understudy.actors.refs.letter import KEPT, Kind, Letter, Op
 from understudy.actors.refs.read_only import read_only
-from waiting import until
 
 # --- the object ---
 
@@ -178,35 +177,6 @@ def test_letters_are_handled_in_order_in_one_commit(stage: Stage) -> None:
     assert stage.last.state == {"owner": "Ada", "balance": 10}
     assert [changed for _, _, changed in stage.last.replies] == [True] * 3
     assert stage.outcomes[-1].value is None
-
-
-def test_a_turn_waits_for_the_letters_that_it_was_given(stage: Stage) -> None:
-    stage.begin(call("deposit", 1))
-    turn = stage.turn
-    assert turn is not None
-    letters, turn.inbox.messages = turn.inbox.messages, ()
-    thread = threading.Thread(target=stage.run)
-    stage.threads.append(thread)
-    thread.start()
-    until(lambda: turn.inbox.rings)
-    turn.inbox.put_all(letters)
-    thread.join()
-    assert stage.stored["balance"] == 1
-    assert (stage.parked_count, turn.inbox.rings) == (0, ())
-
-
-def test_a_turn_that_waits_for_letters_can_be_interrupted(stage: Stage) -> None:
-    stage.begin(call("deposit", 1))
-    turn = stage.turn
-    assert turn is not None
-    turn.inbox.messages = ()
-    thread = threading.Thread(target=stage.run)
-    stage.threads.append(thread)
-    thread.start()
-    until(lambda: turn.inbox.rings)
-    turn.interrupt()
-    thread.join()
-    assert stage.last.acked == 0
 
 
 def test_a_turn_takes_so_long(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:

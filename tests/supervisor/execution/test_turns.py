@@ -74,7 +74,7 @@ async def test_an_actor_is_built_once_and_then_rests(stage: Stage) -> None:
     assert stage.start() == id, "the same name is the same actor"
     worker = stage.room.workers[0]
     (assignment,) = await stage.begin(worker)
-    assert (assignment.id, assignment.args, assignment.turn) == (id, b"args", (1, False, None, 0, 0, 0))
+    assert (assignment.id, assignment.args, assignment.turn) == (id, b"args", (1, False, None, (), 0, 0, 1))
     rest(worker, id, state=b"0")
     await stage.room.settle()
     assert value(stage, Table.ACTORS, state_key(id)) == b"0"
@@ -88,7 +88,7 @@ async def test_a_turn_has_the_letters_and_no_state_where_the_object_is(stage: St
     first, second = letter(), letter()
     stage.tell(id, first, second)
     (assignment,) = await stage.begin(worker)
-    assert assignment.turn == (1, True, None, 2, 0, 0)
+    assert assignment.turn == (1, True, None, (first, second), 0, 0, 1)
     assert worker.messages(id) == [(1, first), (2, second)]
     rest(worker, id, 2, b"2")
     await stage.room.settle()
@@ -177,7 +177,7 @@ async def test_letters_survive_the_supervisor_and_are_found_at_the_next_start(st
         it.attempts.recover()
         request = again.ask(id, asked)
         (assignment,) = await again.begin(it.workers[0])
-        assert assignment.turn == (1, False, b"0", 2, 0, 0)
+        assert assignment.turn == (1, False, b"0", (asked, told), 0, 0, 1)
         assert it.workers[0].messages(id) == [(1, asked), (2, told)]
         rest(it.workers[0], id, 2, b"2", replies=[(id_of_letter(asked), b"reply", True)])
         await it.settle()
@@ -193,7 +193,9 @@ async def test_a_turn_whose_worker_dies_has_not_happened(stage: Stage) -> None:
     other = next(each for each in stage.room.workers if each is not worker)
     (assignment,) = await stage.begin(other)
     assert assignment.turn is not None
-    assert assignment.turn[1:] == (False, b"0", 1, 0, 0), "the state of before, and one letter at a time"
+    assert (*assignment.turn[1:3], len(assignment.turn[3])) == (False, b"0", 1), (
+        "the state of before, and one letter at a time"
+    )
 
 
 @on_stage
@@ -335,7 +337,7 @@ async def test_a_turn_whose_letters_do_not_fit_waits(small: Stage) -> None:
         await it.until(lambda: stage.actor(id).record.state is not State.IDLE)
         (assignment,) = await stage.begin(worker)
         assert assignment.turn is not None
-        assert assignment.turn[1:4] == (False, b"0", 1)
+        assert (*assignment.turn[1:3], len(assignment.turn[3])) == (False, b"0", 1)
         rest(worker, id, 1, b"1", posts=[[(full, letter(), True)]])
         await it.settle()
         assert value(stage, Table.ACTORS, state_key(id)) == b"1"
@@ -470,7 +472,7 @@ async def test_a_class_with_a_hook_is_put_to_rest_by_a_turn(stage: Stage) -> Non
     id, worker = await built(stage, "Polite")
     await stage.room.until(lambda: stage.room.state(id) is not State.IDLE)
     (assignment,) = await stage.begin(worker)
-    assert assignment.turn == (1, True, None, 0, 1, 0)
+    assert assignment.turn == (1, True, None, (), 1, 0, 1)
     rest(worker, id, state=b"1")
     await stage.room.until(lambda: id not in stage.room.table.tasks)
 

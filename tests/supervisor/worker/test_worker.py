@@ -215,15 +215,13 @@ class Boss:
             how.pop("is_here", False),
             how.pop("state", None),
         )
-        turn = (generation, is_here, state, len(letters), how.pop("what", 0), 0)
+        given = [letter.pack() for letter in letters]
+        turn = (generation, is_here, state, given, how.pop("what", 0), 0, first)
         lane = Lane.ASYNC if name.startswith("Async") else Lane.SYNC
         self.tokens[lane].add(1)
         packed = values.pack([[3], {}])
         assignment = Assignment(id, name, 1, packed, id, None, None, 60.0, False, 0, turn=turn)
-        letter_frames = (
-            [(Order.MESSAGES, id, first, [letter.pack() for letter in letters])] if letters else []
-        )
-        self.tell(*how.pop("before", ()), (Order.RUN, lane, [assignment]), *letter_frames)
+        self.tell(*how.pop("before", ()), (Order.RUN, lane, [assignment]))
         return id
 
     def turns(self, id: bytes, count: int = 1) -> list[tuple[Any, ...]]:
@@ -564,7 +562,7 @@ def test_the_object_stays_until_it_is_not_needed(shared: Boss, name: str):
 def test_a_turn_that_was_taken_back_leaves_the_object(boss: Boss):
     id = boss.turn("Counter", new_id())
     boss.ends(id)
-    turn = (1, True, None, 0, 0, 0)
+    turn = (1, True, None, (), 0, 0, 1)
     boss.tell(
         (
             Order.RUN,
