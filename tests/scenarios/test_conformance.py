@@ -493,6 +493,9 @@ def test_reminders(rt: Runtime, name: str) -> None:
     wait_until(lambda: ref.call(app.Account.peek) >= 8)
     assert ref.call(app.Account.stop_paying)
     assert not ref.call(app.Account.stop_paying)
+    before = ref.call(app.Account.peek)
+    ref.call(app.Account.pay_at, 100, ref.status().created + app.SOON)
+    wait_until(lambda: ref.call(app.Account.peek) == before + 100)
 
 
 def test_stop(rt: Runtime, name: str) -> None:

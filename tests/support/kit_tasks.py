@@ -225,6 +225,9 @@ class Account(Actor, durable=True, idle=0.5):
     def pay_later(self, n: int) -> None:
         self.remind("pay", Account.deposit, n, delay=SOON)
 
+    def pay_at(self, n: int, at: float) -> None:
+        self.remind("pay", Account.deposit, n, at=at)
+
     def pay_often(self, n: int) -> None:
         self.remind("pay", Account.deposit, n, every=SOON)
 

@@ -24,6 +24,7 @@ from understudy.actors.errors import (
 )
 from understudy.actors.ids import new_id
 from understudy.actors.refs.letter import KEPT, READ_ONLY, WAITS, Kind, Letter, Op, id_of_letter
+from understudy.actors.refs.port import PostKind
 from understudy.actors.state import State
 from understudy.storage.batch import Batch
 from understudy.storage.tables.actor_rows import (
@@ -37,6 +38,7 @@ from understudy.storage.tables.actor_rows import (
 from understudy.storage.tables.schema import Lane, Table
 from understudy.supervisor.channel.wait_marks import WaitMarks
 from understudy.supervisor.execution.letters import AT_ONCE, SEEN_MOST
+from understudy.supervisor.execution.turns import TURN_BYTES
 from understudy.supervisor.tasks.letter_box import EMPTY, WINDOW
 from understudy.supervisor.wire.messages import Order, Report
 
@@ -259,6 +261,49 @@ async def test_the_tries_of_a_letter_are_counted_wherever_the_object_is(stage: S
     rest(await turn(stage, id), id, 1, b"1")
     await stage.room.settle()
     assert stage.room.record(id).letter_tries == 0, "the next letter has tries of its own"
+
+
+@on_stage
+async def test_all_that_one_commit_of_an_actor_touches_is_in_one_table(stage: Stage) -> None:
+    id, worker = await built(stage)
+    other, _ = await built(stage, name="bob")
+    stage.tell(id)
+    asked = letter(Kind.ASK)
+    stage.ask(id, asked)
+    await stage.begin(worker)
+    await stage.room.settle()
+    commit(
+        worker,
+        id,
+        2,
+        b"1",
+        rows=[("row", b"1")],
+        posts=[[(other, letter(), PostKind.LETTER)]],
+        reminders=[("later", time.time() + 60, None, letter(Kind.REMINDER))],
+        replies=[(id_of_letter(asked), b"reply", True)],
+        dead=[(letter(), ("Error", "", "", []))],
+    )
+    touched = {table for table, rows in stage.room.commits.store.batch.rows.items() if rows}
+    assert touched == {Table.ACTORS}
+    worker.done(id, Ending.REST)
+    await stage.room.settle()
+
+
+@on_stage
+async def test_a_turn_is_given_64_messages_and_a_bounded_number_of_bytes(stage: Stage) -> None:
+    id, worker = await built(stage)
+    stage.tell(id, *(letter() for _ in range(65)))
+    (assignment,) = await stage.begin(worker)
+    assert assignment.turn is not None
+    assert len(assignment.turn[3]) == 64
+    rest(worker, id, 64, b"64")
+    large = Letter(Kind.TELL, 0, new_id(), None, Op.CALL, "deposit", bytes(TURN_BYTES // 3)).pack()
+    stage.tell(id, *(large for _ in range(8)))
+    (assignment,) = await stage.begin(worker)
+    assert assignment.turn is not None
+    assert 1 <= len(assignment.turn[3]) <= 3
+    rest(worker, id, 64 + len(assignment.turn[3]), b"65")
+    await stage.room.settle()
 
 
 @on_stage

@@ -86,6 +86,10 @@ def test_ps_and_show_name_it(bank: Stage, account: str):
     assert f" bank:{account} " in bank("ps", "-s", "idle", COLUMNS="150").out
     assert f" bank:{account}\n" in bank("show", id).out
     assert bank("show", id, "--json").json["actor"] == account.partition("/")[2]
+    top = bank("top", "-n", "1", "--interval", "10ms", "--json").json
+    assert account.partition("/")[2] in {
+        actor["actor"] for worker in top["workers"] for actor in worker["idle_actors"]
+    }
 
 
 def test_show_has_its_reminders_and_its_size(bank: Stage, account: str):
