@@ -85,7 +85,7 @@ def key_of(record: Record, lane: Lane = Lane.SYNC) -> bytes:
         (lambda s, c: s.put(Table.LIVE, key_of(c[State.QUEUED], Lane.ASYNC), b""), "more than one live row"),
         (lambda s, c: s.put(Table.LIVE, key_of(c[State.FAILED]), b""), "is failed but has a live row"),
         (lambda s, c: s.put(Table.LIVE, live_key(Lane.SYNC, 0, SOME), b""), "has no task"),
-        (lambda s, c: s.put(Table.LIVE, b"\x09" + live_key(Lane.SYNC, 0, SOME)[1:], b""), "malformed"),
+        (lambda s, c: s.put(Table.LIVE, b"\x7f" + live_key(Lane.SYNC, 0, SOME)[1:], b""), "malformed"),
         (
             lambda s, c: (
                 s.delete(Table.LIVE, key_of(c[State.RUNNING], Lane.RUNNING)),
