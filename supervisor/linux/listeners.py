@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
+import time
 from collections.abc import MutableMapping
 from contextlib import suppress
 from typing import Final
@@ -14,6 +16,9 @@ from ...actors.errors import AddressUnusable, InvalidOption
 FIRST: Final = 3
 #: Connections that may wait for accept; the kernel caps this at net.core.somaxconn.
 BACKLOG: Final = 4096
+#: Seconds that an address may be held by the web process of a supervisor that has just died, which is about to end.
+FREE_WITHIN: Final = 5.0
+LOOK_EVERY: Final = 0.02
 _VARIABLES: Final = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
 
 
@@ -76,13 +81,20 @@ def listen(host: str, port: int) -> socket.socket:
         raise AddressUnusable(f"cannot listen on {address}: {error}", address) from error
     family, kind, protocol, _, where = min(found, key=lambda each: each[0] != socket.AF_INET)
     sock = socket.socket(family, kind, protocol)
+    given_up = time.monotonic() + FREE_WITHIN
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             with suppress(OSError):
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.bind(where)
-        return _listening(sock)
+        while True:
+            try:
+                sock.bind(where)
+                return _listening(sock)
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE or not port or time.monotonic() > given_up:
+                    raise
+                time.sleep(LOOK_EVERY)
     except OSError as error:
         sock.close()
         raise AddressUnusable(

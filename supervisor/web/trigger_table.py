@@ -38,6 +38,7 @@ class TriggerTable:
         #: The triggers, by method; the one that fits best comes first. None until the supervisor was asked.
         self._by_method: dict[str, list[Handled]] | None = None
         self._asked_at = 0.0
+        self._answers = 0
         self._asking = asyncio.Lock()
 
     async def match(self, method: str, path: str) -> Match | list[str]:
@@ -51,10 +52,13 @@ class TriggerTable:
         return found
 
     async def refresh(self, *, now: bool = False) -> bool:
-        """Ask the supervisor again, unless it was asked a moment ago; whether it was asked."""
-        asked = self._clock()
+        """Ask the supervisor again, unless it was asked a moment ago; whether there is an answer since this call."""
+        known = self._answers
         async with self._asking:
-            if self._by_method is not None and self._asked_at + (0 if now else ASK_AGAIN) > asked:
+            if self._answers > known:
+                # Another request has waited for the same.
+                return True
+            if not now and self._by_method is not None and self._clock() < self._asked_at + ASK_AGAIN:
                 return False
             table: dict[str, list[Handled]] = {}
             for handled in await self._door.triggers():
@@ -62,6 +66,7 @@ class TriggerTable:
             for triggers in table.values():
                 triggers.sort(key=lambda handled: handled.trigger.compiled.rank)
             self._by_method, self._asked_at = table, self._clock()
+            self._answers += 1
             return True
 
     def _look(self, method: str, path: str) -> Match | list[str]:

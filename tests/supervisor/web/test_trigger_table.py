@@ -53,7 +53,8 @@ def test_it_asks_again_for_what_it_does_not_know_but_not_all_the_time():
         now = [100.0]
         door = Door(("GET", "/a"))
         table = table_of(door, lambda: now[0])
-        await asyncio.gather(*(table.match("GET", "/a") for _ in range(5)))
+        found = await asyncio.gather(*(table.match("GET", "/a") for _ in range(5)))
+        assert all(isinstance(match, Match) for match in found), "all of them waited for the first answer"
         assert door.asked == 1
         door.places = (("GET", "/b"),)
         assert await table.match("GET", "/b") == []
