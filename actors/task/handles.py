@@ -103,6 +103,8 @@ class TaskRecord:
     """"task" if it was started; a run is a "call", or was made by an "event", a "schedule" or an "http" request."""
     trigger: Trigger | None = None
     """What has triggered a run; None for a task that was started or called."""
+    tree: str | None = None
+    """Of a child of a supervision tree, its path there."""
     arguments: StoredArguments = field(default_factory=StoredArguments, repr=False, compare=False)
 
     @property

@@ -105,6 +105,7 @@ def view(
         actor=record.actor,
         kind=cast("Kind", record.kind),
         trigger=None if record.trigger is None else Trigger.unpack(record.trigger),
+        tree=record.tree,
         arguments=StoredArguments(arguments and functools.partial(arguments, record.id)),
     )
 

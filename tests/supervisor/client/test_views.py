@@ -44,7 +44,7 @@ def test_every_field_of_a_full_record():
     record = Record(id, "task", 1.0, stream, origin, {"priority": 3}, "key", 9.0, old)
     record.state, record.attempt, record.interruptions, record.pid = State.RUNNING, 3, 2, 77
     record.started, record.ended, record.cancel, record.closed = 2.0, 3.0, True, True
-    record.tries = 4
+    record.tries, record.tree = 4, "shop/a"
     record.kind, record.trigger = "event", {"event_id": "e/1", "event": "order.paid"}
     record.error, record.progress, record.checkpoint = ROW, (1.0, 4.0, "a quarter"), (2.5, 100)
     # As it comes back from disk.
@@ -77,7 +77,16 @@ def test_every_field_of_a_full_record():
         "waits_for": None,
         "metadata": {},
         "kind": "event",
-        "trigger": {"event_id": "e/1", "event": "order.paid", "schedule": None, "scheduled_at": None},
+        "trigger": {
+            "event_id": "e/1",
+            "event": "order.paid",
+            "schedule": None,
+            "scheduled_at": None,
+            "method": None,
+            "path": None,
+            "delivery": None,
+        },
+        "tree": "shop/a",
     }
     assert seen.progress == Progress(1.0, 4.0, "a quarter")
     assert seen.error == ErrorInfo(*ROW)
