@@ -27,7 +27,7 @@ BENCH_ARGS ?=
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test torture cycle actors trees schedules load fuzz lint format bench bench-peers performance dist clean
+.PHONY: help demo vendor pages test torture cycle actors trees schedules load fuzz lint format bench bench-peers performance dist clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
@@ -83,6 +83,12 @@ bench-peers: $(STAMP) ## the same, and against other task runners, which this in
 performance: $(STAMP) ## measure everything, and write docs/PERFORMANCE.md anew
 	$(BIN)/python benchmarks/peers/install.py
 	$(BIN)/python benchmarks/run.py --page $(BENCH_ARGS)
+
+vendor: ## fetch the scripts of others that the dashboard uses, from npm; they must be what is committed
+	.ci/vendor
+
+pages: $(STAMP) ## every page of the dashboard, all themes and widths by axe-core, and the pictures of docs/dashboard.md anew
+	UNDERSTUDY_PAGES=1 UNDERSTUDY_PICTURES=1 $(BIN)/pytest -q --timeout 300 tests/supervisor/web/dashboard
 
 dist: $(STAMP) ## build the sdist and the wheel into dist/
 	$(BIN)/python -m build

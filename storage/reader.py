@@ -240,6 +240,11 @@ class Reader(AccessReader, ActorReader, EventReader, ItemReader, ScheduleReader,
         with self._read() as snapshot:
             return _depth(snapshot, id)
 
+    def messages(self, id: bytes, limit: int = 100) -> list[bytes]:
+        """The encoded messages in the task's mailbox, oldest first: sent and not yet acknowledged."""
+        with self._read() as snapshot:
+            return [row for _, row in islice(snapshot.rows(Table.MAIL, id, after_prefix(id)), limit)]
+
     def logs(self, id: bytes, after: int = 0, limit: int = 1000) -> list[tuple[int, list[LogLine]]]:
         """Chunks of the task's log with a sequence number above `after`, oldest first; all chunks for 0.
 

@@ -150,6 +150,29 @@ class StatsReader(SnapshotReader):
                         sums[step.name] = step
         return ranges[0].start, sums
 
+    def ended_over(self, start: float, now: float, width: int) -> list[tuple[int, Step]]:
+        """What has ended from `start` on, of all names, as (beginning, sum) of each bar of `width` seconds.
+
+        Bars begin at multiples of `width`; those without an end are there, too. `width` is a multiple of the steps
+        that reach back to `start`.
+        """
+        begin = int(start // width) * width
+        bars = [(at, Step("")) for at in range(begin, max(int(now), begin) + 1, width)]
+        level = max(level for level, period in enumerate(PERIODS) if width % period == 0)
+        with self._read() as snapshot:
+            _check_upgraded(snapshot)
+            whole = unpack_marks(snapshot.get(Table.STATS, MARKS))[level] if level else begin
+            whole = max(whole, begin)
+            for part in (Range(level, begin, whole), Range(0, whole, None)):
+                rows = snapshot.rows(
+                    Table.STATS, first_key(part.level, part.start), first_key(part.level, part.stop)
+                )
+                for key, row in rows:
+                    bar = (_sound(step_in, key)[1] - begin) // width
+                    if bar < len(bars):
+                        bars[bar][1].add(_sound(Step.unpack, row))
+        return bars
+
 
 def _steps(snapshot: Snapshot, steps: Range, name: bytes | None) -> Iterator[bytes]:
     level, start, stop = steps

@@ -42,6 +42,24 @@ UNTESTED = {
     "supervisor/web/connection.py": "tests/supervisor/web: every request there comes over one",
     "supervisor/web/failed_logins.py": "tests/supervisor/web/test_identity.py",
     "supervisor/web/login.py": "tests/supervisor/web/test_identity.py: the sessions there begin with it",
+    "supervisor/client/declared.py": "tests/supervisor/web/dashboard/test_routes.py: the forms that start tasks there",
+    **{
+        f"supervisor/web/dashboard/{page}.py": "tests/supervisor/web/dashboard/test_routes.py: every page there"
+        for page in (
+            "bulk",
+            "errors",
+            "events",
+            "follow",
+            "overview",
+            "page",
+            "schedules",
+            "start",
+            "streams",
+            "system",
+            "task",
+            "tasks",
+        )
+    },
     "supervisor/web_settings.py": "tests/supervisor/web/test_process.py, tests/supervisor/web/test_guard.py",
     "actors/refs/actor_options.py": "tests/actors/refs/test_actor.py: the options of classes there",
     "actors/refs/port.py": "tests/actors/refs: every reference there speaks to one",
@@ -183,6 +201,9 @@ ARROWS: dict[str, set[str]] = {
     },
     "supervisor/web": {
         *ACTORS, *STORAGE, *GROUND, "supervisor/client", "supervisor/linux", "supervisor/text",
+    },
+    "supervisor/web/dashboard": {
+        *ACTORS, *STORAGE, *GROUND, "supervisor/client", "supervisor/text", "supervisor/web",
     },
     "supervisor/cli/display": {*ACTORS, *STORAGE, "supervisor/text"},
     "supervisor/cli": {

@@ -71,6 +71,9 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path):
     expected = {f"understudy/{module}" for module in modules()} | {"understudy/py.typed"}
+    for folder in ("static", "templates"):
+        files = (ROOT / "supervisor/web/dashboard" / folder).rglob("*.*")
+        expected |= {f"understudy/{file.relative_to(ROOT)}" for file in files}
     found = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     assert found == expected
 

@@ -46,6 +46,8 @@ def ours(folders: Iterable[Path] = ()) -> set[psutil.Process]:
     found = set()
     for pid in parents:
         with suppress(OSError, psutil.NoSuchProcess):  # it has ended, or belongs to another user
+            if _is_shared(pid, parents):
+                continue
             if (
                 _descends(pid, parents)
                 or _marked(pid, mark)
@@ -58,6 +60,16 @@ def ours(folders: Iterable[Path] = ()) -> set[psutil.Process]:
                 _doubtful.add(pid)
     _doubtful.intersection_update(pids)
     return {process for process in found if not _tolerated(process)}
+
+
+def share(pids: Iterable[int]) -> None:
+    """These processes and their descendants belong to the session, not to one test: a browser."""
+    _shared.update(pids)
+
+
+def unshare() -> None:
+    """What was shared should have ended by now."""
+    _shared.clear()
 
 
 def left_behind(before: set[psutil.Process], folders: Iterable[Path] = ()) -> list[str]:
@@ -77,6 +89,7 @@ def left_behind(before: set[psutil.Process], folders: Iterable[Path] = ()) -> li
 
 
 _named: set[psutil.Process] = set()
+_shared: set[int] = set()
 #: Processes that were there before the session began, and those that two looks have found to be others'. They are
 #: not looked at again and again: two looks at a hundred of them for each test would be a tenth of the suite's time.
 _strangers: set[int] = set()
@@ -96,6 +109,12 @@ def _descends(pid: int, parents: dict[int, int]) -> bool:
     while pid in parents:
         pid = parents[pid]
     return pid == os.getpid()
+
+
+def _is_shared(pid: int, parents: dict[int, int]) -> bool:
+    while pid in parents and pid not in _shared:
+        pid = parents[pid]
+    return pid in _shared
 
 
 def _marked(pid: int, mark: bytes) -> bool:
