@@ -39,7 +39,7 @@ POINTS = {
     **dict.fromkeys(["call", "post", "hear"], 12),
     **dict.fromkeys(["ask", "tell", "commit", "acknowledge", "give", "order", "turn", "reply", "answer"], 30),
     **dict.fromkeys(["rest", "away", "remind", "stop"], 3),
-    **dict.fromkeys(["take", "deliver", "begin", "settle", "end", "report"], 20),
+    **dict.fromkeys(["take", "begin", "settle", "end", "report"], 20),
     **dict.fromkeys(["build", "stopped", "forget"], 2),
 }
 #: The place of one death of each run: whatever was answered too early is not on disk then.
