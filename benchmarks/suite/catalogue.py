@@ -21,6 +21,7 @@ CASES = (
     "actor_rest",
     "schedules",
     "trees",
+    "http_triggers",
     "gateway",
     "checkpoints",
     "cancel",
@@ -35,7 +36,10 @@ CASES = (
 )
 
 #: Those that have no figures on the page yet.
-WITHOUT_FIGURES: tuple[str, ...] = ("trees",)
+WITHOUT_FIGURES: tuple[str, ...] = (
+    "http_triggers",
+    "trees",
+)
 
 
 def load(name: str) -> Case:
