@@ -14,6 +14,7 @@ from understudy import (
     Response,
     Retry,
     accepted,
+    cancelled,
     current,
     github,
     http,
@@ -113,10 +114,10 @@ async def busy_async(request: Request) -> float:
 
 @task
 def occupies(seconds: float) -> None:
-    """Keeps its slot, and the interpreter, busy."""
+    """Keeps its slot until it is cancelled: Understudy does not know that it waits."""
     end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        sum(range(1000))
+    while time.monotonic() < end and not cancelled():
+        time.sleep(0.01)
 
 
 @http("POST", "/waits", auth="none")
