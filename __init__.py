@@ -74,6 +74,9 @@ if TYPE_CHECKING:
     from .actors.task.declaration import task as task
     from .actors.task.handles import TaskInfo as TaskInfo
     from .actors.task.handles import TaskRecord as TaskRecord
+    from .actors.task.limit import Limit as Limit
+    from .actors.task.limit import Rate as Rate
+    from .actors.task.limits_info import LimitInfo as LimitInfo
     from .actors.task.outcomes import ErrorGroup as ErrorGroup
     from .actors.task.outcomes import ErrorGroups as ErrorGroups
     from .actors.task.outcomes import TaskAttempt as TaskAttempt
@@ -137,6 +140,8 @@ _NAMES: Final = {
     "actors.task.call": "Call",
     "actors.task.declaration": "Task task",
     "actors.task.handles": "TaskInfo TaskRecord",
+    "actors.task.limit": "Limit Rate",
+    "actors.task.limits_info": "LimitInfo",
     "actors.task.outcomes": "ErrorGroup ErrorGroups TaskAttempt TaskAttempts TaskStats Times",
     "actors.task.retry": "Retry",
     "actors.task.trigger": "Trigger",

@@ -9,6 +9,7 @@ from .check_trees import TreeCheck
 from .shared_view import Snapshot
 from .tables import actor_rows
 from .tables.actor_rows import owner_of
+from .tables.limit_rows import LIMIT, check_row
 from .tables.record import Record
 from .tables.schema import EXPIRY_KEY_BYTES, ID_BYTES, Table
 from .tables.tree_rows import NODE
@@ -53,6 +54,8 @@ class ActorCheck:
             yield from self._due(key)
         elif kind == NODE:
             yield from self._trees.problems(key, row)
+        elif kind == LIMIT:
+            check_row(key, row)
         elif kind != actor_rows.REPLY_EXPIRY or len(key) != 1 + EXPIRY_KEY_BYTES:
             yield f"row {key.hex()} of actors is malformed"
 

@@ -6,9 +6,10 @@ supervisor's own view by one commit.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 
@@ -20,7 +21,7 @@ from .access_reader import AccessReader
 from .actor_reader import ActorReader, letters_in
 from .event_reader import EventReader
 from .item_reader import ItemReader
-from .live_rows import parsed
+from .live_rows import keys_in, parsed
 from .query import Term, Value
 from .query_fit import ParameterNames
 from .schedule_reader import ScheduleReader
@@ -301,6 +302,12 @@ class Reader(AccessReader, ActorReader, EventReader, ItemReader, ScheduleReader,
         with self._read() as snapshot:
             return snapshot.count(table)
 
+    def waiting_at_limits(self) -> Counter[int]:
+        """How many tasks stand at the limits, by their `gate_sort`."""
+        with self._read() as snapshot:
+            sorts = Counter(key[1:8] for key in keys_in(snapshot, Lane.GATE))
+        return Counter({int.from_bytes(sort, "big") << 8: count for sort, count in sorts.items()})
+
     def unended(self, most: int = 100_000) -> tuple[int, int]:
         """How many tasks have not ended: queued and running ones, and idle actors.
 
@@ -312,7 +319,9 @@ class Reader(AccessReader, ActorReader, EventReader, ItemReader, ScheduleReader,
             idle = bytes((Lane.IDLE,))
             if next(snapshot.rows(Table.LIVE, idle), None) is None:
                 return total, 0
-            others = sum(1 for _ in islice(snapshot.rows(Table.LIVE, stop=idle), most))
+            before = snapshot.rows(Table.LIVE, stop=idle)
+            behind = snapshot.rows(Table.LIVE, bytes((Lane.IDLE + 1,)))
+            others = sum(1 for _ in islice(chain(before, behind), most))
             return (others, total - others) if others < most else (total, 0)
 
     def _read(self) -> AbstractContextManager[Snapshot]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ..actors.box.conf import BOX, takes_messages
+from ..actors.task.limit import Limit
 from ..storage.tables.schema import Lane
 from .settings import Settings
 
@@ -21,8 +22,8 @@ class TaskKind:
 
     lane: Lane | None = None
     """The queue in which all of them wait; None: their options decide."""
-    places: Callable[[Settings], int] | None = None
-    """How many of them may be at work at once, in all workers; None: as many as there are slots."""
+    limit: Callable[[Settings], Limit] | None = None
+    """The limit at which all of them wait; None: their options decide."""
     only_waits: bool = False
     """Whether its work is done in another process, so that it is never to blame for the death of its worker."""
     leaves_behind: bool = False
@@ -35,10 +36,13 @@ class TaskKind:
     """The module of this package that declares it; None: a module of the app does."""
 
 
+#: The name of the limit of all containers.
+CONTAINERS: Final = "understudy.containers"
+
 CODE: Final = TaskKind()
 CONTAINER: Final = TaskKind(
-    lane=Lane.BOX,
-    places=lambda settings: settings.containers,
+    lane=Lane.SYNC,
+    limit=lambda settings: Limit(CONTAINERS, settings.containers),
     only_waits=True,
     leaves_behind=True,
     takes_messages=takes_messages,
@@ -51,8 +55,6 @@ CONTAINER: Final = TaskKind(
 
 #: By the name of the task. A task of any other name is `CODE`.
 OWN_KINDS: Final = {BOX: CONTAINER}
-#: The kinds whose places are limited.
-LIMITED: Final = tuple(kind for kind in OWN_KINDS.values() if kind.places is not None)
 
 
 def kind_of(name: str) -> TaskKind:

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from ..checks import check_flag, check_names, check_seconds, check_whole
 from ..errors import InvalidOption
+from ..task.options import LIMITS, Options
 from ..task.options import NAMES as TASK_NAMES
-from ..task.options import Options
 from ..values import VALUE_LIMIT
 
 #: Seconds that one method may take, unless the class says otherwise.
@@ -22,8 +22,9 @@ STATE_LIMIT_DEFAULT: Final = 1024 * 1024
 #: The highest version of a state.
 VERSION_LIMIT: Final = 2**31 - 1
 
-#: Options of tasks that an actor class does not have: a message is acknowledged by the commit of its effects.
-_NOT_FOR_ACTORS: Final = ("ack",)
+#: Options of tasks that an actor class does not have: a message is acknowledged by the commit of its effects,
+#: and one message after the other is dealt with.
+_NOT_FOR_ACTORS: Final = ("ack", *LIMITS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,8 +31,9 @@ from ..qualified_names import module_name, note_program, program
 from . import parameters
 from .annotations import NONE, Annotations
 from .handles import TaskInfo
+from .limit import checked_limit_key
 from .metadata import checked as checked_metadata
-from .options import NAMES, Options
+from .options import LIMITS, NAMES, Options
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -73,13 +74,29 @@ class Launch:
     """What a start does if the task with the same key has ended: return it, or start a new one."""
     metadata: dict[str, str] | None = None
     """Short texts by which to find the task; None for none."""
+    limit_key: str | None = None
+    """The key at the task's limit; None for that of `limit_by`."""
 
     def then(self, later: Launch) -> Launch:
         """A copy with the settings of `later` on top."""
         when = (later.delay, later.at) if later.due(0) is not None else (self.delay, self.at)
         on_ended = later.on_ended if later.key else self.on_ended
         metadata = {**(self.metadata or {}), **(later.metadata or {})} or None
-        return Launch(later.key or self.key, *when, later.stream_id or self.stream_id, on_ended, metadata)
+        return Launch(
+            later.key or self.key,
+            *when,
+            later.stream_id or self.stream_id,
+            on_ended,
+            metadata,
+            later.limit_key or self.limit_key,
+        )
+
+    def extras(self) -> dict[str, Any]:
+        """What a START row has among the options, although it belongs to the one start."""
+        extras: dict[str, Any] = {} if self.metadata is None else {"metadata": self.metadata}
+        if self.limit_key is not None:
+            extras["limit_key"] = self.limit_key
+        return extras
 
     def packed_key(self) -> str | tuple[str, str] | None:
         """The key and `on_ended`, as in a START row."""
@@ -163,19 +180,24 @@ class Task(Generic[P, R]):
         stream_id: str | UUID | None = None,
         on_ended: OnEnded = "return",
         metadata: Mapping[str, str] | None = None,
+        limit_key: str | None = None,
         **changes: Any,
     ) -> Self:
-        """A copy with other options: any of `@task`'s, and for starts `key`, `on_ended`, `delay`, `at`, `stream_id` and
-        `metadata`.
+        """A copy with other options: any of `@task`'s, and for starts `key`, `on_ended`, `delay`, `at`, `stream_id`,
+        `metadata` and `limit_key`.
 
         Options from earlier calls of `.options()` stay, and so do entries of `metadata` with other keys. A `name`
         makes it a separate task, which must be declared in a module that workers import, like any other.
         """
         name = changes.pop("name", None)
         check_names(
-            changes, NAMES, "a task", ", and those of a start key, on_ended, delay, at, stream_id, metadata"
+            changes,
+            NAMES,
+            "a task",
+            ", and those of a start key, on_ended, delay, at, stream_id, metadata, limit_key",
         )
-        given = _launch(key, delay, at, stream_id, on_ended, metadata)
+        self._check_limits(name, changes, limit_key)
+        given = _launch(key, delay, at, stream_id, on_ended, metadata, limit_key)
         copy = self._changed(
             self.options_in_force.changed(changes), frozenset(changes), self.launch.then(given)
         )
@@ -191,6 +213,20 @@ class Task(Generic[P, R]):
             if self.body is not None and self.refusal is None and name not in registry:
                 registry[name] = copy
         return copy
+
+    def _check_limits(self, name: str | None, changes: dict[str, Any], limit_key: object) -> None:
+        if name is None:
+            for option in LIMITS:
+                if option in changes:
+                    raise InvalidOption(
+                        f"{option}= holds for all starts of a task, so it is declared: give it to @task, or name= as "
+                        "well. Runtime.set_limit changes the numbers of a limit"
+                    )
+        elif self.body is not None:
+            _check_limit_by(self.body, self.options_in_force.changed(changes))
+        known = self.body is not None and not self.options_in_force.changed(changes).limit_of(self.name)
+        if limit_key is not None and known:
+            raise InvalidOption(f"limit_key= is for a task with a limit, and {self.name} has none")
 
     def _changed(self, options: Options, changes: frozenset[str], launch: Launch) -> Self:
         copy = type(self).__new__(type(self))
@@ -261,10 +297,8 @@ class Task(Generic[P, R]):
 
         InvalidOption for options of code only.
         """
-        packed = self._packed_options()
-        if self.launch.metadata is None:
-            return packed
-        return {**(packed or {}), "metadata": self.launch.metadata}
+        packed, extras = self._packed_options(), self.launch.extras()
+        return {**(packed or {}), **extras} if extras else packed
 
     def _packed_options(self) -> dict[str, Any] | None:
         if "retry" in self.changes and self.options_in_force.retry.has_predicates:
@@ -324,8 +358,8 @@ def task(
     **options: Any,
 ) -> Any:
     """Declare a task: `@task`, or `@task(name=…)` with any of timeout, retry, grace, priority, isolate,
-    main_thread, memory_limit, capture_output, keep and ack. `aliases` are its former names: tasks stored under them
-    run as this one.
+    main_thread, memory_limit, capture_output, keep, ack, concurrency, rate, limit and limit_by. `aliases` are its
+    former names: tasks stored under them run as this one.
 
     Works on functions and `async def` functions. A class is refused: derive it from `Actor`. The default name is
     `module:qualname`. Raises InvalidOption for an unknown option or a value out of range.
@@ -382,6 +416,7 @@ def declare(
     InvalidTask if another one has one of these names.
     """
     former = _checked_aliases(aliases)
+    _check_limit_by(body, options)
     note_program(_globals_of(body))
     declared = kind(
         body,
@@ -516,6 +551,19 @@ def _check_name(name: object) -> None:
         raise InvalidOption(f"a task name is 1 to {NAME_LIMIT} printable characters: {name!r:.80}")
 
 
+def _check_limit_by(body: Callable[..., Any], options: Options) -> None:
+    """InvalidOption unless the parameters by which the limit is parted are those of the function."""
+    if options.limit_by is None:
+        return
+    known = parameters.names(body)
+    for name in options.limit_by:
+        if known is not None and name not in known:
+            raise InvalidOption(
+                f"limit_by names {name!r:.80}, and {getattr(body, '__qualname__', body)} has the parameters "
+                f"{', '.join(known) or '(none)'}"
+            )
+
+
 def _launch(
     key: str | None,
     delay: float | None,
@@ -523,6 +571,7 @@ def _launch(
     stream_id: str | UUID | None,
     on_ended: OnEnded,
     metadata: Mapping[str, str] | None,
+    limit_key: str | None = None,
 ) -> Launch:
     check_choice("on_ended", on_ended, ("return", "start"))
     if on_ended != "return" and key is None:
@@ -546,6 +595,7 @@ def _launch(
         None if stream_id is None else id_text(id_bytes(stream_id)),
         on_ended,
         checked_metadata(metadata),
+        checked_limit_key(limit_key),
     )
 
 

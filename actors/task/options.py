@@ -7,6 +7,7 @@ from typing import Any, Final, Literal
 
 from ..checks import check_flag, check_names, check_seconds, check_whole
 from ..errors import InvalidOption
+from .limit import Limit, Rate, checked_concurrency, checked_names
 from .retry import Retry
 
 #: Seconds an attempt may run, unless the task says otherwise.
@@ -50,6 +51,14 @@ class Options:
     """Whether the file descriptors 1 and 2 go to the task's log; implies `isolate`."""
     ack: Ack | None = None
     """When a message is acknowledged. With None, checkpoints acknowledge once the task uses them."""
+    concurrency: int | None = None
+    """Attempts at the task that may be under way at once on the whole host; None for any number."""
+    rate: Rate | None = None
+    """Attempts at the task that may begin in a time; text such as "10/s" is short for a Rate."""
+    limit: Limit | None = None
+    """A limit that it shares with other tasks, instead of one of its own."""
+    limit_by: tuple[str, ...] | None = None
+    """Parameters whose values make the key: the limit holds for each key."""
 
     def __post_init__(self) -> None:
         seconds = {
@@ -72,6 +81,31 @@ class Options:
             )
         if self.ack not in (None, "receive", "checkpoint"):
             raise InvalidOption(f"ack must be 'receive', 'checkpoint' or None: {self.ack!r}")
+        self._check_limits()
+
+    def _check_limits(self) -> None:
+        if all(value is None for value in (self.concurrency, self.rate, self.limit, self.limit_by)):
+            return
+        checked_concurrency(self.concurrency)
+        if self.rate is not None:
+            object.__setattr__(self, "rate", Rate.of(self.rate))
+        own = self.concurrency is not None or self.rate is not None
+        if self.limit is not None:
+            object.__setattr__(self, "limit", Limit.of(self.limit))
+            if own:
+                raise InvalidOption(
+                    "give limit=, or concurrency= and rate=, not both: a shared limit has its own numbers"
+                )
+        if self.limit_by is not None:
+            object.__setattr__(self, "limit_by", checked_names("limit_by", self.limit_by))
+            if self.limit is None and not own:
+                raise InvalidOption("limit_by needs a limit to part: give limit=, concurrency= or rate=")
+
+    def limit_of(self, name: str) -> Limit | None:
+        """The limit at which tasks of this name wait; None if they have none."""
+        if self.limit is not None or (self.concurrency is None and self.rate is None):
+            return self.limit
+        return Limit(name, self.concurrency, self.rate)
 
     @property
     def alone(self) -> bool:
@@ -88,6 +122,12 @@ class Options:
         packed = {field: getattr(self, field) for field in NAMES if only is None or field in only}
         if "retry" in packed:
             packed["retry"] = self.retry.pack()
+        if packed.get("rate") is not None:
+            packed["rate"] = [self.rate.count, self.rate.per] if self.rate else None
+        if packed.get("limit") is not None:
+            packed["limit"] = self.limit.pack() if self.limit else None
+        if packed.get("limit_by") is not None:
+            packed["limit_by"] = list(self.limit_by or ())
         return packed
 
     @classmethod
@@ -102,3 +142,6 @@ class Options:
 
 
 NAMES: Final = tuple(field.name for field in fields(Options))
+
+LIMITS: Final = ("concurrency", "rate", "limit", "limit_by")
+"""The options that a task has by its declaration only."""

@@ -48,6 +48,16 @@ def check(name: str, signature: inspect.Signature, args: tuple[Any, ...], kwargs
         raise TypeError(f"{name}{signature}: {error}") from None
 
 
+def names(body: Any) -> tuple[str, ...] | None:
+    """The names of a function's parameters that hold one value each; None if Python knows none."""
+    kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    try:
+        found = inspect.signature(body).parameters.values()
+    except (ValueError, TypeError):
+        return None
+    return tuple(parameter.name for parameter in found if parameter.kind not in kinds)
+
+
 def positional_names(signature: inspect.Signature | None) -> tuple[str, ...]:
     """The names of the parameters that may be passed by place, in their order."""
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)

@@ -105,6 +105,8 @@ class Record:
     """How many events lie between this task and the start of its stream."""
     joined: bool = False
     """Whether others are in its stream, where neither its origin nor the stream says so: see `shares_stream`."""
+    limit_key: str | None = None
+    """The key at its limit that the start has given; None for none."""
     volatile: bool = False
     """Of an actor, whether its state and messages are not on disk and it ends with its worker."""
     tree: str | None = None
@@ -223,6 +225,9 @@ class Record:
         return record
 
 
+EXTRAS: Final = frozenset(("metadata", "limit_key"))
+"""The fields that a start may give among its options."""
+
 #: The fields that most records do not store, and their defaults.
 _DEFAULTS: Final = {name: getattr(Record, name) for name in Record.__annotations__}
 
@@ -244,7 +249,7 @@ _KINDS: Final[dict[str, tuple[type, ...]]] = {
     **dict.fromkeys(("alone", "closed", "cancel", "joined", "volatile", "held"), (bool,)),
     **dict.fromkeys(("error", "progress", "checkpoint", "deaths"), (tuple,)),
     **dict.fromkeys(("options", "metadata", "trigger"), (dict,)),
-    **dict.fromkeys(("key", "actor", "kind", "tree"), (str,)),
+    **dict.fromkeys(("key", "actor", "kind", "tree", "limit_key"), (str,)),
     "due": (float, int),
     "ready": (float, int),
     **dict.fromkeys(("retry_of", "deaths_under"), (bytes,)),

@@ -98,7 +98,7 @@ class Lane(IntEnum):
     ALONE = 3
     #: Not ready before a time, which is the key's sort.
     DELAYED = 4
-    #: Ready, and waits for a container slot.
+    #: Ready containers of earlier releases. They move on to GATE.
     BOX = 5
     #: Waits for an app that declares it; the sort is `code_sort`.
     CODE = 6
@@ -110,6 +110,8 @@ class Lane(IntEnum):
     RUN = 9
     #: Ready, and runs on an event loop, in room that is kept for callers over HTTP.
     RUN_ASYNC = 10
+    #: Ready, and waits at a limit; the sort is that of `gate_sort` and `ready_sort` together.
+    GATE = 11
 
 
 _STATES: Final[dict[int, State]] = {Lane.RUNNING: State.RUNNING, Lane.IDLE: State.IDLE}

@@ -160,6 +160,8 @@ class AsyncRuntime:
     emit = _awaitable(Runtime.emit)
     emit_many = _awaitable(Runtime.emit_many)
     replay = _awaitable(Runtime.replay)
+    limits = _awaitable(Runtime.limits)
+    set_limit = _awaitable(Runtime.set_limit)
     schedule = _awaitable(Runtime.schedule)
     pause_schedule = _awaitable(Runtime.pause_schedule)
     resume_schedule = _awaitable(Runtime.resume_schedule)

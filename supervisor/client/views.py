@@ -65,9 +65,10 @@ WAITS_FOR: Final[dict[int, str]] = {
     Lane.RUN_ASYNC: "slot",
     Lane.ALONE: "worker",
     Lane.DELAYED: "time",
-    Lane.BOX: "container",
+    Lane.BOX: "limit",
     Lane.CODE: "code",
     Lane.HELD: "tree",
+    Lane.GATE: "limit",
 }
 
 

@@ -46,7 +46,7 @@ class Core:
         #: Whether a turn is still to be taken.
         self.turn_asked = False
         self.commits = commits
-        self.table = TaskTable(commits)
+        self.table = TaskTable(commits, settings)
         self.mailboxes = Mailboxes(commits, self.table, settings)
         self.events = Events(commits, self.table, self.mailboxes, settings)
         self.schedules = Schedules(commits, self.table, self.events, settings, self.turn)
@@ -87,6 +87,7 @@ class Core:
         self.service.take_trees(self.trees)
         commits.on_backlog = self._throttle
         self.table.on_queued = self.turn
+        self.table.gate.turn = self.turn
 
     def turn(self) -> None:
         """Carry out the changes of this turn of the loop once, after all input is processed."""

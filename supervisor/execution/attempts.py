@@ -152,6 +152,8 @@ class Attempts:
         attempt = task.attempt
         assert attempt is not None
         attempt.begun = True
+        if task.counts:
+            self._table.gate.begun(task, self._loop.time())
         self._table.touch(task)
         timeout = task.options.timeout
         if timeout is not None and attempt.signal is None:
@@ -276,6 +278,9 @@ class Attempts:
             record = task.record
             learn(record.name, seconds)
             record.started = started
+            if task.counts:
+                at = self._loop.time() - max(0.0, self._commits.clock.time() - started)
+                self._table.gate.begun(task, max(at, attempt.handed_at))
             how, timed_out = _ENDINGS[ending], attempt.signal == "timeout"
             try:
                 if isinstance(task, LiveActor):

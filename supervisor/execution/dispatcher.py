@@ -17,7 +17,6 @@ from typing import Final
 from ...storage.tables.schema import Lane
 from ..channel.interface import HANDED
 from ..settings import Settings
-from ..task_kinds import LIMITED, TaskKind
 from ..tasks.alarm import Alarm
 from ..tasks.commit_loop import CommitLoop
 from ..tasks.live_actor import LiveActor
@@ -102,6 +101,7 @@ class Dispatcher:
             if timer is not None:
                 timer.cancel()
         self._alarm.stop()
+        self._queues.gate.stop()
 
     def clock_was_set(self) -> None:
         """The wall clock was set: delayed tasks begin at its times."""
@@ -136,10 +136,8 @@ class Dispatcher:
         if self._queues.has_declared:
             self._table.queue_declared(AT_ONCE)
             self._turn()
+        self._queues.gate.pump()
         waits = self._queues.waits
-        for kind in LIMITED:
-            if kind.lane is not None and waits(kind.lane) and (seats := self._seats(Lane.SYNC)):
-                self._fill_places(kind, seats)
         if waits(Lane.SYNC) and (seats := self._seats(Lane.SYNC)):
             self._fill_slots(Lane.SYNC, self._settings.slots, seats)
         if waits(Lane.ASYNC) and (seats := self._seats(Lane.ASYNC)):
@@ -205,35 +203,14 @@ class Dispatcher:
         quick = self._attempts.paces.is_quick(actor.record.name) and home.count < home.most_ahead
         return least if busy and free and not quick else home
 
-    def _fill_places(self, kind: TaskKind, seats: list[WorkerSeat]) -> None:
-        """Tasks of a kind with limited places wait in a queue of their own; on a worker they are sync tasks."""
-        assert kind.lane is not None
-        assert kind.places is not None
-        lane = kind.lane
-        tasks = self._take(lane)
-        if not tasks:
-            return
-        taken = {seat: sum(task.lane is lane for task in seat.tasks.values()) for seat in self._pool.seats}
-        left = kind.places(self._settings) - sum(taken.values())
-        while tasks:
-            free = [seat for seat in seats if seat.working(Lane.SYNC) < self._settings.slots]
-            if left <= 0 or not free:
-                self._queues.put_back(tasks[0])
-                return
-            seat = min(free, key=taken.__getitem__)
-            self._attempts.hand(seat, Lane.SYNC, tasks)
-            taken[seat] += 1
-            left -= 1
-            tasks = self._take(lane)
-
     def _take(self, lane: Lane, count: int = 1) -> list[LiveTask]:
         """The first of a lane, taken out; what has changed its lane since it was stored moves on to that."""
         moved = 0
         while tasks := self._queues.take(lane, count):
-            stay = [task for task in tasks if task.lane is lane]
+            stay = [task for task in tasks if task.lane is lane and (task.group is None or task.passed)]
             if len(stay) < len(tasks):
                 for task in tasks:
-                    if task.lane is not lane:
+                    if task not in stay:
                         moved += 1
                         with self._table.one(task):
                             self._table.stand(task)

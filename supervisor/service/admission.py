@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from ...actors.errors import InvalidOption, InvalidValue, TriggerChanged, UnknownTask, ValueTooLarge
 from ...actors.ids import id_text, is_task_id
 from ...actors.qualified_names import some_of, suggestion
 from ...actors.task.declaration import DELAY_LIMIT, KEY_LIMIT, NAME_LIMIT
+from ...actors.task.limit import checked_limit_key
 from ...actors.task.metadata import checked as checked_metadata
 from ...actors.task.options import Options
 from ...actors.task.trigger import CLIENTS_KINDS, HTTP, TASK, Trigger
 from ...storage.tables.index_rows import Facet, facet_of_id, newest_in, single
-from ...storage.tables.record import Record
+from ...storage.tables.record import EXTRAS, Record
 from ...storage.tables.schema import Table, after_prefix, idempotency_key
 from ..task_kinds import OWN_KINDS, kind_of
 from ..tasks.commit_loop import CommitLoop
 from ..tasks.task_table import TaskTable
 from ..wire.checks import checked_id, is_id
 
+#: What a row of a START may have among the options that is none, with its check: fields of a record.
+_EXTRAS: Final[dict[str, Callable[[Any], Any]]] = {
+    "metadata": checked_metadata,
+    "limit_key": checked_limit_key,
+}
+assert _EXTRAS.keys() == EXTRAS
+_NONE: Final[dict[str, Any]] = {}
 #: Rows of the index read at a time.
 FACET_ROWS: Final = 16
 
@@ -76,9 +84,9 @@ class Admission:
         if not (all(map(is_id, set(streams))) and all(map(is_id, set(_given(origins))))):
             raise InvalidValue("stream and origin must be ids of 16 bytes")
         depths = self._depths(set(_given(origins)))
-        metadata: dict[bytes, dict[str, str]] = {}
+        extras: dict[bytes, dict[str, Any]] = {}
         if _given(options):
-            rows = [_without_metadata(row, metadata) for row in rows]
+            rows = [_without_extras(row, extras) for row in rows]
             for _, name, _, changes, *_ in rows:
                 if changes is not None:
                     Options.unpack(changes, declared.tasks[name][0])
@@ -97,10 +105,14 @@ class Admission:
         if depths:
             for record, _ in new:
                 record.depth = depths.get(record.origin or b"", 0)
-        if metadata:
+        if extras:
             for record, _ in new:
-                if record.id in metadata:
-                    record.metadata = metadata[record.id]
+                for name, value in extras.get(record.id, _NONE).items():
+                    if name == "limit_key" and record.name not in declared.limits:
+                        raise InvalidOption(
+                            f"limit_key= is for a task with a limit, and {record.name} has none"
+                        )
+                    setattr(record, name, value)
         if not OWN_KINDS.keys().isdisjoint(names):
             for record, packed in new:
                 _close_if_deaf(record, packed)
@@ -194,8 +206,9 @@ class Admission:
         if args is not None:
             self.check_values([args], "the argument list")
         if changes is not None:
-            options = {option: value for option, value in changes.items() if option != "metadata"}
-            checked_metadata(changes.get("metadata"))
+            options = {option: value for option, value in changes.items() if option not in _EXTRAS}
+            for extra, check in _EXTRAS.items():
+                check(changes.get(extra))
             Options.unpack(options, declared.tasks[name][0])
         return str(name)
 
@@ -269,6 +282,8 @@ class Admission:
             record.closed = True
         if old.metadata is not None:
             record.metadata = old.metadata
+        if old.limit_key is not None:
+            record.limit_key = old.limit_key
         if old.kind != TASK:
             record.kind, record.trigger = old.kind, old.trigger
         if old.depth:
@@ -295,15 +310,14 @@ def _of_pair(pair: tuple[Any, ...]) -> str:
     return key
 
 
-def _without_metadata(row: tuple[Any, ...], metadata: dict[bytes, dict[str, str]]) -> tuple[Any, ...]:
-    """The row with the task's options alone; adds its metadata to `metadata`, by id."""
+def _without_extras(row: tuple[Any, ...], extras: dict[bytes, dict[str, Any]]) -> tuple[Any, ...]:
+    """The row with the task's options alone; adds what else it has among them to `extras`, by id."""
     id, name, args, changes, *rest = row
-    if not isinstance(changes, dict) or "metadata" not in changes:
+    if not isinstance(changes, dict) or _EXTRAS.keys().isdisjoint(changes):
         return row
-    given = checked_metadata(changes["metadata"])
-    if given is not None:
-        metadata[id] = given
-    changes = {option: value for option, value in changes.items() if option != "metadata"}
+    given = {extra: check(changes[extra]) for extra, check in _EXTRAS.items() if extra in changes}
+    extras[id] = {extra: value for extra, value in given.items() if value is not None}
+    changes = {option: value for option, value in changes.items() if option not in _EXTRAS}
     return id, name, args, changes or None, *rest
 
 

@@ -63,6 +63,8 @@ NEED_APP = frozenset(
         Ask.SUPERVISE,
         Ask.BRANCH,
         Ask.TRIGGERS,
+        Ask.LIMITS,
+        Ask.SET_LIMIT,
     }
 )
 #: Least number of quick tasks in one START that is acknowledged late while more than 8,192 tasks are ready.
@@ -158,6 +160,8 @@ class Service:
             Ask.BRANCH: self._branch,
             Ask.ACCESS: self._access,
             Ask.TRIGGERS: self._triggers,
+            Ask.LIMITS: self._limits,
+            Ask.SET_LIMIT: self._set_limit,
         }
 
     # --- connections ---
@@ -486,6 +490,15 @@ class Service:
         else:
             raise ValueError(f"no such request about access: {what!r:.80}")
         self._once_on_disk(client, request, answer)
+
+    # --- limits ---
+
+    def _limits(self, client: ClientLink, request: int) -> None:
+        client.answer(request, self._table.gate.states())
+
+    def _set_limit(self, client: ClientLink, request: int, name: Any, numbers: Any) -> None:
+        self._table.gate.set_numbers(name, numbers)
+        self._once_on_disk(client, request)
 
     # --- running the supervisor ---
 

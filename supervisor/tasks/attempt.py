@@ -29,6 +29,7 @@ class Attempt:
     __slots__ = (
         "begun",
         "building",
+        "counted",
         "deadline",
         "handed_at",
         "kill",
@@ -51,6 +52,8 @@ class Attempt:
         self.parked = False
         #: Of an actor whose worker is dead: whether its object was being built.
         self.building = False
+        #: Whether its begin is noted for the rate of a limit.
+        self.counted = False
         #: Whether it has sent a line for the task's log.
         self.logged = False
         #: Why the task was asked to stop: "cancel" or "timeout".

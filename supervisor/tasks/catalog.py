@@ -9,10 +9,13 @@ from typing import Any, Final, Self
 from ...actors.errors import InvalidOption
 from ...actors.events.pattern import PatternMap, check_pattern
 from ...actors.http.declaration import HttpTrigger
+from ...actors.task.limit import Limit
 from ...actors.task.options import Options
 from ...actors.task.trigger import HTTP
 from ...storage.tables.record import Record
 from ...storage.tables.schema import Lane, ready_sort
+from ..rules.argument_keys import Places, key_of, places_of
+from ..settings import Settings
 from ..task_kinds import OWN_KINDS, kind_of
 
 #: Lane and sort of a task's row in the `live` table.
@@ -46,6 +49,18 @@ class ActorRules:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class LimitedBy:
+    """The limit of a task, and what makes its keys."""
+
+    limit: Limit
+    places: Places | None = None
+
+    def key(self, args: bytes | None) -> str | None:
+        """The key of a task with these arguments; None where the limit has no keys."""
+        return None if self.places is None else key_of(args, self.places)
+
+
 #: The rules of a class that the app does not declare.
 UNKNOWN_RULES = ActorRules()
 
@@ -53,7 +68,8 @@ UNKNOWN_RULES = ActorRules()
 class TaskCatalog:
     """Known once a fork server has imported the app; more may come later. Containers are known from the start."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Settings | None = None) -> None:
+        self._settings = settings or Settings()
         #: Whether the app's tasks are known. Only then is a task that is not among them known to be absent.
         self.loaded = False
         #: Former names of tasks, with the present ones.
@@ -63,7 +79,10 @@ class TaskCatalog:
         #: By task name: its parameters, as actors/task/parameters.py packs them; only those that are known.
         self.parameters: dict[str, list[Any]] = {}
         #: Of tasks started as they were declared: options, lane and place in the queue. All others wait for code.
-        self.usual: dict[str, tuple[Options, Lane, Place]] = {}
+        #: Without a place are those that have a limit.
+        self.usual: dict[str, tuple[Options, Lane, Place | None]] = {}
+        #: By task name, for those tasks that have a limit.
+        self.limits: dict[str, LimitedBy] = {}
         #: Declared tasks whose module a worker could not import, when it last tried, with the reason.
         self.unimportable: dict[str, str] = {}
         #: By name, for those tasks that are classes of actors.
@@ -114,7 +133,20 @@ class TaskCatalog:
     def _place(self, name: str) -> None:
         options, is_async = self.tasks[name]
         lane = _usual_lane(name, options, is_async)
-        self.usual[name] = (options, lane, (int(lane), ready_sort(options.priority)))
+        self.limits.pop(name, None)
+        kinds = kind_of(name).limit
+        limit = options.limit_of(name) if kinds is None else kinds(self._settings)
+        if limit is not None:
+            names = options.limit_by
+            places = None if names is None else places_of(names, self.parameters.get(name))
+            self.limits[name] = LimitedBy(limit, places)
+        self.usual[name] = (
+            options, lane, None if limit is not None else (int(lane), ready_sort(options.priority))
+        )  # fmt: skip
+
+    def all_limits(self) -> dict[str, Limit]:
+        """The limits that tasks have, by their names."""
+        return {limited.limit.name: limited.limit for limited in self.limits.values()}
 
     def places(self, name: str) -> bool:
         """Whether a task of this name may run, as far as is known: it does not wait for code."""

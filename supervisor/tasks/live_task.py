@@ -16,6 +16,7 @@ from .catalog import Place
 
 if TYPE_CHECKING:
     from .attempt import Attempt
+    from .gate_group import GateGroup
     from .mailboxes import MailboxState
     from .task_log import TaskLog
 
@@ -23,7 +24,7 @@ _RUNNING: Final[Place] = (int(Lane.RUNNING), 0)
 _RUNNING_PREFIX: Final = live_key(*_RUNNING, b"")[:-ID_BYTES]
 
 
-def place_of(record: Record, options: Options, lane: Lane) -> Place:
+def place_of(record: Record, options: Options, lane: Lane, group: GateGroup | None = None) -> Place:
     """The place in the `live` table of a task that is on no worker."""
     if record.held:
         return Lane.HELD, 0
@@ -31,6 +32,8 @@ def place_of(record: Record, options: Options, lane: Lane) -> Place:
         return Lane.DELAYED, due_sort(record.due)
     if lane is Lane.CODE:
         return lane, code_sort(record.name)
+    if group is not None:
+        return Lane.GATE, group.sort + ready_sort(options.priority)
     return lane, ready_sort(options.priority)
 
 
@@ -45,13 +48,16 @@ class LiveTask:
         "args",
         "attempt",
         "batch",
+        "counts",
         "dirty",
+        "group",
         "id",
         "key",
         "lane",
         "log",
         "mailbox",
         "options",
+        "passed",
         "record",
         "result",
         "stored",
@@ -83,6 +89,10 @@ class LiveTask:
         self.result: bytes | None = None
         #: None while it is queued.
         self.attempt: Attempt | None = None
+        #: The key of a limit at which it waits; None if it has no limit.
+        self.group: GateGroup | None = None
+        #: Whether it holds a place there, and whether it counts for a rate and is not known to have begun.
+        self.passed = self.counts = False
         self.mailbox: MailboxState | None = None
         self.log: TaskLog | None = None
         #: Whether its stream has rows or other tasks, so that its end needs a row there.
@@ -147,7 +157,7 @@ class LiveTask:
 
     def place(self) -> Place:
         """Where it stands while it is on no worker."""
-        return place_of(self.record, self.options, self.lane)
+        return place_of(self.record, self.options, self.lane, self.group)
 
     # --- transitions ---
 

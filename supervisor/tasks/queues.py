@@ -11,7 +11,9 @@ from typing import Final
 
 from ...actors.errors import StoreCorrupt
 from ...storage.tables.schema import Lane, Table, code_sort, due_of, live_id, live_key
+from .catalog import TaskCatalog
 from .commit_loop import CommitLoop
+from .gate import Gate
 from .live_actor import LiveActor
 from .live_task import LiveTask
 from .ready_queue import ReadyQueue
@@ -20,7 +22,7 @@ from .turn_queue import TurnQueue
 log = logging.getLogger("understudy")
 
 #: The lanes whose tasks may begin now.
-READY: Final = (Lane.SYNC, Lane.ASYNC, Lane.RUN, Lane.RUN_ASYNC, Lane.ALONE, Lane.BOX)
+READY: Final = (Lane.SYNC, Lane.ASYNC, Lane.RUN, Lane.RUN_ASYNC, Lane.ALONE)
 #: Errors raised by reading a damaged record: it may be no record at all, or have fields of other types.
 DAMAGED: Final = (ValueError, TypeError, struct.error)
 _CODE_ROWS: Final = live_key(Lane.CODE, 0, b"")[:1], bytes((Lane.CODE + 1,))
@@ -35,8 +37,10 @@ class Queues:
         self,
         commits: CommitLoop,
         tasks: dict[bytes, LiveTask],
+        declared: TaskCatalog,
         find: Callable[[bytes], LiveTask | None],
         fetch: Callable[[list[bytes]], None],
+        stand: Callable[[LiveTask], None],
     ) -> None:
         self._commits = commits
         self._tasks = tasks
@@ -45,8 +49,11 @@ class Queues:
         self.lanes: dict[int, ReadyQueue] = {
             lane: ReadyQueue(self._reader_of(lane)) for lane in (*READY, Lane.DELAYED, Lane.CODE)
         }
-        #: The actors that have something to do. Of those that wait for code, none is ever taken.
+        #: The actors that have something to do, and tasks that the gate has let in. Of actors that wait for code, none
+        #: is ever taken.
         self.turns: dict[int, TurnQueue] = {lane: TurnQueue() for lane in (*READY, Lane.CODE)}
+        #: Where tasks with a limit wait.
+        self.gate = Gate(commits, tasks, declared, self.turns, self._at, fetch, self._stands, stand)
         self._alternate = False
         #: The parts of the lane CODE whose code has come: the key to read on from, and the end.
         self._declared_parts: deque[tuple[bytes, bytes]] = deque()
@@ -62,14 +69,20 @@ class Queues:
 
     def of(self, task: LiveTask) -> ReadyQueue | None:
         """The queue in which the task has its place; None for a task that runs or has ended."""
-        return None if task.key is None else self.lanes.get(task.key[0])
+        if task.key is None:
+            return None
+        return self.gate.queue_of(task) if task.key[0] == Lane.GATE else self.lanes.get(task.key[0])
 
     def push(self, task: LiveTask) -> None:
         """Put a task that is on no worker into its queue."""
         if isinstance(task, LiveActor):
             self.turns[task.lane].push(task)
             return
-        if task.key is not None and (queue := self.of(task)) is not None:
+        if task.key is None:
+            return
+        if task.key[0] == Lane.GATE:
+            self.gate.push(task)
+        elif (queue := self.of(task)) is not None:
             queue.push(task.key)
 
     def discard(self, task: LiveTask) -> None:
@@ -78,13 +91,15 @@ class Queues:
             for turns in self.turns.values():
                 turns.discard(task)
             return
+        if task.passed:
+            self.gate.leave(task)
         if task.key is not None and (queue := self.of(task)) is not None:
             queue.discard(task.key)
 
     def take(self, lane: Lane, count: int = 1) -> list[LiveTask]:
         """Take the first tasks of a lane out of its queue, at most `count`; none only if it is empty."""
-        if self.turns[lane] and self._is_actors_turn(lane):
-            return [self.turns[lane].take()]
+        if self.turns[lane] and self._is_turns_turn(lane):
+            return self.turns[lane].take_some(count)
         queue, tasks, of = self.lanes[lane], self._tasks, self._tasks.get
         while keys := queue.take(count, self._stands):
             if not all(key[9:] in tasks for key in keys):
@@ -94,8 +109,8 @@ class Queues:
                 return taken
         return []
 
-    def _is_actors_turn(self, lane: Lane) -> bool:
-        """Whether an actor is next. Of equal priority, actors and other tasks come alternately."""
+    def _is_turns_turn(self, lane: Lane) -> bool:
+        """Whether what is in memory only is next. Of equal priority, it and the tasks on disk come alternately."""
         first = self.lanes[lane].peek(self._stands)
         if first is None:
             return True
@@ -105,7 +120,7 @@ class Queues:
 
     def put_back(self, task: LiveTask) -> None:
         """Undo `take` for a task: it is the first of its lane again."""
-        if isinstance(task, LiveActor):
+        if task.rests or task.passed:
             self.turns[task.lane].put_back(task)
             return
         assert task.key is not None

@@ -24,7 +24,7 @@ from typing import Final
 WINDOW: Final = 65_536
 #: Keys above which the queue is crowded: floods of starts are acknowledged late.
 CROWD: Final = 8192
-#: A window shorter than this is refilled.
+#: A window shorter than this is refilled, unless the queue says otherwise.
 LOW: Final = 512
 #: Rows read by one refill.
 CHUNK: Final = 1024
@@ -36,10 +36,18 @@ START: Final = b""
 class ReadyQueue:
     """One ordered queue of keys."""
 
-    def __init__(self, read_after: Callable[[bytes, int], list[bytes]], window: int = WINDOW) -> None:
+    def __init__(
+        self,
+        read_after: Callable[[bytes, int], list[bytes]],
+        window: int = WINDOW,
+        low: int = LOW,
+        chunk: int = CHUNK,
+    ) -> None:
         """`read_after(key, count)` gives up to `count` committed keys of this lane that sort after `key`, in order."""
         self._read_after = read_after
         self._window = window
+        self._low = low
+        self._chunk = chunk
         # Most keys come in the order they are to be taken, as ids grow with time: those queue up, the others go to
         # a heap, and the smaller of the two heads is next.
         self._queue: deque[bytes] = deque()
@@ -56,6 +64,11 @@ class ReadyQueue:
     def empty(self) -> bool:
         """Whether there is nothing to take, in memory or on disk."""
         return not self._held and self.horizon is None
+
+    @property
+    def has_late(self) -> bool:
+        """Whether keys that were turned away are not on disk yet."""
+        return bool(self._late)
 
     @property
     def crowded(self) -> bool:
@@ -104,13 +117,13 @@ class ReadyQueue:
         """Take a key out, wherever it is."""
         self._held.discard(key)
         self._late.discard(key)
-        if len(self._queue) + len(self._heap) > 2 * len(self._held) + CHUNK:
+        if len(self._queue) + len(self._heap) > 2 * len(self._held) + self._chunk:
             # What was taken out lies there until it comes to the top, which may never happen.
             self._queue, self._heap = deque(sorted(self._held)), []
 
     def peek(self, valid: Callable[[bytes], bool]) -> bytes | None:
         """The first key, left in place; None when the lane is empty. `valid` is asked about keys read from disk."""
-        if len(self._held) < LOW and self.horizon is not None:
+        if len(self._held) < self._low and self.horizon is not None:
             self._refill(valid)
         while (key := self._take_head()) is not None:
             if key in self._held:
@@ -122,7 +135,7 @@ class ReadyQueue:
     def take(self, count: int, valid: Callable[[bytes], bool]) -> list[bytes]:
         """The first keys, up to so many, taken out in their order; none only when the lane is empty."""
         held = self._held
-        if len(held) < LOW and self.horizon is not None:
+        if len(held) < self._low and self.horizon is not None:
             self._refill(valid)
         queue, heap = self._queue, self._heap
         taken: list[bytes] = []
@@ -173,9 +186,9 @@ class ReadyQueue:
 
     def _refill(self, valid: Callable[[bytes], bool]) -> None:
         """Read on from the horizon until the window is long enough or the disk has no more."""
-        while self.horizon is not None and len(self._held) < LOW:
-            rows = self._read_after(self.horizon, CHUNK)
-            reached = rows[-1] if len(rows) == CHUNK else None
+        while self.horizon is not None and len(self._held) < self._low:
+            rows = self._read_after(self.horizon, self._chunk)
+            reached = rows[-1] if len(rows) == self._chunk else None
             self._take_in(rows, valid)
             self._take_in([key for key in self._late if reached is None or key <= reached], valid)
             self._late -= self._held

@@ -15,7 +15,7 @@ from ...actors.schedules.cron import LATEST
 from ...actors.schedules.definition import Definition
 from ...actors.state import State
 from ...actors.task.trigger import SCHEDULE, pack_schedule
-from ...storage.tables.record import Record
+from ...storage.tables.record import EXTRAS, Record
 from ...storage.tables.schedule_rows import Entry, ScheduleRow
 from ..rules.due import CHANGED, MOST, Due, Pause, judge, step
 from .commit_loop import CommitLoop
@@ -155,10 +155,10 @@ class ScheduleRuns:
         """
         now = self._clock.time()
         run = self._clock.new_id() if id is None else id
-        options, metadata = row.options, None
-        if options is not None and "metadata" in options:
-            metadata = options["metadata"]
-            options = {name: value for name, value in options.items() if name != "metadata"} or None
+        options, extras = row.options, {}
+        if options is not None and not EXTRAS.isdisjoint(options):
+            extras = {name: options[name] for name in EXTRAS if name in options}
+            options = {name: value for name, value in options.items() if name not in EXTRAS} or None
         stream = row.stream if definition.is_single and row.stream is not None else run
         record = Record(
             run,
@@ -173,8 +173,8 @@ class ScheduleRuns:
         record.kind, record.trigger = SCHEDULE, pack_schedule(row.key, at)
         if row.depth:
             record.depth = row.depth
-        if metadata is not None:
-            record.metadata = metadata
+        for name, value in extras.items():
+            setattr(record, name, value)
         self._new.append((record, row.args))
         row.runs += 1
         if definition.overlap != "allow":

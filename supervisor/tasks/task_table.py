@@ -23,6 +23,7 @@ from ...storage.tables.moves import RETRIED, shown
 from ...storage.tables.record import Record
 from ...storage.tables.schema import ID_BYTES, Lane, Table, after_prefix, live_key, mail_key, mail_keys
 from ..rules.verdict import ErrorRow
+from ..settings import Settings
 from .catalog import TaskCatalog
 from .commit_loop import CommitLoop
 from .letter_box import LetterBox
@@ -41,12 +42,14 @@ SECOND: Final = 2
 class TaskTable:
     """The live tasks, by id."""
 
-    def __init__(self, commits: CommitLoop) -> None:
+    def __init__(self, commits: CommitLoop, settings: Settings | None = None) -> None:
         self._commits = commits
         self.tasks: dict[bytes, LiveTask] = {}
         #: What tasks there are.
-        self.declared = TaskCatalog()
-        self.queues = Queues(commits, self.tasks, self.find, self._fetch)
+        self.declared = TaskCatalog(settings)
+        self.queues = Queues(commits, self.tasks, self.declared, self.find, self._fetch, self.stand)
+        self.gate = self.queues.gate
+        self.gate.declare()
         self.writes = WriteBehind(commits, self.tasks, self.queues)
         self.touch = self.writes.touch
         #: Called with every change of state, as it is made.
@@ -83,6 +86,7 @@ class TaskTable:
         first = not self.declared.loaded
         self.declared.loaded = True
         self.declared.add(tasks)
+        self.gate.declare()
         self._declare_names(tasks, first)
         self._tell_declared()
 
@@ -125,7 +129,12 @@ class TaskTable:
             if task.lane is not lane and record.state is State.QUEUED:
                 self.queues.discard(task)
                 self.queues.push(task)
-        elif record.place != task.place():
+            return
+        group = self.gate.group_of(record, task.args)
+        if group is not task.group:
+            self.gate.leave(task)
+            task.group = group
+        if record.place != task.place():
             self.queues.discard(task)
             self.stand(task)
 
@@ -206,6 +215,8 @@ class TaskTable:
         task: LiveTask
         if record.actor is None:
             task = LiveTask(record, options, lane, stored=stored)
+            if record.name in declared.limits and record.ended is None:
+                task.group = self.gate.group_of(record, args)
         else:
             store = self._commits.store
             box = LetterBox.load(store, record.id) if stored else LetterBox(store, record.id, durable=True)
@@ -268,24 +279,28 @@ class TaskTable:
                 self._join(record)
             is_usual = record.options is None and record.due is None and record.kind != HTTP
             usual = usual_of.get(record.name) if is_usual else None
+            group = place = None
             if usual is not None:
                 options, lane, place = usual
             else:
                 options, lane = self.declared.options_of(record)
-                place = place_of(record, options, lane)
                 if lane is Lane.CODE:
                     self.on_absent()
+            if place is None:
+                group = self.gate.group_of(record, args)
+                place = place_of(record, options, lane, group)
             if args is not None:
                 self._commits.put(Table.ARGS, id, args)
             record.place = place
             key = live_key(*place, id)
-            queue = lanes[place[0]]
+            queue = self.gate.queue_for(group) if group and place[0] == Lane.GATE else lanes[place[0]]
             if queue.horizon is not None and key > queue.horizon and self.on_change is None:
                 far.setdefault(queue, []).append((key, record))
                 continue
             tasks[id] = task = LiveTask(record, options, lane, stored=False)
             task.args = args
             task.key = key
+            task.group = group
             keys.setdefault(queue, []).append(key)
             touch(task)
             if self.on_change is not None:
@@ -319,6 +334,8 @@ class TaskTable:
             self.queues.push(task)
             return
         task.stand()
+        if task.passed and task.key is not None and task.key[0] != Lane.GATE:
+            self.gate.leave(task)
         self.queues.push(task)
         self._changed(task)
         if task.lane is Lane.CODE:
@@ -329,6 +346,8 @@ class TaskTable:
         """They are handed to a worker."""
         for task in tasks:
             task.begin(pid, now)
+            if task.passed:
+                self.gate.handed(task)
             # This does not make it dirty: most tasks end before a reader could see that they run. `touch` follows if
             # this one does not. Until then the disk says "queued", and a crash would start it again from there.
             if self.on_change is not None and not task.rests:
@@ -357,11 +376,13 @@ class TaskTable:
             outcome = INTERRUPTED
         self._note_run(record, outcome, record.pid, now, error)
         self.on_over(task, event, error)
+        self.gate.leave(task)
         task.requeue(event, error, due)
         if event is Event.RETRY and record.attempt == SECOND:
             self._commits.put(Table.INDEX, single(RETRIED, record.id), b"")
         record.ready = now if due is None else due
         task.options, task.lane = self.declared.options_of(record)
+        task.group = None if task.rests else self.gate.group_of(record, task.args)
         self.stand(task)
 
     def _note_run(
@@ -437,6 +458,8 @@ class TaskTable:
             self.requeue(task, Event.RETRY, error=error, timed_out=event is Event.TIME_OUT)
             return
         ran, pid = task.attempt is not None and not task.rests, record.pid
+        if task.passed:
+            self.gate.leave(task)
         task.end(event, error, value, self._commits.clock.time())
         if ran and number_of(record) > 1 and record.ended is not None:
             self._note_run(record, str(record.state), pid, record.ended)

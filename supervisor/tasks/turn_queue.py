@@ -1,6 +1,7 @@
-"""`TurnQueue`: the actors of one lane that have something to do, in the order of their turns.
+"""`TurnQueue`: what waits for a worker in one lane and is in memory only, in the order of its turns.
 
-It is in memory only: what an actor has to do is on disk as its letters.
+These are actors that have something to do, which is on disk as their letters, and tasks that the gate has let in, which
+stand there on disk.
 """
 
 from __future__ import annotations
@@ -10,14 +11,14 @@ import itertools
 from collections.abc import Iterator
 
 from ...storage.tables.schema import ready_sort
-from .live_actor import LiveActor
+from .live_task import LiveTask
 
 
 class TurnQueue:
     """One lane's queue: the highest priority first, then the one that has waited longest."""
 
     def __init__(self) -> None:
-        self._heap: list[tuple[int, int, LiveActor]] = []
+        self._heap: list[tuple[int, int, LiveTask]] = []
         self._places: dict[bytes, int] = {}
         self._numbers = itertools.count(1)
         self._first = itertools.count(-1, -1)
@@ -25,29 +26,29 @@ class TurnQueue:
     def __len__(self) -> int:
         return len(self._places)
 
-    def __iter__(self) -> Iterator[LiveActor]:
-        """The actors that stand here, in no order."""
-        return (actor for _, number, actor in self._heap if self._places.get(actor.id) == number)
+    def __iter__(self) -> Iterator[LiveTask]:
+        """All that stand here, in no order."""
+        return (task for _, number, task in self._heap if self._places.get(task.id) == number)
 
-    def __contains__(self, actor: LiveActor) -> bool:
-        return actor.id in self._places
+    def __contains__(self, task: LiveTask) -> bool:
+        return task.id in self._places
 
-    def push(self, actor: LiveActor) -> None:
-        """Add an actor; nothing if it stands here already."""
-        if actor.id not in self._places:
-            self._add(actor, next(self._numbers))
+    def push(self, task: LiveTask) -> None:
+        """Add one; nothing if it stands here already."""
+        if task.id not in self._places:
+            self._add(task, next(self._numbers))
 
-    def put_back(self, actor: LiveActor) -> None:
-        """An actor that was just taken is the first of its priority again."""
-        self._add(actor, next(self._first))
+    def put_back(self, task: LiveTask) -> None:
+        """One that was just taken is the first of its priority again."""
+        self._add(task, next(self._first))
 
-    def _add(self, actor: LiveActor, number: int) -> None:
-        self._places[actor.id] = number
-        heapq.heappush(self._heap, (ready_sort(actor.options.priority), number, actor))
+    def _add(self, task: LiveTask, number: int) -> None:
+        self._places[task.id] = number
+        heapq.heappush(self._heap, (ready_sort(task.options.priority), number, task))
 
-    def discard(self, actor: LiveActor) -> None:
-        """Take an actor out, if it is here."""
-        self._places.pop(actor.id, None)
+    def discard(self, task: LiveTask) -> None:
+        """Take one out, if it is here."""
+        self._places.pop(task.id, None)
 
     @property
     def sort(self) -> int:
@@ -55,12 +56,22 @@ class TurnQueue:
         self._drop_gone()
         return self._heap[0][0]
 
-    def take(self) -> LiveActor:
+    def take(self) -> LiveTask:
         """The first one, taken out; the queue must not be empty."""
         self._drop_gone()
-        _, _, actor = heapq.heappop(self._heap)
-        del self._places[actor.id]
-        return actor
+        _, _, task = heapq.heappop(self._heap)
+        del self._places[task.id]
+        return task
+
+    def take_some(self, count: int) -> list[LiveTask]:
+        """The first one, taken out. If it is no actor, with others that are none behind it, at most `count`."""
+        taken = [self.take()]
+        while len(taken) < count and self._places and not taken[-1].rests:
+            self._drop_gone()
+            if self._heap[0][2].rests:
+                break
+            taken.append(self.take())
+        return taken
 
     def _drop_gone(self) -> None:
         heap = self._heap

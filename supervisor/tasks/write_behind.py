@@ -10,7 +10,7 @@ from ...storage.tables.failure_rows import FAILED
 from ...storage.tables.moves import FINAL, Moves, Shown
 from ...storage.tables.prune import expiry_rows
 from ...storage.tables.record import Record
-from ...storage.tables.schema import EXPIRY_KEY_BYTES, ID_BYTES, LIVE_KEY_BYTES, Table, live_id
+from ...storage.tables.schema import EXPIRY_KEY_BYTES, ID_BYTES, LIVE_KEY_BYTES, Lane, Table, live_id
 from .commit_loop import CommitLoop
 from .live_actor import LiveActor
 from .live_task import LiveTask
@@ -142,6 +142,15 @@ class WriteBehind:
                 ]
                 queue.committed(task.key for task in standing if task.key)
                 self._release(queue, standing)
+        if self._queues.gate.has_groups:
+            self._queues.gate.written(
+                (
+                    task
+                    for task in tasks
+                    if task.key and task.key[0] == Lane.GATE and task.batch == batch and not task.dirty
+                ),
+                self._release,
+            )
         if ended:
             self.on_ended(ended)
         for queue in self._queues.lanes.values():
@@ -172,7 +181,7 @@ class WriteBehind:
     def _release(self, queue: ReadyQueue, tasks: Iterable[LiveTask]) -> None:
         """Release those of these tasks that are behind the queue's horizon."""
         for task in tasks:
-            if task.attempt is None and task.key and not queue.holds(task.key):
+            if task.attempt is None and task.key and not task.passed and not queue.holds(task.key):
                 self._tasks.pop(task.id, None)
 
     def _is_written(self, key: bytes) -> bool:

@@ -8,15 +8,16 @@ import pytest
 
 from understudy.actors import values
 from understudy.actors.task.declaration import registry
+from understudy.actors.task.limit import Limit
 from understudy.storage.tables.schema import Lane
 from understudy.supervisor.settings import Settings
-from understudy.supervisor.task_kinds import CODE, CONTAINER, LIMITED, OWN_KINDS, kind_of
+from understudy.supervisor.task_kinds import CODE, CONTAINER, OWN_KINDS, kind_of
 
 
 def test_a_task_of_the_app_is_code():
     assert kind_of("app:etl") is CODE
     assert CODE.takes_messages(None)
-    assert (CODE.lane, CODE.places, CODE.module) == (None, None, None)
+    assert (CODE.lane, CODE.limit, CODE.module) == (None, None, None)
 
 
 @pytest.mark.parametrize("name", OWN_KINDS)
@@ -25,11 +26,10 @@ def test_the_module_of_a_kind_declares_it(name: str):
     assert registry[name].name == name
 
 
-def test_containers_wait_for_places_of_their_own():
-    assert list(LIMITED) == [CONTAINER]
-    assert CONTAINER.lane is Lane.BOX
-    assert CONTAINER.places is not None
-    assert CONTAINER.places(Settings(containers=3)) == 3
+def test_containers_wait_at_a_limit_of_their_own():
+    assert CONTAINER.lane is Lane.SYNC
+    assert CONTAINER.limit is not None
+    assert CONTAINER.limit(Settings(containers=3)) == Limit("understudy.containers", concurrency=3)
 
 
 @pytest.mark.parametrize("stdin", [True, False])

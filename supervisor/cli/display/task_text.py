@@ -24,7 +24,7 @@ _TIMES: Final = ("created", "started", "ended", "next_attempt", "checkpoint_time
 WAITS: Final = {
     "slot": "a free slot",
     "worker": "a worker of its own",
-    "container": "a place for one more container",
+    "limit": "a place at its limit",
     "time": "its time",
     "code": "its code: the app does not declare it",
     "tree": "its supervision tree, which starts it again",

@@ -1,0 +1,560 @@
+"""The gate before the queues: a ready task that has a limit waits here until it may begin.
+
+Such a task stands in the lane GATE until it runs: on disk, with those of the same limit and key side by side, by
+priority and age. The gate lets the first ones in while there is room; these are in a queue for a worker, in memory
+only, and hold a place until their attempt is over. Rules:
+
+1. A place is held from the moment a task is let in, so more can never run than there are places.
+2. What has been let in and is not known to have begun counts for a rate. The row of a rate's window is on disk before
+   the task goes on to a worker, so the next supervisor knows of every attempt that may have begun.
+3. Only what may be let in is looked at: a group is *eager* when a task came, a place became free, or its time has come.
+4. After the start of a supervisor the gate walks once through the lane, from group to group, to find those that wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, NamedTuple
+
+from ...actors.errors import InvalidOption
+from ...actors.qualified_names import some_of
+from ...actors.task.limit import Rate, checked_concurrency
+from ...storage.tables.limit_rows import (
+    SET,
+    WINDOW,
+    WindowRow,
+    pack_set,
+    pack_window,
+    set_key,
+    set_name,
+    unpack_set,
+    unpack_window,
+    window_key,
+)
+from ...storage.tables.record import Record
+from ...storage.tables.schema import Lane, Table, after_prefix, live_id, live_key, ready_sort
+from .catalog import TaskCatalog
+from .commit_loop import CommitLoop
+from .gate_group import GateGroup, LimitNumbers
+from .live_task import LiveTask
+from .ready_queue import START, ReadyQueue
+from .turn_queue import TurnQueue
+
+#: Groups in memory; tasks of further ones are found by a walk.
+GROUPS: Final = 65_536
+#: Waiting tasks of one group in memory, and of all groups together.
+GROUP_WINDOW: Final = 64
+WAITING: Final = 65_536
+#: Tasks that were let in and stand in a queue for a worker, above which no more are let in.
+LET_IN: Final = 8_192
+#: Tasks and groups that one turn looks at.
+AT_ONCE: Final = 1_000
+#: Tasks read from disk with one that is let in, because they come next.
+FETCHED: Final = 16
+
+_START: Final = live_key(Lane.GATE, 0, b"")[:1]
+_END: Final = bytes((Lane.GATE + 1,))
+_BOX: Final = bytes((Lane.BOX,))
+_BOX_END: Final = bytes((Lane.BOX + 1,))
+
+
+class GroupState(NamedTuple):
+    """What a limit does just now under one key."""
+
+    name: str
+    key: str | None
+    sort: int
+    concurrency: int | None
+    rate: tuple[int, float] | None
+    used: int
+    #: Seconds until the next one may begin, where a rate says so.
+    opens: float | None
+    #: Of those used, the ones that the disk shows as waiting.
+    shown_waiting: int
+
+
+class Gate:
+    """Lets tasks in. `at` finds the task of a key, `stand` puts a task where it belongs."""
+
+    def __init__(
+        self,
+        commits: CommitLoop,
+        tasks: Mapping[bytes, LiveTask],
+        declared: TaskCatalog,
+        turns: Mapping[int, TurnQueue],
+        at: Callable[[bytes], LiveTask | None],
+        fetch: Callable[[list[bytes]], None],
+        stands: Callable[[bytes], bool],
+        stand: Callable[[LiveTask], None],
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._commits = commits
+        self._tasks = tasks
+        self._declared = declared
+        self._turns = turns
+        self._at = at
+        self._fetch = fetch
+        self._stands = stands
+        self._stand = stand
+        #: Asks for a turn.
+        self.turn: Callable[[], None] = lambda: None
+        self._numbers: dict[str, LimitNumbers] = {}
+        self._groups: dict[tuple[str, str | None], GateGroup] = {}
+        self._by_sort: dict[int, GateGroup] = {}
+        self._eager: deque[GateGroup] = deque()
+        #: The groups that have something to do at a time of the event loop.
+        self._timed: list[tuple[float, int, GateGroup]] = []
+        self._numbered = itertools.count()
+        self._timer: asyncio.TimerHandle | None = None
+        #: Groups whose window has changed.
+        self._dirty: list[GateGroup] = []
+        #: Where the walk goes on; None when every group that waits is known.
+        self._walk: bytes | None = _BOX
+        #: Whether tasks of groups that are not in memory have come since the walk began.
+        self._missed = False
+        #: The tasks of groups that are not in memory. All of them are on disk only.
+        self.unknown = ReadyQueue(lambda _key, _count: [])
+        #: Tasks that were let in and stand in a queue for a worker.
+        self._let_in = 0
+        self._load()
+
+    # --- the limits ---
+
+    def _load(self) -> None:
+        for key, row in self._commits.scan(Table.ACTORS, SET, after_prefix(SET)):
+            try:
+                concurrency, rate = unpack_set(row)
+                given = None if rate is None else Rate(*rate)
+            except (ValueError, TypeError, InvalidOption):
+                continue  # `understudy check` tells of it
+            numbers = self._numbers_of(set_name(key))
+            numbers.set = concurrency, given
+            numbers.settle()
+        now, mono = self._commits.clock.time(), self._loop.time()
+        for _, row in self._commits.scan(Table.ACTORS, WINDOW, after_prefix(WINDOW)):
+            try:
+                window = unpack_window(row)
+            except ValueError:
+                continue
+            group = self._group(window.name, window.key)
+            for at in window.times:
+                group.window.times.append(mono - max(0.0, now - at))
+            group.window.times.extend([mono] * window.let_in)
+            group.window.times = deque(sorted(group.window.times))
+            group.stored = True
+            self._soil(group)
+            self._look_at(group)
+
+    def declare(self) -> None:
+        """The app's limits may have changed."""
+        for name, limit in self._declared.all_limits().items():
+            numbers = self._numbers_of(name)
+            if numbers.declared != limit:
+                numbers.declared = limit
+                numbers.settle()
+                self._look_at_all(numbers)
+
+    def set_numbers(self, name: str, given: Mapping[str, Any]) -> None:
+        """Set `concurrency` and `rate` of a limit, or one of them; with neither, those that are declared hold again."""
+        numbers = self._numbers.get(name)
+        if numbers is None or (numbers.declared is None and given):
+            known = sorted(name for name, each in self._numbers.items() if each.declared is not None)
+            raise InvalidOption(
+                f"no task has the limit {name!r:.80}; the limits are {some_of(str(name), known) or 'none'}"
+            )
+        if not given:
+            numbers.set = None
+            self._commits.delete(Table.ACTORS, set_key(name))
+        else:
+            concurrency = checked_concurrency(given.get("concurrency", numbers.concurrency))
+            new_rate = given.get("rate", numbers.rate)
+            rate = None if new_rate is None else Rate.of(new_rate)
+            numbers.set = concurrency, rate
+            packed = pack_set((concurrency, None if rate is None else (rate.count, rate.per)))
+            self._commits.put(Table.ACTORS, set_key(name), packed)
+        numbers.settle()
+        self._look_at_all(numbers)
+        self.turn()
+
+    def states(self) -> list[GroupState]:
+        """What each limit does just now; a limit that nothing holds has one entry without a key."""
+        now = self._loop.time()
+        states = [self._state_of(group, now) for group in self._groups.values()]
+        there = {state.name for state in states}
+        for name, numbers in self._numbers.items():
+            if name not in there and numbers.declared is not None:
+                states.append(self._state_of(self._new_group(numbers, None), now))
+        return sorted(states, key=lambda state: (state.name, state.key or ""))
+
+    def state_of(self, task: LiveTask) -> GroupState | None:
+        """What the limit does at which this task waits; None if it does not wait at one."""
+        group = task.group
+        return None if group is None or task.passed else self._state_of(group, self._loop.time())
+
+    def _state_of(self, group: GateGroup, now: float) -> GroupState:
+        numbers, opens = group.numbers, None
+        rate = numbers.rate
+        if rate is not None and not group.window.room(rate, now):
+            at = group.window.opens(rate)
+            opens = None if at is None else max(0.0, at - now)
+        return GroupState(
+            numbers.name,
+            group.key,
+            group.sort,
+            numbers.concurrency,
+            None if rate is None else (rate.count, rate.per),
+            len(group.holders),
+            opens,
+            sum(_waits_on_disk(task) for task in group.holders.values()),
+        )
+
+    def _numbers_of(self, name: str) -> LimitNumbers:
+        numbers = self._numbers.get(name)
+        if numbers is None:
+            numbers = self._numbers[name] = LimitNumbers(name)
+        return numbers
+
+    # --- groups ---
+
+    def group_of(self, record: Record, args: bytes | None) -> GateGroup | None:
+        """The group at which a task waits; None if it has no limit."""
+        found = self._declared.limits.get(record.name)
+        if found is None:
+            return None
+        return self._group(found.limit.name, record.limit_key or found.key(args))
+
+    def _group(self, name: str, key: str | None) -> GateGroup:
+        group = self._groups.get((name, key))
+        return self._current(self._new_group(self._numbers_of(name), key)) if group is None else group
+
+    def _current(self, group: GateGroup) -> GateGroup:
+        """The group in memory for this name and key: this one, unless there is another, if there is room."""
+        found = self._groups.setdefault((group.numbers.name, group.key), group)
+        if found is group and not self._is_known(group):
+            if len(self._groups) > GROUPS:
+                del self._groups[group.numbers.name, group.key]
+                return group
+            self._by_sort[group.sort] = group
+            # Every group that waits on disk is known, unless a walk is under way.
+            group.queue.horizon = None if self._walk is None else START
+            self._look_at(group)
+        return found
+
+    def _new_group(self, numbers: LimitNumbers, key: str | None) -> GateGroup:
+        window = max(8, min(GROUP_WINDOW, WAITING // (len(self._groups) + 1)))
+        return GateGroup(numbers, key, self._reader_of, window)
+
+    def _reader_of(self, sort: int) -> Callable[[bytes, int], list[bytes]]:
+        first, end = live_key(Lane.GATE, sort, b""), live_key(Lane.GATE, sort + 256, b"")
+
+        def read_after(key: bytes, count: int) -> list[bytes]:
+            start = key + b"\0" if key else first
+            return [row for row, _ in self._commits.scan(Table.LIVE, start, end, count)]
+
+        return read_after
+
+    def queue_of(self, task: LiveTask) -> ReadyQueue:
+        """The queue in which a task that is not let in stands."""
+        group = task.group
+        return self.unknown if group is None or not self._is_known(group) else group.queue
+
+    def queue_for(self, group: GateGroup) -> ReadyQueue:
+        """The queue for new tasks of this group, which are then looked at."""
+        if not self._is_known(group):
+            self._missed = True
+            if self._walk is None:
+                self._walk = _START
+            return self.unknown
+        self._look_at(group)
+        return group.queue
+
+    def _is_known(self, group: GateGroup) -> bool:
+        return self._by_sort.get(group.sort) is group
+
+    def _look_at(self, group: GateGroup) -> None:
+        if not group.eager:
+            group.eager = True
+            self._eager.append(group)
+
+    def _look_at_all(self, numbers: LimitNumbers) -> None:
+        for group in self._groups.values():
+            if group.numbers is numbers:
+                self._look_at(group)
+
+    # --- tasks come and go ---
+
+    def push(self, task: LiveTask) -> None:
+        """A ready task comes, or comes back without having begun."""
+        assert task.group is not None
+        assert task.key is not None
+        task.group = group = self._current(task.group)
+        if task.passed:
+            group.ready[task.id] = task
+            self._let_in += 1
+            self._turns[task.lane].put_back(task)
+        else:
+            self.queue_for(group).push(task.key)
+
+    def handed(self, task: LiveTask) -> None:
+        """It is handed to a worker."""
+        if task.group is not None and task.group.ready.pop(task.id, None) is not None:
+            self._let_in -= 1
+
+    def begun(self, task: LiveTask, at: float) -> None:
+        """Its attempt has begun, at this time of the event loop or before."""
+        group, attempt = task.group, task.attempt
+        if group is None or attempt is None or attempt.counted or not task.counts:
+            return
+        attempt.counted = True
+        group.window.begun(at)
+        self._soil(group)
+        self._look_at(group)
+
+    def leave(self, task: LiveTask) -> None:
+        """It holds no place any more: its attempt is over, or it does not begin after all."""
+        group = task.group
+        if group is None or not task.passed:
+            return
+        task.passed = False
+        del group.holders[task.id]
+        if task.counts:
+            task.counts = False
+            if task.attempt is None:
+                group.window.went_back()
+                self._soil(group)
+            elif not task.attempt.counted:
+                # It may have begun, at any time until now.
+                task.attempt.counted = True
+                group.window.begun(self._loop.time())
+                self._soil(group)
+        if group.ready.pop(task.id, None) is not None:
+            self._let_in -= 1
+            self._turns[task.lane].discard(task)
+        self._look_at(group)
+
+    def _soil(self, group: GateGroup) -> None:
+        if not group.dirty:
+            group.dirty = True
+            self._dirty.append(group)
+
+    def written(
+        self, tasks: Iterable[LiveTask], release: Callable[[ReadyQueue, list[LiveTask]], None]
+    ) -> None:
+        """These tasks of the lane GATE are on disk."""
+        for task in tasks:
+            queue = self.queue_of(task)
+            if task.key is not None and queue.horizon is not None:
+                queue.committed((task.key,))
+                release(queue, [task])
+
+    @property
+    def has_groups(self) -> bool:
+        """Whether a task with a limit is known."""
+        return bool(self._groups)
+
+    # --- letting in ---
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether no task with a limit is known, so that there is nothing to do."""
+        return not (self._eager or self._dirty or self._walk is not None)
+
+    def pump(self) -> None:
+        """Let in what may be let in now."""
+        if self.at_rest:
+            return
+        if self._walk is not None:
+            self._walk_on()
+        wait: list[LiveTask] = []
+        for _ in range(min(len(self._eager), AT_ONCE)):
+            if self._let_in >= LET_IN:
+                break
+            group = self._eager.popleft()
+            group.eager = False
+            self._pump(group, wait)
+        else:
+            if self._eager:
+                self.turn()
+        self._write()
+        if wait:
+            self._commits.after_commit(lambda: self._go_on(wait))
+
+    def _pump(self, group: GateGroup, wait: list[LiveTask]) -> None:
+        now, rate = self._loop.time(), group.numbers.rate
+        room = group.room(now)
+        while not group.queue.empty:
+            if room <= 0 and not self._makes_room(group):
+                break
+            if self._let_in + len(wait) >= LET_IN:
+                self._look_at(group)
+                break
+            task = self._first(group)
+            if task is None:
+                continue
+            room = max(0, room - 1)
+            task.passed = True
+            group.holders[task.id] = task
+            if rate is None:
+                self._offer(task)
+            else:
+                task.counts = True
+                group.window.let_in += 1
+                self._soil(group)
+                wait.append(task)
+        if rate is not None:
+            group.window.forget(rate, now)
+            self._time(group, rate, now)
+        elif group.window:
+            group.window.times.clear()
+        if group.idle:
+            self._forget(group)
+
+    def _makes_room(self, group: GateGroup) -> bool:
+        """Let one that has not begun stand back for a task of higher priority."""
+        if not group.ready:
+            return False
+        key = group.queue.peek(self._stands)
+        if key is None:
+            return False
+        last = max(group.ready.values(), key=lambda task: (ready_sort(task.options.priority), task.id))
+        if ready_sort(last.options.priority) <= int.from_bytes(key[1:9], "big") - group.sort:
+            return False
+        assert last.key is not None
+        self.leave(last)
+        group.queue.push(last.key)
+        return True
+
+    def _first(self, group: GateGroup) -> LiveTask | None:
+        """The first task of a group, taken out; None if there is none, or the first one does not belong here."""
+        keys = group.queue.take(1, self._stands)
+        if not keys:
+            return None
+        key = keys[0]
+        if live_id(key) not in self._tasks:
+            self._fetch([key, *group.queue.coming(FETCHED)])
+        task = self._at(key)
+        if task is None:
+            return None
+        if task.group is not None:
+            task.group = self._current(task.group)
+        if task.group is not group or task.record.place != task.place():
+            self._stand(task)
+            return None
+        return task
+
+    def _offer(self, task: LiveTask) -> None:
+        group = task.group
+        assert group is not None
+        group.ready[task.id] = task
+        self._let_in += 1
+        self._turns[task.lane].push(task)
+
+    def _go_on(self, tasks: list[LiveTask]) -> None:
+        """Their begin is noted on disk."""
+        for task in tasks:
+            if task.passed and task.attempt is None and task.group is not None:
+                self._offer(task)
+        self.turn()
+
+    # --- time ---
+
+    def _time(self, group: GateGroup, rate: Rate, now: float) -> None:
+        """Look at a group again when its rate lets the next one in, or when nothing of it counts any more."""
+        window = group.window
+        at = window.opens(rate) if not group.queue.empty and not window.room(rate, now) else None
+        if at is None and window.times and group.queue.empty:
+            at = window.times[-1] + rate.per + 1.0
+        if at is not None and (group.wakes is None or at < group.wakes):
+            group.wakes = at
+            heapq.heappush(self._timed, (at, next(self._numbered), group))
+            self._set_timer()
+
+    def _set_timer(self) -> None:
+        at = self._timed[0][0]
+        if self._timer is not None:
+            if self._timer.when() <= at and not self._timer.cancelled():
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_at(at, self._ring)
+
+    def _ring(self) -> None:
+        self._timer = None
+        now = self._loop.time()
+        while self._timed and self._timed[0][0] <= now:
+            _, _, group = heapq.heappop(self._timed)
+            group.wakes = None
+            self._look_at(group)
+        if self._timed:
+            self._set_timer()
+        self.turn()
+
+    def stop(self) -> None:
+        """Let nothing more in."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    # --- what is on disk ---
+
+    def _write(self) -> None:
+        """Put the rows of the windows that have changed."""
+        dirty, self._dirty = self._dirty, []
+        now, mono = self._commits.clock.time(), self._loop.time()
+        for group in dirty:
+            group.dirty = False
+            window = group.window
+            if window:
+                row = WindowRow(
+                    group.numbers.name, group.key, window.let_in, [now - (mono - at) for at in window.times]
+                )
+                self._commits.put(Table.ACTORS, window_key(group.sort), pack_window(row))
+                group.stored = True
+            elif group.stored:
+                self._commits.delete(Table.ACTORS, window_key(group.sort))
+                group.stored = False
+
+    def _forget(self, group: GateGroup) -> None:
+        if self._is_known(group) and not group.eager:
+            if group.stored:
+                self._soil(group)
+            del self._groups[group.numbers.name, group.key]
+            del self._by_sort[group.sort]
+
+    def _walk_on(self) -> None:
+        """Find groups that wait on disk. Containers of earlier releases move into the lane."""
+        for _ in range(AT_ONCE):
+            walk = self._walk
+            if walk is None or len(self._groups) >= GROUPS:
+                return
+            rows = self._commits.scan(Table.LIVE, walk, _BOX_END if walk < _BOX_END else _END, 1)
+            if rows:
+                self._walk_to(rows[0][0])
+            elif walk < _BOX_END:
+                self._walk = _START
+            elif self.unknown.has_late:
+                # They are found when they are on disk.
+                return
+            else:
+                self._walk = _START if self._missed else None
+                self._missed = False
+        self.turn()
+
+    def _walk_to(self, key: bytes) -> None:
+        in_lane = key[0] == Lane.GATE
+        sort = int.from_bytes(key[1:9], "big") >> 8 << 8
+        if in_lane and sort in self._by_sort:
+            self._walk = live_key(Lane.GATE, sort + 256, b"")[:9]
+            self._look_at(self._by_sort[sort])
+            return
+        task = self._at(key) if self._stands(key) else None
+        if task is not None and task.record.place != task.place():
+            self._stand(task)
+        if not in_lane or sort not in self._by_sort:
+            self._walk = key + b"\0"
+
+
+def _waits_on_disk(task: LiveTask) -> bool:
+    return task.stored_key is not None and task.stored_key[0] == Lane.GATE
