@@ -112,3 +112,9 @@ def test_services_come_back_in_order_although_one_is_killed(tmp_path: Path) -> N
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "both run again" in ended.stdout
     assert "prices: [101, 102, 103, 104]; the feed is the same task" in ended.stdout
+
+
+def test_the_scraper_is_polite_to_each_host(tmp_path: Path) -> None:
+    ended = run("polite_scraper.py", "--home", str(tmp_path / "home"))
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert ended.stdout.count("10 pages, at most 5 in a second") == 3

@@ -26,6 +26,14 @@ class LimitInfo:
     opens: float | None
     """Seconds until the rate lets the next one begin; None if it lets one begin now."""
 
+    def __str__(self) -> str:
+        at = f" for {self.key}" if self.key is not None else ""
+        numbers = [] if self.concurrency is None else [f"{self.concurrency:,} at once"]
+        if self.rate is not None:
+            numbers.append(str(self.rate))
+        opens = "" if self.opens is None else f", the next one in {self.opens:.3g} s"
+        return f"{self.name}{at} ({', '.join(numbers) or 'no limit'}; {self.used:,} used{opens})"
+
     def as_dict(self) -> dict[str, Any]:
         """As plain data. The rate is a text."""
         return {**asdict(self), "rate": None if self.rate is None else str(self.rate)}

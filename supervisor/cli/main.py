@@ -27,6 +27,7 @@ COMMANDS: Final = {
     "events": "commands.events",
     "streams": "commands.events",
     "schedules": "commands.schedules",
+    "limits": "commands.limits",
     "ps": "commands.tasks",
     "stats": "commands.stats",
     "errors": "commands.stats",

@@ -161,6 +161,7 @@ class AsyncRuntime:
     emit_many = _awaitable(Runtime.emit_many)
     replay = _awaitable(Runtime.replay)
     limits = _awaitable(Runtime.limits)
+    limit_of = _awaitable(Runtime.limit_of)
     set_limit = _awaitable(Runtime.set_limit)
     schedule = _awaitable(Runtime.schedule)
     pause_schedule = _awaitable(Runtime.pause_schedule)

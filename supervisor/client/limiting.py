@@ -6,6 +6,7 @@ from collections import Counter
 from typing import Any, Final
 
 from ...actors.errors import InvalidOption
+from ...actors.task.handles import IdLike, id_of
 from ...actors.task.limit import Limit, Rate, checked_concurrency
 from ...actors.task.limits_info import LimitInfo
 from ...storage.reader import Reader
@@ -35,6 +36,12 @@ class Limiting(RuntimePart):
         deadline = self._deadline(timeout)
         return self._do(_limits(self._client, self._reader, deadline), deadline, long=True)
 
+    def limit_of(self, id: IdLike, *, timeout: float | None = None) -> LimitInfo | None:
+        """What the limit does at which a task waits; None if it does not wait at one."""
+        deadline = self._deadline(timeout)
+        infos = self._do(_limits(self._client, self._reader, deadline, id_of(id)), deadline, long=True)
+        return infos[0] if infos else None
+
     def set_limit(
         self,
         limit: Limit | str,
@@ -62,8 +69,10 @@ class Limiting(RuntimePart):
         return self._do(_set_limit(self._client, deadline, name, numbers), deadline)
 
 
-def _limits(client: ReconnectingClient, reader: Reader, deadline: Deadline) -> Steps[list[LimitInfo]]:
-    states = yield from client.ask(deadline, Ask.LIMITS)
+def _limits(
+    client: ReconnectingClient, reader: Reader, deadline: Deadline, *of: bytes
+) -> Steps[list[LimitInfo]]:
+    states = yield from client.ask(deadline, Ask.LIMITS, *of)
     return infos_of(states, reader.waiting_at_limits())
 
 

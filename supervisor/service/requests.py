@@ -493,8 +493,14 @@ class Service:
 
     # --- limits ---
 
-    def _limits(self, client: ClientLink, request: int) -> None:
-        client.answer(request, self._table.gate.states())
+    def _limits(self, client: ClientLink, request: int, id: Any = None) -> None:
+        gate = self._table.gate
+        if id is None:
+            client.answer(request, gate.states())
+            return
+        task = self._table.find(checked_id(id))
+        state = None if task is None else gate.state_of(task)
+        client.answer(request, [] if state is None else [state])
 
     def _set_limit(self, client: ClientLink, request: int, name: Any, numbers: Any) -> None:
         self._table.gate.set_numbers(name, numbers)

@@ -522,6 +522,9 @@ class Gate:
                 self._soil(group)
             del self._groups[group.numbers.name, group.key]
             del self._by_sort[group.sort]
+            if self._walk is not None:
+                # There is room for another one.
+                self.turn()
 
     def _walk_on(self) -> None:
         """Find groups that wait on disk. Containers of earlier releases move into the lane."""
@@ -552,6 +555,8 @@ class Gate:
         task = self._at(key) if self._stands(key) else None
         if task is not None and task.record.place != task.place():
             self._stand(task)
+        elif task is not None and task.group is not None:
+            task.group = self._current(task.group)
         if not in_lane or sort not in self._by_sort:
             self._walk = key + b"\0"
 

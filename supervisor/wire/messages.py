@@ -111,7 +111,10 @@ class Ask(IntEnum):
     TRIGGERS = 60
     """[op, request] → [(task, declaration), …]: the HTTP requests that the app's tasks handle."""
     LIMITS = 70
-    """[op, request] → [(name, key, sort, concurrency, rate, used, opens, shown waiting), …]: what each limit does."""
+    """[op, request, id] → [(name, key, sort, concurrency, rate, used, opens, shown waiting), …]: what each limit does.
+
+    The id may be left out; with it only the limit at which that task waits.
+    """
     SET_LIMIT = 71
     """[op, request, name, {"concurrency": …, "rate": …}]: set these numbers of a limit; with none, those declared."""
 

@@ -240,7 +240,16 @@ def waits_for(record: TaskRecord) -> tuple[str | None, str]:
         return "room", ""
     if record.waits_for == "code" or (record.actor is not None and record.task in tree["waits_for_code"]):
         return absence(tree, record.task)
+    if record.waits_for == "limit":
+        return _at_limit(record.id)
     return record.waits_for, ""
+
+
+def _at_limit(id: str) -> tuple[str, str]:
+    """The limit at which a task waits; a slot if it has been let in since."""
+    with current().runtime() as runtime:
+        info = runtime.limit_of(id)
+    return ("slot", "") if info is None else ("limit", str(info))
 
 
 def _tree() -> dict[str, Any] | None:

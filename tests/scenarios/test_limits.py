@@ -1,0 +1,86 @@
+"""Limits over the whole host, by what tasks saw themselves, under kills of workers and supervisors."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import limit_tasks as tasks
+from theatre import PATIENCE, runtime
+from understudy import Rate
+from understudy.testing import kill_supervisor, kill_worker
+from waiting import until
+
+
+def most_at_once(notes: list[list[str]]) -> Counter[str]:
+    """The most attempts of each name that were under way at once. Those of a process that has died have no end."""
+    alive: dict[str, Counter[str]] = {}
+    most: Counter[str] = Counter()
+    for what, name, *rest in notes:
+        if what == "dead":
+            alive = {
+                key: Counter({pid: n for pid, n in pids.items() if pid != name})
+                for key, pids in alive.items()
+            }
+            continue
+        pids = alive.setdefault(name, Counter())
+        pids[rest[0]] += 1 if what == "+" else -1
+        most[name] = max(most[name], pids.total())
+    return most
+
+
+def test_a_thousand_keys(home: Path, tmp_path: Path):
+    with runtime(home, app="limit_tasks", workers=2) as rt:
+        keys = [f"k{n % 1000}" for n in range(3_000)]
+        infos = rt.start_many(tasks.keyed, [(str(tmp_path), key) for key in keys])
+        infos += rt.start_many(tasks.keyed_async, [(str(tmp_path), key) for key in keys])
+        assert list(rt.results(infos, timeout=PATIENCE)) == keys * 2
+        assert rt.limits()[0].used == 0
+    most = most_at_once(tasks.lines(tmp_path))
+    assert len(most) == 1000
+    assert max(most.values()) <= 2
+
+
+def test_no_place_is_lost_with_a_worker(home: Path, tmp_path: Path):
+    with runtime(home, app="limit_tasks", workers=2) as rt:
+        infos = [rt.start(tasks.one, str(tmp_path), n < 3) for n in range(6)]
+        for number in range(3):
+            until(lambda n=number: len(tasks.begins(tasks.lines(tmp_path))) > n, PATIENCE)
+            running = until(lambda: next((info for info in infos if info.status().worker_pid), None), PATIENCE)
+            pid = running.status().worker_pid
+            kill_worker(running)
+            running.cancel()
+            tasks.note(str(tmp_path), f"dead {pid}")
+        for info in infos[3:]:
+            info.wait(timeout=PATIENCE)
+    assert most_at_once(tasks.lines(tmp_path))["one"] == 1
+
+
+def test_limits_hold_over_the_death_of_supervisors(home: Path, tmp_path: Path):
+    with runtime(home, app="limit_tasks", workers=2) as rt:
+        infos = rt.start_many(tasks.five, [(str(tmp_path),) for _ in range(18)])
+        for begun in (2, 7, 12):
+            until(lambda n=begun: len(tasks.begins(tasks.lines(tmp_path))) > n, PATIENCE)
+            kill_supervisor(rt)
+        for info in infos:
+            info.wait(timeout=PATIENCE)
+    begins = tasks.begins(tasks.lines(tmp_path))
+    assert len(begins) >= 18
+    rate = Rate(5, per=1)
+    for first, at in enumerate(begins):
+        assert sum(1 for other in begins[first:] if other < at + rate.per) <= rate.count
+
+
+def test_a_drain_leaves_no_place_behind(home: Path, tmp_path: Path):
+    with runtime(home, app="limit_tasks", workers=2, drain=0.5) as rt:
+        infos = rt.start_many(tasks.two, [(str(tmp_path), 30.0) for _ in range(6)])
+        until(lambda: len(tasks.begins(tasks.lines(tmp_path))) == 2, PATIENCE)
+        (limit,) = [info for info in rt.limits() if info.name.endswith(":two")]
+        assert (limit.used, limit.waiting) == (2, 4)
+        rt.stop_supervisor()
+        until(lambda: len(tasks.begins(tasks.lines(tmp_path))) == 4, PATIENCE)
+        assert rt.run(tasks.free, 7, timeout=PATIENCE) == 7
+        for info in infos:
+            info.cancel()
+            info.wait(timeout=PATIENCE)
+        assert {info.used for info in rt.limits()} == {0}
