@@ -79,7 +79,7 @@ def _limits(
 def _set_limit(
     client: ReconnectingClient, deadline: Deadline, name: str, numbers: dict[str, Any]
 ) -> Steps[None]:
-    yield from client.ask(deadline, Ask.SET_LIMIT, name, numbers)
+    yield from client.ask(deadline, Ask.LIMIT, name, numbers)
 
 
 def infos_of(states: Any, waiting: Counter[int]) -> list[LimitInfo]:

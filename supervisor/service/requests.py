@@ -64,7 +64,7 @@ NEED_APP = frozenset(
         Ask.BRANCH,
         Ask.TRIGGERS,
         Ask.LIMITS,
-        Ask.SET_LIMIT,
+        Ask.LIMIT,
     }
 )
 #: Least number of quick tasks in one START that is acknowledged late while more than 8,192 tasks are ready.
@@ -161,7 +161,7 @@ class Service:
             Ask.ACCESS: self._access,
             Ask.TRIGGERS: self._triggers,
             Ask.LIMITS: self._limits,
-            Ask.SET_LIMIT: self._set_limit,
+            Ask.LIMIT: self._set_limit,
         }
 
     # --- connections ---

@@ -115,7 +115,7 @@ class Ask(IntEnum):
 
     The id may be left out; with it only the limit at which that task waits.
     """
-    SET_LIMIT = 71
+    LIMIT = 71
     """[op, request, name, {"concurrency": …, "rate": …}]: set these numbers of a limit; with none, those declared."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -13,16 +14,10 @@ from waiting import until
 
 
 def most_at_once(notes: list[list[str]]) -> Counter[str]:
-    """The most attempts of each name that were under way at once. Those of a process that has died have no end."""
+    """The most attempts of each name that were under way at once."""
     alive: dict[str, Counter[str]] = {}
     most: Counter[str] = Counter()
     for what, name, *rest in notes:
-        if what == "dead":
-            alive = {
-                key: Counter({pid: n for pid, n in pids.items() if pid != name})
-                for key, pids in alive.items()
-            }
-            continue
         pids = alive.setdefault(name, Counter())
         pids[rest[0]] += 1 if what == "+" else -1
         most[name] = max(most[name], pids.total())
@@ -44,16 +39,22 @@ def test_a_thousand_keys(home: Path, tmp_path: Path):
 def test_no_place_is_lost_with_a_worker(home: Path, tmp_path: Path):
     with runtime(home, app="limit_tasks", workers=2) as rt:
         infos = [rt.start(tasks.one, str(tmp_path), n < 3) for n in range(6)]
+        killed: list[float] = []
         for number in range(3):
             until(lambda n=number: len(tasks.begins(tasks.lines(tmp_path))) > n, PATIENCE)
-            running = until(lambda: next((info for info in infos if info.status().worker_pid), None), PATIENCE)
-            pid = running.status().worker_pid
+            running = until(
+                lambda: next((info for info in infos if info.status().worker_pid), None), PATIENCE
+            )
+            killed.append(time.monotonic())
             kill_worker(running)
             running.cancel()
-            tasks.note(str(tmp_path), f"dead {pid}")
         for info in infos[3:]:
             info.wait(timeout=PATIENCE)
-    assert most_at_once(tasks.lines(tmp_path))["one"] == 1
+    notes = tasks.lines(tmp_path)
+    begins = tasks.begins(notes)
+    assert all(at < begins[number + 1] for number, at in enumerate(killed))
+    behind = next(number for number, line in enumerate(notes) if line[0] == "-")
+    assert most_at_once(notes[behind - 1 :])["one"] == 1
 
 
 def test_limits_hold_over_the_death_of_supervisors(home: Path, tmp_path: Path):
