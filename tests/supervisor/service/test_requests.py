@@ -122,6 +122,8 @@ GOOD: dict[Ask, list[Any]] = {
     Ask.BRANCH: ["shop", "stop"],
     Ask.ACCESS: ["remove", "nobody"],
     Ask.TRIGGERS: [],
+    Ask.LIMITS: [],
+    Ask.LIMIT: ["understudy.containers", {"concurrency": 3}],
 }
 
 
