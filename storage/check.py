@@ -10,6 +10,7 @@ from typing import Final
 
 from ..actors.errors import StoreCorrupt
 from ..actors.state import TERMINAL, State
+from .check_access import AccessCheck
 from .check_actors import ActorCheck
 from .check_events import EventCheck
 from .check_index import IndexCheck
@@ -132,6 +133,7 @@ class _Rows:
         self._events()
         self._schedules()
         self._items()
+        self._access()
         self._index_and_counts()
         self._tell(self._total)
         if self._unlisted:
@@ -279,6 +281,12 @@ class _Rows:
         items = ItemCheck(self._snapshot, self._exists)
         for key, row in self._walk(Table.ITEMS):
             for problem in items.problems(key, row):
+                self._problem(problem)
+
+    def _access(self) -> None:
+        access = AccessCheck()
+        for key, row in self._walk(Table.META):
+            for problem in access.problems(key, row):
                 self._problem(problem)
 
     def _index_and_counts(self) -> None:

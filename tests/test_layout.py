@@ -27,6 +27,8 @@ EXTRAS = {
 
 #: Modules without a test module of their own, and where they are tested.
 UNTESTED = {
+    "storage/check_access.py": "tests/supervisor/client/test_access_calls.py: the check there",
+    "supervisor/cli/display/token_table.py": "tests/supervisor/cli/commands/test_tokens.py",
     "storage/access_reader.py": "tests/supervisor/client/test_access_calls.py: every call there reads by it",
     "storage/tables/access_rows.py": "tests/supervisor/client/test_access_calls.py",
     "supervisor/client/granting.py": "tests/supervisor/client/test_access_calls.py: every call there is one of its",
@@ -39,7 +41,6 @@ UNTESTED = {
     "supervisor/web/problems.py": "tests/supervisor/web: every refusal there is one",
     "supervisor/web/server.py": "tests/supervisor/web: every request there comes to it",
     "supervisor/web/tokens.py": "tests/supervisor/web/test_identity.py: every identity there is found by it",
-    "supervisor/web/connection.py": "tests/supervisor/web: every request there comes over one",
     "supervisor/web/failed_logins.py": "tests/supervisor/web/test_identity.py",
     "supervisor/web/login.py": "tests/supervisor/web/test_identity.py: the sessions there begin with it",
     "supervisor/client/declared.py": "tests/supervisor/web/dashboard/test_routes.py: the forms that start tasks there",

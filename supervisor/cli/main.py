@@ -28,6 +28,8 @@ COMMANDS: Final = {
     "streams": "commands.events",
     "schedules": "commands.schedules",
     "limits": "commands.limits",
+    "token": "commands.tokens",
+    "audit": "commands.tokens",
     "ps": "commands.tasks",
     "stats": "commands.stats",
     "errors": "commands.stats",

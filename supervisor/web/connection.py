@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+import fcntl
+import socket
+import sys
+import termios
+from typing import Any, Final
 
 import h11
 from uvicorn.config import Config
@@ -11,6 +15,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from ..web_settings import WebSettings
+
+#: Bytes that the kernel keeps for one client.
+SEND_BUFFER: Final = 128 * 1024
 
 
 class Connections(ServerState):
@@ -52,6 +59,8 @@ class GuardedConnection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """See asyncio."""
         super().connection_made(transport)
+        # Linux lets it grow to megabytes, in which nobody sees whether the client reads.
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         if not self.server_state.make_room():
             self.drop()
             return
@@ -112,15 +121,24 @@ class GuardedConnection(H11Protocol):
             self._header_timer = None
 
     def _watch_reader(self) -> None:
-        self._unsent = self.transport.get_write_buffer_size()
+        self._unsent = self._left()
         self._stall_timer = self.loop.call_later(self._limits.stall_timeout, self._look_at_reader)
 
     def _look_at_reader(self) -> None:
         # One that reads slowly is no reader that stands still.
-        if self.transport.get_write_buffer_size() >= self._unsent:
+        if self._left() >= self._unsent:
             self.drop()
         else:
             self._watch_reader()
+
+    def _left(self) -> int:
+        """Bytes that the client has not taken: ours, and those that the kernel keeps for it, which are megabytes."""
+        left = self.transport.get_write_buffer_size()
+        try:
+            queued = fcntl.ioctl(self.transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(4))
+        except OSError:
+            return left
+        return left + int.from_bytes(queued, sys.byteorder)
 
     def _forget_timers(self) -> None:
         self._cancel_header_timer()

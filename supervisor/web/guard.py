@@ -89,6 +89,15 @@ class Guard:
     def _look(self, scope: Scope) -> None:
         scope.setdefault("state", {})
         headers = Headers(scope=scope)
+        size = sum(len(name) + len(value) for name, value in scope["headers"])
+        # What comes in one piece is parsed before its size is known.
+        if (
+            size + len(scope.get("raw_path") or b"") + len(scope["query_string"])
+            > self._settings.header_bytes
+        ):
+            raise Refused(
+                431, f"the first line and the headers may have {self._settings.header_bytes:,} bytes"
+            )
         base = self._settings.base
         if base:
             # A proxy may have taken it away.

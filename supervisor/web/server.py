@@ -53,6 +53,11 @@ class WebServer:
             )
         )
 
+    @property
+    def open_connections(self) -> int:
+        """How many connections are open."""
+        return len(self._connections.connections)
+
     async def stop(self) -> None:
         """Take no more connections, let requests end, and close what is left. The sockets stay open elsewhere."""
         for server in self._servers:

@@ -9,7 +9,9 @@ import pytest
 from call_tasks import add
 from understudy import InvalidOption
 from understudy.actors.access import AuditEntry, Role, digest, read_watch, token_id
-from understudy.storage.tables.access_rows import KEPT
+from understudy.storage.check_access import AccessCheck
+from understudy.storage.tables.access_rows import KEPT, KEY, audit_key, token_key
+from understudy.storage.tables.schema import Table
 from understudy.testing import InlineRuntime
 
 
@@ -98,3 +100,17 @@ def test_a_token_for_one_task_is_checked(rt: InlineRuntime):
 
 def test_there_is_no_web_process(rt: InlineRuntime):
     assert rt.web_url is None
+
+
+def test_damaged_rows_are_found_and_can_be_removed(rt: InlineRuntime):
+    rt.add_token("ci")
+    rt.record_audit([AuditEntry(1.0, "ci", "", "", "x", "", "")])
+    (token,) = rt.tokens()
+    check = AccessCheck()
+    key = token_key(token.id)
+    with rt._reader._read() as snapshot:
+        rows = list(snapshot.rows(Table.META))
+    assert [problem for row in rows for problem in check.problems(*row)] == []
+    assert list(AccessCheck().problems(key, b"\x93abc"))
+    assert list(AccessCheck().problems(audit_key(b"x" * 12), b"\x93abc"))
+    assert list(AccessCheck().problems(KEY, b"short"))
