@@ -31,6 +31,8 @@ class Access:
         self._store: Store = commits.store
         #: How many entries the audit has; None before the first one is written.
         self._entries: int | None = None
+        #: The time of the last entry that was made here.
+        self._noted = 0.0
 
     def key(self) -> bytes:
         """The key that signs sessions and tokens for one task. It is made when it is first needed."""
@@ -105,7 +107,8 @@ class Access:
             self._enter(mark, AuditEntry(time, *texts))
 
     def _note(self, action: str, what: str) -> None:
-        now = self._clock.time()
+        # Entries of one instant stay in their order.
+        self._noted = now = max(self._clock.time(), self._noted + 1e-5)
         entry = AuditEntry(now, "local user", "", "admin", f"{action} {what}", "ok", "")
         self._enter(access_rows.audit_mark(now, os.urandom(4)), entry)
 
