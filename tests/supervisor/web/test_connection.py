@@ -191,6 +191,6 @@ def test_a_reader_that_stands_still_is_dropped_and_a_slow_one_is_not():
                 data = await loop.sock_recv(slow, 1_000_000)
                 assert data
                 read += len(data)
-        await server.stop()
+            await server.stop()
 
     asyncio.run(asyncio.wait_for(story(), 30))
