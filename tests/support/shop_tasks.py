@@ -9,9 +9,7 @@ from understudy import (
     Event,
     Fail,
     checkpoint,
-    cron,
     emit,
-    every,
     on,
     progress,
     publish,
@@ -92,24 +90,6 @@ def hostile(text: str) -> str:
     publish("item", text)
     emit("hostile.event", {"text": text, text: 1})
     raise RuntimeError(text)
-
-
-@cron("0 9 * * mon-fri", tz="Europe/Zurich")
-@task
-def report() -> None: ...
-
-
-@every(3600)
-def sweep() -> None: ...
-
-
-@task
-def keeps(value: int) -> int:
-    publish("part", value)
-    checkpoint({"value": value})
-    if receive() is None:
-        return value
-    raise ValueError(value)
 
 
 class Basket(Actor):

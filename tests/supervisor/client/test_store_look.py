@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shop_tasks import keeps
+from kept_tasks import keeps
 from understudy import State
 from understudy.supervisor.client.store_look import StoreLook
 from understudy.testing import InlineRuntime

@@ -38,7 +38,7 @@ class Stage:
     """A shop in which everything has happened that a page can show."""
 
     def __init__(self, home: Path, *, filled: bool = True) -> None:
-        self.rt = Runtime(home, app="shop_tasks", workers=2 if filled else 1, web="127.0.0.1:0")
+        self.rt = Runtime(home, app="shop_schedules", workers=2 if filled else 1, web="127.0.0.1:0")
         url = self.rt.web_url
         assert url is not None
         self.url = url
@@ -58,8 +58,8 @@ class Stage:
         rt.actor(shop.Basket, "ada").proxy().add("A-17").get(timeout=30)
         rt.emit("nobody.cares", {"sku": "A-17"})
         rt.schedule(shop.later, 7, after=5000, key=f"later/{EVIL[:12]}")
-        rt.run_schedule("shop_tasks:sweep")
-        rt.pause_schedule("shop_tasks:report")
+        rt.run_schedule("shop_schedules:sweep")
+        rt.pause_schedule("shop_schedules:report")
         for each in (order, hostile):
             rt.wait(each, timeout=30)
         until(lambda: rt.status(running).checkpoint_time, message="the stocktake has counted")
@@ -77,7 +77,7 @@ class Stage:
             "log": f"/tasks/{hostile.id}/log",
             "errors": "/errors",
             "schedules": "/schedules",
-            "schedule": "/schedules/shop_tasks:sweep",
+            "schedule": "/schedules/shop_schedules:sweep",
             "events": "/events",
             "event": f"/events/{event.id}",
             "streams": "/streams",
@@ -269,14 +269,16 @@ class TestPages:
 
     def test_schedule(self, stage: Stage, plain: Watched):
         page = plain.page
-        page.goto(f"{plain.url}/schedules/shop_tasks:report")
+        page.goto(f"{plain.url}/schedules/shop_schedules:report")
         page.click("button:text('Resume')")
-        assert stage.rt.schedule_info("shop_tasks:report").state == "active"
+        assert stage.rt.schedule_info("shop_schedules:report").state == "active"
         page.click("button:text('Pause')")
-        assert stage.rt.schedule_info("shop_tasks:report").state == "paused"
+        assert stage.rt.schedule_info("shop_schedules:report").state == "paused"
         page.click("button:text('Run now')")
-        assert stage.rt.wait(page.url.rpartition("/")[2], timeout=30).trigger.schedule == "shop_tasks:report"
-        page.goto(f"{plain.url}/schedules/shop_tasks:report")
+        assert (
+            stage.rt.wait(page.url.rpartition("/")[2], timeout=30).trigger.schedule == "shop_schedules:report"
+        )
+        page.goto(f"{plain.url}/schedules/shop_schedules:report")
         page.fill("[name=start]", "2026-03-02T00:00")
         page.fill("[name=end]", "2026-03-04T00:00")
         page.click("button:text('Backfill')")
