@@ -10,7 +10,7 @@ import pytest
 import browsers
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
     with browsers.browser() as browser:
         yield browser
