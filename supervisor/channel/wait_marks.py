@@ -82,8 +82,9 @@ class WaitMarks:
         self._write(place, id + bytes((state,)))
 
     def _write(self, place: int, mark: bytes) -> None:
-        if place < MARKS and self._map is not None:
-            self._map[place * SIZE : (place + 1) * SIZE] = mark
+        memory = self._map
+        if place < MARKS and memory is not None:
+            memory[place * SIZE : (place + 1) * SIZE] = mark
 
     def dup(self) -> int:
         """A descriptor of the same memory for the worker's side."""
@@ -112,6 +113,9 @@ class WaitMarks:
 
     def close(self) -> None:
         """Give up this side."""
+        memory, self._map = self._map, None
+        if memory is not None:
+            memory.close()  # it has a descriptor of its own
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1

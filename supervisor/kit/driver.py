@@ -37,8 +37,10 @@ class Driver:
         self.relay.on_crash = _crash
         #: Those of the program, the supervisor and the workers that are alive, in this order.
         self.loops: list[VirtualLoop] = []
-        #: Loops of the dead. Their timers and coroutines must never go on.
-        self.dead: list[VirtualLoop] = []
+        #: Loops that were buried since the driver last looked.
+        self._buried: list[VirtualLoop] = []
+        #: Loops of the dead that have coroutines, which must not go on before the end.
+        self._dead: list[VirtualLoop] = []
         #: Called when nothing is left to do; whether it has found something.
         self.on_quiet: Callable[[], bool] = lambda: False
         #: Called when a crash point was reached in this loop.
@@ -61,7 +63,7 @@ class Driver:
         """A loop that is not driven any more."""
         if loop in self.loops:
             self.loops.remove(loop)
-            self.dead.append(loop)
+            self._buried.append(loop)
 
     def post(self, loop: VirtualLoop, callback: Callable[..., object], *args: Any) -> None:
         """Have the loop call this, in a context of its own."""
@@ -149,6 +151,12 @@ class Driver:
     def _settle(self) -> None:
         while self._run_all() or self.on_quiet():
             pass
+        while self._buried:
+            loop = self._buried.pop()
+            if asyncio.all_tasks(loop):
+                self._dead.append(loop)
+            else:
+                loop.close()  # it has descriptors, and a test may crash a thousand times
 
     def _run_all(self) -> bool:
         """Run every loop until none has anything to do; whether there was anything."""
@@ -196,10 +204,10 @@ class Driver:
 
     def _close_all(self) -> None:
         self.relay.close()
-        for loop in (*self.loops, *self.dead):
-            _close(loop)
-        self.loops.clear()
-        self.dead.clear()
+        for loops in (self.loops, self._buried, self._dead):
+            for loop in loops:
+                _close(loop)
+            loops.clear()
 
 
 def _outside(function: Callable[[], T]) -> T:

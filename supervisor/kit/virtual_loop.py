@@ -34,16 +34,25 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def call_soon(  # type: ignore[override]  # typeshed's has a variadic generic
         self, callback: Any, *args: Any, context: Context | None = None
     ) -> asyncio.Handle:
-        """See asyncio."""
+        """See asyncio. A closed loop drops what the code of the dead asks of it."""
+        if self.is_closed():
+            return self._dropped(callback, args)
         self._asked = True
         return super().call_soon(callback, *args, context=context)
 
     def call_soon_threadsafe(  # type: ignore[override]  # as above
         self, callback: Any, *args: Any, context: Context | None = None
     ) -> asyncio.Handle:
-        """See asyncio."""
+        """See `call_soon`."""
+        if self.is_closed():
+            return self._dropped(callback, args)
         self._asked = True
         return super().call_soon_threadsafe(callback, *args, context=context)
+
+    def _dropped(self, callback: Any, args: tuple[Any, ...]) -> asyncio.Handle:
+        handle = asyncio.Handle(callback, args, self)
+        handle.cancel()
+        return handle
 
     def call_later(  # type: ignore[override]  # as above
         self, delay: float, callback: Any, *args: Any, context: Context | None = None

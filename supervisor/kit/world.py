@@ -69,9 +69,7 @@ class World:
         try:
             driver.call_inside(self.loop, self._boot)
         except Crash:
-            driver.bury(self.loop)
-            for worker in self.workers.values():
-                worker.end()
+            self.die()
             raise
 
     def _boot(self) -> None:
@@ -123,6 +121,8 @@ class World:
         for worker in self.workers.values():
             worker.end()
         self.driver.bury(self.loop)
+        for seat in self.pool.seats:
+            seat.channel.close()
 
     def cut(self) -> None:
         """Tell those that are connected."""

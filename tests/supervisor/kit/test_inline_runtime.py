@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import warnings
 from collections.abc import Iterator
@@ -164,6 +165,19 @@ def test_a_send_that_meets_a_crash_says_so(rt: InlineRuntime) -> None:
         rt.send(info, 1)
     rt.close_mailbox(info)
     assert rt.result(info) == []
+
+
+def test_a_crash_leaves_no_descriptor_behind(rt: InlineRuntime) -> None:
+    rt.start(app.collect)
+    rt.crash()
+    rt.settle()
+    before = len(os.listdir("/proc/self/fd"))
+    for point in ("", "recover.before", "recover.after"):
+        if point:
+            rt.crash_at(point)
+        rt.crash()
+        rt.settle()
+        assert len(os.listdir("/proc/self/fd")) == before
 
 
 @pytest.mark.parametrize("side", ["before", "after"])
