@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from unittest.mock import patch
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precondition, rule
 
-from understudy.supervisor.tasks import ready_queue
 from understudy.supervisor.tasks.ready_queue import ReadyQueue
 
 WINDOW, LOW, CHUNK = 8, 3, 4
@@ -41,10 +39,8 @@ class LaneMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.sizes = patch.multiple(ready_queue, LOW=LOW, CHUNK=CHUNK)
-        self.sizes.start()
         self.disk = Disk()
-        self.lane = ReadyQueue(self.disk.read_after, WINDOW)
+        self.lane = ReadyQueue(self.disk.read_after, WINDOW, LOW, CHUNK)
         #: What stands in the lane.
         self.model: set[bytes] = set()
         #: Changes that are to be written, and those on their way to disk: key -> whether a row is there afterwards.
@@ -59,7 +55,6 @@ class LaneMachine(RuleBasedStateMachine):
             self.model.discard(found)
             rest.append(found)
             self.dirty[found] = False
-        self.sizes.stop()
         assert not self.model, f"lost: {self.model}"
         assert rest == sorted(rest)
 
