@@ -8,6 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precondition, rule
 
+from understudy.supervisor.tasks import ready_queue
 from understudy.supervisor.tasks.ready_queue import ReadyQueue
 
 WINDOW, LOW, CHUNK = 8, 3, 4
