@@ -20,26 +20,14 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
-from ...actors.errors import InvalidOption
-from ...actors.qualified_names import some_of
-from ...actors.task.limit import Rate, checked_concurrency
-from ...storage.tables.limit_rows import (
-    SET,
-    WINDOW,
-    WindowRow,
-    pack_set,
-    pack_window,
-    set_key,
-    set_name,
-    unpack_set,
-    unpack_window,
-    window_key,
-)
+from ...actors.task.limit import Rate
+from ...storage.tables.limit_rows import WINDOW, WindowRow, pack_window, unpack_window, window_key
 from ...storage.tables.record import Record
 from ...storage.tables.schema import Lane, Table, after_prefix, live_id, live_key, ready_sort
 from .catalog import TaskCatalog
 from .commit_loop import CommitLoop
-from .gate_group import GateGroup, LimitNumbers
+from .gate_group import GateGroup
+from .limits import LimitNumbers, Limits
 from .live_task import LiveTask
 from .ready_queue import START, ReadyQueue
 from .turn_queue import TurnQueue
@@ -102,7 +90,7 @@ class Gate:
         self._stand = stand
         #: Asks for a turn.
         self.turn: Callable[[], None] = lambda: None
-        self._numbers: dict[str, LimitNumbers] = {}
+        self._limits = Limits(commits, declared)
         self._groups: dict[tuple[str, str | None], GateGroup] = {}
         self._by_sort: dict[int, GateGroup] = {}
         self._eager: deque[GateGroup] = deque()
@@ -125,21 +113,12 @@ class Gate:
     # --- the limits ---
 
     def _load(self) -> None:
-        for key, row in self._commits.scan(Table.ACTORS, SET, after_prefix(SET)):
-            try:
-                concurrency, rate = unpack_set(row)
-                given = None if rate is None else Rate(*rate)
-            except (ValueError, TypeError, InvalidOption):
-                continue  # `understudy check` tells of it
-            numbers = self._numbers_of(set_name(key))
-            numbers.set = concurrency, given
-            numbers.settle()
         now, mono = self._commits.clock.time(), self._loop.time()
         for _, row in self._commits.scan(Table.ACTORS, WINDOW, after_prefix(WINDOW)):
             try:
                 window = unpack_window(row)
             except ValueError:
-                continue
+                continue  # `understudy check` tells of it
             group = self._group(window.name, window.key)
             for at in window.times:
                 group.window.times.append(mono - max(0.0, now - at))
@@ -151,33 +130,12 @@ class Gate:
 
     def declare(self) -> None:
         """The app's limits may have changed."""
-        for name, limit in self._declared.all_limits().items():
-            numbers = self._numbers_of(name)
-            if numbers.declared != limit:
-                numbers.declared = limit
-                numbers.settle()
-                self._look_at_all(numbers)
+        for numbers in self._limits.declare():
+            self._look_at_all(numbers)
 
     def set_numbers(self, name: str, given: Mapping[str, Any]) -> None:
-        """Set `concurrency` and `rate` of a limit, or one of them; with neither, those that are declared hold again."""
-        numbers = self._numbers.get(name)
-        if numbers is None or (numbers.declared is None and given):
-            known = sorted(name for name, each in self._numbers.items() if each.declared is not None)
-            raise InvalidOption(
-                f"no task has the limit {name!r:.80}; the limits are {some_of(str(name), known) or 'none'}"
-            )
-        if not given:
-            numbers.set = None
-            self._commits.delete(Table.ACTORS, set_key(name))
-        else:
-            concurrency = checked_concurrency(given.get("concurrency", numbers.concurrency))
-            new_rate = given.get("rate", numbers.rate)
-            rate = None if new_rate is None else Rate.of(new_rate)
-            numbers.set = concurrency, rate
-            packed = pack_set((concurrency, None if rate is None else (rate.count, rate.per)))
-            self._commits.put(Table.ACTORS, set_key(name), packed)
-        numbers.settle()
-        self._look_at_all(numbers)
+        """See `Limits.set`."""
+        self._look_at_all(self._limits.set(name, given))
         self.turn()
 
     def states(self) -> list[GroupState]:
@@ -185,9 +143,8 @@ class Gate:
         now = self._loop.time()
         states = [self._state_of(group, now) for group in self._groups.values()]
         there = {state.name for state in states}
-        for name, numbers in self._numbers.items():
-            if name not in there and numbers.declared is not None:
-                states.append(self._state_of(self._new_group(numbers, None), now))
+        unused = (numbers for numbers in self._limits.declared() if numbers.name not in there)
+        states.extend(self._state_of(self._new_group(numbers, None), now) for numbers in unused)
         return sorted(states, key=lambda state: (state.name, state.key or ""))
 
     def state_of(self, task: LiveTask) -> GroupState | None:
@@ -212,12 +169,6 @@ class Gate:
             sum(_waits_on_disk(task) for task in group.holders.values()),
         )
 
-    def _numbers_of(self, name: str) -> LimitNumbers:
-        numbers = self._numbers.get(name)
-        if numbers is None:
-            numbers = self._numbers[name] = LimitNumbers(name)
-        return numbers
-
     # --- groups ---
 
     def group_of(self, record: Record, args: bytes | None) -> GateGroup | None:
@@ -229,7 +180,7 @@ class Gate:
 
     def _group(self, name: str, key: str | None) -> GateGroup:
         group = self._groups.get((name, key))
-        return self._current(self._new_group(self._numbers_of(name), key)) if group is None else group
+        return self._current(self._new_group(self._limits.of(name), key)) if group is None else group
 
     def _current(self, group: GateGroup) -> GateGroup:
         """The group in memory for this name and key: this one, unless there is another, if there is room."""

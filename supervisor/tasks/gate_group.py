@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ...actors.task.limit import Limit, Rate
 from ...storage.tables.limit_rows import gate_sort
 from ..rules.rate_window import RateWindow
 from .ready_queue import ReadyQueue
@@ -12,27 +11,8 @@ from .ready_queue import ReadyQueue
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .limits import LimitNumbers
     from .live_task import LiveTask
-
-
-class LimitNumbers:
-    """The numbers of one limit: as declared, unless others were set."""
-
-    __slots__ = ("concurrency", "declared", "name", "rate", "set")
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.declared: Limit | None = None
-        self.set: tuple[int | None, Rate | None] | None = None
-        self.concurrency: int | None = None
-        self.rate: Rate | None = None
-
-    def settle(self) -> None:
-        """Work out the numbers in force."""
-        if self.set is not None:
-            self.concurrency, self.rate = self.set
-        elif self.declared is not None:
-            self.concurrency, self.rate = self.declared.concurrency, self.declared.rate
 
 
 class GateGroup:

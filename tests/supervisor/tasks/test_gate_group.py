@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from understudy import Limit, Rate
-from understudy.supervisor.tasks.gate_group import GateGroup, LimitNumbers
+from understudy.supervisor.tasks.gate_group import GateGroup
+from understudy.supervisor.tasks.limits import LimitNumbers
 
 
 def test_numbers_that_were_set_come_before_those_declared():
