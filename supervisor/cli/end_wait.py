@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final
 from ...actors.ids import id_bytes
 from ...storage.reader import Reader
 from ..client.views import view
-from .display import screen, task_text, units
+from ..text import units
+from .display import screen, task_text
 
 if TYPE_CHECKING:
     from ..client.runtime import Runtime

@@ -13,7 +13,7 @@ from click.shell_completion import CompletionItem
 
 from ...actors.ids import id_text
 from ...actors.state import State
-from .display import units
+from ..text import units
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -19,10 +19,10 @@ from ....actors.task.handles import TaskRecord
 from ....storage.actor_reader import ActorName
 from ....storage.reader import Reader
 from ...client.views import DeadLetter, attributes_of, dead_letter, view
-from ...text import value_json
+from ...text import units, value_json
 from .. import lookup
 from ..command import LazyGroup, command
-from ..display import screen, task_text, units
+from ..display import screen, task_text
 from ..params import ACTOR, check_quiet, json_option, limit_option, quiet_option
 from ..session import current
 from .tasks import arguments_of, note_absence, note_code, waits_for, with_ids

@@ -15,9 +15,10 @@ from ....actors.events.stream import Stream, StreamInfo
 from ....actors.ids import id_bytes, id_text
 from ....storage.reader import Reader
 from ...client.event_calls import record_of, stream_in, stream_info
+from ...text import units
 from .. import lookup
 from ..command import LazyGroup, command
-from ..display import screen, units
+from ..display import screen
 from ..params import JSON, check_quiet, json_option, limit_option, quiet_option
 from ..session import current
 

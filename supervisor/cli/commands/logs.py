@@ -14,10 +14,10 @@ from ....actors.ids import id_text
 from ....actors.state import TERMINAL
 from ....storage.reader import LogLine, Reader
 from ...home import Home
-from ...text import escape
+from ...text import escape, units
 from .. import lookup
 from ..command import command
-from ..display import screen, units
+from ..display import screen
 from ..params import id_argument, json_option
 from ..session import current
 

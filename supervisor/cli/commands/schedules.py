@@ -11,8 +11,9 @@ import click
 from ....actors.schedules.definition import MOST_TIMES
 from ....actors.schedules.info import Occurrence, ScheduleInfo
 from ...client.schedule_calls import STATES, history_of, info_of, next_times, row_of
+from ...text import units
 from ..command import LazyGroup, command
-from ..display import screen, units
+from ..display import screen
 from ..params import MOMENT, check_quiet, json_option, limit_option, quiet_option
 from ..session import current
 

@@ -107,7 +107,7 @@ def errors(window: float, tasks: Sequence[str], limit: int, as_json: bool) -> No
     if found.total > len(found):
         screen.note(f"… and more: these are {len(found):,} of {found.total:,} causes, see --limit")
     if found.stopped:
-        from ..display import units
+        from ...text import units
 
         screen.note(
             f"failures before {units.local(found.looked_back_to)} are not counted; ask for a shorter --window"

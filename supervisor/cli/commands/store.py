@@ -12,9 +12,9 @@ from ....storage.backup import backup as write_backup
 from ....storage.backup import compact_offline
 from ....storage.file.names import store_file
 from ....storage.tables.schema import Table
-from ...text import escape
+from ...text import escape, units
 from ..command import command
-from ..display import screen, units
+from ..display import screen
 from ..exit_codes import ExitCode
 from ..params import json_option
 from ..session import current

@@ -22,11 +22,11 @@ from ....storage.reader import Reader
 from ....storage.tables.record import Record
 from ...client.outcomes import attempts
 from ...client.views import ended_error, view
-from ...text import escape, value_json
+from ...text import escape, units, value_json
 from ...wire.error_codec import info_of
 from .. import lookup
 from ..command import command
-from ..display import screen, task_text, units
+from ..display import screen, task_text
 from ..end_wait import await_end
 from ..exit_codes import ExitCode
 from ..failures import CliError

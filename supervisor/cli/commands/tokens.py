@@ -9,8 +9,9 @@ from typing import Any, Final, Literal
 import click
 
 from ....actors.access import AuditEntry, Role, TokenInfo
+from ...text import units
 from ..command import LazyGroup, command
-from ..display import screen, units
+from ..display import screen
 from ..exit_codes import ExitCode
 from ..failures import CliError
 from ..params import DURATION, json_option, limit_option

@@ -8,8 +8,9 @@ from typing import Any, Final
 import click
 
 from ....actors.trees.status import ChildStatus, TreeStatus
+from ...text import units
 from ..command import LazyGroup, command
-from ..display import screen, units
+from ..display import screen
 from ..params import json_option
 from ..session import current
 from .live import SAMPLE, Stage

@@ -11,10 +11,10 @@ from ....actors.events.entry import WatchEntry
 from ....actors.ids import id_text
 from ....actors.state import State
 from ...client.watch import Watch
-from ...text import escape, value_json
+from ...text import escape, units, value_json
 from .. import lookup
 from ..command import command
-from ..display import screen, units
+from ..display import screen
 from ..exit_codes import ExitCode
 from ..params import id_argument, json_option
 from ..session import current

@@ -10,8 +10,8 @@ from rich.text import Text
 
 from ....actors.errors import ErrorInfo
 from ....actors.task.handles import TaskRecord
-from ...text import escape, value_json
-from . import task_table, task_text, units
+from ...text import escape, units, value_json
+from . import task_table, task_text
 
 
 def actors(rows: Sequence[tuple[str, TaskRecord]], width: int, now: float) -> Table:

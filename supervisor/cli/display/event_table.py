@@ -11,8 +11,8 @@ from rich.text import Text
 from ....actors.events.event import EventRecord
 from ....actors.events.stream import Stream, StreamInfo, StreamNode
 from ....actors.state import State
-from ...text import escape, value_json
-from . import task_table, units
+from ...text import escape, units, value_json
+from . import task_table
 
 
 def events(rows: Sequence[tuple[EventRecord, Sequence[str | None]]], width: int, now: float) -> Table:

@@ -8,8 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ....actors.task.limits_info import LimitInfo
-from ...text import escape
-from . import task_table, units
+from ...text import escape, units
+from . import task_table
 
 
 def limits(rows: Sequence[LimitInfo], width: int) -> Table:

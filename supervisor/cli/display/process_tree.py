@@ -10,8 +10,8 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from ...text import escape
-from . import task_table, task_text, units
+from ...text import escape, units
+from . import task_table, task_text
 from .process_usage import ProcessUsage
 
 _NOTHING: Final = ProcessUsage()

@@ -9,8 +9,8 @@ from rich.text import Text
 
 from ....actors.schedules.definition import Definition
 from ....actors.schedules.info import Occurrence, ScheduleInfo
-from ...text import escape
-from . import task_table, units
+from ...text import escape, units
+from . import task_table
 
 
 def schedules(rows: Sequence[ScheduleInfo], width: int, now: float) -> Table:

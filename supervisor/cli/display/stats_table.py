@@ -10,8 +10,8 @@ from rich.text import Text
 
 from ....actors.state import State
 from ....actors.task.outcomes import ErrorGroup, TaskStats, Times
-from ...text import escape
-from . import task_table, task_text, units
+from ...text import escape, units
+from . import task_table, task_text
 
 _TIMES: Final = ("p50", "p90", "p99")
 

@@ -8,8 +8,8 @@ from rich.text import Text
 from rich.tree import Tree
 
 from ....actors.trees.status import ChildStatus, TreeStatus
-from ...text import escape
-from . import task_text, units
+from ...text import escape, units
+from . import task_text
 
 _STYLES: Final = {
     "running": "green",

@@ -13,8 +13,8 @@ from rich.text import Text
 from ....actors.state import State
 from ....actors.task.handles import TaskRecord
 from ....actors.task.outcomes import TaskAttempt
-from ...text import escape, value_json
-from . import task_text, units
+from ...text import escape, units, value_json
+from . import task_text
 
 STYLES: Final[dict[State, str]] = {
     State.QUEUED: "cyan",

@@ -9,8 +9,7 @@ from ....actors.state import State
 from ....actors.task.handles import Progress, TaskRecord
 from ....actors.task.outcomes import TaskAttempt
 from ....actors.task.trigger import TASK
-from ...text import escape
-from . import units
+from ...text import escape, units
 
 #: Characters of an id that lists show: its last group. The first ones tell the time, so ids of one minute share them.
 ID_SHOWN: Final = 12

@@ -8,8 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ....actors.access import AuditEntry, TokenInfo
-from ...text import escape
-from . import task_table, units
+from ...text import escape, units
+from . import task_table
 
 
 def tokens(rows: Sequence[TokenInfo], width: int, now: float) -> Table:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -12,13 +13,16 @@ from typing import Any, Final
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from ...text import escape, value_json
+from ...text import escape, units, value_json
 
 FOLDER: Final = Path(__file__).parent
 STATIC: Final = FOLDER / "static"
 
 SHOWN: Final = 20_000
 """Characters of one value on a page."""
+
+#: Between a number and its unit, and between a unit and the next number.
+_WORD: Final = re.compile(r"(?<=\d)(?=[a-z])|(?<=[a-z])(?=\d)")
 
 
 def visible(value: Any) -> Any:
@@ -71,34 +75,14 @@ def duration(seconds: float | None) -> str:
     """A duration in at most two units: 120 ms, 3.4 s, 5 m 12 s, 3 h 05 m, 2 d 03 h."""
     if seconds is None or not math.isfinite(seconds):
         return "–"
-    thousandths = int(max(seconds, 0.0) * 1000 + 1e-3)
-    if thousandths == 0 and seconds > 0:
+    if 0 < seconds < 0.001:
         return f"{seconds * 1e6:.0f} µs"
-    if thousandths < 1000:
-        return f"{thousandths} ms"
-    if thousandths < 10_000:
-        return f"{thousandths // 100 / 10:.1f} s"
-    whole = thousandths // 1000
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} m {whole % 60:02} s"
-    if whole < 86400:
-        return f"{whole // 3600} h {whole % 3600 // 60:02} m"
-    return f"{whole // 86400} d {whole % 86400 // 3600:02} h"
+    return _WORD.sub(" ", units.duration(seconds))
 
 
 def size(count: float | None) -> str:
     """Bytes in a suitable unit."""
-    if count is None:
-        return "–"
-    if count < 1024:
-        return f"{count:.0f} B"
-    for unit in ("KiB", "MiB", "GiB"):
-        count /= 1024
-        if count < 1023.95:
-            return f"{count:.1f} {unit}"
-    return f"{count / 1024:.1f} TiB"
+    return "–" if count is None else units.size(count)
 
 
 def number(value: float | None, digits: int = 0) -> str:

@@ -4,7 +4,7 @@ from datetime import datetime
 
 import pytest
 
-from understudy.supervisor.cli.display import units
+from understudy.supervisor.text import units
 
 
 @pytest.mark.parametrize(
