@@ -179,7 +179,8 @@ class Attempts:
                 self._table.end(task, Event.CANCEL)
                 self._leave_behind(task)
             return True
-        if not task.record.cancel:
+        # Its tree may have asked it to stop, and wait for it without end.
+        if not task.record.cancel or task.attempt.kill is None:
             task.record.cancel = True
             self._table.touch(task)
             self._signal(task, task.attempt, "cancel")
@@ -188,7 +189,8 @@ class Attempts:
     def stop(self, task: LiveTask, within: float | None, *, ends: bool) -> None:
         """Stop a child of a supervision tree: for good if it `ends`, else until its tree starts it again.
 
-        It is asked as for a cancel, and killed after `within` seconds; never if that is None.
+        It is asked as for a cancel, and killed after `within` seconds. If that is None, only its timeout or a cancel
+        ends it in spite of itself.
         """
         if task.attempt is not None and not task.attempt.begun:
             seat = _seat_of(task.attempt)
@@ -212,17 +214,17 @@ class Attempts:
             self._signal(task, attempt, "cancel", within)
 
     def _time_out(self, task: LiveTask, attempt: Attempt, second_chance: bool = True) -> None:
-        if attempt.signal is not None:
+        if attempt.kill is not None:
             return
         timeout = task.options.timeout
         # Once only: on a machine so busy that every clock is late, what runs is to be stopped all the same.
         if timeout is not None and second_chance and was_paused(due_of(attempt.deadline), self._loop.time()):
             attempt.deadline = self._loop.call_later(timeout, self._time_out, task, attempt, False)
         else:
-            self._signal(task, attempt, "timeout")
+            self._signal(task, attempt, attempt.signal or "timeout")
 
     def _signal(self, task: LiveTask, attempt: Attempt, reason: str, grace: float | None = -1) -> None:
-        """Ask the task to stop, and have it killed after its grace: by default the declared one, never if it is None.
+        """Ask the task to stop, and have it killed after its grace: by default the declared one, not if it is None.
         A cancel overrides a timeout, not its clock."""
         attempt.signal = reason
         channel = attempt.seat.channel

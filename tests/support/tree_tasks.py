@@ -74,6 +74,14 @@ def late(name: str, file: str | None = None) -> None:
     sleep(60)
 
 
+@task(name="trees:shielded", timeout=None, grace=60)
+def shielded(name: str, file: str | None = None) -> None:
+    """Takes no notice of a cancel, in its waits."""
+    note(file, f"+{name}")
+    while True:
+        sleep(60, shield=True)
+
+
 @task(name="trees:stubborn", timeout=None)
 def stubborn(name: str, file: str | None = None) -> None:
     """Takes no notice of anything."""

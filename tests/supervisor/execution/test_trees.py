@@ -121,13 +121,36 @@ def test_a_tree_without_children_runs(rt: InlineRuntime):
 
 def test_a_child_that_does_not_stop_is_killed(rt: InlineRuntime):
     """By its own time, not by the grace of its task, which is a minute."""
-    tree = rt.supervise(
-        Supervisor("shop", children=[child("a", app.late.options(timeout=None), "a", shutdown=3)])
-    )
+    tree = rt.supervise(Supervisor("shop", children=[child("a", app.shielded, "a", shutdown=3)]))
     rt.settle()
     tree.stop()
+    rt.clock.advance(2.9)
+    assert tree.status().state == "stopping"
+    rt.clock.advance(0.2)
+    assert tree.status().state == "stopped"
+
+
+def waited_for(rt: InlineRuntime) -> Tree:
+    """A tree that waits without end for a child which takes no notice; the child's timeout is 30 s, its grace 1 s."""
+    unmoved = app.shielded.options(timeout=30, grace=1)
+    tree = rt.supervise(Supervisor("shop", children=[child("a", unmoved, "a", shutdown=None)]))
     rt.settle()
-    rt.clock.advance(3.1)
+    tree.stop()
+    rt.clock.advance(20)
+    assert tree.status().state == "stopping"
+    return tree
+
+
+def test_a_timeout_ends_a_child_for_which_its_tree_waits_without_end(rt: InlineRuntime):
+    tree = waited_for(rt)
+    rt.clock.advance(11.5)
+    assert tree.status().state == "stopped"
+
+
+def test_a_cancel_ends_a_child_for_which_its_tree_waits_without_end(rt: InlineRuntime):
+    tree = waited_for(rt)
+    rt.cancel(tree.info("a").id)
+    rt.clock.advance(1.5)
     assert tree.status().state == "stopped"
 
 
