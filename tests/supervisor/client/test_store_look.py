@@ -41,12 +41,14 @@ def test_bars_have_every_end_once_whatever_their_width():
                 rt.close_mailbox(info)
             rt.wait(info, timeout=10)
             rt.clock.advance(700)
+        # Handlers of failures that other modules of this process declare have run, too.
+        handled = sum(record.name != keeps.name for record in rt.list(state=State.COMPLETED))
         now = rt.clock.time()
         for seconds, width in ((3_600, 10), (3_600, 60), (21_600, 300), (86_400, 1_200), (604_800, 10_800)):
             bars = look.bars(now - seconds, now, width)
             assert [bar.start for bar in bars] == list(range(bars[0].start, bars[-1].start + 1, width))
             assert bars[0].start <= now - seconds < bars[0].start + width
-            assert sum(bar.ended[State.COMPLETED] for bar in bars) == 3, width
+            assert sum(bar.ended[State.COMPLETED] for bar in bars) == 3 + handled, width
             assert sum(bar.ended[State.FAILED] for bar in bars) == 2, width
             assert len([bar for bar in bars if bar.total]) == (
                 5 if width < 700 else len({int((now - 700 * (5 - n)) // width) for n in range(5)})
