@@ -42,7 +42,7 @@ def test_bars_have_every_end_once_whatever_their_width():
             rt.wait(info, timeout=10)
             rt.clock.advance(700)
         # Handlers of failures that other modules of this process declare have run, too.
-        handled = sum(record.name != keeps.name for record in rt.list(state=State.COMPLETED))
+        handled = sum(record.task != keeps.name for record in rt.list(state=State.COMPLETED))
         now = rt.clock.time()
         for seconds, width in ((3_600, 10), (3_600, 60), (21_600, 300), (86_400, 1_200), (604_800, 10_800)):
             bars = look.bars(now - seconds, now, width)
