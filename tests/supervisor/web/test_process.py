@@ -104,7 +104,7 @@ def test_without_the_packages_it_says_what_to_install(home: Path, monkeypatch: p
     monkeypatch.setattr(web_settings, "NEEDED", ("fastapi", "no_such_package"))
     with pytest.raises(InvalidOption, match=r"no_such_package.*pip install 'understudy\[web\]'"):
         Runtime(home, web="127.0.0.1:0")
-    with Runtime(home, workers=1) as rt:
+    with Runtime(home, app="kit_tasks", workers=1) as rt:
         assert rt.web_url is None
 
 
