@@ -74,7 +74,9 @@ class LetterBox:
             box.first, box.last = letter_seq(rows[0][0]), letter_seq(rows[-1][0])
             box.stored = box.last
             box.bytes = sum(len(letter) for _, letter in rows)
-            there = {letter_seq(key): letter for key, letter in rows[:WINDOW]}
+            # Numbers of letters that were taken back are missing, so these may be fewer than WINDOW.
+            near = ((letter_seq(key), letter) for key, letter in rows[:WINDOW])
+            there = {number: letter for number, letter in near if number < box.first + WINDOW}
             box._letters = deque(there.get(number, b"") for number in range(box.first, max(there) + 1))
             for key, letter in rows:
                 box._note_far(letter_seq(key), letter)
