@@ -105,6 +105,7 @@ class Client:
                 await asyncio.sleep(0.02)
             except SupervisorLost:
                 pass
+        await self._events.watch_in_the_calm()
 
     # --- deeds ---
 

@@ -27,9 +27,10 @@ DEEDS = [
 #: Listeners that one client has open, and schedules that it makes.
 LISTENERS = 3
 SCHEDULES = 8
-#: Entries that one watch reads, and seconds that it waits for each.
+#: Entries that one watch reads, and seconds that it waits for each: in the storm, and in the calm after it.
 ENTRIES = 30
 WAIT = 0.05
+CALM_WAIT = 2.0
 
 
 class EventDeeds:
@@ -132,10 +133,21 @@ class EventDeeds:
         if not self._watched:
             return
         what, cursors = self._chance.choice(self._watched)
-        after = self._chance.choice(cursors[-20:])
+        await self._look(what, cursors, self._chance.choice(cursors[-20:]), WAIT)
+
+    async def watch_in_the_calm(self) -> None:
+        """Until a watch has seen something: on a busy machine, a short storm may end before one has."""
+        for what, cursors in self._watched:
+            await self._look(what, cursors, None, CALM_WAIT)
+            if len(cursors) > 1:
+                return
+
+    async def _look(
+        self, what: dict[str, str], cursors: list[str | None], after: str | None, wait: float
+    ) -> None:
         seen: list[WatchEntry] = []
         try:
-            await self._read(self._rt.watch(**what, after=after), seen)
+            await self._read(self._rt.watch(**what, after=after), seen, wait)
         except (TaskNotFound, EventNotFound) as error:
             self._note("not there", what, str(error))
             return
@@ -143,15 +155,15 @@ class EventDeeds:
         cursors += [entry.cursor for entry in entries]
         self._note("watched", what, after, [[entry.cursor, *told(entry)] for entry in entries])
 
-    async def _read(self, watch: Any, seen: list[WatchEntry]) -> None:
+    async def _read(self, watch: Any, seen: list[WatchEntry], wait: float) -> None:
         try:
             if hasattr(watch, "__aenter__"):
                 async with watch:
-                    while len(seen) < ENTRIES and (entry := await asyncio.wait_for(watch.next(), WAIT)):
+                    while len(seen) < ENTRIES and (entry := await asyncio.wait_for(watch.next(), wait)):
                         seen.append(entry)
             else:
                 with watch:
-                    while len(seen) < ENTRIES and (entry := watch.next(timeout=WAIT)):
+                    while len(seen) < ENTRIES and (entry := watch.next(timeout=wait)):
                         seen.append(entry)
         except TimeoutError:
             pass
