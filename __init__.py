@@ -84,6 +84,9 @@ if TYPE_CHECKING:
     from .actors.task.outcomes import TaskStats as TaskStats
     from .actors.task.outcomes import Times as Times
     from .actors.task.retry import Retry as Retry
+    from .actors.task.stack import StackFrame as StackFrame
+    from .actors.task.stack import TaskStack as TaskStack
+    from .actors.task.stack import ThreadStack as ThreadStack
     from .actors.task.trigger import Trigger as Trigger
     from .actors.task.worker_hooks import on_worker_start as on_worker_start
     from .actors.task.worker_hooks import on_worker_stop as on_worker_stop
@@ -144,6 +147,7 @@ _NAMES: Final = {
     "actors.task.limits_info": "LimitInfo",
     "actors.task.outcomes": "ErrorGroup ErrorGroups TaskAttempt TaskAttempts TaskStats Times",
     "actors.task.retry": "Retry",
+    "actors.task.stack": "StackFrame TaskStack ThreadStack",
     "actors.task.trigger": "Trigger",
     "actors.task.worker_hooks": "on_worker_start on_worker_stop",
     "actors.trees.child": "ChildSpec child",

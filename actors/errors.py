@@ -15,6 +15,7 @@
     ├── NoRuntime              (RuntimeError) needs a task or a `with Runtime` around it
     ├── UnknownTask            (LookupError)  no task of this name in the supervisor's app; has .name
     ├── TaskNotFound           (LookupError)  no task with this id; has .id
+    ├── StackUnavailable                      the task is not running, or runs no Python code; has .id and .state
     ├── MailboxClosed                         the receiver has ended, or its mailbox was closed; has .id
     ├── MailboxFull                           has .id, .messages, .bytes
     ├── TaskEnded                             raised by `result` if a task did not complete
@@ -180,6 +181,16 @@ class TaskNotFound(UnderstudyError, LookupError):
     def __init__(self, message: str, id: str = "") -> None:
         super().__init__(message)
         self.id = id
+
+
+class StackUnavailable(UnderstudyError):
+    """A task has no stack just now: it is not running, or its code runs elsewhere. The message says why."""
+
+    def __init__(self, message: str, id: str = "", state: str = "") -> None:
+        super().__init__(message)
+        self.id = id
+        #: The state of the task, as text.
+        self.state = state
 
 
 class MailboxClosed(UnderstudyError):

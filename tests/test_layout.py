@@ -54,6 +54,7 @@ UNTESTED = {
             "overview",
             "page",
             "schedules",
+            "stack",
             "start",
             "streams",
             "system",
@@ -61,6 +62,10 @@ UNTESTED = {
             "tasks",
         )
     },
+    "supervisor/execution/stacks.py": "tests/scenarios/test_stacks.py",
+    "supervisor/worker/task_stacks.py": "tests/scenarios/test_stacks.py",
+    "supervisor/client/stacking.py": "tests/scenarios/test_stacks.py",
+    "supervisor/cli/display/stack_text.py": "tests/supervisor/cli/commands/test_stack.py",
     "supervisor/web_settings.py": "tests/supervisor/web/test_process.py, tests/supervisor/web/test_guard.py",
     "actors/refs/actor_options.py": "tests/actors/refs/test_actor.py: the options of classes there",
     "actors/refs/port.py": "tests/actors/refs: every reference there speaks to one",
@@ -173,7 +178,7 @@ ARROWS: dict[str, set[str]] = {
     "supervisor/rules": ACTORS,
     "supervisor/text": ACTORS,
     "supervisor/wire": {*ACTORS, *GROUND},
-    "supervisor/channel": {*ACTORS, *GROUND, "storage/tables", "supervisor/wire"},
+    "supervisor/channel": {*ACTORS, *GROUND, "storage/tables", "supervisor/linux", "supervisor/wire"},
     "supervisor/forking": {*ACTORS, *GROUND, "supervisor/linux", "supervisor/wire"},
     "supervisor/boxes": {*ACTORS, *STORAGE, *GROUND, "supervisor/linux", "supervisor/text"},
     "supervisor/client": {

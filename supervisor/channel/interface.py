@@ -85,6 +85,13 @@ class WorkerChannel(Protocol):
     def aside(self, id: bytes, letter: bytes) -> None:
         """A read-only letter for an actor whose method waits."""
 
+    def ask_stack(self, number: int, id: bytes) -> None:
+        """Ask the worker's interpreter where the code of a task is. The report STACK with this number answers."""
+
+    async def dump_stacks(self) -> tuple[str, Mapping[int, bytes]] | None:
+        """The stacks of all threads of a worker whose interpreter does not answer, as `faulthandler` writes them, and
+        the tasks of threads, as far as known. None if they cannot be had; within some seconds."""
+
     def declare(self, modules: Iterable[str]) -> None:
         """Name further modules that hold tasks, before any task of theirs is handed out."""
 

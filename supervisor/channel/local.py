@@ -22,6 +22,7 @@ from ..wire.messages import Order, Report
 from ..wire.socket_buffers import StreamProtocol
 from .begin_tokens import BeginTokens
 from .interface import HANDED, AssignmentRow, ChannelEvents
+from .stack_dump import StackMemory
 from .wait_marks import WaitMarks
 
 log = logging.getLogger("understudy")
@@ -55,6 +56,7 @@ class LocalChannel(StreamProtocol):
             for tokens in self.tokens.values():
                 tokens.close()
             raise
+        self._stacks: StackMemory | None = None
         self._events = events
         self._kill = kill
         self._decoder = Decoder(settings.value_limit)
@@ -72,8 +74,10 @@ class LocalChannel(StreamProtocol):
 
     @property
     def shared_fds(self) -> list[int]:
-        """The descriptors that the worker shares: tokens by lane, then marks."""
-        return [*(self.tokens[lane].fd for lane in HANDED), self.marks.fd]
+        """The descriptors that the worker shares: tokens by lane, then marks and stacks. OSError if none is left."""
+        if self._stacks is None:
+            self._stacks = StackMemory()
+        return [*(self.tokens[lane].fd for lane in HANDED), self.marks.fd, self._stacks.fd]
 
     # --- tasks ---
 
@@ -134,6 +138,16 @@ class LocalChannel(StreamProtocol):
 
     def aside(self, id: bytes, letter: bytes) -> None:
         self._late_frames.append((Order.ASIDE, id, letter))
+
+    def ask_stack(self, number: int, id: bytes) -> None:
+        self._late_frames.append((Order.STACK, number, id))
+
+    async def dump_stacks(self) -> tuple[str, Mapping[int, bytes]] | None:
+        if self._stacks is None or self._closed or not self.pid:
+            return None
+        text = await self._stacks.take(self.pid)
+        # It may have been closed meanwhile.
+        return None if text is None or self._closed else (text, self._stacks.tasks())
 
     def declare(self, modules: Iterable[str]) -> None:
         self._frames.append((Order.DECLARE, list(modules)))
@@ -217,6 +231,8 @@ class LocalChannel(StreamProtocol):
         for tokens in self.tokens.values():
             tokens.close()
         self.marks.close()
+        if self._stacks is not None:
+            self._stacks.close()
 
     def _hang_up(self) -> None:
         if self._copy is not None:

@@ -34,6 +34,7 @@ COMMANDS: Final = {
     "stats": "commands.stats",
     "errors": "commands.stats",
     "show": "commands.tasks",
+    "stack": "commands.stack",
     "logs": "commands.logs",
     "watch": "commands.watch",
     "result": "commands.tasks",

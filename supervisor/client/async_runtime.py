@@ -160,6 +160,7 @@ class AsyncRuntime:
     emit = _awaitable(Runtime.emit)
     emit_many = _awaitable(Runtime.emit_many)
     replay = _awaitable(Runtime.replay)
+    stack = _awaitable(Runtime.stack)
     limits = _awaitable(Runtime.limits)
     limit_of = _awaitable(Runtime.limit_of)
     set_limit = _awaitable(Runtime.set_limit)

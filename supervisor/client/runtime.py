@@ -49,6 +49,7 @@ from .reconnecting import ReconnectingClient
 from .results import Results
 from .schedule_calls import ScheduleCalls
 from .scheduling import Scheduling
+from .stacking import Stacking
 from .start_queue import StartQueue
 from .start_rows import StreamLike, TaskLike
 from .steps import Steps, finish
@@ -82,7 +83,7 @@ class _Unset:
 UNSET: Final[Any] = _Unset()
 
 
-class Runtime(Emitting, Scheduling, Supervising, Limiting, Granting):
+class Runtime(Emitting, Scheduling, Supervising, Limiting, Stacking, Granting):
     """Access to a supervisor. Thread-safe; calls of several threads share commits.
 
     `Runtime(home)` attaches to the supervisor that serves `home`. If there is none, it starts one as a child process

@@ -14,6 +14,7 @@ from typing import Any
 from ..execution.attempts import Attempts
 from ..execution.dispatcher import Dispatcher
 from ..execution.letters import Letters
+from ..execution.stacks import Stacks
 from ..execution.trees import Trees
 from ..execution.turns import Turns
 from ..execution.worker_pool import WorkerPool
@@ -76,6 +77,8 @@ class Core:
             open_files,
         )
         self.service.on_deleted = self.items.pruned
+        self.service.stacks = Stacks(self.table, commits.clock)
+        self.attempts.on_stack = self.service.stacks.answered
         self.trees = Trees(
             commits,
             self.table,

@@ -82,6 +82,8 @@ class Attempts:
         self.on_death: Callable[[int, ExitStatus], None] = lambda _pid, _status: None
         #: Called when a child of a supervision tree has begun, and with True when it says that it is ready.
         self.on_ready: Callable[[LiveTask, bool], None] = lambda _task, _ready: None
+        #: Called with what a worker says of the stack of a task.
+        self.on_stack: Callable[[WorkerSeat, Any, Any], None] = lambda _seat, _number, _rows: None
         #: What attempts of each task lately took.
         self.paces = Paces()
         self._on: dict[int, Callable[..., None]] = {
@@ -95,6 +97,7 @@ class Attempts:
             Report.PUBLISH: self._publish,
             Report.FAILED: self._failed,
             Report.READY: self._ready,
+            Report.STACK: self._stack,
             Report.TURN: turns.commit,
             Report.READ: turns.read,
             Report.ASIDE: turns.answered_aside,
@@ -427,6 +430,9 @@ class Attempts:
             task.attempt.seen = True
             self._table.touch(task)
         self.on_ready(task, ready)
+
+    def _stack(self, seat: WorkerSeat, number: Any, rows: Any) -> None:
+        self.on_stack(seat, number, rows)
 
     def _publish(self, seat: WorkerSeat, id: Any, bodies: Any) -> None:
         check_items(bodies, self._settings.value_limit)

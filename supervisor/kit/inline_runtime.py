@@ -206,6 +206,10 @@ class InlineRuntime(Runtime):
         """Refused."""
         raise NotInline("an InlineRuntime has no subscriptions: test them with a Runtime")
 
+    def stack(self, *_: Any, **__: Any) -> NoReturn:
+        """Refused."""
+        raise NotInline("the tasks of an InlineRuntime have no worker process: take the stack of this one")
+
     def stop_supervisor(self, **_: Any) -> NoReturn:
         """Refused."""
         raise NotInline("an InlineRuntime has no supervisor to stop: use crash() or close()")

@@ -17,10 +17,12 @@ from ...actors.attempt.item import NAME_BYTES
 from ...actors.errors import ProtocolError, UnderstudyError
 from ...actors.refs.port import PostKind
 from ...actors.refs.remote_error import ERROR_LIMIT
+from .stacks import OTHERS, OWN_CALLS
 
 _NUMBERS: Final = (float, int)
 _POSTS: Final = tuple(PostKind)
 _ID_BYTES: Final = 16
+_ROLES: Final = ("task", "loop", "maybe", "other")
 #: Those of an event that a method emits: id, name, stream, origin, time, encoded event.
 _EVENT_FIELDS: Final = 6
 #: Those of an event in a checkpoint, which are those of an EMIT.
@@ -150,6 +152,31 @@ def check_failure(message: Any, trace: Any) -> None:
     """ProtocolError if these are no fields of FAILED."""
     if not (_is_text(message) and _is_text(trace)):
         raise ProtocolError(f"not a failure: {(message, trace)!r:.200}")
+
+
+def check_stack(number: Any, rows: Any) -> None:
+    """ProtocolError if these are no fields of STACK."""
+    sound = type(number) is int and (
+        rows is None or (type(rows) is tuple and len(rows) <= 1 + OTHERS and all(map(_is_stack, rows)))
+    )
+    if not sound:
+        raise ProtocolError(f"not a stack: {(number, rows)!r:.200}")
+
+
+def _is_stack(row: Any) -> bool:
+    name, role, id, left_out, calls = row
+    return (
+        _is_text(name)
+        and role in _ROLES
+        and (id is None or _is_id(id))
+        and type(left_out) is int
+        and type(calls) is tuple
+        and len(calls) <= OWN_CALLS
+        and all(
+            _is_text(file) and type(line) is int and _is_text(function) and _is_text(source)
+            for file, line, function, source in calls
+        )
+    )
 
 
 def check_lines(lines: Any) -> None:

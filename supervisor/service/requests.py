@@ -16,6 +16,7 @@ from ...storage.tables.event_rows import prune_events
 from ...storage.tables.prune import prune, prune_replies
 from ...storage.tables.schedule_rows import prune_schedules
 from ..execution.attempts import Attempts
+from ..execution.stacks import Stacks
 from ..execution.trees import Trees
 from ..execution.turns import Turns
 from ..execution.worker_pool import WorkerPool
@@ -127,6 +128,8 @@ class Service:
         self.on_deleted: Callable[[], None] = lambda: None
         #: The requests about supervision trees; see `take_trees`.
         self.trees: TreeRequests
+        #: Takes the stacks of running tasks.
+        self.stacks: Stacks
         #: Gives the live process tree.
         self.tree: Callable[[], dict[str, Any]] = dict
         self._on: dict[int, Callable[..., None]] = {
@@ -160,6 +163,7 @@ class Service:
             Ask.BRANCH: self._branch,
             Ask.ACCESS: self._access,
             Ask.TRIGGERS: self._triggers,
+            Ask.STACK: self._stack,
             Ask.LIMITS: self._limits,
             Ask.LIMIT: self._set_limit,
         }
@@ -531,6 +535,10 @@ class Service:
         client.answer(
             request, [(name, each.pack()) for name, triggers in declared.items() for each in triggers]
         )
+
+    def _stack(self, client: ClientLink, request: int, id: Any) -> None:
+        key = checked_id(id)
+        self._in_background(client, request, lambda: self.stacks.of(key))
 
     def _tree(self, client: ClientLink, request: int) -> None:
         client.answer(request, self.tree())

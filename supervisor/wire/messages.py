@@ -110,6 +110,11 @@ class Ask(IntEnum):
     """
     TRIGGERS = 60
     """[op, request] → [(task, declaration), …]: the HTTP requests that the app's tasks handle."""
+    STACK = 66
+    """[op, request, id] → (task, pid, time, "worker" | "signal", note, [thread, …]): where the code of a task is.
+
+    thread: (name, role, id or None, number of calls left out, [(file, line, function, source), …]).
+    """
     LIMITS = 70
     """[op, request, id] → [(name, key, sort, concurrency, rate, used, opens, shown waiting), …]: what each limit does.
 
@@ -165,6 +170,8 @@ class Order(IntEnum):
     """[op, [id, …]]: drop the objects of these actors that are kept between their turns."""
     ASIDE = 12
     """[op, id, letter]: a read-only letter for an actor whose method waits. Answered by ASIDE, or not at all."""
+    STACK = 13
+    """[op, number, id]: where the code of this task is. Answered by STACK."""
 
 
 class Report(IntEnum):
@@ -213,3 +220,8 @@ class Report(IntEnum):
     """[op, id, [item, …]]: what a task has published; an item is the end of its row."""
     READY = 16
     """[op, id, ready]: a child of a supervision tree has begun, or has called `ready()`."""
+    STACK = 27
+    """[op, number, [thread, …] or None]: the threads of a task and of its worker, as in the answer to an Ask's STACK.
+
+    None if the task is not there.
+    """

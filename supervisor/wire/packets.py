@@ -18,7 +18,7 @@ from ...actors.errors import ProtocolError
 #: Bytes of the largest packet; the kernel's default send buffer holds about three of them.
 LIMIT = 64 * 1024
 #: File descriptors that one message may carry.
-MAX_FDS = 5
+MAX_FDS = 6
 
 _LAST, _MORE = b"\0", b"\1"
 _INT = struct.calcsize("i")

@@ -12,7 +12,8 @@ from abc import ABC, abstractmethod
 from collections import defaultdict, deque
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
-from functools import cached_property
+from contextlib import suppress
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -114,6 +115,7 @@ class ActorHost(ABC):
             Order.DECLARE: self._declare,
             Order.FORGET: self._residents.forget,
             Order.ASIDE: self._aside,
+            Order.STACK: self._stack,
         }
 
     # --- what a subclass gives ---
@@ -237,6 +239,18 @@ class ActorHost(ABC):
                 actor.aside(letter)
 
         self._to_actor(id, give)
+
+    def _stack(self, number: int, id: bytes) -> None:
+        # Beside the orders, because the text of lines is read from disk.
+        with suppress(RuntimeError):  # the system gives no thread: then a signal tells
+            self._start_thread(partial(self._tell_stack, number, id))
+
+    def _tell_stack(self, number: int, id: bytes) -> None:
+        from .task_stacks import stack_of
+
+        actor = self._actors.get(id)
+        rows = None if actor is None else stack_of(actor, list(self._actors.values()))
+        self._reports.request((Report.STACK, number, rows))
 
     def _to_actor(self, id: bytes, tell: Callable[[TaskActor], None]) -> None:
         with self._making:

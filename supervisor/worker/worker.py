@@ -34,6 +34,7 @@ from ...actors.task import current_runtime, worker_hooks
 from ...storage.tables.schema import Lane
 from ..channel.begin_tokens import BeginTokens
 from ..channel.interface import HANDED
+from ..channel.stack_dump import StackDumps, ThreadMark
 from ..channel.wait_marks import WaitMarks
 from ..linux.processes import (
     LEFT_TO_SUPERVISOR,
@@ -69,12 +70,12 @@ ORPHANED: Final = 70
 def main(config: dict[str, Any], fds: list[int]) -> int:
     """Run until the supervisor says stop. Called in a fresh fork.
 
-    `fds`: the socket, the begin tokens of the lanes in which tasks are handed out, the wait marks.
+    `fds`: the socket, the begin tokens of the lanes in which tasks are handed out, the wait marks, the stack dumps.
     """
     arm(Process.WORKER)
-    sock, *tokens, marks = fds
+    sock, *tokens, marks, stacks = fds
     by_lane = {lane: BeginTokens(fd) for lane, fd in zip(HANDED, tokens, strict=True)}
-    return Worker(config, socket.socket(fileno=sock), by_lane, WaitMarks(marks)).run()
+    return Worker(config, socket.socket(fileno=sock), by_lane, WaitMarks(marks), StackDumps(stacks)).run()
 
 
 class Worker(ActorHost):
@@ -92,8 +93,10 @@ class Worker(ActorHost):
         sock: socket.socket,
         tokens: Mapping[Lane, BeginTokens],
         marks: WaitMarks,
+        stacks: StackDumps,
     ) -> None:
         super().__init__(config, tokens[Lane.ASYNC], marks)
+        self._stacks = stacks
         self._tokens = tokens
         self._sock = sock
         self._decoder = Decoder(self._value_limit)
@@ -171,6 +174,7 @@ class Worker(ActorHost):
         time.sleep(END_WITHIN)
 
     def _read_orders(self) -> int:
+        self._stacks.listen()
         buffer = read_buffer()
         while True:
             try:
@@ -213,6 +217,7 @@ class Worker(ActorHost):
         self._sock.close()
         self._runtime_lock = threading.Lock()
         detach()
+        StackDumps.forget()
         for number in LEFT_TO_SUPERVISOR:
             signal.signal(number, signal.SIG_DFL)
         self._after_fork()
@@ -262,12 +267,15 @@ class Worker(ActorHost):
             self._capture_descriptors(actor)
         state = self._thread_state()
         state.reset()
+        mark: ThreadMark = self._thread.mark
+        mark.set(assignment.id)
         began = time.thread_time()
         actor._start_actor_loop()
         if self._alone and actor.task.is_async:
             self._run_loop(self._event_loop())
             self._turn_is_over = False
         streak.computed(time.thread_time() - began)
+        mark.clear()
         if state.reset():
             streak.broken()
 
@@ -285,6 +293,7 @@ class Worker(ActorHost):
         state: ThreadState | None = getattr(self._thread, "state", None)
         if state is None:
             state = self._thread.state = ThreadState(self._signals)
+            self._thread.mark = self._stacks.mark()
         return state
 
     def _event_loop(self) -> asyncio.AbstractEventLoop:

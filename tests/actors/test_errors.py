@@ -40,6 +40,7 @@ SAMPLES: dict[str, Any] = {
     "supported": 1,
     "problems": ["page 3", "page 7"],
     "status": 503,
+    "state": "queued",
     "final": True,
     "code": 4001,
     "details": {"exit_code": 3, "stdout": "ü"},

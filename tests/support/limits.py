@@ -87,6 +87,12 @@ LIMITS = {
     "time without a call after which a thread for blocking calls ends": "actors.attempt.loop_executor.IDLE",
     "time that a new writer waits for readers of older states": "storage.environment.OLD_READERS",
     "time that a reader waits for the newest commit to be on disk": "storage.file.locks.SYNC_PATIENCE",
+    "time that a worker's interpreter has to answer with a stack": "supervisor.execution.stacks.ANSWER",
+    "time that a signal for it has": "supervisor.channel.stack_dump.DUMP_WITHIN",
+    "stacks that are taken at once": "supervisor.execution.stacks.AT_ONCE",
+    "calls of a task in its stack": "supervisor.rules.stacks.OWN_CALLS",
+    "calls of each other thread": "supervisor.rules.stacks.OTHER_CALLS",
+    "other threads in a stack": "supervisor.rules.stacks.OTHERS",
     "time between two checks of the home's files": "supervisor.daemon.home_watch.HOME_LOOK",
     "time after which they are touched": "supervisor.daemon.home_watch.TOUCH_EVERY",
 }

@@ -29,7 +29,7 @@ from ...client.store_look import StoreLook
 from ..context import WebContext
 from ..identity import Identity, needs
 from ..problems import Refused
-from . import bulk, errors, events, overview, schedules, start, streams, system, task, tasks
+from . import bulk, errors, events, overview, schedules, stack, start, streams, system, task, tasks
 from .follow import Follower
 from .page import Asked, Done, Page
 from .render import render
@@ -52,6 +52,7 @@ PAGES: Final[dict[str, Make]] = {
     "/tasks": tasks.page,
     "/tasks/{id}": task.page,
     "/tasks/{id}/log": task.log,
+    "/tasks/{id}/stack": stack.page,
     "/errors": errors.page,
     "/schedules": schedules.page,
     "/schedules/{key:path}": schedules.one,

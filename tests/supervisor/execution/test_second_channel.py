@@ -73,6 +73,12 @@ class MemoryChannel:
     def interrupt(self, id: bytes | None = None) -> None:
         self.told.append(("interrupt", id))
 
+    def ask_stack(self, number: int, id: bytes) -> None:
+        self.told.append(("stack", number, id))
+
+    async def dump_stacks(self) -> None:
+        return None
+
     def declare(self, modules: Iterable[str]) -> None:
         self.told.append(("declare", *modules))
 

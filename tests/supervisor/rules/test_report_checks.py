@@ -53,6 +53,7 @@ def good(op: Report, id: bytes, other: bytes) -> list[Any]:
         Report.PROGRESS: [[(id, 1.0, 2.0, "note")]],
         Report.LOG: [id, [(now, "info", "text")]],
         Report.READY: [id, True],
+        Report.STACK: [7, [("slot", "task", id, 0, [("/app.py", 3, "work", "pass")])]],
         Report.PUBLISH: [id, [item_body("token", 1, now, 100), item_body("token", 2, now, 100)]],
         Report.DROPPED: [int(Lane.SYNC)],
         Report.FAILED: ["no database", "Traceback"],

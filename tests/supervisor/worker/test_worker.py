@@ -22,6 +22,7 @@ from understudy.actors.refs.remote_error import unpack_reply
 from understudy.storage.tables.schema import Lane
 from understudy.supervisor.channel.begin_tokens import BeginTokens
 from understudy.supervisor.channel.interface import HANDED
+from understudy.supervisor.channel.stack_dump import StackMemory
 from understudy.supervisor.channel.wait_marks import WaitMarks
 from understudy.supervisor.rules.pace import RUNS
 from understudy.supervisor.settings import BATCH_LIMIT
@@ -147,6 +148,7 @@ PERFORMING = """
     from understudy.actors.attempt.host import Assignment
     from understudy.actors.ids import new_id
     from understudy.supervisor.channel.interface import HANDED
+    from understudy.supervisor.channel.stack_dump import StackDumps, StackMemory
     from understudy.supervisor.channel.wait_marks import WaitMarks
     from understudy.supervisor.channel.begin_tokens import BeginTokens
     from understudy.supervisor.rules.pace import IN_A_ROW, LIGHT, RUNS
@@ -164,7 +166,8 @@ PERFORMING = """
         def done(self, row, *, held): assert held, "its thread sends it when it has no more work"
 
     config = {"home": "/nowhere", "slots": 1, "run_slots": 1, "value_limit": 1 << 23, "modules": []}
-    worker = Worker(config, socket.socketpair()[0], {lane: BeginTokens() for lane in HANDED}, WaitMarks())
+    worker = Worker(config, socket.socketpair()[0], {lane: BeginTokens() for lane in HANDED}, WaitMarks(),
+                    StackDumps(StackMemory().fd))
     worker._reports = Gathered()
 
     def flushed(seconds):
@@ -189,7 +192,9 @@ class Boss:
         self.sock.settimeout(20)
         self.tokens = {lane: BeginTokens() for lane in HANDED}
         self.marks = WaitMarks()
-        fds = [theirs.fileno(), *(tokens.fd for tokens in self.tokens.values()), self.marks.fd]
+        self.stacks = StackMemory()
+        ours = [*(tokens.fd for tokens in self.tokens.values()), self.marks.fd, self.stacks.fd]
+        fds = [theirs.fileno(), *ours]
         with theirs:
             self.process: subprocess.Popen[str] = program(SOURCE, str(folder), *map(str, fds), pass_fds=fds)
         self._decoder = Decoder(1 << 20)

@@ -21,8 +21,8 @@ EVIL = "<img src=x onerror=alert(1)></script><b>\"'&{{7*7}}\u202e\x1b[31m"
 WIDE, NARROW = (1280, 800), (360, 740)
 #: Each is checked in light and dark, wide and narrow.
 PAGES = [
-    "overview", "tasks", "failed", "mistake", "task", "running", "hostile", "log", "errors", "schedules", "schedule",
-    "events", "event", "streams", "stream", "system", "start", "bulk",
+    "overview", "tasks", "failed", "mistake", "task", "running", "stack", "no stack", "hostile", "log", "errors",
+    "schedules", "schedule", "events", "event", "streams", "stream", "system", "start", "bulk",
 ]  # fmt: skip
 #: With it every page is tried in all four ways by axe-core. Without it in two, which have both themes and both widths.
 THOROUGH = "UNDERSTUDY_PAGES" in os.environ
@@ -73,6 +73,8 @@ class Stage:
             "mistake": "/tasks?q=state:faild",
             "task": f"/tasks/{order.id}",
             "running": f"/tasks/{running.id}",
+            "stack": f"/tasks/{running.id}/stack",
+            "no stack": f"/tasks/{order.id}/stack",
             "hostile": f"/tasks/{hostile.id}",
             "log": f"/tasks/{hostile.id}/log",
             "errors": "/errors",
@@ -266,6 +268,17 @@ class TestPages:
         page.fill("[name='p.shelves']", "{")
         page.click("button.main")
         assert "shelves is no JSON" in page.inner_text("#page")
+
+    def test_stack_of_what_runs(self, stage: Stage, plain: Watched):
+        page = plain.page
+        page.goto(plain.url + stage.addresses["running"])
+        page.click("text=Stack")
+        assert "stocktake" in page.inner_text(".calls")
+        assert "shop_tasks.py" in page.inner_text(".calls")
+        page.click("text=Take it again")
+        assert "The task" in page.inner_text("#page h2")
+        page.goto(plain.url + stage.addresses["no stack"])
+        assert "has no stack any more: it is completed" in page.inner_text("#page")
 
     def test_schedule(self, stage: Stage, plain: Watched):
         page = plain.page
