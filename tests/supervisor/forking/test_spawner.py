@@ -276,10 +276,10 @@ class TestWorker:
 
         on_stage(act)
 
-    @pytest.mark.parametrize("count", [0, 6])
-    def test_takes_one_to_five_descriptors(self, count: int):
+    @pytest.mark.parametrize("count", [0, 7])
+    def test_takes_one_to_six_descriptors(self, count: int):
         async def act(it: Stage) -> None:
-            with pytest.raises(ValueError, match="1 to 5"):
+            with pytest.raises(ValueError, match="1 to 6"):
                 await it.spawner.spawn({}, [0] * count)
 
         on_stage(act)
