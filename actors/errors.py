@@ -16,6 +16,7 @@
     ├── UnknownTask            (LookupError)  no task of this name in the supervisor's app; has .name
     ├── TaskNotFound           (LookupError)  no task with this id; has .id
     ├── StackUnavailable                      the task is not running, or runs no Python code; has .id and .state
+    ├── NotUnique                             another task has the key of this unique one; has .id, that of the other
     ├── MailboxClosed                         the receiver has ended, or its mailbox was closed; has .id
     ├── MailboxFull                           has .id, .messages, .bytes
     ├── TaskEnded                             raised by `result` if a task did not complete
@@ -191,6 +192,12 @@ class StackUnavailable(UnderstudyError):
         self.id = id
         #: The state of the task, as text.
         self.state = state
+class NotUnique(UnderstudyError):
+    """A unique task was not started, because another one has its key. `id` is that of the other one."""
+
+    def __init__(self, message: str, id: str = "") -> None:
+        super().__init__(message)
+        self.id = id
 
 
 class MailboxClosed(UnderstudyError):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from .check_trees import TreeCheck
+from .check_unique import UniqueCheck
 from .shared_view import Snapshot
 from .tables import actor_rows
 from .tables.actor_rows import owner_of
@@ -13,6 +14,7 @@ from .tables.limit_rows import LIMIT, check_row
 from .tables.record import Record
 from .tables.schema import EXPIRY_KEY_BYTES, ID_BYTES, Table
 from .tables.tree_rows import NODE
+from .tables.unique_rows import UNIQUE
 
 Records = Callable[[bytes], Record | None]
 """Looks up a task: None if it is missing or unreadable."""
@@ -34,6 +36,7 @@ class ActorCheck:
         self._record = record
         self._exists = exists
         self._trees = TreeCheck(snapshot, record)
+        self._unique = UniqueCheck(snapshot, record)
 
     def problems(self, key: bytes, row: bytes) -> Iterable[str]:
         """What is wrong with this row, one line for each problem."""
@@ -56,6 +59,8 @@ class ActorCheck:
             yield from self._trees.problems(key, row)
         elif kind == LIMIT:
             check_row(key, row)
+        elif kind == UNIQUE:
+            yield from self._unique.problems(key, row)
         elif kind != actor_rows.REPLY_EXPIRY or len(key) != 1 + EXPIRY_KEY_BYTES:
             yield f"row {key.hex()} of actors is malformed"
 

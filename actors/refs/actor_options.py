@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from ..checks import check_flag, check_names, check_seconds, check_whole
 from ..errors import InvalidOption
-from ..task.options import LIMITS, Options
+from ..task.options import LIMITS, UNIQUE, Options
 from ..task.options import NAMES as TASK_NAMES
 from ..values import VALUE_LIMIT
 
@@ -23,8 +23,8 @@ STATE_LIMIT_DEFAULT: Final = 1024 * 1024
 VERSION_LIMIT: Final = 2**31 - 1
 
 #: Options of tasks that an actor class does not have: a message is acknowledged by the commit of its effects,
-#: and one message after the other is dealt with.
-_NOT_FOR_ACTORS: Final = ("ack", *LIMITS)
+#: one message after the other is dealt with, and an actor is unique by its name.
+_NOT_FOR_ACTORS: Final = ("ack", *LIMITS, *UNIQUE)
 
 
 @dataclass(frozen=True, slots=True)

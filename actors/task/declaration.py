@@ -31,9 +31,9 @@ from ..qualified_names import module_name, note_program, program
 from . import parameters
 from .annotations import NONE, Annotations
 from .handles import TaskInfo
-from .limit import checked_limit_key
+from .limit import checked_limit_key, checked_unique_key
 from .metadata import checked as checked_metadata
-from .options import LIMITS, NAMES, Options
+from .options import LIMITS, NAMES, UNIQUE, Options
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -76,6 +76,8 @@ class Launch:
     """Short texts by which to find the task; None for none."""
     limit_key: str | None = None
     """The key at the task's limit; None for that of `limit_by`."""
+    unique_key: str | None = None
+    """The key by which the task is unique; None for that of `unique_by`."""
 
     def then(self, later: Launch) -> Launch:
         """A copy with the settings of `later` on top."""
@@ -89,6 +91,7 @@ class Launch:
             on_ended,
             metadata,
             later.limit_key or self.limit_key,
+            later.unique_key or self.unique_key,
         )
 
     def extras(self) -> dict[str, Any]:
@@ -96,6 +99,8 @@ class Launch:
         extras: dict[str, Any] = {} if self.metadata is None else {"metadata": self.metadata}
         if self.limit_key is not None:
             extras["limit_key"] = self.limit_key
+        if self.unique_key is not None:
+            extras["unique_key"] = self.unique_key
         return extras
 
     def packed_key(self) -> str | tuple[str, str] | None:
@@ -181,10 +186,11 @@ class Task(Generic[P, R]):
         on_ended: OnEnded = "return",
         metadata: Mapping[str, str] | None = None,
         limit_key: str | None = None,
+        unique_key: str | None = None,
         **changes: Any,
     ) -> Self:
         """A copy with other options: any of `@task`'s, and for starts `key`, `on_ended`, `delay`, `at`, `stream_id`,
-        `metadata` and `limit_key`.
+        `metadata`, `limit_key` and `unique_key`.
 
         Options from earlier calls of `.options()` stay, and so do entries of `metadata` with other keys. A `name`
         makes it a separate task, which must be declared in a module that workers import, like any other.
@@ -194,10 +200,11 @@ class Task(Generic[P, R]):
             changes,
             NAMES,
             "a task",
-            ", and those of a start key, on_ended, delay, at, stream_id, metadata, limit_key",
+            ", and those of a start key, on_ended, delay, at, stream_id, metadata, limit_key, unique_key",
         )
         self._check_limits(name, changes, limit_key)
-        given = _launch(key, delay, at, stream_id, on_ended, metadata, limit_key)
+        self._check_unique(changes, unique_key)
+        given = _launch(key, delay, at, stream_id, on_ended, metadata, limit_key, unique_key)
         copy = self._changed(
             self.options_in_force.changed(changes), frozenset(changes), self.launch.then(given)
         )
@@ -227,6 +234,16 @@ class Task(Generic[P, R]):
         known = self.body is not None and not self.options_in_force.changed(changes).limit_of(self.name)
         if limit_key is not None and known:
             raise InvalidOption(f"limit_key= is for a task with a limit, and {self.name} has none")
+
+    def _check_unique(self, changes: dict[str, Any], unique_key: object) -> None:
+        if self.body is None or (unique_key is None and not any(option in changes for option in UNIQUE)):
+            return
+        options = self.options_in_force.changed(changes)
+        _check_unique(self.body, options)
+        if unique_key is not None and options.unique is False:
+            raise InvalidOption(
+                f"unique_key= is for a unique task, and {self.name} is none: give unique=, too"
+            )
 
     def _changed(self, options: Options, changes: frozenset[str], launch: Launch) -> Self:
         copy = type(self).__new__(type(self))
@@ -358,8 +375,8 @@ def task(
     **options: Any,
 ) -> Any:
     """Declare a task: `@task`, or `@task(name=…)` with any of timeout, retry, grace, priority, isolate,
-    main_thread, memory_limit, capture_output, keep, ack, concurrency, rate, limit and limit_by. `aliases` are its
-    former names: tasks stored under them run as this one.
+    main_thread, memory_limit, capture_output, keep, ack, concurrency, rate, limit, limit_by, unique, unique_by and
+    on_conflict. `aliases` are its former names: tasks stored under them run as this one.
 
     Works on functions and `async def` functions. A class is refused: derive it from `Actor`. The default name is
     `module:qualname`. Raises InvalidOption for an unknown option or a value out of range.
@@ -417,6 +434,7 @@ def declare(
     """
     former = _checked_aliases(aliases)
     _check_limit_by(body, options)
+    _check_unique(body, options)
     note_program(_globals_of(body))
     declared = kind(
         body,
@@ -553,13 +571,33 @@ def _check_name(name: object) -> None:
 
 def _check_limit_by(body: Callable[..., Any], options: Options) -> None:
     """InvalidOption unless the parameters by which the limit is parted are those of the function."""
-    if options.limit_by is None:
+    if options.limit_by is not None:
+        _check_names("limit_by", options.limit_by, body)
+
+
+def _check_unique(body: Callable[..., Any], options: Options) -> None:
+    """InvalidOption unless the parameters that make its key are those of the function, and it is unique at all."""
+    if options.unique is not False:
+        if options.unique_by:
+            _check_names("unique_by", options.unique_by, body)
         return
+    for option, given in (
+        ("unique_by", options.unique_by is not None),
+        ("on_conflict", options.on_conflict != "return"),
+    ):
+        if given:
+            raise InvalidOption(
+                f"{option}= is for a unique task: give unique=True, or seconds for which it is unique, too"
+            )
+
+
+def _check_names(option: str, names: Iterable[str], body: Callable[..., Any]) -> None:
+    """InvalidOption unless these are parameters of the function."""
     known = parameters.names(body)
-    for name in options.limit_by:
+    for name in names:
         if known is not None and name not in known:
             raise InvalidOption(
-                f"limit_by names {name!r:.80}, and {getattr(body, '__qualname__', body)} has the parameters "
+                f"{option} names {name!r:.80}, and {getattr(body, '__qualname__', body)} has the parameters "
                 f"{', '.join(known) or '(none)'}"
             )
 
@@ -572,6 +610,7 @@ def _launch(
     on_ended: OnEnded,
     metadata: Mapping[str, str] | None,
     limit_key: str | None = None,
+    unique_key: str | None = None,
 ) -> Launch:
     check_choice("on_ended", on_ended, ("return", "start"))
     if on_ended != "return" and key is None:
@@ -596,6 +635,7 @@ def _launch(
         on_ended,
         checked_metadata(metadata),
         checked_limit_key(limit_key),
+        checked_unique_key(unique_key),
     )
 
 

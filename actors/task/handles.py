@@ -105,6 +105,8 @@ class TaskRecord:
     """What has triggered a run; None for a task that was started or called."""
     tree: str | None = None
     """Of a child of a supervision tree, its path there."""
+    unique_key: str | None = None
+    """The key by which it is unique, as its arguments or its start have made it. None: it is not unique."""
     arguments: StoredArguments = field(default_factory=StoredArguments, repr=False, compare=False)
 
     @property
@@ -139,7 +141,7 @@ class TaskInfo(Generic[R_co]):
     reads few of the texts.
     """
 
-    __slots__ = ("_id", "_origin", "_runtime_or_none", "_stream", "_task")
+    __slots__ = ("_existing", "_id", "_origin", "_runtime_or_none", "_stream", "_task")
 
     def __init__(
         self,
@@ -148,6 +150,7 @@ class TaskInfo(Generic[R_co]):
         task: str,
         origin: bytes | None = None,
         runtime: RuntimeLike | None = None,
+        existing: bool = False,
     ) -> None:
         """Ids have 16 bytes. Without a runtime, the methods call the ambient one."""
         self._id = id
@@ -155,6 +158,7 @@ class TaskInfo(Generic[R_co]):
         self._task = task
         self._origin = origin
         self._runtime_or_none = runtime
+        self._existing = existing
 
     @property
     def id_bytes(self) -> bytes:
@@ -180,6 +184,14 @@ class TaskInfo(Generic[R_co]):
     def origin_run(self) -> str | None:
         """Id of the run or task that started it."""
         return None if self._origin is None else id_text(self._origin)
+
+    @property
+    def existing(self) -> bool:
+        """Whether the start has made no task, because one was there: with the same key, or the same unique one.
+
+        It is part of the answer to that start: False once the handle was pickled or has been part of a value.
+        """
+        return self._existing
 
     def __eq__(self, other: object) -> bool:
         return self._id == other._id if isinstance(other, TaskInfo) else NotImplemented

@@ -99,20 +99,25 @@ def checked_concurrency(value: object) -> Any:
     return value
 
 
-def checked_limit_key(key: object) -> Any:
+def checked_limit_key(key: object, option: str = "limit_key") -> Any:
     """The key of a limit, or None; InvalidOption for anything else."""
     if key is not None and not (isinstance(key, str) and 0 < len(key) <= KEY_LIMIT and key.isprintable()):
-        raise InvalidOption(f"limit_key must be 1 to {KEY_LIMIT} printable characters: {key!r:.80}")
+        raise InvalidOption(f"{option} must be 1 to {KEY_LIMIT} printable characters: {key!r:.80}")
     return key
 
 
-def checked_names(option: str, given: object) -> tuple[str, ...] | None:
+def checked_unique_key(key: object) -> Any:
+    """The key of a unique task, or None; InvalidOption for anything else."""
+    return checked_limit_key(key, "unique_key")
+
+
+def checked_names(option: str, given: object, *, may_be_empty: bool = False) -> tuple[str, ...] | None:
     """The names of parameters that an option was given: one text or several; None for None."""
     if given is None:
         return None
     if isinstance(given, str):
         given = (given,)
-    names = tuple(given) if isinstance(given, Iterable) else ()
-    if not names or not all(isinstance(name, str) and name for name in names):
+    names = tuple(given) if isinstance(given, Iterable) else (None,)
+    if not (names or may_be_empty) or not all(isinstance(name, str) and name for name in names):
         raise InvalidOption(f"{option} must be the name of a parameter, or several of them: {given!r:.80}")
     return tuple(dict.fromkeys(names))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final, Literal
 
-from ..checks import check_flag, check_names, check_seconds, check_whole
+from ..checks import check_choice, check_flag, check_names, check_seconds, check_whole
 from ..errors import InvalidOption
 from .limit import Limit, Rate, checked_concurrency, checked_names
 from .retry import Retry
@@ -24,7 +24,12 @@ PRIORITY_LIMIT: Final = 100
 #: The smallest memory limit in bytes; a Python process needs as much.
 MEMORY_LIMIT_MIN: Final = 16 * 1024 * 1024
 
+#: The longest time for which a task is unique, in seconds: a year.
+UNIQUE_LIMIT: Final = 366 * 24 * 3600.0
+
 Ack = Literal["receive", "checkpoint"]
+OnConflict = Literal["return", "raise", "replace"]
+CONFLICTS: Final = ("return", "raise", "replace")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,12 @@ class Options:
     """A limit that it shares with other tasks, instead of one of its own."""
     limit_by: tuple[str, ...] | None = None
     """Parameters whose values make the key: the limit holds for each key."""
+    unique: float | bool = False
+    """True: there is no other task with the same key while it has not ended. A number: for so many seconds."""
+    unique_by: tuple[str, ...] | None = None
+    """Parameters whose values make that key; None for all of them, none for the name of the task alone."""
+    on_conflict: OnConflict = "return"
+    """What a start does if there is another task with the key: return it, raise NotUnique, or replace its arguments."""
 
     def __post_init__(self) -> None:
         seconds = {
@@ -82,6 +93,19 @@ class Options:
         if self.ack not in (None, "receive", "checkpoint"):
             raise InvalidOption(f"ack must be 'receive', 'checkpoint' or None: {self.ack!r}")
         self._check_limits()
+        if self.unique is not False or self.unique_by is not None or self.on_conflict != "return":
+            self._check_unique()
+
+    def _check_unique(self) -> None:
+        if not isinstance(self.unique, bool):
+            seconds = check_seconds(
+                "unique, unless it is True or False,", self.unique, UNIQUE_LIMIT, positive=True
+            )
+            object.__setattr__(self, "unique", seconds)
+        if self.unique_by is not None:
+            names = checked_names("unique_by", self.unique_by, may_be_empty=True)
+            object.__setattr__(self, "unique_by", names)
+        check_choice("on_conflict", self.on_conflict, CONFLICTS)
 
     def _check_limits(self) -> None:
         if all(value is None for value in (self.concurrency, self.rate, self.limit, self.limit_by)):
@@ -128,6 +152,8 @@ class Options:
             packed["limit"] = self.limit.pack() if self.limit else None
         if packed.get("limit_by") is not None:
             packed["limit_by"] = list(self.limit_by or ())
+        if packed.get("unique_by") is not None:
+            packed["unique_by"] = list(self.unique_by or ())
         return packed
 
     @classmethod
@@ -145,3 +171,6 @@ NAMES: Final = tuple(field.name for field in fields(Options))
 
 LIMITS: Final = ("concurrency", "rate", "limit", "limit_by")
 """The options that a task has by its declaration only."""
+
+UNIQUE: Final = ("unique", "unique_by", "on_conflict")
+"""The options of unique tasks."""

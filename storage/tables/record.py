@@ -115,6 +115,8 @@ class Record:
     """Whether it waits until its supervision tree starts it again."""
     tries_from: int = 1
     """Number of the attempt from which the retries of the policy count: its supervision tree has restarted it then."""
+    unique: str | None = None
+    """Of a unique task, its text: see `unique_rows`. None: it is not unique."""
 
     def __init__(
         self,
@@ -225,8 +227,8 @@ class Record:
         return record
 
 
-EXTRAS: Final = frozenset(("metadata", "limit_key"))
-"""The fields that a start may give among its options."""
+EXTRAS: Final = frozenset(("metadata", "limit_key", "unique_key"))
+"""What a start may give among its options that is none: fields of the record, and the key of a unique task."""
 
 #: The fields that most records do not store, and their defaults.
 _DEFAULTS: Final = {name: getattr(Record, name) for name in Record.__annotations__}
@@ -249,7 +251,7 @@ _KINDS: Final[dict[str, tuple[type, ...]]] = {
     **dict.fromkeys(("alone", "closed", "cancel", "joined", "volatile", "held"), (bool,)),
     **dict.fromkeys(("error", "progress", "checkpoint", "deaths"), (tuple,)),
     **dict.fromkeys(("options", "metadata", "trigger"), (dict,)),
-    **dict.fromkeys(("key", "actor", "kind", "tree", "limit_key"), (str,)),
+    **dict.fromkeys(("key", "actor", "kind", "tree", "limit_key", "unique"), (str,)),
     "due": (float, int),
     "ready": (float, int),
     **dict.fromkeys(("retry_of", "deaths_under"), (bytes,)),

@@ -142,10 +142,17 @@ class Calls:
         yield from self._client.ask(deadline, Ask.RETRY, id_bytes(old.id), made, from_scratch)
         return _info_of(runtime, made, old)
 
+    def _info_of_existing(self, runtime: Runtime, id: bytes, name: str) -> TaskInfo[Any]:
+        """The handle on a task that was there. One that was pruned since may still keep others from its key."""
+        record = self.store.record(id)
+        if record is None:
+            return TaskInfo(id, id, name, None, runtime, True)
+        return TaskInfo(id, record.stream, record.name, record.origin, runtime, True)
+
     def _info(self, runtime: Runtime, row: StartRow, there: bytes | None) -> TaskInfo[Any]:
         id, name, _, _, _, _, stream, origin = row
         if there is not None and there != id:
-            return _info_of(runtime, there, self.status(id_text(there)))
+            return self._info_of_existing(runtime, there, name)
         return TaskInfo(id, stream, name, origin, runtime)
 
     # --- messages ---

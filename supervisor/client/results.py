@@ -94,7 +94,10 @@ class Results:
                     with counted():
                         futures.wait([started, wait.future], deadline.left(), futures.FIRST_EXCEPTION)
                 answer = client.ask(deadline, Ask.START, [start], CALL, reply=started)
-                finish(answer, deadline, client.late)
+                there = finish(answer, deadline, client.late)
+                if there is not None and there[0] != key:
+                    # Its task is unique, and another one was there.
+                    return self.one(there[0], deadline)
                 if not (wait.future.done() and wait.future.exception() is not None):
                     return self._end(wait, key, deadline)
         finally:

@@ -13,7 +13,15 @@ from concurrent.futures import Future
 from typing import Any, Final, NamedTuple, TypeVar
 
 from ...actors.attempt.helper_threads import start_outside
-from ...actors.errors import InvalidOption, InvalidTask, InvalidValue, NotRunning, TaskNotFound, UnknownTask
+from ...actors.errors import (
+    InvalidOption,
+    InvalidTask,
+    InvalidValue,
+    NotRunning,
+    NotUnique,
+    TaskNotFound,
+    UnknownTask,
+)
 from ...actors.ids import id_text
 from ...actors.shapes import Shape
 from ..settings import BATCH_BYTES, BATCH_LIMIT
@@ -37,7 +45,7 @@ MAX_STARTS: Final = BATCH_LIMIT
 #: Bytes of their arguments, from which on `put` waits.
 MAX_START_BYTES: Final = 2 * BATCH_BYTES
 #: Refusals of a request for the sake of one of its tasks. Any other error would meet each half of it, too.
-ABOUT_TASKS: Final = (InvalidTask, InvalidOption, InvalidValue, UnknownTask, TaskNotFound)
+ABOUT_TASKS: Final = (InvalidTask, InvalidOption, InvalidValue, NotUnique, UnknownTask, TaskNotFound)
 
 
 class TaskFuture(UserFuture[T]):
@@ -52,12 +60,12 @@ class TaskFuture(UserFuture[T]):
         self._queue: StartQueue | None = queue
         #: The id in the row of its start.
         self.row_id: bytes = row[0]
-        #: The id of the task: another one if the start has a key that leads there.
+        #: The id of the task: another one if the start has a key that leads there, or is that of a unique task.
         self.task_id = self.row_id
 
     @property
     def id(self) -> str:
-        """The task's id. If the start has a key, it is right when the future is done."""
+        """The task's id. If the start has a key or its task is unique, it is right when the future is done."""
         return id_text(self.task_id)
 
     def cancel(self) -> bool:

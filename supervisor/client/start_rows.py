@@ -148,7 +148,7 @@ def calls_of(
 ) -> Iterator[tuple[TaskLike, tuple[Any, ...], dict[str, Any]]]:
     """The task and the arguments of each call. Without `task`, they are calls made by `Task.call`.
 
-    Raises InvalidOption for any other call, and for a task that would give its key to all of them.
+    Raises InvalidOption for any other call, and for a task that would give its `key` or `unique_key` to all of them.
     """
     if task is None:
         for call in calls:
@@ -158,11 +158,13 @@ def calls_of(
                 )
             yield call.task, call.args, call.kwargs
         return
-    if isinstance(task, Task) and task.launch.key is not None:
-        raise InvalidOption(
-            f"start_many would give all calls the one key {task.launch.key!r:.80}, which is for one start. Give "
-            "each call its own: start_many([task.options(key=…).call(…), …])"
-        )
+    if isinstance(task, Task):
+        for option, key in (("key", task.launch.key), ("unique_key", task.launch.unique_key)):
+            if key is not None:
+                raise InvalidOption(
+                    f"start_many would give all calls the one {option} {key!r:.80}, which is for one start. Give each "
+                    f"call its own: start_many([task.options({option}=…).call(…), …])"
+                )
     for call in calls:
         if isinstance(call, tuple):
             yield task, call, {}

@@ -26,10 +26,11 @@ from ...actors.shapes import Shape
 from ...actors.state import State
 from ...actors.task.declaration import Task, registry
 from ...actors.task.handles import IdLike, Progress, StoredArguments, TaskInfo, TaskRecord
-from ...actors.task.trigger import Kind, Trigger
+from ...actors.task.trigger import SCHEDULE, Kind, Trigger
 from ...storage.tables.actor_rows import DeadLetterRow
 from ...storage.tables.record import Record
 from ...storage.tables.schema import Lane
+from ...storage.tables.unique_rows import key_in
 from ..wire.error_codec import info_of
 
 
@@ -98,7 +99,7 @@ def view(
         mailbox_depth=mailbox_depth,
         key=record.key,
         retry_of=None if record.retry_of is None else id_text(record.retry_of),
-        waits_for=None if record.place is None else WAITS_FOR.get(record.place[0]),
+        waits_for=_waits_for(record),
         cancel_requested=record.cancel,
         closed=record.closed,
         options=record.options or {},
@@ -107,8 +108,17 @@ def view(
         kind=cast("Kind", record.kind),
         trigger=None if record.trigger is None else Trigger.unpack(record.trigger),
         tree=record.tree,
+        unique_key=None if record.unique is None else key_in(record.unique),
         arguments=StoredArguments(arguments and functools.partial(arguments, record.id)),
     )
+
+
+def _waits_for(record: Record) -> str | None:
+    if record.place is None:
+        return None
+    if record.unique is not None and record.due == LATEST and record.kind != SCHEDULE:
+        return "unique"
+    return WAITS_FOR.get(record.place[0])
 
 
 def dead_letter(id: bytes, row: DeadLetterRow) -> DeadLetter:

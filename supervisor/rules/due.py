@@ -16,6 +16,7 @@ TOO_LATE: Final = "missed: longer ago than missed_within"
 TOO_MANY: Final = f"missed: more than {MOST:,} were, and the last of them run"
 OVERLAP: Final = "overlap: the run before has not ended"
 FULL: Final = f"overlap: {MOST:,} runs wait already"
+NOT_UNIQUE: Final = "unique: another task has its key"
 CHANGED: Final = "changed: the schedule was replaced"
 
 

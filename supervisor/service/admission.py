@@ -2,29 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
-from ...actors.errors import InvalidOption, InvalidValue, TriggerChanged, UnknownTask, ValueTooLarge
+from ...actors.errors import (
+    InvalidOption,
+    InvalidValue,
+    NotUnique,
+    TriggerChanged,
+    UnknownTask,
+    ValueTooLarge,
+)
 from ...actors.ids import id_text, is_task_id
 from ...actors.qualified_names import some_of, suggestion
 from ...actors.task.declaration import DELAY_LIMIT, KEY_LIMIT, NAME_LIMIT
-from ...actors.task.limit import checked_limit_key
+from ...actors.task.limit import checked_limit_key, checked_unique_key
 from ...actors.task.metadata import checked as checked_metadata
 from ...actors.task.options import Options
 from ...actors.task.trigger import CLIENTS_KINDS, HTTP, TASK, Trigger
 from ...storage.tables.index_rows import Facet, facet_of_id, newest_in, single
 from ...storage.tables.record import EXTRAS, Record
 from ...storage.tables.schema import Table, after_prefix, idempotency_key
+from ...storage.tables.unique_rows import key_in
+from ..rules.uniqueness import Wanted
 from ..task_kinds import OWN_KINDS, kind_of
 from ..tasks.commit_loop import CommitLoop
 from ..tasks.task_table import TaskTable
+from ..tasks.unique_tasks import Decision
 from ..wire.checks import checked_id, is_id
+from .unique_starts import UniqueStarts
 
-#: What a row of a START may have among the options that is none, with its check: fields of a record.
+#: What a row of a START may have among the options that is none, with its check.
 _EXTRAS: Final[dict[str, Callable[[Any], Any]]] = {
     "metadata": checked_metadata,
     "limit_key": checked_limit_key,
+    "unique_key": checked_unique_key,
 }
 assert _EXTRAS.keys() == EXTRAS
 _NONE: Final[dict[str, Any]] = {}
@@ -57,13 +69,41 @@ class Admission:
         there: list[bytes] | None = None
         if _given(keys) or min(ids) <= self._newest or len(set(ids)) < len(ids):
             rows, there = self._fresh(rows)
+        unique = self._unique_among(rows)
+        if unique is not None:
+            rows = list(unique.fresh.values())
+            if unique.led:
+                there = [unique.led.get(id, id) for id in there or ids]
         if rows:
-            self._begin(rows, kind, http)
+            self._begin(rows, kind, http, unique)
+        if unique is not None:
+            unique.renew()
         # Ids grow with time, so an id larger than all of these cannot be on disk and needs no lookup.
         self._newest = max((self._newest, *ids))
         return None if there is None or there == list(ids) else there
 
-    def _begin(self, rows: Any, kind: Any, http: Any) -> None:
+    def _unique_among(self, rows: Any) -> UniqueStarts | None:
+        """What the unique ones of these rows do; None if none of them is unique. NotUnique if one is refused."""
+        unique, declared = self._table.unique, self._table.declared
+        if not (declared.unique or any(row[3] is not None for row in rows)):
+            return None
+        if declared.aliases:
+            rows = [(id, declared.present(name), *rest) for id, name, *rest in rows]
+        if not any(unique.concerns(row[1], row[3]) for row in rows):
+            return None
+        starts = UniqueStarts(unique, rows)
+        replacing = [row for _, row in starts.renewed.values()]
+        self.check_values(_given(tuple(row[2] for row in replacing)), "the argument list")
+        self._check_dues(row[5] for row in replacing)
+        return starts
+
+    def _check_dues(self, dues: Iterable[Any]) -> None:
+        now = self._commits.clock.time()
+        for due in dues:
+            if due is not None and not (isinstance(due, int | float) and 0 <= due <= now + DELAY_LIMIT + 1):
+                raise InvalidOption(f"the time of the first attempt must lie within ten years: {due!r:.40}")
+
+    def _begin(self, rows: Any, kind: Any, http: Any, unique: UniqueStarts | None = None) -> None:
         """Check the rows and add their tasks to the task table."""
         if kind != TASK and kind not in CLIENTS_KINDS:
             raise InvalidOption(f"a client starts no tasks of the kind {kind!r:.40}")
@@ -78,9 +118,7 @@ class Admission:
             if name in declared.actors:
                 raise InvalidOption(f"{name} is a class of actors, not a task: get one with Runtime.actor")
         self.check_values(_given(args), "the argument list")
-        for due in _given(dues):
-            if not (isinstance(due, int | float) and 0 <= due <= now + DELAY_LIMIT + 1):
-                raise InvalidOption(f"the time of the first attempt must lie within ten years: {due!r:.40}")
+        self._check_dues(_given(dues))
         if not (all(map(is_id, set(streams))) and all(map(is_id, set(_given(origins))))):
             raise InvalidValue("stream and origin must be ids of 16 bytes")
         depths = self._depths(set(_given(origins)))
@@ -90,10 +128,6 @@ class Admission:
             for _, name, _, changes, *_ in rows:
                 if changes is not None:
                     Options.unpack(changes, declared.tasks[name][0])
-        if _given(keys):
-            for id, _, _, _, key, *_ in rows:
-                if key is not None:
-                    self._commits.put(Table.KEYS, idempotency_key(key), id)
         new = [
             (Record(id, name, now, stream, origin, options, key, due if due and due > now else None), args)
             for id, name, args, options, key, due, stream, origin in rows
@@ -108,6 +142,8 @@ class Admission:
         if extras:
             for record, _ in new:
                 for name, value in extras.get(record.id, _NONE).items():
+                    if name == "unique_key":
+                        continue
                     if name == "limit_key" and record.name not in declared.limits:
                         raise InvalidOption(
                             f"limit_key= is for a task with a limit, and {record.name} has none"
@@ -116,6 +152,13 @@ class Admission:
         if not OWN_KINDS.keys().isdisjoint(names):
             for record, packed in new:
                 _close_if_deaf(record, packed)
+        # From here on nothing is refused any more.
+        if unique is not None:
+            unique.claim(new)
+        if _given(keys):
+            for record, _ in new:
+                if record.key is not None:
+                    self._commits.put(Table.KEYS, idempotency_key(record.key), record.id)
         self._table.add(new)
 
     def _trigger(self, names: tuple[str, ...], http: Any) -> dict[str, Any]:
@@ -248,7 +291,7 @@ class Admission:
         """Retry an ended task as a new one with its arguments and, unless `from_scratch`, its checkpoint.
 
         If the app does not declare it, the new one waits for its code. It takes over the key. False if the client
-        repeats the request because the first answer was lost.
+        repeats the request because the first answer was lost. NotUnique if it is unique and another task has its key.
         """
         if not is_task_id(new_id):
             raise InvalidValue("a task's id must be a UUID of version 7")
@@ -262,6 +305,7 @@ class Admission:
             raise InvalidOption(
                 f"{id_text(old_id)} is an actor that has stopped: get a new one with Runtime.actor"
             )
+        unique = self._unique_retry(old)
         self._newest = max(self._newest, new_id)
         record = Record(
             new_id,
@@ -294,8 +338,36 @@ class Admission:
             record.checkpoint = (self._commits.clock.time(), len(state))
         new = (record, self._commits.get(Table.ARGS, old_id))
         _close_if_deaf(*new)
+        if unique is not None:
+            self._table.unique.claim(record, unique)
         self._table.add([new])
         return True
+
+    def is_taken(self, old_id: Any) -> bool:
+        """Whether a retry of this task would be refused with NotUnique."""
+        old = self._table.record(checked_id(old_id))
+        try:
+            if old is not None:
+                self._unique_retry(old)
+        except NotUnique:
+            return True
+        return False
+
+    def _unique_retry(self, old: Record) -> Decision | None:
+        """How a retry of this task takes over its text; None if it is not unique. Its own window does not bar it."""
+        name, unique = self._table.declared.present(old.name), self._table.unique
+        if not unique.concerns(name, old.options):
+            return None
+        key = None if old.unique is None else key_in(old.unique)
+        try:
+            decision = unique.decide(name, self._commits.get(Table.ARGS, old.id), old.options, key=key)
+        except InvalidOption:
+            return None  # It was unique by its declaration, which has changed.
+        if decision is None or decision.wanted is Wanted.START:
+            return decision
+        if decision.id == old.id:
+            return decision._replace(wanted=Wanted.START)
+        raise unique.refusal(decision)
 
 
 def _given(column: tuple[Any, ...]) -> list[Any]:

@@ -15,6 +15,7 @@ from ...actors.task.trigger import TASK
 from ...storage.tables.event_rows import prune_events
 from ...storage.tables.prune import prune, prune_replies
 from ...storage.tables.schedule_rows import prune_schedules
+from ...storage.tables.unique_rows import prune_unique
 from ..execution.attempts import Attempts
 from ..execution.stacks import Stacks
 from ..execution.trees import Trees
@@ -327,7 +328,7 @@ class Service:
         self, client: ClientLink, request: int, old_id: Any, new_id: Any, from_scratch: Any, once: Any = False
     ) -> None:
         self._refuse_new_work()
-        if once and self._admission.is_retried(old_id, new_id):
+        if once and (self._admission.is_retried(old_id, new_id) or self._admission.is_taken(old_id)):
             self._once_on_disk(client, request, False)
             return
         if self._admission.retry(old_id, new_id, from_scratch=bool(from_scratch)):
@@ -569,6 +570,9 @@ class Service:
         before = (now if now < float("inf") else self._commits.clock.time()) - self._settings.schedule_keep
         while prune_schedules(self._commits.store, before, PRUNE_STEP):
             self._schedules.pruned()
+            await self._commits.settled()
+        # The windows of unique tasks hold whatever is pruned.
+        while prune_unique(self._commits.store, self._commits.clock.time(), PRUNE_STEP):
             await self._commits.settled()
         while self._table.writes.tallies.sum_up(self._commits.clock.time(), STEPS_STEP):
             await self._commits.settled()

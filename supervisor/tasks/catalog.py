@@ -83,6 +83,8 @@ class TaskCatalog:
         self.usual: dict[str, tuple[Options, Lane, Place | None]] = {}
         #: By task name, for those tasks that have a limit.
         self.limits: dict[str, LimitedBy] = {}
+        #: The options of those tasks that are unique, by name.
+        self.unique: dict[str, Options] = {}
         #: Declared tasks whose module a worker could not import, when it last tried, with the reason.
         self.unimportable: dict[str, str] = {}
         #: By name, for those tasks that are classes of actors.
@@ -140,6 +142,9 @@ class TaskCatalog:
             names = options.limit_by
             places = None if names is None else places_of(names, self.parameters.get(name))
             self.limits[name] = LimitedBy(limit, places)
+        self.unique.pop(name, None)
+        if options.unique is not False:
+            self.unique[name] = options
         self.usual[name] = (
             options, lane, None if limit is not None else (int(lane), ready_sort(options.priority))
         )  # fmt: skip

@@ -32,6 +32,7 @@ from ...storage.tables import event_rows
 from ...storage.tables.event_rows import EventRow
 from ...storage.tables.record import Record
 from ...storage.tables.schema import ID_BYTES, Table
+from ..rules.uniqueness import Wanted
 from ..settings import Settings
 from .commit_loop import CommitLoop
 from .live_task import LiveTask
@@ -50,6 +51,10 @@ PART: Final = 1_000
 #: The arguments of a handler are its event: msgpack of [[event], {}] around the encoded event.
 _ARGS_HEAD: Final = b"\x92\x91"
 _ARGS_TAIL: Final = b"\x80"
+
+
+Runs = tuple[tuple[str, bytes], ...]
+"""Handlers with the ids of their runs."""
 
 
 class Emitted(NamedTuple):
@@ -236,7 +241,13 @@ class Events:
 
     def _carry_out(self, plans: Sequence[_Planned]) -> list[Emitted]:
         """Put events, their runs and their messages into the open batch."""
-        self._start([(row, row.runs, row.stream == uid and len(row.runs) == 1) for uid, row, _, _ in plans])
+        started = self._start(
+            [(row, row.runs, row.stream == uid and len(row.runs) == 1) for uid, row, _, _ in plans]
+        )
+        plans = [
+            plan if runs is plan.row.runs else plan._replace(row=plan.row._replace(runs=runs))
+            for plan, runs in zip(plans, started, strict=True)
+        ]
         rows: dict[bytes, bytes | None] = {}
         for uid, row, given, listeners in plans:
             rows[event_rows.event_key(uid)] = row.pack()
@@ -256,23 +267,64 @@ class Events:
             self._tell(plan.listeners, plan.row.packed)
         return [_told(plan.row) for plan in plans]
 
-    def _start(self, events: Iterable[tuple[EventRow, Sequence[tuple[str, bytes]], bool]]) -> None:
-        """Start these runs of handlers, all at once; and whether an event's run is alone in its stream."""
+    def _start(self, events: Iterable[tuple[EventRow, Runs, bool]]) -> list[Runs]:
+        """Start these runs of handlers, all at once; and whether an event's run is alone in its stream.
+
+        The runs of each event as they are then: in place of one of a unique handler there may be an earlier one.
+        """
         now = self._commits.clock.time()
         new: list[tuple[Record, bytes | None]] = []
+        started: list[Runs] = []
+        unique = self._table.declared.unique
+        twins: dict[str, int] = {}
         for event, runs, is_alone in events:
             if not runs:
+                started.append(runs)
                 continue
             trigger = pack_event(event.id, event.name)
             args = _ARGS_HEAD + event.packed + _ARGS_TAIL
-            for handler, id in runs:
+            kept: list[tuple[str, bytes]] | None = None
+            for number, (handler, id) in enumerate(runs):
                 record = Record(id, handler, now, event.stream, event.origin)
                 record.kind, record.trigger, record.depth = EVENT, trigger, event.depth
                 if not is_alone and event.origin is None:
                     record.joined = True
+                if handler in unique and (there := self._earlier_run(record, args, new, twins)) is not None:
+                    kept = list(runs) if kept is None else kept
+                    kept[number] = handler, there
+                    continue
                 new.append((record, args))
+            started.append(runs if kept is None else tuple(kept))
         if new:
             self._table.add(new)
+        return started
+
+    def _earlier_run(
+        self,
+        record: Record,
+        args: bytes,
+        new: list[tuple[Record, bytes | None]],
+        twins: dict[str, int],
+    ) -> bytes | None:
+        """The task that a unique handler has in place of this run; None for none: `new` is to get the run.
+
+        `twins` has the texts of those in `new`. Nobody could be told of a refusal: "raise" is as "return".
+        """
+        decision = self._table.unique.decide(record.name, args, None)
+        if decision is None:
+            return None
+        if (number := twins.get(decision.text)) is not None:
+            twin = new[number][0]
+            if decision.options.on_conflict == "replace":
+                new[number] = twin, args
+            return twin.id
+        if decision.wanted in (Wanted.START, Wanted.WAIT):
+            twins[decision.text] = len(new)
+            self._table.unique.claim(record, decision)
+            return None
+        if decision.wanted is Wanted.REPLACE:
+            self._table.unique.renew(decision, args, None, record.id)
+        return decision.id
 
     def replay(self, id: str, handler: str | None) -> Emitted:
         """Start the handlers of a stored event again: all that it has now, or this one."""
@@ -292,7 +344,7 @@ class Events:
         runs = self._runs(handlers)
         for _, run in row.runs:
             self._table.joined(run)
-        self._start([(row, runs, not row.runs and row.stream == uid and len(runs) == 1)])
+        (runs,) = self._start([(row, runs, not row.runs and row.stream == uid and len(runs) == 1)])
         self._store.batch.put(
             Table.EVENTS, event_rows.event_key(uid), row._replace(runs=row.runs + runs).pack()
         )

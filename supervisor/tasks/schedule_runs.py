@@ -17,12 +17,14 @@ from ...actors.state import State
 from ...actors.task.trigger import SCHEDULE, pack_schedule
 from ...storage.tables.record import EXTRAS, Record
 from ...storage.tables.schedule_rows import Entry, ScheduleRow
-from ..rules.due import CHANGED, MOST, Due, Pause, judge, step
+from ..rules.due import CHANGED, MOST, NOT_UNIQUE, Due, Pause, judge, step
+from ..rules.uniqueness import Wanted
 from .commit_loop import CommitLoop
 from .events import Events
 from .live_task import LiveTask
 from .schedule_store import ScheduleStore
 from .task_table import TaskTable
+from .unique_tasks import Decision
 
 log = logging.getLogger("understudy")
 
@@ -47,6 +49,8 @@ class ScheduleRuns:
         self.cancel: Callable[[bytes], bool] = lambda _: False
         #: Runs of schedules that are written, or about to be. `start` queues them, many at once.
         self._new: list[tuple[Record, bytes | None]] = []
+        #: Of those that are unique, how they take their texts.
+        self._decisions: dict[bytes, Decision] = {}
         #: The schedule that is being changed: the ends of its runs are seen there.
         self._changing: str | None = None
         table.on_scheduled_end = self._ended
@@ -55,11 +59,15 @@ class ScheduleRuns:
         """Queue the runs that were made since the last call. They are committed with their schedules."""
         if self._new:
             new, self._new = self._new, []
+            for record, _ in new if self._decisions else ():
+                if (decision := self._decisions.pop(record.id, None)) is not None:
+                    self._table.unique.claim(record, decision)
             self._table.add(new)
 
     def drop(self) -> None:
         """Forget the runs that were made since the last call of `start`: their schedule was not written."""
         self._new.clear()
+        self._decisions.clear()
 
     def advance(self, row: ScheduleRow, now: float) -> bool:
         """Deal with the occurrences that are due; whether there are more. `start` is to follow."""
@@ -67,6 +75,8 @@ class ScheduleRuns:
         try:
             return self._advance(row, now)
         except BaseException:
+            for record, _ in self._new[made:]:
+                self._decisions.pop(record.id, None)
             del self._new[made:]
             raise
 
@@ -133,6 +143,8 @@ class ScheduleRuns:
         wanted = step(definition.overlap, len(row.active))
         if wanted.skip is not None:
             return wanted.skip
+        if self._is_taken(self._decision(row)):
+            return NOT_UNIQUE
         if wanted.cancels:
             self._cancel_active(row)
         row.counted += 1
@@ -151,10 +163,15 @@ class ScheduleRuns:
     ) -> bytes:
         """Make a run with its entry of the history; its id. One that `waits` begins when those before it have ended.
 
-        `start` is to follow.
+        `start` is to follow. NotUnique if its task is unique and another one has its key.
         """
         now = self._clock.time()
         run = self._clock.new_id() if id is None else id
+        decision = self._decision(row)
+        if decision is not None:
+            if self._is_taken(decision):
+                raise self._table.unique.refusal(decision)
+            self._decisions[run] = decision
         options, extras = row.options, {}
         if options is not None and not EXTRAS.isdisjoint(options):
             extras = {name: options[name] for name in EXTRAS if name in options}
@@ -174,13 +191,26 @@ class ScheduleRuns:
         if row.depth:
             record.depth = row.depth
         for name, value in extras.items():
-            setattr(record, name, value)
+            if name != "unique_key":
+                setattr(record, name, value)
         self._new.append((record, row.args))
         row.runs += 1
         if definition.overlap != "allow":
             row.active = (*row.active, (run, waits))
         self._rows.enter(row, Entry(at, now, run, None, by))
         return run
+
+    def _decision(self, row: ScheduleRow) -> Decision | None:
+        """What a run would do if its task is unique; None if it is not."""
+        unique, name = self._table.unique, self._table.declared.present(row.task)
+        return unique.decide(name, row.args, row.options) if unique.concerns(name, row.options) else None
+
+    def _is_taken(self, decision: Decision | None) -> bool:
+        """Whether there is a task with the key of a unique run, or one is about to be queued."""
+        if decision is None:
+            return False
+        about = any(other.text == decision.text for other in self._decisions.values())
+        return about or decision.wanted is not Wanted.START
 
     def end(self, row: ScheduleRow, why: str) -> None:
         """A schedule has ended."""

@@ -31,6 +31,7 @@ from .live_actor import LiveActor
 from .live_task import LiveTask, place_of
 from .queues import DAMAGED, Queues
 from .ready_queue import ReadyQueue
+from .unique_tasks import UniqueTasks
 from .write_behind import WriteBehind
 
 log = logging.getLogger("understudy")
@@ -52,6 +53,8 @@ class TaskTable:
         self.gate.declare()
         self.writes = WriteBehind(commits, self.tasks, self.queues)
         self.touch = self.writes.touch
+        #: Which tasks have the texts of unique ones.
+        self.unique = UniqueTasks(commits, self)
         #: Called with every change of state, as it is made.
         self.on_change: Callable[[LiveTask], None] | None = None
         #: Called with every task that ends, before its end is written; None if nobody cares.
@@ -475,6 +478,8 @@ class TaskTable:
             self.on_end(task)
         if task.record.kind == SCHEDULE:
             self.on_scheduled_end(task)
+        if record.unique is not None:
+            self.unique.ended(task)
         if record.tree is not None:
             self.on_tree_end(task, event, error)
         self.writes.expire(task)
