@@ -40,6 +40,7 @@ class ExitCode(IntEnum):
         13,
         "the task did not end, or the actor did not answer, within the time limit of the wait; it continues",
     )
+    NOT_UNIQUE = 14, "another task has the key of this unique one, which was not started"
     APP_FAILED = 20, "the app cannot be loaded, or its workers die too often"
     HOME_IN_USE = 21, "another supervisor serves the home"
     HOME_UNUSABLE = 22, "the home does not exist or cannot be used"

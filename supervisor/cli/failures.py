@@ -32,6 +32,7 @@ _CODES: Final[tuple[tuple[type[BaseException], ExitCode], ...]] = (
     (errors.TreeNotFound, ExitCode.NOT_FOUND),
     (errors.ScheduleNotFound, ExitCode.NOT_FOUND),
     (errors.UnknownTask, ExitCode.NOT_FOUND),
+    (errors.NotUnique, ExitCode.NOT_UNIQUE),
     (errors.MailboxClosed, ExitCode.ENDED),
     (errors.MailboxFull, ExitCode.MAILBOX_FULL),
     (errors.InvalidTask, ExitCode.USAGE),

@@ -26,6 +26,7 @@ from ...actors.errors import (
     InvalidOption,
     InvalidValue,
     NotRunning,
+    NotUnique,
     StoreFull,
     SupervisorLost,
     TaskNotFound,
@@ -138,6 +139,8 @@ class Triggers:
                 await self._table.refresh(now=True)
             except ValueTooLarge as error:
                 raise Refused(413, "the request is too large") from error
+            except NotUnique as error:
+                raise Refused(409, f"another run has the key of this one: {error.id}") from error
         raise Refused(503, "the app is being changed", _SOON)
 
     async def _match(self, method: str, path: str) -> Match:
@@ -163,7 +166,9 @@ class Triggers:
         began = time.monotonic()
         run, wait = await self._door.start_and_wait(handled, request, delivery)
         left = max(0.0, trigger.timeout - (time.monotonic() - began))
-        row = await self._end(run, wait, left, receive if trigger.on_disconnect == "cancel" else None)
+        # A run that was there is not this caller's alone.
+        cancels = trigger.on_disconnect == "cancel" and not run.repeated
+        row = await self._end(run, wait, left, receive if cancels else None)
         if row is None:
             return _problem(504, f"the run has not ended within {trigger.timeout:g} s; it goes on", run)
         return _answer_of(run, row, request)

@@ -10,6 +10,7 @@ import click
 
 from ....actors.errors import NotRunning, UnderstudyError
 from ....actors.ids import id_bytes, id_text
+from ....actors.task.options import CONFLICTS
 from .. import lookup
 from ..command import command
 from ..display import screen
@@ -41,6 +42,14 @@ def launch_options(command: Callable[..., Any]) -> Callable[..., Any]:
                 type=click.Choice(["return", "start"]),
                 help="If the task of --key has ended: return it, or start a new one.  [default: return]",
             ),
+            click.option(
+                "--unique-key", metavar="TEXT", help="The key of a unique task, in place of its arguments."
+            ),
+            click.option(
+                "--on-conflict",
+                type=click.Choice(CONFLICTS),
+                help="If another task has the key of a unique one: return it, fail, or replace its arguments.",
+            ),
             click.option("--delay", type=DURATION, help="Begin after this delay: 90, 10m, 2h, 1d."),
             click.option("--at", type=MOMENT, help="Begin at this time or later: 2030-01-31T08:00."),
             click.option(
@@ -71,14 +80,14 @@ def launch_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @launch_options
 @json_option("Print the task's id, name and stream as JSON.")
 def start(as_json: bool, **launch: Any) -> None:
-    """Start a task and print its id.
+    """Start a task and print its id. Of a unique task it may be that of one that is there.
 
     TASK is its name, as module:function. Each JSON is one positional argument; "-" reads it from standard
     input. Text needs quotes inside the shell's: understudy start app:etl '"data.csv"' 3
     """
     with current().runtime() as runtime:
         info = _launch(current(), runtime, **launch)
-    names = ("id", "stream_id", "task", "origin_run")
+    names = ("id", "stream_id", "task", "origin_run", "existing")
     screen.answer(info.id, {name: getattr(info, name) for name in names}, as_json=as_json)
 
 

@@ -218,10 +218,15 @@ def _facts(record: TaskRecord, now: float, waits_for: str | None, why: str) -> l
         ("started by", record.origin_run),
         ("retry of", record.retry_of),
         ("key", None if record.key is None else escape.one_line(record.key)),
+        ("unique", _unique(record)),
         ("metadata", _metadata(record)),
         ("options", value_json.dumps(record.options) if record.options else None),
     ]
     return [(label, text if isinstance(text, Text) else Text(text)) for label, text in facts if text]
+
+
+def _unique(record: TaskRecord) -> str | None:
+    return None if record.unique_key is None else escape.one_line(record.unique_key) or "by its name"
 
 
 def _attempts(record: TaskRecord) -> str:

@@ -25,6 +25,7 @@ WAITS: Final = {
     "worker": "a worker of its own",
     "limit": "a place at its limit",
     "time": "its time",
+    "unique": "the end of the task that has the same unique key",
     "code": "its code: the app does not declare it",
     "tree": "its supervision tree, which starts it again",
     "import": "its code, which cannot be imported now and is tried again",

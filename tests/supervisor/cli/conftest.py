@@ -79,6 +79,10 @@ def flaky(tries):
 @task(grace=5)
 def hours():
     sleep(3600)
+
+@task(unique=True)
+def nap_once(seconds):
+    sleep(seconds)
 """
 
 

@@ -28,7 +28,25 @@ def test_start_prints_the_id_and_run_the_value(served: Stage):
 
 def test_start_as_json(served: Stage):
     info = served("start", "app:add", "1", "--json").json
-    assert info == {"id": info["id"], "stream_id": info["id"], "task": "app:add", "origin_run": None}
+    fields = {"stream_id": info["id"], "task": "app:add", "origin_run": None, "existing": False}
+    assert info == {"id": info["id"], **fields}
+
+
+def test_unique_starts(served: Stage):
+    first = served.start("app:nap_once", "60", "--unique-key", "k")
+    assert served.start("app:nap_once", "60", "--unique-key", "k") == first
+    assert served("start", "app:nap_once", "60", "--unique-key", "k", "--json").json["existing"]
+    refused = served("start", "app:nap_once", "60", "--unique-key", "k", "--on-conflict", "raise")
+    assert refused.code == ExitCode.NOT_UNIQUE
+    assert first in refused.err
+    assert served("show", first, "--json").json["unique_key"] == "k"
+    assert "k" in served("show", first).out
+    other = served.start("app:nap_once", "60", "--delay", "1h")
+    assert served.start("app:nap_once", "60", "--delay", "2h", "--on-conflict", "replace") == other
+    assert "60" in served("show", other).out
+    wrong = served("start", "app:add", "1", "--unique-key", "k")
+    assert (wrong.code, "none: give unique=" in wrong.err) == (ExitCode.USAGE, True)
+    assert served("cancel", first, other).code == ExitCode.OK
 
 
 def test_options_of_a_start(served: Stage):
