@@ -27,6 +27,7 @@ EXTRAS = {
 
 #: Modules without a test module of their own, and where they are tested.
 UNTESTED = {
+    "supervisor/tasks/unique_starts.py": "tests/supervisor/tasks/test_unique_tasks.py: every start there",
     "storage/check_access.py": "tests/supervisor/client/test_access_calls.py: the check there",
     "supervisor/cli/display/token_table.py": "tests/supervisor/cli/commands/test_tokens.py",
     "storage/access_reader.py": "tests/supervisor/client/test_access_calls.py: every call there reads by it",

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from ...actors.errors import UnderstudyError
 from ...actors.state import Event, State
-from ...storage.tables.record import Record
+from ...storage.tables.record import EXTRAS, Record
 from ...storage.tables.schema import Table
 from ..rules.restart_window import noted
 from ..rules.strategy import Exit, Step, after_exit, is_restarted
@@ -214,7 +214,7 @@ class Trees:
             id = self._clock.new_id()
             options = spec["options"]
             metadata = None if options is None else options.get("metadata")
-            options = {key: value for key, value in (options or {}).items() if key != "metadata"} or None
+            options = {key: value for key, value in (options or {}).items() if key not in EXTRAS} or None
             record = Record(id, name, self._clock.time(), id, None, options)
             record.tree = leaf.path
             if metadata:

@@ -24,13 +24,12 @@ from ...storage.tables.index_rows import Facet, facet_of_id, newest_in, single
 from ...storage.tables.record import EXTRAS, Record
 from ...storage.tables.schema import Table, after_prefix, idempotency_key
 from ...storage.tables.unique_rows import key_in
-from ..rules.uniqueness import Wanted
 from ..task_kinds import OWN_KINDS, kind_of
 from ..tasks.commit_loop import CommitLoop
 from ..tasks.task_table import TaskTable
+from ..tasks.unique_starts import UniqueStarts
 from ..tasks.unique_tasks import Decision
 from ..wire.checks import checked_id, is_id
-from .unique_starts import UniqueStarts
 
 #: What a row of a START may have among the options that is none, with its check.
 _EXTRAS: Final[dict[str, Callable[[Any], Any]]] = {
@@ -63,13 +62,13 @@ class Admission:
         """
         if not rows:
             return None
-        ids, _, _, _, keys, _, _, _ = zip(*rows, strict=True)
+        ids, names, _, options, keys, _, _, _ = zip(*rows, strict=True)
         if not all(map(is_task_id, ids)):
             raise InvalidValue("a task's id must be a UUID of version 7")
         there: list[bytes] | None = None
         if _given(keys) or min(ids) <= self._newest or len(set(ids)) < len(ids):
             rows, there = self._fresh(rows)
-        unique = self._unique_among(rows)
+        unique = self._unique_among(rows, names, options)
         if unique is not None:
             rows = list(unique.fresh.values())
             if unique.led:
@@ -82,10 +81,13 @@ class Admission:
         self._newest = max((self._newest, *ids))
         return None if there is None or there == list(ids) else there
 
-    def _unique_among(self, rows: Any) -> UniqueStarts | None:
+    def _unique_among(
+        self, rows: Any, names: tuple[Any, ...], options: tuple[Any, ...]
+    ) -> UniqueStarts | None:
         """What the unique ones of these rows do; None if none of them is unique. NotUnique if one is refused."""
         unique, declared = self._table.unique, self._table.declared
-        if not (declared.unique or any(row[3] is not None for row in rows)):
+        named = bool(declared.unique) and (declared.aliases or not declared.unique.keys().isdisjoint(names))
+        if not named and options.count(None) == len(options):
             return None
         if declared.aliases:
             rows = [(id, declared.present(name), *rest) for id, name, *rest in rows]
@@ -363,10 +365,10 @@ class Admission:
             decision = unique.decide(name, self._commits.get(Table.ARGS, old.id), old.options, key=key)
         except InvalidOption:
             return None  # It was unique by its declaration, which has changed.
-        if decision is None or decision.wanted is Wanted.START:
+        if decision is None or decision.is_free:
             return decision
         if decision.id == old.id:
-            return decision._replace(wanted=Wanted.START)
+            return decision.freed()
         raise unique.refusal(decision)
 
 

@@ -18,7 +18,6 @@ from ...actors.task.trigger import SCHEDULE, pack_schedule
 from ...storage.tables.record import EXTRAS, Record
 from ...storage.tables.schedule_rows import Entry, ScheduleRow
 from ..rules.due import CHANGED, MOST, NOT_UNIQUE, Due, Pause, judge, step
-from ..rules.uniqueness import Wanted
 from .commit_loop import CommitLoop
 from .events import Events
 from .live_task import LiveTask
@@ -210,7 +209,7 @@ class ScheduleRuns:
         if decision is None:
             return False
         about = any(other.text == decision.text for other in self._decisions.values())
-        return about or decision.wanted is not Wanted.START
+        return about or not decision.is_free
 
     def end(self, row: ScheduleRow, why: str) -> None:
         """A schedule has ended."""

@@ -46,6 +46,15 @@ class Decision(NamedTuple):
         assert self.row is not None
         return self.row.id
 
+    @property
+    def is_free(self) -> bool:
+        """Whether no task keeps the start from its text."""
+        return self.wanted is Wanted.START
+
+    def freed(self) -> Decision:
+        """As if the task that has the text did not keep the start from it."""
+        return self._replace(wanted=Wanted.START)
+
 
 class UniqueTasks:
     """The texts of all unique tasks of a home."""
@@ -58,7 +67,8 @@ class UniqueTasks:
 
     def concerns(self, name: str, changes: dict[str, Any] | None) -> bool:
         """Whether a start of this task with these changed options may be unique."""
-        return name in self._table.declared.unique or (changes is not None and not GIVEN.isdisjoint(changes))
+        given = isinstance(changes, dict) and not GIVEN.isdisjoint(changes)
+        return given or name in self._table.declared.unique
 
     def decide(
         self,

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 import pytest
 
-from understudy.actors.ids import new_id
 from understudy.actors.state import State
 from understudy.storage.check_actors import ActorCheck
 from understudy.storage.memory_store import MemoryRows, MemoryView
@@ -14,7 +13,7 @@ from understudy.storage.tables.record import Record
 from understudy.storage.tables.schema import Table
 from understudy.storage.tables.unique_rows import UNIQUE, UniqueRow, row_key, unique_text, until_key
 
-TASK, OTHER = new_id(), new_id()
+TASK, OTHER = bytes(15) + b"\1", bytes(15) + b"\2"
 TEXT = unique_text("jobs:f", "a")
 WINDOW = UniqueRow(TEXT, TASK, 5.0, 65.0)
 

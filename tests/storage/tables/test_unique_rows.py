@@ -5,7 +5,6 @@ from __future__ import annotations
 import msgpack
 import pytest
 
-from understudy.actors.ids import new_id
 from understudy.actors.state import State
 from understudy.storage.memory_store import MemoryRows
 from understudy.storage.tables.record import Record
@@ -22,7 +21,7 @@ from understudy.storage.tables.unique_rows import (
     unique_text,
 )
 
-ID, OTHER = new_id(), new_id()
+ID, OTHER = bytes(15) + b"\1", bytes(15) + b"\2"
 TEXT = unique_text("jobs:f", '["a", 1]')
 
 

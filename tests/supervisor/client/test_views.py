@@ -44,7 +44,7 @@ def test_every_field_of_a_full_record():
     record = Record(id, "task", 1.0, stream, origin, {"priority": 3}, "key", 9.0, old)
     record.state, record.attempt, record.interruptions, record.pid = State.RUNNING, 3, 2, 77
     record.started, record.ended, record.cancel, record.closed = 2.0, 3.0, True, True
-    record.tries, record.tree = 4, "shop/a"
+    record.tries, record.tree, record.unique = 4, "shop/a", "jobs:f\0k"
     record.kind, record.trigger = "event", {"event_id": "e/1", "event": "order.paid"}
     record.error, record.progress, record.checkpoint = ROW, (1.0, 4.0, "a quarter"), (2.5, 100)
     # As it comes back from disk.
@@ -87,6 +87,7 @@ def test_every_field_of_a_full_record():
             "delivery": None,
         },
         "tree": "shop/a",
+        "unique_key": "k",
     }
     assert seen.progress == Progress(1.0, 4.0, "a quarter")
     assert seen.error == ErrorInfo(*ROW)

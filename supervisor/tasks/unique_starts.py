@@ -8,7 +8,7 @@ from typing import Any
 from ...actors.errors import NotUnique
 from ...storage.tables.record import Record
 from ..rules.uniqueness import Wanted
-from ..tasks.unique_tasks import Decision, UniqueTasks
+from .unique_tasks import Decision, UniqueTasks
 
 Row = tuple[Any, ...]
 
