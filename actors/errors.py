@@ -192,6 +192,8 @@ class StackUnavailable(UnderstudyError):
         self.id = id
         #: The state of the task, as text.
         self.state = state
+
+
 class NotUnique(UnderstudyError):
     """A unique task was not started, because another one has its key. `id` is that of the other one."""
 

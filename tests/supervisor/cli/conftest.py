@@ -80,7 +80,7 @@ def flaky(tries):
 def hours():
     sleep(3600)
 
-@task(unique=True)
+@task(name="tale:nap_once", unique=True)
 def nap_once(seconds):
     sleep(seconds)
 """

@@ -23,7 +23,7 @@ def test_one_line_when_ready_and_a_drain_at_sigterm(stage: Stage):
     process, line = stage.serve("--drain", "20s")
     assert line == (
         f"serving {stage.home} (pid {process.pid}, 1 worker); "
-        "tasks: app:add, app:hours, app:nap_once, app:odd, app:post, 4 more\n"
+        "tasks: app:add, app:hours, app:odd, app:post, tale:[red]wolf[/red], 4 more\n"
     )
     id = stage.start("app:hours")
     stage.until_state(id, "running")

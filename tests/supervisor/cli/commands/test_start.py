@@ -33,16 +33,16 @@ def test_start_as_json(served: Stage):
 
 
 def test_unique_starts(served: Stage):
-    first = served.start("app:nap_once", "60", "--unique-key", "k")
-    assert served.start("app:nap_once", "60", "--unique-key", "k") == first
-    assert served("start", "app:nap_once", "60", "--unique-key", "k", "--json").json["existing"]
-    refused = served("start", "app:nap_once", "60", "--unique-key", "k", "--on-conflict", "raise")
+    first = served.start("tale:nap_once", "60", "--unique-key", "k")
+    assert served.start("tale:nap_once", "60", "--unique-key", "k") == first
+    assert served("start", "tale:nap_once", "60", "--unique-key", "k", "--json").json["existing"]
+    refused = served("start", "tale:nap_once", "60", "--unique-key", "k", "--on-conflict", "raise")
     assert refused.code == ExitCode.NOT_UNIQUE
     assert first in refused.err
     assert served("show", first, "--json").json["unique_key"] == "k"
     assert "k" in served("show", first).out
-    other = served.start("app:nap_once", "60", "--delay", "1h")
-    assert served.start("app:nap_once", "60", "--delay", "2h", "--on-conflict", "replace") == other
+    other = served.start("tale:nap_once", "60", "--delay", "1h")
+    assert served.start("tale:nap_once", "60", "--delay", "2h", "--on-conflict", "replace") == other
     assert "60" in served("show", other).out
     wrong = served("start", "app:add", "1", "--unique-key", "k")
     assert (wrong.code, "none: give unique=" in wrong.err) == (ExitCode.USAGE, True)
