@@ -79,7 +79,12 @@ class StatsReader(SnapshotReader):
     def not_retried(self, ids: Iterable[bytes]) -> list[bytes]:
         """Those of these tasks that no task retries."""
         with self._read() as snapshot:
-            return [id for id in ids if not _is_retried(snapshot, id)]
+            return [id for id in ids if _retry_of(snapshot, id) is None]
+
+    def retry_of(self, id: bytes) -> bytes | None:
+        """A task that retries this one; None if none does."""
+        with self._read() as snapshot:
+            return _retry_of(snapshot, id)
 
     def failures(
         self,
@@ -229,15 +234,15 @@ def _group(
     return _sound(failure_rows.task_in, first)[0], newest[0][0], [id for _, id in newest[:examples]]
 
 
-def _is_retried(snapshot: Snapshot, id: bytes) -> bool:
+def _retry_of(snapshot: Snapshot, id: bytes) -> bytes | None:
     facet = facet_of_id(Facet.RETRY_OF, id)
     for key, _ in snapshot.rows(Table.INDEX, facet, after_prefix(facet)):
         retry = newest_in(key)
         row = snapshot.get(Table.TASKS, retry)
         # Retries of other tasks may share the facet.
         if row is not None and parsed(retry, Record.unpack, retry, row).retry_of == id:
-            return True
-    return False
+            return retry
+    return None
 
 
 def _check_upgraded(snapshot: Snapshot) -> None:

@@ -39,7 +39,9 @@ UNTESTED = {
     "supervisor/web/app.py": "tests/supervisor/web: every request there is answered by it",
     "supervisor/web/audit.py": "tests/supervisor/web/test_identity.py",
     "supervisor/web/context.py": "tests/supervisor/web: every request there has one",
-    "supervisor/web/problems.py": "tests/supervisor/web: every refusal there is one",
+    "supervisor/web/api/call.py": "tests/supervisor/web/api: every request there is one",
+    "supervisor/web/api/models.py": "tests/supervisor/web/api/test_openapi.py: the document is made of them",
+    "supervisor/client/retrying.py": "tests/supervisor/web/api/test_task_actions.py: the retries with a key there",
     "supervisor/web/server.py": "tests/supervisor/web: every request there comes to it",
     "supervisor/web/tokens.py": "tests/supervisor/web/test_identity.py: every identity there is found by it",
     "supervisor/web/failed_logins.py": "tests/supervisor/web/test_identity.py",
@@ -208,6 +210,9 @@ ARROWS: dict[str, set[str]] = {
     },
     "supervisor/web": {
         *ACTORS, *STORAGE, *GROUND, "supervisor/client", "supervisor/linux", "supervisor/text",
+    },
+    "supervisor/web/api": {
+        *ACTORS, *STORAGE, *GROUND, "supervisor/client", "supervisor/text", "supervisor/web",
     },
     "supervisor/web/dashboard": {
         *ACTORS, *STORAGE, *GROUND, "supervisor/client", "supervisor/text", "supervisor/web",

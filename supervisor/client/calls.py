@@ -149,6 +149,17 @@ class Calls:
             return TaskInfo(id, id, name, None, runtime, True)
         return TaskInfo(id, record.stream, record.name, record.origin, runtime, True)
 
+    def retry_once(
+        self, runtime: Runtime, deadline: Deadline, id: IdLike, from_scratch: bool
+    ) -> Steps[TaskInfo[Any]]:
+        """As `retry`, but the answer is the task that retries it already, if there is one."""
+        old = self.status(id)
+        key = id_bytes(old.id)
+        made = self._client.clock.new_id()
+        if not (yield from self._client.ask(deadline, Ask.RETRY, key, made, from_scratch, True)):
+            made = self.store.retry_of(key) or made
+        return _info_of(runtime, made, old)
+
     def _info(self, runtime: Runtime, row: StartRow, there: bytes | None) -> TaskInfo[Any]:
         id, name, _, _, _, _, stream, origin = row
         if there is not None and there != id:

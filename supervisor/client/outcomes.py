@@ -57,9 +57,20 @@ def _attempt(run: Run, last_of: Record | None) -> TaskAttempt:
     return TaskAttempt(run.attempt, run.outcome, run.started, run.ended, run.pid, info_of(error))
 
 
-def errors(reader: Reader, window: float, task: Any, limit: int, now: float | None = None) -> ErrorGroups:
+Sees = Callable[[str], bool]
+"""Whether tasks of a name may be counted."""
+
+
+def errors(
+    reader: Reader,
+    window: float,
+    task: Any,
+    limit: int,
+    now: float | None = None,
+    sees: Sees | None = None,
+) -> ErrorGroups:
     """The causes of the failures of the last `window` seconds."""
-    seconds, fits = _window(window), names(task)
+    seconds, fits = _window(window), _both(names(task), sees)
     check_whole("limit", limit, 1, MAX_GROUPS)
     since = (time.time() if now is None else now) - seconds
     return error_groups(reader.failures(since, fits=fits, limit=limit), since)
@@ -86,9 +97,11 @@ def _error_group(group: Group) -> ErrorGroup:
     )
 
 
-def stats(reader: Reader, window: float, task: Any, now: float | None = None) -> TaskStats:
+def stats(
+    reader: Reader, window: float, task: Any, now: float | None = None, sees: Sees | None = None
+) -> TaskStats:
     """What has ended in the last `window` seconds."""
-    seconds, fits = _window(window), names(task)
+    seconds, fits = _window(window), _both(names(task), sees)
     now = time.time() if now is None else now
     exact = task.name if isinstance(task, Task) else task if _is_whole(task) else None
     since, steps = reader.ended(now - seconds, now, name=exact, fits=fits)
@@ -129,6 +142,10 @@ def _window(window: Any) -> float:
 
 def _is_whole(task: Any) -> bool:
     return isinstance(task, str) and ":" in task and not Value(task, 1).is_pattern
+
+
+def _both(fits: Callable[[str], bool], sees: Sees | None) -> Callable[[str], bool]:
+    return fits if sees is None else lambda name: fits(name) and sees(name)
 
 
 def names(task: Any) -> Callable[[str], bool]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ...actors.checks import check_whole
 from ...actors.state import State
 from ...actors.task.declaration import registry
@@ -14,8 +16,17 @@ Counts = dict[str, dict[State, int]]
 """By the name of the tasks, how many are in each state. Zeros are left out."""
 
 
-def search(reader: Reader, query: str, limit: int, after: str | None, now: float) -> SearchPage:
-    """One page of the tasks that fit a query. `now` is in seconds since the epoch."""
+def search(
+    reader: Reader,
+    query: str,
+    limit: int,
+    after: str | None,
+    now: float,
+    sees: Callable[[str], bool] | None = None,
+) -> SearchPage:
+    """One page of the tasks that fit a query. `now` is in seconds since the epoch; `sees` takes the names of tasks that
+    may be among them.
+    """
     terms = parse(query)
     check_whole("limit", limit, 1, MAX_LIMIT)
     page = reader.search(
@@ -24,6 +35,7 @@ def search(reader: Reader, query: str, limit: int, after: str | None, now: float
         before=None if after is None else id_in("after", after),
         now=now,
         names_of=parameters_of,
+        also=None if sees is None else lambda record: sees(record.name),
     )
     found = tuple(view(record, 0, reader.args) for record in page.records)
     return SearchPage(found, *end_of(page.last, page.stopped))

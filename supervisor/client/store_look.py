@@ -1,19 +1,30 @@
-"""StoreLook: what pages read from the store beyond the calls of a `Runtime`. It asks the supervisor for nothing."""
+"""StoreLook: what pages and the API read from the store beyond the calls of a `Runtime`.
+
+It asks the supervisor for nothing.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from ...actors import values
 from ...actors.events.entry import WatchEntry
 from ...actors.state import State
 from ...actors.task.handles import IdLike, id_of
+from ...actors.task.outcomes import ErrorGroups, TaskStats
 from ...storage.file.names import store_file
 from ...storage.query import FIELDS
 from ...storage.tables.step_rows import ENDS, RETRIED
+from . import outcomes, searches
+from .outcomes import Sees
+from .pages import SearchPage
 from .runtime import Runtime
+from .views import LogLine
+
+#: Chunks of a log that one look reads.
+LOG_CHUNKS: Final = 200
 
 QUERY_FIELDS = FIELDS
 """The fields of a query's terms."""
@@ -79,6 +90,44 @@ class StoreLook:
             Bar(at, dict(zip(ENDS, step.ended, strict=False)), step.ended[RETRIED])
             for at, step in self._reader.ended_over(start, now, width)
         ]
+
+    # --- of the names that somebody may see ---
+
+    def search(self, query: str, *, limit: int, after: str | None, sees: Sees) -> SearchPage:
+        """As `Runtime.search`, for the tasks with these names."""
+        return searches.search(self._reader, query, limit, after, self._now, sees)
+
+    def stats(self, window: float, task: str | None, sees: Sees) -> TaskStats:
+        """As `Runtime.stats`."""
+        return outcomes.stats(self._reader, window, task, self._now, sees)
+
+    def errors(self, window: float, task: str | None, limit: int, sees: Sees) -> ErrorGroups:
+        """As `Runtime.errors`."""
+        return outcomes.errors(self._reader, window, task, limit, self._now, sees)
+
+    @property
+    def _now(self) -> float:
+        return self._runtime._client.clock.time()
+
+    # --- pages ---
+
+    def log(self, id: IdLike, *, after: int, limit: int) -> tuple[list[LogLine], int, bool]:
+        """Lines of a task's log behind the chunk `after`: at least `limit`, in whole chunks, or all that there are.
+
+        Also the last of these chunks, behind which a later call goes on, and whether there are more now.
+        """
+        key = id_of(id)
+        lines: list[LogLine] = []
+        while True:
+            chunks = self._reader.logs(key, after, LOG_CHUNKS)
+            for place, (chunk, own) in enumerate(chunks, 1):
+                lines += [LogLine(chunk, *line) for line in own]
+                after = chunk
+                # Behind chunk 0, which says what was dropped, the log begins anew.
+                if len(lines) >= limit and chunk:
+                    return lines, after, place < len(chunks) or bool(self._reader.logs(key, after, 1))
+            if len(chunks) < LOG_CHUNKS:
+                return lines, after, False
 
     def size(self) -> int:
         """Bytes of the store's file."""

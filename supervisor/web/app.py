@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote
 
 from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from ...actors.errors import UnderstudyError
 from . import login
 from .context import WebContext
-from .problems import Refused
+from .problems import Refused, problem, problem_of
+
+#: Mistakes that one answer names.
+MISTAKES: Final = 5
 
 
 def create_app(context: WebContext) -> FastAPI:
@@ -22,9 +28,14 @@ def create_app(context: WebContext) -> FastAPI:
     app = FastAPI(title="Understudy", openapi_url=None, docs_url=None, redoc_url=None)
     app.state.context = context
     app.add_exception_handler(Refused, _refused)
+    for kind in (UnderstudyError, TimeoutError):
+        app.add_exception_handler(kind, _failed)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _defect)
     if context.listener == "web":
         app.include_router(login.routes(context))
-        _mount(app, "api", "router", context)
+        _mount(app, "api", "routes", context)
         _mount(app, "dashboard", "routes", context)
     # Last: an app's trigger must not take the path of something else.
     _mount(app, "triggers", "routes", context)
@@ -46,6 +57,26 @@ async def _refused(request: Request, error: Exception) -> Response:
         base = request.scope.get("root_path", "")
         return RedirectResponse(f"{base}/login?next={quote(path)}", 303)
     return error.response
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    return problem_of(error)
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    found = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()[:MISTAKES]]
+    return problem(422, "; ".join(found))
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return problem(error.status_code, str(error.detail), headers=error.headers)
+
+
+async def _defect(request: Request, error: Exception) -> Response:
+    # The server logs it with its traceback.
+    return problem(500, "this is a defect of the server, whose log says more")
 
 
 def _is_page(request: Request) -> bool:

@@ -64,6 +64,22 @@ def needs(role: Role | str) -> Callable[[HTTPConnection], Awaitable[Identity]]:
     return identity
 
 
+def needs_all(role: Role | str) -> Callable[[HTTPConnection], Awaitable[Identity]]:
+    """As `needs`, for what is about tasks of every name: a token for some names alone gets 403."""
+    whole = needs(role)
+
+    async def identity(connection: HTTPConnection) -> Identity:
+        found = await whole(connection)
+        if not found.sees_all:
+            raise Refused(
+                403, f"the token of {found.name!r} is for some tasks alone, and this is about all of them"
+            )
+        return found
+
+    identity.role = Role(role)  # type: ignore[attr-defined]
+    return identity
+
+
 async def identify(connection: HTTPConnection) -> Identity:
     """Who makes the request. Raises Refused without a valid token or session."""
     context = context_of(connection)

@@ -50,10 +50,10 @@ class Web:
 
 
 @contextmanager
-def web(home: Path, **settings: Any) -> Iterator[Web]:
-    """A home with a web process of these settings."""
+def web(home: Path, app: str = "kit_tasks", **settings: Any) -> Iterator[Web]:
+    """A home with a web process of these settings, and with this app."""
     # Without an app it would be every test module of this process, some of which nobody can import by their names.
-    with Runtime(home, app="kit_tasks", workers=1, web={"web": "127.0.0.1:0", **settings}) as rt:
+    with Runtime(home, app=app, workers=1, web={"web": "127.0.0.1:0", **settings}) as rt:
         url = rt.web_url
         assert url is not None
         # Each process is there before the test looks which ones are.

@@ -19,7 +19,7 @@ from ....actors.task.handles import TaskRecord
 from ....storage.actor_reader import ActorName
 from ....storage.reader import Reader
 from ...client.views import DeadLetter, attributes_of, dead_letter, view
-from ...text import units, value_json
+from ...text import documents, units, value_json
 from .. import lookup
 from ..command import LazyGroup, command
 from ..display import screen, task_text
@@ -75,7 +75,7 @@ def actor_ls(cls: str | None, prefix: str, limit: int, quiet: bool, as_json: boo
             for each in names:
                 screen.line(id_text(each.id))
         elif as_json:
-            screen.json([task_text.document(record) for record in _records(reader, names)])
+            screen.json([documents.task(record) for record in _records(reader, names)])
         elif names:
             from ..display import actor_table
 
@@ -134,7 +134,7 @@ def actor_show(ref: str, as_json: bool) -> None:
             ],
             "dead_letters": dead,
         }
-        screen.json({**task_text.document(seen), **more, **extra})
+        screen.json({**documents.task(seen), **more, **extra})
         return
     from ..display import actor_table, task_table
 

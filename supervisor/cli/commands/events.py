@@ -15,7 +15,7 @@ from ....actors.events.stream import Stream, StreamInfo
 from ....actors.ids import id_bytes, id_text
 from ....storage.reader import Reader
 from ...client.event_calls import record_of, stream_in, stream_info
-from ...text import units
+from ...text import documents
 from .. import lookup
 from ..command import LazyGroup, command
 from ..display import screen
@@ -48,11 +48,6 @@ def streams() -> None:
     """List streams, and show what has come from one start or one event."""
 
 
-def document(event: EventRecord) -> dict[str, Any]:
-    """The event for --json: its time is ISO 8601 in UTC."""
-    return {**event.as_dict(), "time": units.iso(event.time)}
-
-
 @command("list", short_help="List events, newest first.")
 @click.argument("pattern", required=False)
 @click.option("--unmatched", is_flag=True, help="Only events that nothing handled and nobody listened to.")
@@ -74,7 +69,7 @@ def events_list(pattern: str | None, unmatched: bool, limit: int, quiet: bool, a
             for each in found:
                 screen.line(each.id)
         elif as_json:
-            screen.json([document(each) for each in found])
+            screen.json([documents.event(each) for each in found])
         elif found:
             from ..display import event_table
 
@@ -105,8 +100,10 @@ def events_show(id: str, as_json: bool) -> None:
         event = record_of(row)
         states = _states_of(reader, event)
     if as_json:
-        runs = [{**run, "state": state} for run, state in zip(document(event)["runs"], states, strict=True)]
-        screen.json({**document(event), "runs": runs})
+        runs = [
+            {**run, "state": state} for run, state in zip(documents.event(event)["runs"], states, strict=True)
+        ]
+        screen.json({**documents.event(event), "runs": runs})
         return
     from ..display import event_table
 
@@ -150,8 +147,7 @@ def events_replay(id: str, handler: str | None, as_json: bool) -> None:
 
 
 def _answer(made: EventInfo, as_json: bool) -> None:
-    document = {"id": made.id, "stream_id": made.stream_id, "runs": list(made.runs)}
-    screen.answer(made.id, document, as_json=as_json)
+    screen.answer(made.id, documents.emitted(made), as_json=as_json)
 
 
 @command("list", short_help="List streams, those with the newest tasks and events first.")
@@ -170,15 +166,7 @@ def streams_list(limit: int, quiet: bool, as_json: bool) -> None:
             screen.line(each.id)
     elif as_json:
         screen.json(
-            [
-                {
-                    **each.as_dict(),
-                    "time": units.iso(each.time),
-                    "newest": units.iso(each.newest),
-                    "tasks": counts,
-                }
-                for each, counts in zip(found, states, strict=True)
-            ]
+            [{**documents.stream(each), "tasks": counts} for each, counts in zip(found, states, strict=True)]
         )
     elif found:
         from ..display import event_table

@@ -13,6 +13,7 @@ from ....actors.ids import id_bytes
 from ....actors.task.handles import Progress, TaskRecord
 from ....storage.reader import Reader
 from ...home import pid_namespace
+from ...text import documents
 from ..command import command
 from ..display import screen, task_text
 from ..keyboard import Keyboard
@@ -109,7 +110,7 @@ def watch_tasks(look: Callable[[], tuple[list[TaskRecord], bool]], interval: flo
         for _ in repeated(interval, None):
             found, _more = look()
             if as_json:
-                screen.json([task_text.document(record) for record in found])
+                screen.json([documents.task(record) for record in found])
                 continue
             from ..display import task_table
 

@@ -14,7 +14,7 @@ from ....actors.ids import id_text
 from ....actors.state import TERMINAL
 from ....storage.reader import LogLine, Reader
 from ...home import Home
-from ...text import escape, units
+from ...text import documents, escape, units
 from .. import lookup
 from ..command import command
 from ..display import screen
@@ -80,7 +80,7 @@ class Printer:
         """Print these lines."""
         for at, level, text in lines:
             if self._as_json:
-                screen.json({"time": units.iso(at), "level": level, "text": text})
+                screen.json(documents.line(at, level, text))
             else:
                 self._print(at, level, text)
 

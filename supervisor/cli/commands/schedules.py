@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 import click
 
 from ....actors.schedules.definition import MOST_TIMES
-from ....actors.schedules.info import Occurrence, ScheduleInfo
 from ...client.schedule_calls import STATES, history_of, info_of, next_times, row_of
-from ...text import units
+from ...text import documents, units
 from ..command import LazyGroup, command
 from ..display import screen
 from ..params import MOMENT, check_quiet, json_option, limit_option, quiet_option
@@ -36,22 +35,6 @@ def schedules() -> None:
     """Look at schedules and change them. KEY is the key of a schedule: for one that code declares, the task's name."""
 
 
-def document(schedule: ScheduleInfo) -> dict[str, Any]:
-    """The schedule for --json: its times are ISO 8601 in UTC."""
-    fields = schedule.as_dict()
-    fields["definition"] = {
-        name: units.iso(value) if name in ("at", "start", "end") else value
-        for name, value in fields["definition"].items()
-    }
-    return {**fields, **{name: units.iso(fields[name]) for name in ("next", "last", "created")}}
-
-
-def occurrence(each: Occurrence) -> dict[str, Any]:
-    """An occurrence for --json."""
-    fields = each.as_dict()
-    return {**fields, **{name: units.iso(fields[name]) for name in ("scheduled_at", "time")}}
-
-
 @command("list", short_help="List schedules.")
 @click.option("--state", type=click.Choice(STATES), help="Only schedules in this state.")
 @limit_option("schedules", 100)
@@ -68,7 +51,7 @@ def schedules_list(state: str | None, limit: int, after: str | None, quiet: bool
         for each in found:
             screen.line(each.key)
     elif as_json:
-        screen.json([document(each) for each in found])
+        screen.json([documents.schedule(each) for each in found])
     elif found:
         from ..display import schedule_table
 
@@ -97,7 +80,7 @@ def schedules_show(key: str, limit: int, as_json: bool) -> None:
         info = info_of(row_of(reader, key))
         history = history_of(reader, key, limit or None)
     if as_json:
-        screen.json({**document(info), "history": [occurrence(each) for each in history]})
+        screen.json({**documents.schedule(info), "history": [documents.occurrence(each) for each in history]})
         return
     from ..display import schedule_table
 
@@ -163,7 +146,7 @@ def _act(method: str, key: str, as_json: bool) -> None:
     with current().runtime() as runtime:
         getattr(runtime, method)(key)
         info = runtime.schedule_info(key)
-    screen.answer(info.state, document(info), as_json=as_json)
+    screen.answer(info.state, documents.schedule(info), as_json=as_json)
 
 
 @command("run", short_help="Start a run of a schedule now.")

@@ -11,6 +11,7 @@ import click
 from ....actors.errors import NotRunning, UnderstudyError
 from ....actors.ids import id_bytes, id_text
 from ....actors.task.options import CONFLICTS
+from ...text import documents
 from .. import lookup
 from ..command import command
 from ..display import screen
@@ -87,8 +88,7 @@ def start(as_json: bool, **launch: Any) -> None:
     """
     with current().runtime() as runtime:
         info = _launch(current(), runtime, **launch)
-    names = ("id", "stream_id", "task", "origin_run", "existing")
-    screen.answer(info.id, {name: getattr(info, name) for name in names}, as_json=as_json)
+    screen.answer(info.id, documents.started(info), as_json=as_json)
 
 
 @command("run", context_settings=_NUMBERS)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import click
 
 from ...client import outcomes
+from ...text import documents
 from ..command import command
 from ..display import screen
 from ..params import DURATION, json_option
@@ -41,9 +42,7 @@ def stats(names: Sequence[str], tasks: Sequence[str], window: float | None, as_j
     with current().reader() as reader:
         counts = {name: states for name, states in sorted(reader.counts().items()) if fits(name)}
     if as_json:
-        screen.json(
-            {name: {str(state): count for state, count in states.items()} for name, states in counts.items()}
-        )
+        screen.json(documents.counts(counts))
     elif counts:
         from ..display import task_table
 

@@ -22,7 +22,7 @@ from ....storage.reader import Reader
 from ....storage.tables.record import Record
 from ...client.outcomes import attempts
 from ...client.views import ended_error, view
-from ...text import escape, units, value_json
+from ...text import documents, escape, units, value_json
 from ...wire.error_codec import info_of
 from .. import lookup
 from ..command import command
@@ -119,7 +119,7 @@ def ps(
             return
         found, more = look()
         if as_json:
-            screen.json([task_text.document(record) for record in found])
+            screen.json([documents.task(record) for record in found])
             return
         if quiet:
             for record in found:
@@ -212,10 +212,10 @@ def show(id: str, as_json: bool) -> None:
     needs, why = waits_for(seen)
     if as_json:
         told = {
-            "attempts": [task_text.attempt_document(run) for run in earlier],
+            "attempts": [documents.attempt(run) for run in earlier],
             "attempts_dropped": earlier.dropped,
         }
-        screen.json({**task_text.document(seen), "waits_for": needs, **told, **extra})
+        screen.json({**documents.task(seen), "waits_for": needs, **told, **extra})
         return
     from ..display import task_table
 

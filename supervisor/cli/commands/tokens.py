@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import click
 
-from ....actors.access import AuditEntry, Role, TokenInfo
-from ...text import units
+from ....actors.access import Role
+from ...text import documents
 from ..command import LazyGroup, command
 from ..display import screen
 from ..exit_codes import ExitCode
@@ -62,7 +62,7 @@ def token_add(
         text = runtime.add_token(name, role=role, tasks=list(tasks) or "*", expires=expires)
         found = next((each for each in runtime.tokens() if each.name == name), None)
     if as_json:
-        screen.json({"token": text, **(document(found) if found is not None else {})})
+        screen.json({"token": text, **(documents.token(found) if found is not None else {})})
     else:
         screen.line(text)
 
@@ -74,7 +74,7 @@ def token_list(as_json: bool) -> None:
     with current().reader() as reader:
         found = reader.tokens()
     if as_json:
-        screen.json([document(each) for each in found])
+        screen.json([documents.token(each) for each in found])
     elif found:
         from ..display import token_table
 
@@ -106,21 +106,10 @@ def audit(limit: int, as_json: bool) -> None:
     with current().reader() as reader:
         found = [entry for _, entry in reader.audit(limit or 1 << 31)]
     if as_json:
-        screen.json([entry_document(each) for each in found])
+        screen.json([documents.audit_entry(each) for each in found])
     elif found:
         from ..display import token_table
 
         screen.show(token_table.audit(found, screen.console().width))
     else:
         screen.note(f"no entries in {current().home.path}")
-
-
-def document(token: TokenInfo) -> dict[str, Any]:
-    """The token for --json: its times are ISO 8601 in UTC."""
-    fields = token.as_dict()
-    return {**fields, **{name: units.iso(fields[name]) for name in ("created", "expires")}}
-
-
-def entry_document(entry: AuditEntry) -> dict[str, Any]:
-    """An entry of the audit for --json."""
-    return {**entry.as_dict(), "time": units.iso(entry.time)}

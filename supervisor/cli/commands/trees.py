@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Final
+from typing import Final
 
 import click
 
-from ....actors.trees.status import ChildStatus, TreeStatus
-from ...text import units
+from ...text import documents
 from ..command import LazyGroup, command
 from ..display import screen
 from ..params import json_option
@@ -42,25 +41,11 @@ def tree(context: click.Context, as_json: bool) -> None:
         trees = runtime.trees()
     if as_json:
         found = process_tree.document(live, gauges, progress)
-        screen.json({**found, "trees": [document(each) for each in trees]})
+        screen.json({**found, "trees": [documents.tree(each) for each in trees]})
         return
     screen.show(process_tree.tree(live, gauges, progress, time.time()))
     for each in trees:
         screen.show(supervision_tree.tree(each, time.time()))
-
-
-def document(status: TreeStatus | ChildStatus) -> dict[str, Any]:
-    """A tree or a child for --json: its times are ISO 8601 in UTC."""
-    return _with_times(status.as_dict())
-
-
-def _with_times(fields: dict[str, Any]) -> dict[str, Any]:
-    exit = fields["last_exit"]
-    return {
-        **fields,
-        "last_exit": exit and {**exit, "time": units.iso(exit["time"])},
-        "children": [_with_times(each) for each in fields["children"]],
-    }
 
 
 @command("restart", short_help="Restart a supervision tree or a child.")
@@ -90,4 +75,4 @@ def _act(path: str, what: str, as_json: bool) -> None:
         else:
             found.terminate_child(path)
         status = found.child(path) if rest else found.status()
-    screen.answer(status.state, document(status), as_json=as_json)
+    screen.answer(status.state, documents.tree(status), as_json=as_json)

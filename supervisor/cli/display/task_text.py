@@ -1,13 +1,12 @@
-"""A task as JSON, and its detail and progress as short texts for lists. Pure."""
+"""A task's detail and progress as short texts for lists. Pure."""
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from ....actors.errors import ErrorInfo
 from ....actors.state import State
 from ....actors.task.handles import Progress, TaskRecord
-from ....actors.task.outcomes import TaskAttempt
 from ....actors.task.trigger import TASK
 from ...text import escape, units
 
@@ -15,9 +14,6 @@ from ...text import escape, units
 ID_SHOWN: Final = 12
 #: Part of a message that holds a traceback.
 TRACEBACK: Final = "Traceback (most recent call last)"
-
-_TIMES: Final = ("created", "started", "ended", "next_attempt", "checkpoint_time")
-
 
 #: What a queued task waits for, in words; by `TaskRecord.waits_for`, and what only the supervisor knows.
 WAITS: Final = {
@@ -38,16 +34,6 @@ def waits(waits_for: str | None, why: str = "") -> str | None:
     """What a queued task waits for, by a key of `WAITS`, on one escaped line."""
     text = WAITS.get(waits_for or "")
     return f"{text}: {escape.one_line(why)}" if text and why else text
-
-
-def document(record: TaskRecord) -> dict[str, Any]:
-    """The record for --json: times are ISO 8601 in UTC."""
-    return {name: units.iso(value) if name in _TIMES else value for name, value in record.as_dict().items()}
-
-
-def attempt_document(run: TaskAttempt) -> dict[str, Any]:
-    """A run of the task for --json."""
-    return {name: units.iso(value) if name in _TIMES else value for name, value in run.as_dict().items()}
 
 
 def name(task: str, actor: str | None) -> str:

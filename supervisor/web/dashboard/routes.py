@@ -13,22 +13,12 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 
-from ....actors.access import Role
-from ....actors.errors import (
-    EventNotFound,
-    InvalidOption,
-    InvalidQuery,
-    NotRunning,
-    ScheduleNotFound,
-    StoreError,
-    TaskNotFound,
-    UnderstudyError,
-)
+from ....actors.errors import UnderstudyError
 from ...client.async_runtime import AsyncRuntime
 from ...client.store_look import StoreLook
 from ..context import WebContext
-from ..identity import Identity, needs
-from ..problems import Refused
+from ..identity import needs_all
+from ..problems import status_of
 from . import bulk, errors, events, overview, schedules, stack, start, streams, system, task, tasks
 from .follow import Follower
 from .page import Asked, Done, Page
@@ -40,8 +30,6 @@ FORM_LIMIT: Final = 1 << 20
 
 NOTICE: Final = "understudy_notice"
 """The cookie that holds what the next page says of an action."""
-
-_NOT_FOUND: Final = (TaskNotFound, EventNotFound, ScheduleNotFound)
 
 
 Make = Callable[[Asked], Page | Done]
@@ -84,7 +72,7 @@ ACTIONS: Final[dict[str, Make]] = {
 
 def routes(context: WebContext) -> APIRouter:
     """The dashboard's routes, for the root of the web process."""
-    read, run = [Depends(for_all("read"))], [Depends(for_all("run"))]
+    read, run = [Depends(needs_all("read"))], [Depends(needs_all("run"))]
     router = APIRouter(include_in_schema=False)
     # Before the pages, so that no key or id can be taken for an action.
     for path, make in ACTIONS.items():
@@ -95,22 +83,6 @@ def routes(context: WebContext) -> APIRouter:
     for path, make in PAGES.items():
         router.add_api_route(path, _page(context, make), methods=["GET"], dependencies=read)
     return router
-
-
-def for_all(role: str) -> Callable[..., Any]:
-    """The role, with a token for all tasks: a page shows tasks of every name."""
-    needed: Any = Depends(needs(role))
-
-    async def identity(found: Identity = needed) -> Identity:
-        if not found.sees_all:
-            raise Refused(
-                403,
-                f"the token of {found.name!r} is for some tasks alone, and the dashboard shows all: use the API",
-            )
-        return found
-
-    identity.role = Role(role)  # type: ignore[attr-defined]
-    return identity
 
 
 def _page(context: WebContext, make: Make) -> Callable[[Request], Any]:
@@ -181,15 +153,8 @@ def _answer(runtime: AsyncRuntime, request: Request, form: dict[str, str], make:
 
 
 def _problem(error: Exception) -> Page:
-    status = 500
-    if isinstance(error, _NOT_FOUND):
-        status = 404
-    elif isinstance(error, InvalidQuery | InvalidOption | TypeError):
-        status = 400
-    elif isinstance(error, NotRunning | TimeoutError | StoreError):
-        status = 503
-    elif isinstance(error, UnderstudyError):
-        status = 409
+    # A TypeError is that of arguments which do not fit the task.
+    status = 400 if isinstance(error, TypeError) else status_of(error)
     return Page("problem.html", "Problem", {"kind": type(error).__name__, "message": str(error)}, status)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from understudy.supervisor.web.guard import SECURITY, Hosts
@@ -70,6 +71,55 @@ class TestRequests:
 
     def test_a_body_that_does_not_say_how_large_it_is(self, it: Web):
         assert it.post("/login", None, content=iter([b"x" * 6_000] * 2)).status_code == 413
+
+
+@pytest.fixture(scope="class")
+def proxied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
+    home: Path = tmp_path_factory.mktemp("h") / "home"
+    with web(home, proxies=["127.0.0.1", "10.0.0.0/8"], hosts=["jobs.example.com"]) as served:
+        yield served
+
+
+class TestProxies:
+    @staticmethod
+    def _login(proxied: Web, **headers: str) -> httpx.Response:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return proxied.post("/login", None, headers=named, data={"token": proxied.token})
+
+    def test_the_address_is_the_last_one_that_no_proxy_has_written(self, proxied: Web):
+        for chain, address in {
+            "203.0.113.9": "203.0.113.9",
+            "198.51.100.7, 203.0.113.9": "203.0.113.9",
+            "203.0.113.9, 10.1.2.3": "203.0.113.9",
+            "203.0.113.9,, 10.1.2.3, 127.0.0.1": "203.0.113.9",
+            "10.1.2.3": "10.1.2.3",
+        }.items():
+            assert self._login(proxied, X_Forwarded_For=chain).status_code == 303
+            assert proxied.rt.audit(limit=1)[0].address == address, chain
+
+    def test_the_cookie_is_secure_if_the_client_came_over_https(self, proxied: Web):
+        assert "Secure" in self._login(proxied, X_Forwarded_Proto="https").headers["set-cookie"]
+        for proto in ("http", "", "ftp"):
+            assert "Secure" not in self._login(proxied, X_Forwarded_Proto=proto).headers["set-cookie"]
+
+    def test_the_host_is_checked_and_is_that_of_the_origin(self, proxied: Web):
+        forwarded = {"X_Forwarded_Host": "jobs.example.com", "X_Forwarded_Proto": "https"}
+        assert self._login(proxied, **forwarded, Origin="https://jobs.example.com").status_code == 303
+        assert self._login(proxied, **forwarded, Origin=proxied.url).status_code == 403
+        assert self._login(proxied, X_Forwarded_Host="evil.example").status_code == 400
+
+
+def test_nobody_is_believed_who_is_no_proxy(home: Path):
+    with web(home) as it:
+        headers = {
+            "X-Forwarded-For": "203.0.113.9",
+            "X-Forwarded-Proto": "https",
+            "X-Forwarded-Host": "jobs.example.com",
+        }
+        answer = it.post("/login", None, headers=headers, data={"token": it.token})
+        assert answer.status_code == 303
+        assert "Secure" not in answer.headers["set-cookie"]
+        assert it.rt.audit(limit=1)[0].address == "127.0.0.1"
 
 
 def test_names_of_hosts():

@@ -18,15 +18,6 @@ def record(state: State = State.RUNNING, **fields: Any) -> TaskRecord:
     return TaskRecord(**{**known, "interruptions": 0, "created": NOW - 60, "state": state, **fields})
 
 
-def test_the_document_is_plain_and_its_times_are_iso():
-    shown = task_text.document(record(started=NOW, progress=Progress(1, 2, "n"), error=ErrorInfo("E", "m")))
-    assert shown["state"] == "running"
-    assert shown["started"] == "2030-03-17T17:46:40.000+00:00"
-    assert shown["ended"] is None
-    assert shown["progress"] == {"done": 1, "total": 2, "note": "n"}
-    assert shown["error"]["type"] == "E"
-
-
 @pytest.mark.parametrize(
     ("shown", "text"),
     [

@@ -1,0 +1,19 @@
+"""Retries that may be asked for again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...actors.task.handles import IdLike, TaskInfo
+from .async_runtime import AsyncRuntime
+from .steps import finish_in_threads
+
+
+async def retry_once(
+    runtime: AsyncRuntime, id: IdLike, *, from_scratch: bool, timeout: float
+) -> TaskInfo[Any]:
+    """As `AsyncRuntime.retry`; the answer is the task that retries it already, if there is one."""
+    sync = runtime.sync
+    deadline = sync._deadline(timeout)
+    steps = sync._calls.retry_once(sync, deadline, id, from_scratch)
+    return await finish_in_threads(steps, deadline, sync._client.late, runtime._threads)
