@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from dataclasses import asdict, dataclass, fields
+from importlib.util import find_spec
 from typing import Any, Final, Literal
 
-from ..actors.checks import check_choice, check_names, check_seconds, check_whole
+from ..actors.checks import check_choice, check_names, check_seconds, check_whole, is_number
 from ..actors.errors import InvalidOption
 from ..actors.values import VALUE_LIMIT
 
@@ -81,6 +82,8 @@ class Settings:
     """Bytes of address space that the store starts with; it grows when needed."""
     start_timeout: float = 60.0
     """Seconds that importing the app may take."""
+    traces: float = 0.0
+    """Share of the tasks that are traced, from 0 (off) to 1. Those whose start is in a trace follow that."""
     group: str | None = None
     """A group, by name or number, whose members may use the home as well; none by default."""
 
@@ -114,9 +117,17 @@ class Settings:
         object.__setattr__(self, "crash_window", window)
         for name in ("drain", "event_keep", "schedule_keep", "restarts_within", "start_timeout"):
             object.__setattr__(self, name, check_seconds(name, getattr(self, name)))
+        object.__setattr__(self, "traces", _checked_share(self.traces))
         check_choice("durability", self.durability, ("disk", "os"))
         if self.group is not None and not isinstance(self.group, str):
             raise InvalidOption(f"group must be the name of a group: {self.group!r:.80}")
+
+    def check_needs(self) -> None:
+        """Raise InvalidOption if tasks are to be traced, and the packages for it are absent."""
+        if self.traces and (find_spec("opentelemetry") is None or find_spec("opentelemetry.sdk") is None):
+            raise InvalidOption(
+                "traces need OpenTelemetry, which is not installed: pip install 'understudy[otel]'"
+            )
 
     @property
     def worker_count(self) -> int:
@@ -134,4 +145,12 @@ class Settings:
         Raises InvalidOption for an unknown field.
         """
         check_names(changes, [field.name for field in fields(cls)], "a supervisor")
-        return cls(**{name: value for name, value in changes.items() if value is not None})
+        settings = cls(**{name: value for name, value in changes.items() if value is not None})
+        settings.check_needs()
+        return settings
+
+
+def _checked_share(share: object) -> float:
+    if not is_number(share) or not 0 <= share <= 1:
+        raise InvalidOption(f"traces must be the share of tasks to trace, from 0 to 1: {share!r:.80}")
+    return float(share)

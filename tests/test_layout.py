@@ -87,6 +87,7 @@ UNTESTED = {
     "storage/query_fit.py": "tests/storage/test_search.py: every search there asks it",
     "actors/task/additions.py": "tests/actors/events/test_handler.py, tests/actors/schedules/test_declaration.py",
     "storage/snapshot_reader.py": "tests/storage: every reader there is one",
+    "actors/tracing/tracer.py": "tests/actors/tracing/test_otel.py: whose spans come through it",
     "actors/trees/status.py": "tests/supervisor/execution/test_trees.py: every tree there is told as one",
     "supervisor/execution/forest.py": "tests/supervisor/execution/test_trees.py: every node there is one of it",
     "supervisor/service/tree_requests.py": "tests/supervisor/execution/test_trees.py: every request there is one",
@@ -155,7 +156,7 @@ UNKNOWN_TO = {
 GROUND = {"supervisor", "supervisor/testing"}
 ACTORS = {
     "actors", "actors/task", "actors/events", "actors/schedules", "actors/refs", "actors/attempt", "actors/inside",
-    "actors/box", "actors/http", "actors/websocket", "actors/trees",
+    "actors/box", "actors/http", "actors/websocket", "actors/trees", "actors/tracing",
 }  # fmt: skip
 STORAGE = {"storage", "storage/tables", "storage/file"}
 
@@ -163,12 +164,13 @@ STORAGE = {"storage", "storage/tables", "storage/file"}
 ARROWS: dict[str, set[str]] = {
     "actors": set(),
     "actors/task": {"actors"},
+    "actors/tracing": {"actors"},
     "actors/events": {"actors", "actors/task"},
     "actors/schedules": {"actors", "actors/task"},
     "actors/http": {"actors", "actors/task"},
     "actors/refs": {"actors", "actors/task", "actors/events", "actors/schedules"},
     "actors/trees": {"actors", "actors/task", "actors/refs"},
-    "actors/attempt": {"actors", "actors/task", "actors/events", "actors/refs"},
+    "actors/attempt": {"actors", "actors/task", "actors/tracing", "actors/events", "actors/refs"},
     "actors/inside": {"actors", "actors/task", "actors/events", "actors/schedules", "actors/refs", "actors/attempt"},
     "actors/box": {"actors", "actors/task", "actors/inside"},
     "actors/websocket": {"actors", "actors/task", "actors/attempt", "actors/inside"},

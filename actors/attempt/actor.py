@@ -32,6 +32,7 @@ from ..task.declaration import Task
 from ..task.handles import id_of
 from ..task.retry import leaves
 from ..timeouts import check_timeout, deadline_of, left_of
+from ..tracing.tracer import begin, tracing
 from .host import Assignment, Ending, Host, Outcome, error_outcome
 from .item import item_bodies, item_body
 from .mailbox import Mailbox
@@ -176,7 +177,7 @@ class TaskActor(pykka.Actor):
             self.host.ready(self, False)
         # A context of its own: the next task on this thread must not see this one's context variables.
         context = Context()
-        outcome = context.run(self._perform)
+        outcome = context.run(self._perform if tracing.tracer is None else self._perform_traced)
         if self.resources:
             context.run(self._put_away, outcome)
         self._finish(outcome)
@@ -188,6 +189,13 @@ class TaskActor(pykka.Actor):
             return self._completed(self.task.body(*args, **kwargs))  # type: ignore[misc]
         except BaseException as error:  # noqa: BLE001 - SystemExit ends the task, not its worker
             return self._broken_off(error)
+
+    def _perform_traced(self) -> Outcome:
+        span = begin(self.assignment)
+        outcome = self._perform()
+        if span is not None:
+            span.end(outcome)
+        return outcome
 
     def _broken_off(self, error: BaseException) -> Outcome:
         # If the runtime did not ask for it, it is an error like any other: it would be queued for ever.

@@ -23,6 +23,7 @@ from .. import values
 from ..errors import Interrupted, NotInTask
 from ..task.declaration import Task
 from ..timeouts import check_timeout, deadline_of, left_of
+from ..tracing.tracer import begin, tracing
 from .actor import NOTHING, TaskActor, current_actor
 from .host import Assignment, Host, Outcome
 from .open_resource import CLOSE_WITHIN
@@ -83,6 +84,7 @@ class AsyncTaskActor(TaskActor):
         current_actor.set(self)
         self._coroutine = asyncio.current_task()  # with an eager task factory on_receive has not set it yet
         self._begun = True
+        span = None if tracing.tracer is None else begin(self.assignment)
         if self.signal is not None:
             self._throw()
         try:
@@ -90,6 +92,8 @@ class AsyncTaskActor(TaskActor):
             outcome = self._completed(value)
         except BaseException as error:  # noqa: BLE001 - any error ends the task, never the event loop
             outcome = self._broken_off(error)
+        if span is not None:
+            span.end(outcome)
         self._coroutine = None  # from now on _throw does nothing
         if self.resources:
             await self._put_away_async(outcome)

@@ -106,6 +106,8 @@ class Assignment(NamedTuple):
     """Of a run, what has triggered it, as `Trigger.pack` gives it."""
     tree: str | None = None
     """Of a child of a supervision tree, its path there. Its begin is reported."""
+    trace: str | None = None
+    """The trace context of its start, as a W3C traceparent; None for none."""
 
 
 class Host(Protocol):

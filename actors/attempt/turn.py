@@ -66,6 +66,10 @@ class TurnActor(LetterHandler):
         except BaseException as error:  # noqa: BLE001 - nothing may end its worker
             return self._lost(error)
 
+    def _perform_traced(self) -> Outcome:
+        # A turn handles messages of several senders, so it is no span.
+        return self._perform()
+
     def _lost(self, error: BaseException) -> Outcome:
         """The turn could not go on: what is settled counts, and the object is not to be trusted."""
         _log.error("a turn of %s has failed", self.task.name, exc_info=error)

@@ -107,6 +107,8 @@ class TaskRecord:
     """Of a child of a supervision tree, its path there."""
     unique_key: str | None = None
     """The key by which it is unique, as its arguments or its start have made it. None: it is not unique."""
+    trace: str | None = None
+    """The trace context of its start, as a W3C traceparent; None if it was started in no trace."""
     arguments: StoredArguments = field(default_factory=StoredArguments, repr=False, compare=False)
 
     @property

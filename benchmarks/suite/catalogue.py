@@ -29,6 +29,7 @@ CASES = (
     "restart",
     "parked",
     "ended",
+    "traces",
     "large_values",
     "idle",
     "cpu_bound",
@@ -38,6 +39,7 @@ CASES = (
 #: Those that have no figures on the page yet.
 WITHOUT_FIGURES: tuple[str, ...] = (
     "http_triggers",
+    "traces",
     "trees",
 )
 

@@ -107,6 +107,8 @@ class Record:
     """Whether others are in its stream, where neither its origin nor the stream says so: see `shares_stream`."""
     limit_key: str | None = None
     """The key at its limit that the start has given; None for none."""
+    trace: str | None = None
+    """The trace context of its start, as a W3C traceparent; None for none."""
     volatile: bool = False
     """Of an actor, whether its state and messages are not on disk and it ends with its worker."""
     tree: str | None = None
@@ -227,7 +229,7 @@ class Record:
         return record
 
 
-EXTRAS: Final = frozenset(("metadata", "limit_key", "unique_key"))
+EXTRAS: Final = frozenset(("metadata", "limit_key", "unique_key", "trace"))
 """What a start may give among its options that is none: fields of the record, and the key of a unique task."""
 
 #: The fields that most records do not store, and their defaults.
@@ -251,7 +253,7 @@ _KINDS: Final[dict[str, tuple[type, ...]]] = {
     **dict.fromkeys(("alone", "closed", "cancel", "joined", "volatile", "held"), (bool,)),
     **dict.fromkeys(("error", "progress", "checkpoint", "deaths"), (tuple,)),
     **dict.fromkeys(("options", "metadata", "trigger"), (dict,)),
-    **dict.fromkeys(("key", "actor", "kind", "tree", "limit_key", "unique"), (str,)),
+    **dict.fromkeys(("key", "actor", "kind", "tree", "limit_key", "unique", "trace"), (str,)),
     "due": (float, int),
     "ready": (float, int),
     **dict.fromkeys(("retry_of", "deaths_under"), (bytes,)),

@@ -305,6 +305,11 @@ class Connection:
             self.flush()
 
     @property
+    def traces(self) -> bool:
+        """Whether the supervisor has tasks traced."""
+        return bool(self.facts["settings"].get("traces"))
+
+    @property
     def is_full(self) -> bool:
         """Whether so much waits to be sent that callers should wait for `room` first."""
         return self._unsent_bytes >= UNSENT and self.lost is None

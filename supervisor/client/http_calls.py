@@ -8,6 +8,7 @@ from ...actors import values
 from ...actors.http.declaration import HttpTrigger
 from ...actors.http.request import Request
 from ...actors.task.trigger import HTTP
+from ...actors.tracing.traceparent import is_traceparent
 from ..wire.messages import Ask
 from .deadline import NO_DEADLINE, Deadline
 from .reconnecting import ReconnectingClient
@@ -90,7 +91,9 @@ class HttpCalls:
         id = self._client.clock.new_id()
         key = None if delivery is None else f"{trigger.method} {trigger.path} {delivery}"
         http = trigger.method, trigger.path, trigger.digest, delivery
-        return (id, handled.task, packed, None, key, None, id, None), http
+        trace = request.headers.get("traceparent")
+        changes = {"trace": trace} if is_traceparent(trace) else None
+        return (id, handled.task, packed, changes, key, None, id, None), http
 
 
 def _run_of(row: Any, there: Any) -> HttpRun:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 from uuid import UUID
@@ -16,6 +17,7 @@ from ...actors.task import parameters
 from ...actors.task.annotations import Arguments
 from ...actors.task.call import Call
 from ...actors.task.declaration import Task, module_name
+from ...actors.tracing import tracer
 from ..app import AppSpec
 from ..task_kinds import OWN_KINDS
 from ..wire.messages import Ask
@@ -57,6 +59,8 @@ class StartRows:
         """
         declared = _task_of(task)
         make_row, connection, here = yield from self._rows_of(declared, deadline)
+        if connection.traces:
+            make_row = _traced(make_row, declared.name)
         if declared.launch.delay is None:
             self._last = task, connection, here, make_row
         return make_row
@@ -141,6 +145,26 @@ class StartRows:
                 f"{theirs}. Give each script a home of its own, or put the tasks into a module that both import",
                 name,
             )
+
+
+def _traced(make_row: MakeRow, task: str) -> MakeRow:
+    """With the trace context of the code that starts, if this program uses OpenTelemetry."""
+
+    def make(args: tuple[Any, ...], kwargs: dict[str, Any]) -> StartRow:
+        row = make_row(args, kwargs)
+        if tracer.tracing.tracer is None:
+            if "opentelemetry.sdk.trace" not in sys.modules:
+                return row
+            from ...actors.tracing.otel import trace_starts
+
+            trace_starts()
+        id, name, packed, changes, key, due, stream, origin = row
+        trace = tracer.start(task, id, stream)
+        if trace is not None:
+            changes = {**(changes or {}), "trace": trace}
+        return id, name, packed, changes, key, due, stream, origin
+
+    return make
 
 
 def calls_of(

@@ -109,6 +109,7 @@ def view(
         trigger=None if record.trigger is None else Trigger.unpack(record.trigger),
         tree=record.tree,
         unique_key=None if record.unique is None else key_in(record.unique),
+        trace=record.trace,
         arguments=StoredArguments(arguments and functools.partial(arguments, record.id)),
     )
 

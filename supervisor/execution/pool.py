@@ -218,6 +218,7 @@ class Pool(WorkerPool):
             "alone": seat.alone,
             "value_limit": self._settings.value_limit,
             "modules": self._modules,
+            "traces": self._settings.traces,
         }
         try:
             with theirs:

@@ -17,6 +17,7 @@ from ...actors.clock import SYSTEM
 from ...actors.errors import NotInline, Stalled
 from ...actors.ids import id_text
 from ...actors.task.handles import IdLike, id_of
+from ...actors.tracing.tracer import tracing
 from ...storage.memory_store import MemoryRows, MemoryView
 from ...storage.reader import Reader
 from ..client.runtime import Runtime
@@ -90,6 +91,10 @@ class InlineRuntime(Runtime):
         view = MemoryView(self._rows, driver.settle_if_outside)
         self._attach(client, Reader(self._path, view))
         client.connect_now()
+        if checked.traces:
+            from ...actors.tracing.otel import trace_starts
+
+            trace_starts()
 
     @classmethod
     def connect(cls, *_: Any, **__: Any) -> NoReturn:
@@ -246,6 +251,8 @@ class InlineRuntime(Runtime):
         self._world.die()
         super().close()
         self._driver.close()
+        if self._settings.traces:
+            tracing.tracer = None
         shutil.rmtree(self._path, ignore_errors=True)
 
 

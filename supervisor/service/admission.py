@@ -20,6 +20,7 @@ from ...actors.task.limit import checked_limit_key, checked_unique_key
 from ...actors.task.metadata import checked as checked_metadata
 from ...actors.task.options import Options
 from ...actors.task.trigger import CLIENTS_KINDS, HTTP, TASK, Trigger
+from ...actors.tracing.traceparent import checked_trace
 from ...storage.tables.index_rows import Facet, facet_of_id, newest_in, single
 from ...storage.tables.record import EXTRAS, Record
 from ...storage.tables.schema import Table, after_prefix, idempotency_key
@@ -36,6 +37,7 @@ _EXTRAS: Final[dict[str, Callable[[Any], Any]]] = {
     "metadata": checked_metadata,
     "limit_key": checked_limit_key,
     "unique_key": checked_unique_key,
+    "trace": checked_trace,
 }
 assert _EXTRAS.keys() == EXTRAS
 _NONE: Final[dict[str, Any]] = {}
@@ -326,10 +328,9 @@ class Admission:
         if old.closed and not from_scratch:
             # It goes on where the old one ended, which may have been behind the last message.
             record.closed = True
-        if old.metadata is not None:
-            record.metadata = old.metadata
-        if old.limit_key is not None:
-            record.limit_key = old.limit_key
+        for name in ("metadata", "limit_key", "trace"):
+            if (value := getattr(old, name)) is not None:
+                setattr(record, name, value)
         if old.kind != TASK:
             record.kind, record.trigger = old.kind, old.trigger
         if old.depth:

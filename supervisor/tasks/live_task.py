@@ -131,9 +131,9 @@ class LiveTask:
             record.interruptions,
             options.capture_output,
         )
-        if record.kind == TASK and (record.tree is None or self.rests):
+        if record.kind == TASK and (record.tree is None or self.rests) and record.trace is None:
             return assignment
-        return (*assignment, None, record.kind, record.trigger, record.tree)
+        return (*assignment, None, record.kind, record.trigger, record.tree, record.trace)
 
     def row(self) -> tuple[bytes, bytes | None]:
         """The record and the `live` key that belong on disk.

@@ -96,6 +96,7 @@ class Worker(ActorHost):
         stacks: StackDumps,
     ) -> None:
         super().__init__(config, tokens[Lane.ASYNC], marks)
+        self._traces: float = config["traces"]
         self._stacks = stacks
         self._tokens = tokens
         self._sock = sock
@@ -149,6 +150,10 @@ class Worker(ActorHost):
             worker_hooks.start()
         except worker_hooks.HookFailed as error:
             return self._unusable(error)
+        if self._traces:
+            from ...actors.tracing.otel import trace_worker
+
+            trace_worker(self._traces)
         if not self._alone:
             return self._read_orders()
         reader = threading.Thread(target=self._read_beside_task, name="understudy-orders", daemon=True)

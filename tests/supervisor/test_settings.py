@@ -11,6 +11,7 @@ import msgpack
 import pytest
 
 from understudy.actors.errors import InvalidOption
+from understudy.supervisor import settings
 from understudy.supervisor.settings import MIB, Settings
 
 WHOLE = {
@@ -41,7 +42,14 @@ POSITIVE = ("crash_window",)
 
 
 def test_every_setting_is_checked_here():
-    assert {field.name for field in fields(Settings)} == {*WHOLE, *SECONDS, *POSITIVE, "durability", "group"}
+    assert {field.name for field in fields(Settings)} == {
+        *WHOLE,
+        *SECONDS,
+        *POSITIVE,
+        "durability",
+        "group",
+        "traces",
+    }
 
 
 @pytest.mark.parametrize("name", WHOLE)
@@ -72,6 +80,19 @@ def test_seconds_above_zero(name: str):
     for bad in (0, -1, math.nan, math.inf, True, "1"):
         with pytest.raises(InvalidOption, match=name):
             Settings.of({name: bad})
+
+
+def test_a_share_of_traces(monkeypatch: pytest.MonkeyPatch):
+    for good in (0, 1, 0.01):
+        value = Settings.of({"traces": good}).traces
+        assert (value, type(value)) == (good, float)
+    for bad in (-0.1, 1.1, math.nan, True, "1", b"1"):
+        with pytest.raises(InvalidOption, match="traces"):
+            Settings.of({"traces": bad})
+    monkeypatch.setattr(settings, "find_spec", lambda _: None)
+    with pytest.raises(InvalidOption, match=r"pip install 'understudy\[otel\]'"):
+        Settings.of({"traces": 0.5})
+    assert Settings.of({"traces": 0}).traces == 0
 
 
 def test_a_group_is_a_name():

@@ -120,6 +120,13 @@ def web_option(name: str, metavar: str, help: str, *, many: bool = False) -> Cal
 @setting("value_limit", SIZE, "Bytes of one argument list, message, checkpoint or result.", "SIZE", "64M")
 @setting("log_limit", SIZE, "Bytes of log kept for one task; the oldest lines go first.", "SIZE", "10M")
 @setting("start_timeout", DURATION, "Time that loading the app may take.", "TIME", "60s")
+@setting(
+    "traces",
+    click.FloatRange(0, 1),
+    "Share of the tasks that are traced with OpenTelemetry; those started inside a trace follow it.",
+    "SHARE",
+    "0, which is off",
+)
 @setting("group", str, "Members of this group may use the home as well.", "NAME", "nobody but the user")
 @web_option(
     "--web",

@@ -220,6 +220,7 @@ def _facts(record: TaskRecord, now: float, waits_for: str | None, why: str) -> l
         ("key", None if record.key is None else escape.one_line(record.key)),
         ("unique", _unique(record)),
         ("metadata", _metadata(record)),
+        ("trace", record.trace),
         ("options", value_json.dumps(record.options) if record.options else None),
     ]
     return [(label, text if isinstance(text, Text) else Text(text)) for label, text in facts if text]

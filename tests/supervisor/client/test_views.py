@@ -23,6 +23,7 @@ from understudy.storage.tables.actor_rows import DeadLetterRow
 from understudy.storage.tables.record import Record
 from understudy.supervisor.client.views import attributes_of, dead_letter, ended_error, value_of, view
 
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 ROW = ("KeyError", "gone", "Traceback …", {"pid": 7})
 
 
@@ -45,6 +46,7 @@ def test_every_field_of_a_full_record():
     record.state, record.attempt, record.interruptions, record.pid = State.RUNNING, 3, 2, 77
     record.started, record.ended, record.cancel, record.closed = 2.0, 3.0, True, True
     record.tries, record.tree, record.unique = 4, "shop/a", "jobs:f\0k"
+    record.trace = TRACE
     record.kind, record.trigger = "event", {"event_id": "e/1", "event": "order.paid"}
     record.error, record.progress, record.checkpoint = ROW, (1.0, 4.0, "a quarter"), (2.5, 100)
     # As it comes back from disk.
@@ -88,6 +90,7 @@ def test_every_field_of_a_full_record():
         },
         "tree": "shop/a",
         "unique_key": "k",
+        "trace": TRACE,
     }
     assert seen.progress == Progress(1.0, 4.0, "a quarter")
     assert seen.error == ErrorInfo(*ROW)

@@ -1,0 +1,1 @@
+"""Traces: spans for starts and attempts, where OpenTelemetry is used."""
