@@ -114,7 +114,6 @@ GOOD: dict[Ask, list[Any]] = {
     Ask.RESIDENT: [b"i" * 16],
     Ask.EMIT: [[(new_id(), "id", "order.paid", None, None, 5.0, b"v")]],
     Ask.REPLAY: ["id", None],
-    Ask.RESIDENT: [b"i" * 16],
     Ask.LISTEN: [b"i" * 16, "order.*", [["id", 7]], None],
     Ask.SCHEDULE: [("key", "app:task", None, None, {"every": 5.0}, None, None)],
     Ask.PLAN: ["key", "pause"],
@@ -122,6 +121,7 @@ GOOD: dict[Ask, list[Any]] = {
     Ask.BRANCH: ["shop", "stop"],
     Ask.ACCESS: ["remove", "nobody"],
     Ask.TRIGGERS: [],
+    Ask.STACK: [b"i" * 16],
     Ask.LIMITS: [],
     Ask.LIMIT: ["understudy.containers", {"concurrency": 3}],
 }
