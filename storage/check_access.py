@@ -1,4 +1,4 @@
-"""AccessCheck: the part of the check of a store that looks at the rows about access over HTTP."""
+"""AccessCheck: the part of the check of a store that looks at the table `meta`: access over HTTP, and starts."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from .tables import access_rows
 from .tables.access_rows import AUDIT_KEY_BYTES, FIRST, KEY
+from .tables.start_rows import STARTS_ROW, unpack_starts
 
 
 class AccessCheck:
@@ -22,6 +23,8 @@ class AccessCheck:
                 yield "the key that signs sessions is damaged: remove all tokens, and make new ones"
             elif key == FIRST:
                 int(row)
+            elif key == STARTS_ROW:
+                unpack_starts(row)
             elif tokens[0] <= key < tokens[1]:
                 name = access_rows.unpack_token(key, row)[0].name
                 if name in self._names:

@@ -22,6 +22,7 @@ from .tables.fingerprint import Cause
 from .tables.index_rows import Facet, facet_of_id, newest_in
 from .tables.record import Record
 from .tables.schema import Table, after_prefix
+from .tables.start_rows import STARTS_ROW, Start, unpack_starts
 from .tables.step_rows import (
     MARKS,
     PERIODS,
@@ -75,6 +76,12 @@ class StatsReader(SnapshotReader):
         with self._read() as snapshot:
             rows = snapshot.rows(Table.ATTEMPTS, id, after_prefix(id))
             return [(run_number(key), _sound(Run.unpack, row)) for key, row in rows]
+
+    def starts(self) -> list[Start]:
+        """When supervisors of the home have started, oldest first; the last 500 are kept."""
+        with self._read() as snapshot:
+            row = snapshot.get(Table.META, STARTS_ROW)
+            return [] if row is None else _sound(unpack_starts, row)
 
     def not_retried(self, ids: Iterable[bytes]) -> list[bytes]:
         """Those of these tasks that no task retries."""

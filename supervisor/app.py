@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import io
 import os
@@ -226,6 +227,43 @@ def declared_tasks() -> dict[str, dict[str, Any]]:
     from ..actors.task.declaration import registry
 
     return {name: task.declared() for name, task in registry.items()}
+
+
+def code_digest() -> str:
+    """A digest of the source files of the modules that declare tasks, and of what they have imported from beside them.
+
+    It changes with a deploy that changes one of these files. Installed packages count only if they declare tasks.
+    """
+    from ..actors.task.declaration import registry
+
+    declaring = {task.body.__module__ for task in registry.values() if task.body is not None}
+    places = {folder for name in declaring if (folder := _place_of(name)) is not None}
+    files = {
+        file
+        for module in list(sys.modules.values())
+        if (file := getattr(module, "__file__", None)) is not None
+        and isinstance(file, str)
+        and any(file == place or file.startswith(place + os.sep) for place in places)
+        and ("site-packages" not in file or any("site-packages" in place for place in places))
+    }
+    digest = hashlib.sha256()
+    for file in sorted(files):
+        try:
+            with io.open_code(file) as source:
+                digest.update(hashlib.sha256(source.read()).digest())
+        except OSError:
+            continue  # in a zip file, or removed
+    return digest.hexdigest()[:16]
+
+
+def _place_of(name: str) -> str | None:
+    """The folder of a module's outermost package, or that of a module in none; its file if others share the folder."""
+    top = sys.modules.get(name.partition(".")[0])
+    file = getattr(top, "__file__", None)
+    if not isinstance(file, str):
+        return None
+    folder = os.path.dirname(file)
+    return file if os.path.basename(folder) in ("site-packages", "dist-packages") else folder
 
 
 def declared_trees(spec: AppSpec) -> list[dict[str, Any]]:

@@ -50,10 +50,12 @@ UNTESTED = {
     **{
         f"supervisor/web/dashboard/{page}.py": "tests/supervisor/web/dashboard/test_routes.py: every page there"
         for page in (
+            "audit",
             "bulk",
             "errors",
             "events",
             "follow",
+            "limits",
             "overview",
             "page",
             "schedules",
@@ -63,8 +65,10 @@ UNTESTED = {
             "system",
             "task",
             "tasks",
+            "trees",
         )
     },
+    "supervisor/tasks/starts.py": "tests/storage/tables/test_start_rows.py: supervisors there note theirs",
     "supervisor/execution/stacks.py": "tests/scenarios/test_stacks.py",
     "supervisor/worker/task_stacks.py": "tests/scenarios/test_stacks.py",
     "supervisor/client/stacking.py": "tests/scenarios/test_stacks.py",

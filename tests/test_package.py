@@ -4,6 +4,7 @@ outside. Needs no network: the dependencies are taken from the environment that 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from collections.abc import Sequence
 from email.parser import HeaderParser
 from pathlib import Path
 
+import httpx
 import pytest
 
 import understudy
@@ -103,6 +105,52 @@ def test_the_installed_package_is_complete(installed: Path, tmp_path: Path):
     code = "import understudy; print(understudy.__file__); [getattr(understudy, name) for name in understudy.__all__]"
     place = call([installed / "python", "-W", "error", "-c", code], cwd=tmp_path).strip()
     assert Path(place).is_relative_to(installed.parent)
+
+
+def test_the_dashboard_is_served_from_the_installed_package(installed: Path, tmp_path: Path):
+    """By the command, as a user has it: a page, with everything that it needs."""
+    (tmp_path / "drama.py").write_text("from understudy import task\n\n@task\ndef scene(): pass\n")
+    home = tmp_path / "h"
+    process = subprocess.Popen(
+        [
+            installed / "understudy",
+            "--home",
+            home,
+            "serve",
+            "drama",
+            "--workers",
+            "1",
+            "--web",
+            "127.0.0.1:0",
+        ],
+        cwd=tmp_path,
+        env={name: value for name, value in os.environ.items() if not name.startswith("PYTHON")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        with understudy.Runtime.connect(home) as rt:
+            rt.ping(timeout=60)
+            url = rt.web_url
+            token = (home / "web.token").read_text().strip()
+            assert rt.supervisor_pid == process.pid, "it is the installed one that serves"
+            headers = {"Authorization": f"Bearer {token}"}
+            # The web process comes up behind the socket, which is open already.
+            page = httpx.get(f"{url}/", headers=headers, timeout=60)
+            assert page.status_code == 200
+            assert "<h1>Overview</h1>" in page.text
+            parts = set(re.findall(r'(?:src|href)="(/static/[^"]+)"', page.text))
+            assert len(parts) >= 6
+            for part in [*parts, "/static/chart.js", "/static/vendor/vendored.json"]:
+                answer = httpx.get(f"{url}{part}", headers=headers, timeout=60)
+                assert answer.status_code == 200, part
+                assert len(answer.content) > 100, part
+            for address in ("/tasks", "/trees", "/limits", "/audit", "/system", "/start?task=drama:scene"):
+                assert httpx.get(f"{url}{address}", headers=headers, timeout=60).status_code == 200, address
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)
 
 
 def test_the_command_is_installed(installed: Path, tmp_path: Path):

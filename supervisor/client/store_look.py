@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from ...actors import values
+from ...actors.access import AuditEntry
+from ...actors.errors import InvalidOption
 from ...actors.events.entry import WatchEntry
 from ...actors.state import State
 from ...actors.task.handles import IdLike, id_of
 from ...actors.task.outcomes import ErrorGroups, TaskStats
 from ...storage.file.names import store_file
 from ...storage.query import FIELDS
+from ...storage.tables.start_rows import Start
 from ...storage.tables.step_rows import ENDS, RETRIED
 from . import outcomes, searches
 from .outcomes import Sees
@@ -25,6 +28,11 @@ from .views import LogLine
 
 #: Chunks of a log that one look reads.
 LOG_CHUNKS: Final = 200
+
+#: Entries of the audit in one read.
+_AUDIT_PART: Final = 1_000
+
+__all__ = ["QUERY_FIELDS", "Bar", "Start", "StoreLook"]
 
 QUERY_FIELDS = FIELDS
 """The fields of a query's terms."""
@@ -128,6 +136,31 @@ class StoreLook:
                     return lines, after, place < len(chunks) or bool(self._reader.logs(key, after, 1))
             if len(chunks) < LOG_CHUNKS:
                 return lines, after, False
+
+    def audit(
+        self, limit: int, before: str = "", text: str = ""
+    ) -> tuple[list[tuple[str, AuditEntry]], str | None]:
+        """Entries of the audit with their marks, newest first, and the mark behind which there are more.
+
+        `before` is the mark of an entry; `text` is contained in the action, name, outcome or address of all of them,
+        whatever its case. InvalidOption for a mark that is none.
+        """
+        try:
+            mark = bytes.fromhex(before) or None
+        except ValueError as error:
+            raise InvalidOption("before= is the mark of an entry of the audit") from error
+        found: list[tuple[str, AuditEntry]] = []
+        while entries := self._reader.audit(_AUDIT_PART, mark):
+            for mark, entry in entries:
+                if text in f"{entry.who}\n{entry.action}\n{entry.outcome}\n{entry.address}".casefold():
+                    if len(found) == limit:
+                        return found, found[-1][0]
+                    found.append((mark.hex(), entry))
+        return found, None
+
+    def starts(self, since: float) -> list[Start]:
+        """When supervisors have started since then, oldest first."""
+        return [start for start in self._reader.starts() if start.time >= since]
 
     def size(self) -> int:
         """Bytes of the store's file."""

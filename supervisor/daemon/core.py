@@ -25,6 +25,7 @@ from ..tasks.commit_loop import CommitLoop
 from ..tasks.events import Events
 from ..tasks.mailboxes import Mailboxes
 from ..tasks.schedules import Schedules
+from ..tasks.starts import Starts
 from ..tasks.stream_items import StreamItems
 from ..tasks.task_table import TaskTable
 
@@ -54,6 +55,7 @@ class Core:
         self.letters = Letters(commits, self.table, self.mailboxes, settings, self.turn)
         self.items = StreamItems(commits, settings)
         self.table.on_over = self.items.over
+        self.starts = Starts(commits)
         self.turns = Turns(commits, self.table, self.letters, self.events, self.items, settings, self.turn)
         self.attempts = Attempts(
             commits, self.table, self.mailboxes, self.events, self.items, self.turns, settings, self.turn

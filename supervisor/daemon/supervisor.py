@@ -252,6 +252,11 @@ class Supervisor:
         if not self._embedded:
             self._core.service.trees.declare(trees)
 
+    def loaded_code(self, digest: str) -> None:
+        """See `AppEvents`."""
+        self._core.starts.note(digest)
+        self._core.turn()
+
     def given_up(self, error: AppFailed) -> None:
         """See `AppEvents`."""
         if self._embedded:

@@ -42,6 +42,9 @@ class AppEvents(Protocol):
     def supervises(self, trees: list[dict[str, Any]]) -> None:
         """The app has these supervision trees; its tasks are known."""
 
+    def loaded_code(self, digest: str) -> None:
+        """The app is loaded; the digest is that of its code."""
+
     def given_up(self, error: AppFailed) -> None:
         """No worker will be started any more."""
 
@@ -65,6 +68,7 @@ class Pool(WorkerPool):
         self._modules: list[str] = []
         self._spawner = Spawner(spec, cookie, self._loaded, self._give_up, self._fork_server_ended)
         self._spawner.on_trees = app_events.supervises
+        self._spawner.on_code = app_events.loaded_code
         self._watch = ChildWatch(self._died)
         self._spawns: set[asyncio.Task[None]] = set()
         self._kills: set[asyncio.Future[Any]] = set()

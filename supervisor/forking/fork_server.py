@@ -3,12 +3,12 @@
 The spawner runs it as `python -P ...` with one end of a packet socket. Messages from the supervisor:
 
     {"supervisor": pid, "app": AppSpec, "entry": "module:function", "name": text}     first, once
-    {"spawn": n, "config": map} with 1 to 4 descriptors                              fork a worker
+    {"spawn": n, "config": map} with 1 to 6 descriptors                              fork a worker
     {"declare": n, "modules": [name]}                                                import more modules
 
 Messages to the supervisor:
 
-    {"loaded": {task: options}, "declare": n or None, "protocol": version}
+    {"loaded": {task: options}, "declare": n or None, "trees": [tree], "code": digest, "protocol": version}
     {"failed": message, "traceback": text, "declare": n or None}
     {"spawned": n, "pid": pid}
     {"spawn_failed": n, "error": text}
@@ -36,7 +36,7 @@ from typing import Any, NoReturn
 
 from ...actors.attempt import output_capture
 from ...actors.errors import AppFailed
-from ..app import AppSpec, declared_tasks, declared_trees, load_app, load_modules, user_traceback
+from ..app import AppSpec, code_digest, declared_tasks, declared_trees, load_app, load_modules, user_traceback
 from ..linux import exit_functions
 from ..linux.processes import (
     COOKIE,
@@ -125,6 +125,7 @@ class ForkServer:
             load()
             news = {name: options for name, options in declared_tasks().items() if name not in before}
             trees = declared_trees(self._app) if request is None else []
+            code = code_digest() if request is None else ""
         except Exception as error:  # noqa: BLE001 - every error is reported to the supervisor
             if isinstance(error, AppFailed):
                 message, trace = str(error.args[0]), error.remote_traceback
@@ -132,7 +133,7 @@ class ForkServer:
                 message, trace = f"the fork server failed: {error!r}", user_traceback(error)
             self._send({"failed": message, "traceback": trace, "declare": request})
             return False
-        self._send({"loaded": news, "declare": request, "trees": trees, "protocol": VERSION})
+        self._send({"loaded": news, "declare": request, "trees": trees, "code": code, "protocol": VERSION})
         _settle()
         return True
 

@@ -72,6 +72,8 @@ class Spawner:
         self._on_loaded, self._on_failed, self._on_exit = on_loaded, on_failed, on_exit
         #: Called with the supervision trees of the app once it is loaded.
         self.on_trees: Callable[[list[dict[str, Any]]], None] = lambda _: None
+        #: Called with the digest of its code, before that.
+        self.on_code: Callable[[str], None] = lambda _: None
         self._entry, self._name, self._spawn_timeout = entry, name, spawn_timeout
         self._process: subprocess.Popen[bytes] | None = None
         self._line: PacketStream | None = None
@@ -171,7 +173,7 @@ class Spawner:
     # -- Requests --------------------------------------------------------------------------------------------
 
     async def spawn(self, config: dict[str, Any], fds: Sequence[int]) -> int:
-        """Start a worker; returns its pid. It gets copies of `fds` (one to four); the caller may close them.
+        """Start a worker; returns its pid. It gets copies of `fds` (one to six); the caller may close them.
 
         Waits without limit until the app is loaded. Raises SpawnFailed.
         """
@@ -233,6 +235,7 @@ class Spawner:
             else:
                 self._take_tasks(packet["loaded"], packet["declare"])
                 if packet["declare"] is None:
+                    self.on_code(packet["code"])
                     self.on_trees(packet["trees"])
         elif "failed" in packet:
             self._take_failure(packet["declare"], AppFailed(packet["failed"], packet["traceback"]))

@@ -8,6 +8,7 @@ from understudy import (
     Actor,
     Event,
     Fail,
+    Limit,
     checkpoint,
     emit,
     on,
@@ -76,6 +77,24 @@ def flaky(name: str) -> str:
 
 @task
 def later(number: int) -> int:
+    return number
+
+
+@task(timeout=None)
+def counter(name: str) -> None:
+    """A child of a supervision tree. It fails at a message that it cannot read."""
+    while (message := receive()) is not None and message != {"$cancel": True}:
+        checkpoint(message)  # else it would come again after each restart
+        raise ValueError(f"{name} cannot read {message}")
+
+
+@task(limit=Limit("carrier", concurrency=2, rate="100/s"))
+def deliver(parcel: int) -> None:
+    sleep(600)
+
+
+@task
+def scan(number: int) -> int:
     return number
 
 

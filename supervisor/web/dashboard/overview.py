@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from ....actors.state import State
-from ...client.store_look import Bar
+from ...client.store_look import Bar, Start
 from .page import Asked, Page, tree_of
 from .system import usage_of
 
@@ -48,6 +49,7 @@ def page(asked: Asked) -> Page:
     stats = runtime.stats(seconds)
     bars = asked.look.bars(now - seconds, now, width)
     tree, why = tree_of(asked)
+    starts = asked.look.starts(now - seconds)
     return Page(
         "overview.html",
         "Overview",
@@ -58,8 +60,9 @@ def page(asked: Asked) -> Page:
             "stats": stats,
             "busiest": sorted(stats.tasks.items(), key=lambda each: -sum(each[1].ended.values()))[:_SHOWN],
             "bars": bars,
-            "chart": chart_of(bars, width, [] if tree is None else [tree["started"]]),
-            "drawn": drawing_of(bars),
+            "chart": chart_of(bars, width, starts),
+            "drawn": drawing_of(bars, width, starts),
+            "starts": starts,
             "oldest": _oldest(asked, counts),
             "grew": grown(asked),
             "tree": tree,
@@ -71,20 +74,22 @@ def page(asked: Asked) -> Page:
     )
 
 
-def chart_of(bars: list[Bar], width: int, marks: list[float]) -> dict[str, Any]:
-    """What the browser draws: times, rates of ends and of failures, and marks for starts of the supervisor."""
+def chart_of(bars: list[Bar], width: int, starts: Sequence[Start]) -> dict[str, Any]:
+    """What the browser draws: times, rates of ends and of failures, and marks for starts and deploys."""
     failed = [bar.ended[State.FAILED] + bar.ended[State.TIMED_OUT] for bar in bars]
     first = bars[0].start if bars else 0
     return {
         "x": [bar.start for bar in bars],
         "done": [round((bar.total - bad) / width, 4) for bar, bad in zip(bars, failed, strict=True)],
         "failed": [round(bad / width, 4) for bad in failed],
-        "marks": [round(mark) for mark in marks if mark >= first],
+        "marks": [[round(start.time), start.is_deploy] for start in starts if start.time >= first],
     }
 
 
-def drawing_of(bars: list[Bar]) -> dict[str, Any]:
+def drawing_of(bars: list[Bar], width: int, starts: Sequence[Start]) -> dict[str, Any]:
     """The same as bars of an inline drawing, for browsers without JavaScript: places and heights, of 1000 by 100."""
+    first = bars[0].start if bars else 0.0
+    whole_time = max(len(bars), 1) * width
     most = max((bar.total for bar in bars), default=0) or 1
     step = 1000 / max(len(bars), 1)
     drawn = []
@@ -99,7 +104,12 @@ def drawing_of(bars: list[Bar]) -> dict[str, Any]:
                 "bar": bar,
             }
         )
-    return {"bars": drawn, "width": round(max(step - 1.5, 0.5), 2), "most": most}
+    marks = [
+        (round((start.time - first) / whole_time * 1000, 2), start.is_deploy)
+        for start in starts
+        if first <= start.time <= first + whole_time
+    ]
+    return {"marks": marks, "bars": drawn, "width": round(max(step - 1.5, 0.5), 2), "most": most}
 
 
 def _oldest(asked: Asked, counts: dict[str, dict[State, int]]) -> list[Oldest]:

@@ -33,6 +33,8 @@ class Asked:
     """The fields of the form that was sent."""
     base: str
     """The path under which the pages are."""
+    admin: bool = False
+    """Whether an admin asks."""
 
     def text(self, name: str, default: str = "") -> str:
         """A field of the address."""

@@ -13,13 +13,29 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 
+from ....actors.access import Role
 from ....actors.errors import UnderstudyError
 from ...client.async_runtime import AsyncRuntime
 from ...client.store_look import StoreLook
 from ..context import WebContext
-from ..identity import needs_all
+from ..identity import Identity, needs_all
 from ..problems import status_of
-from . import bulk, errors, events, overview, schedules, stack, start, streams, system, task, tasks
+from . import (
+    audit,
+    bulk,
+    errors,
+    events,
+    limits,
+    overview,
+    schedules,
+    stack,
+    start,
+    streams,
+    system,
+    task,
+    tasks,
+    trees,
+)
 from .follow import Follower
 from .page import Asked, Done, Page
 from .render import render
@@ -48,10 +64,15 @@ PAGES: Final[dict[str, Make]] = {
     "/events/{id:path}": events.one,
     "/streams": streams.page,
     "/streams/{id}": streams.one,
+    "/trees": trees.page,
+    "/limits": limits.page,
     "/system": system.page,
     "/start": start.page,
     "/bulk": bulk.page,
 }
+
+#: Those that only admins may see.
+ADMIN_PAGES: Final[dict[str, Make]] = {"/audit": audit.page}
 
 #: Actions by their address. Each is a form that is sent, and needs the role "run".
 ACTIONS: Final[dict[str, Make]] = {
@@ -69,19 +90,28 @@ ACTIONS: Final[dict[str, Make]] = {
     "/bulk": bulk.apply,
 }
 
+#: Those that need the role "admin": they change what others run.
+ADMIN_ACTIONS: Final[dict[str, Make]] = {
+    "/trees/{path:path}/restart": trees.restart,
+    "/trees/{path:path}/stop": trees.stop,
+    "/limits": limits.change,
+}
+
 
 def routes(context: WebContext) -> APIRouter:
     """The dashboard's routes, for the root of the web process."""
-    read, run = [Depends(needs_all("read"))], [Depends(needs_all("run"))]
+    read, run, admin = ([Depends(needs_all(role))] for role in ("read", "run", "admin"))
     router = APIRouter(include_in_schema=False)
     # Before the pages, so that no key or id can be taken for an action.
-    for path, make in ACTIONS.items():
-        router.add_api_route(path, _action(context, make), methods=["POST"], dependencies=run)
+    for actions, role in ((ACTIONS, run), (ADMIN_ACTIONS, admin)):
+        for path, make in actions.items():
+            router.add_api_route(path, _action(context, make), methods=["POST"], dependencies=role)
     router.add_api_route("/live", _live(context), methods=["GET"], dependencies=read)
     # These are the same for everybody, and the page to log in may use them.
     router.add_api_route("/static/{path:path}", static, methods=["GET"])
-    for path, make in PAGES.items():
-        router.add_api_route(path, _page(context, make), methods=["GET"], dependencies=read)
+    for pages, role in ((PAGES, read), (ADMIN_PAGES, admin)):
+        for path, make in pages.items():
+            router.add_api_route(path, _page(context, make), methods=["GET"], dependencies=role)
     return router
 
 
@@ -111,8 +141,15 @@ def _action(context: WebContext, make: Make) -> Callable[[Request], Any]:
 def _answer(runtime: AsyncRuntime, request: Request, form: dict[str, str], make: Make) -> Response:
     began = time.perf_counter()
     base = request.scope.get("root_path", "").rstrip("/")
+    identity: Identity = request.state.identity
     asked = Asked(
-        runtime.sync, StoreLook(runtime.sync), request.path_params, dict(request.query_params), form, base
+        runtime.sync,
+        StoreLook(runtime.sync),
+        request.path_params,
+        dict(request.query_params),
+        form,
+        base,
+        admin=identity.may(Role.ADMIN),
     )
     try:
         made = make(asked)
@@ -136,6 +173,7 @@ def _answer(runtime: AsyncRuntime, request: Request, form: dict[str, str], make:
         frame="part.html" if is_part else "frame.html",
         link=asked.link,
         still=made.still,
+        admin=asked.admin,
         **made.data,
     )
     data = html.encode()

@@ -68,6 +68,9 @@ class Troupe:
 
     # --- AppEvents ---
 
+    def loaded_code(self, digest: str) -> None:
+        assert len(digest) == 16
+
     def supervises(self, trees: list[dict[str, Any]]) -> None:
         """None of these apps has one."""
 

@@ -12,8 +12,9 @@ function marks(figure) {
         const { ctx, bbox } = plot;
         ctx.save();
         ctx.strokeStyle = colour("--mark");
-        ctx.setLineDash([4, 4]);
-        for (const at of JSON.parse(figure.dataset.chart).marks) {
+        for (const [at, deploy] of JSON.parse(figure.dataset.chart).marks) {
+          // A deploy is a whole line, a start with the same code a dashed one.
+          ctx.setLineDash(deploy ? [] : [4, 4]);
           const x = Math.round(plot.valToPos(at, "x", true));
           ctx.beginPath();
           ctx.moveTo(x, bbox.top);

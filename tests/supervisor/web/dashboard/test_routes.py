@@ -14,7 +14,9 @@ import pytest
 import shop_tasks as shop
 from browsers import Watched, login
 from checkout import ROOT
-from understudy import Runtime, State
+from understudy import Runtime, State, Supervisor, child
+from understudy.actors.access import AuditEntry
+from understudy.supervisor.web.dashboard.routes import ACTIONS, ADMIN_ACTIONS, ADMIN_PAGES
 from waiting import until
 
 EVIL = "<img src=x onerror=alert(1)></script><b>\"'&{{7*7}}\u202e\x1b[31m"
@@ -22,7 +24,8 @@ WIDE, NARROW = (1280, 800), (360, 740)
 #: Each is checked in light and dark, wide and narrow.
 PAGES = [
     "overview", "tasks", "failed", "mistake", "task", "running", "stack", "no stack", "hostile", "log", "errors",
-    "schedules", "schedule", "events", "event", "streams", "stream", "system", "start", "bulk",
+    "schedules", "schedule", "events", "event", "streams", "stream", "trees", "limits", "system", "start", "audit",
+    "bulk",
 ]  # fmt: skip
 #: With it every page is tried in all four ways by axe-core. Without it in two, which have both themes and both widths.
 THOROUGH = "UNDERSTUDY_PAGES" in os.environ
@@ -32,6 +35,11 @@ PICTURES = [
     "overview-light", "tasks-light", "running-dark", "errors-light", "schedule-light", "stream-light", "bulk-light",
     "tasks-narrow-dark", "overview-narrow-light",
 ]  # fmt: skip
+
+
+def shop_tree() -> Supervisor:
+    back = Supervisor("back", children=[child("till", shop.counter, EVIL[:20])])
+    return Supervisor("shop", children=[child("door", shop.counter, "door"), back])
 
 
 class Stage:
@@ -60,10 +68,16 @@ class Stage:
         rt.schedule(shop.later, 7, after=5000, key=f"later/{EVIL[:12]}")
         rt.run_schedule("shop_schedules:sweep")
         rt.pause_schedule("shop_schedules:report")
+        tree = rt.supervise(shop_tree())
+        rt.start_many(shop.deliver, range(4))
         for each in (order, hostile):
             rt.wait(each, timeout=30)
         until(lambda: rt.status(running).checkpoint_time, message="the stocktake has counted")
         until(lambda: not rt.search("state:queued task:*mail"))
+        until(lambda: tree.status().state == "running", 30)
+        rt.send(tree.info("back/till").id, EVIL)
+        until(lambda: tree.child("back/till").restarts == 1 and tree.status().state == "running", 30)
+        until(lambda: any(info.waiting == 2 for info in rt.limits()), 30)
         event = rt.events(name="order.closed")[0]
         self.running = running
         return {
@@ -84,6 +98,9 @@ class Stage:
             "event": f"/events/{event.id}",
             "streams": "/streams",
             "stream": f"/streams/{order.stream_id}",
+            "trees": "/trees",
+            "limits": "/limits",
+            "audit": "/audit",
             "system": "/system",
             "start": "/start?task=shop_tasks:charge",
             "bulk": "/bulk?q=state:failed&do=retry",
@@ -92,6 +109,10 @@ class Stage:
     def get(self, address: str, **headers: str) -> httpx.Response:
         headers["Authorization"] = f"Bearer {self.token}"
         return httpx.get(self.url + address, headers=headers, timeout=20)
+
+    def post(self, address: str, form: dict[str, str]) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {self.token}"}
+        return httpx.post(self.url + address, data=form, headers=headers, timeout=20)
 
     def context(self, chromium: Any, **options: Any) -> Any:
         """A context of the browser that is logged in."""
@@ -280,6 +301,91 @@ class TestPages:
         page.goto(plain.url + stage.addresses["no stack"])
         assert "has no stack any more: it is completed" in page.inner_text("#page")
 
+    def test_trees_are_restarted_and_stopped(self, stage: Stage, plain: Watched):
+        page = plain.page
+        page.goto(f"{plain.url}/trees")
+        assert "cannot read" in page.inner_text("tr[id='b-shop/back/till'] .error")
+        tree = stage.rt.tree_of("shop")
+        door = tree.info("door").id
+        before = len(stage.rt.attempts(door))
+        page.click("tr[id='b-shop/door'] button:text('Restart')")
+        assert "shop/door is restarted" in page.inner_text(".notice")
+        until(lambda: len(stage.rt.attempts(door)) > before and tree.child("door").state == "running")
+        page.click("tr[id='b-shop/back'] button:text('Stop')")
+        until(lambda: tree.child("back").state == "stopped")
+        page.reload()
+        assert page.locator("tr[id='b-shop/back'] button:text('Stop')").count() == 0
+        page.click("tr[id='b-shop/back'] button:text('Restart')")
+        until(lambda: tree.status().state == "running")
+        page.goto(f"{plain.url}/audit?find=/trees/")
+        assert "POST /trees/shop/back/stop" in page.inner_text("#page table")
+        answer = stage.post("/trees/nobody/stop", {})
+        assert answer.status_code == 404
+
+    def test_limits_are_changed(self, stage: Stage, plain: Watched):
+        page = plain.page
+        page.goto(f"{plain.url}/limits")
+        row = page.inner_text("tr:has-text('carrier')").split()
+        assert row[:4] == ["carrier", "2", "100/s", "2"]
+        page.select_option("[name=name]", "carrier")
+        page.fill("[name=concurrency]", "3")
+        page.fill("[name=rate]", "none")
+        page.click("button.main")
+        assert "has these numbers now" in page.inner_text(".notice")
+        (info,) = [each for each in stage.rt.limits() if each.name == "carrier"]
+        assert (info.concurrency, info.rate) == (3, None)
+        page.check("[name=reset]")
+        page.select_option("[name=name]", "carrier")
+        page.click("button.main")
+        (info,) = [each for each in stage.rt.limits() if each.name == "carrier"]
+        assert (info.concurrency, str(info.rate)) == (2, "100/s")
+        for wrong in ({"concurrency": "few"}, {"rate": "often"}, {}, {"concurrency": "0"}):
+            answer = stage.post("/limits", {"name": "carrier", **wrong})
+            assert answer.status_code == 400, wrong
+        assert stage.post("/limits", {"name": "nobody", "rate": "none"}).status_code == 400
+
+    def test_audit_pages_and_is_searched(self, stage: Stage, plain: Watched):
+        stage.rt.record_audit(
+            [AuditEntry(1.0 + n, f"ada {n}", "", "run", f"POST /x/{n}", "200", "") for n in range(450)]
+        )
+        page = plain.page
+        seen: set[str] = set()
+        page.goto(f"{plain.url}/audit?find=ADA")
+        for _ in range(3):
+            rows = page.locator("tbody tr").evaluate_all("rows => rows.map(row => row.innerText)")
+            seen |= {row.split("\t")[1].strip() for row in rows}
+            if page.locator("a[rel=next]").count():
+                page.click("a[rel=next]")
+        assert seen == {f"ada {n}" for n in range(450)}
+        assert stage.get("/audit?before=zz").status_code == 400
+
+    def test_what_only_admins_may(self, stage: Stage):
+        for role in ("read", "run"):
+            token = stage.rt.add_token(f"of {role}", role=role)
+            asked = {"Authorization": f"Bearer {token}"}
+            for path in ADMIN_PAGES:
+                assert httpx.get(stage.url + path, headers=asked, timeout=20).status_code == 403
+            for path in ADMIN_ACTIONS:
+                there = stage.url + path.replace("{path:path}", "shop")
+                assert httpx.post(there, headers=asked, timeout=20).status_code == 403
+            for page in ("/trees", "/limits"):
+                text = httpx.get(stage.url + page, headers=asked, timeout=20).text
+                assert "<h1>" in text
+                assert 'method="post"' not in text
+                assert "/audit" not in text
+            for path in ACTIONS:
+                there = stage.url + path.replace("{id}", "x").replace("{key:path}", "x").replace(
+                    "{id:path}", "x"
+                )
+                status = httpx.post(there, headers=asked, timeout=20).status_code
+                assert (status == 403) == (role == "read"), path
+        assert stage.rt.tree_of("shop").status().state == "running"
+
+    def test_starts_and_deploys_are_marked(self, stage: Stage, plain: Watched):
+        plain.page.goto(plain.url)
+        assert plain.page.locator("svg.bars line.start").count() == 1
+        assert "1 start of the supervisor" in plain.page.inner_text("#page")
+
     def test_schedule(self, stage: Stage, plain: Watched):
         page = plain.page
         page.goto(f"{plain.url}/schedules/shop_schedules:report")
@@ -320,6 +426,29 @@ class TestPages:
         assert f"{count} tasks were cancelled" in page.inner_text(".notice")
         assert stage.rt.status(made[0]).state is State.CANCELLED
         assert stage.rt.status(late).state is State.QUEUED
+
+    def test_a_list_under_five_thousand_tasks_a_second_stays_still_and_right(
+        self, stage: Stage, watched: Watched
+    ):
+        rt = stage.rt
+        rt.start_many(shop.scan, range(30))
+        until(lambda: rt.counts()["shop_tasks:scan"].get(State.COMPLETED) == 30, 30)
+        watched.complaints.clear()
+        watched.open("/tasks?q=task:*scan")
+        rows = watched.page.locator("tr[id^='t-']")
+        before = rows.evaluate_all("rows => rows.map(row => row.id)")
+        assert len(before) == 30
+        for _ in range(3):
+            rt.start_many(shop.scan, range(5000))
+            assert rows.evaluate_all("rows => rows.map(row => row.id)") == before
+        until(lambda: rt.counts()["shop_tasks:scan"].get(State.COMPLETED) == 15_030, 60)
+        watched.page.wait_for_selector(".new a:text('more than 1,000 new tasks')")
+        assert rows.evaluate_all("rows => rows.map(row => row.id)") == before
+        assert set(rows.locator(".state").all_inner_texts()) == {"completed"}
+        watched.page.keyboard.press("n")
+        newest = rt.search("task:*scan", limit=1)[0].id
+        watched.page.wait_for_selector(f"tbody tr:first-child[id='t-{newest}']")
+        assert watched.complaints == []
 
     def test_ten_thousand(self, stage: Stage, watched: Watched):
         stage.rt.start_many(shop.later.options(delay=3600), range(10_000))
