@@ -142,7 +142,7 @@ def test_the_dashboard_is_served_from_the_installed_package(installed: Path, tmp
             assert "<h1>Overview</h1>" in page.text
             parts = set(re.findall(r'(?:src|href)="(/static/[^"]+)"', page.text))
             assert len(parts) >= 6
-            for part in [*parts, "/static/chart.js", "/static/vendor/vendored.json"]:
+            for part in [*parts, "/static/chart.js", "/static/vendor/htmx.min.js"]:
                 answer = httpx.get(f"{url}{part}", headers=headers, timeout=60)
                 assert answer.status_code == 200, part
                 assert len(answer.content) > 100, part
