@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 import msgpack
@@ -79,8 +80,13 @@ class StreamPage(NamedTuple):
 class ItemReader(SnapshotReader):
     """Reads of what tasks have published. A damaged row raises StoreCorrupt, which names it."""
 
-    def happened(self, stream: bytes, after: Place, task: bytes | None = None) -> StreamPage:
-        """What has happened in a stream behind a place: all of it, or only what this task did."""
+    def happened(
+        self, stream: bytes, after: Place, task: bytes | None = None, most_bytes: int = PAGE_BYTES
+    ) -> StreamPage:
+        """What has happened in a stream behind a place: all of it, or only what this task did.
+
+        A page ends with the entry that makes its values larger than `most_bytes`.
+        """
         with self._read() as snapshot:
             record = None
             if task is not None and (row := snapshot.get(Table.TASKS, task)) is not None:
@@ -91,11 +97,26 @@ class ItemReader(SnapshotReader):
                         f"the record of task {task.hex()} is damaged; run `understudy check`",
                         problems=[str(error)],
                     ) from error
-            page = _Page(snapshot, stream, after, task)
+            page = _Page(snapshot, stream, after, task, most_bytes)
             at_tip = page.read()
             if task is None and after == Place():
                 page.add_end(self._first_of(snapshot, stream))
         return StreamPage(page.entries, page.place, at_tip, record)
+
+    def marks(self, watched: Iterable[tuple[bytes, bytes | None]]) -> list[object]:
+        """For each stream, or task in it, what has changed if `happened` would give something new there. Quick.
+
+        Exception: the end of a stream's first task if that has been pruned.
+        """
+        with self._read() as snapshot:
+            return [
+                (
+                    snapshot.last_key(Table.ITEMS, stream, after_prefix(stream)),
+                    snapshot.get(Table.ITEMS, head_key(stream)),
+                    snapshot.get(Table.TASKS, task or stream),
+                )
+                for stream, task in watched
+            ]
 
     def _first_of(self, snapshot: Snapshot, stream: bytes) -> Record | None:
         """The first task of a stream; None if there is none, or none that can be read."""
@@ -115,13 +136,16 @@ class ItemReader(SnapshotReader):
 class _Page:
     """The entries of one page as they are read."""
 
-    def __init__(self, snapshot: Snapshot, stream: bytes, after: Place, task: bytes | None) -> None:
+    def __init__(
+        self, snapshot: Snapshot, stream: bytes, after: Place, task: bytes | None, most_bytes: int
+    ) -> None:
         self._snapshot = snapshot
         self._stream = stream
         self._task = task
         self.place = after
         self.entries: list[Happened] = []
         self._bytes = 0
+        self._most_bytes = most_bytes
         try:
             self._head = Head.unpack(snapshot.get(Table.ITEMS, head_key(stream)))
         except ValueError as error:
@@ -157,7 +181,7 @@ class _Page:
                     self._mark(kind, task, attempt, interruptions, time, *rest)
                     if kind == END and self._task is not None:
                         return True
-            if len(self.entries) >= PAGE_ENTRIES or self._bytes >= PAGE_BYTES:
+            if len(self.entries) >= PAGE_ENTRIES or self._bytes >= self._most_bytes:
                 return False
         self._miss(items=head.item, lines=head.lines)
         return True

@@ -195,5 +195,8 @@ class _Snapshot(Snapshot):
     ) -> Iterator[tuple[bytes, bytes]]:
         yield from self._rows.scan(table, start, stop, None, reverse)
 
+    def last_key(self, table: Table, start: bytes, stop: bytes | None) -> bytes | None:
+        return next((key for key, _ in self._rows.scan(table, start, stop, 1, True)), None)
+
     def count(self, table: Table) -> int:
         return self._rows.count(table)

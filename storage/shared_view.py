@@ -74,6 +74,16 @@ class Snapshot:
         if self.transaction is not None and (database := self.tables.get(table)) is not None:
             yield from walk(self.transaction, database, start, stop, reverse)
 
+    def last_key(self, table: Table, start: bytes, stop: bytes | None) -> bytes | None:
+        """The last key with start <= key < stop; None if there is none. Its value is not read."""
+        if self.transaction is None or (database := self.tables.get(table)) is None:
+            return None
+        with self.transaction.cursor(database) as cursor:
+            if cursor.prev() if stop is not None and cursor.set_range(stop) else cursor.last():
+                key: bytes = cursor.key()
+                return key if key >= start else None
+        return None
+
     def count(self, table: Table) -> int:
         """How many rows the table has."""
         if self.transaction is None or (database := self.tables.get(table)) is None:

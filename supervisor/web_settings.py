@@ -98,6 +98,11 @@ class WebSettings:
             object.__setattr__(self, name, seconds)
 
     @property
+    def most_streams(self) -> int:
+        """How many streams may be open at once: the rest of the connections is for other requests."""
+        return self.connections * 9 // 10
+
+    @property
     def asked(self) -> bool:
         """Whether there is to be a web process."""
         return self.web is not None or self.http is not None

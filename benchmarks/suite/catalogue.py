@@ -22,6 +22,7 @@ CASES = (
     "schedules",
     "trees",
     "http_triggers",
+    "watchers",
     "gateway",
     "checkpoints",
     "cancel",
@@ -41,6 +42,7 @@ WITHOUT_FIGURES: tuple[str, ...] = (
     "http_triggers",
     "traces",
     "trees",
+    "watchers",
 )
 
 

@@ -15,15 +15,11 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from ...actors.clock import SYSTEM, Clock
-from ...actors.errors import ErrorInfo, InvalidOption, TaskNotFound
-from ...actors.events.entry import EntryKind, WatchEntry, cursor_numbers, cursor_text
-from ...actors.ids import id_bytes, id_text
-from ...actors.task.handles import IdLike, id_of
+from ...actors.events.entry import WatchEntry
+from ...actors.task.handles import IdLike
 from ...actors.timeouts import check_timeout, deadline_of, left_of
-from ...storage.item_reader import Happened, Place, end_number, end_of
 from ...storage.reader import Reader
-from .event_calls import stream_in
-from .views import view
+from .watch_source import WatchSource
 
 if TYPE_CHECKING:
     from .start_rows import StreamLike
@@ -33,8 +29,6 @@ FIRST_LOOK: Final = 0.001
 LAST_LOOK: Final = 0.01
 #: Seconds after which the store is read although that number is the same: another file may have taken its place.
 READ_EVERY: Final = 0.25
-#: Tasks and events in the snapshot of a stream.
-SNAPSHOT: Final = 1_000
 
 
 class Watch:
@@ -59,25 +53,9 @@ class Watch:
 
         `pause` lets time pass, at most so many seconds, until there may be something new.
         """
-        if (stream is None) == (task is None):
-            raise InvalidOption("give watch either stream= or task=")
-        self._reader = reader
+        self._source = WatchSource(reader, stream, task, clock)
         self._clock = clock
-        self._task = None if task is None else id_of(task)
-        if self._task is not None:
-            record = reader.record(self._task)
-            if record is None:
-                raise _not_found(self._task)
-            self._stream = record.stream
-        else:
-            assert stream is not None
-            self._stream = id_bytes(stream)
-        self._stream_text = id_text(self._stream)
-        place = Place()
-        if after is not None:
-            item, mark, line, items, lines, ended = cursor_numbers(after, self._stream, len(Place._fields))
-            place = Place(item, mark, line, items, lines, ended)
-        self._place = place
+        self._place = self._source.place_of(after)
         self._pause = pause or self._wait_for_commit
         self._never: Future[None] = Future()
         self._closing = threading.Event()
@@ -85,8 +63,8 @@ class Watch:
         self._lock = threading.Lock()
         self._commit = -1
         self._ready: deque[WatchEntry] = deque()
-        self._ready.append(self._snapshot())
-        self._over = self._task is not None and place.ended == end_number(self._task)
+        self._ready.append(self._source.snapshot(self._place))
+        self._over = self._source.is_end(self._place)
 
     def __iter__(self) -> Self:
         return self
@@ -130,67 +108,11 @@ class Watch:
             return None
         return self._ready.popleft()
 
-    # --- reading ---
-
     def _read(self) -> None:
-        self._commit = self._reader.newest()  # before the page: what comes meanwhile is new
-        page = self._reader.happened(self._stream, self._place, self._task)
-        self._place = page.place
-        self._ready.extend(map(self._entry, page.entries))
-        if self._task is None:
-            return
-        if page.record is None and not page.entries:
-            raise _not_found(self._task)
-        if page.place.ended == end_number(self._task):
-            self._over = True
-        elif page.at_tip and page.record is not None and page.record.terminal:
-            # It has told nothing in its stream, so its end is in its record alone.
-            self._over = True
-            self._place = self._place.behind_end(self._task)
-            self._ready.append(self._entry(end_of(page.record, self._place)))
-
-    def _entry(self, happened: Happened) -> WatchEntry:
-        kind, place, at, task, attempt, interruptions, name, packed, text, error, items, lines = happened
-        what: EntryKind = kind  # type: ignore[assignment]  # the reader gives no others
-        failed = None
-        if error is not None:
-            failed, text = ErrorInfo(error, text or ""), None
-        return WatchEntry(
-            what,
-            cursor_text(self._stream, place),
-            at if kind != "notice" else self._clock.time(),
-            self._stream_text,
-            None if task is None else id_text(task),
-            attempt,
-            interruptions,
-            place.item if kind == "item" else 0,
-            name,
-            packed,
-            text,
-            failed,
-            items,
-            lines,
-        )
-
-    def _snapshot(self) -> WatchEntry:
-        """How everything stands."""
-        cursor, now = cursor_text(self._stream, self._place), self._clock.time()
-        if self._task is None:
-            tree = stream_in(self._reader, self._stream, SNAPSHOT)
-            return WatchEntry("snapshot", cursor, now, self._stream_text, snapshot=tree)
-        record = self._reader.record(self._task)
-        if record is None:
-            raise _not_found(self._task)
-        return WatchEntry(
-            "snapshot",
-            cursor,
-            now,
-            self._stream_text,
-            id_text(self._task),
-            record.attempt,
-            record.interruptions,
-            snapshot=view(record),
-        )
+        self._commit = self._source.newest()  # before the page: what comes meanwhile is new
+        page = self._source.page(self._place)
+        self._place, self._over = page.place, page.is_over
+        self._ready.extend(page.entries)
 
     # --- waiting ---
 
@@ -198,7 +120,7 @@ class Watch:
         """Return when there is a newer commit, when the watch is closed, or after some time."""
         end = self._clock.monotonic() + (READ_EVERY if seconds is None else min(seconds, READ_EVERY))
         delay = FIRST_LOOK
-        while self._reader.newest() == self._commit and (left := end - self._clock.monotonic()) > 0:
+        while self._source.newest() == self._commit and (left := end - self._clock.monotonic()) > 0:
             if self._clock is not SYSTEM:
                 self._clock.wait(self._never, min(delay, left))
             elif self._closing.wait(min(delay, left)):
@@ -209,7 +131,7 @@ class Watch:
         """As `_wait_for_commit`, on an event loop."""
         end = time.monotonic() + READ_EVERY
         delay = FIRST_LOOK
-        while self._reader.newest() == self._commit and time.monotonic() < end and not self._closing.is_set():
+        while self._source.newest() == self._commit and time.monotonic() < end and not self._closing.is_set():
             await asyncio.sleep(delay)
             delay = min(delay * 1.5, LAST_LOOK)
 
@@ -253,7 +175,3 @@ class AsyncWatch:
         """End the watch. May be called twice."""
         if self._watch is not None:
             self._watch.close()
-
-
-def _not_found(task: bytes) -> TaskNotFound:
-    return TaskNotFound(f"no task has the id {id_text(task)}; it may have been pruned", id_text(task))

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from ...actors.errors import UnderstudyError
-from . import login
+from . import login, watch_routes
 from .context import WebContext
 from .problems import Refused, problem, problem_of
 
@@ -35,6 +35,7 @@ def create_app(context: WebContext) -> FastAPI:
     app.add_exception_handler(Exception, _defect)
     if context.listener == "web":
         app.include_router(login.routes(context))
+        app.include_router(watch_routes.routes(context))
         _mount(app, "api", "routes", context)
         _mount(app, "dashboard", "routes", context)
     # Last: an app's trigger must not take the path of something else.

@@ -7,6 +7,7 @@ import fcntl
 import socket
 import sys
 import termios
+from collections.abc import Callable
 from typing import Any, Final
 
 import h11
@@ -18,6 +19,8 @@ from ..web_settings import WebSettings
 
 #: Bytes that the kernel keeps for one client.
 SEND_BUFFER: Final = 128 * 1024
+#: Bytes that the process itself keeps for one that follows a stream, before it waits for the client.
+STREAM_BUFFER: Final = 16 * 1024
 
 
 class Connections(ServerState):
@@ -45,16 +48,20 @@ class GuardedConnection(H11Protocol):
     * The headers of a request come within `header_timeout`, or the connection is closed.
     * A client that reads nothing for `stall_timeout`, while an answer waits for it, is disconnected.
     * An idle connection is closed when there are too many.
+
+    It is the `connection` of the state of its requests, so that a stream can be written without a coroutine.
     """
 
     server_state: Connections  # type: ignore[mutable-override] # that which it is made with
 
     def __init__(self, config: Config, server_state: Connections, app_state: dict[str, Any]) -> None:
-        super().__init__(config, server_state, app_state)
+        super().__init__(config, server_state, {**app_state, "connection": self})
         self._limits = server_state.settings
         self._header_timer: asyncio.TimerHandle | None = None
         self._stall_timer: asyncio.TimerHandle | None = None
         self._unsent = 0
+        self._on_room: Callable[[], None] | None = None
+        self._on_lost: Callable[[], None] | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """See asyncio."""
@@ -72,6 +79,8 @@ class GuardedConnection(H11Protocol):
         self._forget_timers()
         self.server_state.idle.pop(self, None)
         super().connection_lost(exc)
+        if self._on_lost is not None:
+            self._on_lost()
 
     def data_received(self, data: bytes) -> None:
         """See asyncio."""
@@ -105,6 +114,31 @@ class GuardedConnection(H11Protocol):
         if self._stall_timer is not None:
             self._stall_timer.cancel()
             self._stall_timer = None
+        if self._on_room is not None:
+            self._on_room()
+
+    # --- a stream; see `live.event_stream.Outlet` ---
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the client has to read before more is written."""
+        return self.flow.write_paused
+
+    def begin_stream(self, on_room: Callable[[], None], on_lost: Callable[[], None]) -> None:
+        """The body of the answer is written by `write` from now on. Tells when there is room, or no client any more."""
+        self._on_room, self._on_lost = on_room, on_lost
+        self.transport.set_write_buffer_limits(STREAM_BUFFER)
+        if self.transport.is_closing():
+            on_lost()
+
+    def end_stream(self) -> None:
+        """What follows is written as usual."""
+        self._on_room = self._on_lost = None
+        self.transport.set_write_buffer_limits()
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Write a part of the body, in the form in which it goes over the wire."""
+        self.transport.write(data)
 
     def drop(self) -> None:
         """Close the connection at once."""

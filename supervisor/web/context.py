@@ -12,6 +12,7 @@ from ...storage.reader import Reader
 from ..client.async_runtime import AsyncRuntime
 from ..web_settings import WebSettings
 from .audit import Audit
+from .live.hub import Hub
 from .tokens import Tokens
 
 
@@ -26,6 +27,8 @@ class WebContext:
     settings: WebSettings
     tokens: Tokens
     audit: Audit
+    hub: Hub
+    """Has those who watch tasks and streams told what is new."""
     closing: asyncio.Event
     """Set when the process stops: streams end then, within a second."""
     listener: Literal["web", "http"] = "web"

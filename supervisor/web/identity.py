@@ -25,6 +25,8 @@ class Identity:
     token: str = ""
     """The public id of its token."""
     by: Literal["token", "session", "watch", "insecure"] = "token"
+    expires: float | None = None
+    """When its token expires, in seconds since the epoch; None: not by itself."""
 
     def may(self, role: Role | str) -> bool:
         """Whether it has this role, or one that includes it."""
@@ -89,24 +91,25 @@ async def identify(connection: HTTPConnection) -> Identity:
     return found
 
 
-async def identify_watcher(
-    connection: HTTPConnection, id: bytes, task: str | None, *, is_stream: bool = False, send: bool = False
-) -> Identity:
-    """Who wants to watch this task or stream, or to send to that task. Raises Refused.
+async def identify_watcher(connection: HTTPConnection, id: bytes, *, is_stream: bool = False) -> Identity:
+    """Who wants to watch this task or stream. Raises Refused.
 
-    A signed token in the query (`?token=`) is enough if it is for this one. `task`: the name of the task; None for a
-    stream, which needs a token for all tasks.
+    A signed token in the query (`?token=`) is enough if it is for this one. Any other must be for the task by its
+    name, which is not checked here; and for a stream, for all tasks.
     """
     context = context_of(connection)
     signed = connection.query_params.get("token")
     if signed is not None:
         grant = context.tokens.watch_grant(connection, signed)
-        if grant.id != id or grant.is_stream != is_stream or (send and not grant.send):
-            raise Refused(403, "this token is for another task or stream, or does not allow messages")
-        found = Identity("watch token", Role.RUN if grant.send else Role.READ, by="watch")
+        if grant.id != id or grant.is_stream != is_stream:
+            raise Refused(403, "this token is for another task or stream")
+        role = Role.RUN if grant.send else Role.READ
+        found = Identity("watch token", role, (), by="watch", expires=float(grant.expires))
         connection.state.identity = found
         return found
-    found = await needs(Role.RUN if send else Role.READ)(connection)
-    if not (found.sees_all if task is None else found.sees(task)):
-        raise Refused(403, f"the token of {found.name!r} is not for this task")
+    found = await needs(Role.READ)(connection)
+    if is_stream and not found.sees_all:
+        raise Refused(
+            403, f"the token of {found.name!r} is for some tasks alone, and a stream may have others"
+        )
     return found

@@ -28,6 +28,7 @@ from .app import create_app
 from .audit import Audit
 from .context import WebContext
 from .guard import BodyMemory, Guard
+from .live.hub import Hub
 from .server import WebServer
 from .tokens import Tokens
 
@@ -69,8 +70,10 @@ async def _run(line: socket.socket, config: dict[str, Any]) -> None:
     settings = WebSettings.of(config["settings"])
     runtime = AsyncRuntime.connect(config["home"])
     with Reader(config["home"]) as reader:
+        closing = asyncio.Event()
+        hub = Hub(reader, closing, settings.most_streams)
         context = WebContext(
-            runtime, reader, settings, Tokens(reader, settings), Audit(runtime), asyncio.Event()
+            runtime, reader, settings, Tokens(reader, settings), Audit(runtime), hub, closing
         )
         server = WebServer(settings)
         memory = BodyMemory(settings.body_memory)

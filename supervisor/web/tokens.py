@@ -55,7 +55,7 @@ class Tokens:
             if kind.lower() != "bearer":
                 raise Refused(401, "the header Authorization must be 'Bearer TOKEN'", _CHALLENGE)
             token = self.check(text.strip(), address_of(connection))
-            return Identity(token.name, token.role, token.tasks, token.id, "token")
+            return Identity(token.name, token.role, token.tasks, token.id, "token", token.expires)
         session = connection.cookies.get(self.cookie)
         session_of = None if session is None else self.session_token(session)
         if session_of is None:
@@ -64,7 +64,9 @@ class Tokens:
                 "this needs a token, in the header 'Authorization: Bearer TOKEN', or a session of the page to log in",
                 _CHALLENGE,
             )
-        return Identity(session_of.name, session_of.role, session_of.tasks, session_of.id, "session")
+        return Identity(
+            session_of.name, session_of.role, session_of.tasks, session_of.id, "session", session_of.expires
+        )
 
     def check(self, text: str, address: str) -> TokenInfo:
         """The token of this text. Raises Refused, also after too many wrong ones from an address."""

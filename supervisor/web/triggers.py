@@ -9,7 +9,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final
 from urllib.parse import parse_qsl
@@ -27,18 +27,18 @@ from ...actors.errors import (
     InvalidValue,
     NotRunning,
     NotUnique,
+    StoreError,
     StoreFull,
     SupervisorLost,
     TaskNotFound,
     TriggerChanged,
     ValueTooLarge,
 )
-from ...actors.events.entry import WatchEntry
 from ...actors.http.declaration import HttpTrigger
 from ...actors.http.request import Headers, Request
 from ...actors.http.response import Handover, Response
 from ...actors.http.signature import refusal
-from ...actors.ids import id_text
+from ...actors.ids import id_bytes, id_text
 from ...actors.state import State
 from ..client.http_calls import Handled, HttpRun
 from ..client.http_door import HttpDoor
@@ -46,6 +46,9 @@ from ..client.wait import EndsWait, Row
 from ..text import value_json
 from .context import WebContext
 from .identity import identify
+from .live import formats
+from .live.event_stream import EventStream
+from .live.hub import TooManyReaders
 from .problems import Refused, problem
 from .trigger_table import Match, TriggerTable, secrets_of
 
@@ -55,19 +58,12 @@ log = logging.getLogger("understudy")
 PATIENCE: Final = 10.0
 #: Bytes of the header that names a delivery.
 DELIVERY_LIMIT: Final = 500
-#: Seconds without an item after which a stream sends a comment, so that no proxy closes it.
-KEEP_ALIVE: Final = 15.0
 #: How often a request is checked again because its declaration has changed meanwhile.
 TRIES: Final = 3
 #: The header that names the run.
 RUN: Final = "understudy-run"
 
 _SOON: Final = {"Retry-After": "1"}
-_SSE: Final = {
-    "content-type": "text/event-stream; charset=utf-8",
-    "cache-control": "no-store",
-    "x-accel-buffering": "no",
-}
 _UNAVAILABLE: Final = (NotRunning, SupervisorLost, StoreFull, AppFailed, TimeoutError)
 
 
@@ -189,39 +185,21 @@ class Triggers:
         finally:
             await _end_all(end, gone)
 
-    # --- streams ---
-
     async def _stream(self, live: _Live, scope: Scope, receive: Receive, send: Send) -> None:
         """Send what a task publishes as server-sent events, until it has ended or the reader is gone."""
+        hub = self._context.hub
+        answer: ASGIApp
         try:
-            watch = self._runtime.watch(task=live.task_id, after=live.after)
-            await watch.__aenter__()
+            reader = await hub.open(task=live.task_id, after=live.after)
         except TaskNotFound:
-            await _problem(404, "this task is not known", live.run)(scope, receive, send)
-            return
+            answer = _problem(404, "this task is not known", live.run)
         except InvalidOption:
-            await _problem(400, "Last-Event-ID is of another stream", live.run)(scope, receive, send)
-            return
-        headers = {**_SSE, RUN: id_text(live.run.id)}
-        over = asyncio.ensure_future(_first(_gone(receive), self._context.closing.wait()))
-        following: asyncio.Future[Any] | None = None
-        try:
-            await send({"type": "http.response.start", "status": 200, "headers": _encoded(headers)})
-            while not over.done():
-                following = following or asyncio.ensure_future(watch.next())
-                await asyncio.wait({following, over}, timeout=KEEP_ALIVE, return_when=asyncio.FIRST_COMPLETED)
-                if not following.done():
-                    text = ":\n\n"
-                elif (entry := following.result()) is None:
-                    break
-                else:
-                    following, text = None, _event(entry)
-                if text:
-                    await send({"type": "http.response.body", "body": text.encode(), "more_body": True})
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
-        finally:
-            watch.close()
-            await _end_all(over, following)
+            answer = _problem(400, "Last-Event-ID is of another stream", live.run)
+        except (TooManyReaders, StoreError):
+            answer = problem(503, "try again later", headers={**_SOON, RUN: id_text(live.run.id)})
+        else:
+            answer = EventStream(hub, reader, formats.answer_event, {RUN: id_text(live.run.id)})
+        await answer(scope, receive, send)
 
 
 class Answer:
@@ -248,7 +226,7 @@ class _Live:
 
     __slots__ = ("after", "run", "task_id")
 
-    def __init__(self, task_id: str, run: HttpRun, after: str | None) -> None:
+    def __init__(self, task_id: bytes, run: HttpRun, after: str | None) -> None:
         self.task_id = task_id
         self.run = run
         self.after = after
@@ -333,7 +311,7 @@ def _value(packed: bytes | None, run: HttpRun, request: Request) -> ASGIApp | _L
     if isinstance(value, Handover):
         if value.kind == "accepted":
             return _json(202, {"id": value.task_id, "run": id_text(run.id)}, run)
-        return _Live(value.task_id, run, request.headers.get("last-event-id"))
+        return _Live(id_bytes(value.task_id), run, request.headers.get("last-event-id"))
     return Answer(200, {"content-type": "application/json", **named}, value_json.dumps(value).encode())
 
 
@@ -347,33 +325,8 @@ def _problem(status: int, detail: str, run: HttpRun) -> ASGIApp:
     return problem(status, detail, headers={RUN: id_text(run.id)}, run=id_text(run.id))
 
 
-def _event(entry: WatchEntry) -> str:
-    """An entry of a watch as a server-sent event; "" for what is not for the caller: log lines and errors."""
-    if entry.kind == "item":
-        event, data = entry.name or "item", value_json.dumps(entry.value)
-    elif entry.kind == "attempt":
-        event, data = "attempt", json.dumps({"attempt": entry.attempt, "because": entry.name})
-    elif entry.kind == "end":
-        event, data = "end", json.dumps({"state": entry.name})
-    elif entry.kind == "notice" and entry.items:
-        event, data = "missing", json.dumps({"items": entry.items})
-    else:
-        return ""
-    name = "".join(event.splitlines())
-    return f"id: {entry.cursor}\nevent: {name}\ndata: {data}\n\n"
-
-
 def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
     return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
-
-
-async def _first(*waits: Coroutine[Any, Any, Any]) -> None:
-    """Return when one of them does, and end the others."""
-    futures = [asyncio.ensure_future(wait) for wait in waits]
-    try:
-        await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        await _end_all(*futures)
 
 
 async def _end_all(*futures: asyncio.Future[Any] | None) -> None:
