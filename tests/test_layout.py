@@ -36,6 +36,9 @@ UNTESTED = {
     "supervisor/tasks/access.py": "tests/supervisor/client/test_access_calls.py: every change there is made by it",
     "supervisor/daemon/web_child.py": "tests/supervisor/web/test_process.py: the deaths and restarts there",
     "supervisor/linux/listeners.py": "tests/supervisor/web/test_process.py: addresses and sockets there",
+    "supervisor/client/watch_source.py": "tests/supervisor/client/test_watch.py: every watch there reads one",
+    "supervisor/web/live/batch.py": "tests/supervisor/web/live/test_reader.py: every reader there takes some",
+    "supervisor/web/live/feed.py": "tests/supervisor/web/live/test_reader.py: every reader there has one",
     "supervisor/web/app.py": "tests/supervisor/web: every request there is answered by it",
     "supervisor/web/audit.py": "tests/supervisor/web/test_identity.py",
     "supervisor/web/context.py": "tests/supervisor/web: every request there has one",
@@ -214,8 +217,10 @@ ARROWS: dict[str, set[str]] = {
         "supervisor/execution", "supervisor/linux", "supervisor/rules", "supervisor/service", "supervisor/tasks",
         "supervisor/wire", "supervisor/worker",
     },
+    "supervisor/web/live": {*ACTORS, *STORAGE, *GROUND, "supervisor/client", "supervisor/text"},
     "supervisor/web": {
         *ACTORS, *STORAGE, *GROUND, "supervisor/client", "supervisor/linux", "supervisor/text",
+        "supervisor/web/live",
     },
     "supervisor/web/api": {
         *ACTORS, *STORAGE, *GROUND, "supervisor/client", "supervisor/text", "supervisor/web",

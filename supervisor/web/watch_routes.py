@@ -16,7 +16,7 @@ from ...actors.ids import id_bytes
 from .context import WebContext, context_of
 from .identity import Identity, identify_watcher
 from .live import formats
-from .live.event_stream import EventStream
+from .live.event_stream import RETRY, EventStream
 from .live.hub import TooManyReaders
 from .live.reader import LiveReader
 from .problems import Refused
@@ -61,7 +61,7 @@ class WatchRoute:
         else:
             guard_reader(reader, connection, identity, id, is_stream=self._is_stream)
             format = formats.public_event if identity.by == "watch" else formats.event
-            answer = EventStream(self._context.hub, reader, format, headers)
+            answer = EventStream(self._context.hub, reader, format, headers, begin=RETRY)
         await answer(scope, receive, send)
 
 

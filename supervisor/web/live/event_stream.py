@@ -19,7 +19,7 @@ from .reader import Ending, LiveReader
 PART: Final = 32 * 1024
 #: Keeps proxies from closing a connection on which nothing happens, and finds out whether the client is still there.
 COMMENT: Final = b":\n\n"
-#: How long a browser waits until it comes back, in milliseconds.
+#: For a stream to which a browser comes back: how long it waits before, in milliseconds.
 RETRY: Final = b"retry: 1000\n\n"
 HEADERS: Final = {
     "content-type": "text/event-stream; charset=utf-8",
@@ -52,8 +52,16 @@ class EventStream:
     """An ASGI application for one request. It closes the reader when it is done."""
 
     def __init__(
-        self, hub: Hub, reader: LiveReader, format: Format, headers: Mapping[str, str] | None = None
+        self,
+        hub: Hub,
+        reader: LiveReader,
+        format: Format,
+        headers: Mapping[str, str] | None = None,
+        *,
+        begin: bytes = b"",
     ) -> None:
+        """`begin` is sent before the first event."""
+        self._begin = begin
         self._hub = hub
         self._reader = reader
         self._format = format
@@ -75,7 +83,8 @@ class EventStream:
 
     async def _write(self, scope: Scope) -> None:
         outlet: Outlet = scope["state"]["connection"]
-        writer = _Writer(self._reader, self._format, outlet, chunked=scope["http_version"] == "1.1")
+        chunked = scope["http_version"] == "1.1"
+        writer = _Writer(self._reader, self._format, outlet, begin=self._begin, chunked=chunked)
         outlet.begin_stream(writer.write, writer.lose)
         try:
             writer.write()
@@ -91,12 +100,14 @@ class EventStream:
 class _Writer:
     """Writes what the reader takes for as long as the connection has room."""
 
-    def __init__(self, reader: LiveReader, format: Format, outlet: Outlet, *, chunked: bool) -> None:
+    def __init__(
+        self, reader: LiveReader, format: Format, outlet: Outlet, *, begin: bytes, chunked: bool
+    ) -> None:
         self._reader = reader
         self._format = format
         self._outlet = outlet
         self._chunked = chunked
-        self._left = memoryview(self._framed(RETRY))
+        self._left = memoryview(self._framed(begin))
         self._is_quiet = False
         #: Set when nothing more is to be written.
         self.over = asyncio.Event()
@@ -141,4 +152,4 @@ class _Writer:
         self.over.set()
 
     def _framed(self, data: bytes) -> bytes:
-        return chunk(data) if self._chunked else data
+        return chunk(data) if self._chunked and data else data

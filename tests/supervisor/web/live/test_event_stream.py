@@ -14,7 +14,7 @@ from understudy.storage.item_reader import Place
 from understudy.supervisor.client.watch_source import WatchSource
 from understudy.supervisor.web.live import event_stream, formats
 from understudy.supervisor.web.live.batch import Batch
-from understudy.supervisor.web.live.event_stream import PART, EventStream
+from understudy.supervisor.web.live.event_stream import PART, RETRY, EventStream
 from understudy.supervisor.web.live.feed import Feed, shared
 from understudy.supervisor.web.live.hub import Hub
 from understudy.supervisor.web.live.reader import Ending, LiveReader
@@ -76,7 +76,7 @@ class Stage:
         async def receive() -> Any:
             raise AssertionError("it asks for nothing")
 
-        stream = EventStream(hub, self.reader, formats.event, {"x-more": "1"})
+        stream = EventStream(hub, self.reader, formats.event, {"x-more": "1"}, begin=RETRY)
         self.answer = asyncio.ensure_future(stream(scope, receive, send))
 
     def _ask(self, reader: LiveReader, place: Place) -> None:
