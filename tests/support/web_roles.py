@@ -10,6 +10,9 @@ ROLES: dict[str, str | None] = {
     "POST /login": None,
     "POST /logout": None,
     "GET /whoami": "read",
+    # --- live streams ---
+    "GET /api/tasks/{id}/watch": "read",
+    "GET /api/streams/{id}/watch": "read*",
     # --- the API ---
     "GET /api/openapi.json": "read",
     "GET /api/tasks": "read",

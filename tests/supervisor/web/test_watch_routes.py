@@ -7,7 +7,7 @@ import os
 import re
 import signal
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any, cast
@@ -22,6 +22,7 @@ from theatre import PATIENCE, kill
 from understudy import AsyncRuntime, TaskInfo
 from understudy.actors.ids import id_text, new_id
 from understudy.storage.reader import Reader
+from understudy.supervisor.web.api.routes import flat
 from understudy.supervisor.web.app import create_app
 from understudy.supervisor.web.audit import Audit
 from understudy.supervisor.web.context import WebContext
@@ -59,14 +60,11 @@ def unused_context() -> WebContext:
     )
 
 
-def routes_of(routes: Iterable[Any]) -> Iterator[tuple[str, str]]:
-    """Method and path of every route, also of those in routers."""
-    for route in routes:
-        if hasattr(route, "original_router"):
-            yield from routes_of(route.original_router.routes)
-        else:
-            for method in sorted(getattr(route, "methods", None) or {"GET"}):
-                yield method, route.path
+def routes_of(app: Any) -> Iterator[tuple[str, str]]:
+    """Method and path of every route."""
+    for route in flat([app]):
+        for method in sorted(getattr(route, "methods", None) or {"GET"}):
+            yield method, route.path  # type: ignore[attr-defined]
 
 
 def without_cursor(plain: dict[str, Any]) -> dict[str, Any]:
@@ -223,7 +221,7 @@ class TestSignedTokens:
         token = it.rt.watch_token(info, send=True)
         opened = set()
         with httpx.Client(base_url=it.url, headers={"Origin": it.url}, timeout=20) as client:
-            for method, route in routes_of(create_app(unused_context()).routes):
+            for method, route in routes_of(create_app(unused_context())):
                 path = re.sub(r"\{[^}]*\}", "x", re.sub(r"\{id(:path)?\}", info.id, route))
                 own = path == path_of(info)
                 for query, headers in (
@@ -234,7 +232,7 @@ class TestSignedTokens:
                     client.cookies.clear()
                     if answer.status_code not in (303, 401, 403, 404, 405, 429):
                         opened.add((method, route, answer.status_code))
-        assert ("GET", "/api/tasks/{id}/watch") in routes_of(create_app(unused_context()).routes)
+        assert ("GET", "/api/tasks/{id}/watch") in routes_of(create_app(unused_context()))
         public = {entry for entry in opened if entry[1].startswith(("/login", "/static/"))}
         assert opened - public == set()
         it.rt.close_mailbox(info)

@@ -17,6 +17,7 @@ from understudy.supervisor.web.api.routes import flat
 from understudy.supervisor.web.app import create_app
 from understudy.supervisor.web.audit import Audit
 from understudy.supervisor.web.context import WebContext
+from understudy.supervisor.web.live.hub import Hub
 from understudy.supervisor.web.tokens import Tokens
 from understudy.supervisor.web_settings import WebSettings
 from web_client import Web, web
@@ -41,9 +42,9 @@ def names(routes: list[BaseRoute]) -> Iterator[str]:
 async def served(home: Path) -> list[BaseRoute]:
     runtime, settings = AsyncRuntime.connect(home), WebSettings()
     with Reader(home) as reader:
-        context = WebContext(
-            runtime, reader, settings, Tokens(reader, settings), Audit(runtime), asyncio.Event()
-        )
+        closing = asyncio.Event()
+        tokens, hub = Tokens(reader, settings), Hub(reader, closing, 1)
+        context = WebContext(runtime, reader, settings, tokens, Audit(runtime), hub, closing)
         found = list(flat([create_app(context)]))
     await runtime.close()
     return found
