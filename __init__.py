@@ -44,8 +44,10 @@ if TYPE_CHECKING:
     from .actors.inside.context import cancelled as cancelled
     from .actors.inside.context import checkpoint as checkpoint
     from .actors.inside.context import current as current
+    from .actors.inside.context import demonitor as demonitor
     from .actors.inside.context import emit as emit
     from .actors.inside.context import listen as listen
+    from .actors.inside.context import monitor as monitor
     from .actors.inside.context import progress as progress
     from .actors.inside.context import publish as publish
     from .actors.inside.context import ready as ready
@@ -127,8 +129,8 @@ _NAMES: Final = {
     "actors.http.response": "Response accepted live",
     "actors.http.verifier": "github hmac_sha256 slack standard_webhooks stripe",
     "actors.inside.context": (
-        "actor cancelled checkpoint current emit listen progress publish ready receive restore schedule send sleep "
-        "task_dir"
+        "actor cancelled checkpoint current demonitor emit listen monitor progress publish ready receive restore "
+        "schedule send sleep task_dir"
     ),
     "actors.refs.actor": "Actor",
     "actors.refs.async_ref": "AsyncActorRef",

@@ -17,6 +17,7 @@ from .check_index import IndexCheck
 from .check_items import ItemCheck
 from .check_schedules import ScheduleCheck
 from .check_stats import FailureCheck, run_problem, step_problems
+from .check_ties import TieCheck
 from .check_trees import TreeCheck
 from .environment import write_copy
 from .file.header import inspect
@@ -121,6 +122,7 @@ class _Rows:
         self._index = IndexCheck() if current else None
         self._failures = FailureCheck()
         self._trees = TreeCheck(snapshot, self._record)
+        self._ties = TieCheck(snapshot, self._record)
 
     def report(self) -> Report:
         self._tasks()
@@ -206,6 +208,9 @@ class _Rows:
                 self._problem(f"task {id.hex()} is {record.state} but the time of its end is {record.ended}")
                 self._failures.damaged += 1
             if not _ended(record):
+                if record.linked:
+                    for problem in self._ties.child(record):
+                        self._problem(problem)
                 yield id
 
     def _live(self) -> None:

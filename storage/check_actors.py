@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from .check_ties import TieCheck
 from .check_trees import TreeCheck
 from .check_unique import UniqueCheck
 from .shared_view import Snapshot
 from .tables import actor_rows
 from .tables.actor_rows import owner_of
 from .tables.limit_rows import LIMIT, check_row
+from .tables.link_rows import LINK
+from .tables.monitor_rows import MONITOR
 from .tables.record import Record
 from .tables.schema import EXPIRY_KEY_BYTES, ID_BYTES, Table
 from .tables.tree_rows import NODE
@@ -37,6 +40,7 @@ class ActorCheck:
         self._exists = exists
         self._trees = TreeCheck(snapshot, record)
         self._unique = UniqueCheck(snapshot, record)
+        self._ties = TieCheck(snapshot, record)
 
     def problems(self, key: bytes, row: bytes) -> Iterable[str]:
         """What is wrong with this row, one line for each problem."""
@@ -61,6 +65,10 @@ class ActorCheck:
             check_row(key, row)
         elif kind == UNIQUE:
             yield from self._unique.problems(key, row)
+        elif kind == LINK:
+            yield from self._ties.link(key)
+        elif kind == MONITOR:
+            yield from self._ties.monitor(key)
         elif kind != actor_rows.REPLY_EXPIRY or len(key) != 1 + EXPIRY_KEY_BYTES:
             yield f"row {key.hex()} of actors is malformed"
 

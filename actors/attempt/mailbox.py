@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 from pykka._envelope import Envelope
@@ -70,6 +71,20 @@ class Mailbox:
         """Accept no more messages. The task's `receive` gives None after the messages already here."""
         self.closed = True
         self.wake()
+
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """The task asks for a message that comes into a closed mailbox, too; the host closes it again after that one.
+
+        If the call fails, it is closed as before.
+        """
+        closed, self.closed = self.closed, False
+        try:
+            yield
+        except BaseException:
+            if closed:
+                self.close()
+            raise
 
     def wake(self) -> None:
         """Make a waiting actor check its condition again."""

@@ -19,6 +19,7 @@ from ..task import current_runtime
 from ..task.declaration import Task
 from ..task.handles import IdLike, TaskInfo
 from ..timeouts import check_timeout
+from . import context
 from .context import cancelled, current, progress
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from ..box import aio as box
     from ..events.event import EventInfo
     from ..refs.actor import Actor
+    from ..refs.ref import ActorRef
     from ..schedules.info import ScheduleInfo
     from ..websocket import aio as ws
 
@@ -36,8 +38,10 @@ __all__ = [
     "cancelled",
     "checkpoint",
     "current",
+    "demonitor",
     "emit",
     "listen",
+    "monitor",
     "progress",
     "publish",
     "receive",
@@ -137,6 +141,16 @@ async def listen(pattern: str, *, where: Mapping[str, Any] | None = None, since:
     """Have matching events put into this task's mailbox; see `understudy.listen`."""
     actor_here("listen")
     await _call(ambient().listen, pattern, where=where, since=since)
+
+
+async def monitor(id: IdLike | ActorRef[Any] | AsyncActorRef[Any]) -> None:
+    """Be told of the end of another task or actor; see `understudy.monitor`."""
+    await _call(context.monitor, id)
+
+
+async def demonitor(id: IdLike | ActorRef[Any] | AsyncActorRef[Any]) -> bool:
+    """Be told of it no more; see `understudy.demonitor`."""
+    return await _call(context.demonitor, id)
 
 
 @overload

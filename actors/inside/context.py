@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, cast, overload
 from ..attempt.actor import TaskActor, actor_here, running_actor
 from ..attempt.async_actor import AsyncTaskActor
 from ..attempt.host import printable
-from ..errors import NotInTask
+from ..errors import InvalidOption, NotInTask
 from ..ids import id_text
 from ..refs.port import ambient
 from ..task import current_runtime
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from ..events.event import EventInfo
     from ..refs.actor import Actor
+    from ..refs.async_ref import AsyncActorRef
     from ..refs.ref import ActorRef
     from ..schedules.info import ScheduleInfo
     from ..task.declaration import Task
@@ -99,6 +100,36 @@ def listen(pattern: str, *, where: Mapping[str, Any] | None = None, since: float
     """
     actor_here("listen")
     ambient().listen(pattern, where=where, since=since)
+
+
+def monitor(id: IdLike | ActorRef[Any] | AsyncActorRef[Any]) -> None:
+    """Have one message put into this task's mailbox when another task or actor ends, or now if it has ended.
+
+    It is `{"$down": id, "state": …, "error": {"type": …, "message": …} or None}`, and is committed with that end. It
+    comes into a full mailbox, too. An actor gets it in `on_receive`. In another attempt the same call changes nothing:
+    the task monitors already, or will receive the message again. Raises TaskNotFound, and InvalidOption for itself and
+    for more tasks than its mailbox takes messages.
+    """
+    here = actor_here("monitor")
+    if here.task.is_class:
+        _check_receives(here.task)
+    with here.inbox.opened():
+        ambient().monitor(id)
+
+
+def demonitor(id: IdLike | ActorRef[Any] | AsyncActorRef[Any]) -> bool:
+    """Have no such message put into the mailbox; False if none was to come, or if it is there already."""
+    actor_here("demonitor")
+    return ambient().demonitor(id)
+
+
+def _check_receives(task: Task[..., Any]) -> None:
+    from ..refs.actor import Actor
+
+    if getattr(task.body, "on_receive", None) is Actor.on_receive:
+        raise InvalidOption(
+            f"{task.name} has no on_receive(self, message), which gets the message of a monitor"
+        )
 
 
 @overload

@@ -69,6 +69,13 @@ class ActorPort(Protocol):
     ) -> None:
         """Have matching events put into the mailbox of the running task."""
 
+    def monitor(self, id: Any) -> None:
+        """Have a message put into the mailbox of the running task or actor when another one ends."""
+
+    def demonitor(self, id: Any) -> bool:
+        """Have no such message put there; whether one was to come."""
+        ...
+
     def schedule(self, task: Any, /, *args: Any, **options: Any) -> ScheduleInfo:
         """Have a task run by a schedule."""
 

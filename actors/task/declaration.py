@@ -24,7 +24,7 @@ from typing import (
 )
 from uuid import UUID
 
-from ..checks import check_choice, check_names, is_number
+from ..checks import check_choice, check_flag, check_names, is_number
 from ..errors import InvalidOption, InvalidTask
 from ..ids import id_bytes, id_text
 from ..qualified_names import module_name, note_program, program
@@ -78,6 +78,8 @@ class Launch:
     """The key at the task's limit; None for that of `limit_by`."""
     unique_key: str | None = None
     """The key by which the task is unique; None for that of `unique_by`."""
+    link: bool | None = None
+    """Whether the task is cancelled when the one that starts it has ended."""
 
     def then(self, later: Launch) -> Launch:
         """A copy with the settings of `later` on top."""
@@ -92,6 +94,7 @@ class Launch:
             metadata,
             later.limit_key or self.limit_key,
             later.unique_key or self.unique_key,
+            self.link if later.link is None else later.link,
         )
 
     def extras(self) -> dict[str, Any]:
@@ -101,6 +104,8 @@ class Launch:
             extras["limit_key"] = self.limit_key
         if self.unique_key is not None:
             extras["unique_key"] = self.unique_key
+        if self.link:
+            extras["linked"] = True
         return extras
 
     def packed_key(self) -> str | tuple[str, str] | None:
@@ -187,10 +192,12 @@ class Task(Generic[P, R]):
         metadata: Mapping[str, str] | None = None,
         limit_key: str | None = None,
         unique_key: str | None = None,
+        link: bool | None = None,
         **changes: Any,
     ) -> Self:
         """A copy with other options: any of `@task`'s, and for starts `key`, `on_ended`, `delay`, `at`, `stream_id`,
-        `metadata`, `limit_key` and `unique_key`.
+        `metadata`, `limit_key`, `unique_key` and `link`. With `link`, the task is cancelled when the one that starts it
+        has ended.
 
         Options from earlier calls of `.options()` stay, and so do entries of `metadata` with other keys. A `name`
         makes it a separate task, which must be declared in a module that workers import, like any other.
@@ -200,11 +207,11 @@ class Task(Generic[P, R]):
             changes,
             NAMES,
             "a task",
-            ", and those of a start key, on_ended, delay, at, stream_id, metadata, limit_key, unique_key",
+            ", and those of a start key, on_ended, delay, at, stream_id, metadata, limit_key, unique_key, link",
         )
         self._check_limits(name, changes, limit_key)
         self._check_unique(changes, unique_key)
-        given = _launch(key, delay, at, stream_id, on_ended, metadata, limit_key, unique_key)
+        given = _launch(key, delay, at, stream_id, on_ended, metadata, limit_key, unique_key, link)
         copy = self._changed(
             self.options_in_force.changed(changes), frozenset(changes), self.launch.then(given)
         )
@@ -611,7 +618,10 @@ def _launch(
     metadata: Mapping[str, str] | None,
     limit_key: str | None = None,
     unique_key: str | None = None,
+    link: bool | None = None,
 ) -> Launch:
+    if link is not None:
+        check_flag("link", link)
     check_choice("on_ended", on_ended, ("return", "start"))
     if on_ended != "return" and key is None:
         raise InvalidOption("on_ended needs key=: it says what to do if the task of the key has ended")
@@ -636,6 +646,7 @@ def _launch(
         checked_metadata(metadata),
         checked_limit_key(limit_key),
         checked_unique_key(unique_key),
+        link,
     )
 
 

@@ -89,6 +89,10 @@ def child(
         raise InvalidTask(f"child {id!r}: {task.refusal}")
     if task.launch.key is not None or task.launch.due(0) is not None:
         raise InvalidOption(f"child {id!r}: key, delay and at do not apply to the children of a tree")
+    if task.launch.link:
+        raise InvalidOption(
+            f"child {id!r}: link=True is for tasks that a task starts; this one is its tree's"
+        )
     check_choice(f"child {id!r}: restart", restart, RESTARTS)
     for name, flag in (("ready", ready), ("fresh", fresh), ("significant", significant)):
         check_flag(f"child {id!r}: {name}", flag)

@@ -119,6 +119,10 @@ class Record:
     """Number of the attempt from which the retries of the policy count: its supervision tree has restarted it then."""
     unique: str | None = None
     """Of a unique task, its text: see `unique_rows`. None: it is not unique."""
+    linked: bool = False
+    """Whether it is cancelled when the task that has started it (`origin`) has ended."""
+    links: bool = False
+    """Whether it has started tasks that are linked to it."""
 
     def __init__(
         self,
@@ -229,7 +233,7 @@ class Record:
         return record
 
 
-EXTRAS: Final = frozenset(("metadata", "limit_key", "unique_key", "trace"))
+EXTRAS: Final = frozenset(("metadata", "limit_key", "unique_key", "trace", "linked"))
 """What a start may give among its options that is none: fields of the record, and the key of a unique task."""
 
 #: The fields that most records do not store, and their defaults.
@@ -250,7 +254,7 @@ _KINDS: Final[dict[str, tuple[type, ...]]] = {
         ),
         (int,),
     ),
-    **dict.fromkeys(("alone", "closed", "cancel", "joined", "volatile", "held"), (bool,)),
+    **dict.fromkeys(("alone", "closed", "cancel", "joined", "volatile", "held", "linked", "links"), (bool,)),
     **dict.fromkeys(("error", "progress", "checkpoint", "deaths"), (tuple,)),
     **dict.fromkeys(("options", "metadata", "trigger"), (dict,)),
     **dict.fromkeys(("key", "actor", "kind", "tree", "limit_key", "unique", "trace"), (str,)),

@@ -44,6 +44,7 @@ from .event_calls import EventCalls
 from .granting import Granting, web_settings
 from .letter_wait import AddressedLetter
 from .limiting import Limiting
+from .monitoring import Monitoring
 from .pages import SearchPage
 from .reconnecting import ReconnectingClient
 from .results import Results
@@ -83,7 +84,7 @@ class _Unset:
 UNSET: Final[Any] = _Unset()
 
 
-class Runtime(Emitting, Scheduling, Supervising, Limiting, Stacking, Granting):
+class Runtime(Emitting, Scheduling, Supervising, Limiting, Stacking, Granting, Monitoring):
     """Access to a supervisor. Thread-safe; calls of several threads share commits.
 
     `Runtime(home)` attaches to the supervisor that serves `home`. If there is none, it starts one as a child process

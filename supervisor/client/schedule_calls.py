@@ -184,3 +184,7 @@ def _check_launch(task: object) -> None:
                 raise InvalidOption(
                     f"{name}= of .options() is for one start: give it to schedule(), which takes key=, at= and after="
                 )
+        if launch.link:
+            raise InvalidOption(
+                "link=True is for a task that a task starts; this one is started by its schedule"
+            )

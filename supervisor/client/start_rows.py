@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from ...actors import values
-from ...actors.errors import InvalidOption, InvalidTask, UnencodableValue, UnknownTask
+from ...actors.errors import InvalidOption, InvalidTask, NotInTask, UnencodableValue, UnknownTask
 from ...actors.ids import id_bytes
 from ...actors.inside.context import lineage_here
 from ...actors.task import parameters
@@ -54,7 +54,7 @@ class StartRows:
     def rows_of(self, task: TaskLike, deadline: Deadline) -> Steps[MakeRow]:
         """A function that makes a row from arguments; the other fields are the same for all starts.
 
-        Raises InvalidOption, InvalidTask, UnknownTask. The function raises TypeError, UnencodableValue,
+        Raises InvalidOption, InvalidTask, NotInTask, UnknownTask. The function raises TypeError, UnencodableValue,
         ValueTooLarge.
         """
         declared = _task_of(task)
@@ -88,6 +88,11 @@ class StartRows:
             declared.packed_changes(),
             lineage_here(),
         )
+        if launch.link and here is None:
+            raise NotInTask(
+                "link=True works only inside a running task, whose end cancels the one that it starts. Start it "
+                "without, and cancel it yourself"
+            )
         key, due = launch.packed_key(), launch.due(self._client.clock.time())
         stream = id_bytes(launch.stream_id) if launch.stream_id else here[1] if here else None
         origin, limit = here[0] if here else None, connection.value_limit

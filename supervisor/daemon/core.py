@@ -14,6 +14,7 @@ from typing import Any
 from ..execution.attempts import Attempts
 from ..execution.dispatcher import Dispatcher
 from ..execution.letters import Letters
+from ..execution.monitors import Monitors
 from ..execution.stacks import Stacks
 from ..execution.trees import Trees
 from ..execution.turns import Turns
@@ -23,6 +24,7 @@ from ..service.requests import Service
 from ..settings import Settings
 from ..tasks.commit_loop import CommitLoop
 from ..tasks.events import Events
+from ..tasks.links import Links
 from ..tasks.mailboxes import Mailboxes
 from ..tasks.schedules import Schedules
 from ..tasks.starts import Starts
@@ -90,6 +92,10 @@ class Core:
             self.turn,
         )
         self.service.take_trees(self.trees)
+        self.links = Links(commits, self.table, self.turn)
+        self.links.cancel = self.attempts.cancel
+        self.monitors = Monitors(commits, self.table, self.mailboxes, self.letters, settings)
+        self.service.take_ties(self.links, self.monitors)
         commits.on_backlog = self._throttle
         self.table.on_queued = self.turn
         self.table.gate.turn = self.turn
@@ -108,6 +114,7 @@ class Core:
         self.trees.load()
         interrupted = self.attempts.recover()
         self.trees.recover()
+        self.links.recover()
         return interrupted
 
     def clock_was_set(self) -> None:

@@ -70,7 +70,7 @@ class Trees:
         table.keeps = self._keeps
         table.holds = self._holds
         attempts.on_ready = self._begun
-        table.on_tree_end = self._ended
+        table.ends.follow("tree", self._ended)
 
     # --- boot ---
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
+from ...actors.checks import check_flag
 from ...actors.errors import (
     InvalidOption,
     InvalidValue,
@@ -38,6 +39,7 @@ _EXTRAS: Final[dict[str, Callable[[Any], Any]]] = {
     "limit_key": checked_limit_key,
     "unique_key": checked_unique_key,
     "trace": checked_trace,
+    "linked": lambda linked: _checked_flag("link", linked),
 }
 assert _EXTRAS.keys() == EXTRAS
 _NONE: Final[dict[str, Any]] = {}
@@ -52,6 +54,8 @@ class Admission:
         self._commits = commits
         self._table = table
         self._value_limit = value_limit
+        #: Called with the new tasks that are linked to those that start them.
+        self.on_linked: Callable[[Sequence[Record]], None] = lambda _: None
         newest = commits.scan(Table.TASKS, limit=1, reverse=True)
         #: The largest id seen so far; a larger one cannot be on disk.
         self._newest = newest[0][0] if newest else b""
@@ -129,9 +133,11 @@ class Admission:
         extras: dict[bytes, dict[str, Any]] = {}
         if _given(options):
             rows = [_without_extras(row, extras) for row in rows]
-            for _, name, _, changes, *_ in rows:
+            for id, name, _, changes, _, _, _, origin in rows:
                 if changes is not None:
                     Options.unpack(changes, declared.tasks[name][0])
+                if origin is None and "linked" in extras.get(id, _NONE):
+                    raise InvalidOption("link=True is for a task that another one starts")
         new = [
             (Record(id, name, now, stream, origin, options, key, due if due and due > now else None), args)
             for id, name, args, options, key, due, stream, origin in rows
@@ -164,6 +170,8 @@ class Admission:
                 if record.key is not None:
                     self._commits.put(Table.KEYS, idempotency_key(record.key), record.id)
         self._table.add(new)
+        if extras and (linked := [record for record, _ in new if record.linked]):
+            self.on_linked(linked)
 
     def _trigger(self, names: tuple[str, ...], http: Any) -> dict[str, Any]:
         """What has triggered a run of this task. TriggerChanged if its declaration is not the one of the caller."""
@@ -256,6 +264,8 @@ class Admission:
             options = {option: value for option, value in changes.items() if option not in _EXTRAS}
             for extra, check in _EXTRAS.items():
                 check(changes.get(extra))
+            if changes.get("linked"):
+                raise InvalidOption(f"link=True is for a start, and {name} is started by a schedule")
             Options.unpack(options, declared.tasks[name][0])
         return str(name)
 
@@ -394,6 +404,13 @@ def _without_extras(row: tuple[Any, ...], extras: dict[bytes, dict[str, Any]]) -
     extras[id] = {extra: value for extra, value in given.items() if value is not None}
     changes = {option: value for option, value in changes.items() if option not in _EXTRAS}
     return id, name, args, changes or None, *rest
+
+
+def _checked_flag(name: str, value: Any) -> bool | None:
+    """True, or None for a flag that is not set."""
+    if value is not None:
+        check_flag(name, value)
+    return value or None
 
 
 def _close_if_deaf(record: Record, args: bytes | None) -> None:

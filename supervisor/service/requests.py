@@ -17,6 +17,7 @@ from ...storage.tables.prune import prune, prune_replies
 from ...storage.tables.schedule_rows import prune_schedules
 from ...storage.tables.unique_rows import prune_unique
 from ..execution.attempts import Attempts
+from ..execution.monitors import Monitors
 from ..execution.stacks import Stacks
 from ..execution.trees import Trees
 from ..execution.turns import Turns
@@ -26,6 +27,7 @@ from ..settings import Settings
 from ..tasks.access import Access
 from ..tasks.commit_loop import CommitLoop
 from ..tasks.events import Events
+from ..tasks.links import Links
 from ..tasks.mailboxes import Mailboxes
 from ..tasks.schedules import Schedules
 from ..tasks.task_table import TaskTable
@@ -131,6 +133,8 @@ class Service:
         self.trees: TreeRequests
         #: Takes the stacks of running tasks.
         self.stacks: Stacks
+        #: See `take_ties`.
+        self._monitors: Monitors
         #: Gives the live process tree.
         self.tree: Callable[[], dict[str, Any]] = dict
         self._on: dict[int, Callable[..., None]] = {
@@ -167,6 +171,8 @@ class Service:
             Ask.STACK: self._stack,
             Ask.LIMITS: self._limits,
             Ask.LIMIT: self._set_limit,
+            Ask.MONITOR: self._monitor,
+            Ask.DEMONITOR: self._demonitor,
         }
 
     # --- connections ---
@@ -437,6 +443,21 @@ class Service:
         self._refuse_new_work()
         self._events.listen(checked_id(id), pattern, condition, since)
         self._once_on_disk(client, request)
+
+    # --- links and monitors ---
+
+    def take_ties(self, links: Links, monitors: Monitors) -> None:
+        """Carry out the requests about these."""
+        self._admission.on_linked = links.add
+        self._monitors = monitors
+
+    def _monitor(self, client: ClientLink, request: int, id: Any, watched: Any) -> None:
+        self._refuse_new_work()
+        self._monitors.monitor(checked_id(id), checked_id(watched))
+        self._once_on_disk(client, request)
+
+    def _demonitor(self, client: ClientLink, request: int, id: Any, watched: Any) -> None:
+        self._once_on_disk(client, request, self._monitors.demonitor(checked_id(id), checked_id(watched)))
 
     # --- schedules ---
 

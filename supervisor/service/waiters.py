@@ -30,7 +30,7 @@ class Waiters:
         #: By task. Nearly all tasks have one waiter, and all tasks of a request share one tuple. A list for
         #: each task would take 90 bytes and be one more object for the garbage collector.
         self._waiting: dict[bytes, tuple[Waiter, ...]] = {}
-        table.writes.on_ended = self.ended
+        table.ends.on_disk = self.ended
 
     def ask(self, client: ClientLink, request: int, ids: Any, check: Callable[[], None]) -> None:
         """Handle a WAIT for these tasks. `check` is called if some have not ended, and may refuse."""

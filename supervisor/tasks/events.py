@@ -458,9 +458,9 @@ class Events:
     def _watch_ends(self) -> None:
         """Hear of the ends of tasks while a task listens, or a handler wants the runtime's own events."""
         wanted = self._listens or self._table.declared.handlers.own
-        self._table.on_end = self._ended if wanted else None
+        self._table.ends.follow_all(self._ended, bool(wanted))
 
-    def _ended(self, task: LiveTask) -> None:
+    def _ended(self, task: LiveTask, _event: object, _error: object) -> None:
         """A task has ended: it listens no longer, and its end may be an event itself."""
         if task.id in self._listens:
             self._forget_listens(task)

@@ -135,6 +135,13 @@ class LetterBox:
         letters = self._letters
         return [letters[place] for place in range(min(most, len(letters)))]
 
+    def letter(self, number: int) -> bytes | None:
+        """The letter with this number; None for one that was taken back."""
+        place = number - self.first
+        if 0 <= place < len(self._letters):
+            return self._letters[place] or None
+        return self._store.get(Table.ACTORS, letter_key(self._id, number)) if self._durable else None
+
     def has_stop(self, last: int) -> bool:
         """Whether one of the letters up to this number stops the actor. They must have been given out."""
         return any(letter and kind_of(letter) == Kind.STOP for letter in self.head(last - self.first + 1))

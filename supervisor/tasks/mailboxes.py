@@ -7,7 +7,7 @@ is given up to 8,192 messages (4 MiB) ahead of its `receive`; the rest waits on 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from itertools import accumulate
 from typing import Final
@@ -117,6 +117,8 @@ class Mailboxes:
         self._table = table
         self._most_messages = settings.mailbox_messages
         self._most_bytes = settings.mailbox_bytes
+        #: Whether a message is still to come into the mailbox of this task, although it may be closed.
+        self.is_expecting: Callable[[bytes], bool] = lambda _: False
 
     def send(self, messages: Sequence[tuple[bytes, bytes]], *, overfill: Overfill = Overfill.NEVER) -> None:
         """Put (id, value) pairs into mailboxes: all of them, or none and an error.
@@ -177,13 +179,18 @@ class Mailboxes:
         elif mailbox.given == first - 1:
             self._give(task, mailbox, values[: mailbox.fitting()])
 
+    def deliver(self, task: LiveTask, value: bytes) -> None:
+        """Put a message into a mailbox, be it full or closed."""
+        self._post(task, [value])
+        self.close_if_given(task)
+
     def open(self, task: LiveTask) -> None:
         """Its attempt has been handed to a worker: give it what is not acknowledged."""
         if task.mailbox is not None or task.stored:
             mailbox = self.mailbox_of(task)
             mailbox.rewind()
             self._feed(task, mailbox)
-        self._close_if_given(task)
+        self.close_if_given(task)
 
     def hand_on(self, old: bytes, new: bytes) -> None:
         """Give the messages that an ended task has not acknowledged to the task that retries it, too."""
@@ -205,7 +212,7 @@ class Mailboxes:
         self.acknowledge(task, acked)
         if task.attempt is not None:
             self._feed(task, mailbox)
-            self._close_if_given(task)
+            self.close_if_given(task)
 
     def acknowledge(self, task: LiveTask, acked: int) -> None:
         """Messages up to this number are dealt with: their rows go with the next commit."""
@@ -221,7 +228,7 @@ class Mailboxes:
         if not task.record.closed:
             task.record.closed = True
             self._table.touch(task)
-            self._close_if_given(task)
+            self.close_if_given(task)
 
     def _feed(self, task: LiveTask, mailbox: MailboxState) -> None:
         fitting = mailbox.fitting()
@@ -238,10 +245,12 @@ class Mailboxes:
             task.attempt.seat.channel.give(task.id, mailbox.given + 1, values)
             mailbox.given += len(values)
 
-    def _close_if_given(self, task: LiveTask) -> None:
+    def close_if_given(self, task: LiveTask) -> None:
+        """Tell the worker of the close, if the task has been given all messages and expects no other one."""
         if (
             task.record.closed
             and task.attempt is not None
             and (task.mailbox is None or task.mailbox.given == task.mailbox.last)
+            and not self.is_expecting(task.id)
         ):
             task.attempt.seat.channel.close_mailbox(task.id)

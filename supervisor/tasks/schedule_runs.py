@@ -52,7 +52,7 @@ class ScheduleRuns:
         self._decisions: dict[bytes, Decision] = {}
         #: The schedule that is being changed: the ends of its runs are seen there.
         self._changing: str | None = None
-        table.on_scheduled_end = self._ended
+        table.ends.follow("trigger", self._ended)
 
     def start(self) -> None:
         """Queue the runs that were made since the last call. They are committed with their schedules."""
@@ -233,7 +233,7 @@ class ScheduleRuns:
             self._changing = None
         row.active = tuple(each for each in row.active if self._table.find(each[0]) is not None)
 
-    def _ended(self, task: LiveTask) -> None:
+    def _ended(self, task: LiveTask, _event: object, _error: object) -> None:
         """A run has ended: the next one that waits begins, and failures are counted."""
         record = task.record
         key = (record.trigger or {}).get("schedule")

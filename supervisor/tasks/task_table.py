@@ -15,7 +15,7 @@ from typing import Any, Final
 from ...actors.errors import StoreCorrupt, TaskNotFound
 from ...actors.ids import id_text
 from ...actors.state import Event, State
-from ...actors.task.trigger import EVENT, HTTP, SCHEDULE
+from ...actors.task.trigger import EVENT, HTTP
 from ...storage.tables.actor_rows import first_with_letters
 from ...storage.tables.attempt_rows import INTERRUPTED, KEPT, Run, number_of, run_key
 from ...storage.tables.index_rows import single
@@ -26,6 +26,7 @@ from ..rules.verdict import ErrorRow
 from ..settings import Settings
 from .catalog import TaskCatalog
 from .commit_loop import CommitLoop
+from .ends import Ends
 from .letter_box import LetterBox
 from .live_actor import LiveActor
 from .live_task import LiveTask, place_of
@@ -53,22 +54,17 @@ class TaskTable:
         self.gate.declare()
         self.writes = WriteBehind(commits, self.tasks, self.queues)
         self.touch = self.writes.touch
-        #: Which tasks have the texts of unique ones.
-        self.unique = UniqueTasks(commits, self)
         #: Called with every change of state, as it is made.
         self.on_change: Callable[[LiveTask], None] | None = None
-        #: Called with every task that ends, before its end is written; None if nobody cares.
-        self.on_end: Callable[[LiveTask], None] | None = None
+        #: Who is told of the ends of tasks.
+        self.ends = Ends()
+        self.writes.on_ended = self.ends.written
+        #: Which tasks have the texts of unique ones.
+        self.unique = UniqueTasks(commits, self)
         #: Called before a child of a supervision tree ends: whether the tree keeps it, for another attempt.
         self.keeps: Callable[[LiveTask, Event, ErrorRow | None], bool] = lambda _task, _event, _error: False
         #: Called before a child of a supervision tree is queued again: whether its tree holds it.
         self.holds: Callable[[LiveTask], bool] = lambda _task: False
-        #: Called with every task of a supervision tree that has ended.
-        self.on_tree_end: Callable[[LiveTask, Event, ErrorRow | None], None] = lambda _task, _event, _error: (
-            None
-        )
-        #: Called with every run of a schedule that ends, before its end is written.
-        self.on_scheduled_end: Callable[[LiveTask], None] = lambda _: None
         #: Called with the error when an attempt is over, with RETRY or INTERRUPT if another one follows, else None.
         self.on_over: Callable[[LiveTask, Event | None, ErrorRow | None], None] = (
             lambda _task, _event, _error: None
@@ -474,16 +470,10 @@ class TaskTable:
             self._clear_mail(task)
         if task.told:
             self.on_over(task, None, error)
-        if self.on_end is not None:
-            self.on_end(task)
-        if task.record.kind == SCHEDULE:
-            self.on_scheduled_end(task)
-        if record.unique is not None:
-            self.unique.ended(task)
-        if record.tree is not None:
-            self.on_tree_end(task, event, error)
         self.writes.expire(task)
         self._changed(task)
+        if self.ends.of_all or record.__dict__:
+            self.ends.tell(task, event, error)
 
     def _clear_mail(self, task: LiveTask) -> None:
         mailbox, id = task.mailbox, task.id

@@ -62,6 +62,7 @@ class UniqueTasks:
     def __init__(self, commits: CommitLoop, table: TaskTable) -> None:
         self._commits = commits
         self._table = table
+        table.ends.follow("unique", self._ended)
 
     # --- before a start ---
 
@@ -222,7 +223,7 @@ class UniqueTasks:
 
     # --- with an end ---
 
-    def ended(self, task: LiveTask) -> None:
+    def _ended(self, task: LiveTask, _event: object, _error: object) -> None:
         """A task with a text has ended: the one that waits for it begins, or the text is free."""
         text = task.record.unique
         assert text is not None

@@ -108,6 +108,10 @@ class Ask(IntEnum):
     "remove", name or id → whether there was one; "key" → the key that signs sessions and tokens for one task;
     "record", [(mark, [field, …]), …] → None: entries of the audit.
     """
+    MONITOR = 55
+    """[op, request, task, watched]: put a message into the task's mailbox when the watched one ends."""
+    DEMONITOR = 56
+    """[op, request, task, watched] → whether such a message was to come, which does not come now."""
     TRIGGERS = 60
     """[op, request] → [(task, declaration), …]: the HTTP requests that the app's tasks handle."""
     STACK = 66

@@ -422,7 +422,7 @@ async def test_the_runtimes_own_events_come_where_they_are_wanted(it: Room, even
     assert len(messages(it, listener)) == 2
     it.attempts.cancel(listener)
     it.table.undeclare("alert")
-    assert it.table.on_end is None
+    assert it.table.ends.of_all == ()
 
 
 def events_module_event(name: str) -> Any:
