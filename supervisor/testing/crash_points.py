@@ -113,6 +113,14 @@ POINTS: Final[dict[str, tuple[Process, str]]] = {
     "listen": (Process.SUPERVISOR, "supervisor.tasks.events:Events.listen"),
     # Items that a task has published are received.
     "publish": (Process.SUPERVISOR, "supervisor.execution.attempts:Attempts._publish"),
+    # Tasks are started that are linked to the one that starts them.
+    "link": (Process.SUPERVISOR, "supervisor.tasks.links:Links.add"),
+    # The end of a task is on disk; some of those that are linked to it are cancelled.
+    "unlink": (Process.SUPERVISOR, "supervisor.tasks.links:Links._cancel_some"),
+    # A task begins to monitor another one.
+    "monitor": (Process.SUPERVISOR, "supervisor.execution.monitors:Monitors.monitor"),
+    # A task has ended; the message of a monitor goes into the open batch.
+    "down": (Process.SUPERVISOR, "supervisor.execution.monitors:Monitors._tell"),
     # A client asks an actor.
     "call": (Process.CLIENT, "supervisor.client.actor_calls:ActorCalls.ask"),
     # A client tells actors.
