@@ -38,6 +38,7 @@ from .tables.schema import (
     log_key,
     log_seq,
 )
+from .tie_reader import TieReader
 from .tree_reader import TreeReader
 
 T = TypeVar("T")
@@ -63,7 +64,9 @@ class View(Protocol):
         """The number of the newest commit of the file that is open; 0 if none is."""
 
 
-class Reader(AccessReader, ActorReader, EventReader, ItemReader, ScheduleReader, StatsReader, TreeReader):
+class Reader(
+    AccessReader, ActorReader, EventReader, ItemReader, ScheduleReader, StatsReader, TieReader, TreeReader
+):
     """Read-only access to the store of a home. Thread-safe; opens the files at the first read.
 
     Every method may raise StoreForeign, StoreVersion, StoreCorrupt, HomeError or StoreError. A home without a

@@ -53,6 +53,13 @@ def double(number: int) -> int:
     return 2 * number
 
 
+@task(name="ties:late_double", timeout=None)
+def late_double(number: int) -> int:
+    """The same, once its mailbox is closed."""
+    receive()
+    return 2 * number
+
+
 @task(name="ties:fails")
 def fails(text: str = "told to") -> None:
     raise ValueError(text)
@@ -213,12 +220,17 @@ def crowd(count: int) -> dict[str, Any]:
     state = restore() or {"told": [], "watched": False}
     own = current().id
     linked = [rest.options(key=f"{own}/rest/{n}", link=True).start().id for n in range(count)]
-    infos = [double.options(key=f"{own}/double/{n}").start(n) for n in range(count)]
+    # Every second one ends by itself, perhaps before it is monitored; the others end when their mailbox is closed.
+    infos = [
+        (late_double if n % 2 else double).options(key=f"{own}/double/{n}").start(n) for n in range(count)
+    ]
     if not state["watched"]:
         for info in infos:
             monitor(info)
         state["watched"] = True
         checkpoint(state)
+    for info in infos[1::2]:
+        info.close()
     while len(state["told"]) < count:
         message = receive(PATIENCE)
         state["told"].append(message["$down"])

@@ -122,6 +122,7 @@ def actor_show(ref: str, as_json: bool) -> None:
         ]
         dead = len(reader.dead_letters(record.id))
         extra = arguments_of(reader, record.id, seen.state)
+        ties = reader.ties(record.id)
     needs, why = waits_for(seen)
     if as_json:
         more = {
@@ -133,6 +134,7 @@ def actor_show(ref: str, as_json: bool) -> None:
                 for name, due, every, method in reminders
             ],
             "dead_letters": dead,
+            **task_text.ties_document(seen, record.linked, ties),
         }
         screen.json({**documents.task(seen), **more, **extra})
         return
@@ -144,6 +146,7 @@ def actor_show(ref: str, as_json: bool) -> None:
         ("attributes", _size_of(state)),
         *(("reminder", actor_table.reminder(*each, now)) for each in reminders),
         ("dead letters", f"{dead:,}; see `understudy actor dead`" if dead else "none"),
+        *task_text.ties(seen, record.linked, ties),
     ]
     screen.show(task_table.sheet(seen, extra, now, needs, why, more=facts))
     note_absence([seen.state])

@@ -209,17 +209,20 @@ def show(id: str, as_json: bool) -> None:
         seen = view(record, reader.mailbox_depth(record.id))
         extra = arguments_of(reader, record.id, seen.state)
         earlier = attempts(reader, record)
+        ties = reader.ties(record.id)
     needs, why = waits_for(seen)
     if as_json:
         told = {
             "attempts": [documents.attempt(run) for run in earlier],
             "attempts_dropped": earlier.dropped,
+            **task_text.ties_document(seen, record.linked, ties),
         }
         screen.json({**documents.task(seen), "waits_for": needs, **told, **extra})
         return
     from ..display import task_table
 
-    screen.show(task_table.sheet(seen, extra, time.time(), needs, why))
+    more = task_text.ties(seen, record.linked, ties)
+    screen.show(task_table.sheet(seen, extra, time.time(), needs, why, more=more))
     if len(earlier) > 1 or earlier.dropped:
         screen.line()
         screen.show(task_table.attempts(earlier, screen.console().width))

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
 from ....actors.errors import ErrorInfo
+from ....actors.ids import id_text
 from ....actors.state import State
 from ....actors.task.handles import Progress, TaskRecord
 from ....actors.task.trigger import TASK
+from ....storage.tie_reader import LISTED, Ties
 from ...text import escape, units
 
 #: Characters of an id that lists show: its last group. The first ones tell the time, so ids of one minute share them.
 ID_SHOWN: Final = 12
+#: Linked and monitored tasks that are shown by their ids.
+SHOWN: Final = 3
 #: Part of a message that holds a traceback.
 TRACEBACK: Final = "Traceback (most recent call last)"
 
@@ -109,3 +114,33 @@ def progress(done: Progress) -> str:
 
 def _number(value: float) -> str:
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.2f}"
+
+
+def ties(record: TaskRecord, linked: bool, found: Ties) -> list[tuple[str, str]]:
+    """The links and monitors of a task, with their labels."""
+    told = [("linked to", record.origin_run)] if linked and record.origin_run else []
+    for label, ids in (
+        ("linked", found.children),
+        ("monitors", found.monitors),
+        ("monitored by", found.watchers),
+    ):
+        if ids:
+            told.append((label, _some(ids)))
+    return told
+
+
+def ties_document(record: TaskRecord, linked: bool, found: Ties) -> dict[str, Any]:
+    """The same for --json."""
+    return {
+        "linked_to": record.origin_run if linked else None,
+        "linked": [id_text(id) for id in found.children],
+        "monitors": [id_text(id) for id in found.monitors],
+        "monitored_by": [id_text(id) for id in found.watchers],
+    }
+
+
+def _some(ids: Sequence[bytes]) -> str:
+    text = " ".join(id_text(id) for id in ids[:SHOWN])
+    if len(ids) >= LISTED:
+        return f"{text} and more than {LISTED - SHOWN:,} others"
+    return text if len(ids) <= SHOWN else f"{text} and {len(ids) - SHOWN:,} more"

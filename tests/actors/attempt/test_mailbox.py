@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 
+import pytest
 from pykka._envelope import Envelope
 
 from understudy.actors.attempt.mailbox import PERFORM, Mailbox
@@ -96,3 +97,20 @@ def test_listeners_come_and_go_on_many_threads() -> None:
     for thread in threads:
         thread.join()
     assert mailbox.rings == ()
+
+
+def test_a_closed_one_is_open_for_a_message_that_is_asked_for() -> None:
+    mailbox = Mailbox()
+    with mailbox.opened():
+        assert not mailbox.closed
+    mailbox.close()
+    with mailbox.opened():
+        pass
+    assert not mailbox.closed, "its host closes it after the message"
+    mailbox.close()
+    rung: list[int] = []
+    mailbox.listen(lambda: rung.append(1))
+    with pytest.raises(LookupError), mailbox.opened():
+        raise LookupError
+    assert mailbox.closed
+    assert rung == [1]

@@ -280,7 +280,7 @@ def test_options_with_a_name_declares_another_task() -> None:
 def test_unknown_options_are_refused() -> None:
     with pytest.raises(
         InvalidOption,
-        match=r"unknown option 'dely'.*timeout.* start key, on_ended, delay, at, .*, limit_key, unique_key$",
+        match=r"unknown option 'dely'.*timeout.* start key, on_ended, delay, at, .*, limit_key, unique_key, link$",
     ):
         plain.options(dely=3)
 

@@ -29,7 +29,8 @@ APP = """
 import logging
 from datetime import date
 from understudy import Event, emit, on
-from understudy import Fail, Retry, cancelled, checkpoint, current, progress, publish, receive, restore, sleep, task
+from understudy import Fail, Retry, cancelled, checkpoint, current, monitor, progress, publish, receive, restore, sleep
+from understudy import task
 
 @task
 def add(a, b=1):
@@ -83,6 +84,12 @@ def hours():
 @task(name="tale:nap_once", unique=True)
 def nap_once(seconds):
     sleep(seconds)
+
+@task(grace=5)
+def family():
+    child = hours.options(link=True).start()
+    monitor(child)
+    receive()
 """
 
 

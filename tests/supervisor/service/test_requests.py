@@ -124,6 +124,8 @@ GOOD: dict[Ask, list[Any]] = {
     Ask.STACK: [b"i" * 16],
     Ask.LIMITS: [],
     Ask.LIMIT: ["understudy.containers", {"concurrency": 3}],
+    Ask.MONITOR: [b"i" * 16, b"j" * 16],
+    Ask.DEMONITOR: [b"i" * 16, b"j" * 16],
 }
 
 

@@ -26,6 +26,7 @@ SENDERS = {
         "client/http_calls.py",
         "client/letter_wait.py",
         "client/limiting.py",
+        "client/monitoring.py",
         "client/results.py",
         "client/runtime.py",
         "client/schedule_calls.py",

@@ -188,6 +188,23 @@ def test_show_has_arguments_and_result(served: Stage):
     assert "completed" in served("show", id).out
 
 
+def test_show_has_links_and_monitors(served: Stage):
+    parent = served.start("app:family")
+    (child,) = until(lambda: served("show", parent, "--json").json["monitors"])
+    told = served("show", parent, "--json").json
+    assert (told["linked_to"], told["linked"]) == (None, [child])
+    assert (told["monitors"], told["monitored_by"]) == ([child], [])
+    told = served("show", child, "--json").json
+    assert (told["linked_to"], told["linked"]) == (parent, [])
+    assert (told["monitors"], told["monitored_by"]) == ([], [parent])
+    lines = [line.split() for line in served("show", child).out.splitlines()]
+    assert ["linked", "to", parent] in lines
+    assert ["monitored", "by", parent] in lines
+    served("cancel", parent)
+    assert until(lambda: served("show", child, "--json").json["state"] == "cancelled")
+    assert served("show", parent, "--json").json["linked"] == []
+
+
 def test_escape_sequences_stay_in_the_store(served: Stage):
     served("run", "tale:[red]wolf[/red]")
     answer = served("ps", "--task", "tale:[red]wolf[/red]", NO_COLOR="1")

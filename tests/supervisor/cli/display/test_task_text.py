@@ -5,9 +5,11 @@ from typing import Any
 import pytest
 
 from understudy.actors.errors import ErrorInfo
+from understudy.actors.ids import id_text
 from understudy.actors.state import State
 from understudy.actors.task.handles import Progress, TaskRecord
 from understudy.actors.task.trigger import Kind, Trigger
+from understudy.storage.tie_reader import LISTED, Ties
 from understudy.supervisor.cli.display import task_text
 
 NOW = 1_900_000_000.0
@@ -77,3 +79,24 @@ def test_the_run_time_is_that_of_the_last_attempt():
 )
 def test_tries_count_the_first_one(attempt: int, tries: int, shown: str):
     assert task_text.tries(attempt, tries) == shown
+
+
+def test_links_and_monitors_are_counted():
+    ids = [bytes([number]) * 16 for number in range(1, 6)]
+    texts = [id_text(id) for id in ids]
+    shown = record(origin_run=texts[0])
+    found = Ties(ids[1:2], ids, [])
+    assert task_text.ties(shown, True, found) == [
+        ("linked to", texts[0]),
+        ("linked", texts[1]),
+        ("monitors", f"{' '.join(texts[:3])} and 2 more"),
+    ]
+    assert task_text.ties(shown, False, Ties([], [], [])) == []
+    many = Ties([], [], ids[:1] * LISTED)
+    assert task_text.ties(shown, False, many)[0][1].endswith("and more than 997 others")
+    assert task_text.ties_document(shown, True, found) == {
+        "linked_to": texts[0],
+        "linked": texts[1:2],
+        "monitors": texts,
+        "monitored_by": [],
+    }
