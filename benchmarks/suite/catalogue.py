@@ -23,6 +23,7 @@ CASES = (
     "trees",
     "http_triggers",
     "watchers",
+    "dashboard",
     "gateway",
     "checkpoints",
     "cancel",
@@ -39,6 +40,7 @@ CASES = (
 
 #: Those that have no figures on the page yet.
 WITHOUT_FIGURES: tuple[str, ...] = (
+    "dashboard",
     "http_triggers",
     "traces",
     "trees",
