@@ -14,6 +14,7 @@
     ├── Stalled                (RuntimeError) nothing goes on in an InlineRuntime before its clock is advanced
     ├── NoRuntime              (RuntimeError) needs a task or a `with Runtime` around it
     ├── UnknownTask            (LookupError)  no task of this name in the supervisor's app; has .name
+    ├── UnknownPool            (LookupError)  the supervisor has no such pool of workers; has .pool and .pools
     ├── TaskNotFound           (LookupError)  no task with this id; has .id
     ├── StackUnavailable                      the task is not running, or runs no Python code; has .id and .state
     ├── NotUnique                             another task has the key of this unique one; has .id, that of the other
@@ -71,6 +72,7 @@ in state.py is not part of the tree, because it is a defect of Understudy and sh
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -174,6 +176,15 @@ class UnknownTask(UnderstudyError, LookupError):
     def __init__(self, message: str, name: str = "") -> None:
         super().__init__(message)
         self.name = name
+
+
+class UnknownPool(UnderstudyError, LookupError):
+    """The supervisor has no pool of this name. `pools` are the names of those that it has."""
+
+    def __init__(self, message: str, pool: str = "", pools: Iterable[str] = ()) -> None:
+        super().__init__(message)
+        self.pool = pool
+        self.pools = list(pools)
 
 
 class TaskNotFound(UnderstudyError, LookupError):

@@ -269,7 +269,7 @@ def _live_ids(
     for lane in Lane:
         if state_in(lane) not in states:
             continue
-        if lane in (Lane.DELAYED, Lane.CODE, Lane.GATE):
+        if lane in (Lane.DELAYED, Lane.CODE, Lane.GATE, Lane.NO_POOL):
             ids = [live_id(key) for key in islice(keys_in(snapshot, lane), most_unsorted + 1)]
             if len(ids) > most_unsorted:
                 return None

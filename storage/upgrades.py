@@ -52,7 +52,13 @@ def _make_index(env: lmdb.Environment, transaction: lmdb.Transaction[bytes]) -> 
     return index_part(env, transaction)
 
 
-STEPS: Final[dict[int, Step]] = {2: _make_tables, 3: _make_index}
+def _allow_lanes(_env: lmdb.Environment, _transaction: lmdb.Transaction[bytes]) -> bool:
+    """From 4 to 5: nothing changes but the number. Programs of version 4 do not know the lanes from 8 on, so they would
+    leave tasks there where they are; from now on they refuse the store instead."""
+    return True
+
+
+STEPS: Final[dict[int, Step]] = {2: _make_tables, 3: _make_index, 4: _allow_lanes}
 """By the version from which a step leads to the next one."""
 
 

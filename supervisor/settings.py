@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass, fields
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from importlib.util import find_spec
 from typing import Any, Final, Literal
 
 from ..actors.checks import check_choice, check_names, check_seconds, check_whole, is_number
 from ..actors.errors import InvalidOption
+from ..actors.task.pool import checked_pool
 from ..actors.values import VALUE_LIMIT
 
 MIB: Final = 1024 * 1024
@@ -21,6 +24,15 @@ FRAME_OVERHEAD: Final = 64 * 1024
 BATCH_LIMIT: Final = 10_000
 #: Bytes of values in one such frame.
 BATCH_BYTES: Final = 8 * MIB
+#: Pools, and workers of one pool.
+POOLS_LIMIT: Final = 64
+POOL_WORKERS_LIMIT: Final = 1024
+#: Characters of all variables of one pool together.
+POOL_ENV_LIMIT: Final = 32 * 1024
+
+_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+#: Variables that the runtime needs as they are begin with this.
+_OWN_VARIABLES: Final = "UNDERSTUDY_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +49,13 @@ class Settings:
     """Runs of HTTP requests that one worker has at work at once, in addition to `slots` and `async_slots`."""
     isolated: int = 8
     """Workers in addition to `workers` that may run at once for tasks that need a worker of their own."""
+    pools: dict[str, int] = field(default_factory=dict)
+    """Pools of workers in addition to `workers`, with the number of workers of each. They run the tasks that name the
+    pool, and no others. As many more may run at once for tasks of the pool that need a worker of their own."""
+    pool_slots: dict[str, int] = field(default_factory=dict)
+    """Sync tasks that one worker of a pool runs at once; `slots` for a pool that is not named here."""
+    pool_env: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Environment variables of the workers of pools. They are set when a worker is forked, before any task runs."""
     containers: int = 16
     """Container tasks that run at once; the others stay queued."""
     drain: float = 30.0
@@ -119,6 +138,7 @@ class Settings:
             object.__setattr__(self, name, check_seconds(name, getattr(self, name)))
         object.__setattr__(self, "traces", _checked_share(self.traces))
         check_choice("durability", self.durability, ("disk", "os"))
+        self._check_pools()
         if self.group is not None and not isinstance(self.group, str):
             raise InvalidOption(f"group must be the name of a group: {self.group!r:.80}")
 
@@ -129,14 +149,62 @@ class Settings:
                 "traces need OpenTelemetry, which is not installed: pip install 'understudy[otel]'"
             )
 
+    def _check_pools(self) -> None:
+        for name in ("pools", "pool_slots", "pool_env"):
+            value = getattr(self, name)
+            if not isinstance(value, Mapping):
+                raise InvalidOption(f"{name} must map names of pools, as in {_EXAMPLES[name]}: {value!r:.80}")
+            object.__setattr__(self, name, dict(value))
+        if len(self.pools) > POOLS_LIMIT:
+            raise InvalidOption(f"there may be {POOLS_LIMIT} pools, not {len(self.pools)}")
+        for pool, workers in self.pools.items():
+            if checked_pool(pool) is None:
+                raise InvalidOption(
+                    "the workers of tasks without a pool are set by workers=, not by a pool None"
+                )
+            check_whole(f"the workers of pool {pool}", workers, 1, POOL_WORKERS_LIMIT)
+        for name in ("pool_slots", "pool_env"):
+            for pool in getattr(self, name):
+                if pool not in self.pools:
+                    raise InvalidOption(f"{name} names the pool {pool!r:.80}, which is not among pools=")
+        for pool, slots in self.pool_slots.items():
+            check_whole(f"the slots of pool {pool}", slots, 1, 1024)
+        for pool, variables in self.pool_env.items():
+            self.pool_env[pool] = _checked_variables(pool, variables)
+
     @property
     def worker_count(self) -> int:
-        """Number of workers to run."""
+        """Number of workers to run for tasks without a pool."""
         return self.workers or len(os.sched_getaffinity(0))
+
+    @property
+    def pool_names(self) -> tuple[str | None, ...]:
+        """The pools by name; None, which is the first, stands for the workers of tasks without one."""
+        return (None, *self.pools)
+
+    def workers_in(self, pool: str | None) -> int:
+        """Number of workers to run for a pool."""
+        return self.worker_count if pool is None else self.pools[pool]
+
+    def isolated_in(self, pool: str | None) -> int:
+        """Number of workers that may run at once for tasks of a pool that need a worker of their own."""
+        return self.isolated if pool is None else self.pools[pool]
+
+    def slots_in(self, pool: str | None) -> int:
+        """Sync tasks that one worker of a pool runs at once."""
+        return self.slots if pool is None else self.pool_slots.get(pool, self.slots)
+
+    def env_in(self, pool: str | None) -> dict[str, str]:
+        """Environment variables of the workers of a pool."""
+        return {} if pool is None else self.pool_env.get(pool, {})
 
     def pack(self) -> dict[str, Any]:
         """As plain data."""
         return asdict(self)
+
+    def told(self) -> dict[str, Any]:
+        """What clients are told, as plain data. Variables may hold secrets of the app."""
+        return {**self.pack(), "pool_env": {}}
 
     @classmethod
     def of(cls, changes: dict[str, Any]) -> Settings:
@@ -154,3 +222,38 @@ def _checked_share(share: object) -> float:
     if not is_number(share) or not 0 <= share <= 1:
         raise InvalidOption(f"traces must be the share of tasks to trace, from 0 to 1: {share!r:.80}")
     return float(share)
+
+
+_EXAMPLES: Final = {
+    "pools": '{"gpu": 1}',
+    "pool_slots": '{"gpu": 1}',
+    "pool_env": '{"gpu": {"CUDA_VISIBLE_DEVICES": "0"}}',
+}
+
+
+def _checked_variables(pool: str, variables: object) -> dict[str, str]:
+    """The variables of a pool; InvalidOption for anything that is none."""
+    if not isinstance(variables, Mapping):
+        raise InvalidOption(
+            f"pool_env must give variables for pool {pool}, as in {_EXAMPLES['pool_env']}: {variables!r:.80}"
+        )
+    for name, value in variables.items():
+        if not isinstance(name, str) or not _VARIABLE.fullmatch(name) or name.startswith(_OWN_VARIABLES):
+            raise InvalidOption(
+                f"a variable of pool {pool} is named by letters, digits and '_', and does not begin with "
+                f"{_OWN_VARIABLES}: {name!r:.80}"
+            )
+        # The value may be a secret, so the message does not show it.
+        if not isinstance(value, str) or "\0" in value or not _is_utf8(value):
+            raise InvalidOption(f"the variable {name} of pool {pool} must be text without a null character")
+    if sum(len(name) + len(value) for name, value in variables.items()) > POOL_ENV_LIMIT:
+        raise InvalidOption(f"the variables of pool {pool} have more than {POOL_ENV_LIMIT:,} characters")
+    return dict(variables)
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -14,6 +14,7 @@ from checkout import ROOMS, ROOT, dotted, imports, modules, packages
 #: Test modules that mirror no module, and why. Scenarios (tests/scenarios) and torture (tests/torture) are free.
 EXTRAS = {
     "supervisor/execution/test_second_channel.py": "supervisor/channel/interface.py: execution needs no more than it",
+    "supervisor/execution/test_pools.py": "supervisor/execution/dispatcher.py, with pools",
     "supervisor/service/test_late_acknowledgement.py": "supervisor/service/requests.py: a flood of starts",
     "test_benchmarks.py": "benchmarks/",
     "test_docs.py": "README.md, docs/",

@@ -93,5 +93,6 @@ _OWN: Final = {
     "isolate": "",
     "main_thread": "",
     "ack": "",
+    "pool": ": the engine runs it, not a worker",
     "name": "",
 }

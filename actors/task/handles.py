@@ -88,9 +88,10 @@ class TaskRecord:
     tries: int = 1
     """The most attempts that its retry policy allows. Known when it has run for 0.1 s, is retried or has an error."""
     waits_for: str | None = None
-    """What a queued task waits for: "slot", "worker" (one of its own), "container" (a place for one more), "time" (see
-    `next_attempt`) or "code" (the app that serves the home does not declare the task, or cannot be imported for
-    now). None if it is not queued."""
+    """What a queued task waits for: "slot", "worker" (one of its own), "limit" (a place there), "time" (see
+    `next_attempt`), "tree" (its supervision tree), "pool" (the supervisor that serves the home does not have it) or
+    "code" (the app that serves the home does not declare the task, or cannot be imported for now). None if it is not
+    queued."""
     cancel_requested: bool = False
     closed: bool = False
     options: dict[str, Any] = field(default_factory=dict)
@@ -109,6 +110,8 @@ class TaskRecord:
     """The key by which it is unique, as its arguments or its start have made it. None: it is not unique."""
     trace: str | None = None
     """The trace context of its start, as a W3C traceparent; None if it was started in no trace."""
+    pool: str | None = None
+    """The pool whose workers run it; None for the workers of all tasks without a pool."""
     arguments: StoredArguments = field(default_factory=StoredArguments, repr=False, compare=False)
 
     @property

@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 from ..checks import check_choice, check_flag, check_names, check_seconds, check_whole
 from ..errors import InvalidOption
 from .limit import Limit, Rate, checked_concurrency, checked_names
+from .pool import checked_pool
 from .retry import Retry
 
 #: Seconds an attempt may run, unless the task says otherwise.
@@ -70,6 +71,8 @@ class Options:
     """Parameters whose values make that key; None for all of them, none for the name of the task alone."""
     on_conflict: OnConflict = "return"
     """What a start does if there is another task with the key: return it, raise NotUnique, or replace its arguments."""
+    pool: str | None = None
+    """The pool whose workers run it; None for the workers of all tasks without a pool."""
 
     def __post_init__(self) -> None:
         seconds = {
@@ -92,6 +95,8 @@ class Options:
             )
         if self.ack not in (None, "receive", "checkpoint"):
             raise InvalidOption(f"ack must be 'receive', 'checkpoint' or None: {self.ack!r}")
+        if self.pool is not None:
+            checked_pool(self.pool)
         self._check_limits()
         if self.unique is not False or self.unique_by is not None or self.on_conflict != "return":
             self._check_unique()

@@ -123,6 +123,8 @@ class Record:
     """Whether it is cancelled when the task that has started it (`origin`) has ended."""
     links: bool = False
     """Whether it has started tasks that are linked to it."""
+    pool: str | None = None
+    """The pool whose workers run it; None for none."""
 
     def __init__(
         self,
@@ -257,7 +259,7 @@ _KINDS: Final[dict[str, tuple[type, ...]]] = {
     **dict.fromkeys(("alone", "closed", "cancel", "joined", "volatile", "held", "linked", "links"), (bool,)),
     **dict.fromkeys(("error", "progress", "checkpoint", "deaths"), (tuple,)),
     **dict.fromkeys(("options", "metadata", "trigger"), (dict,)),
-    **dict.fromkeys(("key", "actor", "kind", "tree", "limit_key", "unique", "trace"), (str,)),
+    **dict.fromkeys(("key", "actor", "kind", "tree", "limit_key", "unique", "trace", "pool"), (str,)),
     "due": (float, int),
     "ready": (float, int),
     **dict.fromkeys(("retry_of", "deaths_under"), (bytes,)),

@@ -40,7 +40,7 @@ from typing import Final
 from ...actors.errors import InvalidOption
 from ...actors.state import State
 
-SCHEMA_VERSION: Final = 4
+SCHEMA_VERSION: Final = 5
 """Increased if a release cannot read an older release's store, or the other way round. `storage/upgrades.py` has the
 steps from one version to the next.
 """
@@ -113,6 +113,10 @@ class Lane(IntEnum):
     RUN_ASYNC = 10
     #: Ready, and waits at a limit; the sort is that of `gate_sort` and `ready_sort` together.
     GATE = 11
+    #: Ready, and runs on a worker of a pool; the sort is that of `pool_sort` and `ready_sort` together.
+    POOL = 12
+    #: Waits for a supervisor that has its pool; the sort is `code_sort`.
+    NO_POOL = 13
 
 
 _STATES: Final[dict[int, State]] = {Lane.RUNNING: State.RUNNING, Lane.IDLE: State.IDLE}
@@ -154,6 +158,12 @@ def ready_sort(priority: int) -> int:
     return MAX_PRIORITY - priority
 
 
+def pool_sort(pool: str, lane: Lane) -> int:
+    """The sort in the lane POOL of the tasks that would stand in this lane without a pool; add their `ready_sort`."""
+    text = f"{lane:d}\0{pool}".encode(errors="surrogatepass")
+    return int.from_bytes(hashlib.blake2b(text, digest_size=7).digest(), "big") << 8
+
+
 def due_sort(at: float) -> int:
     """The sort of a delayed task: microseconds since the epoch."""
     return _u64(at * 1e6 + 0.5)
@@ -169,7 +179,7 @@ def actor_sort(class_name: str, *, volatile: bool = False) -> int:
 
 
 def code_sort(name: str) -> int:
-    """The sort of a task whose code is absent: tasks of one name stand together, the oldest first."""
+    """The sort of a task whose code or pool is absent: tasks of one name stand together, the oldest first."""
     return int.from_bytes(hashlib.blake2b(name.encode(errors="surrogatepass"), digest_size=8).digest(), "big")
 
 

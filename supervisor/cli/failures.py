@@ -33,6 +33,7 @@ _CODES: Final[tuple[tuple[type[BaseException], ExitCode], ...]] = (
     (errors.ScheduleNotFound, ExitCode.NOT_FOUND),
     (errors.UnknownTask, ExitCode.NOT_FOUND),
     (errors.NotUnique, ExitCode.NOT_UNIQUE),
+    (errors.UnknownPool, ExitCode.NOT_FOUND),
     (errors.MailboxClosed, ExitCode.ENDED),
     (errors.MailboxFull, ExitCode.MAILBOX_FULL),
     (errors.InvalidTask, ExitCode.USAGE),

@@ -78,6 +78,40 @@ class JsonType(ParamType):
         return f"{value!r:.200} is not JSON. Put text into double quotes inside the shell's quotes: '\"{value:.100}\"'"
 
 
+class PoolValue(ParamType):
+    """What an option says of one pool: POOL=NUMBER, as a pair."""
+
+    name = "pool"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        pool, equals, number = value.partition("=")
+        if not equals or not number.strip().isdecimal():
+            self.fail(f"{value!r:.80} is not POOL=N, as in gpu=1", param, ctx)
+        return pool.strip(), int(number)
+
+
+class PoolVariable(ParamType):
+    """A variable of one pool: POOL:NAME=VALUE, as (pool, name, value)."""
+
+    name = "variable"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        name, equals, content = value.partition("=")
+        pool, colon, name = name.partition(":")
+        if not equals or not colon:
+            # What stands behind "=" may be a secret.
+            self.fail(f"{pool!r:.80} is not POOL:NAME=VALUE, as in gpu:CUDA_VISIBLE_DEVICES=0", param, ctx)
+        return pool, name, content
+
+
+POOL_VALUE: Final = PoolValue()
+POOL_VARIABLE: Final = PoolVariable()
+
+
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"JSON has no {name}")
 

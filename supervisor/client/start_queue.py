@@ -20,6 +20,7 @@ from ...actors.errors import (
     NotRunning,
     NotUnique,
     TaskNotFound,
+    UnknownPool,
     UnknownTask,
 )
 from ...actors.ids import id_text
@@ -45,7 +46,15 @@ MAX_STARTS: Final = BATCH_LIMIT
 #: Bytes of their arguments, from which on `put` waits.
 MAX_START_BYTES: Final = 2 * BATCH_BYTES
 #: Refusals of a request for the sake of one of its tasks. Any other error would meet each half of it, too.
-ABOUT_TASKS: Final = (InvalidTask, InvalidOption, InvalidValue, NotUnique, UnknownTask, TaskNotFound)
+ABOUT_TASKS: Final = (
+    InvalidTask,
+    InvalidOption,
+    InvalidValue,
+    NotUnique,
+    UnknownTask,
+    UnknownPool,
+    TaskNotFound,
+)
 
 
 class TaskFuture(UserFuture[T]):

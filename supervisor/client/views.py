@@ -29,7 +29,7 @@ from ...actors.task.handles import IdLike, Progress, StoredArguments, TaskInfo, 
 from ...actors.task.trigger import SCHEDULE, Kind, Trigger
 from ...storage.tables.actor_rows import DeadLetterRow
 from ...storage.tables.record import Record
-from ...storage.tables.schema import Lane
+from ...storage.tables.schema import Lane, pool_sort
 from ...storage.tables.unique_rows import key_in
 from ..wire.error_codec import info_of
 
@@ -70,6 +70,8 @@ WAITS_FOR: Final[dict[int, str]] = {
     Lane.CODE: "code",
     Lane.HELD: "tree",
     Lane.GATE: "limit",
+    Lane.POOL: "slot",
+    Lane.NO_POOL: "pool",
 }
 
 
@@ -110,6 +112,7 @@ def view(
         tree=record.tree,
         unique_key=None if record.unique is None else key_in(record.unique),
         trace=record.trace,
+        pool=record.pool,
         arguments=StoredArguments(arguments and functools.partial(arguments, record.id)),
     )
 
@@ -119,7 +122,10 @@ def _waits_for(record: Record) -> str | None:
         return None
     if record.unique is not None and record.due == LATEST and record.kind != SCHEDULE:
         return "unique"
-    return WAITS_FOR.get(record.place[0])
+    lane, sort = record.place
+    if lane == Lane.POOL and sort >> 8 << 8 == pool_sort(record.pool or "", Lane.ALONE):
+        lane = Lane.ALONE
+    return WAITS_FOR.get(lane)
 
 
 def dead_letter(id: bytes, row: DeadLetterRow) -> DeadLetter:

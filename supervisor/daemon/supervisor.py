@@ -28,6 +28,7 @@ from typing import Any, Final
 
 from ...actors.errors import AppFailed, HomeError, StoreError, UnderstudyError
 from ...actors.ids import id_text
+from ...storage.tables.schema import Lane
 from ..app import AppSpec, lacks_guard
 from ..boxes.sweep import BoxSweep
 from ..execution.attempts import Attempts
@@ -138,7 +139,7 @@ class Supervisor:
             "pid": os.getpid(),
             "embedded": self._embedded,
             "script": self._spec.main_path,
-            "settings": self._settings.pack(),
+            "settings": self._settings.told(),
             **({} if self._web_sockets is None else self._web_sockets.urls),
         }
 
@@ -245,7 +246,13 @@ class Supervisor:
 
     def declared(self, tasks: dict[str, dict[str, Any]]) -> None:
         """See `AppEvents`."""
+        declared = self._core.table.declared
         self._core.table.declare(tasks)
+        if no_pool := [f"{name} ({pool})" for name, pool in declared.no_pool.items() if name in tasks]:
+            log.warning(
+                "the app has tasks for pools that this supervisor does not have, and none of them begins: %s",
+                ", ".join(no_pool),
+            )
 
     def supervises(self, trees: list[dict[str, Any]]) -> None:
         """See `AppEvents`. A program that embeds its supervisor starts its trees itself."""
@@ -324,7 +331,12 @@ class Supervisor:
             "fork_server": self._pool.fork_server_pid,
             "web": None if self._web is None else self._web.pid,
             "tasks_declared": self._core.table.declared.names(),
-            "waits_for_code": self._core.table.queues.without_code(TREE_COUNTED),
+            "waits_for_code": self._core.table.queues.absent(Lane.CODE, TREE_COUNTED),
+            "waits_for_pool": self._core.table.queues.absent(Lane.NO_POOL, TREE_COUNTED),
+            "pools": {
+                name: {"workers": count, "slots": self._settings.slots_in(name)}
+                for name, count in self._settings.pools.items()
+            },
             "not_imported": dict(self._core.table.declared.unimportable),
             "waits_for_room": self._core.dispatcher.waits_for_room,
             "disk_full": self._core.commits.store.full,
@@ -341,6 +353,7 @@ def _branch(seat: WorkerSeat, residents: Sequence[LiveActor]) -> dict[str, Any]:
         "pid": seat.pid,
         "started": seat.spawned_at,
         "alone": seat.alone,
+        "pool": seat.pool,
         "retiring": seat.retiring,
         "done": seat.done,
         "task_count": len(tasks),

@@ -11,7 +11,7 @@ from ...actors.ids import id_text
 from ...actors.refs.letter import Kind, id_of_letter, kind_of
 from ...actors.state import Event, State
 from ...storage.tables.actor_rows import name_key
-from ...storage.tables.schema import Lane, Table
+from ...storage.tables.schema import Table
 from ..rules.verdict import ErrorRow
 from ..settings import Settings
 from ..tasks.attempt import Seat
@@ -19,6 +19,7 @@ from ..tasks.commit_loop import CommitLoop
 from ..tasks.events import Events
 from ..tasks.letter_box import Room
 from ..tasks.live_actor import LiveActor
+from ..tasks.pool_lanes import ABSENT
 from ..tasks.stream_items import StreamItems
 from ..tasks.task_table import TaskTable
 from .letters import Answer, Letters
@@ -81,7 +82,7 @@ class ActorStates:
         self._leave_turn(actor)
         # It may be suspected of the death of its worker now, or cleared.
         actor.options, actor.lane = self._table.declared.options_of(actor.record)
-        if actor.lane is Lane.CODE:
+        if actor.lane in ABSENT:
             self._table.on_absent()
         self._ready(actor)
 

@@ -3,6 +3,9 @@
 Quick tasks are handed out ahead of free slots, so that a worker need not wait for the supervisor between two of them.
 Every 25 ms the dispatcher looks at tasks that were handed out and have not begun. If another worker has room, it takes
 them back and hands them to that worker. So no task waits behind a busy worker while a slot is free.
+
+Each pool has lanes and workers of its own, and the dispatcher does the same for each of them. The workers of all tasks
+without a pool are one more.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -21,6 +24,7 @@ from ..tasks.alarm import Alarm
 from ..tasks.commit_loop import CommitLoop
 from ..tasks.live_actor import LiveActor
 from ..tasks.live_task import LiveTask
+from ..tasks.pool_lanes import AnyLane, lanes_of
 from ..tasks.task_table import TaskTable
 from ..tasks.turn_queue import TurnQueue
 from .attempts import LOOK_AFTER, Attempts
@@ -65,11 +69,18 @@ class Dispatcher:
         self._attempts = attempts
         self._pool = pool
         self._settings = settings
-        #: How many tasks of a lane may be at work on one worker.
-        self._room = {
-            Lane.SYNC: settings.slots,
-            Lane.ASYNC: settings.async_slots,
-            Lane.RUN: settings.run_slots,
+        #: The pools, by their names; None stands for the workers of all tasks without one.
+        self._pools = {
+            name: _PoolRoom(
+                name,
+                lanes_of(name),
+                {
+                    Lane.SYNC: settings.slots_in(name),
+                    Lane.ASYNC: settings.async_slots,
+                    Lane.RUN: settings.run_slots,
+                },
+            )
+            for name in settings.pool_names
         }
         #: Asks for a turn of the loop, in which `dispatch` is called.
         self._turn = turn
@@ -77,7 +88,8 @@ class Dispatcher:
         self._alarm = Alarm(commits.clock, turn)
         self._room_look: asyncio.TimerHandle | None = None
         self._absent_told: asyncio.TimerHandle | None = None
-        self._absent: dict[str, int] = {}
+        #: What was reported last: tasks without code, and without a pool, by name.
+        self._absent: tuple[dict[str, int], dict[str, int]] = {}, {}
         self._absent_at = 0.0
         table.on_absent = self._tell_of_absent_soon
         self._import_timer: asyncio.TimerHandle | None = None
@@ -137,41 +149,49 @@ class Dispatcher:
             self._table.queue_declared(AT_ONCE)
             self._turn()
         self._queues.gate.pump()
-        waits = self._queues.waits
-        if waits(Lane.SYNC) and (seats := self._seats(Lane.SYNC)):
-            self._fill_slots(Lane.SYNC, self._settings.slots, seats)
-        if waits(Lane.ASYNC) and (seats := self._seats(Lane.ASYNC)):
-            self._fill_loops(Lane.ASYNC, self._settings.async_slots, seats)
-        run_slots = self._settings.run_slots
-        if waits(Lane.RUN) and (seats := self._seats(Lane.RUN)):
-            self._fill_slots(Lane.RUN, run_slots, seats)
-        if waits(Lane.RUN_ASYNC) and (seats := self._seats(Lane.ASYNC)):
-            self._fill_loops(Lane.RUN_ASYNC, self._settings.async_slots + run_slots, seats)
-        self._ask_for_isolated()
+        for pool in self._pools.values():
+            self._fill(pool)
 
-    def _seats(self, lane: Lane) -> list[WorkerSeat]:
-        """The workers that any task of this lane may go to."""
-        return [seat for seat in self._pool.seats if not seat.alone and seat.takes(lane)]
+    def _fill(self, pool: _PoolRoom) -> None:
+        """Hand out what the workers of one pool can take now."""
+        waits, lanes, room = self._queues.waits, pool.lanes, pool.room
+        if waits(lanes[Lane.SYNC]) and (seats := self._seats(pool, Lane.SYNC)):
+            self._fill_slots(lanes[Lane.SYNC], Lane.SYNC, room[Lane.SYNC], seats)
+        if waits(lanes[Lane.ASYNC]) and (seats := self._seats(pool, Lane.ASYNC)):
+            self._fill_loops(lanes[Lane.ASYNC], room[Lane.ASYNC], seats)
+        if waits(lanes[Lane.RUN]) and (seats := self._seats(pool, Lane.RUN)):
+            self._fill_slots(lanes[Lane.RUN], Lane.RUN, room[Lane.RUN], seats)
+        if waits(lanes[Lane.RUN_ASYNC]) and (seats := self._seats(pool, Lane.ASYNC)):
+            self._fill_loops(lanes[Lane.RUN_ASYNC], room[Lane.ASYNC] + room[Lane.RUN], seats)
+        self._ask_for_isolated(pool)
+
+    def _seats(self, pool: _PoolRoom, lane: Lane) -> list[WorkerSeat]:
+        """The workers of a pool that any of its tasks in this lane may go to."""
+        name = pool.name
+        return [
+            seat for seat in self._pool.seats if seat.pool == name and not seat.alone and seat.takes(lane)
+        ]
 
     # --- sync tasks ---
 
-    def _fill_slots(self, lane: Lane, slots: int, seats: list[WorkerSeat]) -> None:
+    def _fill_slots(self, queue: AnyLane, lane: Lane, slots: int, seats: list[WorkerSeat]) -> None:
+        """Tasks that wait in the lane `queue`, and are handed out in `lane`."""
         paces = self._attempts.paces
         # On a scarce disk nothing is handed out ahead: each task may take any amount of room when it ends.
         scarce = self._store.scarce
         loads = [_Load(seat, seat.working(lane), 0 if scarce else seat.channel.ahead) for seat in seats]
         open_loads = list(loads)
         held: list[LiveActor] = []
-        while open_loads and self._queues.waits(lane):
+        while open_loads and self._queues.waits(queue):
             least = min(open_loads, key=_count)
             ahead = least.count - slots
             if ahead >= least.most_ahead:
                 open_loads.remove(least)
                 continue
             # Ahead of the slots the loads are evened out in strides, which saves looking at them for every task.
-            tasks = self._take(lane, 1 if ahead < 0 else STRIDE)
+            tasks = self._take(queue, 1 if ahead < 0 else STRIDE)
             if tasks and isinstance(actor := tasks[0], LiveActor):
-                home = self._home_of(actor, least, loads)
+                home = self._home_of(actor, least, loads, slots)
                 if home is None:
                     held.append(actor)
                     continue
@@ -189,7 +209,7 @@ class Dispatcher:
             if load.tasks:
                 self._attempts.hand(load.seat, lane, load.tasks)
 
-    def _home_of(self, actor: LiveActor, least: _Load, loads: list[_Load]) -> _Load | None:
+    def _home_of(self, actor: LiveActor, least: _Load, loads: list[_Load], slots: int) -> _Load | None:
         """Where an actor takes its turn: on the worker that has it in memory, unless that one is busy for long.
 
         None: it can be nowhere else, and that worker takes nothing now.
@@ -199,11 +219,11 @@ class Dispatcher:
             return least
         if home is None or actor.is_bound:
             return home
-        free, busy = least.count < self._settings.slots, home.count >= self._settings.slots
+        free, busy = least.count < slots, home.count >= slots
         quick = self._attempts.paces.is_quick(actor.record.name) and home.count < home.most_ahead
         return least if busy and free and not quick else home
 
-    def _take(self, lane: Lane, count: int = 1) -> list[LiveTask]:
+    def _take(self, lane: AnyLane, count: int = 1) -> list[LiveTask]:
         """The first of a lane, taken out; what has changed its lane since it was stored moves on to that."""
         moved = 0
         while tasks := self._queues.take(lane, count):
@@ -236,12 +256,18 @@ class Dispatcher:
         # The log names a module that could not be imported, with the reason, when this happens.
         known = self._table.declared.tasks
         absent = {
-            name: count for name, count in self._queues.without_code(COUNTED).items() if name not in known
+            name: count
+            for name, count in self._queues.absent(Lane.CODE, COUNTED).items()
+            if name not in known
         }
-        if absent and absent != self._absent:
+        without_pool = self._queues.absent(Lane.NO_POOL, COUNTED)
+        if (absent, without_pool) != self._absent and (absent or without_pool):
             self._absent_at = self._loop.time()
-            log.warning("%s", told_of_absent(absent))
-        self._absent = absent
+            if absent:
+                log.warning("%s", told_of_absent(absent))
+            if without_pool:
+                log.warning("%s", told_of_pools(without_pool, self._table.declared.no_pool))
+        self._absent = absent, without_pool
 
     def _import_again_soon(self) -> None:
         """Try modules that could not be imported again, after longer and longer waits."""
@@ -265,7 +291,7 @@ class Dispatcher:
 
     # --- async tasks ---
 
-    def _fill_loops(self, lane: Lane, room: int, seats: list[WorkerSeat]) -> None:
+    def _fill_loops(self, lane: AnyLane, room: int, seats: list[WorkerSeat]) -> None:
         """Tasks of a lane whose tasks run on event loops, up to so many on each."""
         given: dict[WorkerSeat, list[LiveTask]] = {}
         held: list[LiveActor] = []
@@ -293,27 +319,28 @@ class Dispatcher:
 
     # --- tasks that need a worker of their own ---
 
-    def _ask_for_isolated(self) -> None:
-        turns = self._queues.turns[Lane.ALONE]
+    def _ask_for_isolated(self, pool: _PoolRoom) -> None:
+        name, lane = pool.name, pool.lanes[Lane.ALONE]
+        turns = self._queues.turns[lane]
         if turns:
-            self._go_home(turns)
-        for seat in self._pool.idle_isolated():
-            tasks = self._take(Lane.ALONE)
+            self._go_home(name, turns)
+        for seat in self._pool.idle_isolated(name):
+            tasks = self._take(lane)
             if tasks:
                 self._attempts.hand(seat, Lane.SYNC, tasks)
             else:
                 # The task it was started for has been cancelled meanwhile.
                 self._pool.retire(seat)
-        for task in self._take(Lane.ALONE):
+        for task in self._take(lane):
             # A line counts what it has in memory, and reads on from the disk only when it is asked for the next one.
             self._queues.put_back(task)
-            waiting = len(self._queues.lanes[Lane.ALONE]) + len(self._queues.turns[Lane.ALONE])
-            self._pool.want_isolated(min(waiting, AT_ONCE))
+            waiting = len(self._queues.lanes[lane]) + len(self._queues.turns[lane])
+            self._pool.want_isolated(min(waiting, AT_ONCE), name)
 
-    def _go_home(self, turns: TurnQueue) -> None:
+    def _go_home(self, pool: str | None, turns: TurnQueue) -> None:
         """Hand isolated actors their turns where they are in memory."""
-        room = self._pool.isolated_room()
-        for seat in self._pool.kept_isolated():
+        room = self._pool.isolated_room(pool)
+        for seat in self._pool.kept_isolated(pool):
             actor = next(iter(seat.residents))
             # Nothing else can run its `on_passivate`.
             if (room > 0 or actor.passivate) and actor in turns:
@@ -374,11 +401,9 @@ class Dispatcher:
         if busy.alone:
             # A worker that was started for this one task, and has not come up yet.
             return False
-        most = self._room[lane]
-        return any(
-            seat is not busy and not seat.alone and seat.takes(lane) and seat.working(lane) < most
-            for seat in self._pool.seats
-        )
+        pool = self._pools[busy.pool]
+        most = pool.room[lane]
+        return any(seat is not busy and seat.working(lane) < most for seat in self._seats(pool, lane))
 
     # --- delayed tasks ---
 
@@ -389,6 +414,17 @@ class Dispatcher:
         due = self._queues.next_due()
         if due is not None:
             self._alarm.set(due)
+
+
+@dataclass(frozen=True, slots=True)
+class _PoolRoom:
+    """What the workers of one pool take."""
+
+    name: str | None
+    lanes: Mapping[Lane, AnyLane]
+    """Where its tasks wait, by the lane in which they would wait without a pool."""
+    room: Mapping[Lane, int]
+    """How many tasks may be at work on one worker, by the lane in which they are handed out."""
 
 
 @dataclass(slots=True)
@@ -406,12 +442,29 @@ _count = operator.attrgetter("count")
 
 def told_of_absent(absent: dict[str, int]) -> str:
     """The report on queued tasks whose code is absent: how many of each name."""
+    return (
+        f"{_many(absent)} for code that this app does not declare: {_listed(absent)}. They begin when an app that "
+        "declares them serves this home; @task(aliases=[...]) gives a renamed task its former names"
+    )
+
+
+def told_of_pools(absent: dict[str, int], pools: Mapping[str, str]) -> str:
+    """The report on queued tasks whose pool is absent: how many of each name, and the pools that the app declares."""
+    named = sorted({pools[name] for name in absent if name in pools})
+    return (
+        f"{_many(absent)} for a pool that this supervisor does not have{': ' if named else ''}{', '.join(named)} "
+        f"({_listed(absent)}). They begin when a supervisor that has it serves this home (serve --pool NAME=WORKERS), "
+        "or an app that declares another pool"
+    )
+
+
+def _many(absent: dict[str, int]) -> str:
     total = sum(absent.values())
-    many = f"{total:,} queued task{'s wait' if total != 1 else ' waits'}"
+    return f"{total:,} queued task{'s wait' if total != 1 else ' waits'}"
+
+
+def _listed(absent: dict[str, int]) -> str:
     names = [f"{name} ({count:,})" for name, count in list(absent.items())[:NAMES_TOLD]]
     if len(absent) > NAMES_TOLD:
         names.append(f"{len(absent) - NAMES_TOLD} more names")
-    return (
-        f"{many} for code that this app does not declare: {', '.join(names)}. They begin when an app that declares "
-        "them serves this home; @task(aliases=[...]) gives a renamed task its former names"
-    )
+    return ", ".join(names)

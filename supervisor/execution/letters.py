@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Final
@@ -17,13 +18,14 @@ from ...actors.ids import id_bytes, id_text, new_id
 from ...actors.refs.letter import KEPT, READ_ONLY, Kind, Letter, flags_of, id_of_letter
 from ...actors.refs.port import PostKind
 from ...storage.tables.actor_rows import dead_key, letter_ids, name_key, pack_dead, reply_key, reply_rows
-from ...storage.tables.schema import Lane, Table
+from ...storage.tables.schema import Table
 from ..settings import Settings
 from ..tasks.alarm import Alarm
 from ..tasks.commit_loop import CommitLoop
 from ..tasks.letter_box import Room
 from ..tasks.live_actor import LiveActor
 from ..tasks.mailboxes import Mailboxes, Overfill
+from ..tasks.pool_lanes import ABSENT, pool_of
 from ..tasks.reminders import Reminders
 from ..tasks.task_table import TaskTable
 from .room_waits import NoRoom
@@ -349,9 +351,7 @@ class Letters:
         """Load more of the actors that have letters on disk, while few are queued."""
         if self._unread is None:
             return
-        # Those without code are not queued for anything.
-        turns = self._table.queues.turns
-        if sum(len(queue) for lane, queue in turns.items() if lane != Lane.CODE) >= FEW:
+        if self._has_many():
             return
         ids = letter_ids(self._commits.scan, self._unread, AT_ONCE)
         self._table.load_actors(ids)
@@ -366,6 +366,15 @@ class Letters:
         self._unread = ids[-1] if len(ids) == AT_ONCE else None
         if self._unread is not None:
             self._turn()
+
+    def _has_many(self) -> bool:
+        """Whether many actors are queued, in each pool that may have some."""
+        queued: Counter[str | None] = Counter()
+        for lane, queue in self._table.queues.turns.items():
+            if lane not in ABSENT:
+                # The others are not queued for anything.
+                queued[pool_of(lane)] += len(queue)
+        return all(queued[pool] >= FEW for pool in self._table.declared.actor_pools)
 
     def _is_full(self, actor: LiveActor) -> bool:
         """Whether it does not get on: a reminder that comes again waits for its next period then."""

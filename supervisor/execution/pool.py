@@ -215,12 +215,8 @@ class Pool(WorkerPool):
         widen(ours)
         widen(theirs)
         config = {
-            "number": seat.number,
+            **self._config_of(seat),
             "home": self._home,
-            "slots": 1 if seat.alone else self._settings.slots,
-            "run_slots": self._settings.run_slots,
-            "alone": seat.alone,
-            "value_limit": self._settings.value_limit,
             "modules": self._modules,
             "traces": self._settings.traces,
         }

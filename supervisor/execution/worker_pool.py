@@ -6,7 +6,7 @@ import asyncio
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 from ...actors.clock import SYSTEM, Clock
 from ...actors.errors import AppFailed
@@ -58,6 +58,18 @@ class WorkerPool(ABC):
     def _bring_up_soon(self, seat: WorkerSeat) -> None:
         """Start the worker of this seat."""
 
+    def _config_of(self, seat: WorkerSeat) -> dict[str, Any]:
+        """What the worker of this seat is told when it comes up, beside its home and its modules."""
+        settings = self._settings
+        return {
+            "number": seat.number,
+            "slots": 1 if seat.alone else settings.slots_in(seat.pool),
+            "run_slots": settings.run_slots,
+            "alone": seat.alone,
+            "value_limit": settings.value_limit,
+            "env": settings.env_in(seat.pool),
+        }
+
     @abstractmethod
     def _spawn_failed(self, error: Exception) -> None:
         """There is no room for another worker just now."""
@@ -90,22 +102,22 @@ class WorkerPool(ABC):
         """Have as many workers as are wanted."""
         if self._stopping or not self.app_ready.is_set() or self.app_error is not None:
             return
-        shared = sum(not seat.alone and not seat.retiring for seat in self.seats)
-        for _ in range(self._settings.worker_count - shared):
-            self._spawn(alone=False)
+        for pool in self._settings.pool_names:
+            shared = sum(seat.pool == pool and not seat.alone and not seat.retiring for seat in self.seats)
+            for _ in range(self._settings.workers_in(pool) - shared):
+                self._spawn(pool, alone=False)
 
-    def want_isolated(self, count: int) -> None:
-        """So many tasks wait for a worker of their own."""
+    def want_isolated(self, count: int, pool: str | None = None) -> None:
+        """So many tasks of a pool wait for a worker of their own."""
         if self._stopping or self.app_error is not None:
             return
-        idle = sum(
-            seat.alone and not seat.retiring and not seat.tasks and not seat.done for seat in self.seats
-        )
+        isolated = self._isolated(pool)
+        idle = sum(not seat.retiring and not seat.tasks and not seat.done for seat in isolated)
         # A task that waits does not count, as it takes no slot elsewhere: it may wait for one of those that stand here.
-        waiting = sum(seat.alone and _only_waits(seat) for seat in self.seats)
-        for _ in range(min(count, self.isolated_room()) - idle):
-            self._spawn(alone=True)
-        if waiting > MANY_WAITING * self._settings.isolated:
+        waiting = sum(_only_waits(seat) for seat in isolated)
+        for _ in range(min(count, self.isolated_room(pool)) - idle):
+            self._spawn(pool, alone=True)
+        if waiting > MANY_WAITING * self._settings.isolated_in(pool):
             self._tell_of_waiting(waiting)
 
     def _tell_of_waiting(self, waiting: int) -> None:
@@ -118,31 +130,37 @@ class WorkerPool(ABC):
                 waiting,
             )
 
-    def isolated_room(self) -> int:
-        """How many more workers for one task may be at work. A worker whose task waits is not."""
-        busy = sum(seat.alone and not all(task.parked for task in seat.tasks.values()) for seat in self.seats)
-        return self._settings.isolated - busy
+    def _isolated(self, pool: str | None) -> list[WorkerSeat]:
+        """The workers for one task in a pool."""
+        return [seat for seat in self.seats if seat.alone and seat.pool == pool]
 
-    def kept_isolated(self) -> list[WorkerSeat]:
-        """Workers for one actor, which rests there."""
+    def isolated_room(self, pool: str | None = None) -> int:
+        """How many more workers for one task may be at work in a pool. A worker whose task waits is not."""
+        busy = sum(not all(task.parked for task in seat.tasks.values()) for seat in self._isolated(pool))
+        return self._settings.isolated_in(pool) - busy
+
+    def kept_isolated(self, pool: str | None = None) -> list[WorkerSeat]:
+        """Workers for one actor of a pool, which rests there."""
         return [
             seat
-            for seat in self.seats
-            if seat.alone and seat.takes(Lane.SYNC) and not seat.tasks and seat.residents
+            for seat in self._isolated(pool)
+            if seat.takes(Lane.SYNC) and not seat.tasks and seat.residents
         ]
 
-    def idle_isolated(self) -> list[WorkerSeat]:
-        """Workers for one task that have not got theirs yet."""
+    def idle_isolated(self, pool: str | None = None) -> list[WorkerSeat]:
+        """Workers for one task of a pool that have not got theirs yet."""
         return [
             seat
-            for seat in self.seats
-            if seat.alone and seat.takes(Lane.SYNC) and not seat.tasks and not seat.done
+            for seat in self._isolated(pool)
+            if seat.takes(Lane.SYNC) and not seat.tasks and not seat.done
         ]
 
-    def _spawn(self, *, alone: bool) -> None:
+    def _spawn(self, pool: str | None, *, alone: bool) -> None:
         self._number += 1
         try:
-            seat = WorkerSeat(self._number, self._open_channel, self._events, alone=alone, clock=self._clock)
+            seat = WorkerSeat(
+                self._number, self._open_channel, self._events, alone=alone, pool=pool, clock=self._clock
+            )
         except OSError as error:
             self._spawn_failed(error)
             return

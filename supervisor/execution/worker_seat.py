@@ -5,6 +5,7 @@ The seat counts; the channel talks to the worker. The seat passes the channel's 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Final, Protocol
 
@@ -16,9 +17,16 @@ from ..linux.processes import ExitStatus
 from ..tasks.attempt import Attempt
 from ..tasks.live_actor import LiveActor
 from ..tasks.live_task import LiveTask
+from ..tasks.pool_lanes import AnyLane, lane_in
 
 #: The lane in which a task is handed out, by the lane in which it waits; of all others it is that of sync tasks.
 _LANES: Final = {Lane.ASYNC: Lane.ASYNC, Lane.RUN_ASYNC: Lane.ASYNC, Lane.RUN: Lane.RUN}
+
+
+@functools.cache
+def _lanes_in(pool: str | None) -> dict[AnyLane, Lane]:
+    """As `_LANES`, by the lanes of a pool."""
+    return {lane_in(pool, waits): handed for waits, handed in _LANES.items()}
 
 
 class WorkerEvents(Protocol):
@@ -56,11 +64,15 @@ class WorkerSeat:
         events: WorkerEvents,
         *,
         alone: bool,
+        pool: str | None = None,
         clock: Clock = SYSTEM,
     ) -> None:
         self.number = number
         #: For one task that needs a worker of its own.
         self.alone = alone
+        #: The pool whose tasks it runs, and no others; None for the tasks without one.
+        self.pool = pool
+        self._handed_in = _lanes_in(pool).get
         self.spawned_at = clock.time()
         #: Gets nothing new; stops when it has nothing left.
         self.retiring = False
@@ -94,7 +106,7 @@ class WorkerSeat:
 
     def lane_of(self, task: LiveTask) -> Lane:
         """The lane in which a task was handed to this worker."""
-        return Lane.SYNC if self.alone else _LANES.get(task.lane, Lane.SYNC)
+        return Lane.SYNC if self.alone else self._handed_in(task.lane, Lane.SYNC)
 
     def working(self, lane: Lane) -> int:
         """Tasks of a lane that are not waiting."""

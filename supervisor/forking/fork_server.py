@@ -205,6 +205,8 @@ class ForkServer:
             _reset_signals()
             _reseed()
             exit_functions.disown()
+            # What is read at the import of the app has been read. What a library reads when it is first used is not.
+            os.environ.update(config.get("env", {}))
             code = self._entry(config, fds) or 0
             if code == 0:
                 exit_functions.run(exit_functions.WORKER_LIMIT, code)

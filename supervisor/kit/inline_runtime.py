@@ -74,6 +74,8 @@ class InlineRuntime(Runtime):
         fields of `Settings`.
         """
         checked = Settings.of({"workers": workers, "slots": slots, **settings})
+        if checked.pool_env:
+            raise NotInline("all workers of an InlineRuntime share one environment: leave pool_env out")
         self._set_call_timeout(call_timeout)
         epoch = SYSTEM.time() if now is None else check_seconds("now", now)
         self._driver = driver = Driver(epoch, check_seconds("patience", patience, positive=True))

@@ -85,7 +85,7 @@ class World:
             return self.pool
 
         commits = CommitLoop(self.home, self.settings, clock, open_store)
-        facts = {"pid": PIDS, "embedded": True, "script": None, "settings": self.settings.pack()}
+        facts = {"pid": PIDS, "embedded": True, "script": None, "settings": self.settings.told()}
         self.core = core = Core(commits, self.settings, facts, open_pool)
         core.recover()
         self.declare()
@@ -154,13 +154,7 @@ class InlinePool(WorkerPool):
         channel = seat.channel
         assert isinstance(channel, LocalChannel)
         InlinePool._pids += 1
-        config = {
-            "home": str(self._world.home),
-            "slots": 1 if seat.alone else self._settings.slots,
-            "run_slots": self._settings.run_slots,
-            "value_limit": self._settings.value_limit,
-            "modules": [],
-        }
+        config = {**self._config_of(seat), "home": str(self._world.home), "modules": []}
         worker = InlineWorker(self._world, channel, config)
         channel.pid = InlinePool._pids
         self._workers[channel.pid] = worker

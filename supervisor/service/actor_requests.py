@@ -23,7 +23,6 @@ from ...actors.refs.letter import (
     kind_of,
 )
 from ...actors.state import State
-from ...actors.task.options import Options
 from ...storage.tables.actor_rows import dead_range, reply_key, unpack_dead, unpack_reply
 from ...storage.tables.record import Record
 from ...storage.tables.schema import Table
@@ -70,8 +69,7 @@ class ActorRequests:
         if there is not None:
             return there, False
         self._admission.check_values([] if args is None else [args], "the argument list")
-        if options is not None:
-            Options.unpack(options, declared.tasks[class_name][0])
+        self._admission.check_options(class_name, options)
         # As one object: an actor may be in memory for long.
         shared, stream = sys.intern(class_name), id if stream == id else stream
         record = Record(id, shared, self._commits.clock.time(), stream, origin, options)

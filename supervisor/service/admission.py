@@ -11,6 +11,7 @@ from ...actors.errors import (
     InvalidValue,
     NotUnique,
     TriggerChanged,
+    UnknownPool,
     UnknownTask,
     ValueTooLarge,
 )
@@ -134,10 +135,12 @@ class Admission:
         if _given(options):
             rows = [_without_extras(row, extras) for row in rows]
             for id, name, _, changes, _, _, _, origin in rows:
-                if changes is not None:
-                    Options.unpack(changes, declared.tasks[name][0])
+                self.check_options(name, changes)
                 if origin is None and "linked" in extras.get(id, _NONE):
                     raise InvalidOption("link=True is for a task that another one starts")
+        elif declared.no_pool:
+            for name in set(names):
+                self.check_options(name, None)
         new = [
             (Record(id, name, now, stream, origin, options, key, due if due and due > now else None), args)
             for id, name, args, options, key, due, stream, origin in rows
@@ -251,6 +254,25 @@ class Admission:
                 str(name),
             )
 
+    def check_options(self, name: str, changes: Any) -> None:
+        """Raise InvalidOption for options that a start of this task cannot change so, and UnknownPool."""
+        declared = self._table.declared
+        options = declared.tasks[name][0]
+        if changes is not None:
+            options = Options.unpack(_options_among(changes), options)
+        pool, pools = options.pool, declared.pools
+        if pool is None or (pool in pools and name not in OWN_KINDS):
+            return
+        if name in OWN_KINDS:
+            raise InvalidOption("a container has no pool=: the engine runs it, not a worker")
+        there = f"It has {', '.join(pools)}" if pools else "It has none"
+        raise UnknownPool(
+            f"task {name} is for the pool {pool!r}, and the supervisor has no such pool.{suggestion(pool, pools)} "
+            f"{there}. Start it with that pool: serve --pool {pool}=1, or Runtime(pools={{{pool!r}: 1}})",
+            pool,
+            pools,
+        )
+
     def check_task(self, name: Any, args: Any, changes: Any) -> str:
         """The present name of a task that is to be started later, with these arguments and changed options."""
         declared = self._table.declared
@@ -261,12 +283,11 @@ class Admission:
         if args is not None:
             self.check_values([args], "the argument list")
         if changes is not None:
-            options = {option: value for option, value in changes.items() if option not in _EXTRAS}
             for extra, check in _EXTRAS.items():
                 check(changes.get(extra))
             if changes.get("linked"):
                 raise InvalidOption(f"link=True is for a start, and {name} is started by a schedule")
-            Options.unpack(options, declared.tasks[name][0])
+        self.check_options(name, changes)
         return str(name)
 
     def check_values(self, values: Sequence[Any], what: str) -> None:
@@ -319,11 +340,15 @@ class Admission:
             raise InvalidOption(
                 f"{id_text(old_id)} is an actor that has stopped: get a new one with Runtime.actor"
             )
+        declared = self._table.declared
+        name = declared.present(old.name)
+        if name in declared.tasks:
+            self.check_options(name, _sound(old.options, declared.tasks[name][0]))
         unique = self._unique_retry(old)
         self._newest = max(self._newest, new_id)
         record = Record(
             new_id,
-            self._table.declared.present(old.name),
+            name,
             self._commits.clock.time(),
             old.stream,
             old.origin,
@@ -395,15 +420,32 @@ def _of_pair(pair: tuple[Any, ...]) -> str:
     return key
 
 
+def _options_among(changes: Any) -> Any:
+    """The changed options of a start, without what it has among them that is no option."""
+    if not isinstance(changes, dict) or _EXTRAS.keys().isdisjoint(changes):
+        return changes
+    return {option: value for option, value in changes.items() if option not in _EXTRAS}
+
+
 def _without_extras(row: tuple[Any, ...], extras: dict[bytes, dict[str, Any]]) -> tuple[Any, ...]:
     """The row with the task's options alone; adds what else it has among them to `extras`, by id."""
     id, name, args, changes, *rest = row
-    if not isinstance(changes, dict) or _EXTRAS.keys().isdisjoint(changes):
+    options = _options_among(changes)
+    if options is changes:
         return row
     given = {extra: check(changes[extra]) for extra, check in _EXTRAS.items() if extra in changes}
     extras[id] = {extra: value for extra, value in given.items() if value is not None}
-    changes = {option: value for option, value in changes.items() if option not in _EXTRAS}
-    return id, name, args, changes or None, *rest
+    return id, name, args, options or None, *rest
+
+
+def _sound(changes: dict[str, Any] | None, declared: Options) -> dict[str, Any] | None:
+    """The changed options of a stored task; None if a release with other options has written them."""
+    try:
+        if changes is not None:
+            Options.unpack(changes, declared)
+    except (InvalidOption, ValueError, TypeError):
+        return None
+    return changes
 
 
 def _checked_flag(name: str, value: Any) -> bool | None:

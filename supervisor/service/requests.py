@@ -111,7 +111,7 @@ class Service:
         #: descriptors are left for workers.
         self._connections: set[ClientLink] = set()
         # Of the isolated ones as many again may be kept for actors at rest.
-        workers = settings.worker_count + 2 * settings.isolated
+        workers = settings.worker_count + 2 * settings.isolated + 2 * sum(settings.pools.values())
         self._most = max(LEAST_CLIENTS, open_files - OWN_FILES - WORKER_FILES * workers)
         self._group = group_id(settings.group) if settings.group else None
         self._admission = Admission(commits, table, settings.value_limit)
@@ -305,14 +305,15 @@ class Service:
         self._refuse_new_work()
         payload = self._admission.start(rows, kind, http)
         is_quick = self._attempts.paces.is_quick
-        if len(rows) >= MANY and self._table.queues.crowded and is_quick(rows[-1][1]):
+        pool = self._table.declared.pool_of(rows[-1][1]) if len(rows) >= MANY else None
+        if len(rows) >= MANY and self._table.queues.crowded(pool) and is_quick(rows[-1][1]):
             self._commits.after_commit(
-                lambda: self._in_background(client, request, lambda: self._once_short(payload))
+                lambda: self._in_background(client, request, lambda: self._once_short(payload, pool))
             )
         else:
             self._once_on_disk(client, request, payload)
 
-    async def _once_short(self, payload: Any) -> Any:
+    async def _once_short(self, payload: Any, pool: str | None) -> Any:
         """Acknowledge a flood of quick tasks late: when the queue is short again, or does not move.
 
         A client sends four parts of a start ahead of their acknowledgements, so this is the back-pressure. Without
@@ -323,7 +324,7 @@ class Service:
             for _ in range(LOOKS):
                 ended = self._ended()
                 await asyncio.sleep(LOOK)
-                if not self._table.queues.crowded or self._ended() - ended < MOVED:
+                if not self._table.queues.crowded(pool) or self._ended() - ended < MOVED:
                     break
         return payload
 

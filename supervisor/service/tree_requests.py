@@ -157,6 +157,7 @@ class TreeRequests:
             return
         name = self._declared.present(packed["task"])
         self._admission.check_declared(name)
+        self._admission.check_options(name, packed.get("options"))
         if name in self._declared.actors and len(path.encode()) > ACTOR_NAME_BYTES:
             raise InvalidOption(
                 f"the path {path:.80}… names an actor, and has more than {ACTOR_NAME_BYTES} bytes"

@@ -17,6 +17,7 @@ from ...storage.tables.schema import Lane, ready_sort
 from ..rules.argument_keys import Places, key_of, places_of
 from ..settings import Settings
 from ..task_kinds import OWN_KINDS, kind_of
+from .pool_lanes import AnyLane, lane_in
 
 #: Lane and sort of a task's row in the `live` table.
 Place = tuple[int, int]
@@ -70,6 +71,8 @@ class TaskCatalog:
 
     def __init__(self, settings: Settings | None = None) -> None:
         self._settings = settings or Settings()
+        #: The pools that there are, beside the workers of all tasks without one.
+        self.pools = tuple(self._settings.pools)
         #: Whether the app's tasks are known. Only then is a task that is not among them known to be absent.
         self.loaded = False
         #: Former names of tasks, with the present ones.
@@ -79,14 +82,16 @@ class TaskCatalog:
         #: By task name: its parameters, as actors/task/parameters.py packs them; only those that are known.
         self.parameters: dict[str, list[Any]] = {}
         #: Of tasks started as they were declared: options, lane and place in the queue. All others wait for code.
-        #: Without a place are those that have a limit.
-        self.usual: dict[str, tuple[Options, Lane, Place | None]] = {}
+        #: Without a place are those that have a limit or a pool.
+        self.usual: dict[str, tuple[Options, AnyLane, Place | None]] = {}
         #: By task name, for those tasks that have a limit.
         self.limits: dict[str, LimitedBy] = {}
         #: The options of those tasks that are unique, by name.
         self.unique: dict[str, Options] = {}
         #: Declared tasks whose module a worker could not import, when it last tried, with the reason.
         self.unimportable: dict[str, str] = {}
+        #: By task name, the pools that tasks name and this supervisor does not have.
+        self.no_pool: dict[str, str] = {}
         #: By name, for those tasks that are classes of actors.
         self.actors: dict[str, ActorRules] = {}
         #: The handlers of events: names of tasks, by pattern.
@@ -134,7 +139,10 @@ class TaskCatalog:
 
     def _place(self, name: str) -> None:
         options, is_async = self.tasks[name]
-        lane = _usual_lane(name, options, is_async)
+        lane = self._lane_in_pool(options, _usual_lane(name, options, is_async))
+        self.no_pool.pop(name, None)
+        if lane is Lane.NO_POOL and options.pool is not None:
+            self.no_pool[name] = options.pool
         self.limits.pop(name, None)
         kinds = kind_of(name).limit
         limit = options.limit_of(name) if kinds is None else kinds(self._settings)
@@ -145,9 +153,17 @@ class TaskCatalog:
         self.unique.pop(name, None)
         if options.unique is not False:
             self.unique[name] = options
-        self.usual[name] = (
-            options, lane, None if limit is not None else (int(lane), ready_sort(options.priority))
-        )  # fmt: skip
+        place = None
+        if limit is None and isinstance(lane, Lane) and lane is not Lane.NO_POOL:
+            place = (int(lane), ready_sort(options.priority))
+        self.usual[name] = (options, lane, place)
+
+    def _lane_in_pool(self, options: Options, lane: Lane) -> AnyLane:
+        """The lane for this kind of room in the pool of a task; NO_POOL if there is no such pool."""
+        pool = options.pool
+        if pool is None:
+            return lane
+        return lane_in(pool, lane) if pool in self.pools else Lane.NO_POOL
 
     def all_limits(self) -> dict[str, Limit]:
         """The limits that tasks have, by their names."""
@@ -165,6 +181,7 @@ class TaskCatalog:
         else:
             self.tasks.pop(name, None)
             self.parameters.pop(name, None)
+            self.no_pool.pop(name, None)
             self._handle(name, ())
             self.schedules.pop(name, None)
             self.triggers.pop(name, None)
@@ -175,6 +192,17 @@ class TaskCatalog:
         for name in names:
             self._place(name)
         return names
+
+    def pool_of(self, name: str) -> str | None:
+        """The pool that a task declares; None for none, and for a task that is not declared."""
+        found = self.tasks.get(name)
+        return None if found is None else found[0].pool
+
+    @property
+    def actor_pools(self) -> set[str | None]:
+        """The pools of the classes of actors, of those that are there."""
+        pools = {self.tasks[name][0].pool for name in self.actors if name in self.tasks}
+        return pools & {None, *self.pools} or {None}
 
     def rules_of(self, name: str) -> ActorRules:
         """The rules of a class of actors."""
@@ -192,11 +220,11 @@ class TaskCatalog:
         """The names of the app's own tasks, sorted."""
         return sorted(self.tasks.keys() - OWN_KINDS.keys())
 
-    def options_of(self, record: Record) -> tuple[Options, Lane]:
+    def options_of(self, record: Record) -> tuple[Options, AnyLane]:
         """The options in force for a task and the lane it runs in.
 
         A task that the app does not declare has the default options. It waits for its code, and so does one that could
-        not be imported.
+        not be imported. One whose pool is not there waits for that.
         """
         found = self.tasks.get(record.name)
         declared, is_async = found or _UNDECLARED
@@ -208,7 +236,9 @@ class TaskCatalog:
         if not self.places(record.name) and (self.loaded or found is not None):
             return options, Lane.CODE
         lane = Lane.ALONE if record.alone else _usual_lane(record.name, options, is_async)
-        return options, RUN_LANES.get(lane, lane) if record.kind == HTTP else lane
+        if record.kind == HTTP:
+            lane = RUN_LANES.get(lane, lane)
+        return options, lane if options.pool is None else self._lane_in_pool(options, lane)
 
 
 _UNDECLARED = (Options(), False)

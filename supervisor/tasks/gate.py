@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
@@ -29,6 +29,7 @@ from .commit_loop import CommitLoop
 from .gate_group import GateGroup
 from .limits import LimitNumbers, Limits
 from .live_task import LiveTask
+from .pool_lanes import AnyLane
 from .ready_queue import START, ReadyQueue
 from .turn_queue import TurnQueue
 
@@ -37,8 +38,10 @@ GROUPS: Final = 65_536
 #: Waiting tasks of one group in memory, and of all groups together.
 GROUP_WINDOW: Final = 64
 WAITING: Final = 65_536
-#: Tasks that were let in and stand in a queue for a worker, above which no more are let in.
+#: Tasks that were let in and stand in a queue for a worker of one pool, above which no more are let in.
 LET_IN: Final = 8_192
+#: The share of them that is left when those are looked at again that did not fit.
+LET_GO: Final = 0.5
 #: Tasks and groups that one turn looks at.
 AT_ONCE: Final = 1_000
 #: Tasks read from disk with one that is let in, because they come next.
@@ -73,7 +76,7 @@ class Gate:
         commits: CommitLoop,
         tasks: Mapping[bytes, LiveTask],
         declared: TaskCatalog,
-        turns: Mapping[int, TurnQueue],
+        turns: Mapping[AnyLane, TurnQueue],
         at: Callable[[bytes], LiveTask | None],
         fetch: Callable[[list[bytes]], None],
         stands: Callable[[bytes], bool],
@@ -106,8 +109,11 @@ class Gate:
         self._missed = False
         #: The tasks of groups that are not in memory. All of them are on disk only.
         self.unknown = ReadyQueue(lambda _key, _count: [])
-        #: Tasks that were let in and stand in a queue for a worker.
-        self._let_in = 0
+        #: The pools of tasks that were let in and stand in a queue for a worker, and how many each pool has.
+        self._pools: dict[bytes, str | None] = {}
+        self._let_in: Counter[str | None] = Counter()
+        #: Groups whose next task is for a pool that takes no more.
+        self._full: dict[str | None, dict[GateGroup, None]] = {}
         self._load()
 
     # --- the limits ---
@@ -244,8 +250,7 @@ class Gate:
         assert task.key is not None
         task.group = group = self._current(task.group)
         if task.passed:
-            group.ready[task.id] = task
-            self._let_in += 1
+            self._note_ready(task, group)
             self._turns[task.lane].put_back(task)
         else:
             self.queue_for(group).push(task.key)
@@ -253,7 +258,26 @@ class Gate:
     def handed(self, task: LiveTask) -> None:
         """It is handed to a worker."""
         if task.group is not None and task.group.ready.pop(task.id, None) is not None:
-            self._let_in -= 1
+            self._goes_on(task)
+
+    def _note_ready(self, task: LiveTask, group: GateGroup) -> None:
+        group.ready[task.id] = task
+        pool = self._pools[task.id] = task.options.pool
+        self._let_in[pool] += 1
+
+    def _goes_on(self, task: LiveTask) -> None:
+        """It does not stand in a queue for a worker any more."""
+        pool = self._pools.pop(task.id)
+        self._let_in[pool] -= 1
+        if self._full:
+            self._look_at_full(pool)
+
+    def _look_at_full(self, pool: str | None) -> None:
+        """Look at the groups again whose tasks did not fit, if many of those that were let in have gone on."""
+        if pool in self._full and self._let_in[pool] <= LET_IN * LET_GO:
+            for group in self._full.pop(pool):
+                self._look_at(group)
+            self.turn()
 
     def begun(self, task: LiveTask, at: float) -> None:
         """Its attempt has begun, at this time of the event loop or before."""
@@ -283,7 +307,7 @@ class Gate:
                 group.window.begun(self._loop.time())
                 self._soil(group)
         if group.ready.pop(task.id, None) is not None:
-            self._let_in -= 1
+            self._goes_on(task)
             self._turns[task.lane].discard(task)
         self._look_at(group)
 
@@ -322,14 +346,11 @@ class Gate:
             self._walk_on()
         wait: list[LiveTask] = []
         for _ in range(min(len(self._eager), AT_ONCE)):
-            if self._let_in >= LET_IN:
-                break
             group = self._eager.popleft()
             group.eager = False
             self._pump(group, wait)
-        else:
-            if self._eager:
-                self.turn()
+        if self._eager:
+            self.turn()
         self._write()
         if wait:
             self._commits.after_commit(lambda: self._go_on(wait))
@@ -340,12 +361,14 @@ class Gate:
         while not group.queue.empty:
             if room <= 0 and not self._makes_room(group):
                 break
-            if self._let_in + len(wait) >= LET_IN:
-                self._look_at(group)
-                break
             task = self._first(group)
             if task is None:
                 continue
+            if self._let_in[pool := task.options.pool] + len(wait) >= LET_IN:
+                assert task.key is not None
+                group.queue.put_back(task.key)
+                self._full.setdefault(pool, {})[group] = None
+                break
             room = max(0, room - 1)
             task.passed = True
             group.holders[task.id] = task
@@ -400,8 +423,7 @@ class Gate:
     def _offer(self, task: LiveTask) -> None:
         group = task.group
         assert group is not None
-        group.ready[task.id] = task
-        self._let_in += 1
+        self._note_ready(task, group)
         self._turns[task.lane].push(task)
 
     def _go_on(self, tasks: list[LiveTask]) -> None:
@@ -409,6 +431,9 @@ class Gate:
         for task in tasks:
             if task.passed and task.attempt is None and task.group is not None:
                 self._offer(task)
+        for pool in list(self._full):
+            # Those for which there was no room may not have come.
+            self._look_at_full(pool)
         self.turn()
 
     # --- time ---

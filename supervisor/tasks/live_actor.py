@@ -19,6 +19,7 @@ from ..rules.verdict import ErrorRow
 from .catalog import ActorRules, Place
 from .letter_box import LetterBox, Room
 from .live_task import LiveTask
+from .pool_lanes import AnyLane
 
 if TYPE_CHECKING:
     from collections import OrderedDict
@@ -63,7 +64,7 @@ class LiveActor(LiveTask):
     rests = True
 
     def __init__(
-        self, record: Record, options: Options, lane: Lane, rules: ActorRules, box: LetterBox
+        self, record: Record, options: Options, lane: AnyLane, rules: ActorRules, box: LetterBox
     ) -> None:
         super().__init__(record, options, lane, stored=True)
         self.rules = rules

@@ -13,6 +13,7 @@ from ...storage.tables.schema import ID_BYTES, Lane, code_sort, due_sort, live_k
 from ..rules.verdict import ErrorRow
 from ..task_kinds import TaskKind, kind_of
 from .catalog import Place
+from .pool_lanes import ABSENT, AnyLane, PoolLane
 
 if TYPE_CHECKING:
     from .attempt import Attempt
@@ -24,16 +25,18 @@ _RUNNING: Final[Place] = (int(Lane.RUNNING), 0)
 _RUNNING_PREFIX: Final = live_key(*_RUNNING, b"")[:-ID_BYTES]
 
 
-def place_of(record: Record, options: Options, lane: Lane, group: GateGroup | None = None) -> Place:
+def place_of(record: Record, options: Options, lane: AnyLane, group: GateGroup | None = None) -> Place:
     """The place in the `live` table of a task that is on no worker."""
     if record.held:
         return Lane.HELD, 0
     if record.due is not None:
         return Lane.DELAYED, due_sort(record.due)
-    if lane is Lane.CODE:
+    if lane in ABSENT:
         return lane, code_sort(record.name)
     if group is not None:
         return Lane.GATE, group.sort + ready_sort(options.priority)
+    if isinstance(lane, PoolLane):
+        return lane.place(options.priority)
     return lane, ready_sort(options.priority)
 
 
@@ -69,7 +72,7 @@ class LiveTask:
     rests = False
     """Whether it is an actor, which rests between its turns."""
 
-    def __init__(self, record: Record, options: Options, lane: Lane, *, stored: bool) -> None:
+    def __init__(self, record: Record, options: Options, lane: AnyLane, *, stored: bool) -> None:
         self.id = record.id
         self.record = record
         self.options = options
@@ -165,6 +168,8 @@ class LiveTask:
         """It is queued: give it its place."""
         self.record.place = place = self.place()
         self.key = live_key(*place, self.id)
+        if self.record.pool != self.options.pool:
+            self.record.pool = self.options.pool
 
     def begin(self, pid: int, now: float) -> None:
         """It is handed to a worker."""

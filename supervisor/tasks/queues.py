@@ -1,11 +1,11 @@
-"""Queues: the queue of each lane, in which the live tasks wait for a worker or for their time."""
+"""Queues: the queue of each lane of each pool, in which the live tasks wait for a worker or for their time."""
 
 from __future__ import annotations
 
 import logging
 import struct
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import Final
 
@@ -16,16 +16,17 @@ from .commit_loop import CommitLoop
 from .gate import Gate
 from .live_actor import LiveActor
 from .live_task import LiveTask
+from .pool_lanes import ABSENT, READY, AnyLane, PoolLane, lanes_of, rows_between, rows_of
 from .ready_queue import ReadyQueue
 from .turn_queue import TurnQueue
 
 log = logging.getLogger("understudy")
 
-#: The lanes whose tasks may begin now.
-READY: Final = (Lane.SYNC, Lane.ASYNC, Lane.RUN, Lane.RUN_ASYNC, Lane.ALONE)
+#: As plain numbers, for speed. All lanes below GATE have one queue or none.
+_GATE: Final = int(Lane.GATE)
+_POOL: Final = int(Lane.POOL)
 #: Errors raised by reading a damaged record: it may be no record at all, or have fields of other types.
 DAMAGED: Final = (ValueError, TypeError, struct.error)
-_CODE_ROWS: Final = live_key(Lane.CODE, 0, b"")[:1], bytes((Lane.CODE + 1,))
 #: Tasks read from disk together with those that are taken, because they come next.
 FETCHED: Final = 256
 
@@ -41,37 +42,61 @@ class Queues:
         find: Callable[[bytes], LiveTask | None],
         fetch: Callable[[list[bytes]], None],
         stand: Callable[[LiveTask], None],
+        pools: Iterable[str] = (),
     ) -> None:
+        """`pools`: the names of the pools that there are, beside the workers of all tasks without one."""
         self._commits = commits
         self._tasks = tasks
         self._find = find
         self._fetch = fetch
-        self.lanes: dict[int, ReadyQueue] = {
-            lane: ReadyQueue(self._reader_of(lane)) for lane in (*READY, Lane.DELAYED, Lane.CODE)
+        lanes: list[AnyLane] = [*READY]
+        pooled: list[PoolLane] = []
+        for pool in pools:
+            own = [lane for lane in lanes_of(pool).values() if isinstance(lane, PoolLane)]
+            pooled += own
+            lanes += own
+        #: Each queue once. Nothing of the lanes of absent code and pools is ever taken, so they share one.
+        self.all: Sequence[ReadyQueue]
+        self.lanes: dict[AnyLane | int, ReadyQueue] = {
+            lane: ReadyQueue(self._reader_of(lane)) for lane in (*lanes, Lane.DELAYED, Lane.CODE)
         }
-        #: The actors that have something to do, and tasks that the gate has let in. Of actors that wait for code, none
-        #: is ever taken.
-        self.turns: dict[int, TurnQueue] = {lane: TurnQueue() for lane in (*READY, Lane.CODE)}
+        self.all = tuple(self.lanes.values())
+        self.lanes[Lane.NO_POOL] = self.lanes[Lane.CODE]
+        #: The queues of pools, by the first bytes of their sort; the parts of the lane POOL that belong to none.
+        self._pooled = {rows_of(lane)[0][1:8]: self.lanes[lane] for lane in pooled}
+        self._unpooled = rows_between(pooled)
+        #: The actors that have something to do, and tasks that the gate has let in. Of actors that wait for code or for
+        #: a pool, none is ever taken.
+        self.turns: dict[AnyLane, TurnQueue] = {lane: TurnQueue() for lane in (*lanes, *ABSENT)}
         #: Where tasks with a limit wait.
         self.gate = Gate(commits, tasks, declared, self.turns, self._at, fetch, self._stands, stand)
         self._alternate = False
-        #: The parts of the lane CODE whose code has come: the key to read on from, and the end.
+        #: The parts of the lanes ABSENT and POOL whose tasks may have another place now: the key to read on from, and
+        #: the end.
         self._declared_parts: deque[tuple[bytes, bytes]] = deque()
 
-    def waits(self, lane: Lane) -> bool:
+    def waits(self, lane: AnyLane) -> bool:
         """Whether a task waits in this lane, as far as is known without reading the disk."""
         return not self.lanes[lane].empty or len(self.turns[lane]) > 0
 
-    @property
-    def crowded(self) -> bool:
-        """Whether more than CROWD tasks are ready in a lane (see ready_queue.py)."""
-        return any(self.lanes[lane].crowded for lane in READY)
+    def crowded(self, pool: str | None) -> bool:
+        """Whether more than CROWD tasks are ready in a lane of a pool (see ready_queue.py)."""
+        return any(self.lanes[lane].crowded for lane in lanes_of(pool).values() if lane in self.lanes)
 
     def of(self, task: LiveTask) -> ReadyQueue | None:
         """The queue in which the task has its place; None for a task that runs or has ended."""
-        if task.key is None:
+        key = task.key
+        if key is None:
             return None
-        return self.gate.queue_of(task) if task.key[0] == Lane.GATE else self.lanes.get(task.key[0])
+        if key[0] < _GATE:
+            return self.lanes.get(key[0])
+        if key[0] == _GATE:
+            return self.gate.queue_of(task)
+        return self._pooled.get(key[1:8]) if key[0] == _POOL else self.lanes.get(key[0])
+
+    def queue_at(self, key: bytes) -> ReadyQueue:
+        """The queue with this key, which is no key of the lane GATE."""
+        return self._pooled[key[1:8]] if key[0] == Lane.POOL else self.lanes[key[0]]
 
     def push(self, task: LiveTask) -> None:
         """Put a task that is on no worker into its queue."""
@@ -96,7 +121,7 @@ class Queues:
         if task.key is not None and (queue := self.of(task)) is not None:
             queue.discard(task.key)
 
-    def take(self, lane: Lane, count: int = 1) -> list[LiveTask]:
+    def take(self, lane: AnyLane, count: int = 1) -> list[LiveTask]:
         """Take the first tasks of a lane out of its queue, at most `count`; none only if it is empty."""
         if self.turns[lane] and self._is_turns_turn(lane):
             return self.turns[lane].take_some(count)
@@ -109,13 +134,14 @@ class Queues:
                 return taken
         return []
 
-    def _is_turns_turn(self, lane: Lane) -> bool:
+    def _is_turns_turn(self, lane: AnyLane) -> bool:
         """Whether what is in memory only is next. Of equal priority, it and the tasks on disk come alternately."""
         first = self.lanes[lane].peek(self._stands)
         if first is None:
             return True
         self._alternate = not self._alternate
-        sort, actors_sort = int.from_bytes(first[1:9], "big"), self.turns[lane].sort
+        # The last byte of a sort is that of the priority.
+        sort, actors_sort = first[8], self.turns[lane].sort
         return actors_sort < sort or (actors_sort == sort and self._alternate)
 
     def put_back(self, task: LiveTask) -> None:
@@ -124,7 +150,7 @@ class Queues:
             self.turns[task.lane].put_back(task)
             return
         assert task.key is not None
-        self.lanes[task.key[0]].put_back(task.key)
+        self.queue_at(task.key).put_back(task.key)
 
     def next_due(self) -> float | None:
         """When the first delayed task is due."""
@@ -140,20 +166,28 @@ class Queues:
             due += self._all_at([key])
         return due
 
-    # --- tasks whose code is absent; all of them are on disk only ---
+    # --- tasks whose code or pool is absent; all of them are on disk only ---
 
     def code_came(self, names: Iterable[str]) -> bool:
-        """The code of tasks with these names has come; whether any task waits for code at all."""
-        if not self._commits.scan(Table.LIVE, *_CODE_ROWS, 1):
-            return False
+        """The code of tasks with these names has come; whether any task waits for code or a pool at all.
+
+        If code or pool have changed with the app, tasks go where they belong now, also those that stand in the lane of
+        a pool which is gone.
+        """
         sorts = sorted(map(code_sort, names))
-        self._declared_parts += [(live_key(Lane.CODE, sort, b""), _end_of(sort)) for sort in sorts]
-        return True
+        gone = [part for part in self._unpooled if self._commits.scan(Table.LIVE, *part, 1)]
+        self._declared_parts += gone
+        waits = False
+        for lane in ABSENT:
+            if self._commits.scan(Table.LIVE, *rows_of(lane), 1):
+                waits = True
+                self._declared_parts += [(live_key(lane, sort, b""), _end_of(lane, sort)) for sort in sorts]
+        return waits or bool(gone)
 
     def code_went(self, name: str) -> None:
         """The code of tasks with this name is absent again: those that still wait for it stay where they are."""
-        end = _end_of(code_sort(name))
-        self._declared_parts = deque(part for part in self._declared_parts if part[1] != end)
+        ends = {_end_of(lane, code_sort(name)) for lane in ABSENT}
+        self._declared_parts = deque(part for part in self._declared_parts if part[1] not in ends)
 
     @property
     def has_declared(self) -> bool:
@@ -161,7 +195,7 @@ class Queues:
         return bool(self._declared_parts)
 
     def take_declared(self, most: int) -> list[LiveTask]:
-        """Some of the tasks whose code has come, at most `most`. They are still in their old place."""
+        """Some of the tasks whose code or pool has come, at most `most`. They are still in their old place."""
         rows: list[tuple[bytes, bytes]] = []
         while self._declared_parts and not rows:
             start, end = self._declared_parts.popleft()
@@ -170,14 +204,15 @@ class Queues:
                 self._declared_parts.appendleft((rows[-1][0] + b"\0", end))
         return self._all_at(key for key, _ in rows if self._stands(key))
 
-    def without_code(self, most: int) -> dict[str, int]:
-        """How many tasks of each name wait for code: at most `most` on disk, and `most` actors with messages."""
+    def absent(self, lane: Lane, most: int) -> dict[str, int]:
+        """How many tasks of each name wait in the lane CODE or NO_POOL: at most `most` on disk, and `most` actors with
+        messages."""
         first: dict[bytes, bytes] = {}
         counts: Counter[bytes] = Counter()
-        for key, _ in self._commits.scan(Table.LIVE, *_CODE_ROWS, most):
+        for key, _ in self._commits.scan(Table.LIVE, *rows_of(lane), most):
             counts[key[1:9]] += 1
             first.setdefault(key[1:9], key)
-        named = Counter(actor.record.name for actor in islice(self.turns[Lane.CODE], most))
+        named = Counter(actor.record.name for actor in islice(self.turns[lane], most))
         for sort, key in first.items():
             task = self._at(key) if self._stands(key) else None
             if task is not None:
@@ -213,8 +248,8 @@ class Queues:
         task = self._tasks.get(live_id(key))
         return task is None or task.key == key
 
-    def _reader_of(self, lane: Lane) -> Callable[[bytes, int], list[bytes]]:
-        first, end = live_key(lane, 0, b""), live_key(lane + 1, 0, b"")
+    def _reader_of(self, lane: AnyLane) -> Callable[[bytes, int], list[bytes]]:
+        first, end = rows_of(lane)
 
         def read_after(key: bytes, count: int) -> list[bytes]:
             start = key + b"\0" if key else first
@@ -223,6 +258,6 @@ class Queues:
         return read_after
 
 
-def _end_of(sort: int) -> bytes:
-    """The key behind all of the lane CODE with this sort."""
-    return live_key(Lane.CODE, sort, b"\xff" * 16) + b"\0"
+def _end_of(lane: Lane, sort: int) -> bytes:
+    """The key behind all of a lane with this sort."""
+    return live_key(lane, sort, b"\xff" * 16) + b"\0"

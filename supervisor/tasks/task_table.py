@@ -30,6 +30,7 @@ from .ends import Ends
 from .letter_box import LetterBox
 from .live_actor import LiveActor
 from .live_task import LiveTask, place_of
+from .pool_lanes import ABSENT
 from .queues import DAMAGED, Queues
 from .ready_queue import ReadyQueue
 from .unique_tasks import UniqueTasks
@@ -49,7 +50,9 @@ class TaskTable:
         self.tasks: dict[bytes, LiveTask] = {}
         #: What tasks there are.
         self.declared = TaskCatalog(settings)
-        self.queues = Queues(commits, self.tasks, self.declared, self.find, self._fetch, self.stand)
+        self.queues = Queues(
+            commits, self.tasks, self.declared, self.find, self._fetch, self.stand, self.declared.pools
+        )
         self.gate = self.queues.gate
         self.gate.declare()
         self.writes = WriteBehind(commits, self.tasks, self.queues)
@@ -75,7 +78,7 @@ class TaskTable:
         self.on_progress: Callable[[LiveTask], None] | None = None
         #: Called when a task has been queued.
         self.on_queued: Callable[[], None] = lambda: None
-        #: Called when a task waits for code that the app lacks.
+        #: Called when a task waits for code that the app lacks, or for a pool that this supervisor lacks.
         self.on_absent: Callable[[], None] = lambda: None
         #: Called when a module of the app could not be imported.
         self.on_unimportable: Callable[[], None] = lambda: None
@@ -208,7 +211,7 @@ class TaskTable:
         facts = shown(record)
         if declared.aliases:
             record.name = declared.present(record.name)
-        is_usual = record.options is None and not record.alone and record.kind != HTTP
+        is_usual = record.options is None and not record.alone and record.kind != HTTP and record.pool is None
         usual = declared.usual.get(record.name) if is_usual else None
         options, lane = usual[:2] if usual is not None else declared.options_of(record)
         task: LiveTask
@@ -269,7 +272,8 @@ class TaskTable:
 
     def add(self, new: Iterable[tuple[Record, bytes | None]]) -> None:
         """Queue new tasks with their arguments, and write them with the next commit."""
-        tasks, lanes, touch, usual_of = self.tasks, self.queues.lanes, self.touch, self.declared.usual
+        tasks, touch, usual_of = self.tasks, self.touch, self.declared.usual
+        queue_of_lane, queue_at = self.queues.lanes.get, self.queues.queue_at
         keys: dict[ReadyQueue, list[bytes]] = {}
         far: dict[ReadyQueue, list[tuple[bytes, Record]]] = {}
         for record, args in new:
@@ -283,16 +287,20 @@ class TaskTable:
                 options, lane, place = usual
             else:
                 options, lane = self.declared.options_of(record)
-                if lane is Lane.CODE:
-                    self.on_absent()
             if place is None:
                 group = self.gate.group_of(record, args)
                 place = place_of(record, options, lane, group)
+                if options.pool is not None:
+                    record.pool = options.pool
+                if place[0] in ABSENT:
+                    self.on_absent()
             if args is not None:
                 self._commits.put(Table.ARGS, id, args)
             record.place = place
             key = live_key(*place, id)
-            queue = self.gate.queue_for(group) if group and place[0] == Lane.GATE else lanes[place[0]]
+            queue = queue_of_lane(place[0])
+            if queue is None:
+                queue = self.gate.queue_for(group) if group is not None else queue_at(key)
             if queue.horizon is not None and key > queue.horizon and self.on_change is None:
                 far.setdefault(queue, []).append((key, record))
                 continue
@@ -337,7 +345,7 @@ class TaskTable:
             self.gate.leave(task)
         self.queues.push(task)
         self._changed(task)
-        if task.lane is Lane.CODE:
+        if task.lane in ABSENT:
             self.on_absent()
         self.on_queued()
 

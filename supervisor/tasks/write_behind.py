@@ -132,7 +132,7 @@ class WriteBehind:
         ended = [task for task in ended if not task.dirty and task.batch == batch]
         for task in ended:
             self._tasks.pop(task.id, None)
-        for queue in self._queues.lanes.values():
+        for queue in self._queues.all:
             # A lane without a horizon keeps everything in memory.
             if queue.horizon is not None:
                 standing = [
@@ -153,7 +153,7 @@ class WriteBehind:
             )
         if ended:
             self.on_ended(ended)
-        for queue in self._queues.lanes.values():
+        for queue in self._queues.all:
             for key in queue.cut(self._is_written):
                 if self._is_written(key):
                     self._tasks.pop(live_id(key), None)

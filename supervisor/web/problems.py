@@ -22,6 +22,7 @@ STATUSES: Final[tuple[tuple[type[BaseException], int], ...]] = (
     (errors.InvalidQuery, 400),
     (errors.InvalidValue, 400),
     (errors.UnknownTask, 404),
+    (errors.UnknownPool, 503),
     (errors.TaskNotFound, 404),
     (errors.EventNotFound, 404),
     (errors.ScheduleNotFound, 404),

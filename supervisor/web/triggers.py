@@ -32,6 +32,7 @@ from ...actors.errors import (
     SupervisorLost,
     TaskNotFound,
     TriggerChanged,
+    UnknownPool,
     ValueTooLarge,
 )
 from ...actors.http.declaration import HttpTrigger
@@ -64,7 +65,7 @@ TRIES: Final = 3
 RUN: Final = "understudy-run"
 
 _SOON: Final = {"Retry-After": "1"}
-_UNAVAILABLE: Final = (NotRunning, SupervisorLost, StoreFull, AppFailed, TimeoutError)
+_UNAVAILABLE: Final = (NotRunning, SupervisorLost, StoreFull, AppFailed, UnknownPool, TimeoutError)
 
 
 def routes(context: WebContext) -> APIRouter:

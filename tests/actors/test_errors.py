@@ -27,6 +27,8 @@ SAMPLES: dict[str, Any] = {
     "name": "app:etl",
     "key": "reports/daily",
     "id": "0198f1c2-7b3e-7c11-9d1a-5f3c2b1a0e4d",
+    "pool": "gpu",
+    "pools": ["cpu", "gpu_large"],
     "messages": 10_000,
     "bytes": 1 << 26,
     "error": ErrorInfo("ValueError", "no", "Traceback …", {"pid": 7}),

@@ -14,12 +14,14 @@ from pathlib import Path
 import lmdb
 import pytest
 
+from understudy.actors.errors import StoreVersion
 from understudy.actors.state import State
 from understudy.storage import reindex, upgrades
 from understudy.storage.backup import backup, compact_offline
 from understudy.storage.batch import Batch
 from understudy.storage.check import check
 from understudy.storage.environment import Environment
+from understudy.storage.file import header
 from understudy.storage.file.header import inspect
 from understudy.storage.file.names import store_file
 from understudy.storage.reader import Reader
@@ -28,7 +30,7 @@ from understudy.storage.tables.failure_rows import has_failed, keys_of, share_of
 from understudy.storage.tables.index_rows import FACET_BYTES, ids_in
 from understudy.storage.tables.moves import Moves
 from understudy.storage.tables.record import Record
-from understudy.storage.tables.schema import OLDEST_SCHEMA, SCHEMA_VERSION, UPGRADE_ROW, Table
+from understudy.storage.tables.schema import OLDEST_SCHEMA, SCHEMA_VERSION, UPGRADE_ROW, Lane, Table
 from understudy.storage.upgrades import STEPS
 
 Program = Callable[..., subprocess.Popen[str]]
@@ -41,6 +43,10 @@ OLD = gzip.decompress((Path(__file__).parents[1] / "support" / "store_of_version
 #: A store of version 3: tasks that completed, failed and were cancelled, one that another task has started, one that
 #: waits for a retry, one delayed with a key and a message, one interrupted by a drain, and an actor.
 OLD_3 = gzip.decompress((Path(__file__).parents[1] / "support" / "store_of_version_3.gz").read_bytes())
+
+#: A store of version 4: tasks that completed and failed, one delayed, three at a limit of which one was interrupted,
+#: and a supervision tree with two children that were interrupted, too.
+OLD_4 = gzip.decompress((Path(__file__).parents[1] / "support" / "store_of_version_4.gz").read_bytes())
 
 #: The tables that came with version 4, and those of them that are made of the tasks' records.
 NEW_IN_4 = ("index", "counts", "events", "items", "attempts", "failures", "stats")
@@ -60,6 +66,14 @@ def old_3(home: Path) -> Path:
     """A home with a store of version 3."""
     home.mkdir(mode=0o700)
     store_file(home).write_bytes(OLD_3)
+    return home
+
+
+@pytest.fixture
+def old_4(home: Path) -> Path:
+    """A home with a store of version 4."""
+    home.mkdir(mode=0o700)
+    store_file(home).write_bytes(OLD_4)
     return home
 
 
@@ -429,3 +443,57 @@ def test_a_damaged_record_does_not_stop_the_upgrade(home: Path):
             transaction.put(ids[3], b"damaged", db=tasks)
     Environment(home, 1 << 20).close()
     assert sum(count for counts in facts_of(home)[1].values() for count in counts.values()) == 9
+
+
+# --- from 4 to 5 ---
+
+
+def with_number(rows: Rows, version: int) -> Rows:
+    return {**rows, "meta": {**rows["meta"], b"schema": b"%d" % version}}
+
+
+def test_from_4_to_5_only_the_number_changes(old_4: Path):
+    before = rows_of(old_4)
+    assert before["meta"][b"schema"] == b"4"
+    with Reader(old_4) as reader:
+        assert len(reader.records()) == 8, "it can be read before"
+    Environment(old_4, 1 << 20).close()
+    assert rows_of(old_4) == with_number(before, 5)
+    assert check(old_4).problems == []
+    assert {key[0] for key in rows_of(old_4)["live"]} >= {Lane.GATE, Lane.DELAYED}
+
+
+@pytest.mark.parametrize(("point", "version"), [("step", 4), ("begin_commit", 4), ("end_commit", 5)])
+def test_a_kill_between_4_and_5(old_4: Path, program: Program, point: str, version: int):
+    before = rows_of(old_4)
+    writer = program(
+        """
+        import os, signal, sys
+        from pathlib import Path
+        from understudy.storage import environment, upgrades
+
+        def die(*_):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        if sys.argv[2] == "step":
+            upgrades.STEPS[4] = die
+        else:
+            setattr(environment, sys.argv[2], die)
+        environment.Environment(Path(sys.argv[1]), 1 << 20)
+        """,
+        old_4,
+        point,
+    )
+    assert writer.wait(timeout=30) == -signal.SIGKILL
+    assert rows_of(old_4) == with_number(before, version)
+    Environment(old_4, 1 << 20).close()
+    assert rows_of(old_4) == with_number(before, 5)
+
+
+def test_a_program_of_version_4_refuses_lanes_that_it_does_not_know(old_4: Path, monkeypatch):
+    Environment(old_4, 1 << 20).close()
+    # What a program of version 4 knows.
+    monkeypatch.setattr(header, "_READABLE", {b"2", b"3", b"4"})
+    with pytest.raises(StoreVersion) as refused, Reader(old_4) as reader:
+        reader.records()
+    assert refused.value.found == 5

@@ -39,6 +39,7 @@ WHOLE = {
 }
 SECONDS = ("drain", "event_keep", "schedule_keep", "restarts_within", "start_timeout")
 POSITIVE = ("crash_window",)
+POOLS = ("pools", "pool_slots", "pool_env")
 
 
 def test_every_setting_is_checked_here():
@@ -46,6 +47,7 @@ def test_every_setting_is_checked_here():
         *WHOLE,
         *SECONDS,
         *POSITIVE,
+        *POOLS,
         "durability",
         "group",
         "traces",
@@ -109,6 +111,74 @@ def test_durability():
             Settings.of({"durability": bad})
 
 
+def test_pools():
+    settings = Settings.of(
+        {
+            "workers": 3,
+            "slots": 5,
+            "isolated": 7,
+            "pools": {"gpu": 1024, "io.v-2_x": 1},
+            "pool_slots": {"gpu": 1},
+            "pool_env": {"gpu": {"CUDA_VISIBLE_DEVICES": "", "_x1": "a=b"}},
+        }
+    )
+    assert settings.pool_names == (None, "gpu", "io.v-2_x")
+    assert [settings.workers_in(pool) for pool in settings.pool_names] == [3, 1024, 1]
+    assert [settings.slots_in(pool) for pool in settings.pool_names] == [5, 1, 5]
+    assert [settings.isolated_in(pool) for pool in settings.pool_names] == [7, 1024, 1]
+    assert settings.env_in("gpu") == {"CUDA_VISIBLE_DEVICES": "", "_x1": "a=b"}
+    assert settings.env_in(None) == settings.env_in("io.v-2_x") == {}
+    assert Settings.of({"pools": {f"p{n}": 1 for n in range(64)}}).pool_names[-1] == "p63"
+    assert Settings().pool_names == (None,)
+
+
+def test_the_settings_of_pools_are_copied():
+    given: dict[str, Any] = {"pools": {"gpu": 1}, "pool_env": {"gpu": {"A": "1"}}}
+    settings = Settings.of(given)
+    given["pools"]["gpu"] = 2
+    given["pool_env"]["gpu"]["A"] = "2"
+    assert settings == Settings.of({"pools": {"gpu": 1}, "pool_env": {"gpu": {"A": "1"}}})
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"pools": ["gpu"]}, "pools must map names of pools"),
+        ({"pools": {"gpu": 0}}, "workers of pool gpu"),
+        ({"pools": {"gpu": 1025}}, "workers of pool gpu"),
+        ({"pools": {"gpu": True}}, "workers of pool gpu"),
+        ({"pools": {"a b": 1}}, "the name of a pool"),
+        ({"pools": {None: 1}}, "workers="),
+        ({"pools": {f"p{n}": 1 for n in range(65)}}, "64 pools, not 65"),
+        ({"pool_slots": {"gpu": 1}}, "pool_slots names the pool 'gpu'"),
+        ({"pools": {"gpu": 1}, "pool_slots": {"gpu": 0}}, "slots of pool gpu"),
+        ({"pools": {"gpu": 1}, "pool_slots": 1}, "pool_slots must map"),
+        ({"pool_env": {"gpu": {"A": "1"}}}, "pool_env names the pool 'gpu'"),
+        ({"pools": {"gpu": 1}, "pool_env": {"gpu": ["A=1"]}}, "variables for pool gpu"),
+        ({"pools": {"gpu": 1}, "pool_env": {"gpu": {"A=": "1"}}}, "'A='"),
+        ({"pools": {"gpu": 1}, "pool_env": {"gpu": {"": "1"}}}, "''"),
+        ({"pools": {"gpu": 1}, "pool_env": {"gpu": {"1A": "1"}}}, "'1A'"),
+        ({"pools": {"gpu": 1}, "pool_env": {"gpu": {"UNDERSTUDY_COOKIE": "1"}}}, "UNDERSTUDY_"),
+        ({"pools": {"gpu": 1}, "pool_env": {"gpu": {"A": 1}}}, "the variable A"),
+        ({"pools": {"gpu": 1}, "pool_env": {"gpu": {"A": "b\0"}}}, "the variable A"),
+        ({"pools": {"gpu": 1}, "pool_env": {"gpu": {"A": "\udc80"}}}, "the variable A"),
+        ({"pools": {"gpu": 1}, "pool_env": {"gpu": {"A": "x" * 32768}}}, "more than 32,768 characters"),
+    ],
+)
+def test_pools_that_are_refused(given: dict[str, Any], why: str):
+    with pytest.raises(InvalidOption, match=why):
+        Settings.of(given)
+
+
+def test_the_values_of_variables_are_told_to_nobody():
+    settings = Settings.of({"pools": {"gpu": 1}, "pool_env": {"gpu": {"KEY": "secret"}}})
+    assert "secret" not in str(settings.told())
+    assert settings.told().keys() == settings.pack().keys()
+    with pytest.raises(InvalidOption) as refused:
+        Settings.of({"pools": {"gpu": 1}, "pool_env": {"gpu": {"KEY": "secret\0"}}})
+    assert "secret" not in str(refused.value)
+
+
 def test_none_means_the_default():
     assert Settings.of(dict.fromkeys((field.name for field in fields(Settings)), None)) == Settings()
 
@@ -119,7 +189,13 @@ def test_an_unknown_one_is_named_with_those_there_are():
 
 
 def test_they_travel_as_plain_data():
-    changed: dict[str, Any] = {"workers": 3, "drain": 1.5, "durability": "os"}
+    changed: dict[str, Any] = {
+        "workers": 3,
+        "drain": 1.5,
+        "durability": "os",
+        "pools": {"gpu": 2},
+        "pool_env": {"gpu": {"A": "b"}},
+    }
     packed = msgpack.unpackb(msgpack.packb(Settings.of(changed).pack()))
     assert Settings.of(packed) == Settings.of(changed)
 

@@ -96,12 +96,13 @@ class PaperTransport(asyncio.Transport):
 class Puppet:
     """A worker of which only the channel is real."""
 
-    def __init__(self, stage: Room, number: int, *, alone: bool = False) -> None:
+    def __init__(self, stage: Room, number: int, *, alone: bool = False, pool: str | None = None) -> None:
         self.seat = WorkerSeat(
             number,
             lambda seat: LocalChannel(stage.settings, seat, stage.killed.append),
             stage.attempts,
             alone=alone,
+            pool=pool,
         )
         assert isinstance(self.seat.channel, LocalChannel)
         self.channel = self.seat.channel
@@ -111,7 +112,7 @@ class Puppet:
         self._decoder = Decoder(1 << 20)
         self.orders: list[tuple[Any, ...]] = []
         #: Tasks that it was told to run and has neither begun nor dropped, by lane.
-        self.queues: dict[int, list[Assignment]] = {Lane.SYNC: [], Lane.ASYNC: []}
+        self.queues: dict[int, list[Assignment]] = {Lane.SYNC: [], Lane.ASYNC: [], Lane.RUN: []}
 
     def read(self) -> list[tuple[Any, ...]]:
         """The orders since the last call. RUN and DROP are carried out, and drops confirmed."""
@@ -183,14 +184,20 @@ class PaperPool:
         self.app_ready.set()
         self.app_error: AppFailed | None = None
         self.wanted: list[int] = []
+        self.wanted_in: list[str | None] = []
         self.retired: list[WorkerSeat] = []
         self.modules: list[str] = []
 
-    def idle_isolated(self) -> list[WorkerSeat]:
-        return [seat for seat in self.seats if seat.alone and seat.takes(Lane.SYNC) and not seat.tasks]
+    def idle_isolated(self, pool: str | None = None) -> list[WorkerSeat]:
+        return [
+            seat
+            for seat in self.seats
+            if seat.alone and seat.pool == pool and seat.takes(Lane.SYNC) and not seat.tasks
+        ]
 
-    def want_isolated(self, count: int) -> None:
+    def want_isolated(self, count: int, pool: str | None = None) -> None:
         self.wanted.append(count)
+        self.wanted_in.append(pool)
 
     def settle(self, seat: WorkerSeat) -> None:
         """Does nothing: no worker is replaced here."""
@@ -230,9 +237,9 @@ class Room:
         for _ in range(workers):
             self.hire()
 
-    def hire(self, *, alone: bool = False) -> Puppet:
+    def hire(self, *, alone: bool = False, pool: str | None = None) -> Puppet:
         """Add a worker."""
-        puppet = Puppet(self, len(self.workers) + 1, alone=alone)
+        puppet = Puppet(self, len(self.workers) + 1, alone=alone, pool=pool)
         self.workers.append(puppet)
         self.pool.seats.append(puppet.seat)
         self.turn()

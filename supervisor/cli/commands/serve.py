@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, Final
 
@@ -27,7 +27,7 @@ from ..command import command
 from ..display import screen
 from ..exit_codes import ExitCode
 from ..notify import Notifier
-from ..params import DURATION, SIZE
+from ..params import DURATION, POOL_VALUE, POOL_VARIABLE, SIZE
 from ..reloader import Reloader
 from ..session import current
 from ..source_files import SourceFiles
@@ -64,6 +64,36 @@ def web_option(name: str, metavar: str, help: str, *, many: bool = False) -> Cal
     )
 
 
+def pool_option(
+    name: str, field: str, kind: click.ParamType[Any], metavar: str, help: str
+) -> Callable[..., Any]:
+    """An option about pools, which may be given several times, or by an environment variable with spaces between."""
+    variable = f"UNDERSTUDY_{name.removeprefix('--').replace('-', '_').upper()}"
+    return click.option(
+        name,
+        field,
+        type=kind,
+        metavar=metavar,
+        multiple=True,
+        envvar=variable,
+        callback=lambda _ctx, _param, given: pools_of(name, given),
+        help=f"{help} May be given several times.  [${variable}; default: none]",
+    )
+
+
+def pools_of(option: str, given: Sequence[tuple[Any, ...]]) -> dict[str, Any]:
+    """What was given of each pool: a number, or its variables. UsageError if it was given twice."""
+    found: dict[str, Any] = {}
+    for pool, *rest in given:
+        *name, value = rest
+        of = found.setdefault(pool, {}) if name else found
+        key = name[0] if name else pool
+        if key in of:
+            raise click.UsageError(f"{option} is given twice for {':'.join([pool, *name])}")
+        of[key] = value
+    return found
+
+
 @command("serve")
 @click.argument("apps", metavar="APP...", nargs=-1, required=True)
 @click.option(
@@ -91,6 +121,21 @@ def web_option(name: str, metavar: str, help: str, *, many: bool = False) -> Cal
     "Runs of HTTP requests that may work in one worker at once, in addition.",
 )
 @setting("isolated", click.IntRange(1, 1024), "Additional workers for tasks that need a worker of their own.")
+@pool_option("--pool", "pools", POOL_VALUE, "POOL=N", "Additional workers for the tasks of this pool alone.")
+@pool_option(
+    "--pool-slots",
+    "pool_slots",
+    POOL_VALUE,
+    "POOL=N",
+    "Sync tasks that may work at once in one worker of this pool, instead of --slots.",
+)
+@pool_option(
+    "--pool-env",
+    "pool_env",
+    POOL_VARIABLE,
+    "POOL:NAME=VALUE",
+    "A variable of the environment of this pool's workers.",
+)
 @setting("containers", click.IntRange(1, 1024), "Container tasks that may run at once; others stay queued.")
 @setting("drain", DURATION, "Time that running tasks get to stop after SIGTERM.", "TIME", "30s")
 @setting(
@@ -260,7 +305,7 @@ class Served(Supervisor):
         if not names:
             log.warning("the app declares no tasks with @task: is it the right module?")
         home = escape.one_line(self._home.path)
-        line = ready_line(home, os.getpid(), self._settings.worker_count, names)
+        line = ready_line(home, os.getpid(), self._settings.worker_count, names, self._settings.pools)
         self._notifier.ready(line)
         try:
             screen.line(line)
@@ -289,12 +334,13 @@ class Served(Supervisor):
         super().stop(now)
 
 
-def ready_line(home: str, pid: int, workers: int, names: list[str]) -> str:
+def ready_line(home: str, pid: int, workers: int, names: list[str], pools: Mapping[str, int]) -> str:
     """The line that says that the supervisor serves."""
     shown = [escape.one_line(name) for name in names[:NAMES_SHOWN]]
     more = len(names) - len(shown)
     listed = ", ".join([*shown, *([f"{more} more"] if more else [])]) or "none"
-    return f"serving {home} (pid {pid}, {workers} worker{'s' * (workers != 1)}); tasks: {listed}"
+    own = "".join(f", {count} in pool {pool}" for pool, count in pools.items())
+    return f"serving {home} (pid {pid}, {workers} worker{'s' * (workers != 1)}{own}); tasks: {listed}"
 
 
 def set_up_logging(level: str) -> None:

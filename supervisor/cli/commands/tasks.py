@@ -243,6 +243,10 @@ def waits_for(record: TaskRecord) -> tuple[str | None, str]:
         return "room", ""
     if record.waits_for == "code" or (record.actor is not None and record.task in tree["waits_for_code"]):
         return absence(tree, record.task)
+    if record.waits_for == "pool" or (record.actor is not None and record.task in tree["waits_for_pool"]):
+        return "pool", f"{record.pool}; it has {', '.join(tree['pools']) or 'none'}"
+    if record.waits_for == "slot" and record.pool is not None:
+        return "slot", f"on a worker of pool {record.pool}"
     if record.waits_for == "limit":
         return _at_limit(record.id)
     return record.waits_for, ""

@@ -47,6 +47,8 @@ def remarks(live: Mapping[str, Any]) -> list[str]:
     told = [text for name, text in states.items() if live[name]]
     if absent := sum(live["waits_for_code"].values()):
         told.append(f"{absent:,} tasks wait for code")
+    if absent := sum(live["waits_for_pool"].values()):
+        told.append(f"{absent:,} tasks wait for a pool")
     return told
 
 
@@ -61,6 +63,7 @@ def _worker(worker: Mapping[str, Any], gauges: Mapping[int, ProcessUsage], now: 
     extra = gauges.get(worker["pid"], _NOTHING).processes - 1
     for is_so, text in (
         (extra > 0, f"{extra} child process{'es' if extra > 1 else ''}"),
+        (worker["pool"] is not None, f"pool {worker['pool']}"),
         (worker["alone"], "for one task"),
         (worker["retiring"], "retiring"),
     ):
@@ -205,9 +208,16 @@ def _workers(live: Mapping[str, Any], gauges: Mapping[int, ProcessUsage], now: f
             f"{worker['parked']:,}",
             f"{worker['actor_count']:,}",
             f"{worker['done']:,}",
-            Text("retiring" if worker["retiring"] else "for one task" if worker["alone"] else "", "dim"),
+            Text(_role(worker), "dim"),
         )
     return table
+
+
+def _role(worker: Mapping[str, Any]) -> str:
+    """What sets a worker apart from others."""
+    pool = f"pool {worker['pool']}" if worker["pool"] is not None else ""
+    special = "retiring" if worker["retiring"] else "for one task" if worker["alone"] else ""
+    return ", ".join(filter(None, (pool, special)))
 
 
 def _running(rows: list[tuple[Any, Any]], progress: Mapping[str, str], width: int, now: float) -> Table:

@@ -209,6 +209,7 @@ def _facts(record: TaskRecord, now: float, waits_for: str | None, why: str) -> l
         ("ran", _ran(record, now)),
         ("waits for", task_text.waits(waits_for or record.waits_for, why)),
         ("next attempt", when(None if record.ended_already else record.next_attempt, now)),
+        ("pool", record.pool),
         ("worker", str(record.worker_pid or "") if record.state is State.RUNNING else None),
         ("progress", None if record.progress is None else task_text.progress(record.progress)),
         ("checkpoint", _checkpoint(record, now)),

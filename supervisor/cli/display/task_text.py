@@ -29,6 +29,7 @@ WAITS: Final = {
     "unique": "the end of the task that has the same unique key",
     "code": "its code: the app does not declare it",
     "tree": "its supervision tree, which starts it again",
+    "pool": "its pool: the supervisor does not have it",
     "import": "its code, which cannot be imported now and is tried again",
     "room": "room on the disk",
     "supervisor": "a supervisor: none serves this home",
@@ -83,6 +84,8 @@ def detail(record: TaskRecord, now: float) -> str:
         parts.append(f"due in {units.duration(record.next_attempt - now)}")
     if record.waits_for == "code":
         parts.append("waits for code")
+    if record.waits_for == "pool":
+        parts.append(f"waits for pool {record.pool}, which the supervisor does not have")
     if record.state is State.RUNNING and record.cancel_requested:
         parts.append("asked to stop")
     if record.progress is not None and not record.ended_already:

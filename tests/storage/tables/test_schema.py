@@ -55,7 +55,7 @@ def test_the_names_of_tables_and_lanes_stay_what_is_on_disk():
             "meta",
         ]
     )
-    assert list(Lane) == [*range(12)]
+    assert list(Lane) == [*range(14)]
 
 
 @given(st.sampled_from(Lane), SEQS, IDS)

@@ -21,6 +21,7 @@ from understudy.actors.state import TERMINAL, State
 from understudy.actors.task.handles import Progress
 from understudy.storage.tables.actor_rows import DeadLetterRow
 from understudy.storage.tables.record import Record
+from understudy.storage.tables.schema import Lane, pool_sort
 from understudy.supervisor.client.views import attributes_of, dead_letter, ended_error, value_of, view
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -47,6 +48,7 @@ def test_every_field_of_a_full_record():
     record.started, record.ended, record.cancel, record.closed = 2.0, 3.0, True, True
     record.tries, record.tree, record.unique = 4, "shop/a", "jobs:f\0k"
     record.trace = TRACE
+    record.pool = "gpu"
     record.kind, record.trigger = "event", {"event_id": "e/1", "event": "order.paid"}
     record.error, record.progress, record.checkpoint = ROW, (1.0, 4.0, "a quarter"), (2.5, 100)
     # As it comes back from disk.
@@ -91,6 +93,7 @@ def test_every_field_of_a_full_record():
         "tree": "shop/a",
         "unique_key": "k",
         "trace": TRACE,
+        "pool": "gpu",
     }
     assert seen.progress == Progress(1.0, 4.0, "a quarter")
     assert seen.error == ErrorInfo(*ROW)
@@ -151,3 +154,19 @@ def test_attributes_are_read_with_their_version():
     for damaged in (b"", b"\xc1", msgpack.packb(7), msgpack.packb((1, 2, 3)), msgpack.packb((1, b"\xc1"))):
         with pytest.raises(InvalidValue):
             attributes_of(damaged)
+
+
+@pytest.mark.parametrize(
+    ("place", "waits_for"),
+    [
+        ((Lane.SYNC, 100), "slot"),
+        ((Lane.POOL, pool_sort("gpu", Lane.SYNC) + 100), "slot"),
+        ((Lane.POOL, pool_sort("gpu", Lane.ALONE) + 200), "worker"),
+        ((Lane.NO_POOL, 7), "pool"),
+        ((Lane.RUNNING, 0), None),
+    ],
+)
+def test_what_a_task_of_a_pool_waits_for(place: tuple[int, int], waits_for: str | None):
+    record = Record(id := new_id(), "task", 5.0, id)
+    record.place, record.pool = place, "gpu"
+    assert view(record).waits_for == waits_for

@@ -71,7 +71,7 @@ def test_a_queue_that_does_not_move_delays_nobody_for_long(home: Path, monkeypat
         async with crowded(home, monkeypatch, moves=False) as (it, wire):
             await wire.send((Ask.START, 1, rows(MANY)))
             assert await wire.answer(1) == (Answer.OK, 1, None)
-            assert it.table.queues.crowded
+            assert it.table.queues.crowded(None)
 
     asyncio.run(story())
 
@@ -84,7 +84,7 @@ def test_a_queue_that_moves_and_stays_long_delays_nobody_for_ever(
             monkeypatch.setattr(requests, "LOOKS", 5)
             await wire.send((Ask.START, 1, rows(MANY)))
             assert await wire.answer(1) == (Answer.OK, 1, None)
-            assert it.table.queues.crowded
+            assert it.table.queues.crowded(None)
 
     asyncio.run(story())
 
@@ -98,7 +98,7 @@ def test_few_tasks_and_slow_tasks_are_acknowledged_at_once(
             learn_pace(it.attempts.paces, "quick", seconds)
             await wire.send((Ask.START, 1, rows(count)))
             assert await wire.answer(1) == (Answer.OK, 1, None)
-            assert it.table.queues.crowded
+            assert it.table.queues.crowded(None)
 
     asyncio.run(story())
 

@@ -9,6 +9,7 @@ import pytest
 
 from understudy import Fail, InvalidOption, Limit, Rate, receive, sleep, task
 from understudy.supervisor.kit.world import World
+from understudy.supervisor.settings import Settings
 from understudy.supervisor.tasks import gate as gate_module
 from understudy.testing import InlineRuntime
 
@@ -286,6 +287,22 @@ def test_few_tasks_are_let_in_ahead(rt: InlineRuntime, monkeypatch: pytest.Monke
     rt.settle()
     list(rt.results(infos, timeout=100))
     assert len(begun()) == 60
+
+
+def test_a_task_whose_pool_is_gone_holds_no_place():
+    with InlineRuntime(pools={"gpu": 1}) as rt:
+        CLOCK[:] = [rt]
+        first = rt.start(gate_one.options(pool="gpu"), "a", 100.0)
+        more = rt.start_many(gate_one.options(pool="gpu"), [("b", 1.0), ("c", 1.0)])
+        rt.settle()
+        assert [info.status().waits_for for info in more] == ["limit", "limit"]
+        rt._settings = Settings.of({"workers": 1})
+        rt.crash()
+        assert {info.status().waits_for for info in (first, *more)} == {"pool"}
+        assert rt.run(gate_one, "d", 1.0, timeout=10) == "d"
+        rt._settings = Settings.of({"workers": 1, "pools": {"gpu": 1}})
+        rt.crash()
+        assert list(rt.results((first, *more), timeout=1_000)) == ["a", "b", "c"]
 
 
 def test_a_key_for_a_task_without_a_limit_is_refused(rt: InlineRuntime):

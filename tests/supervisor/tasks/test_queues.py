@@ -190,4 +190,4 @@ def test_what_was_running_is_queued_again_by_the_next_supervisor(home: Path):
 
 def test_every_lane_is_a_line_or_runs():
     waiting = {Lane.DELAYED, Lane.CODE, Lane.IDLE, Lane.RUNNING, Lane.HELD, Lane.GATE, Lane.BOX}
-    assert {*READY} | waiting == set(Lane)
+    assert {*READY, Lane.POOL, Lane.NO_POOL} | waiting == set(Lane)

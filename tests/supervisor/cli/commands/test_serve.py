@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 import signal
 import socket
@@ -228,10 +229,63 @@ def test_what_is_logged_is_escaped_and_the_journal_has_its_own_clock(stage: Stag
 
 
 def test_the_line_lists_a_few_tasks_and_counts_the_rest():
-    assert ready_line("/h", 7, 2, [f"a:{n}" for n in range(7)]) == (
+    assert ready_line("/h", 7, 2, [f"a:{n}" for n in range(7)], {}) == (
         "serving /h (pid 7, 2 workers); tasks: a:0, a:1, a:2, a:3, a:4, 2 more"
     )
-    assert ready_line("/h", 7, 1, []).endswith("tasks: none")
+    assert ready_line("/h", 7, 1, [], {}).endswith("tasks: none")
+    assert (
+        ready_line("/h", 7, 1, ["a:b"], {"gpu": 2})
+        == "serving /h (pid 7, 1 worker, 2 in pool gpu); tasks: a:b"
+    )
+
+
+def test_pools_come_from_options_and_from_the_environment(stage: Stage):
+    stage.write(
+        """
+        import os
+        from understudy import task
+        @task(pool="gpu")
+        def device(): return [os.environ["DEVICE"], os.environ["MORE"]]
+        @task(pool="io")
+        def plain(): return os.environ.get("DEVICE")
+        """,
+        "pooled",
+    )
+    process, line = stage.serve(
+        *("--pool-slots", "gpu=1", "--pool-env", "gpu:DEVICE=3", "--pool-env", "gpu:MORE=a=b"),
+        app="pooled",
+        UNDERSTUDY_POOL="gpu=1 io=1",
+    )
+    assert "1 in pool gpu, 1 in pool io" in line
+    assert json.loads(stage("run", "pooled:device", "--json").out) == ["3", "a=b"]
+    assert json.loads(stage("run", "pooled:plain", "--json").out) is None
+    assert json.loads(stage("run", "--pool", "gpu", "pooled:plain", "--json").out) == "3"
+    refused = stage("start", "--pool", "gpx", "pooled:plain")
+    assert refused.code == ExitCode.NOT_FOUND
+    assert "pool 'gpx'" in refused.err
+    assert "pool gpu" in stage("top", "-n", "1").out
+    process.terminate()
+    process.communicate(timeout=15)
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (["--pool", "gpu"], "is not POOL=N"),
+        (["--pool", "gpu=x"], "is not POOL=N"),
+        (["--pool", "gpu=0"], "workers of pool gpu"),
+        (["--pool", "gpu=1", "--pool", "gpu=2"], "twice for gpu"),
+        (["--pool-env", "gpu:A=1"], "not among pools="),
+        (["--pool", "gpu=1", "--pool-env", "A=1"], "is not POOL:NAME=VALUE"),
+        (["--pool", "gpu=1", "--pool-env", "gpu:A=1", "--pool-env", "gpu:A=2"], "twice for gpu:A"),
+    ],
+)
+def test_pools_that_are_refused(stage: Stage, options: list[str], why: str):
+    refused = stage.shell("serve", "app", *options)
+    assert refused.code == ExitCode.USAGE
+    assert why in refused.err
+    assert "=2" not in refused.err
+    assert not stage.home.exists()
 
 
 def test_an_app_without_tasks_is_served_with_a_warning(stage: Stage):

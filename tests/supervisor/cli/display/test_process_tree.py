@@ -32,6 +32,7 @@ def live(**fields: Any) -> dict[str, Any]:
         "pid": 12,
         "started": NOW - 7200,
         "alone": False,
+        "pool": None,
         "retiring": False,
         "done": 1234,
         "task_count": 60,
@@ -52,6 +53,8 @@ def live(**fields: Any) -> dict[str, Any]:
         "tasks_declared": ["app:x"],
         "disk_full": False,
         "waits_for_code": {},
+        "waits_for_pool": {},
+        "pools": {},
         "not_imported": {},
         "waits_for_room": False,
         "workers": [worker, starting],
@@ -138,3 +141,19 @@ def test_top_counts_idle_actors_by_themselves():
     # On disk: one task runs and four are queued, and the two actors at work are idle as well.
     text = shown(process_tree.page(actors, GAUGES, {}, (5, 1002), None, (160, 40), NOW), 160)
     assert "3 running, 4 queued, 1,000 idle\n" in text
+
+
+def test_the_pool_of_a_worker_is_shown_and_tasks_without_theirs_are_counted():
+    pooled = live()
+    pooled["workers"] = [
+        {**pooled["workers"][0], "pool": "gpu"},
+        {**pooled["workers"][0], "pool": "io", "alone": True},
+    ]
+    pooled["waits_for_pool"] = {"app:x": 3, "app:y": 1}
+    text = shown(process_tree.tree(pooled, GAUGES, {}, NOW), 200)
+    assert "pool gpu" in text
+    assert "pool io  for one task" in text
+    assert "4 tasks wait for a pool" in text
+    text = shown(process_tree.page(pooled, GAUGES, {}, (60, 0), None, (120, 40), NOW), 120)
+    assert "pool gpu" in text
+    assert "pool io, for one task" in text
