@@ -27,7 +27,7 @@ BENCH_ARGS ?=
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo vendor pages test torture cycle actors trees schedules load fuzz lint format bench bench-peers performance dist clean
+.PHONY: help demo api vendor pages test torture cycle actors trees schedules load fuzz lint format bench bench-peers performance dist clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
@@ -38,6 +38,9 @@ demo: $(STAMP) ## index Python's standard library while two workers and the supe
 # Not `python -m pytest`: that puts the root on sys.path, where actors/ is a package of that name.
 test: $(STAMP) ## run the tests; TESTS= picks some, PYTEST_ARGS= passes options on
 	$(BIN)/pytest --numprocesses $(JOBS) --dist worksteal $(PYTEST_ARGS) $(TESTS)
+
+api: $(STAMP) ## let Schemathesis make API_EXAMPLES= requests of each of the API's operations
+	API_EXAMPLES=$(API_EXAMPLES) API_TIMEOUT=7200 $(BIN)/pytest -q tests/supervisor/web/api/test_openapi.py
 
 fuzz: $(STAMP) ## bytes from nowhere for FUZZ_SECONDS= from SEED= on, and damaged files; guided by coverage if atheris is there
 	$(BIN)/python tests/torture/fuzz.py --seconds $(FUZZ_SECONDS) --seed $(SEED)

@@ -44,6 +44,22 @@ UNTESTED = {
     "supervisor/web/audit.py": "tests/supervisor/web/test_identity.py",
     "supervisor/web/context.py": "tests/supervisor/web: every request there has one",
     "supervisor/web/api/call.py": "tests/supervisor/web/api: every request there is one",
+    **{
+        f"supervisor/web/api/{noun}.py": "tests/scenarios/test_api.py: every noun there"
+        for noun in (
+            "access",
+            "actors",
+            "bulk",
+            "events",
+            "health",
+            "limits",
+            "schedules",
+            "stats",
+            "streams",
+            "system",
+            "trees",
+        )
+    },
     "supervisor/web/api/models.py": "tests/supervisor/web/api/test_openapi.py: the document is made of them",
     "supervisor/client/retrying.py": "tests/supervisor/web/api/test_task_actions.py: the retries with a key there",
     "supervisor/web/server.py": "tests/supervisor/web: every request there comes to it",

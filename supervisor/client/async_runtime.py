@@ -54,6 +54,7 @@ class _OnLoop(Runtime):
             self._bulk,
             self._access,
             self._actors,
+            self._reader,
             self._call_timeout,
         ) = (
             runtime._client,
@@ -63,6 +64,7 @@ class _OnLoop(Runtime):
             runtime._bulk,
             runtime._access,
             runtime._actors,
+            runtime._reader,
             runtime._call_timeout,
         )
 

@@ -16,7 +16,7 @@ from ....actors.access import Role
 from ....actors.task.handles import TaskRecord
 from ...client.async_runtime import AsyncRuntime
 from ...client.store_look import StoreLook
-from ...text import value_json
+from ...text import units, value_json
 from ..context import WebContext, context_of
 from ..identity import Identity, identify, needs, needs_all
 from ..problems import Refused
@@ -112,6 +112,14 @@ async def known_fields(request: Request) -> None:
             raise Refused(
                 422, f"{name!r:.100} is no field of this address: it takes {', '.join(known) or 'none'}"
             )
+
+
+def moment(field: str, text: str) -> float:
+    """A time in a request, in seconds since the epoch. Raises Refused."""
+    try:
+        return units.parse_moment(text)
+    except ValueError as error:
+        raise Refused(400, f"{field}: {error}") from error
 
 
 class KnownFirst(APIRoute):

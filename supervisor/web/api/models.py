@@ -27,7 +27,7 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-def answer(name: str, says: str, **members: Any) -> Model:
+def answer(name: str, says: str, /, **members: Any) -> Model:
     """The model of an object with these members: types, or pairs of a type and a default for what may be left out."""
     made: Any = {field: kind if isinstance(kind, tuple) else (kind, ...) for field, kind in members.items()}
     model: Model = create_model(name, __config__=_EXACT, __doc__=says, **made)
@@ -35,7 +35,7 @@ def answer(name: str, says: str, **members: Any) -> Model:
 
 
 def answer_of(
-    name: str, kind: Any, *, times: Collection[str] = (), without: Collection[str] = (), **more: Any
+    name: str, kind: Any, /, *, times: Collection[str] = (), without: Collection[str] = (), **more: Any
 ) -> Model:
     """The model of what `documents` makes of a dataclass. `more` are further members, or others for the same name."""
     hints = get_type_hints(kind, include_extras=True)

@@ -13,17 +13,45 @@ from starlette.types import Receive, Scope, Send
 
 from ..context import WebContext
 from ..problems import Refused
-from . import task_actions, tasks
+from . import (
+    access,
+    actors,
+    bulk,
+    events,
+    health,
+    limits,
+    schedules,
+    stats,
+    streams,
+    system,
+    task_actions,
+    tasks,
+    trees,
+)
 from .call import Read, json_answer
 from .openapi import openapi
 
 #: The routers of the nouns.
-NOUNS: Final = (tasks.router, task_actions.router)
+NOUNS: Final = (
+    tasks.router,
+    task_actions.router,
+    actors.router,
+    streams.router,
+    events.router,
+    schedules.router,
+    stats.router,
+    system.router,
+    trees.router,
+    limits.router,
+    bulk.router,
+    access.router,
+)
 
 
 def routes(context: WebContext) -> APIRouter:
     """The API's routes. They come before those that take every path."""
     router = APIRouter()
+    router.include_router(health.router)
     for noun in NOUNS:
         router.include_router(noun)
     made: dict[str, Any] = {}
@@ -55,8 +83,12 @@ class Elsewhere:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
-        there = [route for route in flat([scope["app"]]) if route.matches(scope)[0] is Match.PARTIAL]
-        methods = sorted({method for route in there for method in getattr(route, "methods", None) or ()})
+        there: list[Any] = [
+            route for route in flat([scope["app"]]) if route.matches(scope)[0] is Match.PARTIAL
+        ]
+        # The first one is the most exact: a key or a path may take what stands behind it as well.
+        same = [route for route in there if route.path == there[0].path]
+        methods = sorted({method for route in same for method in route.methods or ()})
         path = Request(scope).url.path
         if methods:
             raise Refused(405, f"{path} takes {', '.join(methods)}", {"Allow": ", ".join(methods)})

@@ -14,9 +14,9 @@ from ....actors.task.declaration import Task
 from ....actors.task.handles import TaskInfo, TaskRecord
 from ....actors.task.options import OnConflict, Options
 from ...client.retrying import retry_once
-from ...text import documents, units
+from ...text import documents
 from ..problems import Refused
-from .call import PATIENCE, Call, Id, Key, Run, json_answer, router_of
+from .call import PATIENCE, Call, Id, Key, Run, json_answer, moment, router_of
 from .models import Body, answer
 
 MOST_MESSAGES: Final = 1_000
@@ -105,7 +105,7 @@ async def start(call: Run, body: Start, key: Key = None) -> Response:
         if getattr(body, name) is not None:
             options[name] = getattr(body, name)
     if body.at is not None:
-        options["at"] = _moment(body.at)
+        options["at"] = moment("at", body.at)
     if key is not None:
         options |= {"key": key, "on_ended": body.on_ended}
     task = Task.named(body.task)
@@ -125,13 +125,6 @@ async def _started(
         # Whoever knows a key must not learn of tasks that it may not see.
         raise Refused(409, f"the key {task.launch.key!r} is that of a task with another name")
     return info
-
-
-def _moment(text: str) -> float:
-    try:
-        return units.parse_moment(text)
-    except ValueError as error:
-        raise Refused(400, f"at: {error}") from error
 
 
 @router.post("/tasks/{id}/messages", status_code=204)

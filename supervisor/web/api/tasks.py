@@ -14,6 +14,7 @@ from ....actors.state import State
 from ....actors.task.handles import TaskRecord
 from ....actors.task.outcomes import TaskAttempt
 from ....actors.task.stack import TaskStack
+from ...client.pages import SearchPage
 from ...client.views import ended_error
 from ...text import documents, units
 from .call import MOST_LISTED, PATIENCE, After, Id, Limit, Read, json_answer, router_of
@@ -72,15 +73,17 @@ def search(
 
     A page takes at most about 50 ms: it may have fewer tasks than `limit`, and `next` nevertheless.
     """
-    page = call.look.search(q, limit=limit, after=after, sees=call.sees)
-    return json_answer(
-        {
-            "tasks": [documents.task(record) for record in page],
-            "next": page.cursor,
-            "stopped": page.stopped,
-            "looked_back_to": units.iso(page.looked_back_to),
-        }
-    )
+    return json_answer(page_of(call.look.search(q, limit=limit, after=after, sees=call.sees)))
+
+
+def page_of(page: SearchPage) -> dict[str, Any]:
+    """A page of a search."""
+    return {
+        "tasks": [documents.task(record) for record in page],
+        "next": page.cursor,
+        "stopped": page.stopped,
+        "looked_back_to": units.iso(page.looked_back_to),
+    }
 
 
 @router.get("/tasks/{id}", response_model=SHOWN)
