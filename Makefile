@@ -15,6 +15,7 @@ JOBS ?= auto
 PYTEST_ARGS ?=
 # Seconds that `make fuzz` goes on.
 FUZZ_SECONDS ?= 60
+API_EXAMPLES ?= 200
 # How long `make torture` and `make load` go on, how often `make cycle` does it, and what they draw their decisions from.
 MINUTES ?= 5
 SEED ?= 1

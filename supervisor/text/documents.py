@@ -5,9 +5,10 @@ Times are ISO 8601 in UTC, except in the sums that `as_dict` alone makes, such a
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from ...actors.ids import id_text
 from . import units
 
 if TYPE_CHECKING:
@@ -42,6 +43,21 @@ def started(info: TaskInfo[Any]) -> dict[str, Any]:
     """A task that was just started."""
     names = ("id", "stream_id", "task", "origin_run", "existing")
     return {name: getattr(info, name) for name in names}
+
+
+def ties(
+    linked_to: str | None,
+    linked: Iterable[bytes],
+    monitors: Iterable[bytes],
+    monitored_by: Iterable[bytes],
+) -> dict[str, Any]:
+    """The links and monitors of a task."""
+    return {
+        "linked_to": linked_to,
+        "linked": [id_text(id) for id in linked],
+        "monitors": [id_text(id) for id in monitors],
+        "monitored_by": [id_text(id) for id in monitored_by],
+    }
 
 
 def attempt(run: TaskAttempt) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from ....actors.state import State
 from ....actors.task.handles import Progress, TaskRecord
 from ....actors.task.trigger import TASK
 from ....storage.tie_reader import LISTED, Ties
-from ...text import escape, units
+from ...text import documents, escape, units
 
 #: Characters of an id that lists show: its last group. The first ones tell the time, so ids of one minute share them.
 ID_SHOWN: Final = 12
@@ -134,12 +134,9 @@ def ties(record: TaskRecord, linked: bool, found: Ties) -> list[tuple[str, str]]
 
 def ties_document(record: TaskRecord, linked: bool, found: Ties) -> dict[str, Any]:
     """The same for --json."""
-    return {
-        "linked_to": record.origin_run if linked else None,
-        "linked": [id_text(id) for id in found.children],
-        "monitors": [id_text(id) for id in found.monitors],
-        "monitored_by": [id_text(id) for id in found.watchers],
-    }
+    return documents.ties(
+        record.origin_run if linked else None, found.children, found.monitors, found.watchers
+    )
 
 
 def _some(ids: Sequence[bytes]) -> str:

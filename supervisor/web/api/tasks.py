@@ -10,6 +10,7 @@ from fastapi import Query
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
+from ....actors.ids import id_bytes
 from ....actors.state import State
 from ....actors.task.handles import TaskRecord
 from ....actors.task.outcomes import TaskAttempt
@@ -17,7 +18,7 @@ from ....actors.task.stack import TaskStack
 from ...client.pages import SearchPage
 from ...client.views import ended_error
 from ...text import documents, units
-from .call import MOST_LISTED, PATIENCE, After, Id, Limit, Read, json_answer, router_of
+from .call import MOST_LISTED, PATIENCE, After, Call, Id, Limit, Read, json_answer, router_of
 from .models import TIME, answer, answer_of, many
 
 MOST_WAIT: Final = 60.0
@@ -41,6 +42,10 @@ SHOWN: Final = answer_of(
     without=("arguments",),
     attempts=many(ATTEMPT),
     attempts_dropped=int,
+    linked_to=str | None,
+    linked=list[str],
+    monitors=list[str],
+    monitored_by=list[str],
     args=list[Any],
     kwargs=dict[str, Any],
     result=(Any, None),
@@ -96,12 +101,20 @@ def show(call: Read, id: Id) -> Response:
         **documents.task(record),
         "attempts": [documents.attempt(run) for run in runs],
         "attempts_dropped": runs.dropped,
+        **_ties(call, record),
         "args": args,
         "kwargs": kwargs,
     }
     if record.state in (State.COMPLETED, State.CANCELLED):
         shown["result"] = call.look.result(id)
     return json_answer(shown)
+
+
+def _ties(call: Call, record: TaskRecord) -> dict[str, Any]:
+    reader, key = call.context.reader, id_bytes(record.id)
+    stored, found = reader.record(key), reader.ties(key)
+    linked_to = record.origin_run if stored is not None and stored.linked else None
+    return documents.ties(linked_to, found.children, found.monitors, found.watchers)
 
 
 @router.get("/tasks/{id}/result", response_model=RESULT, responses={202: {"model": NOT_ENDED}})
@@ -122,7 +135,7 @@ async def result(
     return await run_in_threadpool(_result, call, id)
 
 
-def _result(call: Any, id: str) -> Response:
+def _result(call: Call, id: str) -> Response:
     record = call.read_task(id)
     if not record.ended_already:
         return json_answer({"id": record.id, "state": record.state}, 202)

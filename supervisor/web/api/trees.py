@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from ....actors.trees.status import ChildStatus, LastExit, TreeStatus
 from ...text import documents
-from .call import PATIENCE, Call, ReadAll, RunAll, json_answer, router_of
+from .call import PATIENCE, AdminAll, Call, ReadAll, json_answer, router_of
 from .models import answer, answer_of, many
 
 _EXIT: Final = answer_of("LastExit", LastExit, times=("time",)) | None
@@ -31,13 +31,13 @@ def list_trees(call: ReadAll) -> Response:
 
 
 @router.post("/trees/{path:path}/restart", response_model=NODE)
-async def restart(call: RunAll, path: TreePath) -> Response:
+async def restart(call: AdminAll, path: TreePath) -> Response:
     """Restart a tree or a child: what runs is stopped first, and goes on with its next attempt."""
     return await run_in_threadpool(_act, call, path, "restart")
 
 
 @router.post("/trees/{path:path}/stop", response_model=NODE)
-async def stop(call: RunAll, path: TreePath) -> Response:
+async def stop(call: AdminAll, path: TreePath) -> Response:
     """Stop a tree or a child. It stays stopped until it is restarted."""
     return await run_in_threadpool(_act, call, path, "stop")
 
