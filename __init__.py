@@ -41,11 +41,13 @@ if TYPE_CHECKING:
     from .actors.http.verifier import stripe as stripe
     from .actors.inside import aio as aio
     from .actors.inside.context import actor as actor
+    from .actors.inside.context import as_completed as as_completed
     from .actors.inside.context import cancelled as cancelled
     from .actors.inside.context import checkpoint as checkpoint
     from .actors.inside.context import current as current
     from .actors.inside.context import demonitor as demonitor
     from .actors.inside.context import emit as emit
+    from .actors.inside.context import gather as gather
     from .actors.inside.context import listen as listen
     from .actors.inside.context import monitor as monitor
     from .actors.inside.context import progress as progress
@@ -129,8 +131,8 @@ _NAMES: Final = {
     "actors.http.response": "Response accepted live",
     "actors.http.verifier": "github hmac_sha256 slack standard_webhooks stripe",
     "actors.inside.context": (
-        "actor cancelled checkpoint current demonitor emit listen monitor progress publish ready receive restore "
-        "schedule send sleep task_dir"
+        "actor as_completed cancelled checkpoint current demonitor emit gather listen monitor progress "
+        "publish ready receive restore schedule send sleep task_dir"
     ),
     "actors.refs.actor": "Actor",
     "actors.refs.async_ref": "AsyncActorRef",

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, TypeVar, overload
 
 from ..attempt.actor import CLOSED, actor_here, running_actor
 from ..attempt.async_actor import AsyncTaskActor
@@ -17,8 +17,8 @@ from ..refs.async_ref import AsyncActorRef
 from ..refs.port import ambient, turn_here
 from ..task import current_runtime
 from ..task.declaration import Task
-from ..task.handles import IdLike, TaskInfo
-from ..timeouts import check_timeout
+from ..task.handles import IdLike, TaskInfo, id_of
+from ..timeouts import check_timeout, deadline_of, left_of
 from . import context
 from .context import cancelled, current, progress
 
@@ -34,12 +34,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "actor",
+    "as_completed",
     "box",
     "cancelled",
     "checkpoint",
     "current",
     "demonitor",
     "emit",
+    "gather",
     "listen",
     "monitor",
     "progress",
@@ -56,6 +58,7 @@ __all__ = [
 
 P = ParamSpec("P")
 T = TypeVar("T")
+I = TypeVar("I", bound=IdLike)  # noqa: E741 - an id
 A = TypeVar("A", bound="Actor")
 
 #: Makes `import understudy.aio.ws` work: the root's import hook finds the submodule.
@@ -190,6 +193,47 @@ async def result(id: IdLike, timeout: float | None = None) -> Any:
     finally:
         future.cancel()
     return future.result()
+
+
+@overload
+async def gather(
+    infos: Iterable[TaskInfo[T]], timeout: float | None = None, errors: Literal["raise"] = "raise"
+) -> list[T]: ...
+@overload
+async def gather(
+    infos: Iterable[TaskInfo[T]], timeout: float | None = None, *, errors: Literal["return"]
+) -> list[T | Exception]: ...
+@overload
+async def gather(
+    infos: Iterable[IdLike], timeout: float | None = None, errors: Literal["raise", "return"] = "raise"
+) -> list[Any]: ...
+async def gather(
+    infos: Iterable[IdLike], timeout: float | None = None, errors: Literal["raise", "return"] = "raise"
+) -> list[Any]:
+    """Wait for several tasks, and return their values in the order given; see `understudy.gather`."""
+    actor = _async_actor("gather")
+    seconds = check_timeout(timeout)
+    future = current_runtime.runtime().wait_for_all(infos, errors)
+    try:
+        if not await actor.wait_future_async(future, seconds):
+            raise TimeoutError(f"the tasks have not all ended within {seconds:g} s")
+    finally:
+        future.cancel()
+    return future.result()
+
+
+async def as_completed(infos: Iterable[I], timeout: float | None = None) -> AsyncIterator[I]:
+    """The tasks, each once it has ended; for `async for`. See `understudy.as_completed`."""
+    actor = _async_actor("as_completed")
+    seconds, clock = check_timeout(timeout), actor.host.clock
+    deadline = deadline_of(seconds, clock)
+    known = {id_of(info): info for info in infos}
+    with current_runtime.runtime().arrivals(known) as arrivals:
+        for _ in known:
+            while (news := arrivals.pending()) is not None:
+                if not await actor.wait_future_async(news, left_of(deadline, clock)):
+                    raise TimeoutError(f"the tasks have not all ended within {seconds:g} s")
+            yield known[arrivals.pop()]
 
 
 async def _call(function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, TypeVar, cast, overload
 
 from ..attempt.actor import TaskActor, actor_here, running_actor
 from ..attempt.async_actor import AsyncTaskActor
@@ -14,7 +14,7 @@ from ..errors import InvalidOption, NotInTask
 from ..ids import id_text
 from ..refs.port import ambient
 from ..task import current_runtime
-from ..task.handles import IdLike
+from ..task.handles import IdLike, TaskInfo
 from ..task.trigger import Kind, Trigger
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from ..task.declaration import Task
 
 P = ParamSpec("P")
+T = TypeVar("T")
+I = TypeVar("I", bound="IdLike")  # noqa: E741 - an id
 A = TypeVar("A", bound="Actor")
 
 #: Characters of a progress note that are kept.
@@ -121,6 +123,38 @@ def demonitor(id: IdLike | ActorRef[Any] | AsyncActorRef[Any]) -> bool:
     """Have no such message put into the mailbox; False if none was to come, or if it is there already."""
     actor_here("demonitor")
     return ambient().demonitor(id)
+
+
+@overload
+def gather(
+    infos: Iterable[TaskInfo[T]], timeout: float | None = None, errors: Literal["raise"] = "raise"
+) -> list[T]: ...
+@overload
+def gather(
+    infos: Iterable[TaskInfo[T]], timeout: float | None = None, *, errors: Literal["return"]
+) -> list[T | Exception]: ...
+@overload
+def gather(
+    infos: Iterable[IdLike], timeout: float | None = None, errors: Literal["raise", "return"] = "raise"
+) -> list[Any]: ...
+def gather(
+    infos: Iterable[IdLike], timeout: float | None = None, errors: Literal["raise", "return"] = "raise"
+) -> list[Any]:
+    """Wait for several tasks, and return their values in the order given. The wait holds no slot of the worker.
+
+    As soon as a task has not completed, its error is raised (TaskFailed, TaskTimedOut, TaskCancelled, Poisoned); the
+    others go on. With `errors="return"` errors stand in the places of values. TimeoutError when `timeout` seconds run
+    out. Also works outside a task, inside `with Runtime(...)`.
+    """
+    return current_runtime.runtime().gather(infos, timeout, errors)
+
+
+def as_completed(infos: Iterable[I], timeout: float | None = None) -> Iterator[I]:
+    """The tasks, each once it has ended in any final state: in the order of their ends, each once.
+
+    The wait holds no slot of the worker. TimeoutError when `timeout` seconds run out. Also works outside a task.
+    """
+    return current_runtime.runtime().as_completed(infos, timeout)
 
 
 def _check_receives(task: Task[..., Any]) -> None:

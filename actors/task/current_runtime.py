@@ -9,8 +9,9 @@ thread that was started inside a block starts tasks on the block's runtime.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
 
 from ..errors import NoRuntime
@@ -23,6 +24,14 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
+I = TypeVar("I", bound="IdLike")  # noqa: E741 - an id
+
+
+class ArrivalsLike(Protocol):
+    """The ends of tasks, one by one; `supervisor.client.gather.Arrivals` has these methods."""
+
+    def pending(self) -> Future[None] | None: ...
+    def pop(self) -> bytes: ...
 
 
 class RuntimeLike(Protocol):
@@ -45,6 +54,12 @@ class RuntimeLike(Protocol):
     def wait_for(self, id: TaskInfo[T]) -> Future[T]: ...
     @overload
     def wait_for(self, id: IdLike) -> Future[Any]: ...
+    def gather(
+        self, ids: Iterable[IdLike], timeout: float | None = None, errors: Any = "raise"
+    ) -> list[Any]: ...
+    def wait_for_all(self, ids: Iterable[IdLike], errors: Any = "raise") -> Future[list[Any]]: ...
+    def as_completed(self, ids: Iterable[I], timeout: float | None = None) -> Iterator[I]: ...
+    def arrivals(self, keys: Iterable[bytes]) -> AbstractContextManager[ArrivalsLike]: ...
     def restore(self, id: IdLike) -> Any: ...
 
 

@@ -21,6 +21,7 @@ CASES = (
     "actor_rest",
     "schedules",
     "trees",
+    "composing",
     "http_triggers",
     "watchers",
     "dashboard",
@@ -41,6 +42,7 @@ CASES = (
 #: Those that have no figures on the page yet.
 WITHOUT_FIGURES: tuple[str, ...] = (
     "dashboard",
+    "composing",
     "http_triggers",
     "traces",
     "trees",

@@ -24,6 +24,7 @@ from .actor_calls import ActorLike, ClassLike
 from .async_tree import AsyncTree
 from .calls import several
 from .deadline import Deadline
+from .gather import Arrivals, Errors, gathered, wait_of
 from .runtime import UNSET, Runtime
 from .start_rows import StreamLike, TaskLike
 from .steps import Steps, finish_async, finish_in_threads, is_done_async
@@ -35,6 +36,8 @@ from .watch import AsyncWatch
 P = ParamSpec("P")
 T = TypeVar("T")
 A = TypeVar("A", bound=Actor)
+W = TypeVar("W", bound=EndsWait)
+I = TypeVar("I", bound=IdLike)  # noqa: E741 - an id
 
 #: Threads for what reads the disk or a caller's iterator. What waits for the supervisor takes no thread.
 THREADS: Final = 32
@@ -340,18 +343,18 @@ class AsyncRuntime:
         row = ends.ended(key) if ends.reads_at_once else await self._call(ends.ended, key)
         if row is not None:
             return row
-        async with self._waiting([key], deadline) as wait:
+        async with self._waiting([key], deadline, EndsWait) as wait:
             if not await is_done_async(wait.future, deadline.left()):
                 raise ends.late(wait, deadline)
             wait.future.result()
         return wait.rows[key]
 
     @asynccontextmanager
-    async def _waiting(self, keys: Sequence[bytes], deadline: Deadline) -> AsyncIterator[EndsWait]:
+    async def _waiting(self, keys: Sequence[bytes], deadline: Deadline, kind: type[W]) -> AsyncIterator[W]:
         sync = self.sync
         # Reading may take long the first time. The wait itself begins here, so that a cancel always ends it.
         known = await self._call(sync._ends.stored, keys) if sync._client.connection is None else []
-        wait = sync._ends.begin(keys, deadline, known)
+        wait = cast("W", sync._ends.begin(keys, deadline, known, kind))
         try:
             yield wait
         finally:
@@ -377,7 +380,7 @@ class AsyncRuntime:
         keys = [id_of(id) for id in known]
         give = outcome_of if return_exceptions else value_of
         deadline = self.sync._deadline(timeout)
-        async with self._waiting(keys, deadline) as wait:
+        async with self._waiting(keys, deadline, EndsWait) as wait:
             for id, key in zip(known, keys, strict=True):
                 while key not in wait.rows:
                     news = wait.next_news()
@@ -386,6 +389,29 @@ class AsyncRuntime:
                     elif key not in wait.rows and not await is_done_async(news, deadline.left()):
                         raise self.sync._ends.late(wait, deadline)
                 yield give(*wait.rows[key], shape=shape_of_end(id))
+
+    async def gather(
+        self, ids: Iterable[IdLike], timeout: float | None = None, errors: Errors = "raise"
+    ) -> builtins.list[Any]:
+        """See `Runtime.gather`."""
+        known = [*several(ids, "gather", "tasks")]
+        keys, deadline = [id_of(id) for id in known], self.sync._deadline(timeout)
+        async with self._waiting(keys, deadline, wait_of(errors)) as wait:
+            if not await is_done_async(wait.future, deadline.left()):
+                raise self.sync._ends.late(wait, deadline)
+            wait.future.result()
+            return gathered(known, keys, wait.rows, errors)
+
+    async def as_completed(self, ids: Iterable[I], timeout: float | None = None) -> AsyncIterator[I]:
+        """See `Runtime.as_completed`; for `async for`."""
+        known = {id_of(id): id for id in several(ids, "as_completed", "tasks")}
+        deadline = self.sync._deadline(timeout)
+        async with self._waiting([*known], deadline, Arrivals) as arrivals:
+            for _ in known:
+                while (news := arrivals.pending()) is not None:
+                    if not await is_done_async(news, deadline.left()):
+                        raise self.sync._ends.late(arrivals, deadline)
+                yield known[arrivals.pop()]
 
     async def wait(self, id: IdLike, timeout: float | None = None) -> TaskRecord:
         """See `Runtime.wait`."""

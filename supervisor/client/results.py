@@ -34,9 +34,15 @@ class Results:
         self._client = client
         self._stored = stored
 
-    def begin(self, keys: Iterable[bytes], deadline: Deadline, known: Sequence[Row] = ()) -> EndsWait:
+    def begin(
+        self,
+        keys: Iterable[bytes],
+        deadline: Deadline,
+        known: Sequence[Row] = (),
+        kind: type[EndsWait] = EndsWait,
+    ) -> EndsWait:
         """Start to wait for the ends of these tasks, some of which are `known`; `forget` the wait when done."""
-        wait = EndsWait(keys, self._client.clock)
+        wait = kind(keys, self._client.clock)
         if known:
             wait.take(known)
         self._client.begin(wait, deadline)
@@ -170,7 +176,7 @@ class EndFuture(UserFuture[Any]):
     """The future end of a task."""
 
     def __init__(
-        self, client: ReconnectingClient, wait: EndsWait, give: Callable[[Row], Any], keep: object
+        self, client: ReconnectingClient, wait: EndsWait, give: Callable[[Any], Any], keep: object
     ) -> None:
         super().__init__(client.callbacks, give)
         #: What it waits with, and what must live until then; empty when it waits no longer.
@@ -202,5 +208,16 @@ class EndFuture(UserFuture[Any]):
             if error is not None:
                 self.set_exception(error)
             else:
-                (row,) = wait.rows.values()
-                self.set_raw(row)
+                self.set_raw(self._outcome_of(wait.rows))
+
+    def _outcome_of(self, rows: dict[bytes, Row]) -> Any:
+        """What it is set with."""
+        (row,) = rows.values()
+        return row
+
+
+class RowsFuture(EndFuture):
+    """The future ends of several tasks."""
+
+    def _outcome_of(self, rows: dict[bytes, Row]) -> Any:
+        return rows

@@ -41,6 +41,7 @@ from .calls import Calls, several
 from .deadline import NO_DEADLINE, Deadline
 from .emitting import Emitting
 from .event_calls import EventCalls
+from .gathering import Gathering
 from .granting import Granting, web_settings
 from .letter_wait import AddressedLetter
 from .limiting import Limiting
@@ -84,7 +85,7 @@ class _Unset:
 UNSET: Final[Any] = _Unset()
 
 
-class Runtime(Emitting, Scheduling, Supervising, Limiting, Stacking, Granting, Monitoring):
+class Runtime(Emitting, Scheduling, Supervising, Limiting, Stacking, Granting, Monitoring, Gathering):
     """Access to a supervisor. Thread-safe; calls of several threads share commits.
 
     `Runtime(home)` attaches to the supervisor that serves `home`. If there is none, it starts one as a child process

@@ -15,10 +15,12 @@ from understudy import (
     TaskNotFound,
     UnderstudyError,
     aio,
+    as_completed,
     cancelled,
     checkpoint,
     current,
     demonitor,
+    gather,
     monitor,
     receive,
     restore,
@@ -87,6 +89,19 @@ def starts_delayed() -> list[str]:
 @task(name="ties:starts_async")
 def starts_async() -> list[str]:
     return [rest_async.options(link=True).start().id]
+
+
+@task(name="ties:stubborn", timeout=None, grace=0.2)
+def stubborn() -> None:
+    end("spin")
+
+
+@task(name="ties:starts_stubborn")
+def starts_stubborn() -> str:
+    child = stubborn.options(link=True).start()
+    while child.status().state != "running":
+        sleep(0.01)
+    return child.id
 
 
 @task(name="ties:starts_many")
@@ -292,3 +307,57 @@ def late() -> list[str]:
 @task(name="ties:tells", timeout=60)
 def tells(id: str, message: Any) -> None:
     send(id, message)
+
+
+# --- many children ---
+
+
+@task(name="ties:brief")
+def brief(number: int, seconds: float = 0.0) -> int:
+    sleep(seconds)
+    return 3 * number
+
+
+@task(name="ties:sum_up", timeout=None, retry=1_000)
+def sum_up(count: int, seconds: float = 0.0) -> int:
+    """The sum of what its children return. Each attempt starts the same ones."""
+    own = current().id
+    rt: Any = runtime()
+    infos = rt.start_many([brief.options(key=f"{own}/{n}").call(n, seconds) for n in range(count)])
+    values = gather(infos)
+    assert values == [3 * n for n in range(count)]
+    return sum(values)
+
+
+@task(name="ties:sum_up_async", timeout=None, retry=1_000)
+async def sum_up_async(count: int, seconds: float = 0.0) -> int:
+    own = current().id
+    infos = [await aio.start(brief.options(key=f"{own}/{n}"), n, seconds) for n in range(count)]
+    return sum(await aio.gather(infos))
+
+
+@task(name="ties:in_order_of_ends", timeout=None)
+def in_order_of_ends(delays: list[float], timeout: float | None = None) -> list[int]:
+    infos = {brief.start(place, delay): place for place, delay in enumerate(delays)}
+    return [infos[info] for info in as_completed(infos, timeout)]
+
+
+@task(name="ties:in_order_of_ends_async", timeout=None)
+async def in_order_of_ends_async(delays: list[float], timeout: float | None = None) -> list[int]:
+    infos = {await aio.start(brief, place, delay): place for place, delay in enumerate(delays)}
+    return [infos[info] async for info in aio.as_completed(infos, timeout)]
+
+
+@task(name="ties:gathers", timeout=None)
+def gathers(ids: list[str], timeout: float | None = None) -> list[Any]:
+    return gather(ids, timeout)
+
+
+@task(name="ties:gathers_async", timeout=None)
+async def gathers_async(ids: list[str], timeout: float | None = None) -> list[Any]:
+    return await aio.gather(ids, timeout)
+
+
+@task(name="ties:outcomes", timeout=None)
+def outcomes(ids: list[str]) -> list[str]:
+    return [repr(each) for each in gather(ids, errors="return")]
