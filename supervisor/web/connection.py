@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import socket
-import sys
-import termios
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -16,6 +13,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from ..web_settings import WebSettings
+from .stall_watch import StallWatch
 
 #: Bytes that the kernel keeps for one client.
 SEND_BUFFER: Final = 128 * 1024
@@ -58,8 +56,7 @@ class GuardedConnection(H11Protocol):
         super().__init__(config, server_state, {**app_state, "connection": self})
         self._limits = server_state.settings
         self._header_timer: asyncio.TimerHandle | None = None
-        self._stall_timer: asyncio.TimerHandle | None = None
-        self._unsent = 0
+        self._stall: StallWatch | None = None
         self._on_room: Callable[[], None] | None = None
         self._on_lost: Callable[[], None] | None = None
 
@@ -106,14 +103,14 @@ class GuardedConnection(H11Protocol):
     def pause_writing(self) -> None:
         """See asyncio."""
         super().pause_writing()
-        self._watch_reader()
+        self._stall = self._stall or StallWatch(self.transport, self._limits.stall_timeout)
+        self._stall.begin()
 
     def resume_writing(self) -> None:
         """See asyncio."""
         super().resume_writing()
-        if self._stall_timer is not None:
-            self._stall_timer.cancel()
-            self._stall_timer = None
+        if self._stall is not None:
+            self._stall.end()
         if self._on_room is not None:
             self._on_room()
 
@@ -154,28 +151,7 @@ class GuardedConnection(H11Protocol):
             self._header_timer.cancel()
             self._header_timer = None
 
-    def _watch_reader(self) -> None:
-        self._unsent = self._left()
-        self._stall_timer = self.loop.call_later(self._limits.stall_timeout, self._look_at_reader)
-
-    def _look_at_reader(self) -> None:
-        # One that reads slowly is no reader that stands still.
-        if self._left() >= self._unsent:
-            self.drop()
-        else:
-            self._watch_reader()
-
-    def _left(self) -> int:
-        """Bytes that the client has not taken: ours, and those that the kernel keeps for it, which are megabytes."""
-        left = self.transport.get_write_buffer_size()
-        try:
-            queued = fcntl.ioctl(self.transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(4))
-        except OSError:
-            return left
-        return left + int.from_bytes(queued, sys.byteorder)
-
     def _forget_timers(self) -> None:
         self._cancel_header_timer()
-        if self._stall_timer is not None:
-            self._stall_timer.cancel()
-            self._stall_timer = None
+        if self._stall is not None:
+            self._stall.end()

@@ -148,12 +148,17 @@ class Guard:
         if site not in (None, "same-origin", "none"):
             raise Refused(403, "a page of another origin may change nothing here")
         if origin is not None:
-            scheme = "https" if scope.get("scheme") in ("https", "wss") else "http"
-            if origin.lower() != f"{scheme}://{host.lower()}":
+            if not is_own(scope, origin, host):
                 raise Refused(403, f"the origin {origin!r:.200} may change nothing here")
         elif site is None and "cookie" in headers and "authorization" not in headers:
             # A browser says where the request comes from. So this one is none, or a very old one.
             raise Refused(403, "a change with a cookie needs the header Origin")
+
+
+def is_own(scope: Scope, origin: str, host: str) -> bool:
+    """Whether this origin is that of the server, as the client has called it."""
+    scheme = "https" if scope.get("scheme") in ("https", "wss") else "http"
+    return origin.lower() == f"{scheme}://{host.lower()}"
 
 
 class Hosts:

@@ -11,6 +11,7 @@ from uvicorn.config import Config
 from ..linux.listeners import BACKLOG
 from ..web_settings import WebSettings
 from .connection import Connections, GuardedConnection
+from .socket_connection import GuardedSocket
 
 #: Seconds that requests get to end when the process stops.
 GRACE = 1.0
@@ -32,7 +33,7 @@ class WebServer:
         config = Config(
             app,
             http=GuardedConnection,
-            ws="websockets-sansio",
+            ws=GuardedSocket,
             lifespan="off",
             log_config=None,
             access_log=False,
@@ -42,6 +43,8 @@ class WebServer:
             ws_max_size=WEBSOCKET_BYTES,
             ws_ping_interval=WEBSOCKET_PING,
             ws_ping_timeout=WEBSOCKET_PING,
+            # Each connection would need memory for it, and its own work for what all of them get.
+            ws_per_message_deflate=False,
             h11_max_incomplete_event_size=self._settings.header_bytes,
             timeout_keep_alive=self._settings.idle_timeout,  # type: ignore[arg-type] # seconds for `call_later`
         )

@@ -20,6 +20,7 @@ from understudy import (
     read_only,
     receive,
     restore,
+    sleep,
     task,
 )
 
@@ -159,3 +160,9 @@ class Purse(Actor):
     def peek(self) -> int:
         publish("peek", self.sum)
         return self.sum
+
+
+@task
+def deaf() -> None:
+    """Receives nothing, until it is cancelled."""
+    sleep(600)

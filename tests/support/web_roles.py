@@ -13,6 +13,7 @@ ROLES: dict[str, str | None] = {
     # --- live streams ---
     "GET /api/tasks/{id}/watch": "read",
     "GET /api/streams/{id}/watch": "read*",
+    "* /ws/tasks/{id}": "read",
     # --- the API ---
     "GET /api/openapi.json": "read",
     "GET /api/tasks": "read",
