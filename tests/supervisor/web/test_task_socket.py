@@ -9,7 +9,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -206,24 +206,6 @@ class TestClosing:
         assert it.rt.status(info).mailbox_depth == 0
         it.rt.close_mailbox(info)
 
-    def test_messages_that_come_too_fast(self, it: Web):
-        info = it.rt.start(tasks.on_demand)
-        with speaking(it, info.id) as ws:
-            try:
-                for n in range(2_000):
-                    ws.send(str(n))
-            except ConnectionClosed:
-                pass
-            entries = heard(ws)
-            assert ws.close_code == CloseCode.TOO_FAST
-        # What was acknowledged is there, in its order.
-        count = max(entry["count"] for entry in entries if entry["kind"] == "sent")
-        it.rt.close_mailbox(info)
-        it.rt.wait(info, PATIENCE)
-        with it.rt.watch(task=info) as told:
-            got = [entry.value for entry in told if entry.kind == "item"]
-        assert got[:count] == list(range(count))
-
     def test_a_closed_mailbox_and_a_task_that_has_ended(self, it: Web):
         info = it.rt.start(tasks.deaf)
         it.rt.close_mailbox(info)
@@ -233,7 +215,8 @@ class TestClosing:
         it.rt.cancel(info)
         it.rt.wait(info, PATIENCE)
         with speaking(it, info.id) as ws:
-            ws.send("1")
+            with suppress(ConnectionClosed):  # it may be quicker
+                ws.send("1")
             assert closed(ws) == CloseCode.END
 
     def test_a_token_that_expires(self, it: Web):
@@ -321,9 +304,9 @@ def test_a_client_that_reads_nothing_is_dropped(home: Path):
 
 
 class Fake:
-    """A session over a story, with a runtime that refuses messages."""
+    """A session over a story, with a runtime that takes messages at once, or refuses them."""
 
-    def __init__(self, error: Exception) -> None:
+    def __init__(self, error: Exception | None) -> None:
         self.error = error
         self.tried = 0
         self.sent: list[Any] = []
@@ -346,7 +329,8 @@ class Fake:
 
     async def send(self, *_: Any, timeout: float) -> None:
         self.tried += 1
-        raise self.error
+        if self.error is not None:
+            raise self.error
 
     def run(self, *messages: Any) -> task_socket.Closing | None:
         for message in messages:
@@ -373,6 +357,15 @@ def test_no_supervisor(error: Exception):
     closing = Fake(error).run(TEXT)
     assert closing is not None
     assert closing.code is CloseCode.TRY_LATER
+
+
+def test_messages_that_come_too_fast():
+    fake = Fake(None)
+    closing = fake.run(*[TEXT] * 1_000)
+    assert closing is not None
+    assert closing.code is CloseCode.TOO_FAST
+    assert task_socket.BURST <= fake.tried < 1_000
+    assert sum("sent" in message["text"] for message in fake.sent) == fake.tried
 
 
 def test_the_client_closes_it():
