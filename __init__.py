@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from .actors.inside.context import send as send
     from .actors.inside.context import sleep as sleep
     from .actors.inside.context import task_dir as task_dir
+    from .actors.inside.step import step as step
     from .actors.refs.actor import Actor as Actor
     from .actors.refs.async_ref import AsyncActorRef as AsyncActorRef
     from .actors.refs.futures import ActorFuture as ActorFuture
@@ -91,6 +92,7 @@ if TYPE_CHECKING:
     from .actors.task.stack import StackFrame as StackFrame
     from .actors.task.stack import TaskStack as TaskStack
     from .actors.task.stack import ThreadStack as ThreadStack
+    from .actors.task.step_info import StepInfo as StepInfo
     from .actors.task.trigger import Trigger as Trigger
     from .actors.task.worker_hooks import on_worker_start as on_worker_start
     from .actors.task.worker_hooks import on_worker_stop as on_worker_stop
@@ -134,6 +136,7 @@ _NAMES: Final = {
         "actor as_completed cancelled checkpoint current demonitor emit gather listen monitor progress "
         "publish ready receive restore schedule send sleep task_dir"
     ),
+    "actors.inside.step": "step",
     "actors.refs.actor": "Actor",
     "actors.refs.async_ref": "AsyncActorRef",
     "actors.refs.futures": "ActorFuture get_all",
@@ -152,6 +155,7 @@ _NAMES: Final = {
     "actors.task.outcomes": "ErrorGroup ErrorGroups TaskAttempt TaskAttempts TaskStats Times",
     "actors.task.retry": "Retry",
     "actors.task.stack": "StackFrame TaskStack ThreadStack",
+    "actors.task.step_info": "StepInfo",
     "actors.task.trigger": "Trigger",
     "actors.task.worker_hooks": "on_worker_start on_worker_stop",
     "actors.trees.child": "ChildSpec child",

@@ -10,6 +10,8 @@
     │   ├── UnencodableValue   (TypeError)    has .path, the place inside the value
     │   └── ValueTooLarge                     has .size and .limit, in bytes
     ├── NotInTask              (RuntimeError) needs a running task around it
+    ├── NestedStep             (RuntimeError) a step was called inside a step; has .step and .outer
+    ├── StepsFull                             a task keeps too many steps, or bytes of them; has .id, .steps, .bytes
     ├── NotInline              (RuntimeError) needs processes, which an InlineRuntime has not
     ├── Stalled                (RuntimeError) nothing goes on in an InlineRuntime before its clock is advanced
     ├── NoRuntime              (RuntimeError) needs a task or a `with Runtime` around it
@@ -153,6 +155,25 @@ class ValueTooLarge(InvalidValue):
 
 class NotInTask(UnderstudyError, RuntimeError):
     """Called outside a running task."""
+
+
+class NestedStep(UnderstudyError, RuntimeError):
+    """`step`, the name of a step, was called inside another one, `outer`. Call one after the other in the task."""
+
+    def __init__(self, message: str, step: str = "", outer: str = "") -> None:
+        super().__init__(message)
+        self.step = step
+        self.outer = outer
+
+
+class StepsFull(UnderstudyError):
+    """A task keeps as many steps as it may, or as many bytes. This one is not kept; its function may have run."""
+
+    def __init__(self, message: str, id: str = "", steps: int = 0, bytes: int = 0) -> None:
+        super().__init__(message)
+        self.id = id
+        self.steps = steps
+        self.bytes = bytes
 
 
 class NotInline(UnderstudyError, RuntimeError):

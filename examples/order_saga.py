@@ -1,11 +1,12 @@
-"""Orders as a saga: each step is a handler of events, a human approves by an event, and failures send an alert.
+"""Orders as a saga in steps: a human approves by an event, and failures send an alert.
 
     python examples/order_saga.py [--home FOLDER]
 
-Five orders are placed. Small ones are paid and shipped. The large ones wait until a human approves or rejects them;
-meanwhile the supervisor is killed, and all of its processes with it. The bank fails at its first call, so a payment
-is tried again. One order names an article that nobody has: its handler fails for good, and an alert goes out. At the
-end the ledger must hold each payment once, and the stock what was neither shipped nor released.
+Five orders are placed. Each is one task, whose steps are done once: reserve, ask a human, charge, ship. The large
+orders wait until a human approves or rejects them; meanwhile the supervisor is killed, and all of its processes with
+it. The bank fails at its first call, so that step is tried again. A worker dies between the payment and the shipment
+of an order. One order names an article that nobody has: its task fails for good, and an alert goes out. At the end the
+ledger must hold each payment once, and the stock what was neither shipped nor released.
 """
 
 from __future__ import annotations
@@ -20,12 +21,14 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from understudy import Actor, Event, Fail, Retry, Runtime, actor, current, emit, listen, on, receive
+from understudy import Actor, Event, Fail, Retry, Runtime, actor, current, emit, listen, on, receive, step
 
 STOCK = {"book": 10, "piano": 2}
 PRICES = {"book": 20, "piano": 9_000}
 #: Orders above this sum need a human.
 APPROVED_UP_TO = 1_000
+#: The order whose worker dies when it is paid.
+UNLUCKY = "5"
 #: Seconds that anything may take here.
 PATIENCE = 40
 
@@ -44,65 +47,67 @@ class Warehouse(Actor, durable=True):
             self.stock[article] -= 1
 
     def release(self, order: str) -> None:
-        self.stock[self.reserved.pop(order)] += 1
+        if order in self.reserved:
+            self.stock[self.reserved.pop(order)] += 1
 
 
 class Ledger(Actor, durable=True):
-    """The payments."""
+    """The payments, and how often each was asked for."""
 
     def __init__(self) -> None:
         super().__init__()
         self.paid: dict[str, int] = {}
+        self.calls: dict[str, int] = {}
 
-    def pay(self, order: str, amount: int) -> None:
+    def pay(self, order: str, amount: int) -> str:
+        self.calls[order] = self.calls.get(order, 0) + 1
+        if self.calls[order] == 1:
+            return ""
         self.paid[order] = amount
+        return f"receipt-{order}"
 
 
-def warehouse() -> Any:
-    return actor(Warehouse, "main").proxy()
+def reserve(order: str, article: str) -> None:
+    actor(Warehouse, "main").proxy().reserve(order, article).get()
 
 
-@on("order.placed")
-def reserve(event: Event) -> None:
+def release(order: str) -> None:
+    actor(Warehouse, "main").proxy().release(order).get()
+
+
+def ask_a_human(order: str, data: dict[str, Any]) -> str:
+    """What a human decides. Waiting takes no slot."""
+    listen("human.*", where={"order": order})
+    emit("approval.asked", data, id=f"asked/{order}")
+    return str(receive(timeout=80_000).name.partition(".")[2])
+
+
+def charge(order: str, amount: int) -> str:
+    receipt = actor(Ledger, "main").proxy().pay(order, amount).get()
+    if not receipt:
+        raise ConnectionError("the bank does not answer")
+    return str(receipt)
+
+
+def ship(order: str, article: str, receipt: str) -> str:
+    return f"{article} for order {order}, {receipt}"
+
+
+@on("order.placed", timeout=86_400, retry=Retry(attempts=5, delay=0.1))
+def fulfil(event: Event) -> str:
+    """The saga. It may be interrupted anywhere: what a step has done is done."""
     order, article = event.data["order"], event.data["article"]
     if article not in PRICES:
         raise Fail(f"order {order}: nobody has a {article}")
-    warehouse().reserve(order, article).get()
-    # With an id the next step is taken once, although this run may be repeated.
-    emit("stock.reserved", {**event.data, "amount": PRICES[article]}, id=f"reserved/{order}")
-
-
-@on("stock.reserved", timeout=86_400)
-def approve(event: Event) -> str:
-    """Decides small orders at once, and waits for a human to decide the others. Waiting takes no slot."""
-    order = event.data["order"]
-    decision = "approved"
-    if event.data["amount"] > APPROVED_UP_TO:
-        listen("human.*", where={"order": order})
-        emit("approval.asked", event.data, id=f"asked/{order}")
-        decision = receive(timeout=80_000).name.partition(".")[2]
-    emit(f"order.{decision}", event.data, id=f"{decision}/{order}")
-    return str(decision)
-
-
-@on("order.approved", retry=Retry(attempts=5, delay=0.1))
-def charge(event: Event) -> None:
-    if current().attempt == 1:
-        raise ConnectionError("the bank does not answer")
-    order, amount = event.data["order"], event.data["amount"]
-    actor(Ledger, "main").proxy().pay(order, amount).get()
-    emit("order.paid", event.data, id=f"paid/{order}")
-
-
-@on("order.paid")
-def ship(event: Event) -> str:
-    return f"{event.data['article']} for order {event.data['order']}"
-
-
-@on("order.rejected")
-def release(event: Event) -> None:
-    """The compensation: what the saga has done is undone."""
-    warehouse().release(event.data["order"]).get()
+    amount = PRICES[article]
+    step(reserve, order, article)
+    if amount > APPROVED_UP_TO and step(ask_a_human, order, event.data) == "rejected":
+        step(release, order)  # the compensation: what the saga has done is undone
+        return f"order {order} is rejected"
+    receipt = step.options(retry=Retry(attempts=5, delay=0.1))(charge, order, amount)
+    if order == UNLUCKY and current().attempt == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return step(ship, order, article, receipt)
 
 
 @on("understudy.task.failed")
@@ -121,21 +126,12 @@ def until(what: str, condition: Callable[[], Any]) -> Any:
     return value
 
 
-def names_of(rt: Runtime, name: str) -> set[str]:
-    return {event.data["order"] for event in rt.events(name=name)}
-
-
-def results_of(rt: Runtime, name: str) -> list[Any]:
-    runs = [run for event in rt.events(name=name) for _, run in event.runs]
-    return sorted(rt.results(runs, timeout=PATIENCE))
-
-
 def place(rt: Runtime, orders: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Emits each order twice, as a shop would that got no answer; returns the streams."""
+    """Emits each order twice, as a shop would that got no answer; returns the tasks of the orders."""
 
     def emitted() -> dict[str, str]:
         return {
-            order: rt.emit("order.placed", {"order": order, "article": article}, id=f"shop/{order}").stream_id
+            order: rt.emit("order.placed", {"order": order, "article": article}, id=f"shop/{order}").runs[0]
             for order, article in orders
         }
 
@@ -144,30 +140,28 @@ def place(rt: Runtime, orders: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 
 def main(home: Path) -> None:
-    orders = [("1", "book"), ("2", "piano"), ("3", "piano"), ("4", "unicorn"), ("5", "book")]
+    orders = [("1", "book"), ("2", "piano"), ("3", "piano"), ("4", "unicorn"), (UNLUCKY, "book")]
     with Runtime(home, workers=2, drain=1.0) as rt:
-        streams = place(rt, orders)
-        until("the large orders ask", lambda: names_of(rt, "approval.asked") == {"2", "3"})
+        runs = place(rt, orders)
+        until("the large orders ask", lambda: len(rt.events(name="approval.asked")) == 2)
         os.kill(rt.supervisor_pid, signal.SIGKILL)
         print("SIGKILL to the supervisor")
         rt.emit("human.approved", {"order": "2"})
         rt.emit("human.rejected", {"order": "3"})
-        until("three orders are paid", lambda: names_of(rt, "order.paid") == {"1", "2", "5"})
-        until("one is rejected", lambda: names_of(rt, "order.rejected") == {"3"})
-        shipped, alerts = results_of(rt, "order.paid"), results_of(rt, "understudy.task.failed")
-        results_of(rt, "order.rejected")
+        ended = [rt.result(run, timeout=PATIENCE) for order, run in runs.items() if order != "4"]
+        (failed,) = until("the alert", lambda: rt.events(name="understudy.task.failed"))
+        alerted = rt.result(failed.runs[0][1], timeout=PATIENCE)
         paid = rt.actor(Ledger, "main").proxy().paid.get()
         stock = rt.actor(Warehouse, "main").proxy().stock.get()
-        for line in shipped:
-            print("shipped:", line)
-        for line in alerts:
-            print("alert:", line)
-        print("the stream of order 2:")
-        for depth, node in rt.stream(streams["2"]).walk():
-            print(f"  {'  ' * depth}{node.kind} {node.name.rpartition(':')[2]}", node.state or "")
+        for line in ended:
+            print("ended:", line)
+        print("alert:", alerted)
+        print(f"the steps of order {UNLUCKY}:")
+        for each in rt.steps(runs[UNLUCKY]):
+            print(f"  {each.name.rpartition(':')[2]}", "" if each.value is None else each.value)
     assert paid == {"1": 20, "2": 9_000, "5": 20}, paid
     assert stock == {"book": 8, "piano": 1}, stock
-    assert alerts == ["reserve failed: order 4: nobody has a unicorn"], alerts
+    assert alerted == "fulfil failed: order 4: nobody has a unicorn", alerted
     print("each payment once, the stock is right, one alert")
 
 

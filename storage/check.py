@@ -17,6 +17,7 @@ from .check_index import IndexCheck
 from .check_items import ItemCheck
 from .check_schedules import ScheduleCheck
 from .check_stats import FailureCheck, run_problem, step_problems
+from .check_steps import StepCheck
 from .check_ties import TieCheck
 from .check_trees import TreeCheck
 from .environment import write_copy
@@ -122,6 +123,7 @@ class _Rows:
         self._index = IndexCheck() if current else None
         self._failures = FailureCheck()
         self._trees = TreeCheck(snapshot, self._record)
+        self._steps = StepCheck(snapshot, self._record)
         self._ties = TieCheck(snapshot, self._record)
 
     def report(self) -> Report:
@@ -204,6 +206,8 @@ class _Rows:
             if record.held:
                 for problem in self._trees.held(record):
                     self._problem(problem)
+            for problem in self._steps.without_rows(record):
+                self._problem(problem)
             if _ended(record) != record.terminal:
                 self._problem(f"task {id.hex()} is {record.state} but the time of its end is {record.ended}")
                 self._failures.damaged += 1
@@ -269,6 +273,8 @@ class _Rows:
         for key, row in self._walk(Table.ACTORS):
             for problem in rows.problems(key, row):
                 self._problem(problem)
+        for problem in rows.end():
+            self._problem(problem)
 
     def _events(self) -> None:
         rows = EventCheck(self._snapshot, self._record, self._exists)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from .check_steps import StepCheck
 from .check_ties import TieCheck
 from .check_trees import TreeCheck
 from .check_unique import UniqueCheck
@@ -16,6 +17,7 @@ from .tables.link_rows import LINK
 from .tables.monitor_rows import MONITOR
 from .tables.record import Record
 from .tables.schema import EXPIRY_KEY_BYTES, ID_BYTES, Table
+from .tables.task_step_rows import STEP
 from .tables.tree_rows import NODE
 from .tables.unique_rows import UNIQUE
 
@@ -41,6 +43,11 @@ class ActorCheck:
         self._trees = TreeCheck(snapshot, record)
         self._unique = UniqueCheck(snapshot, record)
         self._ties = TieCheck(snapshot, record)
+        self._steps = StepCheck(snapshot, record)
+
+    def end(self) -> Iterable[str]:
+        """What is known behind the last row only."""
+        return self._steps.end()
 
     def problems(self, key: bytes, row: bytes) -> Iterable[str]:
         """What is wrong with this row, one line for each problem."""
@@ -75,6 +82,9 @@ class ActorCheck:
     def _belonging(self, key: bytes, row: bytes, owner: bytes) -> Iterable[str]:
         if not self._exists(owner):
             yield f"row {key.hex()} of actors has no task"
+        elif key[1 + ID_BYTES : 2 + ID_BYTES] == STEP and key[:1] == actor_rows.OWN:
+            yield from self._steps.problems(key, row, owner)
+            return
         elif (record := self._record(owner)) is not None and record.actor is None:
             yield f"row {key.hex()} of actors belongs to task {owner.hex()}, which is no actor"
         if key[:1] == actor_rows.LETTER:

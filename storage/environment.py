@@ -36,7 +36,7 @@ from .file.locks import begin_commit, claim, end_commit, is_read
 from .file.names import draft, lock_file, remove_drafts, store_file
 from .file.new_store import make_store
 from .file.page_check import vouch
-from .tables.rows import apply, walk
+from .tables.rows import apply, taken, walk
 from .tables.schema import SCHEMA_ROW, SCHEMA_VERSION, Table
 from .upgrades import present_tables, upgrade
 
@@ -215,10 +215,14 @@ class Environment:
         stop: bytes | None = None,
         limit: int | None = None,
         reverse: bool = False,
+        most_bytes: int | None = None,
     ) -> list[tuple[bytes, bytes]]:
-        """Rows with start <= key < stop, by key; from the last one down if `reverse`."""
+        """Rows with start <= key < stop, by key; from the last one down if `reverse`. It ends with the row by which the
+        values reach `most_bytes`."""
         return self._read(
-            lambda reading: list(islice(walk(reading, self._tables[table], start, stop, reverse), limit))
+            lambda reading: taken(
+                islice(walk(reading, self._tables[table], start, stop, reverse), limit), most_bytes
+            )
         )
 
     def count(self, table: Table) -> int:

@@ -17,6 +17,7 @@ from ..actors.errors import StoreError, StoreFull
 from .batch import Batch
 from .shared_view import Snapshot
 from .store import Store
+from .tables.rows import taken
 from .tables.schema import HOME_ROW, ID_BYTES, SCHEMA_ROW, SCHEMA_VERSION, Table
 from .writer import Job
 
@@ -48,14 +49,15 @@ class MemoryRows:
         stop: bytes | None = None,
         limit: int | None = None,
         reverse: bool = False,
+        most_bytes: int | None = None,
     ) -> list[tuple[bytes, bytes]]:
-        """Rows with start <= key < stop, in key order; with `reverse` from the last one down."""
+        """Rows with start <= key < stop, in key order; see `Environment.scan`."""
         keys = self._keys[table]
         found = keys[bisect_left(keys, start) : len(keys) if stop is None else bisect_left(keys, stop)]
         if reverse:
             found.reverse()
         rows = self._rows[table]
-        return [(key, rows[key]) for key in found[:limit]]
+        return taken(((key, rows[key]) for key in found[:limit]), most_bytes)
 
     def count(self, table: Table) -> int:
         """How many rows the table has."""

@@ -28,6 +28,7 @@ from .schedule_reader import ScheduleReader
 from .search import SECONDS, Counts, Page, counts_of, is_indexed, oldest_of, page_of
 from .shared_view import Snapshot, release, view_of
 from .stats_reader import StatsReader
+from .step_reader import StepReader
 from .streams import StreamRows, newest_streams
 from .tables.record import Record, end_of
 from .tables.schema import (
@@ -65,7 +66,15 @@ class View(Protocol):
 
 
 class Reader(
-    AccessReader, ActorReader, EventReader, ItemReader, ScheduleReader, StatsReader, TieReader, TreeReader
+    AccessReader,
+    ActorReader,
+    EventReader,
+    ItemReader,
+    ScheduleReader,
+    StatsReader,
+    StepReader,
+    TieReader,
+    TreeReader,
 ):
     """Read-only access to the store of a home. Thread-safe; opens the files at the first read.
 

@@ -18,6 +18,7 @@ from typing import Final, Protocol
 from ..actors.errors import StoreError, StoreFull, UnderstudyError
 from .batch import MISSING, Batch
 from .environment import MAP_SIZE, Durability, Environment
+from .tables.rows import taken
 from .tables.schema import Table
 from .writer import Job, Writer
 
@@ -75,6 +76,7 @@ class Scan(Protocol):
         stop: bytes | None = None,
         limit: int | None = None,
         reverse: bool = False,
+        most_bytes: int | None = None,
     ) -> list[tuple[bytes, bytes]]: ...
 
 
@@ -169,17 +171,33 @@ class Store:
         return found
 
     def look(
-        self, table: Table, start: bytes, stop: bytes, *, limit: int, reverse: bool = False
+        self,
+        table: Table,
+        start: bytes,
+        stop: bytes,
+        *,
+        limit: int,
+        reverse: bool = False,
+        most_bytes: int | None = None,
     ) -> list[tuple[bytes, bytes]]:
         """As `scan`, including changes that are not on disk yet. It looks at all of these."""
         changes = dict(self._in_flight.rows[table]) if self._in_flight is not None else {}
         changes.update(self.batch.rows[table])
         changes = {key: value for key, value in changes.items() if start <= key < stop}
         # Each changed row hides at most one on disk.
-        rows = dict(self.scan(table, start, stop, limit + len(changes), reverse))
+        most = limit + len(changes)
+        on_disk = self.scan(table, start, stop, most, reverse, most_bytes)
+        if most_bytes is not None and on_disk and sum(len(value) for _, value in on_disk) >= most_bytes:
+            # Behind the last one there are rows on disk that were not read: no change is behind it, either.
+            last = on_disk[-1][0]
+            changes = {
+                key: value for key, value in changes.items() if (key >= last if reverse else key <= last)
+            }
+        rows = dict(on_disk)
         rows.update((key, value) for key, value in changes.items() if value is not None)
         keys = (key for key in rows if changes.get(key, rows[key]) is not None)
-        return [(key, rows[key]) for key in sorted(keys, reverse=reverse)[:limit]]
+        found = [(key, rows[key]) for key in sorted(keys, reverse=reverse)[:limit]]
+        return taken(found, most_bytes)
 
     def is_pending(self, number: int) -> bool:
         """Whether the batch with this number is not on disk yet. 0 stands for none."""

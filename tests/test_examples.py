@@ -81,7 +81,7 @@ def test_the_saga_pays_each_order_once_although_the_supervisor_is_killed(tmp_pat
     ended = run("order_saga.py", "--home", str(tmp_path / "home"))
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert ended.stdout.count("SIGKILL to the supervisor") == 1
-    assert "alert: reserve failed: order 4: nobody has a unicorn" in ended.stdout
+    assert "alert: fulfil failed: order 4: nobody has a unicorn" in ended.stdout
     assert "each payment once, the stock is right, one alert" in ended.stdout
 
 

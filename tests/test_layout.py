@@ -29,6 +29,8 @@ EXTRAS = {
 #: Modules without a test module of their own, and where they are tested.
 UNTESTED = {
     "supervisor/tasks/unique_starts.py": "tests/supervisor/tasks/test_unique_tasks.py: every start there",
+    "storage/step_reader.py": "tests/scenarios/test_steps.py: what is shown there is read by it",
+    "actors/task/step_info.py": "tests/scenarios/test_steps.py: the steps that are shown there",
     "storage/check_access.py": "tests/supervisor/client/test_access_calls.py: the check there",
     "supervisor/cli/display/token_table.py": "tests/supervisor/cli/commands/test_tokens.py",
     "storage/access_reader.py": "tests/supervisor/client/test_access_calls.py: every call there reads by it",

@@ -37,6 +37,7 @@ from .host import Assignment, Ending, Host, Outcome, error_outcome
 from .item import item_bodies, item_body
 from .mailbox import Mailbox
 from .open_resource import CLOSE_WITHIN, OpenResource, closing_reason
+from .steps import StepCall, Steps
 
 if TYPE_CHECKING:
     from pykka._actor import ActorInbox
@@ -321,6 +322,40 @@ class TaskActor(pykka.Actor):
         self._guard_state()
         packed = self.answer(self._ask_restore())
         return None if packed is None else values.unpack(packed)
+
+    # --- steps ---
+
+    @property
+    def steps(self) -> Steps:
+        """The steps that this attempt knows; made with the first one."""
+        steps: Steps | None = self.__dict__.get("_steps")
+        if steps is None:
+            steps = self.__dict__.setdefault("_steps", Steps(self.assignment.steps))
+        return steps
+
+    def step_letter(self, name: str) -> bytes:
+        """The id of the message to which a step belongs; empty in a task. NotInTask where there can be none."""
+        return b""
+
+    def before_step(self) -> None:
+        """A step is about to run."""
+
+    def do_step(self, call: StepCall, function: Callable[[], Any]) -> Any:
+        """The value of a step: as it is known, else of its function, once it is on disk."""
+        while call.stored is None and (missing := call.missing()) is not None:
+            call.take(self.answer(missing))
+        if call.stored is not None:
+            return call.decoded(call.stored)
+        with call.under_way():
+            packed = call.packed(call.run(function))
+            self.answer(call.keep(packed))
+        self._checkpointed()
+        return call.decoded(packed)
+
+    def pause(self, seconds: float) -> None:
+        """Wait; raises what `check_stop` does as soon as the task is asked to stop."""
+        self._wait(seconds, self.stop_pending)
+        self.check_stop()
 
     def answer(self, future: Future[Any]) -> Any:
         """Wait for an answer of the host. The wait is short, so the task keeps its slot."""

@@ -12,7 +12,7 @@ from collections import deque
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, cast
 
-from ..errors import Interrupted
+from ..errors import Interrupted, ReadOnly
 from ..ids import id_text
 from ..refs.letter import READ_ONLY, Kind, Letter, id_of_letter
 from ..refs.port import PostKind
@@ -159,6 +159,10 @@ class _Aside:
 
     def commit_earlier(self) -> None:
         """What the turn has done so far is reported by itself."""
+
+    def step_letter(self, name: str) -> bytes:
+        """Refused."""
+        raise ReadOnly(f"step {name}: a @read_only method keeps nothing, and a step is kept")
 
     def answered(self, letter_id: bytes) -> None:
         """Nothing says that this message is done for good, so the answer has to be kept."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from threading import get_ident
@@ -27,6 +27,7 @@ from ..tracing.tracer import begin, tracing
 from .actor import NOTHING, TaskActor, current_actor
 from .host import Assignment, Host, Outcome
 from .open_resource import CLOSE_WITHIN
+from .steps import StepCall
 
 
 class AsyncTaskActor(TaskActor):
@@ -189,6 +190,31 @@ class AsyncTaskActor(TaskActor):
         self._guard_state()
         packed = await _answer(self._ask_restore())
         return None if packed is None else values.unpack(packed)
+
+    async def do_step_async(self, call: StepCall, function: Callable[[], Awaitable[Any]]) -> Any:
+        """As `do_step`."""
+        while call.stored is None and (missing := call.missing()) is not None:
+            call.take(await _answer(missing))
+        if call.stored is not None:
+            return call.decoded(call.stored)
+        with call.under_way():
+            packed = call.packed(await self._run_step(call, function))
+            await _answer(call.keep(packed))
+        self._checkpointed()
+        return call.decoded(packed)
+
+    async def _run_step(self, call: StepCall, function: Callable[[], Awaitable[Any]]) -> Any:
+        tries = 1
+        while True:
+            try:
+                return await function()
+            except Exception as error:
+                pause = call.pause_after(error, tries)
+                if pause is None:
+                    raise
+                tries += 1
+                if not await self.sleep_async(pause):
+                    raise asyncio.CancelledError from error
 
     async def wait_future_async(
         self,

@@ -108,6 +108,9 @@ class Assignment(NamedTuple):
     """Of a child of a supervision tree, its path there. Its begin is reported."""
     trace: str | None = None
     """The trace context of its start, as a W3C traceparent; None for none."""
+    steps: tuple[int, int, Sequence[tuple[bytes, bytes]], bool] | None = None
+    """The steps that it keeps: (their number, bytes of their values, [(label, value), …] of the first ones, whether
+    these are all). Of an actor, a letter's id stands before each label. None for none."""
 
 
 class Host(Protocol):
@@ -150,6 +153,14 @@ class Host(Protocol):
 
         The future is done once all of it is on disk.
         """
+
+    def keep_step(
+        self, actor: TaskActor, letter: bytes, label: bytes, name: str, value: bytes
+    ) -> Future[Any]:
+        """Keep a step, of an actor for this letter. The future is done once it is on disk."""
+
+    def steps(self, actor: TaskActor, label: bytes) -> Future[Any]:
+        """([(label, value), …], whether none follow): the steps that it keeps, from this label on."""
 
     def publish(self, actor: TaskActor, body: bytes) -> bool:
         """Publish an item; see `item_body`. False if the attempt is over."""

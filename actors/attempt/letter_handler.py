@@ -117,6 +117,7 @@ class LetterHandler(TurnSide):
         assert self.resident is not None
         if name not in self.resident.traits.hooks:
             return None
+        self._hook_here = name
         try:
             yield getattr(self.resident.object, name), args, {}
             self._settle(self.acked, self._changed_state())
@@ -127,6 +128,8 @@ class LetterHandler(TurnSide):
             if stopped is None:
                 _log.error("%s of %s has failed", name, self.task.name, exc_info=error)
             return stopped
+        finally:
+            self._hook_here = None
 
     # --- the end of the actor ---
 
@@ -134,6 +137,8 @@ class LetterHandler(TurnSide):
         """Stop the actor: what its `on_stop` returns is its result. An error there is the asker's; it stops anyway."""
         assert self.resident is not None
         value = None
+        # The actor ends with it: nobody would find its steps.
+        self._hook_here = "on_stop"
         if "on_stop" in self.resident.traits.hooks:
             value = yield self.resident.object.on_stop, (), {}
         packed = encoded(value, NONE, self.value_limit)

@@ -113,6 +113,7 @@ class TurnActor(LetterHandler):
         """Build the object; the outcome if that fails. What `__init__` and `on_start` do is a transaction, too."""
         # An ask of `__init__` is the same one if it has to run again. `on_start` asks anew each time.
         self._begin(self.id if state is None else new_id(), None)
+        self._hook_here = "the start of an actor"
         try:
             resident = self.resident = Resident(generation, class_of(self.task.body))
             resident.joins(self)
@@ -133,6 +134,8 @@ class TurnActor(LetterHandler):
             self._let_go()
             error, stopped = self._judged(error, "its activation")
             return stopped or Outcome(Ending.ERROR, error=error_outcome(error).error)
+        finally:
+            self._hook_here = None
 
     def _passivate(self) -> Play:
         # As in `on_start`, it asks anew each time.

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, MutableMapping
 from typing import Any, Final, NoReturn
 
-from ..errors import InvalidOption, NotInTask
+from ..errors import InvalidOption, NotInTask, ReadOnly
 from ..ids import id_text, new_id
 from ..refs.letter import Kind, Letter
 from ..refs.port import PostKind
@@ -31,6 +31,8 @@ class TurnSide(Transactions):
 
     beside: bytes | None = None
     _wants_rest = False
+    _hook_here: str | None = None
+    """What is running that handles no message."""
 
     # --- what references use ---
 
@@ -123,6 +125,26 @@ class TurnSide(Transactions):
             raise InvalidOption(
                 f"self.{what} needs an actor that is on disk: declare the class with durable=True"
             )
+
+    # --- steps ---
+
+    def step_letter(self, name: str) -> bytes:
+        """A step belongs to the message that is being handled."""
+        if not self._durable:
+            raise InvalidOption(
+                f"step {name} needs an actor that is on disk: declare the class with durable=True"
+            )
+        if self._hook_here is not None:
+            raise NotInTask(
+                f"step {name}: steps belong to a message, and {self._hook_here} handles none. Call it in a method"
+            )
+        if self.handled in self.read:
+            raise ReadOnly(f"step {name}: a @read_only method keeps nothing, and a step is kept")
+        return self.handled
+
+    def before_step(self) -> None:
+        """What the messages before this one did is on disk with the step, or earlier."""
+        self.commit_earlier()
 
     # --- what only tasks have ---
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, TypeVar, overload
@@ -21,6 +22,7 @@ from ..task.handles import IdLike, TaskInfo, id_of
 from ..timeouts import check_timeout, deadline_of, left_of
 from . import context
 from .context import cancelled, current, progress
+from .step import StepOptions, is_async
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -53,6 +55,7 @@ __all__ = [
     "send",
     "sleep",
     "start",
+    "step",
     "ws",
 ]
 
@@ -234,6 +237,42 @@ async def as_completed(infos: Iterable[I], timeout: float | None = None) -> Asyn
                 if not await actor.wait_future_async(news, left_of(deadline, clock)):
                     raise TimeoutError(f"the tasks have not all ended within {seconds:g} s")
             yield known[arrivals.pop()]
+
+
+class _Step(StepOptions):
+    """The class of `aio.step`."""
+
+    __slots__ = ()
+
+    @overload
+    def __call__(
+        self, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[Any, Any, T]: ...
+    @overload
+    def __call__(
+        self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[Any, Any, T]: ...
+    def __call__(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, Any]:
+        """Call a function once in the life of this task; see `understudy.step`.
+
+        A coroutine function is awaited. Any other one is called in a thread, so that it does not block the event loop.
+        Which call of its name it is is counted here, not when the coroutine is awaited.
+        """
+        actor = _async_actor("step")
+        if is_async(fn):
+            function = functools.partial(fn, *args, **kwargs)
+        else:
+            function = functools.partial(_in_thread, fn, *args, **kwargs)
+        return actor.do_step_async(self._call(actor, fn), function)
+
+
+step: Final = _Step()
+"""Call a function once in the life of this task; see `understudy.step`."""
+
+
+async def _in_thread(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    value = await _call(function, *args, **kwargs)
+    return await value if inspect.isawaitable(value) else value
 
 
 async def _call(function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:

@@ -51,7 +51,7 @@ class Annotations:
                 positional.append(shape)
             if parameter.kind is not kinds.VAR_POSITIONAL:
                 by_name["**" if parameter.kind is kinds.VAR_KEYWORD else parameter.name] = shape
-        return cls(positional, by_name, _result_of(result))
+        return cls(positional, by_name, result_of(result))
 
     def lower(self, args: Arguments, kwargs: dict[str, Any]) -> tuple[Arguments, dict[str, Any]]:
         """The arguments as plain data. Raises UnencodableValue."""
@@ -89,7 +89,8 @@ def _namespace(body: Any) -> dict[str, Any]:
     return vars(sys.modules[function.__module__]) if namespace is None else namespace
 
 
-def _result_of(function: Any) -> Shape | None:
+def result_of(function: Any) -> Shape | None:
+    """The shape of what a function returns; None if that is plain data, or not annotated."""
     annotation = getattr(inspect.unwrap(function), "__annotations__", {}).get("return") if function else None
     if annotation is None:
         return None

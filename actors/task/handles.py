@@ -112,6 +112,10 @@ class TaskRecord:
     """The trace context of its start, as a W3C traceparent; None if it was started in no trace."""
     pool: str | None = None
     """The pool whose workers run it; None for the workers of all tasks without a pool."""
+    steps: int = 0
+    """How many steps it keeps; of an actor, those of the messages that it has not handled."""
+    steps_size: int = 0
+    """Bytes of their values."""
     arguments: StoredArguments = field(default_factory=StoredArguments, repr=False, compare=False)
 
     @property

@@ -8,6 +8,7 @@ key                          value
 ============================ ===========================================================================
 01, id, 00                   the state, as its worker has packed it
 01, id, 01, key              the value of a key of its storage
+01, id, 02, …                a step, also of a task that is no actor: see `task_step_rows`
 01, id, 03, name             a reminder: msgpack of [due, every, letter]
 01, id, 04, dead letter's id a dead letter: msgpack of [time, letter, [type, message, traceback]]
 02, id, seq (8)              a letter in its mailbox

@@ -27,7 +27,8 @@ IDS_IN_ROW: Final = 100
 REPLY_AGE: Final = 3600.0
 """Seconds after the time in a letter's id before which its reply is not looked at, whatever its own time."""
 
-_PART: Final = 100  # rows of actors read at a time
+_PART: Final = 100  # rows of actors read at a time, and bytes of their values
+_PART_BYTES: Final = 8 * 1024 * 1024
 
 _AT_BYTES: Final = 8  # the time at the beginning of a key of `expiry`
 
@@ -43,7 +44,13 @@ class Rows(Store, Protocol):
     def pending_puts(self, table: Table) -> list[bytes]: ...
 
     def scan(
-        self, table: Table, start: bytes = ..., stop: bytes | None = ..., limit: int | None = ...
+        self,
+        table: Table,
+        start: bytes = ...,
+        stop: bytes | None = ...,
+        limit: int | None = ...,
+        *,
+        most_bytes: int | None = ...,
     ) -> list[tuple[bytes, bytes]]: ...
 
 
@@ -58,9 +65,9 @@ def expiry_rows(at: float, ids: Sequence[bytes]) -> dict[bytes, bytes | None]:
 def prune(store: Rows, now: float, limit: int = 500) -> int:
     """Delete all rows of at most `limit` tasks that are due by `now` (seconds since the epoch).
 
-    Returns the number of tasks. An actor with more than MAX_ROWS rows counts once for each call that it takes. The
-    deletes go into the store's open batch. Uncommitted deletes of an earlier call are not counted again. So call it
-    again after each commit until it returns 0.
+    Returns the number of tasks. An actor, or a task with steps, with more than MAX_ROWS rows counts once for each call
+    that it takes. The deletes go into the store's open batch. Uncommitted deletes of an earlier call are not counted
+    again. So call it again after each commit until it returns 0.
     """
     due: list[tuple[bytes, list[bytes]]] = []
     found = 0
@@ -86,7 +93,7 @@ def prune(store: Rows, now: float, limit: int = 500) -> int:
             record = None if row is None else _readable(id, row)
             if record is not None and not record.terminal:
                 continue  # a wrong expiry row must not delete a task that has not ended
-            if record is None or record.actor is not None:
+            if record is None or record.actor is not None or record.steps is not None:
                 deleted += _forget_actor_rows(store, id, MAX_ROWS - deleted)
                 if deleted >= MAX_ROWS:
                     left.append(id)  # the next call looks whether there are more
@@ -149,7 +156,7 @@ def _prune_actor_rows(
 ) -> int:
     """Delete at most `most` of these rows that are there still and fit; returns how many."""
     done = 0
-    while done < most and (rows := store.scan(Table.ACTORS, start, stop, _PART)):
+    while done < most and (rows := store.scan(Table.ACTORS, start, stop, _PART, most_bytes=_PART_BYTES)):
         for key, _ in rows:
             if done < most and store.get(Table.ACTORS, key) is not None and fits(key):
                 store.delete(Table.ACTORS, key)
@@ -168,7 +175,8 @@ def _expires(row: bytes, otherwise: float) -> float:
 
 def forget(store: Rows, record: Record) -> None:
     """Delete all rows of this task, except its live and expiry rows, whose keys only their owners know."""
-    while record.actor is not None and _forget_actor_rows(store, record.id, MAX_ROWS):
+    has_rows = record.actor is not None or record.steps is not None
+    while has_rows and _forget_actor_rows(store, record.id, MAX_ROWS):
         pass
     row = store.get(Table.TASKS, record.id)
     if row is not None and (stored := _readable(record.id, row)) is not None:
@@ -204,7 +212,7 @@ def _forget(store: Rows, id: bytes, record: Record | None, pending: Sequence[tup
 
 
 def _forget_actor_rows(store: Rows, id: bytes, most: int) -> int:
-    """Delete at most `most` of the rows on disk that go with an actor's record; returns how many."""
+    """Delete at most `most` of the rows on disk that go with an actor's or task's record; returns how many."""
     # In small parts, because a scan reads the values, too, and an actor's storage may be larger than memory.
     deleted = 0
     for part in actor_rows.rows_of(id):

@@ -125,6 +125,8 @@ class Record:
     """Whether it has started tasks that are linked to it."""
     pool: str | None = None
     """The pool whose workers run it; None for none."""
+    steps: tuple[int, int] | None = None
+    """How many steps it keeps, and the bytes of their values; None for none. Of an actor, those of all its messages."""
 
     def __init__(
         self,
@@ -257,7 +259,7 @@ _KINDS: Final[dict[str, tuple[type, ...]]] = {
         (int,),
     ),
     **dict.fromkeys(("alone", "closed", "cancel", "joined", "volatile", "held", "linked", "links"), (bool,)),
-    **dict.fromkeys(("error", "progress", "checkpoint", "deaths"), (tuple,)),
+    **dict.fromkeys(("error", "progress", "checkpoint", "deaths", "steps"), (tuple,)),
     **dict.fromkeys(("options", "metadata", "trigger"), (dict,)),
     **dict.fromkeys(("key", "actor", "kind", "tree", "limit_key", "unique", "trace", "pool"), (str,)),
     "due": (float, int),

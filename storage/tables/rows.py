@@ -1,8 +1,8 @@
-"""Functions on the rows of one LMDB transaction: iterate over a range, apply a batch's changes."""
+"""Functions on the rows of one LMDB transaction: iterate over a range, take some rows, apply a batch's changes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import lmdb
@@ -31,6 +31,20 @@ def walk(
                 if stop is not None and row[0] >= stop:
                     return
                 yield row
+
+
+def taken(rows: Iterable[tuple[bytes, bytes]], most_bytes: int | None) -> list[tuple[bytes, bytes]]:
+    """The rows up to the one by which their values have so many bytes; all of them for None."""
+    if most_bytes is None:
+        return list(rows)
+    found: list[tuple[bytes, bytes]] = []
+    size = 0
+    for row in rows:
+        found.append(row)
+        size += len(row[1])
+        if size >= most_bytes:
+            break
+    return found
 
 
 def apply(

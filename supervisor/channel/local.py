@@ -31,9 +31,10 @@ log = logging.getLogger("understudy")
 AHEAD: Final = 1024
 #: Bytes read at once of the last reports of a dead worker.
 LAST_WORDS: Final = 256 * 1024
-#: Where an assignment has its arguments and its turn, and a turn the state and the letters.
+#: Where an assignment has its arguments, its turn and its steps, and a turn the state and the letters.
 _ARGS: Final = 3
 _TURN: Final = 11
+_STEPS: Final = 16
 _STATE: Final = 2
 _LETTERS: Final = 3
 
@@ -245,6 +246,10 @@ class LocalChannel(StreamProtocol):
 def _size(assignment: AssignmentRow) -> int:
     """Bytes of an assignment, roughly."""
     size = 200 + len(assignment[_ARGS] or b"")
-    if len(assignment) > _TURN and (turn := assignment[_TURN]) is not None:
+    if len(assignment) <= _TURN:
+        return size
+    if (turn := assignment[_TURN]) is not None:
         size += len(turn[_STATE] or b"") + sum(map(len, turn[_LETTERS]))
+    if len(assignment) > _STEPS:
+        size += sum(len(label) + len(value) for label, value in assignment[_STEPS][2])
     return size

@@ -157,6 +157,7 @@ class AsyncRuntime:
     search = _in_thread(Runtime.search)
     counts = _in_thread(Runtime.counts)
     attempts = _in_thread(Runtime.attempts)
+    steps = _in_thread(Runtime.steps)
     errors = _in_thread(Runtime.errors)
     stats = _in_thread(Runtime.stats)
     restore = _in_thread(Runtime.restore)

@@ -28,6 +28,7 @@ from ...actors.task.declaration import Task
 from ...actors.task.handles import IdLike, TaskInfo, TaskRecord, id_of
 from ...actors.task.metadata import checked as checked_metadata
 from ...actors.task.outcomes import ErrorGroups, TaskAttempts, TaskStats
+from ...actors.task.step_info import StepInfo
 from ...actors.task.trigger import CALL
 from ...storage.reader import Reader
 from ..home import Home
@@ -59,7 +60,7 @@ from .stored_ends import StoredEnds
 from .subscription import Subscription
 from .tree import Supervising
 from .tree_calls import TreeCalls
-from .views import DeadLetter, LogLine, outcome_of, result_shape, shape_of_end, value_of, view
+from .views import DeadLetter, LogLine, outcome_of, result_shape, shape_of_end, step_info, value_of, view
 from .watch import Watch
 
 #: Default seconds that an embedded supervisor gives running tasks when the `with` block ends.
@@ -583,6 +584,19 @@ class Runtime(Emitting, Scheduling, Supervising, Limiting, Stacking, Granting, M
         """
         record = self._calls.record(id_of(id))
         return outcomes.attempts(self._calls.store, record)
+
+    def steps(self, id: IdLike, *, limit: int | None = 100) -> builtins.list[StepInfo]:
+        """The steps that a task keeps, the `limit` newest ones, oldest first; None for all. Raises TaskNotFound.
+
+        Those of an actor belong to messages that it has not handled, or that are dead letters.
+        """
+        record = self._calls.record(id_of(id))
+        if limit is not None:
+            check_whole("limit", limit, 0)
+        if record.steps is None:
+            return []
+        found = self._calls.store.steps(record.id, limit, of_actor=record.actor is not None)
+        return [step_info(step) for step in found]
 
     def errors(
         self, window: float = 86_400.0, *, task: TaskLike | None = None, limit: int = 100

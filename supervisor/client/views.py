@@ -26,7 +26,9 @@ from ...actors.shapes import Shape
 from ...actors.state import State
 from ...actors.task.declaration import Task, registry
 from ...actors.task.handles import IdLike, Progress, StoredArguments, TaskInfo, TaskRecord
+from ...actors.task.step_info import StepInfo
 from ...actors.task.trigger import SCHEDULE, Kind, Trigger
+from ...storage.step_reader import StoredStep
 from ...storage.tables.actor_rows import DeadLetterRow
 from ...storage.tables.record import Record
 from ...storage.tables.schema import Lane, pool_sort
@@ -79,7 +81,7 @@ def view(
     record: Record, mailbox_depth: int = 0, arguments: Callable[[bytes], bytes | None] | None = None
 ) -> TaskRecord:
     """A stored record as a TaskRecord. `arguments` reads a task's encoded arguments, if they are asked for."""
-    checkpoint = record.checkpoint or (None, None)
+    checkpoint, steps = record.checkpoint or (None, None), record.steps or (0, 0)
     return TaskRecord(
         id=id_text(record.id),
         stream_id=id_text(record.stream),
@@ -113,6 +115,8 @@ def view(
         unique_key=None if record.unique is None else key_in(record.unique),
         trace=record.trace,
         pool=record.pool,
+        steps=steps[0],
+        steps_size=steps[1],
         arguments=StoredArguments(arguments and functools.partial(arguments, record.id)),
     )
 
@@ -132,6 +136,13 @@ def dead_letter(id: bytes, row: DeadLetterRow) -> DeadLetter:
     """A stored dead letter as a DeadLetter."""
     at, letter, (kind, message, traceback) = row
     return DeadLetter(id_text(id), _message_of(letter), ErrorInfo(kind, message, traceback), at)
+
+
+def step_info(step: StoredStep) -> StepInfo:
+    """A stored step as a StepInfo. A value of a type that is not registered here is a Foreign."""
+    (_, number, key), (at, name, value), letter = step
+    message = None if letter is None else id_text(letter)
+    return StepInfo(name, number, key, at, len(value), values.unpack_foreign(value), message)
 
 
 def _message_of(data: bytes) -> Any:

@@ -40,6 +40,7 @@ from ..tasks.task_log import Line, TaskLog, attempt_mark
 from ..tasks.task_table import TaskTable
 from ..wire.checks import checked_id
 from ..wire.messages import Report
+from .step_keeper import StepKeeper
 from .turns import Turns
 from .worker_seat import WorkerSeat
 
@@ -86,6 +87,7 @@ class Attempts:
         self.on_stack: Callable[[WorkerSeat, Any, Any], None] = lambda _seat, _number, _rows: None
         #: What attempts of each task lately took.
         self.paces = Paces()
+        steps = StepKeeper(commits, table, settings)
         self._on: dict[int, Callable[..., None]] = {
             Report.DONE: self._done,
             Report.PARKED: self._parked,
@@ -100,6 +102,8 @@ class Attempts:
             Report.STACK: self._stack,
             Report.TURN: turns.commit,
             Report.READ: turns.read,
+            Report.STEP: steps.keep,
+            Report.STEPS: steps.read,
             Report.ASIDE: turns.answered_aside,
         }
 

@@ -205,9 +205,8 @@ class Trees:
             self.forest.own(leaf, self._start_actor(name, leaf.path, spec["args"], spec["options"]))
             leaf.up = True
         elif task is not None and task.record.held:
-            if spec["fresh"] and task.record.checkpoint is not None:
-                self._commits.delete(Table.CHECKPOINTS, task.id)
-                task.record.checkpoint = None
+            if spec["fresh"]:
+                self._forget_work(task)
             self._table.restart(task)
             self._await_ready(leaf)
         else:
@@ -222,6 +221,15 @@ class Trees:
             self.forest.own(leaf, id)
             self._table.add([(record, spec["args"])])
             self._await_ready(leaf)
+
+    def _forget_work(self, task: LiveTask) -> None:
+        """Let the next attempt begin from the start."""
+        if task.record.checkpoint is not None:
+            self._commits.delete(Table.CHECKPOINTS, task.id)
+            task.record.checkpoint = None
+        if task.steps is not None:
+            task.steps.drop(task.record)
+            task.steps = None
 
     def _await_ready(self, leaf: Leaf) -> None:
         if leaf.spec["ready"]:

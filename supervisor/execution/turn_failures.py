@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final
 
 from ...actors.errors import ActivationFailed, ErrorInfo, MailboxFull, Poisoned, UnderstudyError
@@ -82,6 +82,13 @@ class TurnFailures(ActorStates):
         self._table.touch(actor)
         return True
 
+    def _end_steps(self, actor: LiveActor, letter_ids: Collection[bytes]) -> None:
+        """These letters were handled for good: their steps go with the same commit."""
+        if actor.steps is not None and actor.steps.drop(actor.record, letter_ids):
+            if actor.record.steps is None:
+                actor.steps = None
+            self._table.touch(actor)
+
     # --- the letter to blame ---
 
     def _careful(self, actor: LiveActor) -> None:
@@ -127,6 +134,8 @@ class TurnFailures(ActorStates):
                 continue
             if bury_asks or kind_of(letter) not in (Kind.ASK, Kind.STOP):
                 self.letters.bury(actor, letter, error)
+            else:
+                self._end_steps(actor, [id_of_letter(letter)])
             actor.last_batch = self._store.batch.number
             if kind_of(letter) in (Kind.ASK, Kind.STOP):
                 failed: Answer = answer or pack_error(error)
@@ -199,6 +208,7 @@ class TurnFailures(ActorStates):
         box = actor.box
         refused = box.take_back_asks()
         if refused:
+            self._end_steps(actor, list(map(id_of_letter, refused)))
             self._made_room(actor)
             actor.last_batch = self._store.batch.number
             self.letters.answer_once_written(actor, [(id_of_letter(letter), error) for letter in refused])

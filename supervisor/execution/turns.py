@@ -167,6 +167,9 @@ class Turns(TurnFailures):
         if gone:
             self._count_tries(actor, 0)
             self._made_room(actor)
+            if actor.steps is not None:
+                # A dead letter may be sent again, and then goes on behind its steps.
+                self._end_steps(actor, gone.keys() - {id_of_letter(letter) for letter, _ in dead})
         wrote = bool(letters) or emitted
         if actor.durable:
             wrote |= stored or state is not None or bool(changes or reminders or dead)

@@ -17,6 +17,8 @@ from ...actors.attempt.item import NAME_BYTES
 from ...actors.errors import ProtocolError, UnderstudyError
 from ...actors.refs.port import PostKind
 from ...actors.refs.remote_error import ERROR_LIMIT
+from ...actors.step_label import LABEL_BYTES, unpack_label
+from ...actors.step_label import NAME_BYTES as STEP_NAME_BYTES
 from .stacks import OTHERS, OWN_CALLS
 
 _NUMBERS: Final = (float, int)
@@ -146,6 +148,35 @@ def check_ready(id: Any, ready: Any) -> None:
     """ProtocolError if these are no fields of READY."""
     if type(id) is not bytes or type(ready) is not bool:
         raise ProtocolError(f"not a begin: {(id, ready)!r:.200}")
+
+
+def check_step(request: Any, letter: Any, label: Any, name: Any, value: Any, value_limit: int) -> None:
+    """ProtocolError if these are no fields of STEP."""
+    if (
+        type(request) is int
+        and (letter == b"" or _is_id(letter))
+        and _is_label(label)
+        and _is_key(name, 1, STEP_NAME_BYTES)
+        and _is_value(value, value_limit)
+    ):
+        return
+    raise ProtocolError(f"not a step: {(request, letter, label, name, value)!r:.200}")
+
+
+def _is_label(label: Any) -> bool:
+    if type(label) is not bytes or len(label) > LABEL_BYTES:
+        return False
+    try:
+        unpack_label(label)
+    except ValueError:
+        return False
+    return True
+
+
+def check_steps(request: Any, label: Any) -> None:
+    """ProtocolError if these are no fields of STEPS."""
+    if type(request) is not int or type(label) is not bytes or len(label) > _ID_BYTES + LABEL_BYTES:
+        raise ProtocolError(f"not a request for steps: {(request, label)!r:.200}")
 
 
 def check_failure(message: Any, trace: Any) -> None:

@@ -29,6 +29,7 @@ from ...storage.tables.schema import Table, after_prefix, idempotency_key
 from ...storage.tables.unique_rows import key_in
 from ..task_kinds import OWN_KINDS, kind_of
 from ..tasks.commit_loop import CommitLoop
+from ..tasks.kept_steps import KeptSteps
 from ..tasks.task_table import TaskTable
 from ..tasks.unique_starts import UniqueStarts
 from ..tasks.unique_tasks import Decision
@@ -323,7 +324,8 @@ class Admission:
         return False
 
     def retry(self, old_id: Any, new_id: Any, *, from_scratch: bool) -> bool:
-        """Retry an ended task as a new one with its arguments and, unless `from_scratch`, its checkpoint.
+        """Retry an ended task as a new one with its arguments and, unless `from_scratch`, its checkpoint and its
+        steps.
 
         If the app does not declare it, the new one waits for its code. It takes over the key. False if the client
         repeats the request because the first answer was lost. NotUnique if it is unique and another task has its key.
@@ -374,11 +376,16 @@ class Admission:
         if state is not None:
             self._commits.put(Table.CHECKPOINTS, new_id, state)
             record.checkpoint = (self._commits.clock.time(), len(state))
+        if old.steps is not None and not from_scratch:
+            KeptSteps(self._commits.store, old_id).copy(old, record)
         new = (record, self._commits.get(Table.ARGS, old_id))
         _close_if_deaf(*new)
         if unique is not None:
             self._table.unique.claim(record, unique)
         self._table.add([new])
+        task = self._table.tasks.get(new_id)
+        if task is not None and record.steps is not None:
+            task.steps = KeptSteps(self._commits.store, new_id)
         return True
 
     def is_taken(self, old_id: Any) -> bool:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 #: Messages of one turn.
 TURN_MESSAGES: Final = 64
+#: Where an assignment has its turn.
+_TURN: Final = 11
 
 
 @functools.lru_cache(4096)
@@ -130,7 +132,8 @@ class LiveActor(LiveTask):
         return _places(self.record.name, self.record.volatile)[0]
 
     def assignment(self) -> tuple[Any, ...]:
-        return (*super().assignment(), self.turn)
+        told = super().assignment()
+        return (*told[:_TURN], self.turn, *told[_TURN + 1 :])
 
     def row(self) -> tuple[bytes, bytes | None]:
         """The record as on disk: it runs or it rests. Short turns are not written."""

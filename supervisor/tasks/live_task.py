@@ -18,6 +18,7 @@ from .pool_lanes import ABSENT, AnyLane, PoolLane
 if TYPE_CHECKING:
     from .attempt import Attempt
     from .gate_group import GateGroup
+    from .kept_steps import KeptSteps
     from .mailboxes import MailboxState
     from .task_log import TaskLog
 
@@ -63,6 +64,7 @@ class LiveTask:
         "passed",
         "record",
         "result",
+        "steps",
         "stored",
         "stored_facts",
         "stored_key",
@@ -98,6 +100,8 @@ class LiveTask:
         self.passed = self.counts = False
         self.mailbox: MailboxState | None = None
         self.log: TaskLog | None = None
+        #: The steps that it keeps; None if there are none.
+        self.steps: KeptSteps | None = None
         #: Whether its stream has rows or other tasks, so that its end needs a row there.
         self.told = record.shares_stream or (
             stored and (record.attempt > 1 or record.interruptions > 0 or self.rests)
@@ -134,6 +138,9 @@ class LiveTask:
             record.interruptions,
             options.capture_output,
         )
+        if self.steps is not None:
+            steps = self.steps.first_page(record)
+            return (*assignment, None, record.kind, record.trigger, record.tree, record.trace, steps)
         if record.kind == TASK and (record.tree is None or self.rests) and record.trace is None:
             return assignment
         return (*assignment, None, record.kind, record.trigger, record.tree, record.trace)

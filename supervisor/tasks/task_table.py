@@ -27,6 +27,7 @@ from ..settings import Settings
 from .catalog import TaskCatalog
 from .commit_loop import CommitLoop
 from .ends import Ends
+from .kept_steps import KeptSteps
 from .letter_box import LetterBox
 from .live_actor import LiveActor
 from .live_task import LiveTask, place_of
@@ -227,6 +228,8 @@ class TaskTable:
             task.key = task.stored_key = live_key(*record.place, record.id)
         task.stored_facts = facts
         task.args = args
+        if record.steps is not None:
+            task.steps = KeptSteps(self._commits.store, record.id)
         place = record.place
         if record.ended is None and (
             place is None or (place[0] == Lane.RUNNING) != (record.state is State.RUNNING)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ...actors.state import State
     from ...actors.task.handles import TaskInfo, TaskRecord
     from ...actors.task.outcomes import TaskAttempt
+    from ...actors.task.step_info import StepInfo
     from ...actors.trees.status import ChildStatus, TreeStatus
 
 TASK_TIMES: Final = ("created", "started", "ended", "next_attempt", "checkpoint_time")
@@ -63,6 +64,11 @@ def ties(
 def attempt(run: TaskAttempt) -> dict[str, Any]:
     """A run of a task."""
     return with_times(run.as_dict(), TASK_TIMES)
+
+
+def step(info: StepInfo) -> dict[str, Any]:
+    """A step that a task keeps, without its value."""
+    return with_times(info.as_dict(), ("time",))
 
 
 def event(record: EventRecord) -> dict[str, Any]:

@@ -224,6 +224,14 @@ class Report(IntEnum):
     """[op, id, [item, …]]: what a task has published; an item is the end of its row."""
     READY = 16
     """[op, id, ready]: a child of a supervision tree has begun, or has called `ready()`."""
+    STEP = 20
+    """[op, request, id, letter id, label, name, value]: keep a step; the letter is that of an actor's message, else
+    empty. Answered once it is on disk."""
+    STEPS = 21
+    """[op, request, id, label] → ([(label, value), …], whether none follow): its steps from this label on.
+
+    Of an actor the letter's id stands before each label.
+    """
     STACK = 27
     """[op, number, [thread, …] or None]: the threads of a task and of its worker, as in the answer to an Ask's STACK.
 

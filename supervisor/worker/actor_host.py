@@ -378,6 +378,17 @@ class ActorHost(ABC):
         self._before_acknowledgement()
         return self._ask(actor, Report.CHECKPOINT, value, acked, posted, *more)
 
+    def keep_step(
+        self, actor: TaskActor, letter: bytes, label: bytes, name: str, value: bytes
+    ) -> Future[Any]:
+        """See `Host`."""
+        self._before_acknowledgement()
+        return self._ask(actor, Report.STEP, letter, label, name, value)
+
+    def steps(self, actor: TaskActor, label: bytes) -> Future[Any]:
+        """See `Host`."""
+        return self._ask(actor, Report.STEPS, label)
+
     def publish(self, actor: TaskActor, body: bytes) -> bool:
         """See `Host`."""
         return self._reports.publish(actor.id, body, actor)

@@ -46,6 +46,9 @@ SAMPLES: dict[str, Any] = {
     "final": True,
     "code": 4001,
     "details": {"exit_code": 3, "stdout": "ü"},
+    "step": "app:inner",
+    "outer": "app:outer",
+    "steps": 3,
     "circle": ["Account/ada", "Account/bob"],
 }
 

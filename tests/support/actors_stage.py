@@ -166,3 +166,23 @@ def rest(worker: Puppet, id: bytes, acked: int = 0, state: bytes | None = None, 
     """A turn has done this and is over."""
     commit(worker, id, acked, state, **did)
     worker.done(id, Ending.REST)
+
+
+async def built(stage: Stage, class_name: str = "Account", name: str = "ada") -> tuple[bytes, Any]:
+    """An actor that has been built, and its worker."""
+    id = stage.start(class_name, name)
+    for worker in stage.room.workers:
+        if await stage.begin(worker):
+            rest(worker, id, state=b"0" if class_name != "Volatile" else None)
+            await stage.room.settle()
+            return id, worker
+    raise AssertionError("no worker was given its first turn")
+
+
+async def turn(stage: Stage, id: bytes) -> Any:
+    """The worker that has begun a turn of this actor now."""
+    await stage.room.settle()
+    for worker in stage.room.workers:
+        if worker.seat in stage.room.pool.seats and id in [each.id for each in worker.begin()]:
+            return worker
+    raise AssertionError("no worker was given a turn")

@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 import understudy
-from understudy import Actor, ActorFuture, ActorRef, AsyncRuntime, Executor, Runtime, TaskInfo, actor, aio, ws
+from understudy import (
+    Actor,
+    ActorFuture,
+    ActorRef,
+    AsyncRuntime,
+    Executor,
+    Runtime,
+    TaskInfo,
+    actor,
+    aio,
+    step,
+    ws,
+)
 from well_typed import Account, Point, Savings, count, move
 
 
@@ -64,6 +76,9 @@ async def async_calls(rt: AsyncRuntime, ref: ActorRef[Account]) -> None:
     ada = await rt.actor(Account, "ada", "Ada")
     await rt.start(move, "x")  # refused
     await aio.start(count, 1)  # refused
+    await aio.step(len, 5)  # refused
+    step(len, 5)  # refused
+    step.options(keys="k")  # refused
     await rt.actor(Account, "ada")  # refused
     await aio.actor(Account, "ada", 5)  # refused
     await ada.call(Account.deposit, "x")  # refused

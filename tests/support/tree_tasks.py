@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from understudy import Actor, checkpoint, current, ready, receive, restore, sleep, task
+from understudy import Actor, checkpoint, current, ready, receive, restore, sleep, step, task
 
 #: What has happened in this process: "+name" for a start, "-name" for an end in good order.
 noted: list[str] = []
@@ -49,6 +49,19 @@ def end(name: str, how: str, file: str | None) -> Any:
             os.kill(os.getpid(), signal.SIGKILL)
         case "count":
             note(file, f"{name}={restore()}")
+
+
+def next_number(name: str) -> int:
+    return sum(each.startswith(f"{name}#") for each in noted)
+
+
+@task(name="trees:steps", timeout=None)
+def steps(name: str) -> None:
+    """Notes the value of a step, another one each time that the step runs. Its first attempt fails at a message."""
+    note(None, f"{name}#{step(next_number, name)}")
+    while receive() is not None:
+        if current().attempt == 1:
+            raise ValueError("told to")
 
 
 @task(name="trees:returns", timeout=None)

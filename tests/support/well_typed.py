@@ -17,6 +17,7 @@ from understudy import (
     DeadLetter,
     Executor,
     RemoteError,
+    Retry,
     Runtime,
     TaskInfo,
     TaskRecord,
@@ -24,6 +25,7 @@ from understudy import (
     aio,
     get_all,
     read_only,
+    step,
     task,
     ws,
 )
@@ -32,6 +34,19 @@ from understudy import (
 @dataclass
 class Point:
     x: int
+
+
+def moved(by: int) -> Point:
+    return Point(by)
+
+
+async def move_async(point: Point) -> Point:
+    return point
+
+
+def steps() -> None:
+    assert_type(step(moved, 7), Point)
+    assert_type(step.options(name="n", key="k", retry=Retry(2))(moved, by=7), Point)
 
 
 @dataclass
@@ -166,6 +181,8 @@ def pay(n: int) -> Receipt:
 async def async_calls(rt: AsyncRuntime, ref: ActorRef[Account]) -> None:
     assert_type(await rt.start(move, Point(1)), TaskInfo[Point])
     assert_type(await rt.run(count, "x"), int)
+    assert_type(await aio.step(move_async, Point(1)), Point)
+    assert_type(await aio.step.options(key="k", retry=3)(moved, 7), Point)
     assert_type(await aio.start(move, Point(1)), TaskInfo[Point])
     assert_type(await aio.result(await aio.start(move, Point(1))), Point)
     assert_type(await aio.actor(Account, "ada", "Ada"), AsyncActorRef[Account])

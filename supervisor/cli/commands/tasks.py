@@ -21,7 +21,7 @@ from ....storage.query import Term, Value, parse
 from ....storage.reader import Reader
 from ....storage.tables.record import Record
 from ...client.outcomes import attempts
-from ...client.views import ended_error, view
+from ...client.views import ended_error, step_info, view
 from ...text import documents, escape, units, value_json
 from ...wire.error_codec import info_of
 from .. import lookup
@@ -35,6 +35,9 @@ from ..session import current
 
 #: Tasks read from one snapshot of the store.
 PAGE: Final = 1_000
+
+#: Steps that `show` lists.
+STEPS: Final = 100
 
 #: Least columns for which `ps` shows whole ids.
 WIDE = 120
@@ -203,19 +206,21 @@ def _stream(reader: Reader, text: str) -> bytes:
 @id_argument()
 @json_option()
 def show(id: str, as_json: bool) -> None:
-    """Show all data of a task, with its arguments and its result."""
+    """Show all data of a task, with its arguments, its result, its attempts and its steps."""
     with current().reader() as reader:
         record = lookup.find(reader, id)
         seen = view(record, reader.mailbox_depth(record.id))
         extra = arguments_of(reader, record.id, seen.state)
         earlier = attempts(reader, record)
         ties = reader.ties(record.id)
+        kept = reader.steps(record.id, STEPS, of_actor=record.actor is not None) if record.steps else []
     needs, why = waits_for(seen)
     if as_json:
         told = {
             "attempts": [documents.attempt(run) for run in earlier],
             "attempts_dropped": earlier.dropped,
             **task_text.ties_document(seen, record.linked, ties),
+            "known_steps": [documents.step(step_info(step)) for step in kept],
         }
         screen.json({**documents.task(seen), "waits_for": needs, **told, **extra})
         return
@@ -228,6 +233,11 @@ def show(id: str, as_json: bool) -> None:
         screen.show(task_table.attempts(earlier, screen.console().width))
         if earlier.dropped:
             screen.line(f"and {earlier.dropped:,} before, which are not kept")
+    if kept:
+        screen.line()
+        screen.show(task_table.steps([step_info(step) for step in kept], screen.console().width))
+        if seen.steps > len(kept):
+            screen.line(f"and {seen.steps - len(kept):,} before")
     note_absence([seen.state])
 
 

@@ -13,6 +13,7 @@ from rich.text import Text
 from ....actors.state import State
 from ....actors.task.handles import TaskRecord
 from ....actors.task.outcomes import TaskAttempt
+from ....actors.task.step_info import StepInfo
 from ...text import escape, units, value_json
 from . import task_text
 
@@ -93,6 +94,28 @@ def attempts(runs: Iterable[TaskAttempt], width: int) -> Table:
     ]
     titles = ("TRY", "ENDED AS", "STARTED", "RAN", "WORKER", "ERROR")
     return fitted(titles, cells, width, name="STARTED", detail="ERROR", right={"TRY", "RAN", "WORKER"})
+
+
+def steps(kept: Iterable[StepInfo], width: int) -> Table:
+    """The steps that a task keeps."""
+    cells = [
+        (
+            Text(escape.one_line(step.name)),
+            Text(str(step.call or "")),
+            Text("" if step.key is None else escape.one_line(step.key)),
+            Text(units.local(step.time)),
+            Text(units.size(step.size)),
+        )
+        for step in kept
+    ]
+    return fitted(
+        ("STEP", "CALL", "KEY", "KEPT", "SIZE"),
+        cells,
+        width,
+        name="STEP",
+        detail="KEY",
+        right={"CALL", "SIZE"},
+    )
 
 
 def fitted(
@@ -213,6 +236,7 @@ def _facts(record: TaskRecord, now: float, waits_for: str | None, why: str) -> l
         ("worker", str(record.worker_pid or "") if record.state is State.RUNNING else None),
         ("progress", None if record.progress is None else task_text.progress(record.progress)),
         ("checkpoint", _checkpoint(record, now)),
+        ("steps", f"{record.steps:,}, {units.size(record.steps_size)}" if record.steps else None),
         ("mailbox", _mailbox(record)),
         ("stream", None if record.stream_id == record.id else record.stream_id),
         ("run", task_text.run(record)),

@@ -15,6 +15,7 @@ from ....actors.state import State
 from ....actors.task.handles import TaskRecord
 from ....actors.task.outcomes import TaskAttempt
 from ....actors.task.stack import TaskStack
+from ....actors.task.step_info import StepInfo
 from ...client.pages import SearchPage
 from ...client.views import ended_error
 from ...text import documents, units
@@ -26,6 +27,7 @@ MOST_WAIT: Final = 60.0
 
 TASK: Final = answer_of("Task", TaskRecord, times=documents.TASK_TIMES, without=("arguments",))
 ATTEMPT: Final = answer_of("Attempt", TaskAttempt, times=("started", "ended"))
+STEP: Final = answer_of("Step", StepInfo, times=("time",), without=("value",))
 PAGE: Final = answer(
     "TaskPage",
     "Tasks, newest first.",
@@ -46,6 +48,7 @@ SHOWN: Final = answer_of(
     linked=list[str],
     monitors=list[str],
     monitored_by=list[str],
+    known_steps=many(STEP),
     args=list[Any],
     kwargs=dict[str, Any],
     result=(Any, None),
@@ -93,7 +96,7 @@ def page_of(page: SearchPage) -> dict[str, Any]:
 
 @router.get("/tasks/{id}", response_model=SHOWN)
 def show(call: Read, id: Id) -> Response:
-    """Show a task with its attempts, its arguments and its result."""
+    """Show a task with its attempts, its steps, its arguments and its result."""
     record = call.read_task(id)
     runs = call.runtime.sync.attempts(id)
     args, kwargs = record.arguments.value()
@@ -102,6 +105,7 @@ def show(call: Read, id: Id) -> Response:
         "attempts": [documents.attempt(run) for run in runs],
         "attempts_dropped": runs.dropped,
         **_ties(call, record),
+        "known_steps": [documents.step(step) for step in call.runtime.sync.steps(id)] if record.steps else [],
         "args": args,
         "kwargs": kwargs,
     }

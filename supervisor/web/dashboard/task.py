@@ -20,6 +20,7 @@ LINES: Final = 500
 ITEMS: Final = 200
 MESSAGES: Final = 50
 CHILDREN: Final = 100
+STEPS: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,7 @@ def page(asked: Asked) -> Page:
             "result": _or_none(lambda: look.result(record.id)),
             "has_result": record.state in (State.COMPLETED, State.CANCELLED),
             "checkpoint": _or_none(lambda: look.checkpoint(record.id)) if record.checkpoint_time else None,
+            "steps": (_or_none(lambda: runtime.steps(record.id, limit=STEPS)) or []) if record.steps else [],
             "dead_letters": (_or_none(lambda: runtime.dead_letters(record.id)) or []) if record.actor else [],
             "options": record.options,
             "now": now,

@@ -165,7 +165,7 @@ def test_the_shapes_the_rooms_agree_on() -> None:
     assert [ending.value for ending in Ending] == list(range(9))
     assert Assignment._fields == (
         "id", "task", "attempt", "args", "stream", "origin", "ack", "timeout", "has_checkpoint", "interruptions",
-        "capture_output", "turn", "kind", "trigger", "tree", "trace",
+        "capture_output", "turn", "kind", "trigger", "tree", "trace", "steps",
     )  # fmt: skip
 
 

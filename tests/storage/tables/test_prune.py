@@ -7,6 +7,7 @@ import pytest
 from desk import Desk, expire
 from tasks import EPOCH, add_task, new_id
 from understudy.actors.state import State
+from understudy.actors.step_label import call_label
 from understudy.storage.memory_store import MemoryStore
 from understudy.storage.store import Store
 from understudy.storage.tables import actor_rows
@@ -22,6 +23,7 @@ from understudy.storage.tables.schema import (
     log_key,
     mail_key,
 )
+from understudy.storage.tables.task_step_rows import step_key
 
 BY_TASK = (
     Table.TASKS,
@@ -354,3 +356,21 @@ def test_times_between_two_milliseconds_lose_no_reply(desk: Desk):
     assert prune_replies(desk.store, NOW + 0.0001, 100) == 1
     desk.flush()
     assert desk.store.count(Table.ACTORS) == 0
+
+
+@pytest.mark.parametrize("written", [True, False], ids=["on disk", "pending"])
+def test_steps_go_with_their_task(desk: Desk, written: bool):
+    record = add_ended(desk, EPOCH, keep=60)
+    other = add_task(desk.store, State.QUEUED)
+    for number in range(1, 300):
+        desk.store.put(Table.ACTORS, step_key(record.id, call_label(b"work", number)), b"row")
+    desk.store.put(Table.ACTORS, step_key(other.id, call_label(b"work", 1)), b"row")
+    record.steps = 299, 897
+    desk.store.put(Table.TASKS, record.id, record.pack())
+    if written:
+        desk.flush()
+    assert prune(desk.store, EPOCH + 61 if written else EPOCH) == (1 if written else 0)
+    if not written:
+        forget(desk.store, record)
+    desk.flush()
+    assert [key for key, _ in desk.store.scan(Table.ACTORS)] == [step_key(other.id, call_label(b"work", 1))]

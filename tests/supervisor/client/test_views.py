@@ -49,6 +49,7 @@ def test_every_field_of_a_full_record():
     record.tries, record.tree, record.unique = 4, "shop/a", "jobs:f\0k"
     record.trace = TRACE
     record.pool = "gpu"
+    record.steps = 2, 30
     record.kind, record.trigger = "event", {"event_id": "e/1", "event": "order.paid"}
     record.error, record.progress, record.checkpoint = ROW, (1.0, 4.0, "a quarter"), (2.5, 100)
     # As it comes back from disk.
@@ -94,6 +95,8 @@ def test_every_field_of_a_full_record():
         "unique_key": "k",
         "trace": TRACE,
         "pool": "gpu",
+        "steps": 2,
+        "steps_size": 30,
     }
     assert seen.progress == Progress(1.0, 4.0, "a quarter")
     assert seen.error == ErrorInfo(*ROW)

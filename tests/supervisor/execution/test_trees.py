@@ -295,6 +295,22 @@ def test_messages_wait_for_the_next_attempt_and_the_checkpoint_stays(rt: InlineR
     )
 
 
+def test_a_fresh_child_begins_without_its_steps(rt: InlineRuntime):
+    children = [child("a", app.steps, "a"), child("f", app.steps, "f", fresh=True)]
+    tree = rt.supervise(Supervisor("shop", children=children))
+    rt.settle()
+    assert sorted(happened_so_far()) == ["a#0", "f#0"]
+    for each in ("a", "f"):
+        rt.send(tree.info(each).id, "raise")
+    rt.settle()
+    assert sorted(happened_so_far()) == ["a#0", "a#0", "f#0", "f#1"]
+    assert [rt.status(tree.info(each).id).steps for each in ("a", "f")] == [1, 1]
+
+
+def happened_so_far() -> list[str]:
+    return list(app.noted)
+
+
 def test_the_end_of_a_significant_child(rt: InlineRuntime):
     tree = rt.supervise(
         Supervisor(

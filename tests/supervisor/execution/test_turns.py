@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from actors_stage import CLASSES, Stage, actor_class, commit, letter, on_stage, rest
+from actors_stage import CLASSES, Stage, actor_class, built, commit, letter, on_stage, rest, turn
 from room import consistent, room
 from understudy.actors.attempt.host import Ending
 from understudy.actors.errors import (
@@ -48,26 +48,6 @@ FAILED = ("ValueError", "no", "", (), {})
 def value(stage: Stage, table: Table, key: bytes) -> bytes | None:
     """A row on disk."""
     return stage.room.commits.store._environment.get(table, key)
-
-
-async def built(stage: Stage, class_name: str = "Account", name: str = "ada") -> tuple[bytes, Any]:
-    """An actor that has been built, and its worker."""
-    id = stage.start(class_name, name)
-    for worker in stage.room.workers:
-        if await stage.begin(worker):
-            rest(worker, id, state=b"0" if class_name != "Volatile" else None)
-            await stage.room.settle()
-            return id, worker
-    raise AssertionError("no worker was given its first turn")
-
-
-async def turn(stage: Stage, id: bytes) -> Any:
-    """The worker that has begun a turn of this actor now."""
-    await stage.room.settle()
-    for worker in stage.room.workers:
-        if worker.seat in stage.room.pool.seats and id in [each.id for each in worker.begin()]:
-            return worker
-    raise AssertionError("no worker was given a turn")
 
 
 @on_stage

@@ -18,6 +18,7 @@ from understudy.actors.errors import ProtocolError
 from understudy.actors.ids import new_id
 from understudy.actors.refs.letter import Kind, Letter
 from understudy.actors.state import State
+from understudy.actors.step_label import call_label, key_label
 from understudy.storage.check import check
 from understudy.storage.reader import Reader
 from understudy.storage.tables.schema import Lane
@@ -53,6 +54,8 @@ def good(op: Report, id: bytes, other: bytes) -> list[Any]:
         Report.PROGRESS: [[(id, 1.0, 2.0, "note")]],
         Report.LOG: [id, [(now, "info", "text")]],
         Report.READY: [id, True],
+        Report.STEP: [10, id, b"", call_label(b"app:work", 1), "app:work", b"value"],
+        Report.STEPS: [11, id, key_label("key")],
         Report.STACK: [7, [("slot", "task", id, 0, [("/app.py", 3, "work", "pass")])]],
         Report.PUBLISH: [id, [item_body("token", 1, now, 100), item_body("token", 2, now, 100)]],
         Report.DROPPED: [int(Lane.SYNC)],
