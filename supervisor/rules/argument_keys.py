@@ -32,12 +32,18 @@ def places_of(names: Iterable[str], rows: Iterable[Sequence[Any]] | None) -> Pla
 def key_of(packed: bytes | None, places: Places) -> str:
     """The key: the text of the value, or a JSON array of several of them. Equal texts are equal keys."""
     args, kwargs = _unpacked(packed)
+    if len(places) == 1:
+        name, place = places[0]
+        text = _text(args[place] if place < len(args) else kwargs.get(name, DEFAULT))
+        return text if len(text) <= KEY_CHARACTERS else _shortened(text)
     values = [args[place] if place < len(args) else kwargs.get(name, DEFAULT) for name, place in places]
-    text = _text(values[0]) if len(values) == 1 else json.dumps(list(map(_text, values)), ensure_ascii=False)
-    if len(text) > KEY_CHARACTERS:
-        digest = hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=8).hexdigest()
-        return f"{text[:KEY_CHARACTERS]}…{digest}"
-    return text
+    text = json.dumps(list(map(_text, values)), ensure_ascii=False)
+    return text if len(text) <= KEY_CHARACTERS else _shortened(text)
+
+
+def _shortened(text: str) -> str:
+    digest = hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=8).hexdigest()
+    return f"{text[:KEY_CHARACTERS]}…{digest}"
 
 
 def _text(value: Any) -> str:

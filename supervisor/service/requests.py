@@ -305,15 +305,15 @@ class Service:
         self._refuse_new_work()
         payload = self._admission.start(rows, kind, http)
         is_quick = self._attempts.paces.is_quick
-        pool = self._table.declared.pool_of(rows[-1][1]) if len(rows) >= MANY else None
-        if len(rows) >= MANY and self._table.queues.crowded(pool) and is_quick(rows[-1][1]):
+        name = rows[-1][1] if len(rows) >= MANY else None
+        if name is not None and is_quick(name) and self._table.queues.crowded_for(name):
             self._commits.after_commit(
-                lambda: self._in_background(client, request, lambda: self._once_short(payload, pool))
+                lambda: self._in_background(client, request, lambda: self._once_short(payload, name))
             )
         else:
             self._once_on_disk(client, request, payload)
 
-    async def _once_short(self, payload: Any, pool: str | None) -> Any:
+    async def _once_short(self, payload: Any, name: str) -> Any:
         """Acknowledge a flood of quick tasks late: when the queue is short again, or does not move.
 
         A client sends four parts of a start ahead of their acknowledgements, so this is the back-pressure. Without
@@ -324,7 +324,7 @@ class Service:
             for _ in range(LOOKS):
                 ended = self._ended()
                 await asyncio.sleep(LOOK)
-                if not self._table.queues.crowded(pool) or self._ended() - ended < MOVED:
+                if not self._table.queues.crowded_for(name) or self._ended() - ended < MOVED:
                     break
         return payload
 

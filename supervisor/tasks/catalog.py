@@ -14,7 +14,7 @@ from ...actors.task.options import Options
 from ...actors.task.trigger import HTTP
 from ...storage.tables.record import Record
 from ...storage.tables.schema import Lane, ready_sort
-from ..rules.argument_keys import Places, key_of, places_of
+from ..rules.argument_keys import Places, places_of
 from ..settings import Settings
 from ..task_kinds import OWN_KINDS, kind_of
 from .pool_lanes import AnyLane, lane_in
@@ -56,10 +56,7 @@ class LimitedBy:
 
     limit: Limit
     places: Places | None = None
-
-    def key(self, args: bytes | None) -> str | None:
-        """The key of a task with these arguments; None where the limit has no keys."""
-        return None if self.places is None else key_of(args, self.places)
+    """None where the limit has no keys."""
 
 
 #: The rules of a class that the app does not declare.

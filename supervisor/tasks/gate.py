@@ -24,13 +24,14 @@ from ...actors.task.limit import Rate
 from ...storage.tables.limit_rows import WINDOW, WindowRow, pack_window, unpack_window, window_key
 from ...storage.tables.record import Record
 from ...storage.tables.schema import Lane, Table, after_prefix, live_id, live_key, ready_sort
+from ..rules.argument_keys import key_of
 from .catalog import TaskCatalog
 from .commit_loop import CommitLoop
 from .gate_group import GateGroup
 from .limits import LimitNumbers, Limits
 from .live_task import LiveTask
 from .pool_lanes import AnyLane
-from .ready_queue import START, ReadyQueue
+from .ready_queue import CROWD, START, ReadyQueue
 from .turn_queue import TurnQueue
 
 #: Groups in memory; tasks of further ones are found by a walk.
@@ -182,7 +183,9 @@ class Gate:
         found = self._declared.limits.get(record.name)
         if found is None:
             return None
-        return self._group(found.limit.name, record.limit_key or found.key(args))
+        key = record.limit_key or (None if found.places is None else key_of(args, found.places))
+        group = self._groups.get((found.limit.name, key))
+        return self._group(found.limit.name, key) if group is None else group
 
     def _group(self, name: str, key: str | None) -> GateGroup:
         group = self._groups.get((name, key))
@@ -309,7 +312,9 @@ class Gate:
         if group.ready.pop(task.id, None) is not None:
             self._goes_on(task)
             self._turns[task.lane].discard(task)
-        self._look_at(group)
+        if not group.eager:
+            group.eager = True
+            self._eager.append(group)
 
     def _soil(self, group: GateGroup) -> None:
         if not group.dirty:
@@ -321,6 +326,10 @@ class Gate:
     ) -> None:
         """These tasks of the lane GATE are on disk."""
         for task in tasks:
+            group = task.group
+            if group is not None and group.queue.horizon is None:
+                # All of its tasks are in memory, and none is told of as late.
+                continue
             queue = self.queue_of(task)
             if task.key is not None and queue.horizon is not None:
                 queue.committed((task.key,))
@@ -330,6 +339,19 @@ class Gate:
     def has_groups(self) -> bool:
         """Whether a task with a limit is known."""
         return bool(self._groups)
+
+    def is_crowded(self, name: str) -> bool:
+        """Whether more than CROWD tasks wait at the limit of the tasks of this name, as far as is known."""
+        found = self._declared.limits.get(name)
+        if found is None:
+            return False
+        numbers, waiting = self._limits.of(found.limit.name), 0
+        for group in self._groups.values():
+            if group.numbers is numbers:
+                waiting += len(group.queue)
+                if waiting > CROWD:
+                    return True
+        return False
 
     # --- letting in ---
 
@@ -356,24 +378,27 @@ class Gate:
             self._commits.after_commit(lambda: self._go_on(wait))
 
     def _pump(self, group: GateGroup, wait: list[LiveTask]) -> None:
-        now, rate = self._loop.time(), group.numbers.rate
+        rate, holders = group.numbers.rate, group.holders
+        now = 0.0 if rate is None else self._loop.time()
         room = group.room(now)
-        while not group.queue.empty:
-            if room <= 0 and not self._makes_room(group):
-                break
+        # What is let in here comes before all that waits, so only one that was let in before may have to stand back.
+        may_stand_back = bool(group.ready)
+        while room > 0 or (may_stand_back and self._makes_room(group)):
             task = self._first(group)
             if task is None:
+                if group.queue.empty:
+                    break
                 continue
             if self._let_in[pool := task.options.pool] + len(wait) >= LET_IN:
                 assert task.key is not None
                 group.queue.put_back(task.key)
                 self._full.setdefault(pool, {})[group] = None
                 break
-            room = max(0, room - 1)
+            room -= 1
             task.passed = True
-            group.holders[task.id] = task
+            holders[task.id] = task
             if rate is None:
-                self._offer(task)
+                self._offer(task, group)
             else:
                 task.counts = True
                 group.window.let_in += 1
@@ -382,9 +407,9 @@ class Gate:
         if rate is not None:
             group.window.forget(rate, now)
             self._time(group, rate, now)
-        elif group.window:
+        elif group.window.times:
             group.window.times.clear()
-        if group.idle:
+        if not holders and group.idle:
             self._forget(group)
 
     def _makes_room(self, group: GateGroup) -> bool:
@@ -404,33 +429,32 @@ class Gate:
 
     def _first(self, group: GateGroup) -> LiveTask | None:
         """The first task of a group, taken out; None if there is none, or the first one does not belong here."""
-        keys = group.queue.take(1, self._stands)
-        if not keys:
+        key = group.queue.take_one(self._stands)
+        if key is None:
             return None
-        key = keys[0]
-        if live_id(key) not in self._tasks:
-            self._fetch([key, *group.queue.coming(FETCHED)])
-        task = self._at(key)
+        task = self._tasks.get(live_id(key))
         if task is None:
-            return None
-        if task.group is not None:
+            self._fetch([key, *group.queue.coming(FETCHED)])
+        if task is None or task.key != key:
+            task = self._at(key)
+            if task is None:
+                return None
+        if task.group is not group and task.group is not None:
             task.group = self._current(task.group)
-        if task.group is not group or task.record.place != task.place():
+        if task.group is not group or (task.as_stored and task.record.place != task.place()):
             self._stand(task)
             return None
         return task
 
-    def _offer(self, task: LiveTask) -> None:
-        group = task.group
-        assert group is not None
+    def _offer(self, task: LiveTask, group: GateGroup) -> None:
         self._note_ready(task, group)
-        self._turns[task.lane].push(task)
+        self._turns[task.lane].add(task)
 
     def _go_on(self, tasks: list[LiveTask]) -> None:
         """Their begin is noted on disk."""
         for task in tasks:
             if task.passed and task.attempt is None and task.group is not None:
-                self._offer(task)
+                self._offer(task, task.group)
         for pool in list(self._full):
             # Those for which there was no room may not have come.
             self._look_at_full(pool)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ...storage.tables.limit_rows import gate_sort
 from ..rules.rate_window import RateWindow
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
     from .limits import LimitNumbers
     from .live_task import LiveTask
+
+#: The room where no number says how much there is.
+ANY: Final = 1 << 30
 
 
 class GateGroup:
@@ -58,12 +61,10 @@ class GateGroup:
     def room(self, now: float) -> int:
         """How many more may be let in now."""
         numbers = self.numbers
-        room = 1 << 30
-        if numbers.concurrency is not None:
-            room = numbers.concurrency - len(self.holders)
+        room = ANY if numbers.concurrency is None else numbers.concurrency - len(self.holders)
         if numbers.rate is not None:
             room = min(room, self.window.room(numbers.rate, now))
-        return max(room, 0)
+        return max(0, room)
 
     @property
     def idle(self) -> bool:

@@ -113,6 +113,11 @@ class LiveTask:
         return kind_of(self.record.name)
 
     @property
+    def as_stored(self) -> bool:
+        """Whether it was read from disk and has not been written since: another declaration may have placed it."""
+        return self.batch == 0 and self.stored_key is not None
+
+    @property
     def queued(self) -> bool:
         """Ready or delayed, and with no worker."""
         return self.attempt is None and self.record.ended is None

@@ -47,6 +47,7 @@ class Queues:
         """`pools`: the names of the pools that there are, beside the workers of all tasks without one."""
         self._commits = commits
         self._tasks = tasks
+        self._declared = declared
         self._find = find
         self._fetch = fetch
         lanes: list[AnyLane] = [*READY]
@@ -82,6 +83,10 @@ class Queues:
     def crowded(self, pool: str | None) -> bool:
         """Whether more than CROWD tasks are ready in a lane of a pool (see ready_queue.py)."""
         return any(self.lanes[lane].crowded for lane in lanes_of(pool).values() if lane in self.lanes)
+
+    def crowded_for(self, name: str) -> bool:
+        """Whether a flood of tasks of this name meets a crowd: in a lane of their pool, or at their limit."""
+        return self.crowded(self._declared.pool_of(name)) or self.gate.is_crowded(name)
 
     def of(self, task: LiveTask) -> ReadyQueue | None:
         """The queue in which the task has its place; None for a task that runs or has ended."""

@@ -146,6 +146,19 @@ class ReadyQueue:
                 taken.append(key)
         return taken
 
+    def take_one(self, valid: Callable[[bytes], bool]) -> bytes | None:
+        """As `take` for one key; None when the lane is empty."""
+        held = self._held
+        if self.horizon is not None and len(held) < self._low:
+            self._refill(valid)
+        queue, heap = self._queue, self._heap
+        while queue or heap:
+            key = heapq.heappop(heap) if heap and (not queue or heap[0] < queue[0]) else queue.popleft()
+            if key in held:
+                held.remove(key)
+                return key
+        return None
+
     def coming(self, count: int) -> list[bytes]:
         """Some of the keys that come next, up to so many, left in place."""
         return [key for key in islice(self._queue, count) if key in self._held]

@@ -21,7 +21,16 @@ from ...storage.tables.attempt_rows import INTERRUPTED, KEPT, Run, number_of, ru
 from ...storage.tables.index_rows import single
 from ...storage.tables.moves import RETRIED, shown
 from ...storage.tables.record import Record
-from ...storage.tables.schema import ID_BYTES, Lane, Table, after_prefix, live_key, mail_key, mail_keys
+from ...storage.tables.schema import (
+    ID_BYTES,
+    MAX_PRIORITY,
+    Lane,
+    Table,
+    after_prefix,
+    live_key,
+    mail_key,
+    mail_keys,
+)
 from ..rules.verdict import ErrorRow
 from ..settings import Settings
 from .catalog import TaskCatalog
@@ -39,6 +48,8 @@ from .write_behind import WriteBehind
 
 log = logging.getLogger("understudy")
 
+#: The lane of tasks that wait at a limit, as a plain number: it is compared for each task.
+GATE: Final = int(Lane.GATE)
 #: The attempt with which a task enters the index of those that have been retried.
 SECOND: Final = 2
 
@@ -292,7 +303,10 @@ class TaskTable:
                 options, lane = self.declared.options_of(record)
             if place is None:
                 group = self.gate.group_of(record, args)
-                place = place_of(record, options, lane, group)
+                if group is not None and usual is not None and options.pool is None:
+                    place = GATE, group.sort + MAX_PRIORITY - options.priority
+                else:
+                    place = place_of(record, options, lane, group)
                 if options.pool is not None:
                     record.pool = options.pool
                 if place[0] in ABSENT:

@@ -38,13 +38,19 @@ class TurnQueue:
         if task.id not in self._places:
             self._add(task, next(self._numbers))
 
+    def add(self, task: LiveTask) -> None:
+        """Add one that does not stand here."""
+        number = next(self._numbers)
+        self._places[task.id] = number
+        heapq.heappush(self._heap, (-task.options.priority, number, task))
+
     def put_back(self, task: LiveTask) -> None:
         """One that was just taken is the first of its priority again."""
         self._add(task, next(self._first))
 
     def _add(self, task: LiveTask, number: int) -> None:
         self._places[task.id] = number
-        heapq.heappush(self._heap, (ready_sort(task.options.priority), number, task))
+        heapq.heappush(self._heap, (-task.options.priority, number, task))
 
     def discard(self, task: LiveTask) -> None:
         """Take one out, if it is here."""
@@ -54,7 +60,7 @@ class TurnQueue:
     def sort(self) -> int:
         """The sort of the first one's priority; the queue must not be empty."""
         self._drop_gone()
-        return self._heap[0][0]
+        return ready_sort(-self._heap[0][0])
 
     def take(self) -> LiveTask:
         """The first one, taken out; the queue must not be empty."""
@@ -66,11 +72,17 @@ class TurnQueue:
     def take_some(self, count: int) -> list[LiveTask]:
         """The first one, taken out. If it is no actor, with others that are none behind it, at most `count`."""
         taken = [self.take()]
-        while len(taken) < count and self._places and not taken[-1].rests:
-            self._drop_gone()
-            if self._heap[0][2].rests:
-                break
-            taken.append(self.take())
+        if taken[0].rests:
+            return taken
+        heap, places = self._heap, self._places
+        while len(taken) < count and places:
+            _, number, task = heap[0]
+            if places.get(task.id) == number:
+                if task.rests:
+                    break
+                del places[task.id]
+                taken.append(task)
+            heapq.heappop(heap)
         return taken
 
     def _drop_gone(self) -> None:
