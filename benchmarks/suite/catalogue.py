@@ -22,6 +22,8 @@ CASES = (
     "schedules",
     "trees",
     "composing",
+    "limits",
+    "unique",
     "http_triggers",
     "watchers",
     "dashboard",
@@ -44,8 +46,10 @@ WITHOUT_FIGURES: tuple[str, ...] = (
     "dashboard",
     "composing",
     "http_triggers",
+    "limits",
     "traces",
     "trees",
+    "unique",
     "watchers",
 )
 
