@@ -118,3 +118,25 @@ def test_the_scraper_is_polite_to_each_host(tmp_path: Path) -> None:
     ended = run("polite_scraper.py", "--home", str(tmp_path / "home"))
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert ended.stdout.count("10 pages, at most 5 in a second") == 3
+
+
+def test_the_page_shows_each_step_once_although_the_web_process_is_killed(tmp_path: Path) -> None:
+    ended = run("progress_page.py", "--home", str(tmp_path / "home"))
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert ended.stdout.count("SIGKILL to the web process") == 1
+    assert "30 steps shown, each once and in order: True" in ended.stdout
+
+
+def test_the_agent_of_the_page_keeps_its_history_although_all_is_killed(tmp_path: Path) -> None:
+    ended = run("chat_page.py", "--home", str(tmp_path / "home"))
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert ended.stdout.count("SIGKILL to the agent") == 2
+    assert "SIGKILL to the web process" in ended.stdout
+    assert "4 answers, each once, the history is whole: True" in ended.stdout
+
+
+def test_each_delivery_of_github_is_one_run_although_all_is_killed(tmp_path: Path) -> None:
+    ended = run("github_hook.py", "--home", str(tmp_path / "home"))
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "SIGKILL to the web process" in ended.stdout
+    assert "25 deliveries of 20 pushes: 20 runs, the forged one got 401" in ended.stdout
