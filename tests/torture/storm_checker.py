@@ -17,6 +17,7 @@ from storm_actor_checker import Actors
 from storm_box_checker import Boxes
 from storm_boxes import Part
 from storm_event_checker import EventModel
+from storm_gates import NAMES
 from storm_known import Known, mail_of, value_of
 from storm_session_checker import Sessions
 from understudy.actors.box.conf import BOX
@@ -258,6 +259,8 @@ class Checker:
         elif record.name in COUNTERS and not value - len(known.runs) <= known.saved <= value:
             # Each run may have died between a checkpoint and its record in the journal.
             self._fault(f"task {id_text(known.id)} counted to {value}, and has saved {known.saved}")
+        if record.name in NAMES:
+            self.tally["ends of tasks with limits, and of unique ones"] += 1
         if record.name in GATEWAYS:
             self.sessions.sent_out(id_text(known.id), value)
         elif record.name == "storm_actors:errand":

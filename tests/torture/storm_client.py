@@ -18,6 +18,7 @@ from typing import Any
 
 import storm_actors as players
 import storm_boxes as boxes
+import storm_gates as gates
 import storm_sessions as sessions
 import storm_tasks as stage
 from storm_actor_deeds import ActorDeeds
@@ -41,6 +42,7 @@ SETTINGS = json.loads(os.environ.get("UNDERSTUDY_STORM_SETTINGS", "{}"))
 DEEDS = [
     *["start"] * 4,
     *["start_many"] * 2,
+    *["pass_gates"] * 4,
     "start_again",
     *["collect"] * 2,
     "pipeline",
@@ -130,6 +132,14 @@ class Client:
     async def _start_many(self) -> None:
         task = self.chance.choice([stage.double, stage.double_async])
         for info in await self.call("start_many", task, range(self.chance.randrange(1, 20))):
+            self._took(task, info.id)
+
+    async def _pass_gates(self) -> None:
+        """Tasks at limits, and unique ones: the answer may be the same task again."""
+        task, key = self.chance.choice(gates.ALL), self.chance.choice(gates.KEYS)
+        calls = [(key, self.chance.randrange(1000)) for _ in range(self.chance.choice([1, 1, 5]))]
+        delay = self.chance.choice([None, None, 0.05])
+        for info in await self.call("start_many", task.options(delay=delay) if delay else task, calls):
             self._took(task, info.id)
 
     async def _start_again(self) -> None:

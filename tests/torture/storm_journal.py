@@ -48,3 +48,26 @@ def on_stage() -> Iterator[None]:
         yield
     finally:
         os.close(lock)
+
+
+@contextmanager
+def in_place(name: str, places: int) -> Iterator[None]:
+    """Records that no more than so many attempts hold a place under this name. A dead process holds none."""
+    locks = []
+    try:
+        for number in range(places):
+            lock = os.open(
+                FOLDER / "locks" / f"{name}.{number}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
+            )
+            locks.append(lock)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                continue
+        else:
+            trace("wrong", f"task {current().id} is one too many at {name}, which has places for {places}")
+        yield
+    finally:
+        for lock in locks:
+            os.close(lock)
