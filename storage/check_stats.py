@@ -17,6 +17,7 @@ from .tables.step_rows import (
     MARKS,
     NO_MARKS,
     PERIODS,
+    REMOVED,
     Step,
     floor,
     name_hash,
@@ -102,7 +103,7 @@ def step_problems(rows: Rows, marks_row: bytes | None) -> Iterator[str]:
         if key == MARKS:
             continue
         try:
-            level, start, name = step_in(key)
+            level, start, name = (REMOVED, 0, key[-8:]) if key[:1] == bytes((REMOVED,)) else step_in(key)
             step = Step.unpack(value)
         except ValueError as error:
             yield f"row {key.hex()} of the steps: {error}"

@@ -40,6 +40,7 @@ from .tables.schema import (
     log_seq,
 )
 from .tie_reader import TieReader
+from .totals_reader import TotalsReader
 from .tree_reader import TreeReader
 
 T = TypeVar("T")
@@ -74,6 +75,7 @@ class Reader(
     StatsReader,
     StepReader,
     TieReader,
+    TotalsReader,
     TreeReader,
 ):
     """Read-only access to the store of a home. Thread-safe; opens the files at the first read.

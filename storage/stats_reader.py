@@ -75,13 +75,13 @@ class StatsReader(SnapshotReader):
         """The stored runs of a task with their numbers, oldest first."""
         with self._read() as snapshot:
             rows = snapshot.rows(Table.ATTEMPTS, id, after_prefix(id))
-            return [(run_number(key), _sound(Run.unpack, row)) for key, row in rows]
+            return [(run_number(key), sound(Run.unpack, row)) for key, row in rows]
 
     def starts(self) -> list[Start]:
         """When supervisors of the home have started, oldest first; the last 500 are kept."""
         with self._read() as snapshot:
             row = snapshot.get(Table.META, STARTS_ROW)
-            return [] if row is None else _sound(unpack_starts, row)
+            return [] if row is None else sound(unpack_starts, row)
 
     def not_retried(self, ids: Iterable[bytes]) -> list[bytes]:
         """Those of these tasks that no task retries."""
@@ -110,18 +110,18 @@ class StatsReader(SnapshotReader):
         since = since // 10 * 10
         found = Groups()
         with self._read() as snapshot:
-            _check_upgraded(snapshot)
+            check_upgraded(snapshot)
             counts: defaultdict[bytes, int] = defaultdict(int)
             began = time.monotonic()
             for looked, (key, row) in enumerate(_numbers(snapshot, since), 1):
-                counts[failure_rows.fingerprint_in(key)] += _sound(failure_rows.unpack_number, row)
+                counts[failure_rows.fingerprint_in(key)] += sound(failure_rows.unpack_number, row)
                 if seconds is not None and looked % _STEP == 0 and time.monotonic() - began > seconds:
                     found.stopped = since = _time_of(key)
                     break
             causes = {}
             for fingerprint in counts:
                 row = snapshot.get(Table.FAILURES, failure_rows.cause_key(fingerprint)) or b""
-                cause = _sound(failure_rows.unpack_cause, row)[0]
+                cause = sound(failure_rows.unpack_cause, row)[0]
                 if fits(cause.task):
                     causes[fingerprint] = cause
             found.total = len(causes)
@@ -149,11 +149,11 @@ class StatsReader(SnapshotReader):
         sums: dict[str, Step] = {}
         wanted = None if name is None else name_hash(name)
         with self._read() as snapshot:
-            _check_upgraded(snapshot)
+            check_upgraded(snapshot)
             ranges = list(cover(start, now, unpack_marks(snapshot.get(Table.STATS, MARKS))))
             for each in ranges:
                 for row in _steps(snapshot, each, wanted):
-                    step = _sound(Step.unpack, row)
+                    step = sound(Step.unpack, row)
                     if not fits(step.name):
                         continue
                     if step.name in sums:
@@ -172,7 +172,7 @@ class StatsReader(SnapshotReader):
         bars = [(at, Step("")) for at in range(begin, max(int(now), begin) + 1, width)]
         level = max(level for level, period in enumerate(PERIODS) if width % period == 0)
         with self._read() as snapshot:
-            _check_upgraded(snapshot)
+            check_upgraded(snapshot)
             whole = unpack_marks(snapshot.get(Table.STATS, MARKS))[level] if level else begin
             whole = max(whole, begin)
             for part in (Range(level, begin, whole), Range(0, whole, None)):
@@ -180,9 +180,9 @@ class StatsReader(SnapshotReader):
                     Table.STATS, first_key(part.level, part.start), first_key(part.level, part.stop)
                 )
                 for key, row in rows:
-                    bar = (_sound(step_in, key)[1] - begin) // width
+                    bar = (sound(step_in, key)[1] - begin) // width
                     if bar < len(bars):
-                        bars[bar][1].add(_sound(Step.unpack, row))
+                        bars[bar][1].add(sound(Step.unpack, row))
         return bars
 
 
@@ -232,13 +232,13 @@ def _group(
     start = failure_rows.task_key(fingerprint, since)
     stop = after_prefix(failure_rows.task_key(fingerprint, 0)[:-8])
     newest = [
-        _sound(failure_rows.task_in, key)
+        sound(failure_rows.task_in, key)
         for key, _ in islice(snapshot.rows(Table.FAILURES, start, stop, reverse=True), max(1, examples))
     ]
     if not newest:
         return None
     first = next(snapshot.rows(Table.FAILURES, start, stop))[0]
-    return _sound(failure_rows.task_in, first)[0], newest[0][0], [id for _, id in newest[:examples]]
+    return sound(failure_rows.task_in, first)[0], newest[0][0], [id for _, id in newest[:examples]]
 
 
 def _retry_of(snapshot: Snapshot, id: bytes) -> bytes | None:
@@ -252,7 +252,8 @@ def _retry_of(snapshot: Snapshot, id: bytes) -> bytes | None:
     return None
 
 
-def _check_upgraded(snapshot: Snapshot) -> None:
+def check_upgraded(snapshot: Snapshot) -> None:
+    """Raise StoreError for a store that has no such rows yet."""
     if snapshot.transaction is not None and not is_indexed(snapshot):
         raise StoreError(
             "the store is of an older release and has no such rows yet; start a supervisor on it once, which "
@@ -260,7 +261,8 @@ def _check_upgraded(snapshot: Snapshot) -> None:
         )
 
 
-def _sound(parse: Callable[[bytes], T], row: bytes) -> T:
+def sound(parse: Callable[[bytes], T], row: bytes) -> T:
+    """What `parse` makes of a row; StoreCorrupt if that is damaged."""
     try:
         return parse(row)
     except ValueError as error:

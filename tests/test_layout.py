@@ -48,6 +48,9 @@ UNTESTED = {
     "supervisor/web/app.py": "tests/supervisor/web: every request there is answered by it",
     "supervisor/web/audit.py": "tests/supervisor/web/test_identity.py",
     "supervisor/web/context.py": "tests/supervisor/web: every request there has one",
+    "storage/totals_reader.py": "tests/supervisor/web/test_metrics.py: every counter there is read by it",
+    "storage/tables/removed_rows.py": "tests/supervisor/web/test_metrics.py: what is pruned there is in them",
+    "supervisor/web/traffic.py": "tests/supervisor/web/test_metrics.py: the requests there are counted by it",
     "supervisor/web/api/call.py": "tests/supervisor/web/api: every request there is one",
     **{
         f"supervisor/web/api/{noun}.py": "tests/scenarios/test_api.py: every noun there"

@@ -24,6 +24,7 @@ from typing import Any, Final, NamedTuple
 
 import msgpack
 
+from . import removed_rows
 from .schema import ID_BYTES, Table, after_prefix, id_floor
 
 #: The first bytes of keys: what the row is.
@@ -204,6 +205,7 @@ def prune_events(store: Any, before: float, most: int) -> int:
             store.delete(Table.EVENTS, each)
         if event.id and store.get(Table.EVENTS, given_key(event.id)) == uid_of(key):
             store.delete(Table.EVENTS, given_key(event.id))
+    removed_rows.add(store, removed_rows.EVENTS, [done])
     return done
 
 

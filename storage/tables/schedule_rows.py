@@ -24,6 +24,7 @@ from typing import Any, Final, NamedTuple, Self
 
 import msgpack
 
+from . import removed_rows
 from .schema import ID_BYTES, Table, after_prefix
 
 #: The first bytes of keys: what the row is.
@@ -255,7 +256,7 @@ def prune_schedules(store: Any, before: float, most: int) -> int:
 
     One with runs that have not ended stays. `store` is a `prune.Rows`.
     """
-    done = 0
+    done = runs = skips = 0
     for index, _ in store.scan(Table.SCHEDULES, *ended_range(before), 2 * most):
         _, key = timed(index)
         packed = store.get(Table.SCHEDULES, row_key(key))
@@ -270,6 +271,9 @@ def prune_schedules(store: Any, before: float, most: int) -> int:
         if not row.active:
             remove(store, row)
             done += 1
+            runs += row.runs
+            skips += row.skips
+    removed_rows.add(store, removed_rows.SCHEDULES, [runs, skips])
     return done
 
 

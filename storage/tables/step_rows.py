@@ -10,6 +10,7 @@ key                                 value
 =================================== ================================================================
 level (1), number of step (4),      `Step.pack()`
 hash of the name (8)
+4, 0 (4), hash of the name          `Step.pack()`: what ended in hours that are no longer kept
 255                                 msgpack [mark of 1 min, of 10 min, of 1 h], seconds since the epoch
 =================================== ================================================================
 """
@@ -48,6 +49,9 @@ the shortest steps are written at once."""
 
 NO_MARKS: Final[Marks] = (0, 0, 0, 0)
 
+REMOVED: Final = len(PERIODS)
+"""The level of the sums of the longest steps that were removed."""
+
 _HASH: Final = 8
 _KEY: Final = struct.Struct(f">BI{_HASH}s")
 _HEAD: Final = struct.Struct(">BI")
@@ -85,6 +89,16 @@ def first_key(level: int, start: int | None) -> bytes:
     if start is None:
         return bytes((level + 1,))
     return _HEAD.pack(level, min(max(0, start // PERIODS[level]), _LAST))
+
+
+def sum_key(name: bytes) -> bytes:
+    """The key of the sum of all removed steps, of the name with this hash."""
+    return _KEY.pack(REMOVED, 0, name)
+
+
+def all_sums() -> tuple[bytes, bytes]:
+    """The range of these sums."""
+    return bytes((REMOVED,)), bytes((REMOVED + 1,))
 
 
 def step_in(key: bytes) -> tuple[int, int, bytes]:

@@ -16,6 +16,7 @@ from ...actors.events.entry import WatchEntry
 from ...actors.state import State
 from ...actors.task.handles import IdLike, id_of
 from ...actors.task.outcomes import ErrorGroups, TaskStats
+from ...actors.trees.status import TreeStatus
 from ...storage.file.names import store_file
 from ...storage.query import FIELDS
 from ...storage.tables.start_rows import Start
@@ -116,6 +117,10 @@ class StoreLook:
     @property
     def _now(self) -> float:
         return self._runtime._client.clock.time()
+
+    def trees(self) -> list[TreeStatus]:
+        """See `Runtime.trees`."""
+        return self._runtime.trees()
 
     # --- pages ---
 

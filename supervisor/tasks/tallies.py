@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from operator import add
 from typing import Final, Protocol
 
@@ -30,6 +31,7 @@ from ...storage.tables.step_rows import (
     pack_marks,
     step_in,
     step_key,
+    sum_key,
     unpack_marks,
 )
 
@@ -192,9 +194,23 @@ class Tallies:
         if before <= 0:
             return 0
         rows = self._store.look(Table.STATS, first_key(level, 0), first_key(level, before), limit=most)
-        for key, _ in rows:
+        for key, row in rows:
+            if level == len(PERIODS) - 1:
+                self._keep_sum(key, row)
             self._store.delete(Table.STATS, key)
         return len(rows)
+
+    def _keep_sum(self, key: bytes, row: bytes) -> None:
+        """Add a step that is about to be removed to what has ended before the first one that is kept."""
+        try:
+            step, sum = Step.unpack(row), sum_key(step_in(key)[2])
+        except ValueError:
+            return  # damaged; `check` has found it
+        before = self._store.get(Table.STATS, sum)
+        with suppress(ValueError):
+            if before is not None:
+                step.add(Step.unpack(before))
+        self._store.put(Table.STATS, sum, step.pack())
 
     @property
     def marks(self) -> Marks:

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from ...actors.errors import UnderstudyError
-from . import login, task_socket, watch_routes
+from . import login, metrics, task_socket, watch_routes
 from .context import WebContext
 from .problems import Refused, problem, problem_of
 
@@ -37,6 +37,7 @@ def create_app(context: WebContext) -> FastAPI:
         app.include_router(login.routes(context))
         app.include_router(watch_routes.routes(context))
         app.include_router(task_socket.routes(context))
+        app.include_router(metrics.routes(context))
         _mount(app, "api", "routes", context)
         _mount(app, "dashboard", "routes", context)
     # Last: an app's trigger must not take the path of something else.

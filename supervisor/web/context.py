@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from starlette.requests import HTTPConnection
@@ -14,6 +14,7 @@ from ..web_settings import WebSettings
 from .audit import Audit
 from .live.hub import Hub
 from .tokens import Tokens
+from .traffic import Traffic
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class WebContext:
     """Has those who watch tasks and streams told what is new."""
     closing: asyncio.Event
     """Set when the process stops: streams end then, within a second."""
+    traffic: Traffic = field(default_factory=Traffic)
+    """The requests of all listeners."""
     listener: Literal["web", "http"] = "web"
     """`http` serves the app's triggers alone."""
 

@@ -16,6 +16,7 @@ from ..web_settings import WebSettings, is_loopback, is_trusted
 from .context import WebContext
 from .identity import Identity
 from .problems import Refused, problem
+from .traffic import WEBSOCKET
 
 log = logging.getLogger("understudy")
 
@@ -221,6 +222,7 @@ class _Request:
         self._complete = scope["type"] != "http"
         self._started = False
         self._refused: Refused | None = None
+        self._began = time.monotonic()
 
     @property
     def _limit(self) -> int:
@@ -276,6 +278,7 @@ class _Request:
                 headers.setdefault(name, value)
             message["headers"] = headers.raw
             await self._note(message["status"])
+            self._count(message["status"])
         elif self._refused is not None and message["type"] == "http.response.body":
             # That of the answer which another one has replaced.
             return
@@ -292,12 +295,17 @@ class _Request:
             return
         response = problem(refused.status, refused.message, headers={**SECURITY, **refused.headers})
         response.headers["Connection"] = "close"
+        self._count(refused.status)
         await response(self._scope, self._receive, self._send)
 
     def close(self) -> None:
         """The request is over."""
         self._memory.give(self._size)
         self._size = 0
+
+    def _count(self, status: int) -> None:
+        method = self._scope.get("method", WEBSOCKET)
+        self._context.traffic.note(method, status, time.monotonic() - self._began)
 
     async def _note(self, status: int) -> None:
         """Have a change kept, before its answer says that it was made."""

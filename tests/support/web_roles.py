@@ -70,6 +70,7 @@ ROLES: dict[str, str | None] = {
     "GET /api/audit": "admin*",
     "GET /healthz": None,
     "GET /readyz": None,
+    "GET /metrics": "read*",
     # --- the dashboard ---
     "GET /": "read*",
     "GET /live": "read*",

@@ -21,6 +21,7 @@ from understudy.storage.tables.step_rows import (
     PERIODS,
     RETRIED,
     Step,
+    all_sums,
     cover,
     first_key,
     step_in,
@@ -179,6 +180,21 @@ def test_a_clock_that_is_set_back_loses_and_doubles_nothing(desk: Desk):
             sum_up(desk, tallies, now)
     sum_up(desk, tallies, now)
     assert window(desk, KEPT[-1], now + 10)["etl"].ended[0] == total
+
+
+def test_what_is_no_longer_kept_stays_in_the_sum_of_all(desk: Desk):
+    tallies = Tallies(desk.store)
+    for day in range(0, 900, 100):
+        now = EPOCH + day * 86_400
+        tallies.write(ends(task(now)), now)
+        desk.flush()
+        sum_up(desk, tallies, now + 7_200)
+        desk.flush()
+        assert problems(desk) == []
+    kept = window(desk, KEPT[-1], now + 7_300)["etl"].ended[0]
+    ((_, removed),) = desk.store.scan(Table.STATS, *all_sums())
+    assert 0 < kept < 9
+    assert Step.unpack(removed).ended[0] + kept == 9
 
 
 def test_a_supervisor_without_work_writes_nothing(desk: Desk):
