@@ -29,6 +29,7 @@ CASES = (
     "dashboard",
     "gateway",
     "checkpoints",
+    "steps",
     "cancel",
     "death",
     "restart",
@@ -51,6 +52,7 @@ WITHOUT_FIGURES: tuple[str, ...] = (
     "trees",
     "unique",
     "watchers",
+    "steps",
 )
 
 
