@@ -29,6 +29,12 @@ _META: Final = struct.Struct(
 )  # magic, version, address, map size, free, main, last page, txnid
 _TREE: Final = struct.Struct("=IHHQQQQQ")  # pad, flags, depth, branch, leaf, overflow pages, entries, root
 _NODE: Final = struct.Struct("=HHHH")  # size low, size high, flags, key size
+_BRANCH: Final = 1
+#: A flag of a row whose value is on pages of its own, and bytes of the number that it has instead.
+_BIG: Final = 1
+_OVERFLOW: Final = 8
+#: No table is deeper.
+_DEEPEST: Final = 64
 _LEAF: Final = 0x02
 _NAMED: Final = 0x02
 _NO_PAGE: Final = 2**64 - 1
@@ -157,9 +163,8 @@ def _identify(descriptor: int, path: Path, header: Header) -> Header:
     flags, raw = tables.get(Table.META.encode(), (0, b""))
     if flags != _NAMED or len(raw) != _TREE.size:
         raise foreign
-    rows = _rows(descriptor, header, _tree(raw).root) if _tree(raw).depth == 1 else {}
-    version = rows.get(SCHEMA_ROW, (0, b""))[1]
-    home_id = rows.get(HOME_ROW, (0, b""))[1]
+    version = _row(descriptor, header, _tree(raw), SCHEMA_ROW)
+    home_id = _row(descriptor, header, _tree(raw), HOME_ROW)
     if not version or len(home_id) != ID_BYTES:
         raise foreign
     if version not in _READABLE:
@@ -190,8 +195,36 @@ def _check_length(descriptor: int, path: Path, header: Header) -> None:
         raise _corrupt(path, [f"the file has {size} bytes of {needed}: it was cut short", *problems])
 
 
-def _rows(descriptor: int, header: Header, number: int) -> dict[bytes, tuple[int, bytes]]:
-    """(flags, value) by key, for one leaf page."""
+def _row(descriptor: int, header: Header, tree: Tree, key: bytes) -> bytes:
+    """The value of a row; empty if there is none."""
+    if tree.root == _NO_PAGE or tree.depth > _DEEPEST:
+        return b""
+    number = tree.root
+    for _ in range(tree.depth - 1):
+        number = _branch(descriptor, header, number, key)
+    return _rows(descriptor, header, number).get(key, (0, b""))[1]
+
+
+def _branch(descriptor: int, header: Header, number: int, key: bytes) -> int:
+    """The page below a branch page in which a key is."""
+    page, lower = _page(descriptor, header, number, _BRANCH)
+    below = 0
+    for place, (first,) in enumerate(struct.iter_unpack("=H", page[_PAGE_HEADER.size : lower])):
+        if first + _NODE.size > len(page):
+            raise _Damaged(f"page {number} has a row outside of it")
+        low, high, upper, key_size = _NODE.unpack_from(page, first)
+        start = first + _NODE.size
+        if start + key_size > len(page):
+            raise _Damaged(f"page {number} has a row outside of it")
+        # The first one stands for all smaller keys, whatever its own is.
+        if place and page[start : start + key_size] > key:
+            break
+        below = low | high << 16 | upper << 32
+    return below
+
+
+def _page(descriptor: int, header: Header, number: int, kind: int) -> tuple[bytes, int]:
+    """(a page of this kind, where its list of rows ends)."""
     if not 2 <= number <= header.last_page:
         raise _Damaged(f"page {number} is out of range")
     page = os.pread(descriptor, header.page_size, number * header.page_size)
@@ -199,8 +232,14 @@ def _rows(descriptor: int, header: Header, number: int) -> dict[bytes, tuple[int
         raise _Damaged(f"page {number} is beyond the end of the file: it was cut short")
     own, _, flags, lower, _ = _PAGE_HEADER.unpack_from(page)
     sane = _PAGE_HEADER.size <= lower <= header.page_size and lower % 2 == 0
-    if own != number or flags != _LEAF or not sane:
-        raise _Damaged(f"page {number} is not a leaf page")
+    if own != number or flags != kind or not sane:
+        raise _Damaged(f"page {number} is not a {'leaf' if kind == _LEAF else 'branch'} page")
+    return page, lower
+
+
+def _rows(descriptor: int, header: Header, number: int) -> dict[bytes, tuple[int, bytes]]:
+    """(flags, value) by key, for one leaf page. Of a value on pages of its own it is the number of the first."""
+    page, lower = _page(descriptor, header, number, _LEAF)
     rows = {}
     for (place,) in struct.iter_unpack("=H", page[_PAGE_HEADER.size : lower]):
         if place + _NODE.size > len(page):
@@ -208,7 +247,7 @@ def _rows(descriptor: int, header: Header, number: int) -> dict[bytes, tuple[int
         low, high, row_flags, key_size = _NODE.unpack_from(page, place)
         start = place + _NODE.size
         middle = start + key_size
-        end = middle + (low | high << 16)
+        end = middle + (_OVERFLOW if row_flags & _BIG else low | high << 16)
         if end > len(page):
             raise _Damaged(f"page {number} has a row outside of it")
         rows[page[start:middle]] = (row_flags, page[middle:end])

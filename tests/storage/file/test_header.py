@@ -63,6 +63,19 @@ def test_no_file_and_an_empty_one_are_no_store_yet(path: Path):
     assert inspect(path) is None
 
 
+@pytest.mark.parametrize("count", [100, 5_000, 30_000])
+def test_a_store_with_many_rows_in_its_meta_table_is_recognised(store: Path, count: int):
+    """As an audit and bulks make them: on pages of several levels, before, between and behind its own, and large."""
+    found = inspect(store)
+    assert found is not None
+    names = (b"bulk/%08d", b"home/%08d", b"i/%08d", b"web/audit/%08d")
+    change(store, {names[n % 4] % n: bytes(100) for n in range(count)} | {b"bulk/big": bytes(50_000)})
+    again = inspect(store)
+    assert again is not None
+    assert again.home_id == found.home_id
+    Environment(store.parent, 1 << 20).close()
+
+
 def test_a_store_is_recognised(store: Path):
     found = inspect(store)
     assert found is not None
