@@ -74,6 +74,8 @@ if TYPE_CHECKING:
     from .actors.schedules.info import Occurrence as Occurrence
     from .actors.schedules.info import ScheduleInfo as ScheduleInfo
     from .actors.state import State as State
+    from .actors.task.bulk_info import BulkInfo as BulkInfo
+    from .actors.task.bulk_info import BulkOutcome as BulkOutcome
     from .actors.task.call import Call as Call
     from .actors.task.declaration import Task as Task
     from .actors.task.declaration import task as task
@@ -147,6 +149,7 @@ _NAMES: Final = {
     "actors.schedules.declaration": "cron every",
     "actors.schedules.info": "Occurrence ScheduleInfo",
     "actors.state": "State",
+    "actors.task.bulk_info": "BulkInfo BulkOutcome",
     "actors.task.call": "Call",
     "actors.task.declaration": "Task task",
     "actors.task.handles": "TaskInfo TaskRecord",

@@ -19,6 +19,7 @@ from ..actors.errors import StoreCorrupt, StoreError
 from ..actors.state import TERMINAL, State
 from .access_reader import AccessReader
 from .actor_reader import ActorReader, letters_in
+from .bulk_reader import BulkReader
 from .event_reader import EventReader
 from .item_reader import ItemReader
 from .live_rows import keys_in, parsed
@@ -69,6 +70,7 @@ class View(Protocol):
 class Reader(
     AccessReader,
     ActorReader,
+    BulkReader,
     EventReader,
     ItemReader,
     ScheduleReader,

@@ -96,6 +96,10 @@ UNTESTED = {
             "trees",
         )
     },
+    "actors/task/bulk_info.py": "tests/supervisor/service/test_bulk_jobs.py: every bulk there gives one",
+    "supervisor/client/bulking.py": "tests/supervisor/service/test_bulk_jobs.py: every call there is one of its",
+    "storage/bulk_reader.py": "tests/supervisor/service/test_bulk_jobs.py: every bulk there is read by it",
+    "storage/tables/bulk_rows.py": "tests/supervisor/service/test_bulk_jobs.py: rows there, sound and damaged",
     "supervisor/tasks/starts.py": "tests/storage/tables/test_start_rows.py: supervisors there note theirs",
     "supervisor/execution/stacks.py": "tests/scenarios/test_stacks.py",
     "supervisor/worker/task_stacks.py": "tests/scenarios/test_stacks.py",

@@ -26,6 +26,7 @@ attempts    id, number (8)          see `attempt_rows`: earlier attempts of task
 failures    kind (1), …             see `failure_rows`: tasks that have failed, by fingerprint and time
 stats       level (1), …            see `step_rows`: what ended in each step of time, with histograms
 meta        b"schema", b"home"      schema version in decimal; 16 random bytes made with the store
+meta        b"bulk/", …            see `bulk_rows`: cancels and retries of many tasks
 meta        b"starts"               see `start_rows`: when supervisors have started, and with which code
 =========== ======================= ================================================================
 """

@@ -51,6 +51,7 @@ class _OnLoop(Runtime):
         self._threads = threads
         (
             self._client,
+            self._reader,
             self._calls,
             self._events,
             self._schedules,
@@ -61,6 +62,7 @@ class _OnLoop(Runtime):
             self._call_timeout,
         ) = (
             runtime._client,
+            runtime._reader,
             runtime._calls,
             runtime._events,
             runtime._schedules,
@@ -167,6 +169,13 @@ class AsyncRuntime:
     emit_many = _awaitable(Runtime.emit_many)
     replay = _awaitable(Runtime.replay)
     stack = _awaitable(Runtime.stack)
+    bulk_ids = _awaitable(Runtime.bulk_ids)
+    start_bulk = _awaitable(Runtime.start_bulk)
+    bulk = _in_thread(Runtime.bulk)
+    bulks = _in_thread(Runtime.bulks)
+    bulk_outcomes = _in_thread(Runtime.bulk_outcomes)
+    cancel_bulk = _awaitable(Runtime.cancel_bulk)
+    wait_bulk = _in_thread(Runtime.wait_bulk)
     limits = _awaitable(Runtime.limits)
     limit_of = _awaitable(Runtime.limit_of)
     set_limit = _awaitable(Runtime.set_limit)

@@ -43,32 +43,38 @@ class Bulk:
 
     def cancel(self, deadline: Deadline, query: str, dry_run: bool) -> Steps[int]:
         """See `Runtime.cancel_where`."""
-        terms = [*parse_some(query), _in(UNENDED)]
         done = 0
-        for ids in self._pages(terms):
+        for ids in self.matching(query, retry=False):
             if dry_run:
                 done += len(ids)
             else:
                 done += yield from self._ask_all(deadline, [(Ask.CANCEL, id) for id in ids])
-            yield from self._turn(deadline)
+            yield from self.turn(deadline)
         return done
 
     def retry(self, deadline: Deadline, query: str, from_scratch: bool, dry_run: bool) -> Steps[int]:
         """See `Runtime.retry_where`."""
-        terms = list(parse_some(query))
-        named = any(term.field == "state" and not term.exclude for term in terms)
-        terms.append(_in(TERMINAL if named else FAILED))
         done = 0
-        for page in self._pages(terms, retry=True):
-            ids = self._reader.not_retried(page)
+        for ids in self.matching(query, retry=True):
             if dry_run:
                 done += len(ids)
             else:
                 new_id = self._client.clock.new_id
                 asks: list[Request] = [(Ask.RETRY, id, new_id(), from_scratch, True) for id in ids]
                 done += yield from self._ask_all(deadline, asks)
-            yield from self._turn(deadline)
+            yield from self.turn(deadline)
         return done
+
+    def matching(self, query: str, *, retry: bool) -> Iterator[list[bytes]]:
+        """The tasks that a cancel or a retry of this query is for, newest first, page by page. Raises InvalidQuery."""
+        terms = list(parse_some(query))
+        if not retry:
+            yield from self._pages([*terms, _in(UNENDED)])
+            return
+        named = any(term.field == "state" and not term.exclude for term in terms)
+        terms.append(_in(TERMINAL if named else FAILED))
+        for page in self._pages(terms, retry=True):
+            yield self._reader.not_retried(page)
 
     def _pages(self, terms: Iterable[Term], *, retry: bool = False) -> Iterator[list[bytes]]:
         """The ids of the tasks that fit, newest first. A page that takes too long is cut short."""
@@ -108,7 +114,7 @@ class Bulk:
                 reply.drop()
         return done
 
-    def _turn(self, deadline: Deadline) -> Steps[None]:
+    def turn(self, deadline: Deadline) -> Steps[None]:
         """Between two pages: end the call if its time is over."""
         yield DONE
         if deadline.left() == 0:

@@ -38,6 +38,7 @@ from . import outcomes, searches
 from .access_calls import AccessCalls
 from .actor_calls import ActorCalls, ActorLike, ClassLike
 from .bulk import Bulk
+from .bulking import Bulking
 from .calls import Calls, several
 from .deadline import NO_DEADLINE, Deadline
 from .emitting import Emitting
@@ -86,7 +87,7 @@ class _Unset:
 UNSET: Final[Any] = _Unset()
 
 
-class Runtime(Emitting, Scheduling, Supervising, Limiting, Stacking, Granting, Monitoring, Gathering):
+class Runtime(Emitting, Scheduling, Supervising, Limiting, Stacking, Bulking, Granting, Monitoring, Gathering):
     """Access to a supervisor. Thread-safe; calls of several threads share commits.
 
     `Runtime(home)` attaches to the supervisor that serves `home`. If there is none, it starts one as a child process

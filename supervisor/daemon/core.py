@@ -115,6 +115,7 @@ class Core:
         interrupted = self.attempts.recover()
         self.trees.recover()
         self.links.recover()
+        self.service.bulks.recover()
         return interrupted
 
     def clock_was_set(self) -> None:

@@ -35,6 +35,7 @@ from ..wire.checks import checked_id
 from ..wire.messages import Ask
 from .actor_requests import ActorRequests
 from .admission import Admission
+from .bulk_jobs import BulkJobs
 from .client_link import MALFORMED, ClientLink
 from .subscribers import Subscribers
 from .tree_requests import TreeRequests
@@ -119,6 +120,17 @@ class Service:
         self._events = events
         self._schedules = schedules
         self.access = Access(commits)
+        self.bulks = BulkJobs(
+            commits,
+            table,
+            attempts,
+            self._admission,
+            mailboxes,
+            self.access,
+            pool.app_ready,
+            self._begin,
+            turn,
+        )
         self._waiters = Waiters(commits, table)
         self._subscribers = Subscribers(commits, table)
         self._jobs: set[asyncio.Task[None]] = set()
@@ -169,6 +181,7 @@ class Service:
             Ask.ACCESS: self._access,
             Ask.TRIGGERS: self._triggers,
             Ask.STACK: self._stack,
+            Ask.BULK: self._bulk,
             Ask.LIMITS: self._limits,
             Ask.LIMIT: self._set_limit,
             Ask.MONITOR: self._monitor,
@@ -558,6 +571,9 @@ class Service:
         client.answer(
             request, [(name, each.pack()) for name, triggers in declared.items() for each in triggers]
         )
+
+    def _bulk(self, client: ClientLink, request: int, id: Any, what: Any, *args: Any) -> None:
+        self._once_on_disk(client, request, self.bulks.act(id, what, *args))
 
     def _stack(self, client: ClientLink, request: int, id: Any) -> None:
         key = checked_id(id)

@@ -119,6 +119,12 @@ class Ask(IntEnum):
 
     thread: (name, role, id or None, number of calls left out, [(file, line, function, source), …]).
     """
+    BULK = 67
+    """[op, request, id, what, …]: do something about a bulk, the cancel or retry of many tasks.
+
+    "open", "cancel" or "retry", query, by whom, from scratch → None; "add", number of the first, [id, …] → None;
+    "begin" → None; "cancel" → whether it had not ended.
+    """
     LIMITS = 70
     """[op, request, id] → [(name, key, sort, concurrency, rate, used, opens, shown waiting), …]: what each limit does.
 

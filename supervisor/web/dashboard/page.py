@@ -35,6 +35,8 @@ class Asked:
     """The path under which the pages are."""
     admin: bool = False
     """Whether an admin asks."""
+    who: str = ""
+    """The name of who asks."""
 
     def text(self, name: str, default: str = "") -> str:
         """A field of the address."""

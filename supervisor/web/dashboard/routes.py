@@ -69,6 +69,7 @@ PAGES: Final[dict[str, Make]] = {
     "/system": system.page,
     "/start": start.page,
     "/bulk": bulk.page,
+    "/bulk/{id}": bulk.one,
 }
 
 #: Those that only admins may see.
@@ -88,6 +89,7 @@ ACTIONS: Final[dict[str, Make]] = {
     "/events/{id:path}/replay": events.replay,
     "/start": start.start,
     "/bulk": bulk.apply,
+    "/bulk/{id}/cancel": bulk.cancel,
 }
 
 #: Those that need the role "admin": they change what others run.
@@ -150,6 +152,7 @@ def _answer(runtime: AsyncRuntime, request: Request, form: dict[str, str], make:
         form,
         base,
         admin=identity.may(Role.ADMIN),
+        who=identity.name,
     )
     try:
         made = make(asked)

@@ -20,6 +20,7 @@ SENDERS = {
     Ask: (
         "client/access_calls.py",
         "client/actor_calls.py",
+        "client/bulking.py",
         "client/calls.py",
         "client/connection.py",
         "client/event_calls.py",

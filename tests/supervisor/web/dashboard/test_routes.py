@@ -423,9 +423,21 @@ class TestPages:
         late = stage.rt.start(shop.later.options(delay=3600), 1)
         page.fill("[name=count]", str(count))
         page.click("button.danger")
-        assert f"{count} tasks were cancelled" in page.inner_text(".notice")
+        assert f"{count} tasks are being cancelled" in page.inner_text(".notice")
+        id = page.url.rpartition("/")[2]
+        info = stage.rt.wait_bulk(id, timeout=30)
+        assert (info.state, info.outcomes, info.by) == ("completed", {"cancelled": count}, "first")
         assert stage.rt.status(made[0]).state is State.CANCELLED
-        assert stage.rt.status(late).state is State.QUEUED
+        assert stage.rt.status(late).state is State.QUEUED, "it came after the dry run"
+        page.reload()
+        assert "cancelled" in page.inner_text(f"#t-{stage.rt.bulk_outcomes(id)[0].id}")
+        assert page.locator("a[rel=next]").count() == 1
+        page.goto(f"{plain.url}/bulk")
+        assert query in page.inner_text(f"#k-{id}")
+        (entry,) = [each for each in stage.rt.audit(limit=50) if each.action.startswith("bulk cancel")]
+        assert (entry.who, entry.outcome) == ("first", f"completed: {count} cancelled of {count}")
+        # A dry run is applied once.
+        assert stage.post("/bulk", {"run": "x", "count": str(count)}).status_code == 400
 
     def test_a_list_under_five_thousand_tasks_a_second_stays_still_and_right(
         self, stage: Stage, watched: Watched
