@@ -87,7 +87,9 @@ class _Unset:
 UNSET: Final[Any] = _Unset()
 
 
-class Runtime(Emitting, Scheduling, Supervising, Limiting, Stacking, Bulking, Granting, Monitoring, Gathering):
+class Runtime(
+    Emitting, Scheduling, Supervising, Limiting, Stacking, Bulking, Granting, Monitoring, Gathering
+):
     """Access to a supervisor. Thread-safe; calls of several threads share commits.
 
     `Runtime(home)` attaches to the supervisor that serves `home`. If there is none, it starts one as a child process
