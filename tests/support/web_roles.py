@@ -91,6 +91,7 @@ ROLES: dict[str, str | None] = {
     "GET /system": "read*",
     "GET /start": "read*",
     "GET /bulk": "read*",
+    "GET /bulk/{id}": "read*",
     "POST /tasks/{id}/cancel": "run*",
     "POST /tasks/{id}/retry": "run*",
     "POST /tasks/{id}/send": "run*",
@@ -106,6 +107,7 @@ ROLES: dict[str, str | None] = {
     "POST /limits": "admin*",
     "POST /start": "run*",
     "POST /bulk": "run*",
+    "POST /bulk/{id}/cancel": "run*",
     "GET /static/{path:path}": None,
     # What no other route takes: the API's 404, and the triggers, which say themselves who may call them.
     "* /api/{path:path}": None,
