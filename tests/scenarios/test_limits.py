@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections import Counter
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import limit_tasks as tasks
 from theatre import PATIENCE, runtime
 from understudy import Rate
+from understudy.storage.check import check
 from understudy.testing import kill_supervisor, kill_worker
 from waiting import until
 
@@ -85,3 +88,21 @@ def test_a_drain_leaves_no_place_behind(home: Path, tmp_path: Path):
             info.cancel()
             info.wait(timeout=PATIENCE)
         assert {info.used for info in rt.limits()} == {0}
+
+
+def test_a_thousand_keys_under_kills(home: Path, tmp_path: Path):
+    folder = str(tmp_path)
+    with runtime(home, app="limit_tasks", workers=2, durability="os") as rt:
+        calls = [(folder, f"k{number % 1000}") for number in range(3_000)]
+        infos = rt.start_many(tasks.placed, calls)
+        infos += rt.start_many(tasks.placed_async, calls)
+        for number, kill in enumerate(("worker", "supervisor", "worker", "supervisor", "worker"), 1):
+            until(lambda n=number: rt.counts()[tasks.placed.name]["completed"] >= 300 * n, PATIENCE)
+            if kill == "supervisor":
+                kill_supervisor(rt)
+            else:
+                os.kill(rt.tree()["workers"][0]["pid"], signal.SIGKILL)
+        assert list(rt.results(infos, timeout=3 * PATIENCE)) == [key for _, key in calls] * 2
+        assert {(info.used, info.waiting) for info in rt.limits()} == {(0, 0)}
+    assert tasks.lines(tmp_path) == []
+    assert check(home).problems == []

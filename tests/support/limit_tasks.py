@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from understudy import Limit, Rate, receive, sleep, task
+from understudy import Limit, Rate, Retry, aio, receive, sleep, task
 
 API = Limit("api", concurrency=2)
 
@@ -77,3 +78,35 @@ def parked(folder: str) -> None:
 @task
 def free(number: int) -> int:
     return number
+
+
+@contextmanager
+def place(folder: str, name: str, places: int) -> Iterator[None]:
+    """Hold a lock on one of so many files, and note if there is none. The kernel frees those of a dead process."""
+    locks = []
+    try:
+        for number in range(places):
+            locks.append(os.open(Path(folder) / f"{name}.{number}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC))
+            with suppress(BlockingIOError):
+                fcntl.flock(locks[-1], fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+        else:
+            note(folder, f"! {name} {os.getpid()} {time.monotonic()}")
+        yield
+    finally:
+        for lock in locks:
+            os.close(lock)
+
+
+@task(limit=API, limit_by="key", retry=Retry(1_000, 0))
+def placed(folder: str, key: str) -> str:
+    with place(folder, key, 2):
+        time.sleep(0.002)
+    return key
+
+
+@task(limit=API, limit_by="key", retry=Retry(1_000, 0))
+async def placed_async(folder: str, key: str) -> str:
+    with place(folder, key, 2):
+        await aio.sleep(0.002)
+    return key
