@@ -15,7 +15,7 @@ NEVER = {
     "UnderstudyError", "NotInTask", "NotInline", "Stalled", "NoRuntime", "ReadOnly", "Fail", "BadRequest", "RetryLater",
     "AddressUnusable", "ProtocolError", "WebSocketError", "WebSocketRefused", "WebSocketClosed", "BoxError",
     "BoxFailed", "BoxTimedOut", "BoxRefused", "ImageAbsent", "EngineAbsent", "EngineError", "StoreForeign",
-    "StoreVersion", "StoreCorrupt",
+    "StoreVersion", "StoreCorrupt", "NestedStep", "StepsFull",
 }  # fmt: skip
 ALL = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, UnderstudyError)]
 
