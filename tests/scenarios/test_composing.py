@@ -12,9 +12,12 @@ from typing import Any
 import pytest
 
 import tie_tasks as app
+from engines import IMAGE, engine
+from peers import idle, peer
 from theatre import PATIENCE
 from understudy import Runtime, SupervisorLost
 from understudy.storage.check import check
+from understudy.supervisor.boxes import spec
 from understudy.testing import kill_supervisor, kill_worker
 from waiting import until
 
@@ -76,6 +79,29 @@ def test_a_child_that_takes_no_notice_is_killed(rt: Runtime):
     parent = rt.start(app.starts_stubborn)
     child = rt.result(parent, PATIENCE)
     assert rt.wait(child, PATIENCE).state == "cancelled"
+
+
+def test_connections_of_children_are_closed_with_their_parent(rt: Runtime):
+    with peer(idle) as server:
+        parent = rt.start(app.holds_connections, server.url)
+        server.connected(2)
+        rt.send(parent, "end")
+        assert rt.wait(parent, PATIENCE).state == "completed"
+        assert len(server.ended(2)) == 2
+        names = {"ws_tasks:forever", "ws_tasks:forever_async"}
+        until(lambda: {record.task for record in rt.list(state="cancelled")} == names, PATIENCE)
+
+
+def test_a_container_ends_with_the_task_that_has_started_it(rt: Runtime):
+    engine()
+    parent = rt.start(app.holds_container, IMAGE)
+    child = until(parent.restore, PATIENCE)
+    until(lambda: rt.status(child).state == "running" and rt.status(child).checkpoint_time, PATIENCE)
+    kill_supervisor(rt)
+    until(lambda: {rt.status(id).state for id in (parent.id, child)} == {"running"}, PATIENCE)
+    rt.cancel(parent)
+    assert rt.wait(child, PATIENCE).state == "cancelled"
+    until(lambda: not engine().find({spec.TASK_LABEL: child}), PATIENCE)
 
 
 # --- gather ---

@@ -9,6 +9,7 @@ from typing import Any
 
 from understudy import (
     Actor,
+    BoxConf,
     Fail,
     Retry,
     RetryLater,
@@ -16,6 +17,7 @@ from understudy import (
     UnderstudyError,
     aio,
     as_completed,
+    box,
     cancelled,
     checkpoint,
     current,
@@ -30,6 +32,7 @@ from understudy import (
 )
 from understudy.actors.ids import id_text, new_id
 from understudy.actors.task.current_runtime import runtime
+from ws_tasks import forever, forever_async
 
 PATIENCE = 50.0
 #: For a parent that is retried after a while.
@@ -361,3 +364,23 @@ async def gathers_async(ids: list[str], timeout: float | None = None) -> list[An
 @task(name="ties:outcomes", timeout=None)
 def outcomes(ids: list[str]) -> list[str]:
     return [repr(each) for each in gather(ids, errors="return")]
+
+
+# --- children of other kinds ---
+
+
+@task(name="ties:holds_connections", timeout=None)
+def holds_connections(url: str) -> None:
+    """Starts two linked tasks with a WebSocket each, and waits."""
+    for each in (forever, forever_async):
+        each.options(link=True).start(url)
+    receive()
+
+
+@task(name="ties:holds_container", timeout=None)
+def holds_container(image: str) -> None:
+    """Starts a linked container, and waits."""
+    conf = BoxConf(image, script="sleep 1000")
+    info = box.start(conf, key=f"{current().id}/box", grace=0.2, link=True)
+    checkpoint(info.id)
+    receive()
