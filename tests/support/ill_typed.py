@@ -10,9 +10,11 @@ from understudy import (
     AsyncRuntime,
     Executor,
     Runtime,
+    Supervisor,
     TaskInfo,
     actor,
     aio,
+    child,
     step,
     ws,
 )
@@ -90,3 +92,39 @@ async def async_calls(rt: AsyncRuntime, ref: ActorRef[Account]) -> None:
     await aio.no_such_name()  # refused
     await aio.ws.no_such_name()  # refused
     await ada.tell(1, block=False)  # refused
+
+
+def trees(rt: Runtime) -> None:
+    child("move", len)  # refused
+    child(5, move)  # refused
+    child("move", move, restart="always")  # refused
+    child("move", move, ready="yes")  # refused
+    child("move", move, shutdown="soon")  # refused
+    child("move", Point)  # refused
+    Supervisor("s")  # refused
+    Supervisor("s", children=[move])  # refused
+    Supervisor("s", children=[], strategy="one_for_some")  # refused
+    Supervisor("s", children=[], auto_shutdown="maybe")  # refused
+    Supervisor("s", children=[], backoff=3)  # refused
+    Supervisor("s", children=[], intensity="3")  # refused
+    rt.supervise(child("move", move, Point(1)))  # refused
+    rt.supervise(move)  # refused
+    tree = rt.tree_of("s")
+    rt.tree_of(5)  # refused
+    tree.start_child(move)  # refused
+    tree.restart_child(5)  # refused
+    tree.wait("x")  # refused
+    takes_text(tree.status())  # refused
+    takes_text(tree.child("move").restarts)  # refused
+    takes_points(tree.info("move"))  # refused
+    tree.no_such_name()  # refused
+
+
+async def async_trees(rt: AsyncRuntime) -> None:
+    tree = await rt.tree_of("s")
+    await rt.supervise(child("move", move, Point(1)))  # refused
+    takes_text(await tree.status())  # refused
+    takes_text(tree.start_child(child("move", move, Point(1))))  # refused
+    await tree.start_child(move)  # refused
+    await tree.wait("x")  # refused
+    tree.sync.wait("x")  # refused

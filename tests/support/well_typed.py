@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, assert_type
+from typing import Any, Literal, assert_type
 
 from understudy import (
     Actor,
@@ -14,17 +14,26 @@ from understudy import (
     ActorRegistry,
     AsyncActorRef,
     AsyncRuntime,
+    AsyncTree,
+    ChildSpec,
+    ChildStatus,
     DeadLetter,
     Executor,
     RemoteError,
     Retry,
     Runtime,
+    Supervisor,
     TaskInfo,
     TaskRecord,
+    Tree,
+    TreeStatus,
+    UnknownPool,
     actor,
     aio,
+    child,
     get_all,
     read_only,
+    ready,
     step,
     task,
     ws,
@@ -203,3 +212,81 @@ async def async_calls(rt: AsyncRuntime, ref: ActorRef[Account]) -> None:
     assert_type(await ref.submit(Account.fetch, "x"), bytes)
     assert_type(await ref.submit(Account.deposit, 5), Receipt)
     assert_type(await ref.ask(1, block=False), Any)
+
+
+@task(timeout=None, pool="gpu")
+def serve(path: str) -> None:
+    ready()
+
+
+class Desk(Actor, pool="gpu"):
+    """An actor of a pool."""
+
+
+def trees(rt: Runtime) -> None:
+    assert_type(child("serve", serve, "/tmp", ready=True, shutdown=None, restart="transient"), ChildSpec)
+    assert_type(child("serve", serve, kwargs={"path": "/tmp"}, fresh=True, start_timeout=3), ChildSpec)
+    assert_type(child("desk", Desk), ChildSpec)
+    assert_type(child("ada", Account, "Ada", 5), ChildSpec)
+    assert_type(child("move", move.options(priority=3, pool="gpu"), Point(1)), ChildSpec)
+    inner = Supervisor("inner", children=(child(f"w{n}", serve, "/") for n in range(4)), restart="temporary")
+    outer = Supervisor(
+        "outer",
+        strategy="rest_for_one",
+        intensity=5,
+        period=10,
+        auto_shutdown="any_significant",
+        backoff=Retry(delay=0.5),
+        children=[child("count", count, "x", restart="transient", significant=True), inner],
+    )
+    tree = rt.supervise(outer, timeout=5)
+    assert_type(tree, Tree)
+    assert_type(rt.tree_of("outer"), Tree)
+    assert_type(rt.trees(), list[TreeStatus])
+    assert_type(tree.id, str)
+    assert_type(tree.status(), TreeStatus)
+    assert_type(
+        tree.status().state, Literal["starting", "running", "restarting", "stopping", "stopped", "failed"]
+    )
+    assert_type(tree.status().children, tuple[ChildStatus, ...])
+    assert_type(tree.child("inner/w1"), ChildStatus)
+    assert_type(tree.child("inner/w1").worker_pid, int | None)
+    if (last := tree.child("count").last_exit) is not None:
+        assert_type(last.kind, Literal["normal", "abnormal", "shutdown"])
+    assert_type(tree.info("inner/w1"), TaskInfo[Any] | ActorRef[Any])
+    assert_type(tree.start_child(child("more", serve, "/")), str)
+    assert_type(tree.start_child(inner, timeout=3), str)
+    tree.terminate_child("more")
+    tree.restart_child("more", timeout=3)
+    tree.delete_child("more")
+    tree.restart()
+    tree.stop(timeout=3)
+    assert_type(tree.wait(3), TreeStatus)
+    try:
+        rt.supervise(outer)
+    except UnknownPool as error:
+        assert_type(error.pool, str)
+        assert_type(error.pools, list[str])
+
+
+async def async_trees(rt: AsyncRuntime) -> None:
+    tree = await rt.supervise(Supervisor("s", children=[child("serve", serve, "/")]))
+    assert_type(tree, AsyncTree)
+    assert_type(await rt.tree_of("s"), AsyncTree)
+    assert_type(tree.sync, Tree)
+    assert_type(await tree.status(), TreeStatus)
+    assert_type(await tree.child("serve"), ChildStatus)
+    assert_type(await tree.info("serve"), TaskInfo[Any] | ActorRef[Any])
+    assert_type(await tree.start_child(child("more", serve, "/")), str)
+    await tree.terminate_child("more", timeout=3)
+    await tree.restart_child("more")
+    await tree.delete_child("more")
+    await tree.restart()
+    await tree.stop()
+    assert_type(await tree.wait(timeout=3), TreeStatus)
+
+
+def pools() -> None:
+    with Runtime("jobs", pools={"gpu": 1}, pool_env={"gpu": {"A": "b"}}) as rt:
+        assert_type(rt.run(move.options(pool="gpu"), Point(1)), Point)
+        assert_type(rt.status(rt.start(count, "x").id).pool, str | None)

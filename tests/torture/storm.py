@@ -46,6 +46,7 @@ SETTINGS = {
     "max_crashes": 1_000_000,
     "mailbox_messages": 2_000,
     "drain": 2.0,
+    "pools": {"aside": 2},
 }
 #: Seconds of one of many storms, and the kinds that take turns: the clients, and the durability.
 SLICE = 100

@@ -16,6 +16,7 @@ import storm_tasks as stage
 from storm_checker import Checker
 from storm_engine import Containers
 from storm_processes import Processes
+from storm_trees import Trees
 from understudy import Runtime, Task, UnderstudyError
 from understudy.storage.file.locks import is_read
 from understudy.storage.store import Store
@@ -98,6 +99,7 @@ class Calm:
             # record a task that it had started.
             for plan in rt.schedules(limit=100_000):
                 rt.cancel_schedule(plan)
+            Trees(self._folder, self._fault, self._checker.tally).end(rt, PATIENCE)
             for tasks in (RESTLESS, STAGES, CONSUMERS):
                 self._end_all(rt, tasks)
             self._stop_actors(rt)

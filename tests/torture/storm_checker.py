@@ -20,6 +20,7 @@ from storm_event_checker import EventModel
 from storm_gates import NAMES
 from storm_known import Known, mail_of, value_of
 from storm_session_checker import Sessions
+from storm_trees import SERVICES
 from understudy.actors.box.conf import BOX
 from understudy.actors.ids import id_bytes, id_text
 from understudy.actors.state import TERMINAL, State
@@ -36,7 +37,11 @@ KEEPERS = {"storm_tasks:collect", "storm_tasks:collect_async", "storm_tasks:rela
 #: Tasks whose value is the number up to which they have counted.
 COUNTERS = {"storm_tasks:steps", *FEEDS}
 #: The possible ends of tasks that were not cancelled.
-ENDS = {"storm_tasks:stubborn": {State.TIMED_OUT, State.FAILED}}
+ENDS = {
+    "storm_tasks:stubborn": {State.TIMED_OUT, State.FAILED},
+    # Of one that is terminated while it is down, the failure before stands; see `storm_trees.Trees`.
+    **{each.name: {State.CANCELLED, State.FAILED} for each in SERVICES},
+}
 
 
 class Checker:

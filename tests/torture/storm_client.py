@@ -21,6 +21,7 @@ import storm_boxes as boxes
 import storm_gates as gates
 import storm_sessions as sessions
 import storm_tasks as stage
+import storm_trees as trees
 from storm_actor_deeds import ActorDeeds
 from storm_event_deeds import EventDeeds
 from storm_journal import FOLDER, trace
@@ -49,6 +50,7 @@ DEEDS = [
     *["feed"] * 2,
     *["act"] * 16,
     *["happen"] * 12,
+    *["tend"] * 2,
     "errand",
     *["send"] * 14,
     "close",
@@ -86,6 +88,7 @@ class Client:
         self._open: list[str] = []
         self._receivers: list[str] = []
         self._actors = ActorDeeds(self.call, me, self.chance, self.note)
+        self._trees = trees.TreeDeeds(self.call, self.chance, self.note)
         self._events = EventDeeds(rt, self.call, me, self.chance, self.note)
 
     def note(self, *row: Any) -> None:
@@ -100,7 +103,8 @@ class Client:
         deeds = [*DEEDS, *WITH_CONTAINERS] if boxes.IMAGE else DEEDS
         while not _is_calm():
             await asyncio.sleep(self.chance.uniform(0, 0.01))
-            deed = self.chance.choice(deeds)
+            # The first thing of all, so that each storm has a tree.
+            deed = self.chance.choice(deeds) if self._trees.tended else "tend"
             try:
                 await getattr(self, f"_{deed}")()
             except NotRunning:
@@ -114,7 +118,10 @@ class Client:
     async def _start(self) -> None:
         task = self.chance.choice([*PLAIN, *STOPPABLE]) if self.chance.random() < 0.98 else stage.stubborn
         delay = self.chance.choice([None, None, None, 0.05, 0.5])
-        info = await self.call("start", task.options(delay=delay) if delay else task, *self._args(task))
+        options: dict[str, Any] = {"delay": delay} if delay else {}
+        if self.chance.random() < 0.2:
+            options["pool"] = trees.POOL
+        info = await self.call("start", task.options(**options) if options else task, *self._args(task))
         self._took(task, info.id)
 
     def _args(self, task: Any) -> list[int]:
@@ -179,6 +186,9 @@ class Client:
 
     async def _happen(self) -> None:
         await self._events.act()
+
+    async def _tend(self) -> None:
+        await self._trees.act()
 
     async def _errand(self) -> None:
         info = await self.call("start", players.errand, f"a{self.chance.randrange(players.NAMES)}")

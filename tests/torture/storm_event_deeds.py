@@ -6,10 +6,19 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import storm_events as stage
-from understudy import EventNotFound, InvalidOption, ScheduleNotFound, TaskNotFound, WatchEntry
+from understudy import (
+    EventNotFound,
+    InvalidOption,
+    NotRunning,
+    ScheduleNotFound,
+    SupervisorLost,
+    TaskNotFound,
+    WatchEntry,
+)
 
 #: The calls, and their weights.
 DEEDS = [
@@ -137,6 +146,9 @@ class EventDeeds:
 
     async def watch_in_the_calm(self) -> None:
         """Until a watch has seen something: on a busy machine, a short storm may end before one has."""
+        if not self._watched:
+            with suppress(NotRunning, SupervisorLost):
+                await self._emit()
         for what, cursors in self._watched:
             await self._look(what, cursors, None, CALM_WAIT)
             if len(cursors) > 1:

@@ -31,6 +31,7 @@ def done_in(options: str) -> dict[str, Any]:
     assert said["done"]["events emitted"] > 0
     assert said["done"]["entries watched"] > 0
     assert said["done"]["ends of tasks with limits, and of unique ones"] > 0
+    assert said["done"]["trees: acted"] > 0
     done: dict[str, Any] = said["done"]
     return done
 

@@ -21,6 +21,7 @@ from understudy import (
     State,
     SupervisorLost,
     TaskFailed,
+    UnknownPool,
     receive,
     sleep,
     task,
@@ -286,3 +287,15 @@ def rt_id() -> str:
 def test_beside_a_real_runtime(rt: InlineRuntime) -> None:
     assert isinstance(rt, Runtime)
     assert rt.status(rt.start(app.add, 1, 2)).state is State.COMPLETED
+
+
+def test_pools_have_workers_of_their_own_and_one_environment() -> None:
+    with InlineRuntime(pools={"gpu": 2}) as rt:
+        beside = [worker for worker in rt._world.pool.seats if worker.pool == "gpu"]
+        assert len(beside) == 2
+        assert rt.run(app.add.options(pool="gpu"), 1, 2) == 3
+        assert sum(worker.done for worker in beside) == 1
+        with pytest.raises(UnknownPool, match="It has gpu"):
+            rt.start(app.add.options(pool="io"), 1, 2)
+    with pytest.raises(NotInline, match="share one environment"):
+        InlineRuntime(pools={"gpu": 1}, pool_env={"gpu": {"A": "b"}})
