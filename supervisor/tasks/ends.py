@@ -27,12 +27,15 @@ class Ends:
         #: Those of the ends of all tasks, in the order in which they came.
         self.of_all: tuple[Follower, ...] = ()
         self._of_fact: dict[str, Follower] = {}
+        #: The facts that somebody follows, for a quick look at a record.
+        self.facts: frozenset[str] = frozenset()
         #: Called after the commit with the tasks that ended in it.
         self.on_disk: Callable[[list[LiveTask]], None] = lambda _: None
 
     def follow(self, fact: str, follower: Follower) -> None:
         """Tell it of the tasks whose record has this field."""
         self._of_fact[fact] = follower
+        self.facts = frozenset(self._of_fact)
 
     def follow_all(self, follower: Follower, wanted: bool) -> None:
         """Tell it of all tasks, or of none any more."""

@@ -497,7 +497,7 @@ class TaskTable:
             self.on_over(task, None, error)
         self.writes.expire(task)
         self._changed(task)
-        if self.ends.of_all or record.__dict__:
+        if self.ends.of_all or not self.ends.facts.isdisjoint(record.__dict__):
             self.ends.tell(task, event, error)
 
     def _clear_mail(self, task: LiveTask) -> None:
