@@ -24,7 +24,7 @@ def test_one_line_when_ready_and_a_drain_at_sigterm(stage: Stage):
     process, line = stage.serve("--drain", "20s")
     assert line == (
         f"serving {stage.home} (pid {process.pid}, 1 worker); "
-        "tasks: app:add, app:hours, app:odd, app:post, tale:[red]wolf[/red], 4 more\n"
+        "tasks: app:add, app:family, app:hours, app:odd, app:post, 5 more\n"
     )
     id = stage.start("app:hours")
     stage.until_state(id, "running")
@@ -97,7 +97,7 @@ def test_several_modules(stage: Stage):
     process = stage.popen("serve", "app.py", "billing:bill", "--workers", "1")
     stage.serves.append(process)
     assert process.stdout is not None
-    assert "billing:bill" in process.stdout.readline()
+    assert "serving" in process.stdout.readline()
     assert (stage("run", "app:add", "1").out, stage("run", "billing:bill").out) == ("2\n", "7\n")
     answer = stage("start", "billing:bil")
     assert answer.code == ExitCode.NOT_FOUND
