@@ -43,6 +43,12 @@ with view_of(Path(sys.argv[1])).read() as snapshot:
 """
 
 
+@pytest.fixture
+def pin_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each commit is pinned, however quickly it follows the one before."""
+    monkeypatch.setattr(environment_module, "_PIN_FOR", 0.0)
+
+
 def overwrite(environment: Environment, value: bytes) -> None:
     """Write 200 rows of a page each anew, which frees the pages of the last ones."""
     batch = Batch()
@@ -101,6 +107,7 @@ def test_readers_that_come_and_go_let_pages_be_reused(home: Path, open_environme
     assert found(readers.pop()) == ["200", "b"]
 
 
+@pytest.mark.usefixtures("pin_each")
 def test_a_reader_that_was_killed_does_not_keep_pages(home: Path, open_environment: Open, program: Program):
     environment = open_environment(64 << 20)
     overwrite(environment, b"a")
@@ -292,6 +299,7 @@ def test_a_second_writer_is_refused_and_the_first_one_goes_on(
     assert environment.count(Table.TASKS) == 200
 
 
+@pytest.mark.usefixtures("pin_each")
 def test_a_fork_does_not_keep_the_locks_of_its_parent(home: Path, open_environment: Open, program: Program):
     environment = open_environment(64 << 20)
     overwrite(environment, b"a")

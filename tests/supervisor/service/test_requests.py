@@ -122,6 +122,7 @@ GOOD: dict[Ask, list[Any]] = {
     Ask.ACCESS: ["remove", "nobody"],
     Ask.TRIGGERS: [],
     Ask.STACK: [b"i" * 16],
+    Ask.BULK: [new_id(), "open", "cancel", "state:failed", "a test", False],
     Ask.LIMITS: [],
     Ask.LIMIT: ["understudy.containers", {"concurrency": 3}],
     Ask.MONITOR: [b"i" * 16, b"j" * 16],
