@@ -14,8 +14,12 @@ import letter_tasks
 from letters import APP, PATIENCE
 from understudy import AsyncRuntime, NotRunning, Runtime, State, TaskCancelled, TaskFailed
 
-#: Methods of Runtime that AsyncRuntime does not need: futures for threads, and what references to actors use.
-THREADS_ONLY = {"wait_for", "wait_for_end", "listen", "post", "ask", "actor_status"}
+#: Methods of Runtime that AsyncRuntime does not need: futures for threads, what only code of tasks calls, and what
+#: references to actors use.
+THREADS_ONLY = {
+    "wait_for", "wait_for_all", "wait_for_end", "arrivals", "listen", "monitor", "demonitor", "post", "ask",
+    "actor_status",
+}  # fmt: skip
 #: Methods that only AsyncRuntime has.
 ASYNC_ONLY = {"open", "sync"}
 

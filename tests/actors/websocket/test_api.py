@@ -38,7 +38,7 @@ def _blocking(request: pytest.FixtureRequest) -> None:
     global BLOCKING  # noqa: PLW0603 - the class that stands for the sync API; see conftest.py
     import sys
 
-    BLOCKING = next(m._BlockingWs for m in sys.modules.values() if hasattr(m, "_BlockingWs"))
+    BLOCKING = next(m._BlockingWs for m in list(sys.modules.values()) if hasattr(m, "_BlockingWs"))
 
 
 # --- what goes to and fro ---

@@ -123,7 +123,8 @@ def test_every_call_that_waits_takes_a_timeout():
     reads = {
         "status", "list", "search", "counts", "event", "events", "stream", "restore", "logs", "lookup", "actors",
         "dead_letters", "actor_status", "schedules", "schedule_info", "schedule_history", "next_times", "streams",
-        "stats", "attempts", "steps", "errors", "trees", "tree_of", "tokens", "audit",
+        "stats", "attempts", "steps", "errors", "trees", "tree_of", "tokens", "audit", "bulk", "bulks", "bulk_ids",
+        "bulk_outcomes",
     }  # fmt: skip
     own = {"start", "schedule", "actor", "connect", "close", "wait_for", "wait_for_end", "watch"}
     for kind in (Runtime, AsyncRuntime):
