@@ -96,7 +96,7 @@ class Worker(ActorHost):
         stacks: StackDumps,
     ) -> None:
         super().__init__(config, tokens[Lane.ASYNC], marks)
-        self._traces: float = config["traces"]
+        self._traces: float = config.get("traces", 0.0)
         self._stacks = stacks
         self._tokens = tokens
         self._sock = sock
