@@ -115,7 +115,7 @@ def test_a_full_pool_delays_no_other_task(home: Path):
 
 
 def test_twenty_restarts_lose_nothing(home: Path, tmp_path: Path):
-    with pooled(home, pools={"gpu": 2}, max_crashes=1000) as rt:
+    with pooled(home, pools={"gpu": 2}, max_crashes=1000, restarts=1_000) as rt:
         many = rt.start_many(tasks.render_slow.options(retry=50), [(str(tmp_path), n) for n in range(400)])
         steps = tmp_path / "steps"
         steps.mkdir()
