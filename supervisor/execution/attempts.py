@@ -10,7 +10,7 @@ from typing import Any, Final
 from ...actors.attempt.host import Ending, Outcome
 from ...actors.errors import AppFailed, ProtocolError, TaskNotFound, UnderstudyError
 from ...actors.ids import id_text
-from ...actors.state import Event
+from ...actors.state import Event, State
 from ...storage.tables.schema import Lane, Table
 from ..channel.interface import HANDED, Frame
 from ..linux.processes import ExitStatus
@@ -332,7 +332,8 @@ class Attempts:
     def _carry_out(self, task: LiveTask, verdict: Verdict, value: bytes | None = None) -> None:
         if verdict.event is Event.RETRY:
             due = self._commits.clock.time() + verdict.delay if verdict.delay else None
-            self._table.requeue(task, Event.RETRY, error=verdict.error, due=due, timed_out=verdict.timed_out)
+            ended_as = State.TIMED_OUT if verdict.timed_out else State.FAILED
+            self._table.requeue(task, Event.RETRY, error=verdict.error, due=due, ended_as=ended_as)
         elif verdict.event is Event.INTERRUPT:
             self._table.requeue(task, Event.INTERRUPT, error=verdict.error)
         else:

@@ -417,6 +417,9 @@ class Trees:
         )
         if decision.step is Step.RESTART:
             node.restarts += 1
+            log.info(
+                "supervision tree %s: %s has ended (%s) and is restarted", branch.path, node.id, _told(node)
+            )
             for id in decision.start:
                 self.forest.mark(branch.children[id], Mark.RESTART)
             for id in decision.drop:
@@ -427,7 +430,7 @@ class Trees:
             if decision.step is Step.GIVE_UP:
                 log.error(
                     "supervision tree %s gives up: more than %d restarts within %g s, the last one of %s (%s)",
-                    branch.path, spec["intensity"], spec["period"], node.id, node.exit and node.exit[1],
+                    branch.path, spec["intensity"], spec["period"], node.id, _told(node),
                 )  # fmt: skip
             self._mark_end(branch, "failed" if decision.step is Step.GIVE_UP else "completed")
             self._later(branch)
@@ -469,6 +472,12 @@ class Trees:
 
 def _place(node: Node) -> int:
     return node.place
+
+
+def _told(node: Node) -> str:
+    """How it has ended, for the log."""
+    how, reason, _ = node.exit or ("", "", 0.0)
+    return f"{how}: {reason}" if reason else how
 
 
 def _reason_of(event: Event, error: ErrorRow | None) -> str:

@@ -54,6 +54,15 @@ GATE: Final = int(Lane.GATE)
 SECOND: Final = 2
 
 
+#: How an attempt has ended, by the event that would have ended its task.
+_ENDED_AS: Final = {
+    Event.COMPLETE: State.COMPLETED,
+    Event.CANCEL: State.CANCELLED,
+    Event.TIME_OUT: State.TIMED_OUT,
+}
+_FAILURES: Final = frozenset((State.FAILED, State.TIMED_OUT))
+
+
 class TaskTable:
     """The live tasks, by id."""
 
@@ -384,18 +393,19 @@ class TaskTable:
         *,
         error: ErrorRow | None = None,
         due: float | None = None,
-        timed_out: bool = False,
+        ended_as: State = State.FAILED,
     ) -> None:
         """It has left its worker and is queued again: an interruption, or a retry with its `due` time.
 
-        `timed_out`: the attempt that is retried has.
+        `ended_as`: how the attempt that another one follows has ended. One of a tree's children may have ended well.
         """
         record, now = task.record, self._commits.clock.time()
         if record.tree is not None and self.holds(task):
             record.held, due = True, None
         if event is Event.RETRY:
-            self.writes.tallies.retried(record, now)
-            outcome = str(State.TIMED_OUT if timed_out else State.FAILED)
+            if ended_as in _FAILURES:
+                self.writes.tallies.retried(record, now)
+            outcome = str(ended_as)
         else:
             outcome = INTERRUPTED
         self._note_run(record, outcome, record.pid, now, error)
@@ -479,7 +489,7 @@ class TaskTable:
         """
         queue, key, record = self.queues.of(task), task.key, task.record
         if record.tree is not None and self.keeps(task, event, error):
-            self.requeue(task, Event.RETRY, error=error, timed_out=event is Event.TIME_OUT)
+            self.requeue(task, Event.RETRY, error=error, ended_as=_ENDED_AS.get(event, State.FAILED))
             return
         ran, pid = task.attempt is not None and not task.rests, record.pid
         if task.passed:

@@ -112,6 +112,8 @@ def test_retries_deaths_and_errors(home: Path, spans: Receiver) -> None:
         first = rt.start(app.second_try.options(retry=app.second_try.options_in_force.retry))
         assert rt.result(first) == 2
         assert rt.run(app.later) == 2
+        # They are sent after a moment, and the next task kills the worker.
+        until(lambda: len(spans.of(first.id)) == 2 and len(spans.spans) >= 4, 20)
         waiting = rt.start(app.waits)
         until(lambda: rt.status(waiting).state is State.RUNNING)
         assert rt.run(app.dies) == 2
@@ -119,7 +121,6 @@ def test_retries_deaths_and_errors(home: Path, spans: Receiver) -> None:
         assert rt.result(waiting) == "go on"
         with pytest.raises(TaskFailed):
             rt.run(app.fails)
-        until(lambda: len(spans.of(first.id)) == 2)
         failed, worked = sorted(spans.of(first.id), key=lambda span: span.attributes["understudy.attempt"])
         assert (failed.failed, failed.events, failed.attributes["error.type"]) == (
             True,

@@ -53,12 +53,12 @@ async def rest_async() -> None:
     await aio.sleep(1_000_000)
 
 
-@task(name="ties:double")
+@task(name="ties:double", retry=1_000)
 def double(number: int) -> int:
     return 2 * number
 
 
-@task(name="ties:late_double", timeout=None)
+@task(name="ties:late_double", timeout=None, retry=1_000)
 def late_double(number: int) -> int:
     """The same, once its mailbox is closed."""
     receive()

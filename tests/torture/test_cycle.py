@@ -9,6 +9,7 @@ import pytest
 import cycle
 import test_crash_points
 import test_event_crash_points
+import test_tie_crash_points
 from checkout import ROOT
 from understudy.supervisor.testing.crash_points import POINTS
 
@@ -22,8 +23,10 @@ def test_every_point_is_tested() -> None:
     elsewhere = {
         "publish": ROOT / "tests/scenarios/test_watching.py",
         "schedule": ROOT / "tests/scenarios/test_schedules.py",
+        "step": ROOT / "tests/scenarios/test_steps.py",
     }
     for point, file in elsewhere.items():
         assert f'"{point}.' in file.read_text(encoding="utf-8"), file
     tested = {*test_crash_points.TESTED, *cycle.POINTS, *test_event_crash_points.COUNTS, *elsewhere}
+    tested |= {*test_tie_crash_points.COUNTS}
     assert tested == {*POINTS}

@@ -21,13 +21,13 @@ PATIENCE: Final = 2.0
 router = APIRouter(tags=["health"])
 
 
-@router.get("/healthz", include_in_schema=False)
+@router.api_route("/healthz", methods=["GET", "HEAD"], include_in_schema=False)
 async def alive() -> Response:
     """200 as long as the web process answers."""
     return json_answer({"status": "ok"})
 
 
-@router.get("/readyz", include_in_schema=False)
+@router.api_route("/readyz", methods=["GET", "HEAD"], include_in_schema=False)
 async def ready(request: Request) -> Response:
     """200 if the store can be read and the supervisor takes work, else 503."""
     context = context_of(request)
