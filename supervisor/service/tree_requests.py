@@ -131,7 +131,12 @@ class TreeRequests:
 
     def _stop_tree(self, node: Node) -> None:
         if node.parent is None:
-            self._trees.end(self._branch(node), "stopped")
+            branch = self._branch(node)
+            self._trees.end(branch, "stopped")
+            if not branch.alive:
+                # It has failed, or has ended by itself: the next `serve` or `supervise` does not start it again.
+                branch.ending = "stopped"
+                self._forest.save(branch)
         else:
             self._terminate(node)
 

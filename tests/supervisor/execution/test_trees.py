@@ -495,6 +495,32 @@ def test_a_tree_that_was_stopped_stays_so_until_it_is_restarted(rt: InlineRuntim
 # --- crashes ---
 
 
+def test_a_tree_that_has_failed_can_be_stopped(rt: InlineRuntime):
+    spec = Supervisor("shop", intensity=0, children=services())
+    tree = rt.supervise(spec)
+    rt.settle()
+    tell(rt, tree, "a", "raise")
+    assert tree.status().state == "failed"
+    tree.stop()
+    assert tree.status().state == "stopped"
+    happened()
+    rt.crash()
+    rt.supervise(spec)
+    rt.settle()
+    assert (tree.status().state, happened()) == ("stopped", "")
+    tree.restart()
+    rt.settle()
+    assert (tree.status().state, happened()) == ("running", "+a +b +c +d")
+
+
+def test_how_each_attempt_has_ended(rt: InlineRuntime):
+    tree = rt.supervise(Supervisor("shop", strategy="one_for_all", children=services()[:2]))
+    rt.settle()
+    tell(rt, tree, "a", "raise")
+    states = {id: [run.state for run in rt.attempts(tree.info(id).id)] for id in ("a", "b")}
+    assert states == {"a": ["failed", "running"], "b": ["completed", "running"]}, "b did nothing wrong"
+
+
 def test_after_a_crash_what_ran_goes_on(rt: InlineRuntime):
     tree = rt.supervise(nested())
     rt.settle()
