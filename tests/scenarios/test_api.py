@@ -292,6 +292,7 @@ def test_whether_it_is_well(home: Path):
     with web(home) as it:
         assert it.get("/healthz", None).json() == {"status": "ok"}
         assert it.get("/readyz", None).json() == {"status": "ready"}
+        assert {it.request("HEAD", path, None).status_code for path in ("/healthz", "/readyz")} == {200}
         pid = it.rt.supervisor_pid
         os.kill(pid, signal.SIGSTOP)
         try:
