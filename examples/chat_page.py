@@ -1,4 +1,4 @@
-"""A chat in a browser with an agent that keeps its history, whoever is killed.
+"""A chat in a browser with an agent that keeps its history through every kill.
 
     python examples/chat_page.py [--home FOLDER] [--stay]
 

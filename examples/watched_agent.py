@@ -1,4 +1,4 @@
-"""An agent at work that a program shows live, whoever of the two is killed.
+"""An agent at work that a program shows live, although either of the two is killed.
 
     python examples/watched_agent.py [--steps 40] [--home FOLDER]
 

@@ -122,7 +122,7 @@ async def _started(
     except TypeError as error:
         raise Refused(400, f"the arguments do not fit {error}") from error
     if info.task != task.name:
-        # Whoever knows a key must not learn of tasks that it may not see.
+        # A caller who knows a key must not learn of tasks that it may not see.
         raise Refused(409, f"the key {task.launch.key!r} is that of a task with another name")
     return info
 

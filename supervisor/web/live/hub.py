@@ -67,7 +67,7 @@ class Hub:
         self._count = 0
         self._feeds: dict[tuple[str, bytes], Feed] = {}
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="understudy-live")
-        #: Reads under way. Whoever wants the same gets the same.
+        #: Reads under way. Readers that want the same share one.
         self._reads: dict[object, asyncio.Future[Any]] = {}
         self._loops: list[asyncio.Task[None]] = []
         self._answers: set[asyncio.Task[None]] = set()
