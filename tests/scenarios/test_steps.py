@@ -1,4 +1,4 @@
-"""Steps: what has returned once gives the same value in every later attempt, whoever dies."""
+"""Steps: what has returned once gives the same value in every later attempt, through every death."""
 
 from __future__ import annotations
 

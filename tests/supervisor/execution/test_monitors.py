@@ -146,7 +146,7 @@ def test_the_same_call_again_changes_nothing(rt: InlineRuntime):
         send(rt, watcher, ["monitor", id])
     assert rows(rt) == 1
     end(rt, id)
-    # That message was dealt with: whoever asks anew wants to be told anew.
+    # That message was dealt with: one that asks anew wants to be told anew.
     send(rt, watcher, ["monitor", id])
     send(rt, watcher, ["monitor", ended])
     send(rt, watcher, "end")
