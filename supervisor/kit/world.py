@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ...actors.errors import AppFailed
 from ...actors.task import worker_hooks
-from ...actors.task.declaration import registry
 from ...storage.memory_store import MemoryRows, MemoryStore
 from ..channel.interface import ChannelEvents
 from ..channel.local import LocalChannel
@@ -23,6 +22,7 @@ from ..linux.processes import ExitStatus
 from ..settings import Settings
 from ..tasks.commit_loop import CommitLoop
 from .crash_plan import Crash
+from .declarations import declared_here
 from .driver import Driver
 from .inline_transport import InlineTransport
 from .inline_worker import InlineWorker
@@ -96,7 +96,7 @@ class World:
     def declare(self) -> None:
         """Take in the tasks and actor classes of this process."""
         worker_hooks.start()
-        self.core.table.declare({name: task.declared() for name, task in registry.items() if task.body})
+        self.core.table.declare(declared_here())
 
     def settle(self) -> bool:
         """Called when nothing is left to do; whether there is something after all."""

@@ -51,6 +51,47 @@ class ActorRules:
 
 
 @dataclass(frozen=True, slots=True)
+class Declared:
+    """One task as the app declares it."""
+
+    options: Options
+    is_async: bool = False
+    parameters: list[Any] | None = None
+    """As actors/task/parameters.py packs them; None if they are not known."""
+    aliases: tuple[str, ...] = ()
+    """Its former names."""
+    patterns: tuple[str, ...] = ()
+    """Those of the events that it handles."""
+    schedules: tuple[tuple[str, dict[str, Any]], ...] = ()
+    """Key and packed definition of each."""
+    triggers: tuple[HttpTrigger, ...] = ()
+    """The HTTP requests that it handles."""
+    rules: ActorRules | None = None
+    """For a class of actors."""
+
+    @classmethod
+    def of(cls, told: Mapping[str, Any]) -> Self:
+        """A task as a fork server tells of it: the fields of its options, and some more."""
+        fields = dict(told)
+        is_async = bool(fields.pop("is_async", False))
+        parameters = fields.pop("parameters", None)
+        aliases, patterns, schedules, triggers = (
+            tuple(fields.pop(field, None) or ()) for field in ("aliases", "patterns", "schedules", "triggers")
+        )
+        actor = fields.pop("actor", None)
+        return cls(
+            Options.unpack(fields),
+            is_async,
+            parameters,
+            aliases,
+            patterns,
+            schedules,
+            tuple(HttpTrigger.unpack(trigger) for trigger in triggers),
+            None if actor is None else ActorRules.of(actor),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class LimitedBy:
     """The limit of a task, and what makes its keys."""
 
@@ -95,33 +136,28 @@ class TaskCatalog:
         self.handlers: PatternMap[str] = PatternMap()
         self._patterns: dict[str, tuple[str, ...]] = {}
         #: By task name, the schedules that it declares: key and packed definition.
-        self.schedules: dict[str, list[tuple[str, dict[str, Any]]]] = {}
+        self.schedules: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {}
         #: By task name, the HTTP requests that it handles.
-        self.triggers: dict[str, list[HttpTrigger]] = {}
+        self.triggers: dict[str, tuple[HttpTrigger, ...]] = {}
         self.add(dict.fromkeys(OWN_KINDS, Options().pack()))
 
-    def add(self, tasks: Mapping[str, Mapping[str, Any]]) -> None:
-        """Take in tasks as a fork server tells of them: the fields of their options, `is_async`, `parameters`,
-        `aliases`, `patterns`, `schedules` and `triggers`."""
-        for name, declared in tasks.items():
-            fields = dict(declared)
-            self.aliases.update(dict.fromkeys(fields.pop("aliases", ()), name))
-            is_async = bool(fields.pop("is_async", False))
-            parameters = fields.pop("parameters", None)
-            self._handle(name, tuple(fields.pop("patterns", ())))
+    def add(self, tasks: Mapping[str, Mapping[str, Any] | Declared]) -> None:
+        """Take in tasks as a fork server tells of them, or as they were unpacked before."""
+        for name, told in tasks.items():
+            declared = told if isinstance(told, Declared) else Declared.of(told)
+            self.aliases.update(dict.fromkeys(declared.aliases, name))
+            self._handle(name, declared.patterns)
             self.schedules.pop(name, None)
-            if schedules := fields.pop("schedules", None):
-                self.schedules[name] = schedules
+            if declared.schedules:
+                self.schedules[name] = declared.schedules
             self.triggers.pop(name, None)
-            if triggers := fields.pop("triggers", None):
-                self.triggers[name] = [HttpTrigger.unpack(trigger) for trigger in triggers]
-            actor = fields.pop("actor", None)
-            if actor is not None:
-                self.actors[name] = ActorRules.of(actor)
-            options = Options.unpack(fields)
-            self.tasks[name] = (options, is_async)
-            if parameters is not None:
-                self.parameters[name] = parameters
+            if declared.triggers:
+                self.triggers[name] = declared.triggers
+            if declared.rules is not None:
+                self.actors[name] = declared.rules
+            self.tasks[name] = (declared.options, declared.is_async)
+            if declared.parameters is not None:
+                self.parameters[name] = declared.parameters
             self._place(name)
             self.unimportable.pop(name, None)
 

@@ -8,7 +8,7 @@ reads one when it is asked for. The table has the queues (`Queues`) and writes c
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, Final
 
@@ -33,7 +33,7 @@ from ...storage.tables.schema import (
 )
 from ..rules.verdict import ErrorRow
 from ..settings import Settings
-from .catalog import TaskCatalog
+from .catalog import Declared, TaskCatalog
 from .commit_loop import CommitLoop
 from .ends import Ends
 from .kept_steps import KeptSteps
@@ -104,7 +104,7 @@ class TaskTable:
         #: Called when a module of the app could not be imported.
         self.on_unimportable: Callable[[], None] = lambda: None
 
-    def declare(self, tasks: dict[str, dict[str, Any]]) -> None:
+    def declare(self, tasks: Mapping[str, Mapping[str, Any] | Declared]) -> None:
         """Add the app's tasks. Queued tasks get the new options; a running one keeps those of its start."""
         first = not self.declared.loaded
         self.declared.loaded = True
