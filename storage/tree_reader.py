@@ -22,6 +22,15 @@ class StoredNode(NamedTuple):
 class TreeReader(SnapshotReader):
     """Reads supervision trees."""
 
+    def tree_node(self, path: str) -> NodeRow | None:
+        """The tree or child with this path alone; None if there is none. StoreCorrupt."""
+        with self._read() as snapshot:
+            packed = snapshot.get(Table.ACTORS, node_key(path))
+            try:
+                return None if packed is None else NodeRow.unpack(packed)
+            except ValueError as error:
+                raise _damaged(path, error) from error
+
     def tree_nodes(self, path: str | None = None) -> list[StoredNode]:
         """The tree or child with this path and all below it, each tree before what is in it; all trees for None."""
         with self._read() as snapshot:
@@ -38,9 +47,10 @@ class TreeReader(SnapshotReader):
                     stored = None if row.task is None else snapshot.get(Table.TASKS, row.task)
                     record = None if stored is None or row.task is None else Record.unpack(row.task, stored)
                 except ValueError as error:
-                    raise StoreCorrupt(
-                        f"supervision tree {path_in(key)} is damaged; run `understudy check`",
-                        problems=[str(error)],
-                    ) from error
+                    raise _damaged(path_in(key), error) from error
                 found.append(StoredNode(path_in(key), row, record))
             return found
+
+
+def _damaged(path: str, error: ValueError) -> StoreCorrupt:
+    return StoreCorrupt(f"supervision tree {path} is damaged; run `understudy check`", problems=[str(error)])

@@ -13,6 +13,7 @@ from ...actors.trees.status import ChildStatus, TreeStatus
 from ...actors.trees.supervisor import Supervisor
 from .runtime_part import RuntimePart
 from .tree_calls import TreeCalls, path_of
+from .tree_views import tree_state
 
 #: The states in which a tree has ended.
 ENDED: Final = ("stopped", "failed")
@@ -131,10 +132,11 @@ class Tree:
         """Wait until the tree has stopped or failed. TimeoutError after `timeout` seconds."""
         deadline = self._runtime._deadline(timeout)
         pause = SHORTEST_LOOK
-        while (status := self.status()).state not in ENDED:
+        # Only its own row is read, until it has ended: it may have many children.
+        while (state := tree_state(self._runtime._trees.node(self.id))) not in ENDED:
             left = deadline.left()
             if left is not None and left <= 0:
-                raise TimeoutError(f"tree {self.id} is {status.state} after {timeout:g} s")
+                raise TimeoutError(f"tree {self.id} is {state} after {timeout:g} s")
             self._runtime._client.clock.wait(Future(), pause if left is None else min(pause, left))
             pause = min(2 * pause, LONGEST_LOOK)
-        return status
+        return self.status()

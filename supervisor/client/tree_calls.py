@@ -62,10 +62,10 @@ class TreeCalls:
 
     def node(self, path: str) -> NodeRow:
         """What is on disk of a tree or a child. TreeNotFound."""
-        nodes = self._store.tree_nodes(path)
-        if not nodes or nodes[0].path != path:
+        row = self._store.tree_node(path)
+        if row is None:
             raise TreeNotFound(f"there is no tree or child {path!r:.200}", path)
-        return nodes[0].row
+        return row
 
     def status(self, path: str) -> TreeStatus | ChildStatus:
         """A tree or a child. TreeNotFound."""

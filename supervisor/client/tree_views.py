@@ -25,8 +25,13 @@ def statuses(nodes: Iterable[StoredNode]) -> list[TreeStatus | ChildStatus]:
     return [_top(node, below) if "/" not in node.path else _child(node, below) for node in outer]
 
 
+def tree_state(row: NodeRow) -> TreeState:
+    """The state of a top tree."""
+    return cast("TreeState", _state(row, completed="stopped"))
+
+
 def _top(node: StoredNode, below: dict[str, list[StoredNode]]) -> TreeStatus:
-    state = cast("TreeState", _state(node.row, completed="stopped"))
+    state = tree_state(node.row)
     children = _children(node.path, below)
     return TreeStatus(node.path, state, _restarts(node.row, children), _exit(node.row), children)
 

@@ -98,6 +98,8 @@ class Dispatcher:
         self._imported_at = 0.0
         table.on_unimportable = self._import_again_soon
         self.paused = False
+        #: The id of the task after which a child of a supervision tree may begin; None if it may begin now.
+        self.before: Callable[[LiveTask], bytes | None] = lambda _task: None
 
     @property
     def waits_for_room(self) -> bool:
@@ -294,7 +296,8 @@ class Dispatcher:
     def _fill_loops(self, lane: AnyLane, room: int, seats: list[WorkerSeat]) -> None:
         """Tasks of a lane whose tasks run on event loops, up to so many on each."""
         given: dict[WorkerSeat, list[LiveTask]] = {}
-        held: list[LiveActor] = []
+        held: list[LiveTask] = []
+        behind: dict[bytes, LiveTask] = {}
         while tasks := self._take(lane):
             (task,) = tasks
             if isinstance(task, LiveActor) and task.seat is not None:
@@ -305,6 +308,10 @@ class Dispatcher:
                 if task.is_bound:
                     held.append(task)
                     continue
+            if task.record.tree is not None and (before := self.before(task)) is not None:
+                if behind.setdefault(before, task) is not task:
+                    held.append(task)
+                continue
             seat = min(seats, key=lambda seat: seat.counts[Lane.ASYNC] + len(given.get(seat, ())))
             if seat.working(Lane.ASYNC) + len(given.get(seat, ())) >= room:
                 seat = min(seats, key=lambda seat: seat.working(Lane.ASYNC) + len(given.get(seat, ())))
@@ -312,10 +319,34 @@ class Dispatcher:
                     self._queues.put_back(task)
                     break
             given.setdefault(seat, []).append(task)
-        for actor in reversed(held):
-            self._queues.put_back(actor)
+        if behind:
+            self._follow(behind, given, room, seats)
+            held += behind.values()
+        for task in reversed(held):
+            self._queues.put_back(task)
         for seat, tasks in given.items():
             self._attempts.hand(seat, Lane.ASYNC, tasks)
+
+    def _follow(
+        self,
+        behind: dict[bytes, LiveTask],
+        given: dict[WorkerSeat, list[LiveTask]],
+        room: int,
+        seats: list[WorkerSeat],
+    ) -> None:
+        """Give each task that may begin only after another one to the worker which has that one: it begins them in the
+        order in which it gets them. `behind`: by the ids of those others; what cannot be given stays there."""
+        homes = {task.id: seat for seat, tasks in given.items() for task in tasks}
+        for before in list(behind):
+            seat = homes.get(before) or next((seat for seat in seats if before in seat.tasks), None)
+            while seat is not None and before in behind:
+                there = given.setdefault(seat, [])
+                if seat.working(Lane.ASYNC) + len(there) >= room:
+                    break
+                task = behind.pop(before)
+                there.append(task)
+                homes[task.id] = seat
+                before = task.id
 
     # --- tasks that need a worker of their own ---
 

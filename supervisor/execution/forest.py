@@ -112,5 +112,4 @@ class Forest:
         if node.parent is None:
             self.top.pop(node.path, None)
         else:
-            node.parent.children.pop(node.id, None)
-            node.parent.open.pop(node.id, None)
+            node.parent.forget(node)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterator
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from ...actors.task.retry import Retry
 from ...storage.tables.tree_rows import NodeRow
@@ -33,6 +34,54 @@ ENDS = frozenset({Mark.END, Mark.DELETE})
 """The marks of nodes that end for good."""
 KEEPS = frozenset({Mark.RESTART, Mark.HOLD})
 """The marks of nodes whose tasks go on with another attempt."""
+
+
+#: Entries of a heap that may be gone before it is made anew.
+_GONE: Final = 64
+
+
+class ByPlace:
+    """Some children of one tree, of which the first or the last by place is found quickly."""
+
+    def __init__(self, *, last: bool = False) -> None:
+        self._sign = -1 if last else 1
+        self._nodes: dict[str, Node] = {}
+        #: Signed places and ids. Those that are not in `_nodes` with this place are gone.
+        self._heap: list[tuple[int, str]] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._nodes)
+
+    def __iter__(self) -> Iterator[Node]:
+        """All of them, in no order."""
+        return iter(list(self._nodes.values()))
+
+    def put(self, node: Node, there: bool) -> None:
+        """Let a child be among them, or not."""
+        if not there:
+            self._nodes.pop(node.id, None)
+        elif self._nodes.get(node.id) is not node:
+            self._nodes[node.id] = node
+            heapq.heappush(self._heap, (self._sign * node.place, node.id))
+            if len(self._heap) > 2 * len(self._nodes) + _GONE:
+                self.sort()
+
+    def sort(self) -> None:
+        """Places have changed."""
+        self._heap = [(self._sign * node.place, id) for id, node in self._nodes.items()]
+        heapq.heapify(self._heap)
+
+    @property
+    def first(self) -> Node | None:
+        """The one whose turn it is; None if there is none."""
+        heap, nodes = self._heap, self._nodes
+        while heap:
+            place, id = heap[0]
+            node = nodes.get(id)
+            if node is not None and node.place == self._sign * place:
+                return node
+            heapq.heappop(heap)
+        return None
 
 
 class Node:
@@ -65,12 +114,9 @@ class Node:
         return Member(self.id, self.spec["restart"], self.spec["significant"], down)
 
     def note_open(self) -> None:
-        """Keep in its tree whether something is to be done with it, or it is not up yet."""
+        """Keep in its tree what is to be done with it."""
         if self.parent is not None:
-            if self.mark is not Mark.NONE or (self.alive and not self.up):
-                self.parent.open[self.id] = self
-            else:
-                self.parent.open.pop(self.id, None)
+            self.parent.note(self)
 
     def row(self) -> NodeRow:
         """What is on disk of it."""
@@ -92,6 +138,8 @@ class Leaf(Node):
         super().__init__(path, parent, row)
         self.branch = parent
         self.task = row.task
+        #: The child that was started together with it and begins before it, while it has not begun.
+        self.behind: Leaf | None = None
 
     @property
     def shutdown(self) -> float | None:
@@ -110,8 +158,13 @@ class Branch(Node):
         super().__init__(path, parent, row)
         #: In the order of their start.
         self.children: dict[str, Node] = {}
-        #: Those with which something is to be done, or that are not up yet.
-        self.open: dict[str, Node] = {}
+        #: Those that are alive and are to be stopped; that are down and end for good; that are to be started, after a
+        #: pause or at once; that were started and are not up yet.
+        self.to_stop = ByPlace(last=True)
+        self.to_end = ByPlace()
+        self.pausing = ByPlace()
+        self.to_start = ByPlace()
+        self.starting = ByPlace()
         self.ending = row.ending
         self.window = row.window
         self.declared = row.declared
@@ -138,9 +191,31 @@ class Branch(Node):
             if isinstance(node, Branch):
                 yield from node.nodes()
 
+    def note(self, node: Node) -> None:
+        """Keep what is to be done with one of its children."""
+        alive, mark = node.alive, node.mark
+        starts, pauses = not alive and mark in STARTS, node.not_before > 0
+        self.to_stop.put(node, alive and mark is not Mark.NONE)
+        self.to_end.put(node, not alive and mark in ENDS)
+        self.pausing.put(node, starts and pauses)
+        self.to_start.put(node, starts and not pauses)
+        self.starting.put(node, alive and mark is Mark.NONE and not node.up)
+
+    def forget(self, node: Node) -> None:
+        """It is not one of its children any more."""
+        self.children.pop(node.id, None)
+        for some in self._open:
+            some.put(node, False)
+
     def sort(self) -> None:
         """Put the children into the order of their places."""
         self.children = dict(sorted(self.children.items(), key=lambda item: item[1].place))
+        for some in self._open:
+            some.sort()
+
+    @property
+    def _open(self) -> tuple[ByPlace, ...]:
+        return self.to_stop, self.to_end, self.pausing, self.to_start, self.starting
 
 
 def spec_of(packed: dict[str, Any]) -> dict[str, Any]:

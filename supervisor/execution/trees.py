@@ -27,6 +27,7 @@ from ..tasks.alarm import Alarm
 from ..tasks.commit_loop import CommitLoop
 from ..tasks.live_actor import LiveActor
 from ..tasks.live_task import LiveTask
+from ..tasks.pool_lanes import AnyLane
 from ..tasks.task_table import TaskTable
 from .attempts import Attempts
 from .forest import Forest
@@ -38,6 +39,8 @@ log = logging.getLogger("understudy")
 #: The ends of tasks that a tree may turn into a restart, and what kind of exit each is.
 EXITS: Final = {Event.COMPLETE: Exit.NORMAL, Event.FAIL: Exit.ABNORMAL, Event.TIME_OUT: Exit.ABNORMAL}
 NOT_READY: Final = "NotReady"
+#: In how many runs a large tree starts, about. A tree of fewer than twice as many children starts them one by one.
+RUNS: Final = 16
 
 
 class Trees:
@@ -81,9 +84,12 @@ class Trees:
     def recover(self) -> None:
         """At boot, after the tasks: go on with what was under way."""
         for top in self.forest.top.values():
-            for node in top.nodes():
+            for node in (top, *top.nodes()):
                 if isinstance(node, Leaf):
                     self._recover(node)
+            for node in (top, *top.nodes()):
+                if isinstance(node, Branch):
+                    _line_up(node)
             self.advance_all(top)
 
     def _recover(self, leaf: Leaf) -> None:
@@ -133,14 +139,13 @@ class Trees:
 
     def _step(self, branch: Branch) -> bool:
         """One step; whether another one may follow at once."""
-        stops = [node for node in branch.open.values() if node.alive and node.mark is not Mark.NONE]
-        if stops:
-            last = max(stops, key=_place)
+        last = branch.to_stop.first
+        if last is not None:
             if last.stopping:
                 return False
             self._stop(last)
             return not last.alive
-        over = next((node for node in branch.open.values() if node.mark in ENDS), None)
+        over = branch.to_end.first
         if over is not None:
             self._end_held(over)
             if over.mark is Mark.DELETE:
@@ -156,19 +161,27 @@ class Trees:
 
     def _start_next(self, branch: Branch) -> bool:
         """Start the first child that is to be started, if those before it are up; whether another step may follow."""
-        now, one_for_one = self._clock.time(), branch.spec["strategy"] == "one_for_one"
-        paused = [node for node in branch.open.values() if node.mark in STARTS and node.not_before > now]
-        for node in paused:
-            self._wait_until(node, node.not_before)
+        now = self._clock.time()
+        for node in branch.pausing:
+            if node.not_before > now:
+                self._wait_until(node, node.not_before)
+            else:
+                node.not_before = 0.0
+                node.note_open()
         # Nothing else depends on a child that pauses if each is restarted by itself.
-        waiting = [node for node in branch.open.values() if not (one_for_one and node in paused)]
+        paused = None if branch.spec["strategy"] == "one_for_one" else branch.pausing.first
+        waiting = [node for node in (branch.starting.first, branch.to_start.first, paused) if node]
         if waiting:
             first = min(waiting, key=_place)
-            if first.alive or first in paused:
+            if first is not branch.to_start.first:
                 return False
+            if isinstance(first, Leaf):
+                first.behind = None
             self.start(first)
+            if len(waiting) == 1 and not first.up:
+                self._start_behind(first)
             return first.up
-        if not branch.up and not paused:
+        if not branch.up and not branch.pausing:
             branch.up = True
             self.forest.save(branch)
         return False
@@ -210,17 +223,70 @@ class Trees:
             self._table.restart(task)
             self._await_ready(leaf)
         else:
-            id = self._clock.new_id()
-            options = spec["options"]
-            metadata = None if options is None else options.get("metadata")
-            options = {key: value for key, value in (options or {}).items() if key not in EXTRAS} or None
-            record = Record(id, name, self._clock.time(), id, None, options)
-            record.tree = leaf.path
-            if metadata:
-                record.metadata = metadata
-            self.forest.own(leaf, id)
+            record = self._new_record(leaf)
+            self.forest.own(leaf, record.id)
             self._table.add([(record, spec["args"])])
             self._await_ready(leaf)
+
+    def _new_record(self, leaf: Leaf) -> Record:
+        """The record of a new task of a child."""
+        spec, id = leaf.spec, self._clock.new_id()
+        options = spec["options"]
+        metadata = None if options is None else options.get("metadata")
+        options = {key: value for key, value in (options or {}).items() if key not in EXTRAS} or None
+        record = Record(id, self._table.declared.present(spec["task"]), self._clock.time(), id, None, options)
+        record.tree = leaf.path
+        if metadata:
+            record.metadata = metadata
+        return record
+
+    def _start_behind(self, first: Node) -> None:
+        """Start the children behind this one together with it, as far as they will begin in their order.
+
+        They are a run. A worker begins the async tasks that it is handed one after the other, in their order; so all of
+        a run go to one worker, and it takes one round of commit, dispatch and report instead of one for each. A run is
+        a small part of the tree, so that a large tree spreads over the workers.
+        """
+        branch, lane, last = first.parent, self._run_lane(first), first
+        assert branch is not None
+        for _ in range(len(branch.children) // RUNS - 1):
+            if lane is None or not last.alive or last.spec["ready"]:
+                break
+            following = branch.to_start.first
+            if not isinstance(following, Leaf) or self._run_lane(following) is not lane:
+                break
+            assert isinstance(last, Leaf)
+            following.behind = last
+            self.start(following)
+            last = following
+
+    def _run_lane(self, node: Node) -> AnyLane | None:
+        """The lane in which the child's task will wait, if its worker begins it behind those before it in the lane."""
+        if not isinstance(node, Leaf):
+            return None
+        declared = self._table.declared
+        task = None if node.task is None else self._table.find(node.task)
+        record = self._new_record(node) if task is None else task.record
+        if record.name in declared.actors or record.name in declared.limits:
+            return None
+        lane = declared.options_of(record)[1]
+        return lane if lane in declared.loops else None
+
+    def before(self, task: LiveTask) -> bytes | None:
+        """The task that must begin before this child of a tree, because they were started together."""
+        leaf = self.forest.by_task.get(task.id)
+        first = None if leaf is None else leaf.behind
+        while first is not None and not self._is_to_begin(first):
+            first = first.behind
+        return None if first is None else first.task or b""
+
+    def _is_to_begin(self, leaf: Leaf) -> bool:
+        """Whether a child of a run has not begun, and will."""
+        if leaf.up or not (leaf.alive or (leaf.mark in STARTS and not leaf.not_before)):
+            return False
+        task = None if leaf.task is None else self._table.find(leaf.task)
+        # Its report may be late, if it keeps its worker busy: then the dispatcher has seen that it has begun.
+        return task is None or task.attempt is None or not task.attempt.shown
 
     def _forget_work(self, task: LiveTask) -> None:
         """Let the next attempt begin from the start."""
@@ -240,7 +306,7 @@ class Trees:
         leaf = self.forest.by_task.get(task.id)
         if leaf is None or leaf.up or not leaf.alive or (leaf.spec["ready"] and not ready):
             return
-        leaf.up = True
+        leaf.up, leaf.behind = True, None
         self._waiting.pop(leaf.path, None)
         self.forest.save(leaf)
         self.advance(leaf.branch)
@@ -426,6 +492,7 @@ class Trees:
                 self.forest.mark(branch.children[id], Mark.END)
             if branch.backoff is not None:
                 node.not_before = now + branch.backoff.wait(len(branch.window) - 1)
+                node.note_open()
         elif decision.step is not Step.LEAVE:
             if decision.step is Step.GIVE_UP:
                 log.error(
@@ -472,6 +539,14 @@ class Trees:
 
 def _place(node: Node) -> int:
     return node.place
+
+
+def _line_up(branch: Branch) -> None:
+    """At boot: let the children that were started together begin in their order."""
+    last = None
+    for node in branch.children.values():
+        if isinstance(node, Leaf) and node.alive and not node.up:
+            node.behind, last = last, node
 
 
 def _told(node: Node) -> str:

@@ -111,6 +111,8 @@ class TaskCatalog:
         self._settings = settings or Settings()
         #: The pools that there are, beside the workers of all tasks without one.
         self.pools = tuple(self._settings.pools)
+        #: The lanes of async tasks.
+        self.loops: frozenset[AnyLane] = frozenset(lane_in(pool, Lane.ASYNC) for pool in (None, *self.pools))
         #: Whether the app's tasks are known. Only then is a task that is not among them known to be absent.
         self.loaded = False
         #: Former names of tasks, with the present ones.

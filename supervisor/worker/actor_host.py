@@ -336,6 +336,9 @@ class ActorHost(ABC):
             ),
             held=self._sends_when_idle and not actor.task.is_async,
         )
+        if actor.signal is not None and actor.assignment.tree is not None:
+            # Its tree waits for this end, to stop the next one.
+            self._reports.flush()
 
     def parked(self, actor: TaskActor) -> None:
         """See `Host`."""
@@ -471,7 +474,11 @@ class ActorHost(ABC):
 
     def ready(self, actor: TaskActor, ready: bool) -> None:
         """See `Host`."""
-        self._reports.request((Report.READY, actor.id, ready), actor.id, actor)
+        # Begins of async tasks gather while others are about to begin, unless one of them takes long.
+        more = not ready and actor.task.is_async and bool(self._async_queue)
+        self._reports.request((Report.READY, actor.id, ready), actor.id, actor, now=not more)
+        if more:
+            self._reports.send_soon()
 
     def folder(self, actor: TaskActor) -> Path:
         """See `Host`."""
