@@ -2,7 +2,8 @@
 
 The child reports its start to a socket of the benchmark, raises, and is started again by its tree. The children of the
 large tree are async tasks that wait for messages. Its start is compared with `start_many` of as many, until all of them
-run, and its stop with a `cancel` of each, until all have ended. A tree starts each child when the one before has begun.
+run, and its stop with a `cancel` of each, until all have ended. A tree starts each child when the one before has begun,
+and stops each when the one behind it has ended.
 """
 
 from __future__ import annotations
@@ -73,9 +74,10 @@ def ours(bench: Bench) -> Iterator[Measure]:
             spec = Supervisor(
                 f"large{number}", children=[child(f"c{n}", idle, n) for n in range(bench.sizes["children"])]
             )
+            there = running(runtime)
             began = time.perf_counter()
             tree = runtime.supervise(spec)
-            while tree.status().state != "running":
+            while running(runtime) < there + bench.sizes["children"]:
                 time.sleep(LOOK)
             started = time.perf_counter() - began
             began = time.perf_counter()
@@ -140,8 +142,9 @@ CASE = Case(
     short={"restarts": 3, "children": 5},
     rounds=3,
     bounds=(
-        "A tree starts a child when the one before has begun: a report of the worker, a turn of the supervisor and "
-        "a frame to the worker, one after the other, where `start_many` hands out all of them at once."
+        "A tree starts its children in 16 runs, each when all of the one before have begun: a report of the worker, a "
+        "turn of the supervisor and a frame to a worker, one after the other, where `start_many` hands out all of them "
+        "at once. Of each child it writes a row more, with its spec. It stops them one by one."
     ),
 )
 

@@ -92,7 +92,7 @@ class Core:
             self.turn,
         )
         self.service.take_trees(self.trees)
-        self.dispatcher.before = self.trees.before
+        self.dispatcher.before = self.trees.starts.before
         self.links = Links(commits, self.table, self.turn)
         self.links.cancel = self.attempts.cancel
         self.monitors = Monitors(commits, self.table, self.mailboxes, self.letters, settings)

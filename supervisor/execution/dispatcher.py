@@ -337,16 +337,17 @@ class Dispatcher:
         """Give each task that may begin only after another one to the worker which has that one: it begins them in the
         order in which it gets them. `behind`: by the ids of those others; what cannot be given stays there."""
         homes = {task.id: seat for seat, tasks in given.items() for task in tasks}
-        for before in list(behind):
-            seat = homes.get(before) or next((seat for seat in seats if before in seat.tasks), None)
+        for first in list(behind):
+            seat, before = homes.get(first), first
+            if seat is None:
+                seat = next((seat for seat in seats if first in seat.tasks), None)
             while seat is not None and before in behind:
                 there = given.setdefault(seat, [])
                 if seat.working(Lane.ASYNC) + len(there) >= room:
                     break
                 task = behind.pop(before)
                 there.append(task)
-                homes[task.id] = seat
-                before = task.id
+                homes[task.id], before = seat, task.id
 
     # --- tasks that need a worker of their own ---
 

@@ -18,8 +18,6 @@ from typing import Any, Final
 
 from ...actors.errors import UnderstudyError
 from ...actors.state import Event, State
-from ...storage.tables.record import EXTRAS, Record
-from ...storage.tables.schema import Table
 from ..rules.restart_window import noted
 from ..rules.strategy import Exit, Step, after_exit, is_restarted
 from ..rules.verdict import ErrorRow
@@ -27,11 +25,11 @@ from ..tasks.alarm import Alarm
 from ..tasks.commit_loop import CommitLoop
 from ..tasks.live_actor import LiveActor
 from ..tasks.live_task import LiveTask
-from ..tasks.pool_lanes import AnyLane
 from ..tasks.task_table import TaskTable
 from .attempts import Attempts
+from .child_starts import ChildStarts
 from .forest import Forest
-from .tree_nodes import ENDS, KEEPS, STARTS, Branch, Leaf, Mark, Node
+from .tree_nodes import KEEPS, STARTS, Branch, Leaf, Mark, Node
 from .turns import Turns
 
 log = logging.getLogger("understudy")
@@ -61,10 +59,10 @@ class Trees:
         self._table = table
         self._attempts = attempts
         self._turns = turns
-        self._start_actor = start_actor
         self._turn = turn
         self._loop = asyncio.get_running_loop()
         self.forest = Forest(commits)
+        self.starts = ChildStarts(commits, table, self.forest, start_actor)
         #: Children that must be ready by a time, and nodes that may not start before one.
         self._waiting: dict[str, float] = {}
         self._alarm = Alarm(self._clock, self._look)
@@ -89,7 +87,7 @@ class Trees:
                     self._recover(node)
             for node in (top, *top.nodes()):
                 if isinstance(node, Branch):
-                    _line_up(node)
+                    self.starts.line_up(node)
             self.advance_all(top)
 
     def _recover(self, leaf: Leaf) -> None:
@@ -202,7 +200,9 @@ class Trees:
             if replaced:
                 self._end_held(node)
             try:
-                self._start_leaf(node)
+                self.starts.start(node)
+                if not node.up:
+                    self._await_ready(node)
             except UnderstudyError as error:
                 log.warning("child %s cannot be started: %s", node.path, error)
                 self._leaf_down(node)
@@ -210,92 +210,20 @@ class Trees:
                 self._later(node.branch)
             self.forest.save(node)
 
-    def _start_leaf(self, leaf: Leaf) -> None:
-        spec = leaf.spec
-        name = self._table.declared.present(spec["task"])
-        task = None if leaf.task is None else self._table.find(leaf.task)
-        if name in self._table.declared.actors:
-            self.forest.own(leaf, self._start_actor(name, leaf.path, spec["args"], spec["options"]))
-            leaf.up = True
-        elif task is not None and task.record.held:
-            if spec["fresh"]:
-                self._forget_work(task)
-            self._table.restart(task)
-            self._await_ready(leaf)
-        else:
-            record = self._new_record(leaf)
-            self.forest.own(leaf, record.id)
-            self._table.add([(record, spec["args"])])
-            self._await_ready(leaf)
-
-    def _new_record(self, leaf: Leaf) -> Record:
-        """The record of a new task of a child."""
-        spec, id = leaf.spec, self._clock.new_id()
-        options = spec["options"]
-        metadata = None if options is None else options.get("metadata")
-        options = {key: value for key, value in (options or {}).items() if key not in EXTRAS} or None
-        record = Record(id, self._table.declared.present(spec["task"]), self._clock.time(), id, None, options)
-        record.tree = leaf.path
-        if metadata:
-            record.metadata = metadata
-        return record
-
     def _start_behind(self, first: Node) -> None:
         """Start the children behind this one together with it, as far as they will begin in their order.
 
-        They are a run. A worker begins the async tasks that it is handed one after the other, in their order; so all of
-        a run go to one worker, and it takes one round of commit, dispatch and report instead of one for each. A run is
-        a small part of the tree, so that a large tree spreads over the workers.
+        They are a run: it takes one round of commit, dispatch and report, instead of one for each of them. A run is a
+        small part of the tree, so that a large tree spreads over the workers.
         """
-        branch, lane, last = first.parent, self._run_lane(first), first
+        branch, last = first.parent, first
         assert branch is not None
         for _ in range(len(branch.children) // RUNS - 1):
-            if lane is None or not last.alive or last.spec["ready"]:
-                break
             following = branch.to_start.first
-            if not isinstance(following, Leaf) or self._run_lane(following) is not lane:
+            if not last.alive or following is None or not self.starts.may_follow(following, last):
                 break
-            assert isinstance(last, Leaf)
-            following.behind = last
             self.start(following)
             last = following
-
-    def _run_lane(self, node: Node) -> AnyLane | None:
-        """The lane in which the child's task will wait, if its worker begins it behind those before it in the lane."""
-        if not isinstance(node, Leaf):
-            return None
-        declared = self._table.declared
-        task = None if node.task is None else self._table.find(node.task)
-        record = self._new_record(node) if task is None else task.record
-        if record.name in declared.actors or record.name in declared.limits:
-            return None
-        lane = declared.options_of(record)[1]
-        return lane if lane in declared.loops else None
-
-    def before(self, task: LiveTask) -> bytes | None:
-        """The task that must begin before this child of a tree, because they were started together."""
-        leaf = self.forest.by_task.get(task.id)
-        first = None if leaf is None else leaf.behind
-        while first is not None and not self._is_to_begin(first):
-            first = first.behind
-        return None if first is None else first.task or b""
-
-    def _is_to_begin(self, leaf: Leaf) -> bool:
-        """Whether a child of a run has not begun, and will."""
-        if leaf.up or not (leaf.alive or (leaf.mark in STARTS and not leaf.not_before)):
-            return False
-        task = None if leaf.task is None else self._table.find(leaf.task)
-        # Its report may be late, if it keeps its worker busy: then the dispatcher has seen that it has begun.
-        return task is None or task.attempt is None or not task.attempt.shown
-
-    def _forget_work(self, task: LiveTask) -> None:
-        """Let the next attempt begin from the start."""
-        if task.record.checkpoint is not None:
-            self._commits.delete(Table.CHECKPOINTS, task.id)
-            task.record.checkpoint = None
-        if task.steps is not None:
-            task.steps.drop(task.record)
-            task.steps = None
 
     def _await_ready(self, leaf: Leaf) -> None:
         if leaf.spec["ready"]:
@@ -539,14 +467,6 @@ class Trees:
 
 def _place(node: Node) -> int:
     return node.place
-
-
-def _line_up(branch: Branch) -> None:
-    """At boot: let the children that were started together begin in their order."""
-    last = None
-    for node in branch.children.values():
-        if isinstance(node, Leaf) and node.alive and not node.up:
-            node.behind, last = last, node
 
 
 def _told(node: Node) -> str:

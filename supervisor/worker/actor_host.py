@@ -474,11 +474,14 @@ class ActorHost(ABC):
 
     def ready(self, actor: TaskActor, ready: bool) -> None:
         """See `Host`."""
-        # Begins of async tasks gather while others are about to begin, unless one of them takes long.
-        more = not ready and actor.task.is_async and bool(self._async_queue)
-        self._reports.request((Report.READY, actor.id, ready), actor.id, actor, now=not more)
-        if more:
-            self._reports.send_soon()
+        if ready or not actor.task.is_async:
+            self._reports.request((Report.READY, actor.id, ready), actor.id, actor)
+            return
+        # It goes after the first step, so that the next child's comes later, with those of others about to begin.
+        self._reports.request((Report.READY, actor.id, ready), actor.id, actor, now=False)
+        self._reports.send_soon()  # A step may take long.
+        if not self._async_queue:
+            self._event_loop().call_soon(self._reports.flush)
 
     def folder(self, actor: TaskActor) -> Path:
         """See `Host`."""

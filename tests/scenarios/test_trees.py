@@ -164,6 +164,31 @@ def test_the_supervisor_dies_in_restarts(home: Path, tmp_path: Path, seed: int):
     assert check(home).sound
 
 
+@pytest.mark.parametrize("deaths", [0, 3])
+def test_the_children_of_a_large_tree_begin_in_their_order(home: Path, tmp_path: Path, deaths: int):
+    """They begin in runs, each run on one worker; those that had begun when the supervisor died go on."""
+    file = tmp_path / "begins"
+    file.touch()
+    names = [f"m{number:03}" for number in range(200)]
+    spec = Supervisor("shop", children=[child(name, app.begins, name, str(file)) for name in names])
+    with Runtime(home, app="tree_tasks", workers=2, restarts=1_000, drain=1.0) as rt:
+        tree = rt.supervise(spec)
+        for some in range(50, 50 * deaths + 1, 50):
+            until(lambda some=some: len(set(events(file))) > some, PATIENCE)
+            kill_supervisor(rt)
+            with suppress(SupervisorLost):
+                rt.supervise(spec)
+        all_run(tree)
+        tree.stop()
+        assert tree.wait(timeout=PATIENCE).state == "stopped"
+        rows = rt.list(task=app.begins, limit=1_000)
+        assert [row.state for row in rows] == ["cancelled"] * len(names)
+    lines = sorted(file.read_text().splitlines())
+    begun = [line.split()[1] for line in lines]
+    assert [each for number, each in enumerate(begun) if each not in begun[:number]] == names
+    assert check(home).sound
+
+
 def test_an_asyncio_program_supervises(home: Path, tmp_path: Path):
     file = tmp_path / "events"
 

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from understudy import Actor, checkpoint, current, ready, receive, restore, sleep, step, task
+from understudy import Actor, aio, checkpoint, current, ready, receive, restore, sleep, step, task
 
 #: What has happened in this process: "+name" for a start, "-name" for an end in good order.
 noted: list[str] = []
@@ -115,3 +115,35 @@ class Counter(Actor, name="trees:Counter", durable=True):
     def add(self) -> int:
         self.count += 1
         return self.count
+
+
+@task(name="trees:member", timeout=None)
+async def member(name: str, file: str | None = None, *, fails_at: int = 0, says_ready: bool = False) -> None:
+    """One of many. Its attempt of that number fails at its first line."""
+    note(file, f"+{name}")
+    if current().attempt == fails_at:
+        raise ValueError("at once")
+    if says_ready:
+        ready()
+    try:
+        await aio.sleep(3600)
+    finally:
+        note(file, f"-{name}")
+
+
+#: Seconds; no test takes so long.
+DAY = 86_400
+
+
+@task(name="trees:begins", timeout=DAY)
+async def begins(name: str, file: str) -> None:
+    """Notes when it began by its worker's clock: its first line may come later than that of another one elsewhere."""
+    deadline = current().deadline
+    assert deadline is not None
+    note_at(deadline - DAY, name, file)
+    await aio.sleep(DAY)
+
+
+def note_at(at: float, name: str, file: str) -> None:
+    with Path(file).open("a", encoding="utf-8") as lines:
+        lines.write(f"{at:.6f} {name}\n")
