@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import textwrap
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from understudy.supervisor.rules.pace import RUNS
 from understudy.supervisor.settings import BATCH_LIMIT
 from understudy.supervisor.wire.codec import Decoder, encode
 from understudy.supervisor.wire.messages import Order, Report
+from understudy.supervisor.worker.report_buffer import LINGER
 from understudy.supervisor.worker.worker import ORPHANED, STOPPED
 from waiting import until
 
@@ -449,6 +451,48 @@ def test_behind_a_blocked_event_loop_nothing_begins(shared: Boss, tmp_path: Any)
     shared.first(Report.DROPPED)
     assert shared.done(shared.run("nap", 0, lane=Lane.ASYNC))[0] is Ending.VALUE
     assert {row[0] for frame in shared.all(Report.DONE) for row in frame[1]}.isdisjoint(behind)
+
+
+def test_the_begins_of_children_of_a_tree_come_in_their_order(shared: Boss):
+    ids = [new_id() for _ in range(20)]
+    rows = [
+        Assignment(id, "nap", 1, values.pack([[0.001], {}]), id, None, None, None, False, 0) for id in ids
+    ]
+    shared.tokens[Lane.ASYNC].add(len(ids))
+    shared.tell((Order.RUN, Lane.ASYNC, [row._replace(tree=f"shop/{n}") for n, row in enumerate(rows)]))
+    for id in ids:
+        assert shared.done(id)[0] is Ending.VALUE
+    assert [frame[1:] for frame in shared.all(Report.READY)] == [(id, False) for id in ids]
+    begun = [number for number, frame in enumerate(shared.frames) if frame[0] == Report.READY]
+    ends = {
+        row[0]: number
+        for number, frame in enumerate(shared.frames)
+        if frame[0] == Report.DONE
+        for row in frame[1]
+    }
+    assert all(number < ends[id] for number, id in zip(begun, ids, strict=True))
+
+
+def test_the_begin_of_a_child_is_told_although_its_first_step_blocks_the_loop(shared: Boss, tmp_path: Any):
+    gate = tmp_path / "gate"
+    id = shared.run("blocks", str(gate), lane=Lane.ASYNC, tree="shop/blocks")
+    assert shared.first(Report.READY) == (Report.READY, id, False)
+    gate.touch()
+    assert shared.done(id)[0] is Ending.VALUE
+
+
+def test_a_child_that_is_told_to_stop_reports_its_end_at_once(shared: Boss):
+    """Not with what gathers for `LINGER` seconds: the child before it is stopped after it."""
+    took = []
+    for _ in range(20):
+        id = shared.run("nap", 3600, lane=Lane.ASYNC, tree="shop/nap")
+        shared.parked(id)
+        shared.done(shared.run("nap", 0, lane=Lane.ASYNC))
+        told = time.perf_counter()
+        shared.tell((Order.SIGNAL, id, "cancel"))
+        assert shared.done(id)[2][0] == "CancelledError"
+        took.append(time.perf_counter() - told)
+    assert min(took) < LINGER
 
 
 def test_an_async_task_wakes_for_a_cancel(shared: Boss):
