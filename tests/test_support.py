@@ -55,6 +55,14 @@ class TestLeftovers:
             assert str(child.pid) in line
             assert child.wait(10) == -9
 
+    def test_what_tests_share_is_found_when_they_are_over(self):
+        before = leftovers.ours()
+        with subprocess.Popen(SLEEP) as child:
+            with leftovers.shared([child.pid]):
+                assert leftovers.left_behind(before) == []
+            [line] = leftovers.left_behind(before)
+            assert str(child.pid) in line
+
     def test_an_orphan_is_found_and_ended(self):
         before = leftovers.ours()
         code = f"import subprocess; print(subprocess.Popen({SLEEP!r}, start_new_session=True, stdout=-3).pid)"

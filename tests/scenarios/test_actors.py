@@ -37,7 +37,7 @@ from money import (
     Volatile,
     Window,
 )
-from theatre import PATIENCE, kill, ready
+from theatre import PATIENCE, for_many_tests, kill, ready
 from understudy import (
     ActivationFailed,
     ActorDeadError,
@@ -70,9 +70,10 @@ def serve(home: Path, **settings: Any) -> Runtime:
     return Runtime(home, **{"app": "money", "workers": 2, "drain": 1.0, **settings})
 
 
-@pytest.fixture
-def rt(home: Path) -> Iterator[Runtime]:
-    with serve(home) as runtime:
+@pytest.fixture(scope="module")
+def rt(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtime]:
+    home = tmp_path_factory.mktemp("h") / "home"
+    with for_many_tests(serve(home, restarts=1_000)) as runtime:
         yield runtime
 
 

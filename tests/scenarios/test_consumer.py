@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,13 +11,22 @@ import pytest
 
 import letter_tasks
 from letters import PATIENCE, assert_sound, kill_worker_of, runtime
-from understudy import Task
+from theatre import for_many_tests, parked
+from understudy import Runtime, Task
 from waiting import until
 
 MESSAGES = 10_000
 EVERY = 100
 ROUNDS = 20
 SUM = sum(range(MESSAGES))
+
+
+@pytest.fixture(scope="module")
+def rt(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtime]:
+    home = tmp_path_factory.mktemp("h") / "home"
+    with for_many_tests(runtime(home, max_crashes=1_000_000, restarts=1_000)) as made:
+        yield made
+    assert_sound(home)
 
 
 def test_the_sum_is_exact_wherever_its_worker_is_killed(home: Path):
@@ -53,12 +63,11 @@ def written(path: Path) -> list[list[int]]:
     return [attempts[attempt] for attempt in sorted(attempts)]
 
 
-def test_without_state_every_message_is_handled_at_least_once_and_in_order(home: Path, tmp_path: Path):
-    with runtime(home, max_crashes=1_000_000) as rt:
-        info = rt.start(letter_tasks.write_down, str(tmp_path / "seen"), [1, 7, 400, 2])
-        rt.send_many((info.id, message) for message in range(1_000))
-        rt.close(info.id)
-        rt.result(info.id, PATIENCE)
+def test_without_state_every_message_is_handled_at_least_once_and_in_order(rt: Runtime, tmp_path: Path):
+    info = rt.start(letter_tasks.write_down, str(tmp_path / "seen"), [1, 7, 400, 2])
+    rt.send_many((info.id, message) for message in range(1_000))
+    rt.close(info.id)
+    rt.result(info.id, PATIENCE)
     attempts = written(tmp_path / "seen")
     assert len(attempts) == 5
     for messages in attempts:
@@ -78,14 +87,13 @@ def test_without_state_every_message_is_handled_at_least_once_and_in_order(home:
     ids=["restore", "checkpoint", "ack=checkpoint"],
 )
 def test_who_has_a_state_gets_exactly_what_came_after_it(
-    home: Path, tmp_path: Path, task: Task, second_begins_with: int
+    rt: Runtime, tmp_path: Path, task: Task, second_begins_with: int
 ):
-    with runtime(home) as rt:
-        deadly = ([3],) if task.name.endswith("write_down") and "save" not in task.name else ()
-        info = rt.start(task, str(tmp_path / "seen"), *deadly)
-        rt.send_many((info.id, message) for message in range(5))
-        rt.close(info.id)
-        rt.result(info.id, PATIENCE)
+    deadly = ([3],) if task.name.endswith("write_down") and "save" not in task.name else ()
+    info = rt.start(task, str(tmp_path / "seen"), *deadly)
+    rt.send_many((info.id, message) for message in range(5))
+    rt.close(info.id)
+    rt.result(info.id, PATIENCE)
     assert written(tmp_path / "seen") == [[0, 1, 2], list(range(second_begins_with, 5))]
 
 
@@ -100,14 +108,12 @@ def test_who_has_a_state_gets_exactly_what_came_after_it(
         ("checkpoint", "receive", 0),
     ],
 )
-def test_when_a_message_counts_as_dealt_with(home: Path, how: str, ack: str | None, left: int):
-    with runtime(home, workers=1) as rt:
-        info = rt.start(letter_tasks.take.options(ack=ack), 4, how)
-        rt.send_many((info.id, message) for message in range(4))
-        # By then the task waits for a fifth message. In `receive` mode this acknowledges the fourth.
-        until(lambda: any(worker["parked"] for worker in rt.tree()["workers"]), PATIENCE)
-        until(lambda: (done := info.status().progress) and done.done == 4, PATIENCE)
-        until(lambda: info.status().mailbox_depth == left, PATIENCE, lambda: str(info.status()))
-        info.cancel()
-        info.wait(PATIENCE)
-    assert_sound(home)
+def test_when_a_message_counts_as_dealt_with(rt: Runtime, how: str, ack: str | None, left: int):
+    info = rt.start(letter_tasks.take.options(ack=ack), 4, how)
+    rt.send_many((info.id, message) for message in range(4))
+    # By then the task waits for a fifth message. In `receive` mode this acknowledges the fourth.
+    parked([info], rt)
+    until(lambda: (done := info.status().progress) and done.done == 4, PATIENCE)
+    until(lambda: info.status().mailbox_depth == left, PATIENCE, lambda: str(info.status()))
+    info.cancel()
+    info.wait(PATIENCE)

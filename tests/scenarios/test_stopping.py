@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import stage_tasks as stage
-from theatre import PATIENCE, ended, gone, parked, ready, running, runtime, seen
-from understudy import TaskCancelled, TaskTimedOut
+from theatre import PATIENCE, ended, for_many_tests, gone, parked, ready, running, runtime, seen
+from understudy import Runtime, TaskCancelled, TaskTimedOut
 from understudy.supervisor.linux.processes import has_ended
 from waiting import until
 
@@ -28,39 +29,44 @@ STUBBORN = [
 ]
 
 
+@pytest.fixture(scope="module")
+def rt(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtime]:
+    with for_many_tests(runtime(tmp_path_factory.mktemp("h") / "home", restarts=1_000)) as made:
+        yield made
+
+
 @pytest.mark.parametrize("name", STUBBORN)
 @pytest.mark.parametrize("way", ["cancel", "timeout"])
-def test_what_does_not_stop_is_killed(home: Path, tmp_path: Path, name: str, way: str) -> None:
+def test_what_does_not_stop_is_killed(rt: Runtime, tmp_path: Path, name: str, way: str) -> None:
     task = getattr(stage, name)
-    with runtime(home) as rt:
-        (worker,) = ready(rt, 1)
-        beside = [stage.neighbour.start(), stage.neighbour.start()]
-        waiting = stage.total.start()
-        running([*beside, waiting], rt)
-        timeout = 0.3 if way == "timeout" else None
-        info = task.options(timeout=timeout).start(str(tmp_path))
-        seen(tmp_path, "begun")
-        begun = time.time()
-        if way == "cancel":
-            assert info.cancel()
-            assert info.cancel(), "asked twice: it has not ended"
-        record = info.wait(PATIENCE)
-        assert record.state == ("cancelled" if way == "cancel" else "timed_out")
-        assert record.attempt == 1
-        assert record.ended is not None
-        assert record.ended - begun < (timeout or 0) + task.options_in_force.grace + MARGIN
-        assert not info.cancel()
-        with pytest.raises(TaskCancelled if way == "cancel" else TaskTimedOut):
-            info.result(PATIENCE)
-        # The other tasks on that worker were interrupted for a reason unrelated to them.
-        assert [other.result(PATIENCE) for other in beside] == [[1, 1], [1, 1]]
-        waiting.send(5)
-        waiting.close()
-        assert waiting.result(PATIENCE) == 5
-        assert (waiting.status().attempt, waiting.status().interruptions) == (1, 1)
-        assert has_ended(worker)
-        if name == "breeds":
-            gone(int(seen(tmp_path, who)) for who in ("child", "daemon"))
+    (worker,) = ready(rt, 1)
+    beside = [stage.neighbour.start(), stage.neighbour.start()]
+    waiting = stage.total.start()
+    running([*beside, waiting], rt)
+    timeout = 0.3 if way == "timeout" else None
+    info = task.options(timeout=timeout).start(str(tmp_path))
+    seen(tmp_path, "begun")
+    begun = time.time()
+    if way == "cancel":
+        assert info.cancel()
+        assert info.cancel(), "asked twice: it has not ended"
+    record = info.wait(PATIENCE)
+    assert record.state == ("cancelled" if way == "cancel" else "timed_out")
+    assert record.attempt == 1
+    assert record.ended is not None
+    assert record.ended - begun < (timeout or 0) + task.options_in_force.grace + MARGIN
+    assert not info.cancel()
+    with pytest.raises(TaskCancelled if way == "cancel" else TaskTimedOut):
+        info.result(PATIENCE)
+    # The other tasks on that worker were interrupted for a reason unrelated to them.
+    assert [other.result(PATIENCE) for other in beside] == [[1, 1], [1, 1]]
+    waiting.send(5)
+    waiting.close()
+    assert waiting.result(PATIENCE) == 5
+    assert (waiting.status().attempt, waiting.status().interruptions) == (1, 1)
+    assert has_ended(worker)
+    if name == "breeds":
+        gone(int(seen(tmp_path, who)) for who in ("child", "daemon"))
 
 
 def test_a_cancel_finds_a_task_wherever_it_is(home: Path, tmp_path: Path) -> None:
@@ -107,19 +113,18 @@ def test_a_cancel_finds_a_task_wherever_it_is(home: Path, tmp_path: Path) -> Non
         child.cancel()
 
 
-def test_what_a_cancelled_task_returns_is_kept(home: Path, tmp_path: Path) -> None:
-    with runtime(home) as rt:
-        infos = [stage.obedient.start(), stage.cleans_up_async.start()]
-        running(infos, rt)
-        thrown = stage.sleeps_async.start(str(tmp_path))
-        seen(tmp_path, "begun")
-        for info in [*infos, thrown]:
-            assert info.cancel()
-            with pytest.raises(TaskCancelled):
-                info.result(PATIENCE)
-        seen(tmp_path, "thrown")
-        kept = [rt._reader.result(bytes.fromhex(info.id.replace("-", ""))) for info in infos]
-        assert kept == [b"\xa7stopped", b"\xaacleaned up"]
+def test_what_a_cancelled_task_returns_is_kept(rt: Runtime, tmp_path: Path) -> None:
+    infos = [stage.obedient.start(), stage.cleans_up_async.start()]
+    running(infos, rt)
+    thrown = stage.sleeps_async.start(str(tmp_path))
+    seen(tmp_path, "begun")
+    for info in [*infos, thrown]:
+        assert info.cancel()
+        with pytest.raises(TaskCancelled):
+            info.result(PATIENCE)
+    seen(tmp_path, "thrown")
+    kept = [rt._reader.result(bytes.fromhex(info.id.replace("-", ""))) for info in infos]
+    assert kept == [b"\xa7stopped", b"\xaacleaned up"]
 
 
 def test_a_cancel_that_races_the_end_agrees_with_its_answer(home: Path) -> None:
@@ -143,22 +148,21 @@ def test_a_cancel_that_races_the_end_agrees_with_its_answer(home: Path) -> None:
                 assert info.status().state == record.state
 
 
-def test_a_timeout_that_is_heeded_needs_no_kill(home: Path) -> None:
-    with runtime(home) as rt:
-        (worker,) = ready(rt, 1)
-        infos = [
-            stage.total.options(timeout=0.2).start(),
-            stage.obedient.options(timeout=0.2).start(),
-            stage.parked.options(timeout=0.2).start(),
-            stage.cleans_up_async.options(timeout=0.2).start(),
-            stage.total_async.options(timeout=0.2).start(),
-        ]
-        for info in infos:
-            record = info.wait(PATIENCE)
-            assert record.state == "timed_out"
-            assert record.error is not None
-            assert record.error.type == "Timeout"
-            assert record.started is not None
-            assert record.ended is not None
-            assert 0.15 < record.ended - record.started < 0.2 + MARGIN
-        assert rt.run(stage.pid, timeout=PATIENCE) == worker
+def test_a_timeout_that_is_heeded_needs_no_kill(rt: Runtime) -> None:
+    (worker,) = ready(rt, 1)
+    infos = [
+        stage.total.options(timeout=0.2).start(),
+        stage.obedient.options(timeout=0.2).start(),
+        stage.parked.options(timeout=0.2).start(),
+        stage.cleans_up_async.options(timeout=0.2).start(),
+        stage.total_async.options(timeout=0.2).start(),
+    ]
+    for info in infos:
+        record = info.wait(PATIENCE)
+        assert record.state == "timed_out"
+        assert record.error is not None
+        assert record.error.type == "Timeout"
+        assert record.started is not None
+        assert record.ended is not None
+        assert 0.15 < record.ended - record.started < 0.2 + MARGIN
+    assert rt.run(stage.pid, timeout=PATIENCE) == worker

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 
 from checkout import ROOT
-from leftovers import ours, share, unshare
+from leftovers import ours, shared
 from needs import require
 
 CHROMIUM = shutil.which("chromium")
@@ -33,12 +33,11 @@ def browser() -> Iterator[Any]:
     before = ours()
     with sync_playwright() as playwright:
         found = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        share(process.pid for process in ours() - before)
-        try:
-            yield found
-        finally:
-            found.close()
-    unshare()
+        with shared(process.pid for process in ours() - before):
+            try:
+                yield found
+            finally:
+                found.close()
 
 
 def login(context: Any, url: str, token: str) -> None:

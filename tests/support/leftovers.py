@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from multiprocessing import active_children
 from pathlib import Path
 
@@ -62,14 +62,18 @@ def ours(folders: Iterable[Path] = ()) -> set[psutil.Process]:
     return {process for process in found if not _tolerated(process)}
 
 
-def share(pids: Iterable[int]) -> None:
-    """These processes and their descendants belong to the session, not to one test: a browser."""
-    _shared.update(pids)
+@contextmanager
+def shared(pids: Iterable[int]) -> Iterator[None]:
+    """Inside, these processes and their descendants belong to several tests: a browser, a runtime.
 
-
-def unshare() -> None:
-    """What was shared should have ended by now."""
-    _shared.clear()
+    Afterwards they are found as any other.
+    """
+    added = set(pids) - _shared
+    _shared.update(added)
+    try:
+        yield
+    finally:
+        _shared.difference_update(added)
 
 
 def left_behind(before: set[psutil.Process], folders: Iterable[Path] = ()) -> list[str]:

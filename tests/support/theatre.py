@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from leftovers import left_behind, ours, shared
 from puppets import end, program
 from understudy import Runtime
 from understudy.actors.task.handles import TaskInfo, TaskRecord
@@ -24,6 +25,20 @@ PATIENCE = 20.0
 def runtime(home: Path, **settings: Any) -> Runtime:
     """An embedded supervisor with the tasks of `stage_tasks`, for a `with` block."""
     return Runtime(home, **{"app": "stage_tasks", "workers": 1, "drain": 1.0, **settings})
+
+
+@contextmanager
+def for_many_tests(rt: Runtime) -> Iterator[Runtime]:
+    """A runtime for the tests of a module, which do not end its supervisor. It is closed at the end.
+
+    A test may get it another worker. What its processes leave behind is looked at when it is closed.
+    """
+    with shared([rt.supervisor_pid]):
+        others = ours()
+        with rt:
+            yield rt
+    lines = left_behind(others)
+    assert not lines, "left behind:\n  " + "\n  ".join(lines)
 
 
 def seen(folder: Path, name: str) -> str:
