@@ -24,7 +24,8 @@ from ..errors import ActorDeadError, InvalidOption, TaskNotFound, UnknownTask
 from ..ids import id_text, new_id
 from ..shapes import Shape, lift
 from ..task.current_actor import running
-from ..task.declaration import KEY_LIMIT, declared_as
+from ..task.declaration import declared_as
+from ..task.launch import KEY_LIMIT
 from ..timeouts import check_timeout
 from .actor_options import REPLY_KEEP_DEFAULT, ActorOptions
 from .futures import ActorFuture, Answer, check_may_block

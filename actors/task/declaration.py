@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import functools
 import inspect
-import sys
-import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import (
     TYPE_CHECKING,
     Any,
     Final,
     Generic,
-    Literal,
     ParamSpec,
     Protocol,
     Self,
@@ -24,14 +20,24 @@ from typing import (
 )
 from uuid import UUID
 
-from ..checks import check_choice, check_flag, check_names, is_number
+from ..checks import check_names
 from ..errors import InvalidOption, InvalidTask
-from ..ids import id_bytes, id_text
-from ..qualified_names import module_name, note_program, program
+from ..qualified_names import note_program
 from . import parameters
 from .annotations import NONE, Annotations
+from .code import (
+    check_limit_by,
+    check_no_generator,
+    check_no_method,
+    check_unique,
+    default_name,
+    globals_of,
+    has_async_methods,
+    refusal_of,
+    source_of,
+)
 from .handles import TaskInfo
-from .limit import checked_limit_key, checked_unique_key
+from .launch import Launch, OnEnded, checked_launch, utf8_length
 from .metadata import checked as checked_metadata
 from .options import LIMITS, NAMES, UNIQUE, Options
 
@@ -45,76 +51,11 @@ R = TypeVar("R")
 
 #: Characters a task name may have.
 NAME_LIMIT: Final = 255
-#: Bytes an idempotency key may have, as UTF-8.
-KEY_LIMIT: Final = 1024
-#: The longest delay, in seconds: ten years.
-DELAY_LIMIT: Final = 10 * 366 * 24 * 3600.0
-
-OnEnded = Literal["return", "start"]
 
 registry: dict[str, Task[..., Any]] = {}
 """Every task this process has declared, by name."""
 _former: dict[str, Task[..., Any]] = {}
 """The same tasks by their former names."""
-
-
-@dataclass(frozen=True, slots=True)
-class Launch:
-    """The settings of one start, beside the task's own options."""
-
-    key: str | None = None
-    """Idempotency key: a second start with the same key gives the newest task with this key."""
-    delay: float | None = None
-    """Seconds before the first attempt may begin."""
-    at: float | None = None
-    """Earliest time of the first attempt, in seconds since the epoch."""
-    stream_id: str | None = None
-    """Correlation id; by default that of the task that starts this one, else a new one."""
-    on_ended: OnEnded = "return"
-    """What a start does if the task with the same key has ended: return it, or start a new one."""
-    metadata: dict[str, str] | None = None
-    """Short texts by which to find the task; None for none."""
-    limit_key: str | None = None
-    """The key at the task's limit; None for that of `limit_by`."""
-    unique_key: str | None = None
-    """The key by which the task is unique; None for that of `unique_by`."""
-    link: bool | None = None
-    """Whether the task is cancelled when the one that starts it has ended."""
-
-    def then(self, later: Launch) -> Launch:
-        """A copy with the settings of `later` on top."""
-        when = (later.delay, later.at) if later.due(0) is not None else (self.delay, self.at)
-        on_ended = later.on_ended if later.key else self.on_ended
-        metadata = {**(self.metadata or {}), **(later.metadata or {})} or None
-        return Launch(
-            later.key or self.key,
-            *when,
-            later.stream_id or self.stream_id,
-            on_ended,
-            metadata,
-            later.limit_key or self.limit_key,
-            later.unique_key or self.unique_key,
-            self.link if later.link is None else later.link,
-        )
-
-    def extras(self) -> dict[str, Any]:
-        """What a START row has among the options, although it belongs to the one start."""
-        extras: dict[str, Any] = {} if self.metadata is None else {"metadata": self.metadata}
-        if self.limit_key is not None:
-            extras["limit_key"] = self.limit_key
-        if self.unique_key is not None:
-            extras["unique_key"] = self.unique_key
-        if self.link:
-            extras["linked"] = True
-        return extras
-
-    def packed_key(self) -> str | tuple[str, str] | None:
-        """The key and `on_ended`, as in a START row."""
-        return self.key if self.key is None or self.on_ended == "return" else (self.key, self.on_ended)
-
-    def due(self, now: float) -> float | None:
-        """The earliest start as a time since the epoch, or None for at once."""
-        return now + self.delay if self.delay is not None else self.at
 
 
 class Task(Generic[P, R]):
@@ -211,7 +152,7 @@ class Task(Generic[P, R]):
         )
         self._check_limits(name, changes, limit_key)
         self._check_unique(changes, unique_key)
-        given = _launch(key, delay, at, stream_id, on_ended, metadata, limit_key, unique_key, link)
+        given = checked_launch(key, delay, at, stream_id, on_ended, metadata, limit_key, unique_key, link)
         copy = self._changed(
             self.options_in_force.changed(changes), frozenset(changes), self.launch.then(given)
         )
@@ -237,7 +178,7 @@ class Task(Generic[P, R]):
                         "well. Runtime.set_limit changes the numbers of a limit"
                     )
         elif self.body is not None:
-            _check_limit_by(self.body, self.options_in_force.changed(changes))
+            check_limit_by(self.body, self.options_in_force.changed(changes))
         known = self.body is not None and not self.options_in_force.changed(changes).limit_of(self.name)
         if limit_key is not None and known:
             raise InvalidOption(f"limit_key= is for a task with a limit, and {self.name} has none")
@@ -246,7 +187,7 @@ class Task(Generic[P, R]):
         if self.body is None or (unique_key is None and not any(option in changes for option in UNIQUE)):
             return
         options = self.options_in_force.changed(changes)
-        _check_unique(self.body, options)
+        check_unique(self.body, options)
         if unique_key is not None and options.unique is False:
             raise InvalidOption(
                 f"unique_key= is for a unique task, and {self.name} is none: give unique=, too"
@@ -291,7 +232,9 @@ class Task(Generic[P, R]):
 
     def is_of_same_code(self, other: Task[..., Any]) -> bool:
         """Whether both are declared at the same place: a module may be loaded as `__main__` and by name."""
-        return self.body is not None and other.body is not None and _source(self.body) == _source(other.body)
+        return (
+            self.body is not None and other.body is not None and source_of(self.body) == source_of(other.body)
+        )
 
     @property
     def annotations(self) -> Annotations:
@@ -421,8 +364,8 @@ def _declare(
         )
     if not callable(body) or not hasattr(body, "__qualname__"):
         raise InvalidTask(f"@task goes on a function, not on {body!r}")
-    _check_no_generator(body)
-    _check_no_method(body)
+    check_no_generator(body)
+    check_no_method(body)
     return declare(body, name, options, aliases)
 
 
@@ -440,26 +383,26 @@ def declare(
     InvalidTask if another one has one of these names.
     """
     former = _checked_aliases(aliases)
-    _check_limit_by(body, options)
-    _check_unique(body, options)
-    note_program(_globals_of(body))
+    check_limit_by(body, options)
+    check_unique(body, options)
+    note_program(globals_of(body))
     declared = kind(
         body,
         default_name(body) if name is None else name,
         options,
-        refusal=_refusal(body, name),
+        refusal=refusal_of(body, name),
         aliases=former,
     )
     for each in (declared.name, *former):
         _check_name(each)
-        if _utf8_length(each) > name_bytes:
+        if utf8_length(each) > name_bytes:
             raise InvalidOption(f"this name may have at most {name_bytes} bytes: {each!r}")
     if declared.refusal is None:
         present = registry.get(declared.name)
-        if present is not None and present.body is not None and _source(present.body) != _source(body):
+        if present is not None and present.body is not None and source_of(present.body) != source_of(body):
             raise InvalidTask(
-                f"two tasks have the name {declared.name}: {present.body.__qualname__} in {_source(present.body)[0]} "
-                f"and {body.__qualname__} in {_source(body)[0]}; give one of them another name"
+                f"two tasks have the name {declared.name}: {present.body.__qualname__} in {source_of(present.body)[0]} "
+                f"and {body.__qualname__} in {source_of(body)[0]}; give one of them another name"
             )
         for alias in (declared.name, *former):
             _check_alias(declared, alias)
@@ -468,57 +411,11 @@ def declare(
     return declared
 
 
-def has_async_methods(cls: type) -> bool:
-    """Whether a class has a public method that is a coroutine function: then its objects live on the event loop."""
-    return any(
-        not name.startswith("_") and inspect.iscoroutinefunction(getattr(method, "__func__", method))
-        for base in cls.__mro__
-        for name, method in vars(base).items()
-    )
-
-
 def _check_alias(declared: Task[..., Any], alias: str) -> None:
     """InvalidTask if tasks of this name run as another task."""
     other = declared_as(alias)
     if other is not None and other.name != declared.name:
         raise InvalidTask(f"{declared.name} cannot be {alias}, too: tasks of that name run as {other.name}")
-
-
-def _check_no_generator(body: Callable[..., Any]) -> None:
-    if inspect.isgeneratorfunction(body) or inspect.isasyncgenfunction(body):
-        raise InvalidTask(
-            f"{body.__qualname__} is a generator: a task returns one value (send messages for more)"
-        )
-
-
-def _check_no_method(body: Callable[..., Any]) -> None:
-    """A function of a class is a method unless it takes no `self`; it may be a static method."""
-    function = inspect.unwrap(body)
-    code = getattr(function, "__code__", None)
-    inner = function.__qualname__.rpartition("<locals>.")[2]
-    if code is None or inspect.ismethod(function) or "." not in inner:
-        return
-    if code.co_argcount and code.co_varnames[0] in ("self", "cls"):
-        raise InvalidTask(
-            f"{body.__qualname__} is a method, and a worker has no object to call it on: make it a function at the top "
-            "of a module, or declare an actor class"
-        )
-
-
-def _globals_of(body: Any) -> dict[str, Any]:
-    function = inspect.unwrap(body)
-    if inspect.isclass(body):
-        # Those of any function in it; a class without one says nothing of the program that declares it.
-        function = next(filter(inspect.isfunction, vars(body).values()), None)
-    return getattr(function, "__globals__", {})
-
-
-def _source(body: Callable[..., Any]) -> tuple[str, str]:
-    """Its file and qualname. They stay the same if a module is loaded as `__main__` and by name."""
-    code = getattr(body, "__code__", None)
-    module = sys.modules.get(body.__module__)
-    file = getattr(module, "__file__", None) if code is None else code.co_filename
-    return str(file or body.__module__), body.__qualname__
 
 
 def _revive(name: str, changes: dict[str, Any] | None, launch: Launch) -> Task[..., Any]:
@@ -531,131 +428,6 @@ def _revive(name: str, changes: dict[str, Any] | None, launch: Launch) -> Task[.
     return declared._changed(options, frozenset(changes or ()), launch)
 
 
-def default_name(body: Callable[..., Any]) -> str:
-    """`module:qualname`."""
-    return f"{module_name(body.__module__)}:{body.__qualname__}"
-
-
-def _refusal(body: Callable[..., Any], name: str | None) -> str | None:
-    """Why a worker could not find it, or None. A given name helps only a lambda at a module's top level."""
-    if body.__qualname__.endswith("<lambda>") and (name is None or "<locals>" in body.__qualname__):
-        return (
-            "a lambda cannot be started: workers find tasks by name. Write a function at the top of a module"
-        )
-    if "<locals>" in body.__qualname__:
-        refusal = (
-            f"{body.__qualname__} is defined inside a function, where workers cannot find it. "
-            "Move it to the top of a module"
-        )
-        if inspect.isclass(body):
-            return refusal
-        return (
-            f"{refusal}. If a decorator made it, give the decorator's inner function @functools.wraps, or put @task "
-            "below the decorator"
-        )
-    if body.__module__ == "__main__" and _typed_in():
-        return (
-            f"{body.__qualname__} is defined in a REPL, by `python -c` or on standard input, which workers cannot "
-            "import. Put it into a file"
-        )
-    return None
-
-
-def _typed_in() -> bool:
-    """Whether the main program is something that another process cannot import."""
-    main = program()
-    spec = main.get("__spec__")
-    if spec is not None:
-        return bool(spec.name == "_pyrepl.__main__")  # the REPL of Python 3.13 is a module that runs by name
-    file = main.get("__file__")
-    return not file or file.startswith("<")  # "<stdin>"
-
-
 def _check_name(name: object) -> None:
     if not isinstance(name, str) or not name or len(name) > NAME_LIMIT or not name.isprintable():
         raise InvalidOption(f"a task name is 1 to {NAME_LIMIT} printable characters: {name!r:.80}")
-
-
-def _check_limit_by(body: Callable[..., Any], options: Options) -> None:
-    """InvalidOption unless the parameters by which the limit is parted are those of the function."""
-    if options.limit_by is not None:
-        _check_names("limit_by", options.limit_by, body)
-
-
-def _check_unique(body: Callable[..., Any], options: Options) -> None:
-    """InvalidOption unless the parameters that make its key are those of the function, and it is unique at all."""
-    if options.unique is not False:
-        if options.unique_by:
-            _check_names("unique_by", options.unique_by, body)
-        return
-    for option, given in (
-        ("unique_by", options.unique_by is not None),
-        ("on_conflict", options.on_conflict != "return"),
-    ):
-        if given:
-            raise InvalidOption(
-                f"{option}= is for a unique task: give unique=True, or seconds for which it is unique, too"
-            )
-
-
-def _check_names(option: str, names: Iterable[str], body: Callable[..., Any]) -> None:
-    """InvalidOption unless these are parameters of the function."""
-    known = parameters.names(body)
-    for name in names:
-        if known is not None and name not in known:
-            raise InvalidOption(
-                f"{option} names {name!r:.80}, and {getattr(body, '__qualname__', body)} has the parameters "
-                f"{', '.join(known) or '(none)'}"
-            )
-
-
-def _launch(
-    key: str | None,
-    delay: float | None,
-    at: float | datetime | None,
-    stream_id: str | UUID | None,
-    on_ended: OnEnded,
-    metadata: Mapping[str, str] | None,
-    limit_key: str | None = None,
-    unique_key: str | None = None,
-    link: bool | None = None,
-) -> Launch:
-    if link is not None:
-        check_flag("link", link)
-    check_choice("on_ended", on_ended, ("return", "start"))
-    if on_ended != "return" and key is None:
-        raise InvalidOption("on_ended needs key=: it says what to do if the task of the key has ended")
-    if key is not None and not (isinstance(key, str) and 0 < _utf8_length(key) <= KEY_LIMIT):
-        raise InvalidOption(f"key must be text of 1 to {KEY_LIMIT:,} bytes: {key!r:.80}")
-    if delay is not None and at is not None:
-        raise InvalidOption("give delay= or at=, not both")
-    if delay is not None and not (is_number(delay) and 0 <= delay <= DELAY_LIMIT):
-        raise InvalidOption(f"delay must be seconds from 0 to ten years: {delay!r}")
-    if at is not None and not is_number(at):
-        if not isinstance(at, datetime) or at.tzinfo is None:
-            raise InvalidOption(f"at must be seconds since the epoch or a datetime with a time zone: {at!r}")
-        at = at.timestamp()
-    if at is not None and not 0 <= cast("float", at) <= time.time() + DELAY_LIMIT:
-        raise InvalidOption(f"at must be a time before ten years from now: {at!r}")
-    return Launch(
-        key,
-        None if delay is None else float(delay),
-        None if at is None else float(cast("float", at)),
-        None if stream_id is None else id_text(id_bytes(stream_id)),
-        on_ended,
-        checked_metadata(metadata),
-        checked_limit_key(limit_key),
-        checked_unique_key(unique_key),
-        link,
-    )
-
-
-def _utf8_length(text: str) -> int:
-    """Its length in bytes; 0 for text with half a surrogate pair, which is invalid."""
-    try:
-        return len(text.encode())
-    except UnicodeEncodeError:
-        return 0
-
-
-__all__ = ["Launch", "Task", "default_name", "module_name", "registry", "task"]

@@ -22,7 +22,8 @@ from ...actors.errors import (
     SupervisorLost,
     UnderstudyError,
 )
-from ...actors.task.declaration import module_name, registry
+from ...actors.qualified_names import module_name
+from ...actors.task.declaration import registry
 from ..app import AppSpec, loading
 from ..home import Home
 from ..rules.restart_intensity import RestartIntensity

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import _thread
 import builtins
-import dataclasses
 import functools
 import os
 import warnings
@@ -15,28 +14,22 @@ from contextlib import closing, suppress
 from typing import Any, Final, Literal, ParamSpec, Self, TypeVar, overload
 
 from ...actors import values
-from ...actors.checks import check_flag, check_whole
-from ...actors.errors import ConnectTimeout, InvalidOption
-from ...actors.ids import id_bytes, id_text
+from ...actors.checks import check_flag
+from ...actors.ids import id_bytes
 from ...actors.refs.actor import Actor
 from ...actors.refs.port import PostKind, Turn, turn_here
-from ...actors.refs.ref import ActorRef
-from ...actors.state import State
 from ...actors.task import current_runtime
 from ...actors.task.call import Call
 from ...actors.task.declaration import Task
 from ...actors.task.handles import IdLike, TaskInfo, TaskRecord, id_of
-from ...actors.task.metadata import checked as checked_metadata
-from ...actors.task.outcomes import ErrorGroups, TaskAttempts, TaskStats
-from ...actors.task.step_info import StepInfo
 from ...actors.task.trigger import CALL
 from ...storage.reader import Reader
 from ..home import Home
 from ..linux.exit_functions import at_exit
 from ..settings import Settings
-from . import outcomes, searches
 from .access_calls import AccessCalls
-from .actor_calls import ActorCalls, ActorLike, ClassLike
+from .acting import Acting
+from .actor_calls import ActorCalls
 from .bulk import Bulk
 from .bulking import Bulking
 from .calls import Calls, several
@@ -45,33 +38,25 @@ from .emitting import Emitting
 from .event_calls import EventCalls
 from .gathering import Gathering
 from .granting import Granting, web_settings
-from .letter_wait import AddressedLetter
 from .limiting import Limiting
 from .monitoring import Monitoring
-from .pages import SearchPage
+from .reading import Reading
 from .reconnecting import ReconnectingClient
 from .results import Results
 from .schedule_calls import ScheduleCalls
 from .scheduling import Scheduling
 from .stacking import Stacking
 from .start_queue import StartQueue
-from .start_rows import StreamLike, TaskLike
+from .start_rows import StreamLike, TaskLike, name_of
 from .steps import Steps, finish
 from .stored_ends import StoredEnds
 from .subscription import Subscription
 from .tree import Supervising
 from .tree_calls import TreeCalls
-from .views import DeadLetter, LogLine, outcome_of, result_shape, shape_of_end, step_info, value_of, view
-from .watch import Watch
+from .views import outcome_of, result_shape, shape_of_end, value_of
 
 #: Default seconds that an embedded supervisor gives running tasks when the `with` block ends.
 EMBEDDED_DRAIN: Final = 5.0
-
-#: Chunks of a task's log that one call reads; more than the log's limit allows.
-LOG_CHUNKS: Final = 1_000_000
-
-#: Seconds that `status` waits until the supervisor has said which worker has an actor in memory.
-WORKER_ANSWER: Final = 1.0
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -88,7 +73,17 @@ UNSET: Final[Any] = _Unset()
 
 
 class Runtime(
-    Emitting, Scheduling, Supervising, Limiting, Stacking, Bulking, Granting, Monitoring, Gathering
+    Reading,
+    Acting,
+    Emitting,
+    Scheduling,
+    Supervising,
+    Limiting,
+    Stacking,
+    Bulking,
+    Granting,
+    Monitoring,
+    Gathering,
 ):
     """Access to a supervisor. Thread-safe; calls of several threads share commits.
 
@@ -347,112 +342,6 @@ class Runtime(
         deadline = self._deadline(timeout)
         return self._do(self._bulk.retry(deadline, query, from_scratch, dry_run), deadline, long=True)
 
-    # --- actors ---
-
-    @overload
-    def actor(
-        self, cls: Callable[P, A], name: str | None = None, /, *args: P.args, **kwargs: P.kwargs
-    ) -> ActorRef[A]: ...
-    @overload
-    def actor(self, cls: str, name: str | None = None, /, *args: Any, **kwargs: Any) -> ActorRef[Any]: ...
-    def actor(self, cls: Any, name: str | None = None, /, *args: Any, **kwargs: Any) -> ActorRef[Any]:
-        """The actor of this class and name; it is started with these arguments if there is none.
-
-        Returns when it is on disk. `cls` is a class or its full name ("module:Class"). Without a name a new actor is
-        started. All keyword arguments are those of `__init__`; `call_timeout` limits the call. Raises as `start`.
-        """
-        deadline = self._deadline(None)
-        return self._do(self._actors.actor(self._handles, deadline, cls, name, args, kwargs), deadline)
-
-    def call(
-        self, actor: ActorLike, method: str, /, *args: Any, timeout: float | None = None, **kwargs: Any
-    ) -> Any:
-        """Call a method of an actor without its class: `rt.call("Account/ada", "deposit", 5)`.
-
-        `actor` is "Class/name", a reference or an id. The class is its full name ("module:Class") or, if no other
-        class with an actor of this name has the same, its short one. Raises as `ActorRef.call`.
-        """
-        return self._actors.find(self, actor).options(timeout=timeout).call(method, *args, **kwargs)
-
-    def redrive(self, actor: ActorLike, id: str | None = None, *, timeout: float | None = None) -> int:
-        """Send the dead letters of an actor again, or the one with this id; returns their number."""
-        deadline = self._deadline(timeout)
-        return self._do(self._actors.redrive(self._handles, deadline, actor, id), deadline, long=True)
-
-    @overload
-    def lookup(self, cls: type[A], name: str) -> ActorRef[A] | None: ...
-    @overload
-    def lookup(self, cls: ClassLike, name: str) -> ActorRef[Any] | None: ...
-    def lookup(self, cls: ClassLike, name: str) -> ActorRef[Any] | None:
-        """The living actor of this class and name, or None. Reads the store; starts nothing."""
-        return self._actors.lookup(self._handles, cls, name)
-
-    @overload
-    def actors(
-        self,
-        cls: type[A],
-        *,
-        prefix: str = "",
-        limit: int | None = 100,
-        after: ActorLike | None = None,
-    ) -> builtins.list[ActorRef[A]]: ...
-    @overload
-    def actors(
-        self,
-        cls: ClassLike | None = None,
-        *,
-        prefix: str = "",
-        limit: int | None = 100,
-        after: ActorLike | None = None,
-    ) -> builtins.list[ActorRef[Any]]: ...
-    def actors(
-        self,
-        cls: ClassLike | None = None,
-        *,
-        prefix: str = "",
-        limit: int | None = 100,
-        after: ActorLike | None = None,
-    ) -> builtins.list[ActorRef[Any]]:
-        """Living actors, of one class or all. For the next page, pass the last one of this page as `after`.
-
-        `prefix` is that of their names.
-        """
-        return self._actors.actors(self._handles, cls, prefix, limit, after)
-
-    def dead_letters(self, actor: ActorLike) -> builtins.list[DeadLetter]:
-        """The messages that the actor could not handle, oldest first."""
-        return self._actors.dead_letters(self._handles, actor)
-
-    def post(
-        self,
-        letters: builtins.list[AddressedLetter],
-        *,
-        timeout: float | None = None,
-        soon: bool = False,
-    ) -> Future[Any]:
-        """Send letters, as `ActorRef` makes them, each with the id of its actor: all or none.
-
-        The future is done when they are on disk, or taken in by actors that are not durable. A letter without a key
-        is not sent again after a lost connection; the future then raises SupervisorLost. `soon`: they may be sent with
-        others.
-        """
-        return self._actors.post(letters, self._deadline(timeout), self, soon=soon)
-
-    def ask(
-        self, id: bytes, letter: bytes, *, timeout: float | None = None, soon: bool = False
-    ) -> Future[Any]:
-        """Send a letter that wants an answer, as `ActorRef` makes it. The future gives the encoded reply.
-
-        After a lost connection the letter is sent again, under its id. Cancel the future to wait no longer. With a
-        `timeout` its caller looks at the time; without one it fails after 10 s without a supervisor. `soon`: it may be
-        sent with others, at the latest when somebody waits for the future.
-        """
-        return self._actors.ask(id, letter, self._deadline(timeout), self, soon=soon)
-
-    def actor_status(self, id: bytes) -> TaskRecord:
-        """As `status`, for `ActorRef`, and from the disk alone: without the worker of an actor between turns."""
-        return self._calls.status(id_text(id))
-
     # --- ends ---
 
     @overload
@@ -525,130 +414,7 @@ class Runtime(
         """A future that is set when the task has ended in any final state; see `wait_for`."""
         return self._ends.future(id_of(id), lambda _row: None, self)
 
-    # --- reading, directly from disk without the supervisor ---
-
-    def status(self, id: IdLike) -> TaskRecord:
-        """A task's record. Raises TaskNotFound.
-
-        Of an actor between turns, the supervisor says which worker has it in memory. After a second without that
-        answer, and without a supervisor, `worker_pid` is None.
-        """
-        record = self._calls.status(id)
-        if record.actor is None or record.state is not State.IDLE:
-            return record
-        deadline = self._deadline(WORKER_ANSWER)
-        with suppress(TimeoutError, ConnectTimeout):
-            pid = self._do(self._calls.worker_of(deadline, id_bytes(record.id)), deadline)
-            record = dataclasses.replace(record, worker_pid=pid)
-        return record
-
-    def list(
-        self,
-        *,
-        state: State | str | Iterable[State | str] | None = None,
-        task: TaskLike | None = None,
-        stream: StreamLike | None = None,
-        metadata: Mapping[str, str] | None = None,
-        limit: int = 100,
-        before: IdLike | None = None,
-    ) -> list[TaskRecord]:
-        """Tasks, newest first. `metadata` are entries that a task must have.
-
-        For the next page, pass the last id of this one as `before`.
-        """
-        wanted = None if state is None else _states([state] if isinstance(state, str) else state)
-        check_whole("limit", limit, 0)
-        records = self._calls.store.records(
-            states=wanted,
-            name=name_of(task),
-            stream=None if stream is None else id_bytes(stream),
-            metadata=checked_metadata(metadata),
-            limit=limit,
-            before=None if before is None else id_of(before),
-        )
-        return [view(record, 0, self._calls.store.args) for record in records]
-
-    def search(self, query: str, *, limit: int = 50, after: str | None = None) -> SearchPage:
-        """A page of the tasks that fit a query, newest first, such as "state:failed task:etl* newer:1d 'reset'".
-
-        For the next page, pass the `cursor` of this one as `after`. A page takes at most about 50 ms: it may have fewer
-        tasks than `limit` and a cursor nevertheless. Raises InvalidQuery, which shows the place of a mistake.
-        """
-        return searches.search(self._calls.store, query, limit, after, self._client.clock.time())
-
-    def counts(self) -> searches.Counts:
-        """How many tasks of each name are in each state. Zeros are left out."""
-        return self._calls.store.counts()
-
-    def attempts(self, id: IdLike) -> TaskAttempts:
-        """The runs of a task so far, oldest first, with their times, workers and errors. Raises TaskNotFound.
-
-        The last 100 are kept; `dropped` says how many older ones there were.
-        """
-        record = self._calls.record(id_of(id))
-        return outcomes.attempts(self._calls.store, record)
-
-    def steps(self, id: IdLike, *, limit: int | None = 100) -> builtins.list[StepInfo]:
-        """The steps that a task keeps, the `limit` newest ones, oldest first; None for all. Raises TaskNotFound.
-
-        Those of an actor belong to messages that it has not handled, or that are dead letters.
-        """
-        record = self._calls.record(id_of(id))
-        if limit is not None:
-            check_whole("limit", limit, 0)
-        if record.steps is None:
-            return []
-        found = self._calls.store.steps(record.id, limit, of_actor=record.actor is not None)
-        return [step_info(step) for step in found]
-
-    def errors(
-        self, window: float = 86_400.0, *, task: TaskLike | None = None, limit: int = 100
-    ) -> ErrorGroups:
-        """The causes of the failures of the last `window` seconds, the most frequent first, at most `limit`.
-
-        Tasks count that have failed or timed out and have not been pruned. `task` is a task, its name or a pattern.
-        """
-        return outcomes.errors(self._calls.store, window, task, limit, self._client.clock.time())
-
-    def stats(self, window: float = 3_600.0, *, task: TaskLike | None = None) -> TaskStats:
-        """What has ended in the last `window` seconds, by state, with the times to wait and to run; also by name.
-
-        `task` is a task, its name or a pattern. The window is rounded up to 10 s, 1 min, 10 min or 1 h, if it reaches
-        back 2 h, 2 d, 14 d or 400 d.
-        """
-        return outcomes.stats(self._calls.store, window, task, self._client.clock.time())
-
-    def restore(self, id: IdLike) -> Any:
-        """A task's last checkpoint, or None. Raises TaskNotFound."""
-        key = id_of(id)
-        packed = self._calls.store.checkpoint(key)
-        if packed is None:
-            self._calls.record(key)
-            return None
-        return values.unpack(packed)
-
-    def logs(self, id: IdLike, *, after: int = -1) -> builtins.list[LogLine]:
-        """The lines that a task has printed and logged so far, oldest first. Raises TaskNotFound.
-
-        Lines belong to chunks numbered from 1; chunks up to the number `after` are left out. Chunk 0 exists once the
-        log has reached its limit, and says how many lines were dropped.
-        """
-        key = id_of(id)
-        chunks = self._calls.store.logs(key, after, LOG_CHUNKS)
-        if not chunks:
-            self._calls.record(key)
-        return [LogLine(chunk, *line) for chunk, lines in chunks for line in lines]
-
-    def watch(
-        self, *, stream: StreamLike | None = None, task: IdLike | None = None, after: str | None = None
-    ) -> Watch:
-        """Follow a task or a stream: an iterator and context manager over a snapshot and everything that happens.
-
-        Items that are published, lines of log, attempts and ends come in order and each once: from the beginning, or
-        from behind the entry whose `cursor` is `after`. The watch of a task ends with it. It reads the store, so it
-        goes on while no supervisor runs. Raises TaskNotFound, EventNotFound, and InvalidOption for a wrong cursor.
-        """
-        return Watch(self._calls.store, stream, task, after, self._client.clock)
+    # --- events as they happen ---
 
     def subscribe(
         self,
@@ -772,15 +538,3 @@ def _let_go(client: ReconnectingClient, reader: Reader) -> None:
 def _close(client: ReconnectingClient, reader: Reader) -> None:
     client.close()
     reader.close()
-
-
-def _states(names: Iterable[State | str]) -> set[State]:
-    try:
-        return {State(name) for name in names}
-    except ValueError as error:
-        raise InvalidOption(f"{error}: the states are {', '.join(State)}") from None
-
-
-def name_of(task: TaskLike | None) -> str | None:
-    """The name of a task that is given by itself or by its name."""
-    return task.name if isinstance(task, Task) else task

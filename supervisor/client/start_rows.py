@@ -13,10 +13,11 @@ from ...actors import values
 from ...actors.errors import InvalidOption, InvalidTask, NotInTask, UnencodableValue, UnknownTask
 from ...actors.ids import id_bytes
 from ...actors.inside.context import lineage_here
+from ...actors.qualified_names import module_name
 from ...actors.task import parameters
 from ...actors.task.annotations import Arguments
 from ...actors.task.call import Call
-from ...actors.task.declaration import Task, module_name
+from ...actors.task.declaration import Task
 from ...actors.tracing import tracer
 from ..app import AppSpec
 from ..task_kinds import OWN_KINDS
@@ -233,3 +234,8 @@ def _pack_arguments(args: Arguments, kwargs: dict[str, Any], limit: int) -> byte
         values.pack(args, "args")
         values.pack(kwargs, "kwargs")
         raise
+
+
+def name_of(task: TaskLike | None) -> str | None:
+    """The name of a task that is given by itself or by its name."""
+    return task.name if isinstance(task, Task) else task

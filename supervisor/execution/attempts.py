@@ -10,12 +10,10 @@ from typing import Any, Final
 from ...actors.attempt.host import Ending, Outcome
 from ...actors.errors import AppFailed, ProtocolError, TaskNotFound, UnderstudyError
 from ...actors.ids import id_text
-from ...actors.state import Event, State
+from ...actors.state import Event
 from ...storage.tables.schema import Lane, Table
 from ..channel.interface import HANDED, Frame
 from ..linux.processes import ExitStatus
-from ..rules.blame import Share, blame
-from ..rules.crashes import delays_from, recent
 from ..rules.pace import Paces
 from ..rules.pauses import was_paused
 from ..rules.report_checks import (
@@ -27,7 +25,7 @@ from ..rules.report_checks import (
     check_progress,
     check_ready,
 )
-from ..rules.verdict import ErrorRow, Verdict, acknowledges, completes, error_row, judge, judge_crash
+from ..rules.verdict import acknowledges, completes, error_row, judge
 from ..settings import Settings
 from ..tasks.attempt import Attempt, due_of
 from ..tasks.commit_loop import CommitLoop
@@ -40,8 +38,10 @@ from ..tasks.task_log import Line, TaskLog, attempt_mark
 from ..tasks.task_table import TaskTable
 from ..wire.checks import checked_id
 from ..wire.messages import Report
+from .deaths import Deaths
 from .step_keeper import StepKeeper
 from .turns import Turns
+from .verdicts import Verdicts
 from .worker_seat import WorkerSeat
 
 log = logging.getLogger("understudy")
@@ -87,6 +87,8 @@ class Attempts:
         self.on_stack: Callable[[WorkerSeat, Any, Any], None] = lambda _seat, _number, _rows: None
         #: What attempts of each task lately took.
         self.paces = Paces()
+        self._verdicts = Verdicts(commits, table, turns, settings)
+        self._deaths = Deaths(commits, table, turns, self._verdicts, settings, self._leave_behind)
         steps = StepKeeper(commits, table, settings)
         self._on: dict[int, Callable[..., None]] = {
             Report.DONE: self._done,
@@ -220,6 +222,10 @@ class Attempts:
         else:
             self._signal(task, attempt, "cancel", within)
 
+    def _leave_behind(self, task: LiveTask) -> None:
+        if task.kind.leaves_behind:
+            self.on_left_behind()
+
     def _time_out(self, task: LiveTask, attempt: Attempt, second_chance: bool = True) -> None:
         if attempt.kill is not None:
             return
@@ -310,10 +316,10 @@ class Attempts:
                     record.attempt,
                     cancelled=record.cancel,
                     timed_out=timed_out,
-                    delays_from=self._delays_from(task, seconds),
+                    delays_from=self._verdicts.delays_from(task, seconds),
                     tries_from=record.tries_from,
                 )
-                self._carry_out(task, verdict, value)
+                self._verdicts.carry_out(task, verdict, value)
             except Exception as error:  # noqa: BLE001 - the report is sound, and so are the tasks after this one
                 self._table.set_aside(task, error)
 
@@ -328,17 +334,6 @@ class Attempts:
                 why and f": {why}",
             )
             self._table.undeclare(name, why)
-
-    def _carry_out(self, task: LiveTask, verdict: Verdict, value: bytes | None = None) -> None:
-        if verdict.event is Event.RETRY:
-            due = self._commits.clock.time() + verdict.delay if verdict.delay else None
-            ended_as = State.TIMED_OUT if verdict.timed_out else State.FAILED
-            self._table.requeue(task, Event.RETRY, error=verdict.error, due=due, ended_as=ended_as)
-        elif verdict.event is Event.INTERRUPT:
-            self._table.requeue(task, Event.INTERRUPT, error=verdict.error)
-        else:
-            kept = value if verdict.keep_value else None
-            self._table.end(task, verdict.event, error=verdict.error, value=kept)
 
     def _parked(self, seat: WorkerSeat, waiting: Any, going_on: Any) -> None:
         for ids, parked in ((waiting, True), (going_on, False)):
@@ -490,129 +485,13 @@ class Attempts:
 
     def died(self, seat: WorkerSeat, status: ExitStatus) -> bool:
         """See `WorkerEvents`. Settles every task that the worker had."""
-        explained = self._settle(seat, status)
+        for lane in seat.handed:
+            self.take_back(seat, lane)
+        explained = self._deaths.settle(seat, status)
         self._turns.seat_died(seat)
         if not (seat.retiring or seat.condemned):
             self.on_death(seat.pid, status)
         return explained
-
-    def _settle(self, seat: WorkerSeat, status: ExitStatus) -> bool:
-        for lane in seat.handed:
-            self.take_back(seat, lane)
-        lost = list(seat.tasks.values())
-        building = seat.channel.building_at_death() if any(task.rests for task in lost) else ()
-        for task in lost:
-            if task.id in building and task.attempt is not None:
-                task.attempt.building = True
-        others = [task for task in lost if task.id not in seat.condemned]
-        for task in lost:
-            seat.drop(task)
-            self._leave_behind(task)
-            with self._table.one(task):
-                if seat.condemned.get(task.id) == "memory":
-                    self._over_limit(task, seat)
-                elif task.id in seat.condemned:
-                    self._interrupt(task)
-        if seat.condemned or seat.blameless:
-            for task in others:
-                with self._table.one(task):
-                    self._interrupt(task)
-            return True
-        waits = seat.channel.waiting_at_death()
-        # A task that only waits goes on where it was, however often its worker dies.
-        innocent = {task.id for task in others if task.kind.only_waits}
-        parked = innocent | {task.id for task in others if waits.get(task.id, task.parked)}
-        shares = blame(
-            [task for task in others if task.id not in parked], [task for task in others if task.id in parked]
-        ).shares
-        for task, share in shares:
-            with self._table.one(task):
-                if task.id in innocent:
-                    self._interrupt(task)
-                else:
-                    self._share(task, share, seat, status)
-        return len(shares) > len(innocent)
-
-    def _over_limit(self, task: LiveTask, seat: WorkerSeat) -> None:
-        limit = task.options.memory_limit
-        what = f"its worker (pid {seat.pid}) took more than memory_limit={limit:,} bytes and was killed"
-        details = {"pid": seat.pid, "limit": limit, "signal": "SIGKILL"}
-        self._blamed(task, ("MemoryLimit", what, "", details), 0)
-
-    def _leave_behind(self, task: LiveTask) -> None:
-        if task.kind.leaves_behind:
-            self.on_left_behind()
-
-    def _share(self, task: LiveTask, share: Share, seat: WorkerSeat, status: ExitStatus) -> None:
-        record = task.record
-        if share is not Share.BYSTANDER:
-            self._count_death(task)
-        if share is Share.SUSPECT or (
-            share is Share.WITNESS and record.crashes >= self._settings.max_crashes
-        ):
-            record.alone = True
-        if share is not Share.CULPRIT:
-            self._interrupt(task)
-            return
-        ended = {"exit_code": status.code} if status.signal is None else {"signal": str(status)}
-        message = f"its worker (pid {seat.pid}) died: {status}"
-        self._blamed(task, ("WorkerDied", message, "", {"pid": seat.pid, **ended}), record.crashes)
-
-    def _count_death(self, task: LiveTask) -> None:
-        """Note the death of the task's worker, and forget those that count no more."""
-        if isinstance(task, LiveActor) and not self._turns.suspects(task):
-            return
-        record, now = task.record, self._commits.clock.time()
-        before = record.deaths
-        if before is None:
-            # An earlier release kept the number only.
-            before = (record.started or now,) * record.crashes
-        record.deaths = recent((*before, now), now, self._settings.crash_window)
-        record.crashes = len(record.deaths)
-
-    def _delays_from(self, task: LiveTask, seconds: float) -> int:
-        """The attempt from which on retry delays count, after one that ran for so many seconds."""
-        record = task.record
-        first = delays_from(record.delays_from, record.attempt, seconds, self._settings.crash_window)
-        if first != record.delays_from:
-            record.delays_from = first
-        return first
-
-    def _blamed(self, task: LiveTask, error: ErrorRow, crashes: int) -> None:
-        if isinstance(task, LiveActor):
-            self._turns.crashed(task, error, crashes)
-            return
-        record = task.record
-        seconds = 0.0 if task.attempt is None else self._loop.time() - task.attempt.handed_at
-        most = self._settings.max_crashes
-        self._carry_out(
-            task,
-            judge_crash(
-                error,
-                task.options,
-                record.attempt,
-                cancelled=record.cancel,
-                crashes=crashes,
-                max_crashes=most,
-                delays_from=self._delays_from(task, seconds),
-                tries_from=record.tries_from,
-            ),
-        )
-
-    def _interrupt(self, task: LiveTask) -> None:
-        """Queue a task again that lost its worker for an unrelated reason. A cancel or timeout under way stands."""
-        if isinstance(task, LiveActor):
-            timed_out = task.attempt is not None and task.attempt.signal == "timeout"
-            self._turns.interrupted(task, timed_out=timed_out)
-            return
-        verdict = judge(
-            Outcome(Ending.INTERRUPTED),
-            task.options,
-            task.record.attempt,
-            cancelled=task.record.cancel,
-            timed_out=task.attempt is not None and task.attempt.signal == "timeout",
-        )
-        self._carry_out(task, verdict)
 
     def recover(self) -> int:
         """At boot: interrupt the tasks that ran under the last supervisor; how many."""
@@ -621,7 +500,7 @@ class Attempts:
         tasks = self._table.queues.running_at_boot()
         for task in tasks:
             with self._table.one(task):
-                self._interrupt(task)
+                self._verdicts.interrupt(task)
         return len(tasks)
 
 

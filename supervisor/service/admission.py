@@ -17,7 +17,8 @@ from ...actors.errors import (
 )
 from ...actors.ids import id_text, is_task_id
 from ...actors.qualified_names import some_of, suggestion
-from ...actors.task.declaration import DELAY_LIMIT, KEY_LIMIT, NAME_LIMIT
+from ...actors.task.declaration import NAME_LIMIT
+from ...actors.task.launch import DELAY_LIMIT, KEY_LIMIT
 from ...actors.task.limit import checked_limit_key, checked_unique_key
 from ...actors.task.metadata import checked as checked_metadata
 from ...actors.task.options import Options

@@ -4,11 +4,7 @@ import asyncio
 import copy
 import inspect
 import pickle
-import sys
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from datetime import UTC, datetime, timedelta
-from types import ModuleType
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -17,27 +13,24 @@ from hypothesis import strategies as st
 
 from understudy import Actor
 from understudy.actors import values
-from understudy.actors.errors import InvalidOption, InvalidTask, InvalidValue, NotInTask
+from understudy.actors.errors import InvalidOption, InvalidTask, NotInTask
 from understudy.actors.inside import aio
 from understudy.actors.inside.context import current
 from understudy.actors.task import current_runtime, parameters
-from understudy.actors.task import declaration as task_module
 from understudy.actors.task.declaration import (
-    DELAY_LIMIT,
-    KEY_LIMIT,
     NAME_LIMIT,
-    Launch,
     Task,
     declared_as,
-    default_name,
-    module_name,
     registry,
     task,
 )
+from understudy.actors.task.launch import Launch
 from understudy.actors.task.options import Options
 from understudy.actors.task.retry import Retry
 
 STREAM = "0198f1c2-7b3e-7c11-9d1a-5f3c2b1a0e4d"
+
+pytestmark = pytest.mark.usefixtures("registry_as_it_was")
 
 
 @task
@@ -62,14 +55,6 @@ class Counter(Actor):
 
 
 counter = Counter._understudy_task
-
-
-@pytest.fixture(autouse=True)
-def registry_as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    before = dict(registry)
-    yield
-    registry.clear()
-    registry.update(before)
 
 
 # --- declaring ---
@@ -105,44 +90,6 @@ def test_calling_runs_it_right_here() -> None:
 def test_it_looks_like_its_function() -> None:
     assert (plain.__name__, plain.__doc__, plain.__module__) == ("plain", "Adds.", __name__)
     assert inspect.signature(plain) == inspect.signature(plain.body or print)
-
-
-@pytest.mark.parametrize("thing", [3, "name", None.__class__(), [], Counter(), plain, Exception("x")])
-def test_what_is_no_function_is_refused(thing: Any) -> None:
-    if thing is None:
-        assert callable(task(thing))  # task(None) is task()
-        return
-    with pytest.raises(InvalidTask):
-        task(thing)
-
-
-def generator() -> Iterator[int]:
-    yield 1
-
-
-async def async_generator() -> AsyncIterator[int]:
-    yield 1
-
-
-class WithOnReceive:
-    def on_receive(self, message: Any) -> None: ...
-
-
-@pytest.mark.parametrize(
-    ("body", "why"),
-    [
-        (generator, "is a generator"),
-        (async_generator, "is a generator"),
-        (WithOnReceive, r"derive it from understudy\.Actor"),
-        (Counter, r"derive it from understudy\.Actor"),
-        (dict, r"derive it from understudy\.Actor"),
-    ],
-)
-def test_what_cannot_work_is_refused_at_the_declaration(body: Any, why: str) -> None:
-    with pytest.raises(InvalidTask, match=why):
-        task(body)
-    with pytest.raises(InvalidTask, match=why):
-        task(name="x")(body)
 
 
 def test_bad_options_are_refused_at_the_declaration() -> None:
@@ -185,64 +132,6 @@ def test_two_functions_cannot_have_one_name() -> None:
 def other() -> None: ...
 
 
-# --- what workers could not find ---
-
-
-def test_a_lambda_is_refused_when_it_is_started() -> None:
-    declared = task(LAMBDA)
-    assert declared() == 7
-    with pytest.raises(InvalidTask, match="lambda cannot be started"):
-        declared.check_start((), {})
-    assert declared.name not in registry
-    task(name="tests.lambda")(LAMBDA).check_start((), {})  # one with a name, at the top of a module, is found
-
-
-LAMBDA: Callable[[], int] = lambda: 7  # noqa: E731 - the point of the test
-
-
-@pytest.mark.parametrize("name", [None, "tests.nested"])
-def test_a_nested_function_is_refused_when_it_is_started(name: str | None) -> None:
-    def inner() -> int:
-        return 7
-
-    for body in (inner, lambda: 7):
-        declared = task(name=name)(body)
-        assert declared() == 7
-        with pytest.raises(InvalidTask, match=r"defined inside a function|lambda cannot"):
-            declared.check_start((), {})
-        with pytest.raises(InvalidTask):
-            declared.options(priority=3).check_start((), {})
-        assert declared.name not in registry
-
-
-@pytest.mark.parametrize("name", [None, "tests.repl"])
-def test_one_of_a_repl_is_refused_when_it_is_started(
-    name: str | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "__main__", ModuleType("__main__"))
-    scope: dict[str, Any] = {"__name__": "__main__"}
-    exec("def typed(): return 7", scope)
-    declared = task(name=name)(scope["typed"])
-    assert declared() == 7
-    with pytest.raises(InvalidTask, match="REPL"):
-        declared.check_start((), {})
-
-
-def test_one_of_a_script_is_called_main(monkeypatch: pytest.MonkeyPatch) -> None:
-    names = []
-    for module in ("__main__", "__mp_main__"):
-        main = ModuleType(module)
-        main.__file__ = "/srv/script.py"
-        monkeypatch.setitem(sys.modules, module, main)
-        scope: dict[str, Any] = {"__name__": module}
-        exec(compile("def job(): return 7", "/srv/script.py", "exec"), scope)
-        declared = task(scope["job"])
-        declared.check_start((), {})
-        names.append(declared.name)
-    assert names == ["__main__:job"] * 2
-    assert default_name(plain.body or print) == f"{module_name(__name__)}:plain"
-
-
 # --- options() ---
 
 
@@ -283,54 +172,6 @@ def test_unknown_options_are_refused() -> None:
         match=r"unknown option 'dely'.*timeout.* start key, on_ended, delay, at, .*, limit_key, unique_key, link$",
     ):
         plain.options(dely=3)
-
-
-LATER = datetime.now(UTC) + timedelta(days=1)
-
-
-@pytest.mark.parametrize(
-    "launch",
-    [
-        {"key": ""},
-        {"key": "x" * (KEY_LIMIT + 1)},
-        {"key": "ü" * (KEY_LIMIT // 2 + 1)},
-        {"key": "\ud800"},
-        {"key": 3},
-        {"key": b"x"},
-        {"delay": -1},
-        {"delay": DELAY_LIMIT + 1},
-        {"delay": float("nan")},
-        {"delay": True},
-        {"delay": "3"},
-        {"delay": timedelta(seconds=3)},
-        {"at": -1},
-        {"at": float("nan")},
-        {"at": float("inf")},
-        {"at": True},
-        {"at": "tomorrow"},
-        {"at": datetime(2030, 1, 1)},  # noqa: DTZ001 - the mistake that is tried
-        {"at": LATER.date()},
-        {"at": LATER.timetz()},
-        {"at": time.time() + DELAY_LIMIT + 1000},
-        {"delay": 1, "at": LATER},
-    ],
-)
-def test_bad_launches(launch: dict[str, Any]) -> None:
-    with pytest.raises(InvalidOption, match=r"|".join(launch)):
-        plain.options(**launch)
-
-
-def test_a_bad_stream_id() -> None:
-    with pytest.raises(InvalidValue, match="is not a task id"):
-        plain.options(stream_id="mine")
-
-
-def test_good_launches() -> None:
-    assert plain.options(key="x" * KEY_LIMIT, delay=DELAY_LIMIT).launch.due(5) == 5 + DELAY_LIMIT
-    assert plain.options(at=LATER).launch.due(5) == LATER.timestamp()
-    assert plain.options(at=3).launch.due(5) == 3.0
-    assert plain.options(delay=0).launch.due(5) == 5
-    assert plain.launch.due(5) is None
 
 
 # --- what the supervisor is told ---
@@ -479,67 +320,6 @@ def test_pickled_to_where_it_is_not_declared() -> None:
     assert (twin.name, twin.body, twin.packed_changes()) == ("tests.named", None, {"priority": 9})
 
 
-def test_public_names() -> None:
-    assert all(hasattr(task_module, name) for name in task_module.__all__)
-
-
-def bare_decorator(function: Callable[..., Any]) -> Callable[..., Any]:
-    def wrapper(*args: Any) -> Any:
-        return function(*args)
-
-    return wrapper
-
-
-def test_what_a_decorator_made_is_refused_with_its_cause():
-    @bare_decorator
-    def body() -> None: ...
-
-    with pytest.raises(
-        InvalidTask, match=r"wrapper is defined inside a function.*functools\.wraps.*below the decorator"
-    ):
-        task(name="tests.decorated")(body).check_start((), {})
-
-
-def test_methods_are_refused_where_they_are_declared():
-    with pytest.raises(InvalidTask, match=r"Mailer\.send is a method, and a worker has no object"):
-
-        class Mailer:
-            @task
-            def send(self, to: str) -> str:
-                return to
-
-    with pytest.raises(InvalidTask, match="is a method"):
-
-        class Store:
-            @classmethod
-            @task
-            def open(cls) -> None: ...
-
-
-class Tools:
-    @staticmethod
-    @task
-    def double(number: int) -> int:
-        return 2 * number
-
-    def __init__(self, factor: int) -> None:
-        self.factor = factor
-
-    def times(self, number: int) -> int:
-        return self.factor * number
-
-
-times_three = task(name="tests.times_three")(Tools(3).times)
-
-
-def test_static_and_bound_methods_are_tasks():
-    assert Tools.double(2) == 4
-    assert Tools.double.name.endswith(":Tools.double")
-    assert registry[Tools.double.name] is Tools.double
-    times_three.check_start((2,), {})
-    assert times_three(2) == 6
-
-
 @task
 def asks_where_it_is() -> str:
     return current().id
@@ -583,20 +363,6 @@ def test_one_name_leads_to_one_task() -> None:
         task(name="aliases: two", aliases=["aliases: taken"])(_of_this_module)
     with pytest.raises(InvalidTask, match="run as aliases: one"):
         task(name="aliases: taken")(_of_this_module)
-
-
-def test_what_to_do_when_the_task_of_a_key_has_ended() -> None:
-    declared = task(name="aliases: keyed")(_of_this_module)
-    assert declared.options(key="k").launch.packed_key() == "k"
-    assert declared.options(key="k", on_ended="start").launch.packed_key() == ("k", "start")
-    assert declared.options(key="k", on_ended="start").options(priority=1).launch.packed_key() == (
-        "k",
-        "start",
-    )
-    with pytest.raises(InvalidOption, match="on_ended"):
-        declared.options(key="k", on_ended="again")  # type: ignore[arg-type]
-    with pytest.raises(InvalidOption, match="needs key"):
-        declared.options(on_ended="start")
 
 
 def _of_this_module() -> None:
