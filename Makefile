@@ -10,8 +10,8 @@ SHELL := /bin/bash
 VENV ?= .venv
 PYTHON ?=
 TESTS ?=
-# Test processes side by side; each test has folders of its own.
-JOBS ?= auto
+# Test processes side by side; each test has folders of its own. One more than processors, since tests wait now and then.
+JOBS ?= $(shell expr $$(nproc) + 1)
 PYTEST_ARGS ?=
 # Seconds that `make fuzz` goes on.
 FUZZ_SECONDS ?= 60

@@ -468,8 +468,12 @@ class TestPages:
 
     def test_ten_thousand(self, stage: Stage, watched: Watched):
         stage.rt.start_many(shop.later.options(delay=3600), range(10_000))
-        watched.page.goto(f"{watched.url}/tasks?q=task:*later&limit=10000")
-        assert watched.page.locator("tr[id^='t-']").count() == 10_000
+        address = "/tasks?q=task:*later&limit="
+        assert stage.get(f"{address}10000").text.count('<tr id="t-') == 10_000
+        # So many take the browser a quarter of a minute.
+        shown = 10_000 if THOROUGH else 1_500
+        watched.page.goto(f"{watched.url}{address}{shown}")
+        assert watched.page.locator("tr[id^='t-']").count() == shown
         assert "more than" in watched.page.inner_text(".count")
         assert watched.complaints == []
 
