@@ -90,6 +90,7 @@ if TYPE_CHECKING:
     from .actors.task.outcomes import TaskAttempts as TaskAttempts
     from .actors.task.outcomes import TaskStats as TaskStats
     from .actors.task.outcomes import Times as Times
+    from .actors.task.pool_info import PoolInfo as PoolInfo
     from .actors.task.retry import Retry as Retry
     from .actors.task.stack import StackFrame as StackFrame
     from .actors.task.stack import TaskStack as TaskStack
@@ -156,6 +157,7 @@ _NAMES: Final = {
     "actors.task.limit": "Limit Rate",
     "actors.task.limits_info": "LimitInfo",
     "actors.task.outcomes": "ErrorGroup ErrorGroups TaskAttempt TaskAttempts TaskStats Times",
+    "actors.task.pool_info": "PoolInfo",
     "actors.task.retry": "Retry",
     "actors.task.stack": "StackFrame TaskStack ThreadStack",
     "actors.task.step_info": "StepInfo",

@@ -6,7 +6,6 @@ supervisor's own view by one commit.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from itertools import chain, islice
@@ -22,7 +21,7 @@ from .actor_reader import ActorReader, letters_in
 from .bulk_reader import BulkReader
 from .event_reader import EventReader
 from .item_reader import ItemReader
-from .live_rows import keys_in, parsed
+from .live_rows import parsed
 from .query import Term, Value
 from .query_fit import ParameterNames
 from .schedule_reader import ScheduleReader
@@ -43,6 +42,7 @@ from .tables.schema import (
 from .tie_reader import TieReader
 from .totals_reader import TotalsReader
 from .tree_reader import TreeReader
+from .waiting_reader import WaitingReader
 
 T = TypeVar("T")
 
@@ -79,6 +79,7 @@ class Reader(
     TieReader,
     TotalsReader,
     TreeReader,
+    WaitingReader,
 ):
     """Read-only access to the store of a home. Thread-safe; opens the files at the first read.
 
@@ -317,12 +318,6 @@ class Reader(
         """How many rows the table has."""
         with self._read() as snapshot:
             return snapshot.count(table)
-
-    def waiting_at_limits(self) -> Counter[int]:
-        """How many tasks stand at the limits, by their `gate_sort`."""
-        with self._read() as snapshot:
-            sorts = Counter(key[1:8] for key in keys_in(snapshot, Lane.GATE))
-        return Counter({int.from_bytes(sort, "big") << 8: count for sort, count in sorts.items()})
 
     def unended(self, most: int = 100_000) -> tuple[int, int]:
         """How many tasks have not ended: queued and running ones, and idle actors.

@@ -16,11 +16,11 @@ from .stats_reader import check_upgraded, sound
 from .tables import removed_rows, schedule_rows
 from .tables.event_rows import EVENT, uid_of
 from .tables.schedule_rows import ScheduleRow
-from .tables.schema import Lane, Table, after_prefix
+from .tables.schema import READY, Lane, Table, after_prefix
 from .tables.step_rows import MARKS, PERIODS, Range, Step, all_sums, cover, first_key, unpack_marks
 
 #: Where ready tasks wait for a place on a worker.
-_READY: Final = (Lane.SYNC, Lane.ASYNC, Lane.ALONE, Lane.RUN, Lane.RUN_ASYNC, Lane.POOL)
+_READY: Final = (*READY, Lane.POOL)
 _HOURS: Final = len(PERIODS) - 1
 
 

@@ -29,6 +29,8 @@ EXTRAS = {
 #: Modules without a test module of their own, and where they are tested.
 UNTESTED = {
     "supervisor/tasks/unique_starts.py": "tests/supervisor/tasks/test_unique_tasks.py: every start there",
+    "storage/waiting_reader.py": "tests/supervisor/client/test_pooling.py: the numbers there are counted by it",
+    "supervisor/execution/pool_states.py": "tests/supervisor/client/test_pooling.py: every pool there has one",
     "storage/step_reader.py": "tests/scenarios/test_steps.py: what is shown there is read by it",
     "actors/task/step_info.py": "tests/scenarios/test_steps.py: the steps that are shown there",
     "storage/check_access.py": "tests/supervisor/client/test_access_calls.py: the check there",
@@ -61,6 +63,7 @@ UNTESTED = {
             "events",
             "health",
             "limits",
+            "pools",
             "schedules",
             "stats",
             "streams",

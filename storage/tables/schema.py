@@ -120,6 +120,8 @@ class Lane(IntEnum):
     NO_POOL = 13
 
 
+READY: Final = (Lane.SYNC, Lane.ASYNC, Lane.RUN, Lane.RUN_ASYNC, Lane.ALONE)
+"""The lanes in which tasks wait for a worker. Each pool has its own of them, in the lane POOL."""
 _STATES: Final[dict[int, State]] = {Lane.RUNNING: State.RUNNING, Lane.IDLE: State.IDLE}
 _LIVE: Final = struct.Struct(">BQ16s")
 _U64: Final = struct.Struct(">Q")
@@ -163,6 +165,14 @@ def pool_sort(pool: str, lane: Lane) -> int:
     """The sort in the lane POOL of the tasks that would stand in this lane without a pool; add their `ready_sort`."""
     text = f"{lane:d}\0{pool}".encode(errors="surrogatepass")
     return int.from_bytes(hashlib.blake2b(text, digest_size=7).digest(), "big") << 8
+
+
+def lane_rows(lane: Lane, pool: str | None = None) -> tuple[bytes, bytes]:
+    """Where the rows of a lane begin and end; with the name of a pool, those of its own."""
+    if pool is None:
+        return live_key(lane, 0, b""), live_key(lane + 1, 0, b"")
+    sort = pool_sort(pool, lane)
+    return live_key(Lane.POOL, sort, b""), live_key(Lane.POOL, sort + 256, b"")
 
 
 def due_sort(at: float) -> int:

@@ -28,6 +28,7 @@ COMMANDS: Final = {
     "streams": "commands.events",
     "schedules": "commands.schedules",
     "limits": "commands.limits",
+    "pools": "commands.pools",
     "token": "commands.tokens",
     "audit": "commands.tokens",
     "ps": "commands.tasks",

@@ -179,6 +179,7 @@ class AsyncRuntime:
     limits = _awaitable(Runtime.limits)
     limit_of = _awaitable(Runtime.limit_of)
     set_limit = _awaitable(Runtime.set_limit)
+    pools = _awaitable(Runtime.pools)
     schedule = _awaitable(Runtime.schedule)
     pause_schedule = _awaitable(Runtime.pause_schedule)
     resume_schedule = _awaitable(Runtime.resume_schedule)

@@ -40,6 +40,7 @@ from .gathering import Gathering
 from .granting import Granting, web_settings
 from .limiting import Limiting
 from .monitoring import Monitoring
+from .pooling import Pooling
 from .reading import Reading
 from .reconnecting import ReconnectingClient
 from .results import Results
@@ -79,6 +80,7 @@ class Runtime(
     Scheduling,
     Supervising,
     Limiting,
+    Pooling,
     Stacking,
     Bulking,
     Granting,

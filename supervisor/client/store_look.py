@@ -13,14 +13,16 @@ from ...actors import values
 from ...actors.access import AuditEntry
 from ...actors.errors import InvalidOption
 from ...actors.events.entry import WatchEntry
+from ...actors.ids import id_bytes
 from ...actors.state import State
-from ...actors.task.handles import IdLike, id_of
+from ...actors.task.handles import IdLike, TaskRecord, id_of
 from ...actors.task.outcomes import ErrorGroups, TaskStats
 from ...actors.trees.status import TreeStatus
 from ...storage.file.names import store_file
 from ...storage.query import FIELDS
 from ...storage.tables.start_rows import Start
 from ...storage.tables.step_rows import ENDS, RETRIED
+from ...storage.tie_reader import Ties
 from . import outcomes, searches
 from .outcomes import Sees
 from .pages import SearchPage
@@ -77,6 +79,12 @@ class StoreLook:
     def messages(self, id: IdLike, limit: int = 100) -> list[Any]:
         """The oldest messages in the task's mailbox that it has not acknowledged."""
         return [_value(packed) for packed in self._reader.messages(id_of(id), limit)]
+
+    def ties(self, record: TaskRecord) -> tuple[str | None, Ties]:
+        """The task that a task is linked to, and its other links and monitors."""
+        reader, id = self._reader, id_bytes(record.id)
+        stored = reader.record(id)
+        return record.origin_run if stored is not None and stored.linked else None, reader.ties(id)
 
     def items(self, id: IdLike, limit: int) -> list[WatchEntry]:
         """The first items that the task has published."""

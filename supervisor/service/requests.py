@@ -18,6 +18,7 @@ from ...storage.tables.schedule_rows import prune_schedules
 from ...storage.tables.unique_rows import prune_unique
 from ..execution.attempts import Attempts
 from ..execution.monitors import Monitors
+from ..execution.pool_states import PoolStates
 from ..execution.stacks import Stacks
 from ..execution.trees import Trees
 from ..execution.turns import Turns
@@ -184,6 +185,7 @@ class Service:
             Ask.BULK: self._bulk,
             Ask.LIMITS: self._limits,
             Ask.LIMIT: self._set_limit,
+            Ask.POOLS: self._pools,
             Ask.MONITOR: self._monitor,
             Ask.DEMONITOR: self._demonitor,
         }
@@ -545,6 +547,11 @@ class Service:
     def _set_limit(self, client: ClientLink, request: int, name: Any, numbers: Any) -> None:
         self._table.gate.set_numbers(name, numbers)
         self._once_on_disk(client, request)
+
+    # --- pools ---
+
+    def _pools(self, client: ClientLink, request: int) -> None:
+        client.answer(request, PoolStates(self._pool, self._table.queues, self._settings).all())
 
     # --- running the supervisor ---
 

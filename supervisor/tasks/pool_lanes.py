@@ -11,10 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from ...storage.tables.schema import Lane, live_key, pool_sort, ready_sort
+from ...storage.tables.schema import READY, Lane, lane_rows, pool_sort, ready_sort
 
-#: The lanes whose tasks may begin now; each pool has them all.
-READY: Final = (Lane.SYNC, Lane.ASYNC, Lane.RUN, Lane.RUN_ASYNC, Lane.ALONE)
 #: The lanes whose tasks cannot begin under this supervisor: their code is absent, or their pool.
 ABSENT: Final = frozenset((Lane.CODE, Lane.NO_POOL))
 
@@ -57,8 +55,8 @@ def pool_of(lane: AnyLane) -> str | None:
 def rows_of(lane: AnyLane) -> tuple[bytes, bytes]:
     """Where the rows of a lane begin and end."""
     if isinstance(lane, PoolLane):
-        return live_key(Lane.POOL, lane.sort, b""), live_key(Lane.POOL, lane.sort + 256, b"")
-    return live_key(lane, 0, b""), live_key(lane + 1, 0, b"")
+        return lane_rows(lane.lane, lane.pool)
+    return lane_rows(lane)
 
 
 def rows_between(lanes: list[PoolLane]) -> list[tuple[bytes, bytes]]:

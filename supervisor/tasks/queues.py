@@ -10,13 +10,13 @@ from itertools import islice
 from typing import Final
 
 from ...actors.errors import StoreCorrupt
-from ...storage.tables.schema import Lane, Table, code_sort, due_of, live_id, live_key
+from ...storage.tables.schema import READY, Lane, Table, code_sort, due_of, live_id, live_key
 from .catalog import TaskCatalog
 from .commit_loop import CommitLoop
 from .gate import Gate
 from .live_actor import LiveActor
 from .live_task import LiveTask
-from .pool_lanes import ABSENT, READY, AnyLane, PoolLane, lanes_of, rows_between, rows_of
+from .pool_lanes import ABSENT, AnyLane, PoolLane, lanes_of, rows_between, rows_of
 from .ready_queue import ReadyQueue
 from .turn_queue import TurnQueue
 

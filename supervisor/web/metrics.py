@@ -19,6 +19,7 @@ from starlette.responses import Response
 from ...actors.errors import UnderstudyError
 from ...actors.state import TERMINAL
 from ...actors.task.limits_info import LimitInfo
+from ...actors.task.pool_info import PoolInfo
 from ...storage.reader import Reader
 from ...storage.search import Counts
 from ...storage.tables.histogram import Counted, middle
@@ -36,6 +37,9 @@ MOST_NAMES: Final = 200
 """Names of one label, the first ones of the alphabet; what the others have is added up as OTHER."""
 
 OTHER: Final = "other"
+
+NO_POOL: Final = "-"
+"""The label of the workers of tasks without a pool. No pool has this name."""
 
 LATE: Final = 10.0
 """Seconds after which a schedule whose time has come is late."""
@@ -88,6 +92,12 @@ METRICS: Final[dict[str, Kind]] = {
     ),
     "understudy_limit_used": Kind("gauge", ("limit",), "Places of a limit that are used, of all its keys."),
     "understudy_limit_waiting": Kind("gauge", ("limit",), "Ready tasks that wait at a limit."),
+    "understudy_pool_processes": Kind("gauge", ("pool",), "Worker processes of a pool."),
+    "understudy_pool_slots": Kind("gauge", ("pool",), "Slots for sync tasks in a pool's workers."),
+    "understudy_pool_used": Kind("gauge", ("pool",), "Slots of a pool in which a task is at work."),
+    "understudy_pool_queued": Kind(
+        "gauge", ("pool",), "Ready tasks that wait for a worker of a pool; at most 100,000 are counted."
+    ),
     "understudy_http_requests": Kind(
         "counter", ("method", "status"), "Requests that the web process has answered since its start."
     ),
@@ -121,12 +131,15 @@ class Answers:
 
     workers: list[dict[str, Any]] = field(default_factory=list)
     limits: list[LimitInfo] = field(default_factory=list)
+    pools: list[PoolInfo] = field(default_factory=list)
 
 
 async def _asked(context: WebContext) -> Answers | None:
     try:
-        tree = await context.runtime.tree(timeout=PATIENCE)
-        return Answers(tree["workers"], await context.runtime.limits(timeout=PATIENCE))
+        runtime = context.runtime
+        tree = await runtime.tree(timeout=PATIENCE)
+        limits = await runtime.limits(timeout=PATIENCE)
+        return Answers(tree["workers"], limits, await runtime.pools(timeout=PATIENCE))
     except (UnderstudyError, TimeoutError):
         return None
 
@@ -222,6 +235,11 @@ class Meter:
             waiting[info.name] += info.waiting
         yield _family("understudy_limit_used", _summed(used))
         yield _family("understudy_limit_waiting", _summed(waiting))
+        for number in ("processes", "slots", "used", "queued"):
+            numbers: dict[tuple[str, ...], float] = {
+                (info.name or NO_POOL,): getattr(info, number) for info in self._supervisor.pools
+            }
+            yield _family(f"understudy_pool_{number}", numbers)
 
     def _http(self) -> Iterator[Metric]:
         traffic = self._traffic

@@ -132,6 +132,11 @@ class Ask(IntEnum):
     """
     LIMIT = 71
     """[op, request, name, {"concurrency": …, "rate": …}]: set these numbers of a limit; with none, those declared."""
+    POOLS = 88
+    """[op, request] → [(name or None, workers, processes, slots, used, tasks, unseen, shown waiting), …]:
+
+    what the workers of each pool do.
+    """
 
 
 class Answer(IntEnum):

@@ -254,6 +254,12 @@ class TestNouns:
         assert it.get("/api/limits").json()["limits"] == listed
         assert it.request("PATCH", "/api/limits/none", json={"rate": "1/s"}).status_code == 400
 
+    def test_pools(self, it: Web):
+        listed = it.get("/api/pools").json()["pools"]
+        assert [each["name"] for each in listed] == [None]
+        assert listed[0].keys() == shown(it, "pools")[0].keys()
+        assert it.get("/api/pools", it.rt.add_token("one", tasks=["x:*"])).status_code == 403
+
     def test_bulk_touches_what_the_dry_run_has_found(self, it: Web):
         made = [it.rt.start(Task.named("call_tasks:nap").options(delay=600), 1.0) for _ in range(3)]
         wanted = {"do": "cancel", "query": "task:nap"}

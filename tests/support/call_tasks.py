@@ -37,6 +37,11 @@ def nap(seconds: float) -> str:
     return "slept" if sleep(seconds) else "woken"
 
 
+@task(concurrency=1, grace=0.2)
+def held(seconds: float) -> None:
+    sleep(seconds)
+
+
 @task
 def remember(value: object) -> object:
     before = restore()

@@ -90,6 +90,12 @@ def render_killing(folder: str) -> int:
     return os.getpid()
 
 
+@task(pool="gpu", grace=0.1)
+def render_blocks(seconds: float) -> None:
+    """Take a slot, and do not wait."""
+    time.sleep(seconds)
+
+
 @task(pool="gpu")
 def render_waits() -> list[Any]:
     receive()

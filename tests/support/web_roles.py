@@ -60,6 +60,7 @@ ROLES: dict[str, str | None] = {
     "POST /api/trees/{path:path}/restart": "admin*",
     "POST /api/trees/{path:path}/stop": "admin*",
     "GET /api/limits": "read*",
+    "GET /api/pools": "read*",
     "PATCH /api/limits/{name:path}": "admin*",
     "DELETE /api/limits/{name:path}": "admin*",
     "POST /api/bulk/dry-run": "run*",

@@ -70,6 +70,9 @@ def launch_options(command: Callable[..., Any]) -> Callable[..., Any]:
             ),
             click.option("--stream", metavar="ID", help="Put the task into the same stream as this task."),
             metadata_option("Keep this with the task, for `ps --meta`; may be given several times."),
+            click.option(
+                "--limit-key", metavar="TEXT", help="The key of the task's limit, in place of its arguments."
+            ),
             click.option("--pool", metavar="NAME", help="Run the task on the workers of this pool."),
             click.option("--isolate", is_flag=True, help="Run the task in a worker process of its own."),
         )

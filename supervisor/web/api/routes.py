@@ -20,6 +20,7 @@ from . import (
     events,
     health,
     limits,
+    pools,
     schedules,
     stats,
     streams,
@@ -43,6 +44,7 @@ NOUNS: Final = (
     system.router,
     trees.router,
     limits.router,
+    pools.router,
     bulk.router,
     access.router,
 )

@@ -22,8 +22,11 @@ from .models import Body, answer
 MOST_MESSAGES: Final = 1_000
 """Messages of one request."""
 
-#: The options of a task that a start may change.
-_CHANGES: Final = ("timeout", "retry", "priority", "isolate", "on_conflict")
+#: The options of a task that a start may change. For those of the second row null means something.
+_CHANGES: Final = ("retry", "priority", "grace", "isolate", "capture_output", "unique", "on_conflict")
+_CHANGES_OR_NULL: Final = ("timeout", "keep", "memory_limit", "pool", "unique_by")
+#: What else a start may say.
+_LAUNCHES: Final = ("delay", "stream_id", "metadata", "limit_key", "unique_key")
 
 STARTED: Final = answer(
     "Started",
@@ -54,10 +57,30 @@ class Start(Body):
     )
     timeout: float | None = Field(default=None, description="Seconds of an attempt; null for no limit.")
     retry: int | None = Field(default=None, ge=0, description="How often it is retried, 1 s apart.")
+    grace: float | None = Field(default=None, description="Seconds between the signal to stop and the kill.")
+    keep: float | None = Field(
+        default=None, description="Seconds for which the ended task is kept; null for ever."
+    )
     priority: int | None = Field(default=None, ge=-100, le=100)
-    isolate: bool | None = None
+    isolate: bool | None = Field(default=None, description="Whether it runs in a worker of its own.")
+    memory_limit: int | None = Field(
+        default=None, description="Bytes of memory that its worker may use; null for any number."
+    )
+    capture_output: bool | None = Field(default=None, description="Whether all its output goes to its log.")
+    pool: str | None = Field(
+        default=None, description="The pool whose workers run it; null for those without a pool."
+    )
     stream_id: str | None = Field(default=None, max_length=40, description="The stream that it is put into.")
     metadata: dict[str, str] | None = None
+    limit_key: str | None = Field(
+        default=None, description="The key of its limit, in place of its arguments."
+    )
+    unique: bool | float | None = Field(
+        default=None, description="Whether it is unique while it has not ended, or for so many seconds."
+    )
+    unique_by: list[str] | None = Field(
+        default=None, description="The parameters that make the key of a unique task; null for all of them."
+    )
     unique_key: str | None = Field(
         default=None, description="The key of a unique task, in place of its arguments."
     )
@@ -98,10 +121,10 @@ async def start(call: Run, body: Start, key: Key = None) -> Response:
     call.check(body.task)
     options: dict[str, Any] = {
         name: getattr(body, name)
-        for name in _CHANGES
-        if name in body.model_fields_set and (name == "timeout" or getattr(body, name) is not None)
+        for name in (*_CHANGES, *_CHANGES_OR_NULL)
+        if name in body.model_fields_set and (name in _CHANGES_OR_NULL or getattr(body, name) is not None)
     }
-    for name in ("delay", "stream_id", "metadata", "unique_key"):
+    for name in _LAUNCHES:
         if getattr(body, name) is not None:
             options[name] = getattr(body, name)
     if body.at is not None:

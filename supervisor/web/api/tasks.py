@@ -10,7 +10,6 @@ from fastapi import Query
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from ....actors.ids import id_bytes
 from ....actors.state import State
 from ....actors.task.handles import TaskRecord
 from ....actors.task.outcomes import TaskAttempt
@@ -115,9 +114,7 @@ def show(call: Read, id: Id) -> Response:
 
 
 def _ties(call: Call, record: TaskRecord) -> dict[str, Any]:
-    reader, key = call.context.reader, id_bytes(record.id)
-    stored, found = reader.record(key), reader.ties(key)
-    linked_to = record.origin_run if stored is not None and stored.linked else None
+    linked_to, found = call.look.ties(record)
     return documents.ties(linked_to, found.children, found.monitors, found.watchers)
 
 

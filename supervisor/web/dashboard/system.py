@@ -1,4 +1,4 @@
-"""The processes: supervisor, workers, actors in memory, containers, and the size of the store."""
+"""The processes: supervisor, workers and their pools, actors in memory, containers, and the size of the store."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any, Final
 
 import psutil
 
+from ....actors.errors import UnderstudyError
 from ....actors.state import State
-from .page import Asked, Page, tree_of
+from .page import ANSWER, Asked, Page, tree_of
 
 CONTAINERS: Final = 50
 ACTORS: Final = 100
@@ -75,6 +76,10 @@ def page(asked: Asked) -> Page:
         if record.waits_for == "container" or "box" in record.task.casefold()
     ]
     counts = runtime.counts()
+    pools: list[Any] = []
+    if tree is not None:
+        with suppress(UnderstudyError, TimeoutError):
+            pools = runtime.pools(timeout=ANSWER)
     return Page(
         "system.html",
         "System",
@@ -82,6 +87,7 @@ def page(asked: Asked) -> Page:
             "tree": tree,
             "why": why,
             "usage": usage_of(tree),
+            "pools": pools,
             "actors": actors,
             "actor_count": sum(each.get(State.IDLE, 0) for each in counts.values()),
             "boxes": boxes,

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ....actors.errors import InvalidOption, StoreError, UnderstudyError
+from ....actors.ids import id_text
 from ....actors.state import State
 from ....actors.task.declaration import Task
 from ....actors.task.handles import TaskRecord
+from ....storage.tie_reader import Ties
 from ...text import value_json
 from .page import ACT, Asked, Done, Page
 
@@ -21,6 +23,7 @@ ITEMS: Final = 200
 MESSAGES: Final = 50
 CHILDREN: Final = 100
 STEPS: Final = 100
+TIES: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,7 @@ def page(asked: Asked) -> Page:
     lines, all_lines = _lines(asked, record)
     items = _or_none(lambda: look.items(record.id, ITEMS)) or []
     args, kwargs = _or_none(record.arguments.value) or ([], {})
+    linked_to, ties = look.ties(record)
     return Page(
         "task.html",
         f"{record.task.rpartition(':')[2]}",
@@ -66,6 +70,7 @@ def page(asked: Asked) -> Page:
             "checkpoint": _or_none(lambda: look.checkpoint(record.id)) if record.checkpoint_time else None,
             "steps": (_or_none(lambda: runtime.steps(record.id, limit=STEPS)) or []) if record.steps else [],
             "dead_letters": (_or_none(lambda: runtime.dead_letters(record.id)) or []) if record.actor else [],
+            "ties": _ties(linked_to, ties),
             "options": record.options,
             "now": now,
         },
@@ -96,6 +101,17 @@ def _or_none(read: Any) -> Any:
         return read()
     except (UnderstudyError, StoreError):
         return None
+
+
+def _ties(linked_to: str | None, ties: Ties) -> list[tuple[str, list[str], int]]:
+    """The links and monitors of a task: what they are called, the first ids, and how many there are."""
+    found = [
+        ("Linked to", [] if linked_to is None else [linked_to]),
+        ("Linked", list(map(id_text, ties.children))),
+        ("Monitors", list(map(id_text, ties.monitors))),
+        ("Monitored by", list(map(id_text, ties.watchers))),
+    ]
+    return [(label, ids[:TIES], len(ids)) for label, ids in found if ids]
 
 
 def _editable(value: Any) -> str:

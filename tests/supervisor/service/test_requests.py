@@ -125,6 +125,7 @@ GOOD: dict[Ask, list[Any]] = {
     Ask.BULK: [new_id(), "open", "cancel", "state:failed", "a test", False],
     Ask.LIMITS: [],
     Ask.LIMIT: ["understudy.containers", {"concurrency": 3}],
+    Ask.POOLS: [],
     Ask.MONITOR: [b"i" * 16, b"j" * 16],
     Ask.DEMONITOR: [b"i" * 16, b"j" * 16],
 }

@@ -5,9 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from understudy.storage.tables.schema import ID_BYTES, MAX_PRIORITY, Lane, live_key, ready_sort
+from understudy.storage.tables.schema import ID_BYTES, MAX_PRIORITY, READY, Lane, live_key, ready_sort
 from understudy.supervisor.tasks.pool_lanes import (
-    READY,
     PoolLane,
     lane_in,
     lanes_of,

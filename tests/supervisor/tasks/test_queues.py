@@ -12,8 +12,7 @@ import pytest
 from room import consistent, declared, lanes, room, small_windows
 from understudy.actors.ids import new_id
 from understudy.actors.state import State
-from understudy.storage.tables.schema import Lane, Table, live_id, live_key
-from understudy.supervisor.tasks.queues import READY
+from understudy.storage.tables.schema import READY, Lane, Table, live_id, live_key
 
 
 def test_fifty_thousand_queued_tasks_stay_on_disk_and_run_in_order(home: Path):

@@ -88,6 +88,9 @@ def test_what_is_served(home: Path):
         assert value(it, "understudy_tree_restarts_total", tree="shop") == 1
         assert value(it, "understudy_up") == 1
         assert (value(it, "understudy_workers") or 0) >= 1
+        assert (value(it, "understudy_pool_processes", pool="-") or 0) >= 1
+        assert (value(it, "understudy_pool_slots", pool="-") or 0) >= 8
+        assert value(it, "understudy_pool_queued", pool="-") == 0
         assert (value(it, "understudy_commits_total") or 0) > 1
         assert (value(it, "understudy_http_requests_total", method="GET", status="200") or 0) > 3
         assert waiting.id not in it.get("/metrics").text
@@ -137,6 +140,7 @@ def test_without_a_supervisor_its_own_numbers_are_left_out(home: Path):
             served = families(it)
             assert served["understudy_up"].samples[0].value == 0
             assert "understudy_workers" not in served
+            assert "understudy_pool_used" not in served
             assert "understudy_tasks_ended" in served
         finally:
             os.kill(pid, signal.SIGCONT)

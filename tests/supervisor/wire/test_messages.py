@@ -28,6 +28,7 @@ SENDERS = {
         "client/letter_wait.py",
         "client/limiting.py",
         "client/monitoring.py",
+        "client/pooling.py",
         "client/results.py",
         "client/runtime.py",
         "client/schedule_calls.py",

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 import call_tasks as tasks
+from understudy import Retry
 from waiting import until
 from web_client import Web, web
 
@@ -41,6 +42,44 @@ class TestActions:
     def test_options_that_are_not_given_are_those_of_the_task(self, it: Web):
         assert it.rt.status(start(it, "too_slow").json()["id"]).options == {}
         assert it.rt.status(start(it, "too_slow", timeout=None).json()["id"]).options == {"timeout": None}
+
+    def test_every_option_of_a_start(self, it: Web):
+        options: dict[str, Any] = {
+            "retry": 2, "priority": -3, "grace": 5.0, "isolate": True, "capture_output": True, "unique": 60.0,
+            "unique_by": ["a"], "on_conflict": "raise", "timeout": None, "keep": None, "memory_limit": 1 << 30,
+            "pool": None,
+        }  # fmt: skip
+        answer = start(it, "add", 1, delay=600.0, **options)
+        assert answer.status_code == 201, answer.text
+        record = it.rt.status(answer.json()["id"])
+        assert Retry.unpack(record.options.pop("retry")).attempts == options.pop("retry")
+        assert record.options == {**options, "unique_by": ("a",)}
+        again = start(it, "add", 1, delay=600.0, **options)
+        assert (again.status_code, again.json()["error"], again.json()["data"]["id"]) == (
+            409,
+            "NotUnique",
+            record.id,
+        )
+        assert start(it, "add", 1, unique=True, unique_key="k", delay=600.0).json()["existing"] is False
+        assert start(it, "add", 2, unique=True, unique_key="k", delay=600.0).json()["existing"] is True
+
+    def test_the_key_of_a_limit(self, it: Web):
+        made = [start(it, "held", 20.0, limit_key=key).json()["id"] for key in ("a", "a", "b")]
+        until(lambda: [it.rt.status(id).state for id in made] == ["running", "queued", "running"], 20)
+        assert {(each.key, each.used) for each in it.rt.limits() if each.name.endswith(":held")} == {
+            ("a", 1),
+            ("b", 1),
+        }
+        for id in made:
+            it.post(f"/api/tasks/{id}/cancel")
+        refused = start(it, "add", 1, limit_key="a")
+        assert (refused.status_code, refused.json()["error"]) == (400, "InvalidOption")
+
+    def test_a_pool_that_is_not_there(self, it: Web):
+        refused = start(it, "add", 1, pool="gpu")
+        assert (refused.status_code, refused.json()["error"]) == (503, "UnknownPool")
+        assert refused.json()["data"] == {"pool": "gpu", "pools": []}
+        assert start(it, "add", 1, pool="-").status_code == 400
 
     def test_a_start_later(self, it: Web):
         at = "2030-01-31T08:00:00+00:00"
@@ -72,6 +111,10 @@ class TestActions:
             ({"task": "call_tasks:add", "priority": 101}, 422, "priority"),
             ({"task": "call_tasks:add", "args": [1], "timeout": -1.0}, 400, "timeout"),
             ({"task": "call_tasks:add", "args": [1], "at": "soon"}, 400, "at: "),
+            ({"task": "call_tasks:add", "args": [1], "grace": None, "unique": "always"}, 422, "unique"),
+            ({"task": "call_tasks:add", "args": [1], "unique": -1.0}, 400, "unique"),
+            ({"task": "call_tasks:add", "args": [1], "unique_key": "k"}, 400, "unique"),
+            ({"task": "call_tasks:add", "args": [1], "memory_limit": 1}, 400, "memory_limit"),
             ({"task": "call_tasks:add", "args": [1], "stream_id": "x"}, 400, "x"),
             ({"task": "call_tasks:add", "arg": [1]}, 422, "body.arg"),
             ([], 422, "body"),
