@@ -70,6 +70,6 @@ def test_every_frame_says_what_it_holds(kind: type[IntEnum]):
 
 def test_other_operations_are_another_version():
     """The last number of each kind, by version. The row of a version that is not released yet may grow."""
-    last = {2: (71, 6, 13, 27)}
+    last = {2: (88, 6, 13, 27)}
     ours = tuple(max(kind) for kind in SENDERS)
     assert last[VERSION] == ours, "raise VERSION if it was released; else change its row"
