@@ -70,7 +70,8 @@ class WatchEntry(NamedTuple):
             plain["snapshot"] = self.snapshot.as_dict()
         elif self.kind in ("attempt", "end"):
             plain["state"] = self.name
-            plain["error"] = None if self.error is None else [self.error.type, self.error.message]
+            error = self.error
+            plain["error"] = None if error is None else {"type": error.type, "message": error.message}
         return plain
 
 

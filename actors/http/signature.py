@@ -39,7 +39,7 @@ def refusal(
         return f"the header {verifier.header} holds no signature of this kind"
     matches = False
     for secret in secrets:
-        digest = hmac.new(_key(verifier, secret), message, hashlib.sha256).digest()
+        digest = hmac.new(key_of(verifier, secret), message, hashlib.sha256).digest()
         made = b64encode(digest) if verifier.encoding == "base64" else digest.hex().encode()
         for signature in signatures:
             # Without a break: the time does not tell which of them matches.
@@ -47,7 +47,8 @@ def refusal(
     return None if matches else "the signature does not match"
 
 
-def _key(verifier: Verifier, secret: bytes) -> bytes:
+def key_of(verifier: Verifier, secret: bytes) -> bytes:
+    """The key that a secret stands for. ValueError if the scheme does not write keys so."""
     if verifier.scheme != "standard_webhooks":
         return secret
     try:

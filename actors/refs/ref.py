@@ -20,12 +20,12 @@ from typing import (
 import pykka.messages
 
 from .. import values
-from ..errors import ActorDeadError, InvalidOption, TaskNotFound, UnknownTask
+from ..errors import ActorDeadError, TaskNotFound, UnknownTask
 from ..ids import id_text, new_id
 from ..shapes import Shape, lift
 from ..task.current_actor import running
 from ..task.declaration import declared_as
-from ..task.launch import KEY_LIMIT
+from ..task.launch import checked_key
 from ..timeouts import check_timeout
 from .actor_options import REPLY_KEEP_DEFAULT, ActorOptions
 from .futures import ActorFuture, Answer, check_may_block
@@ -137,7 +137,7 @@ class ActorRef(Generic[A_co]):
         gives others.
         """
         if key is not None:
-            _check_key(key)
+            checked_key(key)
         copy: ActorRef[A_co] = ActorRef(self._id, self._task, self._name, self._port_or_none)
         copy._key = self._key if key is None else key
         seconds = check_timeout(timeout)
@@ -451,15 +451,6 @@ def _read_as(shape: Shape, reply: bytes) -> Any:
 
 def _nothing(_: object) -> None:
     """What the answer to a `tell` says."""
-
-
-def _check_key(key: object) -> None:
-    try:
-        valid = isinstance(key, str) and 0 < len(key.encode()) <= KEY_LIMIT
-    except UnicodeEncodeError:
-        valid = False
-    if not valid:
-        raise InvalidOption(f"key must be text of 1 to {KEY_LIMIT:,} bytes: {key!r:.80}")
 
 
 def _fields(ref: ActorRef[Any]) -> tuple[bytes, str, str | None]:

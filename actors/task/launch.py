@@ -99,8 +99,8 @@ def checked_launch(
     check_choice("on_ended", on_ended, ("return", "start"))
     if on_ended != "return" and key is None:
         raise InvalidOption("on_ended needs key=: it says what to do if the task of the key has ended")
-    if key is not None and not (isinstance(key, str) and 0 < utf8_length(key) <= KEY_LIMIT):
-        raise InvalidOption(f"key must be text of 1 to {KEY_LIMIT:,} bytes: {key!r:.80}")
+    if key is not None:
+        checked_key(key)
     if delay is not None and at is not None:
         raise InvalidOption("give delay= or at=, not both")
     if delay is not None and not (is_number(delay) and 0 <= delay <= DELAY_LIMIT):
@@ -122,6 +122,13 @@ def checked_launch(
         checked_unique_key(unique_key),
         link,
     )
+
+
+def checked_key(key: object) -> str:
+    """The idempotency key; InvalidOption if it is none."""
+    if isinstance(key, str) and 0 < utf8_length(key) <= KEY_LIMIT:
+        return key
+    raise InvalidOption(f"key must be text of 1 to {KEY_LIMIT:,} bytes: {key!r:.80}")
 
 
 def utf8_length(text: str) -> int:

@@ -75,10 +75,12 @@ class Tracer(Protocol):
 class _Tracing:
     """Holds the tracer. Modules keep a reference to this object, so that it can be set at any time."""
 
-    __slots__ = ("tracer",)
+    __slots__ = ("hands_on", "tracer")
 
     def __init__(self) -> None:
         self.tracer: Tracer | None = None
+        #: Whether the contexts are those of callers elsewhere: they are kept also where nothing is traced.
+        self.hands_on = False
 
 
 tracing: Final = _Tracing()

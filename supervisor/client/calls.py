@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sized
+from collections.abc import Iterable, Sequence, Sized
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -12,6 +12,7 @@ from ...actors.errors import InvalidOption, SupervisorLost, TaskNotFound, Unenco
 from ...actors.ids import id_bytes, id_text
 from ...actors.state import State
 from ...actors.task.handles import IdLike, TaskInfo, TaskRecord, id_of
+from ...actors.task.launch import checked_key
 from ...storage.reader import Reader
 from ...storage.tables.record import Record
 from ..settings import BATCH_BYTES, BATCH_LIMIT
@@ -168,13 +169,23 @@ class Calls:
 
     # --- messages ---
 
-    def send(self, deadline: Deadline, id: IdLike, message: Any) -> Steps[None]:
+    def send(self, deadline: Deadline, id: IdLike, message: Any, key: str | None = None) -> Steps[None]:
         """See `Runtime.send`."""
-        key = id_of(id)
+        if key is not None:
+            yield from self.send_once(deadline, id, [message], key)
+            return
+        to = id_of(id)
         connection = yield from self._client.connected(deadline)
-        row = key, values.pack(message, "message", connection.value_limit)
+        row = to, values.pack(message, "message", connection.value_limit)
         reply = yield from self._client.request(deadline, Ask.SEND, [row])
         yield from self._client.answer(reply)
+
+    def send_once(self, deadline: Deadline, id: IdLike, messages: Sequence[Any], key: str) -> Steps[None]:
+        """Send messages to one task under a key: all in one commit, and none that were sent under it before."""
+        to, key = id_of(id), checked_key(key)
+        limit = (yield from self._client.connected(deadline)).value_limit
+        rows = [(to, _pack_message(number, message, limit)) for number, message in enumerate(messages)]
+        yield from self._client.ask(deadline, Ask.SEND, rows, key)
 
     def send_many(self, deadline: Deadline, messages: Iterable[tuple[IdLike, Any]]) -> Steps[None]:
         """See `Runtime.send_many`."""

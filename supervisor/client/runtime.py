@@ -15,6 +15,7 @@ from typing import Any, Final, Literal, ParamSpec, Self, TypeVar, overload
 
 from ...actors import values
 from ...actors.checks import check_flag
+from ...actors.errors import InvalidOption
 from ...actors.ids import id_bytes
 from ...actors.refs.actor import Actor
 from ...actors.refs.port import PostKind, Turn, turn_here
@@ -94,8 +95,8 @@ class Runtime(
     that is needed: reading and the results of ended tasks need no supervisor.
 
     Waiting, starting, closing and cancelling survive a restart of the supervisor, because they are asked again.
-    A `send` raises SupervisorLost if the supervisor goes away meanwhile, because asking again might deliver the
-    message twice.
+    A `send` without a key raises SupervisorLost if the supervisor goes away meanwhile, because asking again might
+    deliver the message twice.
 
     `timeout=` is the time in seconds that a call may take. Then it raises TimeoutError if the supervisor is there, and
     ConnectTimeout, a NotRunning, if it is not. A call without `timeout=` waits up to 10 s for a supervisor, and
@@ -277,18 +278,26 @@ class Runtime(
 
     # --- messages ---
 
-    def send(self, id: IdLike, message: Any, *, timeout: float | None = None) -> None:
+    def send(self, id: IdLike, message: Any, *, key: str | None = None, timeout: float | None = None) -> None:
         """Put a message into a task's mailbox; returns once it is on disk.
 
-        In a method of an actor it returns at once: the message leaves with the commit of what the method does.
+        With a `key` it may be sent again: a task that had a message under this key within a day gets no other one. So
+        such a call survives a restart of the supervisor.
+
+        In a method of an actor it returns at once: the message leaves with the commit of what the method does, which
+        happens once, so there it takes no key.
         Raises TaskNotFound, MailboxClosed, MailboxFull, UnencodableValue, ValueTooLarge, SupervisorLost.
         """
         turn = self._turn()
         if turn is not None:
+            if key is not None:
+                raise InvalidOption(
+                    "in a method of an actor a message is sent once in any case: leave key out"
+                )
             turn.post(id_of(id), values.pack(message, "message"), PostKind.MESSAGE)
             return None
         deadline = self._deadline(timeout)
-        return self._do(self._calls.send(deadline, id, message), deadline)
+        return self._do(self._calls.send(deadline, id, message, key), deadline)
 
     def send_many(self, messages: Iterable[tuple[IdLike, Any]], *, timeout: float | None = None) -> None:
         """Put (id, message) pairs into mailboxes in this order; one commit for each 10,000 messages or 8 MiB."""

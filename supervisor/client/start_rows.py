@@ -60,7 +60,7 @@ class StartRows:
         """
         declared = _task_of(task)
         make_row, connection, here = yield from self._rows_of(declared, deadline)
-        if connection.traces:
+        if connection.traces or tracer.tracing.hands_on:
             make_row = _traced(make_row, declared.name)
         if declared.launch.delay is None:
             self._last = task, connection, here, make_row

@@ -12,6 +12,7 @@ import logging
 import os
 import socket
 from contextlib import suppress
+from functools import partial
 from typing import Any, NoReturn
 
 import msgpack
@@ -60,13 +61,12 @@ def _serve(owner: socket.socket) -> int:
 async def _run(owner: socket.socket, config: dict[str, Any]) -> int:
     try:
         wanted = WebSettings.of(config.get("web", {}))
-        web = WebSockets(wanted, []) if wanted.asked else None
         supervisor = Supervisor(
             Home(config["home"]),
             AppSpec.unpack(config["app"]),
             Settings.of(config["settings"]),
             embedded=True,
-            web=web,
+            open_web=partial(WebSockets, wanted, []) if wanted.asked else None,
         )
         owner.setblocking(False)
         await supervisor.run(lambda: _ready(owner, supervisor))

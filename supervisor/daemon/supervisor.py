@@ -21,8 +21,8 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import Any, Final
 
@@ -69,14 +69,15 @@ class Supervisor:
         settings: Settings,
         *,
         embedded: bool = False,
-        web: WebSockets | None = None,
+        open_web: Callable[[], WebSockets] | None = None,
     ) -> None:
-        """`web`: where the web process listens; None for none. They are closed at the end."""
+        """`open_web` opens the sockets of the web process; None for none. They are closed at the end."""
         self._home = home
         self._spec = spec
         self._settings = settings
         self._embedded = embedded
-        self._web_sockets = web
+        self._open_web = open_web
+        self._web_sockets: WebSockets | None = None
         self._web: WebChild | None = None
         #: The first token of the home, if it was made now.
         self.first_token: str | None = None
@@ -88,11 +89,12 @@ class Supervisor:
         self._stop_now = asyncio.Event()
 
     async def run(self, on_ready: Callable[[], None] = lambda: None) -> None:
-        """Boot, serve until stopped, and stop. Raises HomeError, HomeInUse, StoreError, AppFailed."""
+        """Boot, serve until stopped, and stop. Raises HomeError, HomeInUse, AddressUnusable, StoreError, AppFailed."""
         arm(Process.SUPERVISOR)
         self._handle_signals()
         self._home.create(self._settings.group)
-        with self._home.lock() as lock:
+        # The lock comes first: a second supervisor says that the home is in use, and not that its address is.
+        with self._home.lock() as lock, self._opened_web():
             self._boot(lock)
             try:
                 self._watch = HomeWatch(
@@ -113,6 +115,16 @@ class Supervisor:
             raise self._failure
 
     # --- boot ---
+
+    @contextmanager
+    def _opened_web(self) -> Iterator[None]:
+        if self._open_web is not None:
+            self._web_sockets = self._open_web()
+        try:
+            yield
+        finally:
+            if self._web_sockets is not None:
+                self._web_sockets.close()
 
     def _boot(self, lock: HomeLock) -> None:
         self._loop = asyncio.get_running_loop()

@@ -11,6 +11,7 @@ from typing import Any
 
 from ...actors.errors import AppFailed, InvalidOption, NotRunning, UnderstudyError, UnknownTask
 from ...actors.ids import id_text
+from ...actors.task.launch import checked_key
 from ...actors.task.trigger import TASK
 from ...storage.tables.event_rows import prune_events
 from ...storage.tables.prune import prune, prune_replies
@@ -359,7 +360,7 @@ class Service:
 
     # --- messages and ends ---
 
-    def _send(self, client: ClientLink, request: int, messages: Any) -> None:
+    def _send(self, client: ClientLink, request: int, messages: Any, key: Any = None) -> None:
         self._refuse_new_work()
         if messages:
             # By columns: many messages are for the same few tasks, and equal ids are checked once.
@@ -367,7 +368,11 @@ class Service:
             for id in set(ids):
                 checked_id(id)
             self._admission.check_values(values, "a message")
-            self._mailboxes.send(messages)
+            if key is None:
+                self._mailboxes.send(messages)
+            else:
+                (id,) = set(ids)
+                self._mailboxes.send_once(id, values, checked_key(key))
         self._once_on_disk(client, request)
 
     def _close(self, client: ClientLink, request: int, id: Any) -> None:

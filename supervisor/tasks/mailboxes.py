@@ -14,6 +14,8 @@ from typing import Final
 
 from ...actors.errors import MailboxClosed, MailboxFull
 from ...actors.ids import id_text
+from ...actors.refs.letter import keyed_id
+from ...storage.tables.actor_rows import reply_key, reply_rows
 from ...storage.tables.schema import MAIL_KEY_BYTES, Table, after_prefix, mail_keys, mail_seq
 from ..settings import MIB, Settings
 from .commit_loop import CommitLoop
@@ -23,6 +25,8 @@ from .task_table import TaskTable
 #: Messages, and bytes of them, that a worker is given ahead of what its task has taken.
 AHEAD_MESSAGES: Final = 8192
 AHEAD_BYTES: Final = 4 * MIB
+#: Seconds for which a message with a key is not sent again.
+KEY_KEEP: Final = 86_400.0
 #: Acknowledged messages after which their sizes are forgotten.
 FORGET_AFTER: Final = 1024
 
@@ -131,6 +135,19 @@ class Mailboxes:
         checked = [(self._open_to(id, values, overfill), values) for id, values in by_task.items()]
         for task, values in checked:
             self._post(task, values)
+
+    def send_once(self, id: bytes, values: Sequence[bytes], key: str) -> None:
+        """As `send`, for one task; nothing if messages with this key were sent to it within KEY_KEEP.
+
+        The row that says so is in the commit of the messages, and outlives the task's end.
+        """
+        letter = keyed_id(id, key)
+        if self._commits.get(Table.ACTORS, reply_key(letter)) is not None:
+            return
+        self.send([(id, value) for value in values])
+        expires = self._commits.clock.time() + KEY_KEEP
+        for row in reply_rows(letter, id, expires, None).items():
+            self._commits.put(Table.ACTORS, *row)
 
     def _open_to(self, id: bytes, values: list[bytes], overfill: Overfill) -> LiveTask:
         """The task, if its mailbox takes all of these."""

@@ -68,6 +68,11 @@ async def _failed(request: Request, error: Exception) -> Response:
 
 async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
+    for each in error.errors():
+        if each["type"] == "json_invalid":
+            return problem(
+                400, f"the body is not JSON: {each['ctx']['error']}, at character {each['loc'][-1]}"
+            )
     found = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()[:MISTAKES]]
     return problem(422, "; ".join(found))
 

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ...actors.access import TOKEN, AuditEntry
 from ..web_settings import WebSettings, is_loopback, is_trusted
+from . import callers_trace
 from .context import WebContext
 from .identity import Identity
 from .problems import Refused, problem
@@ -90,6 +91,7 @@ class Guard:
     def _look(self, scope: Scope) -> None:
         scope.setdefault("state", {})
         headers = Headers(scope=scope)
+        callers_trace.note(headers.get("traceparent"))
         size = sum(len(name) + len(value) for name, value in scope["headers"])
         # What comes in one piece is parsed before its size is known.
         if (

@@ -14,16 +14,19 @@ import signal
 import socket
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, Literal, NoReturn
+from typing import Any, Final, Literal, NoReturn
 
 import msgpack
 
+from ...actors.errors import UnderstudyError
 from ...storage.reader import Reader
 from ..client.async_runtime import AsyncRuntime
+from ..client.http_door import HttpDoor
 from ..linux.processes import allow_open_files, flush_output, set_name
 from ..linux.standard_streams import open_missing_streams
 from ..text import escape
 from ..web_settings import WebSettings
+from . import callers_trace
 from .app import create_app
 from .audit import Audit
 from .context import WebContext
@@ -31,6 +34,10 @@ from .guard import BodyMemory, Guard
 from .live.hub import Hub
 from .server import WebServer
 from .tokens import Tokens
+from .trigger_table import tell_of_secrets
+
+#: Seconds that the app may take to be loaded until its triggers are looked at.
+LOADED_WITHIN: Final = 600.0
 
 
 def main(fd: int) -> NoReturn:
@@ -68,6 +75,7 @@ async def _run(line: socket.socket, config: dict[str, Any]) -> None:
     loop.add_reader(line, stop.set)
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     settings = WebSettings.of(config["settings"])
+    callers_trace.hand_on()
     runtime = AsyncRuntime.connect(config["home"])
     with Reader(config["home"]) as reader:
         closing = asyncio.Event()
@@ -81,14 +89,23 @@ async def _run(line: socket.socket, config: dict[str, Any]) -> None:
         for listener in listeners:
             if config[listener] is not None:
                 await _serve(server, context, listener, config[listener], memory)
+        telling = asyncio.create_task(_tell_of_secrets(runtime))
         # All of this stays until the end.
         gc.collect()
         gc.freeze()
         await stop.wait()
         context.closing.set()
+        telling.cancel()
         await server.stop()
         with suppress(Exception):
             await asyncio.wait_for(runtime.close(), 1)
+
+
+async def _tell_of_secrets(runtime: AsyncRuntime) -> None:
+    """Look whether triggers can check signatures once the app is loaded, and not when the first caller comes."""
+    door = HttpDoor(runtime, patience=LOADED_WITHIN)
+    with suppress(UnderstudyError, TimeoutError):  # The supervisor tells of an app that cannot be loaded.
+        tell_of_secrets(await door.triggers())
 
 
 async def _serve(

@@ -6,10 +6,11 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from ...actors.http.signature import key_of
 from ...actors.http.verifier import Verifier
 from ..client.http_calls import Handled
 from ..client.http_door import HttpDoor
@@ -85,29 +86,61 @@ class TriggerTable:
 _told: Final[set[str]] = set()
 
 
-def _tell_once(source: str, what: str) -> None:
-    if source not in _told:
-        _told.add(source)
-        log.error("the secret %s of a trigger %s", source, what)
-
-
 def secrets_of(verifier: Verifier, environ: Mapping[str, str] = os.environ) -> list[bytes]:
     """The secrets that can be read now; the log names the others. A file is read each time, so that it may change."""
     found = []
     for source in verifier.secrets:
-        kind, _, name = source.partition(":")
-        try:
-            if kind == "env":
-                secret = environ[name].encode("utf-8", "surrogateescape")
-            else:
-                with Path(name).open("rb") as file:
-                    secret = file.read(SECRET_LIMIT)
-        except (KeyError, OSError, ValueError) as error:
-            _tell_once(source, f"cannot be read: {'it is not set' if isinstance(error, KeyError) else error}")
-            continue
-        if secret := secret.strip():
+        secret, why = _read(source, environ)
+        if secret:
             found.append(secret)
             _told.discard(source)
-        else:
-            _tell_once(source, "is empty")
+        elif source not in _told:
+            _told.add(source)
+            log.error("the secret %s of a trigger %s", source, why)
     return found
+
+
+def tell_of_secrets(handled: Iterable[Handled], environ: Mapping[str, str] = os.environ) -> None:
+    """Log which triggers cannot check signatures now, before anybody calls them."""
+    for task, trigger in handled:
+        why = None if trigger.verify is None else _cannot(trigger.verify, environ)
+        if why is not None:
+            log.error(
+                "%s %s of %s refuses every request with 500, because it cannot check signatures: %s",
+                trigger.method,
+                trigger.path,
+                task,
+                why,
+            )
+
+
+def _cannot(verifier: Verifier, environ: Mapping[str, str]) -> str | None:
+    """Why no signature can be checked now, and what to do; None if some can."""
+    secrets = secrets_of(verifier, environ)
+    if not secrets:
+        whys = "; ".join(f"{source} {_read(source, environ)[1]}" for source in verifier.secrets)
+        if all(source.startswith("env:") for source in verifier.secrets):
+            return f"{whys}. Set it in the environment of the supervisor, and start that again"
+        return f"{whys}. It is looked for again with each request"
+    try:
+        for secret in secrets:
+            key_of(verifier, secret)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def _read(source: str, environ: Mapping[str, str]) -> tuple[bytes, str]:
+    """A secret, and why it is empty if it is."""
+    kind, _, name = source.partition(":")
+    try:
+        if kind == "env":
+            secret = environ[name].encode("utf-8", "surrogateescape")
+        else:
+            with Path(name).open("rb") as file:
+                secret = file.read(SECRET_LIMIT)
+    except KeyError:
+        return b"", "is not set"
+    except (OSError, ValueError) as error:
+        return b"", f"cannot be read: {error}"
+    return secret.strip(), "is empty"

@@ -23,7 +23,10 @@ class Ask(IntEnum):
     "metadata", which is not one of them.
     """
     SEND = 2
-    """[op, request, [(id, value), …]]: all in one commit, or none."""
+    """[op, request, [(id, value), …], key]: all in one commit, or none.
+
+    The key may be left out. With it the messages are for one task, and nothing if that had some under this key before.
+    """
     CLOSE = 3
     """[op, request, id]: the mailbox accepts no more messages."""
     CANCEL = 4

@@ -9,9 +9,11 @@ import pytest
 
 import letter_tasks
 from letters import PATIENCE, assert_sound, kill_supervisor, rows, runtime
-from understudy import MailboxClosed, MailboxFull, State, TaskNotFound
+from understudy import InvalidOption, MailboxClosed, MailboxFull, State, TaskNotFound
 from understudy.actors import values
-from understudy.supervisor.tasks.mailboxes import AHEAD_BYTES, AHEAD_MESSAGES
+from understudy.supervisor.tasks.mailboxes import AHEAD_BYTES, AHEAD_MESSAGES, KEY_KEEP
+from understudy.supervisor.testing.crash_points import VARIABLE
+from understudy.testing import InlineRuntime
 from waiting import until
 
 UNKNOWN = "0198f1c2-7b3e-7c11-9d1a-5f3c2b1a0e4d"
@@ -37,6 +39,55 @@ def test_what_is_sent_before_the_task_starts_is_not_lost(home: Path):
         assert delayed.cancel()
         assert delayed.status().mailbox_depth == 20, "kept for a retry"
     assert_sound(home)
+
+
+def test_a_message_with_a_key_is_one_however_often_it_is_sent(home: Path):
+    with runtime(home, workers=1) as rt:
+        info, other = rt.start(letter_tasks.collect), rt.start(letter_tasks.collect)
+        threads = [threading.Thread(target=rt.send, args=(info, "a"), kwargs={"key": "1"}) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        rt.send(info, "b", key="2")
+        rt.send(other, "c", key="1")
+        kill_supervisor(rt)
+        rt.send(info, "not this one", key="1")
+        rt.send(info, "without a key")
+        info.close()
+        other.close()
+        assert info.result(PATIENCE) == ["a", "b", "without a key"]
+        assert other.result(PATIENCE) == ["c"], "a key is the task's own"
+        rt.send(info, "again, for the answer was lost", key="2")
+        with pytest.raises(MailboxClosed):
+            rt.send(info, "new", key="3")
+        for wrong in ("", "k" * 1025, "\ud800"):
+            with pytest.raises(InvalidOption, match="key must be text"):
+                rt.send(other, "x", key=wrong)
+    assert_sound(home)
+
+
+def test_a_call_with_a_key_survives_the_death_of_the_supervisor(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv(VARIABLE, f"acknowledge.before:2@{tmp_path / 'died'}")
+    with runtime(home, workers=1) as rt:
+        info = rt.start(letter_tasks.collect)
+        rt.send(info, "once", key="1")
+        assert (tmp_path / "died").exists()
+        info.close()
+        assert info.result(PATIENCE) == ["once"]
+
+
+def test_keys_are_forgotten_after_a_day(home: Path):
+    with InlineRuntime() as rt:
+        info = rt.start(letter_tasks.collect.options(timeout=None))
+        for _ in range(2):
+            rt.send(info, "today", key="1")
+        rt.clock.advance(KEY_KEEP + 120)
+        rt.send(info, "tomorrow", key="1")
+        rt.close_mailbox(info)
+        assert rt.result(info) == ["today", "tomorrow"]
 
 
 def test_messages_of_one_sender_stay_in_order_among_many(home: Path):

@@ -101,6 +101,16 @@ def test_async_tasks_and_runs(home: Path, spans: Receiver) -> None:
         answer = httpx.post(f"{rt.web_url}/traced", headers=header, timeout=20)
         assert spans.one("process trace_tasks:hook").links == [(TRACE, SPAN)]
         assert answer.text == spans.one("process trace_tasks:hook").trace
+        # The API starts in the context of its caller, too.
+        token = (home / "web.token").read_text(encoding="utf-8").strip()
+        made = httpx.post(
+            f"{rt.web_url}/api/tasks",
+            headers={**header, "Authorization": f"Bearer {token}"},
+            json={"task": "traces:plain", "args": [7]},
+            timeout=20,
+        )
+        (span,) = until(lambda: spans.of(made.json()["id"]))
+        assert span.links == [(TRACE, SPAN)]
         # One that is none is no reason to refuse a request.
         assert (
             httpx.post(f"{rt.web_url}/traced", headers={"traceparent": "00-x"}, timeout=20).status_code == 200

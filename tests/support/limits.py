@@ -19,6 +19,7 @@ LIMITS = {
     "delay of a start": "actors.task.launch.DELAY_LIMIT",
     "characters of a task name": "actors.task.declaration.NAME_LIMIT",
     "bytes of an idempotency key": "actors.task.launch.KEY_LIMIT",
+    "time for which a message with a key is not sent again": "supervisor.tasks.mailboxes.KEY_KEEP",
     "bytes of the name of a [step](composing.md)": "actors.step_label.NAME_BYTES",
     "bytes of its key": "actors.step_label.KEY_BYTES",
     "steps that a task keeps": "actors.step_label.STEPS_LIMIT",

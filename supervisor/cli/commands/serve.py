@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
+from functools import partial
 from typing import Any, Final
 
 import click
@@ -247,19 +248,19 @@ def serve(
             return code
     set_name(f"understudy serve {' '.join(apps)} --home {home.path}")
     tune_garbage_collection()
-    sockets = WebSockets(wanted, handed) if wanted.asked else None
-    return asyncio.run(_serve(home, spec, checked, sockets, Notifier(), exit_with_trees))
+    open_web = partial(WebSockets, wanted, handed) if wanted.asked else None
+    return asyncio.run(_serve(home, spec, checked, open_web, Notifier(), exit_with_trees))
 
 
 async def _serve(
     home: Home,
     spec: AppSpec,
     settings: Settings,
-    web: WebSockets | None,
+    open_web: Callable[[], WebSockets] | None,
     notifier: Notifier,
     exit_with_trees: bool,
 ) -> int | None:
-    supervisor = Served(home, spec, settings, notifier, web, exit_with_trees=exit_with_trees)
+    supervisor = Served(home, spec, settings, notifier, open_web, exit_with_trees=exit_with_trees)
     greeting: set[asyncio.Task[None]] = set()
     await supervisor.run(lambda: greeting.add(asyncio.get_running_loop().create_task(supervisor.greet())))
     for task in greeting:
@@ -277,11 +278,11 @@ class Served(Supervisor):
         spec: AppSpec,
         settings: Settings,
         notifier: Notifier,
-        web: WebSockets | None = None,
+        open_web: Callable[[], WebSockets] | None = None,
         *,
         exit_with_trees: bool,
     ) -> None:
-        super().__init__(home, spec, settings, web=web)
+        super().__init__(home, spec, settings, open_web=open_web)
         self._notifier = notifier
         self._told = False
         self._exit_with_trees = exit_with_trees

@@ -13,7 +13,7 @@ from ....actors.state import State
 from ....actors.task.declaration import Task
 from ....actors.task.handles import TaskInfo, TaskRecord
 from ....actors.task.options import OnConflict, Options
-from ...client.retrying import retry_once
+from ...client.retrying import retry_once, send_once
 from ...text import documents
 from ..problems import Refused
 from .call import PATIENCE, Call, Id, Key, Run, json_answer, moment, router_of
@@ -152,13 +152,15 @@ async def _started(
 
 @router.post("/tasks/{id}/messages", status_code=204)
 async def send(call: Run, id: Id, body: Send, key: Key = None) -> Response:
-    """Put messages into the mailbox of a task. 429 if it is full, 409 if it is closed."""
-    if key is not None:
-        raise Refused(
-            400, "messages to a task have no key: let the task tell repetitions apart, or send to an actor"
-        )
+    """Put messages into the mailbox of a task. 429 if it is full, 409 if it is closed.
+
+    With an Idempotency-Key, a task that was sent messages under this key within a day gets no others.
+    """
     await call.task(id)
-    await call.runtime.send_many([(id, message) for message in body.messages], timeout=PATIENCE)
+    if key is None:
+        await call.runtime.send_many([(id, message) for message in body.messages], timeout=PATIENCE)
+    else:
+        await send_once(call.runtime, id, body.messages, key, timeout=PATIENCE)
     return Response(status_code=204)
 
 

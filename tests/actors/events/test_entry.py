@@ -41,6 +41,9 @@ def test_entries_as_plain_data():
     line = WatchEntry("log", "c", 1.0, id, id, 1, name="stdout", text="hello")
     assert (line.as_dict()["level"], line.as_dict()["text"], line.value) == ("stdout", "hello", None)
     end = WatchEntry("end", "c", 1.0, id, id, 1, name="failed", error=ErrorInfo("OSError", "no"))
-    assert (end.as_dict()["state"], end.as_dict()["error"]) == ("failed", ["OSError", "no"])
+    assert (end.as_dict()["state"], end.as_dict()["error"]) == (
+        "failed",
+        {"type": "OSError", "message": "no"},
+    )
     notice = WatchEntry("notice", "c", 1.0, id, items=3, lines=4)
     assert (notice.as_dict()["items"], notice.as_dict()["lines"]) == (3, 4)

@@ -169,6 +169,8 @@ def wrong_frames(op: Ask) -> list[list[Any]]:
         ]
         frames += [[[letter[:count]], []] for count in range(3)]
     if op is Ask.SEND:
+        frames += [[[(b"i" * 16, b"v")], wrong] for wrong in WRONG]
+        frames += [[[(b"i" * 16, b"v"), (b"j" * 16, b"v")], "key"]]
         frames += [[[(wrong, b"v")]] for wrong in WRONG] + [[[(b"i" * 16, wrong)]] for wrong in WRONG]
     return frames
 

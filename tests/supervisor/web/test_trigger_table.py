@@ -8,10 +8,16 @@ from typing import Any
 
 import pytest
 
-from understudy import github
+from understudy import github, standard_webhooks
 from understudy.actors.http.declaration import HttpTrigger
 from understudy.supervisor.client.http_calls import Handled
-from understudy.supervisor.web.trigger_table import ASK_AGAIN, Match, TriggerTable, secrets_of
+from understudy.supervisor.web.trigger_table import (
+    ASK_AGAIN,
+    Match,
+    TriggerTable,
+    secrets_of,
+    tell_of_secrets,
+)
 
 
 class Door:
@@ -80,3 +86,26 @@ def test_secrets_are_read_and_the_log_names_the_others(tmp_path: Path, caplog: p
     for source in ("env:ABSENT", f"file:{tmp_path}/empty", "file:/nowhere/x"):
         assert told.count(source) == 1
     assert "lion" not in told
+
+
+def test_triggers_that_can_verify_nothing_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    def handled(path: str, *secrets: str) -> Handled:
+        return Handled("app:hook", HttpTrigger("POST", path, verify=github(*secrets)))
+
+    later = tmp_path / "later"
+    tell_of_secrets(
+        [
+            handled("/a", "env:UNSET", "env:UNSET_TOO"),
+            handled("/b", f"file:{later}"),
+            handled("/c", "env:THERE", "env:UNSET"),
+            Handled("app:open", HttpTrigger("POST", "/d", auth="none")),
+            Handled("app:hook", HttpTrigger("POST", "/e", verify=standard_webhooks("env:THERE"))),
+        ],
+        {"THERE": "no base64"},
+    )
+    told = [text for text in caplog.messages if "POST" in text]
+    assert [text.split()[1] for text in told] == ["/a", "/b", "/e"]
+    assert "env:UNSET is not set; env:UNSET_TOO is not set. Set it" in told[0]
+    assert "looked for again with each request" in told[1]
+    assert "base64" in told[2]
+    assert "no base64" not in caplog.text

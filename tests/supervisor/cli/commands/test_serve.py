@@ -363,3 +363,39 @@ def test_it_serves_without_a_reader_of_its_output(stage: Stage, closed: str):
         assert stage.shell("stop").code == ExitCode.OK
     finally:
         process.wait(30)
+
+
+def test_a_second_one_says_that_the_home_is_in_use_and_not_that_its_address_is(stage: Stage):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    options = ("--web", f"127.0.0.1:{port}", "--workers", "1")
+    stage.serve(*options[:2])
+    answer = stage.shell("serve", "app", *options)
+    assert (answer.code, answer.out) == (ExitCode.HOME_IN_USE, "")
+    assert "127.0.0.1" not in answer.err
+
+
+def test_a_trigger_that_can_verify_nothing_is_told_at_the_start(stage: Stage):
+    stage.write(
+        """
+        from understudy import github, http
+
+        @http("POST", "/hook", verify=github("env:NO_SUCH_SECRET"), ack=True)
+        def hook(request):
+            pass
+
+        @http("POST", "/other", verify=github("env:THERE"), ack=True)
+        def other(request):
+            pass
+        """
+    )
+    process, _ = stage.serve("--http", "127.0.0.1:0", THERE="tiger")
+    assert process.stderr is not None
+    told: list[str] = []
+    while "refuses every request" not in (line := process.stderr.readline()):
+        told.append(line)
+        assert line, told
+    assert "POST /hook of app:hook" in line
+    assert "env:NO_SUCH_SECRET is not set. Set it in the environment of the supervisor" in line
+    process.send_signal(signal.SIGTERM)
+    assert "THERE" not in process.communicate(timeout=15)[1]

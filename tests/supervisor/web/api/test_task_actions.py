@@ -126,10 +126,19 @@ class TestActions:
         assert (answer.status_code, says in answer.json()["detail"]) == (status, True), answer.text
         assert it.rt.counts() == before
 
-    @pytest.mark.parametrize("content", [b"{", b"", b"[" * 100_000, b'{"task": "\xff"}', b"NaN"])
-    def test_what_is_no_json(self, it: Web, content: bytes):
+    @pytest.mark.parametrize(
+        ("content", "status", "says"),
+        [
+            (b'{"task": ', 400, "the body is not JSON: Expecting value, at character 9"),
+            (b"[" * 100_000, 400, "the body"),
+            (b'{"task": "\xff"}', 400, "the body"),
+            (b"NaN", 422, "body"),
+            (b"", 422, "body"),
+        ],
+    )
+    def test_what_is_no_json(self, it: Web, content: bytes, status: int, says: str):
         answer = it.post("/api/tasks", content=content, headers={"Content-Type": "application/json"})
-        assert answer.status_code in (400, 422)
+        assert (answer.status_code, says in answer.json()["detail"]) == (status, True), answer.text
         assert answer.headers["content-type"] == "application/problem+json"
 
     def test_what_cannot_be_written_is_told(self, it: Web):
@@ -139,6 +148,42 @@ class TestActions:
             headers={"Content-Type": "application/json"},
         )
         assert answer.status_code in (400, 422)
+
+    def test_messages_with_a_key_come_once(self, it: Web):
+        info = it.rt.start(tasks.collect)
+        for key, message in [("1", "a"), ("1", "a"), ("2", "b"), ("1", "not this one")]:
+            answer = it.post(
+                f"/api/tasks/{info.id}/messages",
+                json={"messages": [message, message]},
+                headers={"Idempotency-Key": key},
+            )
+            assert answer.status_code == 204
+        it.post(f"/api/tasks/{info.id}/close")
+        assert it.rt.result(info, timeout=20) == ["a", "a", "b", "b"]
+        again = it.post(
+            f"/api/tasks/{info.id}/messages", json={"messages": ["a"]}, headers={"Idempotency-Key": "1"}
+        )
+        assert again.status_code == 204, "its task has ended, and it was taken before"
+
+    @pytest.mark.parametrize("header", ["00-x", "00-" + "0" * 32 + "-00f067aa0ba902b7-01"])
+    def test_a_trace_context_that_is_none(self, it: Web, header: str):
+        made = it.post(
+            "/api/tasks",
+            json={"task": "call_tasks:add", "args": [1]},
+            headers={"traceparent": header},
+        ).json()
+        assert it.rt.status(made["id"]).trace is None
+
+    def test_what_a_request_starts_keeps_its_trace_context(self, it: Web):
+        header = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+        body = {"task": "call_tasks:add", "args": [1]}
+        made = it.post("/api/tasks", json=body, headers={"traceparent": header}).json()["id"]
+        assert it.rt.status(made).trace == header
+        assert it.get(f"/api/tasks/{made}").json()["trace"] == header
+        assert it.rt.status(it.post("/api/tasks", json=body).json()["id"]).trace is None
+        it.rt.wait(made, timeout=20)
+        again = it.post(f"/api/tasks/{made}/retry", json={"args": [2]}, headers={"traceparent": header})
+        assert it.rt.status(again.json()["id"]).trace == header
 
     def test_messages_come_in_their_order_and_a_close_ends_them(self, it: Web):
         info = it.rt.start(tasks.collect)
