@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 
 from understudy import Actor, cron, http, on, task
+from understudy.actors.http import declaration as triggers
+from understudy.actors.schedules import declaration as schedules
 from understudy.actors.task import declaration
 from understudy.supervisor.kit.declarations import declared_here
 from understudy.supervisor.tasks.catalog import Declared
@@ -15,6 +17,8 @@ from understudy.supervisor.tasks.catalog import Declared
 def registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
     """An app of its own."""
     monkeypatch.setattr(declaration, "_former", {})
+    monkeypatch.setattr(schedules, "_owners", {})
+    monkeypatch.setattr(triggers, "_owners", {})
     kept = dict(declaration.registry)
     declaration.registry.clear()
     yield declaration.registry
