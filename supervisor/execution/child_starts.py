@@ -78,22 +78,14 @@ class ChildStarts:
 
     # --- runs ---
 
-    def may_follow(self, following: Node, last: Node) -> bool:
-        """Whether a child may be started together with the one before it; then it is behind that one."""
-        if not isinstance(last, Leaf) or not isinstance(following, Leaf) or last.spec["ready"]:
-            return False
-        lane = self._lane_of(last)
-        if lane is None or self._lane_of(following) is not lane:
-            return False
-        following.behind = last
-        return True
-
-    def _lane_of(self, leaf: Leaf) -> AnyLane | None:
-        """The lane in which its task waits for a worker, if that worker begins one task after the other."""
+    def lane_of(self, node: Node) -> AnyLane | None:
+        """The lane in which a child's task waits for a worker, if that worker begins one task after the other."""
+        if not isinstance(node, Leaf):
+            return None
         declared = self._table.declared
-        task = self._task_of(leaf)
-        replaced = leaf.mark is Mark.REPLACE
-        record = self._new_record(leaf) if task is None or replaced else task.record
+        task = self._task_of(node)
+        replaced = node.mark is Mark.REPLACE
+        record = self._new_record(node) if task is None or replaced else task.record
         if record.name in declared.actors or record.name in declared.limits:
             return None
         lane = declared.options_of(record)[1]

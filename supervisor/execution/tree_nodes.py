@@ -56,15 +56,16 @@ class ByPlace:
         """All of them, in no order."""
         return iter(list(self._nodes.values()))
 
-    def put(self, node: Node, there: bool) -> None:
-        """Let a child be among them, or not."""
-        if not there:
-            self._nodes.pop(node.id, None)
-        elif self._nodes.get(node.id) is not node:
-            self._nodes[node.id] = node
-            heapq.heappush(self._heap, (self._sign * node.place, node.id))
-            if len(self._heap) > 2 * len(self._nodes) + _GONE:
-                self.sort()
+    def add(self, node: Node) -> None:
+        """Let a child be among them that is not."""
+        self._nodes[node.id] = node
+        heapq.heappush(self._heap, (self._sign * node.place, node.id))
+        if len(self._heap) > 2 * len(self._nodes) + _GONE:
+            self.sort()
+
+    def discard(self, node: Node) -> None:
+        """Let a child not be among them any more."""
+        self._nodes.pop(node.id, None)
 
     def sort(self) -> None:
         """Places have changed."""
@@ -101,6 +102,8 @@ class Node:
         self.stopping = False
         #: The earliest time of its next start, for a backoff.
         self.not_before = 0.0
+        #: Where its tree keeps it because something is to be done with it; None if nothing is.
+        self.stands: ByPlace | None = None
 
     @property
     def id(self) -> str:
@@ -193,29 +196,34 @@ class Branch(Node):
 
     def note(self, node: Node) -> None:
         """Keep what is to be done with one of its children."""
-        alive, mark = node.alive, node.mark
-        starts, pauses = not alive and mark in STARTS, node.not_before > 0
-        self.to_stop.put(node, alive and mark is not Mark.NONE)
-        self.to_end.put(node, not alive and mark in ENDS)
-        self.pausing.put(node, starts and pauses)
-        self.to_start.put(node, starts and not pauses)
-        self.starting.put(node, alive and mark is Mark.NONE and not node.up)
+        stands = self._place_of(node)
+        if stands is not node.stands:
+            if node.stands is not None:
+                node.stands.discard(node)
+            if stands is not None:
+                stands.add(node)
+            node.stands = stands
+
+    def _place_of(self, node: Node) -> ByPlace | None:
+        mark = node.mark
+        if node.alive:
+            return self.to_stop if mark is not Mark.NONE else None if node.up else self.starting
+        if mark in STARTS:
+            return self.pausing if node.not_before else self.to_start
+        return self.to_end if mark in ENDS else None
 
     def forget(self, node: Node) -> None:
         """It is not one of its children any more."""
         self.children.pop(node.id, None)
-        for some in self._open:
-            some.put(node, False)
+        if node.stands is not None:
+            node.stands.discard(node)
+            node.stands = None
 
     def sort(self) -> None:
         """Put the children into the order of their places."""
         self.children = dict(sorted(self.children.items(), key=lambda item: item[1].place))
-        for some in self._open:
+        for some in (self.to_stop, self.to_end, self.pausing, self.to_start, self.starting):
             some.sort()
-
-    @property
-    def _open(self) -> tuple[ByPlace, ...]:
-        return self.to_stop, self.to_end, self.pausing, self.to_start, self.starting
 
 
 def spec_of(packed: dict[str, Any]) -> dict[str, Any]:

@@ -216,12 +216,18 @@ class Trees:
         They are a run: it takes one round of commit, dispatch and report, instead of one for each of them. A run is a
         small part of the tree, so that a large tree spreads over the workers.
         """
-        branch, last = first.parent, first
-        assert branch is not None
+        branch, last, lane = first.parent, first, self.starts.lane_of(first)
+        if branch is None or lane is None:
+            return
         for _ in range(len(branch.children) // RUNS - 1):
             following = branch.to_start.first
-            if not last.alive or following is None or not self.starts.may_follow(following, last):
+            if following is None or self.starts.lane_of(following) is not lane:
                 break
+            if not last.alive or last.spec["ready"]:
+                break
+            assert isinstance(last, Leaf)
+            assert isinstance(following, Leaf)  # nothing else has a lane
+            following.behind = last
             self.start(following)
             last = following
 
