@@ -220,7 +220,7 @@ class Attempts:
             attempt.signal = "cancel"
             self.kill(_seat_of(attempt), task, "cancel")
         else:
-            self._signal(task, attempt, "cancel", within)
+            self._signal(task, attempt, "cancel", within, by_tree=True)
 
     def _leave_behind(self, task: LiveTask) -> None:
         if task.kind.leaves_behind:
@@ -236,7 +236,15 @@ class Attempts:
         else:
             self._signal(task, attempt, attempt.signal or "timeout")
 
-    def _signal(self, task: LiveTask, attempt: Attempt, reason: str, grace: float | None = -1) -> None:
+    def _signal(
+        self,
+        task: LiveTask,
+        attempt: Attempt,
+        reason: str,
+        grace: float | None = -1,
+        *,
+        by_tree: bool = False,
+    ) -> None:
         """Ask the task to stop, and have it killed after its grace: by default the declared one, not if it is None.
         A cancel overrides a timeout, not its clock."""
         attempt.signal = reason
@@ -245,18 +253,27 @@ class Attempts:
         channel.flush()
         grace = task.options.grace if grace == -1 else grace
         if attempt.kill is None and grace is not None:
-            attempt.kill = self._loop.call_later(grace, self._condemn, task, attempt, grace)
+            attempt.kill = self._loop.call_later(grace, self._condemn, task, attempt, grace, by_tree)
 
-    def _condemn(self, task: LiveTask, attempt: Attempt, grace: float, second_chance: bool = True) -> None:
+    def _condemn(
+        self, task: LiveTask, attempt: Attempt, grace: float, by_tree: bool, second_chance: bool = True
+    ) -> None:
         if second_chance and was_paused(due_of(attempt.kill), self._loop.time()):
-            attempt.kill = self._loop.call_later(grace, self._condemn, task, attempt, grace, False)
+            attempt.kill = self._loop.call_later(grace, self._condemn, task, attempt, grace, by_tree, False)
             return
         seat, reason = _seat_of(attempt), attempt.signal
         assert reason is not None
-        log.warning(
-            "task %s (%s) did not stop within its grace of %g s after its %s: killing worker %d",
-            task.record.name, id_text(task.id), grace, reason, seat.pid,
-        )  # fmt: skip
+        if not seat.condemned:
+            # Once for a worker, whichever of its tasks it is killed for first.
+            log.warning(
+                "task %s (%s) did not stop within %s: killing worker %d",
+                task.record.name,
+                id_text(task.id),
+                f"the {grace:g} s that its supervision tree gave it"
+                if by_tree
+                else f"its grace of {grace:g} s after its {reason}",
+                seat.pid,
+            )
         self.kill(seat, task, reason)
 
     def kill(self, seat: WorkerSeat, task: LiveTask, reason: str) -> None:

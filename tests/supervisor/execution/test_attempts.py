@@ -171,6 +171,34 @@ def test_a_cancelled_task_is_cancelled_whatever_it_returns(home: Path, value: by
     asyncio.run(story())
 
 
+@pytest.mark.parametrize("by_tree", [False, True])
+def test_the_kill_of_a_worker_is_logged_once_with_its_reason(
+    home: Path, caplog: pytest.LogCaptureFixture, by_tree: bool
+):
+    async def story() -> None:
+        async with room(home, tasks={"short": declared(grace=0.02)}) as it:
+            ids = [it.add("short") for _ in range(2)]
+            await it.settle()
+            (worker,) = it.workers
+            worker.begin()
+            it.dispatcher.note_begun()
+            for id in ids:
+                if by_tree:
+                    it.attempts.stop(it.entry(id), 0.03, ends=True)
+                else:
+                    it.attempts.cancel(id)
+            await it.until(lambda: set(worker.seat.condemned) == set(ids))
+            (line,) = [record.message for record in caplog.records if "killing worker" in record.message]
+            why = (
+                "the 0.03 s that its supervision tree gave it"
+                if by_tree
+                else "its grace of 0.02 s after its cancel"
+            )
+            assert f"did not stop within {why}: killing worker {worker.seat.pid}" in line
+
+    asyncio.run(story())
+
+
 def test_a_deadline_signals_and_then_kills_and_counts_as_timed_out(home: Path):
     async def story() -> None:
         async with room(home) as it:
