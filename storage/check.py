@@ -203,8 +203,8 @@ class _Rows:
             if self._index is not None and len(id) == ID_BYTES:
                 self._index.add(record)
                 self._failures.add(record)
-            if record.held:
-                for problem in self._trees.held(record):
+            if record.held or (record.tree is not None and not record.terminal):
+                for problem in self._trees.child(record):
                     self._problem(problem)
             for problem in self._steps.without_rows(record):
                 self._problem(problem)

@@ -20,6 +20,9 @@ from .schema import ID_BYTES, after_prefix
 #: The first byte of the key: what the row is.
 NODE: Final = b"\x07"
 
+MARKS: Final = frozenset(("", "restart", "replace", "hold", "end", "delete"))
+"""What may be to be done with a node: the values of `Mark` of the supervisor."""
+
 PATH_BYTES: Final = 500
 """Longest path, as UTF-8."""
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from ...actors.errors import InvalidOption, TreeNotFound
 from ...storage.tables.schema import Table
-from ...storage.tables.tree_rows import NodeRow, all_nodes, node_key, path_in
+from ...storage.tables.tree_rows import MARKS, NodeRow, all_nodes, node_key, path_in
 from ..tasks.commit_loop import CommitLoop
 from .tree_nodes import Branch, Leaf, Mark, Node, spec_of
 
@@ -33,6 +33,8 @@ class Forest:
                 parent = nodes.get(path.rpartition("/")[0])
                 if "/" in path and not isinstance(parent, Branch):
                     raise ValueError("it is in no tree")
+                if row.mark not in MARKS:
+                    raise ValueError(f"it has the unknown mark {row.mark!r:.80}")
             except ValueError:
                 log.exception("a row of a supervision tree is damaged")
                 continue

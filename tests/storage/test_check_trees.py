@@ -13,7 +13,8 @@ from understudy.storage.check_trees import TreeCheck
 from understudy.storage.memory_store import MemoryRows, MemoryView
 from understudy.storage.tables.record import Record
 from understudy.storage.tables.schema import Table
-from understudy.storage.tables.tree_rows import NodeRow, node_key
+from understudy.storage.tables.tree_rows import MARKS, NodeRow, node_key
+from understudy.supervisor.execution.tree_nodes import Mark
 
 TASK = new_id()
 TREE: dict[str, Any] = {"id": "shop", "strategy": "one_for_one"}
@@ -84,8 +85,42 @@ def test_damaged_rows():
     assert "is damaged" in line
 
 
+def test_a_child_in_a_tree_that_does_not_run():
+    rows = sound()
+    rows["shop"] = rows["shop"]._replace(alive=False, up=False)
+    (line,) = check(rows, record())
+    assert (
+        line == "child shop/a runs in the supervision tree shop, which does not run, so nothing would stop it"
+    )
+
+
+def test_a_child_that_is_down_and_runs():
+    (line,) = check(sound(alive=False, up=False), record())
+    assert line == f"child shop/a is down, and its task {TASK.hex()} is queued"
+    held, actor = record(), record()
+    held.held, actor.actor = True, "shop/a"
+    for fine in (held, actor):
+        assert check(sound(alive=False, up=False), fine) == []
+
+
+def test_an_unknown_mark():
+    assert set(Mark) == MARKS
+    (line,) = check(sound(mark="sell"), record())
+    assert line == "child shop/a has the mark 'sell', which this release does not know"
+
+
 def test_a_task_that_waits_for_its_tree():
-    assert check(sound(), record(), lambda trees: list(trees.held(record()))) == []
     for path in ("shop/b", None):
-        (line,) = check(sound(), record(path), lambda trees, path=path: list(trees.held(record(path))))
+        found = record(path)
+        found.held = True
+        (line,) = check(sound(), found, lambda trees, found=found: list(trees.child(found)))
         assert "would never run" in line
+
+
+def test_a_task_that_no_tree_knows():
+    assert check(sound(), record(), lambda trees: list(trees.child(record()))) == []
+    found = record("shop/b")
+    (line,) = check(sound(), found, lambda trees: list(trees.child(found)))
+    assert line == f"task {TASK.hex()} is child shop/b of a supervision tree that does not know it"
+    found.cancel = True
+    assert check(sound(), found, lambda trees: list(trees.child(found))) == [], "it is about to stop"
