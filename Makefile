@@ -50,7 +50,8 @@ fuzz: $(STAMP) ## bytes from nowhere for FUZZ_SECONDS= from SEED= on, and damage
 torture: $(STAMP) ## kill storms for MINUTES= from SEED= on, CONTAINERS=1 with such, then every crash point, and power loss 1,000 times
 	$(BIN)/python tests/torture/storm.py --minutes $(MINUTES) --seed $(SEED) $(if $(CONTAINERS),--containers --pace 0.2)
 	POWER_ROUNDS=5 POWER_CUTS=1000 SEED=$(SEED) $(BIN)/pytest --numprocesses $(JOBS) --dist worksteal --timeout 1200 -q \
-	    tests/torture/test_crash_points.py tests/torture/test_power_loss.py
+	    tests/torture/test_crash_points.py tests/torture/test_event_crash_points.py tests/torture/test_tie_crash_points.py \
+	    tests/torture/test_power_loss.py
 
 cycle: $(STAMP) ## chains of actors exact, RUNS= times from SEED= on, while processes die at the points of a message's way
 	$(BIN)/python tests/torture/cycle.py --runs $(RUNS) --seed $(SEED)

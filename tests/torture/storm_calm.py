@@ -13,6 +13,7 @@ import storm_actors as players
 import storm_events as events
 import storm_sessions as sessions
 import storm_tasks as stage
+import storm_ties as ties
 from storm_checker import Checker
 from storm_engine import Containers
 from storm_processes import Processes
@@ -23,7 +24,7 @@ from understudy.storage.store import Store
 from understudy.supervisor.client.runtime import attached
 
 #: Tasks that run until they are cancelled.
-RESTLESS = [stage.rest, stage.rest_async, stage.toil, *sessions.HOLDERS]
+RESTLESS = [stage.rest, stage.rest_async, stage.toil, ties.guardian, *sessions.HOLDERS]
 #: Stages come first: their next stages must be open until they have ended.
 STAGES = [stage.relay, *sessions.FEEDS]
 CONSUMERS = [stage.collect, stage.collect_async, stage.listen, events.listens, *sessions.GATEWAYS]

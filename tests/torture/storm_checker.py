@@ -20,6 +20,8 @@ from storm_event_checker import EventModel
 from storm_gates import NAMES
 from storm_known import Known, mail_of, value_of
 from storm_session_checker import Sessions
+from storm_ties import ENDS as TIED
+from storm_ties import Ties
 from storm_trees import SERVICES
 from understudy.actors.box.conf import BOX
 from understudy.actors.ids import id_bytes, id_text
@@ -39,6 +41,7 @@ COUNTERS = {"storm_tasks:steps", *FEEDS}
 #: The possible ends of tasks that were not cancelled.
 ENDS = {
     "storm_tasks:stubborn": {State.TIMED_OUT, State.FAILED},
+    **TIED,
     # Of one that is terminated while it is down, the failure before stands; see `storm_trees.Trees`.
     **{each.name: {State.CANCELLED, State.FAILED} for each in SERVICES},
 }
@@ -56,6 +59,7 @@ class Checker:
         self.sessions = Sessions(self._fault, self.tally)
         self._actors = Actors(self._fault, self.tally)
         self._events = EventModel(self.home, self._fault, self.tally)
+        self._ties = Ties(self._fault, self.tally)
         self._boxes = Boxes(self.home, folder / "boxes" / "ran", self._fault, self.tally)
 
     # --- what was told ---
@@ -171,6 +175,9 @@ class Checker:
         self._keyed(key, id)
         self.tally["starts"] += 1
 
+    def _step(self, *row: Any) -> None:
+        self._ties.told(*row)
+
     def _wrong(self, *row: Any) -> None:
         self._fault(" ".join(map(str, row)))
 
@@ -254,6 +261,7 @@ class Checker:
             self._boxes.ended(known, record)
         elif record.state is State.COMPLETED:
             self._completed(known, record, value)
+        self._ties.look(snapshot, known, record)
         self._runs(known, record)
 
     def _completed(self, known: Known, record: Record, value: Any) -> None:
@@ -266,6 +274,7 @@ class Checker:
             self._fault(f"task {id_text(known.id)} counted to {value}, and has saved {known.saved}")
         if record.name in NAMES:
             self.tally["ends of tasks with limits, and of unique ones"] += 1
+        self._ties.completed(record, value)
         if record.name in GATEWAYS:
             self.sessions.sent_out(id_text(known.id), value)
         elif record.name == "storm_actors:errand":

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import itertools
 import json
 import os
 import random
@@ -21,6 +22,7 @@ import storm_boxes as boxes
 import storm_gates as gates
 import storm_sessions as sessions
 import storm_tasks as stage
+import storm_ties as ties
 import storm_trees as trees
 from storm_actor_deeds import ActorDeeds
 from storm_event_deeds import EventDeeds
@@ -44,6 +46,7 @@ DEEDS = [
     *["start"] * 4,
     *["start_many"] * 2,
     *["pass_gates"] * 4,
+    *["tie"] * 4,
     "start_again",
     *["collect"] * 2,
     "pipeline",
@@ -67,7 +70,7 @@ BACKLOG = 300
 PLAIN = [stage.double, stage.double_async, stage.falter, stage.steps, stage.parent, stage.double_alone]
 #: Tasks that run until they are cancelled.
 RESTLESS = [stage.rest, stage.rest_async, stage.toil, *sessions.HOLDERS]
-STOPPABLE = [*RESTLESS, stage.steps]
+STOPPABLE = [*RESTLESS, stage.steps, ties.guardian, ties.watcher]
 CONSUMERS = [stage.collect, stage.collect_async, stage.listen, *sessions.GATEWAYS]
 
 
@@ -90,6 +93,9 @@ class Client:
         self._actors = ActorDeeds(self.call, me, self.chance, self.note)
         self._trees = trees.TreeDeeds(self.call, self.chance, self.note)
         self._events = EventDeeds(rt, self.call, me, self.chance, self.note)
+        self._ties = itertools.cycle(ties.ALL)
+        #: The first things of all, the last one first, so that each storm has some of them.
+        self._first = [*["tie"] * len(ties.ALL), "tend"]
 
     def note(self, *row: Any) -> None:
         os.write(self._journal, json.dumps(row).encode() + b"\n")
@@ -103,10 +109,10 @@ class Client:
         deeds = [*DEEDS, *WITH_CONTAINERS] if boxes.IMAGE else DEEDS
         while not _is_calm():
             await asyncio.sleep(self.chance.uniform(0, 0.01))
-            # The first thing of all, so that each storm has a tree.
-            deed = self.chance.choice(deeds) if self._trees.tended else "tend"
+            deed = self._first[-1] if self._first else self.chance.choice(deeds)
             try:
                 await getattr(self, f"_{deed}")()
+                self._first[-1:] = []
             except NotRunning:
                 await asyncio.sleep(0.02)
             except SupervisorLost:
@@ -127,7 +133,9 @@ class Client:
     def _args(self, task: Any) -> list[int]:
         if task in RESTLESS or task is stage.stubborn:
             return []
-        most = {stage.parent: 4, stage.steps: 30, stage.falter: 3}.get(task, 1000)
+        most = {stage.parent: 4, stage.steps: 30, stage.falter: 3, ties.guardian: 7, ties.watcher: 40}.get(
+            task, 1000
+        )
         return [self.chance.randrange(1, most)]
 
     def _took(self, task: Any, id: str) -> None:
@@ -148,6 +156,12 @@ class Client:
         delay = self.chance.choice([None, None, 0.05])
         for info in await self.call("start_many", task.options(delay=delay) if delay else task, calls):
             self._took(task, info.id)
+
+    async def _tie(self) -> None:
+        """A task with steps, one with linked children, or one that monitors others."""
+        task = next(self._ties)
+        info = await self.call("start", task, self.chance.randrange(1, 7))
+        self._took(task, info.id)
 
     async def _start_again(self) -> None:
         """With a key that may have been used before; then the answer is the same task."""

@@ -10,6 +10,7 @@ import storm_actors  # noqa: F401 - its classes and tasks are the app's, too
 import storm_events  # noqa: F401 - as above
 import storm_gates  # noqa: F401 - as above
 import storm_sessions  # noqa: F401 - as above
+import storm_ties  # noqa: F401 - as above
 import storm_trees  # noqa: F401 - as above
 from storm_journal import AGAIN, on_stage, trace
 from understudy import Retry, aio, cancelled, checkpoint, current, receive, restore, sleep, task

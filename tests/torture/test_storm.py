@@ -32,6 +32,9 @@ def done_in(options: str) -> dict[str, Any]:
     assert said["done"]["entries watched"] > 0
     assert said["done"]["ends of tasks with limits, and of unique ones"] > 0
     assert said["done"]["trees: acted"] > 0
+    assert said["done"]["values of steps"] > 0
+    assert said["done"]["ended with their parents"] > 0
+    assert said["done"]["ends told to monitors"] > 0
     done: dict[str, Any] = said["done"]
     return done
 
