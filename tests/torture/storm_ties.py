@@ -89,15 +89,16 @@ def ward() -> str:
 def guardian(count: int) -> str:
     """Starts linked tasks, and ends in some way, or not before it is cancelled."""
     with on_stage():
-        for started in range(restore() or 0, count):
+        started, how = restore() or (0, random.choice(["return", "fail", "die", "wait"]))
+        for number in range(started, count):
             ward.options(link=True).start()
-            checkpoint(started + 1)
-        match random.choice(["return", "fail", "wait", "die"]):
+            checkpoint((number + 1, how))
+        match how:
             case "fail":
                 raise Fail("told to")
             case "wait":
                 sleep(3600)
-            case "die":
+            case "die" if current().attempt == 1:
                 raise ValueError("for this attempt")
         return "returned"
 
