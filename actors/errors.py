@@ -35,6 +35,7 @@
     ├── EventNotFound          (LookupError)  no event with this id (or it was pruned); has .id
     ├── ScheduleNotFound       (LookupError)  no schedule with this key (or it was pruned); has .key
     ├── TreeNotFound           (LookupError)  no supervision tree or child has this path; has .path
+    ├── LimitNotFound          (LookupError)  no task has a limit of this name; has .name
     ├── TriggerChanged                        the app handles this HTTP request in another way now, or not any more
     ├── EventCycle             (RuntimeError) events follow from one another without end; has .name
     ├── ActivationFailed                      the actor cannot be built, its state is kept; has .id and .error
@@ -350,6 +351,14 @@ class TreeNotFound(UnderstudyError, LookupError):
     def __init__(self, message: str, path: str = "") -> None:
         super().__init__(message)
         self.path = path
+
+
+class LimitNotFound(UnderstudyError, LookupError):
+    """No task of the app has a limit of this name."""
+
+    def __init__(self, message: str, name: str = "") -> None:
+        super().__init__(message)
+        self.name = name
 
 
 class TriggerChanged(UnderstudyError):

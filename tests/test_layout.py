@@ -16,6 +16,7 @@ EXTRAS = {
     "supervisor/execution/test_second_channel.py": "supervisor/channel/interface.py: execution needs no more than it",
     "supervisor/execution/test_pools.py": "supervisor/execution/dispatcher.py, with pools",
     "supervisor/service/test_late_acknowledgement.py": "supervisor/service/requests.py: a flood of starts",
+    "supervisor/cli/test_every_command.py": "supervisor/cli/commands: what all commands have in common",
     "test_benchmarks.py": "benchmarks/",
     "test_docs.py": "README.md, docs/",
     "test_examples.py": "examples/",

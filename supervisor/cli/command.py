@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from typing import Any
 
@@ -53,6 +53,29 @@ class Command(click.Command):
         super().__init__(*args, **attrs)
         self.params = [*self.params, *common_options()]
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Refuse long options that do not exist, also where `-5` is a number and not an option."""
+        if ctx.ignore_unknown_options:
+            self._check_options(ctx, args)
+        return super().parse_args(ctx, args)
+
+    def _check_options(self, ctx: click.Context, args: Iterable[str]) -> None:
+        options = {text: each for each in self.get_params(ctx) for text in each.opts if text.startswith("--")}
+        # What follows the image may be options of a container's command.
+        is_foreign = any(each.type is click.UNPROCESSED for each in self.params)
+        words = iter(args)
+        for word in words:
+            if word == "--" or (is_foreign and not word.startswith("-")):
+                return
+            name, equals, _ = word.partition("=")
+            option = options.get(name)
+            if option is None and word.startswith("--"):
+                from difflib import get_close_matches
+
+                raise click.NoSuchOption(name, possibilities=get_close_matches(name, options), ctx=ctx)
+            if isinstance(option, click.Option) and not option.is_flag and not equals:
+                next(words, None)  # its value
+
 
 def command(name: str, **attrs: Any) -> Callable[[Callable[..., Any]], Command]:
     """Declare a command."""
@@ -62,12 +85,18 @@ def command(name: str, **attrs: Any) -> Callable[[Callable[..., Any]], Command]:
 class LazyGroup(click.Group):
     """A group that imports a command's module when it is used, so that `ps` does not load `serve`."""
 
-    def __init__(self, *args: Any, homes: Mapping[str, str], prefix: str = "", **attrs: Any) -> None:
-        """`homes`: each command's module in this package. Its function is named prefix + command."""
+    def __init__(
+        self, *args: Any, homes: Mapping[str, str], prefix: str = "", default: str | None = None, **attrs: Any
+    ) -> None:
+        """`homes`: each command's module in this package. Its function is named prefix + command.
+
+        `default`: the command that is meant by a single word that names no command.
+        """
         super().__init__(*args, **attrs)
         self.params = [*self.params, *common_options()]
         self._homes = homes
         self._prefix = prefix
+        self._default = default
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The commands' names in the order of their declaration."""
@@ -87,6 +116,9 @@ class LazyGroup(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
+            is_single = not args[1:] or args[1].startswith("-")
+            if self._default is not None and is_single:
+                return super().resolve_command(ctx, [self._default, *args])
             from difflib import get_close_matches
 
             if close := get_close_matches(args[0], self._homes, n=1):

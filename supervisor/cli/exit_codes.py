@@ -23,10 +23,13 @@ class ExitCode(IntEnum):
     NOT_RUNNING = 3, "no supervisor serves the home, or it is stopping"
     NOT_FOUND = (
         4,
-        "no such task, actor, event, schedule, tree or pool, or the supervisor's app declares no task of that name",
+        "no such task, actor, event, schedule, tree, limit, token or pool, or the app declares no task of that name",
     )
     AMBIGUOUS = 5, "the beginning of an id fits several tasks, or a name several actors"
-    ENDED = 6, "the task or actor had already ended, so it cannot be cancelled and takes no messages"
+    ENDED = (
+        6,
+        "the task or actor had already ended, so it cannot be cancelled, takes no messages and has no stack",
+    )
     NOT_ENDED = 7, "the task has not ended yet"
     SUPERVISOR_LOST = (
         8,

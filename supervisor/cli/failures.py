@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from ...actors import errors
+from ...actors.state import TERMINAL
 from ..text import escape
 from .exit_codes import ExitCode
 
@@ -30,6 +31,7 @@ _CODES: Final[tuple[tuple[type[BaseException], ExitCode], ...]] = (
     (errors.TaskNotFound, ExitCode.NOT_FOUND),
     (errors.EventNotFound, ExitCode.NOT_FOUND),
     (errors.TreeNotFound, ExitCode.NOT_FOUND),
+    (errors.LimitNotFound, ExitCode.NOT_FOUND),
     (errors.ScheduleNotFound, ExitCode.NOT_FOUND),
     (errors.UnknownTask, ExitCode.NOT_FOUND),
     (errors.NotUnique, ExitCode.NOT_UNIQUE),
@@ -52,6 +54,8 @@ def code_of(error: BaseException) -> ExitCode:
     """The exit code for an error; FAILED for an error without its own code."""
     if isinstance(error, CliError):
         return error.code
+    if isinstance(error, errors.StackUnavailable) and error.state in TERMINAL:
+        return ExitCode.ENDED
     return next((code for kind, code in _CODES if isinstance(error, kind)), ExitCode.FAILED)
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
 from typing import Final
 
 import click
@@ -30,14 +31,15 @@ supervisor as a service.
   `.understudy` in the working directory.
 - **An ID** can be shortened to any beginning or end that no other task shares. Ids made within one minute begin alike,
   so narrow lists show the last 12 characters.
-- **Reading needs no supervisor**: `ps`, `stats`, `errors`, `show`, `logs`, `result`, `checkpoint`, `actor ls`, `actor
-  show`, `actor state`, `actor dead`, `events list`, `events show`, `streams list`, `streams show`, `schedules list`,
-  `schedules show`, `schedules next`, `token list`, `audit`, `backup` and `check` read the folder. `compact` works with
-  and without one. The other commands need a supervisor that serves the home.
+- **Reading needs no supervisor**: `ps`, `stats`, `errors`, `show`, `logs`, `watch`, `result`, `checkpoint`, `actor ls`,
+  `actor show`, `actor state`, `actor dead`, `events list`, `events show`, `streams list`, `streams show`, `schedules
+  list`, `schedules show`, `schedules next`, `tree PATH`, `token list`, `audit`, `backup` and `check` read the folder.
+  `compact` works with and without one. The other commands need a supervisor that serves the home.
 - **A try** such as `3 of 4` is the attempt and the most attempts that the task's retries allow: three retries after the
   first try are four tries.
 - **`--json`** is for programs. It prints one document, or one on each line if there are several over time (`logs`,
-  `top`, `ps --watch`, `cancel`). Times are ISO 8601 in UTC. Without `--json`, times are local.
+  `top`, `ps --watch`, `watch`, `cancel`). Times are ISO 8601 in UTC, and durations are seconds. Without `--json`, times
+  are local.
 - **A JSON argument is a value**: `3`, `true`, `null`, `'{"a": [1, 2]}'`. Put text into double quotes inside the shell's
   quotes: `'"data.csv"'`. `-` reads the value from standard input.
 - **Durations** are seconds or have units: `90`, `10m`, `1h30m`, `2d`. **Sizes** are bytes or have units, powers of
@@ -86,6 +88,21 @@ def page() -> str:
         else:
             parts.append(_section(f"### {name}", name, command, root))
     return "\n".join(parts)
+
+
+def leaves() -> Iterator[tuple[str, Command]]:
+    """Every command that does something, by its whole name, such as "schedules list"."""
+    root = click.Context(cli, info_name=PROGRAM)
+    for name in COMMANDS:
+        command = cli.get_command(root, name)
+        if isinstance(command, click.Group):
+            for inner in command.list_commands(root):
+                found = command.get_command(root, inner)
+                assert isinstance(found, Command)
+                yield f"{name} {inner}", found
+        else:
+            assert isinstance(command, Command)
+            yield name, command
 
 
 def _section(heading: str, name: str, command: click.Command | None, context: click.Context) -> str:

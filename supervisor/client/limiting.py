@@ -53,7 +53,7 @@ class Limiting(RuntimePart):
         """Set numbers of a limit, for this and later supervisors of the home; None means no limit.
 
         A number that is not given stays. With neither, the declared ones hold again. What runs goes on. `limit` is a
-        Limit or its name; that of a task's own limit is the task's name. Raises InvalidOption for a limit that no task
+        Limit or its name; that of a task's own limit is the task's name. Raises LimitNotFound for a limit that no task
         has.
         """
         name = limit.name if isinstance(limit, Limit) else limit

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ...actors.errors import InvalidOption
+from ...actors.errors import InvalidOption, LimitNotFound
 from ...actors.qualified_names import some_of
 from ...actors.task.limit import Limit, Rate, checked_concurrency
 from ...storage.tables.limit_rows import SET, pack_set, set_key, set_name, unpack_set
@@ -76,13 +76,14 @@ class Limits:
     def set(self, name: str, given: Mapping[str, Any]) -> LimitNumbers:
         """Set `concurrency` and `rate`, or one of them; with neither, those that are declared hold again.
 
-        InvalidOption if the app has no such limit, or a number cannot be.
+        LimitNotFound if the app has no such limit, InvalidOption if a number cannot be.
         """
         numbers = self._by_name.get(name)
         if numbers is None or (numbers.declared is None and given):
             known = sorted(each.name for each in self.declared())
-            raise InvalidOption(
-                f"no task has the limit {name!r:.80}; the limits are {some_of(str(name), known) or 'none'}"
+            raise LimitNotFound(
+                f"no task has the limit {name!r:.80}; the limits are {some_of(str(name), known) or 'none'}",
+                str(name),
             )
         if not given:
             numbers.set = None

@@ -1,6 +1,7 @@
 """What programs get of each thing, as plain data: the JSON of the command line's --json and of the API.
 
-Times are ISO 8601 in UTC, except in the sums that `as_dict` alone makes, such as those of `TaskStats`.
+Times are ISO 8601 in UTC, durations are seconds. `as_dict` of the things themselves keeps times as numbers, so a
+command prints what a function here makes of it.
 """
 
 from __future__ import annotations
@@ -13,20 +14,26 @@ from . import units
 
 if TYPE_CHECKING:
     from ...actors.access import AuditEntry, TokenInfo
+    from ...actors.events.entry import WatchEntry
     from ...actors.events.event import EventInfo, EventRecord
-    from ...actors.events.stream import StreamInfo
+    from ...actors.events.stream import Stream, StreamInfo
     from ...actors.schedules.info import Occurrence, ScheduleInfo
     from ...actors.state import State
     from ...actors.task.handles import TaskInfo, TaskRecord
-    from ...actors.task.outcomes import TaskAttempt
+    from ...actors.task.limits_info import LimitInfo
+    from ...actors.task.outcomes import ErrorGroup, TaskAttempt, TaskStats
+    from ...actors.task.stack import TaskStack
     from ...actors.task.step_info import StepInfo
     from ...actors.trees.status import ChildStatus, TreeStatus
 
 TASK_TIMES: Final = ("created", "started", "ended", "next_attempt", "checkpoint_time")
+TRIGGER_TIMES: Final = ("scheduled_at",)
 SCHEDULE_TIMES: Final = ("next", "last", "created")
 DEFINITION_TIMES: Final = ("at", "start", "end")
 OCCURRENCE_TIMES: Final = ("scheduled_at", "time")
 STREAM_TIMES: Final = ("time", "newest")
+NODE_TIMES: Final = ("time", "started", "ended")
+GROUP_TIMES: Final = ("first", "last")
 TOKEN_TIMES: Final = ("created", "expires")
 
 
@@ -37,7 +44,9 @@ def with_times(fields: Mapping[str, Any], times: Collection[str]) -> dict[str, A
 
 def task(record: TaskRecord) -> dict[str, Any]:
     """A task or an actor."""
-    return with_times(record.as_dict(), TASK_TIMES)
+    fields = with_times(record.as_dict(), TASK_TIMES)
+    trigger = fields["trigger"]
+    return {**fields, "trigger": trigger and with_times(trigger, TRIGGER_TIMES)}
 
 
 def started(info: TaskInfo[Any]) -> dict[str, Any]:
@@ -86,6 +95,28 @@ def stream(info: StreamInfo) -> dict[str, Any]:
     return with_times(info.as_dict(), STREAM_TIMES)
 
 
+def stream_tree(tree: Stream) -> dict[str, Any]:
+    """A stream with all that has come from its beginning."""
+    fields = tree.as_dict()
+    return {**fields, "roots": [_stream_node(each) for each in fields["roots"]]}
+
+
+def _stream_node(fields: dict[str, Any]) -> dict[str, Any]:
+    children = [_stream_node(each) for each in fields["children"]]
+    return {**with_times(fields, NODE_TIMES), "children": children}
+
+
+def entry(each: WatchEntry) -> dict[str, Any]:
+    """What a watch gives."""
+    from ...actors.events.stream import Stream
+
+    fields = with_times(each.as_dict(), ("time",))
+    if each.snapshot is not None:
+        made = stream_tree(each.snapshot) if isinstance(each.snapshot, Stream) else task(each.snapshot)
+        fields["snapshot"] = made
+    return fields
+
+
 def schedule(info: ScheduleInfo) -> dict[str, Any]:
     """A schedule."""
     fields = with_times(info.as_dict(), SCHEDULE_TIMES)
@@ -127,6 +158,27 @@ def counts(numbers: Mapping[str, Mapping[State, int]]) -> dict[str, dict[str, in
         name: {str(state): count for state, count in states.items()}
         for name, states in sorted(numbers.items())
     }
+
+
+def stats(found: TaskStats) -> dict[str, Any]:
+    """What has ended in a window, of all names and of each."""
+    fields = with_times(found.as_dict(), ("since",))
+    return {**fields, "tasks": {name: stats(each) for name, each in found.tasks.items()}}
+
+
+def error_group(group: ErrorGroup) -> dict[str, Any]:
+    """A cause of failures."""
+    return with_times(group.as_dict(), GROUP_TIMES)
+
+
+def stack(found: TaskStack) -> dict[str, Any]:
+    """The stack of a task, with all threads."""
+    return with_times(found.as_dict(), ("time",))
+
+
+def limit(info: LimitInfo) -> dict[str, Any]:
+    """A limit, or one key of it."""
+    return info.as_dict()
 
 
 def line(time: float, level: str, text: str) -> dict[str, Any]:

@@ -123,10 +123,10 @@ def events_emit(name: str, data: Any, id: str | None, stream: str | None, as_jso
     """
     session = current()
     stream_id = None
-    if stream is not None:
-        with session.reader() as reader:
-            stream_id = id_text(lookup.find(reader, stream).stream)
     with session.runtime() as runtime:
+        if stream is not None:
+            with session.reader() as reader:
+                stream_id = id_text(lookup.find(reader, stream).stream)
         _answer(runtime.emit(name, data, id=id, stream_id=stream_id), as_json)
 
 
@@ -206,7 +206,7 @@ def streams_show(id: str, limit: int, as_json: bool) -> None:
     with current().reader() as reader:
         tree = _stream(reader, id, limit)
     if as_json:
-        screen.json(tree.as_dict())
+        screen.json(documents.stream_tree(tree))
         return
     from ..display import event_table
 

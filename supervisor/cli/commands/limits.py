@@ -7,8 +7,11 @@ from typing import Any, Final
 import click
 
 from ....actors.task.limit import Rate
+from ...text import documents, escape
 from ..command import command
 from ..display import screen
+from ..exit_codes import ExitCode
+from ..failures import CliError
 from ..params import json_option
 from ..session import current
 
@@ -43,9 +46,12 @@ def limits(name: str | None, concurrency: str | None, rate: str | None, reset: b
             rt.set_limit(name, **numbers)
         found = [info for info in rt.limits() if name in (None, info.name)]
     if name is not None and not found:
-        raise click.UsageError(f"no task has the limit {name!r}")
+        raise CliError(
+            ExitCode.NOT_FOUND,
+            f"no task has the limit {escape.one_line(name)!r:.80}; `understudy limits` lists them",
+        )
     if as_json:
-        screen.json([info.as_dict() for info in found])
+        screen.json([documents.limit(info) for info in found])
     elif found:
         from ..display import limit_table
 

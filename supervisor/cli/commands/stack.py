@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from ....actors.ids import id_text
+from ...text import documents
 from .. import lookup
 from ..command import command
 from ..display import screen, stack_text
@@ -25,7 +26,7 @@ def stack(id: str, everything: bool, as_json: bool) -> None:
     with current().reader() as reader, current().runtime() as runtime:
         found = runtime.stack(id_text(lookup.find(reader, id).id))
     if as_json:
-        screen.json(found.as_dict())
+        screen.json(documents.stack(found))
         return
     for text in stack_text.lines(found, everything=everything):
         screen.line(text)

@@ -55,7 +55,7 @@ def _show_window(window: float, wanted: Sequence[str] | None, *, as_json: bool) 
     with current().reader() as reader:
         found = outcomes.stats(reader, window, wanted)
     if as_json:
-        screen.json(found.as_dict())
+        screen.json(documents.stats(found))
     elif found.tasks:
         from ..display import stats_table
 
@@ -95,7 +95,7 @@ def errors(window: float, tasks: Sequence[str], limit: int, as_json: bool) -> No
     with current().reader() as reader:
         found = outcomes.errors(reader, window, tasks or None, limit)
     if as_json:
-        screen.json([group.as_dict() for group in found])
+        screen.json([documents.error_group(group) for group in found])
         return
     if not found:
         screen.note("no task has failed in this time")

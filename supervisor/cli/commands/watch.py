@@ -11,7 +11,7 @@ from ....actors.events.entry import WatchEntry
 from ....actors.ids import id_text
 from ....actors.state import State
 from ...client.watch import Watch
-from ...text import escape, units, value_json
+from ...text import documents, escape, units, value_json
 from .. import lookup
 from ..command import command
 from ..display import screen
@@ -46,7 +46,7 @@ def watch(id: str, stream: bool, after: str | None, as_json: bool) -> int | None
         with _open(reader, id, stream, after) as entries:
             for entry in entries:
                 if as_json:
-                    screen.json({**entry.as_dict(), "time": units.iso(entry.time)})
+                    screen.json(documents.entry(entry))
                 else:
                     _print(entry)
                 if entry.kind == "end" and not stream:

@@ -20,24 +20,23 @@ _STYLES: Final = {
 }
 
 
-def tree(status: TreeStatus, now: float) -> Tree:
-    """The tree; `now` is in seconds since the epoch."""
-    root = Tree(_line(status.id, "tree", status, now))
+def tree(status: TreeStatus | ChildStatus, now: float) -> Tree:
+    """A tree or a child, with all that is in it; `now` is in seconds since the epoch."""
+    root = Tree(_text(status, now))
     for child in status.children:
-        _add(root, child, now)
+        root.children.append(tree(child, now))
     return root
 
 
-def _add(branch: Tree, child: ChildStatus, now: float) -> None:
-    what = "tree" if child.task is None else escape.one_line(child.task)
-    line = _line(child.id, what, child, now)
-    if child.task_id is not None:
-        line.append(f"  {task_text.short_id(child.task_id)}", "dim")
-    if child.worker_pid is not None:
-        line.append(f"  pid {child.worker_pid}", "dim")
-    below = branch.add(line)
-    for each in child.children:
-        _add(below, each, now)
+def _text(status: TreeStatus | ChildStatus, now: float) -> Text:
+    if isinstance(status, TreeStatus):
+        return _line(status.id, "tree", status, now)
+    line = _line(status.id, "tree" if status.task is None else escape.one_line(status.task), status, now)
+    if status.task_id is not None:
+        line.append(f"  {task_text.short_id(status.task_id)}", "dim")
+    if status.worker_pid is not None:
+        line.append(f"  pid {status.worker_pid}", "dim")
+    return line
 
 
 def _line(id: str, what: str, status: TreeStatus | ChildStatus, now: float) -> Text:

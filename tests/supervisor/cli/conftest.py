@@ -255,6 +255,12 @@ def stage(home: Path) -> Iterator[Stage]:
 
 
 @pytest.fixture(scope="package")
+def new_stage(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Stage]:
+    """Makes a home with nothing in it, for a fixture of wider scope. Close it."""
+    return lambda: Stage(tmp_path_factory.mktemp("n") / "home")
+
+
+@pytest.fixture(scope="package")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """One served home for all tests that need no other."""
     made = Stage(tmp_path_factory.mktemp("s") / "home")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from understudy import Fail, InvalidOption, Limit, Rate, receive, sleep, task
+from understudy import Fail, InvalidOption, Limit, LimitNotFound, Rate, receive, sleep, task
 from understudy.supervisor.kit.world import World
 from understudy.supervisor.settings import Settings
 from understudy.supervisor.tasks import gate as gate_module
@@ -244,7 +244,7 @@ def test_the_numbers_of_a_limit_can_be_set_and_outlive_a_crash(rt: InlineRuntime
     rt.set_limit(name)
     assert next((i.concurrency, i.rate) for i in rt.limits() if i.name == name) == (2, None)
     list(rt.results(infos, timeout=100))
-    with pytest.raises(InvalidOption, match="no task has the limit 'no such'"):
+    with pytest.raises(LimitNotFound, match="no task has the limit 'no such'"):
         rt.set_limit("no such", concurrency=1)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from room import room
-from understudy import InvalidOption, Limit, Rate
+from understudy import InvalidOption, Limit, LimitNotFound, Rate
 from understudy.storage.tables.limit_rows import SET, set_key
 from understudy.storage.tables.schema import Table
 from understudy.supervisor.tasks.catalog import LimitedBy, TaskCatalog
@@ -66,7 +66,7 @@ def test_numbers_that_were_set_outlive_a_restart_and_a_gap_in_the_app(home: Path
     def without(limits: Limits) -> None:
         assert limits.declare() == []
         assert list(limits.declared()) == []
-        with pytest.raises(InvalidOption, match="no task has the limit 'api'; the limits are none"):
+        with pytest.raises(LimitNotFound, match="no task has the limit 'api'; the limits are none"):
             limits.set("api", {"concurrency": 2})
 
     def again(limits: Limits) -> None:
