@@ -15,6 +15,7 @@ from ....actors.task.handles import TaskRecord
 from ....actors.task.outcomes import TaskAttempt
 from ....actors.task.stack import TaskStack
 from ....actors.task.step_info import StepInfo
+from ....actors.task.trigger import Trigger
 from ...client.pages import SearchPage
 from ...client.views import ended_error
 from ...text import documents, units
@@ -24,7 +25,10 @@ from .models import TIME, answer, answer_of, many
 MOST_WAIT: Final = 60.0
 """Seconds that a request for a result may wait."""
 
-TASK: Final = answer_of("Task", TaskRecord, times=documents.TASK_TIMES, without=("arguments",))
+TRIGGER: Final[Any] = answer_of("Trigger", Trigger, times=documents.TRIGGER_TIMES)
+TASK: Final = answer_of(
+    "Task", TaskRecord, times=documents.TASK_TIMES, without=("arguments",), trigger=TRIGGER | None
+)
 ATTEMPT: Final = answer_of("Attempt", TaskAttempt, times=("started", "ended"))
 STEP: Final = answer_of("Step", StepInfo, times=("time",), without=("value",))
 PAGE: Final = answer(
@@ -41,6 +45,7 @@ SHOWN: Final = answer_of(
     TaskRecord,
     times=documents.TASK_TIMES,
     without=("arguments",),
+    trigger=TRIGGER | None,
     attempts=many(ATTEMPT),
     attempts_dropped=int,
     linked_to=str | None,

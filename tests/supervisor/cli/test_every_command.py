@@ -104,6 +104,7 @@ JSON_CALLS: Final[dict[str, list[tuple[str, str]]]] = {
     "schedules cancel": [("program", "created")],
     "schedules run": [("nightly", "")],
     "schedules backfill": [("nightly 2026-01-01 2026-01-02", "")],
+    "pools": [("", "")],
     "limits": [("", ""), ("api --concurrency 99", "")],
     "token add": [("later --expires 1d", "created expires")],
     "token list": [("", "created expires")],
@@ -271,6 +272,7 @@ UNKNOWN: Final = {
     "schedules run": "nothing",
     "schedules backfill": "nothing 2026-01-01",
     "limits": "nothing",
+    "pools": "",
     "token add": "",
     "token list": "",
     "token remove": "nothing",
@@ -317,6 +319,7 @@ ABOUT_ALL: Final = {
         "box run",
     ),
     *("box sizes", "stats", "errors", "serve", "stop", "top", "prune", "backup", "compact", "check"),
+    "pools",
 }
 #: Commands that read the folder, as docs/cli.md says.
 READERS: Final = {
@@ -337,7 +340,7 @@ READERS: Final = {
 SUPERVISOR_ALONE: Final = {
     *("start", "run", "events replay", "schedules pause", "schedules resume", "schedules cancel"),
     *("schedules run", "schedules backfill", "limits", "token add", "token remove", "stop", "prune"),
-    *("tree restart", "tree stop", "box run", "events emit"),
+    *("tree restart", "tree stop", "box run", "events emit", "pools"),
 }
 #: The exit code of each command that takes a task, about one that has completed, and one that was cancelled.
 ABOUT_ENDED: Final = {

@@ -29,12 +29,35 @@ from understudy.supervisor.cli.failures import CliError, code_of, text_of
         (errors.ActivationFailed("x"), ExitCode.TASK_FAILED),
         (errors.ActorDeadError("x"), ExitCode.ENDED),
         (errors.AskTimeout("x"), ExitCode.WAIT_TIMED_OUT),
+        (errors.LimitNotFound("x"), ExitCode.NOT_FOUND),
+        (errors.StackUnavailable("x", state="cancelled"), ExitCode.ENDED),
+        (errors.StackUnavailable("x", state="queued"), ExitCode.FAILED),
         (errors.UnderstudyError("x"), ExitCode.FAILED),
         (RuntimeError("x"), ExitCode.FAILED),
     ],
 )
 def test_each_error_has_its_code(error: Exception, code: ExitCode):
     assert code_of(error) is code
+
+
+#: Errors that no command raises: they belong to code of tasks, or to programs.
+NOT_OF_COMMANDS = {
+    *("NotInTask", "NestedStep", "StepsFull", "NotInline", "Stalled", "NoRuntime", "Deadlock", "ReadOnly"),
+    *("TriggerChanged", "Fail", "BadRequest", "RetryLater", "WebSocketError", "WebSocketRefused"),
+    *("WebSocketClosed", "BoxError", "BoxFailed", "BoxTimedOut", "BoxRefused", "ImageAbsent", "EngineAbsent"),
+    *("EngineError", "Interrupted", "Cancelled", "TaskEnded", "UnderstudyError"),
+}
+#: Errors that have no code of their own.
+WITHOUT_CODE = {"StackUnavailable", "EventCycle", "AddressUnusable", "ProtocolError"}
+
+
+def test_every_error_has_a_code_or_a_reason():
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
+    raised = [
+        kind for kind in kinds if issubclass(kind, BaseException) and kind.__module__ == errors.__name__
+    ]
+    without = {kind.__name__ for kind in raised if code_of(kind(1)) is ExitCode.FAILED}
+    assert without == NOT_OF_COMMANDS | WITHOUT_CODE
 
 
 def test_an_error_is_one_escaped_line():

@@ -28,8 +28,6 @@ def test_limits_are_shown_and_set(served: Stage):
 @pytest.mark.parametrize(
     "wrong",
     [
-        ("nobody",),
-        ("nobody", "--rate", "9/m"),
         ("understudy.containers", "--rate", "often"),
         ("understudy.containers", "--concurrency", "few"),
         ("understudy.containers", "--concurrency", "0"),
@@ -39,3 +37,10 @@ def test_limits_are_shown_and_set(served: Stage):
 )
 def test_what_cannot_be_set_is_refused(served: Stage, wrong: tuple[str, ...]):
     assert served("limits", *wrong).code == ExitCode.USAGE
+
+
+@pytest.mark.parametrize("more", [(), ("--rate", "9/m"), ("--reset",)])
+def test_a_limit_that_no_task_has(served: Stage, more: tuple[str, ...]):
+    answer = served("limits", "nobody", *more)
+    assert answer.code == ExitCode.NOT_FOUND
+    assert "no task has the limit 'nobody'" in answer.err

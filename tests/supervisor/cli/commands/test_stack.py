@@ -25,6 +25,6 @@ def test_the_stack_of_a_running_task(served: Stage):
     served("cancel", id)
     until(lambda: served("show", id, "--json").json["state"] == "cancelled")
     refused = served("stack", id)
-    assert refused.code == ExitCode.FAILED
+    assert refused.code == ExitCode.ENDED
     assert "has no stack any more: it is cancelled" in refused.err
     assert served("stack", "ffffffff").code == ExitCode.NOT_FOUND

@@ -84,6 +84,18 @@ def test_trees_are_shown_restarted_and_stopped(stage: Stage, tmp_path: Path):
     text = stage("tree").out
     assert "shop  tree  running" in text
     assert "a  trees:service  running" in text
+    alone = stage("tree", "shop")
+    assert alone.out.startswith("shop  tree  running\n")
+    assert "supervisor" not in alone.out
+    shown = stage("tree", "shop/w", "--json").json
+    assert (shown["path"], [each["id"] for each in shown["children"]]) == ("shop/w", ["b"])
+    assert stage("tree", "--json", "shop/w").json == shown
+    assert stage("tree", "show", "shop/w/b").out.startswith("b  trees:service  running")
+    unknown = stage("tree", "shpo")
+    assert (unknown.code, unknown.out) == (ExitCode.NOT_FOUND, "")
+    assert "`understudy tree` shows" in unknown.err
+    typed = stage("tree", "restrat", "shop")
+    assert (typed.code, "Did you mean 'restart'?" in typed.err) == (ExitCode.USAGE, True)
     answer: Any = stage("tree", "stop", "shop/w/b", "--json").json
     assert (answer["path"], answer["restarts"]) == ("shop/w/b", 0)
     until(lambda: events(file)[-1] == "-b")
