@@ -34,7 +34,8 @@ def key_of(packed: bytes | None, places: Places) -> str:
     args, kwargs = _unpacked(packed)
     if len(places) == 1:
         name, place = places[0]
-        text = _text(args[place] if place < len(args) else kwargs.get(name, DEFAULT))
+        value = args[place] if place < len(args) else kwargs.get(name, DEFAULT)
+        text = value if type(value) is str else _text(value)
         return text if len(text) <= KEY_CHARACTERS else _shortened(text)
     values = [args[place] if place < len(args) else kwargs.get(name, DEFAULT) for name, place in places]
     text = json.dumps(list(map(_text, values)), ensure_ascii=False)

@@ -23,7 +23,7 @@ from typing import Any, Final, NamedTuple
 from ...actors.task.limit import Rate
 from ...storage.tables.limit_rows import WINDOW, WindowRow, pack_window, unpack_window, window_key
 from ...storage.tables.record import Record
-from ...storage.tables.schema import Lane, Table, after_prefix, live_id, live_key, ready_sort
+from ...storage.tables.schema import Lane, Table, after_prefix, live_key, ready_sort
 from ..rules.argument_keys import key_of
 from .catalog import TaskCatalog
 from .commit_loop import CommitLoop
@@ -110,8 +110,7 @@ class Gate:
         self._missed = False
         #: The tasks of groups that are not in memory. All of them are on disk only.
         self.unknown = ReadyQueue(lambda _key, _count: [])
-        #: The pools of tasks that were let in and stand in a queue for a worker, and how many each pool has.
-        self._pools: dict[bytes, str | None] = {}
+        #: How many tasks that were let in stand in a queue for a worker, by pool.
         self._let_in: Counter[str | None] = Counter()
         #: Groups whose next task is for a pool that takes no more.
         self._full: dict[str | None, dict[GateGroup, None]] = {}
@@ -224,12 +223,14 @@ class Gate:
 
     def queue_for(self, group: GateGroup) -> ReadyQueue:
         """The queue for new tasks of this group, which are then looked at."""
-        if not self._is_known(group):
+        if self._by_sort.get(group.sort) is not group:
             self._missed = True
             if self._walk is None:
                 self._walk = _START
             return self.unknown
-        self._look_at(group)
+        if not group.eager:
+            group.eager = True
+            self._eager.append(group)
         return group.queue
 
     def _is_known(self, group: GateGroup) -> bool:
@@ -260,17 +261,16 @@ class Gate:
 
     def handed(self, task: LiveTask) -> None:
         """It is handed to a worker."""
-        if task.group is not None and task.group.ready.pop(task.id, None) is not None:
-            self._goes_on(task)
+        if task.group is not None and (ready := task.group.ready.pop(task.id, None)) is not None:
+            self._goes_on(ready[1])
 
     def _note_ready(self, task: LiveTask, group: GateGroup) -> None:
-        group.ready[task.id] = task
-        pool = self._pools[task.id] = task.options.pool
+        pool = task.options.pool
+        group.ready[task.id] = task, pool
         self._let_in[pool] += 1
 
-    def _goes_on(self, task: LiveTask) -> None:
-        """It does not stand in a queue for a worker any more."""
-        pool = self._pools.pop(task.id)
+    def _goes_on(self, pool: str | None) -> None:
+        """One that was let in does not stand in a queue for a worker of this pool any more."""
         self._let_in[pool] -= 1
         if self._full:
             self._look_at_full(pool)
@@ -309,8 +309,8 @@ class Gate:
                 task.attempt.counted = True
                 group.window.begun(self._loop.time())
                 self._soil(group)
-        if group.ready.pop(task.id, None) is not None:
-            self._goes_on(task)
+        if (ready := group.ready.pop(task.id, None)) is not None:
+            self._goes_on(ready[1])
             self._turns[task.lane].discard(task)
         if not group.eager:
             group.eager = True
@@ -378,7 +378,7 @@ class Gate:
             self._commits.after_commit(lambda: self._go_on(wait))
 
     def _pump(self, group: GateGroup, wait: list[LiveTask]) -> None:
-        rate, holders = group.numbers.rate, group.holders
+        rate, holders, let_in = group.numbers.rate, group.holders, self._let_in
         now = 0.0 if rate is None else self._loop.time()
         room = group.room(now)
         # What is let in here comes before all that waits, so only one that was let in before may have to stand back.
@@ -389,7 +389,7 @@ class Gate:
                 if group.queue.empty:
                     break
                 continue
-            if self._let_in[pool := task.options.pool] + len(wait) >= LET_IN:
+            if let_in[pool := task.options.pool] + len(wait) >= LET_IN:
                 assert task.key is not None
                 group.queue.put_back(task.key)
                 self._full.setdefault(pool, {})[group] = None
@@ -398,7 +398,9 @@ class Gate:
             task.passed = True
             holders[task.id] = task
             if rate is None:
-                self._offer(task, group)
+                group.ready[task.id] = task, pool
+                let_in[pool] += 1
+                self._turns[task.lane].add(task)
             else:
                 task.counts = True
                 group.window.let_in += 1
@@ -419,7 +421,8 @@ class Gate:
         key = group.queue.peek(self._stands)
         if key is None:
             return False
-        last = max(group.ready.values(), key=lambda task: (ready_sort(task.options.priority), task.id))
+        let_in = (task for task, _ in group.ready.values())
+        last = max(let_in, key=lambda task: (ready_sort(task.options.priority), task.id))
         if ready_sort(last.options.priority) <= int.from_bytes(key[1:9], "big") - group.sort:
             return False
         assert last.key is not None
@@ -432,7 +435,7 @@ class Gate:
         key = group.queue.take_one(self._stands)
         if key is None:
             return None
-        task = self._tasks.get(live_id(key))
+        task = self._tasks.get(key[9:])
         if task is None:
             self._fetch([key, *group.queue.coming(FETCHED)])
         if task is None or task.key != key:
@@ -441,7 +444,9 @@ class Gate:
                 return None
         if task.group is not group and task.group is not None:
             task.group = self._current(task.group)
-        if task.group is not group or (task.as_stored and task.record.place != task.place()):
+        if task.group is not group or (
+            task.batch == 0 and task.as_stored and task.record.place != task.place()
+        ):
             self._stand(task)
             return None
         return task

@@ -48,8 +48,8 @@ class GateGroup:
         self.queue = ReadyQueue(read_after(self.sort), window, window // 4, window)
         #: The tasks that hold a place, by id: they run, or may begin at any time.
         self.holders: dict[bytes, LiveTask] = {}
-        #: Those of them that stand in a queue for a worker.
-        self.ready: dict[bytes, LiveTask] = {}
+        #: Those of them that stand in a queue for a worker, with the pool of that worker.
+        self.ready: dict[bytes, tuple[LiveTask, str | None]] = {}
         self.window = RateWindow()
         #: Whether it is to be looked at with the next turn.
         self.eager = False

@@ -203,7 +203,8 @@ class ReadyQueue:
             rows = self._read_after(self.horizon, self._chunk)
             reached = rows[-1] if len(rows) == self._chunk else None
             self._take_in(rows, valid)
-            self._take_in([key for key in self._late if reached is None or key <= reached], valid)
+            # In their order: so they queue up, and `coming` finds them.
+            self._take_in(sorted(key for key in self._late if reached is None or key <= reached), valid)
             self._late -= self._held
             self.horizon = reached
 
