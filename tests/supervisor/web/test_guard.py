@@ -14,7 +14,7 @@ from understudy.supervisor.web_settings import WebSettings
 from web_client import Web, web
 
 
-@pytest.fixture(scope="class")
+@pytest.fixture(scope="module")
 def it(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
     home: Path = tmp_path_factory.mktemp("h") / "home"
     with web(home, body_bytes=10_000) as served:
@@ -73,7 +73,7 @@ class TestRequests:
         assert it.post("/login", None, content=iter([b"x" * 6_000] * 2)).status_code == 413
 
 
-@pytest.fixture(scope="class")
+@pytest.fixture(scope="module")
 def proxied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
     home: Path = tmp_path_factory.mktemp("h") / "home"
     with web(home, proxies=["127.0.0.1", "10.0.0.0/8"], hosts=["jobs.example.com"]) as served:
@@ -109,17 +109,16 @@ class TestProxies:
         assert self._login(proxied, X_Forwarded_Host="evil.example").status_code == 400
 
 
-def test_nobody_is_believed_who_is_no_proxy(home: Path):
-    with web(home) as it:
-        headers = {
-            "X-Forwarded-For": "203.0.113.9",
-            "X-Forwarded-Proto": "https",
-            "X-Forwarded-Host": "jobs.example.com",
-        }
-        answer = it.post("/login", None, headers=headers, data={"token": it.token})
-        assert answer.status_code == 303
-        assert "Secure" not in answer.headers["set-cookie"]
-        assert it.rt.audit(limit=1)[0].address == "127.0.0.1"
+def test_nobody_is_believed_who_is_no_proxy(it: Web):
+    headers = {
+        "X-Forwarded-For": "203.0.113.9",
+        "X-Forwarded-Proto": "https",
+        "X-Forwarded-Host": "jobs.example.com",
+    }
+    answer = it.post("/login", None, headers=headers, data={"token": it.token})
+    assert answer.status_code == 303
+    assert "Secure" not in answer.headers["set-cookie"]
+    assert it.rt.audit(limit=1)[0].address == "127.0.0.1"
 
 
 def test_names_of_hosts():

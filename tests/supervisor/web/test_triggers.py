@@ -54,7 +54,7 @@ class Stage:
         return self.rt.status(answer.headers["understudy-run"])
 
 
-@pytest.fixture(scope="class")
+@pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     home = tmp_path_factory.mktemp("h") / "home"
     notes = tmp_path_factory.mktemp("notes")

@@ -37,7 +37,7 @@ APP = "item_tasks"
 APP_ORIGIN = "https://app.example.com"
 
 
-@pytest.fixture(scope="class")
+@pytest.fixture(scope="module")
 def it(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
     home: Path = tmp_path_factory.mktemp("h") / "home"
     with web(home, app=APP, origins=[APP_ORIGIN]) as served:

@@ -17,7 +17,7 @@ from waiting import until
 from web_client import Web, web
 
 
-@pytest.fixture(scope="class")
+@pytest.fixture(scope="module")
 def it(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
     home: Path = tmp_path_factory.mktemp("h") / "home"
     with web(home, "call_tasks") as served:
@@ -266,19 +266,18 @@ class TestActions:
         ]
 
 
-def test_without_a_supervisor_reading_goes_on_and_changes_are_refused_for_now(home: Path):
-    with web(home, "call_tasks") as it:
-        info = it.rt.start(tasks.add, 1)
-        it.rt.wait(info, timeout=20)
-        os.kill(it.rt.supervisor_pid, signal.SIGSTOP)
-        try:
-            assert it.get(f"/api/tasks/{info.id}/result").json()["value"] == 2
-            answer = it.post("/api/tasks", json={"task": "call_tasks:add", "args": [1]})
-            assert answer.status_code == 503
-            assert answer.headers["retry-after"] == "1"
-        finally:
-            os.kill(it.rt.supervisor_pid, signal.SIGCONT)
-        until(lambda: start(it, "add", 1).status_code == 201)
+def test_without_a_supervisor_reading_goes_on_and_changes_are_refused_for_now(it: Web):
+    info = it.rt.start(tasks.add, 1)
+    it.rt.wait(info, timeout=20)
+    os.kill(it.rt.supervisor_pid, signal.SIGSTOP)
+    try:
+        assert it.get(f"/api/tasks/{info.id}/result").json()["value"] == 2
+        answer = it.post("/api/tasks", json={"task": "call_tasks:add", "args": [1]})
+        assert answer.status_code == 503
+        assert answer.headers["retry-after"] == "1"
+    finally:
+        os.kill(it.rt.supervisor_pid, signal.SIGCONT)
+    until(lambda: start(it, "add", 1).status_code == 201)
 
 
 def test_a_key_survives_the_web_process(home: Path):
