@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from .actors.inside.context import send as send
     from .actors.inside.context import sleep as sleep
     from .actors.inside.context import task_dir as task_dir
+    from .actors.inside.map_tasks import map_tasks as map_tasks
     from .actors.inside.step import step as step
     from .actors.refs.actor import Actor as Actor
     from .actors.refs.async_ref import AsyncActorRef as AsyncActorRef
@@ -139,6 +140,7 @@ _NAMES: Final = {
         "actor as_completed cancelled checkpoint current demonitor emit gather listen monitor progress "
         "publish ready receive restore schedule send sleep task_dir"
     ),
+    "actors.inside.map_tasks": "map_tasks",
     "actors.inside.step": "step",
     "actors.refs.actor": "Actor",
     "actors.refs.async_ref": "AsyncActorRef",

@@ -14,6 +14,7 @@ from .tables import actor_rows
 from .tables.actor_rows import owner_of
 from .tables.limit_rows import LIMIT, check_row
 from .tables.link_rows import LINK
+from .tables.map_rows import KEPT, MAP
 from .tables.monitor_rows import MONITOR
 from .tables.record import Record
 from .tables.schema import EXPIRY_KEY_BYTES, ID_BYTES, Table
@@ -76,6 +77,10 @@ class ActorCheck:
             yield from self._ties.link(key)
         elif kind == MONITOR:
             yield from self._ties.monitor(key)
+        elif kind == MAP:
+            yield from self._ties.map(key, row)
+        elif kind == KEPT:
+            yield from self._ties.kept(key, row)
         elif kind != actor_rows.REPLY_EXPIRY or len(key) != 1 + EXPIRY_KEY_BYTES:
             yield f"row {key.hex()} of actors is malformed"
 

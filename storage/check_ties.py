@@ -1,4 +1,4 @@
-"""TieCheck: the part of the check of a store that looks at links and monitors."""
+"""TieCheck: the part of the check of a store that looks at links, monitors and maps."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 from .shared_view import Snapshot
 from .tables.link_rows import link_in, link_key
+from .tables.map_rows import OVER, UNDER_WAY, kept_in, map_in, map_key
 from .tables.monitor_rows import monitor_in
 from .tables.record import Record
 from .tables.schema import Table
@@ -42,3 +43,22 @@ class TieCheck:
             record = self._record(id)
             if record is None or record.terminal:
                 yield f"monitor {key.hex()} is one of task {id.hex()}, which has ended"
+
+    def map(self, key: bytes, row: bytes) -> Iterator[str]:
+        """What is wrong with the row of a map. ValueError if it is malformed."""
+        parent, _ = map_in(key)
+        if row not in (UNDER_WAY, OVER):
+            raise ValueError("neither under way nor over")
+        above = self._record(parent)
+        if above is not None and not above.terminal and not above.maps:
+            yield f"task {parent.hex()} has the map {key.hex()} and does not know it"
+
+    def kept(self, key: bytes, row: bytes) -> Iterator[str]:
+        """What is wrong with the row of children that are kept for a map. ValueError if it is malformed."""
+        parent, base, children = kept_in(key, row)
+        if self._snapshot.get(Table.ACTORS, map_key(parent, base)) is None:
+            yield f"row {key.hex()} keeps children of a map that is not there: they are never removed"
+        for child in children:
+            record = self._record(child)
+            if record is None or not record.terminal:
+                yield f"row {key.hex()} keeps task {child.hex()}, which has not ended or is not there"

@@ -87,6 +87,8 @@ class TaskActor(pykka.Actor):
     """Number of the last message that `receive` gave to the task."""
     acked = 0
     """Number of the last acknowledged message."""
+    tells_progress = False
+    """Whether the task's code has reported progress, so that nothing else does."""
     turn = 0
     """Where `select` begins to look, so that it is fair to all of its sources."""
     resources: set[OpenResource] | frozenset[OpenResource] = frozenset()

@@ -22,6 +22,7 @@ from ..task.handles import IdLike, TaskInfo, id_of
 from ..timeouts import check_timeout, deadline_of, left_of
 from . import context
 from .context import cancelled, current, progress
+from .map_tasks import map_tasks_async
 from .step import StepOptions, is_async
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ __all__ = [
     "emit",
     "gather",
     "listen",
+    "map_tasks",
     "monitor",
     "progress",
     "publish",
@@ -237,6 +239,45 @@ async def as_completed(infos: Iterable[I], timeout: float | None = None) -> Asyn
                 if not await actor.wait_future_async(news, left_of(deadline, clock)):
                     raise TimeoutError(f"the tasks have not all ended within {seconds:g} s")
             yield known[arrivals.pop()]
+
+
+@overload
+def map_tasks(
+    task: Task[..., T],
+    iterable: Iterable[Any],
+    limit: int = 100,
+    *,
+    errors: Literal["raise"] = "raise",
+    key: str | None = None,
+) -> AsyncIterator[T]: ...
+@overload
+def map_tasks(
+    task: Task[..., T],
+    iterable: Iterable[Any],
+    limit: int = 100,
+    *,
+    errors: Literal["return"],
+    key: str | None = None,
+) -> AsyncIterator[T | Exception]: ...
+@overload
+def map_tasks(
+    task: str,
+    iterable: Iterable[Any],
+    limit: int = 100,
+    *,
+    errors: Literal["raise", "return"] = "raise",
+    key: str | None = None,
+) -> AsyncIterator[Any]: ...
+def map_tasks(
+    task: Task[..., Any] | str,
+    iterable: Iterable[Any],
+    limit: int = 100,
+    *,
+    errors: Literal["raise", "return"] = "raise",
+    key: str | None = None,
+) -> AsyncIterator[Any]:
+    """Start a task for each item, and give their values in order; for `async for`. See `understudy.map_tasks`."""
+    return map_tasks_async(task, iterable, limit, errors=errors, key=key)
 
 
 class _Step(StepOptions):

@@ -233,6 +233,7 @@ def sleep(seconds: float, *, shield: bool = False) -> bool:
 def progress(done: float, total: float | None = None, note: str = "") -> None:
     """Report progress, for `status`, `ps` and `top`. Cheap: of several quick calls the last is stored."""
     actor = actor_here("progress")
+    actor.tells_progress = True
     total = None if total is None else float(total)
     actor.host.progress(actor, float(done), total, printable(str(note), NOTE_LIMIT))
 

@@ -6,12 +6,14 @@ end then and are kept as long. The rows are sorted by time, so due tasks are fou
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final, Protocol
 
 from ...actors.errors import InvalidOption
-from . import actor_rows
+from ...actors.map_ids import base_in
+from . import actor_rows, map_rows
 from .attempt_rows import number_of
 from .item_rows import prune_items
 from .moves import Moves, Store
@@ -62,12 +64,14 @@ def expiry_rows(at: float, ids: Sequence[bytes]) -> dict[bytes, bytes | None]:
     }
 
 
-def prune(store: Rows, now: float, limit: int = 500) -> int:
+def prune(store: Rows, now: float, limit: int = 500, kept: list[bytes] | None = None) -> int:
     """Delete all rows of at most `limit` tasks that are due by `now` (seconds since the epoch).
 
     Returns the number of tasks. An actor, or a task with steps, with more than MAX_ROWS rows counts once for each call
     that it takes. The deletes go into the store's open batch. Uncommitted deletes of an earlier call are not counted
     again. So call it again after each commit until it returns 0.
+
+    The number includes children of maps that are under way: they stay until the map is over, and go to `kept`.
     """
     due: list[tuple[bytes, list[bytes]]] = []
     found = 0
@@ -82,6 +86,8 @@ def prune(store: Rows, now: float, limit: int = 500) -> int:
         return 0
     pending = _pending(store, {id for _, ids in due for id in ids})
     moves = Moves()
+    has_maps = bool(store.scan(Table.ACTORS, *map_rows.all_maps(), 1))
+    of_maps: defaultdict[tuple[bytes, bytes], list[bytes]] = defaultdict(list)
     gone: list[tuple[bytes, bytes]] = []
     pruned = deleted = 0
     for key, ids in due:
@@ -93,6 +99,10 @@ def prune(store: Rows, now: float, limit: int = 500) -> int:
             record = None if row is None else _readable(id, row)
             if record is not None and not record.terminal:
                 continue  # a wrong expiry row must not delete a task that has not ended
+            if has_maps and record is not None and (of := _map_of(store, record)) is not None:
+                of_maps[of].append(id)
+                pruned += 1
+                continue
             if record is None or record.actor is not None or record.steps is not None:
                 deleted += _forget_actor_rows(store, id, MAX_ROWS - deleted)
                 if deleted >= MAX_ROWS:
@@ -111,9 +121,21 @@ def prune(store: Rows, now: float, limit: int = 500) -> int:
         if left:
             # The next call prunes the other tasks of this row.
             store.put(Table.EXPIRY, key[:_AT_BYTES] + left.pop(), b"".join(reversed(left)))
+    for of, children in of_maps.items():
+        store.put(Table.ACTORS, map_rows.kept_key(*of, children[0]), b"".join(children[1:]))
+        if kept is not None:
+            kept.extend(children)
     moves.write(store)
     prune_items(store, gone)
     return pruned
+
+
+def _map_of(store: Rows, record: Record) -> tuple[bytes, bytes] | None:
+    """The map under way of which this task is a child, by its parent and its base."""
+    parent, base = record.origin, base_in(record.id)
+    if parent is None or store.get(Table.ACTORS, map_rows.map_key(parent, base)) != map_rows.UNDER_WAY:
+        return None
+    return parent, base
 
 
 def prune_replies(store: Rows, now: float, most: int) -> int:

@@ -127,6 +127,8 @@ class Record:
     """The pool whose workers run it; None for none."""
     steps: tuple[int, int] | None = None
     """How many steps it keeps, and the bytes of their values; None for none. Of an actor, those of all its messages."""
+    maps: bool = False
+    """Whether it has children of `map_tasks`; see `map_rows`."""
 
     def __init__(
         self,
@@ -258,7 +260,9 @@ _KINDS: Final[dict[str, tuple[type, ...]]] = {
         ),
         (int,),
     ),
-    **dict.fromkeys(("alone", "closed", "cancel", "joined", "volatile", "held", "linked", "links"), (bool,)),
+    **dict.fromkeys(
+        ("alone", "closed", "cancel", "joined", "volatile", "held", "linked", "links", "maps"), (bool,)
+    ),
     **dict.fromkeys(("error", "progress", "checkpoint", "deaths", "steps"), (tuple,)),
     **dict.fromkeys(("options", "metadata", "trigger"), (dict,)),
     **dict.fromkeys(("key", "actor", "kind", "tree", "limit_key", "unique", "trace", "pool"), (str,)),

@@ -8,11 +8,13 @@ from contextlib import contextmanager
 from typing import Any, Literal, TypeVar, overload
 
 from ...actors.task.handles import IdLike, TaskInfo, id_of
-from .calls import several
+from .calls import Calls, several
+from .child_map import ChildMap
 from .deadline import NO_DEADLINE, Deadline
 from .gather import Arrivals, Errors, gathered, wait_of
 from .results import Results, RowsFuture
 from .runtime_part import RuntimePart
+from .start_rows import TaskLike
 from .steps import is_done_in_task
 
 T = TypeVar("T")
@@ -23,6 +25,7 @@ class Gathering(RuntimePart):
     """The part of a runtime that waits for several tasks. In a task these waits hold no slot."""
 
     _ends: Results
+    _calls: Calls
 
     @overload
     def gather(
@@ -79,6 +82,18 @@ class Gathering(RuntimePart):
                     if not is_done_in_task(news, deadline.left()):
                         raise self._ends.late(arrivals, deadline)
                 yield known[arrivals.pop()]
+
+    def child_map(
+        self,
+        base: tuple[bytes, bytes],
+        task: TaskLike,
+        items: Iterable[Any],
+        limit: int,
+        errors: Errors,
+    ) -> ChildMap:
+        """The children of a call of `map_tasks`; `base` is the id of the parent, and the base of the map."""
+        items = several(items, "map_tasks", "items")
+        return ChildMap(self._client, self._ends, self._calls.starts, base, task, items, limit, errors)
 
     @contextmanager
     def arrivals(self, keys: Iterable[bytes]) -> Iterator[Arrivals]:

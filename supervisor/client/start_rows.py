@@ -6,7 +6,7 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 from ...actors import values
@@ -35,7 +35,14 @@ StartRow = tuple[Any, ...]
 Lineage = tuple[bytes, bytes] | None
 """Id and stream of the task that starts others; None outside of a task."""
 Check = Callable[[tuple[Any, ...], dict[str, Any]], None]
-MakeRow = Callable[[tuple[Any, ...], dict[str, Any]], StartRow]
+
+
+class MakeRow(Protocol):
+    """Makes a row from arguments, for a new id or for this one."""
+
+    def __call__(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], id: bytes | None = None, /
+    ) -> StartRow: ...
 
 
 class StartRows:
@@ -99,9 +106,10 @@ class StartRows:
         origin, limit = here[0] if here else None, connection.value_limit
         annotations, new_id = declared.annotations, self._client.clock.new_id
 
-        def make_row(args: tuple[Any, ...], kwargs: dict[str, Any]) -> StartRow:
+        def make_row(args: tuple[Any, ...], kwargs: dict[str, Any], id: bytes | None = None) -> StartRow:
             check(args, kwargs)
-            id = new_id()
+            if id is None:
+                id = new_id()
             packed = None
             if args or kwargs:
                 plain = annotations.lower(args, kwargs) if annotations.typed else (args, kwargs)
@@ -156,8 +164,8 @@ class StartRows:
 def _traced(make_row: MakeRow, task: str) -> MakeRow:
     """With the trace context of the code that starts, if this program uses OpenTelemetry."""
 
-    def make(args: tuple[Any, ...], kwargs: dict[str, Any]) -> StartRow:
-        row = make_row(args, kwargs)
+    def make(args: tuple[Any, ...], kwargs: dict[str, Any], id: bytes | None = None) -> StartRow:
+        row = make_row(args, kwargs, id)
         if tracer.tracing.tracer is None:
             if "opentelemetry.sdk.trace" not in sys.modules:
                 return row

@@ -39,6 +39,18 @@ def finish(steps: Steps[T], deadline: Deadline, late: Callable[[Deadline], Excep
         steps.close()
 
 
+def finish_in_task(steps: Steps[T]) -> T:
+    """Carry out a call in this thread. A sync task gives up its slot at each wait."""
+    try:
+        while True:
+            is_done_in_task(next(steps), None)
+    except StopIteration as end:
+        value: T = end.value
+        return value
+    finally:
+        steps.close()
+
+
 async def finish_async(steps: Steps[T], deadline: Deadline, late: Callable[[Deadline], Exception]) -> T:
     """Carry out a call on the event loop. A cancel of the caller gives up the call."""
     try:

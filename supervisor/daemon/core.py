@@ -26,6 +26,7 @@ from ..tasks.commit_loop import CommitLoop
 from ..tasks.events import Events
 from ..tasks.links import Links
 from ..tasks.mailboxes import Mailboxes
+from ..tasks.maps import Maps
 from ..tasks.schedules import Schedules
 from ..tasks.starts import Starts
 from ..tasks.stream_items import StreamItems
@@ -96,7 +97,10 @@ class Core:
         self.links = Links(commits, self.table, self.turn)
         self.links.cancel = self.attempts.cancel
         self.monitors = Monitors(commits, self.table, self.mailboxes, self.letters, settings)
-        self.service.take_ties(self.links, self.monitors)
+        self.maps = Maps(commits, self.table, self.turn)
+        self.maps.cancel = self.attempts.cancel
+        self.trees.starts.on_anew = self.maps.end
+        self.service.take_ties(self.links, self.monitors, self.maps)
         commits.on_backlog = self._throttle
         self.table.on_queued = self.turn
         self.table.gate.turn = self.turn
@@ -116,6 +120,7 @@ class Core:
         interrupted = self.attempts.recover()
         self.trees.recover()
         self.links.recover()
+        self.maps.recover()
         self.service.bulks.recover()
         return interrupted
 

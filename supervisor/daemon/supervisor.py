@@ -308,6 +308,7 @@ class Supervisor:
             await self._web.stop()
         await self._pool.stop()
         self._core.links.stop()
+        self._core.maps.stop()
         if self._failure is None:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._core.commits.settled(), 10)

@@ -33,6 +33,8 @@ class ChildStarts:
         self._table = table
         self._forest = forest
         self._start_actor = start_actor
+        #: Called with a task whose next attempt begins from the start.
+        self.on_anew: Callable[[LiveTask], None] = lambda _: None
 
     def start(self, leaf: Leaf) -> None:
         """Queue the task that a child has, or a new one. An actor is up at once. Raises what its start raises."""
@@ -75,6 +77,7 @@ class ChildStarts:
         if task.steps is not None:
             task.steps.drop(task.record)
             task.steps = None
+            self.on_anew(task)
 
     # --- runs ---
 

@@ -31,6 +31,7 @@ from ..tasks.commit_loop import CommitLoop
 from ..tasks.events import Events
 from ..tasks.links import Links
 from ..tasks.mailboxes import Mailboxes
+from ..tasks.maps import Maps
 from ..tasks.schedules import Schedules
 from ..tasks.task_table import TaskTable
 from ..wire.checks import checked_id
@@ -57,6 +58,7 @@ STEPS_STEP = 1_000
 NEED_APP = frozenset(
     {
         Ask.START,
+        Ask.MAP,
         Ask.RETRY,
         Ask.PARAMETERS,
         Ask.ACTOR,
@@ -149,10 +151,12 @@ class Service:
         self.stacks: Stacks
         #: See `take_ties`.
         self._monitors: Monitors
+        self._maps: Maps
         #: Gives the live process tree.
         self.tree: Callable[[], dict[str, Any]] = dict
         self._on: dict[int, Callable[..., None]] = {
             Ask.START: self._start,
+            Ask.MAP: self._map,
             Ask.SEND: self._send,
             Ask.CLOSE: self._close,
             Ask.CANCEL: self._cancel,
@@ -329,6 +333,11 @@ class Service:
         else:
             self._once_on_disk(client, request, payload)
 
+    def _map(self, client: ClientLink, request: int, parent: Any, base: Any, rows: Any) -> None:
+        self._refuse_new_work()
+        self._maps.begin(checked_id(parent), base, rows)
+        self._once_on_disk(client, request, self._admission.start(rows))
+
     async def _once_short(self, payload: Any, name: str) -> Any:
         """Acknowledge a flood of quick tasks late: when the queue is short again, or does not move.
 
@@ -467,10 +476,11 @@ class Service:
 
     # --- links and monitors ---
 
-    def take_ties(self, links: Links, monitors: Monitors) -> None:
+    def take_ties(self, links: Links, monitors: Monitors, maps: Maps) -> None:
         """Carry out the requests about these."""
         self._admission.on_linked = links.add
         self._monitors = monitors
+        self._maps = maps
 
     def _monitor(self, client: ClientLink, request: int, id: Any, watched: Any) -> None:
         self._refuse_new_work()
@@ -606,8 +616,10 @@ class Service:
     async def prune(self, now: float) -> int:
         """Remove ended tasks whose keep time is over at `now`, in small steps between other work."""
         total = 0
-        while removed := prune(self._commits.store, now, PRUNE_STEP):
-            total += removed
+        kept: list[bytes] = []
+        while done := prune(self._commits.store, now, PRUNE_STEP, kept):
+            total += done - len(kept)
+            kept.clear()
             self.on_deleted()
             await self._commits.settled()
         # Replies that an asker may still ask for stay, whatever is pruned.

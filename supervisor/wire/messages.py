@@ -135,6 +135,8 @@ class Ask(IntEnum):
     """
     LIMIT = 71
     """[op, request, name, {"concurrency": …, "rate": …}]: set these numbers of a limit; with none, those declared."""
+    MAP = 80
+    """[op, request, parent, base, [row, …]]: as START, for children of a map; see `actors/map_ids.py`."""
     POOLS = 88
     """[op, request] → [(name or None, workers, processes, slots, used, tasks, unseen, shown waiting), …]:
 
