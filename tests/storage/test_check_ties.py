@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterable
 import pytest
 
 from understudy.actors.ids import new_id
+from understudy.actors.map_ids import child_id, map_base
 from understudy.actors.state import State
 from understudy.storage.check_actors import ActorCheck
 from understudy.storage.check_ties import TieCheck
 from understudy.storage.memory_store import MemoryRows, MemoryView
 from understudy.storage.tables.link_rows import LINK, link_key
+from understudy.storage.tables.map_rows import MAP, kept_key, map_key
 from understudy.storage.tables.monitor_rows import MONITOR, monitor_key
 from understudy.storage.tables.record import Record
 from understudy.storage.tables.schema import Table
@@ -90,3 +92,45 @@ def test_a_monitor_of_what_has_ended(gone: tuple[Record, ...]):
 def test_malformed_rows():
     lines = check([LINK + b"short", MONITOR + b"short"])
     assert ["not a link" in lines[0], "not a monitor" in lines[1]] == [True, True]
+
+
+# --- maps ---
+
+BASE = map_base(new_id(), PARENT)
+PLACES = [child_id(BASE, place) for place in range(2)]
+
+
+def maps(rows: dict[bytes, bytes], *records: Record) -> list[str]:
+    known, held = {each.id: each for each in records}, MemoryRows()
+    for key, row in rows.items():
+        held._set(Table.ACTORS, key, row)
+    with MemoryView(held).read() as snapshot:
+        actors = ActorCheck(snapshot, known.get, known.__contains__)
+        return [line for key, row in snapshot.rows(Table.ACTORS) for line in actors.problems(key, row)]
+
+
+def test_sound_maps():
+    parent = record(PARENT)
+    parent.maps = True
+    rows = {map_key(PARENT, BASE): b"", kept_key(PARENT, BASE, PLACES[0]): PLACES[1]}
+    ended = [record(id, ended=True) for id in PLACES]
+    assert maps(rows, parent, *ended) == []
+    assert maps({map_key(PARENT, BASE): b"\x01"}, record(PARENT, ended=True)) == []
+    assert maps({map_key(PARENT, BASE): b""}) == [], "the next supervisor lets its children go"
+
+
+def test_maps_that_are_none():
+    (line,) = maps({map_key(PARENT, BASE): b""}, record(PARENT))
+    assert "does not know it" in line
+    (line,) = maps({map_key(PARENT, BASE): b"x"})
+    assert "neither under way nor over" in line
+    (line,) = maps({MAP + b"x": b""})
+    assert "not a map" in line
+
+
+def test_children_that_are_kept_for_nothing():
+    rows = {kept_key(PARENT, BASE, PLACES[0]): PLACES[1]}
+    lines = maps(rows, record(PLACES[0], ended=True), record(PLACES[1]))
+    assert len(lines) == 2
+    assert "they are never removed" in lines[0]
+    assert "has not ended" in lines[1]

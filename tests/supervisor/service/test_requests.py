@@ -16,6 +16,7 @@ from understudy import Supervisor
 from understudy.actors.attempt.host import Assignment
 from understudy.actors.errors import AppFailed
 from understudy.actors.ids import new_id
+from understudy.actors.map_ids import child_id, map_base
 from understudy.actors.refs.letter import Kind, Letter
 from understudy.actors.state import State
 from understudy.storage.tables.actor_rows import reply_key, reply_rows
@@ -90,7 +91,15 @@ WRONG: list[Any] = [
 
 LETTER = Letter(Kind.ASK, 0, new_id(), None).pack()
 
+PARENT, BASE = new_id(), map_base(new_id(), new_id())
+
+
+def child_row(**fields: Any) -> tuple[Any, ...]:
+    return start_row(id=child_id(BASE, 0), stream=PARENT, **{"origin": PARENT, **fields})
+
+
 GOOD: dict[Ask, list[Any]] = {
+    Ask.MAP: [PARENT, BASE, [child_row()]],
     Ask.START: [[start_row()]],
     Ask.SEND: [[(b"i" * 16, b"v")]],
     Ask.CLOSE: [b"i" * 16],
@@ -158,6 +167,11 @@ def wrong_frames(op: Ask) -> list[list[Any]]:
         )
         frames += [[[start_row(options={name: wrong})]] for name in options for wrong in WRONG]
         frames += [[[start_row(due=time.time() + 1e12)]], [[start_row(key="k" * 2_000)]]]
+    if op is Ask.MAP:
+        row = child_row()
+        rows = [(*row[:place], wrong, *row[place + 1 :]) for place in range(8) for wrong in WRONG]
+        rows += [row[:count] for count in range(8)] + [(*row, 1), start_row(origin=PARENT)]
+        frames += [[PARENT, BASE, [each]] for each in rows]
     if op is Ask.EMIT:
         event = (new_id(), None, "order.paid", None, None, 5.0, b"v")
         frames += [[[(*event[:place], wrong, *event[place + 1 :])]] for place in range(7) for wrong in WRONG]

@@ -22,6 +22,7 @@ SENDERS = {
         "client/actor_calls.py",
         "client/bulking.py",
         "client/calls.py",
+        "client/child_map.py",
         "client/connection.py",
         "client/event_calls.py",
         "client/http_calls.py",
