@@ -281,6 +281,11 @@ ARROWS: dict[str, set[str]] = {
 EXCEPTIONS = {
     ("actors/inside/aio.py", "actors/box"): "`aio.box` is an attribute, loaded when it is first used",
     ("actors/inside/aio.py", "actors/websocket"): "`aio.ws` is an attribute, loaded when it is first used",
+    (
+        "supervisor/web/app.py",
+        "supervisor/web/api",
+    ): "it puts the parts together, and loads them if a listener has them",
+    ("supervisor/web/app.py", "supervisor/web/dashboard"): "as the API",
 }
 
 

@@ -2,55 +2,62 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from importlib.util import find_spec
 from typing import Any, Final
 from urllib.parse import quote
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.middleware.errors import ServerErrorMiddleware
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from ...actors.errors import UnderstudyError
-from . import login, metrics, task_socket, watch_routes
 from .context import WebContext
+from .front import Front
 from .problems import Refused, problem, problem_of
+from .triggers import Triggers
 
 #: Mistakes that one answer names.
 MISTAKES: Final = 5
 
 
-def create_app(context: WebContext) -> FastAPI:
+def create_app(context: WebContext) -> ASGIApp:
     """The app of a listener: triggers, and for `web` the API, the dashboard and the page to log in as well."""
+    if context.listener == "http":
+        return _guarded(Triggers(context))
+    from .api.routes import flat
+
+    app = create_pages(context)
+    *routes, last = flat([app])
+    assert isinstance(last, Route)
+    return Front(app, last.app, routes)
+
+
+def create_pages(context: WebContext) -> FastAPI:
+    """The API, the dashboard, the page to log in and, behind all of these, the triggers."""
+    # A process with triggers alone does not need their memory.
+    from . import api, dashboard, login, metrics, task_socket, watch_routes
+
     # The pages of FastAPI load scripts from elsewhere.
     app = FastAPI(title="Understudy", openapi_url=None, docs_url=None, redoc_url=None)
-    app.state.context = context
-    app.add_exception_handler(Refused, _refused)
-    for kind in (UnderstudyError, TimeoutError):
-        app.add_exception_handler(kind, _failed)
+    for kind, handler in _HANDLERS.items():
+        app.add_exception_handler(kind, handler)
     app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _defect)
-    if context.listener == "web":
-        app.include_router(login.routes(context))
-        app.include_router(watch_routes.routes(context))
-        app.include_router(task_socket.routes(context))
-        app.include_router(metrics.routes(context))
-        _mount(app, "api", "routes", context)
-        _mount(app, "dashboard", "routes", context)
+    for part in (login, watch_routes, task_socket, metrics, api, dashboard):
+        app.include_router(part.routes(context))
     # Last: an app's trigger must not take the path of something else.
-    _mount(app, "triggers", "routes", context)
+    app.router.routes.append(Route("/{path:path}", _guarded(Triggers(context))))
     return app
 
 
-def _mount(app: FastAPI, module: str, function: str, context: WebContext) -> None:
-    """Add the routes of a part. Parts that are absent are left out."""
-    name = f"{__package__}.{module}"
-    if find_spec(name) is not None:
-        routes: Any = getattr(import_module(name), function)(context)
-        app.include_router(routes)
+def _guarded(triggers: Triggers) -> ASGIApp:
+    """The triggers, with what FastAPI has around its routes."""
+    return ServerErrorMiddleware(ExceptionMiddleware(triggers, _HANDLERS), _defect)
 
 
 async def _refused(request: Request, error: Exception) -> Response:
@@ -90,3 +97,11 @@ async def _defect(request: Request, error: Exception) -> Response:
 def _is_page(request: Request) -> bool:
     """Whether a browser asks for a page, not a script for data."""
     return "text/html" in request.headers.get("accept", "") and "authorization" not in request.headers
+
+
+_HANDLERS: Final[dict[Any, Any]] = {
+    Refused: _refused,
+    UnderstudyError: _failed,
+    TimeoutError: _failed,
+    HTTPException: _http,
+}

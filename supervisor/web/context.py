@@ -44,6 +44,6 @@ class WebContext:
 
 
 def context_of(connection: HTTPConnection) -> WebContext:
-    """The context of the app that handles a request."""
-    context: WebContext = connection.app.state.context
+    """The context of the listener of a request, which `Guard` has put there."""
+    context: WebContext = connection.scope["state"]["context"]
     return context

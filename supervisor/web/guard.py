@@ -89,7 +89,7 @@ class Guard:
             request.close()
 
     def _look(self, scope: Scope) -> None:
-        scope.setdefault("state", {})
+        scope.setdefault("state", {})["context"] = self._context
         headers = Headers(scope=scope)
         callers_trace.note(headers.get("traceparent"))
         size = sum(len(name) + len(value) for name, value in scope["headers"])

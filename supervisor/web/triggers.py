@@ -14,9 +14,7 @@ from contextlib import suppress
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
-from fastapi import APIRouter
 from starlette.requests import HTTPConnection
-from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ...actors.access import Role
@@ -68,13 +66,6 @@ _SOON: Final = {"Retry-After": "1"}
 _UNAVAILABLE: Final = (NotRunning, SupervisorLost, StoreFull, AppFailed, UnknownPool, TimeoutError)
 
 
-def routes(context: WebContext) -> APIRouter:
-    """The route of all triggers. It takes every path, so that it comes last."""
-    router = APIRouter()
-    router.routes.append(Route("/{path:path}", Triggers(context)))
-    return router
-
-
 class Triggers:
     """An ASGI application."""
 
@@ -101,7 +92,7 @@ class Triggers:
             await answer(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive) -> ASGIApp | _Live:
-        method, path = scope["method"], _path_of(scope)
+        method, path = scope["method"], path_of(scope)
         body: bytes | None = None
         for tried in range(TRIES):
             match = await self._match(method, path)
@@ -237,7 +228,8 @@ class _Gone(Exception):
     """The caller has gone away."""
 
 
-def _path_of(scope: Scope) -> str:
+def path_of(scope: Scope) -> str:
+    """The path below the base path, if there is one."""
     path: str = scope["path"]
     root: str = scope.get("root_path", "")
     return (path.removeprefix(root) if root and path.startswith(root + "/") else path) or "/"

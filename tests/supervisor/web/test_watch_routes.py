@@ -23,7 +23,7 @@ from understudy import AsyncRuntime, TaskInfo
 from understudy.actors.ids import id_text, new_id
 from understudy.storage.reader import Reader
 from understudy.supervisor.web.api.routes import flat
-from understudy.supervisor.web.app import create_app
+from understudy.supervisor.web.app import create_pages
 from understudy.supervisor.web.audit import Audit
 from understudy.supervisor.web.context import WebContext
 from understudy.supervisor.web.live.hub import Hub
@@ -222,7 +222,7 @@ class TestSignedTokens:
         token = it.rt.watch_token(info, send=True)
         opened = set()
         with httpx.Client(base_url=it.url, headers={"Origin": it.url}, timeout=20) as client:
-            for method, route in routes_of(create_app(unused_context())):
+            for method, route in routes_of(create_pages(unused_context())):
                 path = re.sub(r"\{[^}]*\}", "x", re.sub(r"\{id(:path)?\}", info.id, route))
                 own = path == path_of(info)
                 for query, headers in (
@@ -233,7 +233,7 @@ class TestSignedTokens:
                     client.cookies.clear()
                     if answer.status_code not in (303, 401, 403, 404, 405, 429):
                         opened.add((method, route, answer.status_code))
-        assert ("GET", "/api/tasks/{id}/watch") in routes_of(create_app(unused_context()))
+        assert ("GET", "/api/tasks/{id}/watch") in routes_of(create_pages(unused_context()))
         # What HEAD needs is what GET does.
         assert {
             entry for entry in opened if ROLES[" ".join(entry[:2]).replace("HEAD", "GET")] is not None

@@ -14,7 +14,7 @@ from starlette.routing import BaseRoute
 from understudy.storage.reader import Reader
 from understudy.supervisor.client.async_runtime import AsyncRuntime
 from understudy.supervisor.web.api.routes import flat
-from understudy.supervisor.web.app import create_app
+from understudy.supervisor.web.app import create_pages
 from understudy.supervisor.web.audit import Audit
 from understudy.supervisor.web.context import WebContext
 from understudy.supervisor.web.live.hub import Hub
@@ -45,7 +45,7 @@ async def served(home: Path) -> list[BaseRoute]:
         closing = asyncio.Event()
         tokens, hub = Tokens(reader, settings), Hub(reader, closing, 1)
         context = WebContext(runtime, reader, settings, tokens, Audit(runtime), hub, closing)
-        found = list(flat([create_app(context)]))
+        found = list(flat([create_pages(context)]))
     await runtime.close()
     return found
 
