@@ -284,7 +284,7 @@ EXCEPTIONS = {
     (
         "supervisor/web/app.py",
         "supervisor/web/api",
-    ): "it puts the parts together, and loads them if a listener has them",
+    ): "it joins the parts, and loads them if a listener has them",
     ("supervisor/web/app.py", "supervisor/web/dashboard"): "as the API",
 }
 
