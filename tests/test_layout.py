@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import sys
 import tomllib
@@ -307,6 +308,7 @@ def test_the_root_holds_no_other_module():
     assert [file.name for file in ROOT.glob("*.py*") if file.suffix in {".py", ".pyi"}] == ["__init__.py"]
 
 
+@functools.cache
 def homes() -> dict[str, str]:
     """Dotted name of each module and package -> the room it is in."""
     return {dotted(module): str(module.parent) for module in in_rooms()}

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import thread_tasks as tasks
 from puppets import said
-from theatre import PATIENCE, kill, parked, ready, running, runtime, seen, serving
+from theatre import PATIENCE, for_many_tests, kill, parked, ready, running, runtime, seen, serving
 from understudy import Runtime
 from understudy.actors.attempt.loop_executor import EACH
 from waiting import until
@@ -18,53 +21,55 @@ def threads(home: Path, **settings: Any) -> Runtime:
     return runtime(home, app="thread_tasks", slots=1, **settings)
 
 
-def test_children_that_are_awaited_in_threads_need_no_second_slot(home: Path) -> None:
-    with threads(home) as rt:
-        assert rt.run(tasks.fans_out, 5, timeout=PATIENCE) == 10
-        assert rt.run(tasks.fans_out, 3, timeout=PATIENCE) == 3
-        assert rt.run(tasks.same, "after", timeout=PATIENCE) == "after"
+@pytest.fixture(scope="module")
+def rt(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtime]:
+    with for_many_tests(threads(tmp_path_factory.mktemp("h") / "home", restarts=1_000)) as made:
+        yield made
 
 
-def test_what_threads_print_is_in_the_log_of_their_task(home: Path) -> None:
-    with threads(home) as rt:
-        infos = [tasks.prints.start(text) for text in ("one", "two")]
-        for info, text in zip(infos, ("one", "two"), strict=True):
-            info.wait(PATIENCE)
-            assert [line.text for line in rt.logs(info.id)] == [f"{text} thread", f"{text} pool"]
+def test_children_that_are_awaited_in_threads_need_no_second_slot(rt: Runtime) -> None:
+    assert rt.run(tasks.fans_out, 5, timeout=PATIENCE) == 10
+    assert rt.run(tasks.fans_out, 3, timeout=PATIENCE) == 3
+    assert rt.run(tasks.same, "after", timeout=PATIENCE) == "after"
 
 
-def test_a_task_that_works_keeps_its_slot_while_a_helper_waits(home: Path, tmp_path: Path) -> None:
-    with threads(home) as rt:
-        ready(rt, 1)
-        info = tasks.works_beside_a_sleeper.start(str(tmp_path))
-        seen(tmp_path, "works")
-        behind = tasks.same.start("behind")
-        (row,) = running([info], rt)
-        assert not row["parked"]
-        assert behind.status().started is None
-        (tmp_path / "go").touch()
-        assert behind.result(PATIENCE) == "behind"
-        record, then = info.wait(PATIENCE), behind.status()
-        assert record.ended is not None
-        assert then.started is not None
-        assert then.started >= record.ended - 0.001, "it began beside the task that worked"
+def test_what_threads_print_is_in_the_log_of_their_task(rt: Runtime) -> None:
+    infos = [tasks.prints.start(text) for text in ("one", "two")]
+    for info, text in zip(infos, ("one", "two"), strict=True):
+        info.wait(PATIENCE)
+        assert [line.text for line in rt.logs(info.id)] == [f"{text} thread", f"{text} pool"]
 
 
-def test_a_task_that_works_beside_its_waiting_helper_is_to_blame(home: Path, tmp_path: Path) -> None:
-    with threads(home) as rt:
-        ready(rt, 1)
-        waiting = [tasks.waits.start() for _ in range(2)]
-        parked(waiting, rt)
-        info = tasks.works_beside_a_sleeper.start(str(tmp_path), "kill")
-        seen(tmp_path, "works")
-        (tmp_path / "go").touch()
-        record = info.wait(PATIENCE)
-        assert record.error is not None
-        assert (record.state, record.error.type) == ("failed", "WorkerDied")
-        for other in waiting:
-            other.send("on")
-            assert other.result(PATIENCE) == "on"
-            assert other.status().interruptions == 1
+def test_a_task_that_works_keeps_its_slot_while_a_helper_waits(rt: Runtime, tmp_path: Path) -> None:
+    ready(rt, 1)
+    info = tasks.works_beside_a_sleeper.start(str(tmp_path))
+    seen(tmp_path, "works")
+    behind = tasks.same.start("behind")
+    (row,) = running([info], rt)
+    assert not row["parked"]
+    assert behind.status().started is None
+    (tmp_path / "go").touch()
+    assert behind.result(PATIENCE) == "behind"
+    record, then = info.wait(PATIENCE), behind.status()
+    assert record.ended is not None
+    assert then.started is not None
+    assert then.started >= record.ended - 0.001, "it began beside the task that worked"
+
+
+def test_a_task_that_works_beside_its_waiting_helper_is_to_blame(rt: Runtime, tmp_path: Path) -> None:
+    ready(rt, 1)
+    waiting = [tasks.waits.start() for _ in range(2)]
+    parked(waiting, rt)
+    info = tasks.works_beside_a_sleeper.start(str(tmp_path), "kill")
+    seen(tmp_path, "works")
+    (tmp_path / "go").touch()
+    record = info.wait(PATIENCE)
+    assert record.error is not None
+    assert (record.state, record.error.type) == ("failed", "WorkerDied")
+    for other in waiting:
+        other.send("on")
+        assert other.result(PATIENCE) == "on"
+        assert other.status().interruptions == 1
 
 
 def test_helpers_that_are_left_waiting_take_no_slot_with_them(home: Path, tmp_path: Path) -> None:
@@ -106,20 +111,19 @@ def test_what_helpers_receive_comes_again_after_a_kill_and_after_a_drain(home: P
         assert [(each.attempt, each.interruptions) for each in records] == [(2, 1), (1, 2), (1, 2)]
 
 
-def test_a_task_is_to_blame_for_what_a_thread_of_its_pool_does(home: Path, tmp_path: Path) -> None:
-    with threads(home) as rt:
-        ready(rt, 1)
-        waiting = [tasks.waits.start() for _ in range(2)]
-        parked(waiting, rt)
-        info = tasks.dies_in_a_pool.start(str(tmp_path))
-        seen(tmp_path, "works")
-        (tmp_path / "go").touch()
-        record = info.wait(PATIENCE)
-        assert record.error is not None
-        assert (record.state, record.error.type) == ("failed", "WorkerDied")
-        for other in waiting:
-            other.send("on")
-            assert other.result(PATIENCE) == "on"
+def test_a_task_is_to_blame_for_what_a_thread_of_its_pool_does(rt: Runtime, tmp_path: Path) -> None:
+    ready(rt, 1)
+    waiting = [tasks.waits.start() for _ in range(2)]
+    parked(waiting, rt)
+    info = tasks.dies_in_a_pool.start(str(tmp_path))
+    seen(tmp_path, "works")
+    (tmp_path / "go").touch()
+    record = info.wait(PATIENCE)
+    assert record.error is not None
+    assert (record.state, record.error.type) == ("failed", "WorkerDied")
+    for other in waiting:
+        other.send("on")
+        assert other.result(PATIENCE) == "on"
 
 
 def test_a_drain_lets_blocking_calls_of_coroutines_end_and_waits_for_none_that_hangs(
