@@ -121,5 +121,10 @@ def test_who_uses_no_websockets_loads_none():
     assert run(code) == "False"
 
 
+def test_a_supervisor_loads_nothing_that_reads_forms():
+    code = "import sys, understudy.supervisor.daemon.embedded; print('email' in sys.modules)"
+    assert run(code) == "False"
+
+
 def test_public_classes_pickle_by_the_name_of_their_home():
     assert pickle.loads(pickle.dumps(understudy.TaskFailed)) is errors.TaskFailed
