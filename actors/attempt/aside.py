@@ -16,9 +16,11 @@ from ..errors import Interrupted, ReadOnly
 from ..ids import id_text
 from ..refs.letter import READ_ONLY, Kind, Letter, id_of_letter
 from ..refs.port import PostKind
+from ..tracing.tracer import tracing
 from .actor import TaskActor, current_actor
 from .async_actor import AsyncTaskActor
 from .effects import Effects
+from .message_span import begin_message, end_message
 from .reply import error_reply, value_reply
 from .resident import Call, driven, driven_async
 
@@ -198,6 +200,12 @@ class _Aside:
         """The reply."""
         resident = self._turn.resident
         assert resident is not None
+        span = (
+            None
+            if tracing.tracer is None
+            else begin_message(cast("TaskActor", self), self._letter, self._turn.tries)
+        )
+        wrong: BaseException | None = None
         try:
             view = resident.view(cast("ActorSide", self))
             call, types = resident.call_of(self._letter, view)
@@ -208,7 +216,10 @@ class _Aside:
             raise
         except BaseException as error:  # noqa: BLE001 - the class's own code
             self._effects = Effects()
+            wrong = error
             return error_reply(error)
+        finally:
+            end_message(span, None, wrong)
 
 
 class Aside(_Aside, TaskActor):

@@ -85,7 +85,7 @@ class AsyncTaskActor(TaskActor):
         current_actor.set(self)
         self._coroutine = asyncio.current_task()  # with an eager task factory on_receive has not set it yet
         self._begun = True
-        span = None if tracing.tracer is None else begin(self.assignment)
+        span = None if tracing.tracer is None or self.assignment.turn is not None else begin(self.assignment)
         if self.signal is not None:
             self._throw()
         try:

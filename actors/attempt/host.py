@@ -112,6 +112,11 @@ class Assignment(NamedTuple):
     """The steps that it keeps: (their number, bytes of their values, [(label, value), …] of the first ones, whether
     these are all). Of an actor, a letter's id stands before each label. None for none."""
 
+    @property
+    def actor(self) -> None:
+        """See `TracedAttempt`."""
+        return None
+
 
 class Host(Protocol):
     """The host, as an actor sees it. Every method may be called from any thread and returns at once."""

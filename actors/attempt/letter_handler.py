@@ -17,6 +17,7 @@ from ..refs.remote_error import pack_value
 from ..task.annotations import NONE
 from ..task.retry import leaves
 from .host import Ending, Outcome, describe, error_outcome
+from .message_span import begin_message, end_message
 from .reply import error_reply, value_reply
 from .resident import Call, encoded
 from .turn_side import TurnSide
@@ -33,6 +34,8 @@ class LetterHandler(TurnSide):
 
     tries = 0
     """How often the letter that is handled was tried before, in other turns."""
+    _wrong: BaseException | None = None
+    """Why the letter has failed, while it is traced."""
 
     def _handle(self, number: int, data: bytes) -> Generator[Call, Any, Outcome | None]:
         """Handle one letter. The outcome if the turn ends with it."""
@@ -60,6 +63,18 @@ class LetterHandler(TurnSide):
         except BaseException as error:  # noqa: BLE001 - the class's own code
             return (yield from self._failed(number, data, letter, error))
 
+    def _handle_traced(self, number: int, data: bytes) -> Generator[Call, Any, Outcome | None]:
+        """As `_handle`, with a span."""
+        try:
+            span = begin_message(self, Letter.unpack(data), self.tries)
+        except ValueError:
+            span = None  # no letter; `_handle` deals with it
+        self._wrong = None
+        outcome = yield from self._handle(number, data)
+        end_message(span, outcome, self._wrong)
+        self._wrong = None
+        return outcome
+
     def _failed(
         self, number: int, data: bytes, letter: Letter | None, error: BaseException
     ) -> Generator[Call, Any, Outcome | None]:
@@ -71,6 +86,7 @@ class LetterHandler(TurnSide):
         error, stopped = self._judged(error, _name_of(letter))
         if stopped is not None:
             return stopped
+        self._wrong = error
         # What others have done for it stands. Once it is done, their answers are not needed any more.
         self.effects.asked, self.effects.seen = asked, seen
         kind = kind_of(data)

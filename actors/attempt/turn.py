@@ -24,6 +24,7 @@ from functools import partial
 from typing import Any, Final
 
 from ..ids import new_id
+from ..tracing.tracer import tracing
 from .actor import current_actor
 from .aside import Aside, Asides, letter_aside
 from .effects import Effects
@@ -67,7 +68,7 @@ class TurnActor(LetterHandler):
             return self._lost(error)
 
     def _perform_traced(self) -> Outcome:
-        # A turn handles messages of several senders, so it is no span.
+        # A turn handles messages of several senders, so it is no span: each of them is one.
         return self._perform()
 
     def _lost(self, error: BaseException) -> Outcome:
@@ -159,7 +160,8 @@ class TurnActor(LetterHandler):
             # An empty one was taken back.
             self.at = number
             if data and not (self.asides is not None and self.asides.has_answered(data)):
-                outcome = yield from self._handle(number, data)
+                handle = self._handle if tracing.tracer is None else self._handle_traced
+                outcome = yield from handle(number, data)
                 if outcome is not None:
                     return outcome
             else:

@@ -7,7 +7,7 @@ bytes  meaning
 1      flags: READ_ONLY, WAITS, KEPT
 16     id
 16     the actor that sends it; 16 zero bytes if no actor does
-rest   msgpack [op, path, payload, stream, keep], and perhaps the id of a letter
+rest   msgpack [op, path, payload, stream, keep], and perhaps the id of a letter, or None, and a traceparent
 ====== ======================================================================
 
 The head has a fixed size, so that the supervisor reads a kind, an id or a sender without decoding the rest. Only the
@@ -31,6 +31,7 @@ import msgpack
 
 from ..checks import is_number
 from ..errors import InvalidValue
+from ..tracing.traceparent import is_traceparent
 
 HEAD: Final = Struct(">BB16s16s")
 
@@ -99,12 +100,18 @@ class Letter(NamedTuple):
     """Seconds that the reply is kept under this id; only with KEPT."""
     beside: bytes | None = None
     """The read-only letter whose method sends it, while another method of its actor waits."""
+    trace: str | None = None
+    """The trace context of its sender, as a W3C traceparent; None for none."""
 
     def pack(self) -> bytes:
         """Its bytes."""
         head = HEAD.pack(self.kind, self.flags, self.id, self.sender or _NOBODY)
-        fields = (int(self.op), self.path, self.payload, self.stream, self.keep)
-        body: bytes = msgpack.packb(fields if self.beside is None else (*fields, self.beside))
+        fields: tuple[Any, ...] = (int(self.op), self.path, self.payload, self.stream, self.keep)
+        if self.trace is not None:
+            fields = (*fields, self.beside, self.trace)
+        elif self.beside is not None:
+            fields = (*fields, self.beside)
+        body: bytes = msgpack.packb(fields)
         return head + body
 
     @classmethod
@@ -121,8 +128,8 @@ class Letter(NamedTuple):
         if not usual or stream is not None or keep is not None:
             # Not a call with arguments from outside of tasks.
             _check_body(op, path, payload, stream, keep)
-        if len(more) > 1 or not all(isinstance(each, bytes) and len(each) == 16 for each in more):
-            raise InvalidValue("not a letter: its body has the wrong fields")
+        if more:
+            _check_more(*more)
         by = None if sender == _NOBODY else sender
         return cls(_KINDS[kind], flags, id, by, _OPS[op], path, payload, stream, keep, *more)
 
@@ -174,6 +181,12 @@ def _head(data: bytes) -> tuple[int, int, bytes, bytes]:
     if len(data) < HEAD.size:
         raise InvalidValue(f"not a letter: {len(data)} bytes")
     return HEAD.unpack_from(data)
+
+
+def _check_more(beside: Any, *trace: Any) -> None:
+    valid = (beside is None and trace != ()) or (isinstance(beside, bytes) and len(beside) == 16)
+    if not valid or len(trace) > 1 or not all(map(is_traceparent, trace)):
+        raise InvalidValue("not a letter: its body has the wrong fields")
 
 
 def _check_body(op: Any, path: Any, payload: Any, stream: Any, keep: Any) -> None:

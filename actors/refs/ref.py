@@ -27,6 +27,8 @@ from ..task.current_actor import running
 from ..task.declaration import declared_as
 from ..task.launch import checked_key
 from ..timeouts import check_timeout
+from ..tracing import tracer
+from ..tracing.tracer import tracing
 from .actor_options import REPLY_KEEP_DEFAULT, ActorOptions
 from .futures import ActorFuture, Answer, check_may_block
 from .letter import KEPT, READ_ONLY, WAITS, Kind, Letter, Op, keyed_id, what_is_asked
@@ -375,14 +377,18 @@ class ActorRef(Generic[A_co]):
         sender = beside = None
         if turn is not None:
             sender, beside = turn.id, turn.beside
+        keep = None
         if self._key is not None:
+            flags |= KEPT
             id, keep = keyed_id(self._id, self._key), self._reply_keep()
-            return Letter(kind, flags | KEPT, id, sender, op, path, payload, stream, keep, beside)
-        if turn is None or kind is Kind.TELL:
+        elif turn is None or kind is Kind.TELL:
             id = new_id()
         else:
             id = turn.next_ask_id(what_is_asked(self._id, kind, op, path))
-        return Letter(kind, flags, id, sender, op, path, payload, stream, None, beside)
+        trace = None
+        if tracing.tracer is not None:
+            trace = tracer.start(self._task if path is None else f"{self._task}.{path}", id, stream or id)
+        return Letter(kind, flags, id, sender, op, path, payload, stream, keep, beside, trace)
 
     def _reply_keep(self) -> float:
         task = declared_as(self._task)

@@ -5,6 +5,7 @@ https://opentelemetry.io/docs/specs/semconv/messaging/messaging-spans/
 * A start is a span of the kind PRODUCER, in the trace of the code that starts.
 * An attempt is a span of the kind CONSUMER and the root of a trace of its own, because it may come days later and many
   times. It has a link to the start.
+* A message to a class actor, and an event, is sent as a task is started; a message is handled as an attempt is made.
 """
 
 from __future__ import annotations
@@ -125,6 +126,7 @@ class OtelTracer:
                 **_attributes("process", attempt.task, attempt.id, attempt.stream),
                 "understudy.attempt": attempt.attempt,
                 "understudy.kind": attempt.kind,
+                **({} if attempt.actor is None else {"understudy.actor": id_text(attempt.actor)}),
             },
         )
         context.attach(trace.set_span_in_context(span))

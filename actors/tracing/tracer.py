@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import sys
 from typing import Any, Final, Protocol
 
 log = logging.getLogger("understudy")
 
 
 class TracedAttempt(Protocol):
-    """What a tracer looks at when an attempt begins: an assignment."""
+    """What a tracer looks at when an attempt begins: an assignment; or when an actor begins with a message."""
 
     @property
     def id(self) -> bytes:
@@ -39,6 +40,10 @@ class TracedAttempt(Protocol):
     def trace(self) -> str | None:
         """The traceparent of its start."""
 
+    @property
+    def actor(self) -> bytes | None:
+        """Of a message to a class actor, the id of the actor."""
+
 
 class TracedOutcome(Protocol):
     """What it looks at when the attempt has ended: an outcome."""
@@ -63,7 +68,8 @@ class Tracer(Protocol):
     """Makes the spans."""
 
     def started(self, task: str, id: bytes, stream: bytes) -> str | None:
-        """A task is being started: the traceparent to keep with it; None if this start is in no trace."""
+        """A task is being started, a message sent or an event emitted: the traceparent to keep with it; None if this is
+        in no trace."""
 
     def begun(self, attempt: TracedAttempt) -> AttemptSpan | None:
         """An attempt begins; None if it is not sampled.
@@ -85,6 +91,17 @@ class _Tracing:
 
 tracing: Final = _Tracing()
 """The tracing of this process."""
+
+
+def is_on() -> bool:
+    """Whether starts are traced. A program that has loaded OpenTelemetry by now gets a tracer."""
+    if tracing.tracer is None:
+        if "opentelemetry.sdk.trace" not in sys.modules:
+            return False
+        from .otel import trace_starts
+
+        trace_starts()
+    return True
 
 
 def start(task: str, id: bytes, stream: bytes) -> str | None:

@@ -16,6 +16,8 @@ from ...actors.events.stream import Stream, StreamInfo, kind_of, stream_of
 from ...actors.ids import id_bytes, id_text
 from ...actors.inside.context import lineage_here
 from ...actors.task.declaration import Task
+from ...actors.tracing import tracer
+from ...actors.tracing.tracer import tracing
 from ...storage.reader import Reader
 from ...storage.tables.event_rows import EventRow
 from ..settings import BATCH_BYTES, BATCH_LIMIT
@@ -45,6 +47,7 @@ class EmitRow(NamedTuple):
     origin: bytes | None
     time: float
     packed: bytes
+    trace: str | None = None
 
     def info(self) -> EventInfo:
         """What is known of it before it is on disk."""
@@ -93,7 +96,8 @@ def _row(
     except UnencodableValue:
         values.pack(data, "data", limit)  # names the place in the data
         raise
-    return EmitRow(uid, id, name, stream, origin, now, packed)
+    trace = None if tracing.tracer is None else tracer.start(name, uid, stream or uid)
+    return EmitRow(uid, id, name, stream, origin, now, packed, trace)
 
 
 def rows_of(clock: Clock, events: Iterable[Any], limit: int) -> Iterator[EmitRow]:

@@ -24,6 +24,7 @@ from ...actors.errors import (
 )
 from ...actors.qualified_names import module_name
 from ...actors.task.declaration import registry
+from ...actors.tracing.tracer import is_on
 from ..app import AppSpec, loading
 from ..home import Home
 from ..rules.restart_intensity import RestartIntensity
@@ -341,9 +342,13 @@ class ReconnectingClient:
                 raise NotRunning("this runtime was closed")
             self._opening = connection
         try:
-            return connection.open(timeout)
+            connection.open(timeout)
         finally:
             self._opening = None
+        if connection.traces:
+            # A start sees to that itself. A message or an event may come before the first one.
+            is_on()
+        return connection
 
     def _adopt(self, connection: Connection) -> None:
         with self._changing:

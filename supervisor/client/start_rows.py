@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 from uuid import UUID
@@ -166,12 +165,8 @@ def _traced(make_row: MakeRow, task: str) -> MakeRow:
 
     def make(args: tuple[Any, ...], kwargs: dict[str, Any], id: bytes | None = None) -> StartRow:
         row = make_row(args, kwargs, id)
-        if tracer.tracing.tracer is None:
-            if "opentelemetry.sdk.trace" not in sys.modules:
-                return row
-            from ...actors.tracing.otel import trace_starts
-
-            trace_starts()
+        if not tracer.is_on():
+            return row
         id, name, packed, changes, key, due, stream, origin = row
         trace = tracer.start(task, id, stream)
         if trace is not None:

@@ -26,9 +26,9 @@ _POSTS: Final = tuple(PostKind)
 _ID_BYTES: Final = 16
 _ROLES: Final = ("task", "loop", "maybe", "other")
 #: Those of an event that a method emits: id, name, stream, origin, time, encoded event.
-_EVENT_FIELDS: Final = 6
+_EVENT_FIELDS: Final = (6, 7)
 #: Those of an event in a checkpoint, which are those of an EMIT.
-_EVENT_ROW: Final = 7
+_EVENT_ROW: Final = (7, 8)
 #: Msgpack's head of an array of three.
 _THREE: Final = b"\x93"
 #: Bytes of the head of a letter, and the most rows of one READ.
@@ -101,7 +101,7 @@ def check_checkpoint(
     sound = type(request) is int and type(acked) is int and _is_value(value, value_limit)
     for part in items:
         check_items(part, value_limit)
-    sound = sound and all(type(event) is tuple and len(event) == _EVENT_ROW for event in events)
+    sound = sound and all(type(event) is tuple and len(event) in _EVENT_ROW for event in events)
     if not sound or not all(
         type(id) is bytes and len(id) == _ID_BYTES and _is_value(message, value_limit)
         for messages in posted
@@ -307,7 +307,7 @@ def event_fields(value: bytes) -> list[Any]:
         fields = values.unpack(value)
     except UnderstudyError as error:
         raise ProtocolError(f"not an event: {value!r:.200}") from error
-    if not isinstance(fields, list) or len(fields) != _EVENT_FIELDS:
+    if not isinstance(fields, list) or len(fields) not in _EVENT_FIELDS:
         raise ProtocolError(f"not an event: {fields!r:.200}")
     return fields
 

@@ -28,6 +28,7 @@ from ...actors.events.pattern import OWN, PatternMap, check_name, check_pattern,
 from ...actors.ids import id_bytes, id_text, is_task_id
 from ...actors.state import State
 from ...actors.task.trigger import EVENT, pack_event
+from ...actors.tracing.traceparent import checked_trace
 from ...storage.tables import event_rows
 from ...storage.tables.event_rows import EventRow
 from ...storage.tables.record import Record
@@ -72,6 +73,7 @@ class _Planned(NamedTuple):
     row: EventRow
     given: bool
     listeners: Sequence[bytes]
+    trace: str | None = None
 
 
 class Prepared(NamedTuple):
@@ -116,16 +118,18 @@ class Events:
     def prepare(self, rows: Any) -> Prepared:
         """Check events that are to be emitted together, without any change.
 
-        A row is (uid, id or None, name, stream or None, origin or None, time, encoded event). An event that is there
-        already, by its uid or its id, stays as it is.
+        A row is (uid, id or None, name, stream or None, origin or None, time, encoded event), and perhaps the
+        traceparent of its emitter. An event that is there already, by its uid or its id, stays as it is.
         """
         there: list[Emitted | None] = []
         planned: list[_Planned] = []
         known: dict[bytes | str, int] = {}
         places: list[int] = []
         for row in rows:
-            uid, id, name, stream, origin, at, packed = row
+            uid, id, name, stream, origin, at, packed, *more = row
+            (trace,) = more or (None,)
             self._check(uid, id, name, stream, origin, at, packed)
+            checked_trace(trace)
             stored = self._stored(uid, id)
             if stored is not None:
                 there.append(stored)
@@ -140,7 +144,8 @@ class Events:
             if id is not None:
                 known[id] = len(planned)
             places.append(len(planned))
-            planned.append(self._plan(uid, id, name, stream, origin, at, packed))
+            plan = self._plan(uid, id, name, stream, origin, at, packed)
+            planned.append(plan if trace is None else plan._replace(trace=trace))
         return Prepared(there, planned, places)
 
     def carry_out(self, prepared: Prepared) -> list[Emitted]:
@@ -242,14 +247,17 @@ class Events:
     def _carry_out(self, plans: Sequence[_Planned]) -> list[Emitted]:
         """Put events, their runs and their messages into the open batch."""
         started = self._start(
-            [(row, row.runs, row.stream == uid and len(row.runs) == 1) for uid, row, _, _ in plans]
+            [
+                (row, row.runs, row.stream == uid and len(row.runs) == 1, trace)
+                for uid, row, _, _, trace in plans
+            ]
         )
         plans = [
             plan if runs is plan.row.runs else plan._replace(row=plan.row._replace(runs=runs))
             for plan, runs in zip(plans, started, strict=True)
         ]
         rows: dict[bytes, bytes | None] = {}
-        for uid, row, given, listeners in plans:
+        for uid, row, given, listeners, _ in plans:
             rows[event_rows.event_key(uid)] = row.pack()
             rows[event_rows.name_key(row.name, uid)] = b""
             if given:
@@ -267,8 +275,8 @@ class Events:
             self._tell(plan.listeners, plan.row.packed)
         return [_told(plan.row) for plan in plans]
 
-    def _start(self, events: Iterable[tuple[EventRow, Runs, bool]]) -> list[Runs]:
-        """Start these runs of handlers, all at once; and whether an event's run is alone in its stream.
+    def _start(self, events: Iterable[tuple[EventRow, Runs, bool, str | None]]) -> list[Runs]:
+        """Start these runs of handlers, all at once; whether an event's run is alone in its stream; its trace context.
 
         The runs of each event as they are then: in place of one of a unique handler there may be an earlier one.
         """
@@ -277,7 +285,7 @@ class Events:
         started: list[Runs] = []
         unique = self._table.declared.unique
         twins: dict[str, int] = {}
-        for event, runs, is_alone in events:
+        for event, runs, is_alone, trace in events:
             if not runs:
                 started.append(runs)
                 continue
@@ -289,6 +297,8 @@ class Events:
                 record.kind, record.trigger, record.depth = EVENT, trigger, event.depth
                 if not is_alone and event.origin is None:
                     record.joined = True
+                if trace is not None:
+                    record.trace = trace
                 if handler in unique and (there := self._earlier_run(record, args, new, twins)) is not None:
                     kept = list(runs) if kept is None else kept
                     kept[number] = handler, there
@@ -344,7 +354,7 @@ class Events:
         runs = self._runs(handlers)
         for _, run in row.runs:
             self._table.joined(run)
-        (runs,) = self._start([(row, runs, not row.runs and row.stream == uid and len(runs) == 1)])
+        (runs,) = self._start([(row, runs, not row.runs and row.stream == uid and len(runs) == 1, None)])
         self._store.batch.put(
             Table.EVENTS, event_rows.event_key(uid), row._replace(runs=row.runs + runs).pack()
         )

@@ -68,7 +68,7 @@ class Ask(IntEnum):
     REDRIVE = 19
     """[op, request, id, dead letter or None] → number of dead letters that were sent again; None for all."""
     EMIT = 20
-    """[op, request, [(uid, id or None, name, stream or None, origin or None, time, encoded event), …]]
+    """[op, request, [(uid, id or None, name, stream or None, origin or None, time, encoded event, traceparent), …]]
 
     → [(id, stream, [run, …]), …]: all events with their runs in one commit, or none.
     """

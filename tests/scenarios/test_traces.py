@@ -190,16 +190,66 @@ def test_a_share_of_none_and_of_one(home: Path, spans: Receiver) -> None:
     assert spans.spans == []
 
 
-def test_actors_and_tasks_that_are_cancelled(home: Path, spans: Receiver) -> None:
+def test_each_message_to_an_actor_is_linked_to_its_sender(home: Path, spans: Receiver, own: Any) -> None:
     with runtime(home) as rt:
-        assert rt.actor(app.Counter, "one").call(app.Counter.add) == 1
+        one, two = rt.actor(app.Counter, "one"), rt.actor(app.Counter, "two")
+        slow = rt.actor(app.AsyncCounter, "slow")
+        with own.start_as_current_span("work") as work:
+            assert one.call(app.Counter.add) == 1
+            one.cast(app.Counter.tell_of_it, two)
+            seen, seen_async = one.call(app.Counter.seen), slow.call(app.AsyncCounter.seen)
+            with pytest.raises(ValueError, match="not this"):
+                two.call(app.Counter.refuse)
+        ours = f"{work.get_span_context().trace_id:032x}"
+        added = spans.one(
+            "process traces:Counter.add", lambda span: span.attributes["understudy.actor"] == one.id
+        )
+        assert (added.kind, added.parent, added.failed) == (CONSUMER, "", False)
+        assert [trace for trace, _ in added.links] == [ours]
+        assert added.attributes["understudy.kind"] == "ask"
+        # What the method sends is in the trace of its message.
+        told = spans.one("process traces:Counter.tell_of_it")
+        sent = spans.one("send traces:Counter.add")
+        assert (sent.trace, sent.parent) == (told.trace, told.id)
+        theirs = spans.one(
+            "process traces:Counter.add", lambda span: span.attributes["understudy.actor"] == two.id
+        )
+        assert theirs.links == [(sent.trace, sent.id)]
+        for name, trace in (("Counter", seen), ("AsyncCounter", seen_async)):
+            span = spans.one(f"process traces:{name}.seen")
+            assert (span.trace, [linked for linked, _ in span.links]) == (trace, [ours])
+        refused = spans.one("process traces:Counter.refuse")
+        assert (refused.failed, refused.events, refused.attributes["error.type"]) == (
+            True,
+            ["exception"],
+            "ValueError",
+        )
+    assert not [
+        span for span in spans.spans if span.name in ("process traces:Counter", "process traces:AsyncCounter")
+    ]
+
+
+def test_the_runs_of_an_event_are_linked_to_its_emitter(home: Path, spans: Receiver, own: Any) -> None:
+    with runtime(home) as rt:
+        with own.start_as_current_span("work") as work:
+            event = rt.emit("trace.made")
+        rt.result(event.runs[0])
+        (span,) = until(lambda: spans.of(event.runs[0]))
+        assert [trace for trace, _ in span.links] == [f"{work.get_span_context().trace_id:032x}"]
+        theirs = rt.run(app.emits)
+        sent = spans.one("send trace.made")
+        assert sent.trace == theirs
+        spans.one("process trace_tasks:handles", lambda span: span.links == [(sent.trace, sent.id)])
+
+
+def test_tasks_that_are_cancelled(home: Path, spans: Receiver) -> None:
+    with runtime(home) as rt:
         info = rt.start(app.naps)
         until(lambda: rt.status(info).state is State.RUNNING)
         rt.cancel(info)
         with pytest.raises(TaskEnded):
             rt.result(info)
         spans.one("process traces:naps")
-    assert not [span for span in spans.spans if "Counter" in span.name], "a turn is for several senders"
 
 
 def test_an_app_may_have_a_provider_of_its_own(home: Path, tmp_path: Path, spans: Receiver) -> None:

@@ -7,7 +7,21 @@ import signal
 import sys
 from typing import Any
 
-from understudy import Actor, Fail, Response, RetryLater, aio, current, http, receive, sleep, task
+from understudy import (
+    Actor,
+    Fail,
+    Response,
+    RetryLater,
+    aio,
+    current,
+    emit,
+    http,
+    on,
+    read_only,
+    receive,
+    sleep,
+    task,
+)
 
 
 @task(name="traces:plain")
@@ -87,3 +101,30 @@ class Counter(Actor, name="traces:Counter"):
     def add(self) -> int:
         self.count += 1
         return self.count
+
+    def refuse(self) -> None:
+        raise ValueError("not this")
+
+    def tell_of_it(self, other: Any) -> None:
+        other.cast("add")
+
+    @read_only
+    def seen(self) -> str | None:
+        return traced()
+
+
+class AsyncCounter(Actor, name="traces:AsyncCounter"):
+    async def seen(self) -> str | None:
+        await aio.sleep(0)
+        return traced()
+
+
+@on("trace.made")
+def handles(event: Any) -> str | None:
+    return traced()
+
+
+@task(name="traces:emits")
+def emits() -> str | None:
+    emit("trace.made", {"by": "a task"})
+    return traced()
