@@ -35,7 +35,9 @@ def keys_by_age(
     order of their ids, so no more of them are read than are taken.
     """
     prefixes = (
-        _prefixes(snapshot, lane) if sorts is None else (live_key(lane, n, b"")[:-ID_BYTES] for n in sorts)
+        sort_prefixes(snapshot, lane)
+        if sorts is None
+        else (live_key(lane, n, b"")[:-ID_BYTES] for n in sorts)
     )
     parts: list[Iterator[bytes]] = []
     for prefix in prefixes:
@@ -45,7 +47,7 @@ def keys_by_age(
     return heapq.merge(*parts, key=live_id, reverse=reverse)
 
 
-def _prefixes(snapshot: Snapshot, lane: int) -> Iterator[bytes]:
+def sort_prefixes(snapshot: Snapshot, lane: int) -> Iterator[bytes]:
     """What the keys of a lane begin with, for each sort."""
     start, stop = bytes((lane,)), bytes((lane + 1,))
     while first := next(snapshot.rows(Table.LIVE, start, stop), None):

@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+import heapq
+import time
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final
+from itertools import islice
+from typing import Final, NamedTuple
 
-from .live_rows import keys_by_age, record_of
+from ..actors.state import TERMINAL
+from .live_rows import keys_by_age, parsed, record_of, sort_prefixes
 from .search import Counts, counts_of
 from .shared_view import Snapshot
 from .snapshot_reader import SnapshotReader
 from .stats_reader import check_upgraded, sound
 from .tables import removed_rows, schedule_rows
 from .tables.event_rows import EVENT, uid_of
+from .tables.index_rows import Facet, facet_of, ids_in, newest_in
+from .tables.record import Record, end_of
 from .tables.schedule_rows import ScheduleRow
-from .tables.schema import READY, Lane, Table, after_prefix
+from .tables.schema import READY, Lane, Table, after_prefix, live_id
 from .tables.step_rows import MARKS, PERIODS, Range, Step, all_sums, cover, first_key, unpack_marks
 
 #: Where ready tasks wait for a place on a worker.
 _READY: Final = (*READY, Lane.POOL)
+#: Tasks at the front of all queues that one look reads, of whatever name.
+FRONT: Final = 200
+#: Further tasks of one name, and seconds for all names, that it takes to find the oldest ones.
+WALKED: Final = 1_000
+WALK_SECONDS: Final = 0.03
 _HOURS: Final = len(PERIODS) - 1
 
 
@@ -53,6 +64,56 @@ class ScheduleTotals:
     skips: int = 0
 
 
+class Oldest(NamedTuple):
+    """The oldest task of a name."""
+
+    id: bytes
+    created: float
+
+
+@dataclass(slots=True)
+class ReadyAges:
+    """By name, the id up to which all of its tasks have ended, as far as was looked. A later look goes on there."""
+
+    ended: dict[str, bytes] = field(default_factory=dict)
+
+
+class _Walk:
+    """Looks for the oldest ready task of a name among those that are newer than `after`."""
+
+    def __init__(self, snapshot: Snapshot, ages: ReadyAges, after: bytes) -> None:
+        self._snapshot = snapshot
+        self._ages = ages
+        self._after = after
+        self._places = [place for lane in _READY for place in sort_prefixes(snapshot, lane)]
+        self._until = time.monotonic() + WALK_SECONDS
+
+    def oldest(self, name: str) -> tuple[Oldest | None, bool]:
+        """The task, and whether none is known to be there if there is no answer."""
+        facet = facet_of(Facet.NAME, name)
+        start = max(self._after, self._ages.ended.get(name, b""))
+        looked, all_ended = 0, True
+        for key, value in self._snapshot.rows(Table.INDEX, facet + start, after_prefix(facet)):
+            for id in parsed(newest_in(key), ids_in, key, value):
+                if id <= start:
+                    continue
+                looked += 1
+                if looked > WALKED or time.monotonic() > self._until:
+                    return None, False
+                row = self._snapshot.get(Table.TASKS, id)
+                if row is None or parsed(id, end_of, row)[0] in TERMINAL:
+                    if all_ended:
+                        self._ages.ended[name] = id
+                    continue
+                all_ended = False
+                if any(self._snapshot.get(Table.LIVE, place + id) is not None for place in self._places):
+                    record = parsed(id, Record.unpack, id, row)
+                    # Names with the same hash share the facet.
+                    if record.name == name:
+                        return Oldest(id, record.created), True
+        return None, True
+
+
 class TotalsReader(SnapshotReader):
     """Reads of sums over everything that the store has counted."""
 
@@ -80,11 +141,32 @@ class TotalsReader(SnapshotReader):
                     recent.steps[name] = step
             return recent.steps, counts_of(snapshot)
 
-    def oldest_ready(self) -> float | None:
-        """When the oldest task was created that waits for a place on a worker; None if none does."""
+    def oldest_ready(self, ages: ReadyAges, names: Iterable[str]) -> tuple[dict[str, Oldest], set[str]]:
+        """By name, the oldest task that waits for a place on a worker; and the names of which it is not known yet.
+
+        `names` are those that have queued tasks. It reads the tasks that are first in the queues, of whatever name.
+        Those of another name are newer, and are looked for by that name, for a short time. Of tasks that were started
+        within the same second, a newer one may be taken for the oldest.
+        """
+        found: dict[str, Oldest] = {}
         with self._read() as snapshot:
-            firsts = [next(keys_by_age(snapshot, lane), None) for lane in _READY]
-            return min((record_of(snapshot, key).created for key in firsts if key is not None), default=None)
+            queues = [keys_by_age(snapshot, lane) for lane in _READY]
+            front = list(islice(heapq.merge(*queues, key=live_id), FRONT))
+            for key in front:
+                record = record_of(snapshot, key)
+                found.setdefault(record.name, Oldest(record.id, record.created))
+            if len(front) < FRONT:
+                return found, set()
+            walk = _Walk(snapshot, ages, live_id(front[-1]))
+            unknown = set()
+            for name in names:
+                if name not in found:
+                    oldest, known = walk.oldest(name)
+                    if oldest is not None:
+                        found[name] = oldest
+                    elif not known:
+                        unknown.add(name)
+            return found, unknown
 
     def events_behind(self, uid: bytes) -> tuple[int, bytes, int]:
         """How many events are stored with uids above this one, the largest uid, and how many events were pruned."""

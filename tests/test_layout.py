@@ -52,7 +52,6 @@ UNTESTED = {
     "supervisor/web/app.py": "tests/supervisor/web: every request there is answered by it",
     "supervisor/web/audit.py": "tests/supervisor/web/test_identity.py",
     "supervisor/web/context.py": "tests/supervisor/web: every request there has one",
-    "storage/totals_reader.py": "tests/supervisor/web/test_metrics.py: every counter there is read by it",
     "storage/tables/removed_rows.py": "tests/supervisor/web/test_metrics.py: what is pruned there is in them",
     "supervisor/web/callers_trace.py": "tests/supervisor/web/api/test_task_actions.py: the contexts there",
     "supervisor/web/traffic.py": "tests/supervisor/web/test_metrics.py: the requests there are counted by it",

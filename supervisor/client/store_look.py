@@ -5,6 +5,7 @@ It asks the supervisor for nothing.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -13,7 +14,7 @@ from ...actors import values
 from ...actors.access import AuditEntry
 from ...actors.errors import InvalidOption
 from ...actors.events.entry import WatchEntry
-from ...actors.ids import id_bytes
+from ...actors.ids import id_bytes, id_text
 from ...actors.state import State
 from ...actors.task.handles import IdLike, TaskRecord, id_of
 from ...actors.task.outcomes import ErrorGroups, TaskStats
@@ -23,6 +24,7 @@ from ...storage.query import FIELDS
 from ...storage.tables.start_rows import Start
 from ...storage.tables.step_rows import ENDS, RETRIED
 from ...storage.tie_reader import Ties
+from ...storage.totals_reader import ReadyAges
 from . import outcomes, searches
 from .outcomes import Sees
 from .pages import SearchPage
@@ -60,7 +62,9 @@ class Bar:
 class StoreLook:
     """Reads the store of one runtime. Thread-safe. Values of types that are not registered here are `Foreign`."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, ages: ReadyAges | None = None) -> None:
+        """`ages` is what looks before this one have found out, for `oldest_ready`."""
+        self._ages = ages or ReadyAges()
         self._runtime = runtime
         self._reader = runtime._calls.store
 
@@ -174,6 +178,14 @@ class StoreLook:
     def starts(self, since: float) -> list[Start]:
         """When supervisors have started since then, oldest first."""
         return [start for start in self._reader.starts() if start.time >= since]
+
+    def oldest_ready(self, names: Collection[str]) -> dict[str, tuple[str, float]]:
+        """Of these names, the oldest task that waits for a place on a worker, with the time at which it was created.
+
+        Names without one are left out, and those of which it is not found at once.
+        """
+        found, _ = self._reader.oldest_ready(self._ages, names)
+        return {name: (id_text(oldest.id), oldest.created) for name, oldest in found.items() if name in names}
 
     def size(self) -> int:
         """Bytes of the store's file."""

@@ -9,6 +9,7 @@ from typing import Literal
 from starlette.requests import HTTPConnection
 
 from ...storage.reader import Reader
+from ...storage.totals_reader import ReadyAges
 from ..client.async_runtime import AsyncRuntime
 from ..web_settings import WebSettings
 from .audit import Audit
@@ -34,6 +35,8 @@ class WebContext:
     """Set when the process stops: streams end then, within a second."""
     traffic: Traffic = field(default_factory=Traffic)
     """The requests of all listeners."""
+    ages: ReadyAges = field(default_factory=ReadyAges)
+    """How far the tasks of each name were looked through for the oldest one that waits."""
     listener: Literal["web", "http"] = "web"
     """`http` serves the app's triggers alone."""
 

@@ -17,14 +17,14 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from ...actors.errors import UnderstudyError
-from ...actors.state import TERMINAL
+from ...actors.state import TERMINAL, State
 from ...actors.task.limits_info import LimitInfo
 from ...actors.task.pool_info import PoolInfo
 from ...storage.reader import Reader
 from ...storage.search import Counts
 from ...storage.tables.histogram import Counted, middle
 from ...storage.tables.step_rows import ENDS, RETRIED, Step
-from ...storage.totals_reader import Sums
+from ...storage.totals_reader import ReadyAges, Sums
 from ..client.store_look import StoreLook
 from .context import WebContext
 from .identity import Identity, needs_all
@@ -74,7 +74,7 @@ METRICS: Final[dict[str, Kind]] = {
         "gauge", ("task", "state"), "Tasks and actors that have not ended, by state."
     ),
     "understudy_oldest_ready_seconds": Kind(
-        "gauge", (), "Age of the oldest task that waits for a place on a worker; 0 if none does."
+        "gauge", ("task",), "Age of the oldest task that waits for a place on a worker; 0 if none does."
     ),
     "understudy_workers": Kind("gauge", (), "Worker processes."),
     "understudy_workers_busy": Kind("gauge", (), "Worker processes that have a task."),
@@ -154,6 +154,7 @@ class Meter:
         # Only one is made at a time: it may take long on a large store.
         self._lock = Lock()
         self._sums = Sums()
+        self._ages = ReadyAges()
         #: Events until now, and the uid of the last one; None before the first look.
         self._events: tuple[int, bytes] | None = None
 
@@ -200,12 +201,20 @@ class Meter:
         )
 
     def _store(self) -> Iterator[Metric]:
-        oldest = self._reader.oldest_ready()
-        yield _family(
-            "understudy_oldest_ready_seconds", 0 if oldest is None else max(0.0, self._now - oldest)
-        )
+        yield _family("understudy_oldest_ready_seconds", self._oldest())
         yield _family("understudy_commits", self._reader.newest())
         yield _family("understudy_store_bytes", self._look.size())
+
+    def _oldest(self) -> dict[tuple[str, ...], float]:
+        counts = self._reader.counts()
+        queued = [name for name, states in counts.items() if states.get(State.QUEUED)]
+        found, unknown = self._reader.oldest_ready(self._ages, queued)
+        shown = shown_names(counts)
+        ages: dict[tuple[str, ...], float] = {(name,): 0.0 for name in shown - unknown}
+        for name, oldest in found.items():
+            label = (name if name in shown else OTHER,)
+            ages[label] = max(ages.get(label, 0.0), self._now - oldest.created)
+        return ages
 
     def _schedules(self) -> Iterator[Metric]:
         totals = self._reader.schedule_totals(self._now - LATE)

@@ -25,6 +25,9 @@ WINDOWS: Final = {
 _GREW: Final = 3600.0
 _SHOWN: Final = 8
 
+MANY: Final = 1_000
+"""Queued tasks of a name of which the oldest one is looked for at the front of the queues."""
+
 
 @dataclass(frozen=True, slots=True)
 class Oldest:
@@ -117,10 +120,15 @@ def _oldest(asked: Asked, counts: dict[str, dict[State, int]]) -> list[Oldest]:
         ((each[State.QUEUED], name) for name, each in counts.items() if each.get(State.QUEUED)), reverse=True
     )[:_SHOWN]
     found = []
+    # Names with many queued tasks are not read to their end.
+    many = [name for count, name in queued if count > MANY]
+    ready = asked.look.oldest_ready(many) if many else {}
     for count, name in queued:
-        quoted = quote(name)
-        # The last page of the newest first; names with many queued tasks are not read to their end.
-        records = asked.runtime.search(f"state:queued task:{quoted}", limit=1000) if count <= 1000 else ()
+        if count > MANY:
+            found.append(Oldest(name, count, *ready.get(name, (None, None))))
+            continue
+        # The last one of the newest first.
+        records = asked.runtime.search(f"state:queued task:{quote(name)}", limit=MANY)
         oldest = records[-1] if records else None
         found.append(Oldest(name, count, *((oldest.id, oldest.created) if oldest else (None, None))))
     return found

@@ -15,7 +15,6 @@ from starlette.responses import RedirectResponse, Response, StreamingResponse
 
 from ....actors.access import Role
 from ....actors.errors import UnderstudyError
-from ...client.async_runtime import AsyncRuntime
 from ...client.store_look import StoreLook
 from ..context import WebContext
 from ..identity import Identity, needs_all
@@ -119,7 +118,7 @@ def routes(context: WebContext) -> APIRouter:
 
 def _page(context: WebContext, make: Make) -> Callable[[Request], Any]:
     async def show(request: Request) -> Response:
-        return await run_in_threadpool(_answer, context.runtime, request, {}, make)
+        return await run_in_threadpool(_answer, context, request, {}, make)
 
     return show
 
@@ -135,18 +134,18 @@ def _action(context: WebContext, make: Make) -> Callable[[Request], Any]:
             form = dict(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=1000))
         except ValueError:
             return Response("the form cannot be read", 400)
-        return await run_in_threadpool(_answer, context.runtime, request, form, make)
+        return await run_in_threadpool(_answer, context, request, form, make)
 
     return act
 
 
-def _answer(runtime: AsyncRuntime, request: Request, form: dict[str, str], make: Make) -> Response:
+def _answer(context: WebContext, request: Request, form: dict[str, str], make: Make) -> Response:
     began = time.perf_counter()
     base = request.scope.get("root_path", "").rstrip("/")
     identity: Identity = request.state.identity
     asked = Asked(
-        runtime.sync,
-        StoreLook(runtime.sync),
+        context.runtime.sync,
+        StoreLook(context.runtime.sync, context.ages),
         request.path_params,
         dict(request.query_params),
         form,

@@ -86,6 +86,7 @@ def test_what_is_served(home: Path):
         assert (value(it, "understudy_events_total") or 0) >= 1
         assert value(it, "understudy_schedules", state="active") == 2
         assert value(it, "understudy_tree_restarts_total", tree="shop") == 1
+        assert value(it, "understudy_oldest_ready_seconds", task="call_tasks:nap") == 0, "it is delayed"
         assert value(it, "understudy_up") == 1
         assert (value(it, "understudy_workers") or 0) >= 1
         assert (value(it, "understudy_pool_processes", pool="-") or 0) >= 1
