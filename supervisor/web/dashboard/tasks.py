@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -11,6 +12,7 @@ from ....actors.errors import InvalidOption, InvalidQuery, TaskNotFound, Underst
 from ....actors.ids import id_bytes, id_text
 from ....actors.state import State
 from ....actors.task.handles import TaskRecord
+from ...client.pages import SearchPage
 from ...client.store_look import QUERY_FIELDS
 from .overview import quote
 from .page import Asked, Page
@@ -24,6 +26,9 @@ COUNTED: Final = 1000
 
 LONG: Final = 3.0
 """Seconds that a page of more rows than that may take."""
+
+MOST_NEW: Final = 4 * ROWS
+"""New tasks that are counted. They are asked for again with every change of the store."""
 
 _VALUES: Final = 8
 
@@ -91,14 +96,19 @@ def _found(asked: Asked, query: str, limit: int) -> dict[str, Any]:
     after = asked.text("after") or None
     shown = [text for text in asked.text("ids").split(",") if text]
     counts = asked.runtime.counts()
-    newest = None
+    looked = asked.runtime.search(query, limit=COUNTED) if query else None
+    newest, new, more_new = None, 0, False
     if shown:
         rows, new, more_new, cursor, back = _again(asked, query, shown[:MOST_ROWS])
         newest = shown[0]
     else:
-        found, cursor, back = _searched(asked, query, limit, after)
-        rows, new, more_new = [Row(record) for record in found], 0, False
-    facets, counted = _facets(asked, query, counts)
+        if looked is not None and after is None and limit < COUNTED:
+            # One look for both: a search for what is rare takes all its time.
+            found, cursor, back = _first_of(looked, limit)
+        else:
+            found, cursor, back = _searched(asked, query, limit, after)
+        rows = [Row(record) for record in found]
+    facets, counted = _facets(query, looked, counts)
     ids = ",".join(id_bytes(row.record.id).hex() for row in rows)
     return {
         "rows": rows,
@@ -119,7 +129,7 @@ def _found(asked: Asked, query: str, limit: int) -> dict[str, Any]:
 
 def _searched(
     asked: Asked, query: str, limit: int, after: str | None
-) -> tuple[list[TaskRecord], str | None, float | None]:
+) -> tuple[Sequence[TaskRecord], str | None, float | None]:
     """So many tasks, where they go on, and how far back it has looked if its time was over."""
     rows: list[TaskRecord] = []
     until = time.monotonic() + (LONG if limit > COUNTED else 0.0)
@@ -131,6 +141,13 @@ def _searched(
             return rows, after, found.looked_back_to if found.stopped else None
 
 
+def _first_of(page: SearchPage, limit: int) -> tuple[Sequence[TaskRecord], str | None, float | None]:
+    """The first tasks of a page as `_searched` gives them."""
+    if len(page) > limit:
+        return page[:limit], page[limit - 1].id, None
+    return page, page.cursor, page.looked_back_to if page.stopped else None
+
+
 def _again(
     asked: Asked, query: str, shown: list[str]
 ) -> tuple[list[Row], int, bool, str | None, float | None]:
@@ -139,24 +156,31 @@ def _again(
     first = id_bytes(ids[0])
     above = id_text(min(int.from_bytes(first, "big") + 1, 2**128 - 1).to_bytes(16, "big"))
     fitting = asked.runtime.search(query, limit=max(len(ids), 1), after=above)
-    fits = {record.id for record in fitting}
+    fits = {record.id: record for record in fitting}
     rows = []
     for id in ids:
+        if id in fits:
+            rows.append(Row(fits[id]))
+            continue
         try:
-            rows.append(Row(asked.runtime.status(id), id in fits))
+            rows.append(Row(asked.runtime.status(id), fits=False))
         except (TaskNotFound, UnderstudyError):
             continue
-    newer = asked.runtime.search(query, limit=COUNTED)
-    new = [record for record in newer if id_bytes(record.id) > first]
-    if asked.text("after"):
-        new = []
-    return (
-        rows,
-        len(new),
-        bool(new) and len(new) == len(newer) and newer.cursor is not None,
-        fitting.cursor,
-        None,
-    )
+    new, more_new = (0, False) if asked.text("after") else _newer(asked, query, first)
+    return rows, new, more_new, fitting.cursor, None
+
+
+def _newer(asked: Asked, query: str, first: bytes) -> tuple[int, bool]:
+    """How many tasks that fit are newer than the first one that is shown, and whether there are more than that."""
+    count, after = 0, None
+    while True:
+        found = asked.runtime.search(query, limit=ROWS, after=after)
+        new = sum(id_bytes(record.id) > first for record in found)
+        count, after = count + new, found.cursor
+        if after is None or found.stopped or new < len(found):
+            return count, False
+        if count >= MOST_NEW:
+            return count, True
 
 
 def _id_of(text: str) -> str:
@@ -168,19 +192,18 @@ def _id_of(text: str) -> str:
 
 
 def _facets(
-    asked: Asked, query: str, counts: dict[str, dict[State, int]]
+    query: str, found: SearchPage | None, counts: dict[str, dict[State, int]]
 ) -> tuple[list[tuple[str, list[FacetValue]]], tuple[int, bool]]:
     """Counts by state, name and error of the tasks that fit; and how many were counted, and whether there are more."""
     states: Counter[str] = Counter()
     names: Counter[str] = Counter()
     failures: Counter[str] = Counter()
-    if not query:
+    if found is None:
         for name, each in counts.items():
             names[name] += sum(each.values())
             states.update({str(state): number for state, number in each.items()})
         counted = (states.total(), False)
     else:
-        found = asked.runtime.search(query, limit=COUNTED)
         for record in found:
             states[str(record.state)] += 1
             names[record.task] += 1

@@ -459,7 +459,7 @@ class TestPages:
             rt.start_many(shop.scan, range(5000))
             assert rows.evaluate_all("rows => rows.map(row => row.id)") == before
         until(lambda: rt.counts()["shop_tasks:scan"].get(State.COMPLETED) == 15_030, 60)
-        watched.page.wait_for_selector(".new a:text('more than 1,000 new tasks')")
+        watched.page.wait_for_selector(".new a:text('more than 200 new tasks')")
         assert rows.evaluate_all("rows => rows.map(row => row.id)") == before
         assert set(rows.locator(".state").all_inner_texts()) == {"completed"}
         watched.page.keyboard.press("n")
