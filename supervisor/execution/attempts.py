@@ -193,6 +193,9 @@ class Attempts:
             task.record.cancel = True
             self._table.touch(task)
             self._signal(task, task.attempt, "cancel")
+        else:
+            # Its tree may have asked it before, and give it longer than its grace.
+            self._kill_within(task, task.attempt, task.options.grace, by_tree=False)
         return True
 
     def stop(self, task: LiveTask, within: float | None, *, ends: bool) -> None:
@@ -252,8 +255,16 @@ class Attempts:
         channel.signal(task.id, reason)
         channel.flush()
         grace = task.options.grace if grace == -1 else grace
-        if attempt.kill is None and grace is not None:
-            attempt.kill = self._loop.call_later(grace, self._condemn, task, attempt, grace, by_tree)
+        if grace is not None:
+            self._kill_within(task, attempt, grace, by_tree=by_tree)
+
+    def _kill_within(self, task: LiveTask, attempt: Attempt, grace: float, *, by_tree: bool) -> None:
+        """Have it killed after its grace, unless that is to happen sooner."""
+        if attempt.kill is not None:
+            if attempt.kill.when() <= self._loop.time() + grace:
+                return
+            attempt.kill.cancel()
+        attempt.kill = self._loop.call_later(grace, self._condemn, task, attempt, grace, by_tree)
 
     def _condemn(
         self, task: LiveTask, attempt: Attempt, grace: float, by_tree: bool, second_chance: bool = True

@@ -191,10 +191,7 @@ class Trees:
         replaced, node.mark = node.mark is Mark.REPLACE, Mark.NONE
         node.alive, node.up, node.stopping, node.not_before = True, False, False, 0.0
         if isinstance(node, Branch):
-            node.ending = ""
-            for each in node.children.values():
-                self.forest.mark(each, Mark.RESTART)
-            self.forest.save(node)
+            self._start_all(node)
             self.advance(node)
         elif isinstance(node, Leaf):
             if replaced:
@@ -325,6 +322,22 @@ class Trees:
             if branch.mark not in STARTS:
                 self._end_held(branch)
 
+    def start_again(self, branch: Branch) -> None:
+        """Start a top tree that has ended. One that ends just now stops its children, and starts them again."""
+        branch.mark = Mark.NONE
+        if not branch.alive:
+            self.start(branch)
+        elif branch.ending:
+            self._start_all(branch)
+
+    def _start_all(self, branch: Branch) -> None:
+        """Let all children of a tree be stopped if they are alive, and started; its restarts count from 0."""
+        branch.ending, branch.window = "", ()
+        for each in branch.children.values():
+            if each.mark is not Mark.REPLACE:
+                self.forest.mark(each, Mark.RESTART)
+        self.forest.save(branch)
+
     def end(self, branch: Branch, why: str) -> None:
         """End a tree: its children are stopped in reverse."""
         if branch.alive:
@@ -381,10 +394,13 @@ class Trees:
         if leaf is None:
             return
         leaf.task = None
+        was_alive = leaf.alive
+        if event is Event.CANCEL and leaf.mark is Mark.RESTART and leaf.not_before and not was_alive:
+            # Somebody has cancelled it in the pause before its restart.
+            leaf.mark, was_alive = Mark.NONE, True
         expected = leaf.mark is not Mark.NONE
         if expected and event is Event.CANCEL:
             leaf.exit = (str(Exit.SHUTDOWN), "stopped by its tree", self._clock.time())
-        was_alive = leaf.alive
         self._leaf_down(leaf)
         if was_alive and not expected:
             self._exited(leaf, EXITS.get(event, Exit.SHUTDOWN), _reason_of(event, error))

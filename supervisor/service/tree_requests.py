@@ -47,9 +47,9 @@ class TreeRequests:
         else:
             there.declared = declared
             self._change(there, packed)
-            if not there.alive and there.ending != "stopped":
-                there.window = ()
-                self._trees.start(there)
+            # One that was stopped by hand stays so. One that ends because it had gone from the app is there again.
+            if there.ending != "stopped" or there.mark is Mark.DELETE:
+                self._trees.start_again(there)
         self._forest.save(there)
         self._trees.advance_all(there)
         self._turn()
@@ -71,6 +71,7 @@ class TreeRequests:
                     self._trees.end(top, "stopped")
                 else:
                     self._forest.remove(top)
+        self._turn()
 
     def act(self, path: Any, what: Any, *args: Any) -> Any:
         """Carry out a request about one tree or child: see `Ask.BRANCH`."""
@@ -111,14 +112,14 @@ class TreeRequests:
         """Of a whole tree, its children are stopped in reverse and started in order."""
         if node.parent is None:
             branch = self._branch(node)
-            if not branch.alive:
-                self._trees.start(branch)
+            self._trees.start_again(branch)
             for each in branch.children.values():
                 self._forest.mark(each, Mark.RESTART)
             self._trees.advance_all(branch)
             return
         if not node.parent.alive:
             raise InvalidOption(f"tree {node.parent.path} does not run: restart it first")
+        node.not_before = 0.0
         self._forest.mark(node, Mark.RESTART)
         self._trees.advance(node.parent)
 
@@ -192,7 +193,7 @@ class TreeRequests:
                 self._change(there, new)
             elif there.spec != new:
                 there.spec = new
-                if there.alive or there.mark in STARTS:
+                if there.alive or there.mark in STARTS or there.mark is Mark.HOLD:
                     there.mark = Mark.REPLACE
             self._forest.save(there)
         branch.sort()

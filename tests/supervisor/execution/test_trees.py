@@ -492,6 +492,134 @@ def test_a_tree_that_was_stopped_stays_so_until_it_is_restarted(rt: InlineRuntim
     assert happened() == "+a +b +c +d"
 
 
+def slow(*ids: str) -> list[ChildSpec]:
+    """Children that take three seconds to stop, as they are killed."""
+    return [child(id, app.shielded, id, shutdown=3) for id in ids]
+
+
+@pytest.mark.parametrize("how", ["restart", "supervise"])
+def test_a_tree_that_ends_just_now_is_started_again(rt: InlineRuntime, how: str):
+    """By hand after a stop; by the same spec while it gives up."""
+    spec = Supervisor("shop", intensity=0, children=[*slow("a"), serving("b")])
+    tree = rt.supervise(spec)
+    rt.settle()
+    if how == "restart":
+        tree.stop()
+    else:
+        tell(rt, tree, "b", "raise")
+    rt.clock.advance(1)
+    assert tree.status().state == "stopping"
+    tree.restart() if how == "restart" else rt.supervise(spec)
+    rt.clock.advance(3)
+    assert (tree.status().state, set(states(tree).values())) == ("running", {"running"})
+    assert happened().endswith("+a +b")
+
+
+def test_a_tree_that_comes_back_into_the_app_while_it_is_stopped(rt: InlineRuntime):
+    """With another child, and another spec of one that is there."""
+
+    def declare(*children: ChildSpec) -> None:
+        trees = rt._world.core.service.trees
+        packed = [Supervisor("shop", children=children).pack()] if children else []
+        rt._driver.drive(lambda: trees.declare(packed))
+        rt.settle()
+
+    declare(*slow("a", "b"))
+    assert happened() == "+a +b"
+    declare()
+    assert rt.tree_of("shop").status().state == "stopping"
+    again = child("b", app.shielded, "b2", shutdown=3)
+    declare(*slow("a"), again, serving("c"))
+    rt.clock.advance(7)
+    tree = rt.tree_of("shop")
+    assert (tree.status().state, states(tree)) == ("running", dict.fromkeys("abc", "running"))
+    assert happened() == "+a +b2 +c"
+
+
+def test_the_restarts_of_a_tree_count_from_0_when_it_is_started(rt: InlineRuntime):
+    """Of a nested one that its parent starts again, and of a top one that is restarted by hand."""
+    inner = Supervisor("in", intensity=1, period=100, children=[serving("x")])
+    tree = rt.supervise(Supervisor("out", intensity=2, period=100, children=[inner]))
+    rt.settle()
+    for _ in range(3):
+        tell(rt, tree, "in/x", "raise")
+    assert (tree.child("in").state, tree.status().state) == ("running", "running")
+    for _ in range(3):
+        tell(rt, tree, "in/x", "raise")
+    assert tree.status().state == "failed"
+    tree.restart()
+    rt.settle()
+    for _ in range(3):
+        tell(rt, tree, "in/x", "raise")
+    assert tree.status().state == "running"
+
+
+def test_another_spec_of_a_child_whose_task_is_held(rt: InlineRuntime):
+    """Its nested tree is about to be started again. The child is a new task then, with the new arguments."""
+
+    def spec(name: str) -> Supervisor:
+        inner = Supervisor("in", children=[serving("x", name)])
+        return Supervisor("out", strategy="rest_for_one", children=[*slow("s"), inner])
+
+    tree = rt.supervise(spec("x"))
+    rt.settle()
+    before = tree.info("in/x").id
+    tree.restart_child("s")
+    tree.restart_child("in")
+    rt.settle()
+    happened()
+    rt.supervise(spec("new"))
+    rt.clock.advance(4)
+    assert "+new" in happened()
+    assert (rt.status(before).state, tree.status().state) == (State.CANCELLED, "running")
+
+
+@pytest.mark.parametrize("restart", ["permanent", "transient"])
+def test_a_cancel_in_the_pause_before_a_restart(rt: InlineRuntime, restart: Any):
+    spec = child("a", app.service, "a", restart=restart)
+    tree = rt.supervise(Supervisor("shop", backoff=Retry(1, delay=5), children=[spec]))
+    rt.settle()
+    first = tree.info("a").id
+    tell(rt, tree, "a", "raise")
+    rt.cancel(first)
+    rt.clock.advance(60)
+    assert rt.status(first).state is State.CANCELLED
+    assert states(tree) == {"a": "running" if restart == "permanent" else "stopped"}
+    exit = tree.child("a").last_exit
+    assert exit is not None
+    assert (exit.kind, exit.reason) == ("shutdown", "cancelled")
+
+
+def test_a_child_that_pauses_is_restarted_by_hand_at_once(rt: InlineRuntime):
+    tree = rt.supervise(Supervisor("shop", backoff=Retry(1, delay=60), children=[serving("a")]))
+    rt.settle()
+    tell(rt, tree, "a", "raise")
+    happened()
+    tree.restart_child("a")
+    rt.settle()
+    assert happened() == "+a"
+
+
+@pytest.mark.parametrize("first", ["cancel", "stop"])
+def test_the_sooner_kill_counts(rt: InlineRuntime, first: str):
+    """Of a cancel with the task's own grace, and of its tree's stop."""
+    grace, shutdown = (60, 3) if first == "cancel" else (3, 60)
+    spec = child("a", app.shielded.options(grace=grace), "a", shutdown=shutdown, restart="temporary")
+    tree = rt.supervise(Supervisor("shop", children=[spec]))
+    rt.settle()
+    info = tree.info("a")
+    if first == "cancel":
+        info.cancel()
+        tree.stop()
+    else:
+        tree.stop()
+        info.cancel()
+    rt.clock.advance(2.9)
+    assert tree.status().state == "stopping"
+    rt.clock.advance(0.2)
+    assert (tree.status().state, rt.status(info.id).state) == ("stopped", State.CANCELLED)
+
+
 # --- crashes ---
 
 
