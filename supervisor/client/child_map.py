@@ -105,6 +105,8 @@ class _Part:
     def __init__(self, rows: list[StartRow], reply: Reply, wait: PartWait) -> None:
         #: Those whose values were not given.
         self.keys = deque(row[0] for row in rows)
+        #: Whether a child may stand at several places.
+        self.doubles = False
         #: What to start again if the answer is lost; empty once it has come.
         self.rows = rows
         self.reply = reply
@@ -190,7 +192,8 @@ class ChildMap:
         part = parts[0]
         key = part.keys.popleft()
         # A unique task may stand at several places.
-        row = part.wait.rows[key] if key in part.keys else part.wait.rows.pop(key)
+        again = part.doubles and key in part.keys
+        row = part.wait.rows[key] if again else part.wait.rows.pop(key)
         if row[1] == _ON_DISK:
             found = self._ends.ended(key)
             if found is None:
@@ -198,7 +201,7 @@ class ChildMap:
                 part.wait = self._wait_for(part.keys)
                 return None
             row = found
-        elif key not in part.keys:
+        elif not again:
             self._held.bytes -= size_of(row)
         if not part.keys:
             parts.popleft()
@@ -279,6 +282,7 @@ class ChildMap:
         if there is not None:
             # Some are unique, and others were there.
             part.keys = deque(there[len(rows) - len(part.keys) :])
+            part.doubles = True
         elif not (part.wait.future.done() and part.wait.future.exception() is not None):
             return
         # Else the wait was asked for on a new connection before the start was.
