@@ -109,6 +109,7 @@ if TYPE_CHECKING:
     from .actors.websocket import api as _ws
     from .supervisor.client.async_runtime import AsyncRuntime as AsyncRuntime
     from .supervisor.client.async_tree import AsyncTree as AsyncTree
+    from .supervisor.client.bulk_calls import BulkPlan as BulkPlan
     from .supervisor.client.executor import Executor as Executor
     from .supervisor.client.pages import EventPage as EventPage
     from .supervisor.client.pages import SearchPage as SearchPage
@@ -153,6 +154,7 @@ _NAMES: Final = {
     "actors.schedules.info": "Occurrence ScheduleInfo",
     "actors.state": "State",
     "actors.task.bulk_info": "BulkInfo BulkOutcome",
+    "supervisor.client.bulk_calls": "BulkPlan",
     "actors.task.call": "Call",
     "actors.task.declaration": "Task task",
     "actors.task.handles": "TaskInfo TaskRecord",

@@ -36,6 +36,7 @@
     ├── ScheduleNotFound       (LookupError)  no schedule with this key (or it was pruned); has .key
     ├── TreeNotFound           (LookupError)  no supervision tree or child has this path; has .path
     ├── LimitNotFound          (LookupError)  no task has a limit of this name; has .name
+    ├── BulkNotFound           (LookupError)  no cancel or retry of many tasks with this id (or it was pruned); has .id
     ├── TriggerChanged                        the app handles this HTTP request in another way now, or not any more
     ├── EventCycle             (RuntimeError) events follow from one another without end; has .name
     ├── ActivationFailed                      the actor cannot be built, its state is kept; has .id and .error
@@ -359,6 +360,14 @@ class LimitNotFound(UnderstudyError, LookupError):
     def __init__(self, message: str, name: str = "") -> None:
         super().__init__(message)
         self.name = name
+
+
+class BulkNotFound(UnderstudyError, LookupError):
+    """No bulk has this id: there never was one, or it was pruned."""
+
+    def __init__(self, message: str, id: str = "") -> None:
+        super().__init__(message)
+        self.id = id
 
 
 class TriggerChanged(UnderstudyError):

@@ -29,11 +29,20 @@ class BulkReader(SnapshotReader):
         found = None if row is None else _head(key, row)
         return None if found is None or found.state == "open" else found
 
-    def bulks(self) -> list[Bulk]:
-        """All bulks that have begun, the newest first."""
+    def bulks(self, limit: int, before: bytes | None = None) -> list[Bulk]:
+        """Bulks that have begun, the newest first: those that were made before this one, at most `limit`."""
+        start, stop = all_heads()
+        found: list[Bulk] = []
         with self._read() as snapshot:
-            found = [_head(key, row) for key, row in snapshot.rows(Table.META, *all_heads(), reverse=True)]
-        return [bulk for bulk in found if bulk.state != "open"]
+            for key, row in snapshot.rows(
+                Table.META, start, stop if before is None else head_key(before), reverse=True
+            ):
+                if len(found) >= limit:
+                    break
+                bulk = _head(key, row)
+                if bulk.state != "open":
+                    found.append(bulk)
+        return found
 
     def bulk_tasks(self, id: bytes, after: int, limit: int) -> list[tuple[bytes, str, bytes | None]]:
         """(task, what became of it, the task that retries it) of a bulk, in their order, from the number `after` on."""
@@ -47,7 +56,8 @@ class BulkReader(SnapshotReader):
                 ends = snapshot.get(Table.META, ends_key(id, part))
                 try:
                     tasks = unpack_tasks(row)
-                    became = [("waits", None)] * len(tasks) if ends is None else unpack_ends(ends)
+                    became = [] if ends is None else unpack_ends(ends)
+                    became += [("waits", None)] * (len(tasks) - len(became))
                     found += [(task, *end) for task, end in zip(tasks, became, strict=True)]
                 except ValueError as error:
                     raise StoreCorrupt(

@@ -102,6 +102,7 @@ UNTESTED = {
         )
     },
     "actors/task/bulk_info.py": "tests/supervisor/service/test_bulk_jobs.py: every bulk there gives one",
+    "supervisor/cli/bulk_of_query.py": "tests/supervisor/cli/commands/test_control.py: what --where does there",
     "supervisor/client/bulking.py": "tests/supervisor/service/test_bulk_jobs.py: every call there is one of its",
     "storage/bulk_reader.py": "tests/supervisor/service/test_bulk_jobs.py: every bulk there is read by it",
     "storage/tables/bulk_rows.py": "tests/supervisor/service/test_bulk_jobs.py: rows there, sound and damaged",

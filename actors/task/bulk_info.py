@@ -30,7 +30,8 @@ class BulkInfo:
     """What was searched for; empty if the tasks were given one by one."""
     by: str
     """Who asked for it."""
-    state: Literal["running", "completed", "cancelled"]
+    state: Literal["running", "completed", "cancelled", "failed"]
+    """"cancelled": it was told to touch no further task. "failed": it could not go on; see `problem`."""
     total: int
     done: int
     """Tasks that have been dealt with."""
@@ -40,7 +41,7 @@ class BulkInfo:
     """Seconds since the epoch."""
     ended: float | None
     problem: str
-    """Why the last task that was refused was; empty if none was."""
+    """Why the last task that was refused was, or why the bulk has failed; else empty."""
 
     @property
     def changed(self) -> int:

@@ -1,20 +1,22 @@
 """The rows of bulks in the table `meta`: a head, the tasks in their order, and what became of each.
 
-The tasks lie in parts. What became of those of one part is one row, which is written in the commit that changes them.
+The tasks lie in parts. What became of those of one part is one row, which is written in the commits that change them:
+it has as many outcomes as tasks of the part have been dealt with.
 """
 
 from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgpack
 
-from .schema import ID_BYTES
+from .schema import ID_BYTES, Table
 
-#: Tasks of one part.
+#: Tasks of one part, and of one bulk.
 PART: Final = 200
+MOST_TASKS: Final = 10_000_000
 #: What becomes of a task. The place in this list is on disk.
 OUTCOMES: Final = (
     "waits",
@@ -26,16 +28,28 @@ OUTCOMES: Final = (
     "retried before",
     "refused",
 )
-STATES: Final = ("open", "running", "completed", "cancelled")
+#: "open": its tasks are being sent, and nobody is told of it. One that has ended so was given up, and changed nothing.
+STATES: Final = ("open", "running", "completed", "cancelled", "failed")
 
 _PREFIX: Final = b"bulk/"
 _HEAD, _TASKS, _ENDS = b"\x00", b"\x01", b"\x02"
 _NUMBER: Final = struct.Struct(">I")
+_LAST_PART: Final = 2**32 - 1
+
+
+class Rows(Protocol):
+    """The part of a store that the removal of bulks needs."""
+
+    def scan(
+        self, table: Table, start: bytes = ..., stop: bytes | None = ..., limit: int | None = ...
+    ) -> list[tuple[bytes, bytes]]: ...
+
+    def delete(self, table: Table, key: bytes) -> None: ...
 
 
 @dataclass(slots=True)
 class Bulk:
-    """The head of a bulk."""
+    """The head of a bulk. `counts` says how many tasks have each of the OUTCOMES; those that wait are not counted."""
 
     id: bytes
     action: str
@@ -94,17 +108,33 @@ def all_rows() -> tuple[bytes, bytes]:
     return _PREFIX, _PREFIX[:-1] + b"0"
 
 
+def id_in(key: bytes) -> bytes:
+    """The id in the key of a head, or of a part."""
+    at = len(_PREFIX) + 1
+    return key[at : at + ID_BYTES]
+
+
+def part_in(key: bytes) -> int:
+    """The number in the key of a part; ValueError."""
+    try:
+        (number,) = _NUMBER.unpack(key[len(_PREFIX) + 1 + ID_BYTES :])
+    except struct.error as error:
+        raise ValueError("not the key of a part of a bulk") from error
+    return int(number)
+
+
 def unpack_head(key: bytes, row: bytes) -> Bulk:
     """The head of a row; ValueError for a damaged one."""
     try:
         fields: list[Any] = msgpack.unpackb(row)
-        bulk = Bulk(key.removeprefix(_PREFIX + _HEAD), *fields)
+        bulk = Bulk(id_in(key), *fields)
         sound = (
             len(bulk.id) == ID_BYTES
             and bulk.action in ("cancel", "retry")
             and bulk.state in STATES
             and 0 <= bulk.done <= bulk.total
             and len(bulk.counts) == len(OUTCOMES)
+            and sum(bulk.counts) == bulk.done
         )
     except (ValueError, TypeError, msgpack.UnpackException) as error:
         raise ValueError(f"not the head of a bulk: {error}") from error
@@ -146,3 +176,50 @@ def is_head(key: bytes) -> bool:
 def is_ends(key: bytes) -> bool:
     """Whether it is the key of what became of a part."""
     return key.startswith(_PREFIX + _ENDS)
+
+
+def is_tasks(key: bytes) -> bool:
+    """Whether it is the key of a part of the tasks."""
+    return key.startswith(_PREFIX + _TASKS)
+
+
+def oldest_ended(store: Rows, before: float) -> bytes | None:
+    """The oldest bulk that ended before `before` (seconds since the epoch); None if there is none.
+
+    It reads what is on disk. One that was made later has not ended before.
+    """
+    start, stop = all_heads()
+    while rows := store.scan(Table.META, start, stop, _HEADS):
+        for key, row in rows:
+            try:
+                bulk = unpack_head(key, row)
+            except ValueError:
+                continue  # `check` tells of it
+            if bulk.created > before:
+                return None
+            if bulk.ended is not None and bulk.ended < before:
+                return bulk.id
+        start = rows[-1][0] + b"\0"
+    return None
+
+
+def remove_some(store: Rows, id: bytes, most: int) -> bool:
+    """Delete at most `most` rows of a bulk; whether that was all of it.
+
+    The deletes go into the store's open batch, and what is in it is not seen: call it again after the commit. The head
+    goes last, so that a crash in between leaves what the next call removes.
+    """
+    left = most
+    for kind in (_TASKS, _ENDS):
+        start = _PREFIX + kind + id
+        for key, _ in (rows := store.scan(Table.META, start, start + _NUMBER.pack(_LAST_PART), left)):
+            store.delete(Table.META, key)
+        left -= len(rows)
+        if not left:
+            return False
+    store.delete(Table.META, head_key(id))
+    return True
+
+
+#: Heads that are read at once.
+_HEADS: Final = 200

@@ -23,7 +23,7 @@ class ExitCode(IntEnum):
     NOT_RUNNING = 3, "no supervisor serves the home, or it is stopping"
     NOT_FOUND = (
         4,
-        "no such task, actor, event, schedule, tree, limit, token or pool, or the app declares no task of that name",
+        "no such task, actor, event, schedule, tree, bulk, limit, token or pool, or no task of that name in the app",
     )
     AMBIGUOUS = 5, "the beginning of an id fits several tasks, or a name several actors"
     ENDED = (

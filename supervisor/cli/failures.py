@@ -32,6 +32,7 @@ _CODES: Final[tuple[tuple[type[BaseException], ExitCode], ...]] = (
     (errors.EventNotFound, ExitCode.NOT_FOUND),
     (errors.TreeNotFound, ExitCode.NOT_FOUND),
     (errors.LimitNotFound, ExitCode.NOT_FOUND),
+    (errors.BulkNotFound, ExitCode.NOT_FOUND),
     (errors.ScheduleNotFound, ExitCode.NOT_FOUND),
     (errors.UnknownTask, ExitCode.NOT_FOUND),
     (errors.NotUnique, ExitCode.NOT_UNIQUE),

@@ -44,6 +44,7 @@ COMMANDS: Final = {
     "close": "commands.control",
     "cancel": "commands.control",
     "retry": "commands.control",
+    "bulk": "commands.bulk",
     "tree": "commands.trees",
     "top": "commands.live",
     "stop": "commands.control",

@@ -287,12 +287,21 @@ def json_option(help: str = "Print JSON, for programs.") -> Callable[[F], F]:
 
 
 def where_options(help: str) -> Callable[[F], F]:
-    """The options `--where`, `--dry-run` and `--yes`."""
+    """The options `--where`, `--dry-run`, `--yes`, `--expect` and `--no-wait`."""
 
     def add(function: F) -> F:
         for option in (
+            click.option("--no-wait", is_flag=True, help="Do not wait for the end; see `understudy bulk`."),
+            click.option(
+                "--expect",
+                type=click.IntRange(min=0),
+                metavar="N",
+                help="Do not ask, and do nothing unless there are N tasks.",
+            ),
             click.option("-y", "--yes", is_flag=True, help="Do not ask."),
-            click.option("--dry-run", is_flag=True, help="Only tell how many tasks there are."),
+            click.option(
+                "--dry-run", is_flag=True, help="Only tell how many tasks there are, and show some."
+            ),
             click.option("--where", metavar="QUERY", help=f"{help} The queries are those of ps."),
         ):
             function = option(function)
@@ -301,14 +310,14 @@ def where_options(help: str) -> Callable[[F], F]:
     return add
 
 
-def check_where(ids: Sequence[str], where: str | None, *, dry_run: bool, yes: bool) -> None:
-    """UsageError unless there are either ids or a query."""
+def check_where(ids: Sequence[str], where: str | None, **options: Any) -> None:
+    """UsageError unless there are either ids or a query. `options` are those of `where_options`."""
     if where is None and not ids:
         raise click.UsageError("give the ID of a task, or --where QUERY")
     if where is not None and ids:
         raise click.UsageError("give either IDs or --where, not both")
-    if where is None and (dry_run or yes):
-        raise click.UsageError("--dry-run and --yes go with --where")
+    if where is None and any(given is not None and given is not False for given in options.values()):
+        raise click.UsageError("--dry-run, --yes, --expect and --no-wait go with --where")
 
 
 def id_argument(name: str = "id", **attrs: Any) -> Callable[[F], F]:

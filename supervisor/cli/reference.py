@@ -33,8 +33,9 @@ supervisor as a service.
   so narrow lists show the last 12 characters.
 - **Reading needs no supervisor**: `ps`, `stats`, `errors`, `show`, `logs`, `watch`, `result`, `checkpoint`, `actor ls`,
   `actor show`, `actor state`, `actor dead`, `events list`, `events show`, `streams list`, `streams show`, `schedules
-  list`, `schedules show`, `schedules next`, `tree PATH`, `token list`, `audit`, `backup` and `check` read the folder.
-  `compact` works with and without one. The other commands need a supervisor that serves the home.
+  list`, `schedules show`, `schedules next`, `tree PATH`, `bulk list`, `bulk show`, `token list`, `audit`, `backup` and
+  `check` read the folder. `compact` works with and without one. The other commands need a supervisor that serves the
+  home.
 - **A try** such as `3 of 4` is the attempt and the most attempts that the task's retries allow: three retries after the
   first try are four tries.
 - **`--json`** is for programs. It prints one document, or one on each line if there are several over time (`logs`,

@@ -55,7 +55,7 @@ class _OnLoop(Runtime):
             self._calls,
             self._events,
             self._schedules,
-            self._bulk,
+            self._bulks,
             self._access,
             self._actors,
             self._reader,
@@ -66,7 +66,7 @@ class _OnLoop(Runtime):
             runtime._calls,
             runtime._events,
             runtime._schedules,
-            runtime._bulk,
+            runtime._bulks,
             runtime._access,
             runtime._actors,
             runtime._reader,
@@ -175,7 +175,9 @@ class AsyncRuntime:
     bulks = _in_thread(Runtime.bulks)
     bulk_outcomes = _in_thread(Runtime.bulk_outcomes)
     cancel_bulk = _awaitable(Runtime.cancel_bulk)
-    wait_bulk = _in_thread(Runtime.wait_bulk)
+    wait_bulk = _awaitable(Runtime.wait_bulk)
+    plan_bulk = _awaitable(Runtime.plan_bulk)
+    start_plan = _awaitable(Runtime.start_plan)
     limits = _awaitable(Runtime.limits)
     limit_of = _awaitable(Runtime.limit_of)
     set_limit = _awaitable(Runtime.set_limit)

@@ -1,46 +1,62 @@
-"""Bulking: the calls of a `Runtime` about cancels and retries of many tasks that the supervisor works through."""
+"""Bulking: the calls of a `Runtime` that cancel or retry many tasks, which the supervisor works through."""
 
 from __future__ import annotations
 
 import builtins
 import getpass
 from collections.abc import Iterable
-from concurrent.futures import Future
-from typing import Final, cast
 
 from ...actors.checks import check_choice, check_flag, check_whole
-from ...actors.errors import InvalidOption
+from ...actors.errors import BulkNotFound, TaskNotFound
 from ...actors.ids import id_text
 from ...actors.task.bulk_info import BulkAction, BulkInfo, BulkOutcome
 from ...actors.task.handles import IdLike, id_of
-from ...storage.reader import Reader
-from ...storage.tables.bulk_rows import OUTCOMES, PART
-from ...storage.tables.bulk_rows import Bulk as BulkRow
-from ..wire.messages import Ask
-from .bulk import Bulk
+from .bulk_calls import BulkCalls, BulkPlan
 from .deadline import Deadline
-from .reconnecting import ReconnectingClient
 from .runtime_part import RuntimePart
 from .steps import Steps
-
-#: Tasks in one request; whole parts.
-_SENT: Final = 40 * PART
-#: Seconds between two looks at the store while a program waits, at first and at most.
-SHORTEST_LOOK: Final = 0.002
-LONGEST_LOOK: Final = 0.1
 
 
 class Bulking(RuntimePart):
     """The part of a runtime that has many tasks cancelled or retried."""
 
-    _reader: Reader
-    _bulk: Bulk
+    _bulks: BulkCalls
+
+    def cancel_where(self, query: str, *, dry_run: bool = False, timeout: float | None = None) -> int:
+        """Cancel the tasks that fit a query now and have not ended; returns how many were cancelled or asked to stop.
+
+        With `dry_run` nothing is cancelled. The supervisor works through them, as after `start_bulk`, and this waits
+        for the end: once it has begun, it goes on if this call or its process ends. Raises InvalidQuery, also for an
+        empty query, and what `start_bulk` raises.
+        """
+        check_flag("dry_run", dry_run)
+        deadline = self._deadline(timeout)
+        steps = self._bulks.where(deadline, "cancel", query, local_user(), False, dry_run)
+        return self._do(steps, deadline, long=True)
+
+    def retry_where(
+        self,
+        query: str,
+        *,
+        from_scratch: bool = False,
+        dry_run: bool = False,
+        timeout: float | None = None,
+    ) -> int:
+        """Retry the ended tasks that fit a query now; returns how many it has retried. See `retry` and `cancel_where`.
+
+        Without a term `state:` these are tasks that have failed or timed out. A task that another one retries already
+        is left out.
+        """
+        check_flag("dry_run", dry_run)
+        check_flag("from_scratch", from_scratch)
+        deadline = self._deadline(timeout)
+        steps = self._bulks.where(deadline, "retry", query, local_user(), from_scratch, dry_run)
+        return self._do(steps, deadline, long=True)
 
     def bulk_ids(self, action: BulkAction, query: str, *, timeout: float | None = None) -> builtins.list[str]:
         """The tasks that `start_bulk` would touch now, newest first."""
         deadline = self._deadline(timeout)
-        found = self._do(_matching(self._bulk, deadline, _checked(action), query), deadline, long=True)
-        return [id_text(id) for id in found]
+        return self._do(_ids(self._bulks, deadline, _checked(action), query), deadline, long=True)
 
     def start_bulk(
         self,
@@ -55,60 +71,62 @@ class Bulking(RuntimePart):
         """Have all tasks cancelled or retried that fit a query now, or those with these ids. It is on disk then.
 
         The supervisor works through them, over restarts, too. `by` is who is named for it in the audit. Raises
-        InvalidQuery, and InvalidOption for more than 1,000,000 tasks and if 20 of them are under way.
+        InvalidQuery, AppFailed for a retry, StoreFull, and InvalidOption for more than 10,000,000 tasks, and if 1,000
+        others are under way.
         """
         check_flag("from_scratch", from_scratch)
         deadline = self._deadline(timeout)
         given = None if ids is None else [id_of(id) for id in ids]
         steps = _start(
-            self._client,
-            self._bulk,
-            deadline,
-            _checked(action),
-            query,
-            given,
-            from_scratch,
-            by or _user(),
-            self._reader,
+            self._bulks, deadline, _checked(action), query, given, by or local_user(), from_scratch
         )
         return self._do(steps, deadline, long=True)
 
-    def bulk(self, id: str) -> BulkInfo:
-        """How far it is. Read from disk. Raises InvalidOption if there is none with this id."""
-        found = self._reader.bulk(id_of(id))
-        if found is None:
-            raise InvalidOption(f"there is no bulk {id}; the last 50 that have ended are kept")
-        return _info(found)
+    def plan_bulk(self, action: BulkAction, query: str, *, timeout: float | None = None) -> BulkPlan:
+        """The tasks that a bulk would touch now: a dry run that `start_plan` can carry out. Raises InvalidQuery."""
+        deadline = self._deadline(timeout)
+        return self._do(self._bulks.plan(deadline, _checked(action), query), deadline, long=True)
 
-    def bulks(self) -> builtins.list[BulkInfo]:
-        """All of them, the newest first. Read from disk."""
-        return [_info(each) for each in self._reader.bulks()]
+    def start_plan(
+        self, plan: BulkPlan, *, from_scratch: bool = False, by: str = "", timeout: float | None = None
+    ) -> BulkInfo:
+        """As `start_bulk`, for exactly the tasks of a plan. The same plan again begins nothing anew."""
+        deadline = self._deadline(timeout)
+        steps = self._bulks.start(deadline, plan, by or local_user(), from_scratch)
+        return self._do(steps, deadline, long=True)
+
+    def bulk(self, id: str) -> BulkInfo:
+        """How far it is. Read from disk. Raises BulkNotFound."""
+        return self._bulks.read(bulk_id(id))
+
+    def bulks(self, *, limit: int = 100, before: str | None = None) -> builtins.list[BulkInfo]:
+        """Bulks, the newest first. For the next page, pass the id of the last one as `before`. Read from disk."""
+        check_whole("limit", limit, 1)
+        return self._bulks.listed(limit, None if before is None else bulk_id(before))
 
     def bulk_outcomes(self, id: str, *, after: int = 0, limit: int = 100) -> builtins.list[BulkOutcome]:
         """What became of each task, in their order, from the number `after` on. Read from disk."""
         check_whole("after", after, 0)
         check_whole("limit", limit, 1)
-        return [
-            BulkOutcome(id_text(task), outcome, None if new is None else id_text(new))
-            for task, outcome, new in self._reader.bulk_tasks(id_of(id), after, limit)
-        ]
+        return [*self._bulks.outcomes(bulk_id(id), after, limit)]
 
     def cancel_bulk(self, id: str, *, timeout: float | None = None) -> bool:
-        """Let it touch no further task. False if it had ended."""
+        """Let it touch no further task. False if it had ended. Raises BulkNotFound."""
         deadline = self._deadline(timeout)
-        return self._do(_cancel(self._client, deadline, id_of(id)), deadline)
+        return self._do(self._bulks.cancel(deadline, bulk_id(id)), deadline)
 
     def wait_bulk(self, id: str, timeout: float | None = None) -> BulkInfo:
-        """Wait until it has ended. TimeoutError after `timeout` seconds."""
-        deadline = self._deadline(timeout)
-        pause = SHORTEST_LOOK
-        while (info := self.bulk(id)).ended is None:
-            left = deadline.left()
-            if left is not None and left <= 0:
-                raise TimeoutError(f"bulk {id} has done {info.done:,} of {info.total:,} after {timeout:g} s")
-            self._client.clock.wait(Future(), pause if left is None else min(pause, left))
-            pause = min(2 * pause, LONGEST_LOOK)
-        return info
+        """Wait until it has ended. Raises BulkNotFound, TimeoutError, and AppFailed if a retry waits for the app."""
+        deadline, key = self._deadline(timeout), bulk_id(id)
+        return self._do(self._bulks.wait(deadline, id_text(key), key), deadline, long=True)
+
+
+def bulk_id(id: str) -> bytes:
+    """The bytes of a bulk's id. BulkNotFound for a text that is no id."""
+    try:
+        return id_of(id)
+    except TaskNotFound as error:
+        raise BulkNotFound(f"there is no bulk {id!r:.80}", str(id)) from error
 
 
 def _checked(action: BulkAction) -> BulkAction:
@@ -116,60 +134,27 @@ def _checked(action: BulkAction) -> BulkAction:
     return action
 
 
-def _user() -> str:
+def local_user() -> str:
+    """Who is named for what a program on this host asks for."""
     try:
         return f"local user {getpass.getuser()}"
     except (OSError, KeyError):
         return "local user"  # without a name
 
 
-def _matching(bulk: Bulk, deadline: Deadline, action: BulkAction, query: str) -> Steps[list[bytes]]:
-    found: list[bytes] = []
-    for ids in bulk.matching(query, retry=action == "retry"):
-        found += ids
-        yield from bulk.turn(deadline)
-    return found
+def _ids(bulks: BulkCalls, deadline: Deadline, action: BulkAction, query: str) -> Steps[builtins.list[str]]:
+    plan = yield from bulks.plan(deadline, action, query)
+    return [id_text(id) for id in plan.ids()]
 
 
 def _start(
-    client: ReconnectingClient,
-    bulk: Bulk,
+    bulks: BulkCalls,
     deadline: Deadline,
     action: BulkAction,
     query: str,
-    given: list[bytes] | None,
-    from_scratch: bool,
+    given: builtins.list[bytes] | None,
     by: str,
-    reader: Reader,
+    from_scratch: bool,
 ) -> Steps[BulkInfo]:
-    ids = given
-    if ids is None:
-        ids = yield from _matching(bulk, deadline, action, query)
-    id = client.clock.new_id()
-    yield from client.ask(deadline, Ask.BULK, id, "open", action, query, by, from_scratch)
-    for at in range(0, len(ids), _SENT):
-        yield from client.ask(deadline, Ask.BULK, id, "add", at, ids[at : at + _SENT])
-    yield from client.ask(deadline, Ask.BULK, id, "begin")
-    row = reader.bulk(id)
-    assert row is not None
-    return _info(row)
-
-
-def _cancel(client: ReconnectingClient, deadline: Deadline, id: bytes) -> Steps[bool]:
-    return bool((yield from client.ask(deadline, Ask.BULK, id, "cancel")))
-
-
-def _info(row: BulkRow) -> BulkInfo:
-    return BulkInfo(
-        id_text(row.id),
-        cast("BulkAction", row.action),
-        row.query,
-        row.by,
-        row.state,  # type: ignore[arg-type]  # one of those in the table, by the check of the row
-        row.total,
-        row.done,
-        {name: count for name, count in zip(OUTCOMES, row.counts, strict=True) if count},
-        row.created,
-        row.ended,
-        row.problem,
-    )
+    plan = yield from bulks.plan(deadline, action, query, given)
+    return (yield from bulks.start(deadline, plan, by, from_scratch))

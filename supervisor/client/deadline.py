@@ -11,7 +11,7 @@ from ...actors.timeouts import check_timeout, deadline_of, left_of
 class Deadline:
     """The limit of one call, from its `timeout=`."""
 
-    __slots__ = ("at", "clock", "given", "seconds")
+    __slots__ = ("at", "clock", "given", "late", "seconds")
 
     def __init__(self, timeout: object = None, name: str = "timeout", clock: Clock = SYSTEM) -> None:
         """None means that the caller has set no limit; infinity means that it waits for ever.
@@ -26,6 +26,8 @@ class Deadline:
         self.given: bool = timeout is not None
         #: The limit as a time of the monotonic clock.
         self.at: float | None = deadline_of(self.seconds, clock)
+        #: What to say when it is over; empty: that the call may or may not have taken effect.
+        self.late = ""
 
     def left(self) -> float | None:
         """Seconds that are left, 0 or more; None for no limit."""

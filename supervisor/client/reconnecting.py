@@ -181,8 +181,9 @@ class ReconnectingClient:
         """The error of a call whose time is over."""
         if self.connection is not None:
             return TimeoutError(
-                f"the supervisor has not answered within {deadline.seconds:g} s; the call may or may not have taken "
-                "effect"
+                deadline.late
+                or f"the supervisor has not answered within {deadline.seconds:g} s; the call may or may not have "
+                "taken effect"
             )
         return self._absent(deadline.seconds or 0.0)
 

@@ -31,7 +31,7 @@ from ..settings import Settings
 from .access_calls import AccessCalls
 from .acting import Acting
 from .actor_calls import ActorCalls
-from .bulk import Bulk
+from .bulk_calls import BulkCalls
 from .bulking import Bulking
 from .calls import Calls, several
 from .deadline import NO_DEADLINE, Deadline
@@ -154,7 +154,7 @@ class Runtime(
         self._events = EventCalls(client, self._reader)
         self._schedules = ScheduleCalls(client, self._reader, self._calls.starts)
         self._trees = TreeCalls(client, self._reader, self._calls.starts)
-        self._bulk = Bulk(client, self._reader)
+        self._bulks = BulkCalls(client, self._reader)
         self._access = AccessCalls(client, self._reader)
         self._actors = ActorCalls(client, self._reader, self._calls.starts, self._call_timeout)
         # Nothing here may refer to the runtime, so that this is called as soon as the program lets go of it.
@@ -321,37 +321,6 @@ class Runtime(
         """Cancel a task. True if it had not ended; its state will then be `cancelled`."""
         deadline = self._deadline(timeout)
         return self._do(self._calls.cancel(deadline, id), deadline)
-
-    # --- many tasks ---
-
-    def cancel_where(self, query: str, *, dry_run: bool = False, timeout: float | None = None) -> int:
-        """Cancel the tasks that fit a query and have not ended, page by page; returns how many.
-
-        With `dry_run` nothing is cancelled. A call that is ended half way has cancelled some of them; the same call
-        again goes on. Raises InvalidQuery, also for an empty query.
-        """
-        check_flag("dry_run", dry_run)
-        deadline = self._deadline(timeout)
-        return self._do(self._bulk.cancel(deadline, query, dry_run), deadline, long=True)
-
-    def retry_where(
-        self,
-        query: str,
-        *,
-        from_scratch: bool = False,
-        dry_run: bool = False,
-        timeout: float | None = None,
-    ) -> int:
-        """Retry the ended tasks that fit a query, page by page; returns how many. See `retry`.
-
-        Without a term `state:` these are tasks that have failed or timed out. A task that another one retries already
-        is left out, so a call that is ended half way goes on if it is made again. Raises InvalidQuery, also for an
-        empty query.
-        """
-        check_flag("dry_run", dry_run)
-        check_flag("from_scratch", from_scratch)
-        deadline = self._deadline(timeout)
-        return self._do(self._bulk.retry(deadline, query, from_scratch, dry_run), deadline, long=True)
 
     # --- ends ---
 

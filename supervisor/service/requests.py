@@ -131,7 +131,7 @@ class Service:
             self._admission,
             mailboxes,
             self.access,
-            pool.app_ready,
+            pool,
             self._begin,
             turn,
         )
@@ -408,6 +408,7 @@ class Service:
         for client in self._clients:
             self._waiters.fail(client, error)
             self._actors.asks.fail(client, error)
+        self.bulks.app_failed(error)
 
     def _subscribe(self, client: ClientLink, request: int, task: Any, stream: Any, progress: Any) -> None:
         self._subscribers.subscribe(client, request, task, stream, bool(progress))
@@ -595,7 +596,11 @@ class Service:
         )
 
     def _bulk(self, client: ClientLink, request: int, id: Any, what: Any, *args: Any) -> None:
-        self._once_on_disk(client, request, self.bulks.act(id, what, *args))
+        if what == "wait":
+            key = checked_id(id)
+            self._in_background(client, request, lambda: self.bulks.ended(key))
+        else:
+            self._once_on_disk(client, request, self.bulks.act(id, what, *args))
 
     def _stack(self, client: ClientLink, request: int, id: Any) -> None:
         key = checked_id(id)
@@ -636,6 +641,7 @@ class Service:
         # The windows of unique tasks hold whatever is pruned.
         while prune_unique(self._commits.store, self._commits.clock.time(), PRUNE_STEP):
             await self._commits.settled()
+        await self.bulks.prune(now)
         while self._table.writes.tallies.sum_up(self._commits.clock.time(), STEPS_STEP):
             await self._commits.settled()
         if total:

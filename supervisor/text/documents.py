@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ...actors.events.stream import Stream, StreamInfo
     from ...actors.schedules.info import Occurrence, ScheduleInfo
     from ...actors.state import State
+    from ...actors.task.bulk_info import BulkInfo, BulkOutcome
     from ...actors.task.handles import TaskInfo, TaskRecord
     from ...actors.task.limits_info import LimitInfo
     from ...actors.task.outcomes import ErrorGroup, TaskAttempt, TaskStats
@@ -35,6 +36,7 @@ STREAM_TIMES: Final = ("time", "newest")
 NODE_TIMES: Final = ("time", "started", "ended")
 GROUP_TIMES: Final = ("first", "last")
 TOKEN_TIMES: Final = ("created", "expires")
+BULK_TIMES: Final = ("created", "ended")
 
 
 def with_times(fields: Mapping[str, Any], times: Collection[str]) -> dict[str, Any]:
@@ -136,6 +138,16 @@ def token(info: TokenInfo) -> dict[str, Any]:
 def audit_entry(entry: AuditEntry) -> dict[str, Any]:
     """An entry of the audit."""
     return with_times(entry.as_dict(), ("time",))
+
+
+def bulk(info: BulkInfo) -> dict[str, Any]:
+    """A cancel or retry of many tasks."""
+    return with_times(info.as_dict(), BULK_TIMES)
+
+
+def bulk_outcome(each: BulkOutcome) -> dict[str, Any]:
+    """What became of one task of a bulk."""
+    return {"id": each.id, "outcome": each.outcome, "new_id": each.new_id}
 
 
 def tree(status: TreeStatus | ChildStatus) -> dict[str, Any]:

@@ -28,6 +28,7 @@ STATUSES: Final[tuple[tuple[type[BaseException], int], ...]] = (
     (errors.ScheduleNotFound, 404),
     (errors.TreeNotFound, 404),
     (errors.LimitNotFound, 404),
+    (errors.BulkNotFound, 404),
     (errors.MailboxFull, 429),
     (errors.MailboxClosed, 409),
     (errors.TaskEnded, 409),

@@ -85,7 +85,7 @@ def test_the_examples_print_what_the_page_says(home: Path):
 def test_the_table_has_every_address():
     rows = re.findall(r"^\| `(\w+ /(?:api/|healthz|readyz|metrics)\S*)` \| (\S+) \|", PAGE, re.MULTILINE)
     served = {
-        re.sub(r":path}", "}", name): role or "none"
+        re.sub(r":(path|uuid)}", "}", name): role or "none"
         for name, role in ROLES.items()
         if re.match(r"\w+ /(api/|healthz|readyz|metrics)", name)
     }
@@ -266,13 +266,32 @@ class TestNouns:
         found = it.post("/api/bulk/dry-run", json=wanted).json()
         assert (found["found"], {each["id"] for each in found["sample"]}) == (3, {info.id for info in made})
         late = it.rt.start(Task.named("call_tasks:nap").options(delay=600), 1.0)
-        confirmed = {**wanted, "until": found["until"], "found": found["found"]}
+        confirmed = {"id": found["id"], "found": 3}
         assert it.post("/api/bulk", json={**confirmed, "found": 2}).status_code == 409
+        assert it.get(f"/api/bulk/{found['id']}").status_code == 404
         assert it.rt.status(made[0]).state == "queued"
-        assert it.post("/api/bulk", json=confirmed).json() == {"done": 3}
-        assert it.post("/api/bulk", json=confirmed).json() == {"done": 0}
+        answer = it.post("/api/bulk", json=confirmed)
+        assert (answer.status_code, answer.json()["id"], answer.json()["total"]) == (202, found["id"], 3)
+        ended = it.get(f"/api/bulk/{found['id']}?wait=30").json()
+        assert (ended["state"], ended["outcomes"]) == ("completed", {"cancelled": 3})
+        assert ended["by"] == it.get("/whoami").json()["name"], "the audit names the token"
+        assert it.post("/api/bulk", json=confirmed).json() == ended, "sent again, it does nothing twice"
         assert (it.rt.status(made[0]).state, it.rt.status(late).state) == ("cancelled", "queued")
+        assert it.get("/api/bulk?limit=1").json() == {"bulks": [ended], "next": ended["id"]}
+        assert ended not in it.get(f"/api/bulk?after={ended['id']}").json()["bulks"]
+        first = it.get(f"/api/bulk/{ended['id']}/outcomes?limit=2").json()
+        rest = it.get(f"/api/bulk/{ended['id']}/outcomes?after={first['next']}").json()
+        told = [*first["outcomes"], *rest["outcomes"]]
+        assert {each["id"] for each in told} == {info.id for info in made}
+        assert {each["outcome"] for each in told} == {"cancelled"}
+        assert rest["next"] is None
+        assert it.get(f"/api/bulk/{ended['id']}/outcomes?after=-1").status_code == 400
+        assert it.post(f"/api/bulk/{ended['id']}/cancel").json() == {"id": ended["id"], "cancelled": False}
         assert it.post("/api/bulk/dry-run", json={"do": "cancel", "query": " "}).status_code == 400
+        old = {"id": late.id, "found": 1}
+        assert it.post("/api/bulk", json=old).status_code == 404
+        for path in ("", "/outcomes"):
+            assert it.get(f"/api/bulk/{late.id}{path}").json()["error"] == "BulkNotFound"
 
     def test_tokens_and_the_audit(self, it: Web):
         made = it.post(

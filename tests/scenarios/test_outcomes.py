@@ -83,7 +83,9 @@ with Runtime.connect(sys.argv[1]) as rt:
 
 
 @pytest.mark.parametrize("call", ["cancel_where", "retry_where"])
-def test_a_call_that_is_killed_half_way_goes_on_when_it_is_made_again(home: Path, call: str):
+@pytest.mark.parametrize("moment", ["early", "late"])
+def test_a_client_that_is_killed_leaves_nothing_half_done(home: Path, call: str, moment: str):
+    """The supervisor dies with it. All of it happens, or nothing."""
     many = 1_200
     with runtime(home, durability="os") as rt:
         if call == "cancel_where":
@@ -94,29 +96,30 @@ def test_a_call_that_is_killed_half_way_goes_on_when_it_is_made_again(home: Path
             for info in infos:
                 rt.wait(info.id, PATIENCE)
             query = "task:add error:TypeError"
-        before = sum(rt.counts()[stage.add.name].values()) - many
-
-        def done() -> int:
-            if call == "cancel_where":
-                return rt.counts()[stage.add.name].get(State.CANCELLED, 0)
-            return sum(rt.counts()[stage.add.name].values()) - many - before
-
         program = subprocess.Popen(
             [sys.executable, "-c", PROGRAM, str(home), call, query], stdout=subprocess.PIPE, text=True
         )
-        until(lambda: done() > 0, PATIENCE)
+        assert program.stdout is not None
+        assert program.stdout.readline() == "begun\n"
+        if moment == "late":
+            until(lambda: any(bulk.done for bulk in rt.bulks()), PATIENCE)
         program.send_signal(signal.SIGKILL)
         program.communicate(timeout=PATIENCE)
-        # What it had sent may still arrive, before this or after it.
-        getattr(rt, call)(query)
+        kill(rt.supervisor_pid)
+        bulks = rt.bulks()
+        assert len(bulks) == 1 or moment == "early"
+        for bulk in bulks:
+            ended = rt.wait_bulk(bulk.id, PATIENCE)
+            assert (ended.state, ended.changed) == ("completed", many)
+        changed = {each.id for bulk in bulks for each in rt.bulk_outcomes(bulk.id, limit=many)}
+        assert changed == ({info.id for info in infos} if bulks else set())
         if call == "retry_where":
-            # Retries fail, too, and the second call may have retried some of them. Each task is retried once.
             olds = [record.retry_of for record in rt.list(limit=100_000) if record.retry_of]
-            assert len(olds) == len(set(olds))
-            assert set(olds) >= {info.id for info in infos}
+            assert len(olds) == len(set(olds)), "each task is retried once"
+            assert set(olds) == changed
         else:
-            assert rt.cancel_where(query) == 0
-            assert done() == many
+            assert rt.counts()[stage.add.name].get(State.CANCELLED, 0) == len(changed)
+            assert rt.cancel_where(query) == many - len(changed), "made again, it does the rest"
         until(lambda: State.QUEUED not in rt.counts()[stage.add.name], PATIENCE)
     assert check(home).problems == []
 

@@ -5,28 +5,22 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Sequence
+from typing import Any, Final
 
 import click
 
 from ....actors.errors import NotRunning, SupervisorLost
 from ....actors.ids import id_text
-from ....storage.query import parse_some
 from ...home import Home, Server
 from ...linux.processes import ends_within
-from .. import lookup
+from .. import bulk_of_query, lookup
 from ..command import command
 from ..display import screen
 from ..exit_codes import ExitCode
 from ..failures import CliError, code_of, text_of
 from ..params import DURATION, JSON, check_where, id_argument, json_option, where_options
 from ..session import current
-
-if TYPE_CHECKING:
-    from ...client.runtime import Runtime
 
 #: Seconds between two looks whether a supervisor of another PID namespace still holds the home.
 HOME_LOOK: Final = 0.05
@@ -57,26 +51,19 @@ def close(id: str) -> None:
 @id_argument("ids", metavar="[ID]...", nargs=-1)
 @where_options("Cancel all tasks that fit this query and have not ended.")
 @json_option("Print a JSON object for each task, one on each line; with --where one for all.")
-def cancel(ids: Sequence[str], where: str | None, dry_run: bool, yes: bool, as_json: bool) -> int:
+def cancel(ids: Sequence[str], where: str | None, as_json: bool, **options: Any) -> int:
     """Cancel tasks.
 
     A queued task is cancelled at once. A running task is asked to stop, and is killed if it has not stopped
     after its grace.
 
-    With a query, the command tells how many tasks there are and asks, unless --yes is given. If it is ended half way,
-    the same command goes on.
+    With a query, the command tells how many tasks there are and asks, and above 100 has their number typed. Without a
+    terminal it needs --yes or --expect. The supervisor works through exactly these tasks, also if the command ends; see
+    `understudy bulk`.
     """
-    check_where(ids, where, dry_run=dry_run, yes=yes)
+    check_where(ids, where, **options)
     if where is not None:
-        _do_where(
-            where,
-            lambda runtime, query, dry_run: runtime.cancel_where(query, dry_run=dry_run),
-            ("cancel", "cancelled or asked to stop", "cancelled"),
-            dry_run=dry_run,
-            yes=yes,
-            as_json=as_json,
-        )
-        return ExitCode.OK
+        return bulk_of_query.run("cancel", where, **options, as_json=as_json)
     code = ExitCode.OK
     with current().reader() as reader, current().runtime() as runtime:
         for text in ids:
@@ -103,28 +90,17 @@ def cancel(ids: Sequence[str], where: str | None, dry_run: bool, yes: bool, as_j
 @click.option("--from-scratch", is_flag=True, help="Start without the old task's checkpoint.")
 @where_options("Retry all ended tasks that fit this query.")
 @json_option("Print the new task's id, name and stream as JSON; with --where the number of tasks.")
-def retry(
-    id: str | None, from_scratch: bool, where: str | None, dry_run: bool, yes: bool, as_json: bool
-) -> None:
+def retry(id: str | None, from_scratch: bool, where: str | None, as_json: bool, **options: Any) -> int:
     """Retry an ended task: start a new task from the old one's checkpoint and print its id.
 
-    With a query, the command tells how many tasks there are and asks, unless --yes is given. Without a term "state:"
-    these are tasks that have failed or timed out. A task that another one retries already is left out; so if the
-    command is ended half way, the same command goes on.
+    With a query, the command tells how many tasks there are and asks, and above 100 has their number typed. Without a
+    terminal it needs --yes or --expect. Without a term "state:" these are tasks that have failed or timed out. A task
+    that another one retries already is left out. The supervisor works through exactly these tasks, also if the command
+    ends; see `understudy bulk`.
     """
-    check_where(() if id is None else (id,), where, dry_run=dry_run, yes=yes)
+    check_where(() if id is None else (id,), where, **options)
     if where is not None:
-        _do_where(
-            where,
-            lambda runtime, query, dry_run: runtime.retry_where(
-                query, from_scratch=from_scratch, dry_run=dry_run
-            ),
-            ("retry", "retried", "retried"),
-            dry_run=dry_run,
-            yes=yes,
-            as_json=as_json,
-        )
-        return
+        return bulk_of_query.run("retry", where, **options, from_scratch=from_scratch, as_json=as_json)
     assert id is not None
     with current().reader() as reader, current().runtime() as runtime:
         old = lookup.find(reader, id)
@@ -137,39 +113,7 @@ def retry(
         info = runtime.retry(id_text(old.id), from_scratch=from_scratch)
     document = {"id": info.id, "stream_id": info.stream_id, "task": info.task, "retry_of": id_text(old.id)}
     screen.answer(info.id, document, as_json=as_json)
-
-
-def _do_where(
-    query: str,
-    do: Callable[[Runtime, str, bool], int],
-    verbs: tuple[str, str, str],
-    *,
-    dry_run: bool,
-    yes: bool,
-    as_json: bool,
-) -> None:
-    """Do it to all tasks that fit the query, once they are counted. `verbs`: what is done, was done, and its key."""
-    what, done, key = verbs
-    parse_some(query)
-    # Only those that are counted, not what is started meanwhile.
-    query = f"{query} older:{datetime.now(UTC).isoformat()}"
-    with ExitStack() as stack:
-        if dry_run:
-            stack.enter_context(current().reader())  # so that a home that does not exist is refused
-            runtime = stack.enter_context(closing(current().offline()))
-        else:
-            runtime = stack.enter_context(current().runtime())
-        found = do(runtime, query, True)
-        many = "1 task" if found == 1 else f"{found:,} tasks"
-        if dry_run or not found:
-            text = f"would {what} {many}" if found else f"there is no task to {what}"
-            screen.answer(text, {"found": found, key: 0}, as_json=as_json)
-            return
-        if not yes:
-            click.confirm(f"{what} {many}?", abort=True, err=True)
-        changed = do(runtime, query, False)
-        many = "1 task" if changed == 1 else f"{changed:,} tasks"
-        screen.answer(f"{many} {done}", {"found": found, key: changed}, as_json=as_json)
+    return ExitCode.OK
 
 
 @command("stop")

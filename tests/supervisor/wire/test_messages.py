@@ -20,7 +20,7 @@ SENDERS = {
     Ask: (
         "client/access_calls.py",
         "client/actor_calls.py",
-        "client/bulking.py",
+        "client/bulk_calls.py",
         "client/calls.py",
         "client/child_map.py",
         "client/connection.py",

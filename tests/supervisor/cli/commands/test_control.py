@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import os
+import pty
+import subprocess
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
 
+from terminal import read_until
+from understudy import Runtime, Task
 from understudy.supervisor.cli.exit_codes import ExitCode
 from waiting import until
 
@@ -52,32 +57,79 @@ def test_retry_goes_on_from_the_checkpoint(served: Stage):
 def test_all_tasks_of_a_query_are_cancelled(served: Stage):
     ids = [served.start("app:add", str(71_000 + at), "--delay", "1h") for at in range(3)]
     where = "args.0:7100? state:queued"
-    assert served("cancel", "--where", where, "--dry-run").out == "would cancel 3 tasks\n"
-    assert served("cancel", "--where", where, "--dry-run", "--json").json == {"found": 3, "cancelled": 0}
-    answer = served("cancel", "--where", where, input="n\n")
-    assert (answer.code, answer.out) == (ExitCode.INTERRUPTED, "")
-    assert "cancel 3 tasks? [y/N]" in answer.err
-    assert {served.state(id) for id in ids} == {"queued"}
-    assert (
-        served("cancel", "--where", "args.0:71000", input="y\n").out == "1 task cancelled or asked to stop\n"
-    )
-    assert served("cancel", "--where", where, "--yes", "--json").json == {"found": 2, "cancelled": 2}
+    dry = served("cancel", "--where", where, "--dry-run").out.splitlines()
+    assert dry[0] == "would cancel 3 tasks"
+    assert [line.split()[0] for line in dry[2:]] == [id[-12:] for id in reversed(ids)], "and some of them"
+    dry = served("cancel", "--where", where, "--dry-run", "--json").json
+    assert (dry["found"], dry["cancelled"], dry["sample"][0]["id"]) == (3, 0, ids[2])
+    assert served("cancel", "--where", "args.0:71000", "-y").out == "1 task cancelled or asked to stop\n"
+    answer = served("cancel", "--where", where, "--yes", "--json").json
+    assert (answer["found"], answer["cancelled"]) == (2, 2)
+    assert answer["bulk"]["outcomes"] == {"cancelled": 2}
     assert {served.state(id) for id in ids} == {"cancelled"}
     assert served("cancel", "--where", where, "-y").out == "there is no task to cancel\n"
+
+
+def test_without_a_terminal_it_asks_for_what_it_needs(served: Stage):
+    ids = [served.start("app:add", str(72_000 + at), "--delay", "1h") for at in range(2)]
+    where = "args.0:7200?"
+    for options in ([], ["--json"]):
+        answer = served("cancel", "--where", where, *options, input="y\n")
+        assert (answer.code, answer.out) == (ExitCode.USAGE, "")
+        assert "give --yes, or --expect 2" in answer.err
+    answer = served("cancel", "--where", where, "--expect", "3")
+    assert (answer.code, answer.out) == (ExitCode.FAILED, "")
+    assert "2 tasks fit, not 3. Nothing was changed" in answer.err
+    assert {served.state(id) for id in ids} == {"queued"}
+    assert served("cancel", "--where", where, "--expect", "2").out == "2 tasks cancelled or asked to stop\n"
+    assert served("cancel", "--where", where, "--expect", "0").code == ExitCode.OK
+
+
+def on_terminal(served: Stage, words: str, typed: str, *args: str) -> tuple[int, str]:
+    """The exit code and what is on the terminal. `typed` is typed once the terminal shows the words."""
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [*served.command, *args],
+        cwd=served.folder,
+        env=served.environment(),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    ) as process:
+        os.close(theirs)
+        seen = read_until(ours, words.encode())
+        os.write(ours, typed.encode())
+        seen += read_until(ours, b"that is never written")
+        process.wait(20)
+    os.close(ours)
+    return process.returncode, seen.decode()
+
+
+def test_above_a_hundred_their_number_is_typed(served: Stage, monkeypatch: pytest.MonkeyPatch):
+    with Runtime.connect(served.home) as rt:
+        rt.start_many(Task.named("app:add").options(delay=3600), [(74_000 + at,) for at in range(101)])
+    where = "args.0:74???"
+    code, seen = on_terminal(served, "[y/N]", "n\n", "cancel", "--where", f"{where} -args.0:74000")
+    assert (code, "cancel 100 tasks? [y/N]" in seen) == (ExitCode.INTERRUPTED, True)
+    for typed in ("y\n", "100\n", "\n"):
+        code, seen = on_terminal(served, "Type their number", typed, "cancel", "--where", where)
+        assert (code, "Nothing was changed" in seen) == (ExitCode.USAGE, True), seen
+    assert len(served("ps", "-q", "-n", "0", f"{where} state:queued").out.splitlines()) == 101
+    code, seen = on_terminal(served, "Type their number", "101\n", "cancel", "--where", where)
+    assert (code, "101 tasks cancelled or asked to stop" in seen) == (ExitCode.OK, True), seen
 
 
 def test_all_tasks_of_a_query_are_retried_once(served: Stage):
     for at in range(2):
         served("result", served.start("app:add", f'"{at}-73"', "1"), "--wait")
     where = "task:add args.0:?-73"
-    assert served("retry", "--where", where, "--dry-run").out == "would retry 2 tasks\n"
+    assert served("retry", "--where", where, "--dry-run").out.startswith("would retry 2 tasks\n")
     assert served("retry", "--where", where, "-y", "--from-scratch").out == "2 tasks retried\n"
     assert served("ps", "--json", where).json[0]["retry_of"] is not None
     waiting = f"{where} state:queued,running"
     until(lambda: not served("ps", "-q", waiting).out)
-    assert served("retry", "--where", where, "--dry-run", "--json").json == {"found": 2, "retried": 0}, (
-        "the new ones"
-    )
+    again = served("retry", "--where", where, "--dry-run", "--json").json
+    assert (again["found"], again["retried"]) == (2, 0), "the new ones"
 
 
 @pytest.mark.parametrize("command", ["cancel", "retry"])
@@ -88,6 +140,8 @@ def test_all_tasks_of_a_query_are_retried_once(served: Stage):
         (["ffff", "--where", "task:x"], "not both"),
         (["ffff", "--dry-run"], "go with --where"),
         (["ffff", "--yes"], "go with --where"),
+        (["ffff", "--expect", "0"], "go with --where"),
+        (["ffff", "--no-wait"], "go with --where"),
         (["--where", "state:wating"], "there is no state 'wating'"),
         (["--where", "'task"], "the quote ' is not closed"),
         (["--where", " ", "--yes"], "task:* for all"),

@@ -441,8 +441,11 @@ class TestPages:
         (entry,) = [each for each in stage.rt.audit(limit=500) if f"({id})" in each.action]
         assert info.by.startswith("first"), "the name of the token"
         assert (entry.who, entry.outcome) == (info.by, f"completed: {count} cancelled of {count}")
-        # A dry run is applied once.
-        assert stage.post("/bulk", {"run": "x", "count": str(count)}).status_code == 400
+        # Sent twice, it is one bulk; what is no dry run is refused.
+        again = stage.post("/bulk", {"run": id, "count": str(count)})
+        assert (again.status_code, again.headers["location"]) == (303, f"/bulk/{id}")
+        assert stage.rt.status(late).state is State.QUEUED
+        assert stage.post("/bulk", {"run": "x", "count": str(count)}).status_code == 404
 
     def test_a_list_under_five_thousand_tasks_a_second_stays_still_and_right(
         self, stage: Stage, watched: Watched

@@ -9,7 +9,7 @@ import pytest
 
 from understudy import InvalidOption, InvalidQuery, Retry, State, current, receive, sleep, task
 from understudy.actors.ids import id_bytes
-from understudy.supervisor.client import bulk
+from understudy.supervisor.client import bulk_calls
 from understudy.testing import InlineRuntime
 
 
@@ -35,7 +35,7 @@ def works(number: int) -> int:
 
 @pytest.fixture
 def rt(monkeypatch: pytest.MonkeyPatch) -> Iterator[InlineRuntime]:
-    monkeypatch.setattr(bulk, "PAGE", 7)
+    monkeypatch.setattr(bulk_calls, "PAGE", 7)
     with InlineRuntime() as runtime:
         yield runtime
 
