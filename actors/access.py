@@ -6,6 +6,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -140,6 +141,14 @@ def token_id(token: str) -> str | None:
     if kind != TOKEN or len(id) != 2 * _ID_BYTES or not secret or not set(id) <= set("0123456789abcdef"):
         return None
     return id
+
+
+_TOKEN: Final = re.compile(rf"{TOKEN}_[0-9a-f]{{{2 * _ID_BYTES}}}_")
+
+
+def has_token(text: str) -> bool:
+    """Whether there is a token in the text, as far as its form tells."""
+    return _TOKEN.search(text) is not None
 
 
 # --- signed tokens for one task or stream ---

@@ -7,11 +7,12 @@ import ipaddress
 import logging
 import time
 from typing import Final
+from urllib.parse import unquote
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ...actors.access import TOKEN, AuditEntry
+from ...actors.access import AuditEntry, has_token
 from ..web_settings import WebSettings, is_loopback, is_trusted
 from . import callers_trace
 from .context import WebContext
@@ -114,7 +115,7 @@ class Guard:
         if is_trusted(client[0] if client else "", self._settings.proxies):
             host = self._believe(scope, headers, host)
         self._hosts.check(host)
-        if f"{TOKEN}_".encode() in scope.get("query_string", b""):
+        if has_token(scope["path"]) or has_token(unquote(scope["query_string"].decode("latin-1"))):
             raise Refused(
                 400,
                 "a token must not be in a URL, which logs and histories keep: send it in the header 'Authorization: "

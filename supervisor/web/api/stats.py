@@ -15,8 +15,8 @@ from .models import TIME, answer, answer_of, many
 
 _TIMES: Final = answer_of("Times", Times)
 _STATS: Final[dict[str, Any]] = {"ended": dict[str, int], "wait": _TIMES, "run": _TIMES}
-_OWN: Final = answer_of("OwnStats", TaskStats, **_STATS, tasks=dict[str, Any])
-STATS: Final = answer_of("Stats", TaskStats, **_STATS, tasks=dict[str, _OWN])  # type: ignore[valid-type]
+_OWN: Final = answer_of("OwnStats", TaskStats, times=("since",), **_STATS, tasks=dict[str, Any])
+STATS: Final = answer_of("Stats", TaskStats, times=("since",), **_STATS, tasks=dict[str, _OWN])  # type: ignore[valid-type]
 COUNTS: Final = answer(
     "Counts",
     "How many tasks of each name are in each state. Zeros are left out.",
@@ -24,8 +24,8 @@ COUNTS: Final = answer(
 )
 ERRORS: Final = answer(
     "Errors",
-    "Causes of failures, the most frequent first. `first` and `last` are seconds since the epoch.",
-    errors=many(answer_of("ErrorGroup", ErrorGroup)),
+    "Causes of failures, the most frequent first.",
+    errors=many(answer_of("ErrorGroup", ErrorGroup, times=documents.GROUP_TIMES)),
     total=int,
     stopped=bool,
     looked_back_to=TIME,
@@ -48,8 +48,8 @@ def counts(call: Read) -> Response:
 
 @router.get("/stats", response_model=STATS)
 def stats(call: Read, window: Window = "1h", task: Task = None) -> Response:
-    """Tell what has ended in a window, and how long it waited and ran. Times are seconds."""
-    return json_answer(call.look.stats(_seconds(window), task, call.sees).as_dict())
+    """Tell what has ended in a window, and how long it waited and ran, in seconds."""
+    return json_answer(documents.stats(call.look.stats(_seconds(window), task, call.sees)))
 
 
 @router.get("/errors", response_model=ERRORS)
@@ -58,7 +58,7 @@ def errors(call: Read, window: Window = "1d", task: Task = None, limit: Limit = 
     found = call.look.errors(_seconds(window), task, limit, call.sees)
     return json_answer(
         {
-            "errors": [group.as_dict() for group in found],
+            "errors": [documents.error_group(group) for group in found],
             "total": found.total,
             "stopped": found.stopped,
             "looked_back_to": units.iso(found.looked_back_to),

@@ -8,7 +8,7 @@ from fastapi import Path, Query
 from starlette.responses import Response
 
 from ....actors.errors import EventNotFound, InvalidValue
-from ....actors.events.stream import Stream, StreamInfo
+from ....actors.events.stream import Stream, StreamInfo, StreamNode
 from ...text import documents, units
 from .call import MOST_LISTED, After, Limit, ReadAll, json_answer, router_of
 from .models import TIME, answer, answer_of, many
@@ -21,7 +21,9 @@ PAGE: Final = answer(
     stopped=bool,
     looked_back_to=TIME | None,
 )
-STREAM: Final = answer_of("Stream", Stream)
+_NODE: Final = answer_of("StreamNode", StreamNode, times=documents.NODE_TIMES, children=list["StreamNode"])
+_NODE.model_rebuild(_types_namespace={"StreamNode": _NODE})
+STREAM: Final = answer_of("Stream", Stream, roots=many(_NODE))
 
 router = router_of("streams")
 
@@ -48,8 +50,8 @@ def show(
         int, Query(ge=1, le=10 * MOST_LISTED, description="The most events and the most tasks.")
     ] = 1_000,
 ) -> Response:
-    """Show the tree of a stream: events, runs and tasks. Its times are seconds since the epoch."""
+    """Show the tree of a stream: events, runs and tasks."""
     try:
-        return json_answer(call.runtime.sync.stream(id, limit=limit).as_dict())
+        return json_answer(documents.stream_tree(call.runtime.sync.stream(id, limit=limit)))
     except InvalidValue as error:
         raise EventNotFound(str(error), id) from error

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from understudy.actors.access import Role
+from understudy.actors.access import Role, has_token, new_token
 from understudy.supervisor.web.failed_logins import KEPT, MOST, WINDOW, FailedLogins
 from understudy.supervisor.web.identity import Identity
 from understudy.supervisor.web.problems import Refused
@@ -148,3 +148,17 @@ def test_what_an_identity_may():
     assert not reader.sees("shop:add")
     assert not reader.sees_all
     assert Identity("a", Role.ADMIN).sees_all
+
+
+def test_what_looks_like_a_token():
+    _, token, _ = new_token()
+    assert has_token(f"/api/tasks/{token}")
+    assert not any(map(has_token, ("task:trust_me", "ust_", "ust_0123456789abcdef", f"usw_{token[4:]}")))
+
+
+def test_a_token_in_a_url_is_refused_wherever_it_stands_there(home: Path):
+    with web(home) as it:
+        for path in (f"/api/tasks/{it.token}", f"/api/tasks?q={it.token}", f"/?a=us%74_{it.token[4:]}"):
+            answer = it.get(path)
+            assert (answer.status_code, it.token in answer.text) == (400, False)
+        assert it.get("/api/tasks?q=task:trust_me").status_code == 200
