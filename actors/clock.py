@@ -6,14 +6,21 @@ kit has a virtual one, whose time passes only when a test says so.
 
 from __future__ import annotations
 
+import functools
+import os
 import threading
 import time
 from concurrent.futures import CancelledError, Future, InvalidStateError
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 
 from .ids import new_id
 
 T = TypeVar("T")
+
+_BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
+_NAMESPACE: Final = "/proc/self/ns/time"
 
 
 class Wakeup(Protocol):
@@ -32,6 +39,13 @@ class Clock(Protocol):
     @property
     def can_be_set(self) -> bool:
         """Whether `time` may jump, so that a wait for a time has to look at it again."""
+
+    @property
+    def origin(self) -> str:
+        """Names the instant from which `monotonic` counts: two clocks that give the same count from the same instant.
+
+        Empty if that is not known.
+        """
 
     def time(self) -> float:
         """Seconds since the epoch."""
@@ -57,6 +71,11 @@ class SystemClock:
     time = staticmethod(time.time)
     new_id = staticmethod(new_id)
 
+    @property
+    def origin(self) -> str:
+        """See `Clock`. A machine counts from its start, and a time namespace may add to that."""
+        return _origin()
+
     @staticmethod
     def wakeup() -> Wakeup:
         """See `Clock`."""
@@ -73,6 +92,17 @@ class SystemClock:
         except CancelledError:
             pass
         return True
+
+
+@functools.cache
+def _origin() -> str:
+    try:
+        boot = _BOOT.read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+    with suppress(OSError):
+        return f"{boot} {os.readlink(_NAMESPACE)}"
+    return boot
 
 
 class ThreadWakeup:

@@ -4,11 +4,12 @@
 key                value
 ================== =======================================================================
 08, 00, name       the numbers that a program has set: msgpack of [concurrency, rate]
-08, 01, sort (8)   the window of a rate: msgpack of [name, key, let in, [time, …]]
+08, 01, sort (8)   the window of a rate: msgpack of [name, key, let in, [time, …], origin, ahead, per]
 ================== =======================================================================
 
-`let in` is the number of attempts that may have begun since the row was written. Times are seconds since the epoch.
-A rate is [count, seconds].
+`let in` is the number of attempts that may have begun since the row was written. Times are seconds since the epoch, by
+the wall clock as it was then: `ahead` seconds more than the monotonic clock that counts from `origin`. They count for
+`per` seconds. Rows of earlier releases end before these three. A rate is [count, seconds].
 """
 
 from __future__ import annotations
@@ -33,6 +34,9 @@ class WindowRow(NamedTuple):
     key: str | None
     let_in: int
     times: list[float]
+    origin: str = ""
+    ahead: float = 0.0
+    per: float = 0.0
 
 
 Numbers = tuple[int | None, tuple[int, float] | None]
@@ -83,10 +87,12 @@ def pack_window(window: WindowRow) -> bytes:
 
 def unpack_window(row: bytes) -> WindowRow:
     """The inverse of `pack_window`; ValueError for bytes that are none."""
-    name, key, let_in, times = _unpacked(row, 4)
+    name, key, let_in, times, *clock = _unpacked(row, 4, 7)
     if type(name) is not str or type(let_in) is not int or not all(type(at) is float for at in times):
         raise ValueError("not the window of a rate")
-    return WindowRow(name, key, let_in, times)
+    if clock and [type(field) for field in clock] != [str, float, float]:
+        raise ValueError("not the window of a rate")
+    return WindowRow(name, key, let_in, times, *clock)
 
 
 def check_row(key: bytes, row: bytes) -> None:
@@ -102,11 +108,11 @@ def check_row(key: bytes, row: bytes) -> None:
         raise ValueError("the key is malformed")
 
 
-def _unpacked(row: bytes, items: int) -> list[Any]:
+def _unpacked(row: bytes, *items: int) -> list[Any]:
     try:
         found = msgpack.unpackb(row)
     except (ValueError, msgpack.UnpackException) as error:
         raise ValueError(f"not a row of a limit: {error}") from error
-    if not isinstance(found, list) or len(found) != items:
+    if not isinstance(found, list) or len(found) not in items:
         raise ValueError("not a row of a limit")
     return found

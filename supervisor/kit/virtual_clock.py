@@ -23,6 +23,8 @@ class VirtualClock:
     """`rt.clock` of an `InlineRuntime`."""
 
     can_be_set = False
+    #: Of all clocks of one runtime. None outlives it.
+    origin = "virtual"
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver

@@ -17,6 +17,14 @@ from ...actors.task.limit import Rate
 MARGIN: Final = 0.01
 
 
+def begins_of(times: Iterable[float], ahead: float, now: float) -> list[float]:
+    """Times of a wall clock as those of the monotonic clock, which is at `now`; sorted.
+
+    The wall clock was `ahead` of it when they were noted. None lies later than now: that clock may have been set back.
+    """
+    return sorted(min(now, at - ahead) for at in times)
+
+
 class RateWindow:
     """The attempts that count for one rate. Times are seconds of one clock that is never set."""
 

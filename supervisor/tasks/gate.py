@@ -20,11 +20,12 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
-from ...actors.task.limit import Rate
+from ...actors.task.limit import PER_LIMIT, Rate
 from ...storage.tables.limit_rows import WINDOW, WindowRow, pack_window, unpack_window, window_key
 from ...storage.tables.record import Record
 from ...storage.tables.schema import Lane, Table, after_prefix, live_key, ready_sort
 from ..rules.argument_keys import key_of
+from ..rules.rate_window import RateWindow, begins_of
 from .catalog import TaskCatalog
 from .commit_loop import CommitLoop
 from .gate_group import GateGroup
@@ -119,17 +120,19 @@ class Gate:
     # --- the limits ---
 
     def _load(self) -> None:
-        now, mono = self._commits.clock.time(), self._loop.time()
+        clock, mono = self._commits.clock, self._loop.time()
+        ahead = clock.time() - mono
         for _, row in self._commits.scan(Table.ACTORS, WINDOW, after_prefix(WINDOW)):
             try:
                 window = unpack_window(row)
             except ValueError:
                 continue  # `understudy check` tells of it
             group = self._group(window.name, window.key)
-            for at in window.times:
-                group.window.times.append(mono - max(0.0, now - at))
-            group.window.times.extend([mono] * window.let_in)
-            group.window.times = deque(sorted(group.window.times))
+            # On the same boot the monotonic clock still says when they began, however the wall clock was set since.
+            on_this_boot = bool(window.origin) and window.origin == clock.origin
+            begins = begins_of(window.times, window.ahead if on_this_boot else ahead, mono)
+            group.window = RateWindow([*begins, *[mono] * window.let_in])
+            group.per = window.per if 0 < window.per <= PER_LIMIT else 0.0
             group.stored = True
             self._soil(group)
             self._look_at(group)
@@ -410,9 +413,18 @@ class Gate:
             group.window.forget(rate, now)
             self._time(group, rate, now)
         elif group.window.times:
-            group.window.times.clear()
+            self._keep_window(group)
         if not holders and group.idle:
             self._forget(group)
+
+    def _keep_window(self, group: GateGroup) -> None:
+        """The limit has no rate. Its window is kept if that is only because nobody has declared it yet."""
+        if group.numbers.is_known or group.per <= 0:
+            group.window.times.clear()
+            return
+        rate, now = Rate(1, group.per), self._loop.time()
+        group.window.forget(rate, now)
+        self._time(group, rate, now)
 
     def _makes_room(self, group: GateGroup) -> bool:
         """Let one that has not begun stand back for a task of higher priority."""
@@ -507,14 +519,17 @@ class Gate:
     def _write(self) -> None:
         """Put the rows of the windows that have changed."""
         dirty, self._dirty = self._dirty, []
-        now, mono = self._commits.clock.time(), self._loop.time()
+        if not dirty:
+            return
+        origin, ahead = self._commits.clock.origin, self._commits.clock.time() - self._loop.time()
         for group in dirty:
             group.dirty = False
             window = group.window
             if window:
-                row = WindowRow(
-                    group.numbers.name, group.key, window.let_in, [now - (mono - at) for at in window.times]
-                )
+                times = [at + ahead for at in window.times]
+                rate = group.numbers.rate
+                per = group.per if rate is None else rate.per
+                row = WindowRow(group.numbers.name, group.key, window.let_in, times, origin, ahead, per)
                 self._commits.put(Table.ACTORS, window_key(group.sort), pack_window(row))
                 group.stored = True
             elif group.stored:

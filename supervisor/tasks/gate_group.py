@@ -27,6 +27,7 @@ class GateGroup:
         "holders",
         "key",
         "numbers",
+        "per",
         "queue",
         "ready",
         "sort",
@@ -51,6 +52,8 @@ class GateGroup:
         #: Those of them that stand in a queue for a worker, with the pool of that worker.
         self.ready: dict[bytes, tuple[LiveTask, str | None]] = {}
         self.window = RateWindow()
+        #: Seconds for which the window counts that was found on disk, while the limit is not known.
+        self.per = 0.0
         #: Whether it is to be looked at with the next turn.
         self.eager = False
         #: When it is to be looked at next, by the event loop's time.

@@ -26,6 +26,11 @@ class LimitNumbers:
         self.concurrency: int | None = None
         self.rate: Rate | None = None
 
+    @property
+    def is_known(self) -> bool:
+        """Whether the app declares it, or numbers were set."""
+        return self.set is not None or self.declared is not None
+
     def settle(self) -> None:
         """Work out the numbers in force."""
         if self.set is not None:

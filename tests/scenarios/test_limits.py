@@ -8,9 +8,10 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import clock_tasks
 import limit_tasks as tasks
 from theatre import PATIENCE, runtime
-from understudy import Rate
+from understudy import Rate, Runtime
 from understudy.storage.check import check
 from understudy.testing import kill_supervisor, kill_worker
 from waiting import until
@@ -73,6 +74,25 @@ def test_limits_hold_over_the_death_of_supervisors(home: Path, tmp_path: Path):
     rate = Rate(5, per=1)
     for first, at in enumerate(begins):
         assert sum(1 for other in begins[first:] if other < at + rate.per) <= rate.count
+
+
+def test_a_rate_holds_over_a_restart_of_a_program_that_declares_its_task_late(home: Path, tmp_path: Path):
+    folder = str(tmp_path)
+    with Runtime(home, app="clock_tasks", workers=1, drain=1.0) as rt:
+        for info in rt.start_many(tasks.seldom, [(folder,)] * 2):
+            info.wait(timeout=PATIENCE)
+    for _ in range(2):
+        with Runtime(home, app="clock_tasks", workers=1, drain=1.0) as rt:
+            # The gate has looked at everything before the limit is known.
+            assert rt.run(clock_tasks.add, 1, 2, timeout=PATIENCE) == 3
+            info = rt.start(tasks.seldom, folder)
+            assert rt.run(clock_tasks.add, 1, 2, timeout=PATIENCE) == 3
+            assert info.status().waits_for == "limit"
+            opens = rt.limit_of(info).opens
+            assert opens is not None
+            assert 300 < opens <= 601
+            info.cancel()
+    assert len(tasks.begins(tasks.lines(tmp_path))) == 2
 
 
 def test_a_drain_leaves_no_place_behind(home: Path, tmp_path: Path):

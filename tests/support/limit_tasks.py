@@ -49,6 +49,12 @@ def five(folder: str) -> None:
         pass
 
 
+@task(rate=Rate(2, per=600), retry=20)
+def seldom(folder: str) -> None:
+    with noted(folder, "seldom"):
+        pass
+
+
 @task(limit=API, limit_by="key")
 def keyed(folder: str, key: str, seconds: float = 0.0) -> str:
     with noted(folder, key):

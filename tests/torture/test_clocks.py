@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 import clock_tasks
+import limit_tasks
 from money import Bell
 from puppets import end, program, said
 from shim import Shim, shim
@@ -27,6 +28,7 @@ from understudy.storage.check import check
 from understudy.storage.reader import Reader
 from understudy.supervisor.rules.due import SUPERSEDED
 from understudy.supervisor.rules.pauses import PAUSE
+from understudy.testing import kill_supervisor
 from waiting import until
 
 HOUR = 3600
@@ -121,6 +123,58 @@ def test_reminders_follow_the_wall_clock_through_a_drain(home: Path, clock: Shim
     clock.set_clock(5 * HOUR + 2)
     with Runtime(home, app="money", workers=1, drain=1.0) as rt:
         until(lambda: ring(rt) == ["hourly", "hourly", "once"], PATIENCE)
+
+
+def test_limits_hold_while_the_clock_is_set_and_supervisors_die(home: Path, tmp_path: Path, clock: Shim):
+    folder = str(tmp_path)
+    with Runtime(home, app="limit_tasks", workers=2, drain=1.0, restarts=50) as rt:
+        rated = rt.start_many(limit_tasks.five, [(folder,)] * 22)
+        placed = rt.start_many(limit_tasks.placed, [(folder, f"k{number % 10}") for number in range(500)])
+        placed += rt.start_many(
+            limit_tasks.placed_async, [(folder, f"k{number % 10}") for number in range(100)]
+        )
+        for number, hours in enumerate((5, -5, 3, 0), 1):
+            until(lambda n=number: len(limit_tasks.begins(limit_tasks.lines(tmp_path))) >= 5 * n, PATIENCE)
+            clock.set_clock(hours * HOUR)
+            if number % 2:
+                kill_supervisor(rt)
+            else:
+                os.kill(rt.tree()["workers"][0]["pid"], signal.SIGKILL)
+        for info in (*rated, *placed):
+            assert info.wait(PATIENCE).state is State.COMPLETED
+        assert {(info.used, info.waiting) for info in rt.limits()} == {(0, 0)}
+    notes = limit_tasks.lines(tmp_path)
+    assert [line for line in notes if line[0] == "!"] == [], "one too many at once"
+    begins = limit_tasks.begins(notes)
+    for first, at in enumerate(begins):
+        assert sum(1 for other in begins[first:] if other < at + 1) <= 5
+    clock.set_clock(0)
+    assert check(home).problems == []
+
+
+@pytest.mark.parametrize("hours", [5, -5])
+def test_a_window_is_as_long_as_it_says_though_the_clock_is_set_between_two_supervisors(
+    home: Path, tmp_path: Path, clock: Shim, hours: int
+):
+    folder = str(tmp_path)
+    with Runtime(home, app="limit_tasks", workers=1, drain=1.0) as rt:
+        begun = time.monotonic()
+        for info in rt.start_many(limit_tasks.seldom, [(folder,)] * 2):
+            info.wait(PATIENCE)
+    clock.set_clock(hours * HOUR)
+    with Runtime(home, app="limit_tasks", workers=1, drain=1.0) as rt:
+        third = rt.start(limit_tasks.seldom, folder)
+        assert rt.run(limit_tasks.free, 7, timeout=PATIENCE) == 7
+        limit = rt.limit_of(third)
+        assert limit is not None
+        assert limit.opens is not None
+        # The first two have begun since `begun`, and nothing of their window was lost or added.
+        assert 600 - (time.monotonic() - begun) - 1 <= limit.opens <= 601
+        assert third.status().waits_for == "limit"
+        third.cancel()
+    assert len(limit_tasks.begins(limit_tasks.lines(tmp_path))) == 2
+    clock.set_clock(0)
+    assert check(home).problems == []
 
 
 def test_a_timeout_follows_the_monotonic_clock(home: Path, clock: Shim):

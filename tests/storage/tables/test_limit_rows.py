@@ -31,6 +31,15 @@ def test_a_window():
     key, row = window_key(gate_sort("api", "host")), pack_window(window)
     assert unpack_window(row) == window
     check_row(key, row)
+    window = WindowRow("api", "host", 2, [1.5, 2.5], "this boot", 7.5, 60.0)
+    assert unpack_window(pack_window(window)) == window
+    check_row(key, pack_window(window))
+
+
+def test_a_window_of_an_earlier_release():
+    key, row = window_key(gate_sort("api", None)), b"\x94\xa3api\xc0\x01\x91\xcb\x3f\xf8" + bytes(6)
+    assert unpack_window(row) == WindowRow("api", None, 1, [1.5])
+    check_row(key, row)
 
 
 def test_keys_of_a_limit_stand_apart_and_leave_room_for_the_priority():
@@ -48,6 +57,8 @@ def test_keys_of_a_limit_stand_apart_and_leave_room_for_the_priority():
         (set_key("a"), b"\x92\xc0\x91\x01"),
         (window_key(1), pack_window(WindowRow("a", None, 0, []))),
         (window_key(gate_sort("a", None)), b"\x94\xa1a\xc0\xc0\x90"),
+        (window_key(gate_sort("a", None)), b"\x97\xa1a\xc0\x00\x90\xa1o\x07\x07"),
+        (window_key(gate_sort("a", None)), b"\x95\xa1a\xc0\x00\x90\xa1o"),
         (window_key(gate_sort("a", None))[:-1], pack_window(WindowRow("a", None, 0, []))),
         (LIMIT + b"\x07", b""),
     ],

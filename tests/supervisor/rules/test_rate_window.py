@@ -7,7 +7,7 @@ import random
 import pytest
 
 from understudy import Rate
-from understudy.supervisor.rules.rate_window import MARGIN, RateWindow
+from understudy.supervisor.rules.rate_window import MARGIN, RateWindow, begins_of
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -52,6 +52,11 @@ def test_it_says_when_the_next_one_may_begin():
     assert window.opens(rate) is None
     assert window.room(rate, 14.001 + MARGIN) == 2
     assert not window
+
+
+def test_times_of_a_wall_clock_are_those_of_the_monotonic_clock_and_none_lies_ahead():
+    assert begins_of([107.0, 105.0], 100.0, 8.0) == [5.0, 7.0]
+    assert begins_of([3_700.0], 100.0, 8.0) == [8.0], "the clock was set back since"
 
 
 def test_a_begin_may_be_known_late():
