@@ -32,6 +32,8 @@ def test_no_request_finds_a_failure(home: Path, tmp_path: Path):
                 # Wrong tokens get 429 after a while. test_routes.py looks at each route without a token.
                 *("--checks", "all", "--exclude-checks", "ignored_auth"),
                 *("--max-examples", EXAMPLES, "--seed", "1", "--no-color"),
+                # Not "stateful": in 13 s it goes along one of the 118 links that it infers. The tests of each noun make
+                # such sequences themselves.
                 *("--phases", "coverage,fuzzing"),
                 # It would remove its own token, which it has seen in the list.
                 *("--exclude-operation-id", "remove_api_tokens__name__delete"),
