@@ -7,7 +7,7 @@ removed.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from ...actors.state import Event
@@ -81,6 +81,8 @@ class StreamItems:
         self._most_bytes = settings.stream_bytes
         #: Streams that were used lately, the last one last.
         self._streams: dict[bytes, _Stream] = {}
+        #: The last one of them: many tasks of one stream may end in turn.
+        self._last: tuple[bytes, _Stream] | None = None
 
     # --- what happens ---
 
@@ -124,15 +126,16 @@ class StreamItems:
         """An attempt is over and another one follows, or (None) the task has ended."""
         if task.rests and event is not None:
             return  # a turn of an actor; its letters are tried again
+        record = task.record
         if event is not None:
             kind, what = TRY, _HOW[event]
         elif task.told:
-            kind, what = END, str(task.record.state)
+            kind, what = END, record.state
         else:
             return  # a watch finds its end in its record
-        message = (None, None) if error is None else error[:2]
-        stream = task.record.stream
-        self._mark(task, stream, self._of(stream), kind, self._commits.clock.time(), what, *message)
+        kind_of_error, text = (None, None) if error is None else error[:2]
+        at = record.ended or self._commits.clock.time()
+        self._mark(task, record.stream, self._of(record.stream), kind, at, what, kind_of_error, text)
 
     def pruned(self) -> None:
         """Rows were deleted by others."""
@@ -147,8 +150,9 @@ class StreamItems:
         state.mark += 1
         state.marks += 1
         row = pack_mark(kind, task.id, record.attempt, record.interruptions, at, *rest)
-        self._commits.put(Table.ITEMS, item_key(stream, state.item, state.mark), row)
-        state.batch = self._store.batch.number
+        batch = self._store.batch
+        batch.put(Table.ITEMS, item_key(stream, state.item, state.mark), row)
+        state.batch = batch.number
         if state.marks > MOST_MARKS + MARKS_AT_ONCE:
             self._drop_marks(stream, state)
 
@@ -167,7 +171,7 @@ class StreamItems:
 
     def _drop_marks(self, stream: bytes, state: _Stream) -> None:
         dropped = 0
-        for key, row in self._commits.scan(Table.ITEMS, *items_of(stream), ROWS_AT_ONCE):
+        for key, row in self._oldest(stream):
             if not is_item(key) and self._commits.get(Table.ITEMS, key) is not None:
                 self._commits.delete(Table.ITEMS, key)
                 state.dropped_lines = max(state.dropped_lines, lines_behind(row))
@@ -178,15 +182,29 @@ class StreamItems:
         state.marks -= max(dropped, 1)
         self._commits.put(Table.ITEMS, head_key(stream), state.head())
 
+    def _oldest(self, stream: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """The first rows on disk, in parts: nearly always the first part is enough."""
+        start, stop = items_of(stream)
+        for _ in range(0, ROWS_AT_ONCE, MARKS_AT_ONCE):
+            rows = self._commits.scan(Table.ITEMS, start, stop, MARKS_AT_ONCE)
+            yield from rows
+            if len(rows) < MARKS_AT_ONCE:
+                return
+            start = rows[-1][0] + b"\0"
+
     # --- streams in memory ---
 
     def _of(self, stream: bytes) -> _Stream:
+        last = self._last
+        if last is not None and last[0] == stream and not last[1].stale:
+            return last[1]
         state = self._streams.pop(stream, None)
         if state is None or (state.stale and not self._store.is_pending(state.batch)):
             state = self._read(stream)
             if len(self._streams) >= STREAMS:
                 self._let_go()
         self._streams[stream] = state
+        self._last = stream, state
         return state
 
     def _let_go(self) -> None:
