@@ -206,6 +206,11 @@ class Admission:
         tasks = self._table.tasks
         older = [row[0] for row in rows if row[0] <= self._newest and row[0] not in tasks]
         on_disk = self._commits.get_many(Table.TASKS, older)
+        ids = [row[0] for row in rows]
+        are_new = not on_disk and len(set(ids)) == len(ids) and tasks.keys().isdisjoint(ids)
+        if are_new and all(row[4] is None for row in rows):
+            # They only seem to be old, as the children of a map do.
+            return list(rows), ids
         fresh: dict[bytes, tuple[Any, ...]] = {}
         keys: dict[str, bytes] = {}
         there: list[bytes] = []
