@@ -94,6 +94,8 @@ def test_metadata(served: Stage):
         (["app:add", "1", "--kwargs", "[1]"], ExitCode.USAGE, "JSON object"),
         (["app:add", "1", "--delay", "1s", "--at", "2030-01-31"], ExitCode.USAGE, "not both"),
         (["app:add", "1", "--typo"], ExitCode.USAGE, "--typo"),
+        (["app:add", "1", "--limit-key", "a"], ExitCode.USAGE, "app:add has none"),
+        (["app:add", "1", "--pool", "gpu"], ExitCode.NOT_FOUND, "no such pool"),
         (["app:add"], ExitCode.USAGE, "the arguments do not fit app:add("),
         (["app:add", "1", "2", "3", "4"], ExitCode.USAGE, "too many positional arguments"),
         (["app:none"], ExitCode.NOT_FOUND, "declares no task 'app:none'"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,13 +13,14 @@ import httpx
 import pytest
 
 import shop_tasks as shop
+import tie_tasks as ties
 from browsers import Watched, login
 from checkout import ROOT
 from understudy import Runtime, State, Supervisor, child
 from understudy.actors.access import AuditEntry
 from understudy.supervisor.web.dashboard.routes import ACTIONS, ADMIN_ACTIONS, ADMIN_PAGES
 from waiting import until
-from web_client import PLAIN
+from web_client import PLAIN, web
 
 EVIL = "<img src=x onerror=alert(1)></script><b>\"'&{{7*7}}\u202e\x1b[31m"
 WIDE, NARROW = (1280, 800), (360, 740)
@@ -522,3 +524,22 @@ class TestKilled:
         stage.rt.wait(made, timeout=30)
         watched.page.wait_for_function("!document.querySelector('.warning')")
         assert not [each for each in watched.complaints if each.startswith("uncaught")]
+
+
+def test_links_monitors_and_pools_are_shown(home: Path):
+    with web(home, "tie_tasks") as it:
+        parent = it.rt.start(ties.parent, 1)
+        child = until(lambda: it.rt.list(task="ties:rest"), 20)[0].id
+        watch = it.rt.start(ties.watch, [child], 1)
+        until(
+            lambda: it.rt.status(watch).state is State.RUNNING and watch.id in it.get(f"/tasks/{child}").text,
+            20,
+        )
+        page = it.get(f"/tasks/{child}").text
+        assert re.search(rf"<dt>Linked to</dt><dd><a [^>]*{parent.id}", page)
+        assert re.search(rf"<dt>Monitored by</dt><dd><a [^>]*{watch.id}", page)
+        assert re.search(rf"<dt>Linked</dt><dd><a [^>]*{child}", it.get(f"/tasks/{parent.id}").text)
+        assert re.search(rf"<dt>Monitors</dt><dd><a [^>]*{child}", it.get(f"/tasks/{watch.id}").text)
+        (pool,) = it.rt.pools()
+        assert re.search(rf"tasks without a pool.*of {pool.slots} <meter", it.get("/system").text)
+        parent.cancel()
