@@ -6,6 +6,11 @@ import asyncio
 import fcntl
 import sys
 import termios
+from typing import Final
+
+#: Looks within the time, all of which must find that nothing was taken. One look alone would take a pause of this
+#: process, in which nothing is seen of a client that reads, for one of the client.
+LOOKS: Final = 5
 
 
 class StallWatch:
@@ -15,13 +20,14 @@ class StallWatch:
         self._transport = transport
         self._seconds = seconds
         self._unsent = 0
+        self._looks = 0
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self) -> None:
         """There is more than the client has taken."""
         self.end()
-        self._unsent = self._left()
-        self._timer = asyncio.get_running_loop().call_later(self._seconds, self._look)
+        self._unsent, self._looks = self._left(), 0
+        self._wait()
 
     def end(self) -> None:
         """The client has read, or is gone."""
@@ -29,12 +35,17 @@ class StallWatch:
             self._timer.cancel()
             self._timer = None
 
+    def _wait(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(self._seconds / LOOKS, self._look)
+
     def _look(self) -> None:
-        # One that reads slowly is no reader that stands still.
-        if self._left() >= self._unsent:
-            self._transport.abort()
+        self._looks += 1
+        if self._left() < self._unsent:
+            self.begin()  # one that reads slowly is no reader that stands still
+        elif self._looks < LOOKS:
+            self._wait()
         else:
-            self.begin()
+            self._transport.abort()
 
     def _left(self) -> int:
         """Bytes that the client has not taken: ours, and those that the kernel keeps for it, which are megabytes."""
