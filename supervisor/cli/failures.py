@@ -51,6 +51,16 @@ _CODES: Final[tuple[tuple[type[BaseException], ExitCode], ...]] = (
 )
 
 
+#: What shows the things that there are, for errors whose messages do not name a command.
+_LISTED_BY: Final[dict[type[BaseException], str]] = {
+    errors.EventNotFound: "events list",
+    errors.TreeNotFound: "tree",
+    errors.ScheduleNotFound: "schedules list",
+    errors.LimitNotFound: "limits",
+    errors.TaskNotFound: "ps",
+}
+
+
 def code_of(error: BaseException) -> ExitCode:
     """The exit code for an error; FAILED for an error without its own code."""
     if isinstance(error, CliError):
@@ -70,6 +80,9 @@ def text_of(error: BaseException) -> str:
     if isinstance(error, (CliError, errors.UnderstudyError, TimeoutError)):
         # Understudy wrote this message. If it has several lines, it lists something.
         first, *rest = escape.lines(error) or [type(error).__name__]
+        listed_by = _LISTED_BY.get(type(error))
+        if listed_by is not None and not rest and "`understudy " not in first:
+            first = f"{first.rstrip('.')}; `understudy {listed_by}` shows what there is"
         return "\n".join([f"Error: {first}", *rest])
     if isinstance(error, OSError):
         return f"Error: {escape.one_line(error)}"

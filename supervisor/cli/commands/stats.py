@@ -59,7 +59,11 @@ def _show_window(window: float, wanted: Sequence[str] | None, *, as_json: bool) 
     elif found.tasks:
         from ..display import stats_table
 
-        screen.show(stats_table.window(found, screen.console().width))
+        first, *more = stats_table.window(found, screen.console().width)
+        screen.show(first)
+        for table in more:
+            screen.line()
+            screen.show(table)
     else:
         screen.note("nothing has ended in this time")
 

@@ -64,9 +64,7 @@ def tree_show(path: str, as_json: bool) -> None:
     with current().reader() as reader:
         nodes = reader.tree_nodes(path)
     if not nodes or nodes[0].path != path:
-        raise TreeNotFound(
-            f"there is no tree or child {path!r:.200}; `understudy tree` shows those that there are", path
-        )
+        raise TreeNotFound(f"there is no tree or child {path!r:.200}", path)
     (status,) = statuses(nodes)
     if _wants_json(as_json):
         screen.json(documents.tree(status))

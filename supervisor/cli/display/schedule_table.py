@@ -59,7 +59,7 @@ def sheet(schedule: ScheduleInfo, now: float) -> Table:
         ("options", ", ".join(f"{name}={value}" for name, value in options.items())),
         (
             "next",
-            "" if schedule.next is None else f"{_time(schedule.next, now)}, {_ahead(schedule.next, now)}",
+            "" if schedule.next is None else f"{units.local(schedule.next)} ({_ahead(schedule.next, now)})",
         ),
         ("last", _time(schedule.last, now)),
         ("runs", f"{schedule.runs:,}"),

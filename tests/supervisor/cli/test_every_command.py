@@ -398,6 +398,7 @@ def test_what_is_not_there(story: tuple[Stage, dict[str, str]], name: str):
     answer = call(stage, name, UNKNOWN[name], ids)
     assert answer.code == ExitCode.NOT_FOUND, answer
     assert answer.err.startswith("Error: ")
+    assert "`understudy " in answer.err or "Start the supervisor" in answer.err, "it says what to do next"
     assert answer.out == ""
 
 
