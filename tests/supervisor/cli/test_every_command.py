@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 APP: Final = """
 from understudy import Actor, Event, Limit, Retry, Supervisor, actor, checkpoint, child, current, every, on, progress
-from understudy import publish, receive, sleep, step, task
+from understudy import cancelled, publish, receive, sleep, step, task
 
 API = Limit("api", concurrency=100)
 
@@ -41,13 +41,14 @@ def works():
 def fails():
     raise ValueError("not today")
 
-@task(timeout=0.05, grace=0)
+@task(timeout=0.05)
 def is_late():
     sleep(60)
 
 @task(timeout=None, limit=API)
 def waits():
-    while (message := receive()) is not None:
+    # It ends by itself when it is cancelled: a kill would get the served home a new worker later on.
+    while (message := receive()) is not None and not cancelled():
         if message == "fail" and current().attempt == 1:
             raise ValueError("as told")
 
@@ -96,6 +97,9 @@ JSON_CALLS: Final[dict[str, list[tuple[str, str]]]] = {
     "events replay": [("{event}", "")],
     "streams list": [("", "time newest")],
     "streams show": [("{event}", "time started ended")],
+    "bulk list": [("", "created ended")],
+    "bulk show": [("{bulk}", "created ended")],
+    "bulk wait": [("{bulk}", "created ended")],
     "schedules list": [("", "created next")],
     "schedules show": [("nightly", "created next scheduled_at time")],
     "schedules next": [("nightly -n 2", "")],
@@ -123,8 +127,8 @@ JSON_CALLS: Final[dict[str, list[tuple[str, str]]]] = {
     "watch": [("{failed}", "time created started ended"), ("{works}", "time checkpoint_time")],
     "result": [("{works}", "")],
     "checkpoint": [("{works}", "")],
-    "cancel": [("{spare}", ""), ("--where task:nothing", "")],
-    "retry": [("{failed}", ""), ("--where task:nothing", "")],
+    "cancel": [("{spare}", ""), ("--where task:nothing --yes", "")],
+    "retry": [("{failed}", ""), ("--where task:nothing --yes", "")],
     "tree": [("", "started time")],
     "tree show": [("shop", "time"), ("shop/feed", "time")],
     "tree restart": [("shop/feed", "time")],
@@ -191,6 +195,8 @@ def story(new_stage: Callable[[], Stage]) -> Iterator[tuple[Stage, dict[str, str
         for name, state in (("works", "completed"), ("failed", "failed"), ("late", "timed_out")):
             stage.until_state(ids[name], state)
         stage.until_state(ids["running"], "running")
+        assert stage("retry", "--where", "task:app:is_late", "--yes").code == ExitCode.OK
+        ids["bulk"] = stage("bulk", "list", "-q").out.strip()
         until(lambda: stage("actor", "dead", "Account/ada", "-q").out)
         (run,) = stage("events", "show", ids["event"], "--json").json["runs"]
         stage.until_state(run["id"], "completed")
@@ -263,6 +269,10 @@ UNKNOWN: Final = {
     "events replay": "nothing",
     "streams list": "",
     "streams show": "ffffffff",
+    "bulk list": "",
+    "bulk show": "ffffffff",
+    "bulk wait": "ffffffff",
+    "bulk cancel": "ffffffff",
     "schedules list": "",
     "schedules show": "nothing",
     "schedules next": "nothing",
@@ -319,7 +329,7 @@ ABOUT_ALL: Final = {
         "box run",
     ),
     *("box sizes", "stats", "errors", "serve", "stop", "top", "prune", "backup", "compact", "check"),
-    "pools",
+    *("pools", "bulk list"),
 }
 #: Commands that read the folder, as docs/cli.md says.
 READERS: Final = {
@@ -334,7 +344,7 @@ READERS: Final = {
         "token list",
         "audit",
     ),
-    *("backup", "check", "compact"),
+    *("backup", "check", "compact", "bulk list", "bulk show"),
 }
 #: Commands that need a supervisor alone: a home that does not exist has none.
 SUPERVISOR_ALONE: Final = {
