@@ -32,6 +32,7 @@ CASES = (
     "checkpoints",
     "steps",
     "cancel",
+    "bulk",
     "death",
     "restart",
     "parked",
@@ -55,6 +56,7 @@ WITHOUT_FIGURES: tuple[str, ...] = (
     "unique",
     "watchers",
     "steps",
+    "bulk",
 )
 
 

@@ -121,6 +121,8 @@ POINTS: Final[dict[str, tuple[Process, str]]] = {
     "monitor": (Process.SUPERVISOR, "supervisor.execution.monitors:Monitors.monitor"),
     # A task has ended; the message of a monitor goes into the open batch.
     "down": (Process.SUPERVISOR, "supervisor.execution.monitors:Monitors._tell"),
+    # Some tasks of a bulk are cancelled or retried; that, and what became of them, goes into the open batch.
+    "bulk": (Process.SUPERVISOR, "supervisor.service.bulk_jobs:BulkJobs._piece"),
     # A step is received, with its value.
     "step": (Process.SUPERVISOR, "supervisor.execution.step_keeper:StepKeeper.keep"),
     # A client asks an actor.

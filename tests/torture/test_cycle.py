@@ -23,6 +23,7 @@ def test_every_point_is_tested() -> None:
     elsewhere = {
         "publish": ROOT / "tests/scenarios/test_watching.py",
         "schedule": ROOT / "tests/scenarios/test_schedules.py",
+        "bulk": ROOT / "tests/supervisor/service/test_bulk_jobs.py",
         "step": ROOT / "tests/scenarios/test_steps.py",
     }
     for point, file in elsewhere.items():

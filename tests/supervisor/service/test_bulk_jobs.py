@@ -35,6 +35,7 @@ from understudy.supervisor.client.bulk_calls import BulkCalls
 from understudy.supervisor.execution.attempts import Attempts
 from understudy.supervisor.service import bulk_jobs
 from understudy.supervisor.service.bulk_jobs import BulkJobs
+from understudy.supervisor.testing.crash_points import VARIABLE
 from understudy.testing import InlineRuntime
 from waiting import until
 
@@ -422,4 +423,22 @@ def test_a_supervisor_that_is_killed_in_the_middle_loses_nothing(home: Path):
             assert ids == {each.id for each in infos}
             rt.stop_supervisor()
         process.wait(PATIENCE)
+    assert check(home).problems == []
+
+
+@pytest.mark.parametrize("where", ["bulk.before:1", "bulk.after:1", "bulk.before:3", "bulk.after:3"])
+def test_a_death_at_a_piece(where: str, home: Path, monkeypatch: pytest.MonkeyPatch):
+    """One call goes over it, and each task has its outcome once."""
+    died = home.parent / "died"
+    monkeypatch.setenv(VARIABLE, f"{where}@{died}")
+    count = 4 * bulk_rows.PART
+    with Runtime(home, app=shop.__file__, workers=1, restarts=100, durability="os") as rt:
+        infos = rt.start_many(shop.later.options(delay=9999), range(count))
+        assert rt.cancel_where("task:*later") == count
+        assert died.exists(), "or it never came to this point"
+        (ended,) = rt.bulks()
+        assert ended.outcomes == {"cancelled": count}
+        told = [each.id for each in rt.bulk_outcomes(ended.id, limit=count)]
+        assert sorted(told) == sorted(info.id for info in infos)
+        assert {rt.status(id).state for id in told} == {State.CANCELLED}
     assert check(home).problems == []
