@@ -348,7 +348,7 @@ class TestPages:
         for wrong in ({"concurrency": "few"}, {"rate": "often"}, {}, {"concurrency": "0"}):
             answer = stage.post("/limits", {"name": "carrier", **wrong})
             assert answer.status_code == 400, wrong
-        assert stage.post("/limits", {"name": "nobody", "rate": "none"}).status_code == 400
+        assert stage.post("/limits", {"name": "nobody", "rate": "none"}).status_code == 404
 
     def test_audit_pages_and_is_searched(self, stage: Stage, plain: Watched):
         stage.rt.record_audit(
