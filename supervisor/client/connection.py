@@ -116,6 +116,8 @@ class Connection:
         #: Frames and letters to send, in order, and when the last one was added.
         self._gathered: list[bytes | LetterRow] = []
         self._gathered_at = 0.0
+        #: Frames that end waits, to be sent behind those.
+        self._forgotten: deque[bytes] = deque()
         #: The letters whose replies were received and not confirmed yet.
         self.seen: deque[bytes] = deque(maxlen=SEEN_LIMIT)
         #: Wakes the thread that sends what gathers; None before the first time.
@@ -242,7 +244,7 @@ class Connection:
                 soon = soon and self._may_gather(size)
         if lost is not None:
             asking.refused(self, lost)
-        elif not soon:
+        elif not soon or self._forgotten:
             self.flush()
 
     def _may_gather(self, size: int) -> bool:
@@ -259,10 +261,34 @@ class Connection:
         """Send what has gathered."""
         with self._sending:
             with self._mutex:
-                gathered, self._gathered = self._gathered, []
-                lost = self.lost
-            if gathered and lost is None:
-                self._send(b"".join(self._frames(gathered)))
+                gathered = self._take_gathered()
+            self._send_frames(gathered)
+        self._flush_forgotten()
+
+    def _flush_forgotten(self) -> None:
+        """Send what has gathered if that ends waits, without waiting for a lock: who has it does this behind it."""
+        while self._forgotten and self._sending.acquire(blocking=False):
+            try:
+                if not self._mutex.acquire(blocking=False):
+                    return
+                try:
+                    gathered = self._take_gathered()
+                finally:
+                    self._mutex.release()
+                self._send_frames(gathered)
+            finally:
+                self._sending.release()
+
+    def _take_gathered(self) -> list[bytes | LetterRow]:
+        gathered, self._gathered = self._gathered, []
+        # Behind the requests that they end.
+        while self._forgotten:
+            gathered.append(self._forgotten.popleft())
+        return gathered
+
+    def _send_frames(self, gathered: list[bytes | LetterRow]) -> None:
+        if gathered and self.lost is None:
+            self._send(b"".join(self._frames(gathered)))
 
     def _frames(self, gathered: list[bytes | LetterRow]) -> Iterator[bytes]:
         """The frames; letters that stand side by side are one."""
@@ -318,10 +344,11 @@ class Connection:
         """A future that is set when less than UNSENT bytes wait to be sent."""
         future: Future[None] = Future()
         with self._sending:
-            if self.is_full:
+            if is_full := self.is_full:
                 self._rooms.append(future)
-                return future
-        future.set_result(None)
+        self._flush_forgotten()
+        if not is_full:
+            future.set_result(None)
         return future
 
     def _send(self, data: bytes) -> None:
@@ -370,6 +397,7 @@ class Connection:
                 rooms: list[Future[None]] = []
                 if not self.is_full:
                     rooms, self._rooms = self._rooms, rooms
+            self._flush_forgotten()
             for room in rooms:
                 room.set_result(None)
             if over:
@@ -386,13 +414,15 @@ class Connection:
         return self.request(Ask.SUBSCRIBE, task, stream, progress)
 
     def forget(self, asking: Asking, op: Ask = Ask.UNWAIT) -> None:
-        """End a wait on both sides, by UNWAIT or UNASK; no answer will come."""
-        with self._mutex:
-            if self._requests.pop(asking.number, None) is None or self.lost is not None:
-                return
-            self._waits.pop(asking.number, None)
-            self._gathered.append(encode((op, asking.number)))
-        self.flush()
+        """End a wait on both sides, by UNWAIT or UNASK; no answer will come.
+
+        It waits for no lock, so the garbage collector may end a generator that waits, in a thread that holds one.
+        """
+        if self._requests.pop(asking.number, None) is None or self.lost is not None:
+            return
+        self._waits.pop(asking.number, None)
+        self._forgotten.append(encode((op, asking.number)))
+        self._flush_forgotten()
 
     def drop(self, asking: Asking) -> None:
         """Wait for this answer no longer; it will not come."""
@@ -482,13 +512,14 @@ class Connection:
             pending, self._requests = self._requests, {}
             self._waits.clear()
             self._gathered.clear()
+            self._forgotten.clear()
             rooms, self._rooms = self._rooms, []
         if self._sender is not None:
             self._sender.ring()
         self.hang_up()  # Wakes the thread that sends.
         if sock is not None:
             sock.close()
-        for asking in pending.values():
+        for asking in list(pending.values()):
             asking.refused(self, error)
         for room in rooms:
             room.set_result(None)

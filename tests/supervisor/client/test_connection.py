@@ -264,6 +264,20 @@ def test_a_forgotten_wait_is_forgotten_on_both_sides(client: Client):
     assert not reply.done()
 
 
+@pytest.mark.parametrize("lock", ["_sending", "_mutex"])
+def test_a_wait_may_be_forgotten_in_a_thread_that_holds_a_lock(client: Client, lock: str):
+    # The garbage collector ends a generator that waits wherever it runs.
+    reply = client.connection.request(Ask.WAIT, (b"i",))
+    with getattr(client.connection, lock):
+        forgets = threading.Thread(target=client.connection.forget, args=(reply,))
+        forgets.start()
+        forgets.join(10)
+        assert not forgets.is_alive()
+    client.connection.request(Ask.TREE)
+    frames = [client.peer.next() for _ in range(3)]
+    assert sorted(frame[0] for frame in frames) == sorted((Ask.WAIT, Ask.TREE, Ask.UNWAIT))
+
+
 def test_a_subscription_is_told_when_it_is_confirmed(client: Client):
     events: list[Any] = []
     subscribed = client.connection.subscribe("task", b"stream", False, events.extend)

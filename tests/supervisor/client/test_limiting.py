@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from understudy import InvalidOption, Limit, sleep, task
+from understudy import InvalidOption, Limit, LimitNotFound, sleep, task
 from understudy.testing import InlineRuntime
 
 DOOR = Limit("door", concurrency=1, rate="100/s")
@@ -40,9 +40,13 @@ def test_a_limit_is_named_by_itself_too():
         (DOOR, {"concurrency": 0}),
         (DOOR, {"rate": "often"}),
         (DOOR, {"concurrency": "2"}),
-        ("no", {"rate": "1/s"}),
     ],
 )
 def test_a_wrong_number_is_refused(limit: Any, numbers: Any):
     with InlineRuntime() as rt, pytest.raises(InvalidOption):
         rt.set_limit(limit, **numbers)
+
+
+def test_a_limit_that_no_task_has():
+    with InlineRuntime() as rt, pytest.raises(LimitNotFound, match="no task has the limit 'no'"):
+        rt.set_limit("no", rate="1/s")
