@@ -29,11 +29,13 @@ FIELDS: Final = (
     "origin",
     "key",
     "error",
+    "cause",
     "event",
     "schedule",
     "attempt",
     "newer",
     "older",
+    "ended",
 )
 """The fields of terms; and `args.NAME`, with any name of an argument."""
 
@@ -50,6 +52,7 @@ _PART: Final = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
 _NUMBER: Final = re.compile(r"(>=|<=|>|<|=)?(\d{1,9})")
 _FIELD: Final = re.compile(r"[A-Za-z_][\w.\-]*:")
 _WHOLE: Final = re.compile(r"\d{1,9}")
+_FINGERPRINT: Final = re.compile(r"[0-9a-fA-F]{16}")
 _COMPARE: Final[dict[str, Callable[[int, int], bool]]] = {
     ">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le, "=": operator.eq
 }  # fmt: skip
@@ -89,19 +92,20 @@ class Term:
     """Of a term of arguments: the name after `args.`, with dots for fields inside it."""
     states: frozenset[State] = frozenset()
     ids: tuple[bytes, ...] = ()
+    """Of `stream` and `origin`: ids; of `cause`: fingerprints."""
     compare: tuple[Callable[[int, int], bool], int] | None = None
     """Of `attempt`: the comparison and its number."""
     age: float | None = None
-    """Of `newer` and `older`: seconds before now; or `at`."""
+    """Of `newer`, `older` and `ended`: seconds before now; or `at`."""
     at: float | None = None
-    """Of `newer` and `older`: seconds since the epoch."""
+    """Of `newer`, `older` and `ended`: seconds since the epoch."""
 
     def fits_any(self, text: str) -> bool:
         """Whether a whole text fits one of the values."""
         return any(value.fits(text) for value in self.values)
 
     def time(self, now: float) -> float:
-        """Of `newer` and `older`: the time that it says, in seconds since the epoch."""
+        """Of `newer`, `older` and `ended`: the time that it says, in seconds since the epoch."""
         return self.at if self.at is not None else now - (self.age or 0.0)
 
 
@@ -224,7 +228,9 @@ class _Parser:
                 return self._with_ids(term)
             case "attempt":
                 return self._with_number(term)
-            case "newer" | "older":
+            case "cause":
+                return self._with_causes(term)
+            case "newer" | "older" | "ended":
                 return self._with_time(term)
         return term
 
@@ -252,6 +258,16 @@ class _Parser:
             except ValueError:
                 self._refuse(f"{term.field} takes the whole id of a task", value.column - 1)
         return Term(term.field, term.values, term.column, term.exclude, ids=tuple(ids))
+
+    def _with_causes(self, term: Term) -> Term:
+        for value in term.values:
+            if not _FINGERPRINT.fullmatch(value.text):
+                self._refuse(
+                    "cause takes a fingerprint of 16 hexadecimal digits, as `understudy errors --json` shows it",
+                    value.column - 1,
+                )
+        ids = tuple(bytes.fromhex(value.text) for value in term.values)
+        return Term(term.field, term.values, term.column, term.exclude, ids=ids)
 
     def _with_number(self, term: Term) -> Term:
         value = self._only(term)

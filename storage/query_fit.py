@@ -9,14 +9,18 @@ import msgpack
 
 from ..actors import values
 from ..actors.errors import InvalidValue
-from ..actors.state import State
+from ..actors.state import TERMINAL, State
 from .query import Term
 from .shared_view import Snapshot
+from .tables.failure_rows import cause, has_failed
 from .tables.record import Record, state_of
 from .tables.schema import Table
 
 ParameterNames = Callable[[str], list[str]]
 """Gives the names of the parameters of a task by its name; none if they are not known."""
+
+#: The states of tasks that have what a term of the field asks for.
+_STATES_OF: Final = {"cause": frozenset((State.FAILED, State.TIMED_OUT)), "ended": TERMINAL}
 
 _NONE: Final = object()
 
@@ -98,6 +102,8 @@ class Fit:
                 return record.key is not None and term.fits_any(record.key)
             case "error":
                 return record.error is not None and term.fits_any(record.error[0])
+            case "cause":
+                return has_failed(record) and cause(record).fingerprint in term.ids
             case "kind":
                 return term.fits_any(record.kind)
             case "event" | "schedule":
@@ -111,6 +117,8 @@ class Fit:
                 return record.created > term.time(self._now)
             case "older":
                 return record.created < term.time(self._now)
+            case "ended":
+                return record.ended is not None and record.ended > term.time(self._now)
         return any(term.fits_any(_text(value)) for value in self._arguments(record, term.path.split(".")))
 
     def _contains(self, record: Record, text: bytes) -> bool:
@@ -163,5 +171,9 @@ def _states(terms: Iterable[Term]) -> frozenset[State] | None:
     for term in terms:
         if term.field == "state":
             states = frozenset(State) - term.states if term.exclude else term.states
-            found = states if found is None else found & states
+        elif term.field in _STATES_OF and not term.exclude:
+            states = _STATES_OF[term.field]
+        else:
+            continue
+        found = states if found is None else found & states
     return found

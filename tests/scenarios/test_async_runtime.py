@@ -18,7 +18,7 @@ from understudy import AsyncRuntime, NotRunning, Runtime, State, TaskCancelled, 
 #: references to actors use.
 THREADS_ONLY = {
     "wait_for", "wait_for_all", "wait_for_end", "arrivals", "listen", "monitor", "demonitor", "post", "ask",
-    "actor_status",
+    "actor_status", "child_map",
 }  # fmt: skip
 #: Methods that only AsyncRuntime has.
 ASYNC_ONLY = {"open", "sync"}

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import stage_tasks as stage
 from theatre import PATIENCE, kill, runtime
-from understudy import AsyncRuntime, Runtime, State
+from understudy import AsyncRuntime, Runtime, State, task
 from understudy.storage.check import check
+from understudy.supervisor.web.dashboard.errors import query_of
+from understudy.testing import InlineRuntime
 from waiting import until
 
 
@@ -79,3 +81,30 @@ def test_an_asyncio_program_searches_and_counts(home: Path):
             assert (await rt.counts())[info.task] == {State.COMPLETED: 1}
 
     asyncio.run(story())
+
+
+@task(name="causes:breaks")
+def breaks(message: str) -> None:
+    raise ValueError(message)
+
+
+@task(name="causes:breaks_too")
+def breaks_too(message: str) -> None:
+    raise ValueError(message)
+
+
+def test_the_tasks_of_one_cause_are_found_and_retried_alone():
+    with InlineRuntime() as rt:
+        rows = {rt.start(breaks, f"row {number} has no header").id for number in range(3)}
+        rt.start(breaks, "another message")
+        rt.start(breaks_too, "row 4 has no header")
+        rt.settle()
+        (cause,) = [group for group in rt.errors() if group.count == 3]
+        query = query_of(cause, "1d")
+        assert {record.id for record in rt.search(query)} == rows
+        assert rt.retry_where(query) == 3
+        rt.settle()
+        assert {record.retry_of for record in rt.search(query) if record.retry_of} == rows
+        rt.clock.advance(2 * 86_400)
+        assert len(rt.search(query)) == 0
+        assert len(rt.search(f"cause:{cause.fingerprint}")) == 6

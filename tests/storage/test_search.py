@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from understudy.storage import search as module
 from understudy.storage.query import parse
 from understudy.storage.reader import Reader
 from understudy.storage.store import Store
+from understudy.storage.tables.fingerprint import cause_of
 from understudy.storage.tables.moves import Moves
 from understudy.storage.tables.record import Record
 from understudy.storage.tables.schema import SCHEMA_ROW, Lane, Table, due_sort, live_key, ready_sort
@@ -104,6 +106,20 @@ def kind_of_error(record: Record) -> str:
     return record.error[0] if record.error else ""
 
 
+CAUSE = cause_of("jobs:etl", "ValueError", "number 7", "").fingerprint.hex()
+
+
+LATE = datetime.fromisoformat("2023-11-14T23:00:00+00:00").timestamp()
+
+
+def is_of_cause(record: Record) -> bool:
+    return record.name == "jobs:etl" and kind_of_error(record) == "ValueError"
+
+
+def has_ended_late(record: Record) -> bool:
+    return record.state in TERMINAL and record.created + 1 > LATE
+
+
 CASES: list[tuple[str, Callable[[int, Record], bool]]] = [
     ("", lambda at, r: True),
     ("state:failed", lambda at, r: r.state is State.FAILED),
@@ -128,6 +144,12 @@ CASES: list[tuple[str, Callable[[int, Record], bool]]] = [
     ("error:ValueError", lambda at, r: kind_of_error(r) == "ValueError"),
     ("error:V*", lambda at, r: kind_of_error(r) == "ValueError"),
     ("state:failed -error:TimeoutError", lambda at, r: r.state is State.FAILED and kind_of_error(r) != "TimeoutError"),
+    (f"cause:{CAUSE}", lambda at, r: is_of_cause(r)),
+    (f"task:jobs:etl cause:0123456789abcdef,{CAUSE.upper()}", lambda at, r: is_of_cause(r)),
+    (f"-cause:{CAUSE} state:failed", lambda at, r: r.state is State.FAILED and not is_of_cause(r)),
+    (f"state:queued cause:{CAUSE}", lambda at, r: False),
+    ("ended:2023-11-14T23:00:00+00:00", lambda at, r: has_ended_late(r)),
+    ("-ended:2023-11-14T23:00:00+00:00", lambda at, r: not has_ended_late(r)),
     ("attempt:>1", lambda at, r: r.attempt > 1),
     ("attempt:3 state:failed", lambda at, r: r.attempt == 3 and r.state is State.FAILED),
     ("kind:task", lambda at, r: True),

@@ -51,5 +51,5 @@ def trends(asked: Asked, seconds: float, task: str | None) -> dict[str, list[flo
 
 
 def query_of(group: ErrorGroup, window: str) -> str:
-    """The query that finds the tasks of a group, and those of groups that differ in the message alone."""
-    return f"task:{quote(group.task)} error:{quote(group.type)} newer:{window}"
+    """The query that finds the tasks of a group."""
+    return f"task:{quote(group.task)} cause:{group.fingerprint} ended:{window}"
