@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from checkout import ROOMS, ROOT
-from leftovers import left_behind, mark_session, ours
+from leftovers import adopt_nobody, left_behind, mark_session, ours
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -68,7 +68,9 @@ def leaves_no_process(request: pytest.FixtureRequest) -> Iterator[None]:
         folders.append(request.getfixturevalue("home").parent)
     before = ours(folders)
     yield
-    if lines := left_behind(before, folders):
+    lines = left_behind(before, folders)
+    adopt_nobody()
+    if lines:
         pytest.fail("left behind:\n  " + "\n  ".join(lines), pytrace=False)
 
 

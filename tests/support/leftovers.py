@@ -7,6 +7,7 @@ test's folders. Other test sessions on the same machine carry other marks.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import time
 import uuid
@@ -19,6 +20,8 @@ import psutil
 
 #: Environment variable that every process started by this session inherits.
 MARK = "UNDERSTUDY_TEST_SESSION"
+#: See prctl(2).
+PR_SET_CHILD_SUBREAPER = 36
 #: Seconds that a process gets to end before it counts as left behind.
 GRACE = 3.0
 #: Python's own helper. It lives as long as the process that first used multiprocessing.
@@ -90,6 +93,11 @@ def left_behind(before: set[psutil.Process], folders: Iterable[Path] = ()) -> li
         with suppress(psutil.NoSuchProcess):
             process.kill()
     return lines
+
+
+def adopt_nobody() -> None:
+    """Let orphans go to init again: a test in this process may have made it a subreaper, as a supervisor is one."""
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
 
 
 _named: set[psutil.Process] = set()

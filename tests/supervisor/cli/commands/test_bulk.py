@@ -8,6 +8,7 @@ import pytest
 from understudy import Runtime, Task
 from understudy.supervisor.cli.commands import bulk
 from understudy.supervisor.cli.exit_codes import ExitCode
+from waiting import until
 
 if TYPE_CHECKING:
     from conftest import Stage
@@ -39,6 +40,7 @@ def test_one_is_followed_to_its_end(served: Stage, quietly: Callable[..., str]):
     assert id in served("bulk", "list").out
     answer = served("bulk", "cancel", id)
     assert (answer.code, "had ended already: 5 of 5 done" in answer.out) == (ExitCode.ENDED, True)
+    until(lambda: served("ps", "task:hours state:running", "-q").out.strip() == runs, 10)
     other = served("cancel", "--where", "task:hours state:running", "-y", "--no-wait", "--json").json
     assert other["found"] == 1
     assert served("bulk", "wait", other["bulk"]["id"], "--json").json["outcomes"] == {"asked to stop": 1}
