@@ -169,6 +169,10 @@ CASE = Case(
         Target("32 connections at least 0.3 × bare FastAPI", "32 connections", "at least", 0.3, FASTAPI),
         Target("an ack at most 4 × a raw commit", "ack, p50", "at most", 4, RAW),
     ),
+    bounds=(
+        "A start alone takes 2.4 raw commits. The rest of an acknowledgement is HTTP: a request is read, checked and "
+        "handed to the supervisor by a third process, in Python on two processors."
+    ),
     sizes={"requests": 300, "at once": 3_200},
     short={"requests": 5, "at once": 64},
 )

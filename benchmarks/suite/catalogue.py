@@ -44,21 +44,6 @@ CASES = (
     "growth",
 )
 
-#: Those that have no figures on the page yet.
-WITHOUT_FIGURES: tuple[str, ...] = (
-    "dashboard",
-    "composing",
-    "http_triggers",
-    "limits",
-    "pools",
-    "traces",
-    "trees",
-    "unique",
-    "watchers",
-    "steps",
-    "bulk",
-)
-
 
 def load(name: str) -> Case:
     """The case of that program."""
