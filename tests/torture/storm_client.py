@@ -70,7 +70,7 @@ BACKLOG = 300
 PLAIN = [stage.double, stage.double_async, stage.falter, stage.steps, stage.parent, stage.double_alone]
 #: Tasks that run until they are cancelled.
 RESTLESS = [stage.rest, stage.rest_async, stage.toil, *sessions.HOLDERS]
-STOPPABLE = [*RESTLESS, stage.steps, ties.guardian, ties.watcher]
+STOPPABLE = [*RESTLESS, stage.steps, ties.guardian, ties.watcher, ties.mapper]
 CONSUMERS = [stage.collect, stage.collect_async, stage.listen, *sessions.GATEWAYS]
 
 
@@ -133,9 +133,14 @@ class Client:
     def _args(self, task: Any) -> list[int]:
         if task in RESTLESS or task is stage.stubborn:
             return []
-        most = {stage.parent: 4, stage.steps: 30, stage.falter: 3, ties.guardian: 7, ties.watcher: 40}.get(
-            task, 1000
-        )
+        most = {
+            stage.parent: 4,
+            stage.steps: 30,
+            stage.falter: 3,
+            ties.guardian: 7,
+            ties.watcher: 40,
+            ties.mapper: 20,
+        }.get(task, 1000)
         return [self.chance.randrange(1, most)]
 
     def _took(self, task: Any, id: str) -> None:
@@ -158,7 +163,7 @@ class Client:
             self._took(task, info.id)
 
     async def _tie(self) -> None:
-        """A task with steps, one with linked children, or one that monitors others."""
+        """A task with steps, one with linked children, one that monitors others, or one that maps."""
         task = next(self._ties)
         info = await self.call("start", task, self.chance.randrange(1, 7))
         self._took(task, info.id)

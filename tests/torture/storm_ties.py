@@ -1,4 +1,4 @@
-"""Steps, links and monitors of a storm: what is done once, what ends with its parent, and who is told of an end.
+"""Steps, links, monitors and maps of a storm: what is done once, what ends with its parent, who is told of an end.
 
 The tasks record what they see; `Ties` compares it with the store.
 """
@@ -9,12 +9,26 @@ import asyncio
 import random
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from storm_journal import AGAIN, on_stage, trace
 from storm_known import Known, value_of
-from understudy import Fail, aio, cancelled, checkpoint, current, monitor, receive, restore, sleep, step, task
+from understudy import (
+    Fail,
+    aio,
+    cancelled,
+    checkpoint,
+    current,
+    gather,
+    map_tasks,
+    monitor,
+    receive,
+    restore,
+    sleep,
+    step,
+    task,
+)
 from understudy.actors.ids import id_bytes, id_text
 from understudy.actors.state import State
 from understudy.actors.task import current_runtime
@@ -135,13 +149,42 @@ def watcher(count: int) -> dict[str, Any]:
         return told
 
 
+@task(retry=AGAIN)
+def twin(number: int) -> list[Any]:
+    """The child of a mapper."""
+    if number % 3 == 0:
+        time.sleep(random.uniform(0, 0.01))
+    return [current().id, 2 * number]
+
+
+@task(retry=AGAIN)
+def mapper(count: int) -> int:
+    """Maps a task over numbers, and gathers as many more: each attempt has the same children, and values in order."""
+    with on_stage():
+        own = current().id
+        _children(own, "mapped", map_tasks(twin, range(count), limit=3))
+        infos = [twin.options(key=f"{own}/{number}", keep=None).start(number) for number in range(count)]
+        _children(own, "gathered", gather(infos))
+        return count
+
+
+def _children(own: str, how: str, values: Iterable[Any]) -> None:
+    at = -1
+    for at, (id, value) in enumerate(values):
+        trace("child", f"{own}/{how}/{at}", id)
+        if value != 2 * at:
+            trace("wrong", f"mapper {own} has {value} at place {at} of what it has {how}")
+
+
 STEPWISE = [stepwise, stepwise_async]
-ALL = [stepwise, guardian, watcher, stepwise_async]
+ALL = [stepwise, guardian, watcher, stepwise_async, mapper]
 #: The possible ends of those that were not cancelled.
 ENDS = {
     ward.name: {State.CANCELLED},
     guardian.name: {State.COMPLETED, State.FAILED},
     ends.name: {State.COMPLETED, State.FAILED},
+    # They end with their parent at the latest.
+    twin.name: {State.COMPLETED, State.CANCELLED},
 }
 
 
