@@ -1,4 +1,4 @@
-"""Links, monitors and steps against a model: what ends with what, who is told of it, and which value a step has.
+"""Links, monitors, steps and maps against a model: what ends with what, who is told of it, and which value a step has.
 
 Everything is in an InlineRuntime, so that an action is over when it returns. Parents obey messages, and fail, return,
 are cancelled, and lose their workers and their supervisor, also at a commit. The model knows what each of them must
@@ -17,13 +17,26 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from understudy import Retry, SupervisorLost, current, monitor, receive, restore, step, task
+from understudy import (
+    Retry,
+    SupervisorLost,
+    current,
+    gather,
+    map_tasks,
+    monitor,
+    receive,
+    restore,
+    step,
+    task,
+)
 from understudy import checkpoint as save
 from understudy.testing import InlineRuntime
 
 EXAMPLES = 15
 STEPS = 25
 PARENTS = 2
+#: The keys of maps, with the number of their items.
+MAPS = {"one": 1, "three": 3, "eight": 8}
 
 
 @task(timeout=None)
@@ -34,6 +47,12 @@ def tie_model_child() -> str:
     return "ended"
 
 
+@task(retry=Retry(1_000_000, 0))
+def tie_model_twin(number: int) -> list[Any]:
+    """The child of a map."""
+    return [current().id, 2 * number]
+
+
 def _draw() -> int:
     return random.getrandbits(40)
 
@@ -41,7 +60,7 @@ def _draw() -> int:
 @task(timeout=None, ack="checkpoint", retry=Retry(1_000_000, 0))
 def tie_model_parent() -> dict[str, Any]:
     """Does what it is told, and keeps what it is told of ends."""
-    state: dict[str, Any] = restore() or {"children": [], "downs": [], "values": []}
+    state: dict[str, Any] = restore() or {"children": [], "downs": [], "values": [], "maps": []}
     while (message := receive()) is not None and message != {"$cancel": True}:
         match message:
             case {"$down": id, "state": how}:
@@ -53,6 +72,10 @@ def tie_model_parent() -> dict[str, Any]:
                 monitor(id)
             case ["step", key]:
                 state["values"].append([key, step.options(key=key)(_draw)])
+            case ["map", key]:
+                found = list(map_tasks(tie_model_twin, range(MAPS[key]), limit=3, key=key))
+                again = gather([id for id, _ in found])
+                state["maps"].append([key, found, again == found])
         save(state)
         if message == "fail":
             raise ValueError("as it was told")
@@ -71,6 +94,8 @@ class Parent:
     downs: list[list[str]] = field(default_factory=list)
     values: dict[str, int] = field(default_factory=dict)
     steps: int = 0
+    maps: dict[str, Any] = field(default_factory=dict)
+    mapped: int = 0
 
 
 @dataclass
@@ -88,6 +113,8 @@ class Machine(RuleBasedStateMachine):
         self.rt = InlineRuntime(now=1_700_000_000, max_crashes=1_000_000)
         self.parents = [self.new_parent() for _ in range(PARENTS)]
         self.children: list[Child] = []
+        #: Children of all maps.
+        self.twins = 0
 
     def teardown(self) -> None:
         self.rt.close()
@@ -136,6 +163,11 @@ class Machine(RuleBasedStateMachine):
     def step(self, which: int, key: str) -> None:
         self.tell(self.parents[which], ["step", key])
         self.parents[which].steps += 1
+
+    @rule(which=which, key=st.sampled_from(sorted(MAPS)))
+    def map(self, which: int, key: str) -> None:
+        self.tell(self.parents[which], ["map", key])
+        self.parents[which].mapped += 1
 
     @rule(child=child, how=st.sampled_from(["completed", "cancelled"]))
     def child_ends(self, child: int, how: str) -> None:
@@ -187,10 +219,26 @@ class Machine(RuleBasedStateMachine):
             self.rt.settle()
         parent.steps += len(self.state_of(parent)["values"]) - before
 
+    @rule(
+        side=st.sampled_from(["before", "after"]),
+        nth=st.integers(1, 6),
+        which=which,
+        key=st.sampled_from(sorted(MAPS)),
+    )
+    def supervisor_dies_at_a_commit_of_a_map(self, side: str, nth: int, which: int, key: str) -> None:
+        parent = self.parents[which]
+        before = len(self.state_of(parent)["maps"])
+        self.rt.crash_at(f"commit.{side}", nth)
+        for _ in range(3):  # as above
+            with suppress(SupervisorLost):
+                self.rt.send(parent.id, ["map", key])
+            self.rt.settle()
+        parent.mapped += len(self.state_of(parent)["maps"]) - before
+
     # --- what holds after each of them ---
 
     def state_of(self, parent: Parent) -> dict[str, Any]:
-        return self.rt.restore(parent.id) or {"children": [], "downs": [], "values": []}
+        return self.rt.restore(parent.id) or {"children": [], "downs": [], "values": [], "maps": []}
 
     @invariant()
     def all_is_as_the_model_says(self) -> None:
@@ -203,8 +251,16 @@ class Machine(RuleBasedStateMachine):
             assert len(state["values"]) == parent.steps
             for key, value in state["values"]:
                 assert parent.values.setdefault(key, value) == value, "a step keeps its value"
+            assert len(state["maps"]) == parent.mapped
+            for key, found, is_again in state["maps"]:
+                assert is_again
+                assert [value for _, value in found] == [2 * at for at in range(MAPS[key])]
+                if key not in parent.maps:
+                    self.twins += MAPS[key]
+                assert parent.maps.setdefault(key, found) == found, "a map keeps its children"
         for child in self.children:
             assert self.rt.status(child.id).state == child.state
+        assert len(self.rt.list(task=tie_model_twin, limit=10_000)) == self.twins, "each child of a map once"
 
 
 @pytest.mark.timeout(180)
