@@ -140,6 +140,7 @@ class Trees:
         last = branch.to_stop.first
         if last is not None:
             if last.stopping:
+                self._end_stopping(last)
                 return False
             self._stop(last)
             return not last.alive
@@ -276,6 +277,15 @@ class Trees:
                 self._attempts.stop(task, node.shutdown, ends=not keep)
                 if task.record.held:
                     self._leaf_down(node)
+
+    def _end_stopping(self, node: Node) -> None:
+        """If a child is being stopped to be started again, and is to end for good by now, let it end as cancelled."""
+        if not isinstance(node, Leaf) or node.task is None or node.mark in KEEPS:
+            return
+        task = self._table.find(node.task)
+        if task is not None and not isinstance(task, LiveActor) and not task.record.cancel:
+            task.record.cancel = True
+            self._table.touch(task)
 
     def _leaf_down(self, leaf: Leaf) -> None:
         leaf.alive = leaf.up = leaf.stopping = False

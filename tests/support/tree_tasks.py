@@ -95,6 +95,15 @@ def shielded(name: str, file: str | None = None) -> None:
         sleep(60, shield=True)
 
 
+@task(name="trees:unhurried", timeout=None, grace=60)
+def unhurried(name: str) -> str:
+    """Returns 2 s after it was asked to stop."""
+    note(None, f"+{name}")
+    receive()
+    sleep(2, shield=True)
+    return "done"
+
+
 @task(name="trees:stubborn", timeout=None)
 def stubborn(name: str, file: str | None = None) -> None:
     """Takes no notice of anything."""

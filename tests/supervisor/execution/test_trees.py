@@ -620,6 +620,19 @@ def test_the_sooner_kill_counts(rt: InlineRuntime, first: str):
     assert (tree.status().state, rt.status(info.id).state) == ("stopped", State.CANCELLED)
 
 
+def test_a_child_that_is_terminated_while_it_stops_for_a_restart_is_cancelled(rt: InlineRuntime):
+    spec = child("b", app.unhurried, "b", shutdown=10)
+    tree = rt.supervise(Supervisor("shop", strategy="one_for_all", children=[serving("a"), spec]))
+    rt.settle()
+    info = tree.info("b")
+    tell(rt, tree, "a", "raise")
+    rt.clock.advance(1)
+    tree.terminate_child("b")
+    rt.clock.advance(2)
+    assert rt.status(info.id).state is State.CANCELLED
+    assert states(tree) == {"a": "running", "b": "stopped"}
+
+
 # --- crashes ---
 
 
