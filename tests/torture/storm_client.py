@@ -95,7 +95,7 @@ class Client:
         self._events = EventDeeds(rt, self.call, me, self.chance, self.note)
         self._ties = itertools.cycle(ties.ALL)
         #: The first things of all, the last one first, so that each storm has some of them.
-        self._first = [*["tie"] * len(ties.ALL), "tend"]
+        self._first = [*["tie"] * (len(ties.ALL) - 1), "tend"]
 
     def note(self, *row: Any) -> None:
         os.write(self._journal, json.dumps(row).encode() + b"\n")
