@@ -77,12 +77,15 @@ class Pool(WorkerPool):
         #: Gives the pids of other children that the supervisor keeps.
         self.others: Callable[[], set[int]] = set
         self._load_due: asyncio.TimerHandle | None = None
+        #: Set while there is a fork server to import modules, and when there will be none any more.
+        self._imports = asyncio.Event()
 
     # --- life ---
 
     def start(self) -> None:
         """Start the fork server; workers follow when the app is loaded."""
         self._spawner.start()
+        self._imports.set()
         self._await_load()
 
     @property
@@ -93,6 +96,7 @@ class Pool(WorkerPool):
     async def stop(self) -> None:
         """Kill what is left, and the fork server with it."""
         self._stopping = True
+        self._imports.clear()
         for timer in (self._looking, self._spawning_again):
             if timer is not None:
                 timer.cancel()
@@ -136,11 +140,13 @@ class Pool(WorkerPool):
         if self.app_error is None and not self._stopping:
             self.app_error = error
             self.app_ready.set()
+            self._imports.set()
             self._app_events.given_up(error)
 
     def _fork_server_ended(self, status: ExitStatus) -> None:
         if self._stopping or self.app_error is not None:
             return
+        self._imports.clear()
         log.error("the fork server ended with %s; starting another", status)
         if self._restarts.note(self._loop.time()):
             self._give_up(
@@ -161,6 +167,7 @@ class Pool(WorkerPool):
             log.error("no fork server could be started, trying again in %g s: %s", SPAWN_AGAIN, error)  # noqa: TRY400 - it passes
             self._loop.call_later(SPAWN_AGAIN, self._start_fork_server)
             return
+        self._imports.set()
         for module in self._modules:
             # They could be imported before. If that fails now, workers try it.
             self._spawner.declare([module]).add_done_callback(_looked_at)
@@ -185,13 +192,14 @@ class Pool(WorkerPool):
 
     async def _import(self, modules: list[str]) -> None:
         while True:
-            try:
+            # It never comes in a supervisor that stops: the client asks the next one.
+            await self._imports.wait()
+            if self.app_error is not None:
+                raise self.app_error
+            # If the fork server is killed meanwhile, the next one is asked.
+            with suppress(SpawnFailed):
                 await self._spawner.declare(modules)
                 return
-            except SpawnFailed:
-                # The fork server was killed meanwhile. By now there is another one, unless it is hopeless.
-                if self.app_error is not None:
-                    raise self.app_error from None
 
     # --- spawning ---
 

@@ -204,12 +204,12 @@ class Spawner:
         """Import further modules; spawns wait meanwhile. Running workers do not get the modules.
 
         The future gives the new tasks after `on_loaded` was called with them. It raises AppFailed if the import fails,
-        and SpawnFailed if the fork server was killed meanwhile. It may be ignored.
+        and SpawnFailed if the fork server is not running or was killed meanwhile. It may be ignored.
         """
         answer: asyncio.Future[Tasks] = asyncio.get_running_loop().create_future()
         answer.add_done_callback(lambda done: done.cancelled() or done.exception())
         if self._process is None or self._line is None:
-            answer.set_exception(AppFailed("the fork server is not running; try again when it has restarted"))
+            answer.set_exception(SpawnFailed("the fork server is not running"))
             return answer
         number = next(self._numbers)
         self._line.send({"declare": number, "modules": list(modules)})

@@ -27,6 +27,7 @@ from understudy.supervisor.execution import pool as pool_module
 from understudy.supervisor.execution import worker_pool
 from understudy.supervisor.execution.pool import Pool
 from understudy.supervisor.execution.worker_seat import WorkerSeat
+from understudy.supervisor.forking.spawner import Spawner
 from understudy.supervisor.linux.processes import ExitStatus, children_of, kill_strays
 from understudy.supervisor.settings import Settings
 from understudy.supervisor.tasks.live_task import LiveTask
@@ -447,6 +448,46 @@ def test_a_fork_server_that_is_killed_while_it_imports_more_modules_is_asked_aga
             assert it.hopeless == []
 
     asyncio.run(story())
+
+
+def test_one_that_stops_does_not_say_what_becomes_of_more_modules(tmp_path: Path):
+    """Its clients lose the connection, and ask the next supervisor."""
+
+    async def story() -> None:
+        async with troupe(tmp_path, workers=1) as it:
+            await async_until(it.up)
+            stopped = asyncio.ensure_future(it.pool.stop())
+            declared = asyncio.ensure_future(it.pool.declare(["json"]))
+            await stopped
+            assert not declared.done()
+            declared.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await declared
+
+    asyncio.run(story())
+
+
+def test_more_modules_wait_for_the_next_fork_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    async def story() -> None:
+        async with troupe(tmp_path, workers=1) as it:
+            await async_until(it.up)
+            monkeypatch.setattr(pool_module, "SPAWN_AGAIN", 0.05)
+            full = iter([OSError("no process is left")])
+            start = Spawner.start
+            monkeypatch.setattr(Spawner, "start", lambda self: _raise(next(full, None)) or start(self))
+            first = it.pool.fork_server_pid
+            assert first is not None
+            os.kill(first, signal.SIGKILL)
+            await async_until(lambda: it.pool.fork_server_pid is None)
+            await it.pool.declare(["json"])
+            assert it.pool.fork_server_pid not in (None, first)
+
+    asyncio.run(story())
+
+
+def _raise(error: Exception | None) -> None:
+    if error is not None:
+        raise error
 
 
 def test_more_modules(tmp_path: Path):

@@ -140,7 +140,7 @@ class TestLoading:
             with pytest.raises(AppFailed, match="exit code 0"):
                 await it.spawner.declare(["flop"])
             await it.until(lambda: it.exits)
-            with pytest.raises(AppFailed, match="not running"):
+            with pytest.raises(SpawnFailed, match="not running"):
                 await it.spawner.declare(["flop"])
             assert worker.ask("result = 1") == 1
 
