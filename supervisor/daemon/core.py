@@ -22,6 +22,7 @@ from ..execution.worker_pool import WorkerPool
 from ..linux.processes import ExitStatus
 from ..service.requests import Service
 from ..settings import Settings
+from ..tasks.aftermath import Aftermath
 from ..tasks.commit_loop import CommitLoop
 from ..tasks.events import Events
 from ..tasks.links import Links
@@ -94,11 +95,10 @@ class Core:
         )
         self.service.take_trees(self.trees)
         self.dispatcher.before = self.trees.starts.before
-        self.links = Links(commits, self.table, self.turn)
-        self.links.cancel = self.attempts.cancel
+        self.aftermath = Aftermath(self.table, self.attempts.cancel, self.turn)
+        self.links = Links(commits, self.table, self.aftermath)
         self.monitors = Monitors(commits, self.table, self.mailboxes, self.letters, settings)
-        self.maps = Maps(commits, self.table, self.turn)
-        self.maps.cancel = self.attempts.cancel
+        self.maps = Maps(commits, self.table, self.aftermath)
         self.trees.starts.on_anew = self.maps.end
         self.service.take_ties(self.links, self.monitors, self.maps)
         commits.on_backlog = self._throttle

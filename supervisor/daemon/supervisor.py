@@ -307,8 +307,7 @@ class Supervisor:
             # It serves until here, as clients are.
             await self._web.stop()
         await self._pool.stop()
-        self._core.links.stop()
-        self._core.maps.stop()
+        self._core.aftermath.stop()
         if self._failure is None:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._core.commits.settled(), 10)

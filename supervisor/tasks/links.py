@@ -7,23 +7,16 @@ whose end is on disk say what is left to cancel. So memory holds no links, and a
 
 from __future__ import annotations
 
-import asyncio
-import logging
-from collections import deque
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
 from typing import Final
 
-from ...actors.errors import UnderstudyError
-from ...actors.ids import id_text
 from ...storage.tables.link_rows import link_in, link_key, links_of, parents
 from ...storage.tables.record import Record
 from ...storage.tables.schema import Table
+from .aftermath import Aftermath
 from .commit_loop import CommitLoop
 from .live_task import LiveTask
 from .task_table import TaskTable
-
-log = logging.getLogger("understudy")
 
 #: Children that are cancelled, and parents that are looked at after a start, in one step between other work.
 AT_ONCE: Final = 200
@@ -32,59 +25,40 @@ AT_ONCE: Final = 200
 class Links:
     """Those of all tasks."""
 
-    def __init__(self, commits: CommitLoop, table: TaskTable, turn: Callable[[], None]) -> None:
-        self._loop = asyncio.get_running_loop()
+    def __init__(self, commits: CommitLoop, table: TaskTable, aftermath: Aftermath) -> None:
         self._commits = commits
         self._table = table
-        #: Asks for a turn of the event loop, in which changes are carried out.
-        self._turn = turn
-        #: Cancels a task; whether it had not ended.
-        self.cancel: Callable[[bytes], bool] = lambda _: False
-        #: Parents that have ended, each with the key from which on its links are to be looked at.
-        self._over: deque[tuple[bytes, bytes]] = deque()
-        self._step: asyncio.Handle | None = None
-        self._stopped = False
+        self._aftermath = aftermath
         table.ends.follow("linked", self._child_ended)
         table.ends.follow("links", self._parent_ended)
-
-    def stop(self) -> None:
-        """Cancel nothing any more: the next supervisor does."""
-        self._stopped = True
-        if self._step is not None:
-            self._step.cancel()
-            self._step = None
 
     def recover(self) -> None:
         """At boot, after the tasks: find the parents that have ended under an earlier supervisor."""
         after = b""
         while found := parents(self._commits.scan, after, AT_ONCE):
             for parent in found:
-                if self._living(parent) is None:
-                    self._go_through(parent)
+                if self._aftermath.living(parent) is None:
+                    self._aftermath.begin(self._steps(parent))
             after = found[-1]
 
     def add(self, children: Sequence[Record]) -> None:
         """These new tasks are linked to those that have started them. If one of those has ended, they are cancelled."""
-        living = {parent: self._living(parent) for parent in {child.origin for child in children} if parent}
+        living = {
+            parent: self._aftermath.living(parent)
+            for parent in {child.origin for child in children}
+            if parent
+        }
         for child in children:
             origin = child.origin
             assert origin is not None
             parent = living[origin]
             if parent is None:
-                self.cancel(child.id)
+                self._aftermath.cancel(origin, child.id)
                 continue
             self._commits.put(Table.ACTORS, link_key(parent.id, child.id), b"")
             if not parent.record.links:
                 parent.record.links = True
                 self._table.touch(parent)
-
-    def _living(self, parent: bytes) -> LiveTask | None:
-        """A parent that has not ended. One that cannot be read will never go on, so it counts as ended."""
-        try:
-            return self._table.find(parent)
-        except UnderstudyError:
-            log.exception("the tasks that are linked to %s are cancelled", id_text(parent))
-            return None
 
     def _child_ended(self, task: LiveTask, _event: object, _error: object) -> None:
         origin = task.record.origin
@@ -92,30 +66,20 @@ class Links:
         self._commits.delete(Table.ACTORS, link_key(origin, task.id))
 
     def _parent_ended(self, task: LiveTask, _event: object, _error: object) -> None:
+        steps = self._steps(task.id)
         # After the commit: all of its links are on disk then, and can be read without a look at what is not.
-        self._commits.after_commit(partial(self._go_through, task.id))
+        self._commits.after_commit(lambda: self._aftermath.begin(steps))
 
-    # --- cancelling ---
-
-    def _go_through(self, parent: bytes) -> None:
+    def _steps(self, parent: bytes) -> Iterator[None]:
         """Cancel the children of a parent that has ended, some at a time."""
-        self._over.append((parent, links_of(parent)[0]))
-        if self._step is None and not self._stopped:
-            self._step = self._loop.call_soon(self._cancel_some)
+        start: bytes | None = links_of(parent)[0]
+        while start is not None:
+            start = self._cancel_some(parent, start)
+            yield
 
-    def _cancel_some(self) -> None:
-        parent, start = self._over.popleft()
+    def _cancel_some(self, parent: bytes, start: bytes) -> bytes | None:
+        """Where the next step begins; None after the last one."""
         rows = self._commits.scan(Table.ACTORS, start, links_of(parent)[1], AT_ONCE)
         for key, _ in rows:
-            self._cancel(parent, link_in(key)[1])
-        if len(rows) == AT_ONCE:
-            self._over.appendleft((parent, rows[-1][0] + b"\0"))
-        self._step = self._loop.call_soon(self._cancel_some) if self._over else None
-        self._turn()
-
-    def _cancel(self, parent: bytes, child: bytes) -> None:
-        try:
-            self.cancel(child)
-        except Exception:
-            # It is damaged, or this is a bug. The others are cancelled all the same.
-            log.exception("task %s, which is linked to %s, is not cancelled", id_text(child), id_text(parent))
+            self._aftermath.cancel(parent, link_in(key)[1])
+        return rows[-1][0] + b"\0" if len(rows) == AT_ONCE else None

@@ -7,14 +7,11 @@ ended are cancelled, and those that were kept for it may be removed. `recover` g
 
 from __future__ import annotations
 
-import asyncio
-import logging
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, Final
 
-from ...actors.errors import NotInTask, UnderstudyError
+from ...actors.errors import NotInTask
 from ...actors.ids import id_text
 from ...actors.map_ids import BASE_BYTES, UNDER_WAY_LIMIT, base_in, children_of
 from ...actors.state import TERMINAL
@@ -23,11 +20,10 @@ from ...storage.tables.map_rows import OVER, UNDER_WAY, all_maps, kept_in, kept_
 from ...storage.tables.prune import expiry_rows
 from ...storage.tables.record import state_of
 from ...storage.tables.schema import Table
+from .aftermath import Aftermath
 from .commit_loop import CommitLoop
 from .live_task import LiveTask
 from .task_table import TaskTable
-
-log = logging.getLogger("understudy")
 
 #: Children that are looked at, and rows of kept ones, in one step between other work.
 AT_ONCE: Final = 200
@@ -39,26 +35,11 @@ PAGE: Final = 1_000
 class Maps:
     """Those of all tasks."""
 
-    def __init__(self, commits: CommitLoop, table: TaskTable, turn: Callable[[], None]) -> None:
-        self._loop = asyncio.get_running_loop()
+    def __init__(self, commits: CommitLoop, table: TaskTable, aftermath: Aftermath) -> None:
         self._commits = commits
         self._table = table
-        #: Asks for a turn of the event loop, in which changes are carried out.
-        self._turn = turn
-        #: Cancels a task; whether it had not ended.
-        self.cancel: Callable[[bytes], bool] = lambda _: False
-        #: Maps that are over, each with what is left to do.
-        self._over: deque[Iterator[None]] = deque()
-        self._step: asyncio.Handle | None = None
-        self._stopped = False
+        self._aftermath = aftermath
         table.ends.follow("maps", lambda task, _event, _error: self.end(task))
-
-    def stop(self) -> None:
-        """Let go of nothing any more: the next supervisor does."""
-        self._stopped = True
-        if self._step is not None:
-            self._step.cancel()
-            self._step = None
 
     def recover(self) -> None:
         """At boot, after the tasks: find the maps that were over under an earlier supervisor."""
@@ -66,8 +47,8 @@ class Maps:
         while rows := self._commits.scan(Table.ACTORS, start, stop, PAGE):
             for key, row in rows:
                 parent, base = map_in(key)
-                if row == OVER or self._living(parent) is None:
-                    self._let_go(parent, base)
+                if row == OVER or self._aftermath.living(parent) is None:
+                    self._aftermath.begin(self._steps(parent, base))
             start = rows[-1][0] + b"\0"
 
     def begin(self, parent: Any, base: Any, rows: Sequence[Sequence[Any]]) -> None:
@@ -80,7 +61,7 @@ class Maps:
         row = self._commits.get(Table.ACTORS, key)
         if row == UNDER_WAY:
             return
-        task = None if row is not None else self._living(parent)
+        task = None if row is not None else self._aftermath.living(parent)
         if task is None:
             raise NotInTask(f"map_tasks starts nothing more: task {id_text(parent)} has ended, or begun anew")
         self._commits.put(Table.ACTORS, key, UNDER_WAY)
@@ -92,45 +73,19 @@ class Maps:
         """The maps of a task are over, with the next commit: it has ended, or begins anew."""
         for key, _ in self._commits.store.look(Table.ACTORS, *maps_of(task.id), limit=STEPS_LIMIT):
             self._commits.put(Table.ACTORS, key, OVER)
+            steps = self._steps(*map_in(key))
             # After the commit: all of its children are on disk then, and can be read without a look at what is not.
-            self._commits.after_commit(partial(self._let_go, *map_in(key)))
-
-    def _living(self, parent: bytes) -> LiveTask | None:
-        """A parent that has not ended. One that cannot be read will never go on, so it counts as ended."""
-        try:
-            return self._table.find(parent)
-        except UnderstudyError:
-            log.exception("the children of the maps of %s are cancelled", id_text(parent))
-            return None
-
-    # --- letting go ---
-
-    def _let_go(self, parent: bytes, base: bytes) -> None:
-        """Cancel the children of a map that is over, and let those that have ended be removed, some at a time."""
-        self._over.append(self._steps(parent, base))
-        if self._step is None and not self._stopped:
-            self._step = self._loop.call_soon(self._go_on)
-
-    def _go_on(self) -> None:
-        steps = self._over[0]
-        try:
-            next(steps)
-        except StopIteration:
-            self._over.popleft()
-        except Exception:
-            # The row stays: the next supervisor tries it again.
-            self._over.popleft()
-            log.exception("the children of a map that is over are not all let go")
-        self._step = self._loop.call_soon(self._go_on) if self._over else None
-        self._turn()
+            self._commits.after_commit(partial(self._aftermath.begin, steps))
 
     def _steps(self, parent: bytes, base: bytes) -> Iterator[None]:
+        """Cancel the children of a map that is over, and let those that have ended be removed, some at a time."""
         start, stop = children_of(base)
         # A map has at most so many under way, and all children before them have ended.
         for _ in range(0, UNDER_WAY_LIMIT, AT_ONCE):
             tasks = self._commits.scan(Table.TASKS, start, stop, AT_ONCE, reverse=True)
             for id, row in tasks:
-                self._cancel(parent, id, row)
+                if not _has_ended(row):
+                    self._aftermath.cancel(parent, id)
             if len(tasks) < AT_ONCE:
                 break
             stop = tasks[-1][0]
@@ -145,12 +100,10 @@ class Maps:
             yield
         self._commits.delete(Table.ACTORS, map_key(parent, base))
 
-    def _cancel(self, parent: bytes, child: bytes, row: bytes) -> None:
-        try:
-            if state_of(row) not in TERMINAL:
-                self.cancel(child)
-        except Exception:
-            # It is damaged, or this is a bug. The others are cancelled all the same.
-            log.exception(
-                "task %s, a child of a map of %s, is not cancelled", id_text(child), id_text(parent)
-            )
+
+def _has_ended(row: bytes) -> bool:
+    """Whether a task has ended, by its row. One that is damaged has not: its cancel says what is wrong with it."""
+    try:
+        return state_of(row) in TERMINAL
+    except ValueError:
+        return False

@@ -325,14 +325,14 @@ def test_one_child_that_cannot_be_cancelled_keeps_no_other(home: Path, caplog: p
             it.service._admission.start(
                 [(id, "quick", None, {"linked": True}, None, None, id, parent) for id in ids]
             )
-            cancel = it.core.links.cancel
+            cancel = it.core.aftermath._cancel
 
             def broken(id: bytes) -> bool:
                 if id == ids[1]:
                     raise ValueError("damaged")
                 return cancel(id)
 
-            it.core.links.cancel = broken
+            it.core.aftermath._cancel = broken
             with caplog.at_level(logging.ERROR, "understudy"):
                 it.attempts.cancel(parent)
                 await it.settle()
@@ -354,14 +354,53 @@ def test_nothing_is_cancelled_after_the_stop(home: Path):
             parent, id = it.add(), new_id()
             it.service._admission.start([(id, "quick", None, {"linked": True}, None, None, id, parent)])
             it.attempts.cancel(parent)
-            it.core.links.stop()
+            it.core.aftermath.stop()
             await it.settle()
             assert str(it.state(id)) == "queued"
         async with room(home, workers=0) as it:
             it.core.recover()
-            it.core.links.stop()
-            it.core.links.stop()  # a second time, too
+            it.core.aftermath.stop()
+            it.core.aftermath.stop()  # a second time, too
             await it.settle()
             assert str(it.state(id)) == "queued"
 
     asyncio.run(story())
+
+
+def test_few_children_do_not_wait_for_many_others(monkeypatch: pytest.MonkeyPatch, home: Path):
+    monkeypatch.setattr(links_module, "AT_ONCE", 2)
+
+    async def story() -> None:
+        async with room(home, workers=0) as it:
+            many, few = it.add(), it.add()
+            children = {parent: [new_id() for _ in range(count)] for parent, count in ((many, 20), (few, 1))}
+            ended: list[bytes] = []
+            cancel = it.core.aftermath._cancel
+            it.core.aftermath._cancel = lambda id: (ended.append(id), cancel(id))[1]
+            for parent, ids in children.items():
+                it.service._admission.start(
+                    [(id, "quick", None, {"linked": True}, None, None, id, parent) for id in ids]
+                )
+                it.attempts.cancel(parent)
+            await it.until(lambda: len(ended) == 21)
+            assert ended.index(children[few][0]) < 6
+
+    asyncio.run(story())
+
+
+def test_what_fails_keeps_nothing_else(home: Path, caplog: pytest.LogCaptureFixture):
+    async def story() -> None:
+        async with room(home, workers=0) as it:
+            parent, id = it.add(), new_id()
+            it.service._admission.start([(id, "quick", None, {"linked": True}, None, None, id, parent)])
+            with caplog.at_level(logging.ERROR, "understudy"):
+                it.core.aftermath.begin(iter(map(_breaks, [0])))
+                it.attempts.cancel(parent)
+                await it.until(lambda: str(it.state(id)) == "cancelled")
+            assert "is not done before the next start" in caplog.text
+
+    asyncio.run(story())
+
+
+def _breaks(_: int) -> None:
+    raise ValueError("damaged")

@@ -55,8 +55,8 @@ def test_all_those_under_way_are_cancelled(count: int):
 def test_they_are_cancelled_by_the_next_supervisor(rt: InlineRuntime):
     parent = rt.start(app.rests, 28, 28)
     rt.settle()
-    rt._world.core.maps.stop()
-    rt._world.core.maps.stop()  # a second time, too
+    rt._world.core.aftermath.stop()
+    rt._world.core.aftermath.stop()  # a second time, too
     rt.cancel(parent)
     assert states(rt) == ["running"] * 28
     assert rt.status(parent).state == "cancelled"
