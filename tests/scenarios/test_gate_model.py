@@ -9,20 +9,19 @@ from __future__ import annotations
 import itertools
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
     invariant,
     precondition,
     rule,
-    run_state_machine_as_test,
 )
 
-from understudy import Limit, Rate, TaskInfo, current, sleep, task
+from models import check_model
+from understudy import Limit, Rate, SupervisorLost, TaskInfo, current, sleep, task
 from understudy.storage.check import _Rows
 from understudy.storage.memory_store import MemoryView
 from understudy.testing import InlineRuntime
@@ -152,7 +151,7 @@ class Machine(RuleBasedStateMachine):
         self.rt.settle()
         world = self.rt._world
         self.rt.crash_at(point)
-        with suppress_lost():
+        with suppress(SupervisorLost):
             self.infos.append(self.rt.start(model_capped, "a", 0.0))
         self.rt.settle()
         self.rt._driver.crashes.clear()
@@ -210,25 +209,6 @@ class Machine(RuleBasedStateMachine):
             SEEN.pop()
 
 
-@contextmanager
-def suppress_lost() -> Iterator[None]:
-    from understudy import SupervisorLost
-
-    try:
-        yield
-    except SupervisorLost:
-        return
-
-
 @pytest.mark.timeout(90)
 def test_limits_and_unique_tasks_against_a_model():
-    run_state_machine_as_test(
-        Machine,
-        settings=settings(
-            max_examples=EXAMPLES,
-            stateful_step_count=STEPS,
-            deadline=None,
-            suppress_health_check=list(HealthCheck),
-            phases=[Phase.explicit, Phase.generate],
-        ),
-    )
+    check_model(Machine, EXAMPLES, STEPS)

@@ -12,7 +12,7 @@ import pytest
 import thread_tasks as tasks
 from puppets import said
 from theatre import PATIENCE, for_many_tests, kill, parked, ready, running, runtime, seen, serving
-from understudy import Runtime
+from understudy import Runtime, TaskInfo
 from understudy.actors.attempt.loop_executor import EACH
 from waiting import until
 
@@ -56,6 +56,16 @@ def test_a_task_that_works_keeps_its_slot_while_a_helper_waits(rt: Runtime, tmp_
     assert then.started >= record.ended - 0.001, "it began beside the task that worked"
 
 
+def blamed(info: TaskInfo[Any], waiting: list[TaskInfo[Any]]) -> None:
+    """A task has failed by the death of its worker, and those that waited beside it go on."""
+    record = info.wait(PATIENCE)
+    assert record.error is not None
+    assert (record.state, record.error.type) == ("failed", "WorkerDied")
+    for other in waiting:
+        other.send("on")
+        assert other.result(PATIENCE) == "on"
+
+
 def test_a_task_that_works_beside_its_waiting_helper_is_to_blame(rt: Runtime, tmp_path: Path) -> None:
     ready(rt, 1)
     waiting = [tasks.waits.start() for _ in range(2)]
@@ -63,13 +73,8 @@ def test_a_task_that_works_beside_its_waiting_helper_is_to_blame(rt: Runtime, tm
     info = tasks.works_beside_a_sleeper.start(str(tmp_path), "kill")
     seen(tmp_path, "works")
     (tmp_path / "go").touch()
-    record = info.wait(PATIENCE)
-    assert record.error is not None
-    assert (record.state, record.error.type) == ("failed", "WorkerDied")
-    for other in waiting:
-        other.send("on")
-        assert other.result(PATIENCE) == "on"
-        assert other.status().interruptions == 1
+    blamed(info, waiting)
+    assert [other.status().interruptions for other in waiting] == [1, 1]
 
 
 def test_helpers_that_are_left_waiting_take_no_slot_with_them(home: Path, tmp_path: Path) -> None:
@@ -118,12 +123,7 @@ def test_a_task_is_to_blame_for_what_a_thread_of_its_pool_does(rt: Runtime, tmp_
     info = tasks.dies_in_a_pool.start(str(tmp_path))
     seen(tmp_path, "works")
     (tmp_path / "go").touch()
-    record = info.wait(PATIENCE)
-    assert record.error is not None
-    assert (record.state, record.error.type) == ("failed", "WorkerDied")
-    for other in waiting:
-        other.send("on")
-        assert other.result(PATIENCE) == "on"
+    blamed(info, waiting)
 
 
 def test_a_drain_lets_blocking_calls_of_coroutines_end_and_waits_for_none_that_hangs(

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 import letter_tasks
 from letters import PATIENCE, assert_sound, kill_supervisor, runtime
+from models import check_model
 from understudy import MailboxClosed, Runtime, State, TaskCancelled
 from waiting import until
 
@@ -309,16 +309,5 @@ def stage(home: Path, socket_path: str) -> Iterator[type[Machine]]:
 @pytest.mark.timeout(180)
 def test_promises_two_and_three(home: Path):
     with stage(home, str(home.parent / "strings")) as machine:
-        run_state_machine_as_test(
-            machine,
-            settings=settings(
-                max_examples=EXAMPLES,
-                stateful_step_count=STEPS,
-                deadline=None,
-                database=None,
-                derandomize=True,
-                suppress_health_check=list(HealthCheck),
-                phases=[Phase.explicit, Phase.generate],
-            ),
-        )
+        check_model(machine, EXAMPLES, STEPS)
     assert_sound(home)

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from models import check_model
 from understudy import (
     Retry,
     SupervisorLost,
@@ -265,15 +265,4 @@ class Machine(RuleBasedStateMachine):
 
 @pytest.mark.timeout(180)
 def test_ties_and_steps_are_as_the_model_says() -> None:
-    run_state_machine_as_test(
-        Machine,
-        settings=settings(
-            max_examples=EXAMPLES,
-            stateful_step_count=STEPS,
-            deadline=None,
-            database=None,
-            derandomize=True,
-            suppress_health_check=list(HealthCheck),
-            phases=[Phase.explicit, Phase.generate],
-        ),
-    )
+    check_model(Machine, EXAMPLES, STEPS)

@@ -10,16 +10,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
     invariant,
     precondition,
     rule,
-    run_state_machine_as_test,
 )
 
+from models import check_model
 from understudy import Supervisor, Tree, child, ready, receive, restore, task
 from understudy import checkpoint as save
 from understudy.actors.trees.supervisor import Strategy
@@ -182,15 +181,4 @@ class Machine(RuleBasedStateMachine):
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("strategy", ["one_for_one", "rest_for_one", "one_for_all"])
 def test_trees_do_what_their_strategy_says(strategy: Strategy) -> None:
-    run_state_machine_as_test(
-        type("Machine", (Machine,), {"strategy": strategy}),
-        settings=settings(
-            max_examples=EXAMPLES,
-            stateful_step_count=STEPS,
-            deadline=None,
-            database=None,
-            derandomize=True,
-            suppress_health_check=list(HealthCheck),
-            phases=[Phase.explicit, Phase.generate],
-        ),
-    )
+    check_model(type("Machine", (Machine,), {"strategy": strategy}), EXAMPLES, STEPS)
