@@ -68,7 +68,10 @@ def test_nothing_of_the_attempt_is_left_when_the_task_leaves_its_worker(
         assert made.queued == queued
         assert not made.parked
         assert made.record.pid is None
-        await asyncio.sleep(0.001)
+        over: list[str] = []
+        loop.call_later(0, over.append, "a timer that was set later")
+        while not over:
+            await asyncio.sleep(0)
         assert called == []
 
     asyncio.run(story())
