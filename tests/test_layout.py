@@ -113,6 +113,8 @@ UNTESTED = {
     "supervisor/client/acting.py": "tests/supervisor/client/test_runtime.py, test_actor_calls.py: every call there",
     "supervisor/execution/deaths.py": "tests/supervisor/execution/test_attempts.py: the deaths of workers there",
     "supervisor/tasks/aftermath.py": "tests/supervisor/tasks/test_links.py, test_maps.py: what follows the ends there",
+    "supervisor/tasks/group_times.py": "tests/supervisor/tasks/test_gate.py: the rates there",
+    "supervisor/tasks/stored_windows.py": "tests/supervisor/tasks/test_gate.py: the windows over a crash there",
     "supervisor/execution/verdicts.py": "tests/supervisor/execution/test_attempts.py: the ends there",
     "supervisor/client/reading.py": "tests/supervisor/client/test_runtime.py: every call there",
     "supervisor/cli/display/stack_text.py": "tests/supervisor/cli/commands/test_stack.py",

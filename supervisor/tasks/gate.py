@@ -14,25 +14,23 @@ only, and hold a place until their attempt is over. Rules:
 from __future__ import annotations
 
 import asyncio
-import heapq
-import itertools
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
-from ...actors.task.limit import PER_LIMIT, Rate
-from ...storage.tables.limit_rows import WINDOW, WindowRow, pack_window, unpack_window, window_key
+from ...actors.task.limit import Rate
 from ...storage.tables.record import Record
-from ...storage.tables.schema import Lane, Table, after_prefix, live_key, ready_sort
+from ...storage.tables.schema import Lane, Table, live_key, ready_sort
 from ..rules.argument_keys import key_of
-from ..rules.rate_window import RateWindow, begins_of
 from .catalog import TaskCatalog
 from .commit_loop import CommitLoop
 from .gate_group import GateGroup
+from .group_times import GroupTimes
 from .limits import LimitNumbers, Limits
 from .live_task import LiveTask
 from .pool_lanes import AnyLane
 from .ready_queue import CROWD, START, ReadyQueue
+from .stored_windows import StoredWindows
 from .turn_queue import TurnQueue
 
 #: Groups in memory; tasks of further ones are found by a walk.
@@ -100,11 +98,8 @@ class Gate:
         self._by_sort: dict[int, GateGroup] = {}
         self._eager: deque[GateGroup] = deque()
         #: The groups that have something to do at a time of the event loop.
-        self._timed: list[tuple[float, int, GateGroup]] = []
-        self._numbered = itertools.count()
-        self._timer: asyncio.TimerHandle | None = None
-        #: Groups whose window has changed.
-        self._dirty: list[GateGroup] = []
+        self._times = GroupTimes(self._came)
+        self._windows = StoredWindows(commits)
         #: Where the walk goes on; None when every group that waits is known.
         self._walk: bytes | None = _BOX
         #: Whether tasks of groups that are not in memory have come since the walk began.
@@ -115,27 +110,10 @@ class Gate:
         self._let_in: Counter[str | None] = Counter()
         #: Groups whose next task is for a pool that takes no more.
         self._full: dict[str | None, dict[GateGroup, None]] = {}
-        self._load()
+        for group in self._windows.load(self._group):
+            self._look_at(group)
 
     # --- the limits ---
-
-    def _load(self) -> None:
-        clock, mono = self._commits.clock, self._loop.time()
-        ahead = clock.time() - mono
-        for _, row in self._commits.scan(Table.ACTORS, WINDOW, after_prefix(WINDOW)):
-            try:
-                window = unpack_window(row)
-            except ValueError:
-                continue  # `understudy check` tells of it
-            group = self._group(window.name, window.key)
-            # On the same boot the monotonic clock still says when they began, however the wall clock was set since.
-            on_this_boot = bool(window.origin) and window.origin == clock.origin
-            begins = begins_of(window.times, window.ahead if on_this_boot else ahead, mono)
-            group.window = RateWindow([*begins, *[mono] * window.let_in])
-            group.per = window.per if 0 < window.per <= PER_LIMIT else 0.0
-            group.stored = True
-            self._soil(group)
-            self._look_at(group)
 
     def declare(self) -> None:
         """The app's limits may have changed."""
@@ -231,9 +209,7 @@ class Gate:
             if self._walk is None:
                 self._walk = _START
             return self.unknown
-        if not group.eager:
-            group.eager = True
-            self._eager.append(group)
+        self._look_at(group)
         return group.queue
 
     def _is_known(self, group: GateGroup) -> bool:
@@ -292,7 +268,7 @@ class Gate:
             return
         attempt.counted = True
         group.window.begun(at)
-        self._soil(group)
+        self._windows.soil(group)
         self._look_at(group)
 
     def leave(self, task: LiveTask) -> None:
@@ -306,23 +282,16 @@ class Gate:
             task.counts = False
             if task.attempt is None:
                 group.window.went_back()
-                self._soil(group)
+                self._windows.soil(group)
             elif not task.attempt.counted:
                 # It may have begun, at any time until now.
                 task.attempt.counted = True
                 group.window.begun(self._loop.time())
-                self._soil(group)
+                self._windows.soil(group)
         if (ready := group.ready.pop(task.id, None)) is not None:
             self._goes_on(ready[1])
             self._turns[task.lane].discard(task)
-        if not group.eager:
-            group.eager = True
-            self._eager.append(group)
-
-    def _soil(self, group: GateGroup) -> None:
-        if not group.dirty:
-            group.dirty = True
-            self._dirty.append(group)
+        self._look_at(group)
 
     def written(
         self, tasks: Iterable[LiveTask], release: Callable[[ReadyQueue, list[LiveTask]], None]
@@ -361,7 +330,7 @@ class Gate:
     @property
     def at_rest(self) -> bool:
         """Whether no task with a limit is known, so that there is nothing to do."""
-        return not (self._eager or self._dirty or self._walk is not None)
+        return not (self._eager or self._windows.changed or self._walk is not None)
 
     def pump(self) -> None:
         """Let in what may be let in now."""
@@ -376,7 +345,7 @@ class Gate:
             self._pump(group, wait)
         if self._eager:
             self.turn()
-        self._write()
+        self._windows.write()
         if wait:
             self._commits.after_commit(lambda: self._go_on(wait))
 
@@ -407,7 +376,7 @@ class Gate:
             else:
                 task.counts = True
                 group.window.let_in += 1
-                self._soil(group)
+                self._windows.soil(group)
                 wait.append(task)
         if rate is not None:
             group.window.forget(rate, now)
@@ -485,61 +454,25 @@ class Gate:
         at = window.opens(rate) if not group.queue.empty and not window.room(rate, now) else None
         if at is None and window.times and group.queue.empty:
             at = window.times[-1] + rate.per + 1.0
-        if at is not None and (group.wakes is None or at < group.wakes):
-            group.wakes = at
-            heapq.heappush(self._timed, (at, next(self._numbered), group))
-            self._set_timer()
+        if at is not None:
+            self._times.add(group, at)
 
-    def _set_timer(self) -> None:
-        at = self._timed[0][0]
-        if self._timer is not None:
-            if self._timer.when() <= at and not self._timer.cancelled():
-                return
-            self._timer.cancel()
-        self._timer = self._loop.call_at(at, self._ring)
-
-    def _ring(self) -> None:
-        self._timer = None
-        now = self._loop.time()
-        while self._timed and self._timed[0][0] <= now:
-            _, _, group = heapq.heappop(self._timed)
-            group.wakes = None
+    def _came(self, groups: list[GateGroup]) -> None:
+        """Their time has come."""
+        for group in groups:
             self._look_at(group)
-        if self._timed:
-            self._set_timer()
         self.turn()
 
     def stop(self) -> None:
         """Let nothing more in."""
-        if self._timer is not None:
-            self._timer.cancel()
+        self._times.stop()
 
-    # --- what is on disk ---
-
-    def _write(self) -> None:
-        """Put the rows of the windows that have changed."""
-        dirty, self._dirty = self._dirty, []
-        if not dirty:
-            return
-        origin, ahead = self._commits.clock.origin, self._commits.clock.time() - self._loop.time()
-        for group in dirty:
-            group.dirty = False
-            window = group.window
-            if window:
-                times = [at + ahead for at in window.times]
-                rate = group.numbers.rate
-                per = group.per if rate is None else rate.per
-                row = WindowRow(group.numbers.name, group.key, window.let_in, times, origin, ahead, per)
-                self._commits.put(Table.ACTORS, window_key(group.sort), pack_window(row))
-                group.stored = True
-            elif group.stored:
-                self._commits.delete(Table.ACTORS, window_key(group.sort))
-                group.stored = False
+    # --- what waits on disk ---
 
     def _forget(self, group: GateGroup) -> None:
         if self._is_known(group) and not group.eager:
             if group.stored:
-                self._soil(group)
+                self._windows.soil(group)
             del self._groups[group.numbers.name, group.key]
             del self._by_sort[group.sort]
             if self._walk is not None:

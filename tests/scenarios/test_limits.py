@@ -11,7 +11,7 @@ from pathlib import Path
 import clock_tasks
 import limit_tasks as tasks
 from theatre import PATIENCE, runtime
-from understudy import Rate, Runtime
+from understudy import Rate, Runtime, State
 from understudy.storage.check import check
 from understudy.testing import kill_supervisor, kill_worker
 from waiting import until
@@ -117,7 +117,10 @@ def test_a_thousand_keys_under_kills(home: Path, tmp_path: Path):
         infos = rt.start_many(tasks.placed, calls)
         infos += rt.start_many(tasks.placed_async, calls)
         for number, kill in enumerate(("worker", "supervisor", "worker", "supervisor", "worker"), 1):
-            until(lambda n=number: rt.counts()[tasks.placed.name]["completed"] >= 300 * n, PATIENCE)
+            until(
+                lambda n=number: rt.counts().get(tasks.placed.name, {}).get(State.COMPLETED, 0) >= 300 * n,
+                PATIENCE,
+            )
             if kill == "supervisor":
                 kill_supervisor(rt)
             else:
