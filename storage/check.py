@@ -12,6 +12,7 @@ from ..actors.errors import StoreCorrupt
 from ..actors.state import TERMINAL, State
 from .check_access import AccessCheck
 from .check_actors import ActorCheck
+from .check_bulks import BulkCheck
 from .check_events import EventCheck
 from .check_index import IndexCheck
 from .check_items import ItemCheck
@@ -26,6 +27,7 @@ from .file.lmdb_errors import translated
 from .file.names import draft, store_file
 from .file.page_check import problems_of
 from .shared_view import SharedView, Snapshot, release, view_of
+from .tables.bulk_rows import all_rows
 from .tables.record import Record
 from .tables.schema import (
     ID_BYTES,
@@ -137,7 +139,7 @@ class _Rows:
         self._events()
         self._schedules()
         self._items()
-        self._access()
+        self._meta()
         self._index_and_counts()
         self._tell(self._total)
         if self._unlisted:
@@ -294,10 +296,11 @@ class _Rows:
             for problem in items.problems(key, row):
                 self._problem(problem)
 
-    def _access(self) -> None:
-        access = AccessCheck()
+    def _meta(self) -> None:
+        access, bulks = AccessCheck(), BulkCheck(self._snapshot)
+        first, end = all_rows()
         for key, row in self._walk(Table.META):
-            for problem in access.problems(key, row):
+            for problem in (bulks if first <= key < end else access).problems(key, row):
                 self._problem(problem)
 
     def _index_and_counts(self) -> None:

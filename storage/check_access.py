@@ -1,10 +1,10 @@
-"""AccessCheck: the part of the check of a store that looks at the table `meta`: access over HTTP, starts, bulks."""
+"""AccessCheck: the part of the check of a store that looks at the table `meta`: access over HTTP, and starts."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .tables import access_rows, bulk_rows
+from .tables import access_rows
 from .tables.access_rows import AUDIT_KEY_BYTES, FIRST, KEY
 from .tables.start_rows import STARTS_ROW, unpack_starts
 
@@ -18,7 +18,6 @@ class AccessCheck:
     def problems(self, key: bytes, row: bytes) -> Iterator[str]:
         """What is wrong with a row of the table `meta`. Rows of other kinds are left alone."""
         tokens, audit = access_rows.all_tokens(), access_rows.audit_range()
-        bulks = bulk_rows.all_rows()
         try:
             if key == KEY and len(row) != 32:
                 yield "the key that signs sessions is damaged: remove all tokens, and make new ones"
@@ -26,13 +25,6 @@ class AccessCheck:
                 int(row)
             elif key == STARTS_ROW:
                 unpack_starts(row)
-            elif bulks[0] <= key < bulks[1]:
-                if bulk_rows.is_head(key):
-                    bulk_rows.unpack_head(key, row)
-                elif bulk_rows.is_ends(key):
-                    bulk_rows.unpack_ends(row)
-                else:
-                    bulk_rows.unpack_tasks(row)
             elif tokens[0] <= key < tokens[1]:
                 name = access_rows.unpack_token(key, row)[0].name
                 if name in self._names:

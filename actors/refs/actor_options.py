@@ -70,12 +70,6 @@ class ActorOptions(Options):
         """The fields that tasks do not have, as plain data."""
         return {name: getattr(self, name) for name in OWN}
 
-    @classmethod
-    def unpack_own(cls, data: dict[str, Any], base: Options) -> ActorOptions:
-        """The options of `pack_own` on top of those of tasks. Fields of a later release are left out."""
-        own = {name: value for name, value in data.items() if name in OWN}
-        return cls(**{name: getattr(base, name) for name in TASK_NAMES}, **own)
-
 
 #: Every option, and those that tasks do not have.
 NAMES: Final = tuple(field.name for field in fields(ActorOptions) if field.name not in _NOT_FOR_ACTORS)

@@ -152,11 +152,6 @@ def listen_key(task: bytes, pattern: str, condition: tuple[tuple[str, Any], ...]
     return LISTEN + task + definition.digest()
 
 
-def listens_of(task: bytes) -> Range:
-    """All that a task listens to."""
-    return _under(LISTEN + task)
-
-
 def all_listens() -> Range:
     """All that all tasks listen to."""
     return _under(LISTEN)
