@@ -111,7 +111,11 @@ class Storm:
         until(lambda: processes.below_supervisor(fork_server=False))
         until(lambda: any(path.stat().st_size for path in self.folder.glob("client-*.journal")))
         end = time.monotonic() + weather.seconds
-        while time.monotonic() < end and self.killed < weather.kills and not self.checker.wrong:
+        all_deeds = self.folder / "all deeds"
+        while time.monotonic() < end and not self.checker.wrong:
+            # Few blows may kill many, and each client before it has done something of everything.
+            if self.killed >= weather.kills and all_deeds.exists():
+                break
             time.sleep(min(self._chance.expovariate(1 / weather.pace), 0.5))
             self._let_go()
             self._strike(self._chance.choices(list(VICTIMS), list(VICTIMS.values()))[0])
@@ -266,7 +270,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--minutes", type=float, default=0, help="one storm after the other, for so long")
     parser.add_argument("--seconds", type=float, default=60, help="one storm of this length")
-    parser.add_argument("--kills", type=int, default=1_000_000, help="after which it ends before its time")
+    parser.add_argument(
+        "--kills",
+        type=int,
+        default=1_000_000,
+        help="after which it ends, once a client has done all kinds of deeds",
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--pace", type=float, default=0.03, help="mean seconds between two blows")
     parser.add_argument("--clients", default="sync,async,sync", help="what clients there are")

@@ -66,9 +66,9 @@ class ActorDeeds:
         #: Reminders that were set: the actor's id, and the key.
         self._bells: list[tuple[str, str]] = []
 
-    async def act(self) -> None:
-        """Make one call."""
-        await getattr(self, f"_{self._chance.choice(DEEDS)}")()
+    async def act(self, deed: str | None = None) -> None:
+        """Make one call: this one, or any."""
+        await getattr(self, f"_{deed or self._chance.choice(DEEDS)}")()
 
     # --- references ---
 

@@ -95,7 +95,7 @@ class Client:
         self._events = EventDeeds(rt, self.call, me, self.chance, self.note)
         self._ties = itertools.cycle(ties.ALL)
         #: The first things of all, the last one first, so that each storm has some of them.
-        self._first = [*["tie"] * (len(ties.ALL) - 1), "tend"]
+        self._first = ["happen", *["note"] * 3, "feed", "pass_gates", *["tie"] * len(ties.ALL), "tend"]
 
     def note(self, *row: Any) -> None:
         os.write(self._journal, json.dumps(row).encode() + b"\n")
@@ -112,7 +112,10 @@ class Client:
             deed = self._first[-1] if self._first else self.chance.choice(deeds)
             try:
                 await getattr(self, f"_{deed}")()
-                self._first[-1:] = []
+                if self._first:
+                    self._first.pop()
+                    if not self._first:
+                        (FOLDER / "all deeds").touch()
             except NotRunning:
                 await asyncio.sleep(0.02)
             except SupervisorLost:
@@ -202,6 +205,9 @@ class Client:
 
     async def _act(self) -> None:
         await self._actors.act()
+
+    async def _note(self) -> None:
+        await self._actors.act("note")
 
     async def _happen(self) -> None:
         await self._events.act()
