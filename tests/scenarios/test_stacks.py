@@ -27,15 +27,17 @@ def begun(rt: Runtime, *infos: TaskInfo[Any]) -> None:
         until(lambda info=info: rt.status(info).state is State.RUNNING, PATIENCE)  # type: ignore[misc]
 
 
-def stack_with(rt: Runtime, info: TaskInfo[Any], function: str) -> TaskStack:
-    """The stack, once the code has got to this function."""
+def stack_with(rt: Runtime, info: TaskInfo[Any], function: str, *, own: bool = False) -> TaskStack:
+    """The stack, once the code has got to this function, in any of its threads or in its `own` one."""
 
     def found() -> TaskStack | None:
         try:
             stack = rt.stack(info, timeout=SOON)
         except StackUnavailable:
             return None
-        return stack if any(calls(frames, function) for frames in stack.threads) else None
+        return (
+            stack if any(calls(thread, function) for thread in ([stack] if own else stack.threads)) else None
+        )
 
     return until(found, PATIENCE, f"{function} of {info.task}")
 
@@ -65,7 +67,7 @@ def rt(home: Path) -> Iterator[Runtime]:
 def test_the_worker_says_where_its_code_is(home: Path, name: str, functions: list[str]):
     with runtime(home, app="stack_tasks", workers=1, isolated=2) as rt:
         info = rt.start(getattr(tasks, name))
-        stack = stack_with(rt, info, functions[-1])
+        stack = stack_with(rt, info, functions[-1], own=True)
         assert (stack.by, stack.note, stack.id, stack.task) == ("worker", "", info.id, info.task)
         assert stack.worker_pid == running([info], rt)[0]["pid"]
         own = [frame.function.rpartition(".")[2] for frame in stack.frames]
